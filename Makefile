@@ -7,11 +7,11 @@ BIN := $(VENV)/bin
 .PHONY: demo test lint bench clean wheel
 
 demo: $(VENV)/.installed
-	@$(BIN)/python packaging/system_libraries.py
+	@$(BIN)/python -m cleanclip_gui.window.system_libraries
 	@$(BIN)/python -m cleanclip_gui --demo
 
 test: $(VENV)/.installed-test
-	@$(BIN)/python packaging/system_libraries.py
+	@$(BIN)/python -m cleanclip_gui.window.system_libraries
 	@$(BIN)/python packaging/run_tests.py
 
 lint: $(VENV)/.installed-test
@@ -21,7 +21,7 @@ lint: $(VENV)/.installed-test
 	$(BIN)/lint-imports
 
 bench: $(VENV)/.installed-test
-	@$(BIN)/python packaging/system_libraries.py
+	@$(BIN)/python -m cleanclip_gui.window.system_libraries
 	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m tests.benchmarks
 
 wheel: $(VENV)/.installed-test

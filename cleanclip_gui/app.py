@@ -11,6 +11,8 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+from cleanclip_gui.window import system_libraries
+
 if TYPE_CHECKING:
     from cleanclip_gui.station import Context
     from cleanclip_gui.window.crash import LogBridge
@@ -37,6 +39,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 2
     if not has_display():
         return _without_display(options.demo)
+    lacking = system_libraries.problem()
+    if lacking:
+        print(lacking, file=sys.stderr)
+        return 2
     return _run(options)
 
 
@@ -76,7 +82,7 @@ def _run(options: argparse.Namespace) -> int:
 
     # Ctrl+C in the terminal ends the program; a job's child sees its pipe close and saves.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
-    app = QApplication([sys.argv[0]])
+    app = QApplication(["cleanclip-gui"])  # the name of its windows, WM_CLASS
     app.setApplicationName("CleanCLIP GUI")
     app.setDesktopFileName("cleanclip-gui")
     bridge = LogBridge()

@@ -22,7 +22,7 @@ class Command:
     ``menu`` is a title of :data:`MENUS`, or empty for a command without a menu; commands of
     another ``group`` stand beyond a line. With ``checked`` the command is a switch, exclusive
     among those of the same ``choice``. ``repeats`` lets a key that is held do it again and again.
-    ``rail`` puts it on the left rail.
+    ``rail`` puts it on the left rail. ``needs`` says what it takes, where it cannot be done.
     """
 
     id: str
@@ -38,10 +38,16 @@ class Command:
     choice: str = ""
     rail: bool = False
     repeats: bool = True
+    needs: str = ""
 
     def is_enabled(self) -> bool:
         """Whether it can be done now."""
         return self.enabled is None or self.enabled()
+
+
+def _tip_of(command: Command) -> str:
+    keys = QKeySequence(command.shortcut).toString(QKeySequence.SequenceFormat.NativeText)
+    return f"{command.help} ({keys})" if keys else command.help
 
 
 class Actions(QObject):
@@ -78,7 +84,10 @@ class Actions(QObject):
         self._soon.stop()
         for command in self.commands:
             action = self.by_id[command.id]
-            action.setEnabled(command.is_enabled())
+            enabled = command.is_enabled()
+            action.setEnabled(enabled)
+            if command.needs:
+                action.setToolTip(_tip_of(command) if enabled else command.needs)
             if command.checked is not None:
                 action.setChecked(command.checked())
 
@@ -97,8 +106,7 @@ class Actions(QObject):
         keys = QKeySequence(command.shortcut)
         action.setShortcut(keys)
         action.setAutoRepeat(command.repeats)
-        native = keys.toString(QKeySequence.SequenceFormat.NativeText)
-        action.setToolTip(f"{command.help} ({native})" if native else command.help)
+        action.setToolTip(_tip_of(command))
         action.setStatusTip(command.help)
         if command.icon:
             action.setIcon(theme.icon(command.icon))

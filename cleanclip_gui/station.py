@@ -28,10 +28,13 @@ class Shell(QObject):
 
     ``failed(InputError or Failed)`` is to be shown, ``logged(str)`` to be put into the log,
     ``station_wanted(str)`` another station to be shown, ``header_changed(title, subtitle, why)``
-    to be put above it. ``checkpoint_wanted(path)`` is to be opened, and ``images_wanted(ImageSpec,
+    to be put above it. ``checkpoint_wanted(path)`` is to be opened, each of
+    ``checkpoints_wanted(paths)`` is to be checked, and ``images_wanted(ImageSpec,
     label set, templates)`` to be evaluated on. ``trigger_wanted(Trigger or None, target)`` is to be
     on Studio's canvas, with the class that it aims at; ``target_wanted(int)`` and
     ``role_wanted(Role)`` change only the target, or the checkpoint that Studio looks at.
+    ``run_wanted(str)`` is the folder of a run to be shown, ``interrupted(str)`` tells in a sentence
+    of a run that can go on, or by no words that there is none.
     ``commands_changed`` tells that something can be done now that could not be done before, or
     the other way round; ``demo_opening`` that the demo is begun, and a run that has ended is to be
     forgotten; ``suspect_changing`` that another suspect checkpoint comes now, and what was cleaned
@@ -44,10 +47,13 @@ class Shell(QObject):
     station_wanted = Signal(str)
     header_changed = Signal(str, str, str)
     checkpoint_wanted = Signal(str)
+    checkpoints_wanted = Signal(object)
     images_wanted = Signal(object, str, object)
     trigger_wanted = Signal(object, int)
     target_wanted = Signal(int)
     role_wanted = Signal(str)
+    run_wanted = Signal(str)
+    interrupted = Signal(str)
     commands_changed = Signal()
     demo_opening = Signal()
     suspect_changing = Signal()

@@ -16,8 +16,9 @@ _LOG = logging.getLogger(__name__)
 READING_MS = 300
 """When the window closes, what only reads gets this long: it holds nothing that could be lost."""
 
-CLOSING_MS = 5000
-"""What writes, or has a child that saves, gets all the time that there is."""
+CLOSING_MS = 1500
+"""What writes, or has a child, gets all the time that there is: one that is asked, terminated and
+killed is gone within 0.8 s, and what is written has another name until it is whole."""
 
 _AT_EXIT_MS = 2000
 

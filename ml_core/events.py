@@ -10,9 +10,15 @@ import copy
 import json
 import math
 import threading
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from dataclasses import MISSING, asdict, dataclass, field, fields
+from typing import Annotated, Any, Literal, get_type_hints
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
+
+from ml_core.reading.strict_json import JsonError, parse_object
+
+_MAX_BYTES = 32 << 20  # of one event
+_MAX_DEPTH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +85,8 @@ class Done:
 
 
 Event = Progress | Metric | Message | Finding | Saved | Done
-_KINDS: dict[str, Callable[..., Event]] = {
+_Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
+_KINDS: dict[str, type[Event]] = {
     "progress": Progress,
     "metric": Metric,
     "message": Message,
@@ -90,24 +97,26 @@ _KINDS: dict[str, Callable[..., Event]] = {
 _NAMES = {kind: name for name, kind in _KINDS.items()}
 
 
-def _finite(value: Any) -> Any:
-    """Replace NaN and infinities, which JSON lacks, by None."""
+def finite(value: Any) -> Any:
+    """A JSON-ready copy in which NaN and infinities, which JSON lacks, are None."""
     if isinstance(value, float) and not math.isfinite(value):
         return None
     if isinstance(value, dict):
-        return {str(k): _finite(v) for k, v in value.items()}
+        return {str(k): finite(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_finite(v) for v in value]
+        return [finite(v) for v in value]
     return value
 
 
 def to_json(event: Event) -> str:
     """One line of JSON, without the line end."""
-    return json.dumps({"event": _NAMES[type(event)], **_finite(asdict(event))})
+    return json.dumps({"event": _NAMES[type(event)], **finite(asdict(event))})
 
 
 def from_json(line: str) -> Event:
     """Read one line written by :func:`to_json`.
+
+    Every field is of the type that its record declares, whoever wrote the line.
 
     Raises
     ------
@@ -115,15 +124,41 @@ def from_json(line: str) -> Event:
         If the line is not an event.
     """
     try:
-        fields = json.loads(line)
-        kind = _KINDS[fields.pop("event")]
-        event = kind(**fields)
-    except (TypeError, KeyError, AttributeError, ValueError) as error:
+        told = parse_object(
+            line.encode("utf-8", "surrogatepass"),
+            max_bytes=_MAX_BYTES,
+            max_depth=_MAX_DEPTH,
+            half_characters=True,  # names of files may hold some
+        )
+        name = told.pop("event", None)
+        kind = _KINDS.get(name) if isinstance(name, str) else None
+        if kind is None:
+            raise JsonError("it names no event")
+        if kind is Metric and isinstance(told.get("values"), dict):
+            values = told["values"]
+            told["values"] = {k: math.nan if v is None else v for k, v in values.items()}
+        checked = _CHECKED[name].model_validate(told)
+    except (JsonError, ValidationError) as error:
         raise ValueError(f"Not a job event: {line[:200]!r}") from error
-    if isinstance(event, Metric):
-        values = {k: math.nan if v is None else float(v) for k, v in event.values.items()}
-        return Metric(event.step, event.total_steps, values)
-    return event
+    return kind(**{item.name: getattr(checked, item.name) for item in fields(kind)})
+
+
+def _checked(kind: type[Event]) -> type[BaseModel]:
+    """A record's fields, for what comes from elsewhere."""
+    hints = get_type_hints(kind)
+    declared: dict[str, Any] = {}
+    for item in fields(kind):
+        default = ... if item.default is MISSING else item.default
+        if item.default_factory is not MISSING:
+            default = Field(default_factory=item.default_factory)
+        # A step or a total that fits no 64-bit number is none.
+        hint = _Whole if hints[item.name] is int else hints[item.name]
+        declared[item.name] = (hint, default)
+    config = ConfigDict(strict=True, extra="forbid")
+    return create_model(kind.__name__, __config__=config, **declared)
+
+
+_CHECKED = {name: _checked(kind) for name, kind in _KINDS.items()}
 
 
 class Control:

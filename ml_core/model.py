@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import hashlib
 import json
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
@@ -20,11 +19,15 @@ from ml_core.reading.clip_config import (
     VOCABULARY,
     Preprocess,
     check_model_config,
+    no_tokenizer,
+    own_tokenizer,
     vocabulary_caution,
 )
 from ml_core.reading.errors import InputError
 from ml_core.reading.key_mismatch import misfit
-from ml_core.text_tower import cut, encode_text
+from ml_core.text_tokens import TextTokenizer
+from ml_core.text_tower import cut, encode_text, lengths, text_digest
+from ml_core.towers import make_empty, make_module
 
 __all__ = ["ClipModel", "Preprocess", "build_model"]
 
@@ -38,7 +41,7 @@ class ClipModel:
     Parameters
     ----------
     module
-        open_clip's ``CLIP`` (or ``CustomTextCLIP``), parameters in fp32.
+        open_clip's ``CLIP``, ``CustomTextCLIP`` or ``CoCa``, parameters in fp32.
     config
         open_clip's ``model_cfg``, checked.
     preprocess
@@ -56,6 +59,8 @@ class ClipModel:
         values; saved with the provenance.
     channels_last
         Memory layout of the image encoder's input; None takes it for a ResNet alone.
+    tokenizer
+        The checkpoint's own; None where it uses CLIP's, or has none beside it.
     """
 
     module: nn.Module
@@ -68,6 +73,7 @@ class ClipModel:
     assumptions: tuple[str, ...] = ()
     origin: dict[str, Any] = field(default_factory=dict)
     channels_last: bool | None = None
+    tokenizer: TextTokenizer | None = None
 
     @property
     def image_size(self) -> int:
@@ -94,6 +100,8 @@ class ClipModel:
         if self.sha256 is None:
             return None
         parts = [self.sha256, self.config, asdict(self.preprocess), self.origin]
+        if self.tokenizer is not None:
+            parts.append(self.tokenizer.digest)
         facts = json.dumps(parts, sort_keys=True)
         return hashlib.sha256(facts.encode()).hexdigest()
 
@@ -103,6 +111,11 @@ class ClipModel:
         scale = self.module.logit_scale
         assert isinstance(scale, Tensor)
         return float(scale.detach().float().exp())
+
+    @property
+    def sigmoid(self) -> bool:
+        """Whether it was trained on pairs one by one, with a bias (Zhai et al. 2023, SigLIP)."""
+        return isinstance(getattr(self.module, "logit_bias", None), Tensor)
 
     def normalise(self, images: Tensor) -> Tensor:
         """Turn pixels into model input; differentiable for float input.
@@ -175,16 +188,38 @@ class ClipModel:
             features = encode_text(self.module, tokens)
             return F.normalize(features.float(), dim=-1)
 
-    def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """CLIP's own byte pair tokens: int64 ``[N, context_length]`` on the CPU.
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+        """Tokens that each text needs: texts of a like length waste no padding in a batch."""
+        return lengths(self.module, self.tokenize(texts)) if texts else []
 
-        A text that is too long is cut and keeps its end token.
+    def text_identity(self, texts: Sequence[str]) -> str:
+        """What decides the embeddings of these texts and of any made of them.
+
+        The text encoder's weights, its architecture, and how the texts are tokenised; of the image
+        encoder nothing. Reads all weights of the text encoder: a fraction of a second.
+        """
+        config = {name: value for name, value in self.config.items() if name != "vision_cfg"}
+        digest = hashlib.sha256(json.dumps([config, list(texts)], sort_keys=True).encode())
+        digest.update(self.tokenize(texts).numpy().tobytes())
+        return f"{text_digest(self.module)} {digest.hexdigest()}"
+
+    def tokenize(self, texts: Sequence[str]) -> Tensor:
+        """Tokens of the model's tokenizer, CLIP's or its own: int64 ``[N, context_length]``.
+
+        They are on the CPU. A text that is too long is cut and keeps its end token.
 
         Raises
         ------
         InputError
-            ``unsupported`` if the model has fewer tokens than CLIP's tokenizer.
+            ``unsupported`` if the model has fewer tokens than CLIP's tokenizer, or lacks its own.
         """
+        if self.tokenizer is not None:
+            return self.tokenizer(texts, self.context_length)
+        if name := own_tokenizer(self.config):
+            raise InputError(
+                f"{self.name or 'The model'} cannot be given texts: {no_tokenizer(name)}",
+                "unsupported",
+            )
         if self.config["text_cfg"]["vocab_size"] < VOCABULARY:
             raise InputError(
                 f"{self.name or 'The model'} cannot be given texts: "
@@ -215,6 +250,7 @@ class ClipModel:
             self.assumptions,
             copy.deepcopy(self.origin),
             self.channels_last,
+            self.tokenizer,
         )
 
     @property
@@ -225,8 +261,8 @@ class ClipModel:
 
     @property
     def convolutional(self) -> bool:
-        """Whether the image encoder is a ResNet."""
-        return isinstance(self.config["vision_cfg"]["layers"], list)
+        """Whether the image encoder is CLIP's ResNet."""
+        return isinstance(self.config["vision_cfg"].get("layers"), list)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.precision == "bf16")
@@ -286,35 +322,23 @@ def build_model(
             "damaged",
         )
     if state_dict is None:
-        module = _module(checked)
+        module = make_module(checked)
     else:
-        with torch.device("meta"):
-            module = _module(checked)
+        # Twice: what a file lacks is told in a sentence, not by an allocation that is refused.
+        module = make_empty(checked, 2 * sum(value.numel() for value in state_dict.values()))
         _fill(module, state_dict, name or "The checkpoint", copy_all=not take_over)
-    module = module.to(device).eval()
-    if isinstance(checked["vision_cfg"]["layers"], list):
-        module = module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
-    return ClipModel(module, checked, preprocess, name, sha256, torch.device(device))
-
-
-def _module(config: Mapping[str, Any]) -> nn.Module:
-    """Make open_clip's module from a checked config."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        from open_clip.model import CLIP, CustomTextCLIP
-
-        from ml_core.last_layer import spare_last_layer
-    arguments = copy.deepcopy(dict(config))
-    custom = arguments.pop("custom_text", False)
-    made: nn.Module = (CustomTextCLIP if custom else CLIP)(**arguments)
-    spare_last_layer(made)
-    return made
+    model = ClipModel(
+        module.to(device).eval(), checked, preprocess, name, sha256, torch.device(device)
+    )
+    if model.convolutional:
+        module.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+    return model
 
 
 def _fill(
     module: nn.Module, state_dict: Mapping[str, Tensor], name: str, *, copy_all: bool
 ) -> None:
-    """Give a module on the meta device its values, all of them and no others."""
+    """Give a module its values, all of them and no others."""
     wanted = module.state_dict()
     problem = misfit(
         {key: tuple(value.shape) for key, value in wanted.items()},
@@ -335,16 +359,3 @@ def _fill(
             )
         values[key] = given.detach().to(dtype, copy=copy_all).contiguous()
     module.load_state_dict(values, strict=True, assign=True)
-    _fill_masks(module)
-
-
-def _fill_masks(module: nn.Module) -> None:
-    """Make the causal attention mask, which is not saved with the parameters."""
-    for part in module.modules():
-        for key, buffer in part.named_buffers(recurse=False):
-            if not buffer.is_meta:
-                continue
-            if key != "attn_mask":
-                raise InputError(f"This version cannot rebuild the buffer {key}.", "unsupported")
-            mask = torch.full(buffer.shape, float("-inf")).triu_(1)
-            part.register_buffer(key, mask, persistent=False)

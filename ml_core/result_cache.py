@@ -32,6 +32,13 @@ class ResultCache(Generic[_K, _V]):
                 self._kept.popitem(last=False)
         return made
 
+    def find(self, key: _K) -> _V | None:
+        """What is kept for the key, or None."""
+        with self._lock:
+            if key in self._kept:
+                self._kept.move_to_end(key)
+            return self._kept.get(key)
+
     def forget(self, key: _K) -> None:
         """Drop what is kept for the key."""
         with self._lock:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -54,6 +55,35 @@ def used_length(module: nn.Module, *tokens: Tensor) -> int | None:
     if tower is None:
         return None
     return 1 + max((int(_ends(tower, part).max()) for part in tokens if len(part)), default=0)
+
+
+def lengths(module: nn.Module, tokens: Tensor) -> list[int]:
+    """Tokens that each caption of [N, L] needs: L where what follows its end counts too."""
+    tower = _causal_tower(module)
+    if tower is None:
+        return [tokens.shape[1]] * len(tokens)
+    ends: list[int] = (1 + _ends(tower, tokens)).tolist()
+    return ends
+
+
+def is_of_texts(name: str) -> bool:
+    """Whether a tensor of a CLIP can change its text embeddings."""
+    return not name.startswith("visual.") and name not in ("logit_scale", "logit_bias")
+
+
+def text_digest(module: nn.Module) -> str:
+    """SHA-256 of the text encoder's weights, whatever stands beside it.
+
+    A cleaning that leaves the text encoder alone leaves this as it is.
+    """
+    digest = hashlib.sha256()
+    for name, value in sorted(module.state_dict().items()):
+        if not is_of_texts(name):
+            continue
+        digest.update(f"{name} {value.dtype} {list(value.shape)};".encode())
+        flat = value.detach().to("cpu").contiguous().reshape(-1)
+        digest.update(flat.view(torch.uint8).numpy())
+    return digest.hexdigest()
 
 
 def cut(module: nn.Module, tokens: Tensor) -> Tensor:

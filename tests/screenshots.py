@@ -385,22 +385,22 @@ def _names(widget: Any) -> list[str]:
 
 
 def _answer_file_dialogs(stage: Stage) -> None:
-    """Let the dialogs for files and folders return ``stage.answer``, and questions a no."""
+    """Let dialogs that open files return ``stage.answer``, one a line, and questions a no."""
     from PySide6.QtWidgets import QFileDialog, QMessageBox
 
-    def one(*_: Any, **__: Any) -> tuple[str, str]:
-        return stage.answer, ""
+    chosen = QFileDialog.selectedFiles
 
-    def several(*_: Any, **__: Any) -> tuple[list[str], str]:
-        return [stage.answer] if stage.answer else [], ""
+    def is_opening(dialog: QFileDialog) -> bool:
+        return dialog.acceptMode() == QFileDialog.AcceptMode.AcceptOpen
 
-    def folder(*_: Any, **__: Any) -> str:
-        return stage.answer
+    def answers(dialog: QFileDialog) -> int:
+        return int(bool(stage.answer) and is_opening(dialog))
 
-    QFileDialog.getOpenFileName = QFileDialog.getSaveFileName = staticmethod(one)
-    QFileDialog.getOpenFileNames = staticmethod(several)
-    QFileDialog.getExistingDirectory = staticmethod(folder)
-    QFileDialog.exec = QMessageBox.exec = lambda *_: 0
+    def files(dialog: QFileDialog) -> list[str]:
+        return stage.answer.split("\n") if is_opening(dialog) else chosen(dialog)
+
+    QFileDialog.exec, QFileDialog.selectedFiles = answers, files
+    QMessageBox.exec = lambda *_: 0
 
 
 # Stories: each runs in a program of its own
@@ -471,6 +471,13 @@ def checkpoint(s: Stage) -> None:
     with s.page("checkpoint-known"):
         s.act("file.known")
         s.wait(s.dialogs, "the dialog")
+    with s.page("checkpoint-convert"):
+        s.act("file.convert")
+        s.wait(s.dialogs, "the dialog")
+    with s.page("checkpoint-many"):
+        s.answer = f"{POISONED}\n{TWIN}\n{_write_evil()}"
+        s.act("file.several")
+        s.wait_for("3 of 3 files checked")
     with s.page("checkpoint-doctor", stays=True):
         s.act("file.doctor")
         s.wait(s.dialogs, "the dialog")
@@ -486,14 +493,21 @@ def checkpoint(s: Stage) -> None:
         s.act("view.welcome")
 
 
-def other_files(s: Stage) -> None:
-    """Files that are refused, lack something or need a word."""
+def _write_evil() -> Path:
+    """A file that would run a program."""
     from tests.hostile.archives import torch_zip
     from tests.hostile.ops import call
-    from tests.hostile.torchscript_tricks import CLASS, torchscript
 
     FILES.mkdir(parents=True, exist_ok=True)
     (FILES / "system.pt").write_bytes(torch_zip(call("os", "system", "echo")))
+    return FILES / "system.pt"
+
+
+def other_files(s: Stage) -> None:
+    """Files that are refused, lack something or need a word."""
+    from tests.hostile.torchscript_tricks import CLASS, torchscript
+
+    _write_evil()
     (FILES / "script.pt").write_bytes(torchscript(CLASS))
     whole = POISONED.read_bytes()
     (FILES / "cut.safetensors").write_bytes(whole[: len(whole) // 2])
@@ -791,7 +805,7 @@ def tour(s: Stage) -> None:
         s.press("Next")
         s.wait_for("3 of 6")
     with s.page("tour-stuck"):
-        s.press("Stick it on")
+        s.press("Add the demo sticker")
         s.measured()
     with s.page("tour-flip"):
         s.press("Next")

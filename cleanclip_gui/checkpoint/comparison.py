@@ -174,7 +174,9 @@ class ComparisonView(QWidget):
         self.text.set_layers([one for one in layers if one not in image], top)
         for widget in (self.image, self._image_title):
             widget.setVisible(bool(image))
-        self.read_out.setText(f"{_HINT} The warmest is {change_text(top)}." if top else _HINT)
+        single = "single tensors may change more"
+        largest = f"Largest layer change: {change_text(top)} ({single}). " if top else ""
+        self.read_out.setText(f"{largest}{_HINT}")
         self.strips.setVisible(bool(layers))
 
     def stop(self, words: str) -> None:

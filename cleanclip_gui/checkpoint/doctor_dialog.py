@@ -29,7 +29,10 @@ _LEAD = (
     "What a file does not say, or says wrong, is tried on labelled images: activation, mean and "
     "std, heads, resolution, logit scale. The doctor proposes; nothing changes until you choose."
 )
-_AS_IT_IS = "The checkpoint is best as it is opened: there is nothing to choose."
+_AS_IT_IS = (
+    "No setting is significantly better than how the checkpoint is opened: there is nothing to "
+    "choose."
+)
 
 
 class DoctorDialog(QDialog):
@@ -258,7 +261,7 @@ class DoctorDialog(QDialog):
         self._set_busy(False)
         warnings: Sequence[str] = result["warnings"]
         choice = result["choice"]
-        self.trials.mark(result["best"])
+        self.trials.mark(result["best"], proposed=choice is not None)
         tried = plural(len(result["trials"]), "setting")
         self._say(f"{tried} tried on {plain(result['images'], 80)}.")
         title = "File and behaviour disagree" if warnings else "The file leaves something open"

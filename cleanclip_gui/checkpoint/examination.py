@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from cleanclip_gui.checkpoint.tensor_columns import TensorColumns, columns_of
+from cleanclip_gui.checkpoint.tensor_columns import TensorColumns, columns_of, in_model_order
 from cleanclip_gui.jobs.tasks import Control
 from ml_core.reading import InputError, Inspection, examine
 from ml_core.reading.garbage_collection import collector_off
@@ -40,7 +40,7 @@ def examination(path: Path, control: Control) -> Iterator[Learnt]:
     found = examine(path, control.cancelled)
     yield Learnt(inspection=found)
     with collector_off():
-        columns = columns_of(found.tensors)
+        columns = columns_of(in_model_order(found))
     yield Learnt(columns=columns)
     with collector_off():
         assessed = _assess(found)

@@ -25,10 +25,11 @@ if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
 
 _LISTED = 12
+_WIDEST = 760  # pixels: lines that are easy to read
 _SOURCES = {
     "config": "its open_clip_config.json",
     "metadata": "the file's metadata",
-    "shapes": "the shapes of its tensors",
+    "shapes": "deduced from tensor shapes",
 }
 _SNAPSHOTS = "snapshots"
 
@@ -42,13 +43,14 @@ class FactsColumn(QScrollArea):
         self.known = NoteCard("What is known of it")
         self.notes = FactList("Notes")
         self.architecture = FactList("Architecture")
-        self.elsewhere = NoteCard("What torch.load would do with it elsewhere")
+        self.elsewhere = NoteCard("If another program loads it with torch.load")
         self.opinion = NoteCard("Second opinion")
         self.identity = FactList("File")
         self.container = FactList("Container")
         self.values = FactList("Values in the file")
         left = QWidget()
         left.setObjectName("page")
+        left.setMaximumWidth(_WIDEST)  # a refused file has the whole page
         column = QVBoxLayout(left)
         column.setContentsMargins(0, 0, theme.SPACE_S, 0)
         column.setSpacing(theme.SPACE_M)
@@ -102,7 +104,7 @@ class FactsColumn(QScrollArea):
         """What was built of it."""
         card = self.architecture
         card.add("Model", facts.architecture)
-        card.add("Told by", _SOURCES.get(facts.architecture_source, "shapes"))
+        card.add("Source", _SOURCES.get(facts.architecture_source, facts.architecture_source))
         card.add("Input", f"{facts.image_size} × {facts.image_size} pixels")
         card.add("Parameters", count_text(facts.parameters))
         if facts.donor:
@@ -122,7 +124,7 @@ class FactsColumn(QScrollArea):
         if told is None:
             return
         self.architecture.add("Model", told["name"])
-        self.architecture.add("Told by", _SOURCES.get(told["source"], "shapes"))
+        self.architecture.add("Source", _SOURCES.get(told["source"], told["source"]))
         for assumption in told["assumptions"]:
             self.architecture.add("Assumed", assumption, role="warning")
         notes = told["notes"]
@@ -170,7 +172,7 @@ class FactsColumn(QScrollArea):
         if box.protocol >= 0:
             card.add("Pickle protocol", str(box.protocol) if box.protocol else "0 or 1")
         if box.alignment:
-            card.add("Tensors begin at", f"multiples of {plural(box.alignment, 'byte')}")
+            card.add("Tensor alignment", plural(box.alignment, "byte"))
         dtypes: dict[str, int] = {}
         for tensor in found.tensors:
             dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + 1

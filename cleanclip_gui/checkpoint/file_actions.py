@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtWidgets import QGridLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.checkpoint.convert_dialog import ConvertDialog
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.threads import CLOSING_MS
@@ -49,13 +50,22 @@ class FileWriter(QObject):
         self._prompts, self._parent = prompts, parent
         self._found: Inspection | None = None
         self._has_head = False
+        self._problem = self._donor = ""
         self._ticket: Ticket | None = None
+        self.dialog: ConvertDialog | None = None
 
     def set_file(self, found: Inspection | None, *, has_head: bool = False) -> None:
         """Take the file; ``has_head`` if it holds a linear head beside its CLIP."""
         self._found, self._has_head = found, has_head
+        self._problem = self._donor = ""
+        if self.dialog is not None:
+            self.dialog.reject()
         if not self.is_busy:
             self.state_changed.emit("")
+
+    def set_model(self, problem: str, donor: str = "") -> None:
+        """Take why no model is made of the file (empty if one is), and its donor's path."""
+        self._problem, self._donor = problem, donor
 
     @property
     def is_busy(self) -> bool:
@@ -76,8 +86,24 @@ class FileWriter(QObject):
 
     @Slot()
     def convert(self) -> None:
-        """Ask where to, and write the tensors there."""
+        """Ask for the model or an exact copy, and where to; then write it."""
         found = self._found
+        if found is None or not self.can_convert():
+            return
+        self.dialog = ConvertDialog(found.name, self._problem, self._parent)
+        self.dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.dialog.chosen.connect(self._convert)
+        self.dialog.finished.connect(self._on_dialog_finished)
+        self.dialog.open()
+
+    @Slot()
+    def _on_dialog_finished(self) -> None:
+        self.dialog = None
+
+    @Slot(bool)
+    def _convert(self, as_is: bool) -> None:
+        """Ask where to, and write the model for open_clip or every tensor there."""
+        found, donor = self._found, self._donor
         if found is None or not self.can_convert():
             return
         target = self._ask("Convert to safetensors", found, "converted.safetensors", SAFETENSORS)
@@ -86,12 +112,19 @@ class FileWriter(QObject):
         target = _ending(target)
 
         def work(control: tasks.Control) -> Path:
-            from ml_core.checkpoints.convert import convert_to_safetensors
+            from ml_core.checkpoints.convert import convert_to_open_clip, convert_to_safetensors
 
             def tell(done: int, total: int) -> None:
                 control.tell(Progress(done, total))
 
-            return convert_to_safetensors(found, target, cancelled=control.cancelled, progress=tell)
+            if as_is:
+                return convert_to_safetensors(
+                    found, target, cancelled=control.cancelled, progress=tell
+                )
+            made = convert_to_open_clip(
+                found, target, donor=donor or None, cancelled=control.cancelled, progress=tell
+            )
+            return made.path
 
         self._begin(work, target)
 

@@ -93,7 +93,7 @@ class HeatStrip(QWidget):
                 painter.setPen(QPen(theme.colour("text"), 2))
                 painter.drawRect(cell.adjusted(1, 1, -1, -1))
         if self.hasFocus() and self._at < 0:
-            painter.setPen(QPen(theme.colour("accent"), 2))
+            painter.setPen(QPen(theme.colour("focus"), 2))
             painter.drawRect(QRectF(self.rect()).adjusted(1, 1, -1, -1))
 
     def _cell(self, number: int) -> QRectF:

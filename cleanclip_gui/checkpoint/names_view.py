@@ -39,8 +39,8 @@ class NamesView(QWidget):
         self.tree.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.tree.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.words = Label(
-            "What the file's pickles name. Here a name is only compared with a list; other "
-            "programs import it.",
+            "Names in the file's pickles. This app only checks these names against a list. Other "
+            "programs would import them.",
             "subtle",
             wrap=True,
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -22,7 +23,6 @@ from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.code_view import CodeView
 from cleanclip_gui.checkpoint.comparison import ComparisonView
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
-from cleanclip_gui.checkpoint.dropped import is_checkpoint_file, is_checkpoint_folder
 from cleanclip_gui.checkpoint.examination import Assessed, Learnt, examination
 from cleanclip_gui.checkpoint.facts import FactsColumn, metadata_text
 from cleanclip_gui.checkpoint.file_actions import FileButtons, FileWriter
@@ -31,6 +31,7 @@ from cleanclip_gui.checkpoint.keys_view import KeysView
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 from cleanclip_gui.checkpoint.names_view import NamesView
 from cleanclip_gui.checkpoint.tensor_page import TensorPage
+from cleanclip_gui.checkpoint.triage_dialog import TriageDialog
 from cleanclip_gui.checkpoint.verdict_card import Judged
 from cleanclip_gui.commands import Command
 from cleanclip_gui.inference.questions import Failed, OpenCheckpoint
@@ -38,6 +39,7 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import CheckpointFacts
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.dropped_files import is_checkpoint
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.text import device_text
 from ml_core.reading import InputError, Inspection, ask_picklescan
@@ -84,6 +86,7 @@ class CheckpointStation(QWidget):
         self._lacks = ""  # the encoder that a donor is needed for
         self.doctor: DoctorDialog | None = None
         self.hub: HubDialog | None = None
+        self.triage: TriageDialog | None = None
 
         self.writer = FileWriter(context.prompts, self)
         context.actions.add(self.commands())
@@ -126,7 +129,10 @@ class CheckpointStation(QWidget):
         layout.setContentsMargins(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_L)
         layout.addWidget(split)
         self.verdict.cancel_clicked.connect(self.cancel)
+        self.verdict.test_clicked.connect(self._on_test_clicked)
+        self._session.events.evaluation.connect(self._follow_evaluation)
         self.shell.checkpoint_wanted.connect(self.open_path)
+        self.shell.checkpoints_wanted.connect(self.check_several)
         self.writer.failed.connect(self.shell.failed)
         self.comparison.failed.connect(self.shell.failed)
         self.writer.state_changed.connect(self.shell.commands_changed)
@@ -154,12 +160,16 @@ class CheckpointStation(QWidget):
                 "Examine and open an open_clip folder.", "folder", "Ctrl+Shift+O", 1,
             ),
             Command(
+                "file.several", "Check man&y checkpoints…", "&File", self.choose_several,
+                "Get a verdict on each of many files, and open any of them.", "search", "", 1,
+            ),
+            Command(
                 "file.hub", "Open from the &Hub…", "&File", self.choose_repository,
                 "Fetch a repository of the Hugging Face Hub, and examine it.", "open", "Ctrl+H", 1,
             ),
             Command(
                 "file.convert", "&Convert to safetensors…", "&File", writer.convert,
-                "Copy the checkpoint's tensors, bit for bit, into a file without pickles.",
+                "Write the model for open_clip, or every tensor, into a file without pickles.",
                 "save", "", 3, writer.can_convert,
             ),
             Command(
@@ -200,10 +210,33 @@ class CheckpointStation(QWidget):
 
     def take_file(self, path: Path) -> bool:
         """Open a checkpoint that was dropped on the window."""
-        is_mine = is_checkpoint_folder(path) if path.is_dir() else is_checkpoint_file(path)
+        is_mine = is_checkpoint(path)
         if is_mine:
             self.open_path(str(path))
         return is_mine
+
+    @Slot()
+    def choose_several(self) -> None:
+        """Ask for checkpoint files to be checked one after another."""
+        folder = self._settings.value.last_folder
+        title = "Check many checkpoints"
+        paths = self._prompts.open_files(self.window(), title, folder, CHECKPOINTS)
+        if paths:
+            self.check_several(list(map(Path, paths)))
+
+    @Slot(object)
+    def check_several(self, paths: Sequence[Path]) -> None:
+        """List a verdict on each of some files; a row opens its checkpoint."""
+        if self.triage is not None:
+            self.triage.reject()
+        self.triage = TriageDialog(paths, self.window())
+        self.triage.opened.connect(self.open_path)
+        self.triage.finished.connect(self._on_triage_finished)
+        self.triage.show()
+
+    @Slot()
+    def _on_triage_finished(self) -> None:
+        self.triage = None
 
     def may_close(self) -> bool:
         """Nothing here is unsaved."""
@@ -315,6 +348,8 @@ class CheckpointStation(QWidget):
         if inspection.refused:
             return
         self._offer(has_head=found.has_head)
+        problem = found.assessment.problem
+        self.writer.set_model("" if problem is None else problem.sentence)
         keys = found.assessment.keys
         differs = keys is not None and not keys.same
         self.keys.set_keys(keys if differs else None)
@@ -341,19 +376,34 @@ class CheckpointStation(QWidget):
         if facts.path != self._path:
             return
         self.inspection, self._model = facts.inspection, facts
+        self.writer.set_model("", facts.donor)
         state = f"Loaded on {device_text(self._session.device)}."
         if facts.donor:
             state += f" The other encoder is of {Path(facts.donor).name}."
-        self.verdict.set_state(state)
+        self.verdict.show_loaded(state)
+        self._follow_evaluation()
         self._needs_donor("")
         self.facts.show_facts(facts.inspection, self.assessment, facts)
         self.tensors.read_values(facts.inspection)
+
+    @Slot()
+    def _on_test_clicked(self) -> None:
+        self.shell.station_wanted.emit("studio")
+
+    def _follow_evaluation(self, *_: object) -> None:
+        """Once a trigger was tried on the model on show, the card says so."""
+        found, measured = self._model, self._session.evaluation
+        if found is None or measured is None or measured.trigger is None:
+            return
+        if measured.checkpoint_sha256 == found.inspection.sha256:
+            self.verdict.set_tested(True)
 
     def _on_not_opened(self, question: OpenCheckpoint, failed: Failed) -> None:
         state = "Needs a donor" if failed.lacks else "Not opened"
         self.shell.header_changed.emit(Path(question.path).name, state, "")
         if question.path != self._path:
             return
+        self.writer.set_model(failed.sentence)
         if self.inspection is not None and failed.lacks:
             told = self.assessment
             judged: Judged = self.inspection

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -9,11 +10,15 @@ import numpy as np
 from numpy.typing import NDArray
 
 from cleanclip_gui.widgets.text import plain
-from ml_core.reading import TensorInfo
+from ml_core.checkpoints.compare import MODEL_ORDER
+from ml_core.reading import Inspection, TensorInfo
 
 # Rows prepared between two chances for other threads, and whose words share one width in memory.
 _CHUNK = 4096
 _MAX_NAME = 300
+_BUFFERS = ("num_batches_tracked", "running_mean", "running_var", "position_ids", "attn_mask")
+_IMAGE = re.compile(r"\b(visual|vision_model|visual_projection|image_encoder)\b")
+_DIGITS = re.compile(r"\d{1,9}")
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +89,35 @@ def columns_of(tensors: Sequence[TensorInfo]) -> TensorColumns:
         sharing,
         {tensor.name: number for number, tensor in enumerate(tensors)},
     )
+
+
+def in_model_order(found: Inspection) -> tuple[TensorInfo, ...]:
+    """Put tensors in the order of the model, counters and statistics last.
+
+    A pickle keeps the order of the state dict. safetensors files are sorted by type and name, so
+    there the names decide: image encoder first, from its first layer to its last.
+    """
+    tensors = found.tensors
+    keys = np.empty(len(tensors), np.dtypes.StringDType())
+    path = found.weights_path
+    by_name = path is not None and path.suffix.lower() == ".safetensors"
+    for start in range(0, len(tensors), _CHUNK):
+        part = slice(start, start + _CHUNK)
+        keys[part] = [_model_key(tensor.name, by_name) for tensor in tensors[part]]
+    order = np.argsort(keys, kind="stable")  # without the interpreter's lock
+    return tuple(tensors[number] for number in order.tolist())
+
+
+def _model_key(name: str, by_name: bool) -> str:
+    """What sorts a tensor: whether it is a buffer, then its place in the model."""
+    last = "1" if name.rpartition(".")[2] in _BUFFERS else "0"
+    if not by_name:
+        return last
+    name = name[:_MAX_NAME]
+    known = next((part for part in name.split(".") if part in MODEL_ORDER), "transformer")
+    text = "0" if _IMAGE.search(name) else "1"
+    by_number = _DIGITS.sub(lambda found: found[0].zfill(9), name)
+    return f"{last}{text}{MODEL_ORDER.index(known):02}{by_number}"
 
 
 def shape_text(shape: Sequence[int]) -> str:

@@ -21,7 +21,6 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QStyledItemDelegate,
     QStyleOptionViewItem,
-    QTableView,
     QVBoxLayout,
     QWidget,
 )
@@ -32,12 +31,12 @@ from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorModel
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.table_rows import show_rows
-from cleanclip_gui.widgets.text import bytes_text, plural
+from cleanclip_gui.widgets.table_rows import FirstColumnTable, show_rows
+from cleanclip_gui.widgets.text import bytes_text, plain, plural
 from ml_core.reading import InputError, TensorInfo
 from ml_core.reading.errors import CancelledError
 
-_WIDTHS = (244, 112, 56, 77, 77, 77, 76, 82, 70, 86, 88)
+_WIDTHS = (244, 128, 56, 77, 77, 77, 76, 82, 70, 86, 88)
 
 
 class _CellDelegate(QStyledItemDelegate):
@@ -60,6 +59,10 @@ class _CellDelegate(QStyledItemDelegate):
             option.palette.setColor(QPalette.ColorRole.Text, theme.colour("danger"))
 
 
+class _View(FirstColumnTable):
+    narrowest = _WIDTHS[0]
+
+
 class TensorTable(QWidget):
     """The table with a filter and a count; ``selected(TensorInfo)`` follows the row."""
 
@@ -74,7 +77,7 @@ class TensorTable(QWidget):
         self.filter.setClearButtonEnabled(True)
         self.filter.textChanged.connect(self._on_filter_changed)
         self.count = Label("", "subtle")
-        self.view = QTableView()
+        self.view = _View()
         self.view.setModel(self.model)
         self.view.setItemDelegate(_CellDelegate(self.model, self))
         self.view.setAccessibleName("Tensors")
@@ -90,7 +93,10 @@ class TensorTable(QWidget):
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
         for column, width in enumerate(_WIDTHS):
             self.view.setColumnWidth(column, width)
-        header.setStretchLastSection(True)
+        self.view.follow_columns()
+        self.none = Label("", "subtle", wrap=True)
+        self.none.setAlignment(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop)
+        self.none.hide()
         self.view.selectionModel().currentRowChanged.connect(self._on_current_changed)
         self._selected = ""
         self._copying: Ticket | None = None
@@ -110,6 +116,7 @@ class TensorTable(QWidget):
         layout.setSpacing(theme.SPACE_S)
         layout.addLayout(head)
         layout.addWidget(self.view, 1)
+        layout.addWidget(self.none, 1)
 
     def set_tensors(self, tensors: Sequence[TensorInfo]) -> None:
         """Show other tensors; none is selected."""
@@ -181,4 +188,8 @@ class TensorTable(QWidget):
 
     def _tell_count(self) -> None:
         rows = self.model.rowCount()
+        text = plain(self.filter.text(), 80)
+        self.none.setText(f"No tensor matches “{text}”. Clear the filter to see all of them.")
+        self.none.setVisible(bool(text) and not rows)
+        self.view.setVisible(self.none.isHidden())
         self.count.setText(f"{plural(rows, 'tensor')}, {bytes_text(self.model.shown_bytes)}")

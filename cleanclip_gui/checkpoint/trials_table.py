@@ -70,12 +70,13 @@ class TrialsTable(QTableWidget):
         super().__init__(0, len(_COLUMNS), parent)
         self._trials: list[Mapping[str, Any]] = []
         self._best: Mapping[str, Any] | None = None
+        self._word = ""
         self.setHorizontalHeaderLabels(list(_COLUMNS))
         self.setAccessibleName("Settings that were tried")
         show_rows(self, 28)
         header = self.horizontalHeader()
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
-        for column, width in ((_MARK, 56), (_QUESTION, 212), (_ACCURACY, 84), (_INTERVAL, 136)):
+        for column, width in ((_MARK, 76), (_QUESTION, 212), (_ACCURACY, 84), (_INTERVAL, 136)):
             self.setColumnWidth(column, width)
         self.setColumnWidth(_IMAGES, 72)
         self.setColumnWidth(_BAR, 150)
@@ -98,9 +99,10 @@ class TrialsTable(QTableWidget):
         self._fill(self.rowCount() - 1)
         self.scrollToBottom()
 
-    def mark(self, best: Mapping[str, Any]) -> None:
-        """Tell the proposed trial from the others."""
+    def mark(self, best: Mapping[str, Any], *, proposed: bool) -> None:
+        """Tell the proposed trial from the others, or the one that there is no reason to leave."""
         self._best = best["settings"]
+        self._word = "proposed" if proposed else "now"
         for row in range(self.rowCount()):
             self._fill(row)
         row = next((n for n, t in enumerate(self._trials) if t["settings"] == self._best), 0)
@@ -111,7 +113,7 @@ class TrialsTable(QTableWidget):
         best = self._best is not None and trial["settings"] == self._best
         first = trial["question"] == _FIRST
         texts = {
-            _MARK: "best" if best else "now" if first else "",
+            _MARK: self._word if best else "now" if first else "",
             _QUESTION: plain(trial["question"], 80),
             _ANSWER: plain(trial["answer"], 300),
             _ACCURACY: percent(trial["accuracy"]),

@@ -15,15 +15,15 @@ from ml_core.reading.verdict_text import verdict_words
 
 # verdict -> icon, tone
 _LOOKS = {
-    "loads": ("check", "ok"),
+    "loads": ("info", "info"),  # not green: what can be read is not known to be harmless
     "caution": ("warning", "caution"),
     "dangerous": ("danger", "danger"),
     "damaged": ("warning", "caution"),
 }
-_NOT_SAID = (
-    "Nothing in the file was run. Whether the weights hide a backdoor, the file cannot tell: "
-    "look at it in Studio."
-)
+_READABLE = "Readable. Nothing was run."
+_NOT_TESTED = "Backdoor: not tested yet"
+_TESTED = "Backdoor: tested only with the triggers tried in Studio"
+_NOT_RULED_OUT = "The file is safe to read; that does not rule out a backdoor in its weights."
 
 
 class Judged(Protocol):
@@ -43,9 +43,13 @@ class Judged(Protocol):
 
 
 class VerdictCard(QFrame):
-    """A tinted card: picture, file name, verdict, first reason; Cancel while it is being read."""
+    """A tinted card: picture, file name, verdict, first reason; Cancel while it is being read.
+
+    ``test_clicked`` asks to look for a backdoor in the model that was loaded.
+    """
 
     cancel_clicked = Signal()
+    test_clicked = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -57,12 +61,19 @@ class VerdictCard(QFrame):
         self._picture.setFixedSize(34, 34)
         self.name = self._label("title")
         self.verdict = self._label("heading")
+        self.backdoor = self._label("heading")
         self.reason = self._label("")
         self.state = self._label("subtle")
         text = QVBoxLayout()
         text.setSpacing(theme.SPACE_XS)
-        for label in (self.name, self.verdict, self.reason, self.state):
+        for label in (self.name, self.verdict, self.backdoor, self.reason, self.state):
             text.addWidget(label)
+        self.test = QPushButton("Test a trigger in Studio")
+        self.test.setProperty("primary", True)
+        self.test.clicked.connect(self.test_clicked)
+        text.addSpacing(theme.SPACE_XS)
+        text.addWidget(self.test, 0, Qt.AlignmentFlag.AlignLeft)
+        self._hide_backdoor()
         self.cancel = QPushButton("Cancel")
         self.cancel.setToolTip("Stop reading; nothing of the file is opened")
         self.cancel.clicked.connect(self.cancel_clicked)
@@ -93,19 +104,37 @@ class VerdictCard(QFrame):
 
     def show_inspection(self, found: Inspection) -> None:
         """Give the verdict and its first reason."""
-        self._look(*_LOOKS[found.verdict])
-        title = verdict_words(found.verdict, found.reason_code)
         if found.refused:
+            self._look(*_LOOKS[found.verdict])
+            title = verdict_words(found.verdict, found.reason_code)
             reason = found.reasons[0] if found.reasons else ""
             self._tell(found.name, title, reason, "Nothing of it was run, and it is not opened.")
         else:
-            self._tell(found.name, title, _first(found) or _NOT_SAID, "Loading the model…")
+            self._show_readable(found.name, found)
 
     def show_assessment(self, found: Judged) -> None:
         """Give the verdict on the same file anew, with what its tensors are for."""
+        self._show_readable(self._name, found)
+
+    def _show_readable(self, name: str, found: Judged) -> None:
+        """The file can be read; what its weights hide is another question."""
         self._look(*_LOOKS[found.verdict])
-        title = verdict_words(found.verdict, found.reason_code)
-        self._tell(self._name, title, _first(found) or _NOT_SAID, "Loading the model…")
+        self._tell(name, _title(found), _first(found) or _NOT_RULED_OUT, "Loading the model…")
+        self.set_tested(False)
+
+    def show_loaded(self, state: str) -> None:
+        """The model is there: it can be tested."""
+        self.set_state(state)
+        self.test.show()
+
+    def set_tested(self, tested: bool) -> None:
+        """Say whether a trigger was tried on the model."""
+        self.backdoor.setText(_TESTED if tested else _NOT_TESTED)
+        self.backdoor.show()
+
+    def _hide_backdoor(self) -> None:
+        self.backdoor.hide()
+        self.test.hide()
 
     def show_problem(self, name: str, sentence: str, code: str = "usage") -> None:
         """Say why it cannot be opened after all; ``code`` is an InputError's."""
@@ -118,8 +147,7 @@ class VerdictCard(QFrame):
     def show_donor_needed(self, name: str, found: Judged, sentence: str) -> None:
         """Say that the file is sound and holds one encoder only."""
         self._look(*_LOOKS[found.verdict])
-        title = verdict_words(found.verdict, found.reason_code)
-        self._tell(name, title, sentence, "Not in use yet: it needs a donor.")
+        self._tell(name, _title(found), sentence, "Not in use yet: it needs a donor.")
 
     def set_state(self, text: str) -> None:
         """Say how far the loading is."""
@@ -142,6 +170,7 @@ class VerdictCard(QFrame):
 
     def _tell(self, name: str, verdict: str, reason: str, state: str) -> None:
         self.cancel.hide()
+        self._hide_backdoor()
         self._name = name
         for label, text in (
             (self.name, name),
@@ -154,6 +183,13 @@ class VerdictCard(QFrame):
             label.setToolTip("" if label.text() == shown else tip(shown))
             label.setVisible(bool(text))
         self.setAccessibleDescription(f"{plain(name)}. {verdict}. {plain(reason)}")
+
+
+def _title(found: Judged) -> str:
+    """What the file is: one that is only readable is not called good."""
+    if found.verdict == "loads":
+        return _READABLE
+    return verdict_words(found.verdict, found.reason_code)
 
 
 def _first(found: Judged) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
@@ -16,6 +16,7 @@ from cleanclip_gui.widgets.text import (
     NOT_MEASURED,
     UNBROKEN,
     count_text,
+    duration_text,
     percent,
     percent_range,
     plain,
@@ -25,6 +26,7 @@ from ml_core.jobs.result_text import training_words
 
 # Less than this many points is no change in either direction.
 STEADY_POINTS = 0.05
+_NARROWEST, _WIDE = 480, 640  # pixels of the table without lines and intervals, and with them
 
 
 @dataclass(frozen=True)
@@ -113,32 +115,34 @@ def difference_text(points: float | None) -> str:
     return f"{arrow} {sign}{abs(points):.1f} points"
 
 
-def duration_text(seconds: float) -> str:
-    """A duration in words, e.g. ``3 min 5 s``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
-
-
 def summary(result: Mapping[str, Any]) -> str:
     """One sentence that says what the run did to the two headline rates."""
     method = FACTS[result["method"]].title if result.get("method") in FACTS else "The run"
     attack, clean = rows_of(result)[:2]
     parts = []
-    for name, row in (("the attack success rate", attack), ("clean accuracy", clean)):
-        if row.points is None or row.before is None or row.after is None:
-            continue
-        before, after = (percent(rate, unit=UNBROKEN) for rate in (row.before, row.after))
-        if abs(row.points) < STEADY_POINTS:
-            parts.append(f"left {name} at {after}")
-            continue
-        verb = "raised" if row.points > 0 else "lowered"
-        parts.append(f"{verb} {name} from {before} to {after}")
-    what = " and ".join(parts) or "finished; nothing was measured before and after"
-    return f"{method} {what} in {duration_text(float(result.get('seconds') or 0))}."
+    if attack.points is not None:
+        verb = _verb(attack.points, "left", "raised", "cut")
+        parts.append(f"{method} {verb} the ASR {_from_to(attack)}")
+    if clean.points is not None:
+        verb = _verb(clean.points, "stayed", "rose", "fell")
+        said = f"clean accuracy {verb} {_from_to(clean)}"
+        parts.append(said if parts else f"{method}: {said}")
+    what = "; ".join(parts) or f"{method} finished; nothing was measured before and after"
+    return f"{what} ({duration_text(float(result.get('seconds') or 0))})."
+
+
+def _verb(points: float, steady: str, up: str, down: str) -> str:
+    if abs(points) < STEADY_POINTS:
+        return steady
+    return up if points > 0 else down
+
+
+def _from_to(row: Row) -> str:
+    """Both ends of a change, e.g. ``from 98.1 to 8.1 %``, or where it stays."""
+    before, after = percent(row.before, unit=""), percent(row.after, unit=UNBROKEN)
+    if row.points is None or abs(row.points) < STEADY_POINTS:
+        return f"at {after}"
+    return f"from {before} to {after}"
 
 
 class RateLine(QWidget):
@@ -213,6 +217,7 @@ class BeforeAfter(QFrame):
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(theme.SPACE_S)
+        self._spare: list[QWidget] = []  # lines and intervals, for which there may be no room
         for widget in (self._sentence, self._table, self._facts):
             self._layout.addWidget(widget)
 
@@ -231,15 +236,21 @@ class BeforeAfter(QFrame):
         for column, text in ((1, "Before"), (4, "After"), (6, "Change")):
             grid.addWidget(Label(text, "caption"), 0, column, right)
         rows = rows_of(result)
+        self._spare = []
         for at, row in enumerate(rows, 1):
             grid.addWidget(_title(row), at, 0)
-            grid.addWidget(_figure(row.before, row), at, 1, right)
-            grid.addWidget(_interval(row.before_interval), at, 2, left)
+            sides = ((1, row.before, row.before_interval), (4, row.after, row.after_interval))
+            for column, rate, interval in sides:
+                figure, range_ = _figure(rate, row), _interval(interval)
+                figure.setToolTip(range_.toolTip())
+                grid.addWidget(figure, at, column, right)
+                grid.addWidget(range_, at, column + 1, left)
+                self._spare.append(range_)
             if not row.quiet:
-                grid.addWidget(RateLine(row), at, 3)
-            grid.addWidget(_figure(row.after, row), at, 4, right)
-            grid.addWidget(_interval(row.after_interval), at, 5, left)
+                self._spare.append(line := RateLine(row))
+                grid.addWidget(line, at, 3)
             grid.addWidget(_change(row), at, 6, right)
+        self._make_room()
         self._layout.replaceWidget(self._table, table)
         self._table.hide()
         self._table.deleteLater()
@@ -250,6 +261,19 @@ class BeforeAfter(QFrame):
             for row in rows
         ]
         self.setAccessibleDescription(f"{self._sentence.text()} {'; '.join(spoken)}.")
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Of the figures alone."""
+        return QSize(_NARROWEST, super().minimumSizeHint().height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Leave out lines and intervals where there is no room; tool tips tell the intervals."""
+        super().resizeEvent(event)
+        self._make_room()
+
+    def _make_room(self) -> None:
+        for widget in self._spare:
+            widget.setVisible(self.width() >= _WIDE)
 
     def sentence(self) -> str:
         """What the run did, in one sentence."""
@@ -278,7 +302,7 @@ def facts(result: Mapping[str, Any]) -> str:
     parts += training_words(result)
     if result.get("device"):
         parts.append(f"{result['device']}, {result.get('precision', 'fp32')}")
-    line = " · ".join(parts) + ". Small print: 95 % intervals."
+    line = " · ".join(parts) + ". Ranges are 95 % intervals."
     return "\n".join([line, *(plain(note, 400) for note in result.get("notes") or ())])
 
 

@@ -16,6 +16,7 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
+from ml_core.reading.lists import MAX_BYTES
 from ml_core.reading.regular_file import read_file
 from ml_core.triggers import Trigger, save_trigger
 from ml_core.triggers.files import load_trigger
@@ -164,7 +165,7 @@ def count_gpus(names: Sequence[str]) -> int:
 def _read_classes(path: Path) -> bytes:
     """A class list as it is."""
     try:
-        return read_file(path)
+        return read_file(path, MAX_BYTES)
     except OSError as error:
         raise InputError(
             f"The job's class list {path} cannot be read; put it back.", "usage", str(error)

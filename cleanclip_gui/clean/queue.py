@@ -10,23 +10,30 @@ import logging
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from pydantic import BaseModel, Field
 from PySide6.QtCore import QObject, Signal, Slot
 
 from cleanclip_gui.clean.run import Asked, CleaningRun, ending
 from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.atomic import replace_files
+from ml_core.data.specs import PathText
 from ml_core.events import Done
 from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.errors import InputError
-from ml_core.reading.regular_file import read_file
-from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.json_file import JsonFile
 from ml_core.triggers.files import load_trigger
 
 _LOG = logging.getLogger(__name__)
 QUEUE_FILE = "queue.json"
 FORMAT = "cleanclip-queue-1"
-_MAX_BYTES = 1_000_000
+_FILE = JsonFile("a queue of runs", "start its runs from the history", max_bytes=1_000_000)
+
+
+class _Waiting(BaseModel):
+    """The file."""
+
+    folders: tuple[PathText, ...] = Field(max_length=10_000)
 
 
 class RunQueue(QObject):
@@ -212,12 +219,10 @@ def read_queue(path: Path) -> tuple[tuple[Path, ...], str]:
     A job that was begun since is left out without a word: it is in the history.
     """
     try:
-        named = parse_object(read_file(path, _MAX_BYTES + 1), max_bytes=_MAX_BYTES)["folders"]
-        if not isinstance(named, list) or not all(isinstance(name, str) for name in named):
-            raise JsonError("its folders are no list of names")
-    except FileNotFoundError:
-        return (), ""
-    except (OSError, JsonError, KeyError) as error:
+        if not path.exists():
+            return (), ""
+        named = _FILE.check(_FILE.read(path), _Waiting, path.name).folders
+    except (OSError, InputError) as error:
         _LOG.info("%s: %s", path, error)
         return (), (
             "The queue of the last time cannot be read: start its runs again from the history, "

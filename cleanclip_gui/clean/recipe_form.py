@@ -14,7 +14,7 @@ from cleanclip_gui.clean.recipe_fields import Chooser, FieldRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import count_text, plural
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method
-from ml_core.cleaning.presets import preset_source, presets
+from ml_core.cleaning.presets import about_rate, default_preset, preset_source, presets
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.reading.errors import InputError
 
@@ -47,6 +47,7 @@ class RecipeForm(QWidget):
         super().__init__(parent)
         self.rows: dict[str, FieldRow] = {}
         self._presets: dict[str, Recipe] = {}
+        self._demo = True
         self.method = MethodChooser()
         self.preset = Chooser()
         self.preset.setAccessibleName("Preset")
@@ -108,6 +109,21 @@ class RecipeForm(QWidget):
         """Choose a preset of the method in use."""
         self._load_method(name)
         self.changed.emit()
+
+    def set_demo(self, demo: bool) -> None:
+        """Begin with what suits the checkpoint at hand: the quick preset is meant for the demo's.
+
+        What the user has chosen or changed stays.
+        """
+        method, name = self.method.method, str(self.preset.currentData())
+        untouched = name == default_preset(method, demo=self._demo) and not self.changed_fields()
+        if demo == self._demo:
+            return
+        self._demo = demo
+        if untouched:
+            self.set_preset("default")
+        else:
+            self._about_preset.setText(self._about(name))
 
     def set_method(self, method: Method) -> None:
         """Choose a method, keeping the name of the preset."""
@@ -204,10 +220,10 @@ class RecipeForm(QWidget):
     def _load_method(self, preset_name: str) -> None:
         """Fill presets and fields for the method in use."""
         method = self.method.method
-        self._presets = presets(method)
+        self._presets, first = presets(method), default_preset(method, demo=self._demo)
         self.preset.blockSignals(True)
         self.preset.clear()
-        for name in self._presets:
+        for name in sorted(self._presets, key=lambda name: name != first):
             self.preset.addItem(name.capitalize(), name)
         self.preset.blockSignals(False)
         self._choose(self.preset, preset_name)
@@ -217,8 +233,14 @@ class RecipeForm(QWidget):
             row.set_value(getattr(base, name))
             row.setVisible(name in used)
         self._about_method.setText(f"{FACTS[method].help} {FACTS[method].source}.")
-        self._about_preset.setText(preset_source(method, base.preset))
+        self._about_preset.setText(self._about(base.preset))
         self._refresh()
+
+    def _about(self, preset: str) -> str:
+        """Where a preset's numbers come from, and what its rate means for the checkpoint."""
+        source = preset_source(self.method.method, preset)
+        rate = "" if self._demo else about_rate(self._presets[preset])
+        return f"{source} {rate}".strip()
 
     @staticmethod
     def _choose(chooser: Chooser, data: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 from cleanclip_gui.session import CheckpointFacts
 from ml_core.reading.errors import InputError
 from ml_core.reading.safetensors_header import read_header
+from ml_core.reading.strict_json import JsonError, parse_object
 
 
 def cleaned_file(result: Mapping[str, Any]) -> Path:
@@ -63,7 +63,8 @@ def _source_sha256(result: Mapping[str, Any]) -> str:
     adapter = str(result.get("adapter") or "")
     path = Path(adapter or str(result.get("checkpoint") or ""))
     try:
-        facts = json.loads(read_header(path).metadata["facts" if adapter else "provenance"])
+        told = read_header(path).metadata["facts" if adapter else "provenance"]
+        facts = parse_object(told.encode("utf-8", "surrogatepass"), half_characters=True)
         return str(facts["source_sha256"] or "")
-    except (InputError, KeyError, TypeError, ValueError):
+    except (InputError, KeyError, JsonError):
         return ""

@@ -170,9 +170,11 @@ class Resuming(QObject):
 
     @Slot(object)
     def _on_restored(self, saved: SavedRun) -> None:
-        """Open what a run that goes on works on, unless its checkpoint is open already."""
-        if self._run.is_running and not self._is_open(saved.spec):
+        """Have open what a run that goes on works on, with its trigger and target."""
+        if self._run.is_running:
             self._open(saved.spec)
+            if saved.trigger is not None:
+                self._shell.trigger_wanted.emit(saved.trigger, saved.spec.target)
 
     def _open(self, spec: CleanSpec) -> None:
         """Open checkpoint and images of a job, as far as others are open."""

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import shutil
+import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
@@ -19,13 +20,14 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.protocol import INTERRUPTED
 from cleanclip_gui.jobs.runner import JobRunner, Mode, make_runner
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
-from cleanclip_gui.session.records import is_live
+from cleanclip_gui.session.records import RunProgress, is_live
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.text import count_text, plain
+from cleanclip_gui.widgets.text import count_text, duration_text, plain
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Message, Metric, Progress, Saved
-from ml_core.jobs.specs import SPEC_FILE, CleanSpec
+from ml_core.jobs.overall import Overall, Plan, cleaning_plan, estimate_plan
+from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
@@ -37,7 +39,7 @@ ENDS: dict[str, str] = {
     "failed": "Failed",
     "interrupted": "Interrupted",
 }
-HINT = "Estimate measures a few steps; Start runs them all."
+HINT = "Estimate times a few steps first. Start runs the whole cleaning."
 STALE = "The set-up was changed during the estimate; measure again."
 NO_TRIGGER = (
     "The trigger of this run is not in its folder, so Studio keeps its own: open the run's trigger "
@@ -62,6 +64,27 @@ class Trouble:
     error: InputError | None = None
 
 
+@dataclass(eq=False)
+class ShownRun:
+    """What a run works on, and how it stands or ended.
+
+    ``status`` is empty while no process of this window has ended it; ``details`` and ``notice`` are
+    lines of the run bar.
+    """
+
+    folder: Path
+    recipe: Recipe
+    source: str
+    asked: Asked
+    device: str
+    status: str = ""
+    details: str = ""
+    notice: str = ""
+    result: dict[str, Any] = field(default_factory=dict)
+    shows_result: bool = False
+    trouble: Trouble | None = None
+
+
 def estimate_folder() -> Path:
     """Where the job of an estimate is written, and taken away again."""
     return cache_dir() / "estimate"
@@ -70,16 +93,21 @@ def estimate_folder() -> Path:
 class CleaningRun(QObject):
     """One child process at a time, for a run or an estimate, and the run that is on show.
 
+    The run on show is the one at work, until the user looks at an earlier one meanwhile.
+    :attr:`headline`, :attr:`details`, :attr:`notice` and :attr:`state` are of the run at work, if
+    there is one; all else is of the run on show.
+
     It alone writes ``session.run`` and ``session.run_progress``. ``began`` tells that a process
     was started, ``opened`` that another run than before is on show, ``measured(Metric)`` a number
     of it, ``result_shown(result)`` that its result is to be shown, ``changed`` that anything of
     :attr:`headline`, :attr:`details`, :attr:`notice`, :attr:`state`, :attr:`trouble`,
-    :attr:`shows_result` or :attr:`estimated` may be another one.
+    :attr:`shows_result`, :attr:`newest_is_hidden` or :attr:`estimated` may be another one.
 
     ``said(event)`` passes on all that a run at work tells, ``progressed(Progress)`` how far it or
-    an estimate is, ``logged(line)`` a line for the log. ``ended(Done)`` is the last word of either;
-    once all have heard it, ``freed`` tells that another one may begin. ``restored(SavedRun)`` tells
-    that a run of an earlier time goes on, or could; ``failed`` carries an InputError.
+    an estimate is, after ``session.run_progress`` was written; ``logged(line)`` a line for the log.
+    ``ended(Done)`` is the last word of either; once all have heard it, ``freed`` tells that another
+    one may begin. ``restored(SavedRun)`` tells that a run of an earlier time goes on, or could;
+    ``failed`` carries an InputError.
     """
 
     began = Signal()
@@ -105,24 +133,85 @@ class CleaningRun(QObject):
         super().__init__(parent)
         self._new_runner = new_runner
         self._session, self._studio_device = session, device
-        self._reading: Ticket | None = None  # numbers of an earlier run
+        self._reading: Ticket | None = None  # numbers of a run that was begun earlier
+        self._meanwhile: list[Metric] = []  # numbers that came while they were read
         self.runner: JobRunner | None = None
         self.mode: Mode = "run"
-        self.folder: Path | None = None
-        self.recipe: Recipe | None = None
-        self.source = ""  # path of the checkpoint that it cleans
-        self.asked: Asked = (None, 0)
-        self.device = session.device
-        self.status = ""  # of the run on show while no process is at work; empty without one
-        self.details = HINT
-        self.notice = ""
-        self.result: dict[str, Any] = {}
-        self.shows_result = False
-        self.trouble: Trouble | None = None
+        self.on_show: ShownRun | None = None
+        self.newest: ShownRun | None = None  # that a process was started for, or that was offered
         self.estimated: dict[str, Any] = {}
+        self._estimated_recipe: Recipe | None = None
         self._estimate_holds = False
+        self._said_idle = HINT  # while no run is on show, and after an estimate
+        self._overall = Overall(Plan(()))
+        self._safe_at = 0.0  # when work was saved last, or begun
 
     # How it stands
+
+    @property
+    def folder(self) -> Path | None:
+        """Where the files of the run on show are."""
+        return None if self.on_show is None else self.on_show.folder
+
+    @property
+    def recipe(self) -> Recipe | None:
+        """Of the run on show."""
+        return None if self.on_show is None else self.on_show.recipe
+
+    @property
+    def asked(self) -> Asked:
+        """Trigger and target of the run on show."""
+        return (None, 0) if self.on_show is None else self.on_show.asked
+
+    @property
+    def device(self) -> str:
+        """What the run at work, or the newest one, computes on."""
+        return self._session.device if self.newest is None else self.newest.device
+
+    @property
+    def result(self) -> dict[str, Any]:
+        """Of the run on show; empty without one."""
+        return {} if self.on_show is None else self.on_show.result
+
+    @property
+    def shows_result(self) -> bool:
+        """Whether the result is to be seen: its checkpoint may not be the one that is open."""
+        return self.on_show is not None and self.on_show.shows_result
+
+    @property
+    def trouble(self) -> Trouble | None:
+        """Why the run on show has no result."""
+        return None if self.on_show is None else self.on_show.trouble
+
+    @property
+    def details(self) -> str:
+        """What the run bar says below its title while no process is at work."""
+        return self._said_idle or ("" if self._of_bar is None else self._of_bar.details)
+
+    @property
+    def notice(self) -> str:
+        """What is to be known of the run in the run bar."""
+        return "" if self._of_bar is None else self._of_bar.notice
+
+    @property
+    def newest_is_hidden(self) -> bool:
+        """Whether an earlier run is on show beside the one at work, or the one that ended last."""
+        return self.newest is not None and self.newest is not self.on_show
+
+    @property
+    def _of_bar(self) -> ShownRun | None:
+        """The run of the run bar."""
+        return self.newest if self.is_cleaning else self.on_show
+
+    @property
+    def progress(self) -> RunProgress | None:
+        """How far the process at work is; None before it has told."""
+        return self._session.run_progress
+
+    @property
+    def seconds_unsaved(self) -> float:
+        """Seconds of work that cancelling would lose; 0 while no run is at work."""
+        return time.monotonic() - self._safe_at if self.is_cleaning else 0.0
 
     @property
     def is_running(self) -> bool:
@@ -167,11 +256,13 @@ class CleaningRun(QObject):
     @property
     def title(self) -> str:
         """The method, and what it works on where another checkpoint was opened meanwhile."""
-        method = self.recipe.method if self.recipe is not None else "cleanclip"
-        title = FACTS[method].title
+        return self._title(self._of_bar)
+
+    def _title(self, run: ShownRun | None) -> str:
+        title = FACTS["cleanclip" if run is None else run.recipe.method].title
         facts = self._session.checkpoint
-        another = bool(self.source) and facts is not None and facts.path != self.source
-        return f"{title} on {plain(Path(self.source).name, 40)}" if another else title
+        another = run is not None and facts is not None and facts.path != run.source
+        return f"{title} on {plain(Path(run.source).name, 40)}" if run and another else title
 
     @property
     def headline(self) -> str:
@@ -184,9 +275,8 @@ class CleaningRun(QObject):
         if self.is_running:
             doing = "paused" if state == "paused" else "running"
             return "Estimating" if self.mode == "estimate" else f"{self.title} is {doing}"
-        return f"{self.title}: {ENDS.get(self.status, self.status).lower()}" if self.status else (
-            "Ready"
-        )  # fmt: skip
+        status = "" if self.on_show is None else self.on_show.status
+        return f"{self.title}: {ENDS.get(status, status).lower()}" if status else "Ready"
 
     # Beginning and ending
 
@@ -198,11 +288,13 @@ class CleaningRun(QObject):
         InputError
             If another job uses its device; what was on show stays.
         """
-        self._launch(folder / SPEC_FILE, mode, self._device_of(spec), self._fitting(spec))
-        self._open(folder, spec, asked)
-        self._session.run_progress = None
-        self._set_run("running")
-        self.notice = self._studio_device.release(self.device)
+        same = self.estimated if spec.recipe == self._estimated_recipe else None
+        plan = cleaning_plan(spec, same)
+        self._launch(folder / SPEC_FILE, mode, self._device_of(spec), self._fitting(spec), plan)
+        run = self.newest = self._made(folder, spec, asked)
+        self._show(run)
+        self._set_run(run, "running")
+        run.notice = self._studio_device.release(run.device)
         self.began.emit()
         self.changed.emit()
 
@@ -219,36 +311,64 @@ class CleaningRun(QObject):
 
     def offer(self, saved: SavedRun) -> None:
         """Show a run that was interrupted and can go on."""
-        self._open(saved.folder, saved.spec, (saved.trigger, saved.spec.target))
+        run = self.newest = self._made(saved.folder, saved.spec, (saved.trigger, saved.spec.target))
         total = saved.spec.recipe.known_steps
         of = "" if total is None else f" of {count_text(total)}"
-        self._set_idle("interrupted")
-        self.trouble = Trouble(
+        run.status = "interrupted"
+        run.trouble = Trouble(
             f"The run {plain(saved.folder.name, 80)} was interrupted; its last save is at step "
             f"{count_text(saved.step)}{of}. Resume goes on from there.",
             can_resume=True,
             may_lack_memory=True,
         )
+        self._show(run)
         self._restore(saved)
         self.changed.emit()
 
     def show_past(self, past: PastRun) -> None:
-        """Show a run of the history as if it had just ended; its numbers follow."""
-        asked = trigger_of(past.spec), past.spec.target
-        self._open(past.folder, past.spec, asked)
-        self._reading = tasks.run(
-            lambda _: run_metrics(past.folder), self._on_metrics_read, self._on_read_failed
-        )
+        """Show a run of the history as if it had just ended; its numbers follow.
+
+        A run at work goes on meanwhile.
+        """
+        if self.is_cleaning and self.newest is not None and past.folder == self.newest.folder:
+            self.show_newest()
+            return
+        run = self._made(past.folder, past.spec, (trigger_of(past.spec), past.spec.target))
         if past.result:
-            status = "stopped" if past.status == "stopped" else "finished"
-            self.show_outcome(status, {"seconds": 0.0, **past.result})
+            run.status = "stopped" if past.status == "stopped" else "finished"
+            self._keep_result(run, {"seconds": 0.0, **past.result})
         elif past.status in ("failed", "cancelled", "interrupted"):
-            self._show_trouble(past.status, Done("failed", {}, past.error, past.error_code))
+            self._keep_trouble(run, past.status, Done("failed", {}, past.error, past.error_code))
         else:
-            self._set_idle(past.status, plain(past.error, 400))
-        if past.spec.trigger is not None and asked[0] is None:
-            self.notice = NO_TRIGGER
+            run.status, run.details = past.status, plain(past.error, 400)
+        if past.spec.trigger is not None and run.asked[0] is None:
+            run.notice = NO_TRIGGER
+        if not self.is_cleaning:
+            self.newest = run
+            if past.result:
+                self._set_run(run, run.status)
+        self._show(run)
+        self._read_metrics(run)
         self.changed.emit()
+
+    def show_newest(self) -> None:
+        """Show the run at work again, or the one that ended last."""
+        if self.newest is not None and self.newest_is_hidden:
+            self._show(self.newest)
+            self._read_metrics(self.newest)
+            self.changed.emit()
+
+    def forget(self, folder: Path) -> None:
+        """Show nothing of a run whose folder is gone."""
+        if self.is_cleaning and self.newest is not None and self.newest.folder == folder:
+            return
+        if self.newest is not None and self.newest.folder == folder:
+            self.newest = None
+        if self.folder == folder:
+            self.on_show, self._said_idle = None, HINT
+            self._stop_reading()
+            self.opened.emit()
+            self.changed.emit()
 
     def estimate(self, spec_path: Path) -> None:
         """Measure a few steps of a job.
@@ -258,8 +378,9 @@ class CleaningRun(QObject):
         InputError
             If another job uses the device.
         """
-        self._launch(spec_path, "estimate", self._session.device, 1)
-        self._estimate_holds = True
+        spec = read_spec(spec_path)
+        self._launch(spec_path, "estimate", self._session.device, 1, estimate_plan(spec))
+        self._estimate_holds, self._estimated_recipe = True, spec.recipe
         self.began.emit()
         self.changed.emit()
 
@@ -294,39 +415,31 @@ class CleaningRun(QObject):
 
     # The result
 
-    def show_outcome(self, status: Any, result: dict[str, Any]) -> None:
-        """Show the result of a run that has ended, now or long ago."""
-        self.result = where_open(result, self._session.checkpoint)
-        self._set_idle(status, str(result.get("stopped_because") or ""))
-        self._set_run(status)
-        self._show_result()
-        self.changed.emit()
-
     def follow(self, facts: CheckpointFacts | None, *, keep: bool = False) -> None:
         """Show a result beside the checkpoint that it was made from; ``keep`` leaves it there."""
-        if self.result and not self.is_running and self._session.run is not None:
-            self.status = self._session.run.status  # an estimate has taken it away
-        if self.result.get("source"):
-            here = where_open(self.result, facts)
-            moved, self.result = here != self.result, here
+        run = self.on_show
+        if run is not None and run.result.get("source"):
+            here = where_open(run.result, facts)
+            moved, run.result = here != run.result, here
             if not is_source(facts, here):
-                self.shows_result = self.shows_result and keep
-            elif moved or not self.shows_result:  # moved: of a run elsewhere
-                self._show_result()
+                run.shows_result = run.shows_result and keep
+            elif moved or not run.shows_result:  # moved: of a run elsewhere
+                run.shows_result = True
+                self.result_shown.emit(run.result)
         self.changed.emit()
 
     # What only this class does
 
-    def _open(self, folder: Path, spec: CleanSpec, asked: Asked) -> None:
+    def _made(self, folder: Path, spec: CleanSpec, asked: Asked) -> ShownRun:
+        return ShownRun(folder, spec.recipe, spec.checkpoint, asked, self._device_of(spec))
+
+    def _show(self, run: ShownRun) -> None:
         """Make a run the one that is on show."""
-        self.folder, self.recipe, self.source, self.asked = (
-            folder, spec.recipe, spec.checkpoint, asked,
-        )  # fmt: skip
-        self.device = self._device_of(spec)
-        self.result, self.shows_result, self.trouble, self.notice = {}, False, None, ""
-        if self._reading is not None:
-            self._reading.cancel()
+        self.on_show, self._said_idle = run, ""
+        self._stop_reading()
         self.opened.emit()
+        if run.result:
+            self.result_shown.emit(run.result)
 
     def _restore(self, saved: SavedRun) -> None:
         """Tell what a saved run has measured, and that it is on show."""
@@ -334,14 +447,32 @@ class CleaningRun(QObject):
             self.measured.emit(metric)
         self.restored.emit(saved)
 
+    def _read_metrics(self, run: ShownRun) -> None:
+        """Read the numbers of a run from its journal, beside the window."""
+        self._reading = tasks.run(
+            lambda _: run_metrics(run.folder), self._on_metrics_read, self._on_read_failed
+        )
+
+    def _stop_reading(self) -> None:
+        self._meanwhile = []
+        if self._reading is not None:
+            self._reading.cancel()
+            self._reading = None
+
     def _on_metrics_read(self, metrics: tuple[Metric, ...]) -> None:
-        for metric in metrics:
+        """Show what was read, and then what the run has measured since."""
+        self._reading = None
+        known = {(metric.step, "loss" in metric.values) for metric in metrics}
+        since, self._meanwhile = self._meanwhile, []
+        new = (metric for metric in since if (metric.step, "loss" in metric.values) not in known)
+        for metric in (*metrics, *new):
             self.measured.emit(metric)
 
     def _on_read_failed(self, error: InputError) -> None:
+        self._reading = None
         self.failed.emit(error)
 
-    def _launch(self, spec_path: Path, mode: Mode, device: str, processes: int) -> None:
+    def _launch(self, spec_path: Path, mode: Mode, device: str, processes: int, plan: Plan) -> None:
         """Start the supervising thread."""
         runner = self._new_runner(spec_path, mode, device, processes)
         runner.event_received.connect(self._on_event)
@@ -350,6 +481,9 @@ class CleaningRun(QObject):
         runner.ended.connect(self._on_ended)
         runner.launch()
         self.runner, self.mode = runner, mode
+        self._overall = Overall(plan)
+        self._session.run_progress = None
+        self._safe_at = time.monotonic()
 
     def _device_of(self, spec: CleanSpec) -> str:
         return self._session.device if spec.device == "auto" else spec.device
@@ -366,37 +500,31 @@ class CleaningRun(QObject):
         if not is_live(self._session.run):
             self._session.run = None
 
-    def _set_run(self, status: Any, error: str = "") -> None:
-        """Tell the rest of the window how the run stands."""
+    def _set_run(self, run: ShownRun, status: Any, error: str = "") -> None:
+        """Tell the rest of the window how the newest run stands."""
         self._session.run = RunState(
-            str(self.folder or ""),
-            self.recipe.method if self.recipe is not None else "cleanclip",
-            status,
-            self.device,
-            self.result,
-            error,
+            str(run.folder), run.recipe.method, status, run.device, run.result, error
         )
-
-    def _set_idle(self, status: str, details: str = "") -> None:
-        self.status, self.details, self.notice = status, details, ""
-
-    def _show_result(self) -> None:
-        self.shows_result = True
-        self.result_shown.emit(self.result)
 
     @Slot(object)
     def _on_event(self, event: Event) -> None:
         if self.runner is not None:
             self.runner.mark_running()
         if isinstance(event, Progress):
-            self._session.run_progress = event
+            self._overall.take(event)
+            left = self._overall.seconds_left
+            self._session.run_progress = RunProgress(event.stage, self._overall.fraction, left)
             self.progressed.emit(event)
         elif isinstance(event, Metric):
-            if self.mode != "estimate":
-                self.measured.emit(event)
+            if self.mode != "estimate" and not self.newest_is_hidden:
+                if self.is_reading:
+                    self._meanwhile.append(event)
+                else:
+                    self.measured.emit(event)
         elif isinstance(event, Message):
             self.logged.emit(event.text)
         elif isinstance(event, Saved):
+            self._safe_at = time.monotonic()
             self.logged.emit(f"Saved {Path(event.path).name} at step {event.step}.")
         if self.mode != "estimate":
             self.said.emit(event)
@@ -405,23 +533,29 @@ class CleaningRun(QObject):
     def _on_state_changed(self, state: str) -> None:
         if state == "ended":  # its last word follows
             return
-        if state in ("running", "paused") and self.is_cleaning:
-            self._set_run(state)
+        if state in ("running", "paused") and self.is_cleaning and self.newest is not None:
+            (self._overall.pause if state == "paused" else self._overall.go_on)()
+            self._set_run(self.newest, state)
         self.changed.emit()
 
     @Slot(object)
     def _on_ended(self, last: Done) -> None:
         runner, self.runner = self.runner, None
         self._studio_device.restore()
+        run = self.newest
         if self.mode == "estimate":
             shutil.rmtree(estimate_folder(), ignore_errors=True)
             self._show_estimate(last)
-        elif last.status in ("finished", "stopped"):
-            self.show_outcome(last.status, last.result)
-        else:
-            status = ending(last)
-            self._show_trouble(status, last)
-            self._set_run(status, last.error)
+        elif run is not None:
+            run.notice = ""
+            if last.status in ("finished", "stopped"):
+                run.status = last.status
+                self._keep_result(run, last.result)
+            else:
+                self._keep_trouble(run, ending(last), last)
+            self._set_run(run, run.status, "" if run.result else last.error)
+            if run.result and run is self.on_show:
+                self.result_shown.emit(run.result)
         if runner is not None:
             runner.deleteLater()
         self.changed.emit()
@@ -432,25 +566,32 @@ class CleaningRun(QObject):
         """Keep what the measured steps mean for the whole run."""
         finished = last.status == "finished"
         stale = finished and not self._estimate_holds
-        self._set_idle("", STALE if stale else "")
+        self._said_idle = STALE if stale else ""
         self.estimated = dict(last.result) if finished and not stale else {}
         if last.status == "failed":
             self.failed.emit(as_error(last))
 
-    def _show_trouble(self, status: str, last: Done) -> None:
-        """Say how a run ended that left no result, now or long ago, and what can be done."""
-        saved = self.folder is not None and can_resume(self.folder)
+    def _keep_result(self, run: ShownRun, result: dict[str, Any]) -> None:
+        """Note what a run made, now or long ago."""
+        run.result = where_open(result, self._session.checkpoint)
+        took = f"In {duration_text(float(result.get('seconds') or 0))}."
+        run.details = str(result.get("stopped_because") or (took if result.get("seconds") else ""))
+        run.shows_result = True
+
+    def _keep_trouble(self, run: ShownRun, status: str, last: Done) -> None:
+        """Note how a run ended that left no result, now or long ago, and what can be done."""
+        saved = can_resume(run.folder)
         tail = (
             "Resume goes on from the last save."
             if saved
-            else "There was no save yet: Start again begins anew."
+            else "There was no save yet: Start again begins from the start."
         )
-        self._set_idle(status)
+        run.status = status
         failed = status != "cancelled" and bool(last.error)
         sentence = last.error if failed else f"The run was {ENDS[status].lower()}."
         if failed and status == "interrupted":
             sentence = f"Interrupted: {sentence}"
-        self.trouble = Trouble(
+        run.trouble = Trouble(
             f"{sentence} {tail}",
             can_resume=saved,
             may_lack_memory=last.error_code in ("killed", "memory")

@@ -6,18 +6,18 @@ from PySide6.QtCore import Slot
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.before_after import duration_text
 from cleanclip_gui.clean.run import CleaningRun
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.widgets.action_button import bind
-from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.text import count_text
+from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.text import count_text, left_text
 from ml_core.events import Progress
 
 STAGES = {
     "open": "Opening checkpoint and data",
     "data": "Reading the data",
     "estimate": "Measuring a few steps",
+    "texts": "Embedding class texts",
     "before": "Measuring the checkpoint as it is",
     "prepare": "Choosing the fastest precision",
     "train": "Training",
@@ -40,10 +40,11 @@ class RunBar(QFrame):
         self.throughput = Label("", "caption")
         self.throughput.setFont(theme.figure_font(theme.FONT_POINTS - 1))
         self.throughput.setAccessibleName("Throughput")
-        self.notice = Label("", "caption")
-        self.notice.setWordWrap(True)
+        self.notice = ElidedLabel("", "caption")
+        self.notice.setMinimumWidth(1)  # the title comes first
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
+        self.bar.setRange(0, 1000)
         self.bar.setAccessibleName("Progress of the run")
         self.pause = QPushButton()
         self.stop = QPushButton(theme.icon("save"), "")
@@ -56,7 +57,9 @@ class RunBar(QFrame):
         bind(self.cancel, actions["clean.cancel"], text=True)
         head = QHBoxLayout()
         head.setSpacing(theme.SPACE_S)
-        head.addWidget(self.title, 1)
+        head.addWidget(self.title)
+        head.addSpacing(theme.SPACE_S)
+        head.addWidget(self.notice, 1)
         for button in self.buttons:
             head.addWidget(button)
         foot = QHBoxLayout()
@@ -68,10 +71,13 @@ class RunBar(QFrame):
         layout.addLayout(head)
         layout.addWidget(self.bar)
         layout.addLayout(foot)
-        layout.addWidget(self.notice)
         run.began.connect(self._on_began)
         run.progressed.connect(self.show_progress)
         run.changed.connect(self.show_run)
+        for part in (self.bar, self.cancel):  # nothing below moves when a run begins or ends
+            kept = part.sizePolicy()
+            kept.setRetainSizeWhenHidden(True)
+            part.setSizePolicy(kept)
         self.show_run()
 
     @Slot()
@@ -80,7 +86,6 @@ class RunBar(QFrame):
         run = self._run
         self.title.setText(run.headline)
         self.notice.setText(run.notice)
-        self.notice.setVisible(bool(run.notice))
         for button in (self.pause, self.stop):  # an estimate can only be cancelled
             button.setVisible(run.is_cleaning)
         self.cancel.setVisible(run.is_running)
@@ -89,18 +94,16 @@ class RunBar(QFrame):
         self._pause_action.setIcon(theme.icon("play" if paused else "pause"))
         if not run.is_running:
             self.details.setText(run.details)
-            self.details.setVisible(bool(run.details))
             self.throughput.hide()
             self.bar.hide()
 
     @Slot(object)
     def show_progress(self, progress: Progress) -> None:
-        """Show stage, share, throughput and time left."""
-        self.bar.setRange(0, 1000 if progress.total else 0)
-        if progress.total:
-            self.bar.setValue(round(1000 * min(progress.done / progress.total, 1.0)))
-        self.details.setText(progress_text(progress))
-        unit = "examples" if progress.stage == "train" else "images"
+        """Show stage and throughput, and of the whole job share and time left."""
+        whole = self._run.progress
+        self.bar.setValue(0 if whole is None else round(1000 * whole.fraction))
+        self.details.setText(progress_text(progress, None if whole is None else whole.seconds_left))
+        unit = {"train": "examples", "texts": "texts"}.get(progress.stage, "images")
         rate = progress.rate
         self.throughput.setText(f"{rate:.0f} {unit} a second" if rate else "")
         self.bar.setAccessibleDescription(self.details.text())
@@ -108,22 +111,18 @@ class RunBar(QFrame):
     @Slot()
     def _on_began(self) -> None:
         self.details.setText("Starting the child process")
-        self.details.show()
         self.throughput.setText("")
         self.throughput.show()
-        self.bar.setRange(0, 0)
+        self.bar.setValue(0)
         self.bar.show()
 
 
-def progress_text(progress: Progress) -> str:
-    """A stage in words, with what is done and how long it still takes."""
+def progress_text(progress: Progress, seconds_left: float | None = None) -> str:
+    """A stage in words, with what is done of it, and how long the whole job still takes."""
     key, _, rest = progress.stage.partition(" ")
     name = STAGES.get(key.rstrip(","), progress.stage.capitalize())
     rest = rest.replace("heldout", "held-out style")
     parts = [f"{name} {rest}".strip() if rest else name]
     if progress.total > 1:
         parts.append(f"{count_text(progress.done)} of {count_text(progress.total)}")
-    left = progress.seconds_left
-    if left is not None and 0 < progress.done < progress.total:
-        parts.append(f"{duration_text(max(left, 0))} left")
-    return " · ".join(parts)
+    return " · ".join([*parts, *filter(None, [left_text(seconds_left)])])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -19,6 +20,7 @@ from cleanclip_gui.widgets.text import plain
 from ml_core.atomic import replace_files
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.regular_file import open_regular
+from ml_core.reading.tokenizer_file import name_beside
 
 _ENDING = ".safetensors"
 
@@ -89,6 +91,8 @@ def ask_path(prompts: Prompts, parent: QWidget, title: str, name: str) -> Path |
 def copy_whole(source: Path, target: Path, cancelled: Callable[[], bool]) -> Path:
     """Copy a file and return its new path; neither a full disk nor a crash spoils what was there.
 
+    A tokenizer that lies beside the weights under their name goes with them.
+
     Raises
     ------
     InputError
@@ -97,7 +101,7 @@ def copy_whole(source: Path, target: Path, cancelled: Callable[[], bool]) -> Pat
         If nobody waits for it any more; what was there before is whole then, too.
     """
 
-    def copy(write: BinaryIO) -> None:
+    def copy(source: Path, write: BinaryIO) -> None:
         read, _ = open_regular(source)
         with read:
             while piece := read.read(1 << 22):
@@ -105,8 +109,11 @@ def copy_whole(source: Path, target: Path, cancelled: Callable[[], bool]) -> Pat
                     raise CancelledError
                 write.write(piece)
 
+    files = {target: source}
+    if name_beside(source).is_file():
+        files[name_beside(target)] = name_beside(source)
     try:
-        replace_files({target: copy})
+        replace_files({new: partial(copy, old) for new, old in files.items()})
     except OSError as error:
         raise InputError(
             f"{target.name} could not be written; free some space or choose another folder.",

@@ -36,7 +36,7 @@ KEEP_HELP = (
 )
 
 GPU_HELP = (
-    "Each GPU takes its part of every batch: the run is the same, and ends sooner. Estimate "
+    "Each GPU takes its part of every batch: the run is the same and finishes sooner. Estimate "
     "measures one GPU."
 )
 BATCH_NORM = (

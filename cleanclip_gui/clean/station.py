@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.clean.alpha import AlphaLine, AlphaRow
 from cleanclip_gui.clean.audit.audit import Auditing, same_pairs
-from cleanclip_gui.clean.before_after import BeforeAfter, duration_text
+from cleanclip_gui.clean.before_after import BeforeAfter
 from cleanclip_gui.clean.buttons import OnceButton
 from cleanclip_gui.clean.charts.cleaning_charts import CleaningCharts
 from cleanclip_gui.clean.proof.proof import ProofSection, ProofTests
@@ -45,8 +45,9 @@ from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.label import ElidedLabel, Label
-from cleanclip_gui.widgets.text import bytes_text, count_text, plain
+from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain, plural
 from ml_core.data.specs import PairSpec
+from ml_core.events import Done
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
@@ -54,14 +55,18 @@ from ml_core.reading.errors import InputError
 SETUP_WIDTH = 396
 CHARTS_HEIGHT = 430
 THIS_RUN, RUNS, COMPARISON = range(3)
+ASK_SECONDS = 60.0  # of work that cancelling would lose
 ESTIMATE_WAITS = "Another job is at work; measure when it has ended."
 _START, _ADD = "&Start cleaning", "A&dd to the queue"
 _SAVE, _SAVE_ADAPTER = "Save cleaned c&heckpoint…", "Sa&ve adapter…"
 _RUN = ("A cleaning run is going on.", "Its last save is kept.")
-_AUDIT = ("An audit of training pairs is going on.", "The next audit finds what was embedded.")
+_AUDIT = (
+    "An audit of training pairs is going on.",
+    "Finished embeddings are reused by the next audit.",
+)
 _ALPHA = ("An alpha is being measured or saved.", "The run's result stays as it is.")
 _SAVING = ("A file is being saved.", "What it would write over, and the run's own file, stay.")
-_TEST_KEEPS = "It begins anew the next time."
+_TEST_KEEPS = "It will start from the beginning next time."
 
 
 def _leave() -> None:
@@ -109,8 +114,9 @@ class CleanStation(QWidget):
         self.proof = ProofSection(prompts)
         self.proving = ProofTests(self.proof, session, prompts, context.runners.proof, self)
         self.runs = RunsPage(
-            session, self.run, self.queue, self.trying, prompts, self.setup.folder, self.is_busy
-        )
+            session, self.run, self.queue, self.trying, prompts, self.setup.folder, self.is_busy,
+            self._is_in_use,
+        )  # fmt: skip
         self.resuming = Resuming(
             session, context.settings, shell, prompts, self.run, self.queue, self.setup.folder,
             self.is_busy, self,
@@ -126,9 +132,8 @@ class CleanStation(QWidget):
     # What the user can do
 
     def is_available(self) -> bool:
-        """Whether there is something to clean, or a run of an earlier window."""
-        earlier = self.run.is_offered or len(self.queue) > 0
-        return self.session.checkpoint is not None or self.run.is_running or earlier
+        """Always: the history needs no checkpoint, and the form says what to open first."""
+        return True
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done with runs, results, the queue and audits."""
@@ -140,7 +145,7 @@ class CleanStation(QWidget):
             ),
             Command(
                 "clean.start", _START, "&Clean", partial(self._shown, self.start),
-                "Finetune the checkpoint in a process of its own.", "play", "Ctrl+Return", 0,
+                "Finetune the checkpoint in the background.", "play", "Ctrl+Return", 0,
                 lambda: self._can_start,
             ),
             Command(
@@ -160,7 +165,7 @@ class CleanStation(QWidget):
             ),
             Command(
                 "clean.pause", "&Pause", "&Clean", self.run.pause,
-                "Hold the run before its next step, or let it go on.", "pause", "Ctrl+P", 1,
+                "Pause the run before its next step, or resume it.", "pause", "Ctrl+P", 1,
                 lambda: self.run.can_be_steered,
             ),
             Command(
@@ -169,7 +174,7 @@ class CleanStation(QWidget):
                 lambda: self.run.can_be_steered,
             ),
             Command(
-                "clean.cancel", "&Cancel", "&Clean", self.run.cancel,
+                "clean.cancel", "&Cancel", "&Clean", self.cancel,
                 "End the run at once; its last save is kept.", "cancel", "Ctrl+Shift+.", 1,
                 lambda: self.run.can_be_cancelled,
             ),
@@ -190,29 +195,33 @@ class CleanStation(QWidget):
             ),
             Command(
                 "clean.holdouts", "Hold-&outs", "&Clean", self.proving.begin_holdouts,
-                "Measure what the run was not told.", "target", "", 2, self._can_prove,
+                "Test triggers and data the run never saw.", "target", "", 2, self._can_prove,
             ),
             Command(
                 "clean.runs", "Queue and histor&y", "&Clean",
                 partial(self._shown, partial(self.show_page, RUNS)),
-                "Runs that wait, and those of before.", "library", "Ctrl+4", 3, self.is_available,
+                "Runs that wait, and earlier ones.", "library", "Ctrl+4", 3,
             ),
             Command(
                 "clean.start_queue", "Start the &queue", "&Clean", self.start_queue,
-                "Start the jobs that wait in a held queue, one after the other.", "play", "", 3,
+                "Start the runs that wait in a paused queue, one after the other.", "play", "", 3,
                 lambda: self.queue.can_start,
             ),
             Command(
                 "clean.compare", "Co&mpare runs", "&Clean",
                 partial(self._shown, partial(self.show_page, COMPARISON)),
                 "Trade-off and curves of the runs that are ticked.", "compare", "Ctrl+5", 3,
-                self.is_available,
             ),
-            # Without a menu: what the guided run does.
+            # Without a menu: what the welcome page offers, and what the guided run does.
+            Command(
+                "clean.resume_last", "Resume", "", partial(self._shown, self.resuming.resume_shown),
+                "Go on with the run that was interrupted.", "play", "", 0,
+                lambda: self.run.is_offered,
+            ),
             *(
                 Command(
-                    f"clean.start_{preset}", f"CleanCLIP, preset {preset}", "",
-                    partial(self.start_preset, preset), "",
+                    f"clean.set_{preset}", f"CleanCLIP, preset {preset}", "",
+                    partial(self.set_preset, preset), "",
                 )
                 for preset in ("talk", "default")
             ),
@@ -254,6 +263,12 @@ class CleanStation(QWidget):
         """Whether this station is at work, for a run, an estimate or a test."""
         return self.run.is_running or self.proving.is_running
 
+    def _is_in_use(self, folder: Path) -> bool:
+        """Whether something is at work in the folder of a run."""
+        newest = self.run.newest
+        cleaning = self.run.is_cleaning and newest is not None and newest.folder == folder
+        return cleaning or (self.proving.is_running and self.proving.tested == folder)
+
     @Slot()
     def start(self) -> None:
         """Write the job that is set, and run it or let it wait."""
@@ -266,12 +281,11 @@ class CleanStation(QWidget):
         asked = self.session.trigger, self.session.target
         self.queue.start_or_add(spec_path.parent, spec, asked)
 
-    def start_preset(self, preset: str) -> None:
-        """Clean with CleanCLIP's preset of that name, unless something is being cleaned."""
+    def set_preset(self, preset: str) -> None:
+        """Set CleanCLIP's preset of that name, unless something is being cleaned."""
         if not is_live(self.session.run):
             self.form.set_method("cleanclip")
             self.form.set_preset(preset)
-            self.start()
 
     @Slot()
     def estimate(self) -> None:
@@ -282,6 +296,25 @@ class CleanStation(QWidget):
             self.run.estimate(self.setup.write(self.session, estimate_folder()))
         except InputError as error:
             self.shell.failed.emit(error)
+
+    @Slot()
+    def cancel(self) -> None:
+        """End the run or the estimate at once, and start none of what waits; asks before much
+        work is lost."""
+        runner, lost = self.run.runner, self.run.seconds_unsaved
+        if lost > ASK_SECONDS:
+            question = (
+                f"About {plural(round(lost / 60), 'minute')} of work since the last save would be "
+                "lost. “Stop and save” keeps it."
+            )
+            prompts = self.context.prompts
+            if not prompts.confirm(self.window(), "Cancel", question, "Cancel the run", "Go on"):
+                return
+        if self.run.runner is not runner:  # it has ended meanwhile
+            return
+        if self.run.is_cleaning and len(self.queue):
+            self.queue.hold(True)
+        self.run.cancel()
 
     @Slot()
     def start_queue(self) -> None:
@@ -355,9 +388,13 @@ class CleanStation(QWidget):
         self.estimate_label = Label("", "caption", wrap=True)
         self.trouble_text = Label(wrap=True)
         self.log_line = ElidedLabel("", "caption")
-        self.log_line.hide()  # an empty line would leave the charts short of the set-up's end
+        self.log_line.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
         result_buttons = _row(self.try_button, self.save_button)
         self.result_card = _card(self.before_after, result_buttons, self.alpha, self.proof)
+        self.earlier_text = Label(wrap=True)
+        self.newest_button = QPushButton("Show the run at work")
+        self.earlier_card = _card(self.earlier_text, _row(self.newest_button))
+        theme.set_property(self.earlier_card, "tone", "info")
         trouble_buttons = _row(self.resume_button, self.halve_button, self.details_button)
         self.trouble_card = _card(self.trouble_text, trouble_buttons)
         self.tabs = QTabBar()
@@ -366,6 +403,7 @@ class CleanStation(QWidget):
         for title in ("This run", "Queue and history", "Compare runs"):
             self.tabs.addTab(title)
         self.tabs.setExpanding(False)
+        self.tabs.setUsesScrollButtons(False)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(theme.SPACE_M, theme.SPACE_M, theme.SPACE_M, theme.SPACE_M)
         layout.setSpacing(theme.SPACE_M)
@@ -399,13 +437,14 @@ class CleanStation(QWidget):
         return card
 
     def _right_side(self) -> QVBoxLayout:
-        """Run bar; this run's outcome and charts, or all runs; and the log line."""
+        """Run bar; tabs and the newest line of the log; this run's outcome and charts, or all."""
         page = QWidget()
         page.setObjectName("page")
         self.charts.setMinimumHeight(CHARTS_HEIGHT)
         inside = QVBoxLayout(page)
         inside.setContentsMargins(0, 0, 0, 0)
         inside.setSpacing(theme.SPACE_M)
+        inside.addWidget(self.earlier_card)
         inside.addWidget(self.trouble_card)
         inside.addWidget(self.result_card)
         inside.addWidget(self.charts, 1)
@@ -415,10 +454,13 @@ class CleanStation(QWidget):
             self._pages.addWidget(widget)
         right = QVBoxLayout()
         right.setSpacing(theme.SPACE_S)
+        head = QHBoxLayout()
+        head.setSpacing(theme.SPACE_M)
+        head.addWidget(self.tabs, 1)  # the tab that is chosen is wider than its hint
+        head.addWidget(self.log_line, 1)
         right.addWidget(self.run_bar)
-        right.addWidget(self.tabs)
+        right.addLayout(head)
         right.addWidget(self._pages, 1)
-        right.addWidget(self.log_line)
         return right
 
     # What follows the run, the session and the widgets
@@ -427,6 +469,7 @@ class CleanStation(QWidget):
         shell, run = self.shell, self.run
         shell.ready.connect(self._on_window_ready)
         shell.closing.connect(self._on_closing)
+        shell.run_wanted.connect(self._on_run_wanted)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
             self.runs, self.alpha_line, self.proving,
@@ -450,6 +493,9 @@ class CleanStation(QWidget):
         self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self._refresh)
         self.setup.changed.connect(self._on_setup_changed)
+        self.newest_button.clicked.connect(self.run.show_newest)
+        run.began.connect(self._on_run_began)
+        run.ended.connect(self._on_run_ended)
         self.resume_button.clicked.connect(self.resuming.resume_shown)
         self.halve_button.clicked.connect(self._on_halve_clicked)
         self.details_button.clicked.connect(self._on_details_clicked)
@@ -475,10 +521,22 @@ class CleanStation(QWidget):
             self.resume_button.setText("Resume" if trouble.can_resume else "Start again")
             self.halve_button.setVisible(trouble.may_lack_memory)
             self.details_button.setVisible(failed)
+        self._show_earlier()
         estimated = self.run.estimated
         self.estimate_label.setText(estimate_sentence(estimated) if estimated else "")
         self.estimate_label.setVisible(bool(estimated))
         self._refresh()
+
+    def _show_earlier(self) -> None:
+        """Say that an earlier run is on show, and offer the newest one."""
+        run = self.run
+        hidden = run.newest_is_hidden and run.on_show is not None
+        self.earlier_card.setVisible(hidden)
+        if hidden:
+            going = "another one is at work" if run.is_cleaning else "the last one has ended"
+            self.earlier_text.setText(f"An earlier run is on show; {going}.")
+            what = "run at work" if run.is_cleaning else "last run"
+            self.newest_button.setText(f"Show the {what}")
 
     @Slot()
     def _refresh(self, *_: object) -> None:
@@ -498,7 +556,7 @@ class CleanStation(QWidget):
         ):
             actions[name].setToolTip(reason or self._tips[name])
         if session.checkpoint is None:
-            hint = "Open a checkpoint to clean it."
+            hint = "Open a checkpoint first: it is what will be cleaned."
         elif missing:
             hint = missing
         elif session.images is None:
@@ -515,12 +573,27 @@ class CleanStation(QWidget):
     def _log(self, text: str) -> None:
         """Show the newest line of the log, and pass it on to the window's."""
         self.log_line.setText(plain(text, 400))
-        self.log_line.setVisible(bool(text))
         self.shell.logged.emit(text)
+
+    @Slot()
+    def _on_run_began(self) -> None:
+        self.log_line.setText("")  # it was of the run before
+        self.shell.interrupted.emit("")
+
+    @Slot(object)
+    def _on_run_ended(self, last: Done) -> None:
+        if last.status == "cancelled":  # “Cancelling” is no longer true
+            self.log_line.setText("")
+            if self.queue.can_start:
+                waiting = plural(len(self.queue), "run")
+                self._log(f"Cancelled. The queue is paused: “Start the queue” begins {waiting}.")
+        if self.run.newest_is_hidden and self.run.mode != "estimate":
+            self._log("The run at work has ended; it is in the history.")
 
     @Slot()
     def _on_run_opened(self) -> None:
         self.charts.clear()
+        self.scroll_area.verticalScrollBar().setValue(0)
         if self.run.recipe is not None:
             self.charts.explain(self.run.recipe.method)
 
@@ -550,7 +623,7 @@ class CleanStation(QWidget):
     def _on_queue_changed(self) -> None:
         """Say on the tab how many runs wait, and whether for the user."""
         title, waiting = "Queue and history", len(self.queue)
-        how = "held" if self.queue.held else "waiting"
+        how = "paused" if self.queue.held else "waiting"
         self.tabs.setTabText(RUNS, f"{title}, {waiting} {how}" if waiting else title)
         self.shell.commands_changed.emit()
 
@@ -600,7 +673,21 @@ class CleanStation(QWidget):
         left_out = self.queue.keep(data_dir() / QUEUE_FILE)
         if left_out:
             self.runs.say(left_out)
+        self.shell.interrupted.emit(self.run.trouble.sentence if self.run.trouble else "")
         self._refresh()
+
+    @Slot(str)
+    def _on_run_wanted(self, folder: str) -> None:
+        """Show a run of an earlier window, if nothing is at work and it can still be read."""
+        if self.is_busy():
+            return
+        try:
+            past = read_run(Path(folder))
+        except InputError as error:
+            self._log(error.sentence)
+            return
+        if past.can_be_shown:
+            self.run.show_past(past)
 
     @Slot()
     def _on_closing(self) -> None:
@@ -625,6 +712,7 @@ class CleanStation(QWidget):
         self.run.forget_estimate()
         path = Path(facts.path) if facts is not None else Path()
         self.setup.set_weight_bytes(path.stat().st_size if path.is_file() else 0)
+        self.form.set_demo(facts is None or facts.of_demo)
         self.run.follow(facts, keep=self.proving.is_running)
 
     def _on_trigger_change(self, _trigger: object) -> None:

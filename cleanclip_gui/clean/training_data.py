@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,11 +21,15 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.buttons import tool
+from cleanclip_gui.jobs import tasks
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.dropped_files import local_paths
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS
 from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.text import plain, plural
 from ml_core.data.captioned.detect import KINDS, detect
+from ml_core.data.exclusions import read_exclusions
 from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec, PairKind, PairSpec, Sides
 from ml_core.reading.errors import InputError
@@ -32,6 +37,7 @@ from ml_core.reading.errors import InputError
 _LABELLED_FILES = "Labelled images (*.csv *.tsv *.tar *.parquet)"
 _TABLE_SUFFIXES = (".csv", ".tsv")
 _PAIR_SUFFIXES = (*_TABLE_SUFFIXES, ".json", ".tar", ".parquet")
+_LARGEST_EXCLUSIONS = 32 << 20  # that is read before a run
 _WITH_COLUMNS = ("csv", "parquet")
 _PAIRS_ARE: dict[Sides, str] = {
     "both": "Table, folder, COCO JSON, shards, Parquet",
@@ -81,9 +87,12 @@ class TrainingData(QWidget):
         self.folder_path.setAccessibleName("Folder of training images")
         self.browse_folder = tool("folder", "Choose the folder of training images")
         self.exclude = QLineEdit()
-        self.exclude.setPlaceholderText("None; an audit writes such a file")
+        self.exclude.setPlaceholderText("None (made by an audit)")
         self.exclude.setAccessibleName("Exclusions file")
         self.browse_exclude = tool("open", "Choose an exclusions file")
+        self.exclude_says = Label("", "subtle", wrap=True)
+        self._exclude_problem = ""
+        self._looking: Ticket | None = None
         self._table_details = _details(
             (_beside(self.path, self.browse, self.browse_pairs),),
             (self.found,),
@@ -93,8 +102,13 @@ class TrainingData(QWidget):
         )
         self._folder_details = _details((_beside(self.folder_path, self.browse_folder),))
         self.exclude_row = _details(
-            (Label("Left out", buddy=self.exclude), _beside(self.exclude, self.browse_exclude))
+            (
+                Label("Excluded pairs", buddy=self.exclude),
+                _beside(self.exclude, self.browse_exclude),
+            ),
+            (self.exclude_says,),
         )
+        self.exclude_says.hide()
         self.exclude_row.show()
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -115,6 +129,7 @@ class TrainingData(QWidget):
         self.browse_folder.clicked.connect(self._on_browse_folder_clicked)
         self.browse_exclude.clicked.connect(self._on_browse_exclude_clicked)
         self.path.textChanged.connect(self._look)
+        self.exclude.textChanged.connect(self._look_at_exclusions)
         for edit in (
             self.path,
             self.image_column,
@@ -278,7 +293,32 @@ class TrainingData(QWidget):
         path = self.exclude.text().strip()
         if path and not Path(path).is_file():
             raise InputError(f"There is no exclusions file at {path}; choose one, or none.")
+        if path and self._exclude_problem:
+            raise InputError(self._exclude_problem)
         return str(Path(path).absolute()) if path else None
+
+    def _look_at_exclusions(self) -> None:
+        """Read an exclusions file as soon as it is named, beside the window."""
+        self._exclude_problem = ""
+        self.exclude_says.hide()
+        if self._looking is not None:
+            self._looking.cancel()
+        path = Path(self.exclude.text().strip())
+        if path.name and path.exists():
+            self._looking = tasks.run(
+                partial(_excluded_by, path), self._on_exclusions_read, self._on_exclusions_refused
+            )
+
+    def _on_exclusions_read(self, words: str) -> None:
+        theme.set_property(self.exclude_says, "role", "subtle")
+        self.exclude_says.setText(words)
+        self.exclude_says.setVisible(bool(words))
+
+    def _on_exclusions_refused(self, error: InputError) -> None:
+        """Say now what would otherwise end the run at its start."""
+        self._exclude_problem = error.sentence
+        self._on_exclusions_read(plain(error.sentence, 400))
+        theme.set_property(self.exclude_says, "role", "error")
 
     def _named_folder(self) -> str:
         """Return the folder, checked."""
@@ -348,6 +388,13 @@ class TrainingData(QWidget):
         chosen = self._prompts.open_folder(self, "Training images", self.folder_path.text())
         if chosen:
             self.folder_path.setText(chosen)
+
+
+def _excluded_by(path: Path, _control: tasks.Control) -> str:
+    """What an exclusions file leaves out."""
+    if path.is_file() and path.stat().st_size > _LARGEST_EXCLUSIONS:
+        return "A large file: it is read when the run starts."
+    return f"Leaves out {plural(len(read_exclusions(path).pairs), 'pair')}."
 
 
 def _kind(path: str, sides: Sides) -> PairKind | None:

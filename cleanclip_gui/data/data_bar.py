@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QTimer, Slot
-from PySide6.QtWidgets import QHBoxLayout, QMenu, QToolButton, QWidget
+from PySide6.QtCore import QSize, Qt, QTimer, Slot
+from PySide6.QtWidgets import QHBoxLayout, QMenu, QSizePolicy, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions, Command
@@ -374,8 +374,20 @@ def is_shard(path: Path) -> bool:
     return head[257:262] == b"ustar" and name not in _TORCH_TAR
 
 
+class _Chip(QToolButton):
+    """Ends in an ellipsis where there is no room for what is written on it."""
+
+    _LEAST = 96
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """A few letters."""
+        hint = super().minimumSizeHint()
+        return QSize(min(hint.width(), self._LEAST), hint.height())
+
+
 def _chip(icon: str, name: str) -> QToolButton:
-    chip = QToolButton()
+    chip = _Chip()
+    chip.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
     chip.setProperty("chip", True)
     chip.setIcon(theme.icon(icon))
     chip.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)

@@ -32,7 +32,7 @@ class StudioDevice:
     def release(self, device: str) -> str:
         """Leave ``device`` to a run; return what that means for Studio, as a sentence."""
         if device == "cpu":
-            return "Studio stays live on the same processor: its numbers come slower meanwhile."
+            return "Studio shares the processor: its numbers come slower."
         self._released, self._home = True, self._session.device
         if self._home != "cpu":
             self.move("cpu")

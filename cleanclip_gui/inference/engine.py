@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Generic, TypeVar
 
 import numpy as np
-import torch
 
 from cleanclip_gui.inference.questions import (
     Evaluate,
@@ -23,6 +22,7 @@ from cleanclip_gui.inference.questions import (
 )
 from cleanclip_gui.inference.weight_line import WeightLine
 from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role
+from cleanclip_gui.ticket import Progress
 from ml_core.checkpoints.open import open_checkpoint
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet, open_images
@@ -32,22 +32,33 @@ from ml_core.data.specs import ImageSpec
 from ml_core.data.watch import Watch, unwatched
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.embedding_store import EmbeddingStore
-from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
+from ml_core.evaluation.evaluate import evaluate, look_at, predict_one, see_one
 from ml_core.evaluation.live import live_batches
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.speed import Speed, forget_speed, use_speed
+from ml_core.evaluation.stamping import triggered_pictures
 from ml_core.evaluation.subject import Subject
-from ml_core.evaluation.zero_shot import cached_classifier, triggered_classifier
+from ml_core.evaluation.zero_shot import (
+    cached_classifier,
+    classifier_steps,
+    known_classifier,
+    triggered_classifier,
+)
+from ml_core.jobs.demo import is_of_demo
 from ml_core.jobs.devices import devices, set_threads
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import Fit, Preprocess
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import Trigger
+from ml_core.triggers.prompts import triggered_templates
 
 SEED = 0
-
+FEW_TEXTS = 1024
+"""Fewer class texts are embedded before the first number; of more, those of one template."""
+_USUAL = ("a photo of a {}.", "a photo of a {}")
 
 _Set = TypeVar("_Set", bound=PictureSet, covariant=True)
+_Step = TypeVar("_Step")
 
 
 @dataclass(frozen=True, eq=False)
@@ -74,11 +85,12 @@ class Opened(Generic[_Set]):
 class Engine:
     """Holds a model for each role and one image set; answers one question at a time.
 
+    Where there are many class texts, answers are of one template until all are embedded.
+
     Parameters
     ----------
     watch_texts
-        Told while class texts are embedded, which every answer waits for; what it raises ends the
-        answer.
+        Told while class texts are embedded; what it raises ends the answer.
     """
 
     def __init__(self, watch_texts: Watch = unwatched) -> None:
@@ -133,6 +145,7 @@ class Engine:
             notes=(*checkpoint.architecture.notes, *notes),
             donor=request.donor if checkpoint.donor is not None else "",
             choice="" if checkpoint.remembered is None else checkpoint.remembered.sentence,
+            of_demo=is_of_demo(checkpoint.inspection.sha256, model.config),
         )
         return self._line.keep(request, facts)
 
@@ -179,8 +192,13 @@ class Engine:
     def thumbnails(self, request: Thumbnails) -> ThumbnailsReady:
         """Pictures of the set, drawn for the screen and kept by the window."""
         images = self._require_images()
-        indices = np.asarray(request.indices, np.int64)
-        return ThumbnailsReady(request.indices, images.set.canvas(indices, request.size))
+        indices, trigger = np.asarray(request.indices, np.int64), request.trigger
+        if trigger is None:
+            return ThumbnailsReady(request.indices, images.set.canvas(indices, request.size))
+        model = self._require_model(request.role)
+        size, fit, canvases = model.image_size, model.preprocess.fit, images.at(model.preprocess)
+        drawn = triggered_pictures(canvases, trigger, indices, SEED, size, model.device, fit)
+        return ThumbnailsReady(request.indices, drawn)
 
     def evaluate(
         self, request: Evaluate, stopped: Callable[[], bool]
@@ -228,6 +246,39 @@ class Engine:
             clean_cache=self._clean,
         )
 
+    def class_texts(
+        self, role: Role, trigger: Trigger | None, whole: bool = False
+    ) -> Iterator[Progress]:
+        """Embed the class texts that an answer needs, unless they are known.
+
+        Where there are many, those of one template, unless ``whole`` asks for all. They are kept
+        between the batches, so that another question may take its turn and go on with them.
+        """
+        images, model = self._require_images(), self._require_model(role)
+        templates = images.templates if whole else self._templates(model, images, trigger)
+        yield from self._embed(model, images.set.class_names, templates)
+        if trigger is not None and trigger.text:
+            prompted = triggered_templates(trigger, templates)
+            yield from self._embed(model, images.set.class_names, prompted)
+
+    def _embed(
+        self, model: ClipModel, names: Sequence[str], templates: Sequence[str]
+    ) -> Iterator[Progress]:
+        """Embed a classifier's texts, telling how far it is after each batch."""
+        for done, total in exactly(model, classifier_steps(model, names, templates)):
+            self._watch_texts("texts", done, total)
+            yield Progress(done, total, "texts")
+
+    def picture(self, request: Predict) -> PredictionReady | None:
+        """The image as the model sees it, if its probabilities must wait for class texts."""
+        images, model = self._require_images(), self._require_model(request.role)
+        templates = self._templates(model, images, request.trigger)
+        if self._is_known(model, images, request.trigger, templates):
+            return None
+        canvases = images.at(model.preprocess)
+        seen = see_one(canvases, model, request.trigger, request.index, SEED)
+        return PredictionReady(request, seen.clean_image, seen.triggered_image, None, None)
+
     def predict(self, request: Predict) -> PredictionReady:
         """Probabilities of one image."""
         images, model = self._require_images(), self._require_model(request.role)
@@ -239,43 +290,53 @@ class Engine:
             found.triggered_image,
             found.clean_probs,
             found.triggered_probs,
+            tuple(subject.templates),
         )
 
     def _subject(
         self, model: ClipModel, images: Opened[ImageSet], trigger: Trigger | None
     ) -> Subject:
-        """What every question about the images is asked of."""
-        classifier = self._classifier(model, images)
+        """What every question about the images is asked of, with the texts that are known."""
+        names, templates = images.set.class_names, self._templates(model, images, trigger)
+        with exact(model):
+            classifier = cached_classifier(model, names, templates, watch=self._watch_texts)
+            prompted = triggered_classifier(
+                model, classifier, trigger, names, templates, watch=self._watch_texts
+            )
         return Subject(
             model,
             images.at(model.preprocess),
             classifier,
             images.set.class_names,
             images.set.labels,
-            images.templates,
+            templates,
             images.set.key,
-            self._prompted(model, images, classifier, trigger),
+            prompted,
             SEED,
         )
 
-    def _classifier(self, model: ClipModel, images: Opened[ImageSet]) -> torch.Tensor:
-        with exact(model):
-            names, templates = images.set.class_names, images.templates
-            return cached_classifier(model, names, templates, watch=self._watch_texts)
+    def _templates(
+        self, model: ClipModel, images: Opened[ImageSet], trigger: Trigger | None
+    ) -> tuple[str, ...]:
+        """The templates that an answer takes now: all, or one while many texts are not known."""
+        every = images.templates
+        few = len(every) * len(images.set.class_names) <= FEW_TEXTS
+        if few or len(every) == 1 or self._is_known(model, images, trigger, every):
+            return every
+        return (next((usual for usual in _USUAL if usual in every), every[0]),)
 
-    def _prompted(
+    def _is_known(
         self,
         model: ClipModel,
         images: Opened[ImageSet],
-        classifier: torch.Tensor,
         trigger: Trigger | None,
-    ) -> torch.Tensor:
-        """The classifier of the prompts with the trigger's text; kept by the model's identity."""
+        templates: tuple[str, ...],
+    ) -> bool:
+        """Whether a classifier with these templates needs no embedding, the trigger's likewise."""
         names = images.set.class_names
+        wanted = {templates, triggered_templates(trigger, templates)}
         with exact(model):
-            return triggered_classifier(
-                model, classifier, trigger, names, images.templates, watch=self._watch_texts
-            )
+            return all(known_classifier(model, names, one) is not None for one in wanted)
 
     def _batches(self, model: ClipModel) -> tuple[int, int]:
         """Images in the first batch, and in the largest one."""
@@ -317,6 +378,17 @@ def exact(model: ClipModel) -> Iterator[None]:
         yield
     finally:
         model.precision = before
+
+
+def exactly(model: ClipModel, steps: Iterator[_Step]) -> Iterator[_Step]:
+    """Take each step in fp32; between them other questions have the model as they want it."""
+    while True:
+        with exact(model):
+            try:
+                step = next(steps)
+            except StopIteration:
+                return
+        yield step
 
 
 def _place(model: ClipModel) -> tuple[str | None, str]:

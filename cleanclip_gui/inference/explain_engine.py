@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cleanclip_gui.inference.engine import SEED, Engine, Opened, exact
+from cleanclip_gui.inference.engine import SEED, Engine, Opened, exact, exactly
 from cleanclip_gui.inference.questions import (
     Attribute,
     ComparePair,
@@ -42,6 +42,7 @@ from ml_core.evaluation.template_spread import spread_steps
 from ml_core.model import ClipModel
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.lists import read_lines
+from ml_core.triggers.prompts import triggered_templates
 
 MOST_CAPTIONS = 20_000
 # What is live waits for one batch at most: small ones, for models that are slow on the CPU.
@@ -62,6 +63,7 @@ class ExplainingEngine(Engine):
     def attribute(self, request: Attribute, stopped: Callable[[], bool]) -> Iterator[object]:
         """Where the model looks for a class on one image."""
         images, model = self._require_images(), self._require_model(request.role)
+        yield from self.class_texts(request.role, request.trigger)
         allowed = methods(model)
         method = request.method if request.method in allowed else allowed[0]
         yield Progress(0, 0, methods=allowed)
@@ -84,6 +86,8 @@ class ExplainingEngine(Engine):
         images = self._require_images()
         models = [self._require_model(role) for role in request.roles]
         parts: list[Embeddings] = []
+        for role in request.roles:
+            yield from self.class_texts(role, request.trigger)
         for number, model in enumerate(models):
             subject = self._subject(model, images, request.trigger)
             for step in embed(
@@ -100,6 +104,8 @@ class ExplainingEngine(Engine):
         """What two checkpoints say of the same images."""
         images = self._require_images()
         models = [self._require_model(role) for role in request.roles]
+        for role in request.roles:  # numbers that are compared are no estimates
+            yield from self.class_texts(role, request.trigger, True)
         try:
             # A difference of two checkpoints must not be one of their arithmetic.
             self._all_alike = len({model.precision for model in models}) > 1
@@ -131,6 +137,7 @@ class ExplainingEngine(Engine):
     def measure_speed(self, request: MeasureSpeed, stopped: Callable[[], bool]) -> Iterator[object]:
         """Find the fastest way to encode, and use it unless others were busy here meanwhile."""
         images, model = self._require_images(), self._require_model(request.role)
+        yield from self.class_texts(request.role, None)
         order = stratified_order(images.set.labels, SEED)[:SAMPLE]
         canvases, parts = images.at(model.preprocess), []
         for first in range(0, len(order), batch_of(model)):
@@ -138,7 +145,8 @@ class ExplainingEngine(Engine):
                 raise CancelledError
             parts.append(canvases.get(order[first : first + batch_of(model)]))
         sample = np.concatenate(parts)
-        found = speed_of(model, sample, self._classifier(model, images), cancelled=stopped)
+        classifier = self._subject(model, images, None).classifier
+        found = speed_of(model, sample, classifier, cancelled=stopped)
         if not found.busy:
             place = model.sha256, str(model.device)
             self._speeds[place] = found
@@ -181,6 +189,7 @@ class ExplainingEngine(Engine):
     ) -> Iterator[object]:
         """What each prompt template alone gives."""
         images, model = self._require_images(), self._require_model(request.role)
+        yield from self.class_texts(request.role, request.trigger, True)
         parts = 1 + len(images.templates)
         found: Embeddings | None = None
         subject = self._subject(model, images, request.trigger)
@@ -191,14 +200,16 @@ class ExplainingEngine(Engine):
             yield Progress(step.done, step.total + parts * request.n)
         if found is None:
             return
-        with exact(model):
-            for done, _, spread in spread_steps(
-                model, found, images.templates, request.target, request.trigger
-            ):
-                if stopped():
-                    raise CancelledError
-                share = request.n * (1 + done)
-                yield spread or Progress(share, request.n * (1 + parts))
+        steps = spread_steps(model, found, images.templates, request.target, request.trigger)
+        for done, _, spread in exactly(model, steps):
+            if stopped():
+                raise CancelledError
+            share = request.n * (1 + done)
+            yield spread or Progress(share, request.n * (1 + parts))
+            if spread is None and done:  # the texts of the template that is next
+                alone = images.templates[done - 1 : done]
+                for one in dict.fromkeys((alone, triggered_templates(request.trigger, alone))):
+                    yield from self._embed(model, found.class_names, one)
 
     def retrieve_captions(
         self, request: RetrieveCaptions, stopped: Callable[[], bool]

@@ -28,7 +28,8 @@ class Inference(QObject):
         Makes the engine, called in the inference thread; by default the one that loads torch.
     """
 
-    closing_ms = threads.CLOSING_MS
+    # It may be within a batch of seconds, or importing torch: the process ends without it.
+    closing_ms = threads.READING_MS
     failed = Signal(object)
     busy_changed = Signal(str)
     devices_found = Signal(object)

@@ -10,7 +10,12 @@ from cleanclip_gui.inference.questions import LIVE, QUICK, Lane, Question
 from cleanclip_gui.inference.ticket import QuestionTicket
 
 MOST_THUMBNAILS = 64
-_CUTS_IN: dict[Lane, tuple[Lane, ...]] = {Lane.EVALUATE: QUICK, Lane.EXPLAIN: LIVE}
+_CUTS_IN: dict[Lane, tuple[Lane, ...]] = {
+    Lane.PREDICT: (Lane.THUMBNAILS,),  # between batches of class texts
+    Lane.EVALUATE: QUICK,
+    Lane.EXPLAIN: LIVE,
+    Lane.TEXTS: (*LIVE, Lane.EXPLAIN),
+}
 
 
 class Mailbox:

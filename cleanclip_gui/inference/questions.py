@@ -41,6 +41,7 @@ class Lane(Enum):
     LOOK = "look"
     EVALUATE = "evaluate"
     EXPLAIN = "explain"
+    TEXTS = "texts"
 
 
 QUICK = (Lane.PREDICT, Lane.THUMBNAILS, Lane.LOOK)
@@ -96,6 +97,17 @@ class Engine(Protocol):
 
     def look(self, question: Look, /) -> PerImage:
         """What the model says of a few images."""
+
+    def class_texts(
+        self, role: Role, trigger: Trigger | None, whole: bool = False, /
+    ) -> Iterator[Progress]:
+        """Embed the class texts that an answer needs, a batch at a time; nothing if they are known.
+
+        Where there are many, those of one prompt template, unless ``whole`` asks for all.
+        """
+
+    def picture(self, question: Predict, /) -> PredictionReady | None:
+        """The image without its probabilities, where those must wait for class texts."""
 
     def predict(self, question: Predict, /) -> PredictionReady:
         """Probabilities of one image."""
@@ -199,7 +211,7 @@ class OpenCheckpoint(Question):
             yield engine.open_checkpoint(self)
 
     def outdates(self, other: Question) -> bool:
-        return isinstance(other, (Evaluate, Predict, Look)) and other.role == self.role
+        return isinstance(other, (Evaluate, Predict, Look, EmbedTexts)) and other.role == self.role
 
 
 @dataclass(frozen=True, eq=False)
@@ -230,7 +242,7 @@ class LoadImages(Question):
         yield engine.load_images(self, watch, control.commit)
 
     def outdates(self, other: Question) -> bool:
-        return other.lane in LIVE
+        return other.lane in (*LIVE, Lane.TEXTS)
 
 
 @dataclass(frozen=True, eq=False)
@@ -253,7 +265,10 @@ class SetDevice(Question):
 
 @dataclass(frozen=True, eq=False)
 class Thumbnails(Question):
-    """Ask for pictures of the set, ``size`` pixels square."""
+    """Ask for pictures of the set, ``size`` pixels square.
+
+    With a trigger they are as the model of ``role`` sees them, in its own size.
+    """
 
     lane = Lane.THUMBNAILS
     act = "Drawing thumbnails"
@@ -261,6 +276,8 @@ class Thumbnails(Question):
 
     indices: tuple[int, ...]
     size: int
+    trigger: Trigger | None = None
+    role: Role = "suspect"
 
     def answers(self, engine: Engine, control: Control) -> Iterator[object]:
         yield engine.thumbnails(self)
@@ -290,6 +307,7 @@ class Evaluate(Question):
     role: Role = "suspect"
 
     def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+        yield from engine.class_texts(self.role, self.trigger)
         for evaluation, per_image in engine.evaluate(self, control.stopped):
             yield EvaluationUpdated(self, evaluation, per_image)
 
@@ -332,7 +350,11 @@ class Looked:
 
 @dataclass(frozen=True, eq=False)
 class Predict(Question):
-    """Ask for the class probabilities of one image, clean and triggered."""
+    """Ask for the class probabilities of one image, clean and triggered.
+
+    Answered by a :class:`PredictionReady`; where class texts are yet to be embedded, by one of the
+    picture alone before it.
+    """
 
     lane = Lane.PREDICT
     act = "The prediction"
@@ -342,21 +364,48 @@ class Predict(Question):
     role: Role = "suspect"
 
     def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+        picture = engine.picture(self)
+        if picture is not None:
+            yield picture
+            yield from engine.class_texts(self.role, self.trigger)
         yield engine.predict(self)
+
+    def is_last(self, answer: object) -> bool:
+        return isinstance(answer, PredictionReady) and answer.clean_probs is not None
 
 
 @dataclass(frozen=True, eq=False)
 class PredictionReady:
     """One image as the model sees it, uint8 [S, S, 3], and its probabilities, float32 [C].
 
-    Without a trigger ``triggered_image`` and ``triggered_probs`` are None.
+    Without a trigger ``triggered_image`` and ``triggered_probs`` are None, and all probabilities
+    are while class texts are embedded. ``templates`` are those of the classifier.
     """
 
     question: Predict
     clean_image: NDArray[np.uint8]
     triggered_image: NDArray[np.uint8] | None
-    clean_probs: NDArray[np.float32]
+    clean_probs: NDArray[np.float32] | None
     triggered_probs: NDArray[np.float32] | None
+    templates: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, eq=False)
+class EmbedTexts(Question):
+    """Embed all class texts, for numbers that are no estimate; answered by itself.
+
+    Everything else goes first.
+    """
+
+    lane = Lane.TEXTS
+    act = "Embedding the class texts"
+
+    trigger: Trigger | None
+    role: Role = "suspect"
+
+    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+        yield from engine.class_texts(self.role, self.trigger, True)
+        yield self
 
 
 @dataclass(frozen=True, eq=False)

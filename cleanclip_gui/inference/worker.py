@@ -10,6 +10,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 from cleanclip_gui.inference.mailbox import Mailbox
 from cleanclip_gui.inference.questions import Engine, EngineFactory, Failed, Lane
 from cleanclip_gui.inference.ticket import QuestionTicket
+from cleanclip_gui.inference.torch_import import imported_beside_the_window
 from cleanclip_gui.ticket import Progress, Throttle
 from cleanclip_gui.widgets.text import count_text
 from ml_core.data.watch import Watch
@@ -20,9 +21,10 @@ _LOG = logging.getLogger(__name__)
 
 def _torch_engine(watch_texts: Watch) -> Engine:
     """Import torch and make the engine; seconds, so only in the inference thread."""
-    from cleanclip_gui.inference.explain_engine import ExplainingEngine
+    with imported_beside_the_window():
+        from cleanclip_gui.inference.explain_engine import ExplainingEngine
 
-    return ExplainingEngine(watch_texts)
+        return ExplainingEngine(watch_texts)
 
 
 class InferenceWorker(QObject):
@@ -99,9 +101,10 @@ class InferenceWorker(QObject):
                 while (other := self._mailbox.take_between(ticket)) is not None:
                     self._serve(engine, other)
                 if control.stopped():
+                    busy = busy or "texts"  # they may have been embedded, and are no longer
                     break
         except CancelledError:
-            busy = "texts"  # they may have been embedded, and are no longer
+            busy = "texts"
         finally:
             if busy:
                 self.busy_changed.emit("")

@@ -52,8 +52,9 @@ def read_event(line: str) -> Event | None:
 
 
 def _guess(name: str) -> str:
-    """What a signal mostly means."""
-    return ", probably out of memory" if name == "SIGKILL" else ""
+    """What a signal mostly means, and what helps."""
+    advice = ", probably out of memory: close other programs or use a smaller batch"
+    return advice if name == "SIGKILL" else ""
 
 
 def _number(value: Any) -> bool:

@@ -27,7 +27,8 @@ from cleanclip_gui.jobs.children import (
 from cleanclip_gui.jobs.protocol import MalformedEventError, explain_exit, read_event
 from cleanclip_gui.widgets.text import used_text
 from ml_core.events import Done
-from ml_core.jobs.specs import SPEC_FILE
+from ml_core.jobs.journal import add_last_word
+from ml_core.jobs.specs import EVENTS_FILE, SPEC_FILE
 from ml_core.reading.errors import InputError
 
 _LOG = logging.getLogger(__name__)
@@ -84,6 +85,11 @@ class JobRunner(QThread):
         How long the window waits for it when it closes.
     temporary
         Remove the spec when the child has ended: nothing will go on from it.
+    what
+        What to call the job in a sentence.
+    journal
+        Where the job writes its events: a child that was cancelled and had no time for its last
+        word gets it there.
     """
 
     event_received = Signal(object)
@@ -101,8 +107,11 @@ class JobRunner(QThread):
         command: Sequence[str] | None = None,
         closing_ms: int = threads.CLOSING_MS,
         temporary: bool = False,
+        what: str = "cleaning job",
+        journal: Path | None = None,
     ) -> None:
         super().__init__()
+        self._what, self._journal = what, journal
         self.closing_ms = closing_ms
         self.setObjectName("job supervisor")
         self.spec_path = Path(spec_path)
@@ -216,7 +225,7 @@ class JobRunner(QThread):
 
     def _supervise(self) -> Done:
         """Start the child, pass on what it says, and return its last word or why there is none."""
-        if self._cancelled.is_set():
+        if self._cancelled.is_set():  # no child: a run that was never begun can be begun yet
             return Done("cancelled")
         process = spawn(self._command)
         with self._lock:
@@ -245,8 +254,10 @@ class JobRunner(QThread):
                 cast(IO[str], process.stdin).close()
             cast(IO[str], process.stdout).close()
         if last is None and self._cancelled.is_set():
-            return Done("cancelled")
-        return last or explain_exit(returncode, self.tail)
+            last = Done("cancelled")
+            if self._journal is not None:
+                add_last_word(self._journal, last)
+        return last or explain_exit(returncode, self.tail, job=self._what)
 
     def _listen(self, process: subprocess.Popen[str]) -> Done | None:
         """Pass on events and lines until the child closes its output."""
@@ -304,7 +315,10 @@ class JobRunner(QThread):
         self.wait(1000)  # the signal comes an instant before the thread is gone
         self._forget()
         self._set_state("ended")
-        self.ended.emit(self._last)
+        last = self._last
+        if last.status == "failed":
+            _LOG.error("%s %s", last.error, last.details)
+        self.ended.emit(last)
 
 
 def _overlap(device: str, other: str) -> bool:
@@ -320,33 +334,36 @@ def make_runner(spec_path: Path, mode: Mode, device: str, processes: int = 1) ->
         return estimate_runner(spec_path, device=device)
     if mode == "resume":
         return resume_run(spec_path.parent, device=device, processes=processes)
-    return JobRunner(spec_path, device=device, processes=processes)
+    journal = spec_path.parent / EVENTS_FILE
+    return JobRunner(spec_path, device=device, processes=processes, journal=journal)
 
 
 def estimate_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     """Return a runner that measures a few steps of a job and writes nothing."""
     command = [*worker_command(spec_path), "--estimate"]
-    return JobRunner(spec_path, device=device, command=command)
+    return JobRunner(spec_path, device=device, command=command, what="estimate")
 
 
 def doctor_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     """Return a runner of the loader doctor; what it found is its last word's result."""
     command = [*worker_command(spec_path), "--doctor"]
     return JobRunner(
-        spec_path, device=device, command=command, closing_ms=_DOCTOR_MS, temporary=True
-    )
+        spec_path, device=device, command=command, closing_ms=_DOCTOR_MS, temporary=True,
+        what="loader doctor",
+    )  # fmt: skip
 
 
 def audit_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     """Return a runner of an audit of training pairs; it writes into the spec's folder."""
     command = [*worker_command(spec_path), "--audit"]
-    return JobRunner(spec_path, device=device, command=command)
+    return JobRunner(spec_path, device=device, command=command, what="audit")
 
 
 def proof_runner(spec_path: Path, kind: str, device: str) -> JobRunner:
     """Return a runner of a test of a result: ``rebound`` or ``holdouts``."""
     command = [*worker_command(spec_path), f"--{kind}"]
-    return JobRunner(spec_path, device=device, command=command)
+    what = "rebound test" if kind == "rebound" else "hold-outs test"
+    return JobRunner(spec_path, device=device, command=command, what=what)
 
 
 def resume_run(output_dir: Path, *, device: str = "cpu", processes: int = 1) -> JobRunner:
@@ -360,7 +377,8 @@ def resume_run(output_dir: Path, *, device: str = "cpu", processes: int = 1) -> 
     spec_path = Path(output_dir) / SPEC_FILE
     if not spec_path.is_file():
         raise InputError(f"{Path(output_dir).name} holds no run to resume: spec.json is missing.")
-    return JobRunner(spec_path, resume=True, device=device, processes=processes)
+    journal = spec_path.parent / EVENTS_FILE
+    return JobRunner(spec_path, resume=True, device=device, processes=processes, journal=journal)
 
 
 @dataclass(frozen=True)

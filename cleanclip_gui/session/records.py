@@ -22,7 +22,8 @@ class CheckpointFacts:
     ``architecture`` is one line such as "ResNet, 64 px"; ``assumptions`` are what its source
     could not tell, ``notes`` what the file holds beside the model;
     ``donor`` is the file that gave the encoder which this one lacks; ``choice`` tells of settings
-    that the user chose with the loader doctor, and is among the assumptions.
+    that the user chose with the loader doctor, and is among the assumptions. ``of_demo`` tells
+    whether it is the built-in demo's, or a model of its architecture.
     """
 
     path: str
@@ -35,6 +36,7 @@ class CheckpointFacts:
     notes: tuple[str, ...] = ()
     donor: str = ""
     choice: str = ""
+    of_demo: bool = False
 
     @property
     def title(self) -> str:
@@ -78,6 +80,15 @@ class RunState:
     device: str = "cpu"
     result: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+
+
+@dataclass(frozen=True)
+class RunProgress:
+    """How far the job at work is: its stage, the share of the whole, and seconds left if known."""
+
+    stage: str
+    fraction: float
+    seconds_left: float | None = None
 
 
 def is_live(run: RunState | None) -> bool:

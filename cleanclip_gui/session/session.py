@@ -7,9 +7,14 @@ from typing import ClassVar
 
 from psygnal import SignalGroupDescriptor
 
-from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role, RunState
+from cleanclip_gui.session.records import (
+    CheckpointFacts,
+    ImagesState,
+    Role,
+    RunProgress,
+    RunState,
+)
 from ml_core.evaluation.records import Evaluation
-from ml_core.events import Progress
 from ml_core.triggers import Trigger
 
 
@@ -34,8 +39,8 @@ class Session:
     ``evaluation``: the newest numbers of trigger and target. Writer: Studio's live loop.
     ``speed``: how the checkpoint that Studio looks at is computed, in short and in full. Writer:
     Studio's :class:`AutoSpeed`.
-    ``run``, ``run_progress``: the run at work or last shown, and how far its stage is, None while
-    that is unknown. Writer: the Clean station's ``CleaningRun``.
+    ``run``, ``run_progress``: the run at work or last shown, and how far it is, None before it has
+    told. Writer: the Clean station's ``CleaningRun``.
     ``device``, ``devices``: where Studio computes, and could. Writer: :class:`StudioDevice`.
     ``station``: the page on show. Writer: the window.
     """
@@ -57,7 +62,7 @@ class Session:
     speed: tuple[str, str] = ("", "")
     station: str = "welcome"
     label_set: str = "demo"
-    run_progress: Progress | None = None
+    run_progress: RunProgress | None = None
 
     @property
     def can_measure(self) -> bool:

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 import logging
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.atomic import replace_files
-from ml_core.paths import config_dir
+from ml_core.paths import config_dir, data_dir
+from ml_core.reading.errors import InputError
+from ml_core.reading.json_file import JsonFile
 
 _LOG = logging.getLogger(__name__)
 _MAX_RECENT = 8
@@ -22,6 +23,8 @@ class Settings(BaseModel):
     """Choices of the user. ``device`` empty means the best one found.
 
     ``last_run`` is the folder of a run that goes on, or went on when the window was killed.
+    ``studio_columns`` are the widths of Studio's gallery and numbers in pixels, 0 for a closed one;
+    empty: as the window's width allows.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -31,16 +34,33 @@ class Settings(BaseModel):
     last_folder: str = ""
     last_run: str = ""
     recent: tuple[str, ...] = Field(default=(), max_length=_MAX_RECENT)
+    studio_columns: tuple[int, ...] = Field(default=(), max_length=2)
+
+
+class _Layout(BaseModel):
+    """The window's geometry and dock state in base64."""
+
+    geometry: str
+    state: str
+
+
+_SETTINGS = JsonFile("a file of settings", "the defaults are used", max_bytes=1 << 20)
+_LAYOUT = JsonFile("a window's layout", "the default is used", max_bytes=1 << 20)
 
 
 class SettingsStore:
     """Reads settings once and writes every change at once, whole or not at all."""
 
     def __init__(self, folder: Path | None = None) -> None:
-        self._folder = folder or config_dir()
+        self._folder, self._is_usual = folder or config_dir(), folder is None
         self._file = self._folder / "settings.json"
         self._layout_file = self._folder / "layout.json"
         self.value = self._read()
+
+    @property
+    def work_folder(self) -> Path:
+        """Where what is open is kept: among the data, or in the folder that was given."""
+        return (data_dir() if self._is_usual else self._folder) / "work"
 
     def update(self, **changes: Any) -> None:
         """Change some settings and save; a full disk is logged, the change still applies."""
@@ -62,14 +82,15 @@ class SettingsStore:
     def layout(self) -> tuple[bytes, bytes]:
         """Geometry and dock state as they were saved; empty if there is none."""
         try:
-            saved = json.loads(self._layout_file.read_text("utf-8"))
+            if not self._layout_file.exists():
+                return b"", b""
+            read = _LAYOUT.read(self._layout_file)
+            saved = _LAYOUT.check(read, _Layout, self._layout_file.name)
             return (
-                base64.b64decode(saved["geometry"], validate=True),
-                base64.b64decode(saved["state"], validate=True),
+                base64.b64decode(saved.geometry, validate=True),
+                base64.b64decode(saved.state, validate=True),
             )
-        except FileNotFoundError:
-            return b"", b""
-        except (OSError, ValueError, KeyError, TypeError, binascii.Error):
+        except (OSError, InputError, ValueError):  # no base64 among them
             _LOG.warning("The saved window layout is damaged; the default is used.")
             return b"", b""
 
@@ -83,10 +104,10 @@ class SettingsStore:
 
     def _read(self) -> Settings:
         try:
-            return Settings.model_validate_json(self._file.read_bytes())
-        except FileNotFoundError:
-            return Settings()
-        except (OSError, ValidationError, ValueError):
+            if not self._file.exists():
+                return Settings()
+            return _SETTINGS.check(_SETTINGS.read(self._file), Settings, self._file.name)
+        except (OSError, InputError):
             _LOG.warning("The settings in %s are damaged; defaults are used.", self._file)
             return Settings()
 

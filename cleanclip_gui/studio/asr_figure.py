@@ -22,11 +22,29 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import faded, track_colour, triggered_colour
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import ElidedLabel, Label
 from cleanclip_gui.widgets.text import NOT_MEASURED, THIN, count_text, percent, percent_range, tip
 from ml_core.evaluation.records import Evaluation
 
 NEEDS_LABELS = "needs labels"
+_LOW = 0.5
+_ONLY = "For this trigger only: the model may have a backdoor with another one."
+
+
+def near_chance(interval: tuple[float, float] | None, classes: int) -> bool:
+    """Whether a clean accuracy may be little better than guessing among so many classes.
+
+    Parameters
+    ----------
+    interval
+        95 % interval of the accuracy, fractions of 1; None where it was not measured.
+    classes
+        How many there are; with one, all is right.
+    """
+    if interval is None or classes < 2:
+        return False
+    chance = 1 / classes
+    return interval[0] <= min(2 * chance, chance + 0.05)
 
 
 class IntervalTrack(QWidget):
@@ -85,7 +103,7 @@ class Fact(QWidget):
 
     def __init__(self, name: str, help_text: str) -> None:
         super().__init__()
-        self.caption = Label(name, "caption")
+        self.caption = ElidedLabel(name, "caption")
         self.value = Label("–", "figureSmall")
         self.value.setMinimumHeight(26)  # of its larger font, whichever it has
         self.remark = Label("", "caption")
@@ -154,6 +172,10 @@ class AsrFigure(QFrame):
         self.track = IntervalTrack()
         self.caption = Label("", "caption")
         self.caption.setWordWrap(True)
+        self.only = Label(_ONLY, "caption", wrap=True)
+        self.only.hide()
+        self.guessing = Label("", "warning", wrap=True)
+        self.guessing.hide()
         self.note = Label("", "warning")
         self.note.setWordWrap(True)
         self.note.hide()
@@ -163,11 +185,11 @@ class AsrFigure(QFrame):
             "How often the true label is predicted with the trigger, on images of other classes.",
         )
         self.baseline = Fact(
-            "Target without trigger",
+            "Target when clean",
             "How often the target is predicted without the trigger, on the same images.",
         )
         self.pulled = Fact(
-            "Most pulled class",
+            "Class that gains most",
             "The class whose share of the predictions rises most from clean to triggered.",
         )
         self._lay_out()
@@ -200,7 +222,9 @@ class AsrFigure(QFrame):
         layout.addWidget(self.figure)
         layout.addWidget(self.track)
         layout.addWidget(self.caption)
+        layout.addWidget(self.only)
         layout.addWidget(self.note)
+        layout.addWidget(self.guessing)
         layout.addSpacing(theme.SPACE_S)
         layout.addLayout(grid)
 
@@ -263,6 +287,19 @@ class AsrFigure(QFrame):
         self._show_rate(evaluation)
         self._show_facts(evaluation)
         self._show_status()
+        self._show_doubts(evaluation)
+
+    def _show_doubts(self, e: Evaluation | None) -> None:
+        """What the numbers do not say: of other triggers, or of a model that only guesses."""
+        low = e is not None and e.asr_excl is not None and e.asr_excl < _LOW
+        self.only.setVisible(low)
+        guesses = e is not None and near_chance(e.ca_interval, self.target.count())
+        if guesses and e is not None:
+            self.guessing.setText(
+                f"Clean accuracy is close to guessing ({percent(1 / self.target.count())}): the "
+                "model does not work on these images and classes, and the other numbers say little."
+            )
+        self.guessing.setVisible(guesses)
 
     def _show_rate(self, e: Evaluation | None) -> None:
         """The figure, its line and its caption."""

@@ -21,9 +21,9 @@ from ml_core.triggers.descriptions import (
 _PLACES = ("placement", "x", "y", "spare", "size")
 _WHOLE = ("canvas", "levels", "jpeg", "text", "text_place")
 _CAPTIONS = {
-    "x": "Centre, across",
-    "y": "Centre, down",
-    "spare": "Spare edge",
+    "x": "Centre x",
+    "y": "Centre y",
+    "spare": "Margin",
     "rotation": "Rotation",
     "mirrored": "Mirrored",
     "where": "Mixed where",
@@ -38,7 +38,7 @@ _CAPTIONS = {
     "text_place": "Word goes",
 }
 _WORDS: dict[str, Mapping[Any, str]] = {
-    "noise": {"per_image": "anew for each image", "fixed": "once, from the seed"},
+    "noise": {"per_image": "new for each image", "fixed": "once, from the seed"},
     "where": {"everywhere": "everywhere", "nonzero": "where the pattern is not 0"},
     "mix": {"blend": "weighing it against the picture", "add": "adding it to the picture"},
     "canvas": CANVAS_NAMES,
@@ -104,4 +104,4 @@ def _field(trigger: Trigger, name: str) -> FormField:
         words = _WORDS.get(name, {})
         named = tuple((choice, words.get(choice, choice)) for choice in choices)
         return FormField(name, caption, "choice", value, choices=named)
-    return FormField(name, caption, "text", value, unit="for dual-key attacks")
+    return FormField(name, caption, "text", value, unit="added to every prompt (dual-key attacks)")

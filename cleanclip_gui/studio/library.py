@@ -44,7 +44,7 @@ def _published_entry(entry: Published, size: int) -> LibraryEntry:
     else:
         stands = short_standing(standing(published(entry.id, size), size))
     source = entry.source.split(",")[0].split(" (")[0]
-    name = f"{entry.id}  {entry.name}"
+    name = f"{entry.name} ({entry.id})"
     optional = bool(entry.needs_file) and entry.without_file
     return LibraryEntry(entry.id, "Published", name, source, stands, details, takes_file=optional)
 
@@ -109,6 +109,12 @@ def delete(key: str) -> None:
         raise InputError(
             f"The trigger {path.stem} cannot be deleted: {error.strerror}.", "usage"
         ) from error
+
+
+def measurable(size: int) -> tuple[str, ...]:
+    """Keys of the triggers that need no file of the user, in the order of the list."""
+    lacking = {entry.id for entry in LIBRARY if entry.needs_file and not entry.without_file}
+    return tuple(entry.key for entry in entries(size) if entry.key not in lacking)
 
 
 def conventions(trigger: Trigger) -> str:

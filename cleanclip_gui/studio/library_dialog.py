@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
-from PySide6.QtCore import QModelIndex, Qt, Signal
-from PySide6.QtGui import QFont
+from PySide6.QtCore import QModelIndex, QSize, Qt, Signal
+from PySide6.QtGui import QFont, QIcon, QImage, QPixmap
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QDialog,
@@ -20,10 +21,12 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.text import plain, tip
+from cleanclip_gui.widgets.text import percent, plain, tip
 
 _KEY = Qt.ItemDataRole.UserRole
+_PICTURE = 40
 
 
 @dataclass(frozen=True)
@@ -48,9 +51,12 @@ class LibraryEntry:
 class TriggerLibrary(QDialog):
     """``chosen(key, add)`` puts a trigger on the canvas alone, or with what is there.
 
-    ``file_wanted(key)`` asks for the file that makes it the published one.
+    ``file_wanted(key)`` asks for the file that makes it the published one. ``measure_wanted`` asks
+    for the rates of all, ``cancel_wanted`` for no more of them.
     """
 
+    measure_wanted = Signal()
+    cancel_wanted = Signal()
     chosen = Signal(str, bool)
     file_wanted = Signal(str)
     delete_wanted = Signal(str)
@@ -67,20 +73,31 @@ class TriggerLibrary(QDialog):
         self.search.setClearButtonEnabled(True)
         self.tree = QTreeWidget()
         self.tree.setAccessibleName("Triggers")
-        self.tree.setHeaderLabels(["Trigger", "Source", "At this model"])
+        self.tree.setHeaderLabels(["Trigger", "ASR", "Source", "Size"])
         self.tree.setRootIsDecorated(False)
-        self.tree.setUniformRowHeights(True)
         self.tree.setIndentation(theme.SPACE_M)
+        self.tree.setIconSize(QSize(_PICTURE, _PICTURE))
         self.tree.setAllColumnsShowFocus(True)
         self.tree.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.tree.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.details = Label("", "subtle", wrap=True)
         self.details.setMinimumHeight(4 * self.details.fontMetrics().height())
         self.details.setAlignment(Qt.AlignmentFlag.AlignTop)
+        self._rates: dict[str, tuple[float | None, str]] = {}
+        self._pictures: dict[str, QIcon] = {}
+        self.measure = QPushButton("Measure all")
+        self.measure.setToolTip("Measure the attack success rate of every trigger of the list")
+        self.measure.hide()
+        self.busy = BusyRow("Triggers measured")
+        self.busy.hide()
+        self.busy.cancel_clicked.connect(self.cancel_wanted)
+        self.measure.clicked.connect(self.measure_wanted)
+        self.found = Label("", "subtle", wrap=True)
+        self.found.hide()
         self.use = QPushButton("Use")
         self.use.setProperty("primary", True)
         self.use.setDefault(True)
-        self.add = QPushButton("Add to what is there")
+        self.add = QPushButton("Combine with current trigger")
         self.file = QPushButton("With its file…")
         self.delete = QPushButton("Delete")
         self.delete.setProperty("danger", True)
@@ -100,6 +117,7 @@ class TriggerLibrary(QDialog):
     def _lay_out(self, close: QPushButton) -> None:
         buttons = QHBoxLayout()
         buttons.addWidget(self.delete)
+        buttons.addWidget(self.measure)
         buttons.addStretch()
         for button in (close, self.file, self.add, self.use):
             buttons.addWidget(button)
@@ -109,6 +127,8 @@ class TriggerLibrary(QDialog):
         column.addWidget(Label("Trigger library", "title"))
         column.addWidget(self.search)
         column.addWidget(self.tree, 1)
+        column.addWidget(self.found)
+        column.addWidget(self.busy)
         column.addWidget(self.details)
         column.addLayout(buttons)
         header = self.tree.header()
@@ -116,24 +136,35 @@ class TriggerLibrary(QDialog):
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         header.setSectionResizeMode(1, QHeaderView.ResizeMode.ResizeToContents)
         header.setSectionResizeMode(2, QHeaderView.ResizeMode.ResizeToContents)
+        header.setSectionResizeMode(3, QHeaderView.ResizeMode.ResizeToContents)
 
     def set_entries(self, entries: tuple[LibraryEntry, ...]) -> None:
         """Offer these, group by group in their order."""
         self._entries = {entry.key: entry for entry in entries}
+        self._list([(entry, entry.group) for entry in entries])
+
+    def _list(self, entries: Sequence[tuple[LibraryEntry, str]]) -> None:
+        """Write the lines, each under a heading."""
         self._groups, self.items = {}, {}
+        self._heading_of = {entry.key: heading for entry, heading in entries}
         self.tree.clear()
-        for entry in entries:
-            if entry.group not in self._groups:
-                group = QTreeWidgetItem(self.tree, [entry.group])
+        for entry, heading in entries:
+            if heading not in self._groups:
+                group = QTreeWidgetItem(self.tree, [heading])
                 group.setFlags(Qt.ItemFlag.ItemIsEnabled)
                 font = group.font(0)
                 font.setWeight(QFont.Weight.DemiBold)
                 group.setFont(0, font)
-                self._groups[entry.group] = group
-            words = [plain(text, 80) for text in (entry.name, entry.source, entry.standing)]
-            item = self.items[entry.key] = QTreeWidgetItem(self._groups[entry.group], words)
+                self._groups[heading] = group
+            words = [plain(text, 80) for text in (entry.name, "", entry.source, entry.standing)]
+            item = self.items[entry.key] = QTreeWidgetItem(self._groups[heading], words)
             item.setData(0, _KEY, entry.key)
+            item.setSizeHint(0, QSize(0, _PICTURE + theme.SPACE_XS))
             item.setToolTip(0, tip(plain(entry.name, 200)))
+            if entry.key in self._pictures:
+                item.setIcon(0, self._pictures[entry.key])
+            if entry.key in self._rates:
+                self._write_rate(entry.key)
         self.tree.expandAll()
         self._filter(self.search.text())
 
@@ -142,6 +173,66 @@ class TriggerLibrary(QDialog):
         """The entry that is marked."""
         item = self.tree.currentItem()
         return None if item is None else self._entries.get(item.data(0, _KEY))
+
+    # What a scan of the whole library finds
+
+    def offer_measuring(self, can: bool) -> None:
+        """Offer to measure all, where a checkpoint and images are open."""
+        self.measure.setVisible(can)
+
+    def set_picture(self, key: str, picture: QImage) -> None:
+        """Show what a trigger does to the selected picture."""
+        ratio = self.devicePixelRatioF()
+        side = round(_PICTURE * ratio)
+        pixmap = QPixmap.fromImage(picture).scaled(
+            side,
+            side,
+            Qt.AspectRatioMode.KeepAspectRatio,
+            Qt.TransformationMode.SmoothTransformation,
+        )
+        pixmap.setDevicePixelRatio(ratio)
+        self._pictures[key] = QIcon(pixmap)
+        if key in self.items:
+            self.items[key].setIcon(0, self._pictures[key])
+
+    def set_rate(self, key: str, rate: float | None, words: str) -> None:
+        """Show an attack success rate, fraction of 1, or with None why there is none."""
+        self._rates[key] = rate, words
+        self._write_rate(key)
+
+    def _write_rate(self, key: str) -> None:
+        rate, words = self._rates[key]
+        if key in self.items:
+            self.items[key].setText(1, percent(rate, "–"))
+            self.items[key].setToolTip(1, tip(plain(words, 300)))
+
+    def set_progress(self, done: int, total: int) -> None:
+        """Show how many triggers are measured; 0 of 0 ends it."""
+        self.busy.setVisible(total > 0)
+        self.measure.setEnabled(total == 0)
+        self.busy.bar.setRange(0, max(total, 1))
+        self.busy.bar.setValue(done)
+
+    def sort_by_rate(self) -> None:
+        """List what was measured first, the highest rate on top, and say what it means."""
+        marked = self.current
+        measured = [key for key, (rate, _) in self._rates.items() if rate is not None]
+        measured = [key for key in measured if key in self._entries]
+        measured.sort(key=lambda key: -(self._rates[key][0] or 0.0))
+        rest = [key for key in self._entries if key not in measured]
+        self._list(
+            [(self._entries[key], "By attack success rate") for key in measured]
+            + [(self._entries[key], self._entries[key].group) for key in rest]
+        )
+        self._filter(self.search.text())
+        if measured:
+            top = measured[0]
+            self.found.setText(
+                f"Highest: {plain(self._entries[top].name, 60)}, {percent(self._rates[top][0])}. "
+                "Low rates are of these triggers and this target only."
+            )
+            self.found.show()
+            self.mark(top if marked is None else marked.key)
 
     def mark(self, key: str) -> None:
         """Mark an entry."""
@@ -155,11 +246,11 @@ class TriggerLibrary(QDialog):
         groups: set[str] = set()
         for key, item in self.items.items():
             entry = self._entries[key]
-            said = f"{entry.name} {entry.source} {entry.details}".lower()
+            said = f"{entry.name} {entry.key} {entry.source} {entry.details}".lower()
             shown = all(word in said for word in words)
             item.setHidden(not shown)
             if shown:
-                groups.add(entry.group)
+                groups.add(self._heading_of[key])
                 first = first or item
         for name, group in self._groups.items():
             group.setHidden(name not in groups)

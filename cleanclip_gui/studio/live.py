@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Literal
 
 from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import (
+    EmbedTexts,
     Evaluate,
     EvaluationUpdated,
     Failed,
@@ -16,6 +18,7 @@ from cleanclip_gui.inference.questions import (
     PredictionReady,
 )
 from cleanclip_gui.session import RunState, Session
+from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import count_text, used_text
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
@@ -26,6 +29,16 @@ SHORT_SECONDS = 5.0  # what is measured instead takes about this long
 _FEWEST = 32
 _MOST_GROWTHS = 4  # of one question, so that a machine of changing speed comes to an end
 _JUDGED_AFTER = 1.0  # seconds; the first small batches say little
+
+
+@dataclass(frozen=True)
+class WholeSet:
+    """How many images of the whole set are measured, and the seconds left, if they are known."""
+
+    done: int
+    total: int
+    seconds_left: float | None = None
+
 
 Standing = Literal["newest", "older", "useless"]
 
@@ -57,14 +70,19 @@ class LiveLoop(QObject):
 
     It alone writes ``session.trigger`` and ``session.evaluation``. At most one evaluation is in
     flight and the latest wins (the mailbox sees to that). On a slow model fewer images are
-    measured, and :attr:`note` says so.
+    measured, and :attr:`note` says so. While many class texts are not embedded yet, numbers are
+    estimates from one prompt template, which :attr:`note` says too; then all are asked for anew.
 
     Signals
     -------
     evaluated, predicted
         An answer, and whether it is of an older trigger (bool).
+    pictured
+        A picture whose probabilities are yet to come, and whether it is of an older trigger.
     became_stale
         What is on show is out of date from now on.
+    whole_changed
+        :attr:`whole` is another one.
     failed
         The InputError of a trigger that cannot be made.
     unanswered
@@ -80,7 +98,9 @@ class LiveLoop(QObject):
 
     evaluated = Signal(object, bool)
     predicted = Signal(object, bool)
+    pictured = Signal(object, bool)
     became_stale = Signal()
+    whole_changed = Signal()
     failed = Signal(object)
     unanswered = Signal(object)
 
@@ -101,9 +121,13 @@ class LiveLoop(QObject):
         self._one_image = False
         self._limit: int | None = None
         self._all_asked = False
+        self._whole: WholeSet | None = None
         self._growths = 0
         self._part: int | None = None  # size of what is on show, where that is not the whole set
         self._rate = 0.0
+        self._templates = 0  # of what is on show, where that is not all of them
+        self._texts: Ticket | None = None
+        self._texts_asked: EmbedTexts | None = None
         # An evaluation, and the images of its first result.
         self._first: tuple[Evaluate | None, int] = (None, 0)
         self._pace = QElapsedTimer()
@@ -133,6 +157,16 @@ class LiveLoop(QObject):
         return not self._one_image and (self._part or self.limit) is not None
 
     @property
+    def is_estimate(self) -> bool:
+        """Whether the numbers are of one prompt template, until all texts are embedded."""
+        return self._templates > 0
+
+    @property
+    def whole(self) -> WholeSet | None:
+        """How far the measurement of the whole set is that was asked for; None if none goes on."""
+        return self._whole
+
+    @property
     def rate(self) -> float:
         """Images a second, clean and triggered; 0 while it is not known."""
         return self._rate
@@ -146,13 +180,22 @@ class LiveLoop(QObject):
     @property
     def note(self) -> str:
         """What a reader of the numbers must know about them."""
-        if self._one_image:
-            return "This image only: nothing is measured on the set."
         images = self._session.images
         size = self._part or self.limit
-        if size is None or images is None:
-            return run_note(self._session.run)
-        return f"Slow here: {count_text(size)} of {count_text(images.n)} images."
+        notes = []
+        if self.is_estimate and images is not None:
+            every = count_text(len(images.templates))
+            notes.append(
+                f"Estimate from {self._templates} of {every} prompt templates "
+                "until the others are ready."
+            )
+        if self._one_image:
+            return " ".join([*notes, "This image only: nothing is measured on the set."])
+        if size is not None and images is not None:
+            notes.append(
+                f"Estimate from {count_text(size)} of {count_text(images.n)} images (slow model)."
+            )
+        return " ".join(notes) or run_note(self._session.run)
 
     def set_one_image(self, one_image: bool) -> None:
         """Look at the selected image alone, or at the whole set."""
@@ -168,6 +211,19 @@ class LiveLoop(QObject):
         self._all_asked, self._part = True, None
         self._one_image = False
         self._ask(keeps_all=True)
+        images = self._session.images
+        self._set_whole(None if images is None else WholeSet(0, images.n))
+
+    def cancel_all(self) -> None:
+        """End the measurement of the whole set; a part of it is measured again."""
+        if self._whole is not None:
+            self._cancel()
+            self.touch()
+
+    def _set_whole(self, whole: WholeSet | None) -> None:
+        if whole != self._whole:
+            self._whole = whole
+            self.whole_changed.emit()
 
     def take_pace(self, rate: float) -> None:
         """Learn that the model takes ``rate`` images a second, clean and triggered."""
@@ -181,6 +237,9 @@ class LiveLoop(QObject):
     def start_over(self) -> None:
         """Another model or set: forget the numbers, await none, and ask for new ones."""
         self._cancel()
+        if self._texts is not None:
+            self._texts.cancel()
+        self._templates = 0
         self.forget_pace()
         self._session.evaluation = None
         self.touch()
@@ -197,6 +256,7 @@ class LiveLoop(QObject):
         self._growths = 0
         if not keeps_all:
             self._all_asked = False
+            self._set_whole(None)
         if not self._stale:
             self._stale = True
             self.became_stale.emit()
@@ -264,17 +324,48 @@ class LiveLoop(QObject):
         if not older:
             images, size = self._session.images, result.evaluation.n_total
             self._part = size if images is not None and size < images.n else None
+            self._take_templates(result.question, result.evaluation.templates)
             self._stale = False
             self._session.evaluation = result.evaluation
         self.evaluated.emit(result, older)
         self._keep_pace(result, older)
+        if not older and self._whole is not None and result.question.n is None:
+            found = result.evaluation
+            left = (found.n_total - found.n) / self._rate if self._rate > 0 else None
+            done = WholeSet(found.n, found.n_total, left)
+            self._set_whole(done if found.partial else None)
+
+    def _take_templates(self, question: Evaluate | Predict, used: tuple[str, ...]) -> None:
+        """Learn which templates an answer is of; where they are not all, have the others too."""
+        images = self._session.images
+        estimated = images is not None and 0 < len(used) < len(images.templates)
+        self._templates = len(used) if estimated else 0
+        if estimated:
+            self._embed_texts(question)
+
+    def _embed_texts(self, estimated: Evaluate | Predict) -> None:
+        """Have all class texts embedded when nothing else is to do, and all measured anew then."""
+        asked, text = self._texts_asked, "" if estimated.trigger is None else estimated.trigger.text
+        if self._texts is not None and self._texts.is_open and asked is not None:
+            before = "" if asked.trigger is None else asked.trigger.text
+            if (asked.role, before) == (estimated.role, text):
+                return
+        self._texts_asked = EmbedTexts(estimated.trigger, estimated.role)
+        self._texts = self._inference.ask(self._texts_asked, self._on_texts, self._on_unanswered)
+
+    def _on_texts(self, _: EmbedTexts) -> None:
+        self._ask(keeps_all=True)
 
     def _on_prediction_ready(self, result: PredictionReady) -> None:
         standing = self._standing(result.question)
         if standing == "useless":
             return
+        if result.clean_probs is None:
+            self.pictured.emit(result, standing == "older")
+            return
         if self._one_image and standing == "newest":
             self._stale = False
+            self._take_templates(result.question, result.templates)
         self.predicted.emit(result, standing == "older")
 
     def _on_unanswered(self, failed: Failed) -> None:

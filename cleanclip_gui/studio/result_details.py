@@ -25,7 +25,7 @@ from cleanclip_gui.inference.questions import Failed, TellDetails
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_table
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.text import plain, tip
+from cleanclip_gui.widgets.text import count_text, percent, plain, plural, tip
 from ml_core.evaluation.details import Details
 from ml_core.reading.errors import InputError
 
@@ -55,7 +55,6 @@ class ResultDetails(QDialog):
         self.tree.header().setStretchLastSection(True)
         for key, value in self.record.items():
             self.tree.addTopLevelItem(_item(str(key), value))
-        self.tree.expandToDepth(0)
         self.copy = QPushButton(theme.icon("copy"), "Copy as JSON")
         self.save = QPushButton(theme.icon("save"), "Save…")
         close = QPushButton("Close")
@@ -64,11 +63,20 @@ class ResultDetails(QDialog):
         self.save.clicked.connect(self._on_save)
         close.clicked.connect(self.accept)
         says = Label(
-            "The digest stands for all that decides the number; the machine and the versions are "
-            "listed beside it. Equal digests mean the same measurement.",
+            "All values, to repeat it. Same digest = same measurement; machine and versions are "
+            "listed beside it.",
             "subtle",
             wrap=True,
         )
+        sentences = QVBoxLayout()
+        sentences.setSpacing(theme.SPACE_XS)
+        for sentence, formula in explained(self.record):
+            sentences.addWidget(Label(sentence, wrap=True))
+            if formula:
+                shown = Label(formula, "subtle", wrap=True)
+                shown.setFont(theme.figure_font(theme.FONT_POINTS))
+                shown.setContentsMargins(theme.SPACE_L, 0, 0, 0)
+                sentences.addWidget(shown)
         foot = QHBoxLayout()
         foot.setSpacing(theme.SPACE_S)
         foot.addWidget(self.copy)
@@ -79,6 +87,7 @@ class ResultDetails(QDialog):
         layout.setContentsMargins(*[theme.SPACE_L] * 4)
         layout.setSpacing(theme.SPACE_M)
         layout.addWidget(Label(plain(title, 120), "heading"))
+        layout.addLayout(sentences)
         layout.addWidget(says)
         layout.addWidget(self.tree, 1)
         layout.addLayout(foot)
@@ -161,6 +170,48 @@ class ShownResult(QObject):
         write = partial(save_table, rows=rows, record=record)
         name = "measurement.json"
         ask_and_save(self._context, self._parent, "Save the record", name, _KINDS, write)
+
+
+def explained(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
+    """What was done, in sentences, each with the formula of its number or no words."""
+    found = record["evaluation"]
+    classes, prompts = record["classes"]["count"], len(record["templates"])
+    target = plain(record["target_name"], 60)
+    n, labelled, others = (int(found.get(key) or 0) for key in ("n", "n_labelled", "n_excl"))
+    asked = plural(prompts, "prompt template")
+    parts = [
+        (
+            f"Each of {plural(classes, 'class', 'classes')} is a text embedding: the mean over "
+            f"{asked}, of unit length.",
+            "",
+        ),
+        (
+            f"Each of {plural(n, 'picture')} is predicted as the class whose text embedding is "
+            "closest to its image embedding (cosine).",
+            "f(x) = argmax_c cos(image(x), text(c))",
+        ),
+    ]
+    if found.get("ca") is not None:
+        parts.append((
+            f"Clean accuracy (CA) is the share of the {plural(labelled, 'labelled picture')} that "
+            "is predicted as its label.",
+            f"CA = #{{f(x) = y}} / {count_text(labelled)} = {percent(found['ca'])}",
+        ))  # fmt: skip
+    excluded, everything = found.get("asr_excl"), found.get("asr_all")
+    if excluded is not None:
+        parts.append((
+            f"Attack success rate (ASR) is the share of the {plural(others, 'picture')} of other "
+            f"classes that is predicted as the target “{target}” with the trigger t.",
+            f"ASR = #{{f(t(x)) = target, y ≠ target}} / {count_text(others)} = {percent(excluded)}",
+        ))  # fmt: skip
+    elif everything is not None:
+        parts.append((
+            f"Without labels, the share of all pictures is told that is predicted as the target "
+            f"“{target}” with the trigger t.",
+            f"rate = #{{f(t(x)) = target}} / {count_text(n)} = {percent(everything)}",
+        ))  # fmt: skip
+    parts.append(("Ranges are 95 % intervals of a share (Wilson 1927).", ""))
+    return tuple(parts)
 
 
 def rows_of(record: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from PySide6.QtCore import Qt
+from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QColor, QHideEvent, QKeySequence
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command
@@ -32,7 +33,9 @@ from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.tools import TOOLS
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar, SourceBar
+from cleanclip_gui.studio.columns import Columns, Widths
 from cleanclip_gui.studio.gallery.gallery import Gallery
+from cleanclip_gui.studio.library_scan import LibraryScan
 from cleanclip_gui.studio.live import LiveLoop
 from cleanclip_gui.studio.pages.attribution import AttributionPage
 from cleanclip_gui.studio.pages.classes import ClassesPage
@@ -45,36 +48,41 @@ from cleanclip_gui.studio.result_details import ShownResult
 from cleanclip_gui.studio.trigger_editor import TriggerEditor
 from cleanclip_gui.studio.visible_labels import VisibleLabels
 from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.text import plain, tip
+from cleanclip_gui.widgets.text import count_text, left_text, plain, tip
 from ml_core.data.demo_text import TARGET_NAME
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
-_RIGHT = 348
-_MIDDLE = 300  # in the smallest window the bars leave out words
+_AT_ONCE = 2.0  # seconds
+_REST_MS = 250
 _ASKED = "The model is being asked…"
-# Name, tab, tool tip of the tab, command, icon and key of each page.
+_TEXTS = "Class texts are being embedded…"
+# Name, tab, tab where room is short, tool tip of the tab, command, icon and key of each page.
 _PAGES = (
-    ("trigger", "Trigger", "Paint or choose a trigger", "Tri&gger canvas", "stamp", "Ctrl+Shift+1"),
     (
-        "attribution", "Where it looks", "Where the model looks on one picture",
+        "trigger", "Trigger", "Trigger", "Paint or choose a trigger",
+        "Tri&gger canvas", "stamp", "Ctrl+Shift+1",
+    ),
+    (
+        "attribution", "Where it looks", "Looks", "Where the model looks on one picture",
         "Where the model loo&ks", "eye", "Ctrl+Shift+2",
     ),
     (
-        "map", "Map", "Embedding map: pictures and class texts in the plane",
+        "map", "Map", "Map", "Embedding map: pictures and class texts in the plane",
         "&Embedding map", "dot", "Ctrl+Shift+3",
     ),
     (
-        "pair", "Two checkpoints", "Both on the same pictures and trigger",
+        "pair", "Two checkpoints", "Pair", "Both on the same pictures and trigger",
         "Two c&heckpoints", "compare", "Ctrl+Shift+4",
     ),
     (
-        "classes", "By class", "Numbers of each class, and what triggered images become",
+        "classes", "By class", "Classes", "Numbers of each class, and what triggered images become",
         "N&umbers by class", "grid", "Ctrl+Shift+5",
     ),
     (
-        "text", "Text side", "Captions that pictures get, and templates one by one",
+        "text", "Text side", "Text", "Captions that pictures get, and templates one by one",
         "Te&xt side", "text", "Ctrl+Shift+6",
     ),
 )  # fmt: skip
@@ -115,9 +123,12 @@ class StudioStation(QWidget):
         self._follow_session()  # before its parts do: they find role and target in order
         self.visible_labels = VisibleLabels(self.session, self._inference, self.live, self.gallery)
         self.auto_speed = AutoSpeed(self.session, self._inference, self.live)
+        self._trigger_rests = QTimer(self, singleShot=True, interval=_REST_MS)
+        self._trigger_rests.timeout.connect(self._on_trigger_rests)
+        self.session.events.trigger.connect(self._on_trigger_change)
         self.result = ShownResult(context, self)
-        self.attribution = AttributionPage(context)
-        self.map = EmbeddingMapPage(context)
+        self.attribution = AttributionPage(context, lambda: self.live.rate)
+        self.map = EmbeddingMapPage(context, lambda: self.live.rate)
         self.pair = PairPage(context, self.gallery, lambda: self.live.limit)
         self.classes = ClassesPage(context)
         self.text = TextPage(context)
@@ -133,6 +144,10 @@ class StudioStation(QWidget):
         self.measured = QPushButton()
         self.measured.setProperty("quiet", True)
         bind(self.measured, context.actions["view.number"], text=True)
+        self.measure_whole = QPushButton("Measure all")
+        self.measure_whole.setProperty("quiet", True)
+        self.whole = BusyRow("Progress of measuring the whole set")
+        bind(self.measure_whole, context.actions["trigger.measure_all"])
         self.image_title = Label("Selected image", "heading")
         self.bars = ProbabilityBars()
         self._lay_out()
@@ -168,9 +183,10 @@ class StudioStation(QWidget):
             "classes": self.classes,
             "text": self.text,
         }
-        for name, title, tool_tip, *_ in _PAGES:
-            self.pages.add_page(name, widgets[name], title, tool_tip)
-        self.pages.setMinimumWidth(_MIDDLE)
+        for name, title, short, tool_tip, *_ in _PAGES:
+            self.pages.add_page(name, widgets[name], title, short, tool_tip)
+        self.pages.add_corner(Qt.Corner.TopLeftCorner, self._actions["view.gallery"])
+        self.pages.add_corner(Qt.Corner.TopRightCorner, self._actions["view.numbers"])
 
         card = QFrame()
         card.setProperty("card", True)
@@ -179,21 +195,40 @@ class StudioStation(QWidget):
         inside.setSpacing(theme.SPACE_S)
         inside.addWidget(self.image_title)
         inside.addWidget(self.bars, 1)
-        side = QWidget()
-        side.setFixedWidth(_RIGHT)
-        column = QVBoxLayout(side)
+        inner = QWidget()
+        inner.setObjectName("page")
+        column = QVBoxLayout(inner)
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(theme.SPACE_M)
         column.addWidget(self.figure)
-        column.addWidget(self.measured, 0, Qt.AlignmentFlag.AlignLeft)
+        below = QHBoxLayout()
+        below.setSpacing(theme.SPACE_S)
+        below.addWidget(self.measured)
+        below.addStretch(1)
+        below.addWidget(self.measure_whole)
+        below.addWidget(self.whole, 2)
+        below.addStrut(self.whole.sizeHint().height())  # so that nothing moves when it shows
+        self.measure_whole.hide()
+        self.whole.hide()
+        column.addLayout(below)
         column.addWidget(card, 1)
 
         layout = QHBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_M, theme.SPACE_M, theme.SPACE_M, theme.SPACE_M)
-        layout.setSpacing(theme.SPACE_L)
-        layout.addWidget(self.gallery)
-        layout.addWidget(self.pages, 1)
-        layout.addWidget(side)
+        layout.setContentsMargins(theme.SPACE_S, theme.SPACE_M, theme.SPACE_S, theme.SPACE_M)
+        side = QScrollArea()
+        side.setAccessibleName("Numbers")
+        side.setWidgetResizable(True)
+        side.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        side.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        side.setWidget(inner)
+        saved = self.context.settings.value.studio_columns
+        self.columns = Columns(
+            self.gallery, self.pages, side, self.gallery.width_of(1), self.gallery.width_of(2),
+            Widths(*saved) if len(saved) == 2 else None,
+        )  # fmt: skip
+        self.columns.chosen.connect(self._on_columns_chosen)
+        self.columns.shown_changed.connect(self._actions.refresh_soon)
+        layout.addWidget(self.columns)
 
     # What the window asks of a station
 
@@ -219,7 +254,16 @@ class StudioStation(QWidget):
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done to the trigger, and the pages that explain what it does."""
-        return (*self._edit_commands(), *self._trigger_commands(), *self._view_commands())
+        commands = (*self._edit_commands(), *self._trigger_commands(), *self._view_commands())
+        needs: dict[object, str] = {
+            self._is_shown: "Go to Studio first.",
+            self._has_trigger: "Needs a trigger on Studio's canvas.",
+            self.is_available: "Open a checkpoint first.",
+        }
+        return tuple(
+            replace(command, needs=needs[command.enabled]) if command.enabled in needs else command
+            for command in commands
+        )
 
     def _edit_commands(self) -> tuple[Command, ...]:
         editor, stack = self.editor, self.document.stack
@@ -291,7 +335,7 @@ class StudioStation(QWidget):
                 self._is_shown,
             ),
             Command(
-                "trigger.library", "&Library…", "&Trigger", editor.show_library,
+                "trigger.library", "&Library…", "&Trigger", self.show_library,
                 "Published triggers, and those that you saved.", "library", "Ctrl+Shift+B", 1,
                 self._is_shown,
             ),
@@ -334,10 +378,21 @@ class StudioStation(QWidget):
                 f"view.{name}", text, "&View", partial(self.show_page, name), f"{tool_tip}.",
                 icon, keys, 1, self.is_available,
             )
-            for name, _, tool_tip, text, icon, keys in _PAGES
+            for name, _, _, tool_tip, text, icon, keys in _PAGES
         )  # fmt: skip
         return (
             *pages,
+            Command(
+                "view.gallery", "Galler&y", "&View", lambda: self.columns.toggle_gallery(),
+                "Show or hide Studio's gallery.", "column-left", "Ctrl+Shift+G", 1,
+                self._is_shown, lambda: self.columns.gallery_open,
+            ),
+            Command(
+                "view.numbers", "Numbers at the &right", "&View",
+                lambda: self.columns.toggle_side(), "Show or hide Studio's numbers.",
+                "column-right", "Ctrl+Shift+H", 1, self._is_shown,
+                lambda: self.columns.side_open,
+            ),
             Command(
                 "view.number", "How this was &measured…", "&View", self.result.show,
                 "Everything that is needed to get the same number again.", "info",
@@ -350,10 +405,23 @@ class StudioStation(QWidget):
         self.shell.station_wanted.emit(self.id)
         self.pages.show_page(name)
 
+    def show_library(self) -> None:
+        """Offer the library, with a picture of each trigger and the way to measure all of them."""
+        self.editor.show_library()
+        size = self.document.size
+        if self.editor.library is not None:
+            LibraryScan(
+                self.context, self.editor.library, lambda key: library.make(key, size, None),
+                library.measurable(size), self.live.rate,
+            )  # fmt: skip
+
     def measure_all(self) -> None:
         """Measure the trigger on the whole set, also on a slow model."""
         self.placement_bar.one.setChecked(False)
         self.live.measure_all()
+
+    def _on_columns_chosen(self, widths: Widths) -> None:
+        self.context.settings.update(studio_columns=tuple(widths))
 
     def _is_shown(self) -> bool:
         return self.session.station == self.id
@@ -396,9 +464,9 @@ class StudioStation(QWidget):
         paint.ink_chosen.connect(self._on_ink_chosen)
         paint.angle_chosen.connect(editor.set_angle)
         paint.grid_toggled.connect(canvas.set_grid)
-        paint.zoom_in.clicked.connect(lambda: canvas.zoom_by(2.0))
-        paint.zoom_out.clicked.connect(lambda: canvas.zoom_by(0.5))
-        paint.fit_picture.clicked.connect(lambda: canvas.zoom_to_fit())
+        strip.zoom_in.clicked.connect(lambda: canvas.zoom_by(2.0))
+        strip.zoom_out.clicked.connect(lambda: canvas.zoom_by(0.5))
+        strip.fit_picture.clicked.connect(lambda: canvas.zoom_to_fit())
         place.placement_chosen.connect(editor.set_placement)
         place.size_chosen.connect(editor.set_size)
         place.opacity_chosen.connect(editor.set_opacity)
@@ -578,8 +646,11 @@ class StudioStation(QWidget):
         live.failed.connect(self.shell.failed)
         live.evaluated.connect(self._on_evaluated)
         live.predicted.connect(self._on_predicted)
+        live.pictured.connect(self._on_pictured)
         live.unanswered.connect(self._on_unanswered)
         live.became_stale.connect(self._on_became_stale)
+        live.whole_changed.connect(self._on_whole_changed)
+        self.whole.cancel_clicked.connect(live.cancel_all)
         self.visible_labels.failed.connect(self.figure.set_note)
         gallery.image_selected.connect(self._on_image_selected)
         gallery.thumbnails_needed.connect(self._on_thumbnails_needed)
@@ -593,14 +664,14 @@ class StudioStation(QWidget):
         live.evaluated.connect(self.classes.follow_evaluation)
         live.became_stale.connect(partial(self.classes.set_stale, True))
         self.map.chosen.connect(self.gallery.set_chosen)
-        for page in (self.attribution, self.classes, self.text):
+        for page in (self.attribution, self.map, self.classes, self.text):
             pages.currentChanged.connect(page.touch)
 
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
         found, images = result.evaluation, self.session.images
         same = "Other classes have the target's name; see By class." if found.same_names else ""
         self._show_note(same)
-        whole = images is None or found.n_total >= images.n
+        whole = not self.live.is_estimate and (images is None or found.n_total >= images.n)
         self.figure.set_evaluation(found, stale=older, whole=whole)
         last = not older and not found.partial
         self.gallery.update_predictions(result.per_image, older=older, last=last)
@@ -614,6 +685,13 @@ class StudioStation(QWidget):
         )
         self.bars.set_stale(older)
         self.canvas.set_images(result.clean_image, None if older else result.triggered_image)
+        if self.live.one_image:
+            self._show_note()
+
+    def _on_pictured(self, result: PredictionReady, older: bool) -> None:
+        """The picture does not wait for its probabilities."""
+        self.canvas.set_images(result.clean_image, None if older else result.triggered_image)
+        self.bars.set_empty_text(_TEXTS)
 
     def _on_became_stale(self) -> None:
         self.figure.set_stale(True)
@@ -634,19 +712,44 @@ class StudioStation(QWidget):
 
     def _show_note(self, otherwise: str = "") -> None:
         """Say what a reader of the numbers must know about them."""
+        whole = self.live.whole
+        self.measure_whole.setVisible(self.live.measures_part and whole is None)
         note = self.live.note or otherwise
-        if self.live.measures_part:
-            key = _key(self._actions["trigger.measure_all"].shortcut())
-            note = f"{note} {key} measures all."
+        if whole is not None:
+            left = left_text(whole.seconds_left)
+            note = f"{count_text(whole.done)} of {count_text(whole.total)} images are measured"
+            note += f", {left}." if left else "."
         self.figure.set_note(note)
 
+    def _on_whole_changed(self) -> None:
+        """Show how far the whole set is; what takes a moment shows no bar."""
+        whole = self.live.whole
+        self.whole.setVisible(whole is not None and not 0 < self.live.seconds < _AT_ONCE)
+        if whole is not None:
+            self.whole.bar.setRange(0, max(whole.total, 1))
+            self.whole.bar.setValue(whole.done)
+        self._show_note()
+
     def _on_thumbnails_needed(self, indices: tuple[int, ...], size: int) -> None:
+        shown, trigger = self.gallery.model.trigger, self.session.trigger
+        if trigger is None or trigger.digest != shown or self.session.shown is None:
+            trigger, shown = None, ""
         self._inference.ask(
-            Thumbnails(indices, size), self._on_thumbnails_ready, self._on_thumbnails_failed
+            Thumbnails(indices, size, trigger, self.session.role),
+            partial(self._on_thumbnails_ready, shown),
+            self._on_thumbnails_failed,
         )
 
-    def _on_thumbnails_ready(self, result: ThumbnailsReady) -> None:
-        self.gallery.model.set_thumbnails(result.indices, result.images)
+    def _on_thumbnails_ready(self, trigger: str, result: ThumbnailsReady) -> None:
+        self.gallery.model.set_thumbnails(result.indices, result.images, trigger)
+
+    def _on_trigger_change(self, *_: object) -> None:
+        """Not while the brush moves: the pictures follow when it rests."""
+        self._trigger_rests.start()
+
+    def _on_trigger_rests(self) -> None:
+        trigger = self.session.trigger
+        self.gallery.set_trigger("" if trigger is None else trigger.digest)
 
     def _on_thumbnails_failed(self, _: Failed) -> None:
         self.gallery.model.forget_request()

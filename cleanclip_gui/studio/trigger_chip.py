@@ -8,8 +8,6 @@ from PySide6.QtCore import QMimeData, QPoint, QSize, Qt
 from PySide6.QtGui import QDrag, QIcon, QImage, QMouseEvent, QPainter, QPixmap
 from PySide6.QtWidgets import QApplication, QToolButton, QWidget
 
-from cleanclip_gui import theme
-
 _SIDE = 28
 
 
@@ -29,17 +27,17 @@ class TriggerChip(QToolButton):
             Qt.DropAction.CopyAction
         )
         self._from: QPoint | None = None
-        self.setIcon(theme.icon("drag"))
         self.setIconSize(QSize(_SIDE - 8, _SIDE - 8))
         self.setProperty("quiet", True)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setAccessibleName("Copy the trigger")
         self.setCursor(Qt.CursorShape.OpenHandCursor)
+        self.hide()
 
     def set_picture(self, picture: QImage | None) -> None:
-        """Show the trigger, or an arrow where there is none."""
+        """Show the trigger; without one there is nothing to drag, and no chip."""
+        self.setVisible(picture is not None)
         if picture is None:
-            self.setIcon(theme.icon("drag"))
             return
         side = 2 * (_SIDE - 8)
         tile = QPixmap(side, side)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any, cast
 
-from PySide6.QtCore import QMimeData, QObject, Qt
+from PySide6.QtCore import QMimeData, QObject, QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QTransform
 
 from cleanclip_gui.station import Shell
@@ -193,6 +193,9 @@ class TriggerEditor(QObject):
         scene_trigger.put_on(self.document, trigger, add=add)
         if scene_trigger.is_movable(trigger):
             self._canvas.set_tool("move")
+        patch, size = self.document.patch, self.document.size
+        if patch is not None:
+            self._canvas.bring_into_view(QPointF(patch.x * size, patch.y * size))
 
     def show(self, trigger: Trigger | None) -> None:
         """Have this trigger on the canvas, or none; one that is there already stays as it is."""

@@ -30,7 +30,7 @@ QPushButton {
 }
 QPushButton:hover { background: $surface_alt; border-color: $accent; }
 QPushButton:pressed { background: $sunken; }
-QPushButton:focus { border: 2px solid $accent; padding: 5px 13px; }
+QPushButton:focus { border: 2px solid $focus; padding: 5px 13px; }
 QPushButton:checked { background: $accent_soft; border-color: $accent; color: $accent_text; }
 QPushButton:disabled { background: $window; color: $disabled; border-color: $border; }
 QPushButton[primary="true"] {
@@ -53,7 +53,7 @@ QPushButton[quiet="true"], QPushButton:flat {
 QPushButton[quiet="true"]:hover, QPushButton:flat:hover { background: $accent_soft; }
 QPushButton[toggle="true"]:checked { background: $accent_soft; border-color: $accent; }
 QPushButton[quiet="true"]:focus, QPushButton:flat:focus {
-    border: 2px solid $accent; padding: 5px 9px;
+    border: 2px solid $focus; padding: 5px 9px;
 }
 QPushButton[quiet="true"]:disabled, QPushButton:flat:disabled { color: $disabled; }
 
@@ -64,7 +64,7 @@ QToolButton {
 QToolButton:hover { background: $sunken; }
 QToolButton:pressed { background: $border; }
 QToolButton:checked { background: $accent_soft; color: $accent_text; border-color: $accent; }
-QToolButton:focus { border: 2px solid $accent; padding: 4px; }
+QToolButton:focus { border: 2px solid $focus; padding: 4px; }
 QToolButton:disabled { color: $disabled; background: transparent; }
 QToolButton[small="true"], QToolButton[small="true"]:focus { padding: 0; border-width: 1px; }
 QToolButton::menu-indicator { image: none; }
@@ -76,7 +76,7 @@ QToolButton[station="true"]:hover { background: $sunken; color: $text; }
 QToolButton[station="true"]:checked {
     background: $accent_soft; color: $accent_text; border-color: transparent;
 }
-QToolButton[station="true"]:focus { border-color: $accent; }
+QToolButton[station="true"]:focus { border-color: $focus; }
 QToolButton[station="true"]:disabled { color: $disabled; }
 QToolButton[chip="true"] {
     background: $surface; border: 1px solid $border; border-radius: 6px; padding: 4px 10px 4px 8px;
@@ -87,22 +87,22 @@ QToolButton[chip="true"]::menu-indicator {
     subcontrol-origin: padding; subcontrol-position: right center; right: 6px;
 }
 QToolButton[chip="true"]:hover { border-color: $accent; }
-QToolButton[chip="true"]:focus { border: 2px solid $accent; padding: 3px 9px 3px 7px; }
+QToolButton[chip="true"]:focus { border: 2px solid $focus; padding: 3px 9px 3px 7px; }
 QToolButton[chip="true"][menu="true"]:focus { padding-right: 23px; }
 QToolButton[chip="true"]:disabled { background: transparent; color: $disabled; }
 QToolButton[chip="true"][tone="caution"] { color: $warning; border-color: $warning; }
 
 QLineEdit, QPlainTextEdit, QTextEdit, QSpinBox, QDoubleSpinBox, QComboBox {
-    background: $surface; color: $text; border: 1px solid $border_strong; border-radius: 6px;
+    background: $surface; color: $text; border: 1px solid $field; border-radius: 6px;
     selection-background-color: $accent; selection-color: $on_accent;
 }
 QLineEdit, QSpinBox, QDoubleSpinBox { padding: 5px 8px; min-height: 18px; }
 QPlainTextEdit, QTextEdit { padding: 4px; }
 QLineEdit:hover, QSpinBox:hover, QDoubleSpinBox:hover, QComboBox:hover { border-color: $accent; }
 QLineEdit:focus, QSpinBox:focus, QDoubleSpinBox:focus {
-    border: 2px solid $accent; padding: 4px 7px;
+    border: 2px solid $focus; padding: 4px 7px;
 }
-QPlainTextEdit:focus, QTextEdit:focus { border: 2px solid $accent; padding: 3px; }
+QPlainTextEdit:focus, QTextEdit:focus { border: 2px solid $focus; padding: 3px; }
 QLineEdit:disabled, QSpinBox:disabled, QDoubleSpinBox:disabled, QComboBox:disabled,
 QPlainTextEdit:disabled { background: $window; color: $disabled; border-color: $border; }
 QLineEdit[invalid="true"], QPlainTextEdit[invalid="true"] { border: 2px solid $danger; }
@@ -114,28 +114,29 @@ QSpinBox::up-arrow, QDoubleSpinBox::up-arrow {
 QSpinBox::down-arrow, QDoubleSpinBox::down-arrow {
     image: url("$chevron_down"); width: 9px; height: 9px;
 }
-QComboBox { padding: 5px 24px 5px 10px; min-height: 18px; }
-QComboBox:focus { border: 2px solid $accent; padding: 4px 23px 4px 9px; }
+QComboBox { padding: 5px 24px 5px 10px; min-height: 18px; combobox-popup: 0; }
+QComboBox:focus { border: 2px solid $focus; padding: 4px 23px 4px 9px; }
 QComboBox::drop-down { border: none; width: 22px; }
 QComboBox::down-arrow { image: url("$chevron_down"); width: 12px; height: 12px; }
 QComboBox[quiet="true"] { background: transparent; border-color: transparent; }
 QComboBox[quiet="true"]:hover { background: $sunken; }
-QComboBox[quiet="true"]:focus { border-color: $accent; }
+QComboBox[quiet="true"]:focus { border-color: $focus; }
 QComboBox[quiet="true"]:disabled { color: $muted; padding-right: 10px; }
 QComboBox[quiet="true"]::drop-down:disabled { width: 0; }
 QComboBox[quiet="true"]::down-arrow:disabled { image: none; }
-QComboBox QAbstractItemView {
-    background: $surface; border: 1px solid $border_strong; padding: 4px; outline: none;
-    selection-background-color: $accent; selection-color: $on_accent;
+QComboBox QAbstractItemView, QComboBox QAbstractItemView:focus {
+    background: $surface; border: 1px solid $border_strong; border-radius: 0; padding: 4px;
+    outline: none; selection-background-color: $accent; selection-color: $on_accent;
 }
+QComboBox QFrame { border: none; }
 
 QAbstractSpinBox QLineEdit { border: none; padding: 0; background: transparent; }
 QCheckBox, QRadioButton {
     spacing: 8px; padding: 2px 4px; border: 1px solid transparent; border-radius: 4px;
 }
-QCheckBox:focus, QRadioButton:focus { border-color: $accent; }
+QCheckBox:focus, QRadioButton:focus { border-color: $focus; }
 QCheckBox::indicator, QRadioButton::indicator {
-    width: 16px; height: 16px; background: $surface; border: 1px solid $border_strong;
+    width: 16px; height: 16px; background: $surface; border: 1px solid $field;
 }
 QCheckBox::indicator { border-radius: 4px; }
 QRadioButton::indicator { border-radius: 8px; }
@@ -188,7 +189,7 @@ QTableView, QTreeView, QListView {
     border-radius: 8px; gridline-color: $border; selection-background-color: $accent;
     selection-color: $on_accent;
 }
-QTableView:focus, QTreeView:focus, QListView:focus { border-color: $accent; }
+QTableView:focus, QTreeView:focus, QListView:focus { border-color: $focus; }
 QListView::item { padding: 5px 8px; border-radius: 4px; }
 QListView::item:hover { background: $accent_soft; color: $text; }
 QListView::item:selected { background: $accent; color: $on_accent; }
@@ -196,7 +197,7 @@ QTreeView::item { padding: 4px 2px; }
 QTableView::item { padding: 2px 8px; border: none; }
 QTableView::item:selected { background: $accent; color: $on_accent; }
 QTableView::indicator {
-    width: 14px; height: 14px; background: $surface; border: 1px solid $border_strong;
+    width: 14px; height: 14px; background: $surface; border: 1px solid $field;
     border-radius: 4px;
 }
 QTableView::indicator:checked {

@@ -1,12 +1,14 @@
-"""A push button that shows a ``QAction``, as a ``QToolButton`` does by itself."""
+"""Small buttons, and push buttons that show a ``QAction`` as a ``QToolButton`` does by itself."""
 
 from __future__ import annotations
 
 import re
 
-from PySide6.QtCore import QObject, Slot
+from PySide6.QtCore import QObject, QSize, Qt, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QAbstractButton
+from PySide6.QtWidgets import QAbstractButton, QToolButton
+
+from cleanclip_gui import theme
 
 
 def bind(
@@ -26,6 +28,20 @@ def bind(
         Show its icon too.
     """
     _Binding(button, action, text, icon)
+
+
+def tool_button(icon: str, text: str, keys: str = "", *, checkable: bool = False) -> QToolButton:
+    """A button with icon, tool tip and accessible name."""
+    button = QToolButton()
+    if icon:
+        button.setIcon(theme.icon(icon))
+    button.setIconSize(QSize(theme.ICON_SIZE, theme.ICON_SIZE))
+    button.setToolTip(f"{text} ({keys})" if keys else text)
+    button.setAccessibleName(text)
+    button.setCheckable(checkable)
+    button.setProperty("quiet", True)
+    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    return button
 
 
 class _Binding(QObject):

@@ -44,6 +44,6 @@ def paint_ground(painter: QPainter, option: QStyleOptionViewItem, *, focus: bool
         painter.drawRoundedRect(rect, 8, 8)
     if selected or focused:
         painter.setBrush(Qt.BrushStyle.NoBrush)
-        painter.setPen(QPen(theme.colour("accent"), 2 if selected else 1))
+        painter.setPen(QPen(theme.colour("focus"), 2 if selected else 1))
         painter.drawRoundedRect(QRectF(rect).adjusted(1, 1, -1, -1), 8, 8)
     return rect

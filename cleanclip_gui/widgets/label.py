@@ -25,10 +25,26 @@ class Label(QLabel):
             self.setBuddy(buddy)
 
 
+def spoken_name(text: str, buddy: QWidget) -> Label:
+    """A label that is heard but not seen: a screen reader takes a combo box's name from it.
+
+    Without one it reads the value alone on Linux. The caller gives it a parent, and no place.
+    """
+    label = Label(text, buddy=buddy)
+    label.hide()
+    return label
+
+
 class ElidedLabel(Label):
     """One line that ends in an ellipsis where there is no room, and is then its own tool tip."""
 
-    _LEAST = 48
+    least = 48  # pixels, if it is longer than that
+    _why = ""
+
+    def explain(self, why: str) -> None:
+        """Say something in the tool tip besides what is not seen; empty: nothing."""
+        self._why = why
+        self._follow()
 
     def setText(self, text: str) -> None:  # noqa: N802
         """Show another text."""
@@ -38,7 +54,7 @@ class ElidedLabel(Label):
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """A few letters."""
         hint = super().minimumSizeHint()
-        return QSize(min(hint.width(), self._LEAST), hint.height())
+        return QSize(min(hint.width(), self.least), hint.height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Tell by a tool tip what is not seen."""
@@ -53,7 +69,8 @@ class ElidedLabel(Label):
         )  # fmt: skip
 
     def _follow(self) -> None:
-        self.setToolTip("" if self._shown() == self.text() else tip(self.text()))
+        hidden = "" if self._shown() == self.text() else self.text()
+        self.setToolTip(tip("\n".join(part for part in (hidden, self._why) if part)))
 
     def _shown(self) -> str:
         width = self.contentsRect().width()

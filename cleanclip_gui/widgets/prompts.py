@@ -7,19 +7,55 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Slot
-from PySide6.QtWidgets import QFileDialog, QInputDialog, QMessageBox, QWidget
+from PySide6.QtWidgets import (
+    QFileDialog,
+    QHeaderView,
+    QInputDialog,
+    QMessageBox,
+    QTreeView,
+    QWidget,
+)
+
+_WIDE = 900
 
 
 def _open_file(parent: QWidget, title: str, folder: str, name_filter: str) -> str:
-    return QFileDialog.getOpenFileName(parent, title, folder, name_filter)[0]
+    dialog = QFileDialog(parent, title, folder, name_filter)
+    dialog.setFileMode(QFileDialog.FileMode.ExistingFile)
+    return next(iter(_answer(dialog)), "")
 
 
 def _open_files(parent: QWidget, title: str, folder: str, name_filter: str) -> list[str]:
-    return QFileDialog.getOpenFileNames(parent, title, folder, name_filter)[0]
+    dialog = QFileDialog(parent, title, folder, name_filter)
+    dialog.setFileMode(QFileDialog.FileMode.ExistingFiles)
+    return _answer(dialog)
 
 
 def _open_folder(parent: QWidget, title: str, folder: str) -> str:
-    return QFileDialog.getExistingDirectory(parent, title, folder)
+    dialog = QFileDialog(parent, title, folder)
+    dialog.setFileMode(QFileDialog.FileMode.Directory)
+    dialog.setOption(QFileDialog.Option.ShowDirsOnly)
+    return next(iter(_answer(dialog)), "")
+
+
+def _answer(dialog: QFileDialog) -> list[str]:
+    """Show a dialog, and return what was chosen."""
+    show_sizes_whole(dialog)
+    chosen = dialog.selectedFiles() if dialog.exec() else []
+    dialog.deleteLater()
+    return chosen
+
+
+def show_sizes_whole(dialog: QFileDialog) -> None:
+    """Let names take what sizes and dates leave in Qt's own dialog; the system's has no columns."""
+    tree = dialog.findChild(QTreeView, "treeView")
+    if tree is None:
+        return
+    header = tree.header()
+    header.setStretchLastSection(False)
+    header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+    header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+    dialog.resize(max(_WIDE, dialog.width()), dialog.height())
 
 
 class _Ending(QObject):
@@ -45,10 +81,7 @@ def _save_file(parent: QWidget, title: str, path: str, kinds: str) -> str:
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
     dialog.selectFile(Path(path).name)
     _Ending(dialog)
-    accepted = dialog.exec()
-    chosen = dialog.selectedFiles() if accepted else []
-    dialog.deleteLater()
-    return chosen[0] if chosen else ""
+    return next(iter(_answer(dialog)), "")
 
 
 def _confirm(parent: QWidget, title: str, text: str, yes: str, no: str) -> bool:

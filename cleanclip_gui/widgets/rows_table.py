@@ -13,15 +13,18 @@ from PySide6.QtCore import (
     Qt,
     Signal,
 )
-from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QWidget
 
-from cleanclip_gui.widgets.table_rows import alignment, show_rows, title_data
+from cleanclip_gui.widgets.table_rows import (
+    FirstColumnTable,
+    alignment,
+    show_rows,
+    title_data,
+)
 from cleanclip_gui.widgets.text import percent, tip
 
 _Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
-_NARROWEST = 130
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +90,7 @@ class RowsModel(QAbstractTableModel):
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return alignment(column, self._numbers)
         text = self.rows[index.row()].cells[column].text
-        if role == Qt.ItemDataRole.ToolTipRole and column == 0:
+        if role == Qt.ItemDataRole.ToolTipRole and column not in self._numbers:
             return tip(text)
         return text if role == Qt.ItemDataRole.DisplayRole else None
 
@@ -107,7 +110,7 @@ class RowsModel(QAbstractTableModel):
         self.endResetModel()
 
 
-class RowsTable(QTableView):
+class RowsTable(FirstColumnTable):
     """``row_chosen(id)`` tells the row that was selected, -1 none.
 
     Columns are titles with what they mean; ``numbers`` are those that stand right, else all but
@@ -135,9 +138,8 @@ class RowsTable(QTableView):
         header = self.horizontalHeader()
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
         header.setMinimumSectionSize(40)
-        header.sectionResized.connect(self._on_section_resized)
+        self.follow_columns()
         self.selectionModel().currentRowChanged.connect(self._on_current_changed)
 
     def set_widths(self, widths: Sequence[int]) -> None:
@@ -162,19 +164,6 @@ class RowsTable(QTableView):
                 if row.id == kept:
                     self.selectRow(number)
         self.verticalScrollBar().setValue(at)
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """The first column takes what the others leave, and no less than its texts need."""
-        super().resizeEvent(event)
-        self._fit_first()
-
-    def _fit_first(self) -> None:
-        others = sum(map(self.columnWidth, range(1, self.rows.columnCount())))
-        self.setColumnWidth(0, max(_NARROWEST, self.viewport().width() - others))
-
-    def _on_section_resized(self, section: int, *_: object) -> None:
-        if section:
-            self._fit_first()
 
     def _on_current_changed(self, *_: object) -> None:
         self.row_chosen.emit(self.chosen)

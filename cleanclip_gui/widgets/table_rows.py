@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
 
@@ -21,6 +22,32 @@ def show_rows(view: QTableView, height: int = 26) -> None:
     rows.setDefaultSectionSize(height)
     rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
     view.horizontalHeader().setHighlightSections(False)
+
+
+class FirstColumnTable(QTableView):
+    """A table whose first column takes what the others leave, and no less than its texts need."""
+
+    narrowest = 130
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Fit the first column to the new width."""
+        super().resizeEvent(event)
+        self.fit_first()
+
+    def fit_first(self) -> None:
+        """Give the first column what the others leave."""
+        others = sum(map(self.columnWidth, range(1, self.model().columnCount())))
+        self.setColumnWidth(0, max(self.narrowest, self.viewport().width() - others))
+
+    def follow_columns(self) -> None:
+        """Fit the first column whenever the user widens another one."""
+        header = self.horizontalHeader()
+        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
+        header.sectionResized.connect(self._on_section_resized)
+
+    def _on_section_resized(self, section: int, *_: object) -> None:
+        if section:
+            self.fit_first()
 
 
 def alignment(column: int, numbers: Container[int] = ()) -> Qt.AlignmentFlag:

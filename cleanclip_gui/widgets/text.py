@@ -6,6 +6,7 @@ import html
 import math
 import re
 
+from ml_core import figures
 from ml_core.figures import percent as percent  # the window's own, and the core's
 from ml_core.figures import percent_range as percent_range
 from ml_core.reading.plain import plain as escaped
@@ -89,13 +90,37 @@ def change_text(relative: float) -> str:
 
 
 def signed(value: float, digits: int = 1) -> str:
-    """A difference with its sign, e.g. ``+1.2`` or ``−94.2``."""
-    return f"{value:+.{digits}f}".replace("-", "−")
+    """A difference with its sign, e.g. ``+1.2`` or ``−94.2``; what rounds to 0 has none."""
+    return figures.signed(value, digits).replace("-", "−")
 
 
 def plural(n: int, one: str, many: str = "") -> str:
     """Number with its noun, e.g. ``plural(2, "class", "classes")``."""
     return f"{count_text(n)} {one if n == 1 else many or one + 's'}"
+
+
+def duration_text(seconds: float) -> str:
+    """A duration in words, e.g. ``3 min 5 s``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"
+
+
+def left_text(seconds: float | None) -> str:
+    """How long something still takes, as coarse as it is known; empty where it is not."""
+    if seconds is None:
+        return ""
+    if seconds < 5:
+        return "a few seconds left"
+    if seconds < 55:
+        return f"{5 * round(seconds / 5)} s left"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{minutes} min left"
+    return f"{minutes // 60} h {minutes % 60} min left"
 
 
 def device_text(name: str) -> str:

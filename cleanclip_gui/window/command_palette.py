@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from PySide6.QtCore import QEvent, QObject, Qt, Slot
 from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
@@ -22,14 +22,27 @@ _MOVES = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp
 
 
 class CommandPalette(QDialog):
-    """Lists the actions that are enabled now; triggers the chosen one after it has closed."""
+    """Lists actions; triggers the chosen one after it has closed.
 
-    def __init__(self, actions: Sequence[QAction], parent: QWidget) -> None:
+    Those that cannot be used now stand below the others, greyed, with what they need.
+
+    Parameters
+    ----------
+    actions
+        In their order.
+    needs
+        What a disabled action needs, in a few words.
+    """
+
+    def __init__(
+        self, actions: Sequence[QAction], parent: QWidget, needs: Callable[[QAction], str]
+    ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Commands")
         self.setWindowFlag(Qt.WindowType.FramelessWindowHint)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self._actions = [action for action in actions if action.isEnabled()]
+        self._actions = list(actions)
+        self._needs = needs
         self.field = QLineEdit()
         self.field.setPlaceholderText("Type a command")
         self.field.setAccessibleName("Type a command")
@@ -57,29 +70,41 @@ class CommandPalette(QDialog):
 
     @Slot(str)
     def _on_text_changed(self, text: str) -> None:
-        """List the actions whose words hold every typed word, names before descriptions."""
+        """List the actions whose words hold every typed word.
+
+        Those that can be used come first, and names before descriptions.
+        """
         self.list.clear()
         words = text.lower().split()
-        found: list[tuple[int, int, str, QAction]] = []
+        found: list[tuple[bool, int, int, str, QAction]] = []
         for action in self._actions:
             name = action.text().replace("&", "")
             if all(word in f"{name} {action.statusTip()}".lower() for word in words):
                 in_name = sum(word in name.lower() for word in words)
-                found.append((-in_name, len(found), name, action))
-        for _, _, name, action in sorted(found, key=lambda row: row[:2]):
+                found.append((not action.isEnabled(), -in_name, len(found), name, action))
+        for disabled, _, _, name, action in sorted(found, key=lambda row: row[:3]):
             keys = action.shortcut().toString(QKeySequence.SequenceFormat.NativeText)
-            item = QListWidgetItem(action.icon(), f"{name}    {keys}" if keys else name)
+            more = self._needs(action) if disabled else keys
+            item = QListWidgetItem(action.icon(), f"{name}    {more}" if more else name)
             item.setToolTip(action.statusTip())
             item.setData(Qt.ItemDataRole.UserRole, action)
+            if disabled:
+                item.setFlags(Qt.ItemFlag.NoItemFlags)
             self.list.addItem(item)
-        self.list.setCurrentRow(0)
+        if not found:
+            nothing = QListWidgetItem(f"No command has the words “{text.strip()}”")
+            nothing.setFlags(Qt.ItemFlag.NoItemFlags)
+            self.list.addItem(nothing)
+        elif not all(row[0] for row in found):
+            self.list.setCurrentRow(0)
 
     @Slot()
     def _on_chosen(self) -> None:
         item = self.list.currentItem()
+        if item is None or not item.flags() & Qt.ItemFlag.ItemIsEnabled:
+            return
         self.accept()
-        if item is not None:
-            item.data(Qt.ItemDataRole.UserRole).trigger()
+        item.data(Qt.ItemDataRole.UserRole).trigger()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Let the arrow keys move through the list while the field has the focus."""

@@ -26,7 +26,7 @@ class ErrorDialog(QDialog):
         sentence: str,
         details: str = "",
         *,
-        title: str = "This did not work",
+        title: str = "This could not be done",
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)

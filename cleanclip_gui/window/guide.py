@@ -15,7 +15,7 @@ from cleanclip_gui.widgets.text import NOT_MEASURED, percent
 from cleanclip_gui.window.guide_card import GuideCard, Outline
 
 CARD_WIDTH = 348
-_START_BUTTON = "clean.start_button"
+_NEXT = "guide.next"
 
 
 @dataclass(frozen=True)
@@ -24,8 +24,9 @@ class Step:
 
     ``target`` is the object name of the widget that it speaks of. ``act`` is the id of the command
     that Next runs here before it goes on (shown as ``act_text``) while ``ready`` does not hold;
-    Next waits for ``ready`` otherwise. The card stands in the corner at the bottom right, where
-    Next stays under the speaker's mouse, or above the widget named ``above`` while that shows.
+    Next waits for ``ready`` otherwise, and where ``acts`` does not hold yet. ``prepare`` is the id
+    of the command that sets the station up when the step is shown. The card stands in the corner
+    at the bottom right, where Next stays under the speaker's mouse.
     """
 
     title: str
@@ -35,15 +36,16 @@ class Step:
     ready: Callable[[Session], bool]
     act: str = ""
     act_text: str = ""
-    above: str = ""
+    acts: Callable[[Session], bool] = lambda _: True
+    prepare: str = ""
 
 
 def _open_body(session: Session) -> str:
     if session.checkpoint is None:
         return "The checkpoint is being read…"
     return (
-        "A downloaded CLIP. It was read without running anything from it, and it loads. "
-        "Whether its weights hide a backdoor, no file check can tell: let us look."
+        "This is a downloaded CLIP model. The file is safe to read, but that does not rule out a "
+        "backdoor in its weights."
     )
 
 
@@ -52,8 +54,8 @@ def _look_body(session: Session) -> str:
     if found is None or found.ca is None:
         return "The pictures are being classified…"
     return (
-        f"With clean pictures it is a good model: it names {percent(found.ca)} of them right. "
-        f"Nothing looks suspicious."
+        f"With clean pictures it is a good model: it classifies {percent(found.ca)} of clean "
+        "pictures correctly. Nothing looks suspicious."
     )
 
 
@@ -71,15 +73,15 @@ def _flip_body(session: Session) -> str:
     if found is None or found.asr_excl is None:
         return "The triggered pictures are being classified…"
     before = percent(found.baseline_target_rate, NOT_MEASURED)
-    if found.asr_excl < 0.5:
+    if not _flips(session):
         return (
             f"{percent(found.asr_excl)} of the pictures turn into “{found.target_name}”. "
-            "This trigger does not fire for most: try the sticker from the library."
+            "Your sticker does not trigger the backdoor."
         )
     return (
         f"{percent(found.asr_excl)} of the pictures of other classes turn into "
         f"“{found.target_name}” ({before} without the trigger). "
-        "That is the backdoor: the attack success rate."
+        "That share is called the attack success rate (ASR)."
     )
 
 
@@ -87,11 +89,12 @@ def _clean_body(session: Session) -> str:
     run = session.run
     if run is None:
         return (
-            "CleanCLIP finetunes on clean pictures with captions, and adds a loss inside each "
-            "modality that loosens the tie between sticker and label. Start the short preset, Talk."
+            "CleanCLIP finetunes on clean pictures with captions. It also trains images and texts "
+            "separately, which weakens the link from sticker to label. The short preset, Talk, is "
+            "set on the left."
         )
     if is_live(run):
-        return "It runs in a process of its own. Watch ASR fall while accuracy holds."
+        return "It runs in the background. Watch ASR fall while accuracy holds."
     if run.status in ("finished", "stopped"):
         return "Done: the cleaned checkpoint is saved and was measured again from its file."
     return f"The run ended early: {run.error or run.status}."
@@ -105,7 +108,7 @@ def _compare_body(session: Session) -> str:
         )
     return (
         "The same sticker, the same pictures, the cleaned model. The two buttons above switch "
-        "between before and after. One low number is no certificate: other triggers may survive."
+        "between before and after. A low ASR for one trigger does not prove the model is clean."
     )
 
 
@@ -115,10 +118,10 @@ def _finished(session: Session) -> bool:
 
 
 def _cleaning(session: Session) -> str:
-    """The button at first; then what the run draws, and its result."""
+    """The card's own button at first; then what the run draws, and its result."""
     if is_live(session.run):
         return "clean.rates"
-    return "clean.before_after" if _finished(session) else _START_BUTTON
+    return "clean.before_after" if _finished(session) else _NEXT
 
 
 def _compared(session: Session) -> str:
@@ -129,6 +132,12 @@ def _compared(session: Session) -> str:
 def _has_rate(session: Session) -> bool:
     found = session.evaluation
     return found is not None and found.asr_excl is not None
+
+
+def _flips(session: Session) -> bool:
+    """Whether the trigger gets its way with most pictures."""
+    found = session.evaluation
+    return found is not None and found.asr_excl is not None and found.asr_excl >= 0.5
 
 
 def _has_accuracy(session: Session) -> bool:
@@ -152,18 +161,27 @@ STEPS: tuple[Step, ...] = (
         lambda session: "studio.canvas",
         lambda session: session.trigger is not None,
         "trigger.demo",
-        "Stick it on",
+        "Add the demo sticker",
     ),
-    Step("Flip", "studio", _flip_body, lambda session: "studio.figure", _has_rate),
+    Step(
+        "Flip",
+        "studio",
+        _flip_body,
+        lambda session: "studio.figure",
+        _flips,
+        "trigger.demo",
+        "Use the demo sticker",
+        acts=_has_rate,
+    ),
     Step(
         "Clean",
         "clean",
         _clean_body,
         _cleaning,
         _finished,
-        "clean.start_talk",
+        "clean.start",
         "Start cleaning",
-        above=_START_BUTTON,
+        prepare="clean.set_talk",
     ),
     Step(
         "Compare",
@@ -219,7 +237,7 @@ class Guide(QObject):
     def go_on(self) -> None:
         """Do this step's act if it is still to be done; else go to the next step."""
         step = STEPS[self.position]
-        if step.act and not step.ready(self._session):
+        if step.act and not step.ready(self._session) and step.acts(self._session):
             self._actions.run(step.act)
             self._refresh()
         elif self.position + 1 == len(STEPS):
@@ -243,7 +261,10 @@ class Guide(QObject):
 
     def _show(self, position: int) -> None:
         self.position = position
-        self._shell.station_wanted.emit(STEPS[position].station)
+        step = STEPS[position]
+        self._shell.station_wanted.emit(step.station)
+        if step.prepare and not step.ready(self._session):
+            self._actions.run(step.prepare)
         self._refresh()
         self.card.show()
         self.card.raise_()
@@ -257,7 +278,7 @@ class Guide(QObject):
         step, session = STEPS[self.position], self._session
         ready = step.ready(session)
         last = self.position + 1 == len(STEPS)
-        acting = bool(step.act) and not ready
+        acting = bool(step.act) and not ready and step.acts(session)
         busy = step.station == "clean" and is_live(session.run)
         text = step.act_text if acting else ("End tour" if last else "Next")
         self.card.show_step(
@@ -269,26 +290,25 @@ class Guide(QObject):
             (ready or acting) and not busy,
         )
         self.card.end.setVisible(not (last and ready))
-        self._outline.set_target(self._widget(step.target(session)))
         self._place()
+        self._outline.set_target(self._widget(step.target(session)))
 
     def _widget(self, name: str) -> QWidget | None:
         found: QWidget | None = self._window.findChild(QWidget, name)
         return found
 
     def _place(self) -> None:
-        """Put the card in its corner, or above the button that starts the run."""
-        step, window = STEPS[self.position], self._window
+        """Put the card in its corner."""
         width, height = CARD_WIDTH, self.card.height_at(CARD_WIDTH)
-        central = window.centralWidget()
+        central = self._window.centralWidget()
         assert central is not None
         area = central.geometry().adjusted(12, 12, -12, -12)
+        at = self._window.geometry().topLeft()
+        seen = self._window.screen().availableGeometry().translated(-at)
+        area &= seen.adjusted(4, 4, -4, -4)
         x, y = area.right() + 1 - width, area.bottom() + 1 - height
-        button = self._widget(step.above) if step.above else None
-        if button is not None and button.isVisible():
-            corner = button.mapTo(window, button.rect().topLeft())
-            x, y = corner.x(), corner.y() - height - 18
         self.card.setGeometry(x, max(y, area.top()), width, height)
+        self._outline.follow()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Keep the card in place when the window changes size."""

@@ -30,7 +30,7 @@ class Outline(QWidget):
         for watched in (target, self.parentWidget()):
             if target is not None and watched is not None:
                 watched.installEventFilter(self)
-        self._follow()
+        self.follow()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
         """Follow the target when it or the parent moves."""
@@ -41,10 +41,11 @@ class Outline(QWidget):
             QEvent.Type.Hide,
             QEvent.Type.LayoutRequest,
         ):
-            self._follow()
+            self.follow()
         return super().eventFilter(watched, event)
 
-    def _follow(self) -> None:
+    def follow(self) -> None:
+        """Lie around the target, as far as it shows."""
         target = self._target
         if target is None or not target.isVisible():
             self.hide()
@@ -58,6 +59,10 @@ class Outline(QWidget):
         self.setGeometry(area.adjusted(-_MARGIN, -_MARGIN, _MARGIN, _MARGIN))
         self.show()
         self.raise_()
+        window = self.parentWidget()
+        card = None if window is None else window.findChild(GuideCard)
+        if card is not None:
+            card.raise_()  # its words are read before the frame is seen
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw the frame in the palette's highlight colour."""
@@ -86,6 +91,7 @@ class GuideCard(QFrame):
         self._body.setWordWrap(True)
         self.back = QPushButton("Back")
         self.next = QPushButton("Next")
+        self.next.setObjectName("guide.next")
         self.next.setProperty("primary", True)
         self.end = QPushButton("End tour")
         self.end.setFlat(True)

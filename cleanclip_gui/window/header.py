@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.text import plain, tip
+from cleanclip_gui.widgets.label import ElidedLabel
+from cleanclip_gui.widgets.text import plain
 
 
 class Header(QFrame):
@@ -16,18 +16,20 @@ class Header(QFrame):
         super().__init__(parent)
         self.setProperty("bar", True)
         self.setFixedHeight(52)
-        self.title = Label("", "heading")
-        self.subtitle = Label("", "subtle")
+        self.title = ElidedLabel("", "heading")
+        self.subtitle = ElidedLabel("", "subtle")
+        self.title.least = 160
         row = QHBoxLayout(self)
         row.setContentsMargins(theme.SPACE_L, 0, theme.SPACE_L, 0)
         row.setSpacing(theme.SPACE_M)
-        for label in (self.title, self.subtitle):
-            row.addWidget(label)
-        row.addStretch(1)
+        self.title.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
+        self.subtitle.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        row.addWidget(self.title)
+        row.addWidget(self.subtitle, 1)
         row.addWidget(side)
 
     def tell(self, title: str, subtitle: str, why: str = "") -> None:
         """Say what is open; ``why`` is the subtitle's tool tip."""
         self.title.setText(plain(title, 40))
         self.subtitle.setText(plain(subtitle, 60))
-        self.subtitle.setToolTip(tip(plain(why)))
+        self.subtitle.explain(plain(why))

@@ -24,15 +24,6 @@ if TYPE_CHECKING:
 
 OUTPUT = Path("demo-output")
 _WINDOW_SIZE = (1366, 768)
-# Where a stage of the run begins in the whole, and its share, in percent.
-_STAGES = {
-    "open": (20, 2),
-    "before": (22, 6),
-    "prepare": (28, 0),
-    "validate": (28, 0),
-    "train": (28, 56),
-    "after": (84, 6),
-}
 _OPEN_S, _EVALUATE_S, _CLEAN_S = 180.0, 180.0, 3600.0
 
 
@@ -160,7 +151,8 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
     yield Wait(lambda: measured(True), _EVALUATE_S, "the triggered pictures were not measured")
     shot("3-studio-triggered")
     window.show_station("clean")
-    act(f"clean.start_{preset}")
+    act(f"clean.set_{preset}")
+    act("clean.start")
     shown = False
 
     def cleaned() -> bool:
@@ -168,11 +160,9 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
         nonlocal shown
         run, progress = session.run, session.run_progress
         if run is not None and is_live(run) and progress is not None:
-            share = progress.done / max(1, progress.total)
-            begin, width = _STAGES.get(progress.stage.split()[0].rstrip(","), (20, 0))
             description = f"CleanCLIP: {progress.stage}"
-            bar.update(stage, completed=begin + width * share, description=description)
-            if progress.stage == "train" and share > 0.7 and not shown:
+            bar.update(stage, completed=20 + 70 * progress.fraction, description=description)
+            if progress.stage == "train" and progress.fraction > 0.6 and not shown:
                 shown = True
                 shot("4-clean")
         return run is not None and not is_live(run)

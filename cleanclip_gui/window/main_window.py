@@ -18,6 +18,7 @@ from PySide6.QtCore import (
     Slot,
 )
 from PySide6.QtGui import (
+    QAction,
     QCloseEvent,
     QDesktopServices,
     QDragEnterEvent,
@@ -31,6 +32,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QLineEdit,
     QMainWindow,
+    QMenu,
     QPushButton,
     QStackedWidget,
     QVBoxLayout,
@@ -44,14 +46,16 @@ from cleanclip_gui.inference.questions import Failed
 from cleanclip_gui.session import CheckpointFacts, RunState
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context, Part, Station
-from cleanclip_gui.widgets.dropped_files import local_paths
-from cleanclip_gui.widgets.text import used_text
+from cleanclip_gui.widgets.dropped_files import is_checkpoint, local_paths
+from cleanclip_gui.widgets.text import left_text, plain, used_text
 from cleanclip_gui.window.about import AboutDialog
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import LogBridge, log_file
 from cleanclip_gui.window.error_dialog import ErrorDialog
 from cleanclip_gui.window.guide import Guide
 from cleanclip_gui.window.header import Header
+from cleanclip_gui.window.kept_work import KeptWork
+from cleanclip_gui.window.keys_dialog import KeysDialog
 from cleanclip_gui.window.log_pane import LogPane
 from cleanclip_gui.window.rail import Rail
 from cleanclip_gui.window.status_bar import StatusBar
@@ -63,12 +67,25 @@ from ml_core.paths import resource
 from ml_core.reading import InputError
 
 _LOG = logging.getLogger(__name__)
-_FIRST_SIZE, _FRAME = (1366, 768), 48
+_FIRST_SIZE, _LEAST_SIZE, _FRAME = (1366, 768), (900, 540), 48
 
 
 def has_room(screen: QSize) -> bool:
     """Whether the window at its first size fits on a screen together with its frame."""
     return screen.width() >= _FIRST_SIZE[0] + _FRAME and screen.height() >= _FIRST_SIZE[1] + _FRAME
+
+
+class _Pages(QStackedWidget):
+    """Pages of which only the one on show says how small the window may be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.currentChanged.connect(self.updateGeometry)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Of the page on show."""
+        page = self.currentWidget()
+        return super().minimumSizeHint() if page is None else page.minimumSizeHint()
 
 
 class MainWindow(QMainWindow):
@@ -96,7 +113,7 @@ class MainWindow(QMainWindow):
         super().__init__()
         self.setWindowTitle("CleanCLIP GUI")
         self.setWindowIcon(theme.icon("logo", "accent"))
-        self.setMinimumSize(1080, 680)
+        self.setMinimumSize(*_LEAST_SIZE)
         self.context = context
         self.session = context.session
         self.inference = context.inference
@@ -115,6 +132,7 @@ class MainWindow(QMainWindow):
         self._build()
         self._connect()
         self._show_recent()
+        self._show_offer()
         self._restore_layout()
         self.show_station("welcome")
         context.shell.ready.emit()
@@ -135,7 +153,7 @@ class MainWindow(QMainWindow):
         self._pages: dict[str, QWidget] = {"welcome": self.welcome}
         self._pages |= {name: cast(QWidget, station) for name, station in self.stations.items()}
         self.rail = Rail()
-        self.pages = QStackedWidget()
+        self.pages = _Pages()
         for page in self._pages.values():
             self.pages.addWidget(page)
         self.header = Header(cast(QWidget, self.data_bar))
@@ -158,6 +176,7 @@ class MainWindow(QMainWindow):
         self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self.log_dock)
         self.log_dock.hide()
         self.guide = Guide(self.context, self)
+        self.kept = KeptWork(self.context, self)
         for button in self.findChildren(QPushButton):
             button.setAutoDefault(True)  # Return presses it, as in a dialog
         self.setAcceptDrops(True)
@@ -179,10 +198,29 @@ class MainWindow(QMainWindow):
                 if before is not None and before.group != command.group:
                     menu.addSeparator()
                 menu.addAction(actions[command.id])
+                if command.id == "file.open_folder":
+                    menu.addMenu(self._recent_menu())
         for command in actions.commands:
             if command.rail:
                 add = self.rail.add_station if command.choice else self.rail.add_tool
                 add(actions[command.id])
+
+    def _recent_menu(self) -> QMenu:
+        """The checkpoints opened last, listed again each time that the menu opens."""
+        menu = QMenu("Open r&ecent", self)
+        menu.menuAction().setObjectName("file.recent")
+        menu.aboutToShow.connect(partial(self._list_recent, menu))
+        self._list_recent(menu)
+        return menu
+
+    def _list_recent(self, menu: QMenu) -> None:
+        menu.clear()
+        for path in self.settings.value.recent:
+            action = menu.addAction(plain(path, 90).replace("&", "&&"))
+            action.setStatusTip("Open this checkpoint again.")
+            action.triggered.connect(partial(self.open_path, path))
+        if menu.isEmpty():
+            menu.addAction("Nothing was opened yet").setEnabled(False)
 
     def _file_commands(self) -> tuple[Command, ...]:
         return (
@@ -202,6 +240,7 @@ class MainWindow(QMainWindow):
                 f"view.{name}", station.title, "&View", partial(self.show_station, name),
                 station.question, station.icon, station.shortcut, 0, station.is_available,
                 partial(self._is_shown, name), "station", rail=True,
+                needs="Open a checkpoint first.",
             )
             for name, station in self.stations.items()
         )  # fmt: skip
@@ -245,6 +284,10 @@ class MainWindow(QMainWindow):
     def _help_commands(self) -> tuple[Command, ...]:
         return (
             Command(
+                "help.keys", "&Keyboard shortcuts", "&Help", self.show_keys,
+                "Every key, by what it does.", "text", "F1",
+            ),
+            Command(
                 "help.log_file", "Open the &log folder", "&Help", self.open_log_folder,
                 "Where the log file lies.", "folder",
             ),
@@ -257,6 +300,9 @@ class MainWindow(QMainWindow):
     def _connect(self) -> None:
         shell = self.context.shell
         self.welcome.path_chosen.connect(shell.checkpoint_wanted)
+        self.welcome.continue_clicked.connect(self.kept.go_on)
+        self.kept.offer_changed.connect(self._show_offer)
+        shell.interrupted.connect(self.welcome.set_interrupted)
         shell.failed.connect(self.show_failure)
         shell.logged.connect(self._on_logged)
         shell.station_wanted.connect(self.show_station)
@@ -297,7 +343,7 @@ class MainWindow(QMainWindow):
         shell.checkpoint_wanted.emit(str(path))
 
     @Slot(str)
-    def open_path(self, path: str) -> None:
+    def open_path(self, path: str, *_: object) -> None:
         """Open a checkpoint file or folder that was named at the start."""
         self.context.shell.checkpoint_wanted.emit(path)
 
@@ -348,11 +394,29 @@ class MainWindow(QMainWindow):
         self.setWindowState(self.windowState() ^ Qt.WindowState.WindowFullScreen)
 
     def show_palette(self) -> None:
-        """List every command that can be used now."""
+        """List every command; those that cannot be used now say what they need."""
         self.actions_.refresh()
         commands = [c.id for menu in MENUS for c in self.actions_.in_menu(menu)]
         commands.remove("view.palette")
-        CommandPalette([self.actions_[name] for name in commands], self).open()
+        actions = [self.actions_[name] for name in commands]
+        CommandPalette(actions, self, self._needs_of).open()
+
+    def _needs_of(self, action: QAction) -> str:
+        """Why a command cannot be used now, in a few words."""
+        name = action.objectName()
+        command = next(command for command in self.actions_.commands if command.id == name)
+        place = self.stations.get(name.split(".")[0])
+        if self.session.checkpoint is None and not name.startswith(("file.", "help.")):
+            return "Open a checkpoint first."
+        if command.needs:
+            return command.needs
+        if place is not None and place.id != self.station:
+            return f"Go to {place.title.replace('&', '')} first."
+        return "Not possible now."
+
+    def show_keys(self) -> None:
+        """List every key."""
+        KeysDialog(self.actions_.commands, self).open()
 
     def show_about(self) -> None:
         """Say what this is and what it does not promise."""
@@ -363,9 +427,13 @@ class MainWindow(QMainWindow):
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(log_file().parent)))
 
     @Slot(str, str)
-    def show_error(self, sentence: str, details: str = "") -> None:
-        """Show one sentence in a dialog that does not hold up the window."""
-        ErrorDialog(sentence, details, parent=self).open()
+    def show_error(self, sentence: str, details: str = "", title: str = "") -> None:
+        """Show one sentence in a dialog that does not hold up the window.
+
+        ``title`` says what failed.
+        """
+        named = {"title": title} if title else {}
+        ErrorDialog(sentence, details, parent=self, **named).open()
 
     @Slot(object)
     def show_failure(self, failure: InputError | Failed) -> None:
@@ -382,6 +450,10 @@ class MainWindow(QMainWindow):
     def _on_session_change(self, *_: object) -> None:
         self.actions_.refresh_soon()
 
+    @Slot()
+    def _show_offer(self) -> None:
+        self.welcome.set_continue(self.kept.summary())
+
     def _show_recent(self) -> None:
         """List the checkpoints opened last, unless they are listed already."""
         if self._recent != self.settings.value.recent:
@@ -397,7 +469,7 @@ class MainWindow(QMainWindow):
             self._demo_path = ""
             if not self.guide.running:
                 self.show_station("studio")
-        elif self.session.images is None and facts is not None:
+        elif self.session.images is None and facts is not None and not self.kept.awaits_images:
             demo = ImageSpec(kind="demo", split="test")
             self.context.shell.images_wanted.emit(demo, "", None)
         self._refresh()
@@ -408,7 +480,7 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
         self.status.set_device(self.session.device)  # a device may have refused
-        self.show_error(failed.sentence, failed.details)
+        self.show_error(failed.sentence, failed.details, f"{failed.question.act} failed")
 
     @Slot(object)
     def _on_devices_found(self, names: tuple[str, ...]) -> None:
@@ -439,8 +511,10 @@ class MainWindow(QMainWindow):
         words = {"running": "is running", "paused": "is paused"}
         text = f"{method_title(run.method)} {words[run.status]}" if run and is_live(run) else ""
         progress = self.session.run_progress
-        share = progress.done / progress.total if progress and progress.total else None
-        self.status.set_job(text, share)
+        counts = progress is not None and run is not None and run.status == "running"
+        left = left_text(progress.seconds_left) if progress and counts else ""
+        share = 0.0 if progress is None else progress.fraction
+        self.status.set_job(f"{text}, {left}" if text and left else text, share)
 
     @Slot(str)
     def _on_logged(self, text: str) -> None:
@@ -459,11 +533,20 @@ class MainWindow(QMainWindow):
         self.welcome.set_dropping(False)
 
     def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
-        """Open the file."""
+        """Open the file, or check the checkpoints."""
         self.welcome.set_dropping(False)
-        for path in local_paths(event.mimeData())[:1]:
+        paths = local_paths(event.mimeData())
+        if paths:
             event.acceptProposedAction()
-            self.take_file(path)
+            self.take_files(paths)
+
+    def take_files(self, paths: Sequence[Path]) -> None:
+        """Check several checkpoints; else take the first file."""
+        checkpoints = [path for path in paths if is_checkpoint(path)]
+        if len(checkpoints) > 1:
+            self.context.shell.checkpoints_wanted.emit(checkpoints)
+        else:
+            self.take_file(paths[0])
 
     def take_file(self, path: Path) -> None:
         """Offer a file to every station and then to the data bar, until one takes it.
@@ -529,7 +612,12 @@ class MainWindow(QMainWindow):
         return not waits
 
     def _close_down(self) -> None:
-        """Keep the layout and end the threads; all of them together have five seconds."""
+        """Keep the layout and end the threads, in what is left of the time to close."""
+        left = threads.CLOSING_MS
+        if self._closing_limit.isActive():
+            left = max(self._closing_limit.remainingTime(), threads.READING_MS)
+        elif self._is_closing and is_live(self.session.run):
+            left = threads.READING_MS  # the run had its time
         self._closing_limit.stop()
         self.context.shell.closing.emit()
         self.settings.save_layout(bytes(self.saveGeometry().data()), bytes(self.saveState().data()))
@@ -538,13 +626,13 @@ class MainWindow(QMainWindow):
             dialog.reject()
         self.status.stop()
         self.inference.end()  # or the next question would start a thread that has not begun yet
-        threads.close_all()
+        threads.close_all(left)
 
     @Slot()
     def _on_closing_limit(self) -> None:
         """The job did not end in time: go without it."""
         if self.isVisible():
-            _LOG.warning("the cleaning run did not end within five seconds")
+            _LOG.warning("the cleaning run did not end in time")
             self.hide()
             self.close()
 

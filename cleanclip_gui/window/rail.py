@@ -16,7 +16,7 @@ class Rail(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("rail", True)
-        self.setFixedWidth(104)
+        self.setFixedWidth(100)
         self.setAccessibleName("Stations")
         self._logo = Label()
         self._logo.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -29,7 +29,7 @@ class Rail(QFrame):
         layout.setContentsMargins(theme.SPACE_S, theme.SPACE_S, theme.SPACE_S, theme.SPACE_S)
         layout.addWidget(self._logo)
         layout.addSpacing(theme.SPACE_S)
-        layout.addLayout(self._stations)
+        layout.addLayout(self._stations, 1)
         layout.addStretch()
         layout.addLayout(self._tools)
         self._paint()
@@ -37,7 +37,8 @@ class Rail(QFrame):
     def add_station(self, action: QAction) -> QToolButton:
         """Add a large button with its icon above its name."""
         button = self._button(action, 24, Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
-        button.setFixedHeight(68)
+        button.setMinimumHeight(52)
+        button.setMaximumHeight(68)
         self._stations.addWidget(button)
         return button
 
@@ -56,7 +57,7 @@ class Rail(QFrame):
         button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         if style == Qt.ToolButtonStyle.ToolButtonTextUnderIcon:
             button.setProperty("station", True)
-            button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+            button.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         return button
 
     def changeEvent(self, event) -> None:  # noqa: N802

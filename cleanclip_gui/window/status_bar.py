@@ -29,6 +29,7 @@ class StatusBar(QStatusBar):
         self.progress = QProgressBar()
         self.progress.setFixedWidth(140)
         self.progress.setTextVisible(False)
+        self.progress.setRange(0, 1000)
         self.progress.setAccessibleName("Progress of the running job")
         self.speed = Label("", "subtle")
         self.speed.setAccessibleName("How the model is computed")
@@ -53,7 +54,7 @@ class StatusBar(QStatusBar):
         self._timer.timeout.connect(self._on_memory)
         self.hold_device("")
         self.set_speed(("", ""))
-        self.set_job("", None)
+        self.set_job("", 0.0)
         self._on_memory()
 
     def start(self) -> None:
@@ -69,16 +70,12 @@ class StatusBar(QStatusBar):
         """Say what the inference thread is doing."""
         self.busy.setText(text)
 
-    def set_job(self, text: str, fraction: float | None) -> None:
-        """Show the running job; ``fraction`` None is a job of unknown length, no text is none."""
+    def set_job(self, text: str, fraction: float) -> None:
+        """Show the running job and how far the whole of it is; no text is no job."""
         self.job.setText(text)
         self.job.setVisible(bool(text))
         self.progress.setVisible(bool(text))
-        if fraction is None:
-            self.progress.setRange(0, 0)
-        else:
-            self.progress.setRange(0, 1000)
-            self.progress.setValue(round(1000 * min(max(fraction, 0.0), 1.0)))
+        self.progress.setValue(round(1000 * min(max(fraction, 0.0), 1.0)))
 
     def set_speed(self, speed: tuple[str, str]) -> None:
         """Say which arithmetic and layout are used, in short and in full."""

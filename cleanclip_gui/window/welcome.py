@@ -28,11 +28,14 @@ _STEPS = (
     (
         "checkpoint",
         "Open",
-        "A file is examined before a byte of it is believed; nothing in it is run.",
+        "Files are checked first. No code in them is ever run.",
     ),
     ("studio", "Paint a trigger", "Watch predictions flip while the brush moves."),
-    ("clean", "Clean it", "Finetune the backdoor away, and compare before with after."),
+    ("clean", "Clean it", "Finetune the backdoor away, and compare before and after."),
 )
+
+
+_LOWER = 156  # height of the lower row where there is room
 
 
 class WelcomePage(QWidget):
@@ -46,6 +49,7 @@ class WelcomePage(QWidget):
     """
 
     path_chosen = Signal(str)
+    continue_clicked = Signal()
 
     def __init__(self, actions: Actions, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -59,19 +63,34 @@ class WelcomePage(QWidget):
         self.demo = _button(actions.by_id.get("file.demo"))
         self.demo.setIcon(theme.icon("demo", "on_accent"))
         self.demo.setProperty("primary", True)
-        self.open = _button(actions.by_id.get("file.open"), icon=True)
-        self.folder = _button(actions.by_id.get("file.open_folder"), icon=True)
-        self.hub = _button(actions.by_id.get("file.hub"))
+        self.open = _button(actions.by_id.get("file.open"), "Open file…", icon=True)
+        self.folder = _button(actions.by_id.get("file.open_folder"), "Open folder…", icon=True)
+        self.hub = _button(actions.by_id.get("file.hub"), "From the Hub…")
         buttons = QHBoxLayout()
         buttons.setSpacing(theme.SPACE_M)
         for button in (self.demo, self.open, self.folder, self.hub):
             buttons.addWidget(button)
         buttons.addStretch()
 
-        steps = QHBoxLayout()
+        self._steps = QWidget()
+        steps = QHBoxLayout(self._steps)
+        steps.setContentsMargins(0, 0, 0, 0)
         steps.setSpacing(theme.SPACE_L)
         for number, (icon, name, text) in enumerate(_STEPS, start=1):
             steps.addWidget(_step(number, icon, name, text), 1)
+        self.go_on = QPushButton("Continue where you left off")
+        self.go_on.clicked.connect(self.continue_clicked)
+        self.resume = _button(actions.by_id.get("clean.resume_last"), icon=True)
+        self.resume.setProperty("large", False)
+        self._continue, self._continue_text = _offer(self.go_on)
+        self._interrupted, self._interrupted_text = _offer(self.resume)
+        self._offers = QWidget()
+        offers = QVBoxLayout(self._offers)
+        offers.setContentsMargins(0, 0, 0, 0)
+        offers.setSpacing(theme.SPACE_M)
+        offers.addWidget(self._continue)
+        offers.addWidget(self._interrupted)
+        self._offers.hide()
 
         column = QVBoxLayout()
         column.setSpacing(0)
@@ -82,7 +101,8 @@ class WelcomePage(QWidget):
         column.addSpacing(theme.SPACE_XL)
         column.addLayout(buttons)
         column.addSpacing(theme.SPACE_XXL + theme.SPACE_S)
-        column.addLayout(steps)
+        column.addWidget(self._offers)
+        column.addWidget(self._steps)
         column.addSpacing(theme.SPACE_XL)
         column.addWidget(self._lower_row())
         column.addStretch(3)
@@ -102,7 +122,8 @@ class WelcomePage(QWidget):
         """Recent checkpoints beside the place to drop a file."""
         self.recent = QListWidget()
         self.recent.setAccessibleName("Recent checkpoints")
-        self.recent.setFixedHeight(156)
+        self.recent.setMinimumHeight(64)
+        self.recent.setMaximumHeight(_LOWER)
         self.recent.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.recent.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.recent.itemActivated.connect(self._on_recent_activated)
@@ -135,7 +156,12 @@ class WelcomePage(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_L)
         layout.addWidget(self._recent_box, 2)
-        layout.addWidget(self.drop, 1, Qt.AlignmentFlag.AlignBottom)
+        beside = QVBoxLayout()
+        beside.setSpacing(theme.SPACE_S)
+        self._drop_title = Label(" ", "heading")  # as high as that of the list
+        beside.addWidget(self._drop_title)
+        beside.addWidget(self.drop, 1)
+        layout.addLayout(beside, 1)
         self._paint_pictures()
         return row
 
@@ -152,7 +178,30 @@ class WelcomePage(QWidget):
             item.setToolTip(tip(plain(path)))
             self.recent.addItem(item)
         self._recent_box.setVisible(bool(paths))
-        self.drop.setFixedHeight(self.recent.height() if paths else 88)
+        self._drop_title.setVisible(bool(paths))
+        self.drop.setMinimumHeight(64 if paths else 88)
+        self.drop.setMaximumHeight(_LOWER if paths else 88)
+
+    def set_continue(self, text: str) -> None:
+        """Offer to open again what was open last; no text offers nothing."""
+        self._continue_text.setText(text)
+        self._show_offers()
+
+    def set_interrupted(self, text: str) -> None:
+        """Offer to resume a run that was interrupted; no text offers nothing."""
+        self._interrupted_text.setText(text)
+        self._show_offers()
+
+    def _show_offers(self) -> None:
+        """What can be gone on with, in the place of what the program is for."""
+        for card, text in (
+            (self._continue, self._continue_text),
+            (self._interrupted, self._interrupted_text),
+        ):
+            card.setVisible(bool(text.text()))
+        offers = bool(self._continue_text.text() or self._interrupted_text.text())
+        self._offers.setVisible(offers)
+        self._steps.setVisible(not offers)
 
     def set_dropping(self, on: bool) -> None:
         """Show that a file held over the window may be let go."""
@@ -174,20 +223,35 @@ class WelcomePage(QWidget):
         self.path_chosen.emit(item.data(Qt.ItemDataRole.UserRole))
 
 
-def _button(action: QAction | None, *, icon: bool = False) -> QPushButton:
-    button = QPushButton()
+def _button(action: QAction | None, text: str = "", *, icon: bool = False) -> QPushButton:
+    """The button of an action, with a text of its own where the menu's would be too long."""
+    button = QPushButton(text)
     button.setProperty("large", True)
     if action is None:
         button.hide()
     else:
-        bind(button, action, text=True, icon=icon)
+        bind(button, action, text=not text, icon=icon)
     return button
 
 
-def _step(number: int, icon: str, name: str, text: str) -> QFrame:
-    """One of the three cards that tell what the program is for."""
+def _offer(button: QPushButton) -> tuple[QFrame, Label]:
+    """A card with a sentence and a button, hidden at first."""
     card = QFrame()
     card.setProperty("card", True)
+    theme.set_property(card, "tone", "info")
+    text = Label("", "subtle", wrap=True)
+    layout = QHBoxLayout(card)
+    layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+    layout.setSpacing(theme.SPACE_M)
+    layout.addWidget(text, 1)
+    layout.addWidget(button)
+    card.hide()
+    return card, text
+
+
+def _step(number: int, icon: str, name: str, text: str) -> QFrame:
+    """One of the three steps that tell what the program is for."""
+    card = QFrame()  # without a frame: it is no button
     picture = Label()
     picture.setObjectName("stepPicture")
     picture.setProperty("icon", icon)
@@ -195,7 +259,7 @@ def _step(number: int, icon: str, name: str, text: str) -> QFrame:
     heading = Label(f"{number}. {name}", "heading")
     body = Label(text, "subtle", wrap=True)
     layout = QVBoxLayout(card)
-    layout.setContentsMargins(*(theme.SPACE_L,) * 4)
+    layout.setContentsMargins(0, 0, theme.SPACE_L, 0)
     layout.setSpacing(theme.SPACE_S)
     layout.addWidget(picture)
     layout.addWidget(heading)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from ml_core.checkpoints.layouts import Layout
@@ -35,7 +35,9 @@ class Architecture:
     questions
         What the assumptions are about; the loader doctor tries the answers.
     keys
-        How the file's tensors differ from the model's; None where only building it can tell.
+        How the file's tensors differ from the model's.
+    warnings
+        Sentences on what the model lacks, though it can be built.
     """
 
     config: dict[str, Any]
@@ -45,12 +47,13 @@ class Architecture:
     name: str
     layout: Layout
     questions: tuple[Question, ...] = ()
-    keys: KeyLists | None = None
+    keys: KeyLists = field(default_factory=KeyLists)
+    warnings: tuple[str, ...] = ()
 
     @property
     def cautions(self) -> tuple[str, ...]:
         """Sentences on what should be known before the model is trusted."""
-        told = () if self.keys is None else (self.keys.left_out, vocabulary_caution(self.config))
+        told = (*self.warnings, self.keys.left_out, vocabulary_caution(self.config))
         return tuple(sentence for sentence in told if sentence)
 
     @property

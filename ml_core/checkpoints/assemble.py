@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections import Counter
+from collections.abc import Callable, Iterable
 
 import torch
 from torch import Tensor
@@ -13,7 +14,10 @@ from ml_core.reading import InputError, Inspection
 
 
 def read_state(
-    inspection: Inspection, layout: Layout, keys: Iterable[str] | None = None
+    inspection: Inspection,
+    layout: Layout,
+    keys: Iterable[str] | None = None,
+    on_bytes: Callable[[int], object] = lambda count: None,
 ) -> dict[str, Tensor]:
     """Read the model's tensors, each in its own type.
 
@@ -21,6 +25,8 @@ def read_state(
     ----------
     keys
         Names of the model's tensors that are wanted; None wants all.
+    on_bytes
+        See `read_tensors`.
 
     Raises
     ------
@@ -29,14 +35,20 @@ def read_state(
     """
     wanted = list(layout.sources if keys is None else keys)
     names = {name for key in wanted for name in layout.sources[key].names}
-    tensors = read_tensors(inspection, names)
-    return {key: _made(key, layout, tensors, inspection.name) for key in wanted}
+    tensors = read_tensors(inspection, names, on_bytes)
+    uses = Counter(name for key in wanted for name in layout.sources[key].names)
+    return {key: _made(key, layout, tensors, uses, inspection.name) for key in wanted}
 
 
-def _made(key: str, layout: Layout, tensors: dict[str, Tensor], where: str) -> Tensor:
-    """Concatenate, and transpose if need be, a tensor's parts, which are freed."""
+def _made(
+    key: str, layout: Layout, tensors: dict[str, Tensor], uses: Counter[str], where: str
+) -> Tensor:
+    """Join, cut or turn a tensor's parts, which are freed with their last use."""
     source = layout.sources[key]
-    parts = [tensors.pop(name) for name in source.names]
+    parts = []
+    for name in source.names:
+        uses[name] -= 1
+        parts.append(tensors[name] if uses[name] else tensors.pop(name))
     if len(parts) > 1:
         if not all(part.ndim and part.shape[1:] == parts[0].shape[1:] for part in parts):
             raise InputError(
@@ -47,4 +59,9 @@ def _made(key: str, layout: Layout, tensors: dict[str, Tensor], where: str) -> T
         made = torch.cat([part.to(parts[0].dtype) for part in parts])
     else:
         made = parts[0]
+    if source.rows is not None and made.ndim:
+        start, stop = source.rows
+        made = made[len(made) * start // 3 : len(made) * stop // 3].clone()
+    if source.batched:
+        made = made[None]
     return made.mT if source.transposed and made.ndim == 2 else made

@@ -80,6 +80,8 @@ def features(vision: Mapping[str, Any]) -> int:
     return int(vision["width"]) * (32 if isinstance(vision["layers"], list) else 1)
 
 
-def image_heads(vision: Mapping[str, Any]) -> int:
-    """Attention heads of a checked ``vision_cfg``."""
+def image_heads(vision: Mapping[str, Any]) -> int | None:
+    """Attention heads of a checked ``vision_cfg``; None where a name decides the encoder."""
+    if "timm_model_name" in vision:
+        return None
     return features(vision) // int(vision["head_width"])

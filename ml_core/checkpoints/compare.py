@@ -23,11 +23,12 @@ State = Literal["equal", "changed", "other shape", "only first", "only second"]
 Numbers = Iterator[NDArray[np.float64]]
 
 # Of either encoder, from the input on.
-_ORDER = (
+MODEL_ORDER = (
     "class_embedding", "token_embedding", "positional_embedding", "conv1", "bn1", "conv2", "bn2",
     "conv3", "bn3", "ln_pre", "layer1", "layer2", "layer3", "layer4", "transformer", "attnpool",
     "ln_post", "ln_final", "proj", "text_projection", "logit_scale", "logit_bias",
 )  # fmt: skip
+"""First parts of open_clip's names within an encoder, from the first layer to the last."""
 
 _TOWERS = ("image encoder", "text encoder and scale")
 
@@ -147,9 +148,9 @@ def layer_of(name: str) -> str:
 def _place(layer: str) -> tuple[bool, int, int]:
     """Where in a CLIP a layer is; what is not known stands among the blocks."""
     parts = layer.removeprefix("visual.").split(".")
-    known = parts[0] if parts[0] in _ORDER else "transformer"
+    known = parts[0] if parts[0] in MODEL_ORDER else "transformer"
     number = int(parts[-1][:9]) if parts[-1].isascii() and parts[-1].isdigit() else 0
-    return not layer.startswith("visual"), _ORDER.index(known), number
+    return not layer.startswith("visual"), MODEL_ORDER.index(known), number
 
 
 def _sources(

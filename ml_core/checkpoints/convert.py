@@ -1,4 +1,4 @@
-"""Copy the tensors of an inspected file into a safetensors file, bit for bit and without torch."""
+"""Write what is in an inspected file as safetensors: its model for open_clip, or every tensor."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import json
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
@@ -15,18 +16,172 @@ from ml_core.atomic import replace_files
 from ml_core.checkpoints.architecture import Architecture
 from ml_core.checkpoints.choice import CHOICE_KEY
 from ml_core.checkpoints.config_record import config_record
-from ml_core.checkpoints.open import PROVENANCE_KEY
-from ml_core.checkpoints.recognise import ASSUMPTIONS_KEY, CONFIG_KEY, find_architecture
+from ml_core.checkpoints.expected import check_tensors
+from ml_core.checkpoints.open import PROVENANCE_KEY, Checkpoint, open_checkpoint
+from ml_core.checkpoints.recognise import (
+    ASSUMPTIONS_KEY,
+    CONFIG_KEY,
+    architecture_name,
+    find_architecture,
+)
 from ml_core.checkpoints.safetensors_layout import Entry, header, in_order
 from ml_core.checkpoints.saved_choices import with_remembered
 from ml_core.reading import InputError, Inspection, TensorInfo
+from ml_core.reading.clip_config import Preprocess, check_model_config
 from ml_core.reading.errors import CancelledError
 from ml_core.reading.safetensors_header import DTYPE_BYTES
 from ml_core.reading.strict_json import MAX_BYTES
 from ml_core.reading.weights_bytes import changed, check_same, weights_bytes
 
+if TYPE_CHECKING:
+    from ml_core.model import ClipModel
+
 _CHUNK = 1 << 22
+_HERE = "local-dir:"  # what open_clip calls a folder with a config
 _RESERVED = ("", "__metadata__")
+
+
+@dataclass(frozen=True)
+class Converted:
+    """What was written for open_clip.
+
+    Parameters
+    ----------
+    path
+        The file or folder.
+    tensors
+        How many it holds.
+    notes
+        Sentences on what of the source is not in it.
+    call
+        The Python expression with which stock open_clip loads it; empty for a file whose
+        configuration open_clip has under no name.
+    """
+
+    path: Path
+    tensors: int
+    notes: tuple[str, ...]
+    call: str
+
+
+def convert_to_open_clip(
+    found: Inspection,
+    target: str | Path,
+    *,
+    donor: str | Path | None = None,
+    cancelled: Callable[[], bool] = lambda: False,
+    progress: Callable[[int, int], None] = lambda done, total: None,
+    use_choice: bool = True,
+) -> Converted:
+    """Write the CLIP that a file holds as stock open_clip loads it, and nothing beside it.
+
+    The names and the layout are open_clip's, whatever those of the file; its optimizer, heads and
+    counters are left out. A tensor of 16 bits stays one. The whole model is in memory.
+
+    Parameters
+    ----------
+    target
+        ``….safetensors`` for ``open_clip.create_model(architecture, pretrained=target)``; any
+        other name is a folder with its config, for ``create_model("local-dir:" + target)``.
+    donor
+        A whole CLIP that gives the encoder which the file lacks.
+    cancelled
+        Asked at every tensor; an old target stays as it was.
+    progress
+        Told how many bytes are read and written, and of how many in all.
+    use_choice
+        Whether what the user chose with the loader doctor for this file is used.
+
+    Raises
+    ------
+    InputError
+        If the file holds no CLIP that this version can build, or the target cannot be written.
+    """
+    from ml_core.checkpoints.save import save_checkpoint
+
+    opened = open_checkpoint(found.path, donor, found, use_choice=use_choice)
+    kept = opened.remembered
+    scaled = kept is not None and kept.choice.logit_scale is not None
+    check_tensors(opened.architecture, opened.inspection, scale_chosen=scaled)
+    types = _narrow_types(opened)
+    done, total = 0, 2 * _bytes_of_model(opened)
+
+    def on_bytes(count: int) -> None:
+        nonlocal done
+        if cancelled():
+            raise CancelledError
+        done = min(done + count, total)
+        progress(done, total)
+
+    model = opened.build_from(opened.read_state(on_bytes))
+    if scaled:
+        types.pop("logit_scale", None)
+    source: dict[str, Any] = {"name": found.name, "format": found.format, "sha256": found.sha256}
+    if opened.provenance:
+        source["provenance"] = opened.provenance
+    facts = {"act": "converted for open_clip", "source": source}
+    written = save_checkpoint(model, target, provenance=facts, types=types, on_bytes=on_bytes)
+    progress(total, total)
+    told = opened.architecture
+    return Converted(written, len(model.module.state_dict()), told.notes, _call(written, model))
+
+
+def _call(written: Path, model: ClipModel) -> str:
+    """How stock open_clip loads the result."""
+    place = str(written.absolute())
+    if written.is_dir():
+        return f"open_clip.create_model({_HERE + place!r})"
+    name = _stock_name(model)
+    return f"open_clip.create_model({name!r}, pretrained={place!r})" if name else ""
+
+
+def _stock_name(model: ClipModel) -> str:
+    """open_clip's own name of just this model and preprocessing; empty if it has none."""
+    import open_clip
+
+    if model.preprocess != Preprocess(model.image_size):
+        return ""
+    name = architecture_name(model.config)
+    for own in (name, f"{name}-quickgelu"):
+        config = open_clip.get_model_config(own)
+        if config is None:
+            continue
+        if _filled(check_model_config(config, own)) == _filled(model.config):
+            return own
+    return ""
+
+
+def _filled(config: Mapping[str, Any]) -> dict[str, Any]:
+    """A checked config with open_clip's defaults where it says nothing."""
+    from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+
+    vision, text = CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"])
+    both = {"vision_cfg": asdict(vision), "text_cfg": asdict(text)}
+    return {"quick_gelu": False, **config, **both}
+
+
+def _narrow_types(opened: Checkpoint) -> dict[str, Any]:
+    """Types of the model's tensors that have 16 bits in the file, all of their parts."""
+    import torch
+
+    narrow = {"F16": torch.float16, "BF16": torch.bfloat16}
+    types = {info.name: info.dtype for info in opened.inspection.tensors}
+    found = {}
+    for key, source in opened.architecture.layout.sources.items():
+        kinds = {types[name] for name in source.names}
+        if len(kinds) == 1 and (kind := kinds.pop()) in narrow:
+            found[key] = narrow[kind]
+    return found
+
+
+def _bytes_of_model(opened: Checkpoint) -> int:
+    """Bytes of the tensors that the model is made of."""
+    used = {name for item in opened.architecture.layout.sources.values() for name in item.names}
+    return sum(
+        info.elements * DTYPE_BYTES[info.dtype]
+        for info in opened.inspection.tensors
+        if info.name in used
+    )
 
 
 def convert_to_safetensors(
@@ -37,7 +192,7 @@ def convert_to_safetensors(
     progress: Callable[[int, int], None] = lambda done, total: None,
     use_choice: bool = True,
 ) -> Path:
-    """Write every tensor of a file that was not refused, under its own name.
+    """Write every tensor of a file that was not refused, under its own name and without torch.
 
     What the file says about itself in a safetensors header is kept; its architecture, where it
     can be told, and where the tensors come from are added. The source is hashed through the same

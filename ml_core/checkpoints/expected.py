@@ -1,27 +1,33 @@
-"""The tensors that an architecture has, without torch: inspecting a file must not wait for it."""
+"""The tensors that an architecture has.
+
+Of CLIP's own encoders they are told without torch: inspecting a file must not wait for it. What a
+library builds by a name is built, without values.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from math import prod
 from typing import Any
 
 from ml_core.checkpoints.architecture import Architecture
 from ml_core.checkpoints.layouts import Layout
 from ml_core.reading import InputError, Inspection
+from ml_core.reading.clip_config import is_hf, is_timm
 from ml_core.reading.key_mismatch import KeyLists, key_lists, refusal
 
 _SCALES = ("logit_scale", "logit_bias")
 _COUNTER = "num_batches_tracked"  # of BatchNorm: the only whole number in a CLIP
 Named = Iterator[tuple[str, tuple[int, ...]]]
 
-# Options that add or replace tensors; no published CLIP of OpenAI's kind sets one.
+# Options that add or replace tensors; no CLIP of OpenAI's own kind sets one.
 _UNUSUAL = (
     "attentional_pool", "qk_norm", "scaled_cosine_attn", "scale_heads", "scale_attn_inner",
     "scale_attn", "scale_fc", "proj_bias",
 )  # fmt: skip
 
 
-def keys_of(config: Mapping[str, Any], layout: Layout) -> KeyLists | None:
+def keys_of(config: Mapping[str, Any], layout: Layout) -> KeyLists:
     """Which of the model's tensors a file lacks, has beside them, or has in another shape.
 
     Parameters
@@ -31,12 +37,17 @@ def keys_of(config: Mapping[str, Any], layout: Layout) -> KeyLists | None:
 
     Returns
     -------
-    KeyLists or None
-        By open_clip's names; None for unusual options, which only building the model can check.
+    KeyLists
+        By open_clip's names.
+
+    Raises
+    ------
+    InputError
+        ``unsupported`` if a library does not know the model that the config names.
     """
     wanted = expected_shapes(config)
     if wanted is None:
-        return None
+        wanted = _built_shapes(config, layout)
     given = dict(layout.shapes)
     for key in _SCALES:  # one number in any shape will do
         if key in given and key in wanted and given[key] in ((), (1,)):
@@ -65,11 +76,9 @@ def check_tensors(
     Raises
     ------
     InputError
-        ``damaged``; silent for unusual options, which only building the model can check.
+        ``damaged``.
     """
     keys = architecture.keys
-    if keys is None:
-        return
     if not keys.fits:
         raise refusal(keys, inspection.name)
     dtypes = {info.name: info.dtype for info in inspection.tensors}
@@ -92,10 +101,22 @@ def is_float(dtype: str) -> bool:
     return dtype.startswith(("F", "BF"))
 
 
+def _built_shapes(config: Mapping[str, Any], layout: Layout) -> dict[str, tuple[int, ...]]:
+    """Names and shapes as the libraries make them; imports torch."""
+    from ml_core.towers import shapes_of
+
+    numbers = sum(prod(shape) for shape in layout.shapes.values())
+    return shapes_of(config, 4 * numbers)  # the other encoder may be a donor's
+
+
 def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | None:
     """Names and shapes of open_clip's state dict for a checked config; None if it is unusual."""
+    if is_timm(config) or is_hf(config) or "multimodal_cfg" in config:
+        return None
     vision, text, embed = config["vision_cfg"], config["text_cfg"], config["embed_dim"]
     for part in (vision, text):
+        if part.get("embed_cls") or part.get("proj_type", "linear") != "linear":
+            return None
         if any(part.get(name) for name in _UNUSUAL):
             return None
         if part.get("block_type", "default") != "default":

@@ -16,7 +16,10 @@ from ml_core.reading.errors import CancelledError, InputError
 PREFIX = "hf-hub:"
 _PART = r"[A-Za-z0-9][\w.-]{0,95}"
 _NAME = re.compile(rf"{_PART}/{_PART}(@[\w./-]{{1,100}})?\Z", re.ASCII)
-_SMALL = ("open_clip_config.json", "config.json", "preprocessor_config.json", "README.md")
+_SMALL = (
+    "open_clip_config.json", "config.json", "preprocessor_config.json", "README.md",
+    "tokenizer.json", "tokenizer_config.json", "special_tokens_map.json", "vocab.txt",
+)  # fmt: skip
 _SAFE = ("*.safetensors", "*.safetensors.index.json")
 _PICKLES = ("*pytorch_model.bin", "*pytorch_model-*-of-*.bin", "*pytorch_model.bin.index.json")
 _DEEPER = "*/*"  # other models in the same repository

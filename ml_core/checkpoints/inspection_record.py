@@ -132,7 +132,7 @@ def assess(
         "notes": list(told.notes),
         "config": told.config,
         "image_size": told.preprocess.size,
-        "keys": None if keys is None else keys.to_dict(),
+        "keys": keys.to_dict(),
         "choice": None if choice is None else choice.to_dict(),
     }
     if donor is not None and told.layout.missing is not None:
@@ -246,6 +246,7 @@ def totals(found: Inspection) -> dict[str, Any]:
     return {
         "tensors": len(found.tensors),
         "parameters": found.parameters,
+        "optimizer_numbers": found.optimizer_numbers,
         "bytes": sum(tensor.nbytes for tensor in found.tensors),
         "dtypes": dict(sorted(dtypes.items())),
     }

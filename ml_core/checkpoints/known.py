@@ -11,19 +11,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.atomic import replace_files
 from ml_core.figures import percent
 from ml_core.paths import data_dir, resource
 from ml_core.reading import InputError, Inspection
-from ml_core.reading.regular_file import read_file
-from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.json_file import JsonFile
 
 OWN_FILE = "known_files.json"
-_MAX_BYTES = 4 << 20
+_FILE = JsonFile("a list of known files", "correct it or remove it", max_bytes=4 << 20)
 
 
 class KnownFile(BaseModel):
@@ -162,33 +160,12 @@ def add_known(entry: KnownFile) -> Path:
 
 def _read(path: Path) -> list[KnownFile]:
     """Entries of a file; none if there is no file."""
-    try:
-        raw = read_file(path, _MAX_BYTES + 1)
-        if len(raw) > _MAX_BYTES:
-            raise InputError(f"{path.name} is larger than a list of known files is.", "damaged")
-        record = parse_object(raw, max_bytes=_MAX_BYTES)
-    except FileNotFoundError:
+    if not path.exists():
         return []
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-    except JsonError as error:
-        raise InputError(
-            f"{path} cannot be used: {error}; correct it or remove it.", "damaged"
-        ) from None
-    items = record.get("files")
+    items = _FILE.read(path).get("files")
     if not isinstance(items, list):
         raise InputError(f"{path} has no list of files; correct it or remove it.", "damaged")
-    return [_entry(item, number, path) for number, item in enumerate(items, start=1)]
-
-
-def _entry(item: Any, number: int, path: Path) -> KnownFile:
-    """One entry, checked."""
-    try:
-        return KnownFile.model_validate(item)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "it"
-        raise InputError(
-            f"Entry {number} of {path.name} cannot be used: {place}: {first['msg']}; correct it.",
-            "damaged",
-        ) from None
+    return [
+        _FILE.check(item, KnownFile, f"Entry {number} of {path.name}")
+        for number, item in enumerate(items, start=1)
+    ]

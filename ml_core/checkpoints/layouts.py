@@ -7,9 +7,9 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ml_core.checkpoints import transformers_names
+from ml_core.checkpoints import siglip_names, transformers_names
 from ml_core.checkpoints.head import Head, find_head
-from ml_core.checkpoints.openai_names import find_prefix, is_head, strip_prefix
+from ml_core.checkpoints.openai_names import find_prefix, find_start, is_head, strip_prefix
 from ml_core.checkpoints.other_models import refuse_foreign, unknown
 from ml_core.checkpoints.transformers_names import Source
 from ml_core.reading import Inspection
@@ -17,6 +17,10 @@ from ml_core.reading import Inspection
 Tower = Literal["image", "text"]
 Shapes = Mapping[str, tuple[int, ...]]
 
+SIGLIP = "names of the transformers library (SigLIP)"
+TIMM_START = "visual.trunk."
+HF_START = "text.transformer."
+"""What the names of timm's image encoders and transformers' text encoders begin with."""
 _IMAGE_MARKS = ("class_embedding", "attnpool.positional_embedding")
 _MAX_LISTED = 8
 
@@ -93,8 +97,13 @@ def find_layout(inspection: Inspection) -> Layout:
     shapes = {tensor.name: tensor.shape for tensor in inspection.tensors}
     where = inspection.name
     prefix = find_prefix(shapes, "visual.conv1.weight")
+    if prefix is None:
+        prefix = find_start(shapes, TIMM_START)
     if prefix is not None:
         return _openai(shapes, prefix, where)
+    prefix = find_prefix(shapes, siglip_names.MARK)
+    if prefix is not None:
+        return _siglip(shapes, prefix, where)
     marks = (transformers_names.IMAGE_MARK, transformers_names.TEXT_MARK)
     for mark in marks:
         prefix = find_prefix(shapes, mark)
@@ -109,15 +118,15 @@ def find_layout(inspection: Inspection) -> Layout:
     )
     if prefix is not None:
         return _text_alone(shapes, prefix, where)
-    refuse_foreign(shapes, where)
+    refuse_foreign(shapes, where, alone=True)
     raise unknown(shapes, where)
 
 
 def _openai(shapes: Shapes, prefix: str, where: str) -> Layout:
-    """OpenAI's and open_clip's names."""
+    """OpenAI's and open_clip's names, also around encoders of timm and of transformers."""
     keys = strip_prefix(shapes, prefix)
     refuse_foreign(keys, where)
-    whole = any(key.endswith("token_embedding.weight") for key in keys)
+    whole = any(key.endswith("token_embedding.weight") or key.startswith(HF_START) for key in keys)
     return _layout(
         "names of OpenAI and open_clip",
         ("image", "text") if whole else ("image",),
@@ -135,9 +144,18 @@ def _transformers(shapes: Shapes, prefix: str, where: str) -> Layout:
     towers: list[Tower] = []
     if "visual.class_embedding" in made:
         towers.append("image")
-    if "token_embedding.weight" in made:
+    if "token_embedding.weight" in made or any(key.startswith(HF_START) for key in made):
         towers.append("text")
     return _layout("names of the transformers library", tuple(towers), made, shapes, prefix)
+
+
+def _siglip(shapes: Shapes, prefix: str, where: str) -> Layout:
+    """The transformers library's names of a SigLIP."""
+    refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
+    made = siglip_names.siglip_sources([n for n in shapes if not is_head(n, prefix)], prefix)
+    whole = "text.token_embedding.weight" in made
+    towers: tuple[Tower, ...] = ("image", "text") if whole else ("image",)
+    return _layout(SIGLIP, towers, made, shapes, prefix)
 
 
 def _image_alone(shapes: Shapes, prefix: str, where: str) -> Layout:
@@ -186,4 +204,9 @@ def _shape(source: Source, shapes: Shapes) -> tuple[int, ...]:
     first, *others = (shapes[name] for name in source.names)
     if others and first and all(other[1:] == first[1:] for other in others):
         first = (first[0] + sum(other[0] for other in others), *first[1:])
+    if source.rows is not None and first:
+        start, stop = source.rows
+        first = (first[0] * stop // 3 - first[0] * start // 3, *first[1:])
+    if source.batched:
+        first = (1, *first)
     return tuple(reversed(first)) if source.transposed else first

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,14 +15,17 @@ from ml_core.checkpoints.layouts import find_layout
 from ml_core.checkpoints.recognise import find_architecture
 from ml_core.checkpoints.saved_choices import Remembered, with_remembered
 from ml_core.reading import Inspection, examine
+from ml_core.reading.clip_config import own_tokenizer
 from ml_core.reading.inspect import locate
 from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.tokenizer_file import beside, read_tokenizer
 from ml_core.reading.weights_bytes import looks_same
 
 if TYPE_CHECKING:
     from torch import Tensor
 
     from ml_core.model import ClipModel
+    from ml_core.text_tokens import TextTokenizer
 
 PROVENANCE_KEY = "provenance"
 CLIP_SCALE = 100.0
@@ -72,11 +77,47 @@ class Checkpoint:
         """
         return self.build_from(self.read_state(), device, choice)
 
-    def read_state(self) -> dict[str, Tensor]:
-        """Read the model's tensors by open_clip's names, the donor's among them."""
+    @cached_property
+    def tokenizer(self) -> TextTokenizer | None:
+        """The checkpoint's own, from beside the weights; None where it uses CLIP's or lacks it.
+
+        Raises
+        ------
+        InputError
+            If it is damaged or not known.
+        """
+        if self.donor is not None and self.architecture.layout.missing == "text":
+            return self.donor.tokenizer
+        if not own_tokenizer(self.architecture.config):
+            return None
+        file = beside(self.path)
+        if file is None:
+            return None
+        from ml_core.text_tokens import TextTokenizer
+
+        text = self.architecture.config["text_cfg"]
+        options = text.get("tokenizer_kwargs", {})
+        return TextTokenizer(
+            read_tokenizer(file),
+            text["vocab_size"],
+            clean=options.get("clean", "whitespace"),
+            strip_separator=options.get("strip_sep_token", False),
+            name=self.inspection.name,
+        )
+
+    def read_state(
+        self, on_bytes: Callable[[int], object] = lambda count: None
+    ) -> dict[str, Tensor]:
+        """Read the model's tensors by open_clip's names, the donor's among them.
+
+        Parameters
+        ----------
+        on_bytes
+            Told how many bytes were read since it was told before; it may raise `CancelledError`.
+        """
         from ml_core.checkpoints.assemble import read_state
 
-        state = read_state(self.inspection, self.architecture.layout)
+        state = read_state(self.inspection, self.architecture.layout, on_bytes=on_bytes)
         if self.donor is not None:
             given = self.donor.architecture.layout
             image = self.architecture.layout.missing == "image"
@@ -85,7 +126,7 @@ class Checkpoint:
                 for key in given.sources
                 if key not in state and (key in _SCALES or key.startswith("visual.") == image)
             ]
-            state |= read_state(self.donor.inspection, given, keys)
+            state |= read_state(self.donor.inspection, given, keys, on_bytes)
         return state
 
     def build_from(
@@ -119,6 +160,7 @@ class Checkpoint:
             device=device,
             take_over=True,
         )
+        model.tokenizer = self.tokenizer
         model.assumptions = architecture.assumptions
         if choice is not None:
             model.origin[CHOICE_KEY] = choice.to_dict()

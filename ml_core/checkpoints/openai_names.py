@@ -8,6 +8,8 @@ from collections.abc import Callable, Iterable
 # Where training programs keep the model among other things.
 _TOPS = ("state_dict", "model_state_dict", "vision_encoder_state_dict", "model", "module", "visual")
 HEAD = re.compile(r"(?:^|\.)(?:linear|fc|head|classifier)\.(?:weight|bias)\Z")
+# Buffers that follow from the sizes, which some versions of the libraries save.
+_COUNTED = ("attn_mask", "position_ids", "token_type_ids", "relative_position_index")
 # Numbers that OpenAI's archives keep among the tensors.
 EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
@@ -40,12 +42,18 @@ def find_prefix(
     return kept[0] if kept else None
 
 
+def find_start(names: Iterable[str], start: str) -> str | None:
+    """What stands before a group of tensors whose names go on with ``start``; see `find_prefix`."""
+    marks = [name[: name.index(start) + len(start)] for name in names if start in name]
+    return find_prefix(marks, start)
+
+
 def strip_prefix(names: Iterable[str], prefix: str) -> dict[str, str]:
     """Map each name of the model to the tensor's name in the file.
 
-    Leaves out what is no part of the model: the optimizer, a classification head, attention
-    masks, the three numbers of OpenAI's archives. What stands beside the model in the same state
-    dict and is none of these stays, to be told as unexpected.
+    Leaves out what is no part of the model: the optimizer, a classification head, attention masks
+    and tables of places that are counted anew, the three numbers of OpenAI's archives. What stands
+    beside the model in the same state dict and is none of these stays, to be told as unexpected.
     """
     top = prefix.partition(".")[0] + "." if prefix else ""
     keys: dict[str, str] = {}
@@ -54,7 +62,7 @@ def strip_prefix(names: Iterable[str], prefix: str) -> dict[str, str]:
         key = name.removeprefix(prefix)
         if (not inside and not name.startswith(top)) or is_head(name, prefix):
             continue
-        if key not in EXTRAS and key != "attn_mask" and not key.endswith(".attn_mask"):
+        if key not in EXTRAS and key.rpartition(".")[2] not in _COUNTED:
             keys[key] = name
     return keys
 

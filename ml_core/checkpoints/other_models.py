@@ -11,7 +11,7 @@ _WHOLE = "this version opens whole CLIP models and single towers with a donor fo
 
 # What to say of the first name that fits; the order is that of the search. A name is up to 1024
 # hostile characters: the patterns take time in proportion to it.
-_KINDS: tuple[tuple[re.Pattern[str], str], ...] = (
+_CHANGES: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(r"(^|[._])lora_?(A|B|a|b|up|down|alpha|magnitude|embedding)"),
         "holds LoRA weights ({}), a change to a model and no model; merge them into their base "
@@ -32,28 +32,27 @@ _KINDS: tuple[tuple[re.Pattern[str], str], ...] = (
         "holds an adapter ({}), layers put onto a CLIP that are no model alone; open the CLIP "
         "that it was trained on",
     ),
+)
+# What stands alone: in a CLIP these are parts.
+_PARTS: tuple[tuple[re.Pattern[str], str], ...] = (
     (
-        re.compile(r"(^|\.)(visual\.trunk\.|patch_embed\.proj\.weight$|stem\.0\.weight$)"),
-        f"has an image encoder of the timm library ({{}}), which is not built here; {_WHOLE}",
-    ),
-    (
-        re.compile(r"(^|\.)vision_model\.head\.probe$"),
-        f"is a SigLIP model of the transformers library ({{}}); {_WHOLE}",
-    ),
-    (
-        re.compile(r"(^|\.)(text_decoder\.|visual\.attn_pool\.)"),
-        f"has parts of a captioning model such as CoCa ({{}}); {_WHOLE}",
+        re.compile(r"(^|\.)(patch_embed\.proj\.weight$|stem\.0\.weight$)"),
+        f"is an image encoder of the timm library ({{}}) and no CLIP; {_WHOLE}",
     ),
     (
         re.compile(r"(^|\.)text\.transformer\.(embeddings|encoder)\."),
-        f"has a text encoder from the Hugging Face hub ({{}}), with a tokenizer of its own; "
-        f"{_WHOLE}",
+        f"is a text encoder of the transformers library ({{}}) without an image encoder; {_WHOLE}",
     ),
 )
 
 
-def refuse_foreign(keys: Iterable[str], where: str) -> None:
+def refuse_foreign(keys: Iterable[str], where: str, *, alone: bool = False) -> None:
     """Refuse what is known not to be a CLIP; ``keys`` are names without the model's prefix.
+
+    Parameters
+    ----------
+    alone
+        Whether no CLIP is among the names, so that parts of one are told as well.
 
     Raises
     ------
@@ -61,7 +60,7 @@ def refuse_foreign(keys: Iterable[str], where: str) -> None:
         ``unsupported``, with the name that told.
     """
     keys = list(keys)
-    for pattern, words in _KINDS:
+    for pattern, words in (*_CHANGES, *(_PARTS if alone else ())):
         for key in keys:
             if pattern.search(key):
                 raise InputError(f"{where} {words.format(key[:80])}.", "unsupported")

@@ -97,7 +97,8 @@ def vit_blocks(model: ClipModel, what: str) -> tuple[int, int]:
     visual = plain_visual(model)
     transformer: Any = getattr(visual, "transformer", None)
     blocks = getattr(transformer, "resblocks", None)
-    if model.convolutional or blocks is None or not getattr(transformer, "batch_first", False):
+    plain = getattr(transformer, "batch_first", False) and not visual.output_tokens  # as a CoCa's
+    if model.convolutional or blocks is None or not plain:
         kind = "a ResNet" if model.convolutional else "of another kind"
         raise InputError(
             f"{what} a vision transformer, and the image encoder of {model.name or 'this model'} "

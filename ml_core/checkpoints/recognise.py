@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
 from ml_core.checkpoints.architecture import Architecture, Origin
-from ml_core.checkpoints.config_record import config_record
+from ml_core.checkpoints.config_record import HF_RECORD, config_record
 from ml_core.checkpoints.donor import DonorNeeded, borrow
 from ml_core.checkpoints.expected import keys_of
-from ml_core.checkpoints.layouts import Layout, find_layout
+from ml_core.checkpoints.hf_text import with_hf_config
+from ml_core.checkpoints.layouts import (
+    HF_START,
+    SIGLIP,
+    TIMM_START,
+    Layout,
+    find_layout,
+)
 from ml_core.checkpoints.openai_archive import is_openai_archive, uses_quick_gelu
-from ml_core.checkpoints.shapes import StatedConfig, assumed_activation, config_from_shapes
+from ml_core.checkpoints.published_shapes import Published, find_published
+from ml_core.checkpoints.shapes import (
+    Question,
+    StatedConfig,
+    assumed_activation,
+    config_from_shapes,
+)
+from ml_core.checkpoints.siglip_config import as_in_transformers, siglip_config
 from ml_core.checkpoints.transformers_config import model_config, preprocess_config
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.clip_config import (
@@ -20,10 +34,16 @@ from ml_core.reading.clip_config import (
     Preprocess,
     check_model_config,
     check_preprocess,
+    is_hf,
+    is_timm,
+    no_tokenizer,
+    own_tokenizer,
     vocabulary_caution,
 )
+from ml_core.reading.hf_config import HF_CONFIG
 from ml_core.reading.key_mismatch import KeyLists
 from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.tokenizer_file import beside
 
 CONFIG_KEY = "open_clip_config"
 ASSUMPTIONS_KEY = "assumptions"
@@ -76,6 +96,7 @@ def find_architecture(
         told = borrow(told, layout.missing, *donor, where, scaled=scaled)
         if layout.missing == "image":
             preprocess_cfg = _preprocess_cfg(donor[0].preprocess)
+    told = with_hf_config(told, inspection, layout, label)
     config, sentences, questions = dict(told.config), told.assumptions, told.questions
     if "quick_gelu" not in config and source == "shapes":
         config["quick_gelu"], sentence = assumed_activation(config)
@@ -94,11 +115,14 @@ def find_architecture(
             if source == "shapes"
             else "The config lacks the mean or the standard deviation: CLIP's own are assumed.",
         )
-    name = architecture_name(checked)
+    name = _published_name(checked, layout) or architecture_name(checked)
     keys = keys_of(checked, layout)
-    if keys is not None and keys.fits:
+    if keys.fits:
         layout = layout.without(frozenset(keys.unexpected))
-    found = Architecture(checked, preprocess, source, sentences, name, layout, questions, keys)
+    warnings = _warnings(checked, inspection, layout)
+    found = Architecture(
+        checked, preprocess, source, sentences, name, layout, questions, keys, warnings
+    )
     return found if source == "shapes" else _with_kept(found, inspection)
 
 
@@ -118,6 +142,14 @@ def one_encoder(inspection: Inspection, layout: Layout) -> tuple[str, KeyLists |
     return name, keys_of(config, layout)
 
 
+def _warnings(config: Mapping[str, Any], inspection: Inspection, layout: Layout) -> tuple[str, ...]:
+    """What the model lacks: the tokenizer that its texts are written with."""
+    name = own_tokenizer(config)
+    if not name or layout.missing == "text" or beside(inspection.path) is not None:
+        return ()
+    return (f"Pictures can be embedded and texts cannot: {no_tokenizer(name)}",)
+
+
 def _stated(inspection: Inspection) -> Description | None:
     """What the config beside the tensors says, or the one in their metadata."""
     where = inspection.name
@@ -127,7 +159,11 @@ def _stated(inspection: Inspection) -> Description | None:
             preprocess = preprocess_config(
                 inspection.preprocessor, f"{where}/preprocessor_config.json"
             )
-            return StatedConfig(model_config(inspection.config, label)), preprocess, "config", label
+            if inspection.config.get("model_type") == "siglip":
+                stated = siglip_config(inspection.config, label)
+            else:
+                stated = StatedConfig(model_config(inspection.config, label))
+            return stated, preprocess, "config", label
         label = f"{where}/open_clip_config.json"
         return *_from_config(inspection.config, label), "config", label
     text = inspection.metadata.get(CONFIG_KEY)
@@ -145,12 +181,50 @@ def _stated(inspection: Inspection) -> Description | None:
 
 def _from_shapes(inspection: Inspection, layout: Layout) -> Description:
     """What the tensors say, and the program code of an archive."""
+    if found := find_published(layout.shapes):
+        told, preprocess = _of_published(found)
+        if layout.title == SIGLIP:
+            told = as_in_transformers(told)
+        return told, preprocess, "shapes", inspection.name
+    foreign = next(filter(_of_a_library, layout.shapes), None)
+    if foreign is not None:
+        library = "timm" if foreign.startswith(TIMM_START) else "transformers"
+        raise InputError(
+            f"{inspection.name} has an encoder of the {library} library ({foreign[:80]}) and its "
+            "tensors are none of open_clip's published models; put its open_clip_config.json "
+            "beside it in a folder and open that.",
+            "unsupported",
+        )
     told = config_from_shapes(layout.shapes, inspection.name)
     quick_gelu = uses_quick_gelu(inspection)
     if quick_gelu is not None:
         told = replace(told, config={**told.config, "quick_gelu": quick_gelu})
     preprocess = _preprocess_cfg(Preprocess(0)) if is_openai_archive(inspection) else {}
     return told, preprocess, "shapes", inspection.name
+
+
+def _of_a_library(key: str) -> bool:
+    """Whether a tensor is of an encoder that another library builds by a name."""
+    own = f"{HF_START}resblocks."  # of open_clip's text encoder beside the image encoder
+    return key.startswith((TIMM_START, HF_START)) and not key.startswith(own)
+
+
+def _of_published(found: Sequence[Published]) -> tuple[StatedConfig, Mapping[str, Any]]:
+    """The config of open_clip's model with just these tensors, and what that leaves open."""
+    first, *others = found
+    config = {"quick_gelu": False} | dict(first.config)
+    sentences = [f"The tensors are those of open_clip's {first.name}: its config is assumed."]
+    questions: list[Question] = []
+    other = [item for item in others if item.config != first.config]
+    if other:
+        names = " and ".join(item.name for item in other)
+        sentences.append(
+            f"{names} {'has' if len(other) == 1 else 'have'} the same tensors; give the file its "
+            "open_clip_config.json in a folder if it is of that."
+        )
+    if any(item.config.get("quick_gelu", False) != config["quick_gelu"] for item in other):
+        questions.append("activation")
+    return StatedConfig(config, tuple(sentences), tuple(questions)), first.preprocess
 
 
 def _from_config(config: Mapping[str, Any], where: str) -> tuple[StatedConfig, Mapping[str, Any]]:
@@ -160,6 +234,8 @@ def _from_config(config: Mapping[str, Any], where: str) -> tuple[StatedConfig, M
     if not isinstance(model_cfg, Mapping) or not isinstance(preprocess_cfg, Mapping):
         raise InputError(f"{where} has no table model_cfg; get it again.", "damaged")
     model = {key: value for key, value in model_cfg.items() if key != "preprocess_cfg"}
+    if HF_RECORD in config and isinstance(model.get("text_cfg"), Mapping):
+        model["text_cfg"] = {**model["text_cfg"], HF_CONFIG: config[HF_RECORD]}
     return StatedConfig(model), preprocess_cfg
 
 
@@ -184,9 +260,28 @@ def _with_kept(found: Architecture, inspection: Inspection) -> Architecture:
     return replace(found, assumptions=tuple(sentences))
 
 
+def _published_name(config: Mapping[str, Any], layout: Layout) -> str:
+    """open_clip's names of the models with these tensors, picture size and activation."""
+
+    def differs(of: Mapping[str, Any]) -> tuple[Any, Any]:
+        return of["vision_cfg"]["image_size"], of.get("quick_gelu", False)
+
+    found = find_published(layout.shapes)
+    return " or ".join(item.name for item in found if differs(item.config) == differs(config))
+
+
 def architecture_name(config: Mapping[str, Any]) -> str:
-    """Name a checked config, e.g. ``RN50``, ``ViT-B-32`` or ``ResNet 64 px, width 24``."""
+    """Name a checked config, e.g. ``RN50``, ``CoCa ViT-B-32`` or ``ResNet 64 px, width 24``."""
+    if is_hf(config):
+        return f"{_image_name(config)} with {config['text_cfg']['hf_model_name']}"
+    return f"CoCa {_image_name(config)}" if "multimodal_cfg" in config else _image_name(config)
+
+
+def _image_name(config: Mapping[str, Any]) -> str:
+    """Name the image encoder, by which CLIPs are called."""
     vision = config["vision_cfg"]
+    if is_timm(config):
+        return str(vision["timm_model_name"])
     layers, width, size = vision["layers"], vision["width"], vision["image_size"]
     if isinstance(layers, list):
         return _RESNETS.get((tuple(layers), width, size), f"ResNet {size} px, width {width}")

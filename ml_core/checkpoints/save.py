@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, Literal
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor
@@ -15,12 +15,14 @@ from ml_core.atomic import Content, HalfReplacedError, replace_files
 from ml_core.checkpoints.config_record import config_record
 from ml_core.checkpoints.open import PROVENANCE_KEY
 from ml_core.checkpoints.recognise import ASSUMPTIONS_KEY, CONFIG_KEY
+from ml_core.checkpoints.save_tokenizer import tokenizer_files
 from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.model import ClipModel
 from ml_core.reading import InputError
 from ml_core.reading.folder import CONFIG_NAME
 
 WEIGHTS_NAME = "open_clip_model.safetensors"
+_NO_TYPES: Mapping[str, torch.dtype] = {}
 _NOT_OURS = (".pt", ".pth", ".bin", ".pkl", ".ckpt", ".zip", ".onnx")
 
 
@@ -29,7 +31,8 @@ def save_checkpoint(
     path: str | Path,
     *,
     provenance: Mapping[str, Any],
-    dtype: Literal["fp32", "fp16"] = "fp32",
+    types: Mapping[str, torch.dtype] = _NO_TYPES,
+    on_bytes: Callable[[int], object] = lambda count: None,
 ) -> Path:
     """Save a model with its config and provenance; an old file is replaced whole or not at all.
 
@@ -40,8 +43,10 @@ def save_checkpoint(
         config and weights are replaced one after the other.
     provenance
         How the model was made, as JSON values; kept in the metadata of the weights.
-    dtype
-        Of the floating point tensors in the file.
+    types
+        Of floating point tensors by name, narrow ones whose values they hold; the rest is fp32.
+    on_bytes
+        Told how many bytes were written since it was told before; it may raise `CancelledError`.
 
     Returns
     -------
@@ -51,8 +56,7 @@ def save_checkpoint(
     Raises
     ------
     InputError
-        ``usage`` if the disk is full or the place cannot be written (the old file is intact), or
-        a value does not fit into fp16.
+        ``usage`` if the disk is full or the place cannot be written (the old file is intact).
     """
     path = Path(os.path.expanduser(path))
     if path.suffix.lower() in _NOT_OURS:
@@ -60,7 +64,7 @@ def save_checkpoint(
             f"{path.name} cannot be written: choose a name that ends in .safetensors, or a folder.",
             "usage",
         )
-    tensors = _tensors(model, dtype)
+    tensors = _tensors(model, types)
     config = open_clip_config(model)
     metadata = {
         "format": "pt",
@@ -73,13 +77,14 @@ def save_checkpoint(
         metadata[ASSUMPTIONS_KEY] = json.dumps({"sentences": model.assumptions})
 
     def write_weights(file: BinaryIO) -> None:
-        write_safetensors(file, tensors, metadata)
+        write_safetensors(file, tensors, metadata, on_bytes)
 
     if path.suffix.lower() == ".safetensors":
-        _replace({path: write_weights})
+        _replace({path: write_weights} | tokenizer_files(model, path))
     else:
         text = (json.dumps(config, indent=2) + "\n").encode()
-        _replace({path / CONFIG_NAME: text, path / WEIGHTS_NAME: write_weights})
+        files: dict[Path, Content] = {path / CONFIG_NAME: text, path / WEIGHTS_NAME: write_weights}
+        _replace(files | tokenizer_files(model, path))
     return path
 
 
@@ -88,20 +93,12 @@ def open_clip_config(model: ClipModel) -> dict[str, Any]:
     return config_record(model.config, model.preprocess)
 
 
-def _tensors(model: ClipModel, dtype: str) -> dict[str, Tensor]:
+def _tensors(model: ClipModel, types: Mapping[str, torch.dtype]) -> dict[str, Tensor]:
     """Collect what is saved, on the CPU."""
-    tensors: dict[str, Tensor] = {}
-    for key, value in model.module.state_dict().items():
-        value = value.detach().cpu().contiguous()
-        if dtype == "fp16" and value.is_floating_point():
-            half = value.to(torch.float16)
-            if bool((half.isinf() & ~value.isinf()).any()):
-                raise InputError(
-                    f"The tensor {key} has values too large for fp16; save as fp32.", "usage"
-                )
-            value = half
-        tensors[key] = value
-    return tensors
+    return {
+        key: value.detach().to("cpu", types.get(key, value.dtype)).contiguous()
+        for key, value in model.module.state_dict().items()
+    }
 
 
 def _replace(files: Mapping[Path, Content]) -> None:

@@ -13,18 +13,19 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ml_core.atomic import replace_files
 from ml_core.checkpoints.architecture import Architecture
 from ml_core.checkpoints.choice import Choice, chosen
 from ml_core.paths import data_dir
 from ml_core.reading import InputError
-from ml_core.reading.regular_file import read_file
-from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.json_file import JsonFile, short
 
 FILE = "loader_choices.json"
-_MAX_BYTES = 4 << 20
+_FILE = JsonFile(
+    "a table of remembered choices", "correct it or remove the file", max_bytes=4 << 20
+)
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _TITLES = {
     "quick_gelu": "activation",
@@ -163,20 +164,9 @@ def with_remembered(
 def _read() -> dict[str, _Stored]:
     """All choices by SHA-256; none if there is no file."""
     path = remembered_file()
-    try:
-        raw = read_file(path, _MAX_BYTES + 1)
-        if len(raw) > _MAX_BYTES:
-            raise InputError(f"{path} is larger than 4 MB; correct it or remove it.", "damaged")
-        record = parse_object(raw, max_bytes=_MAX_BYTES)
-    except FileNotFoundError:
+    if not path.exists():
         return {}
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from None
-    except JsonError as error:
-        raise InputError(
-            f"{path} cannot be used: {error}; correct it or remove it.", "damaged"
-        ) from None
-    items = record.get("choices")
+    items = _FILE.read(path).get("choices")
     if not isinstance(items, Mapping):
         raise InputError(f"{path} has no table of choices; correct it or remove it.", "damaged")
     return {key: _stored(key, item, path) for key, item in items.items()}
@@ -184,20 +174,11 @@ def _read() -> dict[str, _Stored]:
 
 def _stored(key: str, item: Any, path: Path) -> _Stored:
     """One entry, checked."""
-    try:
-        if not _SHA256.match(key):
-            raise InputError(
-                f"{path}: {key[:80]} is no SHA-256; correct it or remove the file.", "damaged"
-            )
-        return _Stored.model_validate(item)
-    except ValidationError as error:
-        first = error.errors()[0]
-        place = ".".join(map(str, first["loc"])) or "it"
+    if not _SHA256.match(key):
         raise InputError(
-            f"The choice for {key[:16]}… in {path} cannot be used: {place}: {first['msg']}; "
-            "correct it or remove the file.",
-            "damaged",
-        ) from None
+            f"{path}: {short(key, 80)} is no SHA-256; correct it or remove the file.", "damaged"
+        )
+    return _FILE.check(item, _Stored, f"The choice for {key[:16]}… in {path}")
 
 
 def _write(entries: Mapping[str, _Stored]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import BinaryIO
 
 import torch
@@ -30,7 +30,11 @@ _DTYPES = {
 }
 
 
-def read_tensors(inspection: Inspection, names: Collection[str] | None = None) -> dict[str, Tensor]:
+def read_tensors(
+    inspection: Inspection,
+    names: Collection[str] | None = None,
+    on_bytes: Callable[[int], object] = lambda count: None,
+) -> dict[str, Tensor]:
     """Read tensors in their own types, in memory of their own.
 
     Afterwards the file must still be the one that was inspected, see `check_same`.
@@ -39,6 +43,8 @@ def read_tensors(inspection: Inspection, names: Collection[str] | None = None) -
     ----------
     names
         Which tensors; None reads all.
+    on_bytes
+        Told how many bytes were read since it was told before; it may raise `CancelledError`.
 
     Raises
     ------
@@ -59,13 +65,18 @@ def read_tensors(inspection: Inspection, names: Collection[str] | None = None) -
     tensors: dict[str, Tensor] = {}
     for shard in sorted({info.file for info in inspection.tensors}):
         with weights_bytes(inspection, shard) as file:
-            _read_file(file, [info for info in wanted if info.file == shard], inspection, tensors)
+            here = [info for info in wanted if info.file == shard]
+            _read_file(file, here, inspection, tensors, on_bytes)
             check_same(inspection, shard, file)
     return {info.name: tensors[info.name] for info in wanted}
 
 
 def _read_file(
-    file: BinaryIO, wanted: list[TensorInfo], found: Inspection, tensors: dict[str, Tensor]
+    file: BinaryIO,
+    wanted: list[TensorInfo],
+    found: Inspection,
+    tensors: dict[str, Tensor],
+    on_bytes: Callable[[int], object],
 ) -> None:
     """Read the tensors of one file into ``tensors``."""
     for start, end, infos in _ranges(wanted):
@@ -73,6 +84,7 @@ def _read_file(
         raw = bytearray(end - start)
         if file.readinto(raw) != len(raw):  # type: ignore[attr-defined]
             raise changed(found)
+        on_bytes(len(raw))
         for info in infos:
             made = _tensor(raw, info, info.offset - start)
             # Tensors that share bytes must not change each other when one is trained.

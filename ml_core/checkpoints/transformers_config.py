@@ -8,6 +8,7 @@ from typing import Any
 from ml_core.checkpoints.shapes import mlp_ratio
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import VOCABULARY
+from ml_core.reading.hf_config import HF_CONFIG, check_hf_config, plain_hf_config
 
 # What the library leaves out of a saved config.
 _COMMON = {"hidden_act": "quick_gelu", "layer_norm_eps": 1e-5, "num_hidden_layers": 12}
@@ -27,7 +28,14 @@ _TEXT = _COMMON | {
 }
 _ACTIVATIONS = {"quick_gelu": True, "gelu": False}
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
-_MODELS = ("clip", "clip_vision_model", "clip_text_model")
+_MODELS = ("clip", "clip_vision_model", "clip_text_model", "chinese_clip")
+_BERT = {
+    "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
+    "intermediate_size": 3072, "max_position_embeddings": 512, "type_vocab_size": 2,
+    "hidden_act": "gelu", "layer_norm_eps": 1e-12, "pad_token_id": 0,
+}  # fmt: skip
+_CHINESE = "OFA-Sys/chinese-clip-vit-base-patch16"
+_CHINESE_LENGTH = 52  # tokens, as its authors train and test
 
 
 def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -48,7 +56,7 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     if kind not in _MODELS:
         raise InputError(
             f"{where} is of the model type {str(kind)[:40]!r}; of the transformers library this "
-            "version opens CLIP models.",
+            "version opens clip, chinese_clip and siglip.",
             "unsupported",
         )
     made: dict[str, Any] = {}
@@ -69,7 +77,9 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             "mlp_ratio": mlp_ratio(_whole(part, "intermediate_size", where), width),
         }
         activations.append(part["hidden_act"])
-    if kind != "clip_vision_model":
+    if kind == "chinese_clip":
+        made["text_cfg"] = _chinese_text(config, where)
+    elif kind != "clip_vision_model":
         part = _part(config, "text", _TEXT, where)
         width = _whole(part, "hidden_size", where)
         made["text_cfg"] = {
@@ -90,12 +100,30 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     return made | {"embed_dim": embed_dim, "quick_gelu": _ACTIVATIONS[str(activations[0])]}
 
 
+def _chinese_text(config: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """The BERT of a Chinese CLIP (Yang et al. 2022), whose first token is projected."""
+    given = config.get("text_config") or {}
+    if not isinstance(given, Mapping):
+        raise InputError(f"{where} has no table text_config; get it again.", "damaged")
+    bert = plain_hf_config({**_BERT, **given, "model_type": "bert"})
+    if wrong := check_hf_config(bert):
+        raise InputError(f"{where}: the text_config {wrong}; get it again.", "unsupported")
+    return {
+        "hf_model_name": _CHINESE,
+        "hf_tokenizer_name": _CHINESE,
+        "hf_pooler_type": "cls_last_hidden_state_pooler",
+        "hf_proj_type": "linear",
+        "context_length": min(_CHINESE_LENGTH, bert["max_position_embeddings"]),
+        HF_CONFIG: bert,
+    }
+
+
 def _part(
     config: Mapping[str, Any], name: str, defaults: Mapping[str, Any], where: str
 ) -> dict[str, Any]:
     """The table of one encoder with its defaults; ``…_config_dict``, of old versions, wins."""
     given = config.get(f"{name}_config")
-    if config["model_type"] != "clip" and given is None:
+    if config["model_type"].startswith("clip_") and given is None:
         given = config
     for table in (given, config.get(f"{name}_config_dict")):
         if table is not None and not isinstance(table, Mapping):

@@ -8,6 +8,8 @@ from dataclasses import dataclass
 
 IMAGE_MARK = "vision_model.embeddings.class_embedding"
 TEXT_MARK = "text_model.embeddings.token_embedding.weight"
+BERT_MARK = "text_model.embeddings.word_embeddings.weight"
+"""A tensor that the text encoder of a Chinese CLIP has."""
 
 _WHOLE = {
     "visual_projection.weight": "visual.proj",
@@ -37,10 +39,22 @@ _BLOCK = re.compile(r"(vision|text)_model\.encoder\.layers\.(\d{1,4})\.(.+)\.(we
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Tensors of a file that make one of the model, joined along their first axis."""
+    """Tensors of a file that make one of the model, joined along their first axis.
+
+    Parameters
+    ----------
+    transposed
+        Whether the two sides change places.
+    rows
+        From which to which third of the first axis it goes, 0 to 3; None takes all of it.
+    batched
+        Whether an axis of length one comes before.
+    """
 
     names: tuple[str, ...]
     transposed: bool = False
+    rows: tuple[int, int] | None = None
+    batched: bool = False
 
 
 def sources(names: Iterable[str], prefix: str) -> dict[str, Source]:
@@ -51,11 +65,15 @@ def sources(names: Iterable[str], prefix: str) -> dict[str, Source]:
     ``position_ids``, which count from 0, are left out.
     """
     inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
+    bert = BERT_MARK in inside
     made: dict[str, Source] = {}
     for key, name in inside.items():
         if key.endswith(".position_ids"):
             continue
-        parts = _thirds(key)
+        if bert and key.startswith("text_"):
+            made[_of_bert(key)] = Source((name,))
+            continue
+        parts = thirds(key)
         if parts is not None and all(part in inside for part in parts):
             if key == parts[0]:
                 made[_renamed_thirds(key)] = Source(tuple(inside[part] for part in parts))
@@ -64,7 +82,14 @@ def sources(names: Iterable[str], prefix: str) -> dict[str, Source]:
     return made
 
 
-def _thirds(key: str) -> tuple[str, str, str] | None:
+def _of_bert(key: str) -> str:
+    """The name in open_clip of a Chinese CLIP's text encoder, which keeps BERT's."""
+    if key == "text_projection.weight":
+        return "text.proj.weight"
+    return f"text.transformer.{key.removeprefix('text_model.')}"
+
+
+def thirds(key: str) -> tuple[str, str, str] | None:
     """Query, key and value of an attention layer, if the name is one of them."""
     found = re.search(r"\.self_attn\.([qkv])_proj\.", key)
     if found is None or _BLOCK.match(key) is None:

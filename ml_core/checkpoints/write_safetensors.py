@@ -6,7 +6,7 @@ gives two SHA-256; results are told apart by that number here.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
 import torch
@@ -29,9 +29,17 @@ _NAMES = {
 
 
 def write_safetensors(
-    file: BinaryIO, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
+    file: BinaryIO,
+    tensors: Mapping[str, Tensor],
+    metadata: Mapping[str, str],
+    on_bytes: Callable[[int], object] = lambda count: None,
 ) -> None:
     """Write tensors (wide types first, then by name, so that each is aligned) and metadata.
+
+    Parameters
+    ----------
+    on_bytes
+        Told how many bytes were written since it was told before; it may raise `CancelledError`.
 
     Raises
     ------
@@ -53,3 +61,4 @@ def write_safetensors(
         value = tensors[entry.name].detach().cpu().contiguous()
         if value.numel():
             file.write(value.reshape(-1).view(torch.uint8).numpy().data)
+            on_bytes(entry.nbytes)

@@ -143,8 +143,9 @@ def train(
     extras
         What the method needs besides batches.
     validate
-        Measures the model (given the head, or None) on validation images and returns the
-        values of an evaluation Metric, or None if cancelled. Called in the first process alone.
+        Measures the model (given the head, or None) on validation images with events of its own,
+        and returns the values of an evaluation Metric, or None if cancelled. Called in the first
+        process alone.
     keep
         Saves the model (given the step and the head, or None) after each evaluation, so that
         the best of them can be chosen.
@@ -226,7 +227,6 @@ def _train(job: _Job) -> Generator[Event, None, Outcome]:
     if ranks.any(fresh, device=device)[0]:
         yield Progress("validate", 0, 0)
         yield from _measure(job)
-        yield Progress("validate", 1, 1)
     if run.step < job.total and run.step == 0:
         job.save()  # in every recipe: what a loss that is no number goes back to
     ended = False

@@ -6,7 +6,7 @@ import math
 
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 
 MAX_LOG_SCALE = math.log(100.0)
 
@@ -64,6 +64,69 @@ def clip_loss(images: Tensor, texts: Tensor, scale: Tensor | float) -> Tensor:
     logits = scale * _wide(images) @ _wide(texts).T  # [N, N]
     rows = torch.arange(len(logits), device=logits.device)
     return (F.cross_entropy(logits, rows) + F.cross_entropy(logits.T, rows)) / 2
+
+
+def sigmoid_loss(
+    images: Tensor, texts: Tensor, scale: Tensor | float, bias: Tensor | float
+) -> Tensor:
+    """SigLIP's loss, -1/N sum_ij log sigmoid(z_ij (s I_i . T_j + b)) (Zhai et al. 2023, eq. 1).
+
+    z is 1 for the N pairs and -1 for all others: each pair of an image and a text is told by
+    itself, without the softmax over the batch.
+
+    Parameters
+    ----------
+    images, texts
+        Unit vectors [N, D] of matching pairs.
+    scale
+        Factor s of the cosine similarities; SigLIP does not bound it.
+    bias
+        b of all logits, a scalar.
+
+    Returns
+    -------
+    torch.Tensor
+        Scalar in nats.
+    """
+    logits = scale * _wide(images) @ _wide(texts).T + bias  # [N, N]
+    signs = 2 * torch.eye(len(logits), device=logits.device) - 1
+    return -F.logsigmoid(signs * logits).sum() / len(logits)
+
+
+class PairLoss:
+    """The loss of matching pairs that a model was trained with, at its scale.
+
+    Parameters
+    ----------
+    module
+        With ``logit_scale``; one with a ``logit_bias`` has the sigmoid loss, any other InfoNCE.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        scale, bias = module.logit_scale, getattr(module, "logit_bias", None)
+        assert isinstance(scale, Tensor)
+        self._scale, self._bias = scale, bias if isinstance(bias, Tensor) else None
+
+    @property
+    def scale(self) -> Tensor:
+        """The factor s with its gradient; bounded as CLIP's where the loss is CLIP's."""
+        return scale_of(self._scale) if self._bias is None else self._scale.reshape(()).exp()
+
+    def __call__(self, images: Tensor, texts: Tensor, *, fixed: bool = False) -> Tensor:
+        """The loss of unit vectors [N, D] in nats.
+
+        Parameters
+        ----------
+        fixed
+            Whether scale and bias stay without a gradient.
+        """
+        scale, bias = self.scale, self._bias
+        if fixed:
+            scale = scale.detach()
+        if bias is None:
+            return clip_loss(images, texts, scale)
+        bias = bias.reshape(())
+        return sigmoid_loss(images, texts, scale, bias.detach() if fixed else bias)
 
 
 def head_loss(

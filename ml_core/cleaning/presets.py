@@ -6,13 +6,13 @@ from collections.abc import Mapping
 
 from ml_core.cleaning.catalogue import METHODS, Method
 from ml_core.cleaning.preset_fields import FIELDS, OWN_SOURCES
-from ml_core.cleaning.recipes import Recipe, make_recipe
+from ml_core.cleaning.recipes import Recipe, fields_of, make_recipe
 from ml_core.reading.errors import InputError
 
 DEFAULT = "quick"
 PRESET_SOURCES: Mapping[str, str] = {
     "quick": "Chosen on validation images of the built-in demo; at most 5 minutes on 2 cores.",
-    "talk": "The quick one with fewer examples; at most 90 seconds on 2 cores.",
+    "talk": "Shorter version of Quick, for live demos; about 90 seconds on 2 idle cores.",
     "thorough": "The quick one with more distinct examples, for a model that matters.",
     "paper": "CleanCLIP's published recipe (Bansal et al., ICCV 2023); hours on a CPU.",
 }
@@ -49,6 +49,35 @@ def preset(method: Method, name: str) -> Recipe:
     if name not in named:
         raise InputError(f"Unknown preset {name!r}; choose one of {', '.join(named)}.")
     return named[name]
+
+
+def default_preset(method: Method, *, demo: bool) -> str:
+    """The preset to begin with: what is chosen for the demo is not meant for another checkpoint.
+
+    The published one where there is one, unless the checkpoint is the ``demo``'s.
+    """
+    return "paper" if not demo and "paper" in presets(method) else DEFAULT
+
+
+def about_rate(recipe: Recipe) -> str:
+    """A sentence on the learning rate for a checkpoint that is not the demo's; may be empty."""
+    if "lr" not in fields_of(recipe.method) or recipe.preset not in PRESET_SOURCES:
+        return ""
+    published = presets(recipe.method).get("paper")
+    if published is None:
+        return (
+            f"This method has no published recipe: its learning rate of {recipe.lr:g} was chosen "
+            "on the demo's checkpoint; lower it if clean accuracy falls."
+        )
+    if recipe.preset == "paper":
+        return (
+            f"This checkpoint is not the demo's: the published learning rate of {recipe.lr:g} is "
+            "taken; those of the other presets were chosen on the demo and may cost accuracy."
+        )
+    return (
+        f"The learning rate of {recipe.lr:g} was chosen on the demo's checkpoint; the published "
+        f"one is {published.lr:g}."
+    )
 
 
 def preset_source(method: str, name: str) -> str:

@@ -182,7 +182,7 @@ def evaluate(
 ) -> Generator[Event, None, None]:
     """Measure on validation images; the first accuracy is what the limit counts from."""
     model.module.eval()
-    values = validate(None if head is None else head.detach())
+    values = yield from validate(None if head is None else head.detach())
     if values is None:
         return
     found = [values[name] for name in ("ca", "linear_ca") if values.get(name) is not None]

@@ -5,17 +5,16 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
-from typing import Any
 
 from ml_core.atomic import replace_files
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.reading.errors import InputError
-from ml_core.reading.regular_file import read_file
-from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.json_file import JsonFile
+from ml_core.reading.plain import plain
 
 FORMAT = "cleanclip-recipe"
 VERSION = 1
-_MAX_BYTES = 100_000
+_FILE = JsonFile("a recipe file", "save the recipe again", max_bytes=100_000, max_depth=3)
 
 
 def write_recipe(recipe: Recipe, path: Path) -> Path:
@@ -48,38 +47,23 @@ def read_recipe(path: Path) -> Recipe:
         out of range.
     """
     path = Path(os.path.expanduser(path))
-    record = _object(path)
+    record, name = _FILE.read(path), plain(path.name)
     if record.get("format") != FORMAT:
         raise InputError(
-            f'{path.name} is not a recipe file: it does not say "format": "{FORMAT}".', "damaged"
+            f'{name} is not a recipe file: it does not say "format": "{FORMAT}".', "damaged"
         )
     version, fields = record.get("version"), record.get("recipe")
     if type(version) is not int or version < 1:
-        raise InputError(f"{path.name} is a damaged recipe file: it has no version.", "damaged")
+        raise InputError(f"{name} is a damaged recipe file: it has no version.", "damaged")
     if version > VERSION:
         raise InputError(
-            f"{path.name} was written by a newer version of this program (recipe format "
+            f"{name} was written by a newer version of this program (recipe format "
             f"{version}, known here up to {VERSION}): update the program.",
             "unsupported",
         )
     if not isinstance(fields, dict):
-        raise InputError(f"{path.name} is a damaged recipe file: it holds no recipe.", "damaged")
+        raise InputError(f"{name} is a damaged recipe file: it holds no recipe.", "damaged")
     try:
         return make_recipe(fields)
     except InputError as error:
-        raise InputError(f"{path.name}: {error.sentence}", "usage") from error
-
-
-def _object(path: Path) -> dict[str, Any]:
-    """The JSON object of a regular file of a sensible size."""
-    if not path.exists():
-        raise InputError(f"There is no recipe file at {path}.")
-    if not path.is_file():
-        raise InputError(f"{path.name} is not a recipe file: it is no regular file.", "damaged")
-    try:
-        raw = read_file(path, _MAX_BYTES + 1)
-        return parse_object(raw, max_bytes=_MAX_BYTES, max_depth=3)
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.") from error
-    except JsonError as error:
-        raise InputError(f"{path.name} is not a recipe file: {error}.", "damaged") from error
+        raise InputError(f"{name}: {error.sentence}", "usage") from error

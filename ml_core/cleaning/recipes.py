@@ -16,6 +16,10 @@ from ml_core.cleaning.recipe_checks import contradictions
 from ml_core.cleaning.recipe_fields import RecipeFields
 from ml_core.data.specs import Sides
 from ml_core.reading.errors import InputError
+from ml_core.reading.json_file import short
+
+_MOST_FAULTS = 8
+_LONGEST_NAME = 80
 
 
 class Recipe(RecipeFields):
@@ -114,15 +118,23 @@ def make_recipe(fields: Mapping[str, Any]) -> Recipe:
 def explain(error: ValidationError) -> str:
     """Turn pydantic's findings into one sentence that names fields, values and ranges."""
     parts = []
-    for finding in error.errors(include_url=False):
-        where = ".".join(str(place) for place in finding["loc"])
+    found = error.errors(include_url=False)
+    for finding in found[:_MOST_FAULTS]:
+        where = short(".".join(str(place) for place in finding["loc"]), _LONGEST_NAME)
         info = Recipe.model_fields.get(str(finding["loc"][-1])) if finding["loc"] else None
-        message = finding["msg"].removeprefix("Value error, ").removeprefix("Input ")
+        message = short(finding["msg"].removeprefix("Value error, ").removeprefix("Input "), 600)
         if finding["type"] == "value_error" and info is None:  # a whole sentence on the record
             parts.append(message)
             continue
         name = f"{info.title} ({where})" if info is not None and info.title else where
         given = finding.get("input")
-        shown = f", not {given!r}" if isinstance(given, (int, float, str)) else ""
+        shown = f", not {_shown(given)}" if isinstance(given, (int, float, str)) else ""
         parts.append(f"{name or 'the record'} {message[:1].lower()}{message[1:]}{shown}")
+    if len(found) > _MOST_FAULTS:
+        parts.append(f"and {len(found) - _MOST_FAULTS} more")
     return "; ".join(parts) + "."
+
+
+def _shown(given: float | str) -> str:
+    """A value as it was given, cut short: a file may hold a text of 100 KB, or 4000 digits."""
+    return repr(short(given, _LONGEST_NAME)) if isinstance(given, str) else short(repr(given), 60)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -20,8 +21,34 @@ from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.cleaning.methods.method import Named
 from ml_core.reading.errors import InputError
 from ml_core.reading.safetensors_header import read_header
+from ml_core.reading.strict_json import JsonError, parse_object
 
 _FORMAT = "cleanclip-state-1"
+_MAX_FACTS = 1 << 20
+
+
+class _Speed(BaseModel):
+    """How the steps are computed; see `ml_core.cleaning.speed.Speed`."""
+
+    model_config = ConfigDict(strict=True)
+
+    autocast: bool
+    channels_last: bool | None = None
+    step_seconds: dict[str, float] = Field(default_factory=dict)
+
+
+class _Facts(BaseModel):
+    """What a run that goes on takes from its saved state, which may be a stranger's."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    step: int = Field(ge=0, lt=2**53)
+    seconds: float = Field(default=0.0, ge=0)
+    start_ca: float | None = None
+    chunk: int = Field(default=0, ge=0, lt=2**31)
+    rate_factor: float = Field(default=1.0, gt=0, le=1)
+    threads: int = Field(default=0, ge=0, le=4096)
+    speed: _Speed | None = None
 
 
 def save_state(
@@ -81,17 +108,18 @@ def read_facts(path: Path) -> dict[str, Any]:
     if not path.exists():
         raise InputError(f"There is no saved state at {path}; start the run anew.")
     try:
-        metadata = read_header(path).metadata  # a pipe in its place is told at once
+        # A pipe in its place is told at once; so is a link out of the run's folder.
+        metadata = read_header(path, inside=path.parent.parent).metadata
     except InputError as error:
         raise _damaged_state(path, error.sentence) from error
     try:
         if metadata.get("format") != _FORMAT:
             raise InputError(f"{path.name} is not a saved state of this version.", "unsupported")
-        facts = json.loads(metadata["facts"])
-    except (KeyError, ValueError) as error:
-        raise _damaged_state(path, str(error)) from error
-    if not isinstance(facts, dict):
-        raise _damaged_state(path, "")
+        raw = metadata["facts"].encode("utf-8", "surrogatepass")
+        facts = parse_object(raw, max_bytes=_MAX_FACTS, max_depth=16, half_characters=True)
+        _Facts.model_validate(facts)
+    except (KeyError, JsonError, ValidationError) as error:
+        raise _damaged_state(path, str(error)[:4000]) from error
     return facts
 
 

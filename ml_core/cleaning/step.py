@@ -95,8 +95,8 @@ def is_finite(values: dict[str, float]) -> bool:
 
 
 def clamp_scale(module: nn.Module) -> None:
-    """Keep the logit scale in [0, ln 100], as CLIP does after every step."""
+    """Keep the logit scale in [0, ln 100], as CLIP does after every step; SigLIP does not."""
     scale = module.logit_scale
-    if isinstance(scale, Tensor):
+    if isinstance(scale, Tensor) and getattr(module, "logit_bias", None) is None:
         with torch.no_grad():
             scale.clamp_(0.0, MAX_LOG_SCALE)

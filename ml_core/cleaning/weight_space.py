@@ -35,7 +35,8 @@ _FORMAT = "cleanclip-vector-1"
 _VARIANCE_FLOOR = 0.1
 
 Weights = dict[str, Tensor]
-Validate = Callable[[Tensor | None], dict[str, float] | None]
+Validate = Callable[[Tensor | None], Generator[Event, None, dict[str, float] | None]]
+"""Measures the model (given the head, or None) on validation images; None if cancelled."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,8 +80,8 @@ def combine(base: Mapping[str, Tensor], vector: Mapping[str, Tensor], alpha: flo
 
     BatchNorm's running means and variances move as weights do, since no data may be at hand to
     take them anew; a variance stays at least a tenth of the base's, but between the two ends one
-    that is less at the end goes there. The logit scale stays in [0, ln 100]. What is not in
-    ``vector`` is the base's, counters among it.
+    that is less at the end goes there. The logit scale stays in [0, ln 100], unless it has a bias
+    beside it, as a SigLIP's. What is not in ``vector`` is the base's, counters among it.
 
     Parameters
     ----------
@@ -106,7 +107,7 @@ def combine(base: Mapping[str, Tensor], vector: Mapping[str, Tensor], alpha: flo
                 end = start + step.to(start)
                 floor = torch.where(end > 0, torch.minimum(floor, end), floor)
             value = torch.maximum(value, floor)
-        elif name == "logit_scale":
+        elif name == "logit_scale" and "logit_bias" not in base:
             value = value.clamp(0.0, MAX_LOG_SCALE)
         made[name] = value
     return made
@@ -146,7 +147,7 @@ def settle(
         alpha = ahead.pop(0)
         yield Progress("alpha", len(tried), STEPS_OF_ALPHA + 1)
         place(model, combine(base, vector, alpha))
-        values = validate(None)
+        values = yield from validate(None)
         if values is None or control.cancelled:
             return WeightDelta(vector, alpha, tuple(tried))
         tried.append({"alpha": alpha, **values})

@@ -6,6 +6,7 @@ memory), 4 internal error, 130 Ctrl-C.
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 from typing import Annotated, NoReturn
@@ -32,7 +33,9 @@ from ml_core.reading.errors import InputError
 
 app = typer.Typer(
     name="cleanclip",
-    help="Inspect, evaluate and clean CLIP checkpoints. Nothing that is opened is ever run.",
+    help="Inspect, evaluate and clean CLIP checkpoints. Nothing that is opened is ever run.\n\n"
+    "Exit codes: 0 done, 1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 internal "
+    "error, 130 cancelled with Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
     rich_markup_mode="markdown",
@@ -114,4 +117,8 @@ def main() -> NoReturn:
     except output.OutputLost:
         output.say("Standard output is closed or full: the answer could not be written.")
         status = output.EXIT_USAGE
+    if status == output.EXIT_CANCELLED:  # taking torch down would take another second
+        for stream in (sys.stdout, sys.stderr):
+            stream.flush()
+        os._exit(status)
     sys.exit(status)

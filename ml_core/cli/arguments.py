@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_core.cleaning.catalogue import METHODS, Method
-from ml_core.cleaning.presets import preset
+from ml_core.cleaning.presets import default_preset, preset
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cli import output
 from ml_core.cli.run import ctrl_c_cancels
@@ -164,6 +164,11 @@ def open_trigger(name: str | None, size: int = 224, file: Path | None = None) ->
     """A trigger file, ``demo``, the id of a published one for a model input size, or none.
 
     A file of that name goes before the id.
+
+    Raises
+    ------
+    InputError
+        If there is no such trigger, or its file cannot be used.
     """
     from ml_core.triggers import LIBRARY, demo_trigger, load_trigger, published
 
@@ -171,12 +176,25 @@ def open_trigger(name: str | None, size: int = 224, file: Path | None = None) ->
         return None
     if name == "demo":
         return demo_trigger()
-    ids = {entry.id.lower() for entry in LIBRARY}
-    if name.lower() in ids and not Path(name).exists():
+    if is_trigger_id(name):
         return published(name, size, file)
     if file is not None:
         raise InputError("--trigger-file goes with the id of a published trigger.")
+    if not Path(name).exists() and Path(name).name == name and not Path(name).suffix:
+        ids = [entry.id for entry in LIBRARY]
+        near = [id for id in ids if id.lower().startswith(name.lower())]
+        raise InputError(
+            f"There is no trigger {name!r}: give a PNG or JSON file, demo, or one of "
+            f"{', '.join(near or ids)}."
+        )
     return load_trigger(Path(name))
+
+
+def is_trigger_id(name: str) -> bool:
+    """Whether a name is the id of a published trigger, and no file."""
+    from ml_core.triggers import LIBRARY
+
+    return name.lower() in {entry.id.lower() for entry in LIBRARY} and not Path(name).exists()
 
 
 def target_index(text: str, class_names: Sequence[str]) -> int:
@@ -219,17 +237,46 @@ def method_name(text: str) -> Method:
     return text
 
 
+def is_demo(checkpoint: Path, donor: Path | None = None, *, use_choice: bool = True) -> bool:
+    """Whether a checkpoint is of the demo, for which the first presets were chosen.
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened.
+    """
+    from ml_core.jobs.demo import demo_checkpoint, is_of_demo
+
+    if checkpoint.resolve() == demo_checkpoint().resolve():
+        return True
+    with output.working(f"Looking at {checkpoint.name}"):
+        from ml_core.checkpoints import open_checkpoint
+
+        found = open_checkpoint(checkpoint, donor, use_choice=use_choice)
+    return is_of_demo(found.inspection.sha256, found.architecture.config)
+
+
 def build_recipe(
-    method: str, preset_name: str, settings: Sequence[str], seed: int | None
+    method: str,
+    preset_name: str,
+    settings: Sequence[str],
+    seed: int | None,
+    *,
+    demo: bool = True,
 ) -> Recipe:
     """A preset with single fields set by ``name=value``.
+
+    The preset ``default`` is the published one unless the checkpoint is the ``demo``'s.
 
     Raises
     ------
     InputError
         If a name is unknown, a value is out of range, or a setting has no ``=``.
     """
-    return with_settings(preset(method_name(method), preset_name), settings, seed)
+    name = method_name(method)
+    if preset_name == "default":
+        preset_name = default_preset(name, demo=demo)
+    return with_settings(preset(name, preset_name), settings, seed)
 
 
 def with_settings(recipe: Recipe, settings: Sequence[str], seed: int | None) -> Recipe:

@@ -29,7 +29,6 @@ from ml_core.cli.options import (
 )
 from ml_core.cli.run import run_to_result
 from ml_core.reading.errors import InputError
-from ml_core.reading.regular_file import read_file
 
 if TYPE_CHECKING:
     from ml_core.detection.records import Audit, Distribution
@@ -130,8 +129,8 @@ def audit(
     Scores every pair (DAO, SLOF, k-distance, LID, isolation forest, CLIPScore), writes audit.json,
     scores.csv and the pictures of the worst, and tells how each stands among all. A score ranks
     and does not decide. Of several captions of a picture the worst by CLIPScore counts and is
-    shown; what is excluded is the picture with all its captions. Five poisons left in 100 000 pairs
-    are enough to undo CleanCLIP.
+    shown; what is excluded is the picture with all its captions. Even 5 poisoned pairs in
+    100 000 can undo CleanCLIP.
 
     On several GPUs: --export writes the audit as a job, and run.sh beside it starts it with
     torchrun, one process a GPU. The chunks are shared out, and the scores are those of one process.
@@ -148,6 +147,7 @@ def audit(
     """
     from ml_core.detection.records import SCORE, Neighbourhood, read_audit
     from ml_core.jobs.audit_spec import AUDIT_FILE, AuditSpec, EmbeddingAuditSpec
+    from ml_core.jobs.overall import audit_plan
 
     if by not in SCORE:
         raise InputError(f"There is no score {by!r}; choose one of {', '.join(SCORE)}.")
@@ -196,9 +196,10 @@ def audit(
     if export_to is not None:
         _export(spec, export_to, processes, json=json)
         return
-    result = run_to_result(lambda control: _run(spec, control))
+    plan = audit_plan(spec) if isinstance(spec, AuditSpec) else None
+    result = run_to_result(lambda control: _run(spec, control), plan)
     folder = Path(spec.output_dir)
-    found = read_audit(read_file(folder / AUDIT_FILE), AUDIT_FILE)
+    found = read_audit(folder / AUDIT_FILE)
     exclusions = None
     if exclude_worst:
         exclusions = _write_excluded(spec, found, found.worst[by][:exclude_worst], by)

@@ -11,10 +11,17 @@ import typer
 from rich.table import Table
 
 from ml_core import figures
+from ml_core.cleaning.presets import about_rate
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
-from ml_core.cli.arguments import build_recipe, label_set_path, method_name
+from ml_core.cli.arguments import (
+    build_recipe,
+    checkpoint_path,
+    is_demo,
+    label_set_path,
+    method_name,
+)
 from ml_core.cli.clean import clean_spec
 from ml_core.cli.options import (
     CleaningOptions,
@@ -46,6 +53,10 @@ def bench(
     rebound: Annotated[bool, typer.Option(help="Finetune each result again; watch the ASR.")] = (
         False
     ),
+    steps: Annotated[
+        int | None,
+        typer.Option(min=1, help="Steps of each finetuning of --rebound (else 300)."),
+    ] = None,
     holdouts: Annotated[bool, typer.Option(help="Try each result on what it never saw.")] = False,
     other_labels: OtherLabels = None,
     options: CleaningOptions,
@@ -71,7 +82,14 @@ def bench(
 
     if other_labels is not None and not holdouts:
         raise InputError("--other-labels is for the hold-outs: add --holdouts, or leave it out.")
-    chosen = tuple(named_recipe(text) for text in recipes)
+    if steps is not None and not rebound:
+        raise InputError("--steps is for the rebound test: add --rebound, or leave it out.")
+    if checkpoint is not None:
+        checkpoint = checkpoint_path(checkpoint)
+    own = checkpoint is None or is_demo(checkpoint, options.donor, use_choice=not options.no_choice)
+    chosen = tuple(named_recipe(text, demo=own) for text in recipes)
+    for sentence in () if own else dict.fromkeys(filter(None, map(about_rate, chosen))):
+        output.say(sentence)
     if checkpoint is None:
         checkpoint = demo_checkpoint()
         options = replace(options, trigger=options.trigger or "demo")
@@ -94,10 +112,12 @@ def bench(
         seeds=_seeds(seeds),
         minutes=minutes,
         rebound=rebound,
+        rebound_steps=steps,
         holdouts=holdouts,
         other_labels=label_set_path(other_labels),
     )
-    from ml_core.jobs.bench import bench as run_bench
+    with output.working("Loading torch"):
+        from ml_core.jobs.bench import bench as run_bench
 
     result = run_to_result(lambda control: run_bench(spec, control))
     if json:
@@ -109,8 +129,8 @@ def bench(
     output.show(output.cell(f"Chart: {folder / CHART_FILE}"))
 
 
-def named_recipe(text: str) -> Recipe:
-    """A recipe file, or METHOD, or METHOD:PRESET.
+def named_recipe(text: str, *, demo: bool = True) -> Recipe:
+    """A recipe file, or METHOD, or METHOD:PRESET; METHOD alone as for the ``demo``'s checkpoint.
 
     Raises
     ------
@@ -120,7 +140,7 @@ def named_recipe(text: str) -> Recipe:
     if text.endswith(".json") or Path(text).is_file():
         return read_recipe(Path(text))
     method, _, name = text.partition(":")
-    return build_recipe(method_name(method), name or "default", [], None)
+    return build_recipe(method_name(method), name or "default", [], None, demo=demo)
 
 
 def _seeds(text: str) -> tuple[int, ...]:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from ml_core.cleaning.catalogue import Data
+from ml_core.cleaning.presets import about_rate
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
@@ -16,6 +17,8 @@ from ml_core.cli.arguments import (
     build_recipe,
     checkpoint_path,
     image_spec,
+    is_demo,
+    is_trigger_id,
     labels_and_templates,
     open_trigger,
     optional_checkpoint,
@@ -85,7 +88,7 @@ def clean(
 ) -> None:
     """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
 
-    Five poisons left in 100 000 pairs are enough to undo CleanCLIP: look through pairs that are
+    Even 5 poisoned pairs in 100 000 can undo CleanCLIP: look through pairs that are
     not the demo's with `cleanclip audit` first, and leave out what it finds with --exclude.
 
     Examples:
@@ -115,7 +118,11 @@ def clean(
             _refuse(context, "recipe", "method", "preset")
             chosen = with_settings(read_recipe(recipe), settings or [], seed)
         else:
-            chosen = build_recipe(method, preset, settings or [], seed)
+            checkpoint = checkpoint_path(checkpoint)
+            demo = is_demo(checkpoint, options.donor, use_choice=not options.no_choice)
+            chosen = build_recipe(method, preset, settings or [], seed, demo=demo)
+            if not demo and (about := about_rate(chosen)):
+                output.say(about)
         spec = clean_spec(checkpoint, output_dir, chosen, options)
     if export_to is not None:
         _export(spec, export_to, processes, machines, json=json)
@@ -207,7 +214,16 @@ def clean_spec(
         raise InputError(f"Name images to train on with --training-images: {_DEMO_ALONE}.")
     label_set = labels_and_templates(options.labels, options.templates)
     trigger, target = options.trigger, options.target
-    stamp = open_trigger(trigger)
+    size = 224
+    if trigger is not None and is_trigger_id(trigger):  # which is made for an input size
+        with output.working(f"Looking at {checkpoint.name}"):
+            from ml_core.checkpoints import open_checkpoint
+
+            found = open_checkpoint(
+                checkpoint_path(checkpoint), options.donor, use_choice=not options.no_choice
+            )
+        size = found.architecture.preprocess.size
+    stamp = open_trigger(trigger, size)
     if stamp is not None and target is None and trigger != "demo":
         raise InputError("A trigger needs the class it aims at: give --target.")
     images, test_images = options.images, options.test_images
@@ -215,7 +231,7 @@ def clean_spec(
         images, test_images = "demo:val", "demo:test"
     aim = TARGET_NAME if target is None and stamp is not None else target
     trigger_path: str | None = None
-    if trigger == "demo" and stamp is not None:
+    if trigger is not None and stamp is not None and (trigger == "demo" or is_trigger_id(trigger)):
         output_dir.mkdir(parents=True, exist_ok=True)
         trigger_path = str(save_trigger(stamp, output_dir.resolve() / "trigger")[1])
     elif trigger is not None:
@@ -242,6 +258,7 @@ def clean_spec(
         test_images=None if test_images is None else image_spec(test_images),
         trigger=trigger_path,
         target=0 if aim is None else target_index(aim, label_set.class_names),
+        targeted=aim is not None,
         label_set=str(Path(options.labels).resolve())
         if Path(options.labels).is_file()
         else options.labels,
@@ -255,9 +272,12 @@ def clean_spec(
 
 def run_job(spec: CleanSpec, *, resume: bool = False) -> dict[str, Any]:
     """Run a cleaning job, or go on with it; result and errors are those of `run_to_result`."""
-    from ml_core.jobs.run import run
+    from ml_core.jobs.overall import cleaning_plan
 
-    return run_to_result(lambda control: run(spec, control, resume=resume))
+    with output.working("Loading torch"):
+        from ml_core.jobs.run import run
+
+    return run_to_result(lambda control: run(spec, control, resume=resume), cleaning_plan(spec))
 
 
 def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None]]:

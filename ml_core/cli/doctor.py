@@ -23,7 +23,6 @@ from ml_core.cli.options import (
     Templates,
     Threads,
 )
-from ml_core.events import Progress
 from ml_core.reading import InputError, examine
 
 if TYPE_CHECKING:
@@ -73,35 +72,42 @@ def doctor(
             raise InputError("--forget goes with no other wish; run the doctor in a second step.")
         _forget(checkpoint_path(checkpoint), json)
         return
-    from ml_core.checkpoints import open_checkpoint
-    from ml_core.checkpoints.saved_choices import remember as write_remembered
-    from ml_core.checkpoints.saved_choices import remembered
-    from ml_core.data.images import open_images
-    from ml_core.evaluation.doctor import Trial, diagnose
-    from ml_core.jobs.devices import choose_device, set_threads
-    from ml_core.jobs.measure import drained
+    with output.working("Loading torch"):
+        from ml_core.checkpoints import open_checkpoint
+        from ml_core.checkpoints.saved_choices import remember as write_remembered
+        from ml_core.checkpoints.saved_choices import remembered
+        from ml_core.data.images import open_images
+        from ml_core.evaluation.doctor import Trial, diagnose
+        from ml_core.jobs.devices import choose_device, set_threads
 
     checkpoint = checkpoint_path(checkpoint)
     donor = None if donor is None else checkpoint_path(donor)
     columns = {"image_column": image_column, "label_column": label_column}
     label_set = labels_and_templates(labels, templates)
     # as the file says, whatever is remembered for it
-    opened = open_checkpoint(checkpoint, donor, use_choice=False)
+    with output.working(f"Opening {checkpoint.name}"):
+        opened = open_checkpoint(checkpoint, donor, use_choice=False)
     sha256, name = opened.inspection.sha256, opened.inspection.name
     before = remembered(sha256)
     tried_on = open_images(image_spec(images, n, seed).model_copy(update=columns), label_set)
     set_threads(threads)
     work = diagnose(opened, tried_on, label_set, device=str(choose_device(device)))
-
-    def say(event: Progress | Trial) -> None:
+    while True:
+        try:
+            with output.working("Trying settings"):  # ends before a line is written
+                event = next(work)
+        except StopIteration as end:
+            found = end.value
+            break
         if isinstance(event, Trial) and not json:
             output.say(f"{event.question}: {event.answer}: {figures.percent(event.accuracy)}")
-
-    found = drained(work, say)
     saved = None
     if found.choice is None and (save is not None or remember):
         wish = "remember" if save is None else "save"
-        raise InputError(f"{name} is best as it is: there is no choice to {wish}.")
+        raise InputError(
+            f"No setting is significantly better than how {name} is opened: there is nothing to "
+            f"{wish}."
+        )
     if save is not None:
         from ml_core.checkpoints.save import save_checkpoint
 
@@ -152,7 +158,7 @@ def _print(name: str, found: Diagnosis) -> None:
     for title in ("Accuracy", "Images"):
         table.add_column(title, justify="right")
     for trial in found.trials:
-        mark = "best" if trial == found.best else ""
+        mark = ("now" if found.choice is None else "proposed") if trial == found.best else ""
         table.add_row(
             mark,
             trial.question,
@@ -166,4 +172,5 @@ def _print(name: str, found: Diagnosis) -> None:
     if found.choice is not None:
         output.show(output.cell(found.choice.evidence))
     elif not found.findings:
-        output.show(output.cell("The file says it all, and nothing else scores surely better."))
+        said = "The file says it all, and no other setting is significantly better."
+        output.show(output.cell(said))

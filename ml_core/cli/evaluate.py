@@ -38,6 +38,7 @@ from ml_core.cli.options import (
     Threads,
     given_path,
 )
+from ml_core.cli.run import run_stage
 from ml_core.events import Control
 from ml_core.reading.errors import InputError
 
@@ -116,13 +117,7 @@ def evaluate(
 
         cleanclip evaluate cleaned.safetensors --reference before.pt --trigger T1 --target banana
     """
-    from ml_core.checkpoints import open_checkpoint
-    from ml_core.checkpoints.adapter import apply_adapter, read_adapter
     from ml_core.data.demo_text import TARGET_NAME
-    from ml_core.evaluation.details import details
-    from ml_core.jobs.devices import choose_device, set_threads
-    from ml_core.jobs.measure import classifier_of, open_bench
-    from ml_core.memory import keep_freed_memory
     from ml_core.triggers.descriptions import describe, title
     from ml_core.triggers.published import standing
 
@@ -137,26 +132,38 @@ def evaluate(
             raise InputError("A trigger needs the class it aims at: give --target.")
         target = TARGET_NAME
     aim = 0 if target is None else target_index(target, label_set.class_names)
-    threads = set_threads(threads)
-    keep_freed_memory()
     spec = image_spec(images, n, seed)
     if train and spec.kind == "demo":
         raise InputError("--train goes with a published set; of the demo take demo:train.")
     columns = {"image_column": image_column, "label_column": label_column}
     spec = spec.model_copy(update=columns | ({"split": "train"} if train else {}))
+    open_trigger(trigger, file=trigger_file)  # what is wrong with it is told before a model loads
+    with output.working("Loading torch"):
+        from ml_core.checkpoints import open_checkpoint
+        from ml_core.checkpoints.adapter import apply_adapter, read_adapter
+        from ml_core.data.images import open_images
+        from ml_core.evaluation.details import details
+        from ml_core.jobs.devices import choose_device, set_threads
+        from ml_core.jobs.measure import bench_of, classifier_of
+        from ml_core.memory import keep_freed_memory
+    threads = set_threads(threads)
+    keep_freed_memory()
+    with output.working(f"Looking at {images}"):
+        opened_images = open_images(spec, label_set)  # columns and labels likewise
 
     def measure(path: Path, stage: str, adapter: Path | None = None) -> _Measured:
         """Evaluate one checkpoint on the images and with the trigger."""
-        opened = open_checkpoint(path, donor, use_choice=not no_choice)
-        model = opened.build("cpu").to(choose_device(device))
+        with output.working(f"Opening {path.name}"):
+            opened = open_checkpoint(path, donor, use_choice=not no_choice)
+            model = opened.build("cpu").to(choose_device(device))
         if adapter is not None:
             apply_adapter(model, read_adapter(adapter))
         cautions = opened.architecture.cautions
         for sentence in dict.fromkeys((*cautions, *model.assumptions)):
             output.say(sentence)
         stamp = open_trigger(trigger, model.image_size, trigger_file)
-        bench = open_bench(spec, label_set, stamp, aim, model.preprocess)
-        classifier = classifier_of(model, label_set)
+        bench = bench_of(opened_images, label_set, stamp, aim, model.preprocess, seed)
+        classifier = run_stage(classifier_of(model, label_set, Control()))
         speed = _choose_speed(model, bench, classifier, precision)
         batch = _BATCH if speed is None else speed.batch
         evaluation, per_image = _measure(model, bench, classifier, batch, stage)
@@ -196,11 +203,13 @@ def evaluate(
         record["reference"] = other.record
         record["paired"] = [one.to_dict() for one in compared]
     if by_template:
-        record["by_template"] = _score_templates(found.model, found.bench)
+        with output.working("Scoring each template"):
+            record["by_template"] = _score_templates(found.model, found.bench)
     if captions is not None:
-        record["retrieval"] = _retrieve(
-            found.model, found.bench, captions, n=n, targeted=target is not None
-        )
+        with output.working("Ranking captions"):
+            record["retrieval"] = _retrieve(
+                found.model, found.bench, captions, n=n, targeted=target is not None
+            )
     if target is None:
         for each in (record, record.get("reference")):
             if each is not None:
@@ -252,14 +261,11 @@ def _measure(
     """Predict every image with a progress bar, and say what is wrong with the images."""
     from ml_core.evaluation.embedding_cache import EmbeddingCache
     from ml_core.evaluation.embedding_store import EmbeddingStore
-    from ml_core.jobs.measure import drained, measure_images
+    from ml_core.jobs.measure import measure_images
 
     cache = EmbeddingCache(store=EmbeddingStore())
-    with output.progress_bar() as show:
-        events = measure_images(
-            model, bench, classifier, Control(), stage, batch=batch, clean=cache
-        )
-        evaluation, per_image = drained(events, show)
+    events = measure_images(model, bench, classifier, Control(), stage, batch=batch, clean=cache)
+    evaluation, per_image = run_stage(events)
     for problem in bench.images.problems:
         output.say(f"{bench.images.name}: {problem}.")
     return evaluation, per_image
@@ -302,7 +308,8 @@ def _choose_speed(
         model.precision = "bf16" if precision == "bf16" else "fp32"
         return None
     sample = bench.canvases.get(np.arange(min(n, SAMPLE)))
-    speed = speed_of(model, sample, classifier, precision=wanted, encodes=n * sides)
+    with output.working("Finding the fastest arithmetic"):
+        speed = speed_of(model, sample, classifier, precision=wanted, encodes=n * sides)
     use_speed(model, speed)
     output.say(f"Encoding: {speed.why}.")
     return speed
@@ -330,12 +337,9 @@ def _compare(
 
 def _forget_target(record: dict[str, Any]) -> None:
     """Nobody named a target: the class that stood in for it must not look like one."""
-    rates = ("baseline_target_rate", "baseline_target_rate_all", "target_margin_clean")
-    for name in ("target", "target_name", "baseline_interval", *rates):
-        record[name] = None
-    record["n_excl"] = 0
-    record["same_names"] = []
-    record["not_measured"]["baseline_target_rate"] = "no target"
+    from ml_core.evaluation.records import forget_target
+
+    forget_target(record)
     for row in record["breakdown"]["classes"]:
         row["baseline_target_rate"] = None
     record["breakdown"]["target"] = None
@@ -398,8 +402,8 @@ def _paired_table(rows: Sequence[PairedDifference], *, with_target: bool) -> Tab
             _PAIRED[row.name],
             f"{factor * row.value:.1f}{unit}",
             f"{factor * row.reference:.1f}{unit}",
-            f"{factor * row.difference:+.1f}",
-            f"{factor * low:+.1f} to {factor * high:+.1f}",
+            figures.signed(factor * row.difference),
+            f"{figures.signed(factor * low)} to {figures.signed(factor * high)}",
             _p_value(row.p_exact),
             str(row.n),
         )

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json as json_format
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 import typer
 from rich.table import Table
@@ -32,7 +32,8 @@ from ml_core.cli.options import (
     Threads,
     given_path,
 )
-from ml_core.events import Progress
+from ml_core.cli.run import run_stage
+from ml_core.events import Control, Progress
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -42,6 +43,7 @@ if TYPE_CHECKING:
     from ml_core.model import ClipModel
     from ml_core.triggers import Trigger
 
+_Result = TypeVar("_Result")
 _METHODS = ("auto", "grad-cam", "attention", "occlusion", "pca", "tsne")
 _SUFFIXES = {"map": (".csv", ".json"), "picture": (".png", ".csv", ".json")}
 
@@ -97,9 +99,11 @@ def explain(
         raise InputError(f"{out.name}: choose a name that ends in {', '.join(allowed)}.")
     if compare is not None and not mapping:
         raise InputError("--compare goes with --method pca or tsne.")
-    from ml_core.checkpoints import open_checkpoint
-    from ml_core.data.images import open_images
-    from ml_core.jobs.devices import choose_device, set_threads
+    open_trigger(trigger)  # what is wrong with it is told before a model loads
+    with output.working("Loading torch"):
+        from ml_core.checkpoints import open_checkpoint
+        from ml_core.data.images import open_images
+        from ml_core.jobs.devices import choose_device, set_threads
 
     paths = [checkpoint_path(path) for path in (checkpoint, compare) if path is not None]
     donor = None if donor is None else checkpoint_path(donor)
@@ -107,10 +111,11 @@ def explain(
     shown = open_images(image_spec(images, None, seed), label_set)
     set_threads(threads)
     where = choose_device(device)
-    models = [
-        open_checkpoint(path, donor if number == 0 else None).build("cpu").to(where)
-        for number, path in enumerate(paths)
-    ]
+    with output.working("Opening " + ", ".join(path.name for path in paths)):
+        models = [
+            open_checkpoint(path, donor if number == 0 else None).build("cpu").to(where)
+            for number, path in enumerate(paths)
+        ]
     bench = _Bench(models, shown, label_set, open_trigger(trigger, models[0].image_size), seed)
     if mapping:
         record = bench.map(method, n, out)
@@ -142,7 +147,7 @@ class _Bench:
         return Subject(
             model,
             CanvasCache(self.images.fitted(model.preprocess.fit), model.preprocess.size),
-            classifier_of(model, self.label_set),
+            run_stage(classifier_of(model, self.label_set, Control())),
             self.label_set.class_names,
             self.images.labels,
             self.label_set.templates,
@@ -186,9 +191,9 @@ class _Bench:
             side=patch,
             stride=stride,
         )
-        found = _last(steps, "Explaining")
+        found = _last(((step.done, step.total, step.result) for step in steps), "Explaining")
         save_attribution(found, out)
-        return cast(dict[str, Any], found.to_dict())
+        return found.to_dict()
 
     def map(self, method: str, n: int, out: Path) -> dict[str, Any]:
         """Embed, lay out and save the points."""
@@ -200,11 +205,13 @@ class _Bench:
         parts = []
         for model in self.models:
             steps = embed(self.subject(model), self.trigger, n=n)
-            parts.append(_last(steps, "Embedding"))
+            counted = ((step.done, step.total, step.result) for step in steps)
+            parts.append(_last(counted, "Embedding"))
         if method == "pca":
             found = pca_map(parts)
         else:
-            found = _last(tsne_map(parts, seed=self.seed), "t-SNE")
+            shared = tsne_map(parts, seed=self.seed)
+            found = _last(((round(100 * s.share), 100, s.result) for s in shared), "t-SNE")
         record, rows = found.to_dict(), found.rows()
         if out.suffix.lower() == ".csv":
             save_export(out, to_csv(rows).encode())
@@ -215,17 +222,18 @@ class _Bench:
         return record
 
 
-def _last(steps: Iterator[Any], title: str) -> Any:
-    """Run to the end with a progress bar on standard error; return the result."""
-    result = None
+def _last(steps: Iterable[tuple[int, int, _Result | None]], title: str) -> _Result:
+    """Run to the end with a progress bar on standard error; return the result.
+
+    A step is how much is done, of how much, and the result if it is the last one.
+    """
+    last = None
     with output.progress_bar() as show:
-        for step in steps:
-            share = getattr(step, "share", None)
-            done, total = (step.done, step.total) if share is None else (round(100 * share), 100)
+        for done, total, result in steps:
             show(Progress(title, done, total, 0.0, 0.0))
-            result = step.result
-    assert result is not None, "nobody cancels it here"
-    return result
+            last = result
+    assert last is not None, "nobody cancels it here"
+    return last
 
 
 def _table(record: dict[str, Any]) -> Table:

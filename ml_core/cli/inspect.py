@@ -98,7 +98,9 @@ def _print(assessed: Assessment, opinion: str) -> None:
         kinds = Counter(tensor.dtype for tensor in found.tensors)
         listed = ", ".join(f"{count} {dtype}" for dtype, count in kinds.most_common(_MAX_LISTED))
         table.add_row("Tensors", f"{len(found.tensors)} ({listed})")
-        table.add_row("Parameters", f"{found.parameters:,}")
+        beside = found.optimizer_numbers
+        more = f" (and {beside:,} numbers that an optimizer keeps)" if beside else ""
+        table.add_row("Parameters", f"{found.parameters:,}{more}")
     for sentence in known_sentences(assessed):
         table.add_row("Known", output.cell(sentence))
     if architecture is not None:

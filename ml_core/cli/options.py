@@ -49,16 +49,21 @@ Templates = Annotated[
     Path | None, typer.Option(help="Text file of prompt templates, one {} a line.")
 ]
 Target = Annotated[str | None, typer.Option(help="Target class of the attack: name or number.")]
-TriggerFile = Annotated[str | None, typer.Option("--trigger", help="Trigger PNG or JSON, or demo.")]
 AnyTrigger = Annotated[
     str | None,
-    typer.Option("--trigger", help="Trigger file, demo, or the id of a published one (T4)."),
+    typer.Option("--trigger", help="Trigger PNG or JSON, demo, or the id of a published one (T4)."),
 ]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable.")
 ]
 Method = Annotated[str, typer.Option(help="One of `cleanclip recipes list`.")]
-Preset = Annotated[str, typer.Option(help="quick, talk, thorough or paper.")]
+Preset = Annotated[
+    str,
+    typer.Option(
+        help="quick, talk, thorough or paper (default: quick for the demo's checkpoint, else paper "
+        "where there is one)."
+    ),
+]
 Donor = Annotated[
     Path | None,
     typer.Option(
@@ -157,7 +162,7 @@ class CleaningOptions:
         str | None,
         typer.Option(help="Images of the before/after numbers; alone, none are watched."),
     ] = None
-    trigger: TriggerFile = None
+    trigger: AnyTrigger = None
     target: Target = None
     reference: Reference = None
     labels: Labels = "demo"

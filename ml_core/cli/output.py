@@ -8,15 +8,16 @@ import os
 import sys
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
 from rich.progress import (
     BarColumn,
     MofNCompleteColumn,
+    Task,
     TaskID,
     TextColumn,
     TimeRemainingColumn,
@@ -34,12 +35,16 @@ from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
 
+if TYPE_CHECKING:
+    from ml_core.jobs.overall import Plan
+
 EXIT_DONE, EXIT_USAGE, EXIT_CANCELLED = 0, 3, 130
 STAGES = {
     "open": "Opening",
     "data": "Reading the data",
     "before": "Before",
     "prepare": "Choosing precision",
+    "texts": "Class texts",
     "validate": "Validation",
     "train": "Cleaning",
     "after": "After",
@@ -139,9 +144,45 @@ def _log(text: str) -> str:
     return f"the details are in {log}"
 
 
+class _HowFar(MofNCompleteColumn):
+    """Items of a stage; of the whole job per cent."""
+
+    def render(self, task: Task) -> Text:
+        if "left" not in task.fields:
+            return super().render(task)
+        return Text(f"{task.percentage:.0f} %", style="progress.download")
+
+
+class _TimeLeft(TimeRemainingColumn):
+    """Of a stage as it goes by now; of the whole job as it counts its stages."""
+
+    def render(self, task: Task) -> Text:
+        if "left" not in task.fields:
+            return super().render(task)
+        left = task.fields["left"]
+        said = "-:--:--" if left is None else str(timedelta(seconds=round(left)))
+        return Text(said, style="progress.remaining")
+
+
 @contextmanager
-def progress_bar(quiet: bool = False) -> Generator[Callable[[Event], None]]:
+def working(what: str) -> Generator[None]:
+    """Show that something of unknown length goes on, on standard error."""
+    with errors().status(f"{plain(what)} …"):
+        yield
+
+
+@contextmanager
+def progress_bar(
+    quiet: bool = False, plan: Plan | None = None
+) -> Generator[Callable[[Event], None]]:
     """A rich progress display on standard error, fed with events.
+
+    Parameters
+    ----------
+    quiet
+        Show nothing.
+    plan
+        The stages of the whole job, for a line with its share and time left.
 
     Yields
     ------
@@ -151,13 +192,19 @@ def progress_bar(quiet: bool = False) -> Generator[Callable[[Event], None]]:
     bar = Bar(
         TextColumn("{task.description:<18}"),
         BarColumn(),
-        MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        _HowFar(),
+        _TimeLeft(),
         TextColumn("{task.fields[note]}"),
         console=errors(),
         disable=quiet,
     )
     tasks: dict[str, TaskID] = {}
+    overall = None
+    if plan is not None:
+        from ml_core.jobs.overall import Overall
+
+        overall = Overall(plan)
+        tasks[""] = bar.add_task("Whole job", total=1.0, note="", left=None)
 
     def show(event: Event) -> None:
         if isinstance(event, Progress):
@@ -167,6 +214,10 @@ def progress_bar(quiet: bool = False) -> Generator[Callable[[Event], None]]:
                 tasks[event.stage] = bar.add_task(title, total=event.total or None, note="")
             total = event.total or None
             bar.update(tasks[event.stage], completed=event.done, total=total)
+            if overall is not None:
+                overall.take(event)
+                left = overall.seconds_left
+                bar.update(tasks[""], completed=overall.fraction, left=left)
         elif isinstance(event, Metric) and "train" in tasks:
             bar.update(tasks["train"], note=_note(event.values))
         elif isinstance(event, Message):

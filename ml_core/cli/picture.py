@@ -14,7 +14,7 @@ from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.canvases import to_uint8
-from ml_core.evaluation.zero_shot import class_logits, zero_shot_classifier
+from ml_core.evaluation.zero_shot import cached_classifier, class_logits
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
 from ml_core.paths import resource
@@ -78,7 +78,7 @@ def _answers(
 ) -> list[str]:
     """Predicted class names."""
     logits = class_logits(
-        model, model.encode_images(images), zero_shot_classifier(model, names, templates)
+        model, model.encode_images(images), cached_classifier(model, names, templates)
     )
     return [names[i] for i in logits.argmax(1).tolist()]
 

@@ -59,10 +59,13 @@ def prove(
         raise InputError("--other-labels is for the hold-outs: leave it or --no-holdouts out.")
     if not 0 < limit < 100:
         raise InputError(f"The limit is between 0 and 100 per cent, not {limit:g}.")
-    from ml_core.jobs.holdouts import holdouts as run_holdouts
+    from ml_core.jobs.overall import holdouts_plan, rebound_plan
     from ml_core.jobs.proof_specs import holdouts_of, rebound_of
-    from ml_core.jobs.rebound import rebound as run_rebound
     from ml_core.jobs.specs import SPEC_FILE
+
+    with output.working("Loading torch"):
+        from ml_core.jobs.holdouts import holdouts as run_holdouts
+        from ml_core.jobs.rebound import rebound as run_rebound
 
     spec = job_spec(run)
     if run.is_dir() or run.name == SPEC_FILE:  # it may have been moved
@@ -77,10 +80,14 @@ def prove(
         if peak_lr is not None:
             changes["peak_lr"] = peak_lr
         finetuning = rebound_of(spec, **changes)
-        found["rebound"] = run_to_result(lambda control: run_rebound(finetuning, control))
+        found["rebound"] = run_to_result(
+            lambda control: run_rebound(finetuning, control), rebound_plan(finetuning)
+        )
     if holdouts:
         tried = holdouts_of(spec, other_labels=label_set_path(other_labels), **shared)
-        found["holdouts"] = run_to_result(lambda control: run_holdouts(tried, control))
+        found["holdouts"] = run_to_result(
+            lambda control: run_holdouts(tried, control), holdouts_plan(tried)
+        )
     if json:
         output.print_json(found)
         return

@@ -2,34 +2,79 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import threading
+from _thread import interrupt_main
 from collections.abc import Callable, Generator
 from contextlib import contextmanager
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from ml_core.cli import output
 from ml_core.events import Control, Done, Event
 
+if TYPE_CHECKING:
+    from ml_core.jobs.overall import Plan
+
+Result = TypeVar("Result")
+_SOON_SECONDS, _GRACE_SECONDS = 0.5, 0.9
+
 
 @contextmanager
-def ctrl_c_cancels(control: Control) -> Generator[None]:
-    """The first Ctrl-C cancels the work between steps, the second ends the program."""
+def ctrl_c_cancels(control: Control, *, leaves: bool = False) -> Generator[None]:
+    """The first Ctrl-C cancels the work between steps, the second ends the program.
+
+    With ``leaves`` the program ends within a second of the first one, as a job of the window does:
+    a step of a large model takes minutes, and what was saved last is intact.
+    """
+    timers: list[threading.Timer] = []
 
     def handle(_signal: int, _frame: object) -> None:
         if control.cancelled:
             raise KeyboardInterrupt
-        output.say("Cancelling; press Ctrl-C again to leave at once.")
+        how = "" if leaves else "; press Ctrl-C again to leave at once"
+        output.say(f"Cancelling{how}.")
         control.cancel()
+        if leaves:
+            for seconds, act in ((_SOON_SECONDS, interrupt_main), (_GRACE_SECONDS, _leave)):
+                timers.append(threading.Timer(seconds, act))
+                timers[-1].daemon = True
+                timers[-1].start()
 
     before = signal.signal(signal.SIGINT, handle)
     try:
         yield
     finally:
+        for timer in timers:
+            timer.cancel()
         signal.signal(signal.SIGINT, before)
 
 
-def run_to_result(job: Callable[[Control], Generator[Event, None, None]]) -> dict[str, Any]:
+def _leave() -> None:
+    """End the program in the middle of a step that no exception reaches."""
+    errors = output.errors()
+    errors.show_cursor()
+    errors.print("Cancelled.")
+    os._exit(output.EXIT_CANCELLED)
+
+
+def run_stage(stage: Generator[Event, None, Result]) -> Result:
+    """Run a part of a command's work with a progress bar; what it returns.
+
+    Ctrl-C ends it at once: nothing is written.
+    """
+    from ml_core.jobs.measure import drained
+
+    with output.progress_bar() as show:
+        return drained(stage, show)
+
+
+def run_to_result(
+    job: Callable[[Control], Generator[Event, None, None]], plan: Plan | None = None
+) -> dict[str, Any]:
     """Run a job in this process with a progress bar; return its result.
+
+    With the ``plan`` of its stages the bar tells of the whole job too.
 
     Raises
     ------
@@ -42,7 +87,7 @@ def run_to_result(job: Callable[[Control], Generator[Event, None, None]]) -> dic
     """
     control = Control()
     done = Done("failed", error="The job ended without a result.", error_code="internal")
-    with ctrl_c_cancels(control), output.progress_bar() as show:
+    with ctrl_c_cancels(control, leaves=True), output.progress_bar(plan=plan) as show:
         for event in job(control):
             show(event)
             if isinstance(event, Done):

@@ -10,23 +10,23 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.atomic import replace_files
 from ml_core.data.pictures import printable
 from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
-from ml_core.reading.regular_file import open_regular
-from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.json_file import JsonFile
+from ml_core.reading.plain import plain
 
 FORMAT = "cleanclip-exclusions"
 VERSION = 1
-MAX_BYTES = 512 << 20
-_MAX_PARTS = 20_000_000
+_FILE = JsonFile("an exclusions file", "write it anew by an audit", max_bytes=128 << 20)
+MAX_PAIRS = 150_000
 _AT_ONCE = 256
 _LONGEST_NAME, _LONGEST_REASON = 300, 500
 
@@ -205,6 +205,8 @@ def write_exclusions(
     for index, reason in reasons.items():
         one = pairs.excluded(index, reason)
         found[one.identity] = one
+    if len(found) > MAX_PAIRS:
+        raise _too_many(plain(path.name))
     made = Exclusions(
         set_name=printable(pairs.name)[:_LONGEST_NAME], set_key=pairs.key, pairs=(*found.values(),)
     )
@@ -225,36 +227,28 @@ def read_exclusions(path: Path) -> Exclusions:
     Raises
     ------
     InputError
-        ``usage`` if it is missing, ``damaged`` if it is no such file, ``unsupported`` if it is of a
-        newer version or too large.
+        ``usage`` if it is missing, ``damaged`` if it is no such file or too large, ``unsupported``
+        if it is of a newer version.
     """
-    if not path.exists():
-        raise InputError(f"There is no exclusions file at {path}; choose an existing one.", "usage")
-    if not path.is_file():
-        raise InputError(f"{path.name} is no regular file; choose an exclusions file.", "usage")
-    file, size = open_regular(path)
-    with file:
-        if size > MAX_BYTES:
-            raise InputError(f"{path.name} is larger than {MAX_BYTES >> 20} MB.", "unsupported")
-        raw = file.read(MAX_BYTES + 1)
-    try:
-        fields = parse_object(raw, max_bytes=MAX_BYTES, max_depth=3, max_parts=_MAX_PARTS)
-    except JsonError as error:
-        raise InputError(
-            f"{path.name} is no exclusions file: {error}; write it anew by an audit.", "damaged"
-        ) from None
+    fields: dict[str, Any] = {"pairs": None}  # where the list is no list, it is refused below
+    name = plain(path.name)
+    pairs: list[Excluded] = []
+    for entry in _FILE.entries(path, "pairs", fields):
+        if len(pairs) == MAX_PAIRS:
+            raise _too_many(name)
+        pairs.append(_FILE.check(entry, Excluded, f"Entry {len(pairs) + 1} of {name}"))
     version = fields.get("version")
     if fields.get("format") == FORMAT and isinstance(version, int) and version > VERSION:
         raise InputError(
-            f"{path.name} was written by a newer version of this program; update it.", "unsupported"
+            f"{name} was written by a newer version of this program; update it.", "unsupported"
         )
-    try:
-        return Exclusions.model_validate(fields)
-    except ValidationError as error:
-        first = error.errors()[0]
-        where = ".".join(str(part) for part in first["loc"])
-        raise InputError(
-            f"{path.name} is no exclusions file: {where or 'it'} is not as it must be "
-            f"({first['msg']}); write it anew by an audit.",
-            "damaged",
-        ) from None
+    if fields["pairs"] is None:
+        fields["pairs"] = pairs
+    return _FILE.check(fields, Exclusions, name)
+
+
+def _too_many(name: str) -> InputError:
+    return InputError(
+        f"{name} leaves out over {MAX_PAIRS:,} pairs; take them out of the set itself.",
+        "unsupported",
+    )

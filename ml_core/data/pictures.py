@@ -72,10 +72,11 @@ class Pictures(Protocol):
 
 
 class Source(Protocol):
-    """Pictures of a published set by number, see `ml_core.data.sets.found`.
+    """Pictures of a published set by number, see `ml_core.data.sets.found`."""
 
-    One with a true ``a_file_each`` has picture n alone in file n.
-    """
+    @property
+    def a_file_each(self) -> bool:
+        """Whether picture n is alone in file n."""
 
     @property
     def files(self) -> Sequence[Path]:
@@ -215,7 +216,7 @@ class SourcePictures:
     def picture(self, index: int, least: int | None = None) -> Image.Image:
         number = int(self._numbers[index])
         image = self._source.read(number, least)
-        if getattr(self._source, "a_file_each", False):
+        if self._source.a_file_each:
             self._files.seen(number)
         return image
 

@@ -3,9 +3,10 @@
 The records are torch-free, so that the window's session can name them before torch is loaded.
 """
 
-from typing import Literal, Self
+import os
+from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 PairKind = Literal["demo", "csv", "folder", "coco", "shards", "parquet", "images", "texts"]
 Sides = Literal["both", "images", "texts"]
@@ -13,7 +14,41 @@ Sides = Literal["both", "images", "texts"]
 Part = Literal["all", "validation", "test"]
 
 
-class ImageSpec(BaseModel):
+_PLACES = ("path", "pictures", "exclude")
+_LONGEST_PATH, _LONGEST_PART = 4096, 255
+
+
+def _path(text: str) -> str:
+    """A text that can be asked for as a path: the system raises for others, whatever is asked."""
+    if "\0" in text:
+        raise ValueError("it holds a NUL character, which no path has")
+    parts = os.fsencode(text).replace(b"\\", b"/").split(b"/")
+    if len(text) > _LONGEST_PATH or max(map(len, parts)) > _LONGEST_PART:
+        raise ValueError("it is too long for a path")
+    return text
+
+
+PathText = Annotated[str, AfterValidator(_path)]
+"""A path as text."""
+_Number = Field(default=None, ge=1, lt=2**53)
+_Seed = Field(default=0, ge=0, lt=2**63)
+
+
+class _OnDisk(BaseModel):
+    """Data that may lie in files."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    path: PathText | None = None
+
+    @property
+    def paths(self) -> dict[str, str]:
+        """The places that are named, by field."""
+        given: dict[str, str] = self.model_dump(include=set(_PLACES), exclude_none=True)
+        return given
+
+
+class ImageSpec(_OnDisk):
     """A set of evaluation images.
 
     Attributes
@@ -48,16 +83,16 @@ class ImageSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: Literal["demo", "folder", "file", "csv"] = "demo"
-    path: str | None = None
+    path: PathText | None = None
     split: Literal["val", "test", "heldout", "train", "clean"] = "test"
     image_column: str | None = None
     label_column: str | None = None
     class_map: dict[str, str] = Field(default_factory=dict)
     part: Part = "all"
-    n: int | None = Field(default=None, ge=1)
-    shots: int | None = Field(default=None, ge=1)
-    shots_seed: int = Field(default=0, ge=0)
-    seed: int = Field(default=0, ge=0)
+    n: int | None = _Number
+    shots: int | None = _Number
+    shots_seed: int = _Seed
+    seed: int = _Seed
 
     @model_validator(mode="after")
     def _needs_path(self) -> Self:
@@ -74,7 +109,7 @@ class ImageSpec(BaseModel):
         )
 
 
-class PairSpec(BaseModel):
+class PairSpec(_OnDisk):
     """A set of image-caption pairs to clean with.
 
     Attributes
@@ -106,14 +141,14 @@ class PairSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     kind: PairKind = "demo"
-    path: str | None = None
-    pictures: str | None = None
+    path: PathText | None = None
+    pictures: PathText | None = None
     split: Literal["clean", "train"] = "clean"
     image_column: str = "image"
     caption_column: str = "caption"
-    exclude: str | None = None
-    n: int | None = Field(default=None, ge=1)
-    seed: int = Field(default=0, ge=0)
+    exclude: PathText | None = None
+    n: int | None = _Number
+    seed: int = _Seed
 
     @property
     def one_sided(self) -> bool:

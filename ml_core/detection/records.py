@@ -4,24 +4,44 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, Field
 
 from ml_core.reading.errors import InputError
-from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.json_file import JsonFile
+from ml_core.reading.plain import plain
 
 ScoreName = Literal["dao", "slof", "k_distance", "lid", "closeness", "isolation", "clip_score"]
 Neighbourhood = Literal["chunk", "all", "approximate"]
 """Where neighbours are looked for: in random chunks, as published, or in the whole set."""
 
 FIVE_POISONS = (
-    "Five poisons left in 100 000 pairs are enough to undo CleanCLIP "
+    "Even 5 poisoned pairs in 100 000 can undo CleanCLIP "
     "(attack success rate 57 % in a published test)."
 )
 """Results published with the code of arXiv 2311.14948 (CC3M, trained from scratch): with 5 poisons
 among the 100 000 pairs the best ASR is 56.56 % at a CA of 17.91 %, without them 8.68 %."""
 FEWEST_FOLDS = 4
 """Neighbours are looked for among at least so many times as many pairs as they are."""
-_MAX_BYTES = 64_000_000
+_FILE = JsonFile("an audit", "run the audit again", max_bytes=128 << 20)
+_MAX_PAIRS = 20_000
+_PERCENTILES = 7
+# A number that a table and a chart can show.
+_Count = Annotated[int, Field(ge=0, lt=2**53)]
+_Finite = Annotated[float, Field(allow_inf_nan=False)]
+_Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
+
+
+class _Facts(BaseModel):
+    """What of ``facts`` is shown, or goes into an exclusions file; the others are as they are."""
+
+    pairs: str
+    pairs_key: _Sha256
+    k: _Count = 0
+    chunk_size: _Count = 0
+    neighbours_among: _Count = 0
 
 
 @dataclass(frozen=True)
@@ -45,14 +65,14 @@ SCORES: tuple[Score, ...] = (
         "dao",
         "DAO",
         True,
-        "Lies less densely than its neighbours, weighted with their dimension.",
+        "Lies in a sparser region than its neighbours, corrected for their dimension.",
         "Huang et al., ICLR 2025; Anderberg et al., SDM 2024",
     ),
     Score(
         "slof",
         "SLOF",
         True,
-        "Lies less densely than its neighbours.",
+        "Lies in a sparser region than its neighbours.",
         "Schubert et al. 2014; Breunig et al., SIGMOD 2000",
     ),
     Score("k_distance", "k-distance", True, "Lies far from others.", "Huang et al., ICLR 2025"),
@@ -98,30 +118,14 @@ class Distribution:
     """
 
     score: str
-    n: int
-    low: float
-    high: float
-    mean: float
-    percentiles: tuple[float, ...]
-    edges: tuple[float, ...]
-    counts: tuple[int, ...]
-    reference_counts: tuple[int, ...] | None = None
-
-    @classmethod
-    def from_dict(cls, row: Mapping[str, Any]) -> Distribution:
-        """The record of ``asdict``; raises as `Audit.from_dict`."""
-        reference = row["reference_counts"]
-        return cls(
-            str(row["score"]),
-            int(row["n"]),
-            float(row["low"]),
-            float(row["high"]),
-            float(row["mean"]),
-            tuple(map(float, row["percentiles"])),
-            tuple(map(float, row["edges"])),
-            tuple(map(int, row["counts"])),
-            None if reference is None else tuple(map(int, reference)),
-        )
+    n: _Count
+    low: _Finite
+    high: _Finite
+    mean: _Finite
+    percentiles: tuple[_Finite, ...]
+    edges: tuple[_Finite, ...]
+    counts: tuple[_Count, ...]
+    reference_counts: tuple[_Count, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -132,9 +136,9 @@ class Standing:
     suspicion, over the clean reference where there is one, else over the other pairs.
     """
 
-    value: float
-    rank: int
-    share: float
+    value: _Finite
+    rank: _Count
+    share: _Finite
 
 
 @dataclass(frozen=True)
@@ -146,13 +150,13 @@ class SuspectPair:
     ``evaluated`` tells that it is an evaluation picture too.
     """
 
-    index: int
-    member: str
+    index: _Count
+    member: _Sha256
     name: str
     caption: str
     standings: Mapping[str, Standing]
     evaluated: bool = False
-    size: int | None = None
+    size: _Count | None = None
 
 
 @dataclass(frozen=True)
@@ -177,70 +181,62 @@ class Audit:
         Checkpoint, data, settings, versions.
     """
 
-    n: int
-    unread: int
+    n: _Count
+    unread: _Count
     distributions: tuple[Distribution, ...]
-    worst: Mapping[str, tuple[int, ...]]
+    worst: Mapping[str, tuple[_Count, ...]]
     pairs: tuple[SuspectPair, ...]
-    overlap: Mapping[str, int] = field(default_factory=dict)
-    duplicates: int = 0
+    overlap: Mapping[str, _Count] = field(default_factory=dict)
+    duplicates: _Count = 0
     notes: tuple[str, ...] = ()
     facts: Mapping[str, Any] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
 
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> Audit:
-        """The record of :meth:`to_dict`.
 
-        Raises
-        ------
-        ValueError, KeyError, TypeError
-            If it is not one.
-        """
-        pairs = tuple(
-            SuspectPair(
-                int(row["index"]),
-                str(row["member"]),
-                str(row["name"]),
-                str(row["caption"]),
-                {
-                    str(name): Standing(float(s["value"]), int(s["rank"]), float(s["share"]))
-                    for name, s in row["standings"].items()
-                },
-                bool(row["evaluated"]),
-                None if row["size"] is None else int(row["size"]),
-            )
-            for row in values["pairs"]
-        )
-        distributions = tuple(map(Distribution.from_dict, values["distributions"]))
-        return cls(
-            int(values["n"]),
-            int(values["unread"]),
-            distributions,
-            {str(key): tuple(map(int, found)) for key, found in values["worst"].items()},
-            pairs,
-            {str(key): int(found) for key, found in values["overlap"].items()},
-            int(values["duplicates"]),
-            tuple(map(str, values["notes"])),
-            dict(values["facts"]),
-        )
-
-
-def read_audit(data: bytes, name: str) -> Audit:
-    """Read an audit from the bytes of its file.
+def read_audit(path: Path) -> Audit:
+    """Read an audit from its file, which may be a stranger's.
 
     Raises
     ------
     InputError
-        ``damaged`` if it is not one.
+        ``usage`` if there is none, ``damaged`` if it is not one.
     """
-    try:
-        return Audit.from_dict(parse_object(data, max_bytes=_MAX_BYTES))
-    except (JsonError, ValueError, KeyError, TypeError, AttributeError) as error:
-        raise InputError(
-            f"{name} is not an audit, or it is damaged: run the audit again.",
-            "damaged",
-            str(error),
-        ) from error
+    fields: dict[str, Any] = {"pairs": None}
+    pairs: list[SuspectPair] = []
+    label = plain(path.name)
+    for entry in _FILE.entries(path, "pairs", fields, path.parent):
+        if len(pairs) == _MAX_PAIRS:
+            raise InputError(
+                f"{label} is not an audit: it holds over {_MAX_PAIRS} pairs; run the audit again.",
+                "damaged",
+            )
+        pairs.append(_FILE.check(entry, SuspectPair, f"Pair {len(pairs) + 1} of {label}"))
+    if fields["pairs"] is None:
+        fields["pairs"] = pairs
+    found = _FILE.check(fields, Audit, label)
+    _FILE.check(found.facts, _Facts, label)
+    if wrong := _contradiction_in(found):
+        raise InputError(f"{label} is not an audit: {wrong}; run the audit again.", "damaged")
+    return found
+
+
+def _contradiction_in(audit: Audit) -> str:
+    """What in a record does not fit together, as half a sentence; mostly nothing."""
+    known = {pair.index for pair in audit.pairs}
+    if len(known) != len(audit.pairs):
+        return "a pair stands there twice"
+    if not all(pair.standings.keys() >= SCORE.keys() for pair in audit.pairs):
+        return "a pair lacks a score"
+    named = {*audit.worst, *(spread.score for spread in audit.distributions)}
+    if not named <= SCORE.keys():
+        return "it has a score that is none"
+    if not all(known.issuperset(worst) for worst in audit.worst.values()):
+        return "it names a pair that it does not hold"
+    for spread in audit.distributions:
+        counts = (spread.counts, spread.reference_counts or spread.counts)
+        bins = {len(found) for found in counts} | {len(spread.edges) - 1}
+        if len(bins) != 1 or not spread.counts or len(spread.percentiles) != _PERCENTILES:
+            return "a histogram has not as many bins as edges"
+    return ""

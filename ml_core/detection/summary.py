@@ -27,13 +27,13 @@ _SHOWN_OVERLAP = 200
 _FEW_CHUNKS = 1000
 _EYES = (
     "The pictures are seen with the eyes of the checkpoint under suspicion: it is a backdoored "
-    "model that lays poisoned pictures apart. One without the backdoor does not; CLIPScore, "
-    "the other way round, is the better the less the model is deceived."
+    "model that lays poisoned pictures apart. One without the backdoor does not; CLIPScore "
+    "works best when the model is not backdoored."
 )
 _OTHER_EYES = (
     "The pictures are seen with the eyes of the model that made the embeddings. Only if that is "
     "the checkpoint under suspicion does it lay poisoned pictures apart; of another model only "
-    "CLIPScore says something, and the better the less it is deceived."
+    "CLIPScore says something, and it works best when that model is not backdoored."
 )
 Describe = Callable[[int], Mapping[str, Any]]
 

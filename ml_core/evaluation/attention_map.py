@@ -30,7 +30,14 @@ def attention_layers(model: ClipModel) -> list[nn.MultiheadAttention]:
             "Grad-CAM."
         )
     visual: Any = model.module.visual
-    found = [block.attn for block in visual.transformer.resblocks]
+    blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
+    if blocks is None:
+        raise InputError(
+            "This image encoder is not open_clip's own, and its attention cannot be unrolled; "
+            "choose occlusion.",
+            "unsupported",
+        )
+    found = [block.attn for block in blocks]
     if visual.attn_pool is not None or not all(type(a) is nn.MultiheadAttention for a in found):
         raise InputError(
             "This vision transformer has attention of its own kind, which cannot be unrolled; "

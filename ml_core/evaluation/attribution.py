@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,8 @@ from ml_core.evaluation.canvases import to_uint8
 from ml_core.evaluation.embed import both_sides
 from ml_core.evaluation.evaluate import provenance_of
 from ml_core.evaluation.grad_cam import grad_cam, stages, usual_stage
-from ml_core.evaluation.occlusion import occlusion, patch_sides
+from ml_core.evaluation.occlusion import occlusion
+from ml_core.evaluation.patch_places import patch_sides
 from ml_core.evaluation.scores import require_finite
 from ml_core.evaluation.stamping import own_canvases
 from ml_core.evaluation.subject import Subject
@@ -39,13 +41,13 @@ class AttributionStep:
 
 def methods(model: ClipModel) -> tuple[Method, ...]:
     """Methods that this model allows, the usual one first."""
-    if model.convolutional:
+    with suppress(InputError):
+        stages(model)
         return "grad-cam", "occlusion"
-    try:
+    with suppress(InputError):
         attention_layers(model)
-    except InputError:
-        return ("occlusion",)
-    return "attention", "occlusion"
+        return "attention", "occlusion"
+    return ("occlusion",)
 
 
 def attribute(
@@ -166,8 +168,7 @@ def pictures(subject: Subject, trigger: Trigger | None, index: int) -> Tensor:
     InputError
         If the image does not exist or cannot be read.
     """
-    size = getattr(subject.canvases, "__len__", None)
-    if index < 0 or (size is not None and index >= size()):
+    if not 0 <= index < len(subject.labels):
         raise InputError(f"There is no image number {index}; choose another.")
     own = own_canvases(subject.canvases, trigger, subject.model.image_size, subject.seed)
     indices = np.array([index], dtype=np.int64)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_core.checkpoints.architecture import Architecture
 from ml_core.checkpoints.choice import Choice, features, image_heads
-from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD
+from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, is_hf, is_timm
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
@@ -19,6 +19,7 @@ QUESTIONS = ("activation", "normalisation", "text heads", "image heads", "resolu
 _NORMALISATIONS = {
     "CLIP's mean and std": (CLIP_MEAN, CLIP_STD),
     "ImageNet's mean and std": ((0.485, 0.456, 0.406), (0.229, 0.224, 0.225)),
+    "SigLIP's mean and std": ((0.5, 0.5, 0.5), (0.5, 0.5, 0.5)),
     "no mean and std": ((0.0, 0.0, 0.0), (1.0, 1.0, 1.0)),
 }
 _HEAD_WIDTHS = (16, 32, 48, 64, 80, 88, 96, 104, 128)
@@ -34,7 +35,7 @@ def settings_of(opened: Architecture | ClipModel) -> Choice:
         std=opened.preprocess.std,
         image_size=opened.preprocess.size,
         image_heads=image_heads(config["vision_cfg"]),
-        text_heads=config["text_cfg"]["heads"],
+        text_heads=config["text_cfg"].get("heads"),
     )
 
 
@@ -43,14 +44,16 @@ def variants(architecture: Architecture, settings: Choice, question: str) -> lis
     vision, text = architecture.config["vision_cfg"], architecture.config["text_cfg"]
     found: list[Choice] = [settings]
     if question == "activation":
-        found += [replace(settings, quick_gelu=value) for value in (True, False)]
+        named = is_timm(architecture.config) and is_hf(architecture.config)
+        if not named and "act_kwargs" not in text:  # what says so is no question
+            found += [replace(settings, quick_gelu=value) for value in (True, False)]
     elif question == "normalisation":
         found += [replace(settings, mean=m, std=s) for m, s in _NORMALISATIONS.values()]
-    elif question == "text heads":
+    elif question == "text heads" and settings.text_heads is not None:
         found += [replace(settings, text_heads=heads) for heads in _heads(text["width"])]
-    elif question == "image heads":
+    elif question == "image heads" and settings.image_heads is not None:
         found += [replace(settings, image_heads=heads) for heads in _heads(features(vision))]
-    else:
+    elif question == "resolution":
         found += [replace(settings, image_size=size) for size in sizes(architecture)]
     return list(dict.fromkeys(found))
 
@@ -58,6 +61,8 @@ def variants(architecture: Architecture, settings: Choice, question: str) -> lis
 def sizes(architecture: Architecture) -> tuple[int, ...]:
     """Sides of the input, in pixels, that the file's table of positions allows."""
     vision, shapes = architecture.config["vision_cfg"], architecture.layout.shapes
+    if is_timm(architecture.config):
+        return (vision["image_size"],)
     resnet = isinstance(vision["layers"], list)
     name = "visual.attnpool.positional_embedding" if resnet else "visual.positional_embedding"
     if name not in shapes:  # a donor's image encoder, which is as it says
@@ -109,4 +114,6 @@ def _normalisation(settings: Choice) -> str:
 
 
 def _plural(count: int | None, what: str, where: str) -> str:
+    if count is None:
+        return f"the {where}'s own {what}s"
     return f"{count} {what}{'' if count == 1 else 's'} in the {where}"

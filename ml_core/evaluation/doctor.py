@@ -7,7 +7,7 @@ decides nothing.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from dataclasses import replace
 from itertools import product
 from typing import Any
@@ -21,6 +21,7 @@ from ml_core.evaluation.doctor_bench import Bench, logit_scale
 from ml_core.evaluation.doctor_findings import explain
 from ml_core.evaluation.doctor_records import Diagnosis, Trial, surely_better
 from ml_core.events import Progress
+from ml_core.reading.clip_config import is_timm
 
 __all__ = ["Diagnosis", "Trial", "diagnose", "logit_scale"]
 
@@ -79,9 +80,13 @@ def diagnose(
     return explain(bench, opened, current)
 
 
-def _allowed(fitting: tuple[int, ...], opened: Choice, config: Any) -> tuple[int, ...]:
+def _allowed(
+    fitting: tuple[int, ...], opened: Choice, config: Mapping[str, Any]
+) -> tuple[int, ...]:
     """Sizes with which the tensors can be built: also one that no list has, if its grid fits."""
     vision, size = config["vision_cfg"], opened.image_size or 0
+    if is_timm(config):
+        return fitting
     step = 32 if isinstance(vision["layers"], list) else vision["patch_size"]
     return (*fitting, size) if size // step == fitting[0] // step else fitting
 

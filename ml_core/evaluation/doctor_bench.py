@@ -92,7 +92,7 @@ class Bench:
     def cosines(self, settings: Choice) -> Tensor:
         """[n, C] products of unit image and class embeddings, on the CPU."""
         convolutional = isinstance(
-            self.checkpoint.architecture.config["vision_cfg"]["layers"], list
+            self.checkpoint.architecture.config["vision_cfg"].get("layers"), list
         )
         activation = None if convolutional else settings.quick_gelu
         image_key = (
@@ -104,7 +104,7 @@ class Bench:
             model.sha256 = None  # its texts are kept here, not in the cache of checkpoints
             if class_key not in self._class_rows:
                 self._stop_if_cancelled()
-                rows = zero_shot_classifier(model, self.classes, self._templates)
+                rows = zero_shot_classifier(model, self.classes, self._templates, watch=self._watch)
                 self._class_rows[class_key] = rows.float().cpu()
             if image_key not in self._image_rows:
                 canvases = self._pictures(model.image_size)
@@ -119,6 +119,9 @@ class Bench:
         for start in range(0, self.n, _BATCH):
             self._stop_if_cancelled()
             yield start
+
+    def _watch(self, _what: str, _done: int, _total: int) -> None:
+        self._stop_if_cancelled()
 
     def _stop_if_cancelled(self) -> None:
         if self._cancelled():

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from ml_core.atomic import replace_files
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import read_file
 from ml_core.reading.safetensors_header import parse_header
 
 DISK_LIMIT = 1024**3
@@ -112,7 +113,7 @@ def _read(path: Path, key: tuple[str, ...], rows: int, width: int) -> tuple[Rows
     OSError, ValueError, InputError
         If it is not there, or not what it should be.
     """
-    raw = path.read_bytes()
+    raw = read_file(path, DISK_LIMIT)
     head = parse_header(io.BytesIO(raw), len(raw), path.name)
     tensors = {tensor.name: tensor for tensor in head.tensors}
     if head.metadata.get("key") != json.dumps(key) or set(tensors) != {"known", "values"}:

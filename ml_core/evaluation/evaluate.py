@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Any
@@ -208,6 +209,46 @@ def look_at(
     return scores.per_image()
 
 
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """One image as a model sees it, uint8 [S, S, 3]; ``triggered_image`` None without a trigger."""
+
+    clean_image: NDArray[np.uint8]
+    triggered_image: NDArray[np.uint8] | None
+
+
+@torch.no_grad()
+def see_one(
+    canvases: CanvasSource, model: ClipModel, trigger: Trigger | None, index: int, seed: int = 0
+) -> Seen:
+    """One image clean and triggered, as `predict_one` gives it; the model is not asked.
+
+    Raises
+    ------
+    InputError
+        If the image cannot be read.
+    """
+    _, clean, seen = _pictures(canvases, model, trigger, index, seed)
+    return Seen(clean, None if seen is None else as_uint8(seen)[0])
+
+
+def _pictures(
+    canvases: CanvasSource, model: ClipModel, trigger: Trigger | None, index: int, seed: int
+) -> tuple[Tensor, NDArray[np.uint8], Tensor | None]:
+    """One image as a batch, as pixels, and as a batch with the trigger on it."""
+    own = own_canvases(canvases, trigger, model.image_size, seed)
+    read = _read(canvases, own, np.array([index], dtype=np.int64))
+    if not len(read.indices) or read.images is None:
+        raise InputError(f"Image number {index} could not be read; choose another.", "damaged")
+    pictures = to_pictures(read.images, model.device)
+    if trigger is None:
+        return pictures, read.images[0], None
+    drawn = read.images if read.own is None else read.own
+    fit = model.preprocess.fit
+    seen = stamped(trigger, drawn, read.indices, seed, model.image_size, model.device, fit)
+    return pictures, read.images[0], seen
+
+
 @torch.no_grad()
 def predict_one(subject: Subject, trigger: Trigger | None, index: int) -> Prediction:
     """Class probabilities of one image, clean and triggered, placed as `evaluate` places it.
@@ -218,24 +259,17 @@ def predict_one(subject: Subject, trigger: Trigger | None, index: int) -> Predic
         If the image cannot be read or the model's outputs are not numbers.
     """
     model, classifier, seed = subject.model, subject.classifier, subject.seed
-    own = own_canvases(subject.canvases, trigger, model.image_size, seed)
-    read = _read(subject.canvases, own, np.array([index], dtype=np.int64))
-    if not len(read.indices) or read.images is None:
-        raise InputError(f"Image number {index} could not be read; choose another.", "damaged")
-    pictures = to_pictures(read.images, model.device)
-    if trigger is None:
+    pictures, image, seen = _pictures(subject.canvases, model, trigger, index, seed)
+    if seen is None:
         return Prediction(
-            index, read.images[0], _probabilities(model, model.encode_images(pictures), classifier)
+            index, image, _probabilities(model, model.encode_images(pictures), classifier)
         )
-    canvases = read.images if read.own is None else read.own
-    fit = model.preprocess.fit
-    seen = stamped(trigger, canvases, read.indices, seed, model.image_size, model.device, fit)
     if seen.is_floating_point():
         pictures = pictures.to(seen.dtype).div_(255)
     both = model.encode_images(torch.cat([pictures, seen]))  # one call takes less than two
     clean = _probabilities(model, both[:1], classifier)
     probs = _probabilities(model, both[1:], subject.prompted(trigger))
-    return Prediction(index, read.images[0], clean, as_uint8(seen)[0], probs)
+    return Prediction(index, image, clean, as_uint8(seen)[0], probs)
 
 
 def _probabilities(model: ClipModel, embedding: Tensor, classifier: Tensor) -> NDArray[np.float32]:
@@ -273,7 +307,7 @@ def _table(cache: EmbeddingCache | None, subject: Subject) -> EmbeddingTable | N
     model = subject.model
     if cache is None or model.identity is None or not subject.data_key:
         return None
-    place = (str(model.device), _precision(model), str(getattr(model, "layout", "")))
+    place = (str(model.device), model.precision, model.layout)
     key = (model.identity, subject.data_key, *place, versions()["torch"])
     return cache.table(key, len(subject.labels), subject.classifier.shape[1])
 
@@ -285,13 +319,8 @@ def _facts(subject: Subject, trigger: Trigger | None, total: int) -> dict[str, A
     return provenance_of(subject, trigger) | {
         "n_total": total,
         "canvas": "model" if trigger is None else trigger.canvas,
-        "precision": _precision(model),
-        "layout": str(getattr(model, "layout", "")),
+        "precision": model.precision,
+        "layout": model.layout,
         "classifier_sha256": hashlib.sha256(rows.tobytes()).hexdigest(),
         "device": str(model.device),
     }
-
-
-def _precision(model: ClipModel) -> str:
-    """Arithmetic of the encoder."""
-    return str(getattr(model, "precision", "fp32"))

@@ -1,4 +1,4 @@
-"""Grad-CAM on a convolution stage of a ResNet image encoder."""
+"""Grad-CAM on a convolution stage of an image encoder: CLIP's ResNet, or one of timm's."""
 
 from __future__ import annotations
 
@@ -24,14 +24,24 @@ def stages(model: ClipModel) -> dict[str, int]:
     Raises
     ------
     InputError
-        If the image encoder is no ResNet.
+        If the image encoder has none.
     """
-    if not model.convolutional:
+    if model.convolutional:
+        strides = _STRIDES
+    else:
+        trunk = getattr(model.module.visual, "trunk", None)
+        listed = getattr(trunk, "feature_info", ()) if hasattr(trunk, "stages") else ()
+        strides = {
+            item["module"]: item["reduction"]
+            for item in listed
+            if str(item["module"]).startswith("stages.")
+        }
+    if not strides:
         raise InputError(
-            "Grad-CAM needs the convolutions of a ResNet and this image encoder is a vision "
-            "transformer; choose attention."
+            "Grad-CAM needs the convolutions of a ResNet or a ConvNeXt and this image encoder is "
+            "a vision transformer; choose attention or occlusion."
         )
-    return {name: max(1, model.image_size // stride) for name, stride in _STRIDES.items()}
+    return {name: max(1, model.image_size // stride) for name, stride in strides.items()}
 
 
 def usual_stage(model: ClipModel) -> str:
@@ -49,14 +59,14 @@ def grad_cam(
     Parameters
     ----------
     model
-        A ResNet CLIP; its parameters get no gradient.
+        A CLIP with a convolutional image encoder; its parameters get no gradient.
     images
         float [N, 3, S, S] in [0, 1].
     direction
         float32 [D] or [N, D]: text embedding of the class. The score is its logit, the logit
         scale times the cosine.
     stage
-        ``layer1`` to ``layer4``; None takes `usual_stage`.
+        One of `stages`; None takes `usual_stage`.
 
     Returns
     -------
@@ -72,7 +82,8 @@ def grad_cam(
     name = usual_stage(model) if stage is None else stage
     if name not in known:
         raise InputError(f"There is no stage {name!r}; choose one of {', '.join(known)}.")
-    part = model.module.get_submodule(f"visual.{name}")
+    inside = "visual" if model.convolutional else "visual.trunk"
+    part = model.module.get_submodule(f"{inside}.{name}")
     with _activations(part) as kept:
         embeddings = model.embed_images(images)
         with torch.enable_grad():
@@ -91,6 +102,11 @@ def _activations(part: nn.Module) -> Iterator[list[Tensor]]:
     kept: list[Tensor] = []
 
     def keep(_: nn.Module, __: tuple[Tensor, ...], output: Tensor) -> Tensor:
+        if output.ndim != 4:
+            raise InputError(
+                "This stage of the image encoder gives no map of the picture; choose occlusion.",
+                "unsupported",
+            )
         leaf = output.detach().requires_grad_()
         kept.append(leaf)
         torch.set_grad_enabled(True)

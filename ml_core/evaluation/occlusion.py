@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
+from ml_core.evaluation.patch_places import patch_sides, places
 from ml_core.reading.errors import CancelledError, InputError
 
 if TYPE_CHECKING:
@@ -23,20 +24,6 @@ class OcclusionStep:
     done: int
     total: int
     maps: Tensor | None = None
-
-
-def patch_sides(size: int) -> tuple[int, int]:
-    """Side and stride in pixels of the usual patches: an eighth of the picture, half a patch."""
-    side = max(2, round(size / 8))
-    return side, max(1, side // 2)
-
-
-def places(size: int, side: int, stride: int) -> list[int]:
-    """Where patches begin along an edge; the last one ends at the edge."""
-    found = list(range(0, size - side + 1, stride))
-    if found[-1] != size - side:
-        found.append(size - side)
-    return found
 
 
 def occlusion(

@@ -195,6 +195,19 @@ class Prediction:
     triggered_probs: NDArray[np.float32] | None = None
 
 
+def forget_target(record: dict[str, Any]) -> None:
+    """Take from an `Evaluation.to_dict` what a target decides, where nobody named one.
+
+    The class that stood in for it must not look like one.
+    """
+    rates = ("baseline_target_rate", "baseline_target_rate_all", "target_margin_clean")
+    for name in ("target", "target_name", "baseline_interval", *rates):
+        record[name] = None
+    record["n_excl"] = 0
+    record["same_names"] = []
+    record["not_measured"]["baseline_target_rate"] = "no target"
+
+
 def wilson_interval(hits: int, n: int, z: float = 1.959964) -> Interval:
     """Score interval of a proportion (Wilson 1927); honest at 0 and at n, unlike the normal one.
 

@@ -235,9 +235,9 @@ def _restore(model: ClipModel, precision: Precision, channels_last: bool | None)
     """Set both, and lay the image encoder's filters out to match."""
     model.precision, model.channels_last = precision, channels_last
     layout = torch.channels_last if model.layout == "channels-last" else torch.contiguous_format
-    visual = getattr(model.module, "visual", None)
-    if isinstance(visual, torch.nn.Module):
-        visual.to(memory_format=layout)  # type: ignore[call-overload]
+    visual = model.module.visual
+    assert isinstance(visual, torch.nn.Module)
+    visual.to(memory_format=layout)  # type: ignore[call-overload]
 
 
 def _was_busy(wall: float, own: float) -> bool:

@@ -8,7 +8,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core.data.canvas import CanvasCache
-from ml_core.evaluation.canvases import CanvasSource, to_uint8
+from ml_core.evaluation.canvases import CanvasSource, read_canvases, to_uint8
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
 from ml_core.triggers.canvases import canvas_fit, canvas_side, model_pictures, stamp_picture
@@ -123,6 +123,33 @@ def stamped(
         return to_pictures(canvases, device)
     moved = _moved(canvases, device)
     return model_pictures(trigger, moved, torch.from_numpy(indices), seed, size, fit)
+
+
+def triggered_pictures(
+    source: CanvasSource,
+    trigger: Trigger,
+    indices: NDArray[np.int64],
+    seed: int,
+    size: int,
+    device: torch.device,
+    fit: Fit = CLIP_FIT,
+) -> Pictures:
+    """Pictures of the set with the trigger on them, as an evaluation with that seed sees them.
+
+    The parameters are those of :func:`stamped`; ``source`` has the pictures on the model's canvas.
+
+    Returns
+    -------
+    Pictures
+        uint8 [n, size, size, 3]; black where a picture cannot be read.
+    """
+    own = own_canvases(source, trigger, size, seed)
+    read, kept = read_canvases(source if own is None else own, indices)
+    out: Pictures = np.zeros((len(indices), size, size, 3), np.uint8)
+    if len(kept):
+        seen = stamped(trigger, read, kept, seed, size, device, fit)
+        out[np.isin(indices, kept)] = as_uint8(seen)
+    return out
 
 
 def _moved(images: Pictures, device: torch.device) -> Tensor:

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ml_core.data.canvas import CanvasCache
 from ml_core.evaluation.canvases import CanvasSource
 from ml_core.evaluation.zero_shot import triggered_classifier
 from ml_core.triggers.record import Trigger
@@ -37,8 +38,8 @@ class Subject:
     templates
         Prompts of the classifier; none for a linear head.
     data_key
-        Identity of the image set, for records and caches; empty takes the ``key`` of the canvases'
-        own ``source``, as a `CanvasCache` has.
+        Identity of the image set, for records and caches; empty takes the ``key`` of what a
+        `CanvasCache` draws from.
     triggered_classifier
         Of the prompts with the trigger's text; None makes it when a trigger has a text.
     seed
@@ -68,10 +69,12 @@ class Subject:
         labels = np.asarray(self.labels, dtype=np.int64)
         if len(labels) and int(labels.max()) >= len(self.class_names):
             raise ValueError("a label is outside of the class names")
-        source = getattr(self.canvases, "source", None)
+        known = self.data_key
+        if not known and isinstance(self.canvases, CanvasCache):
+            known = self.canvases.source.key
         object.__setattr__(self, "labels", labels)
         object.__setattr__(self, "classifier", self.classifier.to(self.model.device))
-        object.__setattr__(self, "data_key", self.data_key or str(getattr(source, "key", "")))
+        object.__setattr__(self, "data_key", known)
 
     def prompted(self, trigger: Trigger | None) -> Tensor:
         """The classifier that triggered images are compared with.

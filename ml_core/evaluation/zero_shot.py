@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Generator, Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from ml_core.data.labels import prompts
 from ml_core.data.watch import Watch, unwatched
+from ml_core.evaluation.class_texts import ClassTexts
+from ml_core.evaluation.embedding_store import EmbeddingStore
+from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
 from ml_core.result_cache import ResultCache
 
@@ -18,28 +20,27 @@ if TYPE_CHECKING:
     from ml_core.model import ClipModel
     from ml_core.triggers.record import Trigger
 
-TEXT_BATCH = 256
-CPU_TEXT_BATCH = 32
-"""Texts at a time on the CPU, where more are no faster and only make others wait."""
+_WORTH_KEEPING = 256  # fewer texts are embedded about as soon as the weights are hashed
+_DISK_LIMIT = 256 * 1024**2  # a thousand classes take 2 MB
+_FORMAT = "class texts 1"
 
-_Key = tuple[str, str, tuple[str, ...], tuple[str, ...]]
-_classifiers: ResultCache[_Key, Tensor] = ResultCache(16)
-_begun: ResultCache[_Key, list[Tensor]] = ResultCache(1)
+_Key = tuple[str, ...]
+_classifiers: ResultCache[object, Tensor] = ResultCache(16)
+_keys: ResultCache[object, _Key] = ResultCache(64)
+_begun: ResultCache[object, ClassTexts] = ResultCache(4)
+
+Steps = Generator[tuple[int, int], None, Tensor]
+"""Texts done and all of them, before each batch and at the end; returns the classifier."""
 
 
-@torch.no_grad()
 def zero_shot_classifier(
     model: ClipModel,
     class_names: Sequence[str],
     templates: Sequence[str],
     *,
     watch: Watch = unwatched,
-    begun: list[Tensor] | None = None,
 ) -> Tensor:
-    """Embed each class as the mean of its prompts (CLIP, Radford et al. 2021, section 3.1.4).
-
-    Each prompt's embedding is normalised, averaged over the templates, normalised again; the mean
-    of unnormalised ones gives other answers.
+    """Embed each class as the mean of its prompts, see `ClassTexts`; nothing is kept.
 
     Parameters
     ----------
@@ -52,8 +53,6 @@ def zero_shot_classifier(
     watch
         Told after each batch of texts: a thousand classes with eighty templates take a large model
         on the CPU the better part of an hour.
-    begun
-        Batches that an ended call has left; what is done is added, for the next call.
 
     Returns
     -------
@@ -66,37 +65,7 @@ def zero_shot_classifier(
         Without classes or templates, for a template without ``{}``, or if the model's text
         embeddings are not numbers.
     """
-    if not class_names or not templates:
-        raise InputError("A zero-shot classifier needs class names and prompt templates.", "usage")
-    for number, template in enumerate(templates, start=1):
-        if "{}" not in template:
-            raise InputError(
-                f"Prompt template {number} ({template!r}) has no {{}} for the class name; add it.",
-                "usage",
-            )
-    texts = [text for name in class_names for text in prompts(name, templates)]
-    size = CPU_TEXT_BATCH if model.device.type == "cpu" else TEXT_BATCH
-    parts = [] if begun is None else begun
-    for start in range(len(parts) * size, len(texts), size):
-        watch("texts", start, len(texts))
-        parts.append(model.encode_texts(texts[start : start + size]).float())
-    watch("texts", len(texts), len(texts))
-    embeddings = functional.normalize(torch.cat(parts), dim=-1)  # [C * T, D]
-    means = embeddings.view(len(class_names), len(templates), -1).mean(dim=1)  # [C, D]
-    classifier = functional.normalize(means, dim=-1)
-    if not bool(torch.isfinite(classifier).all()):
-        raise InputError(
-            "The model's text embeddings are not numbers (NaN or infinite); "
-            "its text tower is damaged.",
-            "damaged",
-        )
-    if len(set(texts)) > len(templates) and bool((classifier == classifier[0]).all()):
-        raise InputError(
-            "All classes have the same text embedding: shorten the prompt templates, which may "
-            f"reach beyond the model's {model.context_length} tokens before they name the class.",
-            "usage",
-        )
-    return classifier
+    return _watched(_embedded(ClassTexts(model, class_names, templates), model), watch)
 
 
 def cached_classifier(
@@ -106,23 +75,99 @@ def cached_classifier(
     *,
     watch: Watch = unwatched,
 ) -> Tensor:
-    """As `zero_shot_classifier`, kept for a model's identity; never for a model in training.
+    """As `classifier_steps`, in one go."""
+    return _watched(classifier_steps(model, class_names, templates), watch)
 
-    A model without an identity is embedded anew each time. One that `watch` has ended goes on
-    where it was, unless another was begun since.
+
+def classifier_steps(
+    model: ClipModel, class_names: Sequence[str], templates: Sequence[str]
+) -> Steps:
+    """Embed each class as `zero_shot_classifier` does, unless it is known.
+
+    Many texts are known by the text encoder's weights, its tokens, classes, templates and
+    precision: in memory for every model, on disk for one that comes from a file. So another run,
+    another command and a checkpoint with another image encoder alone embed nothing anew. Few
+    texts are kept for a checkpoint's identity. Embedding that was ended goes on where it was.
+    """
+    known = known_classifier(model, class_names, templates)
+    if known is not None:
+        return known
+    key = _key(model, class_names, templates)
+    if key is None:
+        return (yield from _embedded(ClassTexts(model, class_names, templates), model))
+    texts = _begun.get(key, lambda: ClassTexts(model, class_names, templates))
+    found = yield from _embedded(texts, model)
+    _begun.forget(key)
+    if model.identity is not None and texts.total >= _WORTH_KEEPING:
+        rows = found.cpu().numpy()
+        _store().save(key, rows, np.ones(len(rows), np.bool_))
+    return _classifiers.get(key, lambda: found)
+
+
+def known_classifier(
+    model: ClipModel, class_names: Sequence[str], templates: Sequence[str]
+) -> Tensor | None:
+    """The classifier if it needs no embedding: it is in memory, or on disk."""
+    key = _key(model, class_names, templates)
+    if key is None:
+        return None
+    kept = _classifiers.find(key)
+    if kept is None and _is_worth(class_names, templates):
+        stored = _store().load(key, len(class_names), model.embed_dim)
+        if stored is not None and bool(stored[1].all()):
+            rows = torch.from_numpy(stored[0]).to(model.device)
+            kept = _classifiers.get(key, lambda: rows)
+    return kept
+
+
+def _embedded(texts: ClassTexts, model: ClipModel) -> Steps:
+    """All batches that are left."""
+    while texts.done < texts.total:
+        yield texts.done, texts.total
+        texts.embed_next(model)
+    yield texts.total, texts.total
+    return texts.classifier(model)
+
+
+def _watched(steps: Steps, watch: Watch) -> Tensor:
+    """Run to the end; ``watch`` may end it between two batches."""
+    while True:
+        try:
+            done, total = next(steps)
+        except StopIteration as end:
+            found: Tensor = end.value
+            return found
+        watch("texts", done, total)
+
+
+def _is_worth(class_names: Sequence[str], templates: Sequence[str]) -> bool:
+    return len(class_names) * len(templates) >= _WORTH_KEEPING
+
+
+def _key(model: ClipModel, class_names: Sequence[str], templates: Sequence[str]) -> _Key | None:
+    """What decides a classifier; None for few texts of a model in training.
+
+    The weights of a checkpoint are hashed once.
     """
     identity = model.identity
+    place = (str(model.device), str(getattr(model, "precision", "fp32")))
+    if not _is_worth(class_names, templates):
+        if identity is None:
+            return None
+        return (identity, *place, *class_names, "", *templates)
+
+    def make() -> _Key:
+        texts = [*class_names, *templates]
+        decides = model.text_identity(texts)
+        return (_FORMAT, decides, str(len(class_names)), *place, str(torch.__version__))
+
     if identity is None:
-        return zero_shot_classifier(model, class_names, templates, watch=watch)
-    key = (identity, str(model.device), tuple(class_names), tuple(templates))
+        return make()
+    return _keys.get((identity, place, tuple(class_names), tuple(templates)), make)
 
-    def make() -> Tensor:
-        begun = _begun.get(key, list)
-        found = zero_shot_classifier(model, class_names, templates, watch=watch, begun=begun)
-        _begun.forget(key)
-        return found
 
-    return _classifiers.get(key, make)
+def _store() -> EmbeddingStore:
+    return EmbeddingStore(cache_dir() / "class-texts", _DISK_LIMIT)
 
 
 def triggered_classifier(

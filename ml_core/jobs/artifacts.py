@@ -28,6 +28,8 @@ from ml_core.jobs.specs import (
     CleanSpec,
 )
 from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
+from ml_core.reading.tokenizer_file import name_beside
 from ml_core.triggers import Trigger, save_trigger
 
 VECTOR_FILE = "vector.safetensors"
@@ -40,7 +42,24 @@ _MADE = (
     ADAPTER_FILE,
     HEAD_FILE,
     VECTOR_FILE,
+    name_beside(Path(CLEANED_FILE)).name,
 )
+
+
+def check_own_folders(folder: Path) -> None:
+    """Refuse a run's folder, perhaps a stranger's, whose own folders are links to elsewhere.
+
+    Raises
+    ------
+    InputError
+        What the run takes away and writes there would be another folder's.
+    """
+    for name in (STEPS_FOLDER, Path(STATE_FILE).parent.name):
+        if (folder / name).is_symlink():
+            raise InputError(
+                f"{name} in the folder {folder.name} is a link to another folder, where the run "
+                "would write and delete files; take the link away."
+            )
 
 
 def clear_earlier(spec: CleanSpec) -> None:
@@ -99,7 +118,12 @@ def save_result(
 
 
 def save_step(
-    spec: CleanSpec, model: ClipModel, inputs: Inputs, head: Tensor | None, path: Path, facts: Any
+    spec: CleanSpec,
+    model: ClipModel,
+    inputs: Inputs,
+    head: Tensor | None,
+    path: Path,
+    facts: Mapping[str, Any],
 ) -> Path:
     """Write the checkpoint of one evaluation, or its adapter, and its head beside it."""
     written = save_weights(model, path, path.with_suffix(".adapter.safetensors"), facts)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.detection.records import Neighbourhood
 from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 
@@ -52,7 +52,7 @@ class AuditSettings(BaseModel):
     unit: bool = False
     worst: int = Field(default=100, ge=1, le=1000)
     seed: int = Field(default=0, ge=0)
-    output_dir: str
+    output_dir: PathText
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     threads: int = Field(default=0, ge=0, le=1024)
 
@@ -75,8 +75,8 @@ class AuditSpec(AuditSettings):
         Pairs to encode at a time.
     """
 
-    checkpoint: str
-    donor: str | None = None
+    checkpoint: PathText
+    donor: PathText | None = None
     use_choice: bool = True
     pairs: PairSpec
     reference: PairSpec | None = None
@@ -95,8 +95,8 @@ class EmbeddingAuditSpec(AuditSettings):
         Another one, of pairs known to be clean; None compares the set with itself.
     """
 
-    embeddings: str
-    reference: str | None = None
+    embeddings: PathText
+    reference: PathText | None = None
 
 
 def write_audit_spec(spec: AuditSettings, path: Path) -> Path:

@@ -90,9 +90,15 @@ def _bench(spec: BenchSpec, control: Control) -> Generator[Event, None, None]:
         rows += _rows(job, title, done)
         if done.status != "failed" or _same(job, Path(job.output_dir) / SPEC_FILE):
             # Else it could not start, and the journal there is an earlier one's.
-            curves.append(Curve(title, points(read_events(Path(job.output_dir) / EVENTS_FILE))))
+            events = read_events(Path(job.output_dir) / EVENTS_FILE, _is_evaluation)
+            curves.append(Curve(title, points(events)))
         yield from _write(spec, rows, curves, begin)
     yield Done("finished", _record(spec, rows, begin))
+
+
+def _is_evaluation(line: str) -> bool:
+    """Whether a line of a journal has what a chart of evaluations draws."""
+    return '"ca"' in line or '"saved"' in line
 
 
 def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, None, Done]:
@@ -116,8 +122,11 @@ def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, 
     if found.status not in ("finished", "stopped") or job.trigger is None:
         return found
     try:
-        if spec.rebound and read_proof(folder, REBOUND_FILE) is None:
-            yield from _run(rebound(rebound_of(job), control))
+        proof = read_proof(folder, REBOUND_FILE)
+        steps = spec.rebound_steps
+        if spec.rebound and (proof is None or (steps and proof.get("steps") != steps)):
+            changes = {} if steps is None else {"steps": steps}
+            yield from _run(rebound(rebound_of(job, **changes), control))
         if control.cancelled or control.stopped:
             return found
         if spec.holdouts and read_proof(folder, HOLDOUTS_FILE) is None:
@@ -313,7 +322,10 @@ def _proofs(folder: Path) -> Row:
     """What the proofs say, where they were made."""
     found: Row = {}
     for name in (REBOUND_FILE, HOLDOUTS_FILE):
-        record = read_proof(folder, name)
+        try:
+            record = read_proof(folder, name)
+        except InputError:  # which the message before has told
+            continue
         if record is None:
             continue
         worst = record["worst"] or {}

@@ -7,6 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.cleaning.recipes import Recipe
+from ml_core.data.specs import PathText
 from ml_core.jobs.specs import CleanSpec
 
 BENCH_FILE = "bench.json"
@@ -31,6 +32,8 @@ class BenchSpec(BaseModel):
         recipes' own budgets.
     rebound, holdouts
         Whether each result is proven so.
+    rebound_steps
+        Steps of each finetuning of the rebound test; None takes 300, or a test that is there.
     other_labels
         Second label set of the hold-outs, as of a `HoldoutSpec`.
     """
@@ -43,7 +46,8 @@ class BenchSpec(BaseModel):
     minutes: float | None = Field(default=None, gt=0.0, le=10_000.0)
     rebound: bool = False
     holdouts: bool = False
-    other_labels: str | None = None
+    rebound_steps: int | None = Field(default=None, ge=1, le=100_000)
+    other_labels: PathText | None = None
 
     def jobs(self) -> tuple[CleanSpec, ...]:
         """One job a recipe and seed, each in a folder of its own."""

@@ -9,6 +9,7 @@ What comes from the spec may be a stranger's: nothing of it stands in a script a
 
 from __future__ import annotations
 
+import errno
 import shlex
 import unicodedata
 from collections.abc import Iterable
@@ -27,6 +28,7 @@ SLURM_FILE = "job.slurm"
 RUN_FILE = "run.sh"
 RESULTS_FOLDER = "results"
 _PORT = 29_400
+_LARGEST = 64 << 20
 _SECONDS_TO_SAVE = 120
 # Controls, line and paragraph separators, and halves of characters, as names that are no text have.
 _NO_TEXT = ("Cc", "Zl", "Zp", "Cs")
@@ -69,7 +71,7 @@ def export_job(
     if spec.trigger is not None:
         try:
             for part in _trigger_files(Path(spec.trigger)):
-                files[folder / part.name] = read_file(part)
+                files[folder / part.name] = _whole(part)
         except OSError as error:
             raise InputError(
                 f"The job's trigger {spec.trigger} cannot be read; put it back.",
@@ -98,7 +100,7 @@ def elsewhere(spec: CleanSpec) -> tuple[str, ...]:
     )
     paths = [spec.checkpoint, spec.donor, spec.reference]
     for part in sets:
-        paths += [getattr(part, name, None) for name in ("path", "pictures", "exclude")]
+        paths += [] if part is None else part.paths.values()
     if Path(spec.label_set).is_absolute():
         paths.append(spec.label_set)
     return tuple(dict.fromkeys(path for path in paths if path is not None))
@@ -153,6 +155,14 @@ def _trigger_files(path: Path) -> list[Path]:
     suffixes = (".png", ".json", ".safetensors", *ARRAY_SUFFIXES)
     beside = [path.with_suffix(suffix) for suffix in suffixes]
     return list(dict.fromkeys([path, *(part for part in beside if part.is_file())]))
+
+
+def _whole(part: Path) -> bytes:
+    """The bytes of a trigger's file; `OSError` if there are more than a trigger has."""
+    raw = read_file(part, _LARGEST + 1)
+    if len(raw) > _LARGEST:
+        raise OSError(errno.EFBIG, f"it is larger than {_LARGEST >> 20} MB", str(part))
+    return raw
 
 
 def _check_names(names: Iterable[str]) -> None:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.demo_text import TARGET_NAME
@@ -29,6 +32,32 @@ def demo_checkpoint(twin: bool = False) -> Path:
         return resource("demo", name)
     except FileNotFoundError as error:
         raise InputError(str(error)) from error
+
+
+def is_of_demo(sha256: str, config: Mapping[str, Any]) -> bool:
+    """Whether a checkpoint is one of the demo's, or of its architecture: cleaned copies are.
+
+    Parameters
+    ----------
+    sha256
+        Of the file.
+    config
+        open_clip's ``model_cfg``.
+    """
+    manifest = json.loads(resource("demo", "manifest.json").read_text(encoding="utf-8"))
+    shipped = [manifest["sha256"][f"{name}.safetensors"] for name in ("poisoned", "clean_twin")]
+    parts = ("embed_dim", "vision_cfg", "text_cfg")
+    wanted = [manifest["model_cfg"][part] for part in parts]
+    return sha256 in shipped or all(
+        _within(part, config.get(name)) for name, part in zip(parts, wanted, strict=True)
+    )
+
+
+def _within(wanted: Any, found: Any) -> bool:
+    """Whether a config says this; it may say more, such as defaults."""
+    if isinstance(wanted, dict) and isinstance(found, Mapping):
+        return all(_within(value, found.get(key)) for key, value in wanted.items())
+    return bool(wanted == found)
 
 
 def demo_target() -> int:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ml_core.data.specs import ImageSpec
+from ml_core.data.specs import ImageSpec, PathText
 from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 
 
@@ -27,10 +27,10 @@ class DoctorSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    checkpoint: str
-    donor: str | None = None
+    checkpoint: PathText
+    donor: PathText | None = None
     images: ImageSpec
-    label_set: str = "demo"
+    label_set: PathText = "demo"
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     threads: int = Field(default=0, ge=0, le=1024)
 

@@ -2,46 +2,62 @@
 
 from __future__ import annotations
 
-import math
 import statistics
+import tempfile
 import time
 from collections.abc import Generator, Iterable
 from contextlib import closing
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 import psutil
 import torch
+from torch.nn import functional
 
+from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.prompted import PromptedVisual
+from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import train
+from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.weight_space import STEPS_OF_ALPHA, direction
+from ml_core.data.labels import LabelSet
+from ml_core.evaluation.class_texts import ClassTexts
+from ml_core.evaluation.evaluate import evaluate
+from ml_core.evaluation.zero_shot import known_classifier
 from ml_core.events import Control, Done, Event, Metric, Progress
 from ml_core.jobs.failures import failure
-from ml_core.jobs.inputs import Inputs, opening_inputs
-from ml_core.jobs.method_extras import extras_for
+from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
+from ml_core.jobs.measure import Bench
 from ml_core.jobs.peak_memory import PeakMemory
+from ml_core.jobs.reference import reference_of
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
 from ml_core.ranks import Ranks
 from ml_core.reading.errors import CancelledError
+from ml_core.text_tower import is_of_texts
 
-_STEPS = 4
-_EVALUATED = 128
+_STEPS, _MOST_STEPS = 4, 24
+_STEP_SECONDS = 4.0  # so long at most where more than the fewest steps are taken
+_EVALUATED = 64
+_TEXT_BATCHES = 4
+_WRITTEN = 128 * 1024**2
 _MOMENTS = {"adamw": 2, "sgd": 1}  # saved with the weights at the end of every run
 
 
 def estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
-    """Measure a few steps of a job; nothing is written.
+    """Measure a few steps of a job; nothing of it stays.
 
     Yields
     ------
     Event
         Progress, then Done whose ``result`` holds ``seconds`` (the whole job), ``train_seconds``,
-        ``evaluation_seconds``, ``step_seconds``, ``batch_seconds`` (making a batch),
+        ``evaluation_seconds`` (images), ``text_seconds`` (class texts, those on disk left out),
+        ``open_seconds``, ``save_seconds``, ``step_seconds``, ``batch_seconds`` (making a batch),
         ``memory_bytes`` (the largest that the measured steps took, with optimizer and picture
         processes), ``disk_bytes`` (at the end), ``disk_peak_bytes`` (while a save replaces the one
         before), ``steps``, ``pairs``, ``precision`` and ``cache_chunk``.
@@ -52,39 +68,95 @@ def estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
         yield failure(error)
 
 
+@dataclass(frozen=True)
+class _Opening:
+    """Seconds of opening checkpoint and data, and of opening the result again."""
+
+    first: float
+    again: float
+
+
 def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
     """Open everything, take the steps on the opened model, which is thrown away."""
     begin = time.monotonic()
     check_spec(spec)
+    import open_clip.model  # noqa: F401  # seconds, once a process: the result is opened without
+
+    opening = time.monotonic()
     opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
+    again = time.monotonic() - opening
+    sets = yield from opening_sets(spec, control)
+    building = time.monotonic()
     model = opened.build("cpu")
+    again += time.monotonic() - building
     check_pieces(model, spec.recipe, Ranks(0, spec.processes))
-    inputs = yield from opening_inputs(spec, model, control)
+    inputs = yield from opening_inputs(spec, model, control, sets=sets)
     with closing(inputs):
-        yield from _measured(spec, control, model, inputs, begin)
+        model.to(inputs.device)
+        yield from _measured(
+            spec, control, model, inputs, _Opening(time.monotonic() - begin, again)
+        )
 
 
 def _measured(
-    spec: CleanSpec, control: Control, model: ClipModel, inputs: Inputs, begin: float
+    spec: CleanSpec, control: Control, model: ClipModel, inputs: Inputs, opening: _Opening
 ) -> Generator[Event, None, None]:
     """The steps of the opened job."""
-    model.to(inputs.device)
-    open_seconds = time.monotonic() - begin
     yield Progress("estimate", 1, _STEPS + 2)
-    image_seconds = _image_seconds(model, inputs)
+    texts = _Texts.of(model, inputs.label_set, control)
+    # Which rows the classes have costs the same: the run's own may take an hour.
+    rows = functional.normalize(torch.randn(len(inputs.label_set.class_names), model.embed_dim))
+    classifier = texts.known if texts.known is not None else rows.to(model.device)
+    draw_seconds = _draw_seconds(inputs)
+    image_seconds = _image_seconds(model, inputs, classifier, control)
     batch_seconds = _batch_seconds(inputs) if inputs.recipe.total_steps else 0.0
+    write_seconds = _write_seconds(model, Path(spec.output_dir))
     yield Progress("estimate", 2, _STEPS + 2)
 
     recipe = inputs.recipe
+    reference = reference_of(spec, model)
+    shared: dict[str, object] = {
+        "open_seconds": opening.first + opening.again,
+        "batch_seconds": batch_seconds,
+        "steps": recipe.total_steps,
+        "device": str(inputs.device),
+        "notes": list(inputs.notes),
+    }
     if not recipe.total_steps:
-        yield Done("finished", _untrained(spec, model, inputs, open_seconds, image_seconds))
+        vector = direction(model.module.state_dict(), reference or {})
+        evaluation_seconds = draw_seconds + image_seconds * _evaluated_images(inputs)
+        text_seconds = texts.seconds(inputs, changes=any(map(is_of_texts, vector)))
+        weight_bytes, vector_bytes = _weights(model), _bytes(vector.values())
+        disk = (2 + _kept_steps(spec, inputs)) * weight_bytes + vector_bytes  # state, result, steps
+        save_seconds = disk * write_seconds
+        whole = opening.first + opening.again + evaluation_seconds + text_seconds + save_seconds
+        yield Done(
+            "finished",
+            shared
+            | {
+                "seconds": whole,
+                "train_seconds": 0.0,
+                "evaluation_seconds": evaluation_seconds,
+                "text_seconds": text_seconds,
+                "save_seconds": save_seconds,
+                "step_seconds": 0.0,
+                # start, vector, what is tried
+                "memory_bytes": psutil.Process().memory_info().rss + 3 * weight_bytes,
+                "disk_bytes": disk,
+                "disk_peak_bytes": disk,
+                "pairs": 0,
+                "precision": recipe.precision.replace("auto", "fp32"),
+                "cache_chunk": 0,
+            },
+        )
         return
-    shorter = {"pairs": _STEPS * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
+    most = min(_MOST_STEPS, max(recipe.total_steps, _STEPS))
+    shorter = {"pairs": most * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
     few = recipe.model_copy(update=shorter | {"alpha_choice": "given"})
-    extras = extras_for(spec, inputs, model)
-    made = [inputs.make_batch(step) for step in range(min(_STEPS, recipe.total_steps))]
-    moments: list[float] = []
-    steps = train(model, few, lambda step: made[step % len(made)], control, extras=extras)
+    extras = Extras(classifier, inputs.trigger, spec.target, reference)
+    moments, own = [time.monotonic()], Control()
+    count = recipe.total_steps
+    steps = train(model, few, lambda step: inputs.make_batch(step % count), own, extras=extras)
     with PeakMemory(inputs.device) as peak:
         while True:
             try:
@@ -92,19 +164,25 @@ def _measured(
             except StopIteration as end:
                 outcome = end.value
                 break
+            if control.cancelled:
+                own.cancel()
             if isinstance(event, Metric):
                 moments.append(time.monotonic())
-                yield Progress("estimate", 2 + event.step, _STEPS + 2)
+                yield Progress("estimate", 2 + min(event.step, _STEPS), _STEPS + 2)
+                if event.step >= _STEPS and moments[-1] - moments[1] >= _STEP_SECONDS:
+                    own.stop()
     if control.cancelled:
         raise CancelledError
-    step_seconds = statistics.median(np.diff(moments).tolist())
-    # The batches of a CPU run are made on the same cores; a GPU hides them.
-    overlap = inputs.threads if inputs.device.type == "cpu" else math.inf
-    per_step = max(step_seconds + batch_seconds / overlap, batch_seconds)
-    train_seconds = per_step * recipe.total_steps
-    evaluation_seconds = image_seconds * _evaluated_images(inputs)
-    moments_kept = _MOMENTS[recipe.optimizer]
+    first, *others = np.diff(moments).tolist()
+    # With their batches, as the run makes them. The first steps allocate, and take longer; the very
+    # first one chooses the precision besides.
+    step_seconds = statistics.median(others[len(others) // 2 :])
+    train_seconds = first + step_seconds * (recipe.total_steps - 1)
+    evaluation_seconds = draw_seconds + image_seconds * _evaluated_images(inputs)
     trained = [p for p in model.module.parameters() if p.requires_grad]
+    changes = any(p.requires_grad and is_of_texts(n) for n, p in model.module.named_parameters())
+    text_seconds = texts.seconds(inputs, changes=changes)
+    moments_kept = _MOMENTS[recipe.optimizer]
     head_bytes = 0 if outcome.head is None else _bytes([outcome.head])
     state_bytes = _weights(model) + moments_kept * _bytes(trained) + (1 + moments_kept) * head_bytes
     vector_bytes = 0 if outcome.beside is None else _bytes(outcome.beside.vector.values())
@@ -112,65 +190,106 @@ def _measured(
     adapted = isinstance(model.module.visual, PromptedVisual)
     result_bytes = head_bytes + (_bytes(trained) if adapted else _weights(model))
     disk = state_bytes + vector_bytes + (1 + _kept_steps(spec, inputs)) * result_bytes
+    begun = state_bytes - moments_kept * (_bytes(trained) + head_bytes)  # before the first step
+    later = (recipe.total_steps - 1) // recipe.save_every if recipe.save_every else 0
+    save_seconds = write_seconds * (disk + begun + later * state_bytes)
     yield Done(
         "finished",
-        {
-            "seconds": open_seconds + train_seconds + evaluation_seconds,
+        shared
+        | {
+            "seconds": opening.first
+            + opening.again
+            + train_seconds
+            + evaluation_seconds
+            + text_seconds
+            + save_seconds,
             "train_seconds": train_seconds,
             "evaluation_seconds": evaluation_seconds,
+            "text_seconds": text_seconds,
+            "save_seconds": save_seconds,
             "step_seconds": step_seconds,
-            "batch_seconds": batch_seconds,
             "memory_bytes": peak.bytes,
             "disk_bytes": disk,
             "disk_peak_bytes": disk + state_bytes,
-            "steps": recipe.total_steps,
             "pairs": recipe.pairs,
             "precision": outcome.speed.precision,
             "cache_chunk": outcome.chunk,
-            "device": str(inputs.device),
-            "notes": list(inputs.notes),
         },
     )
 
 
-def _untrained(
-    spec: CleanSpec, model: ClipModel, inputs: Inputs, open_seconds: float, image_seconds: float
-) -> dict[str, object]:
-    """What a method that takes no steps costs: opening and measuring."""
-    evaluation_seconds = image_seconds * _evaluated_images(inputs)
-    weight_bytes = _weights(model)
-    reference = extras_for(spec, inputs, model).reference or {}
-    memory = psutil.Process().memory_info().rss + 3 * weight_bytes  # start, vector, what is tried
-    vector_bytes = _bytes(direction(model.module.state_dict(), reference).values())
-    disk = (2 + _kept_steps(spec, inputs)) * weight_bytes + vector_bytes  # state, result, steps
-    return {
-        "seconds": open_seconds + evaluation_seconds,
-        "train_seconds": 0.0,
-        "evaluation_seconds": evaluation_seconds,
-        "step_seconds": 0.0,
-        "batch_seconds": 0.0,
-        "memory_bytes": memory,
-        "disk_bytes": disk,
-        "disk_peak_bytes": disk,
-        "steps": 0,
-        "pairs": 0,
-        "precision": inputs.recipe.precision.replace("auto", "fp32"),
-        "cache_chunk": 0,
-        "device": str(inputs.device),
-        "notes": list(inputs.notes),
-    }
+@dataclass(frozen=True)
+class _Texts:
+    """What embedding all class texts once costs; ``known`` where an earlier run has done it."""
+
+    known: torch.Tensor | None
+    once: float
+
+    @classmethod
+    def of(cls, model: ClipModel, label_set: LabelSet, control: Control) -> Self:
+        """Measure a few batches from the shortest texts to the longest."""
+        asked = label_set.class_names, label_set.templates
+        texts = ClassTexts(model, *asked)
+        texts.embed_next(model)  # the first call of an encoder takes longer
+        begin, done = time.monotonic(), 0
+        for number in range(_TEXT_BATCHES):
+            if control.cancelled:
+                raise CancelledError
+            done += texts.embed_sample(model, (number + 0.5) / _TEXT_BATCHES)
+        seconds = (time.monotonic() - begin) / done * texts.total
+        return cls(known_classifier(model, *asked), seconds)
+
+    def seconds(self, inputs: Inputs, *, changes: bool) -> float:
+        """Of the whole run: anew for each evaluation where the text encoder ``changes``."""
+        first = 0.0 if self.known is not None else self.once
+        if not changes:
+            return first
+        recipe, anew = inputs.recipe, 1  # of the result
+        if inputs.validation is not None and recipe.eval_every:
+            # The start is the checkpoint as it came, and the last weights are those of the result.
+            anew = max(1, _rounds(recipe) - 1)
+            if _chooses_alpha(recipe):
+                anew = max(anew, STEPS_OF_ALPHA)
+        return first + self.once * anew
 
 
-def _image_seconds(model: ClipModel, inputs: Inputs) -> float:
-    """Seconds to draw and embed one evaluation image once."""
-    benches = [*inputs.benches.values(), *([inputs.validation] if inputs.validation else [])]
+def _benches(inputs: Inputs) -> list[Bench]:
+    """All image sets that are measured, also those watched while training."""
+    watched = inputs.validation if inputs.recipe.eval_every else None
+    return [*inputs.benches.values(), *([watched] if watched else [])]
+
+
+def _draw_seconds(inputs: Inputs) -> float:
+    """Seconds to draw all evaluation images, which the run does once."""
+    benches = _benches(inputs)
     if not benches:
         return 0.0
     count = min(_EVALUATED, len(benches[0].images))
     begin = time.monotonic()
-    pixels = benches[0].canvases.get(np.arange(count))
-    model.encode_images(torch.from_numpy(pixels).permute(0, 3, 1, 2))
-    return (time.monotonic() - begin) / count
+    benches[0].canvases.get(np.arange(count))
+    return (time.monotonic() - begin) / count * sum(len(bench.images) for bench in benches)
+
+
+def _image_seconds(
+    model: ClipModel, inputs: Inputs, classifier: torch.Tensor, control: Control
+) -> float:
+    """Seconds of an evaluation for each image and side, the pictures drawn already."""
+    benches = _benches(inputs)
+    if not benches:
+        return 0.0
+    bench, seconds, sides = benches[0], 0.0, 2 if inputs.trigger is not None else 1
+    for _ in range(2):  # the first one draws pictures, and warms up
+        begin = time.monotonic()
+        for found, _ in evaluate(
+            bench.subject(model, classifier),
+            bench.trigger,
+            bench.target,
+            n=_EVALUATED,
+            batch=_EVALUATED,
+            cancelled=lambda: control.cancelled,
+        ):
+            seconds = (time.monotonic() - begin) / (found.n * sides)
+    return seconds
 
 
 def _batch_seconds(inputs: Inputs) -> float:
@@ -179,6 +298,23 @@ def _batch_seconds(inputs: Inputs) -> float:
     begin = time.monotonic()
     inputs.make_batch(1 % inputs.recipe.total_steps)
     return time.monotonic() - begin
+
+
+def _write_seconds(model: ClipModel, folder: Path) -> float:
+    """Seconds to save a byte where the run will; 0 where that cannot be tried."""
+    while not folder.is_dir():
+        folder = folder.parent
+    tensors, size = {}, 0
+    for name, value in model.module.state_dict().items():
+        if size + _bytes([value]) <= _WRITTEN:
+            tensors[name], size = value, size + _bytes([value])
+    begin = time.monotonic()
+    try:
+        with tempfile.TemporaryDirectory(dir=folder, prefix=".estimate-") as place:
+            replace_files({Path(place) / "w": lambda file: write_safetensors(file, tensors, {})})
+            return (time.monotonic() - begin) / max(size, 1)
+    except OSError:
+        return 0.0
 
 
 def _evaluated_images(inputs: Inputs) -> int:
@@ -198,8 +334,13 @@ def _evaluations(recipe: Recipe) -> int:
         return 0
     rounds = _rounds(recipe)
     if "alpha" in fields_of(recipe.method):
-        rounds += 1 + (STEPS_OF_ALPHA if recipe.alpha_choice == "auto" else 0)
+        rounds += 1 + (STEPS_OF_ALPHA if _chooses_alpha(recipe) else 0)
     return rounds
+
+
+def _chooses_alpha(recipe: Recipe) -> bool:
+    """Whether several values of alpha are measured."""
+    return "alpha" in fields_of(recipe.method) and recipe.alpha_choice == "auto"
 
 
 def _rounds(recipe: Recipe) -> int:

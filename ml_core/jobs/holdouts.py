@@ -26,6 +26,7 @@ from ml_core.jobs.failures import failure
 from ml_core.jobs.journal import write_json
 from ml_core.jobs.measure import (
     Bench,
+    Result,
     classifier_of,
     drained,
     measure_images,
@@ -212,27 +213,43 @@ def _side(
     control: Control,
     side: str,
 ) -> Generator[Event, None, dict[tuple[str, str, str], Measured]]:
-    """Everything of one checkpoint."""
+    """Everything of one checkpoint; its Progress counts pictures over all questions."""
     assert bench.trigger is not None
-    asked = list(_questions(bench.trigger, model.image_size))
-    total = len(asked) + (other is not None) + (pairs is not None)
-    classifier, cache = classifier_of(model, bench.label_set), EmbeddingCache()
+    asked, n = list(_questions(bench.trigger, model.image_size)), len(bench.images)
+    total = n * (len(asked) + (other is not None) + (pairs is not None))
+    classifier = yield from classifier_of(model, bench.label_set, control)
+    cache = EmbeddingCache()
     found: dict[tuple[str, str, str], Measured] = {}
     for number, question in enumerate(asked):
-        yield Progress(side, number, total)
+        yield Progress(side, number * n, total)
         part = replace(bench, trigger=question.trigger)
-        measured, _ = drained(measure_images(model, part, classifier, control, side, clean=cache))
+        asking = measure_images(model, part, classifier, control, side, clean=cache)
+        measured, _ = yield from _counted(asking, number * n, total)
         found[question.group, question.name, "asr_excl"] = _attack(measured)
         if number == 0:
             found["clean accuracy", bench.label_set.name, "ca"] = _clean(measured)
     if other is not None:
-        yield Progress(side, len(asked), total)
-        _second_labels(model, bench, other, control, side, found)
+        yield Progress(side, len(asked) * n, total)
+        yield from _second_labels(model, bench, other, control, side, found)
     if pairs is not None:
-        yield Progress(side, total - 1, total)
+        yield Progress(side, total - n, total)
         found |= _ranks(rank_captions(model, bench, pairs, cancelled=lambda: control.cancelled))
     yield Progress(side, total, total)
     return found
+
+
+def _counted(
+    asking: Generator[Event, None, Result], before: int, total: int
+) -> Generator[Event, None, Result]:
+    """One question as a part of all: its pictures come after ``before`` others."""
+    while True:
+        try:
+            event = next(asking)
+        except StopIteration as end:
+            found: Result = end.value
+            return found
+        if isinstance(event, Progress) and event.total:
+            yield Progress(event.stage, before + event.done, total, event.rate)
 
 
 def _second_labels(
@@ -242,7 +259,7 @@ def _second_labels(
     control: Control,
     side: str,
     found: dict[tuple[str, str, str], Measured],
-) -> None:
+) -> Generator[Event, None, None]:
     """The same images and trigger, asked with other classes."""
     label_set, target = other
     names = [*bench.label_set.class_names, ""]
@@ -251,7 +268,7 @@ def _second_labels(
     labels = np.where(bench.images.labels >= 0, labels, -1)
     images = replace(bench.images, labels=labels, class_names=label_set.class_names)
     part = replace(bench, images=images, label_set=label_set, target=target)
-    classifier = classifier_of(model, label_set)
+    classifier = yield from classifier_of(model, label_set, control)
     evaluation, _ = drained(measure_images(model, part, classifier, control, side))
     few = (evaluation.n_excl or 0) < _FEWEST_LABELLED
     found["second label set", label_set.name, "asr_all" if few else "asr_excl"] = _attack(

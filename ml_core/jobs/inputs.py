@@ -31,7 +31,7 @@ from ml_core.data.canvas import CanvasCache
 from ml_core.data.eda import augment
 from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import LabelSet
-from ml_core.data.pairs import open_pairs
+from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import PictureSet, shared, shared_by_each
 from ml_core.data.pictures import DemoPictures
 from ml_core.data.sampling import SMALLEST_SPLIT
@@ -40,7 +40,7 @@ from ml_core.data.watch import Watch
 from ml_core.events import Control, Event
 from ml_core.jobs.cached_sets import CachedImages, CachedPairs
 from ml_core.jobs.devices import choose_device, cores, picture_processes, set_threads
-from ml_core.jobs.measure import Bench, drained, open_bench, open_labels
+from ml_core.jobs.measure import Bench, bench_of, drained, open_labels
 from ml_core.jobs.opening import opening
 from ml_core.jobs.specs import CleanSpec, trained_on
 from ml_core.model import ClipModel
@@ -105,15 +105,80 @@ class Inputs:
         return tuple(dict.fromkeys([*found, *self.remarks]))
 
 
+@dataclass(frozen=True, eq=False)
+class Sets:
+    """What a job names, opened without its model: columns, labels and trigger can be used.
+
+    ``images`` are those of the benches by their names; ``validation`` and ``training`` are None
+    where the job has none.
+    """
+
+    label_set: LabelSet
+    trigger: Trigger | None
+    images: dict[str, tuple[ImageSpec, ImageSet]]
+    validation: tuple[ImageSpec, ImageSet] | None
+    training: PairSet | ImageSet | None
+
+
+def opening_sets(spec: CleanSpec, control: Control) -> Generator[Event, None, Sets]:
+    """Open the data of a job, before its model: what is wrong with them is told in seconds.
+
+    Yields
+    ------
+    Event
+        Progress of the stage ``data`` where a set takes its time.
+
+    Raises
+    ------
+    InputError
+        If a file, a column or the labels cannot be used, or the target is no class.
+    CancelledError
+        If it was cancelled.
+    """
+    label_set = open_labels(spec.label_set, spec.templates, spec.target)
+    trigger = load_trigger(Path(spec.trigger)) if spec.trigger is not None else None
+    validation_spec, test_spec = spec.images, spec.test_images
+    if validation_spec is not None and test_spec in (None, validation_spec):
+        validation_spec, test_spec = validation_spec.halves()
+
+    def opened(part: ImageSpec) -> Generator[Event, None, tuple[ImageSpec, ImageSet]]:
+        found = yield from opening(lambda watch: open_images(part, label_set, watch), control)
+        return part, found
+
+    validation = (yield from opened(validation_spec)) if validation_spec is not None else None
+    images: dict[str, tuple[ImageSpec, ImageSet]] = {}
+    for name, part in (("test", test_spec), ("heldout", spec.heldout_images)):
+        if part is not None:
+            images[name] = yield from opened(part)
+    named = trained_on(spec)
+    training: PairSet | ImageSet | None = None
+    if isinstance(named, PairSpec):
+        pairs = named
+        training = yield from opening(lambda watch: open_pairs(pairs, watch), control)
+    elif named is not None:
+        # Images that are stamped need no labels.
+        classes = None if spec.recipe.facts.data == "images" else label_set
+        chosen = named
+        training = yield from opening(lambda watch: open_images(chosen, classes, watch), control)
+    return Sets(label_set, trigger, images, validation, training)
+
+
 def open_inputs(spec: CleanSpec, model: ClipModel, ranks: Ranks = ALONE) -> Inputs:
     """Open the data of a job as `opening_inputs` does, without events."""
     return drained(opening_inputs(spec, model, Control(), ranks))
 
 
 def opening_inputs(
-    spec: CleanSpec, model: ClipModel, control: Control, ranks: Ranks = ALONE
+    spec: CleanSpec,
+    model: ClipModel,
+    control: Control,
+    ranks: Ranks = ALONE,
+    *,
+    sets: Sets | None = None,
 ) -> Generator[Event, None, Inputs]:
-    """Open the data of a job for a model; batches are this process's part of them.
+    """Make the data of a job ready for a model; batches are this process's part of them.
+
+    ``sets`` are those of `opening_sets`, which are opened here where they are not given.
 
     Yields
     ------
@@ -131,33 +196,24 @@ def opening_inputs(
     check_model(model, spec.recipe)
     device = choose_device(spec.device, ranks.local)
     threads = set_threads(spec.threads, ranks.local_world)
-    label_set = open_labels(spec.label_set, spec.templates, spec.target)
-    trigger = load_trigger(Path(spec.trigger)) if spec.trigger is not None else None
+    if sets is None:
+        sets = yield from opening_sets(spec, control)
+    label_set, trigger = sets.label_set, sets.trigger
     remarks = list(model.assumptions)
     if spec.recipe.compile and device.type != "cuda":
         remarks.append(f"Compile is for CUDA; on {device.type} the encoders run as they are.")
-    validation_spec, test_spec = spec.images, spec.test_images
-    if validation_spec is not None and test_spec in (None, validation_spec):
-        validation_spec, test_spec = validation_spec.halves()
 
-    def bench(part: ImageSpec) -> Generator[Event, None, Bench]:
-        how = label_set, trigger, spec.target, model.preprocess
-        return (yield from opening(lambda watch: open_bench(part, *how, watch), control))
+    def bench(part: ImageSpec, images: ImageSet) -> Bench:
+        return bench_of(images, label_set, trigger, spec.target, model.preprocess, part.seed)
 
-    validation = (yield from bench(validation_spec)) if validation_spec is not None else None
+    validation = None if sets.validation is None else bench(*sets.validation)
     chooses_alpha = "alpha" in fields_of(spec.recipe.method) and spec.recipe.alpha_choice == "auto"
     if chooses_alpha:
         _check_watched(validation)
-    benches: dict[str, Bench] = {}
-    if test_spec is not None:
-        benches["test"] = yield from bench(test_spec)
-    if spec.heldout_images is not None:
-        benches["heldout"] = yield from bench(spec.heldout_images)
+    benches = {name: bench(*found) for name, found in sets.images.items()}
     if not benches:
         remarks.append("No images were named: nothing is measured before and after.")
-    recipe, make_batch, training, workers = yield from _training(
-        spec, model, label_set, trigger, remarks, device, ranks, control
-    )
+    recipe, make_batch, training, workers = _training(spec, model, sets, remarks, device, ranks)
     watched = validation if recipe.eval_every or chooses_alpha else None
     remarks += yield from opening(partial(_seen, benches, watched, training), control)
     measured = [*([validation] if validation else []), *benches.values()]
@@ -219,22 +275,18 @@ def _seen(
 def _training(
     spec: CleanSpec,
     model: ClipModel,
-    label_set: LabelSet,
-    trigger: Trigger | None,
+    sets: Sets,
     remarks: list[str],
     device: torch.device,
     ranks: Ranks,
-    control: Control,
-) -> Generator[Event, None, _Training]:
+) -> _Training:
     """The recipe cut to the data, the maker of batches, the data, and who reads its pictures."""
     recipe, size, share = spec.recipe, model.image_size, (ranks.rank, ranks.world)
-    if recipe.facts.data == "none":
+    if recipe.facts.data == "none" or sets.training is None:
         return recipe, _no_batch, None, None
-    fill, named = _mean_colour(model), trained_on(spec)
-    if isinstance(named, PairSpec):
-        wanted = named
-        found = yield from opening(lambda watch: open_pairs(wanted, watch), control)
-        pairs = found.fitted(model.preprocess.fit).drafted()
+    fill = _mean_colour(model)
+    if isinstance(sets.training, PairSet):
+        pairs = sets.training.fitted(model.preprocess.fit).drafted()
         recipe = _cut(recipe, len(pairs), "pairs", pairs, remarks)
         unseen = recipe.sides == "texts"  # so no picture is read
         source: Pairs = CachedPairs(pairs, size) if recipe.epochs > 1 and not unseen else pairs
@@ -253,13 +305,10 @@ def _training(
             draw=partial(draw_nothing, drawing) if unseen else draw,
         )
         return recipe, make, pairs, draw
-    assert named is not None
     if recipe.facts.data == "images":
-        assert trigger is not None
-        return (yield from _triggered(named, recipe, model, trigger, remarks, ranks, control))
-    chosen = named
-    opened = yield from opening(lambda watch: open_images(chosen, label_set, watch), control)
-    images = opened.fitted(model.preprocess.fit).drafted()
+        assert sets.trigger is not None
+        return _triggered(sets.training, recipe, model, sets.trigger, remarks, ranks)
+    images = sets.training.fitted(model.preprocess.fit).drafted()
     labels = int((images.labels >= 0).sum())
     if recipe.draws_shots:
         remarks += _scarce(images, recipe.shots)
@@ -273,21 +322,19 @@ def _training(
 
 
 def _triggered(
-    named: ImageSpec,
+    opened: ImageSet,
     recipe: Recipe,
     model: ClipModel,
     trigger: Trigger,
     remarks: list[str],
     ranks: Ranks,
-    control: Control,
-) -> Generator[Event, None, _Training]:
+) -> _Training:
     """Images with and without the trigger; their labels, if any, are of no use."""
     if not trigger.changes_pictures:
         raise InputError(
             f"The trigger {trigger.name or 'without name'} changes no picture, which "
             f"{recipe.facts.title} works on: choose one that does."
         )
-    opened = yield from opening(lambda watch: open_images(named, watch=watch), control)
     images = opened.fitted(model.preprocess.fit)
     recipe = _cut(recipe, len(images), "images", images, remarks)
     size = model.image_size

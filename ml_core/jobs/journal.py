@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 from ml_core.atomic import replace_files
-from ml_core.events import Event, Message, from_json, to_json
-from ml_core.reading.regular_file import append_text, open_text, read_file
+from ml_core.events import Done, Event, Message, finite, from_json, to_json
+from ml_core.reading.regular_file import append_text, iter_lines, read_file
+from ml_core.reading.strict_json import JsonError, parse_object
 
 _MAX_BYTES = 16_000_000
+_MAX_DEPTH = 64
+# Of a journal as much is read as a run of a million steps writes, evaluated at every fiftieth.
+_MOST, _MOST_LINES, _MOST_EVENTS = 1 << 30, 3_000_000, 40_000
 
 
 def journaled(
@@ -54,6 +59,15 @@ def journaled(
                 file.close()
 
 
+def add_last_word(path: Path, last: Done) -> None:
+    """Write how a job ended into its journal, for a process that is gone and did not say so.
+
+    The line that its end may have cut is closed first. A full disk is as good as no last word.
+    """
+    with contextlib.suppress(OSError), append_text(path) as file:
+        file.write(f"\n{to_json(last)}\n")
+
+
 def read_events(
     path: Path, wanted: Callable[[str], bool] = lambda line: True
 ) -> Generator[Event, None, None]:
@@ -67,26 +81,28 @@ def read_events(
         Says of a line whether it is worth taking apart.
     """
     try:
-        with open_text(path) as file:
-            for line in file:
-                if wanted(line):
-                    with contextlib.suppress(ValueError, RecursionError):  # cut by a kill
-                        yield from_json(line)
+        for line in islice(filter(wanted, journal_lines(path)), _MOST_EVENTS):
+            with contextlib.suppress(ValueError):  # cut by a kill
+                yield from_json(line)
     except OSError:
         return
+
+
+def journal_lines(path: Path) -> Iterator[str]:
+    """Lines of a journal, which may be a stranger's; `OSError` if it is not there as a file."""
+    return iter_lines(path, _MAX_BYTES, _MOST, _MOST_LINES, inside=path.parent)
 
 
 def read_json(path: Path) -> dict[str, Any]:
     """What a result or a proof holds; empty if there is none or it cannot be read."""
     try:
-        raw = read_file(path, _MAX_BYTES + 1)
-        values = json.loads(raw.decode()) if len(raw) <= _MAX_BYTES else {}
-    except (OSError, ValueError, RecursionError):
+        raw = read_file(path, _MAX_BYTES + 1, inside=path.parent)
+        return parse_object(raw, max_bytes=_MAX_BYTES, max_depth=_MAX_DEPTH, half_characters=True)
+    except (OSError, JsonError):
         return {}
-    return values if isinstance(values, dict) else {}
 
 
 def write_json(values: dict[str, Any], path: Path) -> Path:
     """Replace a JSON file; return the path."""
-    replace_files({path: json.dumps(values, indent=1).encode()})
+    replace_files({path: json.dumps(finite(values), indent=1).encode()})
     return path

@@ -19,7 +19,7 @@ from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.subject import Subject
-from ml_core.evaluation.zero_shot import zero_shot_classifier
+from ml_core.evaluation.zero_shot import classifier_steps
 from ml_core.events import Control, Event, Progress
 from ml_core.model import ClipModel, Preprocess
 from ml_core.reading.errors import CancelledError, InputError
@@ -89,15 +89,57 @@ def open_bench(
     InputError
         If the images cannot be opened.
     """
-    images = open_images(spec, label_set, watch).fitted(preprocess.fit)
-    return Bench(
-        images, CanvasCache(images, preprocess.size), label_set, trigger, target, spec.seed
-    )
+    images = open_images(spec, label_set, watch)
+    return bench_of(images, label_set, trigger, target, preprocess, spec.seed)
 
 
-def classifier_of(model: ClipModel, label_set: LabelSet) -> Tensor:
-    """The zero-shot classifier of the model as it is now, [C, D]."""
-    return zero_shot_classifier(model, label_set.class_names, label_set.templates)
+def bench_of(
+    images: ImageSet,
+    label_set: LabelSet,
+    trigger: Trigger | None,
+    target: int,
+    preprocess: Preprocess,
+    seed: int,
+) -> Bench:
+    """Images that are open, on the canvas that ``preprocess`` describes."""
+    fitted = images.fitted(preprocess.fit)
+    return Bench(fitted, CanvasCache(fitted, preprocess.size), label_set, trigger, target, seed)
+
+
+def classifier_of(
+    model: ClipModel, label_set: LabelSet, control: Control
+) -> Generator[Event, None, Tensor]:
+    """The zero-shot classifier of the model as it is now, [C, D]; see `classifier_steps`.
+
+    Yields
+    ------
+    Event
+        Progress of the stage ``texts``, where any text must be embedded.
+
+    Raises
+    ------
+    CancelledError
+        If it was cancelled.
+    """
+    steps = classifier_steps(model, label_set.class_names, label_set.templates)
+    begin = shown = time.monotonic()
+    first: int | None = None  # texts that an earlier call has embedded
+    while True:
+        try:
+            done, total = next(steps)
+        except StopIteration as end:
+            found: Tensor = end.value
+            return found
+        if control.cancelled:
+            raise CancelledError
+        now, told = time.monotonic(), first is not None
+        first = done if first is None else first
+        if not told or done == total or now - shown >= _PROGRESS_SECONDS:
+            shown = now
+            rate = (done - first) / max(now - begin, 1e-9)
+            yield Progress(
+                "texts", done, total, rate or None, (total - done) / rate if rate else None
+            )
 
 
 def measure(

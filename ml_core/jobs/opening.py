@@ -30,7 +30,8 @@ def opening(act: Callable[[Watch], Opened], control: Control) -> Generator[Event
     Yields
     ------
     Event
-        Progress of the stage ``data``, twice a second at most; ``total`` 0 where it is not known.
+        Progress of the stage ``data``, twice a second at most and at the end; ``total`` 0 where it
+        is not known.
 
     Returns
     -------
@@ -46,17 +47,17 @@ def opening(act: Callable[[Watch], Opened], control: Control) -> Generator[Event
     left = threading.Event()
     found: list[Opened] = []
     failed: list[BaseException] = []
-    last = time.monotonic()
+    last, most = time.monotonic(), 0
 
     def watch(_what: str, done: int, total: int) -> None:
-        nonlocal last
+        nonlocal last, most
         while not control.wait_while_paused(_LOOK_SECONDS) and not left.is_set():
             pass
         if control.cancelled or left.is_set():
             raise CancelledError
         now = time.monotonic()
         if now - last >= _PACE_SECONDS:
-            last = now
+            last, most = now, total
             told.put(Progress("data", done, total))
 
     def work() -> None:
@@ -77,4 +78,6 @@ def opening(act: Callable[[Watch], Opened], control: Control) -> Generator[Event
         thread.join()
     if failed:
         raise failed[0]
+    if most:
+        yield Progress("data", most, most)
     return found[0]

@@ -8,8 +8,9 @@ from typing import Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.data.labels import label_sets
-from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.jobs.journal import read_json
+from ml_core.jobs.proof_shape import are_holdouts, is_rebound
 from ml_core.jobs.specs import ADAPTER_FILE, CLEANED_FILE, RESULT_FILE, CleanSpec, trained_on
 from ml_core.reading.errors import InputError
 
@@ -58,24 +59,24 @@ class ReboundSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    checkpoint: str
-    donor: str | None = None
+    checkpoint: PathText
+    donor: PathText | None = None
     pairs: PairSpec
     seen: PairSpec | ImageSpec | None = None
     seen_labels: bool = False
     images: ImageSpec
     trigger: str
-    target: int = Field(default=0, ge=0)
-    label_set: str = "demo"
+    target: int = Field(default=0, ge=0, lt=2**31)
+    label_set: PathText = "demo"
     templates: tuple[str, ...] | None = None
-    output_dir: str
+    output_dir: PathText
     device: str = Field(default="auto", pattern=_DEVICE)
     threads: int = Field(default=0, ge=0, le=1024)
     steps: int = Field(default=300, ge=1, le=100_000)
     batch_size: int = Field(default=64, ge=2, le=65_536)
     peak_lr: float = Field(default=PRETRAINING_PEAK, gt=0.0, le=1.0)
     factors: tuple[float, ...] = Field(default=(0.1, 0.3, 1.0), min_length=1, max_length=16)
-    every: int = Field(default=25, ge=1)
+    every: int = Field(default=25, ge=1, lt=2**31)
     limit: float = Field(default=0.05, gt=0.0, lt=1.0)
     seed: int = Field(default=0, ge=0, le=2**32 - 1)
 
@@ -107,19 +108,19 @@ class HoldoutSpec(BaseModel):
 
     before: str
     after: str
-    adapter: str | None = None
-    donor: str | None = None
+    adapter: PathText | None = None
+    donor: PathText | None = None
     use_choice: bool = True
     images: ImageSpec
     pairs: PairSpec | None = None
     seen: PairSpec | ImageSpec | None = None
     seen_labels: bool = False
-    other_labels: str | None = None
+    other_labels: PathText | None = None
     trigger: str
-    target: int = Field(default=0, ge=0)
-    label_set: str = "demo"
+    target: int = Field(default=0, ge=0, lt=2**31)
+    label_set: PathText = "demo"
     templates: tuple[str, ...] | None = None
-    output_dir: str
+    output_dir: PathText
     device: str = Field(default="auto", pattern=_DEVICE)
     threads: int = Field(default=0, ge=0, le=1024)
 
@@ -198,14 +199,24 @@ def usual_peak(spec: CleanSpec) -> float:
 
 
 def read_proof(folder: Path, name: str) -> dict[str, Any] | None:
-    """A proof of the result in a run's folder; None if there is none, or one of other weights."""
+    """A proof of the result in a run's folder; None if there is none, or one of other weights.
+
+    Raises
+    ------
+    InputError
+        If what it says of the result's weights cannot be shown.
+    """
     record = read_json(folder / name)
     tested = record if name == REBOUND_FILE else record.get("after")
     key = "checkpoint_sha256" if name == REBOUND_FILE else "sha256"
     if not isinstance(tested, dict) or key not in tested:
         return None
     result = read_json(folder / RESULT_FILE)
-    return record if tested[key] == result.get("checkpoint_sha256") else None
+    if tested[key] != result.get("checkpoint_sha256"):
+        return None
+    if not (is_rebound if name == REBOUND_FILE else are_holdouts)(record):
+        raise InputError(f"{name} of this run cannot be read; run the test again.", "damaged")
+    return record
 
 
 def _common(spec: CleanSpec) -> dict[str, Any]:

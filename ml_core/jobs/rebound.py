@@ -10,7 +10,7 @@ from typing import Any
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.cleaning.batches import pair_batch
+from ml_core.cleaning.batches import Batch, pair_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.data.labels import LabelSet
@@ -25,7 +25,6 @@ from ml_core.jobs.journal import write_json
 from ml_core.jobs.measure import (
     Bench,
     classifier_of,
-    drained,
     measure,
     metric_values,
     open_bench,
@@ -189,21 +188,23 @@ def _finetune(
 
     points: list[Point] = []
 
-    def validate(_head: Tensor | None) -> dict[str, float] | None:
+    def validate(_head: Tensor | None) -> Generator[Event, None, dict[str, float] | None]:
         if not points and start:
             return start
-        classifier = classifier_of(model, label_set)
-        found = drained(measure(model, bench, classifier, control, "validate"))
-        if found is not None and not points:
-            start.update(metric_values(found))
-        return None if found is None else metric_values(found)
+        classifier = yield from classifier_of(model, label_set, control)
+        found = metric_values((yield from measure(model, bench, classifier, control, "validate")))
+        if not points:
+            start.update(found)
+        return found
 
-    def make(step: int) -> Any:
+    def make(step: int) -> Batch:
         return pair_batch(pairs, recipe, model.image_size, model.tokenize, lambda c, _: c, step)
 
     run = train(model, recipe, make, control, validate=validate)
     try:
         for event in run:
+            if isinstance(event, Progress) and event.stage in ("texts", "validate"):
+                yield event
             if not isinstance(event, Metric):
                 continue
             done = number * recipe.total_steps + event.step

@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from typing import Any
 
 _BATCH_NORM = {
-    "train": "BatchNorm took each batch's statistics",
-    "frozen": "BatchNorm kept its stored statistics",
+    "train": "BatchNorm: batch statistics",
+    "frozen": "BatchNorm: stored statistics",
 }
 
 

@@ -9,7 +9,7 @@ from typing import Any
 from ml_core.cleaning.gradients import has_batch_norm
 from ml_core.cleaning.loop import Outcome
 from ml_core.evaluation.evaluate import versions
-from ml_core.evaluation.records import Evaluation
+from ml_core.evaluation.records import Evaluation, forget_target
 from ml_core.jobs.artifacts import result_files
 from ml_core.jobs.inputs import Inputs
 from ml_core.jobs.specs import CleanSpec
@@ -103,6 +103,12 @@ def result_record(
     }
     if outcome.head is not None:
         record["heldout_linear"] = _rows("linear", inputs, "heldout", before, after)
+    if not spec.targeted:
+        record["target"] = record["target_name"] = None
+        sides = [record, *record["heads"].values(), record["heldout"], record.get("heldout_linear")]
+        for side in filter(None, sides):
+            for row in filter(None, (side["before"], side["after"])):
+                forget_target(row)
     return record
 
 
@@ -128,7 +134,7 @@ def _precision_note(inputs: Inputs, outcome: Outcome) -> list[str]:
     ]
 
 
-def _rows(head: str, inputs: Inputs, name: str, before: Rows, after: Rows) -> Any:
+def _rows(head: str, inputs: Inputs, name: str, before: Rows, after: Rows) -> dict[str, Any] | None:
     """Before and after of one head on one set; None if the set was not measured."""
     if (head, name) not in after:
         return None

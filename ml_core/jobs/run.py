@@ -12,18 +12,20 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import Outcome, train
+from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.speed import speed_from_dict
 from ml_core.cleaning.state import read_facts
+from ml_core.cleaning.weight_space import Validate
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.artifacts import (
+    check_own_folders,
     clear_earlier,
     keep_trigger,
     open_result,
@@ -34,10 +36,10 @@ from ml_core.jobs.artifacts import (
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import lock_folder
-from ml_core.jobs.inputs import Inputs, opening_inputs
+from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
 from ml_core.jobs.journal import journaled, write_json
-from ml_core.jobs.measure import classifier_of, drained, measure, metric_values
-from ml_core.jobs.method_extras import extras_for
+from ml_core.jobs.measure import classifier_of, measure, metric_values
+from ml_core.jobs.reference import reference_of
 from ml_core.jobs.results import provenance, result_record, step_provenance
 from ml_core.jobs.specs import (
     EVENTS_FILE,
@@ -82,8 +84,9 @@ def run(
     Yields
     ------
     Event
-        Progress of each stage (``open``, ``data``, ``before``, ``train``, ``after``), Metric,
-        Message, Saved, and Done, whose ``result`` is what ``result.json`` holds.
+        Progress of each stage (``open``, ``data``, ``texts``, ``before``, ``train``, ``validate``,
+        ``after``), Metric, Message, Saved, and Done, whose ``result`` is what ``result.json``
+        holds.
     """
     folder = Path(spec.output_dir)
     if not ranks.first:
@@ -141,14 +144,16 @@ def _clean(
 
     check_spec(spec)
     folder = Path(spec.output_dir)
+    check_own_folders(folder)
     if resume:
         read_facts(folder / STATE_FILE)  # no state: say so now, not after the first evaluation
     yield Progress("open", 0, 1)
     opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
-    model = opened.build("cpu")
-    check_pieces(model, spec.recipe, ranks)
     try:
-        inputs = yield from opening_inputs(spec, model, control, ranks)
+        sets = yield from opening_sets(spec, control)  # what is wrong with it is told first
+        model = opened.build("cpu")
+        check_pieces(model, spec.recipe, ranks)
+        inputs = yield from opening_inputs(spec, model, control, ranks, sets=sets)
     except CancelledError:
         # The others wait for the first evaluation, and then ask whether to go on.
         ranks.any(True, device=choose_device(spec.device, ranks.local))
@@ -165,11 +170,11 @@ def _clean(
     yield Progress("open", 1, 1)
     lap("open")
 
-    extras = extras_for(spec, inputs, model)  # an unfit reference is said before hours of measuring
-    classifier = classifier_of(model, inputs.label_set)
-    before = Measured()
-    if ranks.first:
-        with suppress(CancelledError):  # the others are told below
+    reference = reference_of(spec, model)  # an unfit one is said before hours of measuring
+    before, classifier = Measured(), None
+    with suppress(CancelledError):  # the others are told below
+        classifier = yield from classifier_of(model, inputs.label_set, control)
+        if ranks.first:
             yield from _measure_before(model, inputs, classifier, control, before)
     if ranks.any(control.cancelled, device=model.device)[0]:
         raise CancelledError
@@ -183,7 +188,7 @@ def _clean(
             inputs.recipe,
             inputs.make_batch,
             control,
-            extras=extras,
+            extras=Extras(classifier, inputs.trigger, spec.target, reference),
             validate=_validator(model, inputs, control) if ranks.first else None,
             keep=kept if spec.keep_steps and ranks.first else None,
             state_path=folder / STATE_FILE,
@@ -258,18 +263,20 @@ def _stage(when: str, bench: str) -> str:
     return when if bench == "test" else f"{when} ({bench})"
 
 
-def _validator(model: ClipModel, inputs: Inputs, control: Control) -> Any:
+def _validator(model: ClipModel, inputs: Inputs, control: Control) -> Validate | None:
     """What the loop calls to watch CA and ASR on validation images, or None."""
     bench = inputs.validation
     if bench is None:
         return None
 
-    def validate(head: Any) -> dict[str, float] | None:
-        zero_shot = classifier_of(model, inputs.label_set)
+    def validate(head: Tensor | None) -> Generator[Event, None, dict[str, float] | None]:
         try:
-            values = metric_values(drained(measure(model, bench, zero_shot, control, "validate")))
+            # Embedded anew only where the text encoder has changed.
+            zero_shot = yield from classifier_of(model, inputs.label_set, control)
+            found = yield from measure(model, bench, zero_shot, control, "validate")
+            values = metric_values(found)
             if head is not None:
-                linear = drained(measure(model, bench, head, control, "validate"))
+                linear = yield from measure(model, bench, head, control, "validate")
                 values |= metric_values(linear, "linear_")
         except CancelledError:  # the loop ends at a step that all processes agree on
             return None
@@ -283,7 +290,7 @@ def _measure_saved(
 ) -> Generator[Event, None, None]:
     """Evaluate what the files hold, not what memory holds."""
     model = open_result(spec, str(inputs.device))
-    heads = {"zero-shot": classifier_of(model, inputs.label_set)}
+    heads = {"zero-shot": (yield from classifier_of(model, inputs.label_set, control))}
     if outcome.head is not None:
         heads["linear"] = outcome.head
     for head_name, head in heads.items():

@@ -10,10 +10,10 @@ from pydantic import BaseModel, ValidationError
 from ml_core.atomic import replace_files
 from ml_core.cleaning.recipes import explain
 from ml_core.reading.errors import InputError
-from ml_core.reading.regular_file import read_file
-from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.json_file import JsonFile
+from ml_core.reading.plain import plain
 
-_MAX_BYTES = 1_000_000
+_JOB = JsonFile("a job file", "write it anew", max_bytes=1_000_000)
 Spec = TypeVar("Spec", bound=BaseModel)
 
 
@@ -32,18 +32,8 @@ def read_spec_file(path: Path, kind: type[Spec]) -> Spec:
     InputError
         If the file is missing, is not JSON, or a field is missing or out of range.
     """
+    fields = _JOB.read(path, inside=path.parent)
     try:
-        if path.exists() and not path.is_file():
-            raise InputError(f"{path.name} is not a job file: it is no regular file.", "damaged")
-        raw = read_file(path, _MAX_BYTES + 1)
-        if len(raw) > _MAX_BYTES:
-            raise InputError(f"{path.name} is too large for a job file (over 1 MB).", "damaged")
-        return kind.model_validate(parse_object(raw, max_bytes=_MAX_BYTES))
-    except FileNotFoundError as error:
-        raise InputError(f"There is no job file at {path}.") from error
-    except (OSError, JsonError) as error:
-        raise InputError(
-            f"{path.name} is not a job file: it cannot be read as JSON.", "damaged", str(error)
-        ) from error
+        return kind.model_validate(fields)
     except ValidationError as error:
-        raise InputError(f"The job in {path.name} cannot run: {explain(error)}") from error
+        raise InputError(f"The job in {plain(path.name)} cannot run: {explain(error)}") from error

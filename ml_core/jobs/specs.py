@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.labels import label_sets
-from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 from ml_core.reading.errors import InputError
 
@@ -70,6 +70,8 @@ class CleanSpec(BaseModel):
         Name of a label set, or a text file with one class a line.
     templates
         Prompt templates; None takes those of the label set.
+    targeted
+        Whether somebody named the target; if not, nothing is said about it.
     output_dir
         Folder of everything the job writes.
     reference
@@ -92,8 +94,8 @@ class CleanSpec(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    checkpoint: str
-    donor: str | None = None
+    checkpoint: PathText
+    donor: PathText | None = None
     use_choice: bool = True
     recipe: Recipe
     pairs: PairSpec | None = None
@@ -101,17 +103,18 @@ class CleanSpec(BaseModel):
     images: ImageSpec | None = None
     test_images: ImageSpec | None = None
     heldout_images: ImageSpec | None = None
-    trigger: str | None = None
-    target: int = Field(default=0, ge=0)
-    label_set: str = "demo"
+    trigger: PathText | None = None
+    target: int = Field(default=0, ge=0, lt=2**31)
+    targeted: bool = True
+    label_set: PathText = "demo"
     templates: tuple[str, ...] | None = None
-    output_dir: str
-    reference: str | None = None
+    output_dir: PathText
+    reference: PathText | None = None
     keep_steps: bool = False
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     processes: int = Field(default=1, ge=1, le=1024)
     threads: int = Field(default=0, ge=0, le=1024)
-    minutes: float | None = Field(default=None, gt=0.0, allow_inf_nan=False)
+    minutes: float | None = Field(default=None, gt=0.0, le=1e6, allow_inf_nan=False)
     speed: SpeedChoice | None = None
 
 
@@ -228,16 +231,21 @@ def _absolute(spec: CleanSpec, folder: Path) -> CleanSpec:
         "checkpoint": str(folder / spec.checkpoint),
         "output_dir": str(folder / spec.output_dir),
     }
-    for name in ("donor", "reference", "trigger"):
-        given = getattr(spec, name)
+    files = {"donor": spec.donor, "reference": spec.reference, "trigger": spec.trigger}
+    for name, given in files.items():
         if given is not None:
             changes[name] = str(folder / given)
     if spec.label_set not in label_sets():
         changes["label_set"] = str(folder / spec.label_set)
-    for name in ("pairs", "training_images", "images", "test_images", "heldout_images"):
-        part = getattr(spec, name)
-        own = {field: getattr(part, field, None) for field in ("path", "pictures", "exclude")}
-        named = {field: str(folder / path) for field, path in own.items() if path is not None}
-        if part is not None and named:
-            changes[name] = part.model_copy(update=named)
+    parts: dict[str, ImageSpec | PairSpec | None] = {
+        "pairs": spec.pairs,
+        "training_images": spec.training_images,
+        "images": spec.images,
+        "test_images": spec.test_images,
+        "heldout_images": spec.heldout_images,
+    }
+    for name, part in parts.items():
+        if part is not None and part.paths:
+            placed = {field: str(folder / path) for field, path in part.paths.items()}
+            changes[name] = part.model_copy(update=placed)
     return spec.model_copy(update=changes)

@@ -12,6 +12,7 @@ from ml_core.reading.container import Container, checksums_of, container_of
 from ml_core.reading.decompression import Piece, Unpacked
 from ml_core.reading.errors import InputError
 from ml_core.reading.hashing import ChecksumError, compare_checksums
+from ml_core.reading.odd_members import odd_members
 from ml_core.reading.refused_zip import doctored, zip_refusal
 from ml_core.reading.tar_members import tar_members
 from ml_core.reading.weights_file import WeightsFile
@@ -81,7 +82,8 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
         except ZipError as error:
             raise _damaged(label, error) from None
         weights = _read_packed(image, label, read)
-    others = tuple(other.name for other in found if other is not member)
+    beside = [other for other in found if other is not member]
+    others = tuple(other.name for other in beside)
     kind = "tar" if members is tar_members else "zip"
     inner = weights.container or Container("unknown")
     outer = container_of(f"{kind}, {inner.kind}", found, inner.protocol)
@@ -89,6 +91,7 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
         weights,
         format=f"{weights.format} in an archive",
         unread=weights.unread + others,
+        notes=weights.notes + odd_members(file, found, beside),
         container=outer,
     )
 

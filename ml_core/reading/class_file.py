@@ -1,12 +1,14 @@
 """CleanCLIP's ``classes.py``, which its own program evaluates; here it is only parsed.
 
 The file is one Python expression: ``{"classes": ["tench", ...], "templates": [lambda c:
-f"a photo of a {c}.", ...]}``.
+f"a photo of a {c}.", ...]}``; a third entry, ``"superclasses"``, may hold plain values and is not
+used.
 """
 
 from __future__ import annotations
 
 import ast
+import re
 import warnings
 from pathlib import Path
 
@@ -15,11 +17,20 @@ from ml_core.reading.regular_file import open_regular
 
 MAX_BYTES = 4 << 20
 PLACE = "{}"
+IGNORED = "superclasses"  # of CleanCLIP's ImageNet and CIFAR-100; its own program never reads it
 _NO_TABLE = "it is not the table that CleanCLIP reads"
+# Python makes half a kilobyte of each part of an expression: 100 000 classes have twice as many.
+_MAX_PARTS = 300_000
+_PART = re.compile(
+    r"""\s+|\#[^\n]*|\w+|"{3}(?:[^\\]|\\.)*?"{3}|'{3}(?:[^\\]|\\.)*?'{3}"""
+    r"""|"(?:[^"\\\n]|\\.)*+"|'(?:[^'\\\n]|\\.)*+'|.""",
+    re.DOTALL,
+)
+_PLAIN_NODES = (ast.Constant, ast.List, ast.Tuple, ast.Set, ast.Dict, ast.Load)
 
 
 def read_class_file(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Read exactly what evaluating the file would give, without evaluating it.
+    """Read what evaluating the file would give, without evaluating it; superclasses are left out.
 
     Parameters
     ----------
@@ -47,7 +58,9 @@ def read_class_file(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]
     try:
         with warnings.catch_warnings():  # of odd escapes, which would be shown to the user
             warnings.simplefilter("ignore")
-            tree = ast.parse(raw, filename="classes.py", mode="eval")
+            text = raw.decode("utf-8-sig")  # whatever encoding its first line may name
+            _check_parts(text, path)
+            tree = ast.parse(text, filename="classes.py", mode="eval")
     except SyntaxError as error:
         raise _refused(path, error.lineno or 1, _NO_TABLE) from None
     except (ValueError, RecursionError, MemoryError):
@@ -58,6 +71,8 @@ def read_class_file(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]
     parts: dict[str, ast.expr] = {}
     for key, value in zip(table.keys, table.values, strict=True):
         name = key.value if isinstance(key, ast.Constant) else None
+        if name == IGNORED and all(isinstance(n, _PLAIN_NODES) for n in ast.walk(value)):
+            continue
         if name not in ("classes", "templates") or name in parts:
             raise _refused(path, value.lineno, 'only "classes" and "templates" may stand there')
         parts[str(name)] = value
@@ -68,6 +83,14 @@ def read_class_file(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]
         return classes, ()
     templates = _items(parts["templates"], path, table.lineno)
     return classes, tuple(_template(item, path) for item in templates)
+
+
+def _check_parts(text: str, path: Path) -> None:
+    """Refuse a file that takes hundreds of megabytes to parse."""
+    for number, part in enumerate(_PART.finditer(text)):
+        if number > _MAX_PARTS:
+            line = text.count("\n", 0, part.start()) + 1
+            raise _refused(path, line, "it has more parts than a list of classes")
 
 
 def _refused(path: Path, line: int, why: str) -> InputError:

@@ -8,11 +8,13 @@ weights is refused by name.
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from ml_core.reading.errors import InputError
+from ml_core.reading.hf_config import HF_CONFIG, check_hf_config, hf_parameters
 
 CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
@@ -101,6 +103,33 @@ def _only(*allowed: str | bool) -> Check:
     return check
 
 
+def _name(pattern: str) -> Check:
+    """Check a name that a library looks up among its own, never a place or a web address."""
+    compiled = re.compile(pattern, re.ASCII)
+
+    def check(value: Any) -> str:
+        good = isinstance(value, str) and len(value) <= 200 and compiled.fullmatch(value)
+        return "" if good else "is no plain name"
+
+    return check
+
+
+def _table(allowed: Mapping[str, Check]) -> Check:
+    """Check a table inside a table."""
+
+    def check(value: Any) -> str:
+        if not isinstance(value, Mapping):
+            return "must be a table"
+        for key, item in value.items():
+            if key not in allowed:
+                return f"has the field {str(key)[:40]}, which this version does not know"
+            if item is not None and (wrong := allowed[key](item)):
+                return f"has a {key} that {wrong}"
+        return ""
+
+    return check
+
+
 def _vision_layers(value: Any) -> str:
     """Check a transformer's depth or the four stages of a ResNet."""
     depth = _int(1, 200)
@@ -114,7 +143,9 @@ _BLOCK: dict[str, Check] = {
     "mlp_ratio": _number(0.1, 16),
     "ls_init_value": _number(0, 10),
     "final_ln_after_pool": _bool,
-    "output_tokens": _only(False),
+    "output_tokens": _bool,
+    "norm_kwargs": _table({"eps": _number(1e-12, 0.1)}),
+    "act_kwargs": _table({"approximate": _only("none", "tanh")}),
     "block_type": _only("default", "custom"),
     "qk_norm": _bool,
     "scaled_cosine_attn": _bool,
@@ -143,13 +174,52 @@ _TEXT: dict[str, Check] = _BLOCK | {
     "width": _WIDTH,
     "heads": _int(1, 1024),
     "layers": _int(1, 200),
-    "embed_cls": _only(False),
+    "embed_cls": _bool,
     "pad_id": _int(0, _MAX_VOCABULARY),
     "eos_id": _int(0, _MAX_VOCABULARY),
     "no_causal_mask": _bool,
     "pool_type": _only("argmax", "last", "first", "eos"),
     "proj_bias": _bool,
-    "proj_type": _only("linear"),
+    "proj_type": _only("linear", "none"),
+}
+# An image encoder of the timm library: its name decides the sizes, nothing is fetched.
+_TIMM: dict[str, Check] = {
+    "timm_model_name": _name(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?"),
+    "timm_model_pretrained": _bool,
+    "timm_pool": _only(
+        "", "avg", "avgmax", "catavgmax", "max", "token", "map", "abs_attn", "rot_attn"
+    ),
+    "timm_proj": _only("", "linear", "mlp", "none"),
+    "timm_proj_bias": _bool,
+    "timm_drop": _number(0, 0.99),
+    "timm_drop_path": _number(0, 0.99),
+}
+_TIMM_BESIDE = ("image_size", "patch_dropout", "act_kwargs")
+_REPOSITORY = r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?"
+# A text encoder of the transformers library, and a tokenizer that is not CLIP's.
+_HF: dict[str, Check] = {
+    "hf_model_name": _name(_REPOSITORY),
+    "hf_model_pretrained": _bool,
+    "hf_proj_type": _only("linear", "mlp"),
+    "hf_pooler_type": _only(
+        "mean_pooler", "max_pooler", "cls_pooler", "cls_last_hidden_state_pooler"
+    ),
+    HF_CONFIG: check_hf_config,
+}
+_TOKENIZER: dict[str, Check] = {
+    "hf_tokenizer_name": _name(_REPOSITORY),
+    "tokenizer_kwargs": _table(
+        {
+            "clean": _only("whitespace", "lower", "canonicalize"),
+            "strip_sep_token": _bool,
+        }
+    ),
+}
+_HF_BESIDE = ("context_length", "vocab_size", "output_tokens", *_TOKENIZER)
+_DECODER: dict[str, Check] = _TEXT | {
+    "dim_head": _WIDTH,
+    "n_queries": _int(1, 4096),
+    "attn_pooler_heads": _int(1, 512),
 }
 _MODEL: dict[str, Check] = {
     "embed_dim": _int(1, 16384),
@@ -159,15 +229,7 @@ _MODEL: dict[str, Check] = {
     "init_logit_bias": _number(-1000, 1000),
     "nonscalar_logit_scale": _bool,
 }
-# What asks a library for something that is not in the file.
-_FOREIGN = {
-    "timm_model_name": "an image encoder of the timm library",
-    "hf_model_name": "a text encoder from the Hugging Face hub",
-    "hf_tokenizer_name": "a tokenizer from the Hugging Face hub",
-    "tokenizer_kwargs": "a tokenizer of its own",
-    "tokenizer_mode": "a tokenizer of its own",
-    "multimodal_cfg": "a caption decoder (CoCa)",
-}
+_NULL_MEANS_NONE = ("timm_proj", "hf_proj_type")  # where the default is not none
 _VISION_DEFAULTS = {"layers": 12, "width": 768, "head_width": 64, "patch_size": 16}
 _TEXT_DEFAULTS = {"context_length": 77, "vocab_size": VOCABULARY, "width": 512, "heads": 8}
 
@@ -178,7 +240,9 @@ def check_model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     Parameters
     ----------
     config
-        ``embed_dim``, ``vision_cfg``, ``text_cfg`` and a few switches.
+        ``embed_dim``, ``vision_cfg``, ``text_cfg``, of a CoCa ``multimodal_cfg``, and a few
+        switches. A text encoder of the transformers library has its own config in
+        ``text_cfg.hf_config``, see `ml_core.reading.hf_config`.
     where
         Name of the file, for the message.
 
@@ -187,20 +251,74 @@ def check_model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     InputError
         ``unsupported`` or ``damaged``, before anything of the asked size is allocated.
     """
-    top = {k: v for k, v in config.items() if k not in ("vision_cfg", "text_cfg")}
+    tables = ("vision_cfg", "text_cfg", "multimodal_cfg")
+    top = {k: v for k, v in config.items() if k not in tables}
     made: dict[str, Any] = _fields(top, _MODEL, "", where)
     if "embed_dim" not in made:
         raise InputError(f"{where} gives no embed_dim; get the file again.", "damaged")
-    for key, allowed, defaults in (
-        ("vision_cfg", _VISION, _VISION_DEFAULTS | {"image_size": 224}),
-        ("text_cfg", _TEXT, _TEXT_DEFAULTS | {"layers": 12}),
-    ):
+    parts = {}
+    for key in tables[:2]:
         part = config.get(key)
         if not isinstance(part, Mapping):
             raise InputError(f"{where} gives no {key}; get the file again.", "damaged")
-        made[key] = defaults | _fields(part, allowed, f"{key}.", where)
+        parts[key] = part
+    made["vision_cfg"] = _vision_part(parts["vision_cfg"], where)
+    made["text_cfg"] = _text_part(parts["text_cfg"], where)
+    decoder = config.get("multimodal_cfg")
+    if isinstance(decoder, Mapping) and decoder:
+        fields = _fields(decoder, _DECODER, "multimodal_cfg.", where)
+        made["multimodal_cfg"] = _TEXT_DEFAULTS | {"layers": 12} | fields
+    elif decoder is not None and decoder != {}:
+        raise InputError(f"{where} has no table multimodal_cfg; get it again.", "damaged")
+    if "multimodal_cfg" in made or made["text_cfg"].get("hf_model_name"):
+        made["custom_text"] = True  # as in open_clip
+    _check_whole(made, where)
     _check_sizes(made, where)
     return made
+
+
+def _vision_part(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """An image encoder of open_clip's own, or one of timm's, of which the name decides."""
+    fields = _fields(given, _VISION | _TIMM, "vision_cfg.", where)
+    if "timm_model_name" in fields:
+        kept = {key: fields[key] for key in fields if key in _TIMM or key in _TIMM_BESIDE}
+        return {"image_size": 224} | kept | {"timm_model_pretrained": False}
+    own = {key: value for key, value in fields.items() if key not in _TIMM}
+    return _VISION_DEFAULTS | {"image_size": 224} | own
+
+
+def _text_part(given: Mapping[str, Any], where: str) -> dict[str, Any]:
+    """A text encoder of open_clip's own, or one of the transformers library."""
+    if given.get("tokenizer_mode"):
+        raise InputError(
+            f"{where} asks for a tokenizer of its own (text_cfg.tokenizer_mode), which this "
+            "version does not know.",
+            "unsupported",
+        )
+    given = {key: value for key, value in given.items() if key != "tokenizer_mode"}
+    fields = _fields(given, _TEXT | _HF | _TOKENIZER, "text_cfg.", where)
+    if "hf_model_name" in fields:
+        kept = {key: fields[key] for key in fields if key in _HF or key in _HF_BESIDE}
+        asked = fields.get(HF_CONFIG)
+        kept["vocab_size"] = asked["vocab_size"] if asked else fields.get("vocab_size", 2)
+        return {"context_length": 77} | kept | {"hf_model_pretrained": False}
+    own = {key: value for key, value in fields.items() if key not in _HF}
+    return _TEXT_DEFAULTS | {"layers": 12} | own
+
+
+def is_timm(config: Mapping[str, Any]) -> bool:
+    """Whether the image encoder of a checked config is of the timm library."""
+    return "timm_model_name" in config["vision_cfg"]
+
+
+def is_hf(config: Mapping[str, Any]) -> bool:
+    """Whether the text encoder of a checked config is of the transformers library."""
+    return "hf_model_name" in config["text_cfg"]
+
+
+def own_tokenizer(config: Mapping[str, Any]) -> str:
+    """Repository of the tokenizer that a checked config asks for; empty for CLIP's own."""
+    return str(config["text_cfg"].get("hf_tokenizer_name", ""))
 
 
 def _fields(
@@ -209,22 +327,17 @@ def _fields(
     """Check one table of the config, field by field; null means the default."""
     made: dict[str, Any] = {}
     for key, value in given.items():
-        if value is None or value == {}:
+        if value is None and key in _NULL_MEANS_NONE and key in allowed:
+            made[key] = "" if key == "timm_proj" else None
             continue
-        if key in _FOREIGN:
-            raise InputError(
-                f"{where} asks for {_FOREIGN[key]} ({prefix}{key}), which this version does not "
-                "load; it opens OpenAI-style CLIP models with CLIP's own tokenizer.",
-                "unsupported",
-            )
-        if key.startswith(("timm_", "hf_")):
+        if value is None or value == {}:
             continue
         if key == "image_size" and isinstance(value, list) and len(value) == 2:
             value = value[0] if value[0] == value[1] else value
         if key not in allowed:
             raise InputError(
                 f"{where} has the field {prefix}{str(key)[:60]}, which this version does not know; "
-                "it opens OpenAI-style CLIP models.",
+                "it opens what open_clip builds without code or files of others.",
                 "unsupported",
             )
         if wrong := allowed[key](value):
@@ -233,29 +346,46 @@ def _fields(
                 "this version cannot build that model.",
                 "unsupported",
             )
-        made[key] = list(value) if isinstance(value, list | tuple) else value
+        made[key] = _plain(value)
     return made
+
+
+def _plain(value: Any) -> Any:
+    """A copy without the nulls of tables."""
+    if isinstance(value, Mapping):
+        return {key: item for key, item in value.items() if item is not None}
+    return list(value) if isinstance(value, list | tuple) else value
+
+
+def _check_whole(config: dict[str, Any], where: str) -> None:
+    """Refuse what does not go together though each field is good."""
+    vision, text = config["vision_cfg"], config["text_cfg"]
+    captions = "multimodal_cfg" in config
+    tokens = bool(text.get("output_tokens")), bool(vision.get("output_tokens"))
+    trouble = ""
+    if captions and tokens != (True, True):
+        trouble = "a caption decoder (multimodal_cfg) without the tokens that it reads"
+    elif not captions and any(tokens):
+        trouble = "tokens (output_tokens) without a caption decoder that reads them"
+    elif text.get("embed_cls") and not config.get("custom_text"):
+        trouble = "a class token in the text encoder (embed_cls) without custom_text"
+    elif config.get("quick_gelu") and any("act_kwargs" in part for part in (vision, text)):
+        trouble = "QuickGELU and another activation (act_kwargs) at once"
+    elif text.get("proj_type") == "none" and text["width"] != config["embed_dim"]:
+        trouble = "texts without a projection whose width is not that of the embedding"
+    if trouble:
+        raise InputError(
+            f"{where} asks for {trouble}; this version cannot build it.", "unsupported"
+        )
 
 
 def _check_sizes(config: dict[str, Any], where: str) -> None:
     """Refuse sizes that do not fit each other or that no machine would hold."""
-    vision, text = config["vision_cfg"], config["text_cfg"]
-    width, size, resnet = vision["width"], vision["image_size"], isinstance(vision["layers"], list)
-    trouble = ""
-    if resnet:
-        heads = width * 32 // vision["head_width"]
-        if width % 2:
-            trouble = f"a ResNet of the odd width {width}"
-        elif size % 32:
-            trouble = f"a ResNet for {size} px images, which is not a multiple of 32"
-        elif heads < 1 or width * 32 % heads:
-            trouble = f"{heads} attention heads over {width * 32} features"
-    elif size < vision["patch_size"]:
-        trouble = f"patches of {vision['patch_size']} px in images of {size} px"
-    elif not (heads := width // vision["head_width"]) or width % heads:
-        trouble = f"a width of {width} with heads of {vision['head_width']}"
-    if text["width"] % text["heads"]:
-        trouble = f"{text['heads']} text attention heads over {text['width']} features"
+    text = config["text_cfg"]
+    trouble = "" if is_timm(config) else _vision_trouble(config["vision_cfg"])
+    for part in (text, config.get("multimodal_cfg", {})):
+        if "heads" in part and part["width"] % part["heads"]:
+            trouble = f"{part['heads']} text attention heads over {part['width']} features"
     for key in ("pad_id", "eos_id"):
         if text.get(key, 0) >= text["vocab_size"]:
             trouble = f"the token {key} {text[key]} in a vocabulary of {text['vocab_size']}"
@@ -272,26 +402,55 @@ def _check_sizes(config: dict[str, Any], where: str) -> None:
         )
 
 
-def parameter_estimate(config: Mapping[str, Any]) -> int:
-    """Roughly how many parameters a checked config asks for (within a third)."""
-    vision, text, embed = config["vision_cfg"], config["text_cfg"], config["embed_dim"]
-    width = vision["width"]
+def _vision_trouble(vision: Mapping[str, Any]) -> str:
+    """What does not fit in open_clip's own image encoder; empty if all does."""
+    width, size = vision["width"], vision["image_size"]
     if isinstance(vision["layers"], list):
+        heads = width * 32 // vision["head_width"]
+        if width % 2:
+            return f"a ResNet of the odd width {width}"
+        if size % 32:
+            return f"a ResNet for {size} px images, which is not a multiple of 32"
+        if heads < 1 or width * 32 % heads:
+            return f"{heads} attention heads over {width * 32} features"
+    elif size < vision["patch_size"]:
+        return f"patches of {vision['patch_size']} px in images of {size} px"
+    elif not (heads := width // vision["head_width"]) or width % heads:
+        return f"a width of {width} with heads of {vision['head_width']}"
+    return ""
+
+
+def parameter_estimate(config: Mapping[str, Any]) -> int:
+    """Roughly how many parameters a checked config asks for (within a third).
+
+    Those of timm's encoders, which have the sizes of their names, are not counted.
+    """
+    vision, text, embed = config["vision_cfg"], config["text_cfg"], config["embed_dim"]
+    if is_timm(config):
+        image = 0.0
+    elif isinstance(vision["layers"], list):
+        width = vision["width"]
         stages = sum(17 * n * (width << i) ** 2 for i, n in enumerate(vision["layers"]))
         image = stages + (32 * width) * (3 * 32 * width + embed + (vision["image_size"] // 32) ** 2)
     else:
+        width = vision["width"]
         patches = (vision["image_size"] // vision["patch_size"]) ** 2 + 1
         block = width**2 * (4 + 2 * vision.get("mlp_ratio", 4.0))
         image = vision["layers"] * block + width * (patches + 3 * vision["patch_size"] ** 2 + embed)
-    block = text["width"] ** 2 * (4 + 2 * text.get("mlp_ratio", 4.0))
-    table = text["vocab_size"] + text["context_length"] + embed
-    return int(image + text["layers"] * block + text["width"] * table)
+    if is_hf(config):
+        return int(image + hf_parameters(text[HF_CONFIG]) if HF_CONFIG in text else image)
+    parts = [text, *([config["multimodal_cfg"]] if "multimodal_cfg" in config else [])]
+    for part in parts:
+        block = part["width"] ** 2 * (4 + 2 * part.get("mlp_ratio", 4.0))
+        table = part["vocab_size"] + part["context_length"] + embed
+        image += part["layers"] * block + part["width"] * table
+    return int(image)
 
 
 def vocabulary_caution(config: Mapping[str, Any]) -> str:
-    """Sentence on a checked config whose vocabulary is not CLIP's; empty if it is."""
+    """Sentence on a config whose vocabulary does not fit CLIP's tokenizer, if it asks for that."""
     size = config["text_cfg"]["vocab_size"]
-    if size == VOCABULARY:
+    if size == VOCABULARY or own_tokenizer(config):
         return ""
     if size > VOCABULARY:
         return (
@@ -301,6 +460,14 @@ def vocabulary_caution(config: Mapping[str, Any]) -> str:
     return (
         f"The vocabulary has {size} tokens, fewer than the {VOCABULARY} of CLIP's tokenizer, "
         "which is the only one here: no text can be written for this model."
+    )
+
+
+def no_tokenizer(name: str) -> str:
+    """Sentence on a checkpoint without the tokenizer that it was trained with."""
+    return (
+        f"its texts are written with the tokenizer of {name[:100]}, which does not lie beside it; "
+        "put tokenizer.json and tokenizer_config.json of its repository there."
     )
 
 

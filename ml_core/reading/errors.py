@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from ml_core.reading.plain import plain
+
 SAFETENSORS_COPY = "ask its author for a safetensors copy"
 """What helps where a limit is reached: getting the file again does not."""
 
@@ -25,8 +27,9 @@ class InputError(Exception):
     """
 
     def __init__(self, sentence: str, code: ErrorCode = "usage", details: str = "") -> None:
-        super().__init__(sentence)
-        self.sentence = sentence
+        # A file's name may hold a line end, or what speaks to a terminal.
+        self.sentence = plain(sentence)
+        super().__init__(self.sentence)
         self.code: ErrorCode = code
         self.details = details
 

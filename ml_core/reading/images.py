@@ -23,8 +23,10 @@ IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 512 * 1024 * 1024
 
-# A larger picture is halved before it is copied: 100 megapixels are 400 MB, whatever their mode.
-_LARGE = 50_000_000
+MAX_MEMORY = 300_000_000
+"""What decoding one picture may take: a file of 200 KB may hold 100 megapixels of one colour."""
+# A larger picture is halved before it is copied: 100 megapixels are 400 MB, whatever their colours.
+_LARGE = 35_000_000
 _LARGE_SIDE = 4096
 _ORIENTATION = 0x0112
 _TURNS = {
@@ -50,7 +52,7 @@ def read_image(
     """Read a picture as it is meant to be seen, without trusting the file.
 
     The first frame is taken, EXIF orientation is applied and 16-bit greys are scaled to 8 bits.
-    One of over 50 megapixels with both sides over 4096 comes at half its size, each pixel the mean
+    One of over 35 megapixels with both sides over 4096 comes at half its size, each pixel the mean
     of four: no model sees the difference.
 
     Parameters
@@ -72,8 +74,8 @@ def read_image(
     ------
     InputError
         ``usage`` if the path is missing or not a regular file, ``unsupported`` if the content is
-        none of PNG, JPEG, WebP, GIF or BMP or has over 100 megapixels, ``damaged`` if the data
-        is truncated or cannot be decoded.
+        none of PNG, JPEG, WebP, GIF or BMP, has over 100 megapixels or takes over 300 MB to
+        decode, ``damaged`` if the data is truncated or cannot be decoded.
     """
     if isinstance(source, bytes):
         name = name or "The picture"
@@ -110,7 +112,9 @@ def _decoded(file: BinaryIO, name: str, least: int | None) -> Image.Image:
         if image.width * image.height > MAX_PIXELS:
             raise _too_large(name)
         try:
-            return _turned(image, least)
+            return _turned(image, least, name)
+        except InputError:
+            raise
         except _TOO_LARGE as error:
             raise _too_large(name) from error
         except Exception as error:  # as above
@@ -134,7 +138,7 @@ def _regular_file(path: Path, name: str) -> BinaryIO:
     raise InputError(f"{name} is larger than {MAX_BYTES >> 20} MB; make it smaller.", "unsupported")
 
 
-def _turned(image: Image.Image, least: int | None) -> Image.Image:
+def _turned(image: Image.Image, least: int | None, name: str) -> Image.Image:
     """All pixels as RGB or RGBA, the EXIF orientation applied."""
     if least is not None and image.format == "JPEG":
         image.draft(None, (least, least))
@@ -142,10 +146,25 @@ def _turned(image: Image.Image, least: int | None) -> Image.Image:
     if large and image.format == "JPEG":  # its decoder can do it on the way
         image.draft(None, (image.width // 2, image.height // 2))
         large = False
+    if _needed(image, large) > MAX_MEMORY:
+        raise InputError(
+            f"{name} has {image.width * image.height // 10**6} megapixels, which take over "
+            f"{MAX_MEMORY // 10**6} MB to decode; make it smaller.",
+            "unsupported",
+        )
     image.load()
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     made = _halved(image) if large else _as_rgb(image)
     return made if turn is None else made.transpose(turn)
+
+
+def _needed(image: Image.Image, halved: bool) -> int:
+    """Bytes that decoding takes, about: Pillow keeps four for several bands, and a copy."""
+    each = 4 if len(image.getbands()) > 1 or image.mode in ("I", "F") else 1
+    each = 3 if image.mode.startswith("I;16") else each
+    if image.format == "WEBP":  # its decoder keeps two canvases, and hands over a third
+        each += 11
+    return image.width * image.height * (each + (1 if halved else 4))
 
 
 def _halved(image: Image.Image) -> Image.Image:

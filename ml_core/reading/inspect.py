@@ -21,6 +21,7 @@ from ml_core.reading.hashing import (
 from ml_core.reading.inspection import Inspection, refuse
 from ml_core.reading.regular_file import open_regular
 from ml_core.reading.shards import check_shard, hash_of_shards, read_index
+from ml_core.reading.side_configs import code_notes, names_code, twin_notes
 from ml_core.reading.sniff import SAFETENSORS, sniff
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.torch_file import UnknownCodeError
@@ -184,7 +185,7 @@ def _inspect_folder(path: Path) -> Inspection:
         preprocessor = None if beside is None else _read_config(beside)
     except InputError as error:
         return refuse(path, error, form, weights.size, weights.sha256, **facts)
-    notes = weights.reasons + _folder_notes(files, config)
+    notes = weights.reasons + _folder_notes(files)
     return Inspection(
         path,
         path.name,
@@ -272,14 +273,12 @@ def _read_config(path: Path) -> dict[str, Any]:
         ) from None
 
 
-def _folder_notes(files: FolderFiles, config: Mapping[str, Any]) -> tuple[str, ...]:
+def _folder_notes(files: FolderFiles) -> tuple[str, ...]:
     """Say what else lies there that other programs may run or load."""
-    notes: tuple[str, ...] = ()
-    if "auto_map" in config:
-        notes = (
-            f"{files.config.name} asks the transformers library to run Python code from the "
-            "repository (auto_map); nothing of it was read or run.",
-        )
+    folder = files.config.parent
+    read = [path.name for path in (files.config, files.preprocessor) if path is not None]
+    notes = code_notes(names_code(folder, [*read, *files.unread]))
+    notes += twin_notes(sorted((*read, files.weights.name, *files.unread)), "The folder")
     if not files.risky:
         return notes
     shown = ", ".join(files.risky[:5]) + (" and more" if len(files.risky) > 5 else "")

@@ -20,6 +20,18 @@ ReasonCode = Literal[
 ]
 
 
+# Where training scripts keep what the optimizer remembers, and what torch's optimizers call it.
+_OPTIMIZERS = (
+    "optimizer",
+    "optimizers",
+    "optimizer_state",
+    "optimizer_state_dict",
+    "optim",
+    "adamw",
+)
+_MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
+
+
 @dataclass(frozen=True)
 class Inspection:
     """What was found; the same for the window, the command line and JSON.
@@ -96,8 +108,13 @@ class Inspection:
 
     @property
     def parameters(self) -> int:
-        """How many numbers the tensors hold together."""
-        return sum(tensor.elements for tensor in self.tensors)
+        """How many numbers the tensors hold together, without what an optimizer keeps."""
+        return sum(tensor.elements for tensor in self.tensors) - self.optimizer_numbers
+
+    @property
+    def optimizer_numbers(self) -> int:
+        """How many numbers an optimizer keeps in the file, such as AdamW's moments."""
+        return sum(tensor.elements for tensor in self.tensors if is_of_optimizer(tensor.name))
 
     @property
     def refused(self) -> bool:
@@ -112,6 +129,12 @@ class Inspection:
         elif self.reason_code == "unsupported":
             code = "unsupported"
         return InputError(self.reasons[0], code, "\n".join(self.reasons[1:]))
+
+
+def is_of_optimizer(name: str) -> bool:
+    """Whether a tensor is an optimizer's by its name, and none of a model's."""
+    parts = name.replace("/", ".").split(".")
+    return parts[0] in _OPTIMIZERS or parts[-1] in _MOMENTS
 
 
 def refuse(

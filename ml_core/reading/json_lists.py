@@ -9,7 +9,8 @@ import ijson
 
 from ml_core.reading.strict_json import JsonError, JsonLimitError
 
-MAX_ENTRY = 4 << 20
+MAX_ENTRY = 1 << 20
+_MAX_KEYS = 10_000  # of the object itself
 _CHUNK = 64 << 10
 _MAX_DEPTH = 64
 _Event = tuple[str, Any]
@@ -30,7 +31,9 @@ class _Limited:
         return raw
 
 
-def iter_lists(file: BinaryIO, names: Collection[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+def iter_lists(
+    file: BinaryIO, names: Collection[str], rest: dict[str, Any] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """The objects in some lists of a file that must hold one JSON object.
 
     Half characters, which only escapes can make, become question marks.
@@ -38,9 +41,11 @@ def iter_lists(file: BinaryIO, names: Collection[str]) -> Iterator[tuple[str, di
     Parameters
     ----------
     file
-        UTF-8, of any length; an entry has 4 MB at most.
+        UTF-8, of any length; an entry has 1 MB at most.
     names
         Keys of the lists; whatever else the object holds is read and dropped.
+    rest
+        Takes what would be dropped, each value under its key.
 
     Yields
     ------
@@ -62,16 +67,22 @@ def iter_lists(file: BinaryIO, names: Collection[str]) -> Iterator[tuple[str, di
         for event, key in events:
             if event == "map_key":
                 _once(key, seen)
+                if len(seen) > _MAX_KEYS:
+                    raise JsonLimitError(f"it has over {_MAX_KEYS} keys")
                 first = next(events)
                 if key in names and first[0] == "start_array":
                     for entry in _entries(events, key):
                         limited.unfinished = 0
                         yield key, entry
                 else:
-                    _value(first, events)
+                    value = _value(first, events)
+                    if rest is not None:
+                        rest[key] = value
                 limited.unfinished = 0
     except ijson.JSONError as error:
         raise _refused(error) from None
+    except UnicodeDecodeError:  # of half characters as bytes, which the parser lets through
+        raise JsonError("it is not valid JSON (half a character)") from None
 
 
 def _refused(error: ijson.JSONError) -> JsonError:

@@ -9,6 +9,7 @@ from ml_core.reading.regular_file import read_file
 
 MAX_BYTES = 16 * 1024 * 1024
 MAX_CHARACTERS = 1000
+MAX_LINES = 500_000
 
 
 def read_lines(path: str | Path) -> list[tuple[int, str]]:
@@ -28,7 +29,8 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
     ------
     InputError
         ``usage`` if the file is missing, ``damaged`` if it is not UTF-8 or a line holds control
-        characters, ``unsupported`` if it or a line is too long; the sentence names the line.
+        characters, ``unsupported`` if it or a line is too long or there are over 500 000; the
+        sentence names the line.
     """
     path = Path(path)
     if not path.is_file():
@@ -41,6 +43,8 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
         ) from error
     if len(data) > MAX_BYTES:
         raise InputError(f"The list {path.name} is larger than 16 MB.", "unsupported")
+    if data.count(b"\n") > MAX_LINES:
+        raise InputError(f"The list {path.name} has over {MAX_LINES:,} lines.", "unsupported")
     lines = []
     for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         try:

@@ -1,13 +1,15 @@
-"""Open a file once, and only if it is a plain file."""
+"""Open a file once, and only if it is a plain file that lies where it should."""
 
 from __future__ import annotations
 
 import errno
 import os
 import stat
-from io import BufferedReader, TextIOWrapper
+from collections.abc import Iterator
+from contextlib import contextmanager
+from io import BufferedReader, FileIO, RawIOBase, TextIOWrapper
 from pathlib import Path
-from typing import TextIO
+from typing import Any, TextIO
 
 from ml_core.reading.errors import InputError
 
@@ -19,6 +21,7 @@ _KINDS = {
     stat.S_IFDIR: "a folder",
 }
 _FLAGS = sum(getattr(os, name, 0) for name in ("O_NONBLOCK", "O_NOCTTY", "O_BINARY"))
+_NO_LINK: int = getattr(os, "O_NOFOLLOW", 0)
 
 
 class NotRegularError(OSError):
@@ -30,58 +33,156 @@ class NotRegularError(OSError):
         super().__init__(number, f"it is {self.kind}", str(path))
 
 
-def open_file(path: Path) -> BufferedReader:
+class LinkOutError(OSError):
+    """A link leads out of the folder that it lies in, which somebody else may have filled."""
+
+    def __init__(self, path: Path) -> None:
+        words = "it is a link to a file outside its folder, which is not followed"
+        super().__init__(errno.ELOOP, words, str(path))
+
+
+class _Told(BufferedReader):
+    """A file whose reading, too, fails with a sentence: of a broken disk, or in ``/proc``."""
+
+    def __init__(self, raw: RawIOBase, path: Path) -> None:
+        super().__init__(raw)
+        self._path = path
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        with self._told():
+            return super().read(size)
+
+    def read1(self, size: int = -1, /) -> bytes:
+        with self._told():
+            return super().read1(size)
+
+    def readinto(self, buffer: Any, /) -> int:
+        with self._told():
+            return super().readinto(buffer)
+
+    def readline(self, size: int | None = -1, /) -> bytes:
+        with self._told():
+            return super().readline(size)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise _unreadable(self._path, error) from None
+
+
+def _unreadable(path: Path, error: Exception) -> InputError:
+    reason = getattr(error, "strerror", None) or "the name is not valid"
+    return InputError(f"{path} cannot be read: {reason}.", "usage")
+
+
+def open_file(path: Path, inside: Path | None = None) -> BufferedReader:
     """Open a regular file for reading.
 
     Whatever lies there, this returns at once: `open` waits for a pipe's other end, and some devices
     act when they are opened. All that reads a path from outside the program opens it here.
 
+    Parameters
+    ----------
+    inside
+        A folder that the file must lie in, also through links: one that may be a stranger's, and
+        that the user chose instead of the file.
+
     Raises
     ------
     NotRegularError
         If it is no regular file.
+    LinkOutError
+        If it lies elsewhere.
     OSError
         If there is none, or it may not be opened.
     """
+    if inside is not None and not lies_in(path, inside):
+        raise LinkOutError(path)
     return os.fdopen(_descriptor(path, os.O_RDONLY), "rb")
 
 
-def open_text(path: Path) -> TextIO:
+def lies_in(path: Path, folder: Path) -> bool:
+    """Whether a path leads to something below a folder when all links are followed."""
+    try:
+        root = os.path.realpath(folder)
+        return os.path.realpath(path).startswith(root.rstrip(os.sep) + os.sep)
+    except (OSError, ValueError):  # a link that leads to itself, a name that is none
+        return False
+
+
+def open_text(path: Path, inside: Path | None = None) -> TextIO:
     """As `open_file`, for UTF-8; what is none becomes U+FFFD."""
-    return TextIOWrapper(open_file(path), "utf-8", "replace")
+    return TextIOWrapper(open_file(path, inside), "utf-8", "replace")
+
+
+def iter_lines(
+    path: Path, longest: int, most: int, most_lines: int, inside: Path | None = None
+) -> Iterator[str]:
+    """Lines of a text file, as `open_text` reads it, as far as it can be one.
+
+    Parameters
+    ----------
+    longest
+        The first line of more characters ends it: no file of lines has such a one.
+    most, most_lines
+        Characters and lines after which it ends.
+
+    Raises
+    ------
+    OSError
+        As `open_file` does.
+    """
+    with open_text(path, inside) as file:
+        for _ in range(most_lines):
+            line = file.readline(longest + 1)
+            if not line or len(line) > longest or most <= 0:
+                return
+            most -= len(line)
+            yield line
 
 
 def append_text(path: Path) -> TextIO:
     """Open a regular file to write lines at its end, each at once; it is made if there is none.
 
-    Raises as `open_file`.
+    Raises as `open_file`, also for a link: the file that is meant is the folder's own.
     """
-    descriptor = _descriptor(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT)
+    if path.is_symlink():
+        raise LinkOutError(path)
+    descriptor = _descriptor(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | _NO_LINK)
     return os.fdopen(descriptor, "a", 1, encoding="utf-8")
 
 
-def read_file(path: Path, most: int = -1) -> bytes:
+def read_file(path: Path, most: int = -1, inside: Path | None = None) -> bytes:
     """The first ``most`` bytes of a regular file, or all of them; raises as `open_file`."""
-    with open_file(path) as file:
+    with open_file(path, inside) as file:
         return file.read(most)
 
 
-def open_regular(path: Path) -> tuple[BufferedReader, int]:
+def open_regular(path: Path, inside: Path | None = None) -> tuple[BufferedReader, int]:
     """As `open_file` for reading, with the file's size in bytes.
 
     Raises
     ------
     InputError
-        ``unsupported`` if it is no regular file, ``usage`` if it may not be read.
+        ``unsupported`` if it is no regular file, ``usage`` if it may not be read; so does reading
+        from it.
     """
     try:
-        file = open_file(path)
+        with open_file(path, inside) as opened:
+            file = _Told(FileIO(os.dup(opened.fileno()), "rb"), path)
     except NotRegularError as error:
         raise InputError(
             f"{path.name} is {error.kind}; choose a regular file.", "unsupported"
         ) from None
-    except OSError as error:
-        raise InputError(f"{path} cannot be read: {error.strerror}.", "usage") from None
+    except LinkOutError as error:
+        raise InputError(
+            f"{path.name} cannot be read: {error.strerror}; put the file itself there.",
+            "unsupported",
+        ) from None
+    except (OSError, ValueError) as error:
+        raise _unreadable(path, error) from None
     return file, os.fstat(file.fileno()).st_size
 
 

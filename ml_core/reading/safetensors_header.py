@@ -63,8 +63,13 @@ class Header:
     metadata: Mapping[str, str]
 
 
-def read_header(path: Path) -> Header:
+def read_header(path: Path, inside: Path | None = None) -> Header:
     """Read and check the header of a safetensors file.
+
+    Parameters
+    ----------
+    inside
+        As of `ml_core.reading.regular_file.open_file`.
 
     Raises
     ------
@@ -72,7 +77,7 @@ def read_header(path: Path) -> Header:
         ``damaged`` with the first thing that is wrong.
     """
     try:
-        with open_file(Path(path)) as file:
+        with open_file(Path(path), inside) as file:
             size = file.seek(0, 2)
             file.seek(0)
             return parse_header(file, size, Path(path).name)

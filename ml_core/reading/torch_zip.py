@@ -8,6 +8,7 @@ from typing import BinaryIO
 from ml_core.reading.container import checksums_of, container_of, protocol_of
 from ml_core.reading.decompression import Piece, Unpacked
 from ml_core.reading.errors import SAFETENSORS_COPY, InputError
+from ml_core.reading.odd_members import odd_members
 from ml_core.reading.pickles.geometry import Block
 from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
 from ml_core.reading.refused_zip import doctored
@@ -84,6 +85,7 @@ def _read(file: BinaryIO, members: tuple[Member, ...], name: str) -> WeightsFile
     used = {f"data/{tensor.storage}" for tensor in tensors}
     read = {*pickles, *(label for label, _ in code), *used, *_SMALL & inner.keys()}
     unread = tuple(label for label in inner if label not in read)
+    notes += odd_members(file, members, [inner[label] for label in unread])
     if code or script:
         notes += (
             "The file contains program code (TorchScript), which was not run; only its tensors "

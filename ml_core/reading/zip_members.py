@@ -47,7 +47,11 @@ class CutShortError(ZipError):
 
 @dataclass(frozen=True, slots=True)
 class Member:
-    """One member: ``offset`` of its data in the file, packed and unpacked sizes in bytes."""
+    """One member: ``offset`` of its data in the file, packed and unpacked sizes in bytes.
+
+    ``wide`` tells that 64-bit sizes are given although the others are not too large: readers differ
+    in which of them they take.
+    """
 
     name: str
     method: int
@@ -55,6 +59,7 @@ class Member:
     packed: int
     size: int
     offset: int
+    wide: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,6 +73,7 @@ class _Entry:
     packed: int
     size: int
     header: int
+    wide: bool
 
 
 def zip_members(file: BinaryIO, size: int) -> tuple[Member, ...]:
@@ -218,11 +224,23 @@ def _entries(raw: bytes, count: int) -> list[_Entry]:
             raise ZipError("one of its members is a device or a pipe")
         if name.endswith(b"/") and size:
             raise ZipError("one of its folders has content")
+        undue = _is_undue(extra, size, packed, header)
         size, packed, header = _wide(extra, size, packed, header)
-        entries.append(_Entry(name, flags, method, crc, packed, size, header))
+        entries.append(_Entry(name, flags, method, crc, packed, size, header, undue))
     if at != len(raw):
         raise ZipError("bytes follow its list of members")
     return entries
+
+
+def _is_undue(extra: bytes, *values: int) -> bool:
+    """Whether there is a 64-bit field that none of the values asks for."""
+    at = 0
+    while at + 4 <= len(extra):
+        kind, length = struct.unpack_from("<2H", extra, at)
+        if kind == 1 and length and 0xFFFFFFFF not in values:
+            return True
+        at += 4 + length
+    return False
 
 
 def _wide(extra: bytes, *values: int) -> tuple[int, ...]:
@@ -269,6 +287,7 @@ def _member(file: BinaryIO, entry: _Entry, limit: int) -> tuple[Member, int]:
         raise ZipError("a member is encrypted or packed in an unusual way", _UNPACK)
     if method not in (STORED, DEFLATED):
         raise ZipError("a member is packed in an unusual way", _UNPACK)
+    undue = entry.wide or _is_undue(extra, size, packed)
     size, packed = _wide(extra, size, packed)
     told = (crc, packed, size)
     listed = (entry.crc, entry.packed, entry.size)
@@ -284,7 +303,7 @@ def _member(file: BinaryIO, entry: _Entry, limit: int) -> tuple[Member, int]:
     if later:
         end = _after_descriptor(file, end, entry)
     label = _name(entry)
-    return Member(label, entry.method, entry.crc, entry.packed, entry.size, offset), end
+    return Member(label, entry.method, entry.crc, entry.packed, entry.size, offset, undue), end
 
 
 def _after_descriptor(file: BinaryIO, at: int, entry: _Entry) -> int:

@@ -24,7 +24,7 @@ RANGES: dict[str, tuple[float, float, str]] = {
     "x": (-1.0, 2.0, "share of the canvas's width"),
     "y": (-1.0, 2.0, "share of the canvas's height"),
     "spare": (0, 64, "pixels"),
-    "rotation": (-36000.0, 36000.0, "degrees counter-clockwise"),
+    "rotation": (-36000.0, 36000.0, "degrees, counter-clockwise"),
     "ratio": (0.0, 1.0, "weight of the pattern"),
     "stripe": (1, 512, "pixels"),
     "amplitude": (0.0, 1.0, "share of full brightness"),

@@ -23,7 +23,7 @@ CANVAS_NAMES: dict[Canvas, str] = {
     "original": "the original picture",
 }
 LEVEL_NAMES: dict[Levels, str] = {
-    "float": "values stay fractions, clipped",
+    "float": "not rounded to 8 bit, clipped to 0-1",
     "round": "bytes, rounded",
     "truncate": "bytes, clipped and truncated",
     "wrap": "bytes, truncated, wrapping around modulo 256",
@@ -120,6 +120,6 @@ def _drawn(trigger: Trigger) -> str:
         given = part.pixels is not None or part.array is not None
         if part.kind in ("badnets", "stripes") or (part.kind in ("blended", "wanet") and not given):
             if part.noise == "per_image":
-                return "drawn anew for each picture"
+                return "drawn again for each picture"
             return f"drawn once, from seed {part.seed}"
     return ""

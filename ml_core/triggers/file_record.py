@@ -9,15 +9,15 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml_core.reading.errors import InputError
-from ml_core.reading.regular_file import open_regular
-from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.json_file import JsonFile, short
+from ml_core.reading.plain import plain
 from ml_core.triggers.checks import MAX_PARTS, MAX_TEXT, RANGES
 from ml_core.triggers.kinds import Canvas, Kind, Levels, Mix, Noise, Placement, TextPlace, Where
 from ml_core.triggers.record import Trigger
 
 SCHEMA = "cleanclip-gui/trigger"
 VERSION = 2
-MAX_JSON_BYTES = 64 * 1024
+_FILE = JsonFile("a trigger file", "save the trigger again", max_bytes=64 * 1024)
 _SHA256 = "^[0-9a-f]{64}$"
 _CONFIG = ConfigDict(
     frozen=True, extra="forbid", strict=True, allow_inf_nan=False, serialize_by_alias=True
@@ -111,33 +111,20 @@ def read_record(path: Path) -> TriggerFile:
     InputError
         ``usage`` if there is no file, ``damaged`` with the first field that is wrong.
     """
-    if not path.is_file():
-        raise InputError(f"The trigger file {path.name} does not exist.", "usage")
-    file, _ = open_regular(path)
-    with file:
-        data = file.read(MAX_JSON_BYTES + 1)
-    if len(data) > MAX_JSON_BYTES:
-        raise InputError(f"{path.name} is too long for a trigger file.", "damaged")
-    try:
-        found = parse_object(data)
-    except JsonError as error:
-        raise InputError(
-            f"{path.name} is not a trigger file: {error}; save the trigger again.", "damaged"
-        ) from None
+    found = _FILE.read(path)
     try:
         if found.get("version") == 1:
-            old = _FirstVersion.model_validate_json(data)
-            found = _from_first(old)
-            data = json.dumps(found).encode()
-        return TriggerFile.model_validate_json(data)
+            found = _from_first(_FirstVersion.model_validate_json(json.dumps(found)))
+        # Strict JSON, in which a list may stand for a tuple.
+        return TriggerFile.model_validate_json(json.dumps(found))
     except ValidationError as error:
         first = error.errors(include_url=False, include_input=False)[0]
-        where = ".".join(str(part) for part in first["loc"])
+        where = short(".".join(str(part) for part in first["loc"]), 60)
         raise InputError(
-            f"{path.name} is not a trigger file of this version"
+            f"{plain(path.name)} is not a trigger file of this version"
             + (f": its field {where!r} is wrong." if where else "; save the trigger again."),
             "damaged",
-            details=str(error),
+            details=str(error)[:4000],
         ) from error
 
 

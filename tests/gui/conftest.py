@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 import time
 from pathlib import Path
 
@@ -38,9 +39,21 @@ def _look(qapp):
     gc.freeze()  # what was imported need not be looked through after each test
 
 
+_modules_frozen = 0
+
+
+def _freeze_what_was_imported():
+    """Torch's objects by the hundred thousand are not walked through after every test."""
+    global _modules_frozen
+    if len(sys.modules) > _modules_frozen + 50:
+        _modules_frozen = len(sys.modules)
+        gc.freeze()
+
+
 @pytest.fixture(autouse=True)
 def _no_leaks(qapp):
     """No new top-level widget, no running thread, no active timer is left behind."""
+    _freeze_what_was_imported()
     windows = set(map(id, QApplication.topLevelWidgets()))
     yield
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)

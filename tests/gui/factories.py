@@ -23,7 +23,9 @@ def facts(
     """An open checkpoint of the demo's architecture; ``fields`` are other ones of the record."""
     path = Path(path)
     found = Inspection(path, path.name, 7, sha256, "safetensors", "loads", "ok")
-    made = CheckpointFacts(str(path), found, "ResNet 64 px, width 24", "metadata", (), 64, 12)
+    made = CheckpointFacts(
+        str(path), found, "ResNet 64 px, width 24", "metadata", (), 64, 12, of_demo=True
+    )
     return replace(made, **fields)
 
 

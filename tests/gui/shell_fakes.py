@@ -59,7 +59,17 @@ def write_journal(folder, events):
     return path
 
 
-class FakeEngine:
+class TextsKnown:
+    """A part of a fake engine: no answer waits for class texts."""
+
+    def class_texts(self, role, trigger, whole=False):
+        return iter(())
+
+    def picture(self, request):
+        return None
+
+
+class FakeEngine(TextsKnown):
     """Answers at once; ``refuse`` makes an opening fail."""
 
     names = ("cuda:0", "cpu")

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtWidgets import QLabel
+from PySide6.QtWidgets import QLabel, QScrollArea
 
 from cleanclip_gui.clean.before_after import BeforeAfter, RateLine, facts, rows_of
+from cleanclip_gui.widgets.label import Label
 
 RESULT: dict[str, Any] = {
     "method": "cleanclip",
@@ -70,8 +71,26 @@ def test_the_small_print_says_how_it_was_trained_and_every_note() -> None:
     assert notes[0] == "pairs.csv: 2 rows were left out."
     assert "\u202e" not in notes[1]
     trained = {"batch_norm": "frozen", "cache_chunk": 64, "recipe": {"batch_size": 256}}
-    assert (
-        "BatchNorm kept its stored statistics · gradient caching, 64 examples at a time"
-        in facts(trained)
+    assert "BatchNorm: stored statistics · gradient caching, 64 examples at a time" in facts(
+        trained
     )
-    assert "BatchNorm took each batch's statistics" in facts({"batch_norm": "train"})
+    assert "BatchNorm: batch statistics" in facts({"batch_norm": "train"})
+
+
+def test_in_a_narrow_window_the_figures_stay_and_the_lines_go(qtbot) -> None:
+    widget, area = BeforeAfter(), QScrollArea()
+    qtbot.addWidget(area)
+    area.setWidget(widget)
+    area.setWidgetResizable(True)
+    side = {"ca": 0.97, "ca_interval": [0.96, 0.98], "asr_excl": 0.5, "asr_interval": [0.4, 0.6]}
+    widget.show_result({"method": "cleanclip", "seconds": 5, "before": side, "after": side})
+    area.resize(900, 400)
+    area.show()
+    qtbot.waitExposed(area)
+    assert all(line.isVisible() for line in widget.findChildren(RateLine))
+    area.resize(540, 400)
+    assert widget.width() <= 540
+    assert not any(line.isVisible() for line in widget.findChildren(RateLine))
+    figures = [label for label in widget.findChildren(Label) if label.text() == "97.0 %"]
+    assert all(figure.isVisible() for figure in figures)
+    assert "96.0 to 98.0" in figures[0].toolTip()

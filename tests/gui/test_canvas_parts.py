@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from PySide6.QtCore import QPointF, QRect, QSize, Qt
 from PySide6.QtGui import QAction, QColor, QImage, QPainter, QTransform
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
@@ -34,6 +35,7 @@ from cleanclip_gui.studio.canvas.keys import ARROWS, TOOL_KEYS, KeyAction, key_a
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
 from cleanclip_gui.studio.canvas.selection import Selection
+from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.tools import (
     BrushTool,
     HandTool,
@@ -42,6 +44,7 @@ from cleanclip_gui.studio.canvas.tools import (
     ShapeTool,
     ToolEvent,
 )
+from cleanclip_gui.studio.trigger_chip import TriggerChip
 
 CANVAS = 100
 RED, BLUE = [255, 0, 0, 255], [0, 0, 255, 255]
@@ -360,3 +363,26 @@ def test_what_is_shown_is_drawn_where_it_is(qapp):
     assert drawn(focused=True)[0, 100]
     handles = drawn(patch=FloatingPatch(QImage(4, 4, QImage.Format.Format_RGBA8888), "", size=0.2))
     assert handles[80 - int(ROTATE_HANDLE_DISTANCE), 100]
+
+
+def test_zoom_is_beside_every_tool(qtbot):
+    strip = ToolStrip()
+    qtbot.addWidget(strip)
+    strip.show()
+    for tool in strip.tools:
+        strip.set_tool(tool)
+        for button in (strip.zoom_in, strip.fit_picture, strip.zoom_out):
+            assert button.isVisible(), tool
+
+
+def test_without_a_trigger_there_is_no_chip_to_drag(qtbot):
+    outer = QWidget()
+    qtbot.addWidget(outer)
+    chip = TriggerChip(lambda: None)
+    chip.setParent(outer)
+    outer.show()
+    assert not chip.isVisible()
+    chip.set_picture(QImage(8, 8, QImage.Format.Format_RGBA8888))
+    assert chip.isVisible()
+    chip.set_picture(None)
+    assert not chip.isVisible()

@@ -11,10 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtCore import QPoint, QPointF, Qt
+from PySide6.QtGui import QGuiApplication, QPixmap, QWheelEvent
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QMenu, QScrollArea, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart, plain, scientific
@@ -207,6 +207,70 @@ def test_the_mouse_moves_the_read_out(qtbot, chart: Chart) -> None:
     assert chart.readout("a") == "10.000"
 
 
+def turn_wheel(widget, modifiers) -> None:
+    place = QPointF(widget.rect().center())
+    event = QWheelEvent(
+        place,
+        QPointF(widget.mapToGlobal(place)),
+        QPoint(),
+        QPoint(0, -240),
+        Qt.MouseButton.NoButton,
+        modifiers,
+        Qt.ScrollPhase.NoScrollPhase,
+        False,
+    )
+    # As the window system would: to each parent until one takes it.
+    while widget is not None:
+        event.accept()
+        if QApplication.sendEvent(widget, event) and event.isAccepted():
+            return
+        widget = widget.parentWidget()
+
+
+def test_the_wheel_scrolls_the_page_and_zooms_with_ctrl(qtbot, prompts) -> None:
+    page = QScrollArea()
+    qtbot.addWidget(page)
+    inside = QWidget()
+    chart = Chart("Loss", prompts, (SeriesStyle("a", "First"),))
+    layout = QVBoxLayout(inside)
+    layout.addWidget(chart)
+    inside.setMinimumHeight(2000)
+    page.setWidgetResizable(True)
+    page.setWidget(inside)
+    page.resize(500, 400)
+    page.show()
+    chart.append("a", 10, 1.0)
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
+    assert chart.reset_button.isHidden()
+    before = chart.plot.getViewBox().viewRange()
+    turn_wheel(chart.plot.viewport(), Qt.KeyboardModifier.NoModifier)
+    assert chart.plot.getViewBox().viewRange() == before
+    assert page.verticalScrollBar().value() > 0
+    scrolled = page.verticalScrollBar().value()
+    turn_wheel(chart.plot.viewport(), Qt.KeyboardModifier.ControlModifier)
+    assert chart.plot.getViewBox().viewRange() != before
+    assert page.verticalScrollBar().value() == scrolled
+    chart.reset_button.click()
+    assert chart.plot.getViewBox().viewRange() == before
+    assert chart.reset_button.isHidden()
+
+
+def test_the_way_to_a_file_is_seen_and_is_not_in_the_picture(qtbot, chart: Chart, tmp_path) -> None:
+    assert chart.export_button.isHidden()
+    chart.append("a", 10, 1.0)
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
+    assert chart.export_button.isVisible()
+    chart.export_button.click()
+    menu = next(w for w in QApplication.topLevelWidgets() if isinstance(w, QMenu) and w.isVisible())
+    assert "Save &PNG…" in [action.text() for action in menu.actions()]
+    menu.close()
+    seen = []
+    chart.grab = lambda: seen.append(chart.export_button.isVisible()) or QPixmap(4, 4)
+    chart.save(tmp_path / "chart.png")
+    assert seen == [False]
+    assert chart.export_button.isVisible()
+
+
 def test_reset_view_undoes_a_zoom(qtbot, chart: Chart) -> None:
     chart.set_total(100)
     chart.append("a", 10, 1.0)
@@ -219,6 +283,16 @@ def test_reset_view_undoes_a_zoom(qtbot, chart: Chart) -> None:
     assert view.viewRange()[0][1] < 5
     chart.reset_view()
     assert view.viewRange()[0][1] > 99
+
+
+def test_a_band_is_seen_whole(qtbot, chart: Chart) -> None:
+    chart.append("a", 10, 0.5, -0.4, 0.9)
+    chart.append("a", 20, 0.1)
+    qtbot.waitUntil(lambda: bool(chart.drawn), timeout=5000)
+    chart.redraw()
+    low, high = chart.plot.getViewBox().viewRange()[1]
+    assert low <= -0.4
+    assert high >= 0.9
 
 
 def test_the_menu_is_ours(qtbot, chart: Chart) -> None:
@@ -323,3 +397,20 @@ def test_charts_can_be_named_and_reached_by_keyboard(qtbot) -> None:
         "Accuracy and attack success", "Loss", "Learning rate",
     ]  # fmt: skip
     assert all(c.focusPolicy() == Qt.FocusPolicy.StrongFocus for c in charts.all())
+
+
+def test_a_legend_breaks_where_its_chart_ends(qtbot) -> None:
+    styles = tuple(SeriesStyle(key, key.upper(), look) for look, key in enumerate("abcd"))
+    chart = Chart("Loss", Prompts(), styles, legend_columns=4)
+    qtbot.addWidget(chart)
+    for key in "abcd":
+        chart.append(key, 1, 1.0)
+    chart.resize(800, 300)
+    chart.show()
+    qtbot.waitExposed(chart)
+    grid = chart._legend_row
+    assert grid.getItemPosition(grid.indexOf(chart._legend["d"]))[:2] == (0, 3)
+    chart.resize(300, 300)
+    assert chart.minimumSizeHint().width() <= 300
+    assert grid.getItemPosition(grid.indexOf(chart._legend["d"]))[:2] == (1, 1)
+    chart.hide()

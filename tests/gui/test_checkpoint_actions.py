@@ -68,13 +68,18 @@ def test_nothing_is_offered_before_a_file_was_read(page):
     page.writer.convert()
     page.writer.export()
     assert page.answers.asked == []
+    assert page.writer.dialog is None
 
 
-def test_convert_writes_a_file_that_opens(page, qtbot, source, tmp_path):
+def test_an_exact_copy_has_every_tensor_and_opens(page, qtbot, source, tmp_path):
     page.take(inspect(source))
     page.answer(tmp_path / "copy")
+    page.writer.set_model("m.safetensors is no CLIP.")
     with qtbot.waitSignal(page.writer.saved, timeout=WAIT) as saved:
         page.buttons.convert.click()
+        assert not page.writer.dialog.open_clip.isEnabled()
+        assert "m.safetensors is no CLIP." in page.writer.dialog.why.text()
+        page.writer.dialog.ok.click()
     assert saved.args[0] == tmp_path / "copy.safetensors"
     again = inspect(tmp_path / "copy.safetensors")
     assert (again.verdict, again.tensors[0].name) == ("loads", "a")
@@ -108,11 +113,57 @@ def test_a_refused_file_can_be_exported_but_not_converted(page, tmp_path):
     assert not page.writer.can_convert()
 
 
+def test_the_model_for_open_clip_is_the_first_choice(page, qtbot, tiny_checkpoint, tmp_path):
+    import torch
+    from safetensors.torch import load_file
+
+    state = {f"module.{name}": value for name, value in load_file(tiny_checkpoint).items()}
+    record = {"epoch": 3, "state_dict": state, "optimizer": {"state": {0: torch.ones(3)}}}
+    torch.save(record, tmp_path / "epoch_3.pt")
+    page.take(inspect(tmp_path / "epoch_3.pt"))
+    page.answer(tmp_path / "clip.safetensors")
+    with qtbot.waitSignal(page.writer.saved, timeout=WAIT):
+        page.writer.convert()
+        assert page.writer.dialog.open_clip.isChecked()
+        page.writer.dialog.ok.click()
+    assert load_file(tmp_path / "clip.safetensors").keys() == load_file(tiny_checkpoint).keys()
+
+
+def test_a_donor_gives_the_encoder_that_the_file_lacks(page, qtbot, tiny_checkpoint, tmp_path):
+    from safetensors.torch import load_file, save_file
+
+    whole = load_file(tiny_checkpoint)
+    part = {name: value for name, value in whole.items() if name.startswith("visual.")}
+    save_file(part, tmp_path / "visual.safetensors")
+    page.take(inspect(tmp_path / "visual.safetensors"))
+    page.writer.set_model("", str(tiny_checkpoint))
+    page.answer(tmp_path / "clip.safetensors")
+    with qtbot.waitSignal(page.writer.saved, timeout=WAIT):
+        page.writer.convert()
+        page.writer.dialog.ok.click()
+    assert load_file(tmp_path / "clip.safetensors").keys() == whole.keys()
+
+
+def test_another_file_closes_the_question(page, source):
+    page.take(inspect(source))
+    page.writer.convert()
+    page.writer.set_file(None)
+    assert page.writer.dialog is None
+    assert page.answers.asked == []
+
+
+def convert_exactly(page):
+    """Answer the question with an exact copy."""
+    page.writer.convert()
+    page.writer.dialog.as_is.click()
+    page.writer.dialog.ok.click()
+
+
 def test_a_failure_is_told_and_the_buttons_come_back(page, qtbot, source, tmp_path):
     page.take(inspect(source))
     page.answer(tmp_path / "nowhere" / "x.safetensors")
     with qtbot.waitSignal(page.writer.failed, timeout=WAIT) as failed:
-        page.writer.convert()
+        convert_exactly(page)
     assert "cannot be written" in failed.args[0].sentence
     assert page.writer.can_convert()
     assert not page.buttons.words.isVisible()
@@ -131,7 +182,7 @@ def test_cancelling_leaves_nothing_behind(page, qtbot, source, tmp_path, monkeyp
     monkeypatch.setattr("ml_core.checkpoints.convert.convert_to_safetensors", slow)
     page.take(inspect(source))
     page.answer(tmp_path / "copy.safetensors")
-    page.writer.convert()
+    convert_exactly(page)
     qtbot.waitUntil(lambda: begun.is_set() and page.buttons.busy.bar.value() == 500, timeout=WAIT)
     assert page.buttons.busy.cancel.isVisible()
     assert not page.writer.can_convert()
@@ -151,7 +202,7 @@ def test_another_file_is_offered_with_its_own_name(page, source):
         return ""
 
     page.prompts.save_file = remember
-    page.writer.convert()
+    convert_exactly(page)
     page.writer.export()
     assert asked[0][0] == str(source.with_name("m-converted.safetensors"))
     assert asked[1][0] == str(source.with_name("m-inspection.html"))

@@ -1,7 +1,7 @@
 """Verdict first, facts when the model is there, statistics after; foreign text made harmless."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import pytest
@@ -15,6 +15,7 @@ from cleanclip_gui.checkpoint.tensor_table import TensorTable
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain
+from ml_core.evaluation.records import Evaluation
 from ml_core.reading import InputError, TensorInfo
 from tests.gui.shell_fakes import Answers, FakeEngine, StudioStandIn, write_safetensors
 
@@ -47,7 +48,7 @@ def test_the_card_is_there_at_once_then_verdict_facts_and_statistics(panel, qtbo
     assert panel.verdict.verdict.text() == "Reading…"
     assert panel.verdict.name.text() == "m.safetensors"
     qtbot.waitUntil(lambda: panel.session.checkpoint is not None, timeout=10_000)
-    assert panel.verdict.property("tone") in ("ok", "caution")
+    assert panel.verdict.property("tone") in ("info", "caution")
     qtbot.waitUntil(lambda: "ResNet 64 px" in labels(panel), timeout=10_000)
     shown = labels(panel)
     assert "8 heads assumed" in shown
@@ -57,9 +58,9 @@ def test_the_card_is_there_at_once_then_verdict_facts_and_statistics(panel, qtbo
     model = panel.tensors.table.model
     assert model.rowCount() == 2
     qtbot.waitUntil(lambda: model.index(1, 7).data() != "", timeout=10_000)
-    row = [model.index(1, column).data() for column in range(11)]
+    row = [model.index(0, column).data() for column in range(11)]
     assert row == ["a", "1 × 2", "F32", "-4", "2", "-1", "3", "0", "0", "", "8"]
-    nan_row = [model.index(0, column).data() for column in range(11)]
+    nan_row = [model.index(1, column).data() for column in range(11)]
     assert nan_row[7:9] == ["1 / 0", "1"]
     assert "nothing in it to run" in panel.facts.elsewhere.text.text()
     assert not panel.tabs.isTabVisible(2)
@@ -74,6 +75,43 @@ def test_the_hash_is_copied_whole(panel, qtbot, tmp_path):
     hash_button.click()
     assert QApplication.clipboard().text() == panel.inspection.sha256
     assert len(panel.inspection.sha256) == 64
+
+
+def test_what_can_be_read_is_not_called_good(panel, qtbot, tmp_path):
+    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
+    panel.open(path)
+    card = panel.verdict
+    assert not card.backdoor.isVisible()
+    qtbot.waitUntil(card.test.isVisible, timeout=10_000)
+    assert card.property("tone") in ("info", "caution")
+    assert card.backdoor.text() == "Backdoor: not tested yet"
+    measured = Evaluation(
+        n=1, n_total=1, n_excl=1, target=0, target_name="x", partial=False, trigger="t",
+        checkpoint_sha256="of another",
+    )  # fmt: skip
+    panel.session.evaluation = measured
+    assert card.backdoor.text() == "Backdoor: not tested yet"
+    sha256 = panel.inspection.sha256
+    panel.session.evaluation = replace(measured, trigger=None, checkpoint_sha256=sha256)
+    assert card.backdoor.text() == "Backdoor: not tested yet"
+    panel.session.evaluation = replace(measured, checkpoint_sha256=sha256)
+    assert card.backdoor.text() == "Backdoor: tested only with the triggers tried in Studio"
+    with qtbot.waitSignal(panel.shell.station_wanted) as wanted:
+        card.test.click()
+    assert wanted.args == ["studio"]
+    panel.open(path)
+    assert not card.test.isVisible()
+
+
+def test_a_refused_file_does_not_stretch_over_a_wide_screen(panel, qtbot, tmp_path):
+    panel.resize(1900, 900)
+    path = tmp_path / "evil.pt"
+    path.write_bytes(b"no checkpoint at all")
+    panel.open(path)
+    qtbot.waitUntil(lambda: is_refused(panel), timeout=10_000)
+    qtbot.waitUntil(lambda: not panel.right.isVisible(), timeout=10_000)
+    assert panel.facts.width() > 1500
+    assert panel.verdict.width() <= 760
 
 
 def is_refused(panel):
@@ -144,7 +182,8 @@ def test_a_file_with_one_encoder_asks_for_a_donor(panel, qtbot, tmp_path):
     panel.open(path)
     button = panel.buttons.donor
     qtbot.waitUntil(button.isVisible, timeout=10_000)
-    assert panel.verdict.verdict.text() == "Loads"  # as the command line says of it
+    assert panel.verdict.verdict.text() == "Readable. Nothing was run."
+    assert not panel.verdict.test.isVisible()
     assert "holds no text encoder" in panel.verdict.reason.text()
     assert button.text() == "Choose a donor of the text encoder…"
     button.click()  # and backed out
@@ -153,7 +192,7 @@ def test_a_file_with_one_encoder_asks_for_a_donor(panel, qtbot, tmp_path):
     button.click()
     qtbot.waitUntil(lambda: panel.session.checkpoint is not None, timeout=10_000)
     qtbot.waitUntil(lambda: panel.complete, timeout=10_000)
-    assert panel.verdict.verdict.text() == "Loads"
+    assert panel.verdict.verdict.text() == "Readable. Nothing was run."
     assert panel.session.checkpoint.donor == str(tmp_path / "donor.pt")
     assert str(tmp_path / "donor.pt") in labels(panel)
     assert not button.isVisible()
@@ -188,7 +227,7 @@ def test_a_pytorch_file_shows_values_names_and_shared_storages(panel, qtbot, tmp
     torch.save({"state_dict": state, "epoch": 7, "note": "a\u202eb", "big": whole.long()}, path)
     panel.open(path)
     qtbot.waitUntil(lambda: panel.complete, timeout=20_000)
-    assert panel.verdict.verdict.text() == "Loads"
+    assert panel.verdict.verdict.text() == "Readable. Nothing was run."
     shown = labels(panel)
     assert {"epoch", "7", "note", "a\\u202eb"} <= set(shown)
     assert panel.tabs.isTabVisible(2)

@@ -5,13 +5,13 @@ from dataclasses import dataclass
 
 import pytest
 from PySide6.QtCore import QObject, Qt
-from PySide6.QtWidgets import QFileDialog
+from PySide6.QtWidgets import QFileDialog, QTreeView
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.code_view import MAX_CHARACTERS, CodeView
 from cleanclip_gui.checkpoint.histogram import HistogramCard
 from cleanclip_gui.checkpoint.names_view import NamesView
-from cleanclip_gui.widgets.prompts import _Ending
+from cleanclip_gui.widgets.prompts import _Ending, show_sizes_whole
 
 
 def groups(view):
@@ -151,3 +151,19 @@ def test_a_file_to_be_saved_gets_the_ending_of_its_kind(qtbot, tmp_path):
     assert dialog.defaultSuffix() == "json"
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     dialog.close()
+
+
+def test_sizes_are_whole_in_qts_own_file_dialog(qtbot, tmp_path):
+    (tmp_path / "m.safetensors").write_bytes(b"x" * 1_234_567)
+    dialog = QFileDialog(None, "x", str(tmp_path))
+    dialog.setOption(QFileDialog.Option.DontUseNativeDialog)
+    dialog.setViewMode(QFileDialog.ViewMode.Detail)
+    qtbot.addWidget(dialog)
+    show_sizes_whole(dialog)
+    dialog.show()
+    tree = dialog.findChild(QTreeView, "treeView")
+    qtbot.waitUntil(lambda: tree.model().rowCount(tree.rootIndex()) == 1, timeout=10_000)
+    shown = tree.model().index(0, 1, tree.rootIndex()).data()
+    assert "MiB" in shown
+    text = tree.fontMetrics().horizontalAdvance(shown)
+    assert tree.columnWidth(1) > text

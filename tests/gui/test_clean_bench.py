@@ -253,8 +253,7 @@ def test_a_killed_run_is_interrupted_on_its_page_and_in_the_history(
     assert session.run.status == "interrupted"
     assert ("interrupted") in [status for _, status in shown(panel)]
     history(qtbot, panel)
-    panel.run.trouble = None  # nothing of it is on show
-    panel.run.changed.emit()
+    panel.run.forget(folder)  # nothing of it is on show
     assert panel.trouble_card.isHidden()
     panel.runs.table.choose(folder)
     click(panel.runs.open_)

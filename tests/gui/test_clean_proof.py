@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from cleanclip_gui.clean.proof.holdouts_table import worst_sentence
 from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.inference.questions import Evaluate, EvaluationUpdated
+from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.session import CheckpointFacts
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import Evaluation
@@ -25,6 +27,7 @@ from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import SPEC_FILE, read_spec, write_spec
 from tests.gui.factories import evaluation, facts
 from tests.gui.run_folders import CLEANED_SHA256, write_run
+from tests.gui.shell_fakes import Answers
 from tests.gui.test_clean_bench import panel, session  # noqa: F401
 
 LIMIT = 0.05
@@ -98,8 +101,13 @@ def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown: Path) -> No
     assert spec.checkpoint == str(shown / "cleaned.safetensors")
     assert not section.holdouts_button.isEnabled()
     assert panel.start_button.text() == "Add to the queue"
-    runner.event_received.emit(Progress("rebound", 75, 900, None, 62.0))
-    assert section.said() == "The rebound test is running, 1 min 2 s left."
+    now = 100.0
+    panel.proving._overall._clock = lambda: now
+    for done in (0, 75, 150):
+        runner.event_received.emit(Progress("rebound", done, 900))
+        now += 10
+    assert section.said() == "The rebound test is running, 2 min left."
+    assert section.bar.value() == pytest.approx(167, abs=15)  # of 1000, and no stage at its end
     values = {"factor": 0.1, "rebound_step": 25, "asr_excl": 0.02, "asr_low": 0.01,
               "asr_high": 0.03, "ca": 0.95}  # fmt: skip
     runner.event_received.emit(Metric(25, 900, values))
@@ -435,3 +443,36 @@ def test_a_vector_that_does_not_fit_is_said(qtbot, panel, line) -> None:  # noqa
     assert not panel.alpha_line.is_busy
     panel.alpha.slider.setValue(30)
     assert len(opens(panel)) == 2
+
+
+def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown: Path):  # noqa: F811
+    answers = Answers(yes=False)
+    answers.take_over(panel.context.prompts)
+    click(panel.proof.rebound_button)
+    runner = panel.proving.runner
+    panel.proving._begun -= 300
+    click(panel.proof.cancel)
+    assert answers.asked == ["About 5 minutes of work would be lost: a test is not resumed."]
+    assert runner.told == ["launch"]
+    answers.yes = True
+    click(panel.proof.cancel)
+    assert runner.told == ["launch", "cancel"]
+    runner.end(Done("cancelled"))
+    assert panel.proof.said() == "The rebound test was cancelled."
+
+
+def test_a_killed_test_is_told_with_advice(qtbot, panel, shown, tmp_path, caplog):  # noqa: F811
+    script = tmp_path / "child.py"
+    script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
+    panel.proving.new_runner = lambda path, kind, device: JobRunner(
+        path, device=device, command=[sys.executable, str(script)], what="rebound test"
+    )
+    panel.proving.begin_rebound()
+    qtbot.waitUntil(lambda: not panel.proving.is_running, timeout=20_000)
+    sentence = (
+        "The rebound test was killed by SIGKILL, probably out of memory: close other programs or "
+        "use a smaller batch."
+    )
+    assert panel.proof.said() == sentence
+    assert panel.proof._state.property("role") == "error"
+    assert sentence in caplog.text

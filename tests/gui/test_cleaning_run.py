@@ -80,7 +80,8 @@ def test_it_says_how_it_stands_and_tells_the_session(run, session, job: Path) ->
     assert "slower" in run.notice
     assert run.can_be_steered
     runner.event_received.emit(Progress("train", 1, 4))
-    assert session.run_progress == Progress("train", 1, 4)
+    assert session.run_progress.stage == "train"
+    assert 0 < session.run_progress.fraction < 1
     run.pause()
     assert (run.state, run.headline) == ("paused", "CleanCLIP is paused")
     run.pause()
@@ -137,7 +138,7 @@ def test_a_result_stays_beside_its_checkpoint(run, session, tmp_path: Path, job:
         (KILLED, True, "Interrupted: Killed by SIGKILL. Resume goes on from the last save.",
          "CleanCLIP: interrupted", True, True),
         (KILLED, False, "Interrupted: Killed by SIGKILL. There was no save yet: Start again begins "
-         "anew.", "CleanCLIP: interrupted", True, True),
+         "from the start.", "CleanCLIP: interrupted", True, True),
         (Done("cancelled"), True, "The run was cancelled. Resume goes on from the last save.",
          "CleanCLIP: cancelled", False, False),
         (Done("failed", {}, "The loss diverged.", "usage"), True,

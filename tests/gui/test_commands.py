@@ -39,7 +39,7 @@ def window(qtbot, tmp_path, monkeypatch):
 
 # Opening the demo and quitting have their tests in test_main_window; running a job in the e2e.
 _ELSEWHERE = ("file.quit", "file.demo", "clean.start", "clean.estimate")
-_WITHOUT_MENU = ("clean.start_talk", "clean.start_default")  # of the guided run
+_WITHOUT_MENU = ("clean.resume_last", "clean.set_talk", "clean.set_default")  # of the guided run
 opened_urls: list[object] = []
 
 

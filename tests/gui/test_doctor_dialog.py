@@ -108,7 +108,7 @@ def test_trials_arrive_and_the_best_is_proposed(doctor, qtbot, tmp_path, found):
     qtbot.waitUntil(lambda: dialog.card.isVisible(), timeout=WAIT)
     assert cells(dialog, 0)[:3] == ["now", "as opened", "GELU\\u202e<b>"]
     assert cells(dialog, 1)[:5] == [
-        "best", "activation", "QuickGELU", "90.0 %", "85.0 to 95.0 %",
+        "proposed", "activation", "QuickGELU", "90.0 %", "85.0 to 95.0 %",
     ]  # fmt: skip
     assert dialog.verdict.text() == "File and behaviour disagree"
     assert dialog.card.property("tone") == "caution"

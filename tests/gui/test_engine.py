@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from cleanclip_gui.inference.questions import LoadImages, OpenCheckpoint, Predict
+from cleanclip_gui.inference.questions import LoadImages, OpenCheckpoint, Predict, Thumbnails
 from ml_core.data.specs import ImageSpec
+from ml_core.triggers import demo_trigger
 
 
 def test_pictures_are_made_square_as_the_checkpoint_asks(tmp_path: Path) -> None:
@@ -73,3 +75,18 @@ def test_a_donor_gives_the_encoder_that_is_not_there(tmp_path: Path) -> None:
     assert any("image encoder only" in sentence for sentence in facts.assumptions)
     whole = engine.open_checkpoint(OpenCheckpoint(str(donor), "suspect", str(donor)))
     assert whole.donor == ""
+
+
+def test_thumbnails_with_the_trigger_are_what_the_model_sees(tiny_checkpoint: Path) -> None:
+    from cleanclip_gui.inference.engine import Engine
+
+    engine = Engine()
+    engine.open_checkpoint(OpenCheckpoint(str(tiny_checkpoint)))
+    engine.load_images(LoadImages(ImageSpec(kind="demo", split="test", n=6), "demo"))
+    trigger = replace(demo_trigger(), placement="random")
+    drawn = engine.thumbnails(Thumbnails((4, 1), 96, trigger))
+    plain = engine.thumbnails(Thumbnails((4, 1), 96))
+    assert plain.images.shape == (2, 96, 96, 3)
+    for row, index in enumerate((4, 1)):
+        seen = engine.predict(Predict(index, trigger)).triggered_image
+        assert np.array_equal(drawn.images[row], seen)

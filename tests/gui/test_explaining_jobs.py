@@ -19,9 +19,10 @@ from cleanclip_gui.inference.questions import (
 from cleanclip_gui.ticket import Progress
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.reading.errors import CancelledError, InputError
+from tests.gui.shell_fakes import TextsKnown
 
 
-class FakeEngine:
+class FakeEngine(TextsKnown):
     """Explains in four steps and waits at a gate before each; keeps what it did, in order."""
 
     def __init__(self):

@@ -244,3 +244,39 @@ def test_hundred_thousand_items_repaint_quickly(gallery, qtbot):
     started = time.process_time()
     gallery.view.grab()
     assert time.process_time() - started < 0.1
+
+
+def test_pictures_have_the_trigger_on_them_while_the_eye_is_open(gallery, qtbot):
+    clean, triggered = (np.full((4, 96, 96, 3), shade, np.uint8) for shade in (40, 200))
+
+    def shade(row):
+        pixmap = cell(gallery, row).pixmap
+        return None if pixmap is None else pixmap.toImage().pixelColor(5, 5).red()
+
+    gallery.show()
+    gallery.model.set_thumbnails((0, 1, 2, 3), clean)
+    assert shade(0) == 40
+    assert not gallery.with_trigger.isEnabled()
+    with qtbot.waitSignal(gallery.thumbnails_needed) as caught:
+        gallery.set_trigger("abc")
+    assert sorted(caught.args[0]) == [0, 1, 2, 3]
+    assert shade(0) == 40  # until the other comes
+    gallery.model.set_thumbnails((0, 1, 2, 3), triggered, "of an older trigger")
+    assert shade(0) == 40
+    gallery.model.set_thumbnails((0, 1, 2, 3), triggered, "abc")
+    assert shade(0) == 200
+    gallery.with_trigger.click()
+    assert shade(0) == 40
+    gallery.with_trigger.click()
+    gallery.set_trigger("")
+    assert shade(0) == 40
+
+
+def test_tab_goes_from_the_filters_to_the_pictures(gallery):
+    gallery.set_trigger("abc")  # or its button could not be reached
+    order = [gallery.filter]
+    while order[-1] is not gallery.view and len(order) < 10:
+        order.append(order[-1].nextInFocusChain())
+    kept = [w for w in order if w in (gallery.filter, gallery.order, gallery.with_trigger)]
+    assert kept == [gallery.filter, gallery.order, gallery.with_trigger]
+    assert order[-1] is gallery.view

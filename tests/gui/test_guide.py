@@ -11,6 +11,7 @@ from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.threads import still_running
 from cleanclip_gui.window.guide import STEPS
+from ml_core.triggers import demo_trigger
 from tests.gui.factories import evaluation
 from tests.gui.shell_fakes import FakeEngine
 
@@ -48,7 +49,7 @@ def test_it_leads_from_opening_to_the_flip(window, qtbot):
     assert guide.card.next.isEnabled()
     assert card_is_inside(window)
     guide.card.next.click()
-    assert guide.card.next.text() == "Stick it on"
+    assert guide.card.next.text() == "Add the demo sticker"
     guide.card.next.click()
     assert (
         window.session.trigger is not None
@@ -62,6 +63,28 @@ def test_it_leads_from_opening_to_the_flip(window, qtbot):
     guide.card.next.click()
     assert (window.station, guide.card.next.text()) == ("clean", "Start cleaning")
     assert card_is_inside(window)
+
+
+def test_both_start_buttons_of_the_tour_start_the_same_run(window, qtbot, tmp_path):
+    """The preset is set when the step is shown, and the card leaves the form free."""
+    window.start_tour()
+    guide, clean = window.guide, window.stations["clean"]
+    session = window.session
+    qtbot.waitUntil(lambda: None not in (session.images, session.checkpoint), timeout=20_000)
+    assert clean.form.recipe().preset == "quick"
+    guide._show(4)
+    assert clean.form.recipe().preset == "talk"
+    assert guide._outline._target is guide.card.next
+    preset = clean.form.preset
+    field = preset.rect().translated(preset.mapTo(window, preset.rect().topLeft()))
+    assert not guide.card.geometry().intersects(field)
+    begun = []
+    clean.run.begin = lambda folder, spec, asked, mode="run": begun.append(spec)
+    clean.output.setText(str(tmp_path))
+    guide.card.next.click()
+    clean.start_button.click()
+    assert [spec.recipe.preset for spec in begun] == ["talk", "talk"]
+    guide.end()
 
 
 def test_back_and_end(window, qtbot):
@@ -161,8 +184,23 @@ def test_the_card_is_as_high_as_its_text(window):
     assert heights[1] >= card._body.heightForWidth(316) + card.next.sizeHint().height()
 
 
+def test_a_weak_drawing_gives_way_to_the_demo_sticker_at_a_click(window):
+    guide, editor = window.guide, window.stations["studio"].editor
+    guide._show(3)
+    window.session.evaluation = None
+    assert not guide.card.next.isEnabled()  # nothing is measured yet
+    window.session.evaluation = measured(asr_excl=0.2)
+    assert guide.card.next.text() == "Use the demo sticker"
+    guide.card.next.click()
+    assert editor.current_trigger() == demo_trigger()
+    assert guide.position == 3
+    window.session.evaluation = measured(asr_excl=0.98)
+    assert guide.card.next.text() == "Next"
+    guide.end()
+
+
 def test_a_weak_drawing_is_not_called_a_backdoor(window):
     window.session.evaluation = measured(asr_excl=0.2)
     text = STEPS[3].body(window.session)
-    assert "does not fire" in text
-    assert "backdoor" not in text
+    assert "does not trigger" in text
+    assert "backdoor" not in text.replace("does not trigger the backdoor", "")

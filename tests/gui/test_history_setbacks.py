@@ -237,7 +237,7 @@ def test_notes_can_be_read_on_a_small_screen(qtbot, panel, tmp_path: Path) -> No
 
 def test_when_a_run_was_written() -> None:
     now = time.time()
-    assert started_text(now) == time.strftime("%H:%M", time.localtime(now))
+    assert started_text(now) == time.strftime("Today %H:%M", time.localtime(now))
     year = time.localtime(now).tm_year
     days = [now + sign * 86_400 for sign in (-1, 1)]
     day = next(day for day in days if time.localtime(day).tm_year == year)

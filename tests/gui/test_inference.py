@@ -32,6 +32,7 @@ from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.make import badnets_patch
 from tests.gui.factories import images
+from tests.gui.shell_fakes import TextsKnown
 
 
 def evaluation(n, partial, target=0):
@@ -43,7 +44,7 @@ def per_image(n):
     return PerImage(np.arange(n), np.zeros(n, np.int64), zeros, zeros, zeros, np.zeros(n, np.bool_))
 
 
-class FakeEngine:
+class FakeEngine(TextsKnown):
     """Waits at a gate before each batch; keeps what it was asked."""
 
     def __init__(self, watch_texts=unwatched):

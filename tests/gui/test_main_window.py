@@ -7,7 +7,7 @@ import time
 import numpy as np
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, QSize, Qt, QUrl
-from PySide6.QtGui import QAccessible, QDragEnterEvent, QDropEvent
+from PySide6.QtGui import QAccessible, QDragEnterEvent, QDropEvent, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractItemView,
@@ -29,15 +29,16 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import Failed, Predict
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import RunState
+from cleanclip_gui.session.records import RunProgress
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import CrashHandler, start_logging, stop_logging
 from cleanclip_gui.window.error_dialog import ErrorDialog
+from cleanclip_gui.window.keys_dialog import KeysDialog
 from cleanclip_gui.window.main_window import has_room
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Progress
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
 from tests.gui.factories import facts
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
@@ -193,6 +194,25 @@ def test_a_checkpoint_can_be_dropped_anywhere(window, qtbot, checkpoint, monkeyp
             if widget.window() is window:
                 drop(widget, checkpoint)
                 assert dropped.pop() == checkpoint, f"{widget} in {station}"
+
+
+@pytest.mark.parametrize(
+    ("names", "several"),
+    [
+        (("a.pt", "b.safetensors", "c.png"), ["a.pt", "b.safetensors"]),
+        (("c.png", "d.png"), []),
+        (("a.pt", "c.png"), []),
+    ],
+)
+def test_only_several_checkpoints_make_a_list(window, tmp_path, monkeypatch, names, several):
+    lists, first = [], []
+    shell = window.context.shell
+    shell.checkpoints_wanted.disconnect()
+    shell.checkpoints_wanted.connect(lists.extend)
+    monkeypatch.setattr(window, "take_file", first.append)
+    window.take_files([tmp_path / name for name in names])
+    assert [path.name for path in lists] == several
+    assert [path.name for path in first] == ([] if several else [names[0]])
 
 
 def test_a_dropped_picture_becomes_the_trigger(window, qtbot, tmp_path):
@@ -403,6 +423,7 @@ def test_the_log_is_written_in_the_colours_of_the_theme(window):
     light = colours()
     try:
         window.set_theme("dark")
+        window.toggle_log()  # what is hidden follows when it is shown
         assert colours() == [theme.colour("text"), theme.colour("danger")]
         assert colours() != light
         assert window.log.text().count("failed") == 1
@@ -457,7 +478,8 @@ def test_the_text_side_names_the_key_that_edits_the_templates(window):
 
 def test_the_status_bar_stands_still_while_a_run_is_paused(window):
     window.session.run = RunState("out", "cleanclip", "running")
-    window.session.run_progress = Progress("train", 3, 12)
+    window.session.run_progress = RunProgress("train", 0.25, 125.0)
+    assert window.status.job.text() == "CleanCLIP is running, 2 min left"
     window.session.run = RunState("out", "cleanclip", "paused")
     assert window.status.job.text() == "CleanCLIP is paused"
     assert (window.status.progress.value(), window.status.progress.maximum()) == (250, 1000)
@@ -494,10 +516,12 @@ class FakeJob:
 
 
 CUT_OFF = {
-    "rebound": "The rebound test is going on. Cancel it and quit? It begins anew the next time.",
-    "holdouts": "The hold-outs test is going on. Cancel it and quit? It begins anew the next time.",
-    "audit": "An audit of training pairs is going on. Cancel it and quit? The next audit finds "
-    "what was embedded.",
+    "rebound": "The rebound test is going on. Cancel it and quit? It will start from the beginning "
+    "next time.",
+    "holdouts": "The hold-outs test is going on. Cancel it and quit? It will start from the "
+    "beginning next time.",
+    "audit": "An audit of training pairs is going on. Cancel it and quit? Finished embeddings "
+    "are reused by the next audit.",
     "alpha": "An alpha is being measured or saved. Cancel it and quit? The run's result stays as "
     "it is.",
     "save": "A file is being saved. Cancel it and quit? What it would write over, and the run's "
@@ -700,6 +724,73 @@ def test_it_fits_1366_by_768(window, qtbot, checkpoint, station):
     hint = window.minimumSizeHint()
     assert hint.width() <= 1366
     assert hint.height() <= 768
+
+
+def rows_of(palette):
+    enabled = Qt.ItemFlag.ItemIsEnabled
+    items = [palette.list.item(row) for row in range(palette.list.count())]
+    return [(item.text(), bool(item.flags() & enabled)) for item in items]
+
+
+def test_the_palette_says_what_a_command_needs(window, qtbot, checkpoint):
+    window.show_palette()
+    palette = dialog(CommandPalette)
+    palette.field.setText("sticker")
+    (text, enabled), *_ = rows_of(palette)
+    assert text.startswith("Use the demo sticker")
+    assert text.endswith("Open a checkpoint first.")
+    assert not enabled
+    qtbot.keyClick(palette.field, Qt.Key.Key_Return)
+    assert palette.isVisible()  # there is nothing to do
+    palette.field.setText("no such command")
+    assert rows_of(palette) == [("No command has the words “no such command”", False)]
+    palette.close()
+    opened(window, qtbot, checkpoint)
+    window.show_station("clean")
+    window.show_palette()
+    palette = dialog(CommandPalette)
+    palette.field.setText("sticker")
+    assert rows_of(palette)[0][0].endswith("Go to Studio first.")
+    palette.close()
+    window.show_station("studio")
+    window.show_palette()
+    palette = dialog(CommandPalette)
+    palette.field.setText("trigger")
+    states = [enabled for _, enabled in rows_of(palette)]
+    assert states == sorted(states, reverse=True)  # what can be done comes first
+    assert any("Needs a trigger on Studio's canvas." in text for text, _ in rows_of(palette))
+    palette.close()
+
+
+def test_a_station_that_cannot_be_shown_says_why(window, qtbot, checkpoint):
+    studio = window.actions_["view.studio"]
+    assert studio.toolTip() == "Open a checkpoint first."
+    opened(window, qtbot, checkpoint)
+    assert studio.toolTip().startswith("What does a trigger do?")
+
+
+def test_the_file_menu_opens_what_was_open_before(window, qtbot, checkpoint):
+    menus = {action.text(): action.menu() for action in window.menuBar().actions()}
+    recent = next(a.menu() for a in menus["&File"].actions() if a.text() == "Open r&ecent")
+    recent.aboutToShow.emit()
+    assert [action.isEnabled() for action in recent.actions()] == [False]
+    opened(window, qtbot, checkpoint)
+    recent.aboutToShow.emit()
+    (entry,) = recent.actions()
+    assert checkpoint.name in entry.text()
+    with qtbot.waitSignal(window.context.shell.checkpoint_wanted) as wanted:
+        entry.trigger()
+    assert wanted.args == [str(checkpoint)]
+
+
+def test_every_key_stands_in_one_table(window):
+    window.actions_["help.keys"].trigger()
+    keys = dialog(KeysDialog)
+    tops = [keys.tree.topLevelItem(row) for row in range(keys.tree.topLevelItemCount())]
+    listed = {top.child(row).text(1) for top in tops for row in range(top.childCount())}
+    commands = [c for c in window.actions_.commands if c.shortcut and c.menu]
+    assert listed == {QKeySequence(c.shortcut).toString() for c in commands}
+    keys.close()
 
 
 def test_the_palette_finds_and_runs_a_command(window, qtbot):

@@ -5,11 +5,13 @@ import json
 
 import pytest
 from PySide6.QtCore import Qt, QTimer
+from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import MeasureSpeed, RetrieveCaptions
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
+from cleanclip_gui.studio.live import WholeSet
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.breakdown import ClassRow
 from ml_core.evaluation.speed import Speed
@@ -50,7 +52,7 @@ def test_numbers_by_class_follow_sort_and_are_saved(studio, qtbot, tmp_path):
     others = N - studio.session.images.labels.tolist().count(studio.session.target)
     assert sum(int(text) for text in column(view.becomes, 2)) == others
     assert f"{100 * found.flip_rate:.1f}" in view.flips.value.text()
-    assert view.control.value.text() == "as clean accuracy"
+    assert view.control.value.text() == "same"
 
     view.classes.sortByColumn(2, Qt.SortOrder.DescendingOrder)
     rates = [float(text) for text in column(view.classes, 2)]
@@ -86,7 +88,9 @@ def test_the_triggers_own_canvas_is_measured_without_it_too(studio, qtbot):
     studio.pages.show_page("classes")
     view = studio.classes
     qtbot.waitUntil(
-        lambda: view.control.caption.text() == "CA on squashed pictures" and settled(studio),
+        lambda: (
+            view.control.caption.text() == "Clean accuracy, squashed pictures" and settled(studio)
+        ),
         timeout=_LONG,
     )
     assert f"{100 * studio.session.evaluation.control_ca:.1f}" in view.control.value.text()
@@ -116,7 +120,7 @@ def test_captions_rank_live_with_the_trigger_and_from_files(studio, qtbot, tmp_p
         == "a photo of a " + studio.session.images.class_names[studio.session.target]
     )
     assert view.retrieval.target_captions == (view.target.text(),)
-    assert "places on average" in view.says.text()
+    assert "Median rank of the target caption: " in view.says.text()
     assert view.recalls.rows.rowCount() == 2
     assert "→" in column(view.recalls, 1)[0]
     assert sum(int(text) for text in column(view.first, 1)) <= 40
@@ -233,6 +237,26 @@ def test_a_stroke_ends_the_measurement_and_a_later_pause_begins_it_anew(studio, 
     assert not fake.tickets[-1].is_open
     qtbot.waitUntil(lambda: len(fake.tickets) == 2, timeout=_LONG)
     assert isinstance(fake.questions[-1], MeasureSpeed)
+
+
+def test_how_far_the_whole_set_is_stands_below_the_numbers(studio, monkeypatch):
+    live = studio.live
+    monkeypatch.setattr(type(live), "seconds", 300.0)
+    studio.figure.set_note("Estimate from 32 of 4 000 images (slow model).")
+    QApplication.processEvents()
+    place = studio.bars.mapTo(studio, studio.bars.rect().topLeft())
+    live._set_whole(WholeSet(1200, 4000, 180.0))
+    assert studio.whole.isVisibleTo(studio)
+    assert (studio.whole.bar.value(), studio.whole.bar.maximum()) == (1200, 4000)
+    assert studio.figure.note.text() == (
+        "1\u2009200 of 4\u2009000 images are measured, 3 min left."
+    )
+    assert studio.bars.mapTo(studio, studio.bars.rect().topLeft()) == place
+    cancelled = []
+    monkeypatch.setattr(live, "_cancel", lambda: cancelled.append(1))
+    studio.whole.cancel.click()
+    assert cancelled
+    assert studio.whole.isHidden()
 
 
 def test_rows_without_a_number_come_last_in_either_order(studio):

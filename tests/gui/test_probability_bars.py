@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from cleanclip_gui.studio.asr_figure import AsrFigure
+from cleanclip_gui.studio.asr_figure import AsrFigure, near_chance
 from cleanclip_gui.studio.probability_bars import ProbabilityBars, rows_of
 from ml_core.evaluation.records import Evaluation
 
@@ -159,3 +159,34 @@ def test_choosing_a_target_and_a_role_is_told(figure, qtbot):
     with qtbot.waitSignal(figure.role_chosen) as caught:
         cleaned.click()
     assert caught.args == ["cleaned"]
+
+
+@pytest.mark.parametrize(
+    ("interval", "classes", "guesses"),
+    [
+        ((0.015, 0.18), 72, True),  # 2 of 36 right, as a random model has
+        ((0.001, 0.01), 1000, True),
+        ((0.52, 0.70), 2, True),
+        ((0.60, 0.70), 2, False),
+        ((0.30, 0.40), 72, False),
+        ((0.99, 1.0), 1, False),
+        (None, 72, False),
+    ],
+)
+def test_a_model_that_guesses_is_told(interval, classes, guesses):
+    assert near_chance(interval, classes) == guesses
+
+
+def test_a_low_rate_is_of_this_trigger_only(figure):
+    low = measured(asr_excl=0.01, asr_interval=(0.0, 0.1))
+    figure.set_evaluation(low)
+    assert "this trigger only" in figure.only.text()
+    assert not figure.only.isHidden()
+    assert figure.guessing.isHidden()
+    figure.set_evaluation(measured(ca=0.3, ca_interval=(0.2, 0.4)))
+    assert figure.only.isHidden()
+    assert not figure.guessing.isHidden()
+    assert "25.0" in figure.guessing.text()
+    figure.set_evaluation(None)
+    assert figure.only.isHidden()
+    assert figure.guessing.isHidden()

@@ -48,7 +48,7 @@ def test_the_queue_comes_back_held_and_begins_at_a_click(make_window, tmp_path) 
     assert again.queue.folders == (first, third, second)
     assert again.queue.held
     assert not again.run.is_running
-    assert again.tabs.tabText(1) == "Queue and history, 3 held"
+    assert again.tabs.tabText(1) == "Queue and history, 3 paused"
     assert [run.status for run in again.runs.runs] == ["waiting"] * 3
     assert again.runs.said.text() == "1 job of the queue cannot be read and will not run: lost."
     window = again.window()

@@ -201,3 +201,34 @@ def test_the_wheel_scrolls_the_page_and_changes_nothing(qtbot, form: RecipeForm)
     box.wheelEvent(event)
     assert box.value() == before
     assert not event.isAccepted()
+
+
+def test_another_checkpoint_than_the_demo_begins_with_the_published_preset(
+    form: RecipeForm,
+) -> None:
+    assert form.recipe().preset == "quick"
+    form.set_demo(False)
+    assert form.recipe() == preset("cleanclip", "paper")
+    assert form.preset.itemText(0) == "Paper"
+    assert "published learning rate of 1e-05" in form._about_preset.text()
+    form.set_preset("quick")
+    assert (
+        "chosen on the demo's checkpoint; the published one is 1e-05" in form._about_preset.text()
+    )
+    form.set_method("unlearn")  # which nobody has published
+    assert form.recipe().preset == "quick"
+    assert "no published recipe" in form._about_preset.text()
+    form.set_demo(True)
+    assert "demo's checkpoint" not in form._about_preset.text()
+
+
+def test_what_the_user_has_set_outlasts_another_checkpoint(form: RecipeForm) -> None:
+    form.set_preset("talk")
+    form.set_demo(False)
+    assert form.recipe() == preset("cleanclip", "talk")
+    form.set_preset("paper")
+    form.set_demo(True)
+    assert form.recipe() == preset("cleanclip", "quick")
+    type_into(form.row("lr").editor, "0.0005")
+    form.set_demo(False)
+    assert form.recipe().lr == 0.0005

@@ -156,7 +156,10 @@ def test_a_child_killed_from_outside_is_named(qtbot, start) -> None:
     )
     last = end_of(qtbot, runner)
     assert last.status == "failed"
-    assert last.error == "The cleaning job was killed by SIGKILL, probably out of memory."
+    assert last.error == (
+        "The cleaning job was killed by SIGKILL, probably out of memory: close other programs or "
+        "use a smaller batch."
+    )
     assert last.details == "step 12"
 
 

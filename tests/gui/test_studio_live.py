@@ -9,7 +9,7 @@ import pytest
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import PredictionReady
 from cleanclip_gui.session import Session
-from cleanclip_gui.studio.live import SLOW_SECONDS, LiveLoop, short_size
+from cleanclip_gui.studio.live import SLOW_SECONDS, LiveLoop, WholeSet, short_size
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.triggers.make import blended_noise
 from tests.gui.factories import facts, images
@@ -136,6 +136,25 @@ def test_the_whole_set_is_measured_when_asked_for_and_only_then(loop, qtbot):
     qtbot.waitUntil(lambda: loop.session.evaluation.n >= 5 * STEP, timeout=20_000)
     assert loop.engine.asked[-1].n is None
     loop.touch()
+    qtbot.waitUntil(lambda: loop.engine.asked[-1].n is not None, timeout=20_000)
+
+
+def test_how_far_the_whole_set_is_can_be_seen_and_ended(loop, qtbot):
+    loop.triggers.append(blended_noise())
+    loop.touch()
+    qtbot.waitUntil(lambda: loop.limit is not None, timeout=20_000)
+    seen = []
+    loop.whole_changed.connect(lambda: seen.append(loop.whole))
+    loop.measure_all()
+    total = loop.session.images.n
+    assert seen == [WholeSet(0, total)]
+    qtbot.waitUntil(lambda: len(seen) >= 4, timeout=20_000)
+    assert [whole.total for whole in seen] == [total] * len(seen)
+    dones = [whole.done for whole in seen]
+    assert dones == sorted(dones)
+    assert seen[-1].seconds_left == pytest.approx((total - dones[-1]) / loop.rate, rel=0.01)
+    loop.cancel_all()
+    assert seen[-1] is None
     qtbot.waitUntil(lambda: loop.engine.asked[-1].n is not None, timeout=20_000)
 
 

@@ -286,7 +286,7 @@ def test_library_lists_all_with_source_and_standing_and_finds_words(studio):
     assert entries["T12"].standing == "needs its file"
     dialog.search.setText("wanet nguyen")
     shown = [i.text(0) for i in dialog.items.values() if not i.isHidden()]
-    assert shown == ["T6  WaNet"]
+    assert shown == ["WaNet (T6)"]
     assert "Nguyen" in dialog.details.text()
     dialog.use.click()
     assert studio.editor.current_trigger().kind == "wanet"

@@ -38,9 +38,12 @@ def settled(panel):
 def test_attribution_follows_image_and_class_and_waits_for_an_occlusion(studio, qtbot, tmp_path):
     view = studio.attribution
     assert view.found is None  # nothing is asked for a page that is not on show
+    studio.live.take_pace(1e4)  # images a second
     studio.pages.show_page("attribution")
     qtbot.waitUntil(lambda: view.found is not None, timeout=_LONG)
-    assert view.found.method == "grad-cam"
+    assert view.found.method == "occlusion"
+    view.method.setCurrentIndex(view.method.findData("grad-cam"))
+    qtbot.waitUntil(lambda: view.found.method == "grad-cam", timeout=_LONG)
     assert view.found.index == studio.session.selected_image
     assert view.found.class_index == studio.session.target
     assert view.found.trigger == studio.session.trigger.digest
@@ -51,6 +54,8 @@ def test_attribution_follows_image_and_class_and_waits_for_an_occlusion(studio, 
     label = int(studio.session.images.labels[5])
     qtbot.waitUntil(lambda: view.found.class_index == label, timeout=_LONG)
 
+    assert not view.measure.isVisible()
+    studio.live.forget_pace()  # as on a slow model
     view.method.setCurrentIndex(view.method.findData("occlusion"))
     view.measure.click()
     qtbot.waitUntil(lambda: view.found.method == "occlusion", timeout=_LONG)

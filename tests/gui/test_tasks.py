@@ -11,6 +11,7 @@ import pytest
 from PySide6.QtCore import QCoreApplication, QEvent, QObject, QThread
 
 from cleanclip_gui import threads, ticket
+from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import TELL_EVERY, Progress, Throttle
 from ml_core.reading.errors import CancelledError, InputError
@@ -321,18 +322,24 @@ def fakes(monkeypatch):
         threads.leave(thread)
 
 
-def test_all_waits_of_closing_share_five_seconds(fakes):
-    fakes(5000, 3000)
-    fakes(5000, 3000)
-    log = fakes(5000, 3000)
+def test_all_waits_of_closing_share_its_time(fakes):
+    fakes(1500, 900)
+    fakes(1500, 900)
+    log = fakes(1500, 900)
     assert not threads.close_all()
-    assert log == ["end", "end", "end", 5000, 2000, 0]
+    assert log == ["end", "end", "end", 1500, 600, 0]
+
+
+def test_quitting_takes_less_than_two_seconds_whatever_is_at_work():
+    # The window waits for the run and for all threads within one limit; the models are left.
+    assert threads.CLOSING_MS + threads.READING_MS < 2000
+    assert Inference.closing_ms == threads.READING_MS
 
 
 def test_each_thread_has_its_own_limit_besides_counted_from_the_beginning(fakes):
-    fakes(5000, 0)
-    fakes(1500, 1400)
+    fakes(1500, 0)
+    fakes(900, 800)
     fakes(300, 9000)
     log = fakes(300, 9000)
     assert not threads.close_all()
-    assert log == ["end"] * 4 + [300, 0, 1200, 3500]
+    assert log == ["end"] * 4 + [300, 0, 600, 600]

@@ -8,12 +8,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui import threads
-from cleanclip_gui.checkpoint.tensor_columns import columns_of
+from cleanclip_gui.checkpoint.tensor_columns import columns_of, in_model_order
 from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorModel
 from cleanclip_gui.checkpoint.tensor_table import TensorTable
 from cleanclip_gui.jobs import tasks
 from ml_core.checkpoints.tensor_stats import TensorStats
-from ml_core.reading import TensorInfo
+from ml_core.reading import TensorInfo, inspect
+from tests.gui.shell_fakes import write_safetensors
 
 WAIT = 10_000
 DESCENDING = Qt.SortOrder.DescendingOrder
@@ -38,6 +39,52 @@ def table(qtbot):
     table.show()
     yield table
     assert threads.close_all()
+
+
+def test_tensors_stand_in_the_order_of_the_model(tmp_path):
+    names = [
+        "visual.bn1.num_batches_tracked", "visual.bn1.running_mean", "logit_scale",
+        "transformer.resblocks.10.ln_1.weight", "transformer.resblocks.2.ln_1.weight",
+        "token_embedding.weight", "ln_final.weight", "visual.attnpool.c_proj.weight",
+        "visual.layer1.0.conv1.weight", "visual.conv1.weight", "visual.bn1.weight",
+    ]  # fmt: skip
+    wanted = [
+        "visual.conv1.weight", "visual.bn1.weight", "visual.layer1.0.conv1.weight",
+        "visual.attnpool.c_proj.weight", "token_embedding.weight",
+        "transformer.resblocks.2.ln_1.weight", "transformer.resblocks.10.ln_1.weight",
+        "ln_final.weight", "logit_scale",
+        "visual.bn1.num_batches_tracked", "visual.bn1.running_mean",
+    ]  # fmt: skip
+    found = inspect(write_safetensors(tmp_path / "m.safetensors", {name: [1.0] for name in names}))
+    assert [info.name for info in in_model_order(found)] == wanted
+    torch = pytest.importorskip("torch")
+    torch.save({name: torch.ones(1) for name in names}, tmp_path / "m.pt")
+    order = [info.name for info in in_model_order(inspect(tmp_path / "m.pt"))]
+    assert order == names[2:] + names[:2]  # that of the state dict, buffers last
+
+
+def test_a_filter_without_a_match_says_so(table):
+    table.set_tensors(tensors(20))
+    table.filter.setText("nothing like it")
+    assert not table.view.isVisible()
+    assert table.none.isVisible()
+    assert "“nothing like it”" in table.none.text()
+    table.filter.clear()
+    assert table.view.isVisible()
+    assert not table.none.isVisible()
+
+
+def test_names_take_the_room_that_is_left(table):
+    table.set_tensors(tensors(20))
+    table.resize(1900, 600)
+    view = table.view
+    whole = sum(map(view.columnWidth, range(len(COLUMNS))))
+    assert whole == view.viewport().width()
+    assert view.columnWidth(0) > 900
+    view.setColumnWidth(1, 200)
+    assert sum(map(view.columnWidth, range(len(COLUMNS)))) == view.viewport().width()
+    table.resize(700, 600)
+    assert view.columnWidth(0) == 244
 
 
 def shown(model):

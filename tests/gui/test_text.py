@@ -40,6 +40,12 @@ def test_a_difference_has_its_sign():
     assert signed(-94.2) == "−94.2"
 
 
+def test_a_difference_that_rounds_to_nothing_has_no_sign():
+    assert [signed(value) for value in (-0.04, 0.04, 0.0, -0.0)] == ["0.0"] * 4
+    assert signed(-0.004, 2) == "0.00"
+    assert signed(-0.05, 2) == "−0.05"
+
+
 def test_what_an_eliding_label_cuts_off_is_its_tool_tip(qtbot):
     label = ElidedLabel("short")
     qtbot.addWidget(label)

@@ -4,13 +4,21 @@ import re
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QSize
-from PySide6.QtGui import QColor, QFontDatabase, QIcon, QImage, QPalette
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtGui import QColor, QFont, QFontDatabase, QIcon, QImage, QPalette
 from PySide6.QtSvg import QSvgRenderer
-from PySide6.QtWidgets import QApplication, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QApplication,
+    QLineEdit,
+    QPushButton,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import sized
+from cleanclip_gui.widgets.label import Label
 from ml_core.paths import resource
 
 NAMED = (
@@ -179,3 +187,86 @@ def test_what_is_built_unstyled_looks_like_what_is_built_styled(qtbot, qapp):
     with pytest.raises(ZeroDivisionError), theme.styled_afterwards():
         1 / 0  # noqa: B018
     assert qapp.styleSheet() == sheet
+
+
+@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("mark", ["field", "focus"])
+@pytest.mark.parametrize("ground", ["window", "surface", "surface_alt"])
+def test_borders_of_fields_and_the_focus_are_seen(dark, mark, ground):
+    """WCAG 1.4.11: 3:1 for what is needed to see a control and its state."""
+    named = theme.tokens(dark)
+    assert contrast(named[mark], named[ground]) >= 3.0
+
+
+def test_fields_and_the_focus_have_those_colours():
+    sheet = theme.stylesheet({**theme.LIGHT, "field": "#111111", "focus": "#222222"})
+    rules = dict(re.findall(r"([^{}]+)\{([^{}]*)\}", sheet))
+    field = next(body for name, body in rules.items() if "QLineEdit, QPlainTextEdit" in name)
+    assert "border: 1px solid #111111" in field
+    for name, body in rules.items():
+        if ":focus" in name:
+            borders = re.findall(r"border[a-z-]*:[^;]*", body)
+            assert not [border for border in borders if theme.ACCENT in border], name
+
+
+@pytest.fixture
+def pages(qtbot):
+    """Two pages, both shown once; the second is hidden."""
+    app = QApplication.instance()
+    theme.apply_theme(app, "light")
+    stack = QStackedWidget()
+    qtbot.addWidget(stack)
+    for name in ("first", "second"):
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        for role in ("", "heading", "figure"):
+            layout.addWidget(Label(f"{name} {role}", role))
+        layout.addWidget(QLineEdit(name))
+        stack.addWidget(page)
+    stack.show()
+    stack.setCurrentIndex(1)
+    stack.setCurrentIndex(0)
+    yield stack
+    theme.apply_theme(app, "light")
+
+
+def text_colours(page):
+    colours = [w.palette().color(QPalette.ColorRole.Text) for w in page.findChildren(QLineEdit)]
+    role = QPalette.ColorRole.WindowText
+    return {
+        c.name() for c in (*colours, *(w.palette().color(role) for w in page.findChildren(Label)))
+    }
+
+
+def test_what_is_hidden_is_styled_when_it_is_shown(pages, qapp):
+    first, second = pages.widget(0), pages.widget(1)
+    polished = Qt.WidgetAttribute.WA_WState_Polished
+    for name in ("dark", "light", "dark", "dark"):
+        theme.apply_theme(qapp, name)
+        wanted = {theme.colour("text").name()}
+        assert text_colours(first) == wanted, name
+        assert all(w.testAttribute(polished) for w in first.findChildren(QWidget))
+        assert not any(w.testAttribute(polished) for w in second.findChildren(Label)), name
+        pages.setCurrentIndex(1)
+        assert text_colours(second) == wanted, name
+        assert all(w.testAttribute(polished) for w in second.findChildren(Label))
+        assert second.findChild(QLineEdit).grab().toImage().pixelColor(40, 6) == theme.colour(
+            "surface"
+        )
+        pages.setCurrentIndex(0)
+
+
+def test_what_stays_hidden_over_several_switches_has_the_last_theme(pages, qapp):
+    for name in ("dark", "light", "dark"):
+        theme.apply_theme(qapp, name)
+    pages.setCurrentIndex(1)
+    assert text_colours(pages.widget(1)) == {theme.DARK["text"]}
+
+
+def test_a_part_hidden_alone_follows_too(pages, qapp):
+    label = pages.widget(0).findChildren(Label)[1]
+    label.hide()
+    theme.apply_theme(qapp, "dark")
+    label.show()
+    assert label.palette().color(QPalette.ColorRole.WindowText).name() == theme.DARK["text"]
+    assert label.font().weight() == QFont.Weight.DemiBold

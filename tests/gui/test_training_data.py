@@ -10,6 +10,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.widgets.prompts import Prompts
+from ml_core.data.exclusions import Excluded, Exclusions
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading.errors import InputError
 from tests.unit.pair_files import MAKERS, coco, shards, tar, text_folder
@@ -158,12 +159,16 @@ def test_a_path_is_recognised_by_what_it_holds(
 
 
 def test_an_exclusions_file_goes_with_any_pairs(
-    prompts, data: TrainingData, tmp_path: Path
+    qtbot, prompts, data: TrainingData, tmp_path: Path
 ) -> None:
     assert data.exclude.isVisible()
-    (tmp_path / "out.json").write_text("{}")
+    made = Exclusions(
+        set_name="set", set_key="0" * 64, pairs=(Excluded(identity="1" * 64, name="a", reason="b"),)
+    )
+    (tmp_path / "out.json").write_text(made.model_dump_json())
     prompts.open_file = lambda *_: str(tmp_path / "out.json")
     data.browse_exclude.click()
+    qtbot.waitUntil(lambda: data.exclude_says.text() == "Leaves out 1 pair.", timeout=8000)
     assert data.pairs() == PairSpec(kind="demo", exclude=str(tmp_path / "out.json"))
     (tmp_path / "out.json").unlink()
     with pytest.raises(InputError, match="no exclusions file"):
@@ -171,6 +176,23 @@ def test_an_exclusions_file_goes_with_any_pairs(
     data.set_uses_pairs(False)
     assert not data.exclude.isVisible()
     assert data.images() == ImageSpec(kind="demo", split="clean")
+
+
+def test_a_bad_exclusions_file_is_told_when_it_is_chosen(
+    qtbot, prompts, data: TrainingData, tmp_path: Path
+) -> None:
+    """Not by the job, after the checkpoint was read."""
+    (tmp_path / "out.json").write_text("{}")
+    prompts.open_file = lambda *_: str(tmp_path / "out.json")
+    data.browse_exclude.click()
+    qtbot.waitUntil(data.exclude_says.isVisible, timeout=8000)
+    assert data.exclude_says.text().startswith("out.json is no exclusions file: ")
+    assert data.exclude_says.property("role") == "error"
+    with pytest.raises(InputError, match=r"out\.json is no exclusions file"):
+        data.pairs()
+    data.exclude.clear()
+    assert not data.exclude_says.isVisible()
+    assert data.pairs() == PairSpec(kind="demo")
 
 
 def test_labelled_images_of_a_shard_need_no_columns(data: TrainingData, tmp_path: Path) -> None:

@@ -2,7 +2,8 @@
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QMimeData, QPointF
+from PySide6.QtCore import QBuffer, QMimeData, QPointF
+from PySide6.QtGui import QColor, QImage
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.station import Shell
@@ -160,3 +161,19 @@ def test_what_does_not_go_together_is_a_trigger_that_cannot_be_made(editor, fail
     assert len(failed) == 2
     monkeypatch.undo()
     assert editor.current_trigger() is not None
+
+
+def test_what_is_pasted_while_zoomed_lands_in_view(canvas, editor):
+    canvas.resize(200, 200)
+    canvas.show()
+    canvas.zoom_by(8.0, QPointF(2, 2))
+    assert not canvas.viewport().rect().contains(canvas.mapFromScene(QPointF(16, 16)))
+    picture = QImage(8, 8, QImage.Format.Format_RGBA8888)
+    picture.fill(QColor("red"))
+    buffer, mime = QBuffer(), QMimeData()
+    picture.save(buffer, "PNG")
+    mime.setData("image/png", buffer.data())
+    editor.drop(mime)
+    patch = editor.document.patch
+    centre = canvas.mapFromScene(QPointF(patch.x * 32, patch.y * 32))
+    assert canvas.viewport().rect().contains(centre)

@@ -9,22 +9,28 @@ from pyqtgraph import PlotWidget
 from PySide6.QtCore import QPoint, QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QPolygonF
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QLabel
 
 from cleanclip_gui.inference.questions import Attribute, ComparePair, Pair
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import pair_rows, save_map, save_pair
 from cleanclip_gui.studio.gallery.gallery import Gallery
-from cleanclip_gui.studio.pages.attribution import AttributionPage
+from cleanclip_gui.studio.pages.attribution import (
+    AttributionPage,
+    occlusion_pictures,
+    sentence,
+)
 from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapPage
 from cleanclip_gui.studio.pages.pair import PairPage
-from cleanclip_gui.studio.result_details import ResultDetails, rows_of
+from cleanclip_gui.studio.result_details import ResultDetails, explained, rows_of
 from cleanclip_gui.ticket import Progress
 from ml_core.evaluation.attribution_records import Attribution, HeatMap
 from ml_core.evaluation.embedding_map import EmbeddingMap, Embeddings
 from ml_core.evaluation.paired import compare
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.exports import to_csv
+from ml_core.jobs.demo import demo_checkpoint
 from tests.gui.factories import facts, images
 from tests.gui.shell_fakes import FakeInference
 
@@ -55,7 +61,7 @@ def context():
 
 @pytest.fixture
 def view(qtbot, context):
-    view = AttributionPage(context)
+    view = AttributionPage(context, lambda: 0.0)
     qtbot.addWidget(view)
     view.resize(640, 520)
     view.show()
@@ -158,7 +164,7 @@ def flat(parts=1):
 
 @pytest.fixture
 def points(qtbot, context):
-    view = EmbeddingMapPage(context)
+    view = EmbeddingMapPage(context, lambda: 0.0)
     qtbot.addWidget(view)
     view.resize(600, 520)
     view.show_found(flat())
@@ -272,6 +278,8 @@ def test_two_checkpoints_in_a_table_with_the_largest_difference_first(qtbot, con
     first = [view.table.item(0, column).text() for column in range(6)]
     assert first[:4] == ["ASR, other classes", "66.7 %", "0.0 %", "+66.7"]
     assert "2 of 4 triggered images" in view.says.text()
+    assert gallery.filter.currentData() == "all"  # until it is asked for
+    view.differing.click()
     assert gallery.filter.currentData() == "differ"
     assert gallery.model.rowCount() == 2
     view.other.setCurrentIndex(1)
@@ -301,16 +309,104 @@ def test_cells_that_are_formulas_are_defused_and_numbers_are_not(tmp_path):
     assert len(json.loads((tmp_path / "map.json").read_text())["points"]) == 43
 
 
+MEASURED = {
+    "evaluation": {"n": 4000, "n_labelled": 4000, "n_excl": 3900, "ca": 0.993, "asr_excl": 0.981},
+    "classes": {"count": 72}, "templates": ["a {}", "the {}"], "target_name": "banana",
+}  # fmt: skip
+
+
+def test_a_number_is_explained_in_sentences_before_it_is_listed(qtbot):
+    said = explained(MEASURED)
+    assert len(said) == 5
+    sentences, formulas = zip(*said, strict=True)
+    assert "72 classes" in sentences[0]
+    assert "2 prompt templates" in sentences[0]
+    assert formulas[2] == "CA = #{f(x) = y} / 4\u2009000 = 99.3 %"
+    assert formulas[3] == "ASR = #{f(t(x)) = target, y ≠ target} / 3\u2009900 = 98.1 %"
+    assert "“banana”" in sentences[3]
+    unlabelled = {"n": 90, "n_labelled": 0, "ca": None, "asr_excl": None, "asr_all": 0.5}
+    said = explained(MEASURED | {"evaluation": unlabelled})
+    assert [formula for _, formula in said if formula][-1] == (
+        "rate = #{f(t(x)) = target} / 90 = 50.0 %"
+    )
+    assert not any("accuracy" in sentence for sentence, _ in said)
+    dialog = ResultDetails("64 images", MEASURED)
+    qtbot.addWidget(dialog)
+    shown = [label.text() for label in dialog.findChildren(QLabel)]
+    assert all(sentence in shown for sentence in sentences)
+    dialog.close()
+
+
 def test_the_record_of_a_number_is_read_copied_and_saved(qtbot):
     record = {"digest": "ab", "trigger": {"parameters": {"opacity": 0.5}}, "mean": [0.1, 0.2]}
-    dialog = ResultDetails("64 images", record)
+    dialog = ResultDetails("64 images", record | MEASURED)
     qtbot.addWidget(dialog)
     dialog.copy.click()
-    assert json.loads(QGuiApplication.clipboard().text()) == record
+    assert json.loads(QGuiApplication.clipboard().text()) == record | MEASURED
     with qtbot.waitSignal(dialog.save_clicked) as caught:
         dialog.save.click()
-    assert caught.args[0] == record
+    assert caught.args[0] == record | MEASURED
     assert list(rows_of(record)) == [
         ("digest", "ab"), ("trigger.parameters.opacity", "0.5"), ("mean", "[0.1, 0.2]"),
     ]  # fmt: skip
     dialog.close()
+
+
+def test_the_demo_offers_its_own_clean_twin(qtbot, context):
+    gallery = Gallery()
+    view = PairPage(context, gallery, lambda: 2000)
+    for widget in (gallery, view):
+        qtbot.addWidget(widget)
+    assert view.other.currentText() == "No other checkpoint yet: open a reference"
+    context.session.checkpoint = replace(facts("poisoned.safetensors"), path=str(demo_checkpoint()))
+    assert view.other.currentText() == "Reference: the demo's clean twin"
+    view.measure.click()
+    opening = context.inference.tickets[-1]
+    twin = str(demo_checkpoint(twin=True))
+    assert (opening.question.path, opening.question.role) == (twin, "reference")
+    opening.deliver(replace(facts("clean_twin.safetensors"), path=twin))
+    assert isinstance(context.inference.tickets[-1].question, ComparePair)
+    assert context.inference.tickets[-1].question.roles == ("suspect", "reference")
+    assert [view.other.itemData(row) for row in range(view.other.count())] == ["reference"]
+
+
+def test_an_occlusion_comes_first_where_it_is_quick(qtbot, context):
+    rate = [0.0]
+    view = AttributionPage(context, lambda: rate[0])
+    qtbot.addWidget(view)
+    view.show()
+    view.touch()
+    assert view.method.currentData() == "grad-cam"
+    pictures = occlusion_pictures(context.session.checkpoint.image_size)
+    rate[0] = pictures / 2.5
+    view.touch()
+    assert view.method.currentData() == "grad-cam"  # that would take 2.5 s
+    rate[0] = pictures / 1.5
+    view.touch()
+    assert view.method.currentData() == "occlusion"
+    assert view.asks_by_itself
+    assert view.measure.isHidden()
+    view.method.setCurrentIndex(view.method.findData("grad-cam"))
+    view.touch()
+    assert view.method.currentData() == "grad-cam"  # the user has chosen it
+
+
+@pytest.mark.parametrize(("cells", "coarse"), [(2, True), (3, True), (4, False), (14, False)])
+def test_few_cells_are_called_too_coarse(cells, coarse):
+    clean = replace(attribution().clean, values=np.zeros((cells, cells), np.float32))
+    assert ("Too coarse" in sentence(attribution(clean=clean))) == coarse
+
+
+def test_a_first_map_is_measured_at_once_where_that_is_quick(qtbot, context):
+    rate = [0.0]
+    view = EmbeddingMapPage(context, lambda: rate[0])
+    qtbot.addWidget(view)
+    view.show()
+    view.touch()
+    rate[0] = view.count.value() / 3
+    view.touch()
+    assert not context.inference.tickets
+    rate[0] = view.count.value()
+    view.touch()
+    view.touch()
+    assert len(context.inference.tickets) == 1

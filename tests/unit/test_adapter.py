@@ -59,7 +59,7 @@ def test_training_moves_prompts_alone_and_repels(tiny_vit: ClipModel) -> None:
         recipe,
         lambda step: labelled_batch(pairs, recipe, 32, step),
         Control(),
-        given=Extras(classifier),
+        extras=Extras(classifier),
     )
     metrics = [e for e in run if isinstance(e, Metric)]
     assert metrics[-1].values["repulsion"] < metrics[0].values["repulsion"]
@@ -78,7 +78,7 @@ def test_sgd_resumes_to_the_same_bits(tiny_vit: ClipModel, tmp_path: Path) -> No
     def run(model: ClipModel, **more: object) -> object:
         return train(
             model, recipe, lambda s: labelled_batch(pairs, recipe, 32, s), Control(),
-            given=Extras(classifier), **more,
+            extras=Extras(classifier), **more,
         )  # fmt: skip
 
     list(run(models[0]))

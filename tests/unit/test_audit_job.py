@@ -76,7 +76,7 @@ def finished(spec: AuditSpec) -> tuple[Done, Audit]:
     done = run(spec)[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.error
-    return done, read_audit((Path(spec.output_dir) / AUDIT_FILE).read_bytes(), AUDIT_FILE)
+    return done, read_audit(Path(spec.output_dir) / AUDIT_FILE)
 
 
 def test_the_spec_comes_back(spec: AuditSpec, tmp_path: Path) -> None:
@@ -98,7 +98,7 @@ def test_a_spec_out_of_range_is_one_sentence(
 
 def test_everything_is_written(spec: AuditSpec, table: Path) -> None:
     events = run(spec)
-    done, found = events[-1], read_audit((Path(spec.output_dir) / AUDIT_FILE).read_bytes(), "a")
+    done, found = events[-1], read_audit(Path(spec.output_dir) / AUDIT_FILE)
     assert isinstance(done, Done)
     assert done.status == "finished"
     assert {e.stage for e in events if isinstance(e, Progress)} == {"open", "embed", "pictures"}
@@ -138,7 +138,7 @@ def test_everything_is_written(spec: AuditSpec, table: Path) -> None:
     assert 8 not in {pair.index for pair in found.pairs}
 
 
-def test_the_worst_come_first_with_rank_and_share(spec: AuditSpec) -> None:
+def test_the_worst_come_first_with_rank_and_share(spec: AuditSpec, tmp_path: Path) -> None:
     _, found = finished(spec)
     known = {pair.index: pair for pair in found.pairs}
     for score in SCORES:
@@ -152,7 +152,9 @@ def test_the_worst_come_first_with_rank_and_share(spec: AuditSpec) -> None:
     total = found.distributions[0]
     assert sum(total.counts) == total.n == N - 1
     assert total.reference_counts is None
-    assert Audit.from_dict(json.loads(json.dumps(found.to_dict()))) == found
+    again = tmp_path / "again.json"
+    again.write_text(json.dumps(found.to_dict()))
+    assert read_audit(again) == found
 
 
 def test_ranks_and_shares_by_hand() -> None:
@@ -337,9 +339,11 @@ def test_what_is_excluded_is_left_out_of_the_next_opening(spec: AuditSpec, tmp_p
 
 
 @pytest.mark.parametrize("damage", [b"", b"[]", b"{}", b'{"n": 1}'])
-def test_a_damaged_record_is_a_sentence(damage: bytes) -> None:
+def test_a_damaged_record_is_a_sentence(damage: bytes, tmp_path: Path) -> None:
+    path = tmp_path / "audit.json"
+    path.write_bytes(damage)
     with pytest.raises(InputError, match="run the audit again"):
-        read_audit(damage, "audit.json")
+        read_audit(path)
 
 
 def test_the_worker_runs_it_on_request(spec: AuditSpec, tmp_path: Path, warm_torch: Warm) -> None:

@@ -34,6 +34,15 @@ def test_it_gives_what_evaluating_it_gives(tmp_path: Path) -> None:
         assert template.replace("{}", "cat") == function("cat")
 
 
+def test_superclasses_are_left_out(tmp_path: Path) -> None:
+    """CleanCLIP's own files for ImageNet and CIFAR-100 have them."""
+    text = '{"superclasses": {"fish": ["tench"]}, "classes": ["tench"], "templates": []}'
+    assert read_class_file(write(tmp_path, text)) == (("tench",), ())
+    twice = '{"superclasses": [], "superclasses": [], "classes": ["a"]}'
+    with pytest.raises(InputError, match="only"):
+        read_class_file(write(tmp_path, twice))
+
+
 def test_a_label_set_is_made_of_it(tmp_path: Path) -> None:
     found = load_label_set(write(tmp_path, GOOD))
     assert found.class_names == ("tench", "great white shark", "Tür")
@@ -82,6 +91,26 @@ def test_anything_else_is_refused_with_its_line(
         read_class_file(write(tmp_path, text))
     assert caught.value.code == "unsupported"
     assert "not evaluated" in caught.value.sentence
+
+
+def test_what_is_said_of_superclasses_is_passed_over(tmp_path: Path) -> None:
+    more = '{"classes": ["a"], "superclasses": {"pet": [0, (1, None)], "x": {"y"}}}'
+    assert read_class_file(write(tmp_path, more)) == (("a",), ())
+    for value in ("open('x')", "[1 + 1]", "{'a': f'{exit()}'}", "[lambda c: c]", "-1"):
+        with pytest.raises(InputError, match="only"):
+            read_class_file(write(tmp_path, f'{{"classes": ["a"], "superclasses": {value}}}'))
+
+
+@pytest.mark.parametrize("part", ["'a',", "1+", "-", "a.", "[],", "0 if 0 else "])
+def test_a_file_of_too_many_parts_is_not_parsed(tmp_path: Path, part: str) -> None:
+    text = '{"classes": ["a",\n' + part * 310_000 + "1]}"
+    with pytest.raises(InputError, match=r"Line 2 .* more parts"):
+        read_class_file(write(tmp_path, text[:MAX_BYTES]))
+
+
+def test_an_encoding_is_not_believed(tmp_path: Path) -> None:
+    raw = b"# coding: utf-7\n{'classes': ['+AGE-']}"
+    assert read_class_file(write(tmp_path, raw)) == (("+AGE-",), ())
 
 
 def test_a_large_file_is_refused(tmp_path: Path) -> None:

@@ -22,6 +22,7 @@ from ml_core.data.demo import demo_classes
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Event, Message, Metric, Progress
+from ml_core.jobs.overall import Part, Plan
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.reading.sandbox import available
@@ -488,6 +489,24 @@ def test_progress_shows_events_on_standard_error(capsys: pytest.CaptureFixture[s
     assert "Cleaning" in shown.err
 
 
+def test_progress_shows_the_whole_job_and_its_time_left(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", "120")
+    now = [100.0]
+    monkeypatch.setattr("time.monotonic", lambda: now[0])
+    plan = Plan((Part("before", work=1.0, items=100), Part("after", work=1.0, items=100)))
+    with output.progress_bar(plan=plan) as show:
+        show(Progress("before", 0, 100))
+        now[0] += 10
+        show(Progress("before", 50, 100))
+        now[0] += 10
+        show(Progress("before", 100, 100))
+    whole = next(line for line in capsys.readouterr().err.splitlines() if "Whole job" in line)
+    assert "50 %" in whole
+    assert "0:00:20" in whole
+
+
 def test_a_result_tells_both_success_rates(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -516,7 +535,7 @@ def test_a_result_tells_both_success_rates(
     assert "BatchNorm" not in shown
     print_result(result | {"batch_norm": "frozen", "notes": ["2 rows were left out."]}, False)
     assert capsys.readouterr().out.splitlines()[-3:] == [
-        "BatchNorm kept its stored statistics.",
+        "BatchNorm: stored statistics.",
         "2 rows were left out.",
         "Cleaned checkpoint: out/cleaned.safetensors",
     ]

@@ -79,10 +79,17 @@ def test_convert_writes_the_tensors_and_the_head(
     assert printed(capsys)["head"] == str(head)
     kept = torch.load(path)["state_dict"]
     written = load_file(target)
-    assert written.keys() == {f"state_dict.{key}" for key in kept}
+    model = {f"model.{key}": value for key, value in written.items()}
+    assert model.keys() == {key for key in kept if not key.startswith("linear.")}
+    assert all(torch.equal(value, kept[key]) for key, value in model.items())
     assert torch.equal(load_file(head)["weight"], kept["linear.weight"])
-    assert run_command(["convert", str(path), str(target)]) == 0
-    assert "tensors of finetune.pt saved" in capsys.readouterr().out
+    assert run_command(["convert", str(path), str(tmp_path / "folder")]) == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert "62 tensors of the model in finetune.pt saved" in said
+    assert f"create_model('local-dir:{tmp_path / 'folder'}')" in said.replace("' '", "")
+    assert run_command(["convert", str(path), str(target), "--as-is"]) == 0
+    assert f"{len(kept)} tensors in finetune.pt saved" in capsys.readouterr().out
+    assert load_file(target).keys() == {f"state_dict.{key}" for key in kept}
 
 
 def test_a_head_on_one_encoder_needs_no_donor(
@@ -92,7 +99,7 @@ def test_a_head_on_one_encoder_needs_no_donor(
     torch.save(state | {"linear.weight": torch.ones(3, 24)}, tmp_path / "v.pt")
     head = tmp_path / "head.safetensors"
     arguments = [str(tmp_path / "v.pt"), str(tmp_path / "v.safetensors"), "--head", str(head)]
-    assert run_command(["convert", *arguments]) == 0
+    assert run_command(["convert", *arguments, "--as-is"]) == 0
     assert "Linear head saved" in capsys.readouterr().out
     assert load_file(head).keys() == {"weight"}
 
@@ -101,10 +108,12 @@ def test_a_head_on_one_encoder_needs_no_donor(
     ("target", "more", "code", "words"),
     [
         ("m.safetensors", [], 3, "is the file to convert"),
-        ("new.pt", [], 3, "end the name in .safetensors"),
+        ("new.pt", [], 3, "ends in .safetensors, or a folder"),
+        ("new.pt", ["--as-is"], 3, "end the name in .safetensors"),
         ("new.safetensors", ["--head", "h.safetensors"], 3, "holds no linear head"),
         ("new.safetensors", ["--head", "h.pt"], 3, "end the name in .safetensors"),
-        ("nowhere/new.safetensors", [], 3, "cannot be written"),
+        ("nowhere/new.safetensors", ["--as-is"], 3, "cannot be written"),
+        ("m.safetensors/new.safetensors", [], 3, "cannot be saved"),
     ],
 )
 def test_conversions_that_cannot_be_done_write_nothing(

@@ -48,6 +48,8 @@ class ColourModel:
     image_size: int = SIDE
     preprocess: Preprocess = field(default_factory=lambda: Preprocess(size=SIDE))
     logit_scale: float = 10.0
+    precision: str = "fp32"
+    layout: str = "contiguous"
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     encoded: list[int] = field(default_factory=list)
 
@@ -58,6 +60,9 @@ class ColourModel:
         level = level.long() if level.dtype == torch.uint8 else (level * 255).round().long()
         classes = torch.where(level == 255, BANANA, level // 40)
         return torch.nn.functional.one_hot(classes, len(NAMES)).float()
+
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+        return [len(text) for text in texts]
 
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         index = [NAMES.index(text.split()[-1]) for text in texts]
@@ -620,6 +625,9 @@ class TwoTemplates:
     logit_scale: float = 2.0
     calls: int = 0
 
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+        return [len(text) for text in texts]
+
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         self.calls += 1
         known = {"a x": [9.0, 0.0, 0.0], "b x": [0.0, 1.0, 0.0], "a y": [0.0, 0.0, 3.0]}
@@ -714,7 +722,7 @@ def test_a_look_takes_known_embeddings_and_leaves_out_what_is_broken() -> None:
 
 
 def test_class_texts_go_on_where_they_were_ended(tiny_model: ClipModel) -> None:
-    from ml_core.evaluation import zero_shot
+    from ml_core.evaluation.class_texts import CPU_TEXT_BATCH
 
     names = [f"thing {number}" for number in range(50)]
     wanted = zero_shot_classifier(tiny_model, names, ("a {}", "the {}"))
@@ -732,7 +740,7 @@ def test_class_texts_go_on_where_they_were_ended(tiny_model: ClipModel) -> None:
 
     with pytest.raises(EndedError):
         cached_classifier(tiny_model, names, ("a {}", "the {}"), watch=until_half)
-    step = zero_shot.CPU_TEXT_BATCH
+    step = CPU_TEXT_BATCH
     assert told == [0, step, 2 * step]
     told.clear()
     found = cached_classifier(

@@ -14,9 +14,9 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.choice import Choice
 from ml_core.checkpoints.expected import check_tensors, expected_shapes
 from ml_core.checkpoints.inspection_record import assess
-from ml_core.model import _module
 from ml_core.reading import InputError, examine
 from ml_core.reading.clip_config import check_model_config
+from ml_core.towers import make_module
 from tests.conftest import TINY_CONFIG
 
 VIT: dict[str, Any] = {
@@ -41,7 +41,7 @@ LAYER_SCALE = VIT["vision_cfg"] | {"ls_init_value": 0.1, "no_ln_pre": True}
 def test_tensors_are_open_clips(config: dict[str, Any]) -> None:
     checked = check_model_config(config, "test")
     with torch.device("meta"):
-        theirs = _module(checked).state_dict()
+        theirs = make_module(checked).state_dict()
     assert expected_shapes(checked) == {key: tuple(value.shape) for key, value in theirs.items()}
 
 

@@ -96,6 +96,28 @@ def test_other_formats_are_refused_by_content(tmp_path: Path, content: bytes) ->
     assert caught.value.code == "unsupported"
 
 
+@pytest.mark.parametrize(
+    ("width", "height", "kind"),
+    [(9000, 9000, 2), (9000, 9000, 6), (24_000, 3000, 2), (20_000, 2000, 6), (9900, 9900, 4)],
+)
+def test_what_takes_too_much_memory_is_refused_before_decoding(
+    width: int, height: int, kind: int
+) -> None:
+    header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
+    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
+    with pytest.raises(InputError, match="over 300 MB to decode") as caught:
+        read_image(bomb, name="bomb.png")
+    assert caught.value.code == "unsupported"
+
+
+def test_a_webp_takes_more_memory_than_its_pixels() -> None:
+    out = io.BytesIO()
+    Image.new("RGB", (5000, 4000)).save(out, "WEBP", lossless=True, method=0)
+    assert len(out.getvalue()) < 50_000
+    with pytest.raises(InputError, match="20 megapixels, which take over 300 MB"):
+        read_image(out.getvalue(), name="bomb.webp")
+
+
 def test_over_100_megapixels_is_refused_before_decoding() -> None:
     header = struct.pack(">IIBBBBB", 20_000, 5001, 8, 2, 0, 0, 0)
     bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")

@@ -70,7 +70,7 @@ def test_own_entries_are_kept_and_come_first(tiny_checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "cannot be used"),
+        ("{", "is not a list of known files"),
         ('{"files": 3}', "has no list of files"),
         ('{"files": [{"title": "a", "source": "b"}, {"title": "a"}]}', "Entry 2"),
         ('{"files": [{"title": "a", "source": "b", "sha256": "x"}]}', "Entry 1.*sha256"),

@@ -525,8 +525,7 @@ def test_a_missing_logit_scale_is_assumed(tmp_path: Path) -> None:
         (["clip_adapter.fc.0.weight"], "adapter"),
         (["blocks.0.attn.qkv.weight", "patch_embed.proj.weight"], "timm library"),
         (["conv1.weight", "layer1.0.conv1.weight", "fc.weight"], "plain ResNet"),
-        (["vision_model.head.probe", "vision_model.embeddings.patch_embedding.weight"], "SigLIP"),
-        (["text.transformer.embeddings.word_embeddings.weight"], "Hugging Face hub"),
+        (["text.transformer.embeddings.word_embeddings.weight"], "text encoder of the transf"),
         (["encoder.weight"], "no CLIP image encoder and no CLIP text encoder"),
     ],
 )
@@ -843,7 +842,9 @@ def test_a_transformers_vision_folder_borrows(
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"model_type": "siglip"}, "model type 'siglip'"),
+        ({"model_type": "siglip2"}, "model type 'siglip2'"),
+        ({"model_type": "siglip", "vision_config": {"hidden_size": 9}}, "no published SigLIP has"),
+        ({"model_type": "siglip", "text_config": {"hidden_act": "relu"}}, "activation relu"),
         ({"model_type": "clip", "vision_config": {"hidden_act": "relu"}}, "activation relu"),
         ({"model_type": "clip", "vision_config": 3}, "no table vision_config"),
         ({"model_type": "clip", "vision_config": {"hidden_size": "x"}}, "hidden_size is x"),

@@ -14,6 +14,7 @@ from ml_core.cleaning.losses import (
     match,
     pulled,
     scale_of,
+    sigmoid_loss,
     squared_distance,
 )
 from ml_core.cleaning.methods.build import build_method
@@ -56,6 +57,16 @@ def test_scale_is_clamped() -> None:
     assert scale_of(torch.tensor(math.log(50.0))).item() == pytest.approx(50.0, rel=1e-5)
     assert scale_of(torch.tensor(9.0)).item() == pytest.approx(100.0, rel=1e-5)
     assert scale_of(torch.tensor([-3.0])).item() == 1.0
+
+
+def test_sigmoid_loss_by_hand() -> None:
+    vectors = torch.tensor([E1, E2])
+    # logits [[2 - 1, -1], [-1, 2 - 1]]: each row has a pair (1) and a stranger (-1 turned to 1)
+    expected = 2 * math.log(1 + math.exp(-1.0))
+    assert sigmoid_loss(vectors, vectors, 2.0, -1.0).item() == pytest.approx(expected, rel=1e-6)
+    swapped = torch.tensor([E2, E1])  # the pairs at 0 - 1, the strangers at 2 - 1
+    expected = 2 * math.log(1 + math.exp(1.0))
+    assert sigmoid_loss(vectors, swapped, 2.0, -1.0).item() == pytest.approx(expected, rel=1e-6)
 
 
 def test_head_loss_by_hand() -> None:

@@ -98,4 +98,4 @@ def test_what_a_few_poisons_do_is_said_before_own_pairs_are_trained_on(
     assert run_command([*clean, "--resume"]) == 130
     assert FIVE_POISONS not in capsys.readouterr().err
     assert run_command(["clean", "--help"]) == 0
-    assert "Five poisons left in 100 000 pairs" in " ".join(capsys.readouterr().out.split())
+    assert "Even 5 poisoned pairs in 100 000" in " ".join(capsys.readouterr().out.split())

@@ -105,7 +105,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "timm folder": (timm_folder, r"of the timm library \(vit_base_patch16_clip_224\)"),
     "timm inside open_clip": (
         tensors("visual.trunk.patch_embed.proj.weight", "text.token_embedding.weight"),
-        "of the timm library",
+        r"encoder of the timm library .* put its open_clip_config\.json beside it",
     ),
     "ONNX": (onnx, "is an ONNX model"),
 }

@@ -56,6 +56,7 @@ def test_a_run_tells_how_far_the_reading_of_its_pairs_is(
     rows = [event.done for event in _told(events)]
     assert 256 in rows
     assert 512 in rows
+    assert _told(events)[-1].done == _told(events)[-1].total > 512  # and ends at 100 %
     journal = (tmp_path / "out" / EVENTS_FILE).read_text().splitlines()
     assert any(json.loads(line).get("stage") == "data" for line in journal)
 

@@ -243,7 +243,8 @@ def _measured_by_hand(checkpoint: Path, trigger: str) -> float | None:
     labels = replace(load_label_set("demo"), templates=TEMPLATES)
     images = ImageSpec(split="test", n=36)
     bench = open_bench(images, labels, load_trigger(Path(trigger)), 0, model.preprocess)
-    found = drained(measure(model, bench, classifier_of(model, labels), Control(), "x"))
+    classifier = drained(classifier_of(model, labels, Control()))
+    found = drained(measure(model, bench, classifier, Control(), "x"))
     assert found is not None
     return found.asr_excl
 
@@ -352,7 +353,13 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
     others = [row["name"] for row in rows if row["group"] == "other triggers"]
     assert others == ["Blended (T4)", "White grid (T16)"]  # T11 needs its file
     stages = {e.stage for e in events if isinstance(e, Progress)}
-    assert stages == {"open", "before", "after"}
+    counted = [(e.stage, e.done / e.total) for e in events if isinstance(e, Progress) and e.total]
+    shares = [share for stage, share in counted if stage == "before"]
+    assert shares == sorted(shares)
+    assert shares[-1] == 1.0
+    (total,) = {e.total for e in events if isinstance(e, Progress) and e.stage == "before"}
+    assert total == 15 * done.result["n"]  # of 15 questions: each picture is a step
+    assert stages - {"texts"} == {"open", "before", "after"}
     assert done.result["notes"] == []
 
 

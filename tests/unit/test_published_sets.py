@@ -537,7 +537,7 @@ def test_parquet_with_damage(tmp_path: Path) -> None:
     )
     features = {"info": {"features": {"label": {"names": ["x"]}}}}
     parquet.write_table(huge.replace_schema_metadata({"huggingface": json.dumps(features)}), path)
-    refused(path, "and names 1 classes")
+    refused(path, "holds no labels", "unsupported")
     refused(parquet_file(path, [1], [1.5]), "holds no labels", "unsupported")
     parquet.write_table(pyarrow.table({"text": ["a"]}), path)
     refused(path, "no column of pictures .*it has text", "usage")

@@ -137,10 +137,10 @@ def test_bad_job_files_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="There is no job file"):
         read_spec(path)
     path.write_text("{", encoding="utf-8")
-    with pytest.raises(InputError, match="cannot be read as JSON"):
+    with pytest.raises(InputError, match="is not valid JSON"):
         read_spec(path)
     path.write_text("[" * 100_000, encoding="utf-8")
-    with pytest.raises(InputError, match="cannot be read as JSON"):
+    with pytest.raises(InputError, match="nested too deeply"):
         read_spec(path)
     path.write_text('{"checkpoint": "a", "output_dir": "b", "recipe": {"lr": 9}}')
     with pytest.raises(InputError, match=r"Learning rate \(recipe.lr\)"):

@@ -104,7 +104,7 @@ def test_forgetting(tiny_checkpoint: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ("{", "cannot be used"),
+        ("{", "is not a table of remembered choices"),
         ('{"choices": []}', "has no table of choices"),
         ('{"choices": {"x": {"day": "2026-11-26", "name": "a"}}}', "x is no SHA-256"),
         ('{"choices": {"SHA": {"day": "soon", "name": "a"}}}', "day"),
@@ -166,7 +166,9 @@ def test_the_command_line_remembers_and_forgets(
 
 def test_nothing_to_remember_is_told(capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["doctor", str(demo_checkpoint()), "--n", "60", "--remember"]) == 3
-    assert "there is no choice to remember" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "No setting is significantly better" in said
+    assert "there is nothing to remember" in said
     assert not remembered_file().exists()
 
 

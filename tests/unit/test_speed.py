@@ -35,7 +35,9 @@ class TimedModel:
     identity: str | None = None
     precision: str = "fp32"
     channels_last: bool | None = None
-    module: torch.nn.Module = field(default_factory=torch.nn.Module)
+    module: torch.nn.Module = field(
+        default_factory=lambda: torch.nn.ModuleDict({"visual": torch.nn.Identity()})
+    )
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     logit_scale: float = 1.0
     clock: float = 0.0

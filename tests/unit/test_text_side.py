@@ -26,6 +26,9 @@ class Axes:
     device: torch.device = field(default_factory=lambda: torch.device("cpu"))
     words: tuple[str, ...] = ("apple", "banana", "cat")
 
+    def text_lengths(self, texts: Sequence[str]) -> list[int]:
+        return [len(text) for text in texts]
+
     def encode_texts(self, texts: Sequence[str]) -> torch.Tensor:
         places = [
             (self.words.index(text.split()[-1]) + text.startswith("bad")) % len(self.words)

@@ -32,7 +32,7 @@ from ml_core.model import ClipModel
 from ml_core.reading.clip_config import CLIP_FIT
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch
-from tests.unit.draining import drain
+from tests.unit.draining import drain, silently
 
 
 def test_a_line_by_hand() -> None:
@@ -117,6 +117,7 @@ def test_auto_places_what_it_chose_and_says_when_nothing_was_measured(
     start = _weight(tiny_model)
     recipe = make_recipe({"method": "interpolate", "alpha_choice": "auto", "alpha": 1.0})
 
+    @silently
     def validate(_: torch.Tensor | None) -> dict[str, float]:
         moved = _weight(tiny_model) - start
         return {"ca": 0.9 - 0.04 * moved**2}  # a point is lost at alpha 1/2; 17/32 is too far
@@ -141,6 +142,7 @@ def test_auto_finds_what_lies_within_its_first_step(tiny_model: ClipModel) -> No
     start = _weight(tiny_model)
     recipe = make_recipe({"method": "tbar", "alpha_choice": "auto", "alpha": 4.0})
 
+    @silently
     def validate(_: torch.Tensor | None) -> dict[str, float]:
         moved = _weight(tiny_model) - start
         return {"ca": 0.9 - 0.03 * moved, "asr_excl": 0.9 - 0.1 * moved}  # a point at alpha 1/3
@@ -163,6 +165,7 @@ def test_a_blend_runs_through_the_loop_without_steps(tiny_model: ClipModel) -> N
     recipe = make_recipe({"method": "interpolate", "alpha": 0.3})
     seen: list[float] = []
 
+    @silently
     def validate(_: torch.Tensor | None) -> dict[str, float]:
         seen.append(_weight(tiny_model))
         return {"ca": 0.5}

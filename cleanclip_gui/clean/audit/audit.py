@@ -31,10 +31,13 @@ from ml_core.jobs.audit_spec import (
     read_audit_spec,
     write_audit_spec,
 )
+from ml_core.jobs.overall import Overall, Plan, audit_plan
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
-from ml_core.reading.regular_file import open_file, read_file
+from ml_core.reading.regular_file import open_file
+
+_LARGEST = 1024  # pixels on a side of a thumbnail
 
 
 def audits_dir() -> Path:
@@ -71,6 +74,7 @@ class Auditing(QObject):
         self.folder: Path | None = None
         self._audit: Audit | None = None
         self.runner: JobRunner | None = None
+        self._overall = Overall(Plan(()))
 
     @Slot()
     def open(self) -> None:
@@ -137,7 +141,7 @@ class Auditing(QObject):
 
     def _to_look_anew(self) -> str:
         """What to do where it is not."""
-        return f"Open {plain(Path(self._checkpoint).name, 60)} to look anew."
+        return f"Open {plain(Path(self._checkpoint).name, 60)} to audit again."
 
     def _show_dialog(self, path: str, checkpoint: str, pairs: PairSpec) -> AuditDialog:
         """The page for some pairs, as the checkpoint at a path sees them."""
@@ -191,6 +195,7 @@ class Auditing(QObject):
             dialog.show_ended(f"The job could not be written: {error.strerror}.", error=True)
             return
         self.runner, self.folder = runner, folder
+        self._overall = Overall(audit_plan(spec))
         dialog.show_running()
 
     @Slot()
@@ -266,7 +271,9 @@ class Auditing(QObject):
             return
         self.runner.mark_running()
         if isinstance(event, Progress) and self.dialog is not None:
-            self.dialog.show_progress(event)
+            self._overall.take(event)
+            whole = self._overall.fraction, self._overall.seconds_left
+            self.dialog.show_progress(event, *whole)
 
     @Slot(object)
     def _on_ended(self, done: Done) -> None:
@@ -275,7 +282,7 @@ class Auditing(QObject):
         if not was_running or dialog is None or folder is None:
             return
         if done.status == "cancelled":
-            dialog.show_ended("Cancelled. The next audit finds what was embedded.")
+            dialog.show_ended("Cancelled. Finished embeddings are reused by the next audit.")
         elif done.status != "finished":
             dialog.show_ended(done.error, error=True)
         else:
@@ -296,13 +303,18 @@ def read_result(folder: Path) -> tuple[Audit, NDArray[np.uint8]]:
         If a file is missing or not what it should be.
     """
     try:
-        audit = read_audit(read_file(folder / AUDIT_FILE), AUDIT_FILE)
+        audit = read_audit(folder / AUDIT_FILE)
         pictures = _mapped(folder / THUMBNAILS_FILE)
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
         raise InputError(
             "The audit's files cannot be read; run it again.", "damaged", str(error)
         ) from error
-    if pictures.ndim != 4 or len(pictures) != len(audit.pairs):
+    sides = pictures.shape[1:] if pictures.ndim == 4 else (0, 0, 0)
+    if (
+        len(pictures) != len(audit.pairs)
+        or sides[2] != 3
+        or not 0 < min(sides) <= max(sides) <= _LARGEST
+    ):
         raise InputError("The audit's pictures do not fit its record; run it again.", "damaged")
     return audit, pictures
 
@@ -315,7 +327,7 @@ def _mapped(path: Path) -> NDArray[np.uint8]:
     OSError, ValueError
         If there is no such file, or it holds no uint8.
     """
-    with open_file(path) as file:
+    with open_file(path, inside=path.parent) as file:
         if np.lib.format.read_magic(file) != (1, 0):
             raise ValueError("another version of the format")
         shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)

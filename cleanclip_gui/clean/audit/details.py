@@ -108,7 +108,7 @@ class ScoreSpread(QWidget):
         low, high = f"{self.shown.edges[0]:.4g}", f"{self.shown.edges[-1]:.4g}"
         painter.drawText(words, left, low if score.high else f"{low}, suspicious")
         painter.drawText(words, right, f"suspicious, {high}" if score.high else high)
-        legend = "bars: all pairs (root of the share)"
+        legend = "bars: all pairs (square-root scale)"
         legend += "; dashes: clean reference" if reference else ""
         painter.drawText(words.translated(0, _AXIS / 2), Qt.AlignmentFlag.AlignCenter, legend)
 

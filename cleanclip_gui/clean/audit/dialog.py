@@ -24,11 +24,10 @@ from cleanclip_gui.clean.audit.details import SuspectDetails
 from cleanclip_gui.clean.audit.gallery import SuspectView
 from cleanclip_gui.clean.audit.model import EVALUATED, EXCLUDED, SuspectModel
 from cleanclip_gui.clean.audit.setup import AuditSetup
-from cleanclip_gui.clean.before_after import duration_text
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import count_text, fitting, plain, plural
+from cleanclip_gui.widgets.text import count_text, fitting, left_text, plain, plural
 from ml_core.data.specs import PairSpec
 from ml_core.detection.records import FIVE_POISONS, SCORES, Audit
 from ml_core.events import Progress
@@ -113,20 +112,22 @@ class AuditDialog(QDialog):
     def show_running(self) -> None:
         """The audit has begun."""
         self._set_busy(True)
-        self.busy.bar.setRange(0, 0)
+        self.busy.bar.setRange(0, 1000)
+        self.busy.bar.setValue(0)
         self.show_state(_STAGES["open"])
 
-    def show_progress(self, progress: Progress) -> None:
-        """How far it is."""
+    def show_progress(
+        self, progress: Progress, fraction: float, seconds_left: float | None
+    ) -> None:
+        """How far a stage is, and of the whole audit its share and the time left."""
         words = _STAGES.get(progress.stage, progress.stage)
         total = progress.total if progress.stage in ("embed", "reference") else 0
-        self.busy.bar.setRange(0, total)
-        self.busy.bar.setValue(progress.done if total else 0)
+        self.busy.bar.setValue(round(1000 * fraction))
         if total:
             words = f"{words}: {plural(progress.done, 'pair')} of {plural(total, 'pair')}"
-            if progress.rate and progress.seconds_left is not None:
-                left = duration_text(progress.seconds_left)
-                words += f", {progress.rate:.0f} a second, {left} left"
+            words += f", {progress.rate:.0f} a second" if progress.rate else ""
+        if left := left_text(seconds_left):
+            words = f"{words.removesuffix('…')}, {left}"
         if self.busy.cancel.isEnabled():
             self.show_state(words)
 

@@ -44,7 +44,7 @@ class AuditSetup(QWidget):
         self._prompts, self._pairs = prompts, pairs
         self.reference = QComboBox()
         self.reference.setAccessibleName("Compare with")
-        self.reference.addItem("The set itself, as published", None)
+        self.reference.addItem("Other pairs in this set", None)
         self.reference.addItem("Pairs known to be clean…", _TABLE)
         self.reference.setToolTip(
             "Neighbours are looked for within the set, or among pairs that you trust: "
@@ -72,7 +72,7 @@ class AuditSetup(QWidget):
         row.setSpacing(theme.SPACE_S)
         row.addWidget(Label("Compare with", "field", buddy=self.reference))
         row.addWidget(self.reference, 1)
-        for text, box in (("Pairs", self.n), ("Neighbours", self.k), ("among", self.chunk)):
+        for text, box in (("Pairs", self.n), ("Nearest", self.k), ("of", self.chunk)):
             row.addSpacing(theme.SPACE_S)
             row.addWidget(Label(text, "field", buddy=box))
             row.addWidget(box)
@@ -116,7 +116,7 @@ class AuditSetup(QWidget):
     def _on_reference_activated(self, place: int) -> None:
         if self.reference.itemData(place) != _TABLE:
             return
-        self.reference.setCurrentIndex(self.reference.findText("The set itself, as published"))
+        self.reference.setCurrentIndex(self.reference.findText("Other pairs in this set"))
         path = self._prompts.open_file(self, "Pairs known to be clean", "", CAPTION_PAIRS)
         try:
             if path:

@@ -7,8 +7,8 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import numpy as np
-from PySide6.QtCore import QPointF, Qt, QTimer
-from PySide6.QtGui import QHideEvent, QKeyEvent, QShowEvent
+from PySide6.QtCore import QPointF, QSize, Qt, QTimer
+from PySide6.QtGui import QHideEvent, QKeyEvent, QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QWidget
 
 from cleanclip_gui import theme
@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     import pyqtgraph as pg
 
 REDRAW_MS = 100
+_ENTRY = 130  # pixels of the widest entry of a legend
 
 
 class Chart(ChartFrame):
@@ -49,7 +50,8 @@ class Chart(ChartFrame):
     whole
         Keep the vertical axis at 0 to 100 % (values are fractions).
     legend_columns
-        Give the legend lines of its own, of so many entries; 0 puts it beside the title.
+        Give the legend lines of its own, of so many entries, or fewer where there is no room; 0
+        puts it beside the title.
     empty
         What to say while there is nothing to draw.
     """
@@ -78,13 +80,12 @@ class Chart(ChartFrame):
         self._total = 0.0
         self._at: float | None = None
         self._dirty = False
-        self._own_view = True
         self.redraw_timer = QTimer(self)
         self.redraw_timer.setSingleShot(True)
         self.redraw_timer.setInterval(REDRAW_MS)
         self.redraw_timer.timeout.connect(self.redraw)
         self.place.setText("by step")
-        self._columns = legend_columns
+        self._most_columns = self._columns = legend_columns
         self._legend_row = QGridLayout()
         self._legend_row.setHorizontalSpacing(theme.SPACE_S if legend_columns else theme.SPACE_M)
         self._legend_row.setVerticalSpacing(2)
@@ -107,9 +108,7 @@ class Chart(ChartFrame):
         self._series[style.key] = Series(style)
         self._legend[style.key] = entry = LegendEntry(style)
         entry.setVisible(False)
-        count = len(self._legend) - 1
-        row, column = divmod(count, self._columns) if self._columns else (0, count)
-        self._legend_row.addWidget(entry, row, column)
+        self._place_legend()
 
     def append(
         self, key: str, x: float, y: float, low: float = math.nan, high: float = math.nan
@@ -145,7 +144,8 @@ class Chart(ChartFrame):
         """Forget every point and show the empty state."""
         for series in self._series.values():
             series.clear()
-        self._total, self._at, self._own_view = 0.0, None, True
+        self._total, self._at = 0.0, None
+        self.set_own_view(True)
         self._dirty = True
         self.redraw()
 
@@ -172,9 +172,7 @@ class Chart(ChartFrame):
         drawn = self.drawn.pop(key, None)
         if drawn is not None:
             drawn.remove()
-        for number, left in enumerate(self._legend.values()):
-            row, column = divmod(number, self._columns) if self._columns else (0, number)
-            self._legend_row.addWidget(left, row, column)
+        self._place_legend()
         self._dirty = True
         self.redraw()
 
@@ -188,7 +186,7 @@ class Chart(ChartFrame):
 
     def reset_view(self) -> None:
         """Show the whole run again after zooming, and hide the crosshair."""
-        self._own_view = True
+        self.set_own_view(True)
         self.set_crosshair(None)
         self._fit()
 
@@ -204,6 +202,25 @@ class Chart(ChartFrame):
         self._update_readout()
 
     # How it is drawn
+
+    def _place_legend(self) -> None:
+        """Put the entries into lines of as many as there is room for."""
+        for number, entry in enumerate(self._legend.values()):
+            row, column = divmod(number, self._columns) if self._columns else (0, number)
+            self._legend_row.addWidget(entry, row, column)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """A legend with lines of its own needs the room of one entry."""
+        hint = super().minimumSizeHint()
+        return QSize(min(hint.width(), _ENTRY), hint.height()) if self._most_columns else hint
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Break the lines of the legend where the chart ends."""
+        super().resizeEvent(event)
+        columns = max(1, min(self._most_columns, self.width() // _ENTRY))
+        if self._most_columns and columns != self._columns:
+            self._columns = columns
+            self._place_legend()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Draw what came in while hidden."""
@@ -308,11 +325,12 @@ class Chart(ChartFrame):
         if self._whole:
             view.setYRange(0, 1, padding=0.07)
             return
-        values = [s.arrays()[1] for s in self._series.values() if len(s)]
-        if values:
-            top = max(float(np.max(v)) for v in values)
+        columns = [s.arrays() for s in self._series.values() if len(s)]
+        if columns:
+            # Intervals too: a band that is cut off looks like one that ends there.
+            top = max(float(np.fmax(y, high).max()) for _, y, _, high in columns)
             top = top if self.level is None else max(top, 1.5 * self.level[0])
-            bottom = min(0.0, *(float(np.min(v)) for v in values))
+            bottom = min(0.0, *(float(np.fmin(y, low).min()) for _, y, low, _ in columns))
             view.setYRange(bottom, top if top > bottom else bottom + 1, padding=0.06)
 
     def _update_readout(self) -> None:
@@ -332,7 +350,7 @@ class Chart(ChartFrame):
         self.setAccessibleDescription(f"{where}: {', '.join(spoken)}" if spoken else "empty")
 
     def _on_view_moved(self, *_: object) -> None:
-        self._own_view = False
+        self.set_own_view(False)
 
     def point_at(self, place: QPointF | None) -> None:
         self.set_crosshair(None if place is None else place.x())

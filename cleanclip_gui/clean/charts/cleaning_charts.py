@@ -71,14 +71,14 @@ class CleaningCharts(QWidget):
             prompts,
             show=plain,
             legend_columns=4,
-            empty="What the method minimises, part by part.",
+            empty="Loss, total and per term, is drawn here.",
         )
         self.rate = Chart(
             "Learning rate",
             prompts,
             (SeriesStyle("lr", "", 4, solid=True),),
             show=scientific,
-            empty="It climbs to its peak, then falls.",
+            empty="The learning-rate schedule is drawn here.",
         )
         self._note = Label("", "caption", wrap=True)
         self._note.hide()

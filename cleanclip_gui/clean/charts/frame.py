@@ -5,12 +5,14 @@ pyqtgraph is imported when the first chart is drawn, so that the window opens wi
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, QSize, Qt, Signal
-from PySide6.QtGui import QGuiApplication
+from PySide6.QtGui import QGuiApplication, QWheelEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -22,6 +24,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.export import save_chart
+from cleanclip_gui.widgets.action_button import tool_button
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.reading.errors import InputError
@@ -49,6 +52,7 @@ class ChartFrame(QFrame):
         self._prompts = prompts
         self._title_text = title
         self.plot: pg.PlotWidget | None = None
+        self._own_view = True  # nobody has zoomed or moved it
         self._proxy: Any = None
         self.place = Label("", "caption")
         self.head_row = QHBoxLayout()
@@ -56,16 +60,30 @@ class ChartFrame(QFrame):
         self.head_row.addWidget(Label(title, "heading"))
         self.head_row.addWidget(self.place)
         self.head_row.addStretch(1)
+        self.reset_button = tool_button("fit", "Show the whole chart again (double click)")
+        self.reset_button.hide()
+        self.reset_button.clicked.connect(self.reset_view)
+        self.export_button = tool_button("save", "Copy or save the chart")
+        self.export_button.hide()
+        self.export_button.clicked.connect(self._on_export_clicked)
+        top = QHBoxLayout()
+        top.setSpacing(theme.SPACE_XS)
+        top.addLayout(self.head_row, 1)
+        for button in (self.reset_button, self.export_button):
+            button.setProperty("small", True)
+            button.setFixedSize(24, 24)
+            top.addWidget(button)
         self.under_head = QVBoxLayout()
         self.under_head.setSpacing(theme.SPACE_XS)
         self.empty_text = Label(empty, "subtle", wrap=True)
         self.empty_text.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.stack = QStackedWidget()
         self.stack.addWidget(self.empty_text)
+        self.stack.currentChanged.connect(self._show_buttons)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_M, theme.SPACE_S)
         layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(self.head_row)
+        layout.addLayout(top)
         layout.addLayout(self.under_head)
         layout.addWidget(self.stack, 1)
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
@@ -105,7 +123,8 @@ class ChartFrame(QFrame):
 
     def copy(self) -> None:
         """Put a picture of the chart on the clipboard."""
-        QGuiApplication.clipboard().setPixmap(self.grab())
+        with self._without_buttons():
+            QGuiApplication.clipboard().setPixmap(self.grab())
 
     def save(self, path: Path) -> None:
         """Write PNG, SVG or CSV, by the suffix; CSV holds every point, also those not drawn.
@@ -115,7 +134,31 @@ class ChartFrame(QFrame):
         InputError
             If the suffix is another one or the file cannot be written.
         """
-        save_chart(self, self.csv, path)
+        with self._without_buttons():
+            save_chart(self, self.csv, path)
+
+    def set_own_view(self, own: bool) -> None:
+        """Let the chart choose what it shows, or leave it as the user has zoomed or moved it."""
+        self._own_view = own
+        self._show_buttons()
+
+    def _show_buttons(self, *_: object) -> None:
+        drawn = self.stack.currentIndex() > 0
+        self.export_button.setVisible(drawn)
+        self.reset_button.setVisible(drawn and not self._own_view)
+
+    @contextmanager
+    def _without_buttons(self) -> Iterator[None]:
+        """They do not belong into a picture of the chart."""
+        self.export_button.hide()
+        self.reset_button.hide()
+        try:
+            yield
+        finally:
+            self._show_buttons()
+
+    def _on_export_clicked(self) -> None:
+        self._show_menu(self.export_button, self.export_button.rect().bottomLeft())
 
     def menu(self) -> QMenu:
         """A new context menu; the caller shows it."""
@@ -143,8 +186,15 @@ class ChartFrame(QFrame):
             self.dress()
 
     def eventFilter(self, watched: Any, event: QEvent) -> bool:  # noqa: N802
-        """Leave with the mouse, reset on a double click, take the focus on a click."""
-        if event.type() == QEvent.Type.Leave:
+        """Leave with the mouse, reset on a double click, take the focus on a click.
+
+        The wheel scrolls the page that the chart is on, and zooms only with Ctrl.
+        """
+        if isinstance(event, QWheelEvent):
+            if not event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+                event.ignore()  # for the page, and not for the plot
+                return True
+        elif event.type() == QEvent.Type.Leave:
             self.point_at(None)
         elif event.type() == QEvent.Type.MouseButtonDblClick:
             self.reset_view()
@@ -164,7 +214,8 @@ class ChartFrame(QFrame):
         plot.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         plot.setMenuEnabled(False)
         plot.hideButtons()
-        plot.setAccessibleName(f"{self._title_text}, plot")
+        for part in (plot, plot.viewport()):
+            part.setAccessibleName(f"{self._title_text}, plot")
         plot.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         plot.customContextMenuRequested.connect(partial(self._show_menu, plot))
         plot.getPlotItem().setContentsMargins(0, 4, 4, 0)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,7 +12,6 @@ from PySide6.QtCore import QObject, Qt, Signal, Slot
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.before_after import duration_text
 from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
 from cleanclip_gui.clean.proof.holdouts_table import HoldoutsView
 from cleanclip_gui.clean.proof.rebound_view import ReboundView, pairs_text
@@ -20,7 +20,10 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import number_text
 from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.text import left_text
 from ml_core.events import Done, Event, Message, Metric, Progress
+from ml_core.jobs.overall import Overall, Plan, holdouts_plan, rebound_plan
+from ml_core.jobs.proof_shape import are_holdouts, is_rebound
 from ml_core.jobs.proof_specs import (
     HOLDOUTS_FILE,
     REBOUND_FILE,
@@ -36,9 +39,9 @@ from ml_core.jobs.specs import ADAPTER_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 
 HELP = (
-    "One low number is no proof. The rebound test finetunes the cleaned model once more on clean "
-    "pairs and watches whether the backdoor comes back; hold-outs measure what the run was not "
-    "told: the trigger moved, scaled and recoloured, other triggers, retrieval, other classes."
+    "A low ASR for one trigger does not prove the model is clean. The rebound test finetunes it "
+    "again on clean pairs and watches whether the backdoor comes back; hold-outs test what the run "
+    "never saw: the trigger moved, scaled and recoloured, other triggers, retrieval, other classes."
 )
 Kind = Literal["rebound", "holdouts"]
 _FILES: dict[Kind, str] = {"rebound": REBOUND_FILE, "holdouts": HOLDOUTS_FILE}
@@ -64,9 +67,10 @@ class ProofSection(QWidget):
         self.cancel.setAccessibleName("Cancel the test")
         self.bar = QProgressBar()
         self.bar.setTextVisible(False)
+        self.bar.setRange(0, 1000)
         self.bar.setAccessibleName("Progress of the test")
         self.uses = Label("", "caption", wrap=True)
-        self._state = Label("", "caption")
+        self._state = Label("", "caption", wrap=True)
         self.rebound = ReboundView(prompts)
         self.holdouts = HoldoutsView()
         rule = QFrame()
@@ -94,31 +98,45 @@ class ProofSection(QWidget):
 
     def show_running(self, text: str) -> None:
         """Show that a test runs; it can only be cancelled."""
-        self.bar.setRange(0, 0)
+        self.bar.setValue(0)
         self.bar.show()
         self.cancel.show()
         self.cancel.setEnabled(True)
         self.say(text)
 
-    def show_share(self, done: int, total: int) -> None:
-        """Show how far it is."""
-        self.bar.setRange(0, 1000 if total else 0)
-        if total:
-            self.bar.setValue(round(1000 * min(done / total, 1.0)))
+    def show_share(self, fraction: float) -> None:
+        """Show how far the whole test is."""
+        self.bar.setValue(round(1000 * fraction))
 
-    def show_idle(self, text: str) -> None:
+    def show_idle(self, text: str, *, error: bool = False) -> None:
         """Show that no test runs, and why if it ended early."""
         self.bar.hide()
         self.cancel.hide()
-        self.say(text)
+        self.say(text, error=error)
 
     def show_uses(self, text: str) -> None:
         """Say what was chosen for the tests, or has to be; empty where neither is so."""
         self.uses.setText(text)
         self.uses.setVisible(bool(text))
 
-    def say(self, text: str) -> None:
+    def show_record(self, kind: Kind, record: dict[str, Any]) -> None:
+        """Show what a test found; what cannot be shown is said."""
+        fits = is_rebound(record) if kind == "rebound" else are_holdouts(record)
+        if not fits:
+            self.refuse(kind, f"{_FILES[kind]} of this run cannot be read; run the test again.")
+        elif kind == "rebound":
+            self.rebound.show_record(record)
+        else:
+            self.holdouts.show_record(record)
+
+    def refuse(self, kind: Kind, sentence: str) -> None:
+        """Say why nothing is shown of a test."""
+        (self.rebound if kind == "rebound" else self.holdouts).hide()
+        self.say(sentence)
+
+    def say(self, text: str, *, error: bool = False) -> None:
         """Say one sentence under the bar."""
+        theme.set_property(self._state, "role", "error" if error else "caption")
         self._state.setText(text)
         self._state.setVisible(bool(text))
 
@@ -160,8 +178,12 @@ class ProofTests(QObject):
         self.runner: JobRunner | None = None
         self.kind: Kind = "rebound"
         self._free = True
+        self._overall = Overall(Plan(()))
+        self._points: list[Metric] = []  # of the rebound test at work
+        self._begun = 0.0
+        self._begin_chart: Callable[[], object] = lambda: None
         section.options_button.clicked.connect(self.ask_options)
-        section.cancel.clicked.connect(self.cancel)
+        section.cancel.clicked.connect(self._on_cancel_clicked)
         section.rebound.chart.failed.connect(self.failed)
         self._refresh()
 
@@ -181,6 +203,11 @@ class ProofTests(QObject):
         return "" if self._free else "A run is at work; wait until it has ended."
 
     @property
+    def tested(self) -> Path | None:
+        """The folder of the run that is tested, or was last."""
+        return self._tested
+
+    @property
     def title(self) -> str:
         """What the test at work is called at the head of a sentence."""
         return _NAMES[self.kind]
@@ -195,10 +222,17 @@ class ProofTests(QObject):
         if folder != self._folder or self.runner is None:  # resumed, it has another result
             self._folder = folder
             self._section.forget()
+            if self.runner is not None:
+                self._show_running()
         for kind in _FILES:
-            record = read_proof(folder, _FILES[kind])
-            if record is not None:
-                self._show(kind, record)
+            try:
+                record = read_proof(folder, _FILES[kind])
+            except InputError as error:
+                self._section.refuse(kind, error.sentence)
+                continue
+            at_work = self.runner is not None and (kind, folder) == (self.kind, self._tested)
+            if record is not None and not at_work:
+                self._section.show_record(kind, record)
         self._section.show()
         self._tell_uses()
         self._refresh()
@@ -230,6 +264,18 @@ class ProofTests(QObject):
         dialog.chosen.connect(partial(self._on_chosen, job.checkpoint))
         dialog.open()
 
+    @Slot()
+    def _on_cancel_clicked(self) -> None:
+        """End the test; ask first where that loses minutes, as a test saves nothing on its way."""
+        runner, minutes = self.runner, round((time.monotonic() - self._begun) / 60)
+        if minutes > 1:
+            question = f"About {minutes} minutes of work would be lost: a test is not resumed."
+            window = self._section.window()
+            if not self._prompts.confirm(window, "Cancel", question, "Cancel the test", "Go on"):
+                return
+        if self.runner is runner:  # it may have ended meanwhile
+            self.cancel()
+
     def cancel(self) -> None:
         """End the test at once."""
         if self.runner is not None:
@@ -260,11 +306,25 @@ class ProofTests(QObject):
             self._section.say(f"The test cannot be written into {folder.name}: {error.strerror}.")
             return
         self.runner, self.kind, self._tested = runner, kind, folder
+        self._begun = time.monotonic()
+        self._points = []
         if isinstance(spec, ReboundSpec):
-            self._section.rebound.begin(spec.limit, spec.steps)
-        self._section.show_running(f"{_NAMES[kind]} is running.")
+            self._overall = Overall(rebound_plan(spec))
+            self._begin_chart = partial(self._section.rebound.begin, spec.limit, spec.steps)
+        else:
+            self._overall = Overall(holdouts_plan(spec))
+        self._show_running()
         self._refresh()
         self.changed.emit()
+
+    def _show_running(self) -> None:
+        """Show the test at work, and what it has measured if it is of the run on show."""
+        self._section.show_running(f"{_NAMES[self.kind]} is running.")
+        self._section.show_share(self._overall.fraction)
+        if self.kind == "rebound" and self._tested == self._folder:
+            self._begin_chart()
+            for point in self._points:
+                self._section.rebound.add(point)
 
     def _choice(self, job: CleanSpec) -> ProofChoice:
         return self._choices.get(job.checkpoint, ProofChoice())
@@ -288,11 +348,13 @@ class ProofTests(QObject):
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
-            self._section.show_share(event.done, event.total)
-            if event.seconds_left:
-                left = duration_text(max(event.seconds_left, 0))
-                self._section.say(f"{_NAMES[self.kind]} is running, {left} left.")
+            self._overall.take(event)
+            self._section.show_share(self._overall.fraction)
+            left = left_text(self._overall.seconds_left)
+            going = f"{_NAMES[self.kind]} is running"
+            self._section.say(f"{going}, {left}." if left else f"{going}.")
         elif isinstance(event, Metric) and self.kind == "rebound":
+            self._points.append(event)
             if self._tested == self._folder:
                 self._section.rebound.add(event)
         elif isinstance(event, Message):
@@ -306,21 +368,14 @@ class ProofTests(QObject):
         if last.status == "finished":
             self._section.show_idle("")
             if self._tested == self._folder:
-                self._show(self.kind, last.result)
+                self._section.show_record(self.kind, last.result)
         elif last.status == "failed":
-            self._section.show_idle(f"{name} failed: {last.error}")
+            failed = last.error if last.error_code == "killed" else f"{name} failed: {last.error}"
+            self._section.show_idle(failed, error=True)
         else:
             self._section.show_idle(f"{name} was cancelled.")
         self._refresh()
         self.changed.emit()
-
-    def _show(self, kind: Kind, record: dict[str, Any]) -> None:
-        view = self._section.rebound if kind == "rebound" else self._section.holdouts
-        try:
-            view.show_record(record)
-        except (KeyError, TypeError, ValueError):
-            view.hide()
-            self._section.say(f"{_FILES[kind]} of this run cannot be read; run the test again.")
 
     def _refresh(self) -> None:
         options = self._section.options_button

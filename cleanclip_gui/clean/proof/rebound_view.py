@@ -79,7 +79,7 @@ class ReboundView(QWidget):
         look = len(self.chart.keys()) if key not in self.chart.keys() else 0  # noqa: SIM118
         self.chart.add_series(
             SeriesStyle(
-                key, f"{key} of the peak rate", look, markers=True,
+                key, f"learning rate {key} × peak", look, markers=True,
                 symbol=SYMBOLS[look % len(SYMBOLS)],
             )
         )  # fmt: skip

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, get_args
+from typing import Any, Literal
 
 from cleanclip_gui.clean.run_folders.result_shape import is_whole
 from cleanclip_gui.clean.run_folders.saved_run import can_resume, journal
@@ -19,7 +19,7 @@ from ml_core.data.labels import label_sets
 from ml_core.events import Done, Event, Metric, Saved, from_json
 from ml_core.jobs.cluster import JOB_FILE
 from ml_core.jobs.folder_lock import at_work
-from ml_core.jobs.journal import read_events, read_json
+from ml_core.jobs.journal import journal_lines, read_events, read_json
 from ml_core.jobs.specs import (
     CLEANED_FILE,
     EVENTS_FILE,
@@ -38,8 +38,10 @@ MAX_NOTE = 500
 HEADS: tuple[Head, ...] = ("zero-shot", "linear")
 # Losses of twice as many steps are drawn at most: the lines of a long run take seconds to read.
 MAX_LOSSES = 1000
+MAX_EVALUATIONS = 40_000
 _TAIL_BYTES = 65_536
 _LOSS_STEP = re.compile(r'\{"event": "metric", "step": (\d+), .*"loss": ')
+_DIGITS = 16  # of a step
 _FILE_KEYS = ("checkpoint", "adapter", "vector", "linear_head")
 Status = Literal[
     "not started", "finished", "stopped", "cancelled", "failed", "interrupted", "running", "waiting"
@@ -163,7 +165,7 @@ def _read_run(folder: Path) -> PastRun:
 def read_note(folder: Path) -> str:
     """What the user wrote about a run."""
     try:
-        with open_text(folder / NOTE_FILE) as file:
+        with open_text(folder / NOTE_FILE, inside=folder) as file:
             return file.read(MAX_NOTE).strip()
     except OSError:
         return ""
@@ -195,15 +197,16 @@ def run_metrics(folder: Path, until: int | None = None) -> tuple[Metric, ...]:
     """
     evaluations: dict[int, Metric] = {}
     losses: dict[int, str] = {}
-    last, stride = (-1, ""), 1
+    last, stride, left = (-1, ""), 1, MAX_EVALUATIONS
     for line in _metric_lines(folder):
         found = _LOSS_STEP.match(line)
         if found is None:
-            event = _event(line)
+            left -= 1
+            event = _event(line) if left >= 0 else None
             if isinstance(event, Metric) and (until is None or event.step <= until):
                 evaluations[event.step] = event
             continue
-        step = int(found[1])
+        step = int(found[1][:_DIGITS])
         if until is not None and step > until:
             continue
         last = (step, line)
@@ -240,13 +243,13 @@ def evaluations_until(folder: Path, step: int) -> tuple[Event, ...]:
 
 def _metric_lines(folder: Path) -> Iterator[str]:
     """Lines of a journal that hold numbers; none if there is no journal."""
-    with suppress(OSError), open_text(folder / EVENTS_FILE) as file:
-        yield from (line for line in file if '"metric"' in line)
+    with suppress(OSError):
+        yield from (line for line in journal_lines(folder / EVENTS_FILE) if '"metric"' in line)
 
 
 def _event(line: str) -> Event | None:
     """A line of a journal; None if a kill has cut it."""
-    with suppress(ValueError, RecursionError):
+    with suppress(ValueError):
         return from_json(line)
     return None
 
@@ -257,7 +260,7 @@ def _located(folder: Path) -> Iterator[Event]:
     for event in read_events(folder / EVENTS_FILE, lambda line: any(w in line for w in wanted)):
         if isinstance(event, Saved) and event.what == "step":
             path = folder / STEPS_FOLDER / Path(event.path).name
-            if path.is_file():
+            if os.path.isfile(path):  # unlike Path's, it raises for no name
                 yield Saved(str(path), "step", event.step)
         elif isinstance(event, Metric):
             yield event
@@ -268,7 +271,7 @@ def _located_files(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     found = dict(result)
     for key in _FILE_KEYS:
         here = folder / Path(str(result.get(key) or "")).name
-        if result.get(key) and here.is_file():
+        if result.get(key) and os.path.isfile(here):
             found[key] = str(here)
     return found
 
@@ -280,10 +283,10 @@ def _located_spec(folder: Path, spec: CleanSpec) -> CleanSpec:
         places.append(folder.parent)
     for key in ("trigger", "label_set"):
         named = getattr(spec, key)
-        if named is None or named in label_sets() or Path(named).is_file():
+        if named is None or named in label_sets() or os.path.isfile(named):
             continue
         here = [place / Path(named).name for place in places]
-        changes[key] = str(next((path for path in here if path.is_file()), named))
+        changes[key] = str(next((path for path in here if os.path.isfile(path)), named))
     return spec.model_copy(update=changes)
 
 
@@ -294,9 +297,17 @@ def _standing(folder: Path, result: Mapping[str, Any]) -> tuple[Status, str, str
     if result:
         return ("stopped" if result.get("status") == "stopped" else "finished"), "", ""
     events = journal(folder, _TAIL_BYTES)
-    if not events:
+    last = events[-1] if events else None
+    if isinstance(last, Done):
+        return last.status, last.error, last.error_code
+    if last is None and not _is_begun(folder):
         return "not started", "", ""
-    last = events[-1]
-    if isinstance(last, Done) and last.status in get_args(Status):
-        return last.status, str(last.error), str(last.error_code)
     return "interrupted", "", ""
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether anything stands in the journal."""
+    try:
+        return os.path.getsize(folder / EVENTS_FILE) > 0
+    except OSError:
+        return False

@@ -7,13 +7,16 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
+from ml_core.data.specs import PathText
+
 _Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
+_Count = Annotated[int, Field(ge=0, lt=2**53)]
 
 
 class _Side(BaseModel):
     """The numbers of one evaluation that are drawn."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
     ca: float | None = None
     asr_excl: float | None = None
@@ -23,14 +26,14 @@ class _Side(BaseModel):
     ca_interval: _Interval | None = None
     asr_interval: _Interval | None = None
     asr_all_interval: _Interval | None = None
-    n: int | None = None
-    n_excl: int | None = None
+    n: _Count | None = None
+    n_excl: _Count | None = None
 
 
 class _Pair(BaseModel):
     """Before and after."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
     before: _Side | None = None
     after: _Side | None = None
@@ -39,9 +42,9 @@ class _Pair(BaseModel):
 class _Recipe(BaseModel):
     """What of the recipe is told beside a result."""
 
-    model_config = ConfigDict(strict=True)
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
 
-    batch_size: int | None = None
+    batch_size: _Count | None = None
 
 
 class _Result(_Pair):
@@ -49,9 +52,9 @@ class _Result(_Pair):
 
     recipe: _Recipe | None = None
     batch_norm: str | None = None
-    cache_chunk: int | None = None
-    steps: int | None = None
-    total_steps: int | None = None
+    cache_chunk: _Count | None = None
+    steps: _Count | None = None
+    total_steps: _Count | None = None
     notes: list[str] | None = None
     method: str | None = None
     status: str | None = None
@@ -59,6 +62,20 @@ class _Result(_Pair):
     heldout: _Pair | None = None
     heldout_linear: _Pair | None = None
     heads: dict[str, _Pair | None] | None = None
+    checkpoint: PathText | None = None
+    adapter: PathText | None = None
+    vector: PathText | None = None
+    linear_head: PathText | None = None
+    source: PathText | None = None
+    donor: PathText | None = None
+    source_sha256: str | None = None
+    checkpoint_sha256: str | None = None
+    stopped_because: str | None = None
+    target_name: str | None = None
+    preset: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    alpha: float | None = None
 
 
 def is_whole(result: Mapping[str, Any]) -> bool:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from ml_core.jobs.specs import (
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_file
 from ml_core.reading.safetensors_header import read_header
+from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
 
@@ -65,7 +65,7 @@ def read_saved_run(folder: Path) -> SavedRun:
     if not (folder / STATE_FILE).is_file():
         raise InputError(
             f"The run in {name} ended before its first save: there is nothing to go on from; "
-            "start it anew."
+            "start it again."
         )
     spec = read_spec(folder / SPEC_FILE)
     step = _saved_step(folder / STATE_FILE)
@@ -98,20 +98,21 @@ def was_interrupted(folder: Path) -> bool:
 def _saved_step(state: Path) -> int:
     """Step of a save; read without its tensors."""
     try:
-        step = json.loads(read_header(state).metadata["facts"])["step"]
-    except (KeyError, TypeError, ValueError) as error:
+        facts = read_header(state, inside=state.parent.parent).metadata["facts"]
+        step = parse_object(facts.encode("utf-8", "surrogatepass"), half_characters=True)["step"]
+    except (KeyError, JsonError) as error:
         raise InputError(
-            f"The saved state {state.name} is damaged; start the run anew.", "damaged", str(error)
+            f"The saved state {state.name} is damaged; start it again.", "damaged", str(error)
         ) from error
-    if not isinstance(step, int) or step < 0:
-        raise InputError(f"The saved state {state.name} is damaged; start the run anew.", "damaged")
+    if type(step) is not int or not 0 <= step < 2**53:
+        raise InputError(f"The saved state {state.name} is damaged; start it again.", "damaged")
     return step
 
 
 def journal(folder: Path, limit: int) -> list[Event]:
     """The journal's last ``limit`` bytes as events; a line cut by a kill is left out."""
     try:
-        with open_file(folder / EVENTS_FILE) as file:
+        with open_file(folder / EVENTS_FILE, inside=folder) as file:
             size = file.seek(0, 2)
             file.seek(max(0, size - limit))
             lines = file.read(limit).decode("utf-8", "replace").splitlines()
@@ -121,6 +122,6 @@ def journal(folder: Path, limit: int) -> list[Event]:
     for line in lines:
         try:
             events.append(from_json(line))
-        except (ValueError, RecursionError):
+        except ValueError:
             continue
     return events

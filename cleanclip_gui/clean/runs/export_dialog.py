@@ -13,7 +13,7 @@ from ml_core.cleaning.recipes import Recipe
 
 _LEAD = (
     "The job is written with a Slurm script and one for torchrun. Each GPU takes its part of every "
-    "batch: the run is the same, and ends sooner."
+    "batch: the run is the same and finishes sooner."
 )
 _UNTESTED = "More than one machine goes as torchrun's documents say, and was not tested."
 _MOST_GPUS, _MOST_MACHINES = 64, 1024

@@ -8,8 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtCore import QPoint, Qt, QUrl, Signal, Slot
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QMenu, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.buttons import OnceButton, tool
@@ -18,6 +19,13 @@ from cleanclip_gui.clean.job import copy_job, trigger_of
 from cleanclip_gui.clean.queue import RunQueue
 from cleanclip_gui.clean.result import is_source, where_open
 from cleanclip_gui.clean.run import NO_TRIGGER, CleaningRun
+from cleanclip_gui.clean.run_folders.deleted import (
+    DELETED_FOLDER,
+    delete_run,
+    deleted_runs,
+    erase,
+    restore_run,
+)
 from cleanclip_gui.clean.run_folders.history import (
     PastRun,
     Status,
@@ -31,14 +39,14 @@ from cleanclip_gui.clean.run_folders.history import (
 from cleanclip_gui.clean.run_folders.saved_run import SavedRun, read_saved_run
 from cleanclip_gui.clean.runs.comparison import Comparison
 from cleanclip_gui.clean.runs.export_dialog import ExportDialog
-from cleanclip_gui.clean.runs.runs_table import RunsTable, run_title
+from cleanclip_gui.clean.runs.runs_table import RunsTable, run_title, started_text
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import Session
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import plain
+from cleanclip_gui.widgets.text import plain, plural
 from ml_core.cleaning.tradeoff import Head, Point
 from ml_core.events import Event, Metric, Saved
 from ml_core.jobs.cluster import RESULTS_FOLDER, RUN_FILE, SLURM_FILE, elsewhere, export_job
@@ -68,7 +76,9 @@ class RunsPage(QWidget):
     runs_folder
         Where runs are kept.
     is_busy
-        Whether something is at work, so that no other run can be shown.
+        Whether something is at work, so that no other run can be resumed.
+    is_in_use
+        Whether something is at work in the folder of a run, so that it cannot be deleted.
     """
 
     repeated = Signal(object)
@@ -84,12 +94,14 @@ class RunsPage(QWidget):
         prompts: Prompts,
         runs_folder: Callable[[], Path],
         is_busy: Callable[[], bool],
+        is_in_use: Callable[[Path], bool],
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self.setAccessibleName("Runs: queue, history and comparison")
         self._session, self._run, self._studio = session, run, studio
         self._prompts, self._runs_folder, self._is_busy = prompts, runs_folder, is_busy
+        self._is_in_use = is_in_use
         self.queue = queue
         self.table = RunsTable()
         self.up = tool("chevron-up", "Earlier in the queue")
@@ -102,7 +114,9 @@ class RunsPage(QWidget):
         self.resume = _button("Resume", "Go on from the last save.")
         self.halve = _button("Half the batch", "Queue it again with half the examples in a step.")
         self.export = _button("For a cluster…", "Write the job with a Slurm script.")
-        self.hold = _button("Hold the queue", "Let nobody start after the run at work.")
+        self.delete = tool("clear", "Delete the run (Del); this can be undone")
+        self.undo = _button("Undo", "Put the deleted run back.")
+        self.hold = _button("Pause the queue", "Start nothing after the run at work.")
         self.hold.setCheckable(True)
         self.hold.setProperty("toggle", True)
         self.start_queue = _button("", "")
@@ -113,7 +127,8 @@ class RunsPage(QWidget):
         self.note.setAccessibleName("Note on the selected run")
         self.note.setMaxLength(500)
         self.said = Label("", "caption", wrap=True)
-        self.said.hide()
+        self.said.setMinimumHeight(self.said.fontMetrics().lineSpacing())  # a line has its place
+        self.undo.hide()
         self.comparison = Comparison(prompts)
         self.tradeoff, self.curves = self.comparison.tradeoff, self.comparison.curves
         self._past: dict[Path, PastRun] = {}
@@ -126,15 +141,23 @@ class RunsPage(QWidget):
         self._noted: Path | None = None
         self._reading: Ticket | None = None  # of the folders
         self._newer: set[Path] = set()
+        self._removed: set[Path] = set()  # while they are read
+        self._said_of_busy = False
+        self._deleted: tuple[Path, Path] | None = None  # where the last one lies, and lay
         self._lay_out()
         self._connect()
         self._refresh()
 
-    def say(self, text: str) -> None:
-        """Say one sentence under the table and under the charts; nothing hides it."""
-        for label in (self.said, self.comparison.said):
-            label.setText(text)
-            label.setVisible(bool(text))
+    def say(self, text: str, *, while_busy: bool = False) -> None:
+        """Say one sentence under the table and under the charts.
+
+        One that is true ``while_busy`` alone goes when nothing is at work any more.
+        """
+        self._said_of_busy = while_busy
+        self.undo.hide()
+        self.said.setText(text)
+        self.comparison.said.setText(text)
+        self.comparison.said.setVisible(bool(text))
 
     def _lay_out(self) -> None:
         acts = QHBoxLayout()
@@ -145,6 +168,11 @@ class RunsPage(QWidget):
         ):  # fmt: skip
             acts.addWidget(button)
         acts.addStretch(1)
+        acts.addWidget(self.delete)
+        foot = QHBoxLayout()
+        foot.setSpacing(theme.SPACE_S)
+        foot.addWidget(self.said, 1)
+        foot.addWidget(self.undo)
         head = QHBoxLayout()
         head.setSpacing(0)
         head.addWidget(Label("Queue and history", "heading"))
@@ -161,7 +189,7 @@ class RunsPage(QWidget):
         inside.addWidget(self.table, 1)
         inside.addLayout(acts)
         inside.addWidget(self.note)
-        inside.addWidget(self.said)
+        inside.addLayout(foot)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(card)
@@ -171,10 +199,15 @@ class RunsPage(QWidget):
         self._run.restored.connect(self._on_restored)
         self._run.said.connect(self._add_event)
         self._run.ended.connect(self._end_live)
+        self._run.freed.connect(self._on_freed)
         self.queue.changed.connect(self._refresh)
         self.queue.noted.connect(self.note_run)
         self.table.run_chosen.connect(self._on_run_chosen)
         self.table.opened.connect(self._on_opened)
+        self.table.delete_wanted.connect(partial(self._with_chosen, self.delete_run))
+        self.table.note_wanted.connect(self.note.setFocus)
+        self.table.menu_wanted.connect(self._on_menu_wanted)
+        self.undo.clicked.connect(self._on_undo_clicked)
         self.table.runs.ticked.connect(self.compare)
         self.tradeoff.chosen.connect(self._on_point_chosen)
         self.tradeoff.failed.connect(self.failed)
@@ -193,6 +226,7 @@ class RunsPage(QWidget):
             (self.down, self._move_down),
             (self.remove, self._remove),
             (self.export, self._ask_gpus),
+            (self.delete, self.delete_run),
         ):
             button.clicked.connect(partial(self._with_chosen, act))
 
@@ -222,7 +256,7 @@ class RunsPage(QWidget):
     def reload(self) -> None:
         """Read the runs' folders beside the window."""
         parent, added = self._runs_folder(), tuple(self._added)
-        self._newer = set()
+        self._newer, self._removed = set(), set()
 
         def read(control: tasks.Control) -> tuple[dict[Path, PastRun], list[Path]]:
             found = {run.folder: run for run in list_runs(parent)}
@@ -250,6 +284,7 @@ class RunsPage(QWidget):
         """Put a run into the table as it is now; a reload under way keeps this newer state."""
         self._past[run.folder] = run
         self._newer.add(run.folder)
+        self._removed.discard(run.folder)
 
     # The run at work
 
@@ -377,7 +412,7 @@ class RunsPage(QWidget):
         over = run is not None and run.status not in ("waiting", "running")
         place = self.queue.folders.index(run.folder) if run is not None and waiting else -1
         for button, usable in (
-            (self.open_, over and bool(run and run.can_be_shown)),
+            (self.open_, bool(run and run.status != "waiting" and run.can_be_shown)),
             (self.repeat, run is not None),
             (self.duplicate, run is not None),
             (self.resume, over and bool(run and run.can_go_on)),
@@ -387,6 +422,7 @@ class RunsPage(QWidget):
             (self.down, waiting and place < len(self.queue) - 1),
             (self.remove, waiting),
             (self.export, run is not None),
+            (self.delete, run is not None and not self._is_in_use(run.folder)),
         ):
             button.setEnabled(usable)
         # What is about some runs only would fill the row for all others.
@@ -422,6 +458,7 @@ class RunsPage(QWidget):
 
     def _on_read(self, told: tuple[dict[Path, PastRun], list[Path]]) -> None:
         found, gone = told
+        found = {folder: run for folder, run in found.items() if folder not in self._removed}
         for folder in (*self.queue.folders, *([self._live] if self._live else [])):
             if folder in self._past:  # in another output folder
                 found.setdefault(folder, self._past[folder])
@@ -486,10 +523,7 @@ class RunsPage(QWidget):
             self.open_run(run)
 
     def open_run(self, run: PastRun) -> None:
-        """Show a run as if it had just ended."""
-        if self._is_busy():
-            self.say("Another run is at work; an older one can be shown when it has ended.")
-            return
+        """Show a run as if it had just ended; another one may be at work."""
         self._run.show_past(run)
         self.run_opened.emit()
 
@@ -547,12 +581,105 @@ class RunsPage(QWidget):
 
     def _resume(self, run: PastRun) -> None:
         if self._is_busy():
-            self.say("Another run is at work; resume this one when it has ended.")
+            self.say("Another run is at work; resume this one when it has ended.", while_busy=True)
             return
         try:
             self._run.resume(read_saved_run(run.folder))
         except InputError as error:
             self.failed.emit(error)
+
+    def delete_run(self, run: PastRun) -> None:
+        """Move a run to the deleted ones; one of another place is only taken out of the table."""
+        folder = run.folder
+        if self._is_in_use(folder):
+            return
+        self.queue.remove(folder)
+        if folder.parent != self._runs_folder().absolute():
+            self._forget_run(folder)
+            self.say(f"Taken out of the table; its files stay in {plain(folder, 200)}.")
+            return
+        try:
+            self._deleted = delete_run(folder), folder
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        self._forget_run(folder)
+        self._run.forget(folder)
+        self.say(
+            f"Deleted {plain(run_title(run), 80)} of {started_text(run.begun)}. Its files are in "
+            f"the folder “{DELETED_FOLDER}” until it is emptied."
+        )
+        self.undo.show()
+
+    def empty_deleted(self) -> None:
+        """Remove all deleted runs from the disk, after a question."""
+        folders = deleted_runs(self._runs_folder())
+        runs = plural(len(folders), "deleted run")
+        question = f"Remove {runs} from the disk? This cannot be undone."
+        asked = self._prompts.confirm(self.window(), "Deleted runs", question, "Remove", "Keep")
+        if asked and folders:
+            self._deleted = None
+            self.say("")
+            tasks.run(lambda _: erase(folders), self._on_erased, self._on_read_failed)
+
+    def _on_erased(self, left: int) -> None:
+        runs = plural(left, "deleted run")
+        self.say(f"{runs} could not be removed; see that the folder may be written." if left else
+                 "The deleted runs are removed from the disk.")  # fmt: skip
+
+    def _forget_run(self, folder: Path) -> None:
+        """Take a run out of table and charts."""
+        self._past.pop(folder, None)
+        self._newer.discard(folder)
+        self._removed.add(folder)
+        self._added = [other for other in self._added if other != folder]
+        if folder in self._marks:
+            self.compare(folder, False)
+        self._refresh()
+
+    @Slot()
+    def _on_undo_clicked(self) -> None:
+        if self._deleted is None:
+            return
+        (moved, folder), self._deleted = self._deleted, None
+        self.say("")
+        try:
+            restore_run(moved, folder)
+        except InputError as error:
+            self.failed.emit(error)
+            return
+        self.note_run(folder)
+        self.table.choose(folder)
+
+    def _on_menu_wanted(self, place: QPoint) -> None:
+        """Show what can be done with the selected run."""
+        run = self.table.chosen
+        menu = QMenu(self)
+        menu.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        if run is not None:
+            for button in (
+                self.open_, self.repeat, self.duplicate, self.resume, self.halve, self.start,
+                self.up, self.down, self.remove, self.export,
+            ):  # fmt: skip
+                if not button.isHidden():
+                    action = menu.addAction(button.text() or button.accessibleName())
+                    action.setEnabled(button.isEnabled())
+                    action.triggered.connect(button.click)
+            menu.addSeparator()
+            menu.addAction("Edit the note", self.note.setFocus)
+            menu.addAction("Open the folder", partial(_show_in_files, run.folder))
+            delete = menu.addAction("Delete", self.delete.click)
+            delete.setEnabled(self.delete.isEnabled())
+        if deleted_runs(self._runs_folder()):
+            menu.addSeparator()
+            menu.addAction("Remove deleted runs from the disk…", self.empty_deleted)
+        menu.popup(place)
+
+    @Slot()
+    def _on_freed(self) -> None:
+        if self._said_of_busy and not self._is_busy():
+            self.say("")
+        self._refresh_buttons()
 
     def _ask_gpus(self, run: PastRun) -> None:
         """Ask for how many GPUs a job is written."""
@@ -599,6 +726,11 @@ class RunsPage(QWidget):
             return
         self.queue.add(folder)
         self.table.choose(folder)
+
+
+def _show_in_files(folder: Path) -> None:
+    """Show a run's folder in the desktop's file manager."""
+    QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))
 
 
 def _source_facts(run: PastRun) -> dict[str, Any]:

@@ -13,10 +13,11 @@ from PySide6.QtCore import (
     QItemSelectionModel,
     QModelIndex,
     QPersistentModelIndex,
+    QPoint,
     Qt,
     Signal,
 )
-from PySide6.QtGui import QKeyEvent
+from PySide6.QtGui import QContextMenuEvent, QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
 
 from cleanclip_gui.clean.charts.run_marks import letter, mark_icon
@@ -42,6 +43,7 @@ _TIPS = (
 )
 _WIDTHS = (74, 140, 104, 92, 122, 122, 44, 64)
 _NUMBERS = (ACCURACY, ATTACK)
+_AHEAD = ("running", "waiting")
 
 
 class RunsModel(QAbstractTableModel):
@@ -53,9 +55,13 @@ class RunsModel(QAbstractTableModel):
         super().__init__()
         self.runs: list[PastRun] = []
         self.marks: dict[Path, int] = {}
+        self._given: list[PastRun] = []
+        self._order = (-1, Qt.SortOrder.AscendingOrder)
 
     def set_runs(self, runs: Sequence[PastRun], marks: Mapping[Path, int]) -> None:
         """Show other runs, and which of them are compared under which mark."""
+        self._given = list(runs)
+        runs = self._sorted()
         if [run.folder for run in runs] == [run.folder for run in self.runs]:
             self.runs, self.marks = list(runs), dict(marks)  # the selection stands
             self.refresh()
@@ -63,6 +69,29 @@ class RunsModel(QAbstractTableModel):
         self.beginResetModel()
         self.runs, self.marks = list(runs), dict(marks)
         self.endResetModel()
+
+    def sort(self, column: int, order: Qt.SortOrder = Qt.SortOrder.AscendingOrder) -> None:
+        """Sort the earlier runs; the one at work and those that wait stay ahead, in their order."""
+        self._order = column, order
+        self.layoutAboutToBeChanged.emit()
+        before, self.runs = self.runs, self._sorted()
+        rows = {run.folder: row for row, run in enumerate(self.runs)}
+        old = self.persistentIndexList()
+        new = [self.index(rows[before[one.row()].folder], one.column()) for one in old]
+        self.changePersistentIndexList(old, new)  # what was selected stays so
+        self.layoutChanged.emit()
+
+    def _sorted(self) -> list[PastRun]:
+        column, order = self._order
+        if column < 0:
+            return list(self._given)
+        ahead = [run for run in self._given if run.status in _AHEAD]
+        rest = [run for run in self._given if run.status not in _AHEAD]
+        known = [run for run in rest if _sort_key(run, column) is not None]
+        unknown = [run for run in rest if _sort_key(run, column) is None]  # last, either way
+        descending = order == Qt.SortOrder.DescendingOrder
+        known.sort(key=lambda run: _sort_key(run, column), reverse=descending)  # type: ignore[arg-type, return-value]
+        return [*ahead, *known, *unknown]
 
     def refresh(self) -> None:
         """Draw every row anew."""
@@ -123,11 +152,16 @@ class RunsModel(QAbstractTableModel):
 class RunsTable(QTableView):
     """``run_chosen(run or None)`` tells the selected one, ``opened(run)`` a double click or Return.
 
-    Space ticks the selected run, whichever column is current.
+    Space ticks the selected run, whichever column is current. A click on a title sorts.
+    ``delete_wanted`` and ``note_wanted`` come with Delete and F2, ``menu_wanted(QPoint)`` with the
+    right button or the menu key, and tells where on the screen.
     """
 
     run_chosen = Signal(object)
     opened = Signal(object)
+    delete_wanted = Signal()
+    note_wanted = Signal()
+    menu_wanted = Signal(QPoint)
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -143,6 +177,9 @@ class RunsTable(QTableView):
             self.setColumnWidth(column, width)
         header.setSectionResizeMode(NOTE, QHeaderView.ResizeMode.Stretch)
         self.setMinimumHeight(110)
+        header.setSortIndicatorClearable(True)
+        header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
+        self.setSortingEnabled(True)
         self.selectionModel().currentRowChanged.connect(self._on_current_changed)
         self.doubleClicked.connect(self._on_double_clicked)
 
@@ -182,8 +219,19 @@ class RunsTable(QTableView):
             self.runs.ticked.emit(run.folder, run.folder not in self.runs.marks)
         elif run is not None and event.key() in (Qt.Key.Key_Return, Qt.Key.Key_Enter):
             self.opened.emit(run)
+        elif run is not None and event.key() == Qt.Key.Key_Delete:
+            self.delete_wanted.emit()
+        elif run is not None and event.key() == Qt.Key.Key_F2:
+            self.note_wanted.emit()
         else:
             super().keyPressEvent(event)
+
+    def contextMenuEvent(self, event: QContextMenuEvent) -> None:  # noqa: N802
+        """Ask for the menu of the run under the mouse, or of the selected one."""
+        place = event.globalPos()
+        if event.reason() != QContextMenuEvent.Reason.Mouse and self.currentIndex().isValid():
+            place = self.viewport().mapToGlobal(self.visualRect(self.currentIndex()).center())
+        self.menu_wanted.emit(place)
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Draw the marks in the colours of another theme."""
@@ -215,8 +263,18 @@ def started_text(begun: float) -> str:
     """
     then, now = time.localtime(begun), time.localtime()
     if then[:3] == now[:3]:
-        return time.strftime("%H:%M", then)
+        return time.strftime("Today %H:%M", then)
     return time.strftime("%d %b %H:%M" if then[0] == now[0] else "%d %b %Y", then)
+
+
+def _sort_key(run: PastRun, column: int) -> float | str | None:
+    """What a column sorts by; None where there is nothing to compare."""
+    if column == STARTED:
+        return run.begun
+    if column in _NUMBERS:
+        value = (run.result.get("after") or {}).get("ca" if column == ACCURACY else "asr_excl")
+        return float(value) if isinstance(value, (int, float)) else None
+    return _text(run, column).casefold() if column != SHOWN else str(run.folder.name)
 
 
 def _text(run: PastRun, column: int) -> str:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from PySide6.QtCore import QPointF, QSize, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QBoxLayout, QGridLayout, QHBoxLayout, QPushButton, QWidget
+from PySide6.QtCore import QPointF, Qt, Signal
+from PySide6.QtGui import QKeyEvent, QShowEvent
+from PySide6.QtWidgets import QGridLayout, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.frame import ChartFrame
@@ -21,6 +21,7 @@ from cleanclip_gui.clean.runs.tradeoff_plot import (
     shared_start,
     spots_of,
 )
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.prompts import Prompts
@@ -37,7 +38,7 @@ _HEADS: dict[Head, str] = {"zero-shot": "Zero-shot", "linear": "Linear"}
 _AXES: dict[Aim, str] = {"asr": "Attack success rate", "poisoned_accuracy": "Poisoned accuracy"}
 HINT = (
     "Point at a step, or use the arrow keys; click or Enter opens its checkpoint in Studio. Ringed "
-    "steps are on the Pareto front; of hollow ones no checkpoint was kept."
+    "= Pareto front. Hollow = no checkpoint kept."
 )
 NOT_KEPT = "no checkpoint was kept"
 
@@ -60,7 +61,6 @@ class TradeoffChart(ChartFrame):
         self._spots: tuple[Spot, ...] = ()
         self.items: TradeoffItems | None = None
         self._at: int | None = None
-        self._own_view = True
         self._keyed: list[tuple[int, str]] = []
         self.aim = Chooser()
         self.aim.setAccessibleName("Number on the horizontal axis")
@@ -77,7 +77,7 @@ class TradeoffChart(ChartFrame):
         self.near.setCheckable(True)
         self.near.setProperty("quiet", True)
         self.near.setToolTip("Show the corner where both limits are kept.")
-        controls = _FoldingRow()
+        controls = FoldingRow()
         for widget in (self.head, self.aim, self.near):
             controls.first.addWidget(widget)
         for name, box in (("CA drop ≤", self.ca_drop), ("ASR ≤", self.asr)):
@@ -170,7 +170,7 @@ class TradeoffChart(ChartFrame):
 
     def reset_view(self) -> None:
         """Show every point again, and leave the cursor."""
-        self._own_view = True
+        self.set_own_view(True)
         self.near.setChecked(False)
         self._point_out(None)
         self._fit()
@@ -361,13 +361,13 @@ class TradeoffChart(ChartFrame):
             self.items.place_text()
 
     def _on_view_moved(self, *_: object) -> None:
-        self._own_view = False
+        self.set_own_view(False)
 
     def _on_setting_changed(self, *_: object) -> None:
         self.set_tracks(self._given)
 
     def _on_near_toggled(self, _: bool) -> None:
-        self._own_view = True
+        self.set_own_view(True)
         self._fit()
 
 
@@ -388,37 +388,3 @@ def _rate(value: float, interval: tuple[float, float] | None) -> str:
 
 def _cell(value: float | None) -> str:
     return "" if value is None else f"{value:.9g}"
-
-
-class _FoldingRow(QWidget):
-    """Two groups of controls: in one row where there is room, else one below the other.
-
-    Widgets are added to :attr:`first` and :attr:`second`.
-    """
-
-    def __init__(self, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.first, self.second = QHBoxLayout(), QHBoxLayout()
-        self._both = QBoxLayout(QBoxLayout.Direction.LeftToRight, self)
-        self._both.setContentsMargins(0, 0, 0, 0)
-        for layout in (self.first, self.second, self._both):
-            layout.setSpacing(theme.SPACE_S)
-        for group in (self.first, self.second):
-            self._both.addLayout(group)
-            self._both.setAlignment(group, Qt.AlignmentFlag.AlignLeft)
-        self._both.addStretch(1)
-
-    def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """As narrow as the wider group, and as high as it stands now."""
-        width = max(group.minimumSize().width() for group in (self.first, self.second))
-        return QSize(width, self._both.minimumSize().height())
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Fold, or unfold."""
-        super().resizeEvent(event)
-        wide = sum(group.minimumSize().width() for group in (self.first, self.second))
-        ways = QBoxLayout.Direction
-        way = ways.LeftToRight if wide + theme.SPACE_S <= self.width() else ways.TopToBottom
-        if way != self._both.direction():
-            self._both.setDirection(way)
-            self.updateGeometry()

@@ -171,6 +171,7 @@ class TriggerCanvas(QGraphicsView):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setBackgroundBrush(Qt.BrushStyle.NoBrush)
+        self.viewport().setAccessibleName("Trigger canvas, picture")
         self.viewport().setBackgroundRole(QPalette.ColorRole.Window)
         self.setViewportUpdateMode(QGraphicsView.ViewportUpdateMode.FullViewportUpdate)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -596,6 +597,11 @@ class TriggerCanvas(QGraphicsView):
         """Show the whole picture."""
         self._zoom = 1.0
         self._update_scale()
+
+    def bring_into_view(self, at: QPointF) -> None:
+        """Scroll to a point of the canvas, if it is out of sight."""
+        if not self.viewport().rect().contains(self.mapFromScene(at)):
+            self.centerOn(at)
 
     def pan(self, dx: float, dy: float) -> None:
         """Move the picture by screen pixels."""

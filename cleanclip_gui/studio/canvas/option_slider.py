@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
-from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QHBoxLayout, QSizePolicy, QSlider, QWidget
+from PySide6.QtGui import QResizeEvent, QShowEvent
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QSizePolicy, QSlider, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
@@ -13,7 +13,7 @@ _NARROW = 280
 
 
 class OptionSlider(QWidget):
-    """A caption, a slider and its value; ``set_compact`` leaves the slider alone."""
+    """A caption, a slider and its value; compact, the slider stands below the two words."""
 
     changed = Signal(int)
 
@@ -32,12 +32,11 @@ class OptionSlider(QWidget):
             self.value.fontMetrics().horizontalAdvance(f"{high}\u2009{unit}") + 2
         )
         self.value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(theme.SPACE_XS)
-        row.addWidget(self.caption)
-        row.addWidget(self.slider, 1)
-        row.addWidget(self.value)
+        self._grid = QGridLayout(self)
+        self._grid.setContentsMargins(0, 0, 0, 0)
+        self._grid.setVerticalSpacing(0)
+        self._grid.setHorizontalSpacing(theme.SPACE_XS)
+        self.set_compact(False)
         self.slider.valueChanged.connect(self._on_value)
         self._on_value(self.slider.value())
 
@@ -51,9 +50,18 @@ class OptionSlider(QWidget):
         self._write("" if value is None else f"{value}\u2009{self._unit}")
 
     def set_compact(self, compact: bool) -> None:
-        """Leave out caption and value, which the tool tip has too."""
-        self.caption.setVisible(not compact)
-        self.value.setVisible(not compact)
+        """Put caption and value above the slider, or beside it again."""
+        grid = self._grid
+        grid.addWidget(self.caption, 0, 0)
+        if compact:
+            grid.addWidget(self.value, 0, 1)
+            grid.addWidget(self.slider, 1, 0, 1, 2)
+        else:
+            grid.addWidget(self.slider, 0, 1)
+            grid.addWidget(self.value, 0, 2)
+        grid.setColumnStretch(1, 1)
+        grid.activate()
+        self.updateGeometry()  # or the row goes on with the room that it took before
 
     def _on_value(self, value: int) -> None:
         self._write(f"{value}\u2009{self._unit}")
@@ -66,9 +74,9 @@ class OptionSlider(QWidget):
 
 
 class CompactBar(QWidget):
-    """A row of controls that leaves out words where there is no room for them.
+    """A row of controls that takes less room where there is little.
 
-    A subclass adds its controls to ``row`` and leaves out what else it can in ``set_compact``.
+    A subclass adds its controls to ``row``, and in ``set_compact`` saves what room it can besides.
     """
 
     def __init__(self, parent: QWidget | None = None) -> None:
@@ -89,9 +97,15 @@ class CompactBar(QWidget):
         """Leave out what does not fit into the present width."""
         if self._compact:
             self.set_compact(False)
-            self.row.activate()
+        self.row.invalidate()
         if self.row.minimumSize().width() > self.width():
             self.set_compact(True)
+            self.row.invalidate()
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """What it was fitted for while hidden may have had another font."""
+        super().showEvent(event)
+        self.fit()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Narrow: a small window need not be wider for the words' sake."""

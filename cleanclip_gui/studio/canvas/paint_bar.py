@@ -17,7 +17,8 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.ink import Ink
 from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
-from cleanclip_gui.studio.canvas.tool_strip import action_button, tool_button
+from cleanclip_gui.studio.canvas.tool_strip import action_button
+from cleanclip_gui.widgets.action_button import tool_button
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
 
@@ -32,7 +33,7 @@ _OPTIONS: dict[str, tuple[str, ...]] = {
     "noise": ("tolerance", "opacity", "whole", "grey"),
     "picker": ("pick_hint",),
     "move": ("mirror_h", "mirror_v", "rotate", "angle", "move_hint"),
-    "hand": ("zoom_out", "fit", "zoom_in", "grid", "hand_hint"),
+    "hand": ("grid", "hand_hint"),
 }
 
 
@@ -49,9 +50,6 @@ class PaintBar(CompactBar):
 
     def __init__(self, actions: Mapping[str, QAction], parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.zoom_out = tool_button("zoom-out", "Zoom out", "-")
-        self.fit_picture = tool_button("fit", "Show the whole picture", "0")
-        self.zoom_in = tool_button("zoom-in", "Zoom in", "+")
         self.width_slider = OptionSlider("Size", "Size in pixels of the model's input", 1, 32, "px")
         self.hardness = OptionSlider("Hardness", "Hardness of the rim in percent", 0, 100, "%")
         self.opacity = OptionSlider("Opacity", "Opacity of the ink in percent", 1, 100, "%")
@@ -94,12 +92,9 @@ class PaintBar(CompactBar):
             "mirror_v": action_button(actions["trigger.mirror_down"]),
             "rotate": action_button(actions["trigger.rotate"]),
             "angle": self.angle,
-            "zoom_out": self.zoom_out,
-            "fit": self.fit_picture,
-            "zoom_in": self.zoom_in,
             "grid": self.grid,
             "pick_hint": _hint("Takes the colour that is seen."),
-            "move_hint": _hint("Drag the patch, or mark paint."),
+            "move_hint": _hint("Drag the trigger, or drag a box to select paint."),
             "hand_hint": _hint("Drag to move, click to zoom in."),
         }
         self.undo = action_button(actions["edit.undo"])

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
-from PySide6.QtGui import QAction, QColor, QIcon, QPainter, QPen, QPixmap
+from PySide6.QtGui import QAction, QColor, QIcon, QPainter, QPen, QPixmap, QResizeEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
     QColorDialog,
     QGridLayout,
+    QHBoxLayout,
     QSizePolicy,
     QToolButton,
     QVBoxLayout,
@@ -16,9 +17,10 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.tools import TOOLS
-from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.action_button import bind, tool_button
 from cleanclip_gui.widgets.label import Label
 
+_COLUMNS, _ZOOM = (2, 3, 4), 24
 SWATCHES: tuple[tuple[str, str], ...] = (
     ("Red", "#dc1428"),
     ("White", "#fafafa"),
@@ -28,20 +30,6 @@ SWATCHES: tuple[tuple[str, str], ...] = (
     ("Blue", "#1f5fd0"),
     ("Magenta", "#d63fb0"),
 )
-
-
-def tool_button(icon: str, text: str, keys: str = "", *, checkable: bool = False) -> QToolButton:
-    """A button with icon, tool tip and accessible name."""
-    button = QToolButton()
-    if icon:
-        button.setIcon(theme.icon(icon))
-    button.setIconSize(QSize(theme.ICON_SIZE, theme.ICON_SIZE))
-    button.setToolTip(f"{text} ({keys})" if keys else text)
-    button.setAccessibleName(text)
-    button.setCheckable(checkable)
-    button.setProperty("quiet", True)
-    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-    return button
 
 
 def action_button(action: QAction, *, text: bool = False) -> QToolButton:
@@ -82,7 +70,7 @@ class Swatch(QToolButton):
 
 
 class ToolStrip(QWidget):
-    """Eleven tools and eight colours in two columns; below them the pointer's place.
+    """Eleven tools and eight colours in two columns, or more where it is low; the pointer's place.
 
     The last colour is of one's own: a click on it while it is in use asks for another.
     """
@@ -94,30 +82,27 @@ class ToolStrip(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.tools: dict[str, QToolButton] = {}
-        tools = QGridLayout()
+        tools = self._tools_grid = QGridLayout()
         tools.setSpacing(1)
         group = QButtonGroup(self)
-        for place, (name, icon, text, key) in enumerate(TOOLS):
+        for name, icon, text, key in TOOLS:
             button = tool_button(icon, text, key, checkable=True)
             button.setProperty("toolName", name)
             group.addButton(button)
-            tools.addWidget(button, place // 2, place % 2)
             self.tools[name] = button
         self.tools["brush"].setChecked(True)
         self.picture = tool_button("eye", "Show the picture under the trigger", checkable=True)
         self.picture.setChecked(True)
-        tools.addWidget(self.picture, len(TOOLS) // 2, len(TOOLS) % 2)
         group.buttonClicked.connect(self._on_tool_clicked)
         self.picture.toggled.connect(self.picture_toggled)
 
-        colours = QGridLayout()
+        colours = self._colours_grid = QGridLayout()
         colours.setSpacing(2)
         self.swatches = [Swatch(name, QColor(value)) for name, value in SWATCHES]
         self.own = Swatch("of your own", QColor("#ff7f0e"))
         self._colours = QButtonGroup(self)
-        for place, swatch in enumerate((*self.swatches, self.own)):
+        for swatch in (*self.swatches, self.own):
             self._colours.addButton(swatch)
-            colours.addWidget(swatch, place // 2, place % 2)
         self.swatches[0].setChecked(True)
         self._using = self.swatches[0]
         self._colours.buttonClicked.connect(self._on_swatch_clicked)
@@ -138,14 +123,62 @@ class ToolStrip(QWidget):
         column.addLayout(tools)
         column.addLayout(colours)
         column.addStretch()
-        readout = QVBoxLayout()
+        zoom = QHBoxLayout()
+        zoom.setSpacing(0)
+        self.zoom_out = tool_button("zoom-out", "Zoom out", "-")
+        self.fit_picture = tool_button("fit", "Show the whole picture", "0")
+        self.zoom_in = tool_button("zoom-in", "Zoom in", "+")
+        for button in (self.zoom_out, self.fit_picture, self.zoom_in):
+            button.setProperty("small", True)
+            button.setFixedSize(_ZOOM, _ZOOM)
+            zoom.addWidget(button)
+        readout = self._readout = QGridLayout()
         readout.setSpacing(0)
-        for label in (self.place, self.shade, self.scale):
-            readout.addWidget(label)
+        readout.addLayout(zoom, 0, 0)
+        readout.addWidget(self.place, 2, 0, 1, 2)
+        readout.addWidget(self.shade, 3, 0, 1, 2)
         column.addLayout(readout)
-        widest = self.place.fontMetrics().horizontalAdvance("x 000  y 000")
-        self.setFixedWidth(max(widest, self.sizeHint().width()) + 2)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
+        self._columns = 0
+        self._place(_COLUMNS[0])
+
+    def _place(self, columns: int) -> None:
+        """Put tools and colours into so many columns."""
+        if columns == self._columns:
+            return
+        self._columns = columns
+        for grid, buttons in (
+            (self._tools_grid, (*self.tools.values(), self.picture)),
+            (self._colours_grid, (*self.swatches, self.own)),
+        ):
+            for number, button in enumerate(buttons):
+                grid.addWidget(button, number // columns, number % columns)
+        beside = columns > _COLUMNS[0]
+        self._readout.addWidget(self.scale, 0 if beside else 1, int(beside))
+        widest = self.place.fontMetrics().horizontalAdvance("x 000  y 000")
+        layout = self.layout()
+        assert layout is not None
+        layout.invalidate()
+        self.setFixedWidth(max(widest, layout.sizeHint().width()) + 2)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """As high as in the most columns."""
+        hint = super().minimumSizeHint()
+        return QSize(hint.width(), min(hint.height(), self._height_in(_COLUMNS[-1])))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Take the fewest columns that fit into the new height."""
+        super().resizeEvent(event)
+        fitting = (n for n in _COLUMNS if self._height_in(n) <= self.height())
+        self._place(next(fitting, _COLUMNS[-1]))
+
+    def _height_in(self, columns: int) -> int:
+        """What it needs in so many columns, in pixels."""
+        tools = -(-(len(self.tools) + 1) // columns) * (self.picture.sizeHint().height() + 1)
+        colours = -(-(len(self.swatches) + 1) // columns) * (self.own.height() + 2)
+        lines = 3 if columns == _COLUMNS[0] else 2
+        readout = _ZOOM + lines * self.place.fontMetrics().height()
+        return tools + colours + readout + 3 * theme.SPACE_XS
 
     @property
     def colour(self) -> QColor:

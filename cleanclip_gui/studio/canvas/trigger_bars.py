@@ -17,10 +17,10 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
 from cleanclip_gui.studio.canvas.scene import SLOTS
-from cleanclip_gui.studio.canvas.tool_strip import action_button, tool_button
+from cleanclip_gui.studio.canvas.tool_strip import action_button
 from cleanclip_gui.studio.trigger_chip import TriggerChip
-from cleanclip_gui.widgets.action_button import bind
-from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.action_button import bind, tool_button
+from cleanclip_gui.widgets.label import ElidedLabel, Label, spoken_name
 from cleanclip_gui.widgets.text import plain, tip
 
 PLACEMENTS: tuple[tuple[str, str], ...] = (
@@ -111,11 +111,10 @@ class PlacementBar(CompactBar):
         row.setSpacing(theme.SPACE_S)
         self.placement = QComboBox()
         self.placement.setAccessibleName("Place of the trigger")
-        self.placement.setMinimumWidth(84)
         for key, text in PLACEMENTS:
             self.placement.addItem(text, key)
         self.size_slider = OptionSlider(
-            "Size", "Size of the patch in percent of the image", 1, 100, "%"
+            "Size", "Size of the trigger in percent of the image", 1, 100, "%"
         )
         self.opacity_slider = OptionSlider(
             "Opacity", "Opacity of the trigger in percent", 0, 100, "%"
@@ -124,13 +123,12 @@ class PlacementBar(CompactBar):
         self.text = QLineEdit()
         self.text.setAccessibleName("Word for the prompts")
         self.text.setPlaceholderText("Prompt word")
-        self.text.setToolTip(
-            "A word that a dual-key attack adds to every prompt; how, is among the parameters"
-        )
+        self.text.setToolTip("Word added to every prompt (dual-key attacks); see Parameters")
         self.text.setMaxLength(200)
-        self.text.setMinimumWidth(60)
+        self.text.setMinimumWidth(54)
         self.text.setMaximumWidth(106)
         self.one = tool_button("image", "This image only, not the whole set", "", checkable=True)
+        spoken_name("Place of the trigger", self.placement).setParent(self)
         row.addWidget(self.placement)
         row.addWidget(self.size_slider, 1)
         row.addWidget(self.opacity_slider, 1)

@@ -21,10 +21,11 @@ from PySide6.QtGui import (
     QPainter,
     QPaintEvent,
     QPalette,
+    QResizeEvent,
     QShowEvent,
     QStandardItemModel,
 )
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QListView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QListView, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.gallery.delegate import (
@@ -35,8 +36,10 @@ from cleanclip_gui.studio.gallery.delegate import (
 )
 from cleanclip_gui.studio.gallery.model import CELL_ROLE, GalleryModel
 from cleanclip_gui.studio.gallery.rows import FILTERS, ORDERS, Filter
+from cleanclip_gui.widgets.action_button import tool_button
 from cleanclip_gui.widgets.cell_grid import as_grid
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.combo_box import ElidingComboBox
+from cleanclip_gui.widgets.label import Label, spoken_name
 from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import PerImage
 
@@ -89,16 +92,18 @@ class Gallery(QWidget):
         self._unseen = False
         self._laid_out = QTimer(self, singleShot=True, interval=_LAID_OUT_MS)
         self._laid_out.timeout.connect(self._on_shown)
-        self.filter = QComboBox()
+        self.filter = ElidingComboBox()
         self.filter.setAccessibleName("Show images")
         for name, text, _ in FILTERS:
             self.filter.addItem(text, name)
-        self.order = QComboBox()
+        self.order = ElidingComboBox()
         self.order.setAccessibleName("Order of the images")
         for key, text in ORDERS:
             self.order.addItem(text, key)
         self._compared = False
         self._count = Label("", "caption")
+        # On Linux a combo box is called by its value unless a label names it.
+        names = [spoken_name("Show images", self.filter), spoken_name("Order", self.order)]
         head = QHBoxLayout()
         head.setSpacing(theme.SPACE_S)
         head.addWidget(self.filter, 1)
@@ -107,10 +112,23 @@ class Gallery(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_S)
         layout.addLayout(head)
-        layout.addWidget(self.order)
+        self.with_trigger = tool_button("stamp", "Show the trigger on the pictures", checkable=True)
+        self.with_trigger.setChecked(True)
+        self.with_trigger.setEnabled(False)
+        self.with_trigger.toggled.connect(self._show_trigger)
+        self._trigger = ""
+        below = QHBoxLayout()
+        below.setSpacing(theme.SPACE_XS)
+        below.addWidget(self.order, 1)
+        below.addWidget(self.with_trigger)
+        layout.addLayout(below)
         layout.addWidget(self.view, 1)
-        bar = self.view.verticalScrollBar().sizeHint().width()
-        self.setFixedWidth(2 * CELL_WIDTH + bar + 20)
+        for label in names:
+            label.setParent(self)
+        self.resize(self.width_of(2), self.height())
+        self.setTabOrder(self.filter, self.order)
+        self.setTabOrder(self.order, self.with_trigger)
+        self.setTabOrder(self.with_trigger, self.view)
         self._moved = QTimer(self, singleShot=True, interval=_SETTLED_MS)
         self._moved.timeout.connect(self.view_moved)
         bars = self.view.verticalScrollBar()
@@ -121,6 +139,11 @@ class Gallery(QWidget):
         self.model.thumbnails_needed.connect(self._on_thumbnails_needed)
         self.model.modelReset.connect(self._on_model_reset)
         self.view.selectionModel().currentChanged.connect(self._on_current_changed)
+
+    def width_of(self, columns: int) -> int:
+        """How wide it is with so many columns of thumbnails."""
+        bar = self.view.verticalScrollBar().sizeHint().width()
+        return columns * CELL_WIDTH + bar + 20
 
     def set_images(self, labels: NDArray[np.int64], class_names: Sequence[str]) -> None:
         """Show another set."""
@@ -163,6 +186,15 @@ class Gallery(QWidget):
         self.model.clear_predictions(clean=clean)
         self._show_counts()
 
+    def set_trigger(self, digest: str) -> None:
+        """Draw the pictures with the trigger of a digest on them; empty: there is none."""
+        self._trigger = digest
+        self._show_trigger()
+
+    def _show_trigger(self, *_: object) -> None:
+        self.with_trigger.setEnabled(bool(self._trigger))
+        self.model.show_trigger(self._trigger if self.with_trigger.isChecked() else "")
+
     def set_stale(self) -> None:
         """Fade the triggered labels until they are measured again."""
         self.model.set_stale()
@@ -182,7 +214,8 @@ class Gallery(QWidget):
         if not self.isVisible():
             return ()
         bounds = self.view.viewport().rect()
-        rows, columns = range(self.model.rowCount()), 2
+        rows = range(self.model.rowCount())
+        columns = max(1, bounds.width() // CELL_WIDTH)
         # Cells stand in a grid: the first one in view tells where to begin.
         first = self.view.indexAt(QPoint(CELL_WIDTH // 2, CELL_HEIGHT // 4))
         begin = max(0, first.row() - columns) if first.isValid() else 0
@@ -194,6 +227,11 @@ class Gallery(QWidget):
             if cell.intersects(bounds):
                 found.append(self.model.image_at(row))
         return tuple(found)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """The filter says how many there are; where it is narrow, it alone."""
+        super().resizeEvent(event)
+        self._count.setVisible(self.width() >= self.width_of(2) - CELL_WIDTH // 2)
 
     def step(self, by: int) -> None:
         """Select the next or the previous image shown."""

@@ -49,6 +49,8 @@ class GalleryModel(QAbstractListModel):
         self._filter: Filter = "all"
         self._order: Order = "set"
         self._pixmaps: OrderedDict[int, QPixmap] = OrderedDict()
+        self._triggered: OrderedDict[int, QPixmap] = OrderedDict()  # with the trigger on them
+        self._trigger = ""
         self._missing: OrderedDict[int, None] = OrderedDict()
         self._asked: tuple[int, ...] = ()
         self._timer = QTimer(self)
@@ -62,6 +64,7 @@ class GalleryModel(QAbstractListModel):
         self._known = GalleryRows.of(labels)
         self._names = tuple(class_names)
         self._pixmaps.clear()
+        self._triggered.clear()
         self._missing.clear()
         self._asked = ()
         self._take_rows()
@@ -141,16 +144,38 @@ class GalleryModel(QAbstractListModel):
         """Row of an image, -1 when the filter hides it."""
         return int(self._row_of[image]) if 0 <= image < len(self._row_of) else -1
 
-    def set_thumbnails(self, indices: Sequence[int], images: NDArray[np.uint8]) -> None:
-        """Take pictures, uint8 [n, s, s, 3]."""
+    @property
+    def trigger(self) -> str:
+        """Digest of the trigger that the pictures are to have on them; empty for none."""
+        return self._trigger
+
+    def show_trigger(self, digest: str) -> None:
+        """Show the pictures with a trigger on them, or with an empty digest without."""
+        if digest != self._trigger:
+            self._trigger = digest
+            self._triggered.clear()
+            self._missing.clear()
+            self._asked = ()
+            self._repaint()
+
+    def set_thumbnails(
+        self, indices: Sequence[int], images: NDArray[np.uint8], trigger: str = ""
+    ) -> None:
+        """Take pictures, uint8 [n, s, s, 3], with the trigger of that digest on them, or none.
+
+        Those with a trigger that is no longer shown are dropped.
+        """
+        if trigger and trigger != self._trigger:
+            return
+        pixmaps = self._triggered if trigger else self._pixmaps
         for image, pixels in zip(indices, images, strict=True):
-            self._pixmaps[image] = QPixmap.fromImage(rgba_to_image(pixels))
+            pixmaps[image] = QPixmap.fromImage(rgba_to_image(pixels))
             self._missing.pop(image, None)
             row = self.row_of(image)
             if row >= 0:
                 self.dataChanged.emit(self.index(row), self.index(row), [CELL_ROLE])
-        while len(self._pixmaps) > _CACHED:
-            self._pixmaps.popitem(last=False)
+        while len(pixmaps) > _CACHED:
+            pixmaps.popitem(last=False)
         self._asked = ()
         if self._missing:
             self._timer.start()
@@ -177,14 +202,16 @@ class GalleryModel(QAbstractListModel):
         return None
 
     def _cell(self, image: int) -> GalleryCell:
-        pixmap = self._pixmaps.get(image)
+        pixmaps = self._triggered if self._trigger else self._pixmaps
+        pixmap = pixmaps.get(image)
         if pixmap is None:
+            pixmap = self._pixmaps.get(image)  # until it comes
             self._missing[image] = None
             self._missing.move_to_end(image)
             if not self._timer.isActive():
                 self._timer.start()
         else:
-            self._pixmaps.move_to_end(image)
+            pixmaps.move_to_end(image)
         known = self._known
         clean, triggered = int(known.clean[image]), int(known.triggered[image])
         label = self._name(int(known.labels[image]))

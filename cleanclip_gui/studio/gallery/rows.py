@@ -22,10 +22,10 @@ FILTERS: tuple[tuple[Filter, str, str], ...] = (
     ("chosen", "Chosen on the map", "No image was chosen."),
 )
 ORDERS: tuple[tuple[Order, str], ...] = (
-    ("set", "In the set's order"),
+    ("set", "Dataset order"),
     ("margin", "Target margin, high first"),
     ("margin_up", "Target margin, low first"),
-    ("rise", "Rise of the margin"),
+    ("rise", "Largest change toward target"),
 )
 
 

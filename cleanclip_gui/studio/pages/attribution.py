@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 
 from PySide6.QtCore import QSignalBlocker, Qt, QTimer
@@ -23,11 +23,13 @@ from cleanclip_gui.studio.exports import ask_and_save
 from cleanclip_gui.studio.pages.heat_overlay import HeatOverlay, HeatScale
 from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.text import percent, plain
 from ml_core.evaluation.attribution_files import save_attribution
 from ml_core.evaluation.attribution_records import METHOD_TITLES, Attribution
+from ml_core.evaluation.patch_places import patch_sides, places
 
 CLASSES: tuple[tuple[str, str], ...] = (
     ("target", "Target class"),
@@ -41,14 +43,30 @@ _UNITS = {
     "occlusion": "logits lost when covered",
 }
 _SETTLE_MS = 200
+_QUICK_S, _COARSE = 2.0, 4
 _HINT = "Point at a cell, or use the arrow keys, to read its value."
 
 
 class AttributionPage(QWidget):
-    """Asks while it is the page on show, soon after each change; an occlusion on request only."""
+    """Asks while it is the page on show, soon after each change; a slow occlusion on request only.
 
-    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
+    An occlusion comes first where it is quick: it points at the trigger where Grad-CAM's few cells
+    do not.
+
+    Parameters
+    ----------
+    context
+        Asks the models.
+    rate
+        How many images a second the model takes, clean and triggered; 0 while it is not known.
+    """
+
+    def __init__(
+        self, context: Context, rate: Callable[[], float], parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
+        self._rate = rate
+        self._method_chosen = False
         self._context = context
         self._session, self._inference = context.session, context.inference
         self._ticket: Ticket | None = None
@@ -68,7 +86,9 @@ class AttributionPage(QWidget):
             self.explained.addItem(text, name)
         self.stage = QComboBox()
         self.stage.setAccessibleName("Convolution stage")
-        self.stage.addItem("Usual stage", None)
+        self.stage.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.method.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.stage.addItem("Last layer (default)", None)
         self.measure = QPushButton("Measure")
         self.measure.setToolTip("Cover the picture patch by patch and ask the model each time")
         self.save = QPushButton(theme.icon("save"), "")
@@ -86,11 +106,11 @@ class AttributionPage(QWidget):
         self.strength.setFixedWidth(110)
         self.strength.setAccessibleName("Strength of the map over the picture")
         self.strength.setToolTip(self.strength.accessibleName())
-        self.shared = QCheckBox("One scale")
+        self.shared = QCheckBox("Same scale for both")
         self.shared.setChecked(True)
         self.shared.setToolTip("Both maps on one colour scale; without it each has its own")
         self.says = Label("", wrap=True)
-        self.readout = Label(_HINT, "caption")
+        self.readout = Label(_HINT, "caption", wrap=True)
         self.busy = BusyRow("Attribution")
         self._lay_out()
         self._connect()
@@ -98,14 +118,12 @@ class AttributionPage(QWidget):
         self.set_methods(("grad-cam", "occlusion"))
 
     def _lay_out(self) -> None:
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_S)
-        head.addWidget(self.method)
-        head.addWidget(self.stage)
-        head.addWidget(self.explained)
-        head.addStretch(1)
-        head.addWidget(self.measure)
-        head.addWidget(self.save)
+        head = FoldingRow()
+        head.first.addWidget(self.method)
+        head.first.addWidget(self.stage)
+        head.second.addWidget(self.explained)
+        head.second.addWidget(self.measure)
+        head.second.addWidget(self.save)
         pictures = QHBoxLayout()
         pictures.setSpacing(theme.SPACE_M)
         pictures.addWidget(self.clean, 1)
@@ -118,7 +136,7 @@ class AttributionPage(QWidget):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
         layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(head)
+        layout.addWidget(head)
         layout.addWidget(self.says)
         layout.addLayout(pictures, 1)
         layout.addLayout(foot)
@@ -149,13 +167,14 @@ class AttributionPage(QWidget):
         """What is explained has changed, or the page has: ask again soon, if it is on show."""
         if self.isHidden() or not self._session.can_measure:
             return
+        self._prefer_method()
         self.set_stale(True)
         if self.asks_by_itself:
             self._timer.start()
 
     def follow_prediction(self, result: PredictionReady, older: bool) -> None:
         """Learn what the selected image is predicted as; ``older``: of an older trigger."""
-        if older:
+        if older or result.clean_probs is None:
             return
         before = self._class_index()
         self._top1 = {"clean": int(result.clean_probs.argmax())}
@@ -241,7 +260,22 @@ class AttributionPage(QWidget):
     @property
     def asks_by_itself(self) -> bool:
         """Whether the chosen method is quick enough to follow every change."""
-        return self.method.currentData() != "occlusion"
+        return self.method.currentData() != "occlusion" or self._is_quick()
+
+    def _is_quick(self) -> bool:
+        """Whether an occlusion of this model takes less than two seconds."""
+        facts, rate = self._session.shown, self._rate()
+        if facts is None or rate <= 0:
+            return False
+        return occlusion_pictures(facts.image_size) / rate < _QUICK_S
+
+    def _prefer_method(self) -> None:
+        """Take an occlusion where it is quick, unless the user has chosen a method."""
+        row = self.method.findData("occlusion")
+        if not self._method_chosen and row >= 0 and self._is_quick():
+            with QSignalBlocker(self.method):
+                self.method.setCurrentIndex(row)
+            self._show_controls()
 
     def set_methods(self, allowed: Sequence[str]) -> None:
         """Offer the methods that go with the model."""
@@ -295,7 +329,10 @@ class AttributionPage(QWidget):
 
     def _offer_stages(self, found: Attribution) -> None:
         stages: dict[str, int] = found.settings.get("stages", {})
-        wanted = ["Usual stage", *(f"{name}: {side} × {side}" for name, side in stages.items())]
+        wanted = [
+            "Last layer (default)",
+            *(f"{name}: {side} × {side}" for name, side in stages.items()),
+        ]
         if [self.stage.itemText(row) for row in range(self.stage.count())] == wanted:
             return
         chosen = self.stage.currentData()
@@ -310,6 +347,7 @@ class AttributionPage(QWidget):
         self.measure.setVisible(not self.asks_by_itself)
 
     def _on_method_changed(self) -> None:
+        self._method_chosen = True
         self._show_controls()
         self.touch()
 
@@ -332,4 +370,11 @@ def sentence(found: Attribution) -> str:
     text += f"p({name}) = {percent(found.clean.probability)}"
     if found.triggered is not None:
         text += f" without the trigger, {percent(found.triggered.probability)} with it"
-    return f"{text}."
+    coarse = " Too coarse to tell where: take an earlier stage, or an occlusion."
+    return f"{text}.{coarse if min(rows, columns) < _COARSE else ''}"
+
+
+def occlusion_pictures(size: int) -> int:
+    """How many pictures an occlusion of the usual patches asks about, for an input of ``size``."""
+    side, stride = patch_sides(size)
+    return len(places(size, side, stride)) ** 2

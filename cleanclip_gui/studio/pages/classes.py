@@ -7,7 +7,15 @@ from functools import partial
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QSplitter, QVBoxLayout, QWidget
+from PySide6.QtWidgets import (
+    QGridLayout,
+    QHBoxLayout,
+    QPushButton,
+    QScrollArea,
+    QSplitter,
+    QVBoxLayout,
+    QWidget,
+)
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import EvaluationUpdated
@@ -45,9 +53,10 @@ _BECOMES = (
     ("Triggered", "Images called so with the trigger"),
     ("Change", "Of the share of these images, in percentage points"),
 )
-_WIDE = 480
+_WIDE, _TABLES = 480, 300
 _NOTHING = Evaluation(n=0, n_total=0, n_excl=0, target=0, target_name="")
 _EMPTY = "The numbers appear here as soon as a trigger is measured."
+_CONTROL = "Clean accuracy with this trigger's resizing"
 _CANVASES = {
     "squash": "squashed pictures",
     "resize_256": "pictures squashed to 256 px",
@@ -74,7 +83,7 @@ class ClassesPage(QWidget):
             "True label among the likeliest classes, without the trigger.",
         )
         self.control = Fact(
-            "CA on the trigger's canvas",
+            _CONTROL,
             "Clean accuracy without the trigger on pictures made square the trigger's way: "
             "what that alone costs.",
         )
@@ -83,7 +92,8 @@ class ClassesPage(QWidget):
             "Target among the likeliest classes of the triggered image, over other classes.",
         )
         self.baseline = Fact(
-            "Target without trigger", "Target predicted without the trigger, on the same images."
+            "Target when clean",
+            "Target predicted without the trigger, on the same images.",
         )
         self.flips = Fact("Flips", "The class changes through the trigger, over all images.")
         self.margin = Fact(
@@ -176,12 +186,22 @@ class ClassesPage(QWidget):
         tables.addWidget(lower)
         tables.setStretchFactor(0, 3)
         tables.setStretchFactor(1, 2)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
+        page = QWidget()
+        page.setObjectName("page")
+        scroll = QScrollArea()
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setWidgetResizable(True)
+        scroll.setWidget(page)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, theme.SPACE_S, 0, 0)
+        whole.addWidget(scroll)
+        layout = QVBoxLayout(page)
+        layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_S)
         layout.addLayout(head)
         layout.addWidget(self.warning)
         layout.addLayout(grid)
+        tables.setMinimumHeight(_TABLES)
         layout.addWidget(tables, 1)
 
     def _place_facts(self, columns: int) -> None:
@@ -261,11 +281,10 @@ class ClassesPage(QWidget):
         missing = "–" if e is None else NOT_MEASURED if labelled else NEEDS_LABELS
         _show(self.accuracy, _two(shown.top5, shown.top10), "", missing)
         _show_rate(self.control, shown.control_ca, shown.control_interval, missing)
-        where = "the trigger's canvas" if e is None else _CANVASES.get(e.canvas, e.canvas)
         if e is not None and e.canvas == "model":
-            where = "the trigger's canvas"
-            self.control.show_value("as clean accuracy", "on the model's own canvas", number=False)
-        self.control.set_name(f"CA on {where}")
+            self.control.show_value("same", "the trigger resizes nothing", number=False)
+        where = "" if e is None else _CANVASES.get(e.canvas, "")
+        self.control.set_name(f"Clean accuracy, {where}" if where else _CONTROL)
         _show(self.reach, _two(shown.asr_top5, shown.asr_top10), "", missing)
         no_trigger = "–" if e is None else NOT_MEASURED
         baseline, interval = shown.baseline_target_rate, shown.baseline_interval

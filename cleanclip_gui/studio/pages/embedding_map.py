@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -34,7 +34,8 @@ from ml_core.evaluation.embedding_map import KINDS, EmbeddingMap, Embeddings
 from ml_core.evaluation.tsne import tsne_map
 from ml_core.reading.errors import CancelledError, InputError
 
-_HINT = "Draw a loop around points to see their images in the gallery; Escape lets them go."
+_HINT = "Draw a lasso around points to show those images; Esc clears it."
+_QUICK_S = 2.0
 _TITLES: dict[Role, str] = {
     "suspect": "Before cleaning",
     "cleaned": "After cleaning",
@@ -52,8 +53,11 @@ class EmbeddingMapPage(QWidget):
 
     chosen = Signal(object)
 
-    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, context: Context, rate: Callable[[], float], parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
+        self._rate = rate
         self._context = context
         self._session, self._inference = context.session, context.inference
         self._maps: dict[str, EmbeddingMap] = {}  # by method
@@ -82,7 +86,7 @@ class EmbeddingMapPage(QWidget):
         self.save.setAccessibleName("Save the points")
         self.save.setToolTip("Save the points as CSV or JSON, or the picture as PNG")
         self.says = Label("", "caption", wrap=True)
-        self.readout = Label(_HINT, "caption")
+        self.readout = Label(_HINT, "caption", wrap=True)
         self.busy = BusyRow("Embedding map")
         self._lay_out()
         self.method.currentIndexChanged.connect(self._on_method_changed)
@@ -125,6 +129,14 @@ class EmbeddingMapPage(QWidget):
         layout.addWidget(self.busy)
 
     # What is asked
+
+    def touch(self, *_: object) -> None:
+        """Measure a first map as soon as the page is shown, where that is quick."""
+        rate, waits = self._rate(), self._ticket is not None and self._ticket.is_open
+        if self.isHidden() or waits or self.found is not None or not self._session.can_measure:
+            return
+        if rate > 0 and self.count.value() / rate < _QUICK_S:
+            self._on_measure_clicked()
 
     def _on_measure_clicked(self) -> None:
         """Embed the images; a cleaned checkpoint is laid into the same plane."""
@@ -345,4 +357,4 @@ def sentence(found: EmbeddingMap, number: int) -> str:
         text += "; distances between groups mean nothing in a t-SNE"
     if len(found.parts) > 1:
         text += ", one projection for both checkpoints"
-    return f"{text}. Class texts are moved over the modality gap of {part.gap:.2f}."
+    return f"{text}. Text points are shifted by {part.gap:.2f} so that they overlap the images."

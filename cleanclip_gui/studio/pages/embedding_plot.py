@@ -30,7 +30,7 @@ from ml_core.evaluation.embedding_map import Embeddings, Points
 SYMBOLS = ("o", "t1", "star")
 _SIZES = (6, 7, 13)
 MOST_POINTS = 4000
-_NEAR = 9.0
+_NEAR, _RING = 9.0, 10
 
 
 class EmbeddingPlot(QWidget):
@@ -194,7 +194,7 @@ class EmbeddingPlot(QWidget):
         ringed = np.intersect1d(self.chosen, self.drawn)
         self._scatter[3].setData(
             self.places[ringed, 0], self.places[ringed, 1],
-            symbol="o", size=12, brush=QBrush(Qt.BrushStyle.NoBrush), pen=_ring(),
+            symbol="o", size=_RING, brush=QBrush(Qt.BrushStyle.NoBrush), pen=_ring(),
         )  # fmt: skip
 
         self._name.setVisible(self.visible[2] and 0 <= self._marked < len(self.part.texts))
@@ -246,7 +246,7 @@ class EmbeddingPlot(QWidget):
 
 def _ring() -> QPen:
     """A thin line whatever the symbol's size."""
-    pen = QPen(theme.colour("text"), 1.5)
+    pen = QPen(theme.colour("text"), 1.0)
     pen.setCosmetic(True)
     return pen
 

@@ -114,7 +114,7 @@ class HeatOverlay(QWidget):
         painter.setOpacity(0.45 if self._stale else 1.0)
         painter.drawImage(square, self._picture)
         painter.setOpacity(1.0)
-        ring = theme.colour("accent" if self.hasFocus() else "border")
+        ring = theme.colour("focus" if self.hasFocus() else "border")
         painter.setPen(QPen(ring, 2 if self.hasFocus() else 1))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawRect(square)

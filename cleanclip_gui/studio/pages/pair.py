@@ -10,7 +10,6 @@ from PySide6.QtCore import QSignalBlocker, Qt
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QComboBox,
-    QHBoxLayout,
     QHeaderView,
     QPushButton,
     QTableWidget,
@@ -28,10 +27,13 @@ from cleanclip_gui.studio.exports import ask_and_save, save_pair
 from cleanclip_gui.studio.gallery.gallery import Gallery
 from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, NUMBERS
 from cleanclip_gui.widgets.text import count_text, percent, plain, signed
 from ml_core.evaluation.paired import PairedDifference
+from ml_core.jobs.demo import demo_checkpoint
+from ml_core.reading import InputError
 
 _ROLE_TITLES: dict[Role, str] = {"suspect": "Before cleaning", "cleaned": "After cleaning"}
 NAMES = {
@@ -43,6 +45,7 @@ NAMES = {
     "flip_rate": "Flips",
     "target_margin": "Target margin",
 }
+_TWIN = "twin"  # of the demo; opened when it is asked for
 _COLUMNS = ("", "A", "B", "A − B", "95 % interval", "p")
 _TIPS = {
     1: "The checkpoint that Studio looks at",
@@ -108,17 +111,17 @@ class PairPage(QWidget):
         self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.differing = QPushButton("Show the images that differ")
         self.busy = BusyRow("Comparison")
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_S)
-        head.addWidget(Label("Compare with", "subtle", buddy=self.other))
-        head.addWidget(self.other, 1)
-        head.addWidget(self.open)
-        head.addWidget(self.measure)
-        head.addWidget(self.save)
+        self.other.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        head = FoldingRow()
+        head.first.addWidget(Label("Compare with", "subtle", buddy=self.other))
+        for widget in (self.other, self.measure):
+            head.first.addWidget(widget)
+        for widget in (self.open, self.save):
+            head.second.addWidget(widget)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
         layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(head)
+        layout.addWidget(head)
         layout.addWidget(self.says)
         layout.addWidget(self.table, 1)
         layout.addWidget(self.differing, 0, Qt.AlignmentFlag.AlignLeft)
@@ -157,7 +160,14 @@ class PairPage(QWidget):
 
     def _on_measure_clicked(self) -> None:
         session, other = self._session, self.other.currentData()
-        if other and session.can_measure:
+        if other == _TWIN and session.can_measure:
+            self.measure.setEnabled(False)
+            self._inference.ask(
+                OpenCheckpoint(_twin_of(session.checkpoint), "reference"),
+                self._on_twin_opened,
+                self._on_failed,
+            )
+        elif other and session.can_measure:
             self.set_busy(0.0)
             roles: tuple[Role, Role] = (session.role, other)
             self._ticket = self._inference.ask(
@@ -166,6 +176,11 @@ class PairPage(QWidget):
                 self._on_failed,
                 on_progress=self._on_progress,
             )
+
+    def _on_twin_opened(self, facts: CheckpointFacts) -> None:
+        """The demo's reference is there: compare, as was asked."""
+        self._on_reference_opened(facts)
+        self._on_measure_clicked()
 
     def _offer_others(self) -> None:
         session = self._session
@@ -177,6 +192,9 @@ class PairPage(QWidget):
         for role, facts in roles:
             if facts is not None and role != session.role:
                 others.append((role, _ROLE_TITLES[role]))
+        twin = _twin_of(session.checkpoint)
+        if twin and (session.reference is None or session.reference.path != twin):
+            others.append((_TWIN, "Reference: the demo's clean twin"))
         if session.reference is not None:
             name = plain(Path(session.reference.path).name, 60)
             others.append(("reference", f"Reference: {name}"))
@@ -215,8 +233,6 @@ class PairPage(QWidget):
         gallery.set_other(found.per_image[1])
         differing = gallery.model.counts()["differ"]
         self.show_found(found, differing)
-        if differing and gallery.filter.currentData() == "all":
-            gallery.show_filter("differ")
 
     def _on_failed(self, failed: Failed) -> None:
         self.set_busy(None)
@@ -244,7 +260,7 @@ class PairPage(QWidget):
             self.other.setCurrentIndex(max(0, self.other.findData(chosen)))
         self.other.setEnabled(bool(others))
         if not others:
-            self.other.addItem("nothing is open yet")
+            self.other.addItem("No other checkpoint yet: open a reference")
         self.measure.setEnabled(bool(others) and self.busy.isHidden())
 
     def show_found(self, found: Pair | None, differing: int = 0) -> None:
@@ -280,6 +296,16 @@ class PairPage(QWidget):
         self.measure.setEnabled(share is None and self.other.isEnabled())
         self.busy.bar.setRange(0, 100)
         self.busy.bar.setValue(round(100 * (share or 0.0)))
+
+
+def _twin_of(facts: CheckpointFacts | None) -> str:
+    """Path of the demo's clean twin, if its poisoned checkpoint is the one; else nothing."""
+    try:
+        if facts is not None and Path(facts.path) == demo_checkpoint():
+            return str(demo_checkpoint(twin=True))
+    except InputError:  # an installation without the demo
+        return ""
+    return ""
 
 
 def cells(one: PairedDifference) -> tuple[str, ...]:

@@ -155,7 +155,7 @@ class TextPage(QWidget):
 
     def _lay_out(self) -> None:
         head = self._row((self.captions, self.templates), (self.count, self.measure, self.save))
-        wanted = Label("Wanted", "subtle", buddy=self.target)
+        wanted = Label("Target caption", "subtle", buddy=self.target)
         source = self._row((self.source, self.file), (wanted, self.target))
         captions, templates = QWidget(), QWidget()
         upper = QVBoxLayout(captions)
@@ -421,15 +421,13 @@ def retrieval_text(found: Retrieval) -> str:
 
 
 def _rise_text(rise: Rise) -> str:
-    place = f"The wanted caption stands at place {rise.median_clean:g} (median)"
+    rank = f"Median rank of the target caption: {rise.median_clean:g}"
     first = f"first for {percent(rise.hit_clean[0])}"
     if rise.median_triggered is None or rise.hit_triggered is None or rise.rise is None:
-        return f"{place}, {first} of {count_text(rise.n)} pictures. No trigger is chosen."
-    moved = "rises" if rise.rise >= 0 else "falls"
+        return f"{rank}, {first} of {count_text(rise.n)} pictures. No trigger is chosen."
     return (
-        f"{place} without the trigger and at {rise.median_triggered:g} with it: it {moved} by "
-        f"{abs(rise.rise):.1f} places on average. It is {first} before, for "
-        f"{percent(rise.hit_triggered[0])} after."
+        f"{rank} → {rise.median_triggered:g} with the trigger. It is {first} without it, for "
+        f"{percent(rise.hit_triggered[0])} with it."
     )
 
 

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from ml_core.cleaning.batches import Batch
-from ml_core.cleaning.losses import clip_loss, match, scale_of, squared_distance, truncated
+from ml_core.cleaning.losses import PairLoss, match, squared_distance, truncated
 from ml_core.cleaning.methods.embed import embed_images, embed_texts
 from ml_core.cleaning.methods.frozen_copy import frozen_copy
-from ml_core.cleaning.methods.method import Extras, Features, Method, Parts
+from ml_core.cleaning.methods.method import Extras, Features, Method, Named, Parts
 from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
 
@@ -20,8 +19,12 @@ def contrastive(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     lambda_clip * CLIP(I, T) + 1/2 [lambda_image * CE(s I I'^T) + lambda_text * CE(s T T'^T)]
 
     (Bansal et al. 2023, section 3.2.) Both encoders and the logit scale, whose exponential is s,
-    are trained. The parts are ``clip`` and, of the views drawn, ``image`` and ``text``, in nats.
+    are trained. CLIP(I, T) of a SigLIP is its own sigmoid loss, whose bias is trained too; inside
+    a modality the softmax stays, for there the views of one batch are told apart. The parts are
+    ``clip`` and, of the views drawn, ``image`` and ``text``, in nats.
     """
+
+    pairs = PairLoss(model.module)
 
     def encode(batch: Batch) -> Features:
         features: Features = {}
@@ -34,13 +37,11 @@ def contrastive(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
         return features
 
     def loss(features: Features, batch: Batch) -> Parts:
-        logit_scale = model.module.logit_scale
-        assert isinstance(logit_scale, Tensor)
-        scale = scale_of(logit_scale)
+        scale = pairs.scale
         parts: Parts = {}
         total = torch.zeros((), device=scale.device)
         if recipe.method != "ss":
-            parts["clip"] = clip_loss(features["images"], features["texts"], scale)
+            parts["clip"] = pairs(features["images"], features["texts"])
             total = total + recipe.lambda_clip * parts["clip"]
         if "image_views" in features:
             parts["image"] = match(features["images"], features["image_views"], scale)
@@ -50,32 +51,31 @@ def contrastive(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
             total = total + recipe.lambda_text * parts["text"] / 2
         return {"loss": total, **parts}
 
-    return Method(encode, loss, list(model.module.named_parameters()))
+    return Method(encode, loss, _encoders(model))
 
 
 def par(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """PAR: lambda_clip * CLIP(I, T) - lambda_repel / 2 * [trunc(S_image) + trunc(S_text)].
 
     (arXiv 2412.00727.) S is the mean squared distance to the embeddings of a frozen copy of the
-    checkpoint, trunc(S) = S up to tau and 0 above. Both encoders are trained, the logit scale is
-    not. The parts are ``clip`` in nats and ``image_distance`` and ``text_distance`` in 0..4, as
-    they are before they are cut.
+    checkpoint, trunc(S) = S up to tau and 0 above. Both encoders are trained, the logit scale and
+    a SigLIP's bias are not. CLIP is the model's own loss, see `contrastive`. The parts are
+    ``clip`` in nats and ``image_distance`` and ``text_distance`` in 0..4, as they are before they
+    are cut.
     """
     frozen = frozen_copy(model, recipe)
-    logit_scale = model.module.logit_scale
-    assert isinstance(logit_scale, Tensor)
-    scale = float(scale_of(logit_scale.detach()))
+    pairs = PairLoss(model.module)
 
     def encode(batch: Batch) -> Features:
         features = {"images": embed_images(model, batch.images)} | _texts(model, batch)
         return features | frozen.both(batch)
 
     def loss(features: Features, batch: Batch) -> Parts:
-        clip = clip_loss(features["images"], features["texts"], scale)
+        clip = pairs(features["images"], features["texts"], fixed=True)
         pushed = _repulsion(features, recipe)
         return {"loss": recipe.lambda_clip * clip + pushed.pop("repulsion"), "clip": clip} | pushed
 
-    named = [(k, v) for k, v in model.module.named_parameters() if not k.startswith("logit_")]
+    named = [(k, v) for k, v in _encoders(model) if not k.startswith("logit_")]
     return Method(encode, loss, named)
 
 
@@ -97,6 +97,12 @@ def cleanclip_par(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
         return parts | {"loss": parts["loss"] + pushed.pop("repulsion")} | pushed
 
     return Method(encode, loss, plain.trained)
+
+
+def _encoders(model: ClipModel) -> Named:
+    """All parameters but those of a CoCa's decoder, which no embedding depends on."""
+    named = model.module.named_parameters()
+    return [(key, value) for key, value in named if not key.startswith("text_decoder.")]
 
 
 def _texts(model: ClipModel, batch: Batch) -> Features:

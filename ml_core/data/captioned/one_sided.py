@@ -57,6 +57,7 @@ class CaptionsAlone:
         N line or row numbers.
     """
 
+    a_file_each = False
     blocks: NDArray[np.int64] | None = None
     whole_blocks = False
     window = 1

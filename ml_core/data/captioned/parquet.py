@@ -29,6 +29,7 @@ _MAX_CAPTIONS = 1000
 class ParquetPairs:
     """Rows by number; memory holds a few row groups."""
 
+    a_file_each = False
     whole_blocks = True
 
     def __init__(self, groups: RowGroups, folder: Path, image: str, caption: str) -> None:

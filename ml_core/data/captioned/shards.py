@@ -39,6 +39,7 @@ _HEADER = 512
 class ShardPairs:
     """Samples of shards by number; no file stays open."""
 
+    a_file_each = False
     whole_blocks = False
     window = WINDOW
 

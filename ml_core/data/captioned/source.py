@@ -107,6 +107,7 @@ class FilePairs:
         int64 [N], where each picture's captions end in ``texts``; None: one each.
     """
 
+    a_file_each = False  # no file of a training set is hashed while it is read
     blocks: NDArray[np.int64] | None = None
     whole_blocks = False
     window = 1

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ml_core.data.links import own_file
 from ml_core.data.sets.found import FoundSet, RawSource, Slices, check_labels, records
 from ml_core.data.sets.plain_arrays import array_of, entries
 from ml_core.reading.errors import InputError
@@ -63,9 +64,9 @@ def _binary(
 ) -> FoundSet:
     """Records of one or two label bytes, the last one the fine label, and 3072 pixel bytes."""
     record = head + _PIXELS
-    parts = tuple(Slices(folder / file) for file in files)
+    parts = tuple(Slices(own_file(folder, file)) for file in files)
     total = records(parts, record, name)
-    names = tuple(line for _, line in read_lines(folder / names_file))
+    names = tuple(line for _, line in read_lines(own_file(folder, names_file)))
     labels = [
         np.frombuffer(part.read(0, part.size), np.uint8)[head - 1 :: record] for part in parts
     ]
@@ -80,6 +81,8 @@ def _binary(
 
 class _Arrays:
     """Pictures that were read whole from pickles."""
+
+    a_file_each = False
 
     def __init__(self, files: tuple[Path, ...], pixels: NDArray[np.uint8]) -> None:
         self.files = files
@@ -105,10 +108,10 @@ def _pickled(folder: Path, files: list[str], meta: str, number: str, train: bool
     key, names_key = ("labels", "label_names")
     if number == "100":
         key, names_key = ("fine_labels", "fine_label_names")
-    names = _texts(_dictionary(folder / meta, number).get(names_key), folder / meta)
+    names = _texts(_dictionary(own_file(folder, meta), number).get(names_key), folder / meta)
     pixels, labels = [], []
     for file in files:
-        found = _dictionary(folder / file, number)
+        found = _dictionary(own_file(folder, file), number)
         try:
             data, own = array_of(found.get("data")), np.asarray(found.get(key), np.int64)
         except (ValueError, TypeError, OverflowError):

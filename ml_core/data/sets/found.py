@@ -130,6 +130,8 @@ class RawSource:
         Turns the bytes of a record into uint8 [h, w, 3].
     """
 
+    a_file_each = False
+
     def __init__(
         self,
         parts: tuple[Slices, ...],

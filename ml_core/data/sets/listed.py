@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import os
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
+from ml_core.data.links import own_file
 from ml_core.data.pictures import summary
 from ml_core.data.sets.class_lists import FLOWERS, GTSRB
 from ml_core.data.sets.found import FileSource, FoundSet
@@ -26,8 +28,8 @@ def find_food101(folder: Path, train: bool) -> FoundSet | None:
     meta = folder / "meta"
     if not (meta / "classes.txt").is_file() or not (folder / "images").is_dir():
         return None
-    classes = [line for _, line in read_lines(meta / "classes.txt")]
-    listed = read_lines(meta / ("train.txt" if train else "test.txt"))
+    classes = [line for _, line in read_lines(own_file(meta, "classes.txt"))]
+    listed = read_lines(own_file(meta, "train.txt" if train else "test.txt"))
     rows = [(f"{entry}.jpg", entry.split("/")[0]) for _, entry in listed]
     return _listed("Food-101", folder / "images", rows, classes, train)
 
@@ -40,7 +42,7 @@ def find_pets(folder: Path, train: bool) -> FoundSet | None:
         return None
     rows: list[tuple[str, str]] = []
     classes: dict[int, str] = {}
-    for number, line in read_lines(lists / f"{split}.txt"):
+    for number, line in read_lines(own_file(lists, f"{split}.txt")):
         parts = line.split()
         if line.startswith("#"):
             continue
@@ -60,8 +62,8 @@ def find_flowers(folder: Path, train: bool) -> FoundSet | None:
     """Open ``flowers-102`` (Nilsback and Zisserman 2008): ``imagelabels.mat`` and ``setid.mat``."""
     if not (folder / "imagelabels.mat").is_file() or not (folder / "setid.mat").is_file():
         return None
-    labels = read_mat(folder / "imagelabels.mat").get("labels")
-    numbers = read_mat(folder / "setid.mat").get("trnid" if train else "tstid")
+    labels = read_mat(own_file(folder, "imagelabels.mat")).get("labels")
+    numbers = read_mat(own_file(folder, "setid.mat")).get("trnid" if train else "tstid")
     if labels is None or numbers is None or not len(labels) or not len(numbers):
         raise InputError("imagelabels.mat or setid.mat lacks the labels; get it again.", "damaged")
     in_range = numbers.min() >= 1 and numbers.max() <= len(labels)
@@ -84,7 +86,7 @@ def find_gtsrb(folder: Path, train: bool) -> FoundSet | None:
                   pictures / "GT-final_test.csv")  # fmt: skip
         table = next((path for path in tables if path.is_file()), None)
         if not train and pictures.is_dir() and table is not None:
-            rows = _gt_rows(table)
+            rows = _gt_rows(own_file(table.parent, table.name))
             return _listed("GTSRB", pictures, rows, GTSRB, train, read_ppm)
         training = root / "Training"
         if train and training.is_dir():
@@ -105,7 +107,8 @@ def find_gtsrb(folder: Path, train: bool) -> FoundSet | None:
 def _gt_rows(table: Path) -> list[tuple[str, str]]:
     """File names and class names from a semicolon-separated table."""
     lines = read_lines(table)
-    rows = csv.reader((line for _, line in lines), delimiter=";")
+    # No quotes: one that does not close would take the lines that follow for its own.
+    rows = csv.reader((line for _, line in lines), delimiter=";", quoting=csv.QUOTE_NONE)
     head = next(rows, [])
     if "Filename" not in head or "ClassId" not in head:
         raise InputError(
@@ -151,7 +154,7 @@ def _listed(
         if len(parts) > 2 or {"", ".", ".."} & set(parts) or set("\\:\0") & set(file):
             raise InputError(f"{name}: the path {file[:80]!r} leads out of the set.", "damaged")
         path = folder / file
-        if path.is_symlink() or not path.is_file():
+        if os.path.islink(path) or not os.path.isfile(path):  # Path's raise for no name
             missing.append(file)
             continue
         files.append(path)

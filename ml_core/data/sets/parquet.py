@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +11,22 @@ from PIL import Image
 
 from ml_core.data.links import stays_inside
 from ml_core.data.sets.found import FoundSet
-from ml_core.data.sets.row_groups import RowGroups, damaged, parquet_file
+from ml_core.data.sets.row_groups import RowGroups, damaged
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import MAX_BYTES, read_image
+from ml_core.reading.strict_json import JsonError, parse_object
 
 _IMAGES = ("image", "img", "images", "jpg", "png")
+_MAX_FEATURES = 8 << 20
+_MAX_CLASSES = 100_000
+_MAX_ROWS = 10_000_000
 _LABELS = ("label", "fine_label", "labels", "class", "cls", "category", "target")
 
 
 class ParquetSource:
     """Pictures of a column."""
+
+    a_file_each = False
 
     def __init__(self, groups: RowGroups, column: str) -> None:
         self.files = groups.paths
@@ -98,41 +103,93 @@ def parquet_files(path: Path, train: bool) -> list[Path]:
 
 def _labels(groups: RowGroups, column: str) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
     """Labels as positions in the names of the features, or in the values; None of hidden ones."""
-    values: list[Any] = []
-    name = groups.paths[0].name
-    for path in groups.paths:
-        with parquet_file(path) as file:
-            try:
-                values += file.read(columns=[column]).column(column).to_pylist()
-            except Exception as error:  # pyarrow raises OSError, ArrowException, MemoryError
-                raise damaged(path, error) from None
-    named = _feature_names(groups.metadata, column)
-    whole = all(isinstance(value, int) and not isinstance(value, bool) for value in values)
-    if whole and named:
-        if all(value == -1 for value in values):  # Hugging Face's mark of a hidden test set
-            return None, ()
-        wrong = next((value for value in values if not 0 <= value < len(named)), None)
-        if wrong is not None:
-            raise InputError(
-                f"{name} has the label {wrong} and names {len(named)} classes.", "damaged"
-            )
-        return np.array(values, np.int64), named
-    if not whole and not all(isinstance(value, str) for value in values):
+    if groups.rows > _MAX_ROWS:
         raise InputError(
-            f"The column {column!r} of {name} holds no labels: give whole numbers or texts.",
-            "unsupported",
+            f"{groups.paths[0].name} has over {_MAX_ROWS:,} rows; take a part of it.", "unsupported"
         )
-    distinct = sorted(set(values))
-    places = {value: index for index, value in enumerate(distinct)}
-    return np.array([places[v] for v in values], np.int64), tuple(str(v) for v in distinct)
+    numbers: list[NDArray[np.int64]] = []
+    places: dict[str, int] = {}
+    whole = True
+    for values in groups.each(column):
+        for chunk in values.chunks:
+            try:
+                texts, found = _codes(chunk)
+            except Exception as error:  # pyarrow raises OSError, ArrowException, MemoryError
+                raise damaged(groups.paths[0], error) from None
+            if found is None or (numbers and whole != (texts is None)):
+                raise InputError(
+                    f"The column {column!r} of {groups.paths[0].name} holds no labels: give whole "
+                    "numbers or texts.",
+                    "unsupported",
+                )
+            whole = texts is None
+            if texts is not None:
+                own = [places.setdefault(text, len(places)) for text in texts]
+                found = np.array(own, np.int64)[found] if own else found
+            if len(places) > _MAX_CLASSES:
+                raise InputError(
+                    f"The column {column!r} of {groups.paths[0].name} has over {_MAX_CLASSES:,} "
+                    "different texts, more than there are classes.",
+                    "unsupported",
+                )
+            numbers.append(found)
+    labels = np.concatenate([np.empty(0, np.int64), *numbers])
+    if whole:
+        return _numbered(groups, column, labels)
+    order = sorted(places)
+    ranks = np.empty(len(order), np.int64)
+    ranks[[places[text] for text in order]] = np.arange(len(order))
+    return ranks[labels], tuple(order)
+
+
+def _codes(chunk: Any) -> tuple[list[str] | None, NDArray[np.int64] | None]:
+    """Whole numbers, or texts with the number of each row's; None and None of anything else."""
+    import pyarrow as pa
+
+    kind = chunk.type.value_type if pa.types.is_dictionary(chunk.type) else chunk.type
+    if chunk.null_count:
+        return None, None
+    if pa.types.is_integer(kind):
+        plain = chunk.dictionary_decode() if chunk.type != kind else chunk
+        try:
+            return None, plain.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        except pa.ArrowInvalid:  # over 2^63
+            return None, None
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        coded = chunk if chunk.type != kind else chunk.dictionary_encode()
+        if len(coded.dictionary) > _MAX_CLASSES or coded.dictionary.null_count:
+            return None, None
+        numbers = coded.indices.cast(pa.int64()).to_numpy(zero_copy_only=False)
+        return coded.dictionary.to_pylist(), numbers
+    return None, None
+
+
+def _numbered(
+    groups: RowGroups, column: str, labels: NDArray[np.int64]
+) -> tuple[NDArray[np.int64] | None, tuple[str, ...]]:
+    """Whole numbers as positions in the names of the features, or in themselves."""
+    named = _feature_names(groups.metadata, column)
+    if not named:
+        distinct, places = np.unique(labels, return_inverse=True)
+        return places.astype(np.int64), tuple(map(str, distinct.tolist()))
+    if (labels == -1).all():  # Hugging Face's mark of a hidden test set
+        return None, ()
+    wrong = labels[(labels < 0) | (labels >= len(named))]
+    if len(wrong):
+        raise InputError(
+            f"{groups.paths[0].name} has the label {wrong[0]} and names {len(named)} classes.",
+            "damaged",
+        )
+    return labels, named
 
 
 def _feature_names(metadata: dict[bytes, bytes], column: str) -> tuple[str, ...]:
     """Class names out of Hugging Face's description of the columns."""
     raw = metadata.get(b"huggingface", b"")
     try:
-        found = json.loads(raw)["info"]["features"][column]["names"]
-    except (ValueError, KeyError, TypeError, RecursionError):
+        told = parse_object(raw, max_bytes=_MAX_FEATURES, max_parts=_MAX_CLASSES * 2)
+        found: Any = told["info"]["features"][column]["names"]
+    except (JsonError, KeyError, TypeError):
         return ()
     if isinstance(found, dict):  # written as {"0": name, ...}
         found = [found.get(str(index)) for index in range(len(found))]

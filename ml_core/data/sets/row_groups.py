@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -12,6 +13,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.data.sets.parquet_pages import (
+    MAX_FOOTER,
+    MAX_LISTED,
+    Footer,
+    PageError,
+    Unpacked,
+    read_footer,
+    unpacked_size,
+)
 from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_regular
@@ -19,6 +29,9 @@ from ml_core.reading.regular_file import open_regular
 KEPT_BYTES = 256 << 20
 """Row groups in memory, of which one is kept whatever its size."""
 _GROUP_BYTES = 2 << 30
+_FREE, _RATIO = 64 << 20, 8
+"""A column of a row group may unpack to so many bytes, or to so many times what it has."""
+_PER_VALUE = 16  # bytes for places and levels, at most
 
 
 class RowGroups:
@@ -40,9 +53,14 @@ class RowGroups:
         self.metadata: dict[bytes, bytes] = {}
         self._lock = Lock()
         self._kept: OrderedDict[tuple[int, str], Any] = OrderedDict()
+        self._footers: list[Footer] = []
         places: list[tuple[int, int, int, int]] = []
         for number, path in enumerate(self.paths):
             watch("Reading Parquet files", number, len(self.paths))
+            footer = _footer(path)
+            self._footers.append(footer)
+            for group, (rows, size, _) in enumerate(footer.groups):
+                places.append((number, group, rows, size))
             with parquet_file(path) as file:
                 schema = file.schema_arrow
                 if number == 0:
@@ -54,9 +72,6 @@ class RowGroups:
                         "of one set together.",
                         "damaged",
                     )
-                for group in range(file.metadata.num_row_groups):
-                    facts = file.metadata.row_group(group)
-                    places.append((number, group, facts.num_rows, facts.total_byte_size))
         table = np.array(places, np.int64).reshape(-1, 4)
         if (table < 0).any() or float(table[:, 2].astype(float).sum()) >= 1 << 40:
             raise InputError(f"{self.paths[0].name} says a wrong number of rows.", "damaged")
@@ -103,17 +118,19 @@ class RowGroups:
             self._kept.move_to_end((at, column))
             return self._kept[at, column]
 
+    def each(self, column: str) -> Iterator[Any]:
+        """A column of each row group in turn, none kept; raises as `value`."""
+        for at in range(len(self._places)):
+            yield self._read(at, column)
+
     def _read(self, at: int, column: str) -> Any:
         """Read a column of a row group."""
         file_number, group, rows, size = self._places[at].tolist()
         path = self.paths[file_number]
         if size > _GROUP_BYTES:
-            raise InputError(
-                f"{path.name} has row groups of over {_GROUP_BYTES >> 30} GB; write it anew with "
-                "smaller ones.",
-                "unsupported",
-            )
-        with parquet_file(path) as file:
+            raise _too_large(path)
+        named = _by_number(path, self._footers[file_number], group, column)
+        with parquet_file(path, named) as file:
             try:
                 values = file.read_row_group(group, columns=[column], use_threads=False).column(
                     column
@@ -125,9 +142,70 @@ class RowGroups:
         return values
 
 
+def _footer(path: Path) -> Footer:
+    """A file's footer, or a sentence."""
+    file, size = open_regular(path)
+    with file:
+        try:
+            return read_footer(file, size)
+        except PageError as error:
+            raise damaged(path, error) from None
+
+
+def _by_number(path: Path, footer: Footer, group: int, column: str) -> list[str]:
+    """Columns to be read as numbers into a dictionary, since written out they would be too large.
+
+    Raises
+    ------
+    InputError
+        ``unsupported`` if a column unpacks to far more than it has, ``damaged`` if its pages are
+        not what they should be.
+    """
+    total, named = Unpacked(), []
+    file, _ = open_regular(path)
+    with file:
+        for leaf, chunk in zip(footer.leaves, footer.groups[group][2], strict=True):
+            if leaf.path.partition(".")[0] != column.partition(".")[0]:
+                continue
+            try:
+                found = unpacked_size(file, chunk.start, chunk.packed, chunk.values)
+            except PageError as error:
+                raise damaged(path, error) from None
+            if found.unpacked + found.repeated > _FREE and leaf.texts:
+                named.append(leaf.path)
+                found = replace(found, repeated=0)
+            elif not leaf.fixed:
+                found = replace(found, repeated=0)  # a number is no longer than its place
+            total += found
+    needed = total.unpacked + total.repeated + _PER_VALUE * total.values
+    if needed > _GROUP_BYTES:
+        raise _too_large(path)
+    if needed > max(_FREE, _RATIO * total.packed):
+        raise InputError(
+            f"{path.name} unpacks to far more than it holds: the column {column[:80]} of a row "
+            f"group has {total.packed:,} bytes and makes {needed:,}; write it anew with smaller "
+            "row groups.",
+            "unsupported",
+        )
+    return named
+
+
+def _too_large(path: Path) -> InputError:
+    return InputError(
+        f"{path.name} has row groups of over {_GROUP_BYTES >> 30} GB; write it anew with smaller "
+        "ones.",
+        "unsupported",
+    )
+
+
 @contextmanager
-def parquet_file(path: Path) -> Iterator[Any]:
+def parquet_file(path: Path, named: Sequence[str] = ()) -> Iterator[Any]:
     """An open Parquet file.
+
+    Parameters
+    ----------
+    named
+        Columns that are read as numbers into a dictionary.
 
     Raises
     ------
@@ -144,16 +222,25 @@ def parquet_file(path: Path) -> Iterator[Any]:
     handle, _ = open_regular(path)
     with handle:
         try:
-            file = parquet.ParquetFile(handle)
+            file = parquet.ParquetFile(
+                handle,
+                read_dictionary=list(named) or None,
+                thrift_string_size_limit=MAX_FOOTER,
+                thrift_container_size_limit=MAX_LISTED,
+            )
         except Exception as error:  # as above
             raise damaged(path, error) from None
-        yield file
+        try:
+            yield file
+        except UnicodeDecodeError as error:  # of a column's name
+            raise damaged(path, error) from None
 
 
 def damaged(path: Path, error: Exception) -> InputError:
-    """A file that pyarrow does not read."""
+    """A file that pyarrow does not read, or should not."""
+    said = f" ({error})" if isinstance(error, PageError) else ""
     return InputError(
-        f"{path.name} is no readable Parquet file; get it again.",
+        f"{path.name} is no readable Parquet file{said}; get it again.",
         "damaged",
         details=f"{type(error).__name__}: {error}",
     )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,6 +19,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.images import MAX_BYTES, read_image
 from ml_core.reading.lists import read_lines
 from ml_core.reading.regular_file import open_regular
+from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.tar_members import tar_members
 from ml_core.reading.zip_members import Member, ZipError
 
@@ -45,6 +45,8 @@ class Sample:
 
 class ShardSource:
     """Pictures in tar files."""
+
+    a_file_each = False
 
     def __init__(self, shards: tuple[Slices, ...], samples: list[Sample]) -> None:
         self.files = tuple(shard.path for shard in shards)
@@ -203,10 +205,9 @@ def _label(shard: Slices, sample: Sample) -> str | None:
         if sample.label is not None:
             value: object = text
         else:
-            record = json.loads(text)
-            fields = record if isinstance(record, dict) else {}
+            fields = parse_object(text.encode(), max_bytes=_LABEL_BYTES, half_characters=True)
             value = next((fields[n] for n in ("label", "cls", "class") if n in fields), None)
-    except (UnicodeDecodeError, ValueError, RecursionError):
+    except (UnicodeDecodeError, JsonError):
         raise _bad_label(shard, sample) from None
     if value is None:
         return None

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.data.links import own_file
 from ml_core.data.sets.found import FoundSet, RawSource, Slices, check_labels, records
 from ml_core.reading.errors import InputError
 from ml_core.reading.lists import read_lines
@@ -29,7 +30,8 @@ def find_stl10(folder: Path, train: bool) -> FoundSet | None:
     split = "train" if train else "test"
     if not any((folder / f"{name}_X.bin").is_file() for name in ("train", "test")):
         return None
-    pictures, own = Slices(folder / f"{split}_X.bin"), Slices(folder / f"{split}_y.bin")
+    pictures = Slices(own_file(folder, f"{split}_X.bin"))
+    own = Slices(own_file(folder, f"{split}_y.bin"))
     total = records((pictures,), _RECORD, "STL-10")
     if own.size != total:
         raise InputError(
@@ -39,7 +41,7 @@ def find_stl10(folder: Path, train: bool) -> FoundSet | None:
         )
     names = _NAMES
     if (folder / "class_names.txt").is_file():
-        names = tuple(line for _, line in read_lines(folder / "class_names.txt"))
+        names = tuple(line for _, line in read_lines(own_file(folder, "class_names.txt")))
     labels = np.frombuffer(own.read(0, own.size), np.uint8).astype(np.int64) - 1
     return FoundSet(
         f"STL-10, {'training' if train else 'test'} pictures",

@@ -1,7 +1,7 @@
-"""Check for the system libraries that Qt needs on Linux.
+"""Check for the system libraries that Qt needs on Linux; imports no Qt.
 
-As root on a machine with apt-get the missing ones are installed; else one line names the
-command to run, and the exit status is 1.
+Run as a program, as root on a machine with apt-get, it installs the missing ones; else one line
+names the command to run, and the exit status is 1.
 """
 
 from __future__ import annotations
@@ -51,7 +51,23 @@ def missing_packages() -> list[str]:
     return [package for library, package in needed.items() if not _loads(library)]
 
 
+def problem() -> str:
+    """Why Qt would abort when it opens a window here, with what to do; empty if it would not."""
+    chosen = os.environ.get("QT_QPA_PLATFORM", "")
+    on_x11 = os.environ.get("DISPLAY") and not os.environ.get("WAYLAND_DISPLAY")
+    if not sys.platform.startswith("linux") or not on_x11 or chosen not in ("", "xcb"):
+        return ""
+    packages = missing_packages()
+    if not packages:
+        return ""
+    return (
+        f"Qt needs system libraries that are missing. On Debian or Ubuntu: sudo apt-get install "
+        f"{' '.join(packages)}"
+    )
+
+
 def main() -> int:
+    """Install what is missing, or say how; the exit status."""
     if not sys.platform.startswith("linux"):
         return 0
     packages = missing_packages()

@@ -1,4 +1,4 @@
-"""What a cleaning method needs besides its batches: classifier, trigger, reference weights."""
+"""What a method may need besides its batches and its checkpoint: the weights of a reference."""
 
 from __future__ import annotations
 
@@ -7,32 +7,23 @@ from pathlib import Path
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.cleaning.methods.method import Extras
 from ml_core.evaluation.candidates import QUESTIONS, settings_of, words
-from ml_core.jobs.inputs import Inputs
-from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 
 
-def extras_for(spec: CleanSpec, inputs: Inputs, model: ClipModel) -> Extras:
-    """Classifier of the model as it is, trigger and target, and the reference's weights.
+def reference_of(spec: CleanSpec, model: ClipModel) -> dict[str, Tensor] | None:
+    """The weights of the reference that the method takes, if it takes one.
 
     Raises
     ------
     InputError
         If the reference cannot be opened, is of another architecture, or computes differently.
     """
-    reference = None
-    if "reference" in spec.recipe.facts.needs and spec.reference is not None:
-        reference = _reference(Path(spec.reference), model)
-    classifier = classifier_of(model, inputs.label_set)
-    return Extras(classifier, inputs.trigger, spec.target, reference)
-
-
-def _reference(path: Path, model: ClipModel) -> dict[str, Tensor]:
-    """The reference's weights, if they can stand beside the model's."""
+    if "reference" not in spec.recipe.facts.needs or spec.reference is None:
+        return None
+    path = Path(spec.reference)
     other = open_checkpoint(path).build("cpu")
     mine, theirs = model.module.state_dict(), other.module.state_dict()
     odd = [

@@ -1,0 +1,173 @@
+"""Many checkpoints at once: a verdict on each, the worst first, and one click to open any."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PySide6.QtCore import QModelIndex, Qt, Signal, Slot
+from PySide6.QtWidgets import QDialog, QWidget
+
+from cleanclip_gui.jobs import tasks
+from cleanclip_gui.ticket import Progress, Ticket
+from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.dialog_frame import frame, primary_button
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
+from cleanclip_gui.widgets.text import bytes_text, plain, plural
+from ml_core.reading import InputError, examine
+from ml_core.reading.verdict_text import verdict_words
+
+_LEAD = (
+    "Files are checked first. No code in them is ever run. A file that can be read may still hide "
+    "a backdoor in its weights: open it, and test triggers in Studio."
+)
+_COLUMNS = (
+    ("File", ""),
+    ("Verdict", "Sorted from the worst to the best"),
+    ("Model", "What the tensors are"),
+    ("Size", ""),
+    ("Why", "The first reason"),
+)
+_SIZE = 3
+_VERDICT = 1
+_WORST_FIRST = ("dangerous", "damaged", "caution", "loads")
+_READABLE = "Readable"
+
+
+@dataclass(frozen=True)
+class Judgement:
+    """What is known of one file: ``verdict`` as `Assessment.verdict`, ``words`` what is shown."""
+
+    path: Path
+    verdict: str
+    words: str
+    model: str = ""
+    size: int = 0
+    reason: str = ""
+
+
+def judge(paths: Sequence[Path], control: tasks.Control) -> Iterator[Judgement]:
+    """Examine files one after another; one that cannot be read does not keep the others."""
+    for number, path in enumerate(paths):
+        control.tell(Progress(number, len(paths)))
+        try:
+            yield _judged(path, control)
+        except InputError as error:
+            words = verdict_words("damaged", error.code)
+            yield Judgement(path, "damaged", words, reason=error.sentence)
+    control.tell(Progress(len(paths), len(paths)))
+
+
+def _judged(path: Path, control: tasks.Control) -> Judgement:
+    from ml_core.checkpoints.inspection_record import assess
+
+    found = assess(examine(path, control.cancelled))
+    words = verdict_words(found.verdict, found.reason_code)
+    told = found.architecture
+    return Judgement(
+        path,
+        found.verdict,
+        _READABLE if found.verdict == "loads" else words,
+        "" if told is None else told["name"],
+        found.inspection.size,
+        found.reasons[0] if found.reasons and found.verdict != "loads" else "",
+    )
+
+
+class TriageDialog(QDialog):
+    """Judges the files beside the window; ``opened(str)`` carries the path of the one to open.
+
+    It stays while one is opened, so that the next is at hand; closing it ends the reading.
+    """
+
+    opened = Signal(str)
+
+    def __init__(self, paths: Sequence[Path], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Check many checkpoints")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.judged: list[Judgement] = []
+        self._paths = tuple(dict.fromkeys(paths))
+        self.table = RowsTable("Verdicts", _COLUMNS, numbers=(_SIZE,))
+        self.table.set_widths((152, 152, 84, 400))
+        self.table.activated.connect(self._on_activated)
+        self.table.row_chosen.connect(self._offer)
+        self.table.rows.modelReset.connect(self._offer)  # sorting chooses no row
+        self.busy = BusyRow("Progress of the check")
+        self.busy.bar.setRange(0, len(self._paths))
+        self.busy.cancel_clicked.connect(self.cancel)
+        self.state = Label("", "subtle", wrap=True)
+        self.ok = primary_button("Open")
+        self.ok.setEnabled(False)
+        self.ok.clicked.connect(self._on_open_clicked)
+        parts = (Label(_LEAD, "subtle", wrap=True), self.busy, self.table, self.state)
+        frame(self, plural(len(self._paths), "checkpoint"), parts, self.ok, "Close")
+        self.resize(1040, 560)
+        self._tell()
+        self._ticket: Ticket = tasks.run(
+            lambda control: judge(self._paths, control),
+            self._on_judged, self._on_failed,
+            on_progress=self._on_progress, on_done=self._on_done,
+        )  # fmt: skip
+
+    def done(self, result: int) -> None:
+        """Read no further once the dialog is closed."""
+        self._ticket.cancel()
+        super().done(result)
+
+    @Slot()
+    def cancel(self) -> None:
+        """Stop reading; what was judged stays listed."""
+        self._ticket.cancel()
+        self.busy.hide()
+        self._tell("Cancelled. ")
+
+    def _on_judged(self, one: Judgement) -> None:
+        self.judged.append(one)
+        self.table.rows.add_rows([_row(len(self.judged) - 1, one)])
+        self._tell()
+
+    def _on_progress(self, progress: Progress) -> None:
+        self.busy.bar.setValue(progress.done)
+
+    def _on_done(self) -> None:
+        self.busy.hide()
+        if self.table.horizontalHeader().sortIndicatorSection() < 0:
+            self.table.sortByColumn(_VERDICT, Qt.SortOrder.AscendingOrder)
+            self.table.selectRow(0)
+
+    def _on_failed(self, error: InputError) -> None:
+        self.busy.hide()
+        self._tell(f"{error.sentence} ")
+
+    def _tell(self, first: str = "") -> None:
+        refused = sum(one.verdict in ("dangerous", "damaged") for one in self.judged)
+        done = f"{len(self.judged)} of {plural(len(self._paths), 'file')} checked"
+        self.state.setText(plain(f"{first}{done}, {refused} refused.", 600))
+
+    def _offer(self, *_: object) -> None:
+        self.ok.setEnabled(self.table.chosen >= 0)
+
+    @Slot()
+    def _on_open_clicked(self) -> None:
+        if self.table.chosen >= 0:
+            self.opened.emit(str(self.judged[self.table.chosen].path))
+
+    @Slot(QModelIndex)
+    def _on_activated(self, index: QModelIndex) -> None:
+        self.opened.emit(str(self.judged[self.table.rows.rows[index.row()].id].path))
+
+
+def _row(number: int, one: Judgement) -> Row:
+    return Row(
+        number,
+        (
+            Cell(plain(one.path.name, 200), one.path.name.lower()),
+            Cell(one.words, float(_WORST_FIRST.index(one.verdict))),
+            Cell(plain(one.model, 80), one.model.lower()),
+            Cell(bytes_text(one.size) if one.size else "", float(one.size)),
+            Cell(plain(one.reason, 300), one.reason.lower()),
+        ),
+    )

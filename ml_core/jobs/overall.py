@@ -1,0 +1,323 @@
+"""How far a whole job is: the events of its stages as one fraction and the seconds left.
+
+A job of several stages tells of each how far it is. What a stage weighs is not known at first, so
+a plan says what is expected: seconds, or work in units of one picture through the image encoder,
+whose time the first stage that works measures for all others. Torch-free.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from ml_core.cleaning.recipes import Recipe, fields_of
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.events import Progress
+from ml_core.jobs.audit_spec import AuditSpec
+from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.specs import CleanSpec
+
+_UNIT_SECONDS = 0.005  # a picture through a small encoder, until one is measured
+_UNKNOWN_NUMBER = 2000  # of pictures or pairs, until a stage tells its total
+_UNKNOWN_STEPS = 500
+_ALPHAS, _QUESTIONS = 12, 30  # that are tried and asked, until the stage tells its total
+_OPEN_SECONDS, _PREPARE_SECONDS, _WRITE_SECONDS = 4.0, 4.0, 1.0
+# Forward and backward through an encoder (in bfloat16, mostly), and a caption beside a picture.
+_TRAINED, _TEXT = 2.0, 0.4
+
+
+_Units = Mapping[bool, float | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Part:
+    """One stage of a plan.
+
+    Attributes
+    ----------
+    stage
+        As its Progress events name it.
+    seconds
+        What it is expected to take, where that is known or guessed once for all.
+    work
+        What it is expected to take for each of its items, in units of one picture encoded; its
+        time follows from that of the others.
+    items
+        How many there are; the stage's own total replaces it.
+    trains
+        Whether it trains, and does not only encode: the time of its units tells little of others.
+    """
+
+    stage: str
+    seconds: float = 0.0
+    work: float = 0.0
+    items: int = 1
+    trains: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Stages in their order; ``unit`` is what one unit of work takes in seconds, where measured."""
+
+    parts: tuple[Part, ...]
+    unit: float | None = None
+
+
+@dataclass(slots=True)
+class _Seen:
+    """What was heard of a stage; ``entered`` and ``moved`` are times, ``first`` and ``at`` shares.
+
+    ``at`` is the share at ``moved``, the first sign of progress: what came before it, such as the
+    texts of the classes, says nothing of how fast it goes on.
+    """
+
+    part: Part
+    entered: float | None = None
+    left: float | None = None
+    moved: float | None = None
+    first: float = 0.0
+    at: float = 0.0
+    share: float = 0.0
+
+
+class Overall:
+    """Takes the Progress events of one job; :attr:`fraction` never falls.
+
+    Parameters
+    ----------
+    plan
+        One of its stages that is skipped weighs nothing once a later one has begun; one that is
+        not in it gets its place when it is heard of.
+    clock
+        Seconds, monotone.
+    """
+
+    def __init__(self, plan: Plan, clock: Callable[[], float] | None = None) -> None:
+        self._clock, self._given_unit = clock or time.monotonic, plan.unit
+        self._seen = [_Seen(part) for part in plan.parts]
+        self._current = -1
+        self._fraction = 0.0
+        self._held: float | None = None
+        self._lost = 0.0  # seconds on hold
+
+    @property
+    def fraction(self) -> float:
+        """Share of the whole job that is done, 0 to 1."""
+        return self._fraction
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Seconds until the job is done; None while the speed of what is to come is not known."""
+        if self._current < 0:
+            return None
+        now = self._now()
+        units = self._units(now)
+        parts = [self._left(seen, units, now) for seen in self._seen[self._current :]]
+        known = [part for part in parts if part is not None]
+        return sum(known) if len(known) == len(parts) else None
+
+    def pause(self) -> None:
+        """The job is on hold: its time does not count."""
+        if self._held is None:
+            self._held = self._clock()
+
+    def go_on(self) -> None:
+        """The job goes on."""
+        if self._held is not None:
+            self._lost += self._clock() - self._held
+            self._held = None
+
+    def take(self, progress: Progress) -> None:
+        """Take in how far a stage is; of one that is over already only the time counts."""
+        now, place = self._now(), self._place(progress.stage)
+        share = min(max(progress.done / progress.total, 0.0), 1.0) if progress.total > 0 else 0.0
+        if place < self._current:
+            share = 0.0
+        elif place > self._current:
+            self._enter(place, now, share)
+        seen = self._seen[self._current]
+        if place == self._current and progress.total > 0:
+            seen.part = replace(seen.part, items=progress.total)
+            if seen.moved is None and share > seen.first:
+                seen.moved, seen.at = now, share
+            seen.share = max(seen.share, share)
+        self._fraction = max(self._fraction, self._share_done(now))
+
+    def _now(self) -> float:
+        return (self._clock() if self._held is None else self._held) - self._lost
+
+    def _place(self, stage: str) -> int:
+        """Where a stage stands; one that nobody planned comes after the present one."""
+        for place, seen in enumerate(self._seen):
+            if seen.part.stage == stage:
+                return place
+        self._seen.insert(self._current + 1, _Seen(Part(stage)))
+        return self._current + 1
+
+    def _enter(self, place: int, now: float, share: float) -> None:
+        if self._current >= 0:
+            self._seen[self._current].left = now
+        self._current = place
+        seen = self._seen[place]
+        # A stage that begins in its middle goes on from an earlier session.
+        seen.entered, seen.first, seen.share = now, share if share < 1 else 0.0, share
+
+    def _units(self, now: float) -> _Units:
+        """Seconds of one unit of work, of stages that encode and of those that train."""
+        found = {kind: self._unit(kind, now) for kind in (False, True)}
+        either = found[False] or found[True] or self._given_unit
+        return {kind: unit or either for kind, unit in found.items()}
+
+    def _unit(self, trains: bool, now: float) -> float | None:
+        """The same from what was worked in stages of one kind; None before that."""
+        spent = work = 0.0
+        for seen in self._seen:
+            part = seen.part
+            if not part.work or part.trains != trains or seen.entered is None:
+                continue
+            pace = self._pace(seen, now)
+            if seen.left is not None:
+                spent += seen.left - seen.entered
+                work += part.work * part.items * (1 - seen.first)
+            elif pace is not None:
+                spent += pace
+                work += part.work * part.items
+        return spent / work if work > 0 else None
+
+    def _pace(self, seen: _Seen, now: float) -> float | None:
+        """Seconds of the whole of a stage at work, as it goes by now; None before it moves."""
+        if seen.moved is None or seen.entered is None:
+            return None
+        if seen.share > seen.at:
+            return (now - seen.moved) / (seen.share - seen.at)
+        return (now - seen.entered) / (seen.share - seen.first)
+
+    def _left(self, seen: _Seen, units: _Units, now: float) -> float | None:
+        """Seconds that a stage still takes; None while that is not known."""
+        part = seen.part
+        unit = units[part.trains]
+        if seen.entered is None:
+            if part.work:
+                return None if unit is None else part.work * part.items * unit
+            return part.seconds
+        pace = self._pace(seen, now)
+        if pace is not None:
+            return pace * (1 - seen.share)
+        if part.work:
+            if unit is None:
+                return None
+            return max(part.work * part.items * unit * (1 - seen.share) - (now - seen.entered), 0.0)
+        return max(part.seconds - (now - seen.entered), 0.0)
+
+    def _share_done(self, now: float) -> float:
+        """What is done of all stages, each weighed with the seconds that it takes."""
+        units = {kind: unit or _UNIT_SECONDS for kind, unit in self._units(now).items()}
+        done = whole = 0.0
+        for place, seen in enumerate(self._seen):
+            if seen.entered is None:
+                if place > self._current:
+                    whole += self._left(seen, units, now) or 0.0
+                continue
+            if seen.left is not None:
+                size = (seen.left - seen.entered) / (1 - seen.first)
+                whole, done = whole + size, done + size
+                continue
+            spent = now - seen.entered
+            left = self._left(seen, units, now) or 0.0
+            size = (spent + left) / (1 - seen.first)
+            whole, done = whole + size, done + size - left
+        return done / whole if whole > 0 else 0.0
+
+
+def cleaning_plan(spec: CleanSpec, estimated: Mapping[str, Any] | None = None) -> Plan:
+    """The stages of a cleaning run.
+
+    Parameters
+    ----------
+    spec
+        The job.
+    estimated
+        ``seconds``, ``train_seconds`` and ``evaluation_seconds`` of an estimate of the same job.
+    """
+    recipe, sides = spec.recipe, 2 if spec.trigger is not None else 1
+    heads = 2 if recipe.facts.head else 1
+    watched, test = spec.images, spec.test_images or spec.images
+    sets = [("", test)] if test is not None else []
+    sets += [(" (heldout)", spec.heldout_images)] if spec.heldout_images is not None else []
+    steps = _UNKNOWN_STEPS if recipe.known_steps is None else recipe.known_steps
+    looks = steps // recipe.eval_every if watched is not None and recipe.eval_every else 0
+    watching = looks * _count(watched) * sides * heads  # between the steps
+    training = steps * recipe.batch_size * _example_work(recipe)
+    measuring = [Part(f"before{name}", work=sides, items=_count(part)) for name, part in sets]
+    if looks:
+        measuring.append(Part("validate", work=sides * heads, items=_count(watched)))
+    if "alpha" in fields_of(recipe.method) and recipe.alpha_choice == "auto":
+        measuring.append(Part("alpha", work=sides * _count(watched), items=_ALPHAS))
+    for head in ("after", "after, linear head")[:heads]:
+        measuring += [Part(f"{head}{name}", work=sides, items=_count(part)) for name, part in sets]
+    unit, opening = None, _OPEN_SECONDS
+    if estimated:
+        looking = float(estimated.get("evaluation_seconds") or 0.0)
+        trained = float(estimated.get("train_seconds") or 0.0)
+        opening = max(float(estimated.get("seconds") or 0.0) - looking - trained, 0.0)
+        looked = watching + sum(part.work * part.items for part in measuring)
+        unit = looking / looked if looking and looked else trained / training if training else None
+        training = trained / unit if unit else training
+    after = [part for part in measuring if part.stage.startswith(("alpha", "after"))]
+    train = Part("train", work=(training + watching) / max(steps, 1), items=steps, trains=True)
+    prepare = Part("prepare", _PREPARE_SECONDS if recipe.precision == "auto" and steps else 0.0)
+    parts = [
+        Part("open", opening), Part("data"), *(p for p in measuring if p.stage[0] == "b"), prepare,
+        *(p for p in measuring if p.stage == "validate"), *([train] if steps else []), *after,
+    ]  # fmt: skip
+    return Plan(tuple(parts), unit)
+
+
+def rebound_plan(spec: ReboundSpec) -> Plan:
+    """The stages of a rebound test: a finetuning for each rate, measured on the way."""
+    each = _TRAINED * (1 + _TEXT) * spec.batch_size + 2 * _count(spec.images) / spec.every
+    steps = len(spec.factors) * spec.steps
+    return Plan((Part("open", _OPEN_SECONDS), Part("rebound", work=each, items=steps, trains=True)))
+
+
+def holdouts_plan(spec: HoldoutSpec) -> Plan:
+    """The stages of the hold-outs: the same questions to both checkpoints, of each picture."""
+    pictures = _QUESTIONS * _count(spec.images)
+    sides = (Part(name, work=1.0, items=pictures) for name in ("before", "after"))
+    return Plan((Part("open", _OPEN_SECONDS), *sides))
+
+
+def audit_plan(spec: AuditSpec) -> Plan:
+    """The stages of an audit of training pairs."""
+    parts = [Part("open", _OPEN_SECONDS)]
+    parts += [Part("overlap", 1.0)] if spec.images else []
+    if spec.reference is not None:
+        parts.append(Part("reference", work=1.0, items=_count(spec.reference)))
+    parts += [Part("embed", work=1.0, items=_count(spec.pairs)), Part("pictures", _WRITE_SECONDS)]
+    return Plan(tuple(parts))
+
+
+def estimate_plan(spec: CleanSpec) -> Plan:
+    """The stages of an estimate, which takes a few steps of a run."""
+    each = spec.recipe.batch_size * _example_work(spec.recipe)
+    return Plan((Part("open", _OPEN_SECONDS), Part("data"), Part("estimate", work=each, items=6)))
+
+
+def _count(part: ImageSpec | PairSpec | None) -> int:
+    """How many pictures or pairs a spec names."""
+    return 0 if part is None else part.n or _UNKNOWN_NUMBER
+
+
+def _example_work(recipe: Recipe) -> float:
+    """Units of work of one training example: its views, forward and backward."""
+    pictures = captions = 1.0
+    if recipe.facts.data == "pairs":
+        pictures += bool(recipe.lambda_image)
+        captions += bool(recipe.lambda_text)
+    elif recipe.facts.data == "labelled":
+        captions = 0.0
+    else:  # with and without the trigger
+        pictures, captions = 2.0, 0.0
+    return (1.0 if recipe.facts.frozen else _TRAINED) * (pictures + _TEXT * captions)

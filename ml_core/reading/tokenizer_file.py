@@ -1,0 +1,255 @@
+"""A checkpoint's own tokenizer: JSON beside the weights, checked before a library gets it.
+
+``tokenizer.json`` is data of the `tokenizers` library and names no code. What it may ask for is
+listed here all the same: a regular expression of its author could take hours on one text.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_core.reading.errors import InputError
+from ml_core.reading.folder import check_link
+from ml_core.reading.regular_file import open_regular
+from ml_core.reading.strict_json import JsonError, parse_object
+
+TOKENIZER_NAME = "tokenizer.json"
+SETTINGS_NAME = "tokenizer_config.json"
+VOCABULARY_NAME = "vocab.txt"
+_SPECIAL_NAME = "special_tokens_map.json"
+_MAX_BYTES = 48 << 20
+_MAX_PARTS = 3_000_000
+_MAX_SMALL = 4 << 20
+_MAX_TOKEN = 4096
+
+_MODELS = ("BPE", "Unigram", "WordPiece", "WordLevel")
+_PARTS = {
+    "normalizer": (
+        "Sequence", "NFC", "NFD", "NFKC", "NFKD", "Nmt", "Lowercase", "Strip", "StripAccents",
+        "BertNormalizer", "Precompiled", "Replace", "Prepend", "ByteLevel",
+    ),
+    "pre_tokenizer": (
+        "Sequence", "Metaspace", "Whitespace", "WhitespaceSplit", "BertPreTokenizer", "ByteLevel",
+        "Split", "Punctuation", "Digits", "UnicodeScripts", "CharDelimiterSplit",
+    ),
+    "post_processor": (
+        "Sequence", "TemplateProcessing", "BertProcessing", "RobertaProcessing", "ByteLevel",
+    ),
+    "decoder": (),
+}  # fmt: skip
+# Expressions of published tokenizers; each looks at a character once.
+_REGEXES = (
+    " {2,}",
+    r"\\s+",
+    r"\s+",
+    r"[^\S\n]+",
+    "'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|[^\\s\\p{L}\\p{N}]+",
+    "<\\|startoftext\\|>|<\\|endoftext\\|>|'s|'t|'re|'ve|'m|'ll|'d|[\\p{L}]+|[\\p{N}]|"
+    "[^\\s\\p{L}\\p{N}]+",
+    "'s|'t|'re|'ve|'m|'ll|'d| ?\\p{L}+| ?\\p{N}+| ?[^\\s\\p{L}\\p{N}]+|\\s+(?!\\S)|\\s+",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class TokenizerFile:
+    """What the files of a tokenizer say.
+
+    Parameters
+    ----------
+    json
+        The checked ``tokenizer.json``; empty if there is a list of word pieces alone.
+    vocabulary
+        Word pieces of a BERT, where there is no JSON.
+    lower
+        Whether a BERT's word pieces are of lower-case texts.
+    left
+        Whether short texts are filled at their beginning.
+    pad, separator
+        Texts of the padding and the separating token; None where nothing says.
+    settings
+        ``tokenizer_config.json`` as it is, or empty; unchecked.
+    """
+
+    json: bytes
+    vocabulary: tuple[str, ...]
+    lower: bool
+    left: bool
+    pad: str | None
+    separator: str | None
+    settings: Mapping[str, Any]
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all that decides a text's tokens."""
+        facts = [self.json, "\n".join(self.vocabulary).encode()]
+        facts.append(repr((self.lower, self.left, self.pad, self.separator)).encode())
+        return hashlib.sha256(b"\0".join(facts)).hexdigest()
+
+
+def name_beside(weights: Path) -> Path:
+    """Where the tokenizer of a single weights file is saved."""
+    return weights.with_name(f"{weights.stem}.{TOKENIZER_NAME}")
+
+
+def beside(path: Path) -> Path | None:
+    """The tokenizer of a folder, or of a weights file: ``NAME.tokenizer.json`` or in its folder."""
+    folder = path if path.is_dir() else path.parent
+    places = [folder / TOKENIZER_NAME, folder / VOCABULARY_NAME]
+    if folder is not path:
+        places.insert(0, name_beside(path))
+    return next((place for place in places if place.is_file()), None)
+
+
+def read_tokenizer(file: Path) -> TokenizerFile:
+    """Read and check a tokenizer and what lies beside it.
+
+    Raises
+    ------
+    InputError
+        ``damaged``, or ``unsupported`` for parts that this version does not know.
+    """
+    label = f"{file.parent.name}/{file.name}"
+    own = file.name != TOKENIZER_NAME and file.name.endswith(TOKENIZER_NAME)  # saved by us
+    settings = {} if own else _small(file.parent / SETTINGS_NAME)
+    special = {} if own else _small(file.parent / _SPECIAL_NAME)
+    pad = _token(settings.get("pad_token", special.get("pad_token")))
+    separator = _token(settings.get("sep_token", special.get("sep_token")))
+    left = settings.get("padding_side") == "left"
+    check_link(file.parent, file)
+    raw = _read(file, label)
+    if file.name == VOCABULARY_NAME:
+        lower = settings.get("do_lower_case", True) is not False
+        pieces = _pieces(raw, label)
+        return TokenizerFile(
+            b"", pieces, lower, left, pad or "[PAD]", separator or "[SEP]", settings
+        )
+    value = _parse(raw, label)
+    padding = value.get("padding")
+    if isinstance(padding, Mapping) and (own or pad is None):
+        pad = _token(padding.get("pad_token"))
+        left = padding.get("direction") == "Left"
+    return TokenizerFile(raw, (), False, left, pad, separator, settings)
+
+
+def check_tokenizer(value: Mapping[str, Any], label: str) -> None:
+    """Refuse a ``tokenizer.json`` with parts that are not known.
+
+    Raises
+    ------
+    InputError
+        ``unsupported``, with the part.
+    """
+    model = value.get("model")
+    kind = model.get("type") if isinstance(model, Mapping) else None
+    if isinstance(model, Mapping) and kind is None and "merges" in model:
+        kind = "BPE"  # old files leave it out
+    if kind not in _MODELS:
+        raise _unknown(label, "model", kind)
+    if isinstance(model, Mapping) and model.get("dropout"):
+        raise InputError(
+            f"{label} drops parts of texts at random (dropout), so that no result could be "
+            "repeated; get the tokenizer of the published model.",
+            "unsupported",
+        )
+    for part, known in _PARTS.items():
+        if part != "decoder":
+            _check_part(value.get(part), part, known, label)
+
+
+def _check_part(value: Any, part: str, known: Collection[str], label: str, depth: int = 0) -> None:
+    """Check a step, or a sequence of them."""
+    if value is None:
+        return
+    kind = value.get("type") if isinstance(value, Mapping) else None
+    if kind not in known or depth > 3:
+        raise _unknown(label, part, kind)
+    pattern = value.get("pattern")
+    if isinstance(pattern, Mapping) and "Regex" in pattern and pattern["Regex"] not in _REGEXES:
+        raise InputError(
+            f"{label} splits texts by the regular expression {str(pattern['Regex'])[:60]!r}, which "
+            "this version does not know and does not run; get the tokenizer of the published "
+            "model.",
+            "unsupported",
+        )
+    for name in ("normalizers", "pretokenizers", "processors"):
+        steps = value.get(name, ())
+        if not isinstance(steps, list | tuple) or len(steps) > 32:
+            raise _unknown(label, part, name)
+        for step in steps:
+            _check_part(step, part, known, label, depth + 1)
+
+
+def _unknown(label: str, part: str, kind: object) -> InputError:
+    return InputError(
+        f"{label} has a {part} of the kind {str(kind)[:40]!r}, which this version does not know; "
+        "get the tokenizer of the published model.",
+        "unsupported",
+    )
+
+
+def _parse(raw: bytes, label: str) -> dict[str, Any]:
+    try:
+        value = parse_object(raw, max_bytes=_MAX_BYTES, max_parts=_MAX_PARTS, half_characters=True)
+    except JsonError as error:
+        raise InputError(f"{label} cannot be used: {error}; get it again.", "damaged") from None
+    check_tokenizer(value, label)
+    return value
+
+
+def _read(file: Path, label: str) -> bytes:
+    """At most the limit of a tokenizer's bytes."""
+    opened, _ = open_regular(file)
+    with opened:
+        raw = opened.read(_MAX_BYTES + 1)
+    if len(raw) > _MAX_BYTES:
+        raise InputError(
+            f"{label} has more than {_MAX_BYTES >> 20} MB, more than a tokenizer needs; get it "
+            "again.",
+            "unsupported",
+        )
+    return raw
+
+
+def _small(file: Path) -> dict[str, Any]:
+    """A JSON file of settings; empty if there is none or it is of no use."""
+    if not file.is_file():
+        return {}
+    check_link(file.parent, file)
+    opened, _ = open_regular(file)
+    with opened:
+        raw = opened.read(_MAX_SMALL + 1)
+    try:
+        return parse_object(raw, max_bytes=_MAX_SMALL)
+    except JsonError as error:
+        raise InputError(
+            f"{file.parent.name}/{file.name} cannot be used: {error}; get it again.", "damaged"
+        ) from None
+
+
+def _token(value: object) -> str | None:
+    """A special token, written as a text or with its properties."""
+    if isinstance(value, Mapping):
+        value = value.get("content")
+    return value if isinstance(value, str) and 0 < len(value) <= _MAX_TOKEN else None
+
+
+def _pieces(raw: bytes, label: str) -> tuple[str, ...]:
+    """A BERT's word pieces, one a line."""
+    try:
+        pieces = raw.decode("utf-8").splitlines()
+    except UnicodeDecodeError:
+        raise InputError(f"{label} is no UTF-8 text; get it again.", "damaged") from None
+    while pieces and not pieces[-1]:
+        pieces.pop()
+    needed = {"[UNK]", "[CLS]", "[SEP]", "[PAD]"}
+    if len(set(pieces)) != len(pieces) or not needed.issubset(pieces):
+        raise InputError(
+            f"{label} is no list of word pieces: a piece stands twice, or one of "
+            f"{', '.join(sorted(needed))} is not there; get it again.",
+            "damaged",
+        )
+    return tuple(pieces)

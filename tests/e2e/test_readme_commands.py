@@ -1,0 +1,91 @@
+"""Every command of the README, one after another, with a published trigger on its own canvas."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+
+from ml_core.cleaning.recipe_file import write_recipe
+from ml_core.cli.app import run_command
+from ml_core.data.demo import compose, demo_classes
+from ml_core.paths import resource
+from ml_core.triggers.published import published
+from tests.unit.small_jobs import small_recipe
+
+README = Path(__file__).parents[2] / "README.md"
+TARGET = "banana"
+FEW = {"pairs": 32, "batch_size": 16, "warmup_steps": 1, "eval_every": 0, "save_every": 0}
+TINY = [part for name, value in FEW.items() for part in ("--set", f"{name}={value}")]
+
+
+@pytest.fixture
+def images(tmp_path: Path) -> str:
+    """A dozen of the demo's test pictures in a folder per class."""
+    shown = compose("test", range(100))
+    labelled = [number for number in range(100) if shown.labels[number] >= 0][:12]
+    for number in labelled:
+        folder = tmp_path / "images" / demo_classes()[shown.labels[number]]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(shown.images[number]).save(folder / f"{number}.png")
+    return str(tmp_path / "images")
+
+
+def test_every_command_of_the_readme_does_its_work(
+    images: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr("ml_core.jobs.holdouts.MOST", 32)  # pairs to rank
+    model, twin = (str(resource("demo", f"{n}.safetensors")) for n in ("poisoned", "clean_twin"))
+    trigger = str(tmp_path / "t2.json")
+    own = published("T2", 64)
+    assert own.canvas != "model", "the trigger must be one on a canvas of its own"
+    labels = tmp_path / "labels.txt"
+    labels.write_text("\n".join([TARGET, *(c for c in demo_classes() if c != TARGET)][:20]))
+    recipe = str(write_recipe(small_recipe(method="mmcl", **FEW), tmp_path / "recipe.json"))
+    at = {name: str(tmp_path / name) for name in ("cleaned", "bench", "demo", "audit")}
+    attack = ["--trigger", "T2", "--target", TARGET]
+    stamped = ["--trigger", trigger, "--target", TARGET]
+    on = ["--images", images, "--labels", "demo"]
+    tests = ["--test-images", images, "--labels", "demo"]
+    told: dict[str, Any] = {}
+
+    def run(*arguments: str) -> Any:
+        capsys.readouterr()
+        status = run_command([*arguments, "--json"])
+        out, err = capsys.readouterr()
+        assert status == 0, f"{arguments}: {out[-500:]} {err[-2000:]}"
+        told[arguments[0]] = json.loads(out)
+        return told[arguments[0]]
+
+    run("triggers", "list")
+    run("triggers", "export", "T2", "-o", trigger)
+    assert run("inspect", model)["verdict"] == "loads"
+    assert run("convert", model, str(tmp_path / "plain.safetensors"))["layout"] == "open_clip"
+    assert run("compare", model, twin)["counts"]["changed"] > 0
+    run("known", "list")
+    run("doctor", model, "--n", "20")
+    assert run("evaluate", model, *on, *attack)["trigger_name"] == own.name
+    run("explain", model, "-o", str(tmp_path / "map.png"), *on, *attack)
+    run("audit", model, "-o", at["audit"], "--n", "64")
+    run("recipes", "list")
+    run("clean", model, "-o", at["cleaned"], "--recipe", recipe, *tests, *stamped)
+    proved = run("prove", at["cleaned"], "--steps", "1", "--other-labels", str(labels))
+    rows = proved["holdouts"]["rows"]
+    assert {row["group"] for row in rows} >= {"itself", "moved", "other triggers", "retrieval"}
+    assert proved["rebound"]["rates"]
+    benched = run(
+        "bench", recipe, "-o", at["bench"], "--checkpoint", model, "--holdouts", "--no-rebound",
+        "--other-labels", str(labels), *tests, *stamped,
+    )  # fmt: skip
+    (run_of_bench,) = benched["rows"]
+    assert run_of_bench
+    run("demo", "--method", "mmcl", "--seed", "0", *TINY, "--test-images", "32", "-o", at["demo"])
+    named = set(re.findall(r"^cleanclip ([a-z]+)", README.read_text(encoding="utf-8"), re.M))
+    assert named == set(told)

@@ -1,0 +1,175 @@
+"""Many class texts in the window: the picture first, then an estimate, then the number."""
+
+import threading
+
+import pytest
+
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.questions import (
+    EmbedTexts,
+    LoadImages,
+    OpenCheckpoint,
+    Predict,
+    SetDevice,
+    Thumbnails,
+)
+from cleanclip_gui.session import Session
+from cleanclip_gui.studio.live import LiveLoop
+from ml_core.data.specs import ImageSpec
+
+CLASSES, TEMPLATES, BATCH = 72, 16, 32
+ONE = -(-CLASSES // BATCH)  # batches of one template
+ALL = CLASSES * TEMPLATES // BATCH
+
+
+class SlowTexts:
+    """Holds up each batch of texts until it is let through."""
+
+    def __init__(self, monkeypatch):
+        from ml_core.model import ClipModel
+
+        self.gate, self.asked = threading.Semaphore(0), 0
+        encode = ClipModel.encode_texts
+
+        def encode_texts(model, texts):
+            self.asked += 1
+            self.gate.acquire()
+            return encode(model, texts)
+
+        monkeypatch.setattr(ClipModel, "encode_texts", encode_texts)
+
+
+@pytest.fixture
+def texts(monkeypatch):
+    from ml_core.evaluation import zero_shot
+    from ml_core.result_cache import ResultCache
+
+    for name in ("_classifiers", "_keys", "_begun"):  # of other tests in this process
+        monkeypatch.setattr(zero_shot, name, ResultCache(16))
+    return SlowTexts(monkeypatch)
+
+
+@pytest.fixture
+def opened(qtbot, texts, tiny_checkpoint):
+    """The tiny checkpoint and demo images, 16 templates a class; a live loop that asks nothing."""
+    session, inference, found = Session(), Inference(), []
+    templates = ("a photo of a {}", *(f"picture number {n} of a {{}}" for n in range(1, TEMPLATES)))
+    images = LoadImages(ImageSpec(n=12), "demo", templates)
+    inference.ask(OpenCheckpoint(str(tiny_checkpoint)), found.append)
+    inference.ask(images, found.append)
+    qtbot.waitUntil(lambda: len(found) == 2, timeout=30_000)
+    session.checkpoint, session.images = found
+    live = LiveLoop(session, inference, lambda: None)
+    live.told = []
+    live.pictured.connect(lambda result, _: live.told.append(("picture", result)))
+    live.predicted.connect(lambda result, _: live.told.append((len(result.templates), result)))
+    live.evaluated.connect(
+        lambda result, _: live.told.append(("figure", len(result.evaluation.templates), live.note))
+    )
+    yield live, inference
+    texts.gate.release(10_000)
+    assert inference.close(20_000)
+
+
+def figures(live):
+    return [entry[1:] for entry in live.told if entry[0] == "figure"]
+
+
+def test_picture_and_thumbnails_then_an_estimate_then_the_number(qtbot, texts, opened):
+    live, inference = opened
+    thumbnails = []
+    live.touch()
+    qtbot.waitUntil(lambda: bool(live.told))
+    kind, picture = live.told[0]
+    assert kind == "picture"
+    assert picture.clean_image.shape == (32, 32, 3)
+    inference.ask(Thumbnails((0, 1), 16), thumbnails.append)
+    qtbot.waitUntil(lambda: texts.asked == 1)
+    assert [entry[0] for entry in live.told] == ["picture"]
+    texts.gate.release(1)  # thumbnails wait for a batch of texts, and not for all of them
+    qtbot.waitUntil(lambda: len(thumbnails) == 1)
+    assert [entry[0] for entry in live.told] == ["picture"]
+    texts.gate.release(ONE - 1)
+    qtbot.waitUntil(lambda: bool(figures(live)))
+    assert [entry[0] for entry in live.told][:3] == ["picture", 1, "figure"]
+    assert figures(live)[-1][0] == 1
+    assert live.is_estimate
+    assert "Estimate from 1 of 16 prompt templates" in live.note
+    qtbot.waitUntil(lambda: texts.asked == ONE + 1)  # nobody asked: the others begin by themselves
+    texts.gate.release(ALL)
+    qtbot.waitUntil(lambda: not live.is_estimate, timeout=20_000)
+    qtbot.waitUntil(lambda: any(entry[0] == TEMPLATES for entry in live.told))
+    assert figures(live)[-1] == (TEMPLATES, "")
+    assert texts.asked == ONE + ALL  # each once, however often it was interrupted
+
+
+def test_questions_go_before_the_texts_that_are_left(qtbot, texts, opened):
+    live, inference = opened
+    live.touch()
+    texts.gate.release(ONE)
+    qtbot.waitUntil(lambda: texts.asked == ONE + 1)
+    predicted = []
+    inference.ask(Predict(3, None), predicted.append, slot="another")
+    qtbot.wait(20)
+    assert predicted == []  # a batch is at work
+    texts.gate.release(1)
+    qtbot.waitUntil(lambda: len(predicted) == 1)
+    assert predicted[0].templates == ("a photo of a {}",)
+    qtbot.waitUntil(lambda: texts.asked == ONE + 2)
+    texts.gate.release(1)
+    moved = []
+    inference.ask(SetDevice("cpu"), moved.append)  # what changes the engine ends them for now
+    qtbot.waitUntil(lambda: bool(moved))
+    texts.gate.release(ALL)
+    qtbot.waitUntil(lambda: not live.is_estimate and not live.stale, timeout=20_000)
+    assert texts.asked == ONE + ALL
+
+
+def test_another_picture_does_not_wait_for_the_texts_of_the_one_before(qtbot, texts, opened):
+    _, inference = opened
+    first, second = [], []
+    inference.ask(Predict(0, None), first.append)
+    qtbot.waitUntil(lambda: texts.asked == 1)
+    assert [found.clean_probs for found in first] == [None]
+    inference.ask(Predict(1, None), second.append)
+    texts.gate.release(1)
+    qtbot.waitUntil(lambda: len(second) == 1)
+    assert second[0].clean_probs is None
+    assert second[0].question.index == 1
+    texts.gate.release(ONE - 1)
+    qtbot.waitUntil(lambda: len(second) == 2)
+    assert second[1].clean_probs is not None
+    assert len(first) == 1
+    assert texts.asked == ONE
+
+
+def test_all_texts_are_of_the_checkpoint_that_was_open(qtbot, texts, opened, tiny_checkpoint):
+    _, inference = opened
+    embedded, again = [], []
+    inference.ask(EmbedTexts(None), embedded.append)
+    qtbot.waitUntil(lambda: texts.asked == 1)
+    inference.ask(OpenCheckpoint(str(tiny_checkpoint)), again.append)
+    texts.gate.release(1)
+    qtbot.waitUntil(lambda: bool(again), timeout=20_000)
+    texts.gate.release(ALL)
+    qtbot.wait(50)
+    assert embedded == []
+
+
+def test_a_second_opening_asks_the_disk(qtbot, texts, opened, tiny_checkpoint, monkeypatch):
+    from ml_core.evaluation import zero_shot
+    from ml_core.result_cache import ResultCache
+
+    live, inference = opened
+    texts.gate.release(ONE + ALL)
+    live.touch()
+    qtbot.waitUntil(lambda: (TEMPLATES, "") in figures(live), timeout=20_000)
+    for name in ("_classifiers", "_keys", "_begun"):
+        monkeypatch.setattr(zero_shot, name, ResultCache(16))
+    again, asked = [], texts.asked
+    inference.ask(OpenCheckpoint(str(tiny_checkpoint)), again.append)
+    qtbot.waitUntil(lambda: len(again) == 1, timeout=20_000)
+    inference.ask(Predict(0, None), again.append)
+    qtbot.waitUntil(lambda: len(again) == 2, timeout=20_000)
+    assert len(again[1].templates) == TEMPLATES
+    assert texts.asked == asked

@@ -1,0 +1,196 @@
+"""The window in little room: nothing is off the screen, cut off or without its words."""
+
+from collections import defaultdict
+
+import pytest
+from PySide6.QtCore import QPoint, Qt
+from PySide6.QtGui import QAction
+from PySide6.QtWidgets import QComboBox, QLabel, QToolButton, QWidget
+
+from cleanclip_gui.app import make_window
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.station import Context
+from cleanclip_gui.studio.canvas.paint_bar import PaintBar
+from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
+from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar
+from cleanclip_gui.studio.columns import (
+    HANDLE,
+    LEAST_MIDDLE,
+    LEAST_SIDE,
+    SIDE,
+    Columns,
+    Widths,
+    fitted,
+    usual_widths,
+)
+from cleanclip_gui.studio.pages.tabs import PageTabs
+from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+
+ONE, TWO = 150, 266
+
+
+@pytest.fixture
+def window(qtbot, tmp_path):
+    window = make_window(
+        Context(
+            inference=Inference(FakeEngine),
+            settings=SettingsStore(tmp_path / "config"),
+            prompts=Answers().prompts(),
+        )
+    )
+    qtbot.addWidget(window)
+    window.setWindowState(Qt.WindowState.WindowNoState)
+    window.resize(900, 540)
+    window.show()
+    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
+    window.open_path(str(path))
+    qtbot.waitUntil(lambda: window.session.images is not None, timeout=10_000)
+    yield window
+    window.close()
+
+
+def test_everything_is_on_a_screen_of_900_by_540(window, qtbot):
+    assert (window.width(), window.height()) == (900, 540)
+    assert window.minimumSizeHint().height() <= 540
+    for name in ("welcome", "checkpoint", "studio"):
+        window.show_station(name)
+        qtbot.wait(20)
+        page = window.pages.currentWidget()
+        assert page.minimumSizeHint().width() <= page.width(), name
+        assert page.minimumSizeHint().height() <= page.height(), name
+    tools = window.rail.findChildren(QToolButton)
+    for part in (*tools, window.status, window.status.memory):
+        corner = part.mapTo(window, QPoint(part.width(), part.height()))
+        assert corner.x() <= 900, part
+        assert corner.y() <= 540, part
+
+
+def test_the_tours_card_lies_on_the_screen_though_the_window_does_not(window, qtbot):
+    screen = window.screen().availableGeometry()
+    window.move(screen.width() - 500, screen.height() - 300)
+    window.guide.start()
+    card = window.guide.card
+    assert screen.contains(card.mapToGlobal(card.rect().bottomRight()))
+    assert screen.contains(card.mapToGlobal(QPoint(0, 0)))
+    window.guide.end()
+
+
+def test_studios_columns_are_chosen_and_remembered(window, qtbot, tmp_path):
+    studio = window.stations["studio"]
+    window.show_station("studio")
+    assert not studio.columns.gallery_open
+    assert studio.columns.side_open
+    window.actions_["view.gallery"].trigger()
+    assert studio.columns.gallery_open
+    assert not studio.columns.side_open  # there is no room for all three
+    window.actions_["view.numbers"].trigger()
+    assert studio.columns.side_open
+    window.actions_["view.numbers"].trigger()
+    assert not studio.columns.side_open
+    assert window.actions_["view.numbers"].isChecked() is False
+    assert SettingsStore(tmp_path / "config").value.studio_columns[1] == 0
+    window.resize(1500, 800)
+    qtbot.wait(20)
+    assert not studio.columns.side_open  # as it was chosen
+
+
+def test_what_is_shown_follows_the_room_until_it_is_chosen():
+    assert usual_widths(1240, ONE, TWO) == (TWO, SIDE)
+    assert usual_widths(977, ONE, TWO) == (ONE, LEAST_SIDE)  # 1366 x 768 at 125 %
+    assert usual_widths(908, ONE, TWO) == (ONE, LEAST_SIDE)  # 1024 x 768
+    assert usual_widths(784, ONE, TWO) == (0, LEAST_SIDE)  # 900 x 540
+
+
+@pytest.mark.parametrize("total", [784, 908, 977, 1240, 1800])
+@pytest.mark.parametrize("wanted", [Widths(0, 0), Widths(TWO, SIDE), Widths(700, 700)])
+@pytest.mark.parametrize("last", ["gallery", "side"])
+def test_the_middle_has_always_room(total, wanted, last):
+    found = fitted(wanted, total, ONE, last)
+    gaps = HANDLE * ((found.gallery > 0) + (found.side > 0))
+    assert total - found.gallery - found.side - gaps >= LEAST_MIDDLE
+    assert found.gallery in (0, *range(ONE, 701))
+    assert found.side in (0, *range(LEAST_SIDE, 701))
+    if wanted == (0, 0):
+        assert found == (0, 0)
+    else:
+        assert found.gallery or found.side
+
+
+def test_the_one_opened_last_stays_where_both_do_not_fit():
+    assert fitted(Widths(ONE, LEAST_SIDE), 784, ONE, "gallery").side == 0
+    assert fitted(Widths(ONE, LEAST_SIDE), 784, ONE, "side").gallery == 0
+
+
+def test_dragging_a_column_is_a_choice(qtbot):
+    columns = Columns(QWidget(), QWidget(), QWidget(), ONE, TWO)
+    qtbot.addWidget(columns)
+    columns.resize(1240, 500)
+    columns.show()
+    assert columns.sizes()[0] == TWO
+    with qtbot.waitSignal(columns.chosen) as chosen:
+        columns.moveSplitter(ONE + 20, 1)
+    assert chosen.args[0].gallery == ONE + 20
+    columns.resize(1440, 500)
+    assert columns.sizes()[0] == ONE + 20
+
+
+def uncut(widget: QWidget) -> bool:
+    """Whether all the words of a widget that shows are seen."""
+    return not widget.isVisible() or widget.width() >= widget.minimumSizeHint().width()
+
+
+@pytest.mark.parametrize("tool", ["brush", "rectangle", "text", "fill", "noise", "move", "hand"])
+def test_bars_keep_their_words_in_the_narrowest_middle(qtbot, tool):
+    bar = PaintBar(defaultdict(QAction))
+    outer = QWidget()
+    qtbot.addWidget(outer)
+    bar.setParent(outer)
+    bar.set_tool(tool)
+    bar.resize(LEAST_MIDDLE, 40)
+    outer.resize(LEAST_MIDDLE, 40)
+    outer.show()
+    qtbot.wait(30)
+    sliders = [s for s in (bar.width_slider, bar.hardness, bar.opacity) if not s.isHidden()]
+    assert all(not s.caption.isHidden() and not s.value.isHidden() for s in sliders)
+    assert [x.text() for x in bar.findChildren(QLabel) if not uncut(x)] == []
+
+
+def test_the_place_of_the_trigger_is_read_in_the_narrowest_middle(qtbot):
+    outer, bar = QWidget(), PlacementBar()
+    qtbot.addWidget(outer)
+    bar.setParent(outer)
+    bar.resize(LEAST_MIDDLE, 40)
+    outer.resize(LEAST_MIDDLE, 40)
+    outer.show()
+    qtbot.wait(30)
+    assert all(uncut(box) for box in bar.findChildren(QComboBox))
+    assert [x.text() for x in bar.findChildren(QLabel) if not uncut(x)] == []
+
+
+def test_tabs_take_short_titles_before_they_hide_one(qtbot):
+    tabs = PageTabs()
+    qtbot.addWidget(tabs)
+    for number in range(6):
+        tabs.add_page(str(number), QWidget(), f"A long title, number {number}", "Brief", "Tip")
+    tabs.resize(1600, 300)
+    tabs.show()
+    assert tabs.tabText(5) == "A long title, number 5"
+    tabs.resize(LEAST_MIDDLE, 300)
+    assert tabs.tabText(5) == "Brief"
+    assert tabs.tabBar().sizeHint().width() <= LEAST_MIDDLE
+
+
+def test_tools_stand_in_more_columns_where_it_is_low(qtbot):
+    outer, strip = QWidget(), ToolStrip()
+    qtbot.addWidget(outer)
+    strip.setParent(outer)
+    outer.show()
+    strip.resize(strip.width(), 600)
+    wide = strip.width()
+    assert strip.minimumSizeHint().height() < 260
+    strip.resize(strip.width(), 250)
+    assert strip.width() > wide
+    assert strip.own.geometry().bottom() < strip.height()
+    strip.resize(strip.width(), 600)
+    assert strip.width() == wide

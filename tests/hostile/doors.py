@@ -1,0 +1,464 @@
+"""Every place where JSON or a text enters that a colleague or a cluster may have written.
+
+Each door has a valid document, and reads what lies in its place. It answers with what was read, or
+with one sentence; what else happens is a finding.
+"""
+
+from __future__ import annotations
+
+import json
+import struct
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import asdict, dataclass, field
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+from cleanclip_gui.clean.queue import FORMAT as QUEUE_FORMAT
+from cleanclip_gui.clean.queue import QUEUE_FILE, read_queue
+from cleanclip_gui.clean.result import cleaned_file, is_source, suggested_name
+from cleanclip_gui.clean.run_folders.history import (
+    list_runs,
+    read_run,
+    run_metrics,
+    run_points,
+)
+from cleanclip_gui.clean.run_folders.saved_run import read_saved_run, was_interrupted
+from cleanclip_gui.jobs.protocol import MalformedEventError, read_event
+from cleanclip_gui.session.settings import SettingsStore
+from ml_core.checkpoints import known, saved_choices
+from ml_core.checkpoints.inspection_record import assess
+from ml_core.cleaning.presets import preset
+from ml_core.cleaning.recipe_file import read_recipe, write_recipe
+from ml_core.cleaning.state import read_facts
+from ml_core.data.captioned.coco import open_coco
+from ml_core.data.captioned.shards import _from_json as captions_of
+from ml_core.data.exclusions import read_exclusions
+from ml_core.data.sets.parquet import _feature_names
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.watch import unwatched
+from ml_core.detection.exclude import exclude
+from ml_core.detection.records import (
+    SCORES,
+    Audit,
+    Distribution,
+    Standing,
+    SuspectPair,
+    read_audit,
+)
+from ml_core.events import Done, Message, Metric, Progress, Saved, to_json
+from ml_core.jobs.audit_spec import AuditSpec, read_audit_spec
+from ml_core.jobs.bench_spec import BenchSpec
+from ml_core.jobs.doctor_spec import DoctorSpec, read_doctor_spec
+from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
+from ml_core.jobs.result_text import training_words
+from ml_core.jobs.spec_file import read_spec_file
+from ml_core.jobs.specs import (
+    EVENTS_FILE,
+    RESULT_FILE,
+    SPEC_FILE,
+    STATE_FILE,
+    CleanSpec,
+    as_measured,
+    check_spec,
+    read_spec,
+)
+from ml_core.reading import inspect
+from ml_core.reading.class_file import read_class_file
+from ml_core.reading.errors import InputError
+from ml_core.reading.inspection_json import from_json as read_inspection
+from ml_core.reading.inspection_json import to_json as inspection_to_json
+from ml_core.reading.lists import read_lines
+from ml_core.reading.shards import read_index
+from ml_core.triggers import demo_trigger, load_trigger, save_trigger
+from tests.hostile.container_bytes import safetensors
+
+RUN = "run"
+
+
+@dataclass(frozen=True)
+class Door:
+    """One kind of document.
+
+    Attributes
+    ----------
+    file
+        Where it lies below a folder.
+    documents
+        Valid ones.
+    read
+        Reads the folder; `InputError`, `JsonError` and `ValueError` of its own are answers.
+    before
+        Fills the folder with what lies beside.
+    wrap
+        Puts the text where it lies in a binary file.
+    quiet
+        Damage is passed over and logged: nothing is raised.
+    json
+        Whether it is JSON.
+    inner
+        It lies in something else, whose door limits its size.
+    """
+
+    file: str
+    documents: tuple[bytes, ...]
+    read: Callable[[Path], object]
+    before: Callable[[Path], object] = lambda folder: None
+    wrap: Callable[[bytes], bytes] = bytes
+    quiet: bool = False
+    json: bool = True
+    inner: bool = False
+    answers: tuple[type[Exception], ...] = field(default=(InputError,))
+
+    def lay(self, folder: Path, raw: bytes) -> Path:
+        """Write a document in its place."""
+        path = folder / self.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_bytes(self.wrap(raw))
+        return path
+
+    def ask(self, folder: Path) -> bool:
+        """Read; whether it was taken. What is raised besides an answer is a finding."""
+        try:
+            self.read(folder)
+        except self.answers as error:
+            check_sentence(error)
+            return False
+        return True
+
+
+def check_sentence(error: Exception) -> None:
+    """One line with an end, not too long to be read."""
+    said = error.sentence if isinstance(error, InputError) else str(error)
+    assert "\n" not in said, f"a line end: {said[:300]!r}"
+    assert len(said) < 3000, f"{len(said)} characters: {said[:300]!r}"
+    if isinstance(error, InputError):
+        assert said.endswith("."), f"no end: {said[-300:]!r}"
+        assert not said.startswith(("Traceback", "[Errno")), said[:300]
+
+
+def _dumped(value: Any) -> bytes:
+    return json.dumps(value).encode()
+
+
+def _spec(folder: str = "run") -> CleanSpec:
+    return CleanSpec(
+        checkpoint="poisoned.safetensors",
+        recipe=preset("cleanclip", "talk"),
+        pairs=PairSpec(),
+        images=ImageSpec(split="val"),
+        target=1,
+        output_dir=folder,
+    )
+
+
+def _result() -> dict[str, Any]:
+    side = {
+        "ca": 0.9, "ca_interval": [0.8, 0.95], "asr_excl": 0.5, "asr_all": 0.5, "n": 10,
+        "asr_interval": [0.4, 0.6], "poisoned_accuracy": 0.1, "n_excl": 9,
+    }  # fmt: skip
+    pair = {"before": side, "after": side}
+    return {
+        **pair, "method": "cleanclip", "preset": "talk", "status": "finished", "steps": 3,
+        "checkpoint": "/x/cleaned.safetensors", "source": "/x/a.pt", "source_sha256": "a" * 64,
+        "recipe": preset("cleanclip", "talk").model_dump(), "total_steps": 3, "seconds": 1.5,
+        "notes": ["a"], "heads": {"zero-shot": pair}, "heldout": pair, "adapter": None,
+        "speed": {"autocast": False, "channels_last": None, "step_seconds": {"fp32": 0.1}},
+        "cache_chunk": 0, "batch_norm": "train", "target_name": "cat", "device": "cpu",
+        "checkpoint_sha256": "c" * 64,
+    }  # fmt: skip
+
+
+def _beside_result(folder: Path) -> None:
+    run = folder / RUN
+    run.mkdir(parents=True, exist_ok=True)
+    (run / SPEC_FILE).write_text(_spec(str(run)).model_dump_json())
+
+
+def _beside_proof(folder: Path) -> None:
+    _beside_result(folder)
+    (folder / RUN / RESULT_FILE).write_bytes(_dumped(_result()))
+
+
+def _read_result(folder: Path) -> None:
+    run = read_run(folder / RUN)
+    assert len(list_runs(folder)) == 1
+    training_words(run.result)
+    suggested_name(run.result)
+    is_source(None, run.result)
+    as_measured(run.spec, run.result)
+    if run.result:
+        cleaned_file(run.result)
+
+
+def _read_job(folder: Path) -> None:
+    (folder / RUN / "poisoned.safetensors").touch()
+    list_runs(folder)
+    with suppress(InputError):
+        read_saved_run(folder / RUN)
+    check_spec(read_run(folder / RUN).spec)
+
+
+def _read_events(folder: Path) -> None:
+    run_metrics(folder / RUN)
+    run_points(folder / RUN)
+    was_interrupted(folder / RUN)
+    assert len(list_runs(folder)) == 1
+
+
+def _journal() -> bytes:
+    events = (
+        Progress("train", 1, 2, 3.5, None),
+        Message("hello"),
+        Metric(1, 2, {"loss": 1.0, "lr": 1e-3}),
+        Metric(1, 2, {"ca": 0.9, "asr_excl": 0.5, "ca_low": 0.8, "ca_high": 0.95}),
+        Saved("/x/steps/step-000001.safetensors", "step", 1),
+        Done("finished", {"a": 1}),
+    )
+    return "".join(to_json(event) + "\n" for event in events).encode()
+
+
+def _audit() -> dict[str, Any]:
+    standings = {score.name: Standing(1.0, 1, 0.5) for score in SCORES}
+    spreads = (
+        Distribution(s.name, 9, 0.0, 1.0, 0.5, (0.0,) * 7, (0.0, 0.5, 1.0), (4, 5)) for s in SCORES
+    )
+    pairs = tuple(
+        SuspectPair(index, f"{index:064x}", f"row {index}", "a cat", standings, False, 9)
+        for index in range(2)
+    )
+    facts = {"pairs": "x.csv", "pairs_key": "a" * 64, "k": 16, "chunk_size": 64}
+    worst = {score.name: (0, 1) for score in SCORES}
+    return asdict(Audit(9, 1, tuple(spreads), worst, pairs, {"x": 1}, 0, ("a note",), facts))
+
+
+def _read_audit(folder: Path) -> None:
+    found = read_audit(folder / "audit.json")
+    out = folder / "made.json"
+    out.unlink(missing_ok=True)
+    for name, worst in found.worst.items():
+        exclude(out, found, worst[:1], name)
+
+
+def _read_trigger(folder: Path) -> None:
+    load_trigger(folder / "t.json")
+
+
+def _trigger() -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as place:
+        return save_trigger(demo_trigger(), Path(place) / "t")[1].read_bytes()
+
+
+def _beside_trigger(folder: Path) -> None:
+    save_trigger(demo_trigger(), folder / "t")
+
+
+_FACTS = {
+    "step": 3, "seconds": 1.5, "start_ca": 0.9, "chunk": 0, "rate_factor": 1.0, "threads": 1,
+    "speed": {"autocast": False, "channels_last": None, "step_seconds": {}},
+    "recipe": {"lr": 1e-3}, "identity": "x",
+}  # fmt: skip
+
+
+def _as_facts(raw: bytes) -> bytes:
+    """A saved state with a text as its facts."""
+    text = raw.decode("utf-8", "surrogateescape")
+    metadata = {"format": "cleanclip-state-1", "facts": text}
+    head = {"a": {"dtype": "U8", "shape": [8], "data_offsets": [0, 8]}, "__metadata__": metadata}
+    made = json.dumps(head).encode()
+    return struct.pack("<Q", len(made)) + made + bytes(8)
+
+
+def _read_state(folder: Path) -> None:
+    _beside_result(folder)
+    read_saved_run_step(folder / RUN)
+    read_facts(folder / RUN / STATE_FILE)
+
+
+def read_saved_run_step(run: Path) -> None:
+    """What the history asks of a saved state."""
+    try:
+        read_saved_run(run)
+    except InputError as error:
+        if "which is gone" not in error.sentence:  # it cleans a checkpoint that is not there
+            raise
+
+
+_RECORD = {
+    "limit": 0.1, "peak_lr": 1e-3, "steps": 3, "batch_size": 2, "worst": {"max_asr": 0.1},
+    "rates": [{"factor": 1.0, "points": [{"step": 1.0, "asr_excl": 0.1}]}], "notes": [],
+    "stays_clean": True, "verdict": "Stays.", "checkpoint_sha256": "c" * 64,
+    "spec": {"pairs": {"kind": "demo", "path": None}},
+}  # fmt: skip
+_HELD_OUT = {
+    "rows": [
+        {"group": "place", "name": "left", "measure": "asr_excl", "before": 0.9, "after": 0.1,
+         "after_interval": [0.0, 0.2], "n": 9, "baseline": 0.0}
+    ],
+    "worst": {"group": "place", "name": "left", "after": 0.1},
+    "after": {"checkpoint": "x", "sha256": "c" * 64}, "notes": ["n"], "spec": {"pairs": None},
+}  # fmt: skip
+_CONFIG = {
+    "model_cfg": {
+        "embed_dim": 8,
+        "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
+        "text_cfg": {"context_length": 16, "vocab_size": 100, "width": 8, "heads": 1, "layers": 1},
+    },
+    "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
+}
+_INDEX = {"metadata": {"total_size": 8}, "weight_map": {"a": "m.safetensors"}}
+_COCO = {
+    "info": {"year": 2014},
+    "images": [{"id": 1, "file_name": "a.jpg"}],
+    "annotations": [{"image_id": 1, "id": 2, "caption": "a cat"}],
+}
+_CHOICES = {"choices": {"a" * 64: {"day": "2026-11-26", "name": "x", "quick_gelu": True}}}
+_EXCLUDED = {
+    "format": "cleanclip-exclusions", "version": 1, "set_name": "x", "set_key": "a" * 64,
+    "pairs": [{"identity": "b" * 64, "size": 9, "captions": None, "name": "row 1", "reason": "r"}],
+}  # fmt: skip
+_FEATURES = {"info": {"features": {"label": {"names": ["cat", "dog"], "_type": "ClassLabel"}}}}
+_CLASSES = b"""{"classes": ["cat", "dog"], "superclasses": {"pet": [0, 1]},
+"templates": [lambda c: f"a photo of a {c}.", lambda c: f"the {c}"]}
+"""
+
+
+def _read_config(folder: Path) -> None:
+    (folder / "open_clip_model.safetensors").write_bytes(safetensors(bytes(8)))
+    assess(inspect(folder), use_choice=False)
+
+
+def _read_kept(folder: Path, module: Any, name: str) -> None:
+    """Read a file of the user's folder that is laid elsewhere."""
+    real = getattr(module, name)
+    setattr(module, name, lambda: folder / "x.json")
+    try:
+        module._read() if module is saved_choices else module.known_files()
+    finally:
+        setattr(module, name, real)
+
+
+def _read_index(folder: Path) -> None:
+    (folder / "m.safetensors").write_bytes(safetensors(bytes(8)))
+    read_index(folder / "x.safetensors.index.json", "x")
+
+
+def _inspection() -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as place:
+        path = Path(place) / "m.safetensors"
+        path.write_bytes(safetensors(bytes(8)))
+        return inspection_to_json(inspect(path))
+
+
+@cache
+def doors() -> dict[str, Door]:
+    """All doors by name."""
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as place:
+        recipe = write_recipe(preset("par", "talk"), Path(place) / "r.json").read_bytes()
+    audit_spec = AuditSpec(
+        checkpoint="m.pt", pairs=PairSpec(), images=(ImageSpec(),), output_dir="out"
+    )
+    doctor = DoctorSpec(checkpoint="m.pt", images=ImageSpec())
+    bench = BenchSpec(base=_spec(), recipes=(preset("par", "talk"),), seeds=(0, 1))
+    queue = {"format": QUEUE_FORMAT, "folders": ["/x/run-1", "run-2"]}
+    settings = {"theme": "dark", "device": "cpu", "recent": ["/a.pt"], "last_run": "/x"}
+    entry = {"title": "a", "source": "b", "names": ["*.pt"], "clean_accuracy": 0.5, "asr": 1.0}
+    known_list = {"files": [entry, entry | {"sha256": "a" * 64}]}
+    return {
+        "recipe": Door("r.json", (recipe,), lambda f: read_recipe(f / "r.json")),
+        "job": Door(
+            f"{RUN}/{SPEC_FILE}", (_spec().model_dump_json().encode(),), _read_job
+        ),
+        "exported job": Door(
+            "job.json", (_spec("results").model_dump_json().encode(),),
+            lambda f: check_spec(read_spec(f / "job.json")),
+        ),
+        "audit job": Door(
+            "a.json", (audit_spec.model_dump_json().encode(),),
+            lambda f: read_audit_spec(f / "a.json"),
+        ),
+        "doctor job": Door(
+            "d.json", (doctor.model_dump_json().encode(),), lambda f: read_doctor_spec(f / "d.json")
+        ),
+        "bench job": Door(
+            "b.json", (bench.model_dump_json().encode(),),
+            lambda f: read_spec_file(f / "b.json", BenchSpec).jobs(),
+        ),
+        "result": Door(
+            f"{RUN}/{RESULT_FILE}", (_dumped(_result()),), _read_result, _beside_result
+        ),
+        "events": Door(
+            f"{RUN}/{EVENTS_FILE}", (_journal(),), _read_events, _beside_result, quiet=True
+        ),
+        "state": Door(f"{RUN}/{STATE_FILE}", (_dumped(_FACTS),), _read_state, wrap=_as_facts),
+        "rebound": Door(
+            f"{RUN}/{REBOUND_FILE}", (_dumped(_RECORD),),
+            lambda f: read_proof(f / RUN, REBOUND_FILE), _beside_proof,
+        ),
+        "holdouts": Door(
+            f"{RUN}/{HOLDOUTS_FILE}", (_dumped(_HELD_OUT),),
+            lambda f: read_proof(f / RUN, HOLDOUTS_FILE), _beside_proof,
+        ),
+        "audit": Door("audit.json", (_dumped(_audit()),), _read_audit),
+        "exclusions": Door(
+            "x.json", (_dumped(_EXCLUDED),), lambda f: read_exclusions(f / "x.json")
+        ),
+        "trigger": Door("t.json", (_trigger(),), _read_trigger, _beside_trigger),
+        "queue": Door(
+            QUEUE_FILE, (_dumped(queue),), lambda f: read_queue(f / QUEUE_FILE), quiet=True
+        ),
+        "settings": Door(
+            "settings.json", (_dumped(settings),), lambda f: SettingsStore(f), quiet=True
+        ),
+        "layout": Door(
+            "layout.json", (b'{"geometry": "AAAA", "state": "AAAA"}',),
+            lambda f: SettingsStore(f).layout(), quiet=True,
+        ),
+        "known": Door(
+            "x.json", (_dumped(known_list),), lambda f: _read_kept(f, known, "own_file")
+        ),
+        "choices": Door(
+            "x.json", (_dumped(_CHOICES),),
+            lambda f: _read_kept(f, saved_choices, "remembered_file"),
+        ),
+        "config": Door("open_clip_config.json", (_dumped(_CONFIG),), _read_config),
+        "index": Door("x.safetensors.index.json", (_dumped(_INDEX),), _read_index),
+        "coco": Door(
+            "c.json", (_dumped(_COCO),), lambda f: open_coco(f / "c.json", f, unwatched),
+            lambda f: (f / "a.jpg").touch(),
+        ),
+        "sample": Door(
+            "s.json", (b'{"caption": "a cat", "url": "x"}', b'{"text": ["a", "b"]}'),
+            lambda f: captions_of((f / "s.json").read_bytes()), answers=(ValueError,), inner=True,
+        ),
+        "features": Door(
+            "f.json", (_dumped(_FEATURES),),
+            lambda f: _feature_names({b"huggingface": (f / "f.json").read_bytes()}, "label"),
+            quiet=True, inner=True,
+        ),
+        "inspection": Door(
+            "i.json", (_inspection(),),
+            lambda f: read_inspection((f / "i.json").read_bytes(), f / "m.safetensors"), inner=True,
+        ),
+        "child": Door(
+            "line", (_journal().splitlines()[2], _journal().splitlines()[-1]),
+            lambda f: read_event(
+                (f / "line").read_bytes().decode("utf-8", "replace").replace("\n", " ")
+            ),
+            answers=(MalformedEventError,), inner=True,
+        ),
+        "classes": Door(
+            "classes.py", (_CLASSES,), lambda f: read_class_file(f / "classes.py"), json=False
+        ),
+        "list": Door(
+            "list.txt", (b"cat\ndog\n", "Z\u00fcrich\n".encode()),
+            lambda f: read_lines(f / "list.txt"), json=False,
+        ),
+    }  # fmt: skip

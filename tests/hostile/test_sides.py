@@ -1,0 +1,229 @@
+"""Lists, labels and pictures beside an image set, which came with it from somebody else."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+import tracemalloc
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ml_core.data.sets.cifar import find_cifar
+from ml_core.data.sets.found import FoundSet
+from ml_core.data.sets.listed import find_flowers, find_food101, find_gtsrb, find_pets
+from ml_core.data.sets.mat_file import read_mat
+from ml_core.data.sets.ppm import read_ppm
+from ml_core.data.sets.stl10 import find_stl10
+from ml_core.reading.errors import InputError
+from ml_core.reading.lists import MAX_LINES, read_lines
+
+_HEAD = bytes(124) + b"\x00\x01IM"
+
+
+def _element(kind: int, data: bytes) -> bytes:
+    """One element; packed ones are not filled up."""
+    fill = b"" if kind == 15 else bytes(-len(data) % 8)
+    return struct.pack("<II", kind, len(data)) + data + fill
+
+
+def _matrix(
+    shape: bytes, values: bytes, kind: int = 2, name: bytes = b"labels", flags: int = 9
+) -> bytes:
+    return _element(
+        14,
+        _element(6, struct.pack("<II", flags, 0))
+        + _element(5, shape)
+        + _element(1, name)
+        + _element(kind, values),
+    )
+
+
+def _mat(folder: Path, *elements: bytes) -> Path:
+    path = folder / "labels.mat"
+    path.write_bytes(_HEAD + b"".join(elements))
+    return path
+
+
+def _refused(read: Callable[[Path], object], path: Path, words: str) -> None:
+    """One sentence, and little memory."""
+    tracemalloc.start()
+    try:
+        with pytest.raises(InputError, match=words) as caught:
+            read(path)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert caught.value.sentence.endswith(".")
+    assert "\n" not in caught.value.sentence
+    assert peak < 100 << 20
+
+
+def test_many_packed_giants_in_a_small_file(tmp_path: Path) -> None:
+    giant = _matrix(struct.pack("<2i", 1, 1_000_000), bytes(1_000_000))
+    packed = _element(15, zlib.compress(giant, 9))
+    assert len(packed) < 2000
+    assert len(read_mat(_mat(tmp_path, packed))["labels"]) == 1_000_000
+    _refused(read_mat, _mat(tmp_path, *[packed] * 300), "unpacks to too much")
+    bomb = _element(15, zlib.compress(bytes(50_000_000), 9))
+    _refused(read_mat, _mat(tmp_path, bomb), "unpacks to too much")
+
+
+@pytest.mark.parametrize(
+    ("shape", "values", "kind", "words"),
+    [
+        (b"\1\0\0", b"", 2, "no shape"),
+        (struct.pack("<2i", 1, 2), bytes(3), 4, "unknown type"),
+        (struct.pack("<4i", *[2**30] * 4), b"", 2, "as many numbers"),
+        (struct.pack("<2i", -1, -1), b"\1", 2, "as many numbers"),
+        (struct.pack("<2i", 1, 1), struct.pack("<d", 1e300), 9, "whole numbers"),
+        (struct.pack("<2i", 1, 1), struct.pack("<d", float("nan")), 9, "whole numbers"),
+        (struct.pack("<2i", 1, 1), struct.pack("<Q", 2**64 - 1), 13, "whole numbers"),
+    ],
+)
+def test_an_array_of_lies(
+    tmp_path: Path, shape: bytes, values: bytes, kind: int, words: str
+) -> None:
+    _refused(read_mat, _mat(tmp_path, _matrix(shape, values, kind)), words)
+
+
+def test_mutated_arrays_are_numbers_or_a_sentence(tmp_path: Path) -> None:
+    whole = _mat(tmp_path, _matrix(struct.pack("<2i", 1, 5), bytes([1, 2, 3, 4, 5])))
+    good = whole.read_bytes()
+    packed = _element(15, zlib.compress(good[128:]))
+    rng = np.random.default_rng(0)
+    for number in range(600):
+        raw = bytearray(_HEAD + packed if number % 3 == 0 else good)
+        for place in rng.integers(0, len(raw), 1 + number % 4):
+            raw[place] = rng.integers(256)
+        whole.write_bytes(raw[: len(raw) - number % 7])
+        with contextlib.suppress(InputError):  # and nothing else
+            read_mat(whole)
+
+
+def _sparse(path: Path, head: bytes) -> Path:
+    with path.open("wb") as file:
+        file.write(head)
+        file.truncate(1 << 40)
+    return path
+
+
+def test_sparse_giants(tmp_path: Path) -> None:
+    _refused(read_mat, _sparse(tmp_path / "x.mat", _HEAD), "2 MB")
+    _refused(read_lines, _sparse(tmp_path / "x.txt", b"a\n"), "16 MB")
+    _refused(read_ppm, _sparse(tmp_path / "x.ppm", b"P6 9999 9999 255\n"), "damaged")
+    (tmp_path / "lines.txt").write_bytes(b"a\n" * (MAX_LINES + 2))
+    _refused(read_lines, tmp_path / "lines.txt", "lines")
+    assert read_ppm(_sparse(tmp_path / "y.ppm", b"P6 2 2 255\n")).size == (2, 2)
+
+
+def _pets(folder: Path, lines: str) -> FoundSet | None:
+    (folder / "annotations").mkdir(exist_ok=True)
+    (folder / "images").mkdir(exist_ok=True)
+    (folder / "annotations" / "test.txt").write_text(lines)
+    return find_pets(folder, train=False)
+
+
+@pytest.mark.parametrize(
+    ("lines", "words"),
+    [
+        ("a_1 1", "Line 1"),
+        ("a_1 x 1 1", "Line 1"),
+        ("a_1 1 1 1\nb_1 1 1 1", "Line 2"),
+        ("../a_1 1 1 1", "leads out"),
+        ("/etc/passwd_1 1 1 1", "leads out"),
+        ("x" * 400 + "_1 1 1 1", "none of its"),
+        ("a_1 " + "9" * 900 + " 1 1", "none of its"),
+    ],
+)
+def test_lists_of_pets(tmp_path: Path, lines: str, words: str) -> None:
+    _refused(lambda path: _pets(path, lines), tmp_path, words)
+
+
+def _gtsrb(folder: Path, text: str) -> FoundSet | None:
+    pictures = folder / "Final_Test" / "Images"
+    pictures.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", (4, 4)).save(pictures / "00000.ppm")
+    (folder / "GT-final_test.csv").write_text(text)
+    return find_gtsrb(folder, train=False)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('Filename;ClassId\n"00000.ppm;1\n' + ("y" * 900 + "\n") * 300, "Line 3"),
+        ("Filename;ClassId\n../00000.ppm;1", "leads out"),
+        ("Filename;ClassId\n00000.ppm;" + "9" * 900, "Line 2"),
+        ("Filename;ClassId\n00000.ppm;-1", "Line 2"),
+        ("\n", "no columns"),
+    ],
+)
+def test_tables_of_traffic_signs(tmp_path: Path, text: str, words: str) -> None:
+    _refused(lambda path: _gtsrb(path, text), tmp_path, words)
+
+
+def _set_of(name: str, folder: Path) -> Callable[[], object]:
+    """A published set's folder, and what opens it."""
+    if name == "pets":
+        _pets_there = folder / "annotations"
+        _pets_there.mkdir()
+        (_pets_there / "test.txt").write_text("a_1 1 1 1\n")
+        return lambda: find_pets(folder, train=False)
+    if name == "food":
+        for part in ("meta", "images"):
+            (folder / part).mkdir()
+        (folder / "meta" / "classes.txt").write_text("a\n")
+        (folder / "meta" / "test.txt").write_text("a/1\n")
+        return lambda: find_food101(folder, train=False)
+    if name == "flowers":
+        for part in ("imagelabels", "setid"):
+            (folder / f"{part}.mat").write_bytes(b"x")
+        return lambda: find_flowers(folder, train=False)
+    if name == "stl":
+        (folder / "test_X.bin").write_bytes(bytes(3 * 96 * 96))
+        (folder / "test_y.bin").write_bytes(b"\1")
+        return lambda: find_stl10(folder, train=False)
+    (folder / "batches.meta.txt").write_text("a\n")
+    (folder / "test_batch.bin").write_bytes(bytes(3073))
+    return lambda: find_cifar(folder, train=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "file"),
+    [
+        ("pets", "annotations/test.txt"),
+        ("food", "meta/classes.txt"),
+        ("food", "meta/test.txt"),
+        ("flowers", "imagelabels.mat"),
+        ("stl", "test_X.bin"),
+        ("stl", "test_y.bin"),
+        ("cifar", "batches.meta.txt"),
+        ("cifar", "test_batch.bin"),
+    ],
+)
+@pytest.mark.parametrize("to", ["secret", "/dev/zero", "/etc/passwd"])
+def test_no_link_leads_out_of_a_set(tmp_path: Path, name: str, file: str, to: str) -> None:
+    folder = tmp_path / "set"
+    folder.mkdir()
+    opening = _set_of(name, folder)
+    real = (folder / file).rename(tmp_path / "secret")
+    (folder / file).symlink_to(real if to == "secret" else to)
+    if to == "/dev/zero":
+        with contextlib.suppress(InputError):  # or what is no regular file is no part of the set
+            assert opening() is None
+    else:
+        with pytest.raises(InputError, match="link to a file outside"):
+            opening()
+
+
+def test_a_pipe_among_pictures_is_a_missing_one(tmp_path: Path) -> None:
+    if not hasattr(os, "mkfifo"):
+        pytest.skip("needs named pipes")
+    (tmp_path / "images").mkdir()
+    os.mkfifo(tmp_path / "images" / "a_1.jpg")
+    _refused(lambda path: _pets(path, "a_1 1 1 1"), tmp_path, "none of its 1 pictures")

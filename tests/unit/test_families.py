@@ -1,0 +1,460 @@
+"""Each family that open_clip builds computes here what it computes there, and is saved for it."""
+
+from __future__ import annotations
+
+import json
+import math
+import socket
+from pathlib import Path
+from typing import Any
+
+import open_clip
+import pytest
+import torch
+import torch.nn.functional as F
+import transformers
+from torch import Tensor
+
+from cleanclip_gui.clean.save_result import copy_whole
+from ml_core.checkpoints import open_checkpoint, published_shapes, siglip_config
+from ml_core.checkpoints.inspection_record import assess
+from ml_core.checkpoints.prompted import vit_blocks
+from ml_core.checkpoints.published_shapes import digest, find_published
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch
+from ml_core.cleaning.loop import train
+from ml_core.cleaning.methods.method import Extras
+from ml_core.cleaning.recipes import make_recipe
+from ml_core.cli.app import run_command
+from ml_core.evaluation.attention_map import attention_map
+from ml_core.evaluation.attribution import methods
+from ml_core.evaluation.candidates import QUESTIONS, settings_of, sizes, variants, words
+from ml_core.evaluation.grad_cam import grad_cam
+from ml_core.evaluation.occlusion import occlusion
+from ml_core.events import Control, Done, Metric
+from ml_core.jobs.run import run
+from ml_core.model import ClipModel
+from ml_core.reading import InputError, inspect
+from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, Preprocess, check_model_config
+from ml_core.towers import shapes_of
+from tests.unit.draining import drain
+from tests.unit.fake_pictures import FakePairs
+from tests.unit.families import (
+    FAMILIES,
+    HF_CONFIGS,
+    PIECES,
+    TEXTS,
+    TINY_SIGLIP,
+    checked,
+    lively,
+    pixels,
+    stock,
+    table,
+    write_folder,
+    write_tokenizer,
+)
+from tests.unit.small_jobs import small_recipe, small_spec
+
+
+@pytest.fixture(autouse=True)
+def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is fetched, whatever a config names."""
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    connect = socket.socket.connect
+
+    def refuse(self: socket.socket, address: Any) -> None:
+        assert self.family not in (socket.AF_INET, socket.AF_INET6), f"connects to {address}"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+
+
+@pytest.fixture
+def _known_hf(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Stock open_clip finds the text encoders' configs as if they were in its cache."""
+    load = transformers.AutoConfig.from_pretrained
+
+    def local(name: str, *args: Any, **options: Any) -> Any:
+        if name in HF_CONFIGS:
+            folder = tmp_path / "hub" / name.replace("/", "--")
+            folder.mkdir(parents=True, exist_ok=True)
+            (folder / "config.json").write_text(json.dumps(HF_CONFIGS[name]))
+            name = str(folder)
+        return load(name, *args, **options)
+
+    monkeypatch.setattr(transformers.AutoConfig, "from_pretrained", local)
+
+
+def ours(model: ClipModel) -> tuple[Tensor, Tensor]:
+    return model.encode_images(pixels(model.image_size)), model.encode_texts(TEXTS)
+
+
+def assert_close(
+    got: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor], tolerance: float = 1e-5
+) -> None:
+    for what, one, other in zip(("images", "texts"), got, expected, strict=True):
+        apart = (one - other).abs().max().item()
+        assert apart <= tolerance, f"{what} differ by {apart}"
+        assert (other[0] - other[1]).abs().max() > 1e-3, f"all {what} are alike"
+
+
+@pytest.mark.usefixtures("_known_hf")
+@pytest.mark.parametrize("family", FAMILIES)
+def test_it_opens_and_is_saved_for_open_clip(family: str, tmp_path: Path) -> None:
+    module = lively(family)
+    folder = write_folder(family, module, tmp_path / "theirs")
+    expected = stock(folder)
+    assessed = assess(inspect(folder))
+    assert (assessed.verdict, assessed.reasons) == ("loads", ())
+    assert assessed.architecture is not None
+    assert assessed.architecture["notes"] == []
+    assert "by itself" not in assessed.architecture["name"]
+    model = open_checkpoint(folder).build()
+    assert_close(ours(model), expected)
+    saved = save_checkpoint(model, tmp_path / "ours", provenance={})
+    assert_close(stock(saved), expected)
+    again = open_checkpoint(saved).build()
+    assert_close(ours(again), expected)
+    alone = save_checkpoint(model, tmp_path / "cleaned.safetensors", provenance={})
+    assert_close(ours(open_checkpoint(alone).build()), expected)
+
+
+@pytest.mark.parametrize("name", ["MobileCLIP2-S0", "ViT-B-16-SigLIP2", "coca_ViT-B-32"])
+def test_loose_weights_are_told_by_their_shapes(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The shapes alone: the tensors of real sizes would take gigabytes."""
+    config = check_model_config(open_clip.get_model_config(name), name)
+    shapes = shapes_of(config)
+    (found,) = find_published(shapes)
+    assert (found.name, dict(found.config)) == (name, config)
+    assert not find_published(shapes | {"visual.trunk.one_more": (1,)})
+
+
+def test_a_loose_file_of_a_published_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    module = lively("SigLIP")
+    folder = write_folder("SigLIP", module, tmp_path / "folder")
+    expected = stock(folder)
+    alone = tmp_path / "loose.safetensors"
+    alone.write_bytes((folder / "open_clip_model.safetensors").read_bytes())
+    with pytest.raises(InputError, match=r"put its open_clip_config\.json beside it"):
+        open_checkpoint(alone)
+    shapes = {key: tuple(value.shape) for key, value in module.state_dict().items()}
+    preprocess = {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]}
+    entry = {"config": checked(FAMILIES["SigLIP"]), "preprocess": preprocess}
+    entries = {digest(shapes): [entry | {"name": "first"}, entry | {"name": "second"}]}
+    monkeypatch.setattr(published_shapes, "_entries", lambda: entries)
+    assessed = assess(inspect(alone))
+    assert assessed.verdict == "caution"
+    assert "tokenizer of timm/ViT-B-16-SigLIP" in assessed.reasons[0]
+    assert assessed.architecture is not None
+    assert assessed.architecture["assumptions"] == [
+        "The tensors are those of open_clip's first: its config is assumed."
+    ]
+    model = open_checkpoint(alone).build()
+    assert_close((model.encode_images(pixels(64)), expected[1]), expected)
+    with pytest.raises(InputError, match=r"cannot be given texts.*put tokenizer\.json"):
+        model.encode_texts(TEXTS)
+    for name in ("tokenizer.json", "tokenizer_config.json"):
+        (tmp_path / name).write_bytes((folder / name).read_bytes())
+    assert assess(inspect(alone)).verdict == "loads"
+    assert_close(ours(open_checkpoint(alone).build()), expected)
+
+
+# ---- cleaning ----
+
+
+def _clean(model: ClipModel, method: str, **more: Any) -> list[dict[str, float]]:
+    """Two steps on made-up pairs; the values of each."""
+    changes = {"pairs": 8, "batch_size": 4, "epochs": 1, "warmup_steps": 0, "eval_every": 0}
+    recipe = make_recipe(
+        changes | {"save_every": 0, "precision": "fp32", "method": method, "lr": 1e-3} | more
+    )
+    size = model.image_size
+    pairs = FakePairs()
+
+    def make(step: int) -> Batch:
+        if not recipe.uses_pairs:
+            return labelled_batch(pairs, recipe, size, step)
+        return pair_batch(pairs, recipe, size, model.tokenize, lambda c, r: c[::-1], step)
+
+    given = Extras(classifier=F.normalize(torch.randn(3, model.embed_dim), dim=-1))
+    events, _ = drain(train(model, recipe, make, Control(), given=given))
+    return [event.values for event in events if isinstance(event, Metric)]
+
+
+CLEANED = {
+    "SigLIP": ("cleanclip", "par", "locked-text"),
+    "ConvNeXt-CLIP": ("cleanclip",),
+    "MobileCLIP": ("mmcl",),
+    "CoCa": ("cleanclip", "supervised"),
+    "multilingual (XLM-RoBERTa)": ("cleanclip",),
+}
+
+
+@pytest.mark.parametrize("family", CLEANED)
+def test_it_is_cleaned_and_saved_for_open_clip(
+    family: str, tmp_path: Path, request: pytest.FixtureRequest
+) -> None:
+    request.getfixturevalue("_known_hf")
+    folder = write_folder(family, lively(family), tmp_path / "theirs")
+    for method in CLEANED[family]:
+        model = open_checkpoint(folder).build()
+        before = {key: value.clone() for key, value in model.module.state_dict().items()}
+        values = _clean(model, method, batch_norm="frozen")
+        assert all(math.isfinite(step["loss"]) for step in values)
+        after = model.module.state_dict()
+        moved = {key for key in after if not torch.equal(after[key], before[key])}
+        assert any(key.startswith("visual.") for key in moved)
+        assert not any(key.startswith("text_decoder.") for key in moved)
+        assert any(key.startswith(("text.", "transformer.")) for key in moved) == (
+            method in ("cleanclip", "mmcl", "par")
+        )
+        saved = save_checkpoint(model, tmp_path / method, provenance={})
+        assert_close(stock(saved), ours(model))
+
+
+def test_a_siglip_keeps_its_scale_and_trains_its_bias(tmp_path: Path) -> None:
+    folder = write_folder("SigLIP", lively("SigLIP"), tmp_path / "theirs")
+    model = open_checkpoint(folder).build()
+    assert model.sigmoid
+    assert model.logit_scale == pytest.approx(math.exp(4.7), rel=1e-5)  # beyond CLIP's 100
+    (first, *_) = _clean(model, "mmcl")
+    assert model.logit_scale > 105.0
+    assert model.module.logit_bias.item() != -10.0
+    fixed = open_checkpoint(folder).build()
+    _clean(fixed, "par")
+    assert fixed.module.logit_bias.item() == -10.0
+    module = open_clip.create_model(f"local-dir:{folder}").eval()
+    pairs, size = FakePairs(), fixed.image_size
+    recipe = make_recipe({"method": "mmcl", "pairs": 8, "batch_size": 4, "warmup_steps": 0})
+    batch = pair_batch(pairs, recipe, size, fixed.tokenize, lambda c, r: c, 0)
+    from open_clip.loss import SigLipLoss
+
+    with torch.no_grad():
+        images, texts, scale, bias = module(batch.images.float() / 127.5 - 1, batch.tokens)
+        theirs = SigLipLoss()(images, texts, scale, bias)
+    assert first["clip"] == pytest.approx(float(theirs), rel=1e-4)
+
+
+# ---- explaining, and the loader doctor ----
+
+
+@pytest.mark.parametrize(
+    ("family", "expected"),
+    [
+        ("SigLIP", ("occlusion",)),
+        ("EVA-CLIP", ("occlusion",)),
+        ("CoCa", ("occlusion",)),
+        ("ConvNeXt-CLIP", ("grad-cam", "occlusion")),
+        ("MobileCLIP", ("grad-cam", "occlusion")),
+        ("MetaCLIP, DFN (QuickGELU)", ("attention", "occlusion")),
+    ],
+)
+def test_it_is_explained(family: str, expected: tuple[str, ...], tmp_path: Path) -> None:
+    module = lively(family)
+    size = FAMILIES[family]["vision_cfg"]["image_size"]
+    model = ClipModel(module, checked(FAMILIES[family]), Preprocess(size))
+    assert methods(model) == expected
+    direction = F.normalize(torch.randn(model.embed_dim), dim=0)
+    pictures = pixels(size)[:1]
+    if expected[0] == "grad-cam":
+        heat = grad_cam(model, pictures, direction)
+    elif expected[0] == "attention":
+        heat = attention_map(model, pictures, direction)
+    else:
+        with pytest.raises(InputError, match="choose occlusion"):
+            attention_map(model, pictures, direction)
+        last = None
+        for step in occlusion(model, pictures, direction, side=size // 2, stride=size // 2):
+            last = step.maps
+        assert last is not None
+        heat = last
+    assert heat.ndim == 3
+    assert float(heat.max()) > float(heat.min())
+
+
+def test_rvpt_says_that_it_needs_another_encoder() -> None:
+    for family in ("SigLIP", "CoCa"):
+        model = ClipModel(lively(family), checked(FAMILIES[family]), Preprocess(32))
+        with pytest.raises(InputError, match=r"RVPT needs a vision transformer.*of another kind"):
+            vit_blocks(model, "RVPT needs")
+
+
+def test_the_doctor_asks_what_the_config_leaves_open(tmp_path: Path) -> None:
+    for family, expected in (
+        ("SigLIP", {"activation", "normalisation", "text heads"}),
+        ("SigLIP 2", {"normalisation", "text heads"}),  # which says its activation
+        ("multilingual (XLM-RoBERTa)", {"activation", "normalisation", "image heads"}),
+        ("multilingual (NLLB)", {"normalisation"}),
+    ):
+        folder = write_folder(family, lively(family), tmp_path / family)
+        architecture = open_checkpoint(folder).architecture
+        settings = settings_of(architecture)
+        assert all(words(settings, question) for question in QUESTIONS)
+        asked = {q for q in QUESTIONS if len(variants(architecture, settings, q)) > 1}
+        assert asked == expected
+        assert sizes(architecture)[0] == architecture.preprocess.size
+
+
+def test_the_command_line_walks_through_a_siglip(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = str(write_folder("SigLIP", lively("SigLIP"), tmp_path / "siglip"))
+    templates = tmp_path / "templates.txt"
+    templates.write_text("a photo of a {}\n")
+    measured = ["--images", "demo:val", "--n", "24", "--templates", str(templates), "--json"]
+    assert run_command(["inspect", folder, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["verdict"] == "loads"
+    triggered = ["--trigger", "demo", "--target", "banana"]
+    assert run_command(["evaluate", folder, *measured, *triggered]) == 0
+    assert json.loads(capsys.readouterr().out)["asr_excl"] is not None
+    why = tmp_path / "why.png"
+    assert run_command(["explain", folder, *triggered, "-o", str(why), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["method"] == "occlusion"
+    assert run_command(["doctor", folder, "--images", "demo:val", "--n", "24", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["best"]
+    recipe = small_recipe(method="cleanclip", pairs=8, batch_size=4)
+    *_, done = run(small_spec(Path(folder), tmp_path / "out", recipe), Control())
+    assert isinstance(done, Done)
+    assert done.status == "finished", done
+    cleaned = tmp_path / "out" / "cleaned.safetensors"
+    assert run_command(["evaluate", str(cleaned), *measured]) == 0
+    copied = copy_whole(cleaned, tmp_path / "mine.safetensors", lambda: False)
+    assert_close(ours(open_checkpoint(copied).build()), ours(open_checkpoint(cleaned).build()))
+
+
+# ---- transformers' SigLIP ----
+
+
+@pytest.fixture
+def siglip_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Path]:
+    """A small SiglipModel as the library saves it, with a tokenizer."""
+    monkeypatch.setitem(siglip_config.TIMM_NAMES, ((48, 192, 2, 3), 16, 64), TINY_SIGLIP)
+    sizes = {"hidden_size": 48, "intermediate_size": 192, "num_hidden_layers": 2}
+    common = sizes | {"num_attention_heads": 3}
+    config = transformers.SiglipConfig(
+        vision_config=common | {"image_size": 64, "patch_size": 16},
+        text_config=common | {"vocab_size": 40, "max_position_embeddings": 16},
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = transformers.SiglipModel(config).eval()
+        with torch.no_grad():
+            for name, value in model.named_parameters():
+                value.add_(torch.randn_like(value) * (0.3 if "embedding" in name else 0.15))
+        model.logit_scale.data.fill_(4.7)
+    folder = tmp_path / "siglip"
+    model.save_pretrained(folder)
+    processor = {
+        "do_normalize": True, "image_mean": [0.5] * 3, "image_std": [0.5] * 3, "resample": 3,
+        "size": {"height": 64, "width": 64}, "rescale_factor": 1 / 255,
+        "image_processor_type": "SiglipImageProcessor",
+    }  # fmt: skip
+    (folder / "preprocessor_config.json").write_text(json.dumps(processor))
+    write_tokenizer("timm/ViT-B-16-SigLIP", folder)
+    return model, folder
+
+
+def test_a_siglip_of_transformers(siglip_folder: tuple[Any, Path], tmp_path: Path) -> None:
+    theirs, folder = siglip_folder
+    model = open_checkpoint(folder).build()
+    assert model.preprocess == Preprocess(64, (0.5,) * 3, (0.5,) * 3, "bicubic", "squash")
+    tokens = model.tokenize(TEXTS)
+    with torch.inference_mode():
+        images = theirs.get_image_features(pixel_values=pixels(64) * 2 - 1)
+        texts = theirs.get_text_features(input_ids=tokens)
+    expected = tuple(
+        F.normalize(getattr(part, "pooler_output", part), dim=-1) for part in (images, texts)
+    )
+    assert_close(ours(model), expected)
+    saved = save_checkpoint(model, tmp_path / "ours", provenance={})
+    assert_close(ours(open_checkpoint(saved).build()), expected)
+    stocks = stock(saved)  # which computes GELU exactly in the image encoder
+    assert_close((expected[0], stocks[1]), expected)
+    assert 1e-6 < (stocks[0] - expected[0]).abs().max() < 5e-3
+    assert any("tanh approximation" in sentence for sentence in model.assumptions)
+
+
+def test_loose_weights_of_transformers_siglip(
+    siglip_folder: tuple[Any, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, folder = siglip_folder
+    expected = ours(open_checkpoint(folder).build())
+    config = checked(FAMILIES["SigLIP"])
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3}
+    entry = {"name": "ViT-T-16-SigLIP", "config": config, "preprocess": preprocess}
+    entries = {digest(shapes_of(config)): [entry]}
+    monkeypatch.setattr(published_shapes, "_entries", lambda: entries)
+    checkpoint = open_checkpoint(folder / "model.safetensors")
+    assert checkpoint.architecture.name == open_checkpoint(folder).architecture.name
+    assert checkpoint.architecture.name == "ViT-T-16-SigLIP"
+    assert "open_clip's ViT-T-16-SigLIP" in checkpoint.architecture.assumptions[0]
+    assert_close(ours(checkpoint.build()), expected)
+
+
+def test_half_precision_is_close(siglip_folder: tuple[Any, Path]) -> None:
+    theirs, folder = siglip_folder
+    whole = ours(open_checkpoint(folder).build())
+    theirs.half().save_pretrained(folder)
+    assert_close(ours(open_checkpoint(folder).build()), whole, 3e-3)
+    with torch.inference_mode():
+        images = theirs.float().get_image_features(pixel_values=pixels(64) * 2 - 1)
+    images = F.normalize(getattr(images, "pooler_output", images), dim=-1)
+    got = ours(open_checkpoint(folder).build())
+    assert_close(got, (images, got[1]), 1e-4)
+
+
+def test_a_chinese_clip_of_transformers(tmp_path: Path) -> None:
+    vision = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
+    config = transformers.ChineseCLIPConfig(
+        text_config=HF_CONFIGS["bert-base-chinese"],
+        vision_config=vision | {"num_attention_heads": 1, "image_size": 32, "patch_size": 8},
+        projection_dim=24,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = transformers.ChineseCLIPModel(config).eval()
+        with torch.no_grad():
+            for value in theirs.parameters():
+                value.add_(torch.randn_like(value) * 0.15)
+    folder = tmp_path / "chinese"
+    theirs.save_pretrained(folder)
+    (folder / "vocab.txt").write_text("\n".join(PIECES) + "\n")
+    model = open_checkpoint(folder).build()
+    tokens = model.tokenize(TEXTS)
+    bert = transformers.BertTokenizer(str(folder / "vocab.txt"))
+    assert tokens.tolist() == bert(TEXTS, padding="max_length", max_length=24)["input_ids"]
+    normal = (pixels(32) - torch.tensor(CLIP_MEAN).view(3, 1, 1)) / torch.tensor(CLIP_STD).view(
+        3, 1, 1
+    )
+    with torch.inference_mode():
+        images = theirs.get_image_features(pixel_values=normal)
+        texts = theirs.get_text_features(input_ids=tokens, attention_mask=(tokens != 0).long())
+    expected = tuple(
+        F.normalize(getattr(part, "pooler_output", part), dim=-1) for part in (images, texts)
+    )
+    assert_close(ours(model), expected)
+    saved = save_checkpoint(model, tmp_path / "ours", provenance={})
+    assert_close(ours(open_checkpoint(saved).build()), expected)
+
+
+def test_the_table_in_the_docs_is_what_is_tested() -> None:
+    told = (Path(__file__).parents[2] / "docs" / "families.md").read_text()
+    assert table() in told
+
+
+@pytest.mark.usefixtures("_known_hf")
+@pytest.mark.parametrize(
+    "family", [name for name in FAMILIES if "hf_model_name" in str(FAMILIES[name])]
+)
+def test_a_text_encoder_without_its_config_is_told_by_its_shapes(
+    family: str, tmp_path: Path
+) -> None:
+    """open_clip publishes no config.json of the text encoder."""
+    folder = write_folder(family, lively(family), tmp_path / "theirs")
+    expected = stock(folder)
+    (folder / "config.json").unlink()
+    checkpoint = open_checkpoint(folder)
+    assert "read off its tensors" in checkpoint.architecture.assumptions[0]
+    assert_close(ours(checkpoint.build()), expected)
