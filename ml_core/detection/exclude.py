@@ -7,6 +7,7 @@ from pathlib import Path
 
 from ml_core.data.exclusions import Excluded, Exclusions, read_exclusions, write_exclusions
 from ml_core.detection.records import SCORE, Audit, SuspectPair
+from ml_core.reading.errors import InputError
 
 
 class AuditedSet:
@@ -18,8 +19,19 @@ class AuditedSet:
         self.key = str(audit.facts["pairs_key"])
 
     def excluded(self, index: int, reason: str) -> Excluded:
-        """What to write of a pair that is to be left out."""
+        """What to write of a pair that is to be left out.
+
+        Raises
+        ------
+        InputError
+            If only the embeddings were there: a pair is known by its picture's bytes.
+        """
         pair = self._pairs[index]
+        if pair.member is None:
+            raise InputError(
+                "This audit was of embeddings alone, and an exclusions file knows pairs by their "
+                "pictures: leave them out by the positions and keys in scores.csv."
+            )
         return Excluded(
             identity=pair.member, size=pair.size, name=pair.name[:300], reason=reason[:500]
         )

@@ -145,13 +145,14 @@ class Standing:
 class SuspectPair:
     """One pair that is among the worst by some score.
 
-    ``member`` is its identity in an exclusions file, with the picture's ``size`` in bytes;
+    ``member`` is its identity in an exclusions file, with the picture's ``size`` in bytes; None
+    where there were only embeddings;
     ``name`` is what to call the picture, ``caption`` the worst of its captions by CLIPScore;
     ``evaluated`` tells that it is an evaluation picture too.
     """
 
     index: _Count
-    member: _Sha256
+    member: _Sha256 | None
     name: str
     caption: str
     standings: Mapping[str, Standing]

@@ -186,7 +186,7 @@ def _describe(shards: EmbeddingShards) -> Callable[[int], Mapping[str, Any]]:
 
     def describe(index: int) -> dict[str, Any]:
         name, caption = shards.described(index)
-        return {"member": "", "name": name, "caption": caption[:_LONGEST_CAPTION]}
+        return {"member": None, "name": name, "caption": caption[:_LONGEST_CAPTION]}
 
     return describe
 

@@ -95,10 +95,7 @@ def test_two_processes_give_the_scores_of_one(
     assert events[1] == []  # the second process is silent
     for name in (SCORES_FILE, THUMBNAILS_FILE):
         assert (tmp_path / "two" / name).read_bytes() == (tmp_path / "one" / name).read_bytes()
-    found, wanted = (
-        read_audit((tmp_path / part / AUDIT_FILE).read_bytes(), part).to_dict()
-        for part in ("two", "one")
-    )
+    found, wanted = (read_audit(tmp_path / part / AUDIT_FILE).to_dict() for part in ("two", "one"))
     assert (found["facts"].pop("processes"), wanted["facts"].pop("processes")) == (2, 1)
     assert wanted["unread"] == 4
     assert found == wanted  # ranks, shares, histograms, and what could not be read

@@ -17,6 +17,7 @@ from ml_core.cli.app import run_command
 from ml_core.data.embedding_shards import open_embeddings
 from ml_core.data.specs import PairSpec
 from ml_core.detection import neighbours, whole_set
+from ml_core.detection.exclude import exclude
 from ml_core.detection.neighbours import Neighbours, Space, nearest, nearest_of_all
 from ml_core.detection.records import SCORES, Audit, read_audit
 from ml_core.events import Control, Done, Event
@@ -30,6 +31,7 @@ from ml_core.jobs.audit_spec import (
     write_audit_spec,
 )
 from ml_core.jobs.embedding_audit import audit_embeddings
+from ml_core.reading.errors import InputError
 from tests.unit.embedding_files import unit_rows, write_embeddings, write_metadata
 from tests.unit.two_processes import two_processes
 from tests.warm import Warm
@@ -80,7 +82,7 @@ def _finished(spec: EmbeddingAuditSpec) -> tuple[Audit, list[dict[str, str]]]:
     assert done.status == "finished", done.error
     out = Path(spec.output_dir)
     rows = list(csv.DictReader((out / SCORES_FILE).read_text("utf-8").splitlines()))
-    return read_audit((out / AUDIT_FILE).read_bytes(), "it"), rows
+    return read_audit(out / AUDIT_FILE), rows
 
 
 def _column(rows: list[dict[str, str]], name: str) -> Any:
@@ -102,6 +104,8 @@ def test_embeddings_are_audited_without_checkpoint_and_pictures(
     worst = next(pair for pair in found.pairs if pair.index == found.worst["dao"][0])
     assert worst.name == f"{worst.index:09d}"
     assert worst.caption == f"thing {worst.index}"
+    with pytest.raises(InputError, match="of embeddings alone"):
+        exclude(folder / "exclusions.json", found, [worst.index], "dao")
     shards = open_embeddings(folder)
     images, texts = shards.image_block(0, N), shards.texts(np.arange(N))
     good = np.delete(np.arange(N), [7, 70])
@@ -204,7 +208,7 @@ def test_two_processes_find_the_neighbours_of_one(
     assert (tmp_path / "two" / SCORES_FILE).read_bytes() == (
         tmp_path / "one" / SCORES_FILE
     ).read_bytes()
-    found = read_audit((tmp_path / "two" / AUDIT_FILE).read_bytes(), "two")
+    found = read_audit(tmp_path / "two" / AUDIT_FILE)
     assert (found.worst, found.pairs) == (wanted.worst, wanted.pairs)
     assert found.facts["processes"] == 2
 
@@ -295,7 +299,7 @@ def test_the_command_needs_no_checkpoint(
     told = json.loads(capsys.readouterr().out)
     table = list(csv.DictReader(Path(told["exclusions"]).read_text("utf-8").splitlines()))
     assert Path(told["exclusions"]).name == EXCLUDED_TABLE
-    found = read_audit((tmp_path / "out" / AUDIT_FILE).read_bytes(), "it")
+    found = read_audit(tmp_path / "out" / AUDIT_FILE)
     assert [int(row["position"]) for row in table] == list(found.worst["dao"][:3])
     assert table[0]["name"] == f"{found.worst['dao'][0]:09d}"
     assert table[0]["reason"].startswith("audit: DAO ")
