@@ -466,7 +466,7 @@ def vocabulary_caution(config: Mapping[str, Any]) -> str:
 def no_tokenizer(name: str) -> str:
     """Sentence on a checkpoint without the tokenizer that it was trained with."""
     return (
-        f"its texts are written with the tokenizer of {name[:100]}, which does not lie beside it; "
+        f"they are written with the tokenizer of {name[:100]}, which does not lie beside it; "
         "put tokenizer.json and tokenizer_config.json of its repository there."
     )
 
