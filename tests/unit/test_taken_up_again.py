@@ -67,7 +67,7 @@ def test_what_the_trial_of_a_precision_computed_is_not_kept(
         if method == "linear-probe":
             make = partial(labelled_batch, FakePairs(), recipe, 32)
         training = train(
-            model, recipe, make, Control(), given=given, state_path=path, resume=resume
+            model, recipe, make, Control(), extras=given, state_path=path, resume=resume
         )  # fmt: skip
         return model, training
 
@@ -107,7 +107,7 @@ def test_embeddings_that_are_kept_do_not_tell_in_which_piece_they_were_made(
         if method == "linear-probe":
             make = partial(labelled_batch, pairs, recipe, 32)
         return model, train(
-            model, recipe, make, Control(), given=given, state_path=path, resume=resume
+            model, recipe, make, Control(), extras=given, state_path=path, resume=resume
         )
 
     def stepped(model: Any, training: Any, last: int) -> None:
