@@ -63,10 +63,10 @@ class ExplainingEngine(Engine):
     def attribute(self, request: Attribute, stopped: Callable[[], bool]) -> Iterator[object]:
         """Where the model looks for a class on one image."""
         images, model = self._require_images(), self._require_model(request.role)
-        yield from self.class_texts(request.role, request.trigger)
         allowed = methods(model)
         method = request.method if request.method in allowed else allowed[0]
         yield Progress(0, 0, methods=allowed)
+        yield from self.class_texts(request.role, request.trigger)
         for step in attribute(
             self._subject(model, images, request.trigger),
             request.trigger,

@@ -464,7 +464,7 @@ def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown: Path):  # 
 def test_a_killed_test_is_told_with_advice(qtbot, panel, shown, tmp_path, caplog):  # noqa: F811
     script = tmp_path / "child.py"
     script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
-    panel.proving.new_runner = lambda path, kind, device: JobRunner(
+    panel.proving._new_runner = lambda path, kind, device: JobRunner(
         path, device=device, command=[sys.executable, str(script)], what="rebound test"
     )
     panel.proving.begin_rebound()

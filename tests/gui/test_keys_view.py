@@ -111,6 +111,6 @@ def test_a_damaged_list_is_left_as_it_is(dialog):
     dialog.fields["title"].setText("x")
     dialog.fields["source"].setText("y")
     dialog.ok.click()
-    assert "cannot be used" in dialog.state.text()
+    assert "is not a list of known files" in dialog.state.text()
     assert dialog.isVisible()
     assert own_file().read_text() == "{"

@@ -186,9 +186,9 @@ def test_a_bad_exclusions_file_is_told_when_it_is_chosen(
     prompts.open_file = lambda *_: str(tmp_path / "out.json")
     data.browse_exclude.click()
     qtbot.waitUntil(data.exclude_says.isVisible, timeout=8000)
-    assert data.exclude_says.text().startswith("out.json is no exclusions file: ")
+    assert data.exclude_says.text().startswith("out.json cannot be used: ")
     assert data.exclude_says.property("role") == "error"
-    with pytest.raises(InputError, match=r"out\.json is no exclusions file"):
+    with pytest.raises(InputError, match=r"out\.json cannot be used"):
         data.pairs()
     data.exclude.clear()
     assert not data.exclude_says.isVisible()
