@@ -186,7 +186,7 @@ class ComparisonView(QWidget):
 
     def _on_failed(self, error: InputError) -> None:
         self.stop("The comparison ended early.")
-        self.failed.emit(error)
+        self.failed.emit(error.titled("Could not compare the checkpoints"))
 
     def _count(self) -> None:
         states = [change.state for change in self.changes]

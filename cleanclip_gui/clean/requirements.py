@@ -92,7 +92,7 @@ def _vit(title: str, session: Session) -> Requirement:
     if architecture and not architecture.startswith("ViT"):
         return Requirement(
             f"Image encoder: {plain(architecture, 60)}",
-            f"{title} works on a ViT image encoder alone; this checkpoint has "
+            f"{title} works only on a ViT image encoder; this checkpoint has "
             f"{plain(architecture, 60)}. Choose another method.",
         )
     return Requirement("Image encoder: a ViT" if architecture else "Image encoder: must be a ViT")

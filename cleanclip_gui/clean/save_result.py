@@ -52,7 +52,7 @@ class SaveCleaned(QObject):
             if result.get("adapter"):  # the weights beside it are not cleaned
                 source = cleaned_file({"checkpoint": result["adapter"]})
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not save the cleaned checkpoint"))
             return
         self._is_adapter = bool(result.get("adapter"))
         title = "Save adapter" if self._is_adapter else "Save cleaned checkpoint"
@@ -73,7 +73,7 @@ class SaveCleaned(QObject):
 
     def _on_failed(self, error: InputError) -> None:
         self.busy_changed.emit(False)
-        self.failed.emit(error)
+        self.failed.emit(error.titled("Could not save the cleaned checkpoint"))
 
 
 def ask_path(prompts: Prompts, parent: QWidget, title: str, name: str) -> Path | None:

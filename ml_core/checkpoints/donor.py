@@ -61,7 +61,7 @@ def borrow(
     if not _has_activation(own, tower):
         pass
     elif "quick_gelu" not in own:
-        sentences += (f"Shapes do not tell the activation: the donor's {kind} is assumed.",)
+        sentences += (f"Tensor shapes do not show the activation: the donor's {kind} is assumed.",)
         questions += ("activation",)
     elif own["quick_gelu"] != quick_gelu:
         raise InputError(

@@ -46,8 +46,8 @@ class RecipeFields(BaseModel):
     shots: int = _field(
         0,
         "Images a class",
-        "So many labelled images of each class, drawn from all there are, make an epoch; the "
-        "number of training examples is then not used. 0 draws that number.",
+        "Labelled images of each class in an epoch, drawn at random; the number of training "
+        "examples is then not used. 0 uses that number instead.",
         unit="images",
         methods=_LABELLED,
         ge=0,
@@ -196,8 +196,8 @@ class RecipeFields(BaseModel):
     alpha: float = _field(
         1.0,
         "Alpha",
-        "How far the weights go: interpolation reaches the reference at 1; TBAR subtracts the "
-        "attack's vector so many times.",
+        "How far the weights go: interpolation reaches the reference at 1; TBAR subtracts this "
+        "multiple of the attack's vector.",
         methods=_WEIGHT_SPACE,
         ge=0.0,
         le=10.0,
@@ -205,7 +205,7 @@ class RecipeFields(BaseModel):
     alpha_choice: Literal["given", "auto"] = _field(
         "given",
         "Choice of alpha",
-        "Given takes alpha as it stands; auto tries steps up to it on validation images.",
+        "Given uses alpha as entered; auto tries values up to it on validation images.",
         methods=_WEIGHT_SPACE,
     )
     ca_limit: float = _field(
@@ -237,7 +237,7 @@ class RecipeFields(BaseModel):
     image_augmentation: Augmentation = _field(
         "autoaugment",
         "Image augmentation",
-        "Drawn anew for every image: AutoAugment (ImageNet policy), a flip, PAR's noise and "
+        "Drawn again for every image: AutoAugment (ImageNet policy), a flip, PAR's noise and "
         "erased square (code: as its code draws them), or nothing.",
         methods=f"{_VIEWS} par {_LABELLED}",
     )
@@ -301,8 +301,8 @@ class RecipeFields(BaseModel):
     batch_norm: Literal["train", "frozen"] = _field(
         "train",
         "BatchNorm",
-        "Train takes each batch's statistics and updates the stored ones; frozen uses the stored "
-        "ones, as gradient caching and more than one process need.",
+        "Train uses batch statistics and updates the stored ones; frozen uses the stored ones, "
+        "as gradient caching and more than one process need.",
         methods=_TRAINED,
     )
     cache_chunk: int = _field(

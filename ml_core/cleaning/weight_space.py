@@ -200,8 +200,8 @@ def _words(chosen: dict[str, float], recipe: Recipe) -> tuple[str, Any]:
     if "asr_excl" not in chosen:
         beyond = " At 1 it is the reference itself." if recipe.method == "interpolate" else ""
         return (
-            f"Alpha {alpha:g} is the largest within {limit:g} points of clean accuracy. Without "
-            f"a trigger nothing tells how much of the backdoor is left.{beyond}",
+            f"Alpha {alpha:g} is the largest within {limit:g} points of clean accuracy. Without a "
+            f"trigger it is unknown how much of the backdoor is left.{beyond}",
             "warning",
         )
     return (

@@ -58,7 +58,7 @@ def audit(
     image_column: ImageColumn = "image",
     caption_column: CaptionColumn = "caption",
     n: Annotated[
-        int | None, typer.Option("--n", min=1, help="A seeded random part of the pairs.")
+        int | None, typer.Option("--n", min=1, help="Size of a random sample of the pairs.")
     ] = None,
     embeddings: Annotated[
         Path | None,
@@ -83,21 +83,19 @@ def audit(
     neighbours: Annotated[
         str,
         typer.Option(
-            help="Where they are looked for: in random chunks (chunk), as published, or in the "
-            "whole set, exactly (all) or with an index (approximate, needs faiss)."
+            help="Where neighbours are searched: in random chunks (chunk), as published, or in "
+            "the whole set, exactly (all) or with an index (approximate, needs faiss)."
         ),
     ] = "chunk",
     chunk_size: Annotated[
         int,
-        typer.Option(
-            min=64, max=16_384, help="Pairs among which they are looked for, 4 k or more."
-        ),
+        typer.Option(min=64, max=16_384, help="Pairs in a chunk, at least 4 k."),
     ] = 1024,
     unit: Annotated[
-        bool, typer.Option("--unit", help="Compare unit vectors, not what the encoder gives.")
+        bool, typer.Option("--unit", help="Scale embeddings to unit length first.")
     ] = False,
     worst: Annotated[
-        int, typer.Option(min=1, max=1000, help="Pairs kept of each score, with pictures.")
+        int, typer.Option(min=1, max=1000, help="Worst pairs kept for each score, with pictures.")
     ] = 100,
     show: Annotated[int, typer.Option(min=0, max=1000, help="Pairs listed.")] = 10,
     by: Annotated[
@@ -110,7 +108,7 @@ def audit(
     exclude_worst: Annotated[
         int,
         typer.Option(
-            min=0, max=1000, help="Write the N worst by --by to exclusions.json, unseen by anyone."
+            min=0, max=1000, help="Write the N worst by --by to exclusions.json without a review."
         ),
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the chunks and the forest.")] = 0,

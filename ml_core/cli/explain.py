@@ -172,7 +172,9 @@ class _Bench:
         from ml_core.evaluation.evaluate import predict_one
 
         if image >= len(self.images):
-            raise InputError(f"There are {len(self.images)} images; choose 0 to that less one.")
+            raise InputError(
+                f"There are only {len(self.images)} images, counted from 0; choose a lower number."
+            )
         (model,) = self.models
         subject = self.subject(model)
         if target is None:

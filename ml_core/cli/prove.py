@@ -30,7 +30,9 @@ def prove(
     ] = 5.0,
     pairs: Annotated[
         str | None,
-        typer.Option(help="Pairs for the rebound test and retrieval (default: the run's others)."),
+        typer.Option(
+            help="Pairs for the rebound test and retrieval (default: those the run did not use)."
+        ),
     ] = None,
     other_labels: OtherLabels = None,
     device: Device = "auto",

@@ -93,12 +93,13 @@ def show_command(
 def export_command(
     trigger: Name,
     output_path: Annotated[
-        Path, typer.Option("--output", "-o", help="Where to; .json, .png and .safetensors follow.")
+        Path,
+        typer.Option("--output", "-o", help="Path; .json, .png or .safetensors is added to it."),
     ],
     size: Size = 224,
     file: File = None,
     mask: Mask = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of its draws.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of its random parts.")] = None,
     json: Json = False,
 ) -> None:
     """Write a published trigger, or another program's file, as a trigger file.

@@ -25,7 +25,7 @@ from ml_core.reading.plain import plain
 
 FORMAT = "cleanclip-exclusions"
 VERSION = 1
-_FILE = JsonFile("an exclusions file", "write it anew by an audit", max_bytes=128 << 20)
+_FILE = JsonFile("an exclusions file", "make it again with an audit", max_bytes=128 << 20)
 MAX_PAIRS = 150_000
 _AT_ONCE = 256
 _LONGEST_NAME, _LONGEST_REASON = 300, 500

@@ -101,7 +101,8 @@ SCORES: tuple[Score, ...] = (
         "clip_score",
         "CLIPScore",
         False,
-        "The model sees little of the caption in the picture; of several the worst counts.",
+        "The model sees little of the caption in the picture; of several captions "
+        "the worst counts.",
         "Hessel et al., EMNLP 2021",
     ),
 )

@@ -26,14 +26,13 @@ _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 _SHOWN_OVERLAP = 200
 _FEW_CHUNKS = 1000
 _EYES = (
-    "The pictures are seen with the eyes of the checkpoint under suspicion: it is a backdoored "
-    "model that lays poisoned pictures apart. One without the backdoor does not; CLIPScore "
-    "works best when the model is not backdoored."
+    "The embeddings come from the checkpoint under suspicion. Only a model that has the backdoor "
+    "sets poisoned pictures apart; CLIPScore works best when the model is not backdoored."
 )
 _OTHER_EYES = (
-    "The pictures are seen with the eyes of the model that made the embeddings. Only if that is "
-    "the checkpoint under suspicion does it lay poisoned pictures apart; of another model only "
-    "CLIPScore says something, and it works best when that model is not backdoored."
+    "The embeddings come from the model that made them. Only if that is the checkpoint under "
+    "suspicion do they set poisoned pictures apart; with another model only CLIPScore is "
+    "informative, and it works best when that model is not backdoored."
 )
 Describe = Callable[[int], Mapping[str, Any]]
 
@@ -206,10 +205,10 @@ def _notes(
         said.append(
             f"Neighbours were looked for within random chunks of about {found.neighbours} pairs, "
             f"as published. Where more than {k} planted pairs are in one chunk they are each "
-            f"other's neighbours, and DAO, SLOF and k-distance fail: they then call the planted "
-            "pairs ordinary. LID may still tell them, and misses the smaller groups instead. Look "
-            "at Close group, the isolation forest and CLIPScore too, or name pairs known to be "
-            "clean as a reference: they have no planted neighbours."
+            "other's neighbours, and DAO, SLOF and k-distance fail: they then call the planted "
+            "pairs ordinary. LID may still find them, but misses smaller groups. Look at Close "
+            "group, the isolation forest and CLIPScore too, or name pairs known to be clean as a "
+            "reference: they have no planted neighbours."
         )
         if n < _FEW_CHUNKS:
             said.append(
@@ -230,7 +229,7 @@ def _notes(
         if len(at):
             said.append(
                 f"{len(at)} pairs show a picture of {name} (the same bytes): numbers after "
-                "cleaning would flatter. Leave them out, or evaluate on other images."
+                "cleaning would look too good. Leave them out, or evaluate on other images."
             )
     return said
 

@@ -51,8 +51,8 @@ _ROWS = 1000
 _DRAWN = 64
 _LONGEST_CAPTION = 2000
 _TRUSTED = (
-    "{} pictures of the set stand in the clean reference too: they are their own neighbours and "
-    "look ordinary. Name other pairs as the reference."
+    "{} pictures of the set are in the clean reference too: they are their own neighbours and "
+    "look ordinary. Choose other pairs as the reference."
 )
 
 

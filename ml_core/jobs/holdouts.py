@@ -149,7 +149,7 @@ def _other_labels(
         most = max(1, _PROMPTS // len(other.class_names))
         if given is None and len(templates) > most:
             notes.append(
-                f"The second label set {other.name} was asked with the first {most} of "
+                f"The second label set {other.name} was evaluated with the first {most} of "
                 f"{len(templates)} prompt templates."
             )
             templates = templates[:most]

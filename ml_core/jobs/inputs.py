@@ -253,7 +253,7 @@ def _seen(
             if both := shared(images, watched.images, watch):
                 split = f", or one set of at least {SMALLEST_SPLIT} images, which is then split"
                 remarks.append(
-                    f"{both} of the {len(images)} {name} images are also watched while training: "
+                    f"{both} of the {len(images)} {name} images are also used for validation: "
                     f"choose other ones{split if name == 'test' else ''}."
                 )
         sets["validation"] = watched.images
@@ -262,9 +262,9 @@ def _seen(
     found = shared_by_each(tuple(sets.values()), training, watch)
     for (name, images), numbers in zip(sets.items(), found, strict=True):
         if len(numbers):
-            told = "what is watched flatters the run"
+            told = "the validation numbers look too good"
             if name != "validation":
-                told = "the numbers after the run flatter it"
+                told = "the numbers after the run look too good"
             remarks.append(
                 f"{len(numbers)} of the {len(images)} {name} images are also trained on: {told}; "
                 f"choose other {name} images."

@@ -357,7 +357,7 @@ def test_a_measurement_that_nobody_awaits_has_ended(panel, session, line, instea
     assert not panel.alpha_line.is_busy
     if instead != "nothing":
         session.evaluation = numbers(0.5, 0.99)
-        assert "Studio measures something else" in panel.alpha.said()
+        assert "Studio is measuring something else" in panel.alpha.said()
     assert not panel.alpha_line.is_busy
 
 
@@ -452,7 +452,7 @@ def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown: Path):  # 
     runner = panel.proving.runner
     panel.proving._begun -= 300
     click(panel.proof.cancel)
-    assert answers.asked == ["About 5 minutes of work would be lost: a test is not resumed."]
+    assert answers.asked == ["About 5 minutes of work would be lost: a test cannot be resumed."]
     assert runner.told == ["launch"]
     answers.yes = True
     click(panel.proof.cancel)

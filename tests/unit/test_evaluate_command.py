@@ -67,7 +67,7 @@ def test_tables_for_the_terminal(
     assert "McNemar p" in shown.out
     assert "all together" in shown.out
     assert "the {}" in shown.out
-    assert "CA on the trigger's own canvas" in shown.err
+    assert "Clean accuracy with this trigger's resizing" in shown.err
     assert "BadNets" in shown.err
     # without a target there is nothing to say of one
     assert run_command([*base[:-1], "--reference", base[1]]) == 0

@@ -494,7 +494,7 @@ def test_a_file_without_a_head_has_none_to_save(tmp_path: Path) -> None:
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(par(lively(VIT), tmp_path))
     assert (
-        checkpoint.architecture.notes == ("Left out, as no part of the model: optimizer.",)
+        checkpoint.architecture.notes == ("Left out, not part of the model: optimizer.",)
         or "optimizer" in checkpoint.architecture.notes[0]
     )
     state = read_state(checkpoint.inspection, checkpoint.architecture.layout)

@@ -473,7 +473,7 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
     found, notes = seconds(1, templates=many)
     assert found == {"imagenet-1k"}
     assert notes[0] == (
-        "The second label set imagenet-1k was asked with the first 2 of 30 prompt templates."
+        "The second label set imagenet-1k was evaluated with the first 2 of 30 prompt templates."
     )
 
 

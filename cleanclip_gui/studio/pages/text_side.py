@@ -64,7 +64,7 @@ _SPREAD = (
 )
 _DIRECTIONS = {"image to text": "Caption for a picture", "text to image": "Picture for a caption"}
 _NO_CAPTIONS = "Which captions rank first for pictures, without and with the trigger."
-_NO_SPREAD = "What each prompt template gives by itself."
+_NO_SPREAD = "The numbers of each prompt template by itself."
 
 
 class TextPage(QWidget):
@@ -103,7 +103,7 @@ class TextPage(QWidget):
         self.source.setMinimumContentsLength(10)
         self.file = QPushButton("File…")
         self.file.setToolTip(
-            "A CSV or TSV of pictures with captions, or a text file with one caption a line"
+            "A CSV or TSV of pictures with captions, or a text file with one caption per line"
         )
         self.target = QLineEdit()
         self.target.setAccessibleName("Caption that the attacker wants")

@@ -87,7 +87,7 @@ def check_captions(source: CaptionedSource, title: str, advice: str) -> None:
     assert first is not None
     raise InputError(
         f"None of the captions of {title} that were looked at ({len(numbers)}) can be used: "
-        f"{advice}. The first says: {first.sentence}",
+        f"{advice}. The first error: {first.sentence}",
         first.code,
     )
 
