@@ -122,16 +122,16 @@ def audit(
     ] = 1,
     json: Json = False,
 ) -> None:
-    """Look for poisoned pairs in a cleaning set, with the suspect checkpoint's own eyes.
+    """Look for poisoned pairs in a cleaning set, by the suspect checkpoint's own embeddings.
 
     Scores every pair (DAO, SLOF, k-distance, LID, isolation forest, CLIPScore), writes audit.json,
-    scores.csv and the pictures of the worst, and tells how each stands among all. A score ranks
-    and does not decide. Of several captions of a picture the worst by CLIPScore counts and is
+    scores.csv and the pictures of the worst, and says how each pair ranks among all. A score
+    is a rank, not a verdict. Of several captions of a picture the worst by CLIPScore counts and is
     shown; what is excluded is the picture with all its captions. Even 5 poisoned pairs in
     100 000 can undo CleanCLIP.
 
     On several GPUs: --export writes the audit as a job, and run.sh beside it starts it with
-    torchrun, one process a GPU. The chunks are shared out, and the scores are those of one process.
+    torchrun, one process a GPU. The chunks are shared among them, and the scores are the same as from one process.
 
     Examples:
 

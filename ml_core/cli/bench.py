@@ -65,8 +65,8 @@ def bench(
 ) -> None:
     """Compare methods fairly: the same checkpoint, data, seeds and, with --minutes, compute.
 
-    Writes a folder a run, bench.csv (the table), tradeoff.svg (the chart) and bench.json. Called
-    again it goes on where it ended.
+    Writes one folder per run, bench.csv (the table), tradeoff.svg (the chart) and bench.json. The
+    same command continues where it stopped.
 
     Examples:
 

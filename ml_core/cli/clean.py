@@ -88,8 +88,8 @@ def clean(
 ) -> None:
     """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
 
-    Even 5 poisoned pairs in 100 000 can undo CleanCLIP: look through pairs that are
-    not the demo's with `cleanclip audit` first, and leave out what it finds with --exclude.
+    Even 5 poisoned pairs in 100 000 can undo CleanCLIP: check your own
+    pairs with `cleanclip audit` first, and leave out what it finds with --exclude.
 
     Examples:
 

@@ -53,11 +53,11 @@ def doctor(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Find out what a file does not say or says wrong: activation, mean and std, heads, size.
+    """Find settings that a file does not state or states wrongly: activation, mean and std, heads, size.
 
-    Tries the candidates on labelled images, shows what each scores and proposes the best. Nothing
-    is changed: --save writes a copy, --remember has the settings used, and named, in every later
-    opening of the file (inspect, evaluate, clean and convert ignore them with --no-choice).
+    Tries the candidates on labelled images, shows the accuracy of each and proposes the best.
+    Nothing is changed: --save writes a copy, --remember uses the settings, and says so, whenever
+    the file is opened (inspect, evaluate, clean and convert ignore them with --no-choice).
 
     Examples:
 

@@ -107,7 +107,7 @@ def evaluate(
     """Measure clean accuracy and, with a trigger, the attack success rate.
 
     JSON has everything: intervals, each class, what triggered images become, paired differences
-    to the reference, and all that is needed to repeat the numbers.
+    to the reference, and everything needed to repeat the numbers.
 
     Examples:
 

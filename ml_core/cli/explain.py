@@ -78,7 +78,7 @@ def explain(
     threads: Threads = 0,
     json: Json = False,
 ) -> None:
-    """Show where a model looks, or lay its embeddings out as a map.
+    """Show where a model looks, or draw its embeddings as a map.
 
     Grad-CAM (ResNets), attention (ViTs) and occlusion explain one class on one image, clean and
     triggered on one colour scale; pca and tsne place clean images, triggered ones and classes.

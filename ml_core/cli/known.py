@@ -67,7 +67,7 @@ def add_command(
     note: Annotated[str, typer.Option(help="A sentence.")] = "",
     json: Json = False,
 ) -> None:
-    """Add a known file. Only a SHA-256 makes a file known; a name only "looks like" one.
+    """Add a known file. Only a SHA-256 identifies a file; a name is only a hint.
 
     Example:
 
