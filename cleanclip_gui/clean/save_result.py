@@ -47,7 +47,7 @@ class SaveCleaned(QObject):
         """Ask where to, and copy."""
         try:
             if self.is_busy:
-                raise InputError("A file is being saved; save again when that has ended.")
+                raise InputError("A file is being saved; save again when that has finished.")
             source = cleaned_file(result)
             if result.get("adapter"):  # the weights beside it are not cleaned
                 source = cleaned_file({"checkpoint": result["adapter"]})

@@ -40,7 +40,8 @@ class TemplatesDialog(QDialog):
         self.setWindowTitle("Prompt templates")
         self._example = example or "dog"
         lead = Label(
-            "One per line; {} stands for the class name. A class is the average of its prompts.",
+            "One per line; {} is replaced by the class name. A class is the average "
+            "of its prompts.",
             "subtle",
             wrap=True,
         )

@@ -136,7 +136,7 @@ class ShownResult(QObject):
         """Ask for the record of the number on show."""
         session = self._context.session
         if session.evaluation is None or not self.can_show:
-            error = InputError("There is no finished number to show yet.")
+            error = InputError("There is no finished measurement yet; measure first.")
             self._context.shell.failed.emit(error.titled("Nothing is measured yet"))
             return
         question = TellDetails(session.evaluation, session.trigger, session.role)

@@ -498,8 +498,8 @@ class MainWindow(QMainWindow):
             QTimer.singleShot(0, self, self.close)
         gpu = run is not None and is_live(run) and run.device != "cpu"
         self.status.hold_device(
-            f"Studio stays on the CPU while the run uses {used_text(run.device)}; choose when it "
-            "has ended."
+            f"Studio stays on the CPU while the run uses {used_text(run.device)}; change the "
+            "device after the run."
             if run and gpu
             else ""
         )

@@ -209,7 +209,8 @@ OWN_SOURCES: Mapping[tuple[str, str], str] = {
     ("par", "paper"): "PAR's published schedule (arXiv 2412.00727): 250 000 pairs twice, as its "
     "script has it. It uses four GPUs with batches of 512 each; here a step has 512.",
     ("rvpt", "paper"): "RVPT's published numbers (NeurIPS 2025). Momentum 0.9, decay 5e-4, the "
-    "flips and the spread of the first prompts are ours: the paper leaves them open.",
+    "flips and the initial spread of prompts are ours: the paper does not "
+    "give them.",
     ("rvpt", "quick"): "RVPT's published numbers (NeurIPS 2025) with fewer epochs; minutes for a "
     "small ViT and few classes.",
     ("rvpt", "talk"): "RVPT's published numbers (NeurIPS 2025) with five epochs.",

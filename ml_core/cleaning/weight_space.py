@@ -140,7 +140,7 @@ def settle(
         place(model, combine(base, vector, recipe.alpha))
         return WeightDelta(vector, recipe.alpha)
     if validate is None:
-        raise InputError("Alpha can only be chosen on validation images: name some, or give alpha.")
+        raise InputError("Alpha can only be chosen on validation images: add some, or give alpha.")
     tried: list[dict[str, float]] = []
     ahead = [recipe.alpha * number / _COARSE for number in range(_COARSE + 1)]
     while ahead:

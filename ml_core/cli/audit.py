@@ -131,7 +131,8 @@ def audit(
     100 000 can undo CleanCLIP.
 
     On several GPUs: --export writes the audit as a job, and run.sh beside it starts it with
-    torchrun, one process a GPU. The chunks are shared among them, and the scores are the same as from one process.
+    torchrun, one process per GPU. The processes share the chunks, and the scores are the same as
+    those of one process.
 
     Examples:
 
@@ -151,7 +152,7 @@ def audit(
         raise InputError(f"There is no score {by!r}; choose one of {', '.join(SCORE)}.")
     if neighbours not in get_args(Neighbourhood):
         raise InputError(
-            f"Neighbours cannot be looked for in {neighbours!r}; choose one of "
+            f"Neighbours cannot be searched in {neighbours!r}; choose one of "
             f"{', '.join(get_args(Neighbourhood))}."
         )
     common: dict[str, Any] = {

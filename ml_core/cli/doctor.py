@@ -53,7 +53,7 @@ def doctor(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Find settings that a file does not state or states wrongly: activation, mean and std, heads, size.
+    """Find settings that a file leaves open or states wrongly: activation, mean, heads, size.
 
     Tries the candidates on labelled images, shows the accuracy of each and proposes the best.
     Nothing is changed: --save writes a copy, --remember uses the settings, and says so, whenever

@@ -134,7 +134,7 @@ def evaluate(
     aim = 0 if target is None else target_index(target, label_set.class_names)
     spec = image_spec(images, n, seed)
     if train and spec.kind == "demo":
-        raise InputError("--train goes with a published set; of the demo take demo:train.")
+        raise InputError("--train is for published sets; for the demo use demo:train.")
     columns = {"image_column": image_column, "label_column": label_column}
     spec = spec.model_copy(update=columns | ({"split": "train"} if train else {}))
     open_trigger(trigger, file=trigger_file)  # what is wrong with it is told before a model loads

@@ -98,7 +98,7 @@ def explain(
     if out.suffix.lower() not in allowed:
         raise InputError(f"{out.name}: choose a name that ends in {', '.join(allowed)}.")
     if compare is not None and not mapping:
-        raise InputError("--compare goes with --method pca or tsne.")
+        raise InputError("--compare needs --method pca or tsne.")
     open_trigger(trigger)  # what is wrong with it is told before a model loads
     with output.working("Loading torch"):
         from ml_core.checkpoints import open_checkpoint

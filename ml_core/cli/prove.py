@@ -44,8 +44,8 @@ def prove(
     The rebound test finetunes a copy on clean pairs that the cleaning has not seen and that do not
     name the target class, at 0.1, 0.3 and 1 times the pretraining's rate; the highest attack
     success rate counts. The hold-outs are the trigger moved, scaled, turned and recoloured, other
-    triggers, retrieval, and a second label set. The exit code is 0 even when it does not stay clean:
-    read ``stays_clean`` in the JSON.
+    triggers, retrieval, and a second label set. The exit code is 0 even when it does not stay
+    clean: read ``stays_clean`` in the JSON.
 
     Examples:
 

@@ -152,10 +152,10 @@ def _open(name: str, size: int, file: Path | None, mask: Path | None) -> Trigger
 
     if name.lower() in {entry.id.lower() for entry in LIBRARY}:
         if mask is not None:
-            raise InputError("--mask goes with an array file, not with an id; leave it out.")
+            raise InputError("--mask is for an array file, not for an id; leave it out.")
         return published(name, size, file)
     if file is not None:
-        raise InputError("--file goes with the id of a published trigger; leave it out.")
+        raise InputError("--file is for the id of a published trigger; leave it out.")
     if mask is not None:
         return import_trigger(name, mask)
     if name == "demo":

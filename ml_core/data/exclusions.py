@@ -167,7 +167,7 @@ def excluded_numbers(
     out: list[int] = []
     for start in range(0, len(numbers), _AT_ONCE):
         part = numbers[start : start + _AT_ONCE]
-        watch("Looking for excluded pairs", start, len(numbers))
+        watch("Searching for excluded pairs", start, len(numbers))
         for number, texts in zip(part.tolist(), whole.texts(part), strict=True):
             if None not in captions and identity_of(b"", texts) not in captions:
                 continue

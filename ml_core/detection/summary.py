@@ -185,17 +185,17 @@ def _notes(
     k, reference = settings.k, bool(found.reference)
     said = [
         "A score ranks; it does not decide. Most sets hold odd pairs that nobody planted, and a "
-        "poison can look ordinary: look at the worst before you leave them out.",
+        "poisoned pair can look ordinary: look at the worst before you exclude them.",
         _OTHER_EYES if elsewhere else _EYES,
     ]
     if reference:
         said.append(
-            f"Neighbours were looked for among {found.neighbours} pairs of the clean reference, "
-            f"and the shares are of its other {len(found.reference['dao'])} pairs."
+            f"Neighbours were searched among {found.neighbours} pairs of the clean reference, and "
+            f"the shares are of its other {len(found.reference['dao'])} pairs."
         )
     elif settings.neighbours != "chunk":
         said.append(
-            f"Neighbours were looked for among all {found.neighbours} pairs. Where more than {k} "
+            f"Neighbours were searched among all {found.neighbours} pairs. Where more than {k} "
             "planted pairs are in the whole set they are each other's neighbours, and DAO, SLOF "
             "and k-distance fail: they then call the planted pairs ordinary. In chunks, as "
             "published, a set may hold more before that happens. Look at Close group, the "
@@ -203,17 +203,17 @@ def _notes(
         )
     else:
         said.append(
-            f"Neighbours were looked for within random chunks of about {found.neighbours} pairs, "
-            f"as published. Where more than {k} planted pairs are in one chunk they are each "
-            "other's neighbours, and DAO, SLOF and k-distance fail: they then call the planted "
-            "pairs ordinary. LID may still find them, but misses smaller groups. Look at Close "
-            "group, the isolation forest and CLIPScore too, or name pairs known to be clean as a "
+            f"Neighbours were searched within random chunks of about {found.neighbours} pairs, as "
+            f"published. Where more than {k} planted pairs are in one chunk they are each other's "
+            "neighbours, and DAO, SLOF and k-distance fail: they then call the planted pairs "
+            "ordinary. LID may still find them, but misses smaller groups. Look at Close group, "
+            "the isolation forest and CLIPScore too, or name pairs known to be clean as a "
             "reference: they have no planted neighbours."
         )
         if n < _FEW_CHUNKS:
             said.append(
-                f"With {n} pairs and no clean reference a few planted ones are already many: the "
-                "scores say little. Name pairs that are known to be clean."
+                f"With only {n} pairs and no clean reference, a few planted pairs are a large "
+                "share: the scores say little. Add pairs that are known to be clean."
             )
     if found.recall is not None:
         said.append(
@@ -222,8 +222,8 @@ def _notes(
         )
     if found.duplicates:
         said.append(
-            f"{found.duplicates} pairs have a neighbour that the model embeds exactly alike, such "
-            "as the same picture twice: it counts as a neighbour at distance 0."
+            f"{found.duplicates} pairs have a neighbour with exactly the same embedding, such as "
+            "a repeated picture: it counts as a neighbour at distance 0."
         )
     for name, at in evaluated.items():
         if len(at):

@@ -38,7 +38,7 @@ def lock_folder(folder: Path) -> BaseFileLock:
     except Timeout as error:
         raise InputError(
             f"Another process is working on the run in {folder}: wait until it has finished, or "
-            "name another folder."
+            "choose another folder."
         ) from error
     except (OSError, NotImplementedError):  # a folder that cannot be written is told of later
         pass

@@ -171,8 +171,8 @@ def _pairs(
     """A fair sample of the pairs that the cleaning has not seen; says why there is none."""
     if spec.pairs is None:
         notes.append(
-            "Retrieval was left out: no image-caption pairs were named; “Options…” in the window "
-            "or `cleanclip prove --pairs` takes some."
+            "Retrieval was left out: no image-caption pairs were given; choose some under "
+            "“Options…” in the window or with `cleanclip prove --pairs`."
         )
         return None
     seen = open_seen(spec, label_set)

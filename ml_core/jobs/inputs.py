@@ -212,7 +212,7 @@ def opening_inputs(
         _check_watched(validation)
     benches = {name: bench(*found) for name, found in sets.images.items()}
     if not benches:
-        remarks.append("No images were named: nothing is measured before and after.")
+        remarks.append("No images were given: nothing is measured before and after.")
     recipe, make_batch, training, workers = _training(spec, model, sets, remarks, device, ranks)
     watched = validation if recipe.eval_every or chooses_alpha else None
     remarks += yield from opening(partial(_seen, benches, watched, training), control)
@@ -237,7 +237,7 @@ def _check_watched(validation: Bench | None) -> None:
     """Refuse to choose alpha without validation images."""
     if validation is None or not bool((validation.images.labels >= 0).any()):
         raise InputError(
-            "Alpha can only be chosen on labelled validation images: name some (--images), or set "
+            "Alpha can only be chosen on labelled validation images: add some (--images), or set "
             "the choice of alpha to given."
         )
 
@@ -396,7 +396,7 @@ def _cut(recipe: Recipe, count: int, what: str, source: PictureSet, remarks: lis
     if count < recipe.batch_size:
         raise InputError(
             f"There are {count} usable {what}, fewer than the batch size of {recipe.batch_size}: "
-            "name more data or lower the batch size.",
+            "add more data or lower the batch size.",
             details="\n".join(source.problems),
         )
     if count < recipe.pairs:

@@ -420,7 +420,7 @@ def test_what_a_method_needs_is_said(session: Session, tmp_path: Path) -> None:
         return missing(requirements_of(method, session, reference))
 
     assert "works only on a ViT image encoder; this checkpoint has ResNet 64 px" in said(str(clean))
-    assert "name a reference" in said("")
+    assert "choose a reference" in said("")
     assert "There is no reference at" in said(str(tmp_path / "gone"))
     assert "is the checkpoint that is being cleaned" in said(session.checkpoint.path)
     session.trigger = None
@@ -443,7 +443,7 @@ def test_start_waits_for_what_is_missing(panel: CleanStation, session, monkeypat
         "✗  Clean reference: none yet",
     ]
     session.trigger = demo_trigger()
-    assert "name a reference" in panel.hint.text()
+    assert "choose a reference" in panel.hint.text()
     reference = Path(session.checkpoint.path).with_name("clean.safetensors")
     reference.write_bytes(b"w")
     mime = QMimeData()

@@ -744,7 +744,7 @@ def test_the_palette_says_what_a_command_needs(window, qtbot, checkpoint):
     qtbot.keyClick(palette.field, Qt.Key.Key_Return)
     assert palette.isVisible()  # there is nothing to do
     palette.field.setText("no such command")
-    assert rows_of(palette) == [("No command has the words “no such command”", False)]
+    assert rows_of(palette) == [("No command matches “no such command”", False)]
     palette.close()
     opened(window, qtbot, checkpoint)
     window.show_station("clean")

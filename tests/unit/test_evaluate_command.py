@@ -89,7 +89,7 @@ def test_published_triggers_by_their_id(
     Image.new("RGBA", (4, 4), "red").save(picture)
     wrong = ["--trigger", str(picture), "--target", "banana", "--trigger-file", "x.pt"]
     assert run_command([*base, *wrong]) == 3
-    assert "goes with the id of a published trigger" in capsys.readouterr().out
+    assert "needs the id of a published trigger" in capsys.readouterr().out
 
 
 def test_the_confusion_of_triggered_images_is_told_cell_by_cell(
