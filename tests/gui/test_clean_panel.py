@@ -611,7 +611,7 @@ def test_a_run_waits_for_a_busy_device_and_the_result_stays(
         DEVICES.changed.emit()
         qtbot.waitUntil(lambda: panel.start_button.text() == "Add to the queue")
         assert not panel.estimate_button.isEnabled()
-        assert panel.estimate_button.toolTip().startswith("Another job is at work")
+        assert panel.estimate_button.toolTip().startswith("Another job is running")
         panel.start()
         assert not panel.run.is_running
         assert len(panel.queue) == 1
@@ -743,7 +743,7 @@ def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
     assert panel.before_after.isVisible()
     with qtbot.waitSignal(panel.shell.failed) as blocker:
         panel.try_cleaned()
-    assert blocker.args[0].sentence.startswith("This is a result of poisoned.safetensors")
+    assert blocker.args[0].sentence.startswith("This result was cleaned from poisoned.safetensors")
     session.checkpoint = first
     panel.try_cleaned()
     assert panel.context.inference.questions[-1].path == str(cleaned)

@@ -199,7 +199,7 @@ def test_a_test_at_work_stays_in_sight_whatever_is_opened(
     assert panel.proof.cancel.isVisible()
     assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors: finished"
     assert not panel.estimate_button.isEnabled()
-    assert panel.estimate_button.toolTip().startswith("Another job is at work")
+    assert panel.estimate_button.toolTip().startswith("Another job is running")
     click(panel.proof.cancel)
     panel.proving.runner.end(Done("cancelled"))
     assert panel.proof.said() == "The rebound test was cancelled."

@@ -619,7 +619,7 @@ def test_one_question_for_all_that_goes_on(window, answers, monkeypatch):
     assert not window.close()
     assert answers.asked == [
         "A cleaning run is going on. An audit of training pairs is going on. Cancel them and "
-        "quit? Its last save is kept. The next audit finds what was embedded."
+        "quit? Its last save is kept. Finished embeddings are reused by the next audit."
     ]
     assert job.told == ["cancel"]
     window.session.run = RunState("out", "cleanclip", "cancelled")

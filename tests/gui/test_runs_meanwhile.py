@@ -278,7 +278,7 @@ def test_what_is_no_longer_true_goes(panel: CleanStation, tmp_path: Path) -> Non
     runner.line_logged.emit("Cancelling.")
     panel.runs.table.choose(old)
     panel.runs.resume.click()
-    assert panel.runs.said.text().startswith("Another run is at work")
+    assert panel.runs.said.text().startswith("Another run is in progress")
     runner.end(Done("cancelled"))
     assert panel.runs.said.text() == ""
     assert panel.log_line.text() == ""

@@ -98,7 +98,7 @@ def test_embeddings_are_audited_without_checkpoint_and_pictures(
     assert rows[46]["name"] == "000000046"
     assert found.facts["lengths"] == "lost: unit vectors"
     assert any("unit vectors: their lengths" in note for note in found.notes)
-    assert any("the model that made the embeddings" in note for note in found.notes)
+    assert any("the model that made them" in note for note in found.notes)
     worst = next(pair for pair in found.pairs if pair.index == found.worst["dao"][0])
     assert worst.name == f"{worst.index:09d}"
     assert worst.caption == f"thing {worst.index}"
