@@ -81,7 +81,7 @@ class CodeView(QWidget):
         shown = plain(text, MAX_CHARACTERS, lines=True)
         if len(text) > MAX_CHARACTERS:
             length = count_text(len(text))
-            shown += f"\n\nCut here: the record has {length} characters."
+            shown += f"\n\nOnly the beginning is shown: the record has {length} characters."
         self.text.setPlainText(shown)
 
 

@@ -185,8 +185,8 @@ class ComparisonView(QWidget):
         self.words.setText(words)
 
     def _on_failed(self, error: InputError) -> None:
-        self.stop("The comparison ended early.")
-        self.failed.emit(error)
+        self.stop("The comparison did not finish.")
+        self.failed.emit(error.titled("Could not compare the checkpoints"))
 
     def _count(self) -> None:
         states = [change.state for change in self.changes]

@@ -10,9 +10,11 @@ from cleanclip_gui.widgets.dialog_frame import FittedDialog, frame, primary_butt
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import plain
 
-_LEAD = "Both kinds of file hold no pickle, and nothing in the original is run or changed."
+_LEAD = (
+    "Neither kind of file contains a pickle. The original is not changed, and nothing in it is run."
+)
 _OPEN_CLIP = (
-    "The model alone, with the names that open_clip loads. Optimizer state and whatever else is "
+    "The model alone, with the names that open_clip loads. Optimizer state and everything else "
     "in the file are left out."
 )
 _AS_IS = "Every tensor under its own name, bit for bit. Other programs may not know the names."

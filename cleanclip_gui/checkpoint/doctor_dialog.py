@@ -26,13 +26,11 @@ from ml_core.paths import cache_dir
 from ml_core.reading import InputError, Inspection
 
 _LEAD = (
-    "What a file does not say, or says wrong, is tried on labelled images: activation, mean and "
-    "std, heads, resolution, logit scale. The doctor proposes; nothing changes until you choose."
+    "Settings that the file does not state, or may state wrongly, are tried on labelled images: "
+    "activation, mean and std, attention heads, resolution, logit scale. Nothing changes until "
+    "you choose."
 )
-_AS_IT_IS = (
-    "No setting is significantly better than how the checkpoint is opened: there is nothing to "
-    "choose."
-)
+_AS_IT_IS = "No setting is significantly better than the current one: there is nothing to choose."
 
 
 class DoctorDialog(QDialog):
@@ -215,7 +213,7 @@ class DoctorDialog(QDialog):
             self._end(error.sentence, error=True)
             return
         self._show_remembered("")
-        self._end("The choice is forgotten: the file is opened as it says.")
+        self._end("The choice is forgotten: the settings in the file apply again.")
         self.use.setEnabled(bool(self._result.get("choice")))
         self.changed.emit(str(self.found.path))
 
@@ -242,7 +240,7 @@ class DoctorDialog(QDialog):
             self._result = done.result
             self._show_result(done.result)
         elif done.status == "cancelled":
-            self._end("Cancelled; what was tried stays listed.")
+            self._end("Cancelled; the settings tried so far stay listed.")
         else:
             self._end(done.error, error=True)
 
@@ -264,7 +262,9 @@ class DoctorDialog(QDialog):
         self.trials.mark(result["best"], proposed=choice is not None)
         tried = plural(len(result["trials"]), "setting")
         self._say(f"{tried} tried on {plain(result['images'], 80)}.")
-        title = "File and behaviour disagree" if warnings else "The file leaves something open"
+        title = (
+            "File and behaviour disagree" if warnings else "The file does not state every setting"
+        )
         self.verdict.setText(title if choice else _AS_IT_IS)
         proposal = (choice or {}).get("evidence", "").replace("Chosen with", "Proposed by", 1)
         sentences = (*warnings, *result["findings"], *([proposal] if proposal else []))

@@ -40,7 +40,7 @@ class FactsColumn(QScrollArea):
     def __init__(self, buttons: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.verdict = VerdictCard()
-        self.known = NoteCard("What is known of it")
+        self.known = NoteCard("What is known about it")
         self.notes = FactList("Notes")
         self.architecture = FactList("Architecture")
         self.elsewhere = NoteCard("If another program loads it with torch.load")
@@ -147,7 +147,7 @@ class FactsColumn(QScrollArea):
         if found.unread:
             card.add("Not read", _listed(found.unread))
         if is_complete(found.sandbox):
-            card.add("Sandbox", "on: read in a process that could not write or connect")
+            card.add("Sandbox", "on: the reading process could not write files or use the network")
         elif found.sandbox:
             for wall, state in found.sandbox.items():
                 role = "" if state.startswith("on") else "warning"

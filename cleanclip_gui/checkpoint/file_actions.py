@@ -198,7 +198,7 @@ class FileWriter(QObject):
 
     def _on_failed(self, error: InputError) -> None:
         self.state_changed.emit("")
-        self.failed.emit(error)
+        self.failed.emit(error.titled("Could not write the file"))
 
     def _on_progress(self, progress: Progress) -> None:
         self.progressed.emit(progress.share)

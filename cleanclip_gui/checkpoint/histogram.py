@@ -123,7 +123,7 @@ class HistogramCard(QFrame):
         if counted.seen < counted.total:
             words = f"{count_text(counted.seen)} of {words}"
         if counted.nan or counted.inf:
-            words += f", apart: {count_text(counted.nan)} NaN, {count_text(counted.inf)} Inf"
+            words += f", not counted: {count_text(counted.nan)} NaN, {count_text(counted.inf)} Inf"
         self._show(counted, words)
 
     def show_problem(self, sentence: str) -> None:

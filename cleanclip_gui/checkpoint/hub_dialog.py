@@ -15,8 +15,8 @@ from cleanclip_gui.widgets.text import bytes_text, plain
 from ml_core.reading import InputError
 
 _LEAD = (
-    "Config and weights go into the Hugging Face cache of this account; what is there already is "
-    "not fetched again. Then the folder is examined as any other: nothing in it is run."
+    "Config and weights are downloaded into your Hugging Face cache; files already there are not "
+    "downloaded again. Then the folder is checked like any other: nothing in it is run."
 )
 _PREFIX = "hf-hub:"
 
@@ -82,7 +82,7 @@ class HubDialog(QDialog):
         """Let it go; what has arrived stays in the cache and is not fetched again."""
         if self._ticket is not None:
             self._ticket.cancel()
-        self._end("Cancelled; a later download goes on where it stopped.")
+        self._end("Cancelled; the next download continues where this one stopped.")
 
     def done(self, result: int) -> None:
         """Cancel what is going on when the dialog closes, by a button, a key or its frame."""

@@ -216,7 +216,9 @@ def _sentence(keys: Keys) -> str:
         f"{count_text(len(keys.unexpected))} unexpected",
     )
     if keys.missing or keys.wrong_shape:
-        end = "A model is not built of a file that lacks tensors or holds them in another shape."
+        end = (
+            "No model can be built from a file with missing tensors or tensors of the wrong shape."
+        )
     else:
-        end = "What is unexpected is left out of the model."
+        end = "Unexpected tensors are left out of the model."
     return f"Compared with the tensors of its architecture: {', '.join(parts)}. {end}"

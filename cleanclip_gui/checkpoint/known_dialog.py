@@ -14,9 +14,9 @@ from ml_core.checkpoints.known import KnownFile, add_known
 from ml_core.reading import InputError, Inspection
 
 _LEAD = (
-    "The entry belongs to this file's SHA-256: whenever these bytes are opened again, whatever "
-    "their name, the window and the command line say so. What it is and where it was published "
-    "are needed; leave empty what you do not know."
+    "The entry is stored under this file's SHA-256: whenever the same file is opened again, "
+    "under any name, the window and the command line show it. The first two fields are required; "
+    "leave empty what you do not know."
 )
 # field -> title, hint, longest text
 _FIELDS: dict[str, tuple[str, str, int]] = {

@@ -20,7 +20,7 @@ from cleanclip_gui.widgets.text import count_text, plain, plural
 
 _GROUPS = (
     ("unknown", "danger", "Unknown code", "an ordinary loader would import it and may run it"),
-    ("code", "warning", "Program objects", "kept here as records, never made"),
+    ("code", "warning", "Program objects", "kept here as plain records, never created"),
     ("data", "text", "Plain data", "values and containers"),
     ("tensors", "text", "Builds tensors", "done by this program's own code"),
 )

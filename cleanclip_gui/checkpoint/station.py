@@ -184,12 +184,12 @@ class CheckpointStation(QWidget):
             ),
             Command(
                 "file.doctor", "Loader docto&r…", "&File", self.ask_doctor,
-                "Try on labelled images what the file does not say, or says wrong.", "settings",
+                "Try on labelled images what the file leaves open or states wrongly.", "settings",
                 "Ctrl+Shift+L", 4, self._can_ask_doctor,
             ),
             Command(
                 "file.donor", "Choose a do&nor…", "&File", self.choose_donor,
-                "Name a whole CLIP for the encoder that the file lacks.", "checkpoint", "", 4,
+                "Choose a complete CLIP that supplies the missing encoder.", "checkpoint", "", 4,
                 self._can_choose_donor,
             ),
             Command(
@@ -199,7 +199,7 @@ class CheckpointStation(QWidget):
             ),
             Command(
                 "file.known", "Add to &known files…", "&File", self.add_known,
-                "Keep what you know of the file, by its SHA-256.", "library", "", 4,
+                "Store what you know about this file under its SHA-256.", "library", "", 4,
                 self._can_add_known,
             ),
         )  # fmt: skip
@@ -280,7 +280,11 @@ class CheckpointStation(QWidget):
             self.open(Path(path).absolute())
             return
         self._settings.forget_recent(path)
-        self.shell.failed.emit(InputError(f"{path} is no longer there; choose it again."))
+        self.shell.failed.emit(
+            InputError(f"{path} was moved or deleted; open it from its new place.").titled(
+                "Could not open the checkpoint"
+            )
+        )
         self.shell.commands_changed.emit()
 
     @Slot(str)
@@ -379,7 +383,7 @@ class CheckpointStation(QWidget):
         self.writer.set_model("", facts.donor)
         state = f"Loaded on {device_text(self._session.device)}."
         if facts.donor:
-            state += f" The other encoder is of {Path(facts.donor).name}."
+            state += f" The other encoder comes from {Path(facts.donor).name}."
         self.verdict.show_loaded(state)
         self._follow_evaluation()
         self._needs_donor("")

@@ -75,7 +75,7 @@ class VerdictCard(QFrame):
         text.addWidget(self.test, 0, Qt.AlignmentFlag.AlignLeft)
         self._hide_backdoor()
         self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Stop reading; nothing of the file is opened")
+        self.cancel.setToolTip("Stop reading; the file is not opened")
         self.cancel.clicked.connect(self.cancel_clicked)
         self.cancel.hide()
         layout = QHBoxLayout(self)
@@ -100,7 +100,7 @@ class VerdictCard(QFrame):
     def show_cancelled(self, name: str) -> None:
         """The user gave up."""
         self._look("checkpoint", "")
-        self._tell(name, "Not read", "Reading was cancelled; nothing of the file is opened.", "")
+        self._tell(name, "Not read", "Reading was cancelled; the file was not opened.", "")
 
     def show_inspection(self, found: Inspection) -> None:
         """Give the verdict and its first reason."""
@@ -108,7 +108,7 @@ class VerdictCard(QFrame):
             self._look(*_LOOKS[found.verdict])
             title = verdict_words(found.verdict, found.reason_code)
             reason = found.reasons[0] if found.reasons else ""
-            self._tell(found.name, title, reason, "Nothing of it was run, and it is not opened.")
+            self._tell(found.name, title, reason, "Nothing in it was run, and it was not opened.")
         else:
             self._show_readable(found.name, found)
 

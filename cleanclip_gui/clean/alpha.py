@@ -243,8 +243,8 @@ class AlphaLine(QObject):
         elif self._awaited:
             self._awaited = False
             self._row.say(
-                f"Alpha {self._row.alpha:g} is not measured to its end: Studio measures something "
-                "else. Move the slider to measure again."
+                f"The measurement of alpha {self._row.alpha:g} was interrupted: Studio is "
+                "measuring something else. Move the slider to measure again."
             )
 
     def _show_numbers(self, found: Evaluation) -> None:
@@ -280,4 +280,4 @@ class AlphaLine(QObject):
 
     def _on_save_failed(self, error: InputError) -> None:
         self._row.save.setEnabled(True)
-        self.failed.emit(error)
+        self.failed.emit(error.titled("Could not save at this alpha"))

@@ -63,7 +63,7 @@ def rows_of(result: Mapping[str, Any]) -> tuple[Row, ...]:
     ]
     small_print = (
         ("Attack success rate, all images", "asr_all", "asr_all_interval"),
-        ("Target without trigger", "baseline_target_rate", ""),
+        ("Predicted as target without trigger", "baseline_target_rate", ""),
     )
     for title, key, interval in small_print:
         row = _row(title, key, interval, before, after, -1, quiet=True)

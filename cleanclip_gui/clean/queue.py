@@ -140,7 +140,7 @@ class RunQueue(QObject):
             self._append(folder)
         if folders:
             runs = plural(len(folders), "run")
-            self.logged.emit(f"{runs} of the last time in the queue: “Start the queue” begins.")
+            self.logged.emit(f"{runs} left in the queue from last time: press “Start the queue”.")
         self._file = path
         return sentence
 
@@ -153,12 +153,14 @@ class RunQueue(QObject):
         try:
             job = read_run(folder)
             if job.status != "not started":  # another window has the same queue
-                self.logged.emit(f"{folder.name} was begun elsewhere, and waits no more.")
+                self.logged.emit(
+                    f"{folder.name} was started elsewhere and is no longer in the queue."
+                )
                 return self._after_all()
             spec = job.spec
             asked = (None if spec.trigger is None else load_trigger(spec.trigger), spec.target)
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not start the queued run"))
             return self._after_all()
         if not self._begin(folder, spec, asked):  # it waits until its device is free
             self._folders.insert(0, folder)
@@ -225,8 +227,8 @@ def read_queue(path: Path) -> tuple[tuple[Path, ...], str]:
     except (OSError, InputError) as error:
         _LOG.info("%s: %s", path, error)
         return (), (
-            "The queue of the last time cannot be read: start its runs again from the history, "
-            "where they are “not started”."
+            "The saved queue cannot be read: start its runs again from the history, where they "
+            "are “not started”."
         )
     waiting, lost = [], []
     for folder in dict.fromkeys(map(Path, named)):

@@ -71,7 +71,7 @@ def _reference(title: str, session: Session, path: str) -> Requirement:
     if not path:
         return Requirement(
             "Clean reference: none yet",
-            f"{title} needs a clean checkpoint of the same architecture: name a reference.",
+            f"{title} needs a clean checkpoint of the same architecture: choose a reference.",
         )
     name = plain(Path(path).name, 60)
     if not Path(path).exists():
@@ -82,7 +82,7 @@ def _reference(title: str, session: Session, path: str) -> Requirement:
     if facts is not None and Path(facts.path).resolve() == Path(path).resolve():
         return Requirement(
             "Clean reference: the suspect itself",
-            "The reference is the checkpoint that is being cleaned; name another one.",
+            "The reference is the checkpoint that is being cleaned; choose another one.",
         )
     return Requirement(f"Clean reference: {name}")
 
@@ -92,7 +92,7 @@ def _vit(title: str, session: Session) -> Requirement:
     if architecture and not architecture.startswith("ViT"):
         return Requirement(
             f"Image encoder: {plain(architecture, 60)}",
-            f"{title} works on a ViT image encoder alone; this checkpoint has "
+            f"{title} works only on a ViT image encoder; this checkpoint has "
             f"{plain(architecture, 60)}. Choose another method.",
         )
     return Requirement("Image encoder: a ViT" if architecture else "Image encoder: must be a ViT")

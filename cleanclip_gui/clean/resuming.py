@@ -30,7 +30,7 @@ from ml_core.reading.errors import InputError
 from ml_core.triggers.files import load_trigger
 
 _LOG = logging.getLogger(__name__)
-_BUSY = InputError("A run is going on; resume another one when it has ended.")
+_BUSY = InputError("A run is in progress; resume another one when it has finished.")
 
 
 class Resuming(QObject):
@@ -119,14 +119,14 @@ class Resuming(QObject):
             else:
                 self._start_again(folder)
         except InputError as error:
-            self._shell.failed.emit(error)
+            self._shell.failed.emit(error.titled("Could not resume the run"))
 
     def repeat(self, spec: CleanSpec) -> None:
         """Have everything as it was for a run that is to be repeated."""
         try:
             trigger = None if spec.trigger is None else load_trigger(spec.trigger)
         except InputError as error:
-            self._shell.failed.emit(error)
+            self._shell.failed.emit(error.titled("Could not repeat the run"))
             return
         self._open(spec)
         self._shell.trigger_wanted.emit(trigger, spec.target)
@@ -137,7 +137,7 @@ class Resuming(QObject):
         try:
             self._run.resume(saved)
         except InputError as error:
-            self._shell.failed.emit(error)
+            self._shell.failed.emit(error.titled("Could not resume the run"))
 
     def _start_again(self, folder: Path) -> None:
         """Start a copy of a run that left no save, whatever the form shows by now.
@@ -158,7 +158,7 @@ class Resuming(QObject):
                 raise _BUSY
             return read_saved_run(folder.absolute())
         except InputError as error:
-            self._shell.failed.emit(error)
+            self._shell.failed.emit(error.titled("Could not resume the run"))
             return None
 
     def _on_run_change(self, run: RunState | None) -> None:

@@ -42,8 +42,8 @@ ENDS: dict[str, str] = {
 HINT = "Estimate times a few steps first. Start runs the whole cleaning."
 STALE = "The set-up was changed during the estimate; measure again."
 NO_TRIGGER = (
-    "The trigger of this run is not in its folder, so Studio keeps its own: open the run's trigger "
-    "there to see what was measured."
+    "This run's folder does not contain its trigger, so Studio keeps the current one: open the "
+    "run's trigger in Studio to see what was measured."
 )
 State = Literal["idle", "starting", "running", "paused", "stopping", "cancelling", "ended"]
 # What attack success is measured with: a trigger, if there is one, and its target class.
@@ -317,7 +317,7 @@ class CleaningRun(QObject):
         run.status = "interrupted"
         run.trouble = Trouble(
             f"The run {plain(saved.folder.name, 80)} was interrupted; its last save is at step "
-            f"{count_text(saved.step)}{of}. Resume goes on from there.",
+            f"{count_text(saved.step)}{of}. Resume continues from there.",
             can_resume=True,
             may_lack_memory=True,
         )
@@ -470,7 +470,7 @@ class CleaningRun(QObject):
 
     def _on_read_failed(self, error: InputError) -> None:
         self._reading = None
-        self.failed.emit(error)
+        self.failed.emit(error.titled("Could not open the run"))
 
     def _launch(self, spec_path: Path, mode: Mode, device: str, processes: int, plan: Plan) -> None:
         """Start the supervising thread."""
@@ -569,7 +569,7 @@ class CleaningRun(QObject):
         self._said_idle = STALE if stale else ""
         self.estimated = dict(last.result) if finished and not stale else {}
         if last.status == "failed":
-            self.failed.emit(as_error(last))
+            self.failed.emit(as_error(last).titled("Could not measure the steps"))
 
     def _keep_result(self, run: ShownRun, result: dict[str, Any]) -> None:
         """Note what a run made, now or long ago."""
@@ -582,9 +582,9 @@ class CleaningRun(QObject):
         """Note how a run ended that left no result, now or long ago, and what can be done."""
         saved = can_resume(run.folder)
         tail = (
-            "Resume goes on from the last save."
+            "Resume continues from the last save."
             if saved
-            else "There was no save yet: Start again begins from the start."
+            else "Nothing was saved yet: Start again begins at the first step."
         )
         run.status = status
         failed = status != "cancelled" and bool(last.error)

@@ -18,7 +18,7 @@ STAGES = {
     "data": "Reading the data",
     "estimate": "Measuring a few steps",
     "texts": "Embedding class texts",
-    "before": "Measuring the checkpoint as it is",
+    "before": "Measuring the checkpoint before cleaning",
     "prepare": "Choosing the fastest precision",
     "train": "Training",
     "alpha": "Choosing alpha on validation images",

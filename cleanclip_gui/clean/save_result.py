@@ -47,12 +47,12 @@ class SaveCleaned(QObject):
         """Ask where to, and copy."""
         try:
             if self.is_busy:
-                raise InputError("A file is being saved; save again when that has ended.")
+                raise InputError("A file is being saved; save again when that has finished.")
             source = cleaned_file(result)
             if result.get("adapter"):  # the weights beside it are not cleaned
                 source = cleaned_file({"checkpoint": result["adapter"]})
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not save the cleaned checkpoint"))
             return
         self._is_adapter = bool(result.get("adapter"))
         title = "Save adapter" if self._is_adapter else "Save cleaned checkpoint"
@@ -73,7 +73,7 @@ class SaveCleaned(QObject):
 
     def _on_failed(self, error: InputError) -> None:
         self.busy_changed.emit(False)
-        self.failed.emit(error)
+        self.failed.emit(error.titled("Could not save the cleaned checkpoint"))
 
 
 def ask_path(prompts: Prompts, parent: QWidget, title: str, name: str) -> Path | None:

@@ -31,8 +31,8 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import read_file
 
 KEEP_HELP = (
-    "So that any point of the trade-off chart can be opened in Studio; otherwise the last step "
-    "alone is kept."
+    "Then any point of the trade-off chart can be opened in Studio; otherwise only the last step "
+    "is kept."
 )
 
 GPU_HELP = (
@@ -40,7 +40,7 @@ GPU_HELP = (
     "measures one GPU."
 )
 BATCH_NORM = (
-    "A ResNet whose BatchNorm takes each batch's statistics cannot be divided: set BatchNorm to "
+    "A ResNet whose BatchNorm uses batch statistics cannot be split among GPUs: set BatchNorm to "
     "frozen."
 )
 _RECIPES = "Recipe (*.json)"
@@ -76,7 +76,7 @@ class CleanSetup(QWidget):
         self.keep_help = Label("", "caption", wrap=True)
         self.open_recipe = QPushButton("Open recipe…")
         self.save_recipe = QPushButton("Save recipe…")
-        self.open_recipe.setToolTip("Fill the form from a recipe file; one can be dropped too.")
+        self.open_recipe.setToolTip("Fill the form from a recipe file; you can also drop one here.")
         self.save_recipe.setToolTip("Write method and settings to a file that can be shared.")
         self.resume_other = QPushButton()
         for button in (self.open_recipe, self.save_recipe, self.resume_other):
@@ -190,7 +190,7 @@ class CleanSetup(QWidget):
         try:
             recipe = read_recipe(path)
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not open the recipe"))
             return
         self.form.set_recipe(recipe)
         self.form.changed.emit()
@@ -210,7 +210,7 @@ class CleanSetup(QWidget):
             if path:
                 write_recipe(recipe, Path(path))
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not save the recipe"))
 
     def _tell_disk(self) -> None:
         count = self.evaluations()

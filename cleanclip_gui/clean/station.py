@@ -56,7 +56,7 @@ SETUP_WIDTH = 396
 CHARTS_HEIGHT = 430
 THIS_RUN, RUNS, COMPARISON = range(3)
 ASK_SECONDS = 60.0  # of work that cancelling would lose
-ESTIMATE_WAITS = "Another job is at work; measure when it has ended."
+ESTIMATE_WAITS = "Another job is running; measure when it has finished."
 _START, _ADD = "&Start cleaning", "A&dd to the queue"
 _SAVE, _SAVE_ADAPTER = "Save cleaned c&heckpoint…", "Sa&ve adapter…"
 _RUN = ("A cleaning run is going on.", "Its last save is kept.")
@@ -65,7 +65,7 @@ _AUDIT = (
     "Finished embeddings are reused by the next audit.",
 )
 _ALPHA = ("An alpha is being measured or saved.", "The run's result stays as it is.")
-_SAVING = ("A file is being saved.", "What it would write over, and the run's own file, stay.")
+_SAVING = ("A file is being saved.", "The file it would replace and the run's own file are kept.")
 _TEST_KEEPS = "It will start from the beginning next time."
 
 
@@ -150,17 +150,17 @@ class CleanStation(QWidget):
             ),
             Command(
                 "clean.audit", "&Audit training pairs…", "&Clean", self.auditing.open,
-                "Look for poisoned pairs in what the checkpoint is to be cleaned with.", "search",
+                "Look for poisoned pairs in the training data that is chosen.", "search",
                 "Ctrl+Shift+A", 0,
                 lambda: self.session.checkpoint is not None and self.data.takes_pairs,
             ),
             Command(
                 "clean.open_audit", "Ope&n audit…", "&Clean", self.auditing.choose,
-                "Show an audit that was made before, with what was excluded by it.", "folder",
+                "Show an earlier audit with its exclusions.", "folder",
             ),
             Command(
                 "clean.resume_folder", "&Resume a run…", "&Clean", self.resuming.choose,
-                "Go on with a run that was interrupted, from its folder.", "folder", "Ctrl+R", 0,
+                "Continue an interrupted run from its folder.", "folder", "Ctrl+R", 0,
                 lambda: not self.run.is_running,
             ),
             Command(
@@ -170,7 +170,7 @@ class CleanStation(QWidget):
             ),
             Command(
                 "clean.stop", "S&top and save", "&Clean", self.run.stop,
-                "Finish the step, save what there is, measure it.", "stop", "Ctrl+.", 1,
+                "Finish the current step, save the model and measure it.", "stop", "Ctrl+.", 1,
                 lambda: self.run.can_be_steered,
             ),
             Command(
@@ -185,7 +185,7 @@ class CleanStation(QWidget):
             ),
             Command(
                 "clean.save", _SAVE, "&Clean", self.save_cleaned,
-                "Copy what the run made to a place of your choice.", "save", "Ctrl+S", 2,
+                "Save the cleaned model to a place of your choice.", "save", "Ctrl+S", 2,
                 lambda: self.run.has_result and not self.saving.is_busy,
             ),
             Command(
@@ -200,7 +200,7 @@ class CleanStation(QWidget):
             Command(
                 "clean.runs", "Queue and histor&y", "&Clean",
                 partial(self._shown, partial(self.show_page, RUNS)),
-                "Runs that wait, and earlier ones.", "library", "Ctrl+4", 3,
+                "Waiting and earlier runs.", "library", "Ctrl+4", 3,
             ),
             Command(
                 "clean.start_queue", "Start the &queue", "&Clean", self.start_queue,
@@ -210,12 +210,12 @@ class CleanStation(QWidget):
             Command(
                 "clean.compare", "Co&mpare runs", "&Clean",
                 partial(self._shown, partial(self.show_page, COMPARISON)),
-                "Trade-off and curves of the runs that are ticked.", "compare", "Ctrl+5", 3,
+                "Trade-off and curves of the ticked runs.", "compare", "Ctrl+5", 3,
             ),
             # Without a menu: what the welcome page offers, and what the guided run does.
             Command(
                 "clean.resume_last", "Resume", "", partial(self._shown, self.resuming.resume_shown),
-                "Go on with the run that was interrupted.", "play", "", 0,
+                "Continue the interrupted run.", "play", "", 0,
                 lambda: self.run.is_offered,
             ),
             *(
@@ -276,7 +276,7 @@ class CleanStation(QWidget):
             spec_path = self.setup.write(self.session, device=self.context.device.wanted)
             spec = read_spec(spec_path)
         except InputError as error:
-            self.shell.failed.emit(error)
+            self.shell.failed.emit(error.titled("Could not start cleaning"))
             return
         asked = self.session.trigger, self.session.target
         self.queue.start_or_add(spec_path.parent, spec, asked)
@@ -295,7 +295,7 @@ class CleanStation(QWidget):
         try:
             self.run.estimate(self.setup.write(self.session, estimate_folder()))
         except InputError as error:
-            self.shell.failed.emit(error)
+            self.shell.failed.emit(error.titled("Could not measure the steps"))
 
     @Slot()
     def cancel(self) -> None:
@@ -370,7 +370,7 @@ class CleanStation(QWidget):
         self.resume_button = OnceButton(theme.icon("play", "on_accent"), "Resume")
         self.resume_button.setProperty("primary", True)
         self.halve_button = OnceButton("Start again at half the batch")
-        self.halve_button.setToolTip("For a run that was ended because memory was short.")
+        self.halve_button.setToolTip("For a run that ran out of memory.")
         self.details_button = QPushButton("Details")
         bind(self.start_button, actions["clean.start"], text=True)
         bind(self.estimate_button, actions["clean.estimate"], text=True)
@@ -392,7 +392,7 @@ class CleanStation(QWidget):
         result_buttons = _row(self.try_button, self.save_button)
         self.result_card = _card(self.before_after, result_buttons, self.alpha, self.proof)
         self.earlier_text = Label(wrap=True)
-        self.newest_button = QPushButton("Show the run at work")
+        self.newest_button = QPushButton("Show the current run")
         self.earlier_card = _card(self.earlier_text, _row(self.newest_button))
         theme.set_property(self.earlier_card, "tone", "info")
         trouble_buttons = _row(self.resume_button, self.halve_button, self.details_button)
@@ -533,8 +533,8 @@ class CleanStation(QWidget):
         hidden = run.newest_is_hidden and run.on_show is not None
         self.earlier_card.setVisible(hidden)
         if hidden:
-            going = "another one is at work" if run.is_cleaning else "the last one has ended"
-            self.earlier_text.setText(f"An earlier run is on show; {going}.")
+            going = "another one is running" if run.is_cleaning else "the last one has ended"
+            self.earlier_text.setText(f"An earlier run is shown; {going}.")
             what = "run at work" if run.is_cleaning else "last run"
             self.newest_button.setText(f"Show the {what}")
 
@@ -588,7 +588,7 @@ class CleanStation(QWidget):
                 waiting = plural(len(self.queue), "run")
                 self._log(f"Cancelled. The queue is paused: “Start the queue” begins {waiting}.")
         if self.run.newest_is_hidden and self.run.mode != "estimate":
-            self._log("The run at work has ended; it is in the history.")
+            self._log("The current run has ended; it is in the history.")
 
     @Slot()
     def _on_run_opened(self) -> None:
@@ -658,7 +658,7 @@ class CleanStation(QWidget):
         try:
             self.runs.halve_run(read_run(self.run.folder))
         except InputError as error:
-            self.shell.failed.emit(error)
+            self.shell.failed.emit(error.titled("Could not start the run again"))
 
     @Slot()
     def _on_details_clicked(self) -> None:

@@ -50,12 +50,12 @@ class TryCleaned(QObject):
         try:
             if source and facts is not None and not is_source(facts, result):
                 raise InputError(
-                    f"This is a result of {plain(Path(source).name, 80)}; open that file, wherever "
-                    "it lies now, to compare before and after."
+                    f"This result was cleaned from {plain(Path(source).name, 80)}; open that file "
+                    "first to compare before and after."
                 )
             path = str(cleaned_file(result))
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not show the result in Studio"))
             return
         adapter = str(result.get("adapter") or "")
         question = self._newest = OpenCheckpoint(path, "cleaned", adapter=adapter)

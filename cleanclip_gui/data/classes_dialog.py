@@ -28,13 +28,13 @@ class ClassesDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Class list")
         lead = Label(
-            "One a line, in the order of the labels' numbers. The model chooses among these "
-            "names; add some to see what a trigger pulls to.",
+            "One per line, in the order of the label numbers. The model chooses among these "
+            "names; add more to see which classes a trigger leads to.",
             "subtle",
             wrap=True,
         )
         self.edit = QPlainTextEdit("\n".join(names))
-        self.edit.setAccessibleName("Class names, one a line")
+        self.edit.setAccessibleName("Class names, one per line")
         self.edit.setTabChangesFocus(True)
         self.state = Label("", wrap=True)
         self.ok = primary_button("Use these")
@@ -53,7 +53,10 @@ class ClassesDialog(QDialog):
         if few:
             text = "Write at least two class names; one alone is always predicted."
         elif twice:
-            text += f"; {plain(twice[0], 40)} stands there twice and is kept apart by its number"
+            text += (
+                f"; {plain(twice[0], 40)} is listed twice: the two classes are told apart "
+                "by their numbers"
+            )
         role = "error" if few else "warning" if twice else "subtle"
         theme.set_property(self.state, "role", role)
         theme.set_property(self.edit, "invalid", few)

@@ -109,7 +109,7 @@ class DataBar(QWidget):
             ),
             Command(
                 "file.labels", "Class &list from a file…", "&File", self.choose_label_file,
-                "Use class names from a text file, one a line.", "tag", "", 2,
+                "Use class names from a text file, one per line.", "tag", "", 2,
             ),
             Command(
                 "file.classes", "Edit the cla&sses…", "&File", self.edit_classes,
@@ -351,7 +351,7 @@ class DataBar(QWidget):
         try:
             self._label_set = label_set_of(names, EDITED_CLASSES.removesuffix(".txt"))
         except InputError as error:
-            self.shell.failed.emit(error)
+            self.shell.failed.emit(error.titled("Could not use the class names"))
             return
         self._templates = images.templates
         self._submit()

@@ -66,7 +66,7 @@ class ImagesChooser(QObject):
         try:
             dialog = ImagesDialog(path, kind, label_set, self._parent.window())
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not open the images"))
             return
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.chosen.connect(self.chosen)
@@ -74,4 +74,6 @@ class ImagesChooser(QObject):
 
     def choose_class_list(self) -> str:
         """Ask for a text file with one class a line; empty if none was chosen."""
-        return self._prompts.open_file(self._parent, "Class list, one name a line", "", CLASS_LISTS)
+        return self._prompts.open_file(
+            self._parent, "Class list, one name per line", "", CLASS_LISTS
+        )

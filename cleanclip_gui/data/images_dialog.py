@@ -188,7 +188,7 @@ class ImagesDialog(QDialog):
         self.table.setRowCount(0)
         if kind == "csv" and column == _NO_LABELS:
             self._end_reading()
-            self.state.setText("Without labels flips are counted, but not accuracy.")
+            self.state.setText("Without labels, flips are counted but not accuracy.")
             return
         self.state.setText("Reading labels…")
         self.busy.show()
@@ -233,11 +233,11 @@ class ImagesDialog(QDialog):
         self.table.setRowCount(0)
         names, head = list(read.counts), _head(read)
         if not names:
-            self.state.setText(f"{head}No labels: flips are counted, but not accuracy.")
+            self.state.setText(f"{head}No labels: flips are counted but not accuracy.")
             return
         if own:
             classes = plural(len(self._own_classes()), "class", "classes")
-            self.state.setText(f"{head}{classes} of its own become the label set.")
+            self.state.setText(f"{head}Its own {classes} become the label set.")
             self._fill(names[:_MAX_SHOWN], dict.fromkeys(names, -1), own=True)
             return
         found = dict(zip(names, map_labels(names, self._classes).labels.tolist(), strict=True))

@@ -40,5 +40,7 @@ def label_set_of(names: tuple[str, ...], title: str) -> str:
         sentence = f"The class list cannot be kept in {path.parent}: {error.strerror}."
         raise InputError(sentence, "usage", details=str(error)) from error
     if load_label_set(path).class_names != lines:
-        raise InputError("The class names do not fit into a list; choose another label set.")
+        raise InputError(
+            "The class names cannot be kept in a list of one per line; choose another label set."
+        )
     return str(path)

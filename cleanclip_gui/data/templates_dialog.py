@@ -24,7 +24,7 @@ def parse_templates(text: str) -> tuple[tuple[str, ...], str]:
     found = tuple(line for _, line in lines if line)
     for number, line in lines:
         if line and "{}" not in line:
-            return found, f"Line {number} lacks {{}}, the place of the class name."
+            return found, f"Line {number} has no {{}} for the class name."
     return found, "" if found else "Write at least one template, such as: a photo of a {}."
 
 
@@ -40,12 +40,13 @@ class TemplatesDialog(QDialog):
         self.setWindowTitle("Prompt templates")
         self._example = example or "dog"
         lead = Label(
-            "One a line; {} stands for the class name. A class is the average of its prompts.",
+            "One per line; {} is replaced by the class name. A class is the average "
+            "of its prompts.",
             "subtle",
             wrap=True,
         )
         self.edit = QPlainTextEdit("\n".join(templates))
-        self.edit.setAccessibleName("Prompt templates, one a line")
+        self.edit.setAccessibleName("Prompt templates, one per line")
         self.edit.setTabChangesFocus(True)
         self.state = Label()
         self.state.setWordWrap(True)

@@ -170,7 +170,9 @@ class ExplainingEngine(Engine):
         images, model = self._require_images(), self._require_model(request.role)
         found = request.evaluation
         if (found.checkpoint_sha256, found.data_key) != (model.sha256, images.set.key):
-            raise InputError("This number is of another checkpoint or other images by now.")
+            raise InputError(
+                "The checkpoint or the images have changed since this was measured; measure again."
+            )
         _, batch = self._batches(model)
         return details(
             found,

@@ -329,7 +329,7 @@ class Look(Question):
     """Ask what the model says of a few images, such as those on screen: no sample of the set."""
 
     lane = Lane.LOOK
-    act = "The look at the images on screen"
+    act = "Predicting the visible images"
 
     indices: tuple[int, ...]
     trigger: Trigger | None
@@ -473,7 +473,7 @@ class Pair:
 class TellDetails(Question):
     """Ask for everything that is needed to repeat a number; answered by `Details`."""
 
-    act = "The record of this number"
+    act = "Collecting the measurement details"
 
     evaluation: Evaluation
     trigger: Trigger | None
@@ -490,7 +490,7 @@ class MeasureSpeed(Question):
     Answered by a `Speed`.
     """
 
-    act = "Finding the fastest arithmetic"
+    act = "Choosing the fastest precision"
     yields_to_live = True
 
     role: Role = "suspect"
@@ -546,3 +546,8 @@ class Failed:
     details: str = ""
     code: str = "internal"
     lacks: str = ""
+
+    @property
+    def title(self) -> str:
+        """What failed, in a few words."""
+        return f"{self.question.act} failed"

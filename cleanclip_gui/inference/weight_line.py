@@ -69,7 +69,7 @@ def _place(question: OpenCheckpoint) -> tuple[str, ...]:
 def _notes(question: OpenCheckpoint) -> tuple[str, ...]:
     notes = []
     if question.adapter:
-        notes.append(f"With the adapter {Path(question.adapter).name}; the weights alone are not.")
+        notes.append(f"Cleaned only together with the adapter {Path(question.adapter).name}.")
     if question.vector:
         notes.append(f"At alpha {question.alpha:g} of the run's vector.")
     return tuple(notes)

@@ -77,7 +77,10 @@ class InferenceWorker(QObject):
                 self._fail(ticket, error)
         except Exception:  # an error that cannot even be told of
             _LOG.exception("a question failed, and so did its failure")
-            sentence, details = "The question failed unexpectedly.", traceback.format_exc()
+            sentence, details = (
+                "This failed unexpectedly; the log has the details.",
+                traceback.format_exc(),
+            )
             self.failed.emit(ticket, Failed(ticket.question, sentence, details))
         finally:
             self._serving.pop()

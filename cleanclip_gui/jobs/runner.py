@@ -242,7 +242,7 @@ class JobRunner(QThread):
             last = Done(
                 "failed",
                 {},
-                "The job sent a message that cannot be read, and was ended.",
+                "The job sent a message that cannot be read, and was stopped.",
                 "protocol",
                 "\n".join([str(error), *self._tail]),
             )

@@ -28,7 +28,7 @@ from ml_core.evaluation.records import Evaluation
 
 NEEDS_LABELS = "needs labels"
 _LOW = 0.5
-_ONLY = "For this trigger only: the model may have a backdoor with another one."
+_ONLY = "For this trigger only: another trigger may still open a backdoor."
 
 
 def near_chance(interval: tuple[float, float] | None, classes: int) -> bool:

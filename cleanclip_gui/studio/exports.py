@@ -47,7 +47,7 @@ def ask_and_save(
         try:
             write(Path(path))
         except InputError as error:
-            context.shell.failed.emit(error)
+            context.shell.failed.emit(error.titled("Could not save the file"))
 
 
 def save_table(path: Path, rows: Iterable[Sequence[object]], record: dict[str, Any]) -> None:

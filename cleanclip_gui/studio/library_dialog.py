@@ -86,7 +86,7 @@ class TriggerLibrary(QDialog):
         self._rates: dict[str, tuple[float | None, str]] = {}
         self._pictures: dict[str, QIcon] = {}
         self.measure = QPushButton("Measure all")
-        self.measure.setToolTip("Measure the attack success rate of every trigger of the list")
+        self.measure.setToolTip("Measure the attack success rate of every trigger in the list")
         self.measure.hide()
         self.busy = BusyRow("Triggers measured")
         self.busy.hide()
@@ -229,7 +229,7 @@ class TriggerLibrary(QDialog):
             top = measured[0]
             self.found.setText(
                 f"Highest: {plain(self._entries[top].name, 60)}, {percent(self._rates[top][0])}. "
-                "Low rates are of these triggers and this target only."
+                "Low rates hold for these triggers and this target only."
             )
             self.found.show()
             self.mark(top if marked is None else marked.key)

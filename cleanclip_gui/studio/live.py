@@ -48,7 +48,7 @@ def run_note(run: RunState | None) -> str:
     if run is None or run.status != "running":
         return ""
     if run.device == "cpu":
-        return "A cleaning run slows this down meanwhile."
+        return "Slower while a cleaning run is in progress."
     return f"On the CPU while a run uses {used_text(run.device)}."
 
 
@@ -274,7 +274,7 @@ class LiveLoop(QObject):
         try:
             self._session.trigger = self._make_trigger()
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not use the trigger"))
             return False
         return True
 

@@ -136,8 +136,8 @@ class ShownResult(QObject):
         """Ask for the record of the number on show."""
         session = self._context.session
         if session.evaluation is None or not self.can_show:
-            error = InputError("There is no finished number to show yet.")
-            self._context.shell.failed.emit(error)
+            error = InputError("There is no finished measurement yet; measure first.")
+            self._context.shell.failed.emit(error.titled("Nothing is measured yet"))
             return
         question = TellDetails(session.evaluation, session.trigger, session.role)
         self._context.inference.ask(question, partial(self._on_told, question), self._on_failed)
@@ -206,7 +206,7 @@ def explained(record: Mapping[str, Any]) -> tuple[tuple[str, str], ...]:
         ))  # fmt: skip
     elif everything is not None:
         parts.append((
-            f"Without labels, the share of all pictures is told that is predicted as the target "
+            "Without labels, the rate is the share of all pictures that is predicted as the target "
             f"“{target}” with the trigger t.",
             f"rate = #{{f(t(x)) = target}} / {count_text(n)} = {percent(everything)}",
         ))  # fmt: skip

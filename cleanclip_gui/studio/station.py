@@ -57,7 +57,7 @@ from ml_core.triggers import Trigger
 
 _AT_ONCE = 2.0  # seconds
 _REST_MS = 250
-_ASKED = "The model is being asked…"
+_ASKED = "Predicting…"
 _TEXTS = "Class texts are being embedded…"
 # Name, tab, tab where room is short, tool tip of the tab, command, icon and key of each page.
 _PAGES = (
@@ -355,11 +355,11 @@ class StudioStation(QWidget):
             ),
             Command(
                 "trigger.save_as", "Sa&ve trigger as a file…", "&Trigger", editor.save_trigger_as,
-                "Write the trigger where you say.", "save", "", 1, self._has_trigger,
+                "Save the trigger to a place of your choice.", "save", "", 1, self._has_trigger,
             ),
             Command(
                 "trigger.measure_all", "Measure on the &whole set", "&Trigger", self.measure_all,
-                "Also on a slow model, however long it takes.", "target", "Ctrl+Shift+M", 2,
+                "Use all images, even if the model is slow.", "target", "Ctrl+Shift+M", 2,
                 self._is_shown,
             ),
             Command(
@@ -395,7 +395,7 @@ class StudioStation(QWidget):
             ),
             Command(
                 "view.number", "How this was &measured…", "&View", self.result.show,
-                "Everything that is needed to get the same number again.", "info",
+                "Everything needed to reproduce the number.", "info",
                 "Ctrl+Shift+N", 1, lambda: self._is_shown() and self.result.can_show,
             ),
         )  # fmt: skip

@@ -182,7 +182,7 @@ class TriggerEditor(QObject):
             if text:
                 Trigger(kind="prompt", text=text)
         except InputError as error:
-            self._shell.failed.emit(error)
+            self._shell.failed.emit(error.titled("Could not use this text"))
         else:
             self.document.set_scene("Change the word", merges=True, text=text)
 
@@ -226,20 +226,25 @@ class TriggerEditor(QObject):
 
     def paste(self) -> None:
         """Stamp the picture in the clipboard."""
-        self._take_mime(QGuiApplication.clipboard().mimeData(), "The clipboard holds no picture.")
+        self._take_mime(
+            QGuiApplication.clipboard().mimeData(),
+            "The clipboard holds no picture; copy one first.",
+        )
 
     def drop(self, mime: QMimeData) -> None:
         """Stamp what was dropped on the canvas."""
-        self._take_mime(mime, "What was dropped is no picture.")
+        self._take_mime(
+            mime, "The dropped item is not a picture; drop a picture or a trigger file."
+        )
 
     def _take_mime(self, mime: QMimeData | None, otherwise: str) -> None:
         try:
             trigger = None if mime is None else trigger_files.from_mime(mime)
         except InputError as error:
-            self._shell.failed.emit(error)
+            self._shell.failed.emit(error.titled("Could not use the picture"))
             return
         if trigger is None:
-            self._shell.failed.emit(InputError(otherwise))
+            self._shell.failed.emit(InputError(otherwise).titled("Could not use the picture"))
         else:
             self.use_trigger(trigger)
 
@@ -248,7 +253,7 @@ class TriggerEditor(QObject):
         try:
             self.use_trigger(make(), add=add)
         except InputError as error:
-            self._shell.failed.emit(error)
+            self._shell.failed.emit(error.titled("Could not use the trigger"))
 
     # Triggers that are taken elsewhere
 
@@ -266,7 +271,7 @@ class TriggerEditor(QObject):
                 return None
             return self._dragged.mime(trigger, self.document.cut_out())
         except InputError as error:
-            self._shell.failed.emit(error)
+            self._shell.failed.emit(error.titled("Could not copy the trigger"))
             return None
 
     def save_trigger(self) -> None:
@@ -276,7 +281,7 @@ class TriggerEditor(QObject):
             return
         name = self._prompts.text(self._canvas, "Save trigger", "Name", trigger.name)
         if name:
-            self._try(lambda: trigger_files.save_named(trigger, name))
+            self._try(lambda: trigger_files.save_named(trigger, name), "Could not save the trigger")
 
     def save_trigger_as(self) -> None:
         """Save the trigger where the user says."""
@@ -287,23 +292,23 @@ class TriggerEditor(QObject):
         kinds = "Triggers (*.json)"
         path = self._prompts.save_file(self._canvas, "Save the trigger", name, kinds)
         if path:
-            self._try(lambda: save_trigger(trigger, path))
+            self._try(lambda: save_trigger(trigger, path), "Could not save the trigger")
 
     def _trigger_to_save(self) -> Trigger | None:
         try:
             trigger = self.current_trigger()
         except InputError as error:
-            self._shell.failed.emit(error)
+            self._shell.failed.emit(error.titled("Could not save the trigger"))
             return None
         if trigger is None:
-            self._shell.failed.emit(InputError(_NO_TRIGGER))
+            self._shell.failed.emit(InputError(_NO_TRIGGER).titled("Could not save the trigger"))
         return trigger
 
-    def _try(self, act: Callable[[], object]) -> None:
+    def _try(self, act: Callable[[], object], title: str) -> None:
         try:
             act()
         except InputError as error:
-            self._shell.failed.emit(error)
+            self._shell.failed.emit(error.titled(title))
 
     # The library of triggers
 
@@ -340,7 +345,7 @@ class TriggerEditor(QObject):
             self._canvas, "Delete trigger", f"Delete {name} from the library?", "Delete", "Keep"
         )
         if asked:
-            self._try(lambda: library.delete(key))
+            self._try(lambda: library.delete(key), "Could not delete the trigger")
             if self.library is not None:
                 self.library.set_entries(library.entries(self.document.size))
 

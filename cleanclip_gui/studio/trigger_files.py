@@ -53,7 +53,7 @@ def from_files(files: Sequence[Path]) -> Trigger:
     if pair is None:
         raise InputError(
             f"{len(files)} files were chosen; choose one, or a pattern together with its mask, "
-            "whose name must hold the word mask.",
+            "whose file name must contain “mask”.",
             "usage",
         )
     return import_trigger(*pair)

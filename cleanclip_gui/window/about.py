@@ -10,13 +10,12 @@ from cleanclip_gui.widgets.label import Label
 from ml_core.reading.sandbox import SandboxState, available
 
 _LIMITS = (
-    "Opening a file never runs code from it: it is read by readers that only look at bytes, in "
-    "a process of its own. A pickle is read as data, and refused if it names code that is not on "
-    "a list.",
+    "Opening a file never runs code from it: its bytes are read as data, in a separate process. "
+    "A pickle that names code outside a fixed list is refused.",
     "“Loads” says that a file holds tensors and plain data. It does not say that the model is "
     "clean.",
-    "An attack success rate speaks of one trigger on these images. A low one does not prove "
-    "that there is no other trigger.",
+    "An attack success rate is about one trigger on these images. A low rate does not prove that "
+    "there is no other trigger.",
 )
 
 _WALLS = {
@@ -63,7 +62,7 @@ class AboutDialog(QDialog):
         layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
         layout.setSpacing(theme.SPACE_M)
         layout.addLayout(head)
-        layout.addWidget(Label("Finds and removes backdoors in CLIP checkpoints.", wrap=True))
+        layout.addWidget(Label("Tests CLIP checkpoints for backdoors and removes them.", wrap=True))
         heading = Label("What it does not promise", "heading")
         layout.addWidget(heading)
         for limit in (_LIMITS[0], sandbox_text(available()), *_LIMITS[1:]):

@@ -92,7 +92,7 @@ class CommandPalette(QDialog):
                 item.setFlags(Qt.ItemFlag.NoItemFlags)
             self.list.addItem(item)
         if not found:
-            nothing = QListWidgetItem(f"No command has the words “{text.strip()}”")
+            nothing = QListWidgetItem(f"No command matches “{text.strip()}”")
             nothing.setFlags(Qt.ItemFlag.NoItemFlags)
             self.list.addItem(nothing)
         elif not all(row[0] for row in found):

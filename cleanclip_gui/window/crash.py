@@ -96,7 +96,7 @@ class CrashHandler:
         if repeats:
             _LOG.error("%s happened %d more times", key, repeats)
         _LOG.error("unexpected error\n%s", details)
-        sentence = f"Something went wrong that should not have: {kind.__name__}: {error}"
+        sentence = f"Unexpected error: {kind.__name__}: {error}"
         self._bridge.crashed.emit(sentence, details)
 
     def repeats(self) -> int:

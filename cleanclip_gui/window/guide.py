@@ -62,8 +62,8 @@ def _look_body(session: Session) -> str:
 def _stick_body(session: Session) -> str:
     if session.trigger is None:
         return (
-            "Put a sticker on the picture: paint a small red and white checker with the brush, "
-            "or stamp the one that the model was poisoned with."
+            "Put a sticker on the picture: paint a small red and white checkerboard, or add the "
+            "sticker that the model was poisoned with."
         )
     return "The same trigger is now put on every picture. Watch the labels under them."
 

@@ -101,9 +101,10 @@ class KeptWork(QObject):
             names = ", ".join(plain(Path(path).name, 60) for path in gone)
             what = "is no longer there" if len(gone) == 1 else "are no longer there"
             self._shell.failed.emit(
-                InputError(f"{names} {what}; open it again from its new place.", "usage",
-                           "\n".join(gone))
-            )  # fmt: skip
+                InputError(
+                    f"{names} {what}; open it again from its new place.", "usage", "\n".join(gone)
+                ).titled("Could not open everything again")
+            )
         self.offer_changed.emit()
 
     @Slot()

@@ -51,7 +51,7 @@ class KeysDialog(QDialog):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         close = QPushButton("Close")
         close.clicked.connect(self.accept)
-        hint = Label("On the canvas, each tool's key stands in its tool tip.", "subtle", wrap=True)
+        hint = Label("The tool tips on the canvas name each tool's key.", "subtle", wrap=True)
         column_ = QVBoxLayout(self)
         column_.setContentsMargins(*(theme.SPACE_L,) * 4)
         column_.setSpacing(theme.SPACE_M)

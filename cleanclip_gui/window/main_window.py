@@ -226,7 +226,7 @@ class MainWindow(QMainWindow):
         return (
             Command(
                 "file.demo", "Try the &demo", "&File", self.start_tour,
-                "Be led through the poisoned CLIP that ships with the program.", "demo", "Ctrl+D",
+                "Take a tour of the poisoned CLIP that comes with the program.", "demo", "Ctrl+D",
             ),
             Command(
                 "file.quit", "&Quit", "&File", self.close, "Close the window.", "cancel",
@@ -265,7 +265,7 @@ class MainWindow(QMainWindow):
             ),
             Command(
                 "view.switch_theme", "Switch &theme", "&View", self.switch_theme,
-                "From light to dark and back.", "moon", "Ctrl+Shift+D", 3, rail=True,
+                "Switch between light and dark.", "moon", "Ctrl+Shift+D", 3, rail=True,
             ),
             Command(
                 "view.log", "L&og", "&View", self.toggle_log, "Show or hide the log.", "log",
@@ -285,11 +285,11 @@ class MainWindow(QMainWindow):
         return (
             Command(
                 "help.keys", "&Keyboard shortcuts", "&Help", self.show_keys,
-                "Every key, by what it does.", "text", "F1",
+                "All keys and what they do.", "text", "F1",
             ),
             Command(
                 "help.log_file", "Open the &log folder", "&Help", self.open_log_folder,
-                "Where the log file lies.", "folder",
+                "Open the folder of the log file.", "folder",
             ),
             Command(
                 "help.about", "&About CleanCLIP GUI", "&Help", self.show_about,
@@ -440,7 +440,7 @@ class MainWindow(QMainWindow):
         """Show what was wrong with something the user gave, or why a question has no answer."""
         if isinstance(failure, InputError):  # the other was logged in the inference thread
             _LOG.warning("%s", failure.sentence)
-        self.show_error(failure.sentence, failure.details)
+        self.show_error(failure.sentence, failure.details, failure.title)
 
     def _refresh(self, *_: object) -> None:
         """Update the state of every command, and the list of recent checkpoints."""
@@ -480,7 +480,7 @@ class MainWindow(QMainWindow):
     @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
         self.status.set_device(self.session.device)  # a device may have refused
-        self.show_error(failed.sentence, failed.details, f"{failed.question.act} failed")
+        self.show_error(failed.sentence, failed.details, failed.title)
 
     @Slot(object)
     def _on_devices_found(self, names: tuple[str, ...]) -> None:
@@ -498,8 +498,8 @@ class MainWindow(QMainWindow):
             QTimer.singleShot(0, self, self.close)
         gpu = run is not None and is_live(run) and run.device != "cpu"
         self.status.hold_device(
-            f"Studio stays on the CPU while the run uses {used_text(run.device)}; choose when it "
-            "has ended."
+            f"Studio stays on the CPU while the run uses {used_text(run.device)}; change the "
+            "device after the run."
             if run and gpu
             else ""
         )

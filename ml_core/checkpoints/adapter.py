@@ -96,7 +96,7 @@ def read_adapter(path: Path) -> Adapter:
     prompts = read_tensors(found)["prompts"]
     if not prompts.numel() or not bool(torch.isfinite(prompts).all()):
         raise InputError(
-            f"{found.name} is a damaged adapter: its values are no numbers.", "damaged"
+            f"{found.name} is a damaged adapter: its values are not numbers.", "damaged"
         )
     try:
         facts = parse_object(found.metadata.get("facts", "{}").encode(), max_bytes=_MAX_FACTS)
@@ -126,6 +126,6 @@ def apply_adapter(model: ClipModel, adapter: Adapter) -> ClipModel:
     said = f"Measured with the adapter {adapter.name}; the weights alone are not cleaned."
     source = adapter.facts.get("source_sha256")
     if source != model.sha256:
-        said += " It was made on other weights than these."
+        said += " It was made for other weights than these."
     model.assumptions = (*model.assumptions, said)
     return model

@@ -17,8 +17,8 @@ class DonorNeeded(InputError):  # noqa: N818
     def __init__(self, where: str, tower: Tower) -> None:
         own = "image" if tower == "text" else "text"
         super().__init__(
-            f"{where} holds the {own} encoder of a CLIP and no {tower} encoder; name a whole CLIP "
-            f"with the same embedding size as donor of the {tower} encoder.",
+            f"{where} holds the {own} encoder of a CLIP and no {tower} encoder; choose a complete "
+            f"CLIP with the same embedding size as donor of the {tower} encoder.",
             "unsupported",
         )
         self.tower: Tower = tower
@@ -61,7 +61,7 @@ def borrow(
     if not _has_activation(own, tower):
         pass
     elif "quick_gelu" not in own:
-        sentences += (f"Shapes do not tell the activation: the donor's {kind} is assumed.",)
+        sentences += (f"Tensor shapes do not show the activation: the donor's {kind} is assumed.",)
         questions += ("activation",)
     elif own["quick_gelu"] != quick_gelu:
         raise InputError(

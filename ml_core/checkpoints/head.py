@@ -22,8 +22,8 @@ class Head:
         """What is said of it."""
         return (
             f"The file holds a linear head of {self.classes} classes over {self.features} "
-            f"features ({self.weight[:80]}), which is kept beside the model: classes are told "
-            "here by text prompts, not by the head."
+            f"features ({self.weight[:80]}), which is kept beside the model: images are "
+            "classified here by text prompts, not by the head."
         )
 
 

@@ -60,7 +60,7 @@ def html_page(record: Mapping[str, Any]) -> str:
         _facts("File", _file_facts(record)),
         _said("What other loaders would do", record["elsewhere"]),
         _said("Second opinion", record["second_opinion"]),
-        _said("What is known of it", " ".join(record["known"])),
+        _said("What is known about it", " ".join(record["known"])),
         *_architecture(record["architecture"]),
         *(_list(title, record["globals"].get(group, ())) for group, title in _GROUPS),
         _list("Program code in the file (not run)", record["embedded_code"]),
@@ -78,9 +78,9 @@ def html_page(record: Mapping[str, Any]) -> str:
         f"<title>{_text(record['name'])}: {_text(verdict)}</title>\n"
         f"<style>{_STYLE}</style></head>\n<body>\n"
         + "\n".join(part for part in body if part)
-        + f"\n<footer>{_text(tool['name'])} {_text(tool['version'])}, "
-        f"rules {_text(record['rules'])}. Whether weights hide a "
-        "backdoor, the file cannot tell.</footer>\n</body></html>\n"
+        + f"\n<footer>{_text(tool['name'])} {_text(tool['version'])}, rules "
+        f"{_text(record['rules'])}. No check of the file can show whether its weights hide a "
+        "backdoor.</footer>\n</body></html>\n"
     )
 
 
@@ -145,7 +145,7 @@ def _architecture(architecture: Mapping[str, Any] | None) -> list[str]:
         return []
     facts = [
         ("Model", architecture["name"]),
-        ("Told by", architecture["source"]),
+        ("Source", architecture["source"]),
         *_donor(architecture),
         *(("Assumed", sentence) for sentence in architecture["assumptions"]),
         *(("Also in it", sentence) for sentence in architecture["notes"]),

@@ -20,17 +20,17 @@ _DEFAULTS = {
 }
 _RULES = {
     "ok": ("Loads", "The file holds tensors and plain data only."),
-    "note": ("LoadsWithCaution", "The file loads; something about it should be known."),
+    "note": ("LoadsWithCaution", "The file loads, with a caution."),
     "unknown_code": (
         "NamesUnknownCode",
         "The file names code that an ordinary loader would import.",
     ),
     "dangerous": ("RefusedAsDangerous", "The file can run code when an ordinary loader opens it."),
-    "damaged": ("RefusedAsDamaged", "The file is not what its format asks."),
-    "truncated": ("RefusedAsTruncated", "The file ends before all that it announces."),
+    "damaged": ("RefusedAsDamaged", "The file violates its format."),
+    "truncated": ("RefusedAsTruncated", "The file is truncated."),
     "unsupported": (
         "RefusedAsUnsupported",
-        "The file is of a format or layout that is not opened.",
+        "The file has a format or layout that is not supported.",
     ),
 }
 

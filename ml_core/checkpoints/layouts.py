@@ -83,7 +83,7 @@ class Layout:
             for name, count in groups.most_common(_MAX_LISTED)
         ]
         more = f" and {len(groups) - _MAX_LISTED} more" if len(groups) > _MAX_LISTED else ""
-        return (*told, f"Left out, as no part of the model: {', '.join(shown)}{more}.")
+        return (*told, f"Left out, not part of the model: {', '.join(shown)}{more}.")
 
 
 def find_layout(inspection: Inspection) -> Layout:

@@ -14,23 +14,23 @@ _WHOLE = "this version opens whole CLIP models and single towers with a donor fo
 _CHANGES: tuple[tuple[re.Pattern[str], str], ...] = (
     (
         re.compile(r"(^|[._])lora_?(A|B|a|b|up|down|alpha|magnitude|embedding)"),
-        "holds LoRA weights ({}), a change to a model and no model; merge them into their base "
+        "holds LoRA weights ({}), a change to a model, not a model; merge them into their base "
         "model and open that",
     ),
     (
         re.compile(r"(^|[._])(ia3_l|hada_[wt][12]|lokr_[wt][12]|oft_r|boft_[Rs])(\.|_|$)"),
-        "holds an adapter ({}), a change to a model and no model; merge it into its base model "
+        "holds an adapter ({}), a change to a model, not a model; merge it into its base model "
         "and open that",
     ),
     (
         re.compile(r"prompt|(^|\.)(meta_net|ctx)(\.|$)|(^|\.)VPT"),
-        "holds learned prompts ({}), as CoOp, CoCoOp and RVPT train them; they steer a CLIP and "
-        "are none, so open the CLIP that they were trained on",
+        "holds learned prompts ({}), as CoOp, CoCoOp and RVPT train them; they steer a CLIP but "
+        "are not one; open the CLIP that they were trained on",
     ),
     (
         re.compile("adapter"),
-        "holds an adapter ({}), layers put onto a CLIP that are no model alone; open the CLIP "
-        "that it was trained on",
+        "holds an adapter ({}), layers added to a CLIP, not a model; open the CLIP that it was "
+        "trained on",
     ),
 )
 # What stands alone: in a CLIP these are parts.

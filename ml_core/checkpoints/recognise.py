@@ -147,7 +147,7 @@ def _warnings(config: Mapping[str, Any], inspection: Inspection, layout: Layout)
     name = own_tokenizer(config)
     if not name or layout.missing == "text" or beside(inspection.path) is not None:
         return ()
-    return (f"Pictures can be embedded and texts cannot: {no_tokenizer(name)}",)
+    return (f"Pictures can be embedded, texts cannot: {no_tokenizer(name)}",)
 
 
 def _stated(inspection: Inspection) -> Description | None:

@@ -156,7 +156,7 @@ def with_remembered(
             return architecture, None
         made = chosen(architecture, found.choice)
     except InputError as error:
-        said = f"No remembered choice was used: {error.sentence}"
+        said = f"The remembered settings were not used: {error.sentence}"
         return replace(architecture, assumptions=(*architecture.assumptions, said)), None
     return replace(made, assumptions=(found.sentence, *made.assumptions)), found
 

@@ -63,7 +63,7 @@ def config_from_shapes(shapes: Shapes, where: str) -> StatedConfig:
                 break
     except (LookupError, ValueError) as error:
         raise InputError(
-            f"{where} looks like a CLIP, but its architecture cannot be told from its tensors: "
+            f"{where} looks like a CLIP, but its architecture cannot be deduced from its tensors: "
             f"{error.args[0]}; open the folder with its config.",
             "unsupported",
         ) from None
@@ -79,12 +79,12 @@ def assumed_activation(config: Mapping[str, Any]) -> tuple[bool, str]:
     vision = config.get("vision_cfg", {})
     if vision.get("width") in _WIDE_HEADS and not isinstance(vision["layers"], list):
         return False, (
-            "Shapes do not tell the activation: GELU is assumed, as in the published models this "
-            "wide."
+            "Tensor shapes do not show the activation: GELU is assumed, as in the published "
+            "models this wide."
         )
     return True, (
-        "Shapes do not tell the activation: QuickGELU is assumed, as in OpenAI's models; models "
-        "trained with open_clip use GELU."
+        "Tensor shapes do not show the activation: QuickGELU is assumed, as in OpenAI's models; "
+        "models trained with open_clip use GELU."
     )
 
 
@@ -94,7 +94,7 @@ def _of(shapes: Shapes, name: str, rank: int = 2) -> tuple[int, ...]:
         raise LookupError(f"it has no tensor {name}")
     shape = shapes[name]
     if len(shape) != rank:
-        raise ValueError(f"{name} has {len(shape)} sides instead of {rank}")
+        raise ValueError(f"{name} has {len(shape)} dimensions instead of {rank}")
     if 0 in shape:
         raise ValueError(f"{name} is empty")
     return shape
@@ -143,8 +143,8 @@ def _resnet(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
         "image_size": 32 * _grid(_of(shapes, "visual.attnpool.positional_embedding")[0]),
     }
     note = (
-        f"Shapes do not tell the number of attention heads: {width * 32 // head} of width {head} "
-        "are assumed in the image encoder's pooling."
+        f"Tensor shapes do not show the number of attention heads: {width * 32 // head} of width "
+        f"{head} are assumed in the image encoder's pooling."
     )
     return vision, _of(shapes, "visual.attnpool.c_proj.weight")[0], note
 
@@ -193,8 +193,8 @@ def _head_width(width: int, tower: str) -> tuple[int, str]:
         fitting = (part for part in range(1, 129) if width % part == 0)
         head = min((*fitting, width), key=lambda part: abs(part - 64))
     return head, (
-        f"Shapes do not tell the number of attention heads: {width // head} of width {head} are "
-        f"assumed in the {tower} encoder."
+        f"Tensor shapes do not show the number of attention heads: {width // head} of width "
+        f"{head} are assumed in the {tower} encoder."
     )
 
 

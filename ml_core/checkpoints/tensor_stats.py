@@ -166,8 +166,8 @@ def tensor_rows(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArra
         return
     if max(info.nbytes, info.elements * DTYPE_BYTES[info.dtype]) > _MAX_APART:
         raise InputError(
-            f"{path.name}: the numbers of {info.name[:80]} lie apart over {info.nbytes} bytes, "
-            "which is too much to put them in order; convert the file to safetensors first.",
+            f"{path.name}: the numbers of {info.name[:80]} are spread over {info.nbytes} bytes, "
+            "too many to sort them into order; convert the file to safetensors first.",
             "unsupported",
         )
     file.seek(info.offset)

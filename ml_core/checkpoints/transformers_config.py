@@ -184,8 +184,8 @@ def preprocess_config(config: Mapping[str, Any] | None, where: str) -> dict[str,
         None,
     ):
         raise InputError(
-            f"{where} scales pixels in a way of its own (rescale_factor); this version scales "
-            "them to 0 to 1.",
+            f"{where} scales pixels in an unusual way (rescale_factor); this version scales them "
+            "to 0 to 1.",
             "unsupported",
         )
     resample = config.get("resample", 3)

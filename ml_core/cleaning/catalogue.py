@@ -79,7 +79,7 @@ FACTS: Mapping[Method, MethodFacts] = {
     ),
     "mmcl": MethodFacts(
         "MMCL only",
-        "The image-text contrast alone, on clean pairs: what more training alone does.",
+        "The image-text contrast alone, on clean pairs: shows what more training alone does.",
         _BANSAL,
         control=True,
     ),

@@ -72,7 +72,7 @@ def backward(
     sizes = ranks.sizes(len(batch), device)
     if ranks.world > 1 and sum(sizes) < 2:  # each counted its own share alone
         raise InputError(
-            "Of a batch fewer than two examples can be read: name other data.", "damaged"
+            "Fewer than two examples of a batch can be read: choose other data.", "damaged"
         )
     leaves = {
         name: _leaf(torch.cat([part[name].detach() for part in encoded]), sizes, ranks)
@@ -132,8 +132,8 @@ def check_pieces(model: ClipModel, recipe: Recipe, ranks: Ranks = ALONE) -> None
         return
     what = "Gradient caching" if cached else "Training in several processes"
     raise InputError(
-        f"{what} cannot be exact while BatchNorm takes each batch's statistics: set BatchNorm to "
-        "frozen (--set batch_norm=frozen)."
+        f"{what} cannot be exact while BatchNorm uses batch statistics: set BatchNorm to frozen "
+        "(--set batch_norm=frozen)."
     )
 
 

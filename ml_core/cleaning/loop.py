@@ -212,7 +212,7 @@ def train(
         yield Message(describe(speed))
         if recipe.compile and not compiles(model, recipe):
             yield Message(
-                f"Compile is left out: torch.compile is used on CUDA alone, and this is "
+                "Compile is left out: torch.compile is used on CUDA only, and this is "
                 f"{model.device.type}."
             )
         return (yield from _train(job))
@@ -347,8 +347,8 @@ def _roll_back(job: _Job, earlier: int | None) -> Generator[Event, None, None]:
     job.ranks.wait()  # all have read the file
     saved = job.save()
     yield Message(
-        f"The loss became infinite or not a number at step {step + 1}: back to the save of step "
-        f"{run.step}, and on at half the learning rate.",
+        f"The loss became infinite or not a number at step {step + 1}: the run goes back to the "
+        f"save of step {run.step} and continues at half the learning rate.",
         "warning",
     )
     if saved is not None:

@@ -116,8 +116,8 @@ class PictureWorkers:
             answer = worker.pipe.recv()
         except (EOFError, ConnectionError) as error:
             raise InputError(
-                "A process that reads pictures was ended, perhaps for want of memory; resume the "
-                "run from its last save."
+                "A process that reads pictures was killed, perhaps because memory ran out; "
+                "resume the run from its last save."
             ) from error
         step = worker.waiting.pop(0)
         if answer["error"] is not None:

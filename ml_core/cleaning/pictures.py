@@ -175,8 +175,8 @@ def readable(
     elif good.sum() < min(2, len(indices)):
         first = broken[int(indices[good.argmin()])]
         raise InputError(
-            f"Of {len(indices)} {what} in a batch fewer than two can be read: name other data. The "
-            f"first says: {first}.",
+            f"Fewer than two of the {len(indices)} {what} in a batch can be read: choose other "
+            f"data. The first error: {first}.",
             "damaged",
         )
     return good

@@ -192,21 +192,25 @@ FIELDS: Mapping[Method, Mapping[str, Fields]] = {
 }
 
 OWN_SOURCES: Mapping[tuple[str, str], str] = {
-    ("mmcl", "quick"): "About the pretraining's rate; the length was chosen on validation images "
-    "of a ViT that a sine poisoned. 3 to 5 minutes on 2 cores for a small model.",
-    ("par", "quick"): "PAR's schedule at the demo's rates. On ResNets with Blended and SIG it left "
-    "at most 0.5 % success for 1.4 to 1.7 points of accuracy; the rate was not searched.",
-    ("cleanclip-par", "quick"): "CleanCLIP's quick one with PAR's limit; the weights were chosen "
-    "among three sets on validation images of the built-in demo.",
-    ("locked-text", "quick"): "Supervised finetuning's quick one; not searched.",
-    ("linear-probe", "quick"): "A control, not searched: the embeddings stay as they are.",
-    ("ss", "quick"): "A control, not searched.",
+    ("mmcl", "quick"): "Close to the pretraining learning rate; the length was chosen on "
+    "validation images of a ViT poisoned with a sine trigger. 3 to 5 minutes "
+    "on 2 cores for a small model.",
+    ("par", "quick"): "PAR's schedule at the demo's rates. On ResNets with Blended and SIG it "
+    "left at most 0.5 % success for 1.4 to 1.7 points of accuracy; the rate "
+    "was not tuned.",
+    ("cleanclip-par", "quick"): "CleanCLIP's Quick preset with PAR's limit; the weights were "
+    "chosen among three sets on validation images of the built-in "
+    "demo.",
+    ("locked-text", "quick"): "As Quick of supervised finetuning; not tuned.",
+    ("linear-probe", "quick"): "A control, not tuned: the embeddings do not change.",
+    ("ss", "quick"): "A control, not tuned.",
     ("ss", "paper"): "CleanCLIP's published recipe (Bansal et al., ICCV 2023) without its first "
     "term; hours on a CPU.",
     ("par", "paper"): "PAR's published schedule (arXiv 2412.00727): 250 000 pairs twice, as its "
     "script has it. It uses four GPUs with batches of 512 each; here a step has 512.",
     ("rvpt", "paper"): "RVPT's published numbers (NeurIPS 2025). Momentum 0.9, decay 5e-4, the "
-    "flips and the spread of the first prompts are ours: the paper leaves them open.",
+    "flips and the initial spread of prompts are ours: the paper does not "
+    "give them.",
     ("rvpt", "quick"): "RVPT's published numbers (NeurIPS 2025) with fewer epochs; minutes for a "
     "small ViT and few classes.",
     ("rvpt", "talk"): "RVPT's published numbers (NeurIPS 2025) with five epochs.",
@@ -214,12 +218,12 @@ OWN_SOURCES: Mapping[tuple[str, str], str] = {
     (
         "unlearn",
         "quick",
-    ): "Ours, not searched: 1024 images in 64 steps took the demo from 99 to 0 % "
-    "success for 0.7 points of accuracy; this has four times the steps.",
-    ("unlearn", "thorough"): "The quick one with more images.",
+    ): "Ours, not tuned: 1024 images in 64 steps took the demo from 99 to 0 % success for 0.7 "
+    "points of accuracy; this has four times the steps.",
+    ("unlearn", "thorough"): "Quick with more images.",
     ("tbar", "quick"): "1024 images; alpha is chosen on validation images. On the demo's ResNet it "
     "removes little (success rate 99 to 87 % within a point of accuracy): unlearning does better.",
-    ("tbar", "thorough"): "The quick one with more images.",
+    ("tbar", "thorough"): "Quick with more images.",
     ("interpolate", "quick"): "Alpha is chosen on validation images: nothing is trained.",
     ("interpolate", "paper"): "Half way, as WiSE-FT (Wortsman et al., CVPR 2022) recommends.",
 }

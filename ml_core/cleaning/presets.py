@@ -13,7 +13,7 @@ DEFAULT = "quick"
 PRESET_SOURCES: Mapping[str, str] = {
     "quick": "Chosen on validation images of the built-in demo; at most 5 minutes on 2 cores.",
     "talk": "Shorter version of Quick, for live demos; about 90 seconds on 2 idle cores.",
-    "thorough": "The quick one with more distinct examples, for a model that matters.",
+    "thorough": "Quick with more distinct examples, for a model that matters.",
     "paper": "CleanCLIP's published recipe (Bansal et al., ICCV 2023); hours on a CPU.",
 }
 

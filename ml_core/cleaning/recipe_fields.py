@@ -46,8 +46,8 @@ class RecipeFields(BaseModel):
     shots: int = _field(
         0,
         "Images a class",
-        "So many labelled images of each class, drawn from all there are, make an epoch; the "
-        "number of training examples is then not used. 0 draws that number.",
+        "Labelled images of each class in an epoch, drawn at random; the number of training "
+        "examples is then not used. 0 uses that number instead.",
         unit="images",
         methods=_LABELLED,
         ge=0,
@@ -89,7 +89,7 @@ class RecipeFields(BaseModel):
     lr_middle: float = _field(
         0.1,
         "Half-way learning rate",
-        "Where two-phase stands after the first half, as a fraction of the peak.",
+        "Rate of two-phase after the first half, as a fraction of the peak.",
         unit="of the peak",
         methods=_TRAINED,
         ge=0.0,
@@ -98,7 +98,7 @@ class RecipeFields(BaseModel):
     lr_end: float = _field(
         0.0,
         "Final learning rate",
-        "Where the cosine ends, as a fraction of the peak.",
+        "Rate at the end of the cosine, as a fraction of the peak.",
         unit="of the peak",
         methods=_TRAINED,
         ge=0.0,
@@ -125,14 +125,17 @@ class RecipeFields(BaseModel):
         le=10.0,
     )
     beta1: float = _field(
-        0.9, "Beta 1", "AdamW's memory of gradients.", methods=_TRAINED, ge=0.0, lt=1.0
+        0.9, "Beta 1", "AdamW's decay of the mean of gradients.", methods=_TRAINED, ge=0.0, lt=1.0
     )
     beta2: float = _field(
-        0.999, "Beta 2", "AdamW's memory of squared gradients.", methods=_TRAINED, ge=0.0, lt=1.0
+        0.999,
+        "Beta 2",
+        "AdamW's decay of the mean of squared gradients.",
+        methods=_TRAINED,
+        ge=0.0,
+        lt=1.0,
     )
-    momentum: float = _field(
-        0.9, "Momentum", "SGD's memory of gradients.", methods=_TRAINED, ge=0.0, lt=1.0
-    )
+    momentum: float = _field(0.9, "Momentum", "SGD's momentum.", methods=_TRAINED, ge=0.0, lt=1.0)
     grad_clip: float = _field(
         1.0,
         "Gradient clipping",
@@ -196,8 +199,8 @@ class RecipeFields(BaseModel):
     alpha: float = _field(
         1.0,
         "Alpha",
-        "How far the weights go: interpolation reaches the reference at 1; TBAR subtracts the "
-        "attack's vector so many times.",
+        "How far the weights go: interpolation reaches the reference at 1; TBAR subtracts this "
+        "multiple of the attack's vector.",
         methods=_WEIGHT_SPACE,
         ge=0.0,
         le=10.0,
@@ -205,7 +208,7 @@ class RecipeFields(BaseModel):
     alpha_choice: Literal["given", "auto"] = _field(
         "given",
         "Choice of alpha",
-        "Given takes alpha as it stands; auto tries steps up to it on validation images.",
+        "Given uses alpha as entered; auto tries values up to it on validation images.",
         methods=_WEIGHT_SPACE,
     )
     ca_limit: float = _field(
@@ -231,14 +234,14 @@ class RecipeFields(BaseModel):
         le=200,
     )
     prompt_std: float = _field(
-        0.02, "Spread of the prompts", "Standard deviation of the first prompts.", methods="rvpt",
-        gt=0.0, le=1.0,
+        0.02, "Initial spread of prompts", "Standard deviation of the initial prompts.",
+        methods="rvpt", gt=0.0, le=1.0,
     )  # fmt: skip
     image_augmentation: Augmentation = _field(
         "autoaugment",
         "Image augmentation",
-        "Drawn anew for every image: AutoAugment (ImageNet policy), a flip, PAR's noise and "
-        "erased square (code: as its code draws them), or nothing.",
+        "Drawn again for every image: AutoAugment (ImageNet policy), a flip, PAR's noise and "
+        "erased square (code: as in PAR's own code), or nothing.",
         methods=f"{_VIEWS} par {_LABELLED}",
     )
     eda_alpha: float = _field(
@@ -286,7 +289,7 @@ class RecipeFields(BaseModel):
     save_every: int = _field(
         60,
         "Save every",
-        "Steps between two saves from which a killed run goes on; 0 saves at its start and end.",
+        "Steps between two saves from which a killed run can resume; 0 saves at its start and end.",
         unit="steps",
         methods=_TRAINED,
         ge=0,
@@ -301,8 +304,8 @@ class RecipeFields(BaseModel):
     batch_norm: Literal["train", "frozen"] = _field(
         "train",
         "BatchNorm",
-        "Train takes each batch's statistics and updates the stored ones; frozen uses the stored "
-        "ones, as gradient caching and more than one process need.",
+        "Train uses batch statistics and updates the stored ones; frozen uses the stored ones, "
+        "as gradient caching and more than one process need.",
         methods=_TRAINED,
     )
     cache_chunk: int = _field(

@@ -106,7 +106,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         If the file is missing, damaged or of another version.
     """
     if not path.exists():
-        raise InputError(f"There is no saved state at {path}; start the run anew.")
+        raise InputError(f"There is no saved state at {path}; start the run again.")
     try:
         # A pipe in its place is told at once; so is a link out of the run's folder.
         metadata = read_header(path, inside=path.parent.parent).metadata
@@ -126,7 +126,7 @@ def read_facts(path: Path) -> dict[str, Any]:
 def _damaged_state(path: Path, details: str) -> InputError:
     """Nothing can be gone on from."""
     return InputError(
-        f"The saved state {path.name} is damaged; start the run anew.", "damaged", details
+        f"The saved state {path.name} is damaged; start the run again.", "damaged", details
     )
 
 
@@ -162,8 +162,8 @@ def load_state(
             torch.cuda.set_rng_state(saved["rng/cuda"], device)
     except (KeyError, ValueError, RuntimeError) as error:
         raise InputError(
-            f"The saved state {path.name} belongs to another checkpoint or recipe; "
-            "start the run anew.",
+            f"The saved state {path.name} belongs to another checkpoint or recipe; start the run "
+            "again.",
             "usage",
             str(error),
         ) from error

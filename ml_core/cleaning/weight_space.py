@@ -140,7 +140,7 @@ def settle(
         place(model, combine(base, vector, recipe.alpha))
         return WeightDelta(vector, recipe.alpha)
     if validate is None:
-        raise InputError("Alpha can only be chosen on validation images: name some, or give alpha.")
+        raise InputError("Alpha can only be chosen on validation images: add some, or give alpha.")
     tried: list[dict[str, float]] = []
     ahead = [recipe.alpha * number / _COARSE for number in range(_COARSE + 1)]
     while ahead:
@@ -200,8 +200,8 @@ def _words(chosen: dict[str, float], recipe: Recipe) -> tuple[str, Any]:
     if "asr_excl" not in chosen:
         beyond = " At 1 it is the reference itself." if recipe.method == "interpolate" else ""
         return (
-            f"Alpha {alpha:g} is the largest within {limit:g} points of clean accuracy. Without "
-            f"a trigger nothing tells how much of the backdoor is left.{beyond}",
+            f"Alpha {alpha:g} is the largest within {limit:g} points of clean accuracy. Without a "
+            f"trigger it is unknown how much of the backdoor is left.{beyond}",
             "warning",
         )
     return (

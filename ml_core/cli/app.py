@@ -33,8 +33,8 @@ from ml_core.reading.errors import InputError
 
 app = typer.Typer(
     name="cleanclip",
-    help="Inspect, evaluate and clean CLIP checkpoints. Nothing that is opened is ever run.\n\n"
-    "Exit codes: 0 done, 1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 internal "
+    help="Inspect, evaluate and clean CLIP checkpoints. No code in a file is ever run.\n\nExit "
+    "codes: 0 done, 1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 internal "
     "error, 130 cancelled with Ctrl-C.",
     no_args_is_help=True,
     add_completion=False,
@@ -115,7 +115,7 @@ def main() -> NoReturn:
     try:
         status = run_command(sys.argv[1:])
     except output.OutputLost:
-        output.say("Standard output is closed or full: the answer could not be written.")
+        output.say("Standard output is closed or full: the output could not be written.")
         status = output.EXIT_USAGE
     if status == output.EXIT_CANCELLED:  # taking torch down would take another second
         for stream in (sys.stdout, sys.stderr):

@@ -179,7 +179,7 @@ def open_trigger(name: str | None, size: int = 224, file: Path | None = None) ->
     if is_trigger_id(name):
         return published(name, size, file)
     if file is not None:
-        raise InputError("--trigger-file goes with the id of a published trigger.")
+        raise InputError("--trigger-file needs the id of a published trigger.")
     if not Path(name).exists() and Path(name).name == name and not Path(name).suffix:
         ids = [entry.id for entry in LIBRARY]
         near = [id for id in ids if id.lower().startswith(name.lower())]

@@ -58,7 +58,7 @@ def audit(
     image_column: ImageColumn = "image",
     caption_column: CaptionColumn = "caption",
     n: Annotated[
-        int | None, typer.Option("--n", min=1, help="A seeded random part of the pairs.")
+        int | None, typer.Option("--n", min=1, help="Size of a random sample of the pairs.")
     ] = None,
     embeddings: Annotated[
         Path | None,
@@ -83,21 +83,19 @@ def audit(
     neighbours: Annotated[
         str,
         typer.Option(
-            help="Where they are looked for: in random chunks (chunk), as published, or in the "
-            "whole set, exactly (all) or with an index (approximate, needs faiss)."
+            help="Where neighbours are searched: in random chunks (chunk), as published, or in "
+            "the whole set, exactly (all) or with an index (approximate, needs faiss)."
         ),
     ] = "chunk",
     chunk_size: Annotated[
         int,
-        typer.Option(
-            min=64, max=16_384, help="Pairs among which they are looked for, 4 k or more."
-        ),
+        typer.Option(min=64, max=16_384, help="Pairs in a chunk, at least 4 k."),
     ] = 1024,
     unit: Annotated[
-        bool, typer.Option("--unit", help="Compare unit vectors, not what the encoder gives.")
+        bool, typer.Option("--unit", help="Scale embeddings to unit length first.")
     ] = False,
     worst: Annotated[
-        int, typer.Option(min=1, max=1000, help="Pairs kept of each score, with pictures.")
+        int, typer.Option(min=1, max=1000, help="Worst pairs kept for each score, with pictures.")
     ] = 100,
     show: Annotated[int, typer.Option(min=0, max=1000, help="Pairs listed.")] = 10,
     by: Annotated[
@@ -110,7 +108,7 @@ def audit(
     exclude_worst: Annotated[
         int,
         typer.Option(
-            min=0, max=1000, help="Write the N worst by --by to exclusions.json, unseen by anyone."
+            min=0, max=1000, help="Write the N worst by --by to exclusions.json without a review."
         ),
     ] = 0,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the chunks and the forest.")] = 0,
@@ -124,16 +122,17 @@ def audit(
     ] = 1,
     json: Json = False,
 ) -> None:
-    """Look for poisoned pairs in a cleaning set, with the suspect checkpoint's own eyes.
+    """Look for poisoned pairs in a cleaning set, by the suspect checkpoint's own embeddings.
 
     Scores every pair (DAO, SLOF, k-distance, LID, isolation forest, CLIPScore), writes audit.json,
-    scores.csv and the pictures of the worst, and tells how each stands among all. A score ranks
-    and does not decide. Of several captions of a picture the worst by CLIPScore counts and is
+    scores.csv and the pictures of the worst, and says how each pair ranks among all. A score
+    is a rank, not a verdict. Of several captions of a picture the worst by CLIPScore counts and is
     shown; what is excluded is the picture with all its captions. Even 5 poisoned pairs in
     100 000 can undo CleanCLIP.
 
     On several GPUs: --export writes the audit as a job, and run.sh beside it starts it with
-    torchrun, one process a GPU. The chunks are shared out, and the scores are those of one process.
+    torchrun, one process per GPU. The processes share the chunks, and the scores are the same as
+    those of one process.
 
     Examples:
 
@@ -153,7 +152,7 @@ def audit(
         raise InputError(f"There is no score {by!r}; choose one of {', '.join(SCORE)}.")
     if neighbours not in get_args(Neighbourhood):
         raise InputError(
-            f"Neighbours cannot be looked for in {neighbours!r}; choose one of "
+            f"Neighbours cannot be searched in {neighbours!r}; choose one of "
             f"{', '.join(get_args(Neighbourhood))}."
         )
     common: dict[str, Any] = {

@@ -38,11 +38,12 @@ from ml_core.reading.errors import InputError
 @flatten_options
 def bench(
     recipes: Annotated[
-        list[str], typer.Argument(help="METHOD, METHOD:PRESET or a recipe file; several.")
+        list[str], typer.Argument(help="METHOD, METHOD:PRESET or a recipe file; one or more.")
     ],
     *,
     checkpoint: Annotated[
-        Path | None, typer.Option(help="The suspect (default: the demo's).", parser=given_path)
+        Path | None,
+        typer.Option(help="The checkpoint to clean (default: the demo's).", parser=given_path),
     ] = None,
     output_dir: OutputFolder[Path] = Path("bench"),
     seeds: Annotated[str, typer.Option(help="Seeds, with commas.")] = "0",
@@ -50,22 +51,22 @@ def bench(
         float | None,
         typer.Option(help="Training minutes that each recipe gets on this machine."),
     ] = None,
-    rebound: Annotated[bool, typer.Option(help="Finetune each result again; watch the ASR.")] = (
+    rebound: Annotated[bool, typer.Option(help="Finetune each result again and watch the ASR.")] = (
         False
     ),
     steps: Annotated[
         int | None,
         typer.Option(min=1, help="Steps of each finetuning of --rebound (else 300)."),
     ] = None,
-    holdouts: Annotated[bool, typer.Option(help="Try each result on what it never saw.")] = False,
+    holdouts: Annotated[bool, typer.Option(help="Test triggers and data that no run saw.")] = False,
     other_labels: OtherLabels = None,
     options: CleaningOptions,
     json: Json = False,
 ) -> None:
     """Compare methods fairly: the same checkpoint, data, seeds and, with --minutes, compute.
 
-    Writes a folder a run, bench.csv (the table), tradeoff.svg (the chart) and bench.json. Called
-    again it goes on where it ended.
+    Writes one folder per run, bench.csv (the table), tradeoff.svg (the chart) and bench.json. The
+    same command continues where it stopped.
 
     Examples:
 
@@ -148,7 +149,7 @@ def _seeds(text: str) -> tuple[int, ...]:
     try:
         found = tuple(dict.fromkeys(int(part) for part in text.split(",")))
     except ValueError as error:
-        raise InputError(f"The seeds {text!r} are no numbers; write them as 0,1,2.") from error
+        raise InputError(f"The seeds {text!r} are not numbers; write them as 0,1,2.") from error
     if any(seed < 0 or seed >= 2**32 for seed in found):
         raise InputError("A seed is between 0 and 4294967295.")
     return found

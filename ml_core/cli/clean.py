@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from ml_core.jobs.specs import CleanSpec
 
 _IMAGES: frozenset[Data] = frozenset({"labelled", "images"})
-_DEMO_ALONE = "the demo's are taken for the demo's checkpoint or labels alone"
+_DEMO_ALONE = "the demo's are used only with the demo's checkpoint or labels"
 
 
 @flatten_options
@@ -88,8 +88,8 @@ def clean(
 ) -> None:
     """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
 
-    Even 5 poisoned pairs in 100 000 can undo CleanCLIP: look through pairs that are
-    not the demo's with `cleanclip audit` first, and leave out what it finds with --exclude.
+    Even 5 poisoned pairs in 100 000 can undo CleanCLIP: check your own
+    pairs with `cleanclip audit` first, and leave out what it finds with --exclude.
 
     Examples:
 
@@ -148,8 +148,8 @@ def _refuse_all_but(context: typer.Context, wanted: str, *allowed: str) -> None:
         if name not in (wanted, *allowed) and source is not None and source.name == "COMMANDLINE":
             shown = max(parameter.opts, key=len) if name != "checkpoint" else "A checkpoint"
             raise InputError(
-                f"{shown} cannot be combined with --{wanted}, whose file says it all: leave it "
-                "out, or change the file."
+                f"{shown} cannot be combined with --{wanted}, whose file sets it already: leave "
+                "it out, or change the file."
             )
 
 
@@ -159,7 +159,8 @@ def _refuse(context: typer.Context, wanted: str, *others: str) -> None:
         source = context.get_parameter_source(name)
         if source is not None and source.name == "COMMANDLINE":
             raise InputError(
-                f"--{name} cannot be combined with --{wanted}, whose file says it: leave one out."
+                f"--{name} cannot be combined with --{wanted}, whose file sets it "
+                "already: leave one out."
             )
 
 

@@ -42,7 +42,7 @@ def doctor(
     device: Device = "auto",
     threads: Threads = 0,
     save: Annotated[
-        Path | None, typer.Option(help="Save a copy that says the proposed settings.")
+        Path | None, typer.Option(help="Save a copy with the proposed settings.")
     ] = None,
     remember: Annotated[
         bool,
@@ -53,11 +53,11 @@ def doctor(
     ] = False,
     json: Json = False,
 ) -> None:
-    """Find out what a file does not say or says wrong: activation, mean and std, heads, size.
+    """Find settings that a file leaves open or states wrongly: activation, mean, heads, size.
 
-    Tries the candidates on labelled images, shows what each scores and proposes the best. Nothing
-    is changed: --save writes a copy, --remember has the settings used, and named, in every later
-    opening of the file (inspect, evaluate, clean and convert ignore them with --no-choice).
+    Tries the candidates on labelled images, shows the accuracy of each and proposes the best.
+    Nothing is changed: --save writes a copy, --remember uses the settings, and says so, whenever
+    the file is opened (inspect, evaluate, clean and convert ignore them with --no-choice).
 
     Examples:
 
@@ -69,7 +69,10 @@ def doctor(
     """
     if forget:
         if remember or save is not None:
-            raise InputError("--forget goes with no other wish; run the doctor in a second step.")
+            raise InputError(
+                "--forget cannot be combined with --save or --remember; run the doctor "
+                "again for those."
+            )
         _forget(checkpoint_path(checkpoint), json)
         return
     with output.working("Loading torch"):
@@ -105,8 +108,8 @@ def doctor(
     if found.choice is None and (save is not None or remember):
         wish = "remember" if save is None else "save"
         raise InputError(
-            f"No setting is significantly better than how {name} is opened: there is nothing to "
-            f"{wish}."
+            f"No setting is significantly better than those in use for {name}: there is nothing "
+            f"to {wish}."
         )
     if save is not None:
         from ml_core.checkpoints.save import save_checkpoint
@@ -147,12 +150,12 @@ def _forget(path: Path, json: bool) -> None:
     if json:
         output.print_json({"checkpoint": str(path), "sha256": found.sha256, "forgotten": True})
         return
-    output.show(output.cell(f"{found.name} is opened as it says again."))
+    output.show(output.cell(f"{found.name} is opened with its own settings again."))
 
 
 def _print(name: str, found: Diagnosis) -> None:
     """Print every trial, the proposed one marked, and what follows."""
-    table = Table(title=output.cell(f"{name}: what it behaves best with"), title_justify="left")
+    table = Table(title=output.cell(f"{name}: the settings that fit best"), title_justify="left")
     for title in ("", "Question", "Answer"):
         table.add_column(title)
     for title in ("Accuracy", "Images"):
@@ -172,5 +175,5 @@ def _print(name: str, found: Diagnosis) -> None:
     if found.choice is not None:
         output.show(output.cell(found.choice.evidence))
     elif not found.findings:
-        said = "The file says it all, and no other setting is significantly better."
+        said = "The file states every setting, and no other is significantly better."
         output.show(output.cell(said))

@@ -96,7 +96,7 @@ def evaluate(
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of random draws.")] = 0,
     precision: Annotated[
         str,
-        typer.Option(help="fp32, bf16, or auto: the fastest that answers as fp32 does."),
+        typer.Option(help="fp32, bf16, or auto: the fastest that agrees with fp32."),
     ] = "auto",
     donor: Donor = None,
     no_choice: NoChoice = False,
@@ -107,7 +107,7 @@ def evaluate(
     """Measure clean accuracy and, with a trigger, the attack success rate.
 
     JSON has everything: intervals, each class, what triggered images become, paired differences
-    to the reference, and all that is needed to repeat the numbers.
+    to the reference, and everything needed to repeat the numbers.
 
     Examples:
 
@@ -134,7 +134,7 @@ def evaluate(
     aim = 0 if target is None else target_index(target, label_set.class_names)
     spec = image_spec(images, n, seed)
     if train and spec.kind == "demo":
-        raise InputError("--train goes with a published set; of the demo take demo:train.")
+        raise InputError("--train is for published sets; for the demo use demo:train.")
     columns = {"image_column": image_column, "label_column": label_column}
     spec = spec.model_copy(update=columns | ({"split": "train"} if train else {}))
     open_trigger(trigger, file=trigger_file)  # what is wrong with it is told before a model loads
@@ -223,14 +223,13 @@ def evaluate(
         output.say(f"{title(used)} ({standing(used, size)}). {describe(used)}")
     if found.evaluation.control_ca is not None:
         output.say(
-            "CA on the trigger's own canvas without the trigger: "
-            f"{output.percent(record, 'control_ca')}."
+            f"Clean accuracy with this trigger's resizing: {output.percent(record, 'control_ca')}."
         )
     if found.evaluation.same_names:
         numbers = ", ".join(map(str, found.evaluation.same_names))
         output.say(
-            f"The target is class {aim}; classes of the same name are others: {numbers}. Which of "
-            "them is predicted is decided by the number alone."
+            f"The target is class {aim}, and other classes have the same name: {numbers}. Only "
+            "the class number decides which is predicted."
         )
     rows: list[tuple[str, dict[str, Any] | None]] = [("measured", record)]
     if reference is not None:
@@ -308,7 +307,7 @@ def _choose_speed(
         model.precision = "bf16" if precision == "bf16" else "fp32"
         return None
     sample = bench.canvases.get(np.arange(min(n, SAMPLE)))
-    with output.working("Finding the fastest arithmetic"):
+    with output.working("Choosing the fastest precision"):
         speed = speed_of(model, sample, classifier, precision=wanted, encodes=n * sides)
     use_speed(model, speed)
     output.say(f"Encoding: {speed.why}.")
@@ -331,7 +330,7 @@ def _compare(
         )
     trigger, same = found.bench.trigger, other.bench.trigger
     if trigger is not None and same is not None and trigger.digest != same.digest:
-        output.say("The two models have other input sizes: the trigger is the one of each size.")
+        output.say("The two models have different input sizes: the trigger is made for each size.")
     return compare(found.per_image, other.per_image, mine.labels, aim, seed=seed)
 
 

@@ -78,7 +78,7 @@ def explain(
     threads: Threads = 0,
     json: Json = False,
 ) -> None:
-    """Show where a model looks, or lay its embeddings out as a map.
+    """Show where a model looks, or draw its embeddings as a map.
 
     Grad-CAM (ResNets), attention (ViTs) and occlusion explain one class on one image, clean and
     triggered on one colour scale; pca and tsne place clean images, triggered ones and classes.
@@ -98,7 +98,7 @@ def explain(
     if out.suffix.lower() not in allowed:
         raise InputError(f"{out.name}: choose a name that ends in {', '.join(allowed)}.")
     if compare is not None and not mapping:
-        raise InputError("--compare goes with --method pca or tsne.")
+        raise InputError("--compare needs --method pca or tsne.")
     open_trigger(trigger)  # what is wrong with it is told before a model loads
     with output.working("Loading torch"):
         from ml_core.checkpoints import open_checkpoint
@@ -172,7 +172,9 @@ class _Bench:
         from ml_core.evaluation.evaluate import predict_one
 
         if image >= len(self.images):
-            raise InputError(f"There are {len(self.images)} images; choose 0 to that less one.")
+            raise InputError(
+                f"There are only {len(self.images)} images, counted from 0; choose a lower number."
+            )
         (model,) = self.models
         subject = self.subject(model)
         if target is None:

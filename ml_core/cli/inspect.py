@@ -37,7 +37,7 @@ def inspect(
 ) -> None:
     """Say what a checkpoint is, without running anything in it.
 
-    Leaves with 0 (loads, also with caution), 1 (dangerous) or 2 (damaged or unsupported).
+    Exit code: 0 (loads, also with caution), 1 (dangerous) or 2 (damaged or unsupported).
 
     Examples:
 

@@ -15,7 +15,7 @@ from ml_core.reading import InputError, examine
 
 app = typer.Typer(
     name="known",
-    help="Published checkpoints and what is known of them, with entries of your own.",
+    help="Published checkpoints, what is known about them, and your own entries.",
     no_args_is_help=True,
 )
 
@@ -60,14 +60,14 @@ def add_command(
         typer.Option(help="Pattern of file names that look like it (* for anything); repeatable."),
     ] = None,
     architecture: Annotated[str, typer.Option(help="open_clip's name, e.g. RN50.")] = "",
-    trigger: Annotated[str, typer.Option(help="Of its backdoor, in words.")] = "",
+    trigger: Annotated[str, typer.Option(help="Trigger of its backdoor, in words.")] = "",
     target: Annotated[str, typer.Option(help="Class that the trigger leads to.")] = "",
     ca: Annotated[float | None, typer.Option(help="Expected clean accuracy, 0 to 1.")] = None,
     asr: Annotated[float | None, typer.Option(help="Expected ASR, 0 to 1.")] = None,
     note: Annotated[str, typer.Option(help="A sentence.")] = "",
     json: Json = False,
 ) -> None:
-    """Add a known file. Only a SHA-256 makes a file known; a name only "looks like" one.
+    """Add a known file. Only a SHA-256 identifies a file; a name is only a hint.
 
     Example:
 

@@ -35,18 +35,18 @@ Images = Annotated[
     str, typer.Option(help="Folder, published set, CSV, TSV, shard, Parquet, or demo:SPLIT.")
 ]
 Labels = Annotated[
-    str, typer.Option(help="demo, imagenet-1k, cifar-10, cifar-100, or a text file, one a line.")
+    str, typer.Option(help="demo, imagenet-1k, cifar-10, cifar-100, or a text file, one per line.")
 ]
 OtherLabels = Annotated[
     str | None,
     typer.Option(
         "--other-labels",
-        help="Second label set of the hold-outs, with the target class in it: as of --labels "
-        "(default: imagenet-1k or demo, where it has the class).",
+        help="Second label set for the hold-outs, which must contain the target class; as for "
+        "--labels (default: imagenet-1k or demo, where it has the class).",
     ),
 ]
 Templates = Annotated[
-    Path | None, typer.Option(help="Text file of prompt templates, one {} a line.")
+    Path | None, typer.Option(help="Text file of prompt templates, one {} per line.")
 ]
 Target = Annotated[str | None, typer.Option(help="Target class of the attack: name or number.")]
 AnyTrigger = Annotated[
@@ -67,18 +67,19 @@ Preset = Annotated[
 Donor = Annotated[
     Path | None,
     typer.Option(
-        help="A whole CLIP whose other encoder goes with a file that holds one.", parser=given_path
+        help="A complete CLIP that supplies the other encoder of a file with only one.",
+        parser=given_path,
     ),
 ]
 _PAIRS = (
     "Image-caption pairs: demo, CSV or TSV, folder of pictures with text files, COCO JSON, "
-    "WebDataset shards (.tar, folder, {000..123}.tar), Parquet; found by what is in it."
+    "WebDataset shards (.tar, folder, {000..123}.tar), Parquet; the kind is detected."
 )
 _ONE_SIDE = (
     " For the method ss a folder of pictures with lambda_text=0, a text file or table of captions "
     "with lambda_image=0."
 )
-_DEMO_ALONE = " Must be named but for the demo's checkpoint or labels."
+_DEMO_ALONE = " Required except for the demo's checkpoint or labels."
 Pairs = Annotated[str, typer.Option("--pairs", help=_PAIRS)]
 TrainingPairs = Annotated[
     str | None, typer.Option("--pairs", help=_PAIRS + _ONE_SIDE + _DEMO_ALONE)
@@ -135,9 +136,7 @@ Checkpoint = Annotated[
 ]
 NoChoice = Annotated[
     bool,
-    typer.Option(
-        "--no-choice", help="Open it as it says, without what the doctor was told to remember."
-    ),
+    typer.Option("--no-choice", help="Ignore the settings that the doctor remembers for the file."),
 ]
 
 
@@ -154,13 +153,16 @@ class CleaningOptions:
     images: Annotated[
         str | None,
         typer.Option(
-            help="Validation images, watched while training: folder, CSV or demo:SPLIT. Without "
-            "--test-images one in five is watched and the rest tested; under 50, all are both."
+            help="Validation images, measured during training: folder, CSV or demo:SPLIT. "
+            "Without --test-images one in five is for validation and the rest for the test; "
+            "under 50, all are for both."
         ),
     ] = None
     test_images: Annotated[
         str | None,
-        typer.Option(help="Images of the before/after numbers; alone, none are watched."),
+        typer.Option(
+            help="Images for the before/after numbers; without --images there is no validation."
+        ),
     ] = None
     trigger: AnyTrigger = None
     target: Target = None

@@ -30,20 +30,22 @@ def prove(
     ] = 5.0,
     pairs: Annotated[
         str | None,
-        typer.Option(help="Pairs for the rebound test and retrieval (default: the run's others)."),
+        typer.Option(
+            help="Pairs for the rebound test and retrieval (default: those the run did not use)."
+        ),
     ] = None,
     other_labels: OtherLabels = None,
     device: Device = "auto",
     threads: Threads = 0,
     json: Json = False,
 ) -> None:
-    """Does a cleaned checkpoint stay clean? Finetune it again, and try what it never saw.
+    """Does a cleaned checkpoint stay clean? Finetune it again, and test what it never saw.
 
     The rebound test finetunes a copy on clean pairs that the cleaning has not seen and that do not
     name the target class, at 0.1, 0.3 and 1 times the pretraining's rate; the highest attack
     success rate counts. The hold-outs are the trigger moved, scaled, turned and recoloured, other
-    triggers, retrieval, and a second label set. Exit code 0 also when it does not stay clean: read
-    ``stays_clean``.
+    triggers, retrieval, and a second label set. The exit code is 0 even when it does not stay
+    clean: read ``stays_clean`` in the JSON.
 
     Examples:
 

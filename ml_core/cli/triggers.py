@@ -93,12 +93,13 @@ def show_command(
 def export_command(
     trigger: Name,
     output_path: Annotated[
-        Path, typer.Option("--output", "-o", help="Where to; .json, .png and .safetensors follow.")
+        Path,
+        typer.Option("--output", "-o", help="Path; .json, .png or .safetensors is added to it."),
     ],
     size: Size = 224,
     file: File = None,
     mask: Mask = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of its draws.")] = None,
+    seed: Annotated[int | None, typer.Option(min=0, help="Seed of its random parts.")] = None,
     json: Json = False,
 ) -> None:
     """Write a published trigger, or another program's file, as a trigger file.
@@ -151,10 +152,10 @@ def _open(name: str, size: int, file: Path | None, mask: Path | None) -> Trigger
 
     if name.lower() in {entry.id.lower() for entry in LIBRARY}:
         if mask is not None:
-            raise InputError("--mask goes with an array file, not with an id; leave it out.")
+            raise InputError("--mask is for an array file, not for an id; leave it out.")
         return published(name, size, file)
     if file is not None:
-        raise InputError("--file goes with the id of a published trigger; leave it out.")
+        raise InputError("--file is for the id of a published trigger; leave it out.")
     if mask is not None:
         return import_trigger(name, mask)
     if name == "demo":

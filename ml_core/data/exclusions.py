@@ -25,7 +25,7 @@ from ml_core.reading.plain import plain
 
 FORMAT = "cleanclip-exclusions"
 VERSION = 1
-_FILE = JsonFile("an exclusions file", "write it anew by an audit", max_bytes=128 << 20)
+_FILE = JsonFile("an exclusions file", "make it again with an audit", max_bytes=128 << 20)
 MAX_PAIRS = 150_000
 _AT_ONCE = 256
 _LONGEST_NAME, _LONGEST_REASON = 300, 500
@@ -167,7 +167,7 @@ def excluded_numbers(
     out: list[int] = []
     for start in range(0, len(numbers), _AT_ONCE):
         part = numbers[start : start + _AT_ONCE]
-        watch("Looking for excluded pairs", start, len(numbers))
+        watch("Searching for excluded pairs", start, len(numbers))
         for number, texts in zip(part.tolist(), whole.texts(part), strict=True):
             if None not in captions and identity_of(b"", texts) not in captions:
                 continue

@@ -98,12 +98,12 @@ def load_templates(path: str | Path) -> tuple[str, ...]:
     for number, line in lines:
         if "{}" not in line:
             raise InputError(
-                f"Line {number} of {path.name} is no prompt template: it lacks {{}}, the place "
-                "of the class name.",
+                f"Line {number} of {path.name} is no prompt template: it has no {{}} for the class "
+                "name.",
                 "usage",
             )
     if not lines:
-        raise InputError(f"{path.name} holds no template; write one a line.", "usage")
+        raise InputError(f"{path.name} holds no template; write one per line.", "usage")
     return tuple(line for _, line in lines)
 
 
@@ -194,12 +194,12 @@ def _own(path: Path) -> LabelSet:
     """A label set from a user's text file, or from CleanCLIP's ``classes.py``."""
     if path.suffix.lower() in (".json", ".csv", ".tsv"):
         raise InputError(
-            f"{path.name} is no plain class list; write one class name a line in a .txt file.",
+            f"{path.name} is no plain class list; write one class name per line in a .txt file.",
             "unsupported",
         )
     if not path.exists():
         raise InputError(
-            f"There is no label set {path.name!r}: give a text file with one class a line, or "
+            f"There is no label set {path.name!r}: give a text file with one class per line, or "
             f"one of {', '.join(label_sets())}.",
             "usage",
         )
@@ -209,7 +209,7 @@ def _own(path: Path) -> LabelSet:
     else:
         names = tuple(line for _, line in read_lines(path))
     if not names:
-        raise InputError(f"{path.name} holds no class name; write one a line.", "usage")
+        raise InputError(f"{path.name} holds no class name; write one per line.", "usage")
     if len(names) > MAX_CLASSES:
         raise InputError(f"{path.name} has over {MAX_CLASSES:,} classes.", "unsupported")
     return LabelSet(path.name, names, templates or _shipped(_FILES[0]).templates)

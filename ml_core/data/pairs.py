@@ -180,7 +180,7 @@ def _kept(
             notes += (f"Of the {wanted} pairs in {path.name} {wanted - found} are not in {name}",)
         if len(out) == count:
             raise InputError(
-                f"{path.name} excludes all {count} pairs of {name}; name other pairs.", "usage"
+                f"{path.name} excludes all {count} pairs of {name}; choose other pairs.", "usage"
             )
     if spec.kind != "demo" and spec.n is not None and spec.n < count:
         if together is None:

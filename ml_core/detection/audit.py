@@ -42,7 +42,7 @@ class Settings:
     def __post_init__(self) -> None:
         if self.chunk < FEWEST_FOLDS * self.k:
             raise InputError(
-                f"{self.k} neighbours cannot be looked for among {self.chunk} pairs; at least "
+                f"{self.k} neighbours cannot be searched among {self.chunk} pairs; at least "
                 f"{FEWEST_FOLDS * self.k} are needed. Give a larger chunk, or lower k."
             )
 
@@ -182,7 +182,7 @@ def check_enough(n: int, k: int, what: str) -> None:
     if n < FEWEST_FOLDS * k:
         raise InputError(
             f"There are {n} {what}; at least {FEWEST_FOLDS * k} are needed to look at the "
-            "neighbours of each. Name more, or lower k."
+            "neighbours of each. Add more, or lower k."
         )
 
 

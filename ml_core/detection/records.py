@@ -101,7 +101,8 @@ SCORES: tuple[Score, ...] = (
         "clip_score",
         "CLIPScore",
         False,
-        "The model sees little of the caption in the picture; of several the worst counts.",
+        "The model sees little of the caption in the picture; of several captions "
+        "the worst counts.",
         "Hessel et al., EMNLP 2021",
     ),
 )
@@ -227,7 +228,7 @@ def _contradiction_in(audit: Audit) -> str:
     """What in a record does not fit together, as half a sentence; mostly nothing."""
     known = {pair.index for pair in audit.pairs}
     if len(known) != len(audit.pairs):
-        return "a pair stands there twice"
+        return "a pair occurs twice"
     if not all(pair.standings.keys() >= SCORE.keys() for pair in audit.pairs):
         return "a pair lacks a score"
     named = {*audit.worst, *(spread.score for spread in audit.distributions)}

@@ -26,14 +26,13 @@ _PERCENTILES = (1, 5, 25, 50, 75, 95, 99)
 _SHOWN_OVERLAP = 200
 _FEW_CHUNKS = 1000
 _EYES = (
-    "The pictures are seen with the eyes of the checkpoint under suspicion: it is a backdoored "
-    "model that lays poisoned pictures apart. One without the backdoor does not; CLIPScore "
-    "works best when the model is not backdoored."
+    "The embeddings come from the checkpoint under suspicion. Only a model that has the backdoor "
+    "sets poisoned pictures apart; CLIPScore works best when the model is not backdoored."
 )
 _OTHER_EYES = (
-    "The pictures are seen with the eyes of the model that made the embeddings. Only if that is "
-    "the checkpoint under suspicion does it lay poisoned pictures apart; of another model only "
-    "CLIPScore says something, and it works best when that model is not backdoored."
+    "The embeddings come from the model that made them. Only if that is the checkpoint under "
+    "suspicion do they set poisoned pictures apart; with another model only CLIPScore is "
+    "informative, and it works best when that model is not backdoored."
 )
 Describe = Callable[[int], Mapping[str, Any]]
 
@@ -186,17 +185,17 @@ def _notes(
     k, reference = settings.k, bool(found.reference)
     said = [
         "A score ranks; it does not decide. Most sets hold odd pairs that nobody planted, and a "
-        "poison can look ordinary: look at the worst before you leave them out.",
+        "poisoned pair can look ordinary: look at the worst before you exclude them.",
         _OTHER_EYES if elsewhere else _EYES,
     ]
     if reference:
         said.append(
-            f"Neighbours were looked for among {found.neighbours} pairs of the clean reference, "
-            f"and the shares are of its other {len(found.reference['dao'])} pairs."
+            f"Neighbours were searched among {found.neighbours} pairs of the clean reference, and "
+            f"the shares are of its other {len(found.reference['dao'])} pairs."
         )
     elif settings.neighbours != "chunk":
         said.append(
-            f"Neighbours were looked for among all {found.neighbours} pairs. Where more than {k} "
+            f"Neighbours were searched among all {found.neighbours} pairs. Where more than {k} "
             "planted pairs are in the whole set they are each other's neighbours, and DAO, SLOF "
             "and k-distance fail: they then call the planted pairs ordinary. In chunks, as "
             "published, a set may hold more before that happens. Look at Close group, the "
@@ -204,17 +203,17 @@ def _notes(
         )
     else:
         said.append(
-            f"Neighbours were looked for within random chunks of about {found.neighbours} pairs, "
-            f"as published. Where more than {k} planted pairs are in one chunk they are each "
-            f"other's neighbours, and DAO, SLOF and k-distance fail: they then call the planted "
-            "pairs ordinary. LID may still tell them, and misses the smaller groups instead. Look "
-            "at Close group, the isolation forest and CLIPScore too, or name pairs known to be "
-            "clean as a reference: they have no planted neighbours."
+            f"Neighbours were searched within random chunks of about {found.neighbours} pairs, as "
+            f"published. Where more than {k} planted pairs are in one chunk they are each other's "
+            "neighbours, and DAO, SLOF and k-distance fail: they then call the planted pairs "
+            "ordinary. LID may still find them, but misses smaller groups. Look at Close group, "
+            "the isolation forest and CLIPScore too, or name pairs known to be clean as a "
+            "reference: they have no planted neighbours."
         )
         if n < _FEW_CHUNKS:
             said.append(
-                f"With {n} pairs and no clean reference a few planted ones are already many: the "
-                "scores say little. Name pairs that are known to be clean."
+                f"With only {n} pairs and no clean reference, a few planted pairs are a large "
+                "share: the scores say little. Add pairs that are known to be clean."
             )
     if found.recall is not None:
         said.append(
@@ -223,14 +222,14 @@ def _notes(
         )
     if found.duplicates:
         said.append(
-            f"{found.duplicates} pairs have a neighbour that the model embeds exactly alike, such "
-            "as the same picture twice: it counts as a neighbour at distance 0."
+            f"{found.duplicates} pairs have a neighbour with exactly the same embedding, such as "
+            "a repeated picture: it counts as a neighbour at distance 0."
         )
     for name, at in evaluated.items():
         if len(at):
             said.append(
                 f"{len(at)} pairs show a picture of {name} (the same bytes): numbers after "
-                "cleaning would flatter. Leave them out, or evaluate on other images."
+                "cleaning would look too good. Leave them out, or evaluate on other images."
             )
     return said
 

@@ -33,15 +33,15 @@ def attention_layers(model: ClipModel) -> list[nn.MultiheadAttention]:
     blocks = getattr(getattr(visual, "transformer", None), "resblocks", None)
     if blocks is None:
         raise InputError(
-            "This image encoder is not open_clip's own, and its attention cannot be unrolled; "
-            "choose occlusion.",
+            "This image encoder is not open_clip's own, and attention maps cannot be computed "
+            "for it; choose occlusion.",
             "unsupported",
         )
     found = [block.attn for block in blocks]
     if visual.attn_pool is not None or not all(type(a) is nn.MultiheadAttention for a in found):
         raise InputError(
-            "This vision transformer has attention of its own kind, which cannot be unrolled; "
-            "choose occlusion.",
+            "This vision transformer computes attention in a way that attention maps do not "
+            "support; choose occlusion.",
             "unsupported",
         )
     return found

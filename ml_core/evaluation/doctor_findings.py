@@ -36,7 +36,7 @@ def explain(bench: Bench, opened: Choice, best: Choice) -> Diagnosis:
                 rates = f" ({' against '.join(both)} of {bench.n} images)"
             if question in unsure:
                 findings.append(
-                    f"The file does not tell the {question}: {said} was assumed, and {right} "
+                    f"The file does not state the {question}: {said} was assumed, and {right} "
                     f"scores better{rates}."
                 )
             else:
@@ -85,18 +85,18 @@ def explain(bench: Bench, opened: Choice, best: Choice) -> Diagnosis:
 def _confirmed(question: str, right: str, top: Trial, rivals: list[Trial], n: int) -> str:
     """Whether the images tell an answer from its rivals."""
     if not rivals:
-        return f"The file does not tell the {question}: {right} is the only one that fits."
+        return f"The file does not state the {question}: {right} is the only one that fits."
     rival = max(rivals, key=lambda trial: (trial.correct, -trial.nll))
     said = words(rival.settings, question)
     rates = f"{percent(top.accuracy)} against {percent(rival.accuracy)} of {n} images"
     if surely_better(top, rival):
         return (
-            f"The file does not tell the {question}: {right} was assumed and scores better than "
+            f"The file does not state the {question}: {right} was assumed and scores better than "
             f"{said} ({rates})."
         )
     return (
-        f"The file does not tell the {question}, and the images do not tell {right} from {said} "
-        f"({rates}): the assumption is kept."
+        f"The file does not state the {question}, and the images cannot distinguish {right} from "
+        f"{said} ({rates}): the assumption is kept."
     )
 
 

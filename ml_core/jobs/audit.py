@@ -51,8 +51,8 @@ _ROWS = 1000
 _DRAWN = 64
 _LONGEST_CAPTION = 2000
 _TRUSTED = (
-    "{} pictures of the set stand in the clean reference too: they are their own neighbours and "
-    "look ordinary. Name other pairs as the reference."
+    "{} pictures of the set are in the clean reference too: they are their own neighbours and "
+    "look ordinary. Choose other pairs as the reference."
 )
 
 
@@ -100,7 +100,7 @@ def _audit(spec: AuditSpec, control: Control, ranks: Ranks) -> Generator[Event, 
         if named is not None and named.one_sided:
             raise InputError(
                 f"{Path(named.path or '').name} holds one side of pairs alone, and an audit "
-                "compares both: name image-caption pairs."
+                "compares both: choose image-caption pairs."
             )
     settings = settings_of(spec)
     device = choose_device(spec.device, ranks.local)
@@ -116,8 +116,8 @@ def _audit(spec: AuditSpec, control: Control, ranks: Ranks) -> Generator[Event, 
             reference = open_pairs(spec.reference, watch).fitted(model.preprocess.fit)
             if reference.lasting_key == pairs.lasting_key:
                 raise InputError(
-                    "The clean reference is the set that is to be audited; name other pairs, which "
-                    "are known to be clean."
+                    "The clean reference is the set that is to be audited; choose other pairs, "
+                    "which are known to be clean."
                 )
         if ranks.first and reference is not None:
             trusted = len(shared_numbers(pairs, reference, watch))
@@ -189,7 +189,7 @@ def settings_of(spec: AuditSettings) -> Settings:
     settings = Settings(spec.k, spec.chunk_size, spec.unit, spec.seed, spec.neighbours)
     if spec.neighbours != "chunk" and getattr(spec, "reference", None) is not None:
         raise InputError(
-            "With a clean reference neighbours are looked for in it: leave out either the "
+            "With a clean reference, neighbours are searched in it: leave out either the "
             "reference or the neighbours in the whole set."
         )
     if spec.neighbours == "approximate":

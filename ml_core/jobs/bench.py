@@ -115,7 +115,7 @@ def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, 
                 return Done("cancelled")
         found = yield from _run(run(job, control, resume=resume))
     else:
-        yield Message("It is there already, and is not run again.")
+        yield Message("Its result exists already; it is not run again.")
         job = read_spec(folder / SPEC_FILE)  # with the budget that it had
     if control.cancelled or control.stopped:
         return found

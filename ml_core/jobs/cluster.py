@@ -225,7 +225,7 @@ head=$(scontrol show hostnames "$SLURM_JOB_NODELIST" | head -n 1)
 # As long as this a stopped run may save; torchrun before torch 2.12 ends it after 30 s.
 export TORCH_ELASTIC_SHUTDOWN_TIMEOUT={_SECONDS_TO_SAVE - 10}
 if grep -qs '"status": "finished"' {RESULTS_FOLDER}/{RESULT_FILE}; then
-  echo "The run is finished. To run it anew, move the folder {RESULTS_FOLDER} away."
+  echo "The run is finished. To run it again, move the folder {RESULTS_FOLDER} away."
   exit
 fi
 resume=""

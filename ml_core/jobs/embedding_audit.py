@@ -33,8 +33,8 @@ _BYTES = 64  # of a pair's scores and what they are made of
 _LOOKED_AT = 256
 _NEARLY = 5e-3  # float16 keeps three digits
 _LENGTHS_LOST = (
-    "The embeddings are unit vectors: what the length of a picture's embedding tells is lost, "
-    "which the published scores use and which tells much of a poisoned picture."
+    "The embeddings are unit vectors: their lengths are lost, which the published scores use and "
+    "which say much about a poisoned picture."
 )
 _LONGEST_CAPTION = 2000
 
@@ -163,8 +163,8 @@ def _check_reference(shards: EmbeddingShards, reference: EmbeddingShards) -> Non
     """Refuse a reference that nothing can be compared with."""
     if reference.key == shards.key:
         raise InputError(
-            "The clean reference is the set that is to be audited; name other embeddings, of pairs "
-            "known to be clean."
+            "The clean reference is the set that is to be audited; choose other embeddings, of "
+            "pairs known to be clean."
         )
     if reference.width != shards.width:
         raise InputError(

@@ -37,8 +37,8 @@ def lock_folder(folder: Path) -> BaseFileLock:
         lock.acquire()
     except Timeout as error:
         raise InputError(
-            f"Another process is at work on the run in {folder}: wait until it has ended, or name "
-            "another folder."
+            f"Another process is working on the run in {folder}: wait until it has finished, or "
+            "choose another folder."
         ) from error
     except (OSError, NotImplementedError):  # a folder that cannot be written is told of later
         pass

@@ -149,7 +149,7 @@ def _other_labels(
         most = max(1, _PROMPTS // len(other.class_names))
         if given is None and len(templates) > most:
             notes.append(
-                f"The second label set {other.name} was asked with the first {most} of "
+                f"The second label set {other.name} was evaluated with the first {most} of "
                 f"{len(templates)} prompt templates."
             )
             templates = templates[:most]
@@ -171,8 +171,8 @@ def _pairs(
     """A fair sample of the pairs that the cleaning has not seen; says why there is none."""
     if spec.pairs is None:
         notes.append(
-            "Retrieval was left out: no image-caption pairs were named; “Options…” in the window "
-            "or `cleanclip prove --pairs` takes some."
+            "Retrieval was left out: no image-caption pairs were given; choose some under "
+            "“Options…” in the window or with `cleanclip prove --pairs`."
         )
         return None
     seen = open_seen(spec, label_set)

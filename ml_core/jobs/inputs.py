@@ -212,7 +212,7 @@ def opening_inputs(
         _check_watched(validation)
     benches = {name: bench(*found) for name, found in sets.images.items()}
     if not benches:
-        remarks.append("No images were named: nothing is measured before and after.")
+        remarks.append("No images were given: nothing is measured before and after.")
     recipe, make_batch, training, workers = _training(spec, model, sets, remarks, device, ranks)
     watched = validation if recipe.eval_every or chooses_alpha else None
     remarks += yield from opening(partial(_seen, benches, watched, training), control)
@@ -237,7 +237,7 @@ def _check_watched(validation: Bench | None) -> None:
     """Refuse to choose alpha without validation images."""
     if validation is None or not bool((validation.images.labels >= 0).any()):
         raise InputError(
-            "Alpha can only be chosen on labelled validation images: name some (--images), or set "
+            "Alpha can only be chosen on labelled validation images: add some (--images), or set "
             "the choice of alpha to given."
         )
 
@@ -253,7 +253,7 @@ def _seen(
             if both := shared(images, watched.images, watch):
                 split = f", or one set of at least {SMALLEST_SPLIT} images, which is then split"
                 remarks.append(
-                    f"{both} of the {len(images)} {name} images are also watched while training: "
+                    f"{both} of the {len(images)} {name} images are also used for validation: "
                     f"choose other ones{split if name == 'test' else ''}."
                 )
         sets["validation"] = watched.images
@@ -262,9 +262,9 @@ def _seen(
     found = shared_by_each(tuple(sets.values()), training, watch)
     for (name, images), numbers in zip(sets.items(), found, strict=True):
         if len(numbers):
-            told = "what is watched flatters the run"
+            told = "the validation numbers look too good"
             if name != "validation":
-                told = "the numbers after the run flatter it"
+                told = "the numbers after the run look too good"
             remarks.append(
                 f"{len(numbers)} of the {len(images)} {name} images are also trained on: {told}; "
                 f"choose other {name} images."
@@ -396,7 +396,7 @@ def _cut(recipe: Recipe, count: int, what: str, source: PictureSet, remarks: lis
     if count < recipe.batch_size:
         raise InputError(
             f"There are {count} usable {what}, fewer than the batch size of {recipe.batch_size}: "
-            "name more data or lower the batch size.",
+            "add more data or lower the batch size.",
             details="\n".join(source.problems),
         )
     if count < recipe.pairs:

@@ -143,8 +143,8 @@ def rebound_of(spec: CleanSpec, **changes: Any) -> ReboundSpec:
     pairs = changes.get("pairs") or usual_pairs(spec)
     if pairs is None:
         raise InputError(
-            "The rebound test finetunes on image-caption pairs, and the run had none: name some, "
-            "under “Options…” in the window or with `cleanclip prove --pairs`."
+            "The rebound test finetunes on image-caption pairs, and the run had none: choose "
+            "some, under “Options…” in the window or with `cleanclip prove --pairs`."
         )
     fields: dict[str, Any] = {
         "checkpoint": str(Path(spec.output_dir) / CLEANED_FILE),
@@ -233,7 +233,7 @@ def _images(spec: CleanSpec) -> ImageSpec:
     images = spec.test_images
     if images is None or images == spec.images:
         if spec.images is None:
-            raise InputError("The run named no images: name labelled images to measure on.")
+            raise InputError("The run had no images: choose labelled images to measure on.")
         images = spec.images.halves()[1]
     return images.model_copy(update={"n": min(images.n or _IMAGES, _IMAGES)})
 

@@ -72,9 +72,9 @@ def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None
     bench = open_bench(spec.images, label_set, trigger, spec.target, model.preprocess)
     if not not_target(bench.images.labels, spec.target).any():
         raise InputError(
-            f"None of the images is labelled with another class than "
+            "None of the images is labelled with another class than "
             f"{label_set.class_names[spec.target]!r}: there is no attack success rate to watch. "
-            "Name labelled images."
+            "Choose labelled images."
         )
     pairs, left_out = _pairs(spec, model, label_set, control)
     wanted = spec.steps * spec.batch_size
@@ -139,7 +139,8 @@ def _pairs(
         left = "Only one pair is" if len(chosen) else "No pair is"
         raise InputError(
             f"{left} left of {pairs.name}: {left_out['seen']} were seen by the cleaning and "
-            f"{left_out['target']} name {target!r}. Name other pairs, at least 2 that are left."
+            f"{left_out['target']} name {target!r}. Choose other pairs, of which at least 2 are "
+            "left."
         )
     return chosen, left_out
 
@@ -256,7 +257,7 @@ def _broken(rate: dict[str, Any]) -> str:
         return ""
     return (
         f"At {rate['factor']:g} times the pretraining rate the copy broke down at step "
-        f"{rate['diverged']} (its loss was no number): only what was measured before counts."
+        f"{rate['diverged']} (its loss was not a number): only what was measured before counts."
     )
 
 

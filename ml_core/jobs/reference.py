@@ -45,8 +45,8 @@ def reference_of(spec: CleanSpec, model: ClipModel) -> dict[str, Tensor] | None:
     ]
     if unlike:  # its weights would be computed with as they were not trained
         raise InputError(
-            f"{path.name} cannot stand beside {model.name}: it has {'; '.join(unlike)}. Choose a "
-            "reference with the same settings, or run the loader doctor on the file whose settings "
-            "are wrong."
+            f"{path.name} cannot be combined with {model.name}: it has {'; '.join(unlike)}. "
+            "Choose a reference with the same settings, or run the loader doctor on the file "
+            "whose settings are wrong."
         )
     return theirs

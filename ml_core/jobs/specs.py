@@ -147,18 +147,18 @@ def check_spec(spec: CleanSpec) -> None:
     facts = spec.recipe.facts
     if facts.data == "pairs" and spec.pairs is None:
         raise InputError(
-            f"{facts.title} trains on image-caption pairs: name a pair table or the demo."
+            f"{facts.title} trains on image-caption pairs: choose a pair table or the demo."
         )
     if facts.data == "pairs" and spec.pairs is not None:
         _check_sides(spec.recipe, spec.pairs)
     if facts.data in ("labelled", "images") and spec.training_images is None:
         kind = "labelled images" if facts.data == "labelled" else "images"
-        raise InputError(f"{facts.title} trains on {kind}: name a folder, a CSV or the demo.")
+        raise InputError(f"{facts.title} trains on {kind}: choose a folder, a CSV or the demo.")
     if "trigger" in facts.needs and spec.trigger is None:
-        raise InputError(f"{facts.title} needs the trigger: paint or open one, or name its file.")
+        raise InputError(f"{facts.title} needs the trigger: paint or open one, or give its file.")
     if "reference" in facts.needs and spec.reference is None:
         raise InputError(
-            f"{facts.title} needs a clean checkpoint of the same architecture: name a reference."
+            f"{facts.title} needs a clean checkpoint of the same architecture: choose a reference."
         )
     training = spec.training_images
     if training is not None and training.kind == "demo" and training.split not in TRAINING_SPLITS:
@@ -167,7 +167,7 @@ def check_spec(spec: CleanSpec) -> None:
         )
     if Path(spec.checkpoint).resolve() == (Path(spec.output_dir) / CLEANED_FILE).resolve():
         raise InputError(
-            "The cleaned checkpoint would overwrite the one being cleaned: name another folder."
+            "The cleaned checkpoint would overwrite the one being cleaned: choose another folder."
         )
     for what, path in (
         ("checkpoint", spec.checkpoint),

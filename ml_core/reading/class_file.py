@@ -96,7 +96,7 @@ def _check_parts(text: str, path: Path) -> None:
 def _refused(path: Path, line: int, why: str) -> InputError:
     return InputError(
         f"Line {line} of {path.name} cannot be used: {why}; it is not evaluated. Write one class "
-        "a line in a text file instead.",
+        "per line in a text file instead.",
         "unsupported",
     )
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
 from ml_core.reading.plain import plain
 
@@ -24,6 +24,8 @@ class InputError(Exception):
         option, column or value).
     details
         Shown on demand.
+
+    ``title`` says in a few words what failed, where somebody on the way of the exception said so.
     """
 
     def __init__(self, sentence: str, code: ErrorCode = "usage", details: str = "") -> None:
@@ -32,6 +34,12 @@ class InputError(Exception):
         super().__init__(self.sentence)
         self.code: ErrorCode = code
         self.details = details
+        self.title = ""
+
+    def titled(self, title: str) -> Self:
+        """Say what failed, such as "Could not open the images"; the first title stays."""
+        self.title = self.title or title
+        return self
 
 
 class CancelledError(Exception):

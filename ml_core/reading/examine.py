@@ -74,11 +74,11 @@ def ask_picklescan(path: str | Path, cancelled: Callable[[], bool] = lambda: Fal
     path = locate(path)
     # It would wait for a pipe's other end; files of the kernel's say that they are empty.
     if not path.is_file() or not path.stat().st_size:
-        return f"picklescan was not asked about {path.name}, which is empty or no regular file."
+        return f"picklescan was not run on {path.name}, which is empty or not a regular file."
     try:
         raw = _answer(path, "picklescan", cancelled)
     except _EndedError as ended:
-        return f"picklescan said nothing of {path.name}: {ended}."
+        return f"picklescan gave no result for {path.name}: {ended}."
     return raw.decode("utf-8", "replace")[:MAX_OPINION]
 
 
@@ -221,7 +221,10 @@ def _kill(process: subprocess.Popen[bytes]) -> None:
 def _signal_words(number: int) -> str:
     """Name a signal, and what usually sends it."""
     name = next((known.name for known in signal.Signals if known == number), "unknown")
-    why = {"SIGKILL": ", perhaps for want of memory", "SIGXCPU": ", as it computed for too long"}
+    why = {
+        "SIGKILL": ", perhaps because memory ran out",
+        "SIGXCPU": ", as it computed for too long",
+    }
     return f"by signal {number} ({name}){why.get(name, '')}"
 
 

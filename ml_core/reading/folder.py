@@ -116,8 +116,8 @@ def _choose_config(path: Path, found: list[str]) -> str:
             return name
     if ADAPTER_NAME in found:
         raise InputError(
-            f"{path.name} is a folder with an adapter ({ADAPTER_NAME}), a change to a model and no "
-            "model; merge it into its base model and open that.",
+            f"{path.name} is a folder with an adapter ({ADAPTER_NAME}), a change to a model, not "
+            "a model; merge it into its base model and open that.",
             "unsupported",
         )
     raise InputError(

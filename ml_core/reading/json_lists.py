@@ -129,5 +129,5 @@ def _value(first: _Event, events: Iterator[_Event], depth: int = 0) -> Any:
 def _once(key: str, seen: set[str]) -> None:
     """Refuse a key that stands twice in an object."""
     if key in seen:
-        raise JsonError(f"the key {key[:80]!r} stands twice")
+        raise JsonError(f"the key {key[:80]!r} occurs twice")
     seen.add(key)

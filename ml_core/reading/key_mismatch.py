@@ -65,7 +65,7 @@ class KeyLists:
         one = count == 1
         what = "1 tensor is" if one else f"{count} tensors are"
         return (
-            f"{what} no part of the model and left out: {first_names(self.unexpected)}; what "
+            f"{what} not part of the model and left out: {first_names(self.unexpected)}; what "
             f"{'it is' if one else 'they are'} for is not known."
         )
 

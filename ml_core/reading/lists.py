@@ -57,8 +57,8 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
             ) from error
         if len(line) > MAX_CHARACTERS:
             raise InputError(
-                f"Line {number} of {path.name} has over {MAX_CHARACTERS} characters; "
-                "write one entry a line.",
+                f"Line {number} of {path.name} has over {MAX_CHARACTERS} characters; write one "
+                "entry per line.",
                 "unsupported",
             )
         if any(ord(character) < 32 and character != "\t" for character in line):

@@ -248,7 +248,7 @@ def _pieces(raw: bytes, label: str) -> tuple[str, ...]:
     needed = {"[UNK]", "[CLS]", "[SEP]", "[PAD]"}
     if len(set(pieces)) != len(pieces) or not needed.issubset(pieces):
         raise InputError(
-            f"{label} is no list of word pieces: a piece stands twice, or one of "
+            f"{label} is no list of word pieces: a piece occurs twice, or one of "
             f"{', '.join(sorted(needed))} is not there; get it again.",
             "damaged",
         )

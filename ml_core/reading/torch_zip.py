@@ -161,7 +161,7 @@ def _check_small(file: BinaryIO, inner: dict[str, Member], name: str) -> None:
         text = read_member(file, member, _SMALL_BYTES).strip()
         if label.lower() != "byteorder":
             if not text.isdigit() or len(text) > 9:
-                raise ZipError(f"its record {label!r} is no number")
+                raise ZipError(f"its record {label!r} is not a number")
         elif text == b"big":
             raise InputError(
                 f"{name} was written on a big-endian machine; save it again on another one.",

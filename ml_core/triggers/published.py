@@ -51,7 +51,7 @@ def published(id: str, size: int = 224, file: str | Path | None = None) -> Trigg
             )
         return made
     if not entry.needs_file:
-        raise InputError(f"{entry.id} ({entry.name}) is made of no file; leave it out.", "usage")
+        raise InputError(f"{entry.id} ({entry.name}) needs no file; leave it out.", "usage")
     return _from_file(entry, made, Path(file), native)
 
 

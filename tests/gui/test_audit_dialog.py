@@ -280,7 +280,7 @@ def test_closing_asks_about_marks_that_are_not_saved(auditing, shown, prompts):
     shown.mark([1], out=True)
     shown.close_button.click()
     assert auditing.dialog is shown
-    assert "1 pair excluded, and not saved" in answers.asked[0]
+    assert "1 pair excluded, but not saved" in answers.asked[0]
     answers.yes = True
     shown.reject()  # Escape
     assert auditing.dialog is None

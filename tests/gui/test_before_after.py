@@ -34,10 +34,10 @@ def test_both_ways_of_counting_success_and_the_rate_without_trigger_are_told(qtb
     both = rows["Attack success rate, all images"]
     assert (both.before, both.after, both.after_interval) == (0.985, 0.07, (0.06, 0.08))
     assert rows["Attack success rate"].after == 0.04
-    assert rows["Target without trigger"].after == 0.02
+    assert rows["Predicted as target without trigger"].after == 0.02
     assert [row.title for row in rows_of(RESULT) if row.quiet] == [
         "Attack success rate, all images",
-        "Target without trigger",
+        "Predicted as target without trigger",
     ]
     widget = BeforeAfter()
     qtbot.addWidget(widget)

@@ -64,7 +64,7 @@ def test_long_code_is_cut_and_says_so(qtbot):
     view.set_code([("code/a.py", "x" * (MAX_CHARACTERS + 1))])
     shown = view.text.toPlainText()
     assert len(shown) < MAX_CHARACTERS + 200
-    assert "Cut here: the record has 200\u2009001 characters." in shown
+    assert "Only the beginning is shown: the record has 200\u2009001 characters." in shown
 
 
 @dataclass
@@ -115,7 +115,7 @@ def test_a_histogram_is_painted_as_counted(card):
 
 def test_what_is_no_number_is_told_apart(card):
     card.show_counts(Counted(nan=2, inf=1, seen=1014, total=2000))
-    assert card.facts.text() == "1\u2009014 of 2\u2009000 values, apart: 2 NaN, 1 Inf"
+    assert card.facts.text() == "1\u2009014 of 2\u2009000 values, not counted: 2 NaN, 1 Inf"
     assert card.facts.property("role") == "error"
     card.show_counts(Counted())
     assert card.facts.text() == "1\u2009011 values"

@@ -260,7 +260,7 @@ def test_a_killed_run_is_interrupted_on_its_page_and_in_the_history(
     assert panel.tabs.currentIndex() == 0
     assert panel.run_bar.title.text().endswith(": interrupted")
     assert panel.trouble_text.text() == (
-        "The run was interrupted. Resume goes on from the last save."
+        "The run was interrupted. Resume continues from the last save."
     )
     assert not panel.details_button.isVisible()  # there are none
     click(panel.resume_button)
@@ -419,10 +419,8 @@ def test_what_a_method_needs_is_said(session: Session, tmp_path: Path) -> None:
     def said(reference: str) -> str:
         return missing(requirements_of(method, session, reference))
 
-    assert "works on a ViT image encoder alone; this checkpoint has ResNet 64 px" in said(
-        str(clean)
-    )
-    assert "name a reference" in said("")
+    assert "works only on a ViT image encoder; this checkpoint has ResNet 64 px" in said(str(clean))
+    assert "choose a reference" in said("")
     assert "There is no reference at" in said(str(tmp_path / "gone"))
     assert "is the checkpoint that is being cleaned" in said(session.checkpoint.path)
     session.trigger = None
@@ -445,7 +443,7 @@ def test_start_waits_for_what_is_missing(panel: CleanStation, session, monkeypat
         "✗  Clean reference: none yet",
     ]
     session.trigger = demo_trigger()
-    assert "name a reference" in panel.hint.text()
+    assert "choose a reference" in panel.hint.text()
     reference = Path(session.checkpoint.path).with_name("clean.safetensors")
     reference.write_bytes(b"w")
     mime = QMimeData()

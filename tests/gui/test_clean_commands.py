@@ -140,7 +140,7 @@ def test_buttons_show_their_commands(window: MainWindow) -> None:
             buttons["start"].click()
         elif step == "running":
             assert buttons["pause"].isEnabled()
-            assert buttons["estimate"].toolTip().startswith("Another job is at work")
+            assert buttons["estimate"].toolTip().startswith("Another job is running")
             buttons["cancel"].click()
             assert not buttons["cancel"].isEnabled()
     runner_of(window).end(Done("cancelled"))

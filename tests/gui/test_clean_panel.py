@@ -468,7 +468,7 @@ def test_a_killed_child_is_a_sentence_with_resume(qtbot, panel: CleanStation, se
     killed = "The cleaning job was killed by SIGKILL, probably out of memory."
     runner.end(Done("failed", {}, killed, "killed", "last line"))
     assert panel.trouble_text.text() == (
-        f"Interrupted: {killed} Resume goes on from the last save."
+        f"Interrupted: {killed} Resume continues from the last save."
     )
     assert panel.run_bar.title.text().endswith(": interrupted")
     assert panel.trouble_text.isVisible()
@@ -518,7 +518,7 @@ def test_without_a_save_the_run_starts_again(panel: CleanStation) -> None:
     first = runner_of(panel)
     first.end(Done("failed", {}, "It broke.", "crashed"))
     assert panel.trouble_text.text() == (
-        "Interrupted: It broke. There was no save yet: Start again begins from the start."
+        "Interrupted: It broke. Nothing was saved yet: Start again begins at the first step."
     )
     assert panel.resume_button.text() == "Start again"
     panel.resume_button.click()
@@ -611,7 +611,7 @@ def test_a_run_waits_for_a_busy_device_and_the_result_stays(
         DEVICES.changed.emit()
         qtbot.waitUntil(lambda: panel.start_button.text() == "Add to the queue")
         assert not panel.estimate_button.isEnabled()
-        assert panel.estimate_button.toolTip().startswith("Another job is at work")
+        assert panel.estimate_button.toolTip().startswith("Another job is running")
         panel.start()
         assert not panel.run.is_running
         assert len(panel.queue) == 1
@@ -678,7 +678,7 @@ def test_words() -> None:
         "Measuring the cleaned checkpoint linear head · 5 of 10"
     )
     assert progress_text(Progress("before (heldout)", 0, 10, None, 9.0)) == (
-        "Measuring the checkpoint as it is (held-out style) · 0 of 10"
+        "Measuring the checkpoint before cleaning (held-out style) · 0 of 10"
     )
     assert progress_text(Progress("train", 4, 10), 131.0) == "Training · 4 of 10 · 2 min left"
     assert progress_text(Progress("prepare", 0, 0)) == "Choosing the fastest precision"
@@ -743,7 +743,7 @@ def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
     assert panel.before_after.isVisible()
     with qtbot.waitSignal(panel.shell.failed) as blocker:
         panel.try_cleaned()
-    assert blocker.args[0].sentence.startswith("This is a result of poisoned.safetensors")
+    assert blocker.args[0].sentence.startswith("This result was cleaned from poisoned.safetensors")
     session.checkpoint = first
     panel.try_cleaned()
     assert panel.context.inference.questions[-1].path == str(cleaned)

@@ -199,7 +199,7 @@ def test_a_test_at_work_stays_in_sight_whatever_is_opened(
     assert panel.proof.cancel.isVisible()
     assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors: finished"
     assert not panel.estimate_button.isEnabled()
-    assert panel.estimate_button.toolTip().startswith("Another job is at work")
+    assert panel.estimate_button.toolTip().startswith("Another job is running")
     click(panel.proof.cancel)
     panel.proving.runner.end(Done("cancelled"))
     assert panel.proof.said() == "The rebound test was cancelled."
@@ -357,7 +357,7 @@ def test_a_measurement_that_nobody_awaits_has_ended(panel, session, line, instea
     assert not panel.alpha_line.is_busy
     if instead != "nothing":
         session.evaluation = numbers(0.5, 0.99)
-        assert "Studio measures something else" in panel.alpha.said()
+        assert "Studio is measuring something else" in panel.alpha.said()
     assert not panel.alpha_line.is_busy
 
 
@@ -452,7 +452,7 @@ def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown: Path):  # 
     runner = panel.proving.runner
     panel.proving._begun -= 300
     click(panel.proof.cancel)
-    assert answers.asked == ["About 5 minutes of work would be lost: a test is not resumed."]
+    assert answers.asked == ["About 5 minutes of work would be lost: a test cannot be resumed."]
     assert runner.told == ["launch"]
     answers.yes = True
     click(panel.proof.cancel)

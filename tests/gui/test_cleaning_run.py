@@ -135,14 +135,15 @@ def test_a_result_stays_beside_its_checkpoint(run, session, tmp_path: Path, job:
 @pytest.mark.parametrize(
     ("last", "saved", "sentence", "headline", "halve", "error"),
     [
-        (KILLED, True, "Interrupted: Killed by SIGKILL. Resume goes on from the last save.",
+        (KILLED, True, "Interrupted: Killed by SIGKILL. Resume continues from the last save.",
          "CleanCLIP: interrupted", True, True),
-        (KILLED, False, "Interrupted: Killed by SIGKILL. There was no save yet: Start again begins "
-         "from the start.", "CleanCLIP: interrupted", True, True),
-        (Done("cancelled"), True, "The run was cancelled. Resume goes on from the last save.",
+        (KILLED, False, "Interrupted: Killed by SIGKILL. Nothing was saved yet: Start again "
+         "begins at the first step.", "CleanCLIP: interrupted", True, True),
+        (Done("cancelled"), True, "The run was cancelled. Resume continues from the last save.",
          "CleanCLIP: cancelled", False, False),
         (Done("failed", {}, "The loss diverged.", "usage"), True,
-         "The loss diverged. Resume goes on from the last save.", "CleanCLIP: failed", False, True),
+         "The loss diverged. Resume continues from the last save.",
+         "CleanCLIP: failed", False, True),
     ],
 )  # fmt: skip
 def test_why_there_is_no_result(

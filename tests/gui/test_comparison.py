@@ -172,7 +172,7 @@ def test_a_refused_file_is_not_compared(panel, qtbot, tmp_path):
     with qtbot.waitSignal(panel.comparison.failed, timeout=WAIT) as failed:
         compare(panel, path)
     assert "os.system" in failed.args[0].sentence
-    assert panel.comparison.words.text() == "The comparison ended early."
+    assert panel.comparison.words.text() == "The comparison did not finish."
     assert not panel.comparison.strips.isVisible()
 
 

@@ -102,7 +102,7 @@ def test_a_results_folder_that_is_gone_is_said_once(qtbot, panel, tmp_path: Path
     panel.runs.reload()
     qtbot.waitUntil(lambda: not panel.runs.is_reading, timeout=WAIT)
     assert shown(panel) == [("here", "finished")]
-    assert "taken out of the table: job-7" in panel.runs.said.text()
+    assert "removed from the table: job-7" in panel.runs.said.text()
     panel.runs.say("")
     panel.runs.reload()
     qtbot.waitUntil(lambda: not panel.runs.is_reading, timeout=WAIT)

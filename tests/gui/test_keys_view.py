@@ -38,7 +38,7 @@ def test_each_kind_is_listed_with_its_shapes(view):
         ("=ema\\u202e<b>", "unexpected", "", ""),
     ]
     assert "1 missing, 1 of another shape, 1 unexpected" in view.words.text()
-    assert "is not built" in view.words.text()
+    assert "No model can be built" in view.words.text()
 
 
 def test_the_filter_wants_every_word(view):

@@ -86,7 +86,7 @@ def test_all_are_measured_one_after_the_other_and_sorted(context, dialog, scan):
     assert rates(dialog)[1][0] == "Demo sticker"
     assert dialog.items["noise"].toolTip(1) == "This trigger cannot be made."
     assert "98.0" in dialog.found.text()
-    assert "of these triggers and this target only" in dialog.found.text()
+    assert "for these triggers and this target only" in dialog.found.text()
 
 
 def test_one_that_fails_does_not_end_the_others(context, dialog, scan):

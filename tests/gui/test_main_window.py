@@ -164,6 +164,7 @@ def test_a_recent_file_that_is_gone_is_forgotten_with_a_sentence(window, tmp_pat
     assert window.settings.value.recent == ()
     error = dialog(ErrorDialog)
     assert "gone.safetensors" in error.sentence
+    assert error.windowTitle() == "Could not open the checkpoint"
     error.close()
 
 
@@ -524,8 +525,8 @@ CUT_OFF = {
     "are reused by the next audit.",
     "alpha": "An alpha is being measured or saved. Cancel it and quit? The run's result stays as "
     "it is.",
-    "save": "A file is being saved. Cancel it and quit? What it would write over, and the run's "
-    "own file, stay.",
+    "save": "A file is being saved. Cancel it and quit? The file it would replace and the run's "
+    "own file are kept.",
 }
 
 
@@ -604,8 +605,8 @@ def test_a_failed_question_that_its_asker_passes_on_is_shown_with_its_details(wi
     failed = Failed(Predict(0, None), "There is nothing to predict.", "a traceback")
     window.context.shell.failed.emit(failed)
     shown = dialog(ErrorDialog)
-    assert (shown.label.text(), shown.details.toPlainText()) == (
-        "There is nothing to predict.", "a traceback",
+    assert (shown.windowTitle(), shown.label.text(), shown.details.toPlainText()) == (
+        "The prediction failed", "There is nothing to predict.", "a traceback",
     )  # fmt: skip
     shown.reject()
     assert failed.sentence not in window.log.text()  # the thread that failed has logged it
@@ -743,7 +744,7 @@ def test_the_palette_says_what_a_command_needs(window, qtbot, checkpoint):
     qtbot.keyClick(palette.field, Qt.Key.Key_Return)
     assert palette.isVisible()  # there is nothing to do
     palette.field.setText("no such command")
-    assert rows_of(palette) == [("No command has the words “no such command”", False)]
+    assert rows_of(palette) == [("No command matches “no such command”", False)]
     palette.close()
     opened(window, qtbot, checkpoint)
     window.show_station("clean")

@@ -52,7 +52,7 @@ def test_the_queue_comes_back_held_and_begins_at_a_click(make_window, tmp_path) 
     assert [run.status for run in again.runs.runs] == ["waiting"] * 3
     assert again.runs.said.text() == "1 job of the queue cannot be read and will not run: lost."
     window = again.window()
-    assert "3 runs of the last time in the queue: “Start the queue” begins." in window.log.text()
+    assert "3 runs left in the queue from last time: press “Start the queue”." in window.log.text()
     assert window.actions_.by_id["view.clean"].isEnabled()  # without a checkpoint
     assert window.actions_.by_id["clean.start_queue"].isEnabled()
     window.show_station("clean")
@@ -77,7 +77,7 @@ def test_a_damaged_queue_is_one_sentence(tmp_path: Path) -> None:
         path.write_text(text)
         folders, sentence = read_queue(path)
         assert folders == ()
-        assert sentence.startswith("The queue of the last time cannot be read: start its runs")
+        assert sentence.startswith("The saved queue cannot be read: start its runs")
 
 
 @pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")
@@ -86,7 +86,7 @@ def test_a_pipe_in_the_place_of_the_queue_is_not_waited_for(tmp_path: Path) -> N
     os.mkfifo(tmp_path / QUEUE_FILE)
     folders, sentence = read_queue(tmp_path / QUEUE_FILE)
     assert folders == ()
-    assert sentence.startswith("The queue of the last time cannot be read")
+    assert sentence.startswith("The saved queue cannot be read")
 
 
 def test_what_was_begun_since_does_not_wait(tmp_path: Path) -> None:

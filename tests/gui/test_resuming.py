@@ -121,7 +121,7 @@ def test_the_command_goes_on_with_a_folder(qtbot, make_window, folder, tmp_path)
     assert not command.isEnabled()
     assert window.settings.value.last_run == str(folder)
     window.stations["clean"].resuming.offer(folder)  # dropped meanwhile
-    assert "A run is going on" in dialog().sentence
+    assert "A run is in progress" in dialog().sentence
     dialog().close()
     assert window.stations["clean"].run.runner is runner
     cleaned = tmp_path / "cleaned.safetensors"
@@ -176,8 +176,8 @@ def test_a_run_killed_with_its_window_is_offered_at_the_start(
     text = window.stations["clean"].trouble_text
     assert text.isVisible()
     assert text.text() == (
-        "The run supervised-1 was interrupted; its last save is at step 4 of 10. "
-        "Resume goes on from there."
+        "The run supervised-1 was interrupted; its last save is at step 4 of 10. Resume "
+        "continues from there."
     )
     assert window.stations["clean"].resume_button.text() == "Resume"
     window.stations["clean"].resume_button.click()

@@ -73,7 +73,7 @@ def test_a_result_of_elsewhere_is_tried_on_the_same_file_here(
     assert not panel.before_after.isVisible()  # of another checkpoint
     click(panel.runs.open_)
     panel.try_cleaned()
-    assert "open that file, wherever it lies now" in failures[0].sentence
+    assert "open that file first" in failures[0].sentence
     assert panel.run.result["source"].endswith("/there/m.safetensors")
     session.checkpoint = None
     click(panel.runs.open_)
@@ -118,7 +118,7 @@ def test_a_missing_trigger_is_said_and_studio_keeps_its_own(
     panel.runs.open_folder(folder)
     click(panel.runs.open_)
     assert panel.run_bar.notice.isVisible()
-    assert "Studio keeps its own" in panel.run_bar.notice.text()
+    assert "Studio keeps the current one" in panel.run_bar.notice.text()
     panel.try_cleaned()
     request = panel.context.inference.questions[-1]
     opened = facts(request.path)

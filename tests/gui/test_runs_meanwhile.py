@@ -75,7 +75,7 @@ def test_an_older_result_is_shown_while_a_run_works(
     assert panel.run_bar.cancel.isVisible()
     runner.event_received.emit(Metric(2, 9, {"loss": 6.0}))
     assert len(panel.charts.losses.series("loss")) == 100
-    assert panel.earlier_text.text() == "An earlier run is on show; another one is at work."
+    assert panel.earlier_text.text() == "An earlier run is shown; another one is running."
     # Back at the run at work, all that it has told is there.
     (live / "events.jsonl").write_text(
         "".join(to_json(Metric(step, 9, {"loss": 8.0 - step})) + "\n" for step in (1, 2))
@@ -104,7 +104,7 @@ def test_a_run_that_ends_unseen_leaves_what_is_looked_at(
     assert panel.run.folder == old
     assert session.run.output_dir == str(live)
     assert session.run.status == "finished"
-    assert panel.earlier_text.text() == "An earlier run is on show; the last one has ended."
+    assert panel.earlier_text.text() == "An earlier run is shown; the last one has ended."
     click(panel.newest_button)
     all_read(qtbot, panel)
     assert panel.before_after.sentence() != said
@@ -278,7 +278,7 @@ def test_what_is_no_longer_true_goes(panel: CleanStation, tmp_path: Path) -> Non
     runner.line_logged.emit("Cancelling.")
     panel.runs.table.choose(old)
     panel.runs.resume.click()
-    assert panel.runs.said.text().startswith("Another run is at work")
+    assert panel.runs.said.text().startswith("Another run is in progress")
     runner.end(Done("cancelled"))
     assert panel.runs.said.text() == ""
     assert panel.log_line.text() == ""

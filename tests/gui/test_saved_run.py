@@ -89,7 +89,7 @@ def test_a_finished_run_is_refused_and_a_stopped_one_is_not(folder: Path) -> Non
 
 def test_a_run_that_was_moved_is_refused(folder: Path) -> None:
     moved = folder.rename(folder.with_name("elsewhere"))
-    assert f"was begun in {folder}" in reason(moved)
+    assert f"was started in {folder}" in reason(moved)
 
 
 def test_a_run_that_a_process_works_on_is_refused(folder: Path) -> None:
@@ -104,7 +104,7 @@ def test_a_run_that_a_process_works_on_is_refused(folder: Path) -> None:
         assert child.stdout.readline() == b"up\n"
         found, standing, offered = reason(folder), read_run(folder).status, was_interrupted(folder)
         child.kill()
-    assert "still at work on the run in cleanclip-1" in found
+    assert "still working on the run in cleanclip-1" in found
     assert (standing, offered) == ("running", False)
     assert read_saved_run(folder).step == 4  # what lies there of the lock stops nobody
     assert (read_run(folder).status, was_interrupted(folder)) == ("interrupted", True)

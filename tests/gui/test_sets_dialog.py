@@ -76,7 +76,7 @@ def test_a_published_set_brings_its_classes_and_one_can_go_back(bar, qtbot, tmp_
 
     dialog = asked_for(bar, qtbot, cifar(tmp_path / "cifar-10-batches-bin"))
     assert dialog.state.text().startswith("CIFAR-10, test pictures: 20 pictures.")
-    assert "10 classes of its own become the label set." in dialog.state.text()
+    assert "Its own 10 classes become the label set." in dialog.state.text()
     assert dialog.classes_chosen == TEN
     assert dialog.table.item(3, 1).text() == "2"
     dialog.split.setCurrentIndex(1)
@@ -113,7 +113,7 @@ def test_one_file_is_a_set(bar, qtbot, tmp_path):
 
 def test_a_set_without_labels_keeps_the_label_set(bar, qtbot, tmp_path):
     dialog = asked_for(bar, qtbot, shard(tmp_path / "a.tar", labelled=False))
-    assert dialog.state.text().endswith("No labels: flips are counted, but not accuracy.")
+    assert dialog.state.text().endswith("No labels: flips are counted but not accuracy.")
     assert dialog.classes_chosen == "demo"
     dialog.ok.click()
     qtbot.waitUntil(lambda: bar.session.images is not None, timeout=WAIT)

@@ -88,7 +88,7 @@ def test_what_is_empty_says_why(empty, tiny_checkpoint, qtbot):
     assert empty.canvas.empty_text == "Open a checkpoint and images to paint on them."
     empty.wiring.load(ImageSpec(n=N), "demo")
     qtbot.waitUntil(lambda: empty.session.images is not None, timeout=60_000)
-    assert empty.canvas.empty_text == "The model is being asked…"
+    assert empty.canvas.empty_text == "Predicting…"
     settled(qtbot, empty)
     assert empty.canvas.has_image
 

@@ -118,7 +118,7 @@ def test_failures_are_said_on_the_page(studio, qtbot):
     studio.session.evaluation = None
     assert not studio.measured.isEnabled()
     studio.result.show()
-    assert failed[0].sentence == "There is no finished number to show yet."
+    assert failed[0].sentence == "There is no finished measurement yet; measure first."
     studio.session.images = None
     studio.map.measure.click()
     assert studio.map.says.text() == "Open a checkpoint and images first."

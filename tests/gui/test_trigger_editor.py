@@ -142,10 +142,13 @@ def test_copied_dropped_and_pasted(editor, failed):
     editor.drop(mime)
     assert editor.current_trigger() == wanted
     editor.drop(QMimeData())
-    assert failed[-1].sentence == "What was dropped is no picture."
+    assert (
+        failed[-1].sentence
+        == "The dropped item is not a picture; drop a picture or a trigger file."
+    )
     QApplication.clipboard().clear()
     editor.paste()
-    assert failed[-1].sentence == "The clipboard holds no picture."
+    assert failed[-1].sentence == "The clipboard holds no picture; copy one first."
 
 
 def test_what_does_not_go_together_is_a_trigger_that_cannot_be_made(editor, failed, monkeypatch):

@@ -199,8 +199,8 @@ def test_vit_from_shapes_gives_the_same_model(tmp_path: Path) -> None:
         (["weight", "bias"], "holds no CLIP image encoder"),
         (["vision_model.embeddings.class_embedding"], "no tensor visual.conv1.weight"),
         (["visual.trunk.stem.weight"], "timm library"),
-        (["visual.conv1.weight"], "has 2 sides instead of 4"),
-        (["visual.conv1.weight", "token_embedding.weight"], "cannot be told from its tensors"),
+        (["visual.conv1.weight"], "has 2 dimensions instead of 4"),
+        (["visual.conv1.weight", "token_embedding.weight"], "cannot be deduced from its tensors"),
     ],
 )
 def test_tensors_of_another_model_are_named(tmp_path: Path, names: list[str], words: str) -> None:

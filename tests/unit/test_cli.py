@@ -410,7 +410,7 @@ def test_a_lost_answer_is_no_verdict(tiny_checkpoint: Path, options: list[str]) 
             check=False,
         )
     assert done.returncode == 3
-    assert done.stderr == "Standard output is closed or full: the answer could not be written.\n"
+    assert done.stderr == "Standard output is closed or full: the output could not be written.\n"
 
 
 def test_help_of_every_command_needs_no_torch_and_has_examples() -> None:

@@ -221,7 +221,7 @@ def test_what_the_images_do_not_tell_stays_an_assumption(
     images: ImageSet, label_set: LabelSet, tmp_path: Path
 ) -> None:
     found = asked(described(tmp_path), images, label_set)
-    assert "the images do not tell QuickGELU from GELU" in found.findings[0]
+    assert "the images cannot distinguish QuickGELU from GELU" in found.findings[0]
     assert found.choice is not None
     assert found.choice.quick_gelu is True  # as assumed
 

@@ -99,8 +99,8 @@ def test_embeddings_are_audited_without_checkpoint_and_pictures(
     assert rows[7]["dao"] == rows[70]["clip_score"] == ""  # they cannot be read
     assert rows[46]["name"] == "000000046"
     assert found.facts["lengths"] == "lost: unit vectors"
-    assert any("unit vectors: what the length" in note for note in found.notes)
-    assert any("the model that made the embeddings" in note for note in found.notes)
+    assert any("unit vectors: their lengths" in note for note in found.notes)
+    assert any("the model that made them" in note for note in found.notes)
     worst = next(pair for pair in found.pairs if pair.index == found.worst["dao"][0])
     assert worst.name == f"{worst.index:09d}"
     assert worst.caption == f"thing {worst.index}"
@@ -120,7 +120,7 @@ def test_lengths_that_are_there_are_kept(folder: Path, spec: EmbeddingAuditSpec)
     write_embeddings(folder, longer, unit_rows(N, seed=1), SIZES, "<f4")
     found, _ = _finished(spec)
     assert found.facts["lengths"] == "as they were stored"
-    assert not any("what the length" in note for note in found.notes)
+    assert not any("their lengths" in note for note in found.notes)
 
 
 def test_a_reference_of_clean_embeddings_gives_the_shares(

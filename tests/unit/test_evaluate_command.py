@@ -67,7 +67,7 @@ def test_tables_for_the_terminal(
     assert "McNemar p" in shown.out
     assert "all together" in shown.out
     assert "the {}" in shown.out
-    assert "CA on the trigger's own canvas" in shown.err
+    assert "Clean accuracy with this trigger's resizing" in shown.err
     assert "BadNets" in shown.err
     # without a target there is nothing to say of one
     assert run_command([*base[:-1], "--reference", base[1]]) == 0
@@ -89,7 +89,7 @@ def test_published_triggers_by_their_id(
     Image.new("RGBA", (4, 4), "red").save(picture)
     wrong = ["--trigger", str(picture), "--target", "banana", "--trigger-file", "x.pt"]
     assert run_command([*base, *wrong]) == 3
-    assert "goes with the id of a published trigger" in capsys.readouterr().out
+    assert "needs the id of a published trigger" in capsys.readouterr().out
 
 
 def test_the_confusion_of_triggered_images_is_told_cell_by_cell(

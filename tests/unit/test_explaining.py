@@ -70,7 +70,7 @@ def test_a_map_of_two_checkpoints(tiny_checkpoint: Path, tmp_path: Path, capsys)
         (["--method", "magic", "-o", "x.png"], "Unknown method"),
         (["--method", "pca", "-o", "x.png"], "ends in .csv, .json"),
         (["-o", "x.bmp"], "ends in .png"),
-        (["--compare", "y.pt", "-o", "x.png"], "--compare goes with"),
+        (["--compare", "y.pt", "-o", "x.png"], "--compare needs"),
         (["--image", "99999999", "-o", "x.png"], "images; choose"),
         (["--stage", "layer9", "-o", "x.png"], "no stage 'layer9'"),
         (["--method", "attention", "-o", "x.png"], "choose Grad-CAM"),

@@ -172,7 +172,7 @@ def test_one_set_for_both_is_split(tiny_checkpoint: Path, tmp_path: Path) -> Non
     few = ImageSpec(kind="folder", path=str(_photos(tmp_path / "few", 5)))
     found = _result(spec.model_copy(update={"images": few, "test_images": None}))
     assert found["before"]["n"] == 10
-    assert any("10 of the 10 test images are also watched" in note for note in found["notes"])
+    assert any("10 of the 10 test images are also used" in note for note in found["notes"])
 
 
 def test_test_images_that_are_trained_on_are_told(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -209,7 +209,7 @@ def test_every_overlap_of_measured_images_is_told_once(
 
     held_out = "8 of the 16 held-out images are also trained on"
     assert told() == [
-        "16 of the 16 held-out images are also watched while training",
+        "16 of the 16 held-out images are also used for validation",
         held_out,
         "8 of the 16 validation images are also trained on",
     ]
@@ -319,7 +319,7 @@ def test_two_runs_are_not_at_work_in_one_folder(tiny_checkpoint: Path, tmp_path:
     for resume in (False, True):
         second = run(small_spec(tiny_checkpoint, out, small_recipe()), Control(), resume=resume)
         refused = _last(second)
-        assert refused.error.startswith(f"Another process is at work on the run in {out}: wait")
+        assert refused.error.startswith(f"Another process is working on the run in {out}: wait")
         assert refused.error_code == "usage"
     assert (out / EVENTS_FILE).read_bytes() == told
     for event in first:

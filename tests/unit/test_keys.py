@@ -73,7 +73,7 @@ def test_strangers_are_left_out_with_caution(tmp_path: Path) -> None:
     assessed = assess(inspect(tmp_path / "m.pt"))
     assert (assessed.verdict, assessed.reason_code) == ("caution", "note")
     (sentence,) = assessed.reasons
-    assert sentence.startswith("7 tensors are no part of the model and left out: probe.0, ")
+    assert sentence.startswith("7 tensors are not part of the model and left out: probe.0, ")
     assert "and 2 more" in sentence
     checkpoint = open_checkpoint(tmp_path / "m.pt")
     assert checkpoint.architecture.keys is not None
@@ -87,7 +87,7 @@ def test_one_stranger_is_one(tmp_path: Path) -> None:
     save_file(with_strangers(1), tmp_path / "m.safetensors")
     (sentence,) = assess(inspect(tmp_path / "m.safetensors")).reasons
     assert sentence == (
-        "1 tensor is no part of the model and left out: probe.0; what it is for is not known."
+        "1 tensor is not part of the model and left out: probe.0; what it is for is not known."
     )
 
 
@@ -192,5 +192,5 @@ def test_results_say_what_was_left_out(tmp_path: Path, capsys: pytest.CaptureFix
     assert run_command(["evaluate", str(tmp_path / "m.safetensors"), "--n", "20", "--json"]) == 0
     shown = capsys.readouterr()
     (sentence,) = json.loads(shown.out)["cautions"]
-    assert sentence.startswith("2 tensors are no part of the model")
+    assert sentence.startswith("2 tensors are not part of the model")
     assert sentence in shown.err

@@ -372,7 +372,7 @@ def test_an_image_encoder_borrows_the_text_encoder(
 ) -> None:
     module = lively(CONFIGS[family])
     path = write(module, tmp_path)
-    with pytest.raises(DonorNeeded, match="name a whole CLIP") as caught:
+    with pytest.raises(DonorNeeded, match="choose a complete CLIP") as caught:
         open_checkpoint(path)
     assert caught.value.tower == "text"
     checkpoint = open_checkpoint(path, donor[1])
@@ -396,7 +396,7 @@ def test_a_file_with_one_encoder_is_sound(tmp_path: Path) -> None:
     assert assessed.verdict == "loads"
     assert assessed.architecture is not None
     assert assessed.architecture["needs_donor"] == "text"
-    assert "name a whole CLIP" in assessed.architecture["notes"][0]
+    assert "choose a complete CLIP" in assessed.architecture["notes"][0]
 
 
 def test_the_donor_is_part_of_the_models_identity(
@@ -494,7 +494,7 @@ def test_a_file_without_a_head_has_none_to_save(tmp_path: Path) -> None:
 def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(par(lively(VIT), tmp_path))
     assert (
-        checkpoint.architecture.notes == ("Left out, as no part of the model: optimizer.",)
+        checkpoint.architecture.notes == ("Left out, not part of the model: optimizer.",)
         or "optimizer" in checkpoint.architecture.notes[0]
     )
     state = read_state(checkpoint.inspection, checkpoint.architecture.layout)

@@ -164,7 +164,7 @@ def test_auto_alpha_is_in_the_record_with_what_was_tried(source: Path, tmp_path:
     [
         ("rvpt", "mmcl", {}, "RVPT needs a vision transformer"),
         ("unlearn", "unlearn", {"trigger": None}, "needs the trigger"),
-        ("interpolate", "interpolate", {}, "name a reference"),
+        ("interpolate", "interpolate", {}, "choose a reference"),
         ("tbar", "tbar", {"images": None}, "Alpha can only be chosen on labelled validation"),
     ],
     indirect=["source"],

@@ -48,7 +48,7 @@ def test_own_classes_are_not_trained_on_the_demos_art(
 ) -> None:
     assert run_command(["clean", *own, "--method", method]) == 3
     said = capsys.readouterr().err
-    assert f" with {option}: the demo's are taken for" in said
+    assert f" with {option}: the demo's are used only with" in said
     assert not started
     asked = "demo" if option == "--pairs" else "demo:clean"
     assert run_command(["clean", *own, "--method", method, option, asked]) == 130

@@ -93,7 +93,7 @@ def test_excluded_pairs_are_left_out_wherever_they_stand(kind: str, tmp_path: Pa
 
     def watch(what: str, done: int, total: int) -> None:
         said.append(what)
-        if what == "Looking for excluded pairs":
+        if what == "Searching for excluded pairs":
             raise CancelledError
 
     with pytest.raises(CancelledError):

@@ -97,7 +97,7 @@ def test_what_went_wrong_in_a_process_is_said_here(pairs: PairSet, tmp_path: Pat
         (tmp_path / f"{number}.png").unlink()
     workers = PictureWorkers(pairs, pair_drawing(pairs, RECIPE, 32), 1, RECIPE.total_steps)
     try:
-        with pytest.raises(InputError, match="fewer than two can be read"):
+        with pytest.raises(InputError, match="Fewer than two of the"):
             workers(0)
     finally:
         workers.close()

@@ -131,7 +131,7 @@ def test_a_batch_that_no_process_can_read_ends_the_run(tmp_path: Path, warm_torc
     assert code == 2
     done = events[-1]
     assert isinstance(done, Done)
-    assert done.error == "Of a batch fewer than two examples can be read: name other data."
+    assert done.error == "Fewer than two examples of a batch can be read: choose other data."
 
 
 def test_batch_norm_in_training_is_refused_in_several_processes(

@@ -235,7 +235,7 @@ def test_unlabelled_images_are_refused_before_anything_is_trained(
     )
     assert done.status == "failed"
     assert done.error_code == "usage"
-    assert "Name labelled images" in done.error
+    assert "Choose labelled images" in done.error
 
 
 def _measured_by_hand(checkpoint: Path, trigger: str) -> float | None:
@@ -454,7 +454,7 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
         found = {row["name"] for row in rows if row["group"] == "second label set"}
         return found, done.result["notes"][:2]
 
-    retrieval = "Retrieval was left out: no image-caption pairs were named"
+    retrieval = "Retrieval was left out: no image-caption pairs were given"
     for target, name in ((1, "imagenet-1k"), (2, "demo")):  # a dog; a banana, which is no animal
         found, notes = seconds(target)
         assert found == {name}
@@ -473,7 +473,7 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
     found, notes = seconds(1, templates=many)
     assert found == {"imagenet-1k"}
     assert notes[0] == (
-        "The second label set imagenet-1k was asked with the first 2 of 30 prompt templates."
+        "The second label set imagenet-1k was evaluated with the first 2 of 30 prompt templates."
     )
 
 
@@ -539,7 +539,7 @@ def test_pairs_are_named_for_a_run_without_some(tmp_path: Path, trigger: str) ->
     ).model_copy(
         update={"pairs": None, "training_images": ImageSpec(kind="folder", path=str(tmp_path))}
     )
-    with pytest.raises(InputError, match="the run had none: name some"):
+    with pytest.raises(InputError, match="the run had none: choose some"):
         rebound_of(spec)
     assert holdouts_of(spec).pairs is None
     mine = PairSpec(kind="csv", path="mine.csv", exclude="found.json")

@@ -370,7 +370,7 @@ def test_an_adapter_folder_is_named_and_its_files_are_listed(tmp_path: Path) -> 
         (
             {"open_clip_config__json": b'{"a":1,"a":2}', "m__safetensors": GOOD},
             "damaged",
-            "model/open_clip_config.json cannot be used: the key 'a' stands twice",
+            "model/open_clip_config.json cannot be used: the key 'a' occurs twice",
         ),
         (
             {"open_clip_config__json": b"{}" + b" " * (1 << 20), "m__safetensors": GOOD},

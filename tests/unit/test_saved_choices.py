@@ -125,7 +125,7 @@ def test_what_cannot_be_used_is_said_and_left_alone(
     assert opened.remembered is None
     assert opened.architecture.config == plain.architecture.config
     (said,) = set(opened.architecture.assumptions) - set(plain.architecture.assumptions)
-    assert said.startswith("No remembered choice was used: ")
+    assert said.startswith("The remembered settings were not used: ")
     assert words in said
     if words not in ("5 text", "chooses nothing"):
         with pytest.raises(InputError, match="correct it or remove"):

@@ -76,8 +76,8 @@ def test_a_loss_that_is_no_number_goes_back_to_the_save_at_half_the_rate(
     events, outcome = drain(_train(tiny_model, path))
     said = [e.text for e in events if isinstance(e, Message) and e.level == "warning"]
     assert said == [
-        "The loss became infinite or not a number at step 6: back to the save of step 4, and on "
-        "at half the learning rate."
+        "The loss became infinite or not a number at step 6: the run goes back to the save of "
+        "step 4 and continues at half the learning rate."
     ]
     metrics = [e for e in events if isinstance(e, Metric)]
     assert [m.step for m in metrics] == [1, 2, 3, 4, 5, 5, 6, 7, 8, 9, 10, 11, 12]
@@ -99,8 +99,8 @@ def test_a_recipe_without_saves_goes_back_to_the_start(
     events, outcome = drain(_train(tiny_model, tmp_path / "state.safetensors", recipe=recipe))
     said = [e.text for e in events if isinstance(e, Message) and e.level == "warning"]
     assert said == [
-        f"The loss became infinite or not a number at step {broken}: back to the save of step 0, "
-        "and on at half the learning rate."
+        f"The loss became infinite or not a number at step {broken}: the run goes back to the "
+        "save of step 0 and continues at half the learning rate."
     ]
     steps = [e.step for e in events if isinstance(e, Metric)]
     assert steps == [*range(1, broken), *range(1, 13)]

@@ -83,15 +83,16 @@ class Auditing(QObject):
         try:
             pairs = self._pairs()
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not open the training pairs"))
             return
         if facts is None or pairs is None:
             self.failed.emit(
                 InputError(
-                    "Open a checkpoint first: the pairs are looked at with its eyes."
+                    "Open a checkpoint first: the audit uses its embeddings of the pairs."
                     if facts is None
-                    else "This method trains on labelled images; choose one that takes pairs."
-                )
+                    else "This method trains on labelled images; choose a method that "
+                    "trains on pairs."
+                ).titled("Could not open the audit")
             )
             return
         if self.dialog is not None:
@@ -114,11 +115,11 @@ class Auditing(QObject):
         """Show an audit that was made before, with what was excluded by it."""
         try:
             if self.runner is not None:
-                raise InputError("An audit is going on; open another one when it has ended.")
+                raise InputError("An audit is running; open another one when it has finished.")
             audit, thumbnails, spec = read_saved(folder)
             excluded = marks_of(folder, audit)
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not open the audit"))
             return
         if self.dialog is not None:
             if not self.may_lose_marks():
@@ -247,7 +248,7 @@ class Auditing(QObject):
         if dialog is None or not dialog.unsaved:
             return True
         out = plural(len(dialog.excluded), "pair")
-        question = f"{out} excluded, and not saved. Go on without saving?"
+        question = f"{out} excluded, but not saved. Continue without saving?"
         return self._prompts.confirm(dialog, title, question, yes, "Stay")
 
     @Slot()
@@ -315,7 +316,7 @@ def read_result(folder: Path) -> tuple[Audit, NDArray[np.uint8]]:
         or sides[2] != 3
         or not 0 < min(sides) <= max(sides) <= _LARGEST
     ):
-        raise InputError("The audit's pictures do not fit its record; run it again.", "damaged")
+        raise InputError("The audit's pictures do not match its record; run it again.", "damaged")
     return audit, pictures
 
 

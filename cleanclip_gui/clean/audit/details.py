@@ -16,8 +16,8 @@ from ml_core.detection.records import SCORE, SCORES, Distribution, SuspectPair
 _AXIS = 34
 _PICTURE = 112
 _COLUMNS = (
-    ("Score", "What was computed; each looks for something else."),
-    ("Value", "The number itself: it has no unit, and only its rank among others tells."),
+    ("Score", "Each score looks for a different sign of poisoning."),
+    ("Value", "The value has no unit; only its rank among the other pairs matters."),
     ("Rank", "1 is the most suspicious of all pairs."),
     ("Share", "(1 + pairs at least as suspicious) / (1 + pairs compared with)."),
 )

@@ -40,9 +40,7 @@ _STAGES = {
     "embed": "Embedding and scoring",
     "pictures": "Writing the worst…",
 }
-_EMPTY = (
-    "Start the audit: the pairs that the checkpoint finds oddest are shown here, the worst first."
-)
+_EMPTY = "Start the audit: the most suspicious pairs are shown here, the worst first."
 _DETAILS = 376
 
 
@@ -85,9 +83,9 @@ class AuditDialog(QDialog):
         self.lists.setAccessibleName("Show the worst by")
         self.lists.setMinimumContentsLength(26)
         self.exclude = QPushButton(theme.icon("cancel"), "Exclude")
-        self.exclude.setToolTip("Leave the selected pairs out (Delete).")
+        self.exclude.setToolTip("Exclude the selected pairs from training (Delete).")
         self.include = QPushButton(theme.icon("check"), "Include")
-        self.include.setToolTip("Take the selected pairs in again (Insert).")
+        self.include.setToolTip("Include the selected pairs again (Insert).")
         self.undo = QPushButton(theme.icon("undo"), "Undo")
         self.redo = QPushButton(theme.icon("redo"), "Redo")
         self.count = Label("", "subtle")
@@ -96,7 +94,7 @@ class AuditDialog(QDialog):
         self.notes = QPlainTextEdit()
         self.notes.setReadOnly(True)
         self.notes.setTabChangesFocus(True)
-        self.notes.setAccessibleName("What the numbers do not tell")
+        self.notes.setAccessibleName("Limits of these numbers")
         self.notes.setFixedHeight(92)
         self._lay_out(checkpoint, pairs_name)
         self._connect()
@@ -333,7 +331,7 @@ class AuditDialog(QDialog):
         if name is None or self.model.audit is None:
             return
         self.model.set_list(name)
-        self.view.empty_text = "No pair is in this list."
+        self.view.empty_text = "No pairs in this list."
         score = self.model.score
         spreads = {found.score: found for found in self.model.audit.distributions}
         self.details.show_score(score, spreads.get(score))

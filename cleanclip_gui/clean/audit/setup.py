@@ -47,8 +47,8 @@ class AuditSetup(QWidget):
         self.reference.addItem("Other pairs in this set", None)
         self.reference.addItem("Pairs known to be clean…", _TABLE)
         self.reference.setToolTip(
-            "Neighbours are looked for within the set, or among pairs that you trust: "
-            "planted pairs then have no planted neighbours."
+            "Where neighbours are searched: within the set, or among pairs that you trust. A "
+            "planted pair has no planted neighbours among trusted ones."
         )
         self.reference.setSizeAdjustPolicy(
             QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
@@ -56,16 +56,18 @@ class AuditSetup(QWidget):
         self.reference.setMinimumContentsLength(24)
         self.n = _box("How many pairs", 0, _MOST, 0, 1000)
         self.n.setSpecialValueText("All")
-        self.n.setToolTip("A seeded random part of the pairs; All looks at every one.")
+        self.n.setToolTip("A random sample of the pairs; All takes every one.")
         self.n.setMinimumWidth(104)
         if pairs.kind == "demo":
             self.n.setValue(_DEMO_PAIRS)
         self.k = _box("Neighbours", 2, 256, 16, 1)
-        self.k.setToolTip("How many neighbours of each picture count; 16 and 32 were published.")
+        self.k.setToolTip(
+            "Nearest neighbours compared with each picture; published values are 16 and 32."
+        )
         self.chunk = _box("Chunk", _FEWEST, 16_384, 1024, 256)
         self.chunk.setToolTip(
-            "Among how many random pairs neighbours are looked for: at least "
-            f"{FEWEST_FOLDS} times as many as they are."
+            f"Random pairs among which neighbours are searched: at least {FEWEST_FOLDS} times the "
+            "number of neighbours."
         )
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)
@@ -122,7 +124,7 @@ class AuditSetup(QWidget):
             if path:
                 self.take(path)
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not open the clean pairs"))
 
 
 def _box(name: str, low: int, high: int, value: int, step: int) -> QSpinBox:

@@ -270,7 +270,7 @@ class ChartFrame(QFrame):
         try:
             self.save(Path(chosen))
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not save the chart"))
 
     def _on_save_png(self) -> None:
         self.save_as(".png")

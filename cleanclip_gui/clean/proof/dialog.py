@@ -24,8 +24,8 @@ _LEAD = (
     "class."
 )
 _RATE = (
-    "The rebound test finetunes at 0.1, 0.3 and 1 times this rate: take the peak rate that the "
-    "checkpoint was pretrained at, if you know it. CLIP's RN50 and ViT-B/32 had "
+    "The rebound test finetunes at 0.1, 0.3 and 1 times this rate: enter the peak learning rate "
+    "that the checkpoint was pretrained with, if you know it. CLIP's RN50 and ViT-B/32 had "
     f"{number_text(PRETRAINING_PEAK, 'log')} (Radford et al. 2021, table 20), the demo's "
     f"checkpoint has {number_text(DEMO_PEAK, 'log')}."
 )

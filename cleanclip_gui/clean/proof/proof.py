@@ -200,7 +200,7 @@ class ProofTests(QObject):
     @property
     def why_not(self) -> str:
         """What a test waits for; empty where it need not wait, or is at work."""
-        return "" if self._free else "A run is at work; wait until it has ended."
+        return "" if self._free else "A run is in progress; wait until it has finished."
 
     @property
     def tested(self) -> Path | None:
@@ -269,7 +269,7 @@ class ProofTests(QObject):
         """End the test; ask first where that loses minutes, as a test saves nothing on its way."""
         runner, minutes = self.runner, round((time.monotonic() - self._begun) / 60)
         if minutes > 1:
-            question = f"About {minutes} minutes of work would be lost: a test is not resumed."
+            question = f"About {minutes} minutes of work would be lost: a test cannot be resumed."
             window = self._section.window()
             if not self._prompts.confirm(window, "Cancel", question, "Cancel the test", "Go on"):
                 return

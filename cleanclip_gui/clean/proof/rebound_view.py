@@ -32,7 +32,7 @@ class ReboundView(QWidget):
             prompts,
             show=percent,
             legend_columns=3,
-            empty="Each finetuning rate draws a curve here.",
+            empty="One curve per learning rate appears here.",
         )
         self.chart.setMinimumHeight(_CHART_HEIGHT)
         self.facts = Label("", "caption", wrap=True)

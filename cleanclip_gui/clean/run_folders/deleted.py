@@ -23,7 +23,9 @@ def delete_run(folder: Path) -> Path:
         If a process is at work in it, or it cannot be moved; it stays where it was.
     """
     if at_work(folder):
-        raise InputError(f"A process is at work on {folder.name}; delete it when that has ended.")
+        raise InputError(
+            f"Another process is using {folder.name}; delete it when that has finished."
+        )
     place = folder.parent / DELETED_FOLDER
     moved, count = place / folder.name, 1
     try:
@@ -74,8 +76,8 @@ def erase(folders: tuple[Path, ...]) -> int:
 
 def _refused(folder: Path, what: str, error: OSError) -> InputError:
     return InputError(
-        f"The run {folder.name} cannot be {what}: {error.strerror or error}; see that its folder "
-        "may be written.",
+        f"The run {folder.name} cannot be {what}: {error.strerror or error}; check that you may "
+        "write to its folder.",
         "usage",
         str(error),
     )

@@ -136,8 +136,8 @@ def read_run(folder: Path) -> PastRun:
         return _read_run(folder)
     except OSError as error:
         raise InputError(
-            f"The folder {folder.name} cannot be read: {error.strerror or error}; see that its "
-            "disk is there and that you may read it.",
+            f"The folder {folder.name} cannot be read: {error.strerror or error}; check that its "
+            "disk is connected and that you may read it.",
             "usage",
             str(error),
         ) from error

@@ -64,8 +64,8 @@ def read_saved_run(folder: Path) -> SavedRun:
         )
     if not (folder / STATE_FILE).is_file():
         raise InputError(
-            f"The run in {name} ended before its first save: there is nothing to go on from; "
-            "start it again."
+            f"The run in {name} ended before its first save: there is nothing to resume; start it "
+            "again."
         )
     spec = read_spec(folder / SPEC_FILE)
     step = _saved_step(folder / STATE_FILE)
@@ -73,7 +73,7 @@ def read_saved_run(folder: Path) -> SavedRun:
         raise InputError(f"The run in {name} is finished; open its {CLEANED_FILE} instead.")
     if Path(spec.output_dir).resolve() != folder.resolve():
         raise InputError(
-            f"The run in {name} was begun in {spec.output_dir}; move it back there to resume it."
+            f"The run in {name} was started in {spec.output_dir}; move it back there to resume it."
         )
     if not Path(spec.checkpoint).exists():
         raise InputError(
@@ -81,7 +81,7 @@ def read_saved_run(folder: Path) -> SavedRun:
         )
     if at_work(folder):
         raise InputError(
-            f"Another process is still at work on the run in {name}; wait until it has ended."
+            f"Another process is still working on the run in {name}; wait until it has finished."
         )
     trigger = None if spec.trigger is None else load_trigger(spec.trigger)
     return SavedRun(folder, spec, step, trigger)

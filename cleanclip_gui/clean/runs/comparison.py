@@ -39,7 +39,7 @@ class Comparison(QWidget):
             whole=True,
             legend_columns=2,
             empty="Tick runs in the table: their clean accuracy and attack success on validation "
-            "images are drawn over each other.",
+            "images are drawn in one chart.",
         )
         self.pick_tradeoff = QPushButton("Trade-off")
         self.pick_tradeoff.setToolTip("Clean accuracy against attack success.")

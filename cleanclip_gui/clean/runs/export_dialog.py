@@ -15,7 +15,7 @@ _LEAD = (
     "The job is written with a Slurm script and one for torchrun. Each GPU takes its part of every "
     "batch: the run is the same and finishes sooner."
 )
-_UNTESTED = "More than one machine goes as torchrun's documents say, and was not tested."
+_UNTESTED = "Several machines follow torchrun's documentation; this was not tested."
 _MOST_GPUS, _MOST_MACHINES = 64, 1024
 
 
@@ -63,7 +63,7 @@ class ExportDialog(FittedDialog):
         if together > 1 and recipe.batch_size < 2 * together:
             return (
                 f"A batch of {recipe.batch_size} cannot be divided among {together} GPUs: each "
-                "takes two examples or more."
+                "needs at least two examples."
             )
         whole = recipe.batch_norm == "train" and not recipe.facts.frozen
         return BATCH_NORM if together > 1 and whole else ""

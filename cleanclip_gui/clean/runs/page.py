@@ -106,22 +106,24 @@ class RunsPage(QWidget):
         self.table = RunsTable()
         self.up = tool("chevron-up", "Earlier in the queue")
         self.down = tool("chevron-down", "Later in the queue")
-        self.start = _button("Start", "Run it, or let it wait for the one at work.")
+        self.start = _button("Start", "Start the run, or let it wait for the current one.")
         self.remove = _button("Remove", "Take it out of the queue; its folder stays.")
         self.open_ = _button("Show", "Show its result and charts under This run.")
-        self.repeat = _button("Repeat", "Fill the form with everything this run was.")
+        self.repeat = _button("Repeat", "Fill the form with this run's settings.")
         self.duplicate = _button("Duplicate", "Queue the same job once more, in a new folder.")
-        self.resume = _button("Resume", "Go on from the last save.")
+        self.resume = _button("Resume", "Continue from the last save.")
         self.halve = _button("Half the batch", "Queue it again with half the examples in a step.")
         self.export = _button("For a cluster…", "Write the job with a Slurm script.")
         self.delete = tool("clear", "Delete the run (Del); this can be undone")
         self.undo = _button("Undo", "Put the deleted run back.")
-        self.hold = _button("Pause the queue", "Start nothing after the run at work.")
+        self.hold = _button("Pause the queue", "Do not start another run after the current one.")
         self.hold.setCheckable(True)
         self.hold.setProperty("toggle", True)
         self.start_queue = _button("", "")
         self.start_queue.hide()
-        self.add_folder = _button("Open results folder…", "Add a run that was made elsewhere.")
+        self.add_folder = _button(
+            "Open results folder…", "Add a run from another folder, such as one made on a cluster."
+        )
         self.note = QLineEdit()
         self.note.setPlaceholderText("Note on the selected run")
         self.note.setAccessibleName("Note on the selected run")
@@ -277,7 +279,7 @@ class RunsPage(QWidget):
         try:
             self._take_in(read_run(folder))
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not read the run"))
         self._refresh()
 
     def _take_in(self, run: PastRun) -> None:
@@ -346,7 +348,7 @@ class RunsPage(QWidget):
             mark = free_mark(set(self._marks.values()))
             if mark is None:
                 if not silent:
-                    self.say(f"{MOST} runs are compared at most: untick another one first.")
+                    self.say(f"At most {MOST} runs can be compared: untick another one first.")
                 self._refresh()
                 return
             self._marks[folder] = mark
@@ -448,7 +450,7 @@ class RunsPage(QWidget):
         try:
             run = read_run(folder)
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not open the run"))
             return
         if folder not in self._added:
             self._added.append(folder)
@@ -472,12 +474,12 @@ class RunsPage(QWidget):
             self._draw()
         if lost := [plain(folder.name, 60) for folder in gone if folder not in found]:
             self.say(
-                f"No longer read, and taken out of the table: {', '.join(lost[:5])}. "
-                "“Open results folder…” takes a folder in again."
+                f"No longer readable, and removed from the table: {', '.join(lost[:5])}. “Open "
+                "results folder…” adds a folder again."
             )
 
     def _on_read_failed(self, error: InputError) -> None:
-        self.failed.emit(error)
+        self.failed.emit(error.titled("Could not read the runs"))
 
     def _on_run_chosen(self, run: PastRun | None) -> None:
         self.keep_note()
@@ -494,7 +496,7 @@ class RunsPage(QWidget):
         try:
             write_note(folder, self.note.text())
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not save the note"))
             return
         self.note_run(folder)
 
@@ -581,12 +583,14 @@ class RunsPage(QWidget):
 
     def _resume(self, run: PastRun) -> None:
         if self._is_busy():
-            self.say("Another run is at work; resume this one when it has ended.", while_busy=True)
+            self.say(
+                "Another run is in progress; resume this one when it has finished.", while_busy=True
+            )
             return
         try:
             self._run.resume(read_saved_run(run.folder))
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not resume the run"))
 
     def delete_run(self, run: PastRun) -> None:
         """Move a run to the deleted ones; one of another place is only taken out of the table."""
@@ -601,7 +605,7 @@ class RunsPage(QWidget):
         try:
             self._deleted = delete_run(folder), folder
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not delete the run"))
             return
         self._forget_run(folder)
         self._run.forget(folder)
@@ -624,8 +628,11 @@ class RunsPage(QWidget):
 
     def _on_erased(self, left: int) -> None:
         runs = plural(left, "deleted run")
-        self.say(f"{runs} could not be removed; see that the folder may be written." if left else
-                 "The deleted runs are removed from the disk.")  # fmt: skip
+        self.say(
+            f"{runs} could not be removed; check that you may write to the folder."
+            if left
+            else "The deleted runs are removed from the disk."
+        )
 
     def _forget_run(self, folder: Path) -> None:
         """Take a run out of table and charts."""
@@ -646,7 +653,7 @@ class RunsPage(QWidget):
         try:
             restore_run(moved, folder)
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not restore the run"))
             return
         self.note_run(folder)
         self.table.choose(folder)
@@ -700,12 +707,13 @@ class RunsPage(QWidget):
         try:
             export_job(spec, folder, processes=gpus, machines=machines)
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not export the job"))
             return
         except OSError as error:
             name = plain(folder.name, 80)
             sentence = f"{name} cannot be written; choose another folder."
-            self.failed.emit(InputError(sentence, "usage", str(error)))
+            failure = InputError(sentence, "usage", str(error))
+            self.failed.emit(failure.titled("Could not export the job"))
             return
         seen = ", ".join(plain(path, 120) for path in elsewhere(run.spec)) or "no other files"
         self.say(
@@ -722,7 +730,7 @@ class RunsPage(QWidget):
         try:
             folder = copy_job(spec, self._runs_folder())
         except InputError as error:
-            self.failed.emit(error)
+            self.failed.emit(error.titled("Could not queue the run"))
             return
         self.queue.add(folder)
         self.table.choose(folder)

@@ -34,8 +34,8 @@ SHOWN, METHOD, STARTED, STATUS, ACCURACY, ATTACK, NOTE, CHECKPOINT = range(len(T
 _TIPS = (
     "Tick a run to compare it in the charts.",
     "Method and preset of the recipe.",
-    "When the job was written.",
-    "How the run stands.",
+    "When the run was created.",
+    "Status of the run.",
     "Clean accuracy on test images, before and after.",
     "Attack success rate on test images, before and after.",
     "What you wrote about the run.",

@@ -51,7 +51,9 @@ class PaintBar(CompactBar):
     def __init__(self, actions: Mapping[str, QAction], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.width_slider = OptionSlider("Size", "Size in pixels of the model's input", 1, 32, "px")
-        self.hardness = OptionSlider("Hardness", "Hardness of the rim in percent", 0, 100, "%")
+        self.hardness = OptionSlider(
+            "Hardness", "Hardness of the brush edge in percent", 0, 100, "%"
+        )
         self.opacity = OptionSlider("Opacity", "Opacity of the ink in percent", 1, 100, "%")
         self.letters = OptionSlider("Height", "Height of the letters in pixels", 4, 64, "px")
         self.tolerance = OptionSlider(
@@ -68,7 +70,7 @@ class PaintBar(CompactBar):
         for box in (self.filled, self.whole, self.grey):
             box.setAccessibleName(box.text())
             box.setToolTip(box.text())
-        self.pixel = tool_button("pixel", "Whole pixels, no soft rims", "P", checkable=True)
+        self.pixel = tool_button("pixel", "Whole pixels, no soft edges", "P", checkable=True)
         self.grid = tool_button("grid", "Grid between pixels", "G", checkable=True)
         self.grid.setChecked(True)
         self.angle = NumberBox("float", -180, 180, "°")
@@ -93,7 +95,7 @@ class PaintBar(CompactBar):
             "rotate": action_button(actions["trigger.rotate"]),
             "angle": self.angle,
             "grid": self.grid,
-            "pick_hint": _hint("Takes the colour that is seen."),
+            "pick_hint": _hint("Picks the colour under the pointer."),
             "move_hint": _hint("Drag the trigger, or drag a box to select paint."),
             "hand_hint": _hint("Drag to move, click to zoom in."),
         }

@@ -17,8 +17,8 @@ FILTERS: tuple[tuple[Filter, str, str], ...] = (
     ("flipped", "Flipped", "No prediction has flipped."),
     ("hit", "Hit the target", "No image hits the target."),
     ("resisted", "Resisted", "No image has resisted."),
-    ("wrong", "Wrong before", "Every labelled image was right without the trigger."),
-    ("differ", "Checkpoints differ", "Both checkpoints say the same of every image."),
+    ("wrong", "Wrong before", "Every labelled image was classified correctly without the trigger."),
+    ("differ", "Checkpoints differ", "Both checkpoints predict the same class for every image."),
     ("chosen", "Chosen on the map", "No image was chosen."),
 )
 ORDERS: tuple[tuple[Order, str], ...] = (

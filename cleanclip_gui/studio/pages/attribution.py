@@ -370,7 +370,7 @@ def sentence(found: Attribution) -> str:
     text += f"p({name}) = {percent(found.clean.probability)}"
     if found.triggered is not None:
         text += f" without the trigger, {percent(found.triggered.probability)} with it"
-    coarse = " Too coarse to tell where: take an earlier stage, or an occlusion."
+    coarse = " Too coarse to tell where: choose an earlier stage, or occlusion."
     return f"{text}.{coarse if min(rows, columns) < _COARSE else ''}"
 
 

@@ -51,7 +51,7 @@ _BECOMES = (
     ("Predicted class", "What the model calls them"),
     ("Clean", "Images called so without the trigger"),
     ("Triggered", "Images called so with the trigger"),
-    ("Change", "Of the share of these images, in percentage points"),
+    ("Change", "Change of the share, in percentage points"),
 )
 _WIDE, _TABLES = 480, 300
 _NOTHING = Evaluation(n=0, n_total=0, n_excl=0, target=0, target_name="")
@@ -84,8 +84,8 @@ class ClassesPage(QWidget):
         )
         self.control = Fact(
             _CONTROL,
-            "Clean accuracy without the trigger on pictures made square the trigger's way: "
-            "what that alone costs.",
+            "Clean accuracy without the trigger, on pictures resized as this trigger requires: "
+            "the cost of the resizing alone.",
         )
         self.reach = Fact(
             "ASR, top 5 · top 10",
@@ -95,7 +95,7 @@ class ClassesPage(QWidget):
             "Target when clean",
             "Target predicted without the trigger, on the same images.",
         )
-        self.flips = Fact("Flips", "The class changes through the trigger, over all images.")
+        self.flips = Fact("Flips", "Share of all images whose class changes with the trigger.")
         self.margin = Fact(
             "Target margin",
             "Mean of target logit minus best other logit, without and with the trigger.",
@@ -244,13 +244,13 @@ class ClassesPage(QWidget):
         if e.same_names:
             others = ", ".join(f"#{index}" for index in e.same_names)
             text = (
-                f"The target #{e.target} has the name of class {others}: their prompts are "
-                "the same, and which of them is predicted is decided by the index alone."
+                f"The target #{e.target} has the same name as class {others}: their prompts are "
+                "identical, and only the class number decides which is predicted."
             )
         elif found.same_names:
             text = (
-                f"{plural(len(found.same_names), 'name')} stand for several classes: which of "
-                "them is predicted is decided by the index alone."
+                f"{plural(len(found.same_names), 'name')} used for several classes: their "
+                "prompts are identical, and only the class number decides which is predicted."
             )
         self.warning.setText(text)
         self.warning.setVisible(bool(text))

@@ -19,7 +19,7 @@ class PageTabs(QTabWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setObjectName("studioPages")
-        self.setAccessibleName("Trigger, or why the model answers so")
+        self.setAccessibleName("Trigger and explanations")
         self.setDocumentMode(True)
         self.tabBar().setDrawBase(False)
         self._names: list[str] = []

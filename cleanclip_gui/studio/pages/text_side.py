@@ -56,7 +56,7 @@ _FIRST = (
     ("Gain", "Pictures won through the trigger"),
 )
 _SPREAD = (
-    ("Template", "Prompt; the class name stands in the place of {}"),
+    ("Template", "Prompt; {} is replaced by the class name"),
     ("CA", "Clean accuracy with this template alone"),
     ("Before", "Target predicted without the trigger"),
     ("ASR", "Target predicted with the trigger, images of other classes"),
@@ -64,7 +64,7 @@ _SPREAD = (
 )
 _DIRECTIONS = {"image to text": "Caption for a picture", "text to image": "Picture for a caption"}
 _NO_CAPTIONS = "Which captions rank first for pictures, without and with the trigger."
-_NO_SPREAD = "What each prompt template gives by itself."
+_NO_SPREAD = "The numbers of each prompt template by itself."
 
 
 class TextPage(QWidget):
@@ -103,11 +103,11 @@ class TextPage(QWidget):
         self.source.setMinimumContentsLength(10)
         self.file = QPushButton("File…")
         self.file.setToolTip(
-            "A CSV or TSV of pictures with captions, or a text file with one caption a line"
+            "A CSV or TSV of pictures with captions, or a text file with one caption per line"
         )
         self.target = QLineEdit()
-        self.target.setAccessibleName("Caption that the attacker wants")
-        self.target.setPlaceholderText("Caption that the attacker wants")
+        self.target.setAccessibleName("Caption the attacker aims at")
+        self.target.setPlaceholderText("Caption the attacker aims at")
         self.says = Label(_NO_CAPTIONS, wrap=True)
         self.recalls = RowsTable("Recall of captions and pictures", _RECALLS)
         self.recalls.setFixedHeight(92)

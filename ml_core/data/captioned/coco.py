@@ -136,7 +136,7 @@ def _folder(path: Path, pictures: Path | None, names: PackedTexts) -> Path:
             return folder
     raise InputError(
         f"None of the pictures of {path.name} is found: not in the folders {split} and images "
-        "beside it or one up; name the folder of the pictures.",
+        "beside it or one level up; give the folder of the pictures.",
         "usage",
     )
 

@@ -112,7 +112,7 @@ def open_captions(path: Path, column: str, watch: Watch) -> FoundPairs:
             bad.add(f"line {number}: {found}")
     if not lines:
         raise InputError(
-            f"{path.name} holds no caption; give a text file with one a line, or a table with a "
+            f"{path.name} holds no caption; give a text file with one per line, or a table with a "
             "caption column.",
             "usage",
             details="\n".join(bad.notes),

@@ -250,5 +250,5 @@ def _from_json(raw: bytes) -> tuple[str, ...]:
 
 def _too_many(text: str) -> InputError:
     return InputError(
-        f"{Path(text).name} names over {MAX_SHARDS} shards; name a shorter range.", "usage"
+        f"{Path(text).name} names over {MAX_SHARDS} shards; give a shorter range.", "usage"
     )

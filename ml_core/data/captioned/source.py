@@ -86,8 +86,8 @@ def check_captions(source: CaptionedSource, title: str, advice: str) -> None:
             first = first or error
     assert first is not None
     raise InputError(
-        f"None of the captions of {title} that were looked at ({len(numbers)}) can be used: "
-        f"{advice}. The first says: {first.sentence}",
+        f"None of the captions of {title} that were read ({len(numbers)}) can be used: {advice}. "
+        f"The first error: {first.sentence}",
         first.code,
     )
 

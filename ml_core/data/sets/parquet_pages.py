@@ -197,7 +197,7 @@ def unpacked_size(file: BinaryIO, start: int, packed: int, values: int) -> Unpac
                 raise PageError("a page has no header")
             count, encoding = _number(inside, 1), _number(inside, 2 if kind == _DATA else 4)
             if encoding == _BY_PREFIX:
-                raise PageError("its texts are written as differences; write it anew without")
+                raise PageError("its texts are delta-encoded; write it again without")
             found += count
             if encoding in _BY_NUMBER:
                 repeated += count * dictionary

@@ -183,7 +183,7 @@ def _by_number(path: Path, footer: Footer, group: int, column: str) -> list[str]
     if needed > max(_FREE, _RATIO * total.packed):
         raise InputError(
             f"{path.name} unpacks to far more than it holds: the column {column[:80]} of a row "
-            f"group has {total.packed:,} bytes and makes {needed:,}; write it anew with smaller "
+            f"group has {total.packed:,} bytes and makes {needed:,}; write it again with smaller "
             "row groups.",
             "unsupported",
         )
@@ -192,7 +192,7 @@ def _by_number(path: Path, footer: Footer, group: int, column: str) -> list[str]
 
 def _too_large(path: Path) -> InputError:
     return InputError(
-        f"{path.name} has row groups of over {_GROUP_BYTES >> 30} GB; write it anew with smaller "
+        f"{path.name} has row groups of over {_GROUP_BYTES >> 30} GB; write it again with smaller "
         "ones.",
         "unsupported",
     )

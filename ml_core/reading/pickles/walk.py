@@ -129,7 +129,7 @@ def _children(item: Any) -> Iterator[tuple[str, Any]]:
         for key, child in item.items:
             text = key if isinstance(key, str) else _text(key)
             if isinstance(key, str) and key in keys:
-                raise ValueError(f"the key {key[:80]!r} stands twice")
+                raise ValueError(f"the key {key[:80]!r} occurs twice")
             keys.add(text)
             yield text, child
     elif isinstance(item, Object):
