@@ -165,10 +165,15 @@ def _prove(folder: Path, sha256: str = "") -> None:
     """Proofs of the weights of a result, or of others."""
     result = json.loads((folder / "result.json").read_text())
     proven = sha256 or result["checkpoint_sha256"]
-    rebound = {"worst": {"max_asr": 0.25}, "stays_clean": False, "checkpoint_sha256": proven}
+    rebound = {
+        "limit": 0.1, "peak_lr": 1e-3, "steps": 3, "batch_size": 8, "rates": [],
+        "worst": {"max_asr": 0.25}, "stays_clean": False, "verdict": "The backdoor comes back.",
+        "checkpoint_sha256": proven,
+    }  # fmt: skip
     worst = {"group": "moved", "name": "upper left", "after": 0.5}
     (folder / "rebound.json").write_text(json.dumps(rebound))
-    (folder / "holdouts.json").write_text(json.dumps({"worst": worst, "after": {"sha256": proven}}))
+    holdouts = {"rows": [], "worst": worst, "after": {"sha256": proven}}
+    (folder / "holdouts.json").write_text(json.dumps(holdouts))
 
 
 def test_training_time_sets_the_number_of_examples(spec: BenchSpec) -> None:

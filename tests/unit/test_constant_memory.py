@@ -63,6 +63,7 @@ class Model:
     sha256 = identity = None
     image_size, logit_scale, device = side, 10.0, torch.device("cpu")
     preprocess = Preprocess(size=side)
+    precision, layout = "fp32", "contiguous"
 
     def encode_images(self, images):
         first = images[:, 0, 0, :8].float()

@@ -31,8 +31,8 @@ def test_the_spec_comes_back(spec, tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("{", "cannot be read as JSON"),
-        ("[]", "cannot be read as JSON"),
+        ("{", "is not a job file: it is not valid JSON"),
+        ("[]", "is not a job file: it is not a JSON object"),
         ("{}", "checkpoint"),
         ('{"checkpoint": "x", "images": {}, "device": "toaster"}', "device"),
     ],

@@ -31,10 +31,10 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
 
 
 @pytest.fixture
-def own(tmp_path: Path) -> list[str]:
+def own(tmp_path: Path, tiny_checkpoint: Path) -> list[str]:
     """A checkpoint and a label set that are not the demo's."""
     (tmp_path / "own.txt").write_text("cat\ndog\n")
-    (tmp_path / "own.safetensors").write_bytes(b"")
+    tiny_checkpoint.rename(tmp_path / "own.safetensors")
     return [str(tmp_path / "own.safetensors"), "-o", str(tmp_path / "out"),
             "--labels", str(tmp_path / "own.txt")]  # fmt: skip
 

@@ -228,7 +228,7 @@ def test_text_goes_where_it_is_told() -> None:
 @pytest.mark.parametrize(
     ("trigger", "words"),
     [
-        (badnets_patch(), ["after preprocessing", "drawn anew", "random place"]),
+        (badnets_patch(), ["after preprocessing", "drawn again", "random place"]),
         (badnets_patch(noise="fixed", seed=7), ["drawn once, from seed 7"]),
         (mixed(), ["Combined: Square + array + grid", "JPEG, quality 9", "modulo 256"]),
         (prompt("cf", place="word"), ["Text 'cf' before the class name"]),

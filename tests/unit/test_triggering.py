@@ -73,7 +73,7 @@ def test_export_with_the_attacks_own_file(
     [
         (["show", "T99"], "no published trigger 'T99'"),
         (["show", "T12"], "badCLIP.jpg; give that file"),
-        (["show", "none.json"], "none.json does not exist"),
+        (["show", "none.json"], "There is no trigger file at none.json"),
         (["show", "T1", "--mask", "m.npy"], "--mask is for an array file"),
         (["show", "x.npy", "--file", "m.npy"], "--file is for the id"),
         (["show", "x.npy"], "x.npy"),
