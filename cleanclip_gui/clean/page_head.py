@@ -11,6 +11,7 @@ from cleanclip_gui.widgets.action_button import action_tool
 from cleanclip_gui.widgets.label import ElidedLabel
 from cleanclip_gui.widgets.tab_titles import fit_titles
 
+_LEAST_LOG = 120  # pixels; less tells nothing
 _CHOSEN = 8  # pixels by which the tab that is chosen is wider than its hint
 
 
@@ -58,7 +59,9 @@ class PageHead(QWidget):
         self._fit()
 
     def _fit(self) -> None:
-        gaps = 2 * theme.SPACE_S + self.log_line.least
+        gaps = 2 * theme.SPACE_S
         room = self.width() - self.setup_button.sizeHint().width() - gaps - _CHOSEN
         fit_titles(self.tabs, self._titles, room)
-        self.tabs.setMinimumWidth(self.tabs.sizeHint().width() + _CHOSEN)
+        taken = self.tabs.sizeHint().width() + _CHOSEN
+        self.tabs.setMinimumWidth(taken)
+        self.log_line.setVisible(room - taken >= _LEAST_LOG)

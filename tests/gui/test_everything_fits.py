@@ -27,9 +27,12 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
+from cleanclip_gui.studio.library import entries
+from cleanclip_gui.studio.library_dialog import TriggerLibrary
 from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.window.about import AboutDialog
 from cleanclip_gui.window.error_dialog import ErrorDialog
 from cleanclip_gui.window.keys_dialog import KeysDialog
 from ml_core.cleaning.presets import preset
@@ -45,6 +48,7 @@ from tests.gui.test_audit_dialog import N, audit
 from tests.gui.test_clean_panel import RUNNERS, close, runner_of
 
 SIZES = [(900, 540), (1024, 768), (1093, 614)]
+SCREEN = QSize(880, 500)
 # Of the window, the station has what rail, header and status bar leave.
 BESIDE = QSize(100, 104)
 
@@ -199,6 +203,8 @@ DIALOGS = {
     "classes": lambda tmp: ClassesDialog(["a", "b"]),
     "templates": lambda tmp: TemplatesDialog(("a photo of a {}",), "dog"),
     "images": lambda tmp: ImagesDialog(_table(tmp), "csv", "cifar-10"),
+    "about": lambda tmp: AboutDialog("0.1.0"),
+    "library": lambda tmp: TriggerLibrary(entries(64)),
     "error": lambda tmp: ErrorDialog("This file cannot be read, since it is cut off. " * 5, "why"),
 }
 
@@ -208,7 +214,10 @@ def test_every_dialog_fits(qtbot, tmp_path, name):
     dialog = DIALOGS[name](tmp_path)
     qtbot.addWidget(dialog)
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
-    dialog.resize(dialog.size().boundedTo(QSize(880, 500)))
+    if dialog.testAttribute(Qt.WidgetAttribute.WA_Resized):  # as it is made on a small screen
+        dialog.resize(dialog.size().boundedTo(SCREEN))
+    else:  # then it takes two thirds at most
+        dialog.resize(dialog.sizeHint().boundedTo(SCREEN * 2 / 3))
     dialog.show()
     qtbot.wait(60)
     assert (dialog.width() <= 900, dialog.height() <= 512) == (True, True), dialog.size()

@@ -167,7 +167,7 @@ class AuditDialog(QDialog):
             words += f" {plural(overlap, 'pair')} also among the evaluation images."
         self.show_state(words, "warning" if overlap else "subtle")
         self.notes.setPlainText("\n".join(f"• {plain(n, 900)}" for n in audit.notes[1:]))
-        self.notes.show()
+        self.notes.setVisible(len(audit.notes) > 1)
         self._on_list_chosen()
         self.view.setFocus()
 

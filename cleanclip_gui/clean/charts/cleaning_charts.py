@@ -40,7 +40,7 @@ LOSSES: tuple[tuple[str, str, int, int | None], ...] = (
 )
 
 _SETTLE_MS = 60
-_NARROW, _HEIGHTS = 460, (430, 640)  # pixels; the height where it is wide, and where it is narrow
+_NARROW, _RATES, _SMALL = 460, 150, 110  # pixels: width, and heights of the plots
 
 
 class CleaningCharts(QWidget):
@@ -94,6 +94,8 @@ class CleaningCharts(QWidget):
         layout.addWidget(self.rates, 4)
         layout.addLayout(self._lower, 3)
         self._arrange(narrow=False)
+        for chart, height in ((self.rates, _RATES), (self.losses, _SMALL), (self.rate, _SMALL)):
+            chart.stack.setMinimumHeight(height)
         for chart in self.all():
             chart.failed.connect(self.failed)
 
@@ -105,7 +107,6 @@ class CleaningCharts(QWidget):
     def _arrange(self, *, narrow: bool) -> None:
         ways = QBoxLayout.Direction
         self._lower.setDirection(ways.TopToBottom if narrow else ways.LeftToRight)
-        self.setMinimumHeight(_HEIGHTS[narrow])
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Load the plotting library once the page is painted, not in the middle of a run."""
