@@ -546,6 +546,7 @@ def other_files(s: Stage) -> None:
 def studio(s: Stage) -> None:
     """A trigger, and why the model answers so."""
     from PySide6.QtGui import QAction
+    from PySide6.QtWidgets import QComboBox
 
     s.open_poisoned()
     with s.page("studio-clean"):
@@ -577,6 +578,8 @@ def studio(s: Stage) -> None:
         s.act("trigger.next")
         s.measured()
     s.act("trigger.previous")
+    if not any("Show images" in _names(part) for part in s.shown(QComboBox)):
+        s.act("view.gallery")  # closed where there is little room
     for text in s.entries("Show images"):
         with s.page(f"studio-gallery-{_slug(text)}"):
             s.choose("Show images", text)

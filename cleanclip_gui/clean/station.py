@@ -214,7 +214,7 @@ class CleanStation(QWidget):
                 "Trade-off and curves of the runs that are ticked.", "compare", "Ctrl+5", 3,
             ),
             Command(
-                "view.setup", "Set-&up of a run", "&View", lambda: self.columns.toggle_left(),
+                "view.setup", "Set-up of clean&ing", "&View", lambda: self.columns.toggle_left(),
                 "Show or hide the set-up of a run, so that its charts have the whole width.",
                 "column-left", "Ctrl+Shift+U", 1, self._is_shown,
                 lambda: self.columns.left_open, needs="Go to Clean first.",
