@@ -4,6 +4,8 @@
 offscreen by its own entry, once for each story and theme, plays the story and saves
 ``OUT_FOLDER/THEME/NAME.png``. A name of ``--only`` is the beginning of a picture's name.
 
+The window has 1366 x 768 pixels, or what ``CLEANCLIP_SCREENSHOT_SIZE`` says, e.g. 900x540.
+
 ``python -m tests.screenshots --compare A B DIFF_FOLDER`` says how much of each picture differs,
 and writes those that do side by side.
 
@@ -40,7 +42,8 @@ BASE = Path(tempfile.gettempdir()) / "cleanclip-screenshots"  # paths are in the
 HOME, FILES = BASE / "home", BASE / "files"
 POISONED = BASE / "resources" / "demo" / "poisoned.safetensors"
 TWIN = POISONED.with_name("clean_twin.safetensors")
-WIDTH, HEIGHT = 1366, 768
+SIZE_VARIABLE = "CLEANCLIP_SCREENSHOT_SIZE"  # e.g. 900x540, for the processes of the stories
+WIDTH, HEIGHT = (int(n) for n in os.environ.get(SIZE_VARIABLE, "1366x768").split("x"))
 SCREEN = {
     "name": "laptop", "x": 0, "y": 0, "width": WIDTH, "height": HEIGHT, "logicalDpi": 96,
     "logicalBaseDpi": 96, "dpr": 1.0,
@@ -543,6 +546,7 @@ def other_files(s: Stage) -> None:
 def studio(s: Stage) -> None:
     """A trigger, and why the model answers so."""
     from PySide6.QtGui import QAction
+    from PySide6.QtWidgets import QComboBox
 
     s.open_poisoned()
     with s.page("studio-clean"):
@@ -574,6 +578,8 @@ def studio(s: Stage) -> None:
         s.act("trigger.next")
         s.measured()
     s.act("trigger.previous")
+    if not any("Show images" in _names(part) for part in s.shown(QComboBox)):
+        s.act("view.gallery")  # closed where there is little room
     for text in s.entries("Show images"):
         with s.page(f"studio-gallery-{_slug(text)}"):
             s.choose("Show images", text)

@@ -82,7 +82,7 @@ class ComparisonView(QWidget):
         self.busy.cancel_clicked.connect(self.cancel)
         self.image = HeatStrip("Image encoder")
         self.text = HeatStrip("Text encoder and the rest")
-        self.read_out = Label(_HINT, "caption")
+        self.read_out = Label(_HINT, "caption", wrap=True)
         self.strips = self._strips_card()
         self.table = RowsTable("Tensors of both checkpoints", _COLUMNS, numbers=(_CHANGE,))
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)

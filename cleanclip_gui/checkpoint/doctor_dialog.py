@@ -15,6 +15,7 @@ from cleanclip_gui.checkpoint.trials_table import TrialsTable
 from cleanclip_gui.jobs.runner import JobRunner, doctor_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
@@ -125,7 +126,7 @@ class DoctorDialog(QDialog):
         layout.addLayout(buttons)
         for button in self.findChildren(QPushButton):
             button.setAutoDefault(button in (self.start, self.use))
-        self.resize(1080, 700)
+        resize_within(self, 1080, 700)
         self.busy.hide()
         self.card.hide()
         self.use.setEnabled(False)

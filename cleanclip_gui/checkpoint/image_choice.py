@@ -7,8 +7,8 @@ from pathlib import Path
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
 
-from cleanclip_gui import theme
 from cleanclip_gui.data.images_chooser import DEMO_SPLITS, ImagesChooser
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
@@ -45,17 +45,16 @@ class ImageChoice(QWidget):
         self.n.setValue(_USUAL)
         self.n.setGroupSeparatorShown(True)
         self.n.setAccessibleName("How many images at most")
-        self.n.setFixedWidth(96)
+        self.n.setMinimumWidth(96)
         self.n.lineEdit().setTextMargins(6, 0, 0, 0)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(theme.SPACE_M)
-        row.addWidget(Label("Labelled images", "field", buddy=self.images))
-        row.addWidget(self.images, 3)
-        row.addWidget(Label("Label set", "field", buddy=self.labels))
-        row.addWidget(self.labels, 2)
-        row.addWidget(Label("At most", "field", buddy=self.n))
-        row.addWidget(self.n)
+        row = FoldingRow()
+        for title, box in (
+            ("Labelled images", self.images), ("Label set", self.labels), ("At most", self.n)
+        ):  # fmt: skip
+            row.add(Label(title, "field", buddy=box), box)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(row)
         self._chooser.chosen.connect(self.take)
         self._chooser.failed.connect(self.failed)
         self.images.activated.connect(self._on_images_activated)
@@ -123,5 +122,5 @@ def _combo(name: str) -> QComboBox:
     box = QComboBox()
     box.setAccessibleName(name)
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
-    box.setMinimumContentsLength(12)
+    box.setMinimumContentsLength(10)
     return box

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QDialog, QWidget
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
-from cleanclip_gui.widgets.dialog_frame import frame, primary_button
+from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
@@ -104,7 +104,7 @@ class TriageDialog(QDialog):
         self.ok.clicked.connect(self._on_open_clicked)
         parts = (Label(_LEAD, "subtle", wrap=True), self.busy, self.table, self.state)
         frame(self, plural(len(self._paths), "checkpoint"), parts, self.ok, "Close")
-        self.resize(1040, 560)
+        resize_within(self, 1040, 560)
         self._tell()
         self._ticket: Ticket = tasks.run(
             lambda control: judge(self._paths, control),

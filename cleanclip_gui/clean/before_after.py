@@ -26,7 +26,9 @@ from ml_core.jobs.result_text import training_words
 
 # Less than this many points is no change in either direction.
 STEADY_POINTS = 0.05
-_NARROWEST, _WIDE = 480, 640  # pixels of the table without lines and intervals, and with them
+# Pixels of the table with small figures, with large ones, and with lines and intervals too.
+_NARROWEST, _USUAL, _WIDE = 320, 480, 640
+_LARGE, _SMALL = 17, theme.FONT_POINTS + 1  # points
 
 
 @dataclass(frozen=True)
@@ -218,6 +220,8 @@ class BeforeAfter(QFrame):
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(theme.SPACE_S)
         self._spare: list[QWidget] = []  # lines and intervals, for which there may be no room
+        self._titles: list[Label] = []
+        self._figures: list[Label] = []  # the large ones
         for widget in (self._sentence, self._table, self._facts):
             self._layout.addWidget(widget)
 
@@ -236,9 +240,10 @@ class BeforeAfter(QFrame):
         for column, text in ((1, "Before"), (4, "After"), (6, "Change")):
             grid.addWidget(Label(text, "caption"), 0, column, right)
         rows = rows_of(result)
-        self._spare = []
+        self._spare, self._titles, self._figures = [], [], []
         for at, row in enumerate(rows, 1):
-            grid.addWidget(_title(row), at, 0)
+            self._titles.append(title := _title(row))
+            grid.addWidget(title, at, 0)
             sides = ((1, row.before, row.before_interval), (4, row.after, row.after_interval))
             for column, rate, interval in sides:
                 figure, range_ = _figure(rate, row), _interval(interval)
@@ -246,6 +251,8 @@ class BeforeAfter(QFrame):
                 grid.addWidget(figure, at, column, right)
                 grid.addWidget(range_, at, column + 1, left)
                 self._spare.append(range_)
+                if row.headline and rate is not None:
+                    self._figures.append(figure)
             if not row.quiet:
                 self._spare.append(line := RateLine(row))
                 grid.addWidget(line, at, 3)
@@ -263,7 +270,7 @@ class BeforeAfter(QFrame):
         self.setAccessibleDescription(f"{self._sentence.text()} {'; '.join(spoken)}.")
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """Of the figures alone."""
+        """Of the figures alone, as small as they get."""
         return QSize(_NARROWEST, super().minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
@@ -274,6 +281,11 @@ class BeforeAfter(QFrame):
     def _make_room(self) -> None:
         for widget in self._spare:
             widget.setVisible(self.width() >= _WIDE)
+        usual = self.width() >= _USUAL
+        for title in self._titles:
+            title.setWordWrap(not usual)
+        for figure in self._figures:
+            figure.setFont(theme.figure_font(_LARGE if usual else _SMALL, bold=True))
 
     def sentence(self) -> str:
         """What the run did, in one sentence."""
@@ -319,7 +331,7 @@ def _figure(rate: float | None, row: Row) -> Label:
     elif row.quiet:
         label.setProperty("role", "caption")
     else:
-        label.setFont(theme.figure_font(17 if row.headline else theme.FONT_POINTS + 1, bold=True))
+        label.setFont(theme.figure_font(_LARGE if row.headline else _SMALL, bold=True))
     return label
 
 

@@ -3,7 +3,16 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Slot
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import (
+    QBoxLayout,
+    QFrame,
+    QHBoxLayout,
+    QProgressBar,
+    QPushButton,
+    QVBoxLayout,
+    QWidget,
+)
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.run import CleaningRun
@@ -13,6 +22,7 @@ from cleanclip_gui.widgets.label import ElidedLabel, Label
 from cleanclip_gui.widgets.text import count_text, left_text
 from ml_core.events import Progress
 
+_WIDE = 540  # pixels that the title and all buttons take in one line
 STAGES = {
     "open": "Opening checkpoint and data",
     "data": "Reading the data",
@@ -35,7 +45,7 @@ class RunBar(QFrame):
         self.setProperty("card", True)
         self._run = run
         self.title = Label("", "heading")
-        self.details = Label("", "caption")
+        self.details = ElidedLabel("", "caption")
         self.details.setFont(theme.figure_font(theme.FONT_POINTS - 1))
         self.throughput = Label("", "caption")
         self.throughput.setFont(theme.figure_font(theme.FONT_POINTS - 1))
@@ -55,20 +65,25 @@ class RunBar(QFrame):
         bind(self.pause, self._pause_action, text=True, icon=True)
         bind(self.stop, actions["clean.stop"], text=True)
         bind(self.cancel, actions["clean.cancel"], text=True)
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_S)
-        head.addWidget(self.title)
-        head.addSpacing(theme.SPACE_S)
-        head.addWidget(self.notice, 1)
+        words = QHBoxLayout()
+        words.setSpacing(theme.SPACE_L)
+        words.addWidget(self.title)
+        words.addWidget(self.notice, 1)
+        buttons = QHBoxLayout()
+        buttons.setSpacing(theme.SPACE_S)
         for button in self.buttons:
-            head.addWidget(button)
+            buttons.addWidget(button)
+        self._head = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        self._head.setSpacing(theme.SPACE_S)
+        self._head.addLayout(words, 1)
+        self._head.addLayout(buttons)
         foot = QHBoxLayout()
         foot.addWidget(self.details, 1)
         foot.addWidget(self.throughput)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
         layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(head)
+        layout.addLayout(self._head)
         layout.addWidget(self.bar)
         layout.addLayout(foot)
         run.began.connect(self._on_began)
@@ -79,6 +94,15 @@ class RunBar(QFrame):
             kept.setRetainSizeWhenHidden(True)
             part.setSizePolicy(kept)
         self.show_run()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """The buttons stand below the title where there is no room beside it."""
+        super().resizeEvent(event)
+        wide, ways = self.width() >= _WIDE, QBoxLayout.Direction
+        self._head.setDirection(ways.LeftToRight if wide else ways.TopToBottom)
+        kept = self.cancel.sizePolicy()
+        kept.setRetainSizeWhenHidden(wide)  # a line of its own is not kept free
+        self.cancel.setSizePolicy(kept)
 
     @Slot()
     def show_run(self) -> None:

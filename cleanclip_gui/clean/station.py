@@ -16,7 +16,6 @@ from PySide6.QtWidgets import (
     QPushButton,
     QScrollArea,
     QStackedWidget,
-    QTabBar,
     QVBoxLayout,
     QWidget,
 )
@@ -27,6 +26,7 @@ from cleanclip_gui.clean.audit.audit import Auditing, same_pairs
 from cleanclip_gui.clean.before_after import BeforeAfter
 from cleanclip_gui.clean.buttons import OnceButton
 from cleanclip_gui.clean.charts.cleaning_charts import CleaningCharts
+from cleanclip_gui.clean.page_head import PageHead
 from cleanclip_gui.clean.proof.proof import ProofSection, ProofTests
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
 from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
@@ -44,7 +44,9 @@ from cleanclip_gui.session import CheckpointFacts
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.action_button import bind
-from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
+from cleanclip_gui.widgets.folding_row import FoldingRow
+from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain, plural
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done
@@ -52,8 +54,7 @@ from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 
-SETUP_WIDTH = 396
-CHARTS_HEIGHT = 430
+ROOM = Room(left=Needs(396, 396), middle=Needs(372, 520))  # the set-up is on the left
 THIS_RUN, RUNS, COMPARISON = range(3)
 ASK_SECONDS = 60.0  # of work that cancelling would lose
 ESTIMATE_WAITS = "Another job is running; measure when it has finished."
@@ -212,6 +213,12 @@ class CleanStation(QWidget):
                 partial(self._shown, partial(self.show_page, COMPARISON)),
                 "Trade-off and curves of the ticked runs.", "compare", "Ctrl+5", 3,
             ),
+            Command(
+                "view.setup", "Set-up of clean&ing", "&View", lambda: self.columns.toggle_left(),
+                "Show or hide the set-up of a run, so that its charts have the whole width.",
+                "column-left", "Ctrl+Shift+U", 1, self._is_shown,
+                lambda: self.columns.left_open, needs="Go to Clean first.",
+            ),
             # Without a menu: what the welcome page offers, and what the guided run does.
             Command(
                 "clean.resume_last", "Resume", "", partial(self._shown, self.resuming.resume_shown),
@@ -340,6 +347,12 @@ class CleanStation(QWidget):
         """Fits a small laptop."""
         return QSize(1200, 700)
 
+    def _is_shown(self) -> bool:
+        return self.session.station == self.id
+
+    def _on_columns_chosen(self, widths: Widths) -> None:
+        self.context.settings.update(clean_columns=tuple(widths))
+
     def _shown(self, act: Callable[[], object]) -> None:
         """Do something on the page of this station."""
         self.shell.station_wanted.emit(self.id)
@@ -387,34 +400,30 @@ class CleanStation(QWidget):
         self.hint = Label("", "caption", wrap=True)
         self.estimate_label = Label("", "caption", wrap=True)
         self.trouble_text = Label(wrap=True)
-        self.log_line = ElidedLabel("", "caption")
-        self.log_line.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        result_buttons = _row(self.try_button, self.save_button)
+        result_buttons = FoldingRow(self.try_button, self.save_button)
         self.result_card = _card(self.before_after, result_buttons, self.alpha, self.proof)
         self.earlier_text = Label(wrap=True)
         self.newest_button = QPushButton("Show the current run")
-        self.earlier_card = _card(self.earlier_text, _row(self.newest_button))
+        self.earlier_card = _card(self.earlier_text, FoldingRow(self.newest_button))
         theme.set_property(self.earlier_card, "tone", "info")
-        trouble_buttons = _row(self.resume_button, self.halve_button, self.details_button)
+        trouble_buttons = FoldingRow(self.resume_button, self.halve_button, self.details_button)
         self.trouble_card = _card(self.trouble_text, trouble_buttons)
-        self.tabs = QTabBar()
-        self.tabs.setAccessibleName("Pages of the Clean station")
-        self.tabs.setDrawBase(False)
-        for title in ("This run", "Queue and history", "Compare runs"):
-            self.tabs.addTab(title)
-        self.tabs.setExpanding(False)
-        self.tabs.setUsesScrollButtons(False)
+        self.head = PageHead(self.context.actions["view.setup"])
+        self.tabs, self.log_line = self.head.tabs, self.head.log_line
+        self.columns = Columns(
+            self._left_side(), self._right_side(), None, ROOM,
+            read_widths(self.context.settings.value.clean_columns),
+        )  # fmt: skip
+        self.columns.chosen.connect(self._on_columns_chosen)
+        self.columns.shown_changed.connect(self.context.actions.refresh_soon)
         layout = QHBoxLayout(self)
         layout.setContentsMargins(theme.SPACE_M, theme.SPACE_M, theme.SPACE_M, theme.SPACE_M)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(self._left_side())
-        layout.addLayout(self._right_side(), 1)
+        layout.addWidget(self.columns)
 
     def _left_side(self) -> QWidget:
         """The set-up, scrolling, above the buttons, which always show."""
         card = QFrame()
         card.setProperty("card", True)
-        card.setFixedWidth(SETUP_WIDTH)
         scroll = _scrolling(self.setup)
         rule = QFrame()
         rule.setProperty("rule", True)
@@ -436,11 +445,10 @@ class CleanStation(QWidget):
         layout.addLayout(foot)
         return card
 
-    def _right_side(self) -> QVBoxLayout:
+    def _right_side(self) -> QWidget:
         """Run bar; tabs and the newest line of the log; this run's outcome and charts, or all."""
         page = QWidget()
         page.setObjectName("page")
-        self.charts.setMinimumHeight(CHARTS_HEIGHT)
         inside = QVBoxLayout(page)
         inside.setContentsMargins(0, 0, 0, 0)
         inside.setSpacing(theme.SPACE_M)
@@ -450,18 +458,16 @@ class CleanStation(QWidget):
         inside.addWidget(self.charts, 1)
         self.scroll_area = _scrolling(page)
         self._pages = QStackedWidget()
-        for widget in (self.scroll_area, self.runs, self.runs.comparison):
+        for widget in (self.scroll_area, _scrolling(self.runs), _scrolling(self.runs.comparison)):
             self._pages.addWidget(widget)
-        right = QVBoxLayout()
+        side = QWidget()
+        right = QVBoxLayout(side)
+        right.setContentsMargins(0, 0, 0, 0)
         right.setSpacing(theme.SPACE_S)
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_M)
-        head.addWidget(self.tabs, 1)  # the tab that is chosen is wider than its hint
-        head.addWidget(self.log_line, 1)
         right.addWidget(self.run_bar)
-        right.addLayout(head)
+        right.addWidget(self.head)
         right.addWidget(self._pages, 1)
-        return right
+        return side
 
     # What follows the run, the session and the widgets
 
@@ -622,9 +628,7 @@ class CleanStation(QWidget):
     @Slot()
     def _on_queue_changed(self) -> None:
         """Say on the tab how many runs wait, and whether for the user."""
-        title, waiting = "Queue and history", len(self.queue)
-        how = "paused" if self.queue.held else "waiting"
-        self.tabs.setTabText(RUNS, f"{title}, {waiting} {how}" if waiting else title)
+        self.head.show_waiting(len(self.queue), paused=self.queue.held)
         self.shell.commands_changed.emit()
 
     @Slot()
@@ -739,25 +743,14 @@ def estimate_sentence(found: Mapping[str, Any]) -> str:
     return f"{text}."
 
 
-def _row(*buttons: QPushButton) -> QHBoxLayout:
-    row = QHBoxLayout()
-    row.setSpacing(theme.SPACE_S)
-    for button in buttons:
-        row.addWidget(button)
-    row.addStretch(1)
-    return row
-
-
-def _card(widget: QWidget, buttons: QHBoxLayout, *below: QWidget) -> QFrame:
-    """Return a sheet, hidden at first, with a widget, a row of buttons and what comes below."""
+def _card(*parts: QWidget) -> QFrame:
+    """Return a sheet, hidden at first, with parts one below the other."""
     card = QFrame()
     card.setProperty("card", True)
     layout = QVBoxLayout(card)
     layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
     layout.setSpacing(theme.SPACE_M)
-    layout.addWidget(widget)
-    layout.addLayout(buttons)
-    for part in below:
+    for part in parts:
         layout.addWidget(part)
     card.hide()
     return card

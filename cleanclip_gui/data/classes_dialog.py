@@ -9,7 +9,7 @@ from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.dialog_frame import frame, primary_button
+from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import plain, plural
 
@@ -41,7 +41,7 @@ class ClassesDialog(QDialog):
         self.ok.clicked.connect(self._on_accepted)
         self.edit.textChanged.connect(self._on_text_changed)
         frame(self, "Class list", (lead, self.edit, self.state), self.ok)
-        self.resize(460, 520)
+        resize_within(self, 460, 520)
         self._on_text_changed()
 
     @Slot()

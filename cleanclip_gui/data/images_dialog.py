@@ -22,7 +22,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
+from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button, resize_within
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.data.labels import label_sets, load_label_set, map_labels
@@ -137,7 +137,7 @@ class ImagesDialog(QDialog):
         self.ok.clicked.connect(self._on_accepted)
         parts = (form, self.state, self.busy, self.table)
         frame(self, plain(path.name, 80), parts, self.ok)
-        self.resize(640, 560)
+        resize_within(self, 640, 560)
         self.label_column.currentTextChanged.connect(self._count_labels)
         self.split.currentIndexChanged.connect(self._count_labels)
         self.label_set.currentIndexChanged.connect(self._on_label_set_changed)

@@ -24,7 +24,8 @@ class Settings(BaseModel):
 
     ``last_run`` is the folder of a run that goes on, or went on when the window was killed.
     ``studio_columns`` are the widths of Studio's gallery and numbers in pixels, 0 for a closed one;
-    empty: as the window's width allows.
+    ``clean_columns`` that of the set-up of a run, and nothing on the right; empty: as the window's
+    width allows.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -35,6 +36,7 @@ class Settings(BaseModel):
     last_run: str = ""
     recent: tuple[str, ...] = Field(default=(), max_length=_MAX_RECENT)
     studio_columns: tuple[int, ...] = Field(default=(), max_length=2)
+    clean_columns: tuple[int, ...] = Field(default=(), max_length=2)
 
 
 class _Layout(BaseModel):

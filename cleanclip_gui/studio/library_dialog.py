@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import percent, plain, tip
 
@@ -112,7 +113,7 @@ class TriggerLibrary(QDialog):
         self.delete.clicked.connect(self._on_delete)
         close.clicked.connect(self.reject)
         self.set_entries(entries)
-        self.resize(760, 560)
+        resize_within(self, 760, 560)
 
     def _lay_out(self, close: QPushButton) -> None:
         buttons = QHBoxLayout()

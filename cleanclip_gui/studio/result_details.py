@@ -24,6 +24,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import Failed, TellDetails
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_table
+from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import count_text, percent, plain, plural, tip
 from ml_core.evaluation.details import Details
@@ -44,7 +45,7 @@ class ResultDetails(QDialog):
         super().__init__(parent)
         self.setWindowTitle("How this was measured")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.resize(720, 560)
+        resize_within(self, 720, 560)
         self.record = dict(record)
         self.tree = QTreeWidget()
         self.tree.setAccessibleName("What the number was measured with")

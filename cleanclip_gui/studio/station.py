@@ -33,7 +33,6 @@ from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.tools import TOOLS
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar, SourceBar
-from cleanclip_gui.studio.columns import Columns, Widths
 from cleanclip_gui.studio.gallery.gallery import Gallery
 from cleanclip_gui.studio.library_scan import LibraryScan
 from cleanclip_gui.studio.live import LiveLoop
@@ -49,12 +48,14 @@ from cleanclip_gui.studio.trigger_editor import TriggerEditor
 from cleanclip_gui.studio.visible_labels import VisibleLabels
 from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import count_text, left_text, plain, tip
 from ml_core.data.demo_text import TARGET_NAME
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 
+MIDDLE, SIDE = Needs(424, 480), Needs(316, 348)  # the numbers are the side
 _AT_ONCE = 2.0  # seconds
 _REST_MS = 250
 _ASKED = "Predicting…"
@@ -221,10 +222,10 @@ class StudioStation(QWidget):
         side.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         side.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         side.setWidget(inner)
-        saved = self.context.settings.value.studio_columns
         self.columns = Columns(
-            self.gallery, self.pages, side, self.gallery.width_of(1), self.gallery.width_of(2),
-            Widths(*saved) if len(saved) == 2 else None,
+            self.gallery, self.pages, side,
+            Room(Needs(self.gallery.width_of(1), self.gallery.width_of(2)), MIDDLE, SIDE),
+            read_widths(self.context.settings.value.studio_columns),
         )  # fmt: skip
         self.columns.chosen.connect(self._on_columns_chosen)
         self.columns.shown_changed.connect(self._actions.refresh_soon)
@@ -383,15 +384,15 @@ class StudioStation(QWidget):
         return (
             *pages,
             Command(
-                "view.gallery", "Galler&y", "&View", lambda: self.columns.toggle_gallery(),
+                "view.gallery", "Galler&y", "&View", lambda: self.columns.toggle_left(),
                 "Show or hide Studio's gallery.", "column-left", "Ctrl+Shift+G", 1,
-                self._is_shown, lambda: self.columns.gallery_open,
+                self._is_shown, lambda: self.columns.left_open,
             ),
             Command(
                 "view.numbers", "Numbers at the &right", "&View",
-                lambda: self.columns.toggle_side(), "Show or hide Studio's numbers.",
+                lambda: self.columns.toggle_right(), "Show or hide Studio's numbers.",
                 "column-right", "Ctrl+Shift+H", 1, self._is_shown,
-                lambda: self.columns.side_open,
+                lambda: self.columns.right_open,
             ),
             Command(
                 "view.number", "How this was &measured…", "&View", self.result.show,

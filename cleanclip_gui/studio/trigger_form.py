@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.text import plain
@@ -118,7 +119,7 @@ class TriggerForm(QDialog):
         column.addWidget(self._area, 1)
         column.addWidget(self.problem)
         column.addLayout(buttons)
-        self.resize(720, 620)
+        resize_within(self, 720, 620)
 
     def show_sections(self, title: str, lead: str, sections: tuple[FormSection, ...]) -> None:
         """Show what there is; editors stay while the fields are the same."""

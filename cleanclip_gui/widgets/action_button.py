@@ -30,6 +30,13 @@ def bind(
     _Binding(button, action, text, icon)
 
 
+def action_tool(action: QAction) -> QToolButton:
+    """A button without words that triggers an action and shows its icon and its state."""
+    button = tool_button("", action.text().replace("&", ""))
+    bind(button, action, icon=True)
+    return button
+
+
 def tool_button(icon: str, text: str, keys: str = "", *, checkable: bool = False) -> QToolButton:
     """A button with icon, tool tip and accessible name."""
     button = QToolButton()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent
+from PySide6.QtCore import QEvent, QSize
 from PySide6.QtWidgets import (
     QDialog,
     QFormLayout,
@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
 
+_FRAME = QSize(16, 48)  # of the desktop, around a dialog
 _FITTED_AT = (QEvent.Type.LayoutRequest, QEvent.Type.Show, QEvent.Type.Resize)
 
 
@@ -35,6 +36,12 @@ class FittedDialog(QDialog):
         if layout is not None:
             self.setFixedHeight(layout.totalHeightForWidth(self.width()))
         return done
+
+
+def resize_within(dialog: QWidget, width: int, height: int) -> None:
+    """Take a size, or as much of it as the screen has."""
+    room = dialog.screen().availableSize() - _FRAME
+    dialog.resize(QSize(width, height).boundedTo(room))
 
 
 def primary_button(text: str) -> QPushButton:

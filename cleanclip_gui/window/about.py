@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.dialog_frame import FittedDialog
 from cleanclip_gui.widgets.label import Label
 from ml_core.reading.sandbox import SandboxState, available
 
@@ -39,7 +40,7 @@ def sandbox_text(state: SandboxState) -> str:
     return f"The system's sandbox around that process is not complete. It lacks {lacking}."
 
 
-class AboutDialog(QDialog):
+class AboutDialog(FittedDialog):
     """Name, version and honest limits."""
 
     def __init__(self, version: str, parent: QWidget | None = None) -> None:

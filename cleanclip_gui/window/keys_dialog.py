@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import MENUS, Command
+from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import Label
 
 
@@ -58,4 +59,4 @@ class KeysDialog(QDialog):
         column_.addWidget(self.tree, 1)
         column_.addWidget(hint)
         column_.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
-        self.resize(760, 480)
+        resize_within(self, 760, 480)

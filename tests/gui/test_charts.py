@@ -30,6 +30,7 @@ from cleanclip_gui.widgets.text import percent
 from ml_core.cleaning.methods import contrastive
 from ml_core.events import Metric
 from ml_core.reading.errors import InputError
+from tests.gui.layout_faults import faults
 
 CLEANCLIP_PAR = ("loss", "clip", "image", "text", "image_distance", "text_distance")
 
@@ -400,7 +401,7 @@ def test_charts_can_be_named_and_reached_by_keyboard(qtbot) -> None:
 
 
 def test_a_legend_breaks_where_its_chart_ends(qtbot) -> None:
-    styles = tuple(SeriesStyle(key, key.upper(), look) for look, key in enumerate("abcd"))
+    styles = tuple(SeriesStyle(key, f"Loss {key} of 4", look) for look, key in enumerate("abcd"))
     chart = Chart("Loss", Prompts(), styles, legend_columns=4)
     qtbot.addWidget(chart)
     for key in "abcd":
@@ -412,5 +413,7 @@ def test_a_legend_breaks_where_its_chart_ends(qtbot) -> None:
     assert grid.getItemPosition(grid.indexOf(chart._legend["d"]))[:2] == (0, 3)
     chart.resize(300, 300)
     assert chart.minimumSizeHint().width() <= 300
-    assert grid.getItemPosition(grid.indexOf(chart._legend["d"]))[:2] == (1, 1)
+    assert grid.getItemPosition(grid.indexOf(chart._legend["d"]))[0] > 0
+    qtbot.wait(30)
+    assert faults(chart) == []
     chart.hide()

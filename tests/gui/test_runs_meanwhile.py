@@ -289,7 +289,7 @@ def test_nothing_below_the_run_bar_moves_when_a_run_begins_or_ends(
 ) -> None:
     def places() -> tuple[int, ...]:
         QApplication.processEvents()
-        return panel.run_bar.height(), panel.tabs.y(), panel.runs.note.y(), panel.start_button.y()
+        return panel.run_bar.height(), panel.head.y(), panel.runs.note.y(), panel.start_button.y()
 
     panel.show_page(1)
     idle = places()

@@ -14,20 +14,21 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar
-from cleanclip_gui.studio.columns import (
+from cleanclip_gui.studio.pages.tabs import PageTabs
+from cleanclip_gui.studio.station import MIDDLE, SIDE
+from cleanclip_gui.widgets.columns import (
     HANDLE,
-    LEAST_MIDDLE,
-    LEAST_SIDE,
-    SIDE,
     Columns,
+    Needs,
+    Room,
     Widths,
     fitted,
     usual_widths,
 )
-from cleanclip_gui.studio.pages.tabs import PageTabs
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
 ONE, TWO = 150, 266
+ROOM = Room(Needs(ONE, TWO), MIDDLE, SIDE)
 
 
 @pytest.fixture
@@ -79,58 +80,58 @@ def test_the_tours_card_lies_on_the_screen_though_the_window_does_not(window, qt
 def test_studios_columns_are_chosen_and_remembered(window, qtbot, tmp_path):
     studio = window.stations["studio"]
     window.show_station("studio")
-    assert not studio.columns.gallery_open
-    assert studio.columns.side_open
+    assert not studio.columns.left_open
+    assert studio.columns.right_open
     window.actions_["view.gallery"].trigger()
-    assert studio.columns.gallery_open
-    assert not studio.columns.side_open  # there is no room for all three
+    assert studio.columns.left_open
+    assert not studio.columns.right_open  # there is no room for all three
     window.actions_["view.numbers"].trigger()
-    assert studio.columns.side_open
+    assert studio.columns.right_open
     window.actions_["view.numbers"].trigger()
-    assert not studio.columns.side_open
+    assert not studio.columns.right_open
     assert window.actions_["view.numbers"].isChecked() is False
     assert SettingsStore(tmp_path / "config").value.studio_columns[1] == 0
     window.resize(1500, 800)
     qtbot.wait(20)
-    assert not studio.columns.side_open  # as it was chosen
+    assert not studio.columns.right_open  # as it was chosen
 
 
 def test_what_is_shown_follows_the_room_until_it_is_chosen():
-    assert usual_widths(1240, ONE, TWO) == (TWO, SIDE)
-    assert usual_widths(977, ONE, TWO) == (ONE, LEAST_SIDE)  # 1366 x 768 at 125 %
-    assert usual_widths(908, ONE, TWO) == (ONE, LEAST_SIDE)  # 1024 x 768
-    assert usual_widths(784, ONE, TWO) == (0, LEAST_SIDE)  # 900 x 540
+    assert usual_widths(1240, ROOM) == (TWO, SIDE.usual)
+    assert usual_widths(977, ROOM) == (ONE, SIDE.least)  # 1366 x 768 at 125 %
+    assert usual_widths(908, ROOM) == (ONE, SIDE.least)  # 1024 x 768
+    assert usual_widths(784, ROOM) == (0, SIDE.least)  # 900 x 540
 
 
 @pytest.mark.parametrize("total", [784, 908, 977, 1240, 1800])
-@pytest.mark.parametrize("wanted", [Widths(0, 0), Widths(TWO, SIDE), Widths(700, 700)])
-@pytest.mark.parametrize("last", ["gallery", "side"])
+@pytest.mark.parametrize("wanted", [Widths(0, 0), Widths(TWO, SIDE.usual), Widths(700, 700)])
+@pytest.mark.parametrize("last", ["left", "right"])
 def test_the_middle_has_always_room(total, wanted, last):
-    found = fitted(wanted, total, ONE, last)
-    gaps = HANDLE * ((found.gallery > 0) + (found.side > 0))
-    assert total - found.gallery - found.side - gaps >= LEAST_MIDDLE
-    assert found.gallery in (0, *range(ONE, 701))
-    assert found.side in (0, *range(LEAST_SIDE, 701))
+    found = fitted(wanted, total, ROOM, last)
+    gaps = HANDLE * ((found.left > 0) + (found.right > 0))
+    assert total - found.left - found.right - gaps >= MIDDLE.least
+    assert found.left in (0, *range(ONE, 701))
+    assert found.right in (0, *range(SIDE.least, 701))
     if wanted == (0, 0):
         assert found == (0, 0)
     else:
-        assert found.gallery or found.side
+        assert found.left or found.right
 
 
 def test_the_one_opened_last_stays_where_both_do_not_fit():
-    assert fitted(Widths(ONE, LEAST_SIDE), 784, ONE, "gallery").side == 0
-    assert fitted(Widths(ONE, LEAST_SIDE), 784, ONE, "side").gallery == 0
+    assert fitted(Widths(ONE, SIDE.least), 784, ROOM, "left").right == 0
+    assert fitted(Widths(ONE, SIDE.least), 784, ROOM, "right").left == 0
 
 
 def test_dragging_a_column_is_a_choice(qtbot):
-    columns = Columns(QWidget(), QWidget(), QWidget(), ONE, TWO)
+    columns = Columns(QWidget(), QWidget(), QWidget(), ROOM)
     qtbot.addWidget(columns)
     columns.resize(1240, 500)
     columns.show()
     assert columns.sizes()[0] == TWO
     with qtbot.waitSignal(columns.chosen) as chosen:
         columns.moveSplitter(ONE + 20, 1)
-    assert chosen.args[0].gallery == ONE + 20
+    assert chosen.args[0].left == ONE + 20
     columns.resize(1440, 500)
     assert columns.sizes()[0] == ONE + 20
 
@@ -147,8 +148,8 @@ def test_bars_keep_their_words_in_the_narrowest_middle(qtbot, tool):
     qtbot.addWidget(outer)
     bar.setParent(outer)
     bar.set_tool(tool)
-    bar.resize(LEAST_MIDDLE, 40)
-    outer.resize(LEAST_MIDDLE, 40)
+    bar.resize(MIDDLE.least, 40)
+    outer.resize(MIDDLE.least, 40)
     outer.show()
     qtbot.wait(30)
     sliders = [s for s in (bar.width_slider, bar.hardness, bar.opacity) if not s.isHidden()]
@@ -160,8 +161,8 @@ def test_the_place_of_the_trigger_is_read_in_the_narrowest_middle(qtbot):
     outer, bar = QWidget(), PlacementBar()
     qtbot.addWidget(outer)
     bar.setParent(outer)
-    bar.resize(LEAST_MIDDLE, 40)
-    outer.resize(LEAST_MIDDLE, 40)
+    bar.resize(MIDDLE.least, 40)
+    outer.resize(MIDDLE.least, 40)
     outer.show()
     qtbot.wait(30)
     assert all(uncut(box) for box in bar.findChildren(QComboBox))
@@ -176,9 +177,9 @@ def test_tabs_take_short_titles_before_they_hide_one(qtbot):
     tabs.resize(1600, 300)
     tabs.show()
     assert tabs.tabText(5) == "A long title, number 5"
-    tabs.resize(LEAST_MIDDLE, 300)
+    tabs.resize(MIDDLE.least, 300)
     assert tabs.tabText(5) == "Brief"
-    assert tabs.tabBar().sizeHint().width() <= LEAST_MIDDLE
+    assert tabs.tabBar().sizeHint().width() <= MIDDLE.least
 
 
 def test_tools_stand_in_more_columns_where_it_is_low(qtbot):

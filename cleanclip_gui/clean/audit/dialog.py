@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QPlainTextEdit,
     QPushButton,
+    QScrollArea,
     QVBoxLayout,
     QWidget,
 )
@@ -25,6 +26,8 @@ from cleanclip_gui.clean.audit.gallery import SuspectView
 from cleanclip_gui.clean.audit.model import EVALUATED, EXCLUDED, SuspectModel
 from cleanclip_gui.clean.audit.setup import AuditSetup
 from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.dialog_frame import resize_within
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, fitting, left_text, plain, plural
@@ -73,7 +76,6 @@ class AuditDialog(QDialog):
         self.view = SuspectView(self.model)
         self.view.empty_text = _EMPTY
         self.details = SuspectDetails()
-        self.details.setFixedWidth(_DETAILS)
         self.setup = AuditSetup(prompts, pairs)
         self.start = QPushButton("Start the audit")
         self.start.setProperty("primary", True)
@@ -95,12 +97,13 @@ class AuditDialog(QDialog):
         self.notes.setReadOnly(True)
         self.notes.setTabChangesFocus(True)
         self.notes.setAccessibleName("Limits of these numbers")
-        self.notes.setFixedHeight(92)
+        self.notes.setMinimumHeight(44)
+        self.notes.setMaximumHeight(92)
         self._lay_out(checkpoint, pairs_name)
         self._connect()
         for button in self.findChildren(QPushButton):
             button.setAutoDefault(button in (self.start, self.save))
-        self.resize(1220, 720)
+        resize_within(self, 1220, 720)
         self.busy.hide()
         self.notes.hide()
         self.details.show_pair(None, None, SCORES[0].name)
@@ -162,7 +165,7 @@ class AuditDialog(QDialog):
             words += f" {plural(overlap, 'pair')} also among the evaluation images."
         self.show_state(words, "warning" if overlap else "subtle")
         self.notes.setPlainText("\n".join(f"• {plain(n, 900)}" for n in audit.notes[1:]))
-        self.notes.show()
+        self.notes.setVisible(len(audit.notes) > 1)
         self._on_list_chosen()
         self.view.setFocus()
 
@@ -243,21 +246,22 @@ class AuditDialog(QDialog):
         first.setSpacing(theme.SPACE_M)
         first.addWidget(self.setup, 1)
         first.addWidget(self.start)
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_S)
-        head.addWidget(self.lists)
-        head.addStretch(1)
-        for button in (self.exclude, self.include, self.undo, self.redo):
-            head.addWidget(button)
+        head = FoldingRow(self.lists, (self.exclude, self.include), (self.undo, self.redo))
         left = QVBoxLayout()
         left.setSpacing(theme.SPACE_S)
-        left.addLayout(head)
+        left.addWidget(head)
         left.addWidget(self.view, 1)
         left.addWidget(self.notes)
         body = QHBoxLayout()
         body.setSpacing(theme.SPACE_M)
         body.addLayout(left, 1)
-        body.addWidget(self.details)
+        beside = QScrollArea()
+        beside.setWidgetResizable(True)
+        beside.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        beside.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        beside.setFixedWidth(_DETAILS)
+        beside.setWidget(self.details)
+        body.addWidget(beside)
         foot = QHBoxLayout()
         foot.setSpacing(theme.SPACE_S)
         foot.addWidget(self.count)

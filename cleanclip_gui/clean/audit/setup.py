@@ -8,7 +8,7 @@ from pathlib import Path
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
 
-from cleanclip_gui import theme
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS
 from cleanclip_gui.widgets.prompts import Prompts
@@ -69,15 +69,15 @@ class AuditSetup(QWidget):
             f"Random pairs among which neighbours are searched: at least {FEWEST_FOLDS} times the "
             "number of neighbours."
         )
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(theme.SPACE_S)
-        row.addWidget(Label("Compare with", "field", buddy=self.reference))
-        row.addWidget(self.reference, 1)
-        for text, box in (("Pairs", self.n), ("Nearest", self.k), ("of", self.chunk)):
-            row.addSpacing(theme.SPACE_S)
-            row.addWidget(Label(text, "field", buddy=box))
-            row.addWidget(box)
+        row = FoldingRow((Label("Compare with", "field", buddy=self.reference), self.reference))
+        row.add(Label("Pairs", "field", buddy=self.n), self.n)
+        row.add(
+            Label("Nearest", "field", buddy=self.k), self.k,
+            Label("of", "field", buddy=self.chunk), self.chunk,
+        )  # fmt: skip
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.addWidget(row)
         self.reference.activated.connect(self._on_reference_activated)
         self.k.valueChanged.connect(self._on_neighbours_changed)
 

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     import pyqtgraph as pg
 
 REDRAW_MS = 100
-_ENTRY = 130  # pixels of the widest entry of a legend
+_ENTRY = 130  # pixels of an entry of a legend that is still empty
 
 
 class Chart(ChartFrame):
@@ -203,8 +203,27 @@ class Chart(ChartFrame):
 
     # How it is drawn
 
+    def _fit_legend(self) -> None:
+        """Put the entries into other lines if there is room for more or for fewer in one."""
+        if not self._most_columns:
+            return
+        gap = self._legend_row.horizontalSpacing()
+        room = self.width() - self._margins()
+        columns = max(1, min(self._most_columns, (room + gap) // (self._entry() + gap)))
+        if columns != self._columns:
+            self._columns = columns
+            self._place_legend()
+
+    def _margins(self) -> int:
+        """What a line of the legend cannot have of the width."""
+        return 2 * self.frameWidth() + theme.SPACE_L + theme.SPACE_M
+
+    def _entry(self) -> int:
+        """Width of the widest entry of the legend."""
+        return max((e.sizeHint().width() for e in self._legend.values()), default=_ENTRY)
+
     def _place_legend(self) -> None:
-        """Put the entries into lines of as many as there is room for."""
+        """Put the entries into lines."""
         for number, entry in enumerate(self._legend.values()):
             row, column = divmod(number, self._columns) if self._columns else (0, number)
             self._legend_row.addWidget(entry, row, column)
@@ -212,15 +231,14 @@ class Chart(ChartFrame):
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """A legend with lines of its own needs the room of one entry."""
         hint = super().minimumSizeHint()
-        return QSize(min(hint.width(), _ENTRY), hint.height()) if self._most_columns else hint
+        if not self._most_columns:
+            return hint
+        return QSize(min(hint.width(), self._entry() + self._margins()), hint.height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Break the lines of the legend where the chart ends."""
         super().resizeEvent(event)
-        columns = max(1, min(self._most_columns, self.width() // _ENTRY))
-        if self._most_columns and columns != self._columns:
-            self._columns = columns
-            self._place_legend()
+        self._fit_legend()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Draw what came in while hidden."""
@@ -346,6 +364,7 @@ class Chart(ChartFrame):
             self._legend[key].set_value(text)
             if has_any:
                 spoken.append(f"{series.style.label} {text}")
+        self._fit_legend()
         where = "now" if self._at is None else f"at step {self._at:.0f}"
         self.setAccessibleDescription(f"{where}: {', '.join(spoken)}" if spoken else "empty")
 

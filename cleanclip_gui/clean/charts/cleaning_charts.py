@@ -5,8 +5,8 @@ from __future__ import annotations
 import math
 
 from PySide6.QtCore import QTimer, Signal
-from PySide6.QtGui import QHideEvent, QShowEvent
-from PySide6.QtWidgets import QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtGui import QHideEvent, QResizeEvent, QShowEvent
+from PySide6.QtWidgets import QBoxLayout, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle, plain, scientific
@@ -40,6 +40,7 @@ LOSSES: tuple[tuple[str, str, int, int | None], ...] = (
 )
 
 _SETTLE_MS = 60
+_NARROW, _RATES, _SMALL = 460, 150, 110  # pixels: width, and heights of the plots
 
 
 class CleaningCharts(QWidget):
@@ -83,17 +84,29 @@ class CleaningCharts(QWidget):
         self._note = Label("", "caption", wrap=True)
         self._note.hide()
         self.rates.under_head.addWidget(self._note)
-        lower = QHBoxLayout()
-        lower.setSpacing(theme.SPACE_M)
-        lower.addWidget(self.losses, 2)
-        lower.addWidget(self.rate, 1)
+        self._lower = QBoxLayout(QBoxLayout.Direction.LeftToRight)
+        self._lower.setSpacing(theme.SPACE_M)
+        self._lower.addWidget(self.losses, 2)
+        self._lower.addWidget(self.rate, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_M)
         layout.addWidget(self.rates, 4)
-        layout.addLayout(lower, 3)
+        layout.addLayout(self._lower, 3)
+        self._arrange(narrow=False)
+        for chart, height in ((self.rates, _RATES), (self.losses, _SMALL), (self.rate, _SMALL)):
+            chart.stack.setMinimumHeight(height)
         for chart in self.all():
             chart.failed.connect(self.failed)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """The two small charts stand one below the other where it is narrow."""
+        super().resizeEvent(event)
+        self._arrange(narrow=self.width() < _NARROW)
+
+    def _arrange(self, *, narrow: bool) -> None:
+        ways = QBoxLayout.Direction
+        self._lower.setDirection(ways.TopToBottom if narrow else ways.LeftToRight)
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """Load the plotting library once the page is painted, not in the middle of a run."""

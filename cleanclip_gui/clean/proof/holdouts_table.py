@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
@@ -20,6 +21,7 @@ _WHAT, _MEASURE, _BEFORE, _AFTER, _INTERVAL, _BASELINE, _N = range(len(COLUMNS))
 _MEASURES = {"asr_excl": "Attack success", "ca": "Accuracy", "hit@1": "Target first"}
 _RIGHT = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
 _ROW = 26
+_WIDE = 640  # pixels of the table with all its columns
 
 
 class HoldoutsView(QWidget):
@@ -75,6 +77,12 @@ class HoldoutsView(QWidget):
         self.notes.setVisible(bool(self.notes.text()))
         self.show()
 
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Leave out what is small print where there is no room; tool tips tell the intervals."""
+        super().resizeEvent(event)
+        for column in (_MEASURE, _INTERVAL, _BASELINE, _N):
+            self.table.setColumnHidden(column, self.width() < _WIDE)
+
     def texts(self) -> list[list[str]]:
         """Every row as it is shown."""
         model = self.table.model()
@@ -103,6 +111,9 @@ class HoldoutsView(QWidget):
         )
         note = plain(row.get("note") or "", 400)
         item.setToolTip(tip(f"{name}: {note}" if note else name))
+        after = self.table.item(self.table.rowCount() - 1, _AFTER)
+        if low_high is not None and after is not None:
+            after.setToolTip(f"95 % interval: {percent_range(low_high)}")
 
     def _put(self, texts: Sequence[str]) -> QTableWidgetItem:
         number = self.table.rowCount()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from PySide6.QtCore import QObject, Qt, Signal, Slot
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QProgressBar, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
@@ -17,6 +17,7 @@ from cleanclip_gui.clean.proof.holdouts_table import HoldoutsView
 from cleanclip_gui.clean.proof.rebound_view import ReboundView, pairs_text
 from cleanclip_gui.jobs.runner import JobRunner, proof_runner
 from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import number_text
 from cleanclip_gui.widgets.prompts import Prompts
@@ -75,18 +76,13 @@ class ProofSection(QWidget):
         self.holdouts = HoldoutsView()
         rule = QFrame()
         rule.setProperty("rule", True)
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_S)
-        head.addWidget(Label("Proof", "heading"), 1)
-        head.addWidget(self.options_button)
-        head.addWidget(self.rebound_button)
-        head.addWidget(self.holdouts_button)
-        head.addWidget(self.cancel)
+        acts = (self.rebound_button, self.holdouts_button, self.options_button, self.cancel)
+        head = FoldingRow(Label("Proof", "heading"), *acts)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
         layout.setSpacing(theme.SPACE_S)
         layout.addWidget(rule)
-        layout.addLayout(head)
+        layout.addWidget(head)
         layout.addWidget(Label(HELP, "caption", wrap=True))
         layout.addWidget(self.uses)
         layout.addWidget(self.bar)

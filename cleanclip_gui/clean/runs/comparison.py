@@ -23,6 +23,7 @@ from ml_core.cleaning.tradeoff import Head, Point
 
 # So wide that two charts can stand side by side.
 _BOTH = 1100
+_PLOT = 190  # pixels of height; the page scrolls where there are fewer
 
 
 class Comparison(QWidget):
@@ -41,6 +42,8 @@ class Comparison(QWidget):
             empty="Tick runs in the table: their clean accuracy and attack success on validation "
             "images are drawn in one chart.",
         )
+        for chart in (self.tradeoff, self.curves):
+            chart.stack.setMinimumHeight(_PLOT)
         self.pick_tradeoff = QPushButton("Trade-off")
         self.pick_tradeoff.setToolTip("Clean accuracy against attack success.")
         self.pick_curves = QPushButton("Over steps")

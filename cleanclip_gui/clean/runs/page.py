@@ -44,6 +44,7 @@ from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import Session
 from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
@@ -162,34 +163,23 @@ class RunsPage(QWidget):
         self.comparison.said.setVisible(bool(text))
 
     def _lay_out(self) -> None:
-        acts = QHBoxLayout()
-        acts.setSpacing(0)
-        for button in (
+        acts = FoldingRow(
             self.open_, self.repeat, self.duplicate, self.resume, self.halve, self.start,
-            self.up, self.down, self.remove, self.export,
-        ):  # fmt: skip
-            acts.addWidget(button)
-        acts.addStretch(1)
-        acts.addWidget(self.delete)
+            self.up, self.down, self.remove, self.export, self.delete, spacing=0,
+        )  # fmt: skip
         foot = QHBoxLayout()
         foot.setSpacing(theme.SPACE_S)
         foot.addWidget(self.said, 1)
         foot.addWidget(self.undo)
-        head = QHBoxLayout()
-        head.setSpacing(0)
-        head.addWidget(Label("Queue and history", "heading"))
-        head.addStretch(1)
-        head.addWidget(self.start_queue)
-        head.addWidget(self.hold)
-        head.addWidget(self.add_folder)
+        head = FoldingRow(self.start_queue, self.hold, self.add_folder, spacing=0)
         card = QFrame()
         card.setProperty("card", True)
         inside = QVBoxLayout(card)
         inside.setContentsMargins(theme.SPACE_M, theme.SPACE_S, theme.SPACE_M, theme.SPACE_S)
         inside.setSpacing(theme.SPACE_XS)
-        inside.addLayout(head)
+        inside.addWidget(head)
         inside.addWidget(self.table, 1)
-        inside.addLayout(acts)
+        inside.addWidget(acts)
         inside.addWidget(self.note)
         inside.addLayout(foot)
         layout = QVBoxLayout(self)

@@ -77,12 +77,9 @@ class TradeoffChart(ChartFrame):
         self.near.setCheckable(True)
         self.near.setProperty("quiet", True)
         self.near.setToolTip("Show the corner where both limits are kept.")
-        controls = FoldingRow()
-        for widget in (self.head, self.aim, self.near):
-            controls.first.addWidget(widget)
+        controls = FoldingRow(self.head, self.aim, self.near)
         for name, box in (("CA drop ≤", self.ca_drop), ("ASR ≤", self.asr)):
-            controls.second.addWidget(Label(name, "caption", buddy=box))
-            controls.second.addWidget(box)
+            controls.add(Label(name, "caption", buddy=box), box)
         self.under_head.addWidget(controls)
         self._keys = QGridLayout()
         self._keys.setHorizontalSpacing(theme.SPACE_M)

@@ -118,12 +118,7 @@ class AttributionPage(QWidget):
         self.set_methods(("grad-cam", "occlusion"))
 
     def _lay_out(self) -> None:
-        head = FoldingRow()
-        head.first.addWidget(self.method)
-        head.first.addWidget(self.stage)
-        head.second.addWidget(self.explained)
-        head.second.addWidget(self.measure)
-        head.second.addWidget(self.save)
+        head = FoldingRow((self.method, self.stage), (self.explained, self.measure, self.save))
         pictures = QHBoxLayout()
         pictures.setSpacing(theme.SPACE_M)
         pictures.addWidget(self.clean, 1)

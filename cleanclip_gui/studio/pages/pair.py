@@ -9,7 +9,6 @@ from pathlib import Path
 from PySide6.QtCore import QSignalBlocker, Qt
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QComboBox,
     QHeaderView,
     QPushButton,
     QTableWidget,
@@ -27,6 +26,7 @@ from cleanclip_gui.studio.exports import ask_and_save, save_pair
 from cleanclip_gui.studio.gallery.gallery import Gallery
 from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.combo_box import ElidingComboBox
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, NUMBERS
@@ -86,7 +86,7 @@ class PairPage(QWidget):
         self._gallery, self._limit = gallery, limit
         self._ticket: Ticket | None = None
         self.found: Pair | None = None
-        self.other = QComboBox()
+        self.other = ElidingComboBox()
         self.other.setAccessibleName("Checkpoint B")
         self.open = QPushButton("Open a reference…")
         self.measure = QPushButton("Compare")
@@ -111,13 +111,10 @@ class PairPage(QWidget):
         self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
         self.differing = QPushButton("Show the images that differ")
         self.busy = BusyRow("Comparison")
-        self.other.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
-        head = FoldingRow()
-        head.first.addWidget(Label("Compare with", "subtle", buddy=self.other))
-        for widget in (self.other, self.measure):
-            head.first.addWidget(widget)
-        for widget in (self.open, self.save):
-            head.second.addWidget(widget)
+        self.other.setSizeAdjustPolicy(ElidingComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.other.setMinimumWidth(160)  # less than its entries take
+        with_what = Label("Compare with", "subtle", buddy=self.other)
+        head = FoldingRow((with_what, self.other, self.measure), (self.open, self.save))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
         layout.setSpacing(theme.SPACE_S)

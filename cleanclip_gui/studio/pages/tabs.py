@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QResizeEvent
-from PySide6.QtWidgets import QTabWidget, QToolButton, QWidget
+from PySide6.QtWidgets import QTabWidget, QWidget
 
-from cleanclip_gui import theme
-from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.action_button import action_tool
+from cleanclip_gui.widgets.tab_titles import fit_titles
 
 
 class PageTabs(QTabWidget):
@@ -33,13 +33,7 @@ class PageTabs(QTabWidget):
 
     def add_corner(self, corner: Qt.Corner, action: QAction) -> None:
         """Put the button of an action beside the tabs."""
-        button = QToolButton()
-        button.setIconSize(QSize(theme.ICON_SIZE, theme.ICON_SIZE))
-        button.setProperty("quiet", True)
-        button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        button.setAccessibleName(action.text().replace("&", ""))
-        bind(button, action, icon=True)
-        self.setCornerWidget(button, corner)
+        self.setCornerWidget(action_tool(action), corner)
 
     @property
     def page(self) -> str:
@@ -52,15 +46,9 @@ class PageTabs(QTabWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Take the long titles if there is room for them."""
         super().resizeEvent(event)
-        self._write(short=False)
-        if self.tabBar().sizeHint().width() > self.width() - self._corners():
-            self._write(short=True)
+        fit_titles(self.tabBar(), self._titles, self.width() - self._corners())
 
     def _corners(self) -> int:
         places = (Qt.Corner.TopLeftCorner, Qt.Corner.TopRightCorner)
         found = [self.cornerWidget(corner) for corner in places]
         return sum(widget.sizeHint().width() for widget in found if widget is not None)
-
-    def _write(self, *, short: bool) -> None:
-        for number, titles in enumerate(self._titles):
-            self.setTabText(number, titles[short])

@@ -1,0 +1,185 @@
+"""Columns of a station: the middle takes the rest, and those beside it can be closed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal, NamedTuple
+
+from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QSplitter, QWidget
+
+HANDLE = 8
+
+Side = Literal["left", "right"]
+
+
+class Widths(NamedTuple):
+    """Of the outer columns in pixels; a closed one has 0."""
+
+    left: int
+    right: int
+
+
+class Needs(NamedTuple):
+    """Pixels that a column takes at least, and where there is room for all."""
+
+    least: int
+    usual: int
+
+
+@dataclass(frozen=True)
+class Room:
+    """What the columns need; ``right`` is None where there are two columns only."""
+
+    left: Needs
+    middle: Needs
+    right: Needs | None = None
+
+
+def read_widths(saved: Sequence[int]) -> Widths | None:
+    """Widths out of the settings; None where there are none."""
+    return Widths(*saved) if len(saved) == 2 else None
+
+
+def usual_widths(total: int, room: Room) -> Widths:
+    """What is shown in ``total`` pixels until the user chooses."""
+    left, middle, right = room.left, room.middle, room.right
+    if right is None:
+        fits = total >= left.usual + middle.usual + HANDLE
+        return Widths(left.usual if fits else left.least, 0)
+    if total >= left.usual + middle.usual + right.usual + 2 * HANDLE:
+        return Widths(left.usual, right.usual)
+    if total >= left.least + middle.least + right.least + 2 * HANDLE:
+        return Widths(left.least, right.least)
+    return Widths(0, right.least)
+
+
+def fitted(wanted: Widths, total: int, room: Room, last: Side = "right") -> Widths:
+    """Widths as near to the wanted ones as there is room for beside the middle.
+
+    The outer columns become narrower first; where even that is too wide, the one that was not
+    opened ``last`` is closed.
+    """
+    least_left = room.left.least
+    least_right = 0 if room.right is None else room.right.least
+    left = max(wanted.left, least_left) if wanted.left else 0
+    right = max(wanted.right, least_right) if wanted.right else 0
+    free = total - room.middle.least - HANDLE * ((left > 0) + (right > 0))
+    if left + right > free:
+        left = max(least_left, free - right) if left else 0
+    if left + right > free:
+        right = max(least_right, free - left) if right else 0
+    if left + right > free and left and right:
+        free += HANDLE
+        if last == "left":
+            return Widths(min(left, max(least_left, free)), 0)
+        return Widths(0, min(right, max(least_right, free)))
+    return Widths(left, right)
+
+
+class Columns(QSplitter):
+    """Keeps the outer columns as wide as they were chosen; the middle takes the rest.
+
+    ``chosen(Widths)`` carries what the user has dragged or opened, to be remembered;
+    ``shown_changed`` tells that a column was opened or closed, by the user or for want of room.
+
+    Parameters
+    ----------
+    left, middle, right
+        The widgets; there need not be a right one.
+    room
+        What they need.
+    wanted
+        What the user chose the last time; None: what the room allows.
+    """
+
+    chosen = Signal(object)
+    shown_changed = Signal()
+
+    def __init__(
+        self,
+        left: QWidget,
+        middle: QWidget,
+        right: QWidget | None,
+        room: Room,
+        wanted: Widths | None = None,
+    ) -> None:
+        super().__init__(Qt.Orientation.Horizontal)
+        self.setChildrenCollapsible(False)
+        self.setHandleWidth(HANDLE)
+        self._left, self._right = left, right
+        self._room, self._wanted = room, wanted
+        self._last: Side = "right"
+        for place, (widget, needs) in enumerate(
+            ((left, room.left), (middle, room.middle), (right, room.right))
+        ):
+            if widget is not None and needs is not None:
+                widget.setMinimumWidth(needs.least)
+                self.addWidget(widget)
+                self.setStretchFactor(place, int(widget is middle))
+        self.splitterMoved.connect(self._on_moved)
+
+    @property
+    def left_open(self) -> bool:
+        """Whether the left column is shown."""
+        return not self._left.isHidden()
+
+    @property
+    def right_open(self) -> bool:
+        """Whether there is a right column, and it is shown."""
+        return self._right is not None and not self._right.isHidden()
+
+    def toggle_left(self) -> None:
+        """Open or close the left column."""
+        width = 0 if self.left_open else self._usual().left or self._room.left.least
+        self._choose(Widths(width, self._widths().right))
+
+    def toggle_right(self) -> None:
+        """Open or close the right column."""
+        self._choose(Widths(self._widths().left, 0 if self.right_open else self._usual().right))
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """Of the narrowest state: the middle with the wider one of the outer columns."""
+        room, hint = self._room, super().minimumSizeHint()
+        outer = max(room.left.least, room.right.least if room.right is not None else 0)
+        return QSize(room.middle.least + HANDLE + outer, hint.height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """The middle takes what the window gains or loses."""
+        super().resizeEvent(event)
+        self._apply()
+
+    def _choose(self, wanted: Widths) -> None:
+        if wanted.left and not self.left_open:
+            self._last = "left"
+        elif wanted.right and not self.right_open:
+            self._last = "right"
+        self._wanted = wanted
+        self._apply()
+        self.chosen.emit(wanted)
+
+    def _usual(self) -> Widths:
+        return usual_widths(self.width(), self._room)
+
+    def _widths(self) -> Widths:
+        right = self._right.width() if self._right is not None and self.right_open else 0
+        return Widths(self._left.width() if self.left_open else 0, right)
+
+    def _apply(self) -> None:
+        total = self.width()
+        wanted = self._usual() if self._wanted is None else self._wanted
+        found = fitted(wanted, total, self._room, self._last)
+        before = (self.left_open, self.right_open)
+        self._left.setVisible(found.left > 0)
+        if self._right is not None:
+            self._right.setVisible(found.right > 0)
+        gaps = HANDLE * ((found.left > 0) + (found.right > 0))
+        self.setSizes([found.left, total - found.left - found.right - gaps, found.right])
+        if before != (self.left_open, self.right_open):
+            self.shown_changed.emit()
+
+    def _on_moved(self, *_: int) -> None:
+        self._wanted = self._widths()
+        self.chosen.emit(self._wanted)

@@ -1,0 +1,297 @@
+"""In the smallest window nothing overlaps, sticks out or is narrower than its words."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QTabBar, QVBoxLayout, QWidget
+
+from cleanclip_gui.app import make_window
+from cleanclip_gui.checkpoint.convert_dialog import ConvertDialog
+from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
+from cleanclip_gui.checkpoint.hub_dialog import HubDialog
+from cleanclip_gui.checkpoint.known_dialog import KnownDialog
+from cleanclip_gui.checkpoint.triage_dialog import TriageDialog
+from cleanclip_gui.clean.audit.dialog import AuditDialog
+from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
+from cleanclip_gui.clean.run_folders.history import read_run
+from cleanclip_gui.clean.runs.export_dialog import ExportDialog
+from cleanclip_gui.clean.station import COMPARISON, RUNS, THIS_RUN, CleanStation
+from cleanclip_gui.data.classes_dialog import ClassesDialog
+from cleanclip_gui.data.images_dialog import ImagesDialog
+from cleanclip_gui.data.templates_dialog import TemplatesDialog
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.session import Session
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.station import Context
+from cleanclip_gui.studio.library import entries
+from cleanclip_gui.studio.library_dialog import TriggerLibrary
+from cleanclip_gui.widgets.dialog_frame import resize_within
+from cleanclip_gui.widgets.folding_row import FoldingRow
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.window.about import AboutDialog
+from cleanclip_gui.window.error_dialog import ErrorDialog
+from cleanclip_gui.window.keys_dialog import KeysDialog
+from ml_core.cleaning.presets import preset
+from ml_core.data.specs import PairSpec
+from ml_core.events import Done, Progress
+from ml_core.reading import inspect
+from ml_core.triggers import demo_trigger
+from tests.gui.factories import facts, images
+from tests.gui.layout_faults import faults
+from tests.gui.run_folders import write_run
+from tests.gui.shell_fakes import Answers, FakeEngine, FakeInference, write_safetensors
+from tests.gui.test_audit_dialog import N, audit
+from tests.gui.test_clean_panel import RUNNERS, close, runner_of
+
+SIZES = [(900, 540), (1024, 768), (1093, 614)]
+SCREEN = QSize(880, 500)
+# Of the window, the station has what rail, header and status bar leave.
+BESIDE = QSize(100, 104)
+
+
+@pytest.fixture
+def window(qtbot, tmp_path):
+    window = make_window(
+        Context(
+            inference=Inference(FakeEngine),
+            settings=SettingsStore(tmp_path / "config"),
+            prompts=Answers().prompts(),
+        )
+    )
+    qtbot.addWidget(window)
+    window.setWindowState(Qt.WindowState.WindowNoState)
+    window.resize(900, 540)
+    window.show()
+    yield window
+    window.close()
+
+
+def test_every_station_fits(window, qtbot, tmp_path):
+    found = {}
+
+    def look(name):
+        qtbot.wait(30)
+        if wrong := faults(window):
+            found[name, window.width()] = wrong
+
+    look("welcome")
+    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0], "visual.proj": [[1.0]]})
+    window.open_path(str(path))
+    qtbot.waitUntil(lambda: window.session.images is not None, timeout=10_000)
+    for size in SIZES:
+        window.resize(*size)
+        for name in ("welcome", *window.stations):
+            window.show_station(name)
+            look(name)
+            page = window.pages.currentWidget()
+            for bar in page.findChildren(QTabBar):
+                if not bar.isVisible():
+                    continue
+                for number in range(bar.count()):
+                    if bar.isTabVisible(number) and bar.isTabEnabled(number):
+                        bar.setCurrentIndex(number)
+                        look(f"{name}, {bar.tabText(number)}")
+                bar.setCurrentIndex(0)
+    assert found == {}
+
+
+@pytest.fixture
+def clean(qtbot, tmp_path: Path):
+    """The Clean station with three runs of before."""
+    checkpoint = tmp_path / "runs" / "poisoned.safetensors"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"weights")
+    session = Session()
+    session.checkpoint, session.images = facts(checkpoint), images(5000)
+    session.trigger, session.target = demo_trigger(), 1
+    write_run(checkpoint.parent, "cleanclip-1")
+    write_run(checkpoint.parent, "mmcl-2", method="mmcl")
+    write_run(checkpoint.parent, "probe-3", method="linear-probe", linear=True)
+    made = CleanStation(
+        Context(
+            session=session, inference=FakeInference(), runners=RUNNERS,
+            settings=SettingsStore(tmp_path / "config"),
+        )
+    )  # fmt: skip
+    made.shell.ready.emit()
+    made.output.setText(str(checkpoint.parent))
+    qtbot.addWidget(made)
+    made.resize(QSize(900, 540) - BESIDE)
+    made.show()
+    yield made
+    close(made)
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_clean_fits_with_a_result_with_runs_and_at_work(clean, qtbot, tmp_path, size):
+    found = {}
+
+    def look(name):
+        qtbot.wait(40)
+        if wrong := faults(clean):
+            found[name] = wrong
+
+    clean.resize(QSize(*size) - BESIDE)
+    look("ready")
+    assert clean.size() == QSize(*size) - BESIDE
+    clean.show_page(RUNS)
+    qtbot.waitUntil(lambda: not clean.runs.is_reading, timeout=8000)
+    look("runs")
+    clean.runs.table.choose(tmp_path / "runs" / "mmcl-2")
+    look("a run is chosen")
+    for name in ("cleanclip-1", "mmcl-2", "probe-3"):
+        clean.runs.compare(tmp_path / "runs" / name, True)
+    qtbot.waitUntil(lambda: not clean.runs.is_reading, timeout=8000)
+    clean.show_page(COMPARISON)
+    look("comparison")
+    clean.runs.comparison.pick_curves.click()
+    look("curves")
+    clean.show_page(THIS_RUN)
+    clean.run.show_past(read_run(tmp_path / "runs" / "cleanclip-1"))
+    qtbot.waitUntil(lambda: clean.result_card.isVisible() and not clean.run.is_reading)
+    clean.alpha.show_alpha(0.5)
+    clean.proof.show_running("The rebound test is running.")
+    look("result, alpha, test")
+    clean.proof.show_idle("")
+    clean.start()
+    runner_of(clean).mark_running()
+    runner_of(clean).event_received.emit(Progress("heldout", 3, 1234, 100.0, 200.0))
+    look("running")
+    clean.columns.toggle_left()
+    look("running, without the set-up")
+    runner_of(clean).end(Done("cancelled"))
+    clean.columns.toggle_left()
+    assert found == {}
+
+
+def test_the_setup_of_a_run_is_closed_and_stays_so(clean, tmp_path):
+    actions, settings = clean.context.actions, tmp_path / "config"
+    clean.session.station = "clean"
+    actions.refresh()
+    before = clean.head.width()
+    assert clean.start_button.isVisible()
+    clean.head.setup_button.click()
+    assert not clean.start_button.isVisible()
+    assert clean.head.width() > before + 300
+    assert SettingsStore(settings).value.clean_columns == (0, 0)
+    again = CleanStation(
+        Context(
+            session=clean.session, inference=FakeInference(), runners=RUNNERS,
+            settings=SettingsStore(settings),
+        )
+    )  # fmt: skip
+    again.resize(1200, 600)
+    again.show()
+    assert not again.columns.left_open
+    close(again)
+    again.deleteLater()
+
+
+DIALOGS = {
+    "convert": lambda tmp: ConvertDialog("a long name of a checkpoint.pt", "it has no model " * 9),
+    "known": lambda tmp: KnownDialog(_inspected(tmp), "ViT-B-32"),
+    "triage": lambda tmp: TriageDialog([_file(tmp)]),
+    "doctor": lambda tmp: DoctorDialog(Session(), Answers().prompts(), _inspected(tmp)),
+    "hub": lambda tmp: HubDialog(),
+    "audit": lambda tmp: _audit(),
+    "proof": lambda tmp: ProofDialog(PairSpec(), 1e-4, ProofChoice(), Answers().prompts()),
+    "export": lambda tmp: ExportDialog(preset("cleanclip", "talk"), 4),
+    "classes": lambda tmp: ClassesDialog(["a", "b"]),
+    "templates": lambda tmp: TemplatesDialog(("a photo of a {}",), "dog"),
+    "images": lambda tmp: ImagesDialog(_table(tmp), "csv", "cifar-10"),
+    "about": lambda tmp: AboutDialog("0.1.0"),
+    "library": lambda tmp: TriggerLibrary(entries(64)),
+    "error": lambda tmp: ErrorDialog("This file cannot be read, since it is cut off. " * 5, "why"),
+}
+
+
+@pytest.mark.parametrize("name", DIALOGS)
+def test_every_dialog_fits(qtbot, tmp_path, name):
+    dialog = DIALOGS[name](tmp_path)
+    qtbot.addWidget(dialog)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
+    if dialog.testAttribute(Qt.WidgetAttribute.WA_Resized):  # as it is made on a small screen
+        dialog.resize(dialog.size().boundedTo(SCREEN))
+    else:  # then it takes two thirds at most
+        dialog.resize(dialog.sizeHint().boundedTo(SCREEN * 2 / 3))
+    dialog.show()
+    qtbot.wait(60)
+    assert (dialog.width() <= 900, dialog.height() <= 512) == (True, True), dialog.size()
+    assert faults(dialog) == []
+    dialog.close()
+
+
+def test_the_dialog_of_the_keys_fits(window, qtbot):
+    dialog = KeysDialog(window.actions_.commands, window)
+    dialog.show()
+    qtbot.wait(30)
+    assert dialog.width() <= 900
+    assert faults(dialog) == []
+    dialog.close()
+
+
+def test_a_dialog_is_no_larger_than_its_screen(qtbot):
+    dialog = QWidget()
+    qtbot.addWidget(dialog)
+    resize_within(dialog, 9000, 300)
+    assert dialog.width() < dialog.screen().availableGeometry().width()
+    assert dialog.height() == 300
+
+
+def test_a_row_goes_on_in_further_lines(qtbot):
+    row = FoldingRow(QPushButton("One"), (QLabel("Two:"), QPushButton("2")))
+    row.add(last := QPushButton("A longer one"))
+    outer = QWidget()
+    qtbot.addWidget(outer)
+    QVBoxLayout(outer).addWidget(row)
+    outer.resize(row.sizeHint().width() + 40, 200)
+    outer.show()
+    assert row.lines == 1
+    outer.resize(row.minimumSizeHint().width() + 24, 200)
+    qtbot.waitUntil(lambda: row.lines > 1 and faults(outer) == [], timeout=2000)
+    last.setText("A longer one that has more words than there is room for")
+    last.hide()
+    qtbot.waitUntil(lambda: row.lines == 1 or row.width() < 150, timeout=2000)
+
+
+def test_faults_are_found(qtbot):
+    outer = QWidget()
+    qtbot.addWidget(outer)
+    row = QHBoxLayout(outer)
+    for text in ("Some words", "and some more of them"):
+        label = Label(text)
+        label.setMinimumWidth(10)
+        row.addWidget(label)
+    outer.resize(80, 40)
+    outer.show()
+    assert len(faults(outer)) == 2
+    outer.resize(400, 40)
+    assert faults(outer) == []
+    row.itemAt(1).widget().move(2, 2)
+    assert len(faults(outer)) == 1
+    row.itemAt(1).widget().move(395, 2)
+    assert len(faults(outer)) == 1
+
+
+def _file(tmp):
+    return write_safetensors(tmp / "m.safetensors", {"a": [1.0], "visual.proj": [[1.0]]})
+
+
+def _inspected(tmp):
+    return inspect(_file(tmp))
+
+
+def _table(tmp):
+    path = tmp / "labels.csv"
+    path.write_text("image,label\n" + "".join(f"{n}.png,class {n}\n" for n in range(9)))
+    return path
+
+
+def _audit():
+    dialog = AuditDialog("poisoned.safetensors", "pairs.csv", PairSpec(), Answers().prompts())
+    dialog.show_audit(audit(), np.zeros((N, 48, 48, 3), np.uint8))
+    return dialog
