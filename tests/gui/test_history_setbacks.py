@@ -73,7 +73,7 @@ def test_an_unreadable_folder_hides_no_other(tmp_path: Path, locked) -> None:
     write_run(tmp_path, "theirs")
     locked(tmp_path / "theirs")
     assert [run.folder.name for run in list_runs(tmp_path)] == ["mine"]
-    with pytest.raises(InputError, match="theirs cannot be read: Permission denied; see that"):
+    with pytest.raises(InputError, match="theirs cannot be read: Permission denied; check that"):
         read_run(tmp_path / "theirs")
 
 

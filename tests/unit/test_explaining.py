@@ -71,7 +71,7 @@ def test_a_map_of_two_checkpoints(tiny_checkpoint: Path, tmp_path: Path, capsys)
         (["--method", "pca", "-o", "x.png"], "ends in .csv, .json"),
         (["-o", "x.bmp"], "ends in .png"),
         (["--compare", "y.pt", "-o", "x.png"], "--compare needs"),
-        (["--image", "99999999", "-o", "x.png"], "images; choose"),
+        (["--image", "99999999", "-o", "x.png"], "only 4000 images"),
         (["--stage", "layer9", "-o", "x.png"], "no stage 'layer9'"),
         (["--method", "attention", "-o", "x.png"], "choose Grad-CAM"),
         (["--patch", "4", "--stride", "9", "--method", "occlusion", "-o", "x.png"], "do not cover"),

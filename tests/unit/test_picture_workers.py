@@ -110,7 +110,7 @@ def test_a_process_that_was_killed_is_a_sentence_and_none_is_left(pairs: PairSet
         (child,) = [c for c in multiprocessing.active_children() if c.name == "cleaning-pictures"]
         os.kill(child.pid or 0, signal.SIGKILL)
         child.join(10)
-        with pytest.raises(InputError, match="was ended"):
+        with pytest.raises(InputError, match="was killed"):
             workers(2)
     finally:
         workers.close()
