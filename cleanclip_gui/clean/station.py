@@ -293,6 +293,7 @@ class CleanStation(QWidget):
         if not is_live(self.session.run):
             self.form.set_method("cleanclip")
             self.form.set_preset(preset)
+            self.columns.open_left()
 
     @Slot()
     def estimate(self) -> None:
@@ -622,6 +623,7 @@ class CleanStation(QWidget):
 
     @Slot(object)
     def _on_repeated(self, spec: CleanSpec) -> None:
+        self.columns.open_left()
         self.setup.show_spec(spec)
         self.resuming.repeat(spec)
 

@@ -136,6 +136,11 @@ class Columns(QSplitter):
         width = 0 if self.left_open else self._usual().left or self._room.left.least
         self._choose(Widths(width, self._widths().right))
 
+    def open_left(self) -> None:
+        """Open the left column if it is closed, since something was put into it."""
+        if not self.left_open:
+            self.toggle_left()
+
     def toggle_right(self) -> None:
         """Open or close the right column."""
         self._choose(Widths(self._widths().left, 0 if self.right_open else self._usual().right))

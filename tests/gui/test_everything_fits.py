@@ -178,6 +178,9 @@ def test_the_setup_of_a_run_is_closed_and_stays_so(clean, tmp_path):
     assert not clean.start_button.isVisible()
     assert clean.head.width() > before + 300
     assert SettingsStore(settings).value.clean_columns == (0, 0)
+    clean.set_preset("talk")  # the tour tells to look at it
+    assert clean.start_button.isVisible()
+    clean.columns.toggle_left()
     again = CleanStation(
         Context(
             session=clean.session, inference=FakeInference(), runners=RUNNERS,
