@@ -134,7 +134,7 @@ def test_adapters_that_do_not_fit_or_are_none_are_refused(
     bad: list[tuple[dict[str, torch.Tensor], dict[str, str], str]] = [
         ({"prompts": torch.zeros(2, 4)}, {}, "prompts alone"),
         ({"prompts": torch.zeros(2, 4, 32), "more": torch.zeros(1)}, {}, "prompts alone"),
-        ({"prompts": torch.full((2, 4, 32), float("nan"))}, {}, "no numbers"),
+        ({"prompts": torch.full((2, 4, 32), float("nan"))}, {}, "not numbers"),
         ({"prompts": torch.zeros(2, 4, 32)}, {"depth": "-1"}, "no adapter of this version"),
         ({"prompts": torch.zeros(2, 4, 32)}, {"facts": "[]"}, "damaged"),
     ]

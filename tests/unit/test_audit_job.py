@@ -111,7 +111,7 @@ def test_everything_is_written(spec: AuditSpec, table: Path) -> None:
     assert (found.n, found.unread, found.duplicates) == (N - 1, 1, 2)
     assert found.notes[0] == FIVE_POISONS
     assert any("more than 4 planted" in note for note in found.notes)
-    assert any("exactly alike" in note for note in found.notes)
+    assert any("exactly the same embedding" in note for note in found.notes)
     assert any("08.png" in note for note in found.notes)
     facts = found.facts
     assert (facts["k"], facts["chunk_size"], facts["neighbours_among"]) == (4, 1024, N)

@@ -526,7 +526,7 @@ def test_wrong_ids_and_files_are_sentences(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"no published trigger 'T99'; choose one of T1, T2"):
         published("T99")
     grid = saved(torch.rand(1, 8, 8, 2), tmp_path / "g.pt")
-    with pytest.raises(InputError, match="made of no file"):
+    with pytest.raises(InputError, match="needs no file"):
         published("T2", file=grid)
     with pytest.raises(InputError, match=r"g\.pt does not hold what T12"):
         published("T12", file=grid)

@@ -154,7 +154,7 @@ def test_a_job_file_that_is_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
 
 
 def test_jobs_that_lack_data_or_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="name a pair table"):
+    with pytest.raises(InputError, match="choose a pair table"):
         check_spec(_spec(tmp_path, pairs=None))
     with pytest.raises(InputError, match="labelled images"):
         check_spec(_spec(tmp_path, recipe=preset("supervised", "talk")))
