@@ -119,7 +119,7 @@ def test_fewer_than_two_usable_captions_are_no_batch(tiny_model: ClipModel, good
     if good == 2:
         assert len(make()) == 2
         return
-    words = f"4 pairs in a batch .* first says: pair {chosen[good]}: its caption is empty\\.$"
+    words = f"4 pairs in a batch .* The first error: pair {chosen[good]}: its caption is empty\\.$"
     with pytest.raises(InputError, match=words):
         make()
 
