@@ -289,7 +289,7 @@ def test_a_stopped_comparison_begins_no_proof(
     for event in bench(one.model_copy(update={"rebound": True, "holdouts": True}), control):
         events.append(event)
         if isinstance(event, Metric) or (
-            isinstance(event, Message) and "there already" in event.text
+            isinstance(event, Message) and "exists already" in event.text
         ):
             control.stop()
     assert events[-1] == Done("cancelled")
@@ -417,7 +417,7 @@ def test_recipes_are_named_by_method_and_preset(
     assert found.base.trigger is not None
     capsys.readouterr()
     for arguments, words in (
-        (["mmcl", "--seeds", "a"], "no numbers"),
+        (["mmcl", "--seeds", "a"], "are not numbers"),
         (["mmcl:nope"], "Unknown preset"),
     ):
         assert run_command(["bench", *arguments, *rest]) == 3

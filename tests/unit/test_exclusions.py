@@ -53,7 +53,7 @@ def test_an_identity_is_of_picture_and_captions() -> None:
         ("[]", "not a JSON object", "damaged"),
         ('{"format": "x"}', "format should be", "damaged"),
         ('{"format": "cleanclip-exclusions", "version": 2}', "newer version", "unsupported"),
-        ('{"a": 1, "a": 2}', "stands twice", "damaged"),
+        ('{"a": 1, "a": 2}', "occurs twice", "damaged"),
         ("[" * 100_000, "not a JSON object", "damaged"),
         ('{"a": ' + "[" * 100_000, "nested too deeply", "damaged"),
         (

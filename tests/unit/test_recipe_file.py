@@ -26,7 +26,7 @@ def test_every_preset_comes_back_as_it_was(tmp_path: Path) -> None:
     [
         ("{", "is not a recipe file"),
         ("[1]", "is not a recipe file"),
-        ('{"format": "cleanclip-recipe", "format": "x"}', "stands twice"),
+        ('{"format": "cleanclip-recipe", "format": "x"}', "occurs twice"),
         ('{"method": "par"}', "is not a recipe file"),
         ('{"format": "cleanclip-recipe", "recipe": {}}', "it has no version"),
         ('{"format": "cleanclip-recipe", "version": true, "recipe": {}}', "it has no version"),
