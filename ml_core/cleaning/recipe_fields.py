@@ -234,7 +234,7 @@ class RecipeFields(BaseModel):
         le=200,
     )
     prompt_std: float = _field(
-        0.02, "Initial spread of prompts", "Standard deviation of the initial prompts.",
+        0.02, "Spread of first prompts", "Standard deviation of the initial prompts.",
         methods="rvpt", gt=0.0, le=1.0,
     )  # fmt: skip
     image_augmentation: Augmentation = _field(

@@ -90,5 +90,5 @@ def test_the_record_is_of_the_number_or_refused(engine):
     found = engine.tell_details(TellDetails(evaluation, demo_trigger()))
     assert found.counts["n"] == 16
     assert found.classes["label_set"] == "demo"
-    with pytest.raises(InputError, match="another checkpoint"):
+    with pytest.raises(InputError, match="have changed since this was measured"):
         engine.tell_details(TellDetails(evaluation, demo_trigger(), "reference"))

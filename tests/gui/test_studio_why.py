@@ -70,8 +70,8 @@ def test_attribution_follows_image_and_class_and_waits_for_an_occlusion(studio, 
 
 def test_map_lasso_comparison_and_record(studio, qtbot, tmp_path, tiny_checkpoint):
     session, pages = studio.session, studio.pages
+    studio.map.count.setValue(30)  # before the page shows, which may measure by itself
     pages.show_page("map")
-    studio.map.count.setValue(30)
     studio.map.measure.click()
     qtbot.waitUntil(lambda: studio.map.found is not None, timeout=_LONG)
     plot = studio.map.plot

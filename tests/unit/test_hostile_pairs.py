@@ -258,7 +258,7 @@ def test_shards_of_which_no_caption_can_be_used(tmp_path: Path) -> None:
     for number in range(200):
         members |= {f"{number:03}.png": png(number), f"{number:03}.json": b'{"alt": "a cat"}'}
     path = tar(tmp_path / "a.tar", members)
-    refused("shards", path, r"looked at \(64\).*text, txt or title.*a\.tar, 000: it has no caption")
+    refused("shards", path, r"were read \(64\).*text, txt or title.*a\.tar, 000: it has no caption")
     members["199.json"] = b'{"caption": "a cat"}'
     assert captions(opened("shards", tar(path, members)))[-1] == "a cat"
 
@@ -273,7 +273,7 @@ def test_a_parquet_column_that_holds_no_texts(tmp_path: Path) -> None:
         "text": [None, 1, 2, 3, 4],
     }
     files.write_table(pyarrow.table(columns), path, row_group_size=2)
-    refused("parquet", path, r"column text of a\.parquet .*looked at \(5\).*name the column")
+    refused("parquet", path, r"column text of a\.parquet .*were read \(5\).*name the column")
     columns["text"] = [None, "", "  ", "\0", "a cat"]
     files.write_table(pyarrow.table(columns), path, row_group_size=2)
     assert captions(opened("parquet", path))[-1] == "a cat"
