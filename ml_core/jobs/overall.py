@@ -130,7 +130,14 @@ class Overall:
             self._held = None
 
     def take(self, progress: Progress) -> None:
-        """Take in how far a stage is; of one that is over already only the time counts."""
+        """Take in how far a stage is.
+
+        Of one that is over already only the time counts, and of one that nobody planned and that
+        comes in the middle of another: class texts are embedded between the steps of a training.
+        """
+        if self._is_interlude(progress.stage):
+            self._fraction = max(self._fraction, self._share_done(self._now()))
+            return
         now, place = self._now(), self._place(progress.stage)
         share = min(max(progress.done / progress.total, 0.0), 1.0) if progress.total > 0 else 0.0
         if place < self._current:
@@ -147,6 +154,12 @@ class Overall:
 
     def _now(self) -> float:
         return (self._clock() if self._held is None else self._held) - self._lost
+
+    def _is_interlude(self, stage: str) -> bool:
+        """Whether an unplanned stage comes while another one is half done."""
+        if self._current < 0 or any(seen.part.stage == stage for seen in self._seen):
+            return False
+        return 0 < self._seen[self._current].share < 1
 
     def _place(self, stage: str) -> int:
         """Where a stage stands; one that nobody planned comes after the present one."""

@@ -174,6 +174,23 @@ def test_stages_that_nobody_planned_and_those_that_are_skipped_leave_it_sound() 
     assert job.overall.seconds_left == pytest.approx(0.0)
 
 
+def test_class_texts_between_the_steps_do_not_end_the_training() -> None:
+    """They are planned nowhere, and told first in the middle where the first ones were kept."""
+    job = Job(Plan((Part("open", 1.0), Part("train", work=1.0, items=300, trains=True))))
+    job.stage("open", 1, 1)
+    job.tell("train", 0, 300)
+    for step in range(1, 301):
+        job.clock.now += 1
+        job.tell("train", step, 300)
+        if step % 60 == 0 and step < 300:
+            job.stage("texts", 500, 2)
+    half = next(fraction for when, fraction, _ in job.shown if when >= 100 + 1 + 154)
+    assert half == pytest.approx(0.5, abs=0.05)
+    left = next(left for when, _, left in job.shown if when >= 100 + 1 + 154)
+    assert left == pytest.approx(155, rel=0.1)
+    assert job.shown[-1][1] == pytest.approx(1.0)
+
+
 def test_odd_numbers_from_a_job_are_held_in_bounds() -> None:
     job = Job(Plan((Part("train", work=1.0),)))
     for done, total in ((-5, 10), (50, 10), (3, -1), (0, 0), (2, 1)):
