@@ -1,5 +1,4 @@
-"""The whole suite, two parts at a time: what needs no window, the window, its whole flows, and files
-that must be refused.
+"""The whole suite, two parts at a time: unit tests, the window, its whole flows, hostile files.
 
 Two cores are used so: who is done first takes the next part. Arguments go to all. The exit code is
 0 only if every part passed.
