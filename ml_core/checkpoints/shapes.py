@@ -202,3 +202,21 @@ def mlp_ratio(hidden: int, width: int) -> float:
     """A ratio of which open_clip, which rounds down, makes just so many hidden features."""
     ratio = hidden / width
     return ratio if int(width * ratio) == hidden else nextafter(ratio, inf)
+
+
+def positive(part: Mapping[str, Any], key: str, where: str) -> int:
+    """A size that a configuration gives.
+
+    Raises
+    ------
+    InputError
+        If it is no positive whole number.
+    """
+    value = part[key]
+    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
+        raise InputError(
+            f"{where}: {key} is {str(value)[:40]} and must be a positive whole number; get it "
+            "again.",
+            "damaged",
+        )
+    return value

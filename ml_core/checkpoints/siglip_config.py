@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from ml_core.checkpoints.shapes import StatedConfig, mlp_ratio
+from ml_core.checkpoints.shapes import StatedConfig, mlp_ratio, positive
 from ml_core.reading import InputError
 
 # What the library leaves out of a saved config.
@@ -58,7 +58,7 @@ def siglip_config(config: Mapping[str, Any], where: str) -> StatedConfig:
     vision = _part(config, "vision", _VISION, where)
     text = _part(config, "text", _TEXT, where)
     sizes = _sizes(vision, where)
-    patch, size = _whole(vision, "patch_size", where), _whole(vision, "image_size", where)
+    patch, size = positive(vision, "patch_size", where), positive(vision, "image_size", where)
     name = TIMM_NAMES.get((sizes, patch, size))
     if name is None or vision["vision_use_head"] is not True:
         raise InputError(
@@ -68,7 +68,7 @@ def siglip_config(config: Mapping[str, Any], where: str) -> StatedConfig:
             "unsupported",
         )
     width, hidden, layers, heads = _sizes(text, where)
-    vocabulary = _whole(text, "vocab_size", where)
+    vocabulary = positive(text, "vocab_size", where)
     gelu = _activation(vision, where)
     made: dict[str, Any] = {
         "embed_dim": text.get("projection_size") or width,
@@ -82,7 +82,7 @@ def siglip_config(config: Mapping[str, Any], where: str) -> StatedConfig:
             "act_kwargs": {"approximate": gelu},
         },
         "text_cfg": {
-            "context_length": _whole(text, "max_position_embeddings", where),
+            "context_length": positive(text, "max_position_embeddings", where),
             "vocab_size": vocabulary,
             "width": width,
             "heads": heads,
@@ -128,22 +128,11 @@ def _part(
 
 def _sizes(part: Mapping[str, Any], where: str) -> tuple[int, int, int, int]:
     """Width, hidden features, layers and heads."""
-    width, hidden = (_whole(part, key, where) for key in ("hidden_size", "intermediate_size"))
+    width, hidden = (positive(part, key, where) for key in ("hidden_size", "intermediate_size"))
     layers, heads = (
-        _whole(part, key, where) for key in ("num_hidden_layers", "num_attention_heads")
+        positive(part, key, where) for key in ("num_hidden_layers", "num_attention_heads")
     )
     return width, hidden, layers, heads
-
-
-def _whole(part: Mapping[str, Any], key: str, where: str) -> int:
-    value = part[key]
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(
-            f"{where}: {key} is {str(value)[:40]} and must be a positive whole number; get it "
-            "again.",
-            "damaged",
-        )
-    return value
 
 
 def _activation(part: Mapping[str, Any], where: str) -> str:

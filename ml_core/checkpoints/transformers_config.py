@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from ml_core.checkpoints.shapes import mlp_ratio
+from ml_core.checkpoints.shapes import mlp_ratio, positive
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import VOCABULARY
 from ml_core.reading.hf_config import HF_CONFIG, check_hf_config, plain_hf_config
@@ -65,8 +65,8 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     if kind != "clip_text_model":
         part = _part(config, "vision", _VISION, where)
         width, heads = (
-            _whole(part, "hidden_size", where),
-            _whole(part, "num_attention_heads", where),
+            positive(part, "hidden_size", where),
+            positive(part, "num_attention_heads", where),
         )
         made["vision_cfg"] = {
             "width": width,
@@ -74,21 +74,21 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             "head_width": _share(width, heads, where),
             "patch_size": part["patch_size"],
             "image_size": part["image_size"],
-            "mlp_ratio": mlp_ratio(_whole(part, "intermediate_size", where), width),
+            "mlp_ratio": mlp_ratio(positive(part, "intermediate_size", where), width),
         }
         activations.append(part["hidden_act"])
     if kind == "chinese_clip":
         made["text_cfg"] = _chinese_text(config, where)
     elif kind != "clip_vision_model":
         part = _part(config, "text", _TEXT, where)
-        width = _whole(part, "hidden_size", where)
+        width = positive(part, "hidden_size", where)
         made["text_cfg"] = {
             "width": width,
             "layers": part["num_hidden_layers"],
             "heads": part["num_attention_heads"],
             "context_length": part["max_position_embeddings"],
             "vocab_size": part["vocab_size"],
-            "mlp_ratio": mlp_ratio(_whole(part, "intermediate_size", where), width),
+            "mlp_ratio": mlp_ratio(positive(part, "intermediate_size", where), width),
         }
         activations.append(part["hidden_act"])
     if len(set(map(str, activations))) > 1 or str(activations[0]) not in _ACTIVATIONS:
@@ -138,17 +138,6 @@ def _part(
             "unsupported",
         )
     return part
-
-
-def _whole(part: Mapping[str, Any], key: str, where: str) -> int:
-    value = part[key]
-    if not isinstance(value, int) or isinstance(value, bool) or value < 1:
-        raise InputError(
-            f"{where}: {key} is {str(value)[:40]} and must be a positive whole number; get it "
-            "again.",
-            "damaged",
-        )
-    return value
 
 
 def _share(width: int, heads: int, where: str) -> int:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 import shiboken6
-from PySide6.QtCore import QCoreApplication, QEvent, QThread, QTimer
+from PySide6.QtCore import QCoreApplication, QEvent, Qt, QThread, QTimer
 from PySide6.QtWidgets import QApplication, QMenu
 
 from cleanclip_gui.threads import still_running
@@ -72,3 +72,27 @@ def _no_leaks(qapp):
     assert not names, f"top-level widgets were left behind: {names}"
     assert not threads, f"threads are still running: {threads}"
     assert not timers, f"timers are still active: {[(t, t.parent(), t.interval()) for t in timers]}"
+
+
+@pytest.fixture
+def small_window(qtbot, tmp_path):
+    """The real window as small as it gets, with an engine that answers at once."""
+    from cleanclip_gui.app import make_window
+    from cleanclip_gui.inference.inference import Inference
+    from cleanclip_gui.session.settings import SettingsStore
+    from cleanclip_gui.station import Context
+    from tests.gui.shell_fakes import Answers, FakeEngine
+
+    window = make_window(
+        Context(
+            inference=Inference(FakeEngine),
+            settings=SettingsStore(tmp_path / "config"),
+            prompts=Answers().prompts(),
+        )
+    )
+    qtbot.addWidget(window)
+    window.setWindowState(Qt.WindowState.WindowNoState)
+    window.resize(900, 540)
+    window.show()
+    yield window
+    window.close()

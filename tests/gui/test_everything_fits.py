@@ -9,7 +9,6 @@ import pytest
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QTabBar, QVBoxLayout, QWidget
 
-from cleanclip_gui.app import make_window
 from cleanclip_gui.checkpoint.convert_dialog import ConvertDialog
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
 from cleanclip_gui.checkpoint.hub_dialog import HubDialog
@@ -23,7 +22,6 @@ from cleanclip_gui.clean.station import COMPARISON, RUNS, THIS_RUN, CleanStation
 from cleanclip_gui.data.classes_dialog import ClassesDialog
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog
-from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
@@ -43,7 +41,7 @@ from ml_core.triggers import demo_trigger
 from tests.gui.factories import facts, images
 from tests.gui.layout_faults import faults
 from tests.gui.run_folders import write_run
-from tests.gui.shell_fakes import Answers, FakeEngine, FakeInference, write_safetensors
+from tests.gui.shell_fakes import Answers, FakeInference, write_safetensors
 from tests.gui.test_audit_dialog import N, audit
 from tests.gui.test_clean_panel import RUNNERS, close, runner_of
 
@@ -53,24 +51,8 @@ SCREEN = QSize(880, 500)
 BESIDE = QSize(100, 104)
 
 
-@pytest.fixture
-def window(qtbot, tmp_path):
-    window = make_window(
-        Context(
-            inference=Inference(FakeEngine),
-            settings=SettingsStore(tmp_path / "config"),
-            prompts=Answers().prompts(),
-        )
-    )
-    qtbot.addWidget(window)
-    window.setWindowState(Qt.WindowState.WindowNoState)
-    window.resize(900, 540)
-    window.show()
-    yield window
-    window.close()
-
-
-def test_every_station_fits(window, qtbot, tmp_path):
+def test_every_station_fits(small_window, qtbot, tmp_path):
+    window = small_window
     found = {}
 
     def look(name):
@@ -228,8 +210,8 @@ def test_every_dialog_fits(qtbot, tmp_path, name):
     dialog.close()
 
 
-def test_the_dialog_of_the_keys_fits(window, qtbot):
-    dialog = KeysDialog(window.actions_.commands, window)
+def test_the_dialog_of_the_keys_fits(small_window, qtbot):
+    dialog = KeysDialog(small_window.actions_.commands, small_window)
     dialog.show()
     qtbot.wait(30)
     assert dialog.width() <= 900

@@ -3,14 +3,11 @@
 from collections import defaultdict
 
 import pytest
-from PySide6.QtCore import QPoint, Qt
+from PySide6.QtCore import QPoint
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QComboBox, QLabel, QToolButton, QWidget
 
-from cleanclip_gui.app import make_window
-from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import Context
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar
@@ -25,30 +22,18 @@ from cleanclip_gui.widgets.columns import (
     fitted,
     usual_widths,
 )
-from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+from tests.gui.shell_fakes import write_safetensors
 
 ONE, TWO = 150, 266
 ROOM = Room(Needs(ONE, TWO), MIDDLE, SIDE)
 
 
 @pytest.fixture
-def window(qtbot, tmp_path):
-    window = make_window(
-        Context(
-            inference=Inference(FakeEngine),
-            settings=SettingsStore(tmp_path / "config"),
-            prompts=Answers().prompts(),
-        )
-    )
-    qtbot.addWidget(window)
-    window.setWindowState(Qt.WindowState.WindowNoState)
-    window.resize(900, 540)
-    window.show()
+def window(small_window, qtbot, tmp_path):
     path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
-    window.open_path(str(path))
-    qtbot.waitUntil(lambda: window.session.images is not None, timeout=10_000)
-    yield window
-    window.close()
+    small_window.open_path(str(path))
+    qtbot.waitUntil(lambda: small_window.session.images is not None, timeout=10_000)
+    return small_window
 
 
 def test_everything_is_on_a_screen_of_900_by_540(window, qtbot):
