@@ -811,7 +811,7 @@ def tour(s: Stage) -> None:
         s.press("Next")
         s.wait_for("3 of 6")
     with s.page("tour-stuck"):
-        s.press("Add the demo sticker")
+        s.press("Add demo sticker")
         s.measured()
     with s.page("tour-flip"):
         s.press("Next")

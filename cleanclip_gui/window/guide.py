@@ -161,7 +161,7 @@ STEPS: tuple[Step, ...] = (
         lambda session: "studio.canvas",
         lambda session: session.trigger is not None,
         "trigger.demo",
-        "Add the demo sticker",
+        "Add demo sticker",
     ),
     Step(
         "Flip",

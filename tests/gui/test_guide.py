@@ -49,7 +49,7 @@ def test_it_leads_from_opening_to_the_flip(window, qtbot):
     assert guide.card.next.isEnabled()
     assert card_is_inside(window)
     guide.card.next.click()
-    assert guide.card.next.text() == "Add the demo sticker"
+    assert guide.card.next.text() == "Add demo sticker"
     guide.card.next.click()
     assert (
         window.session.trigger is not None
