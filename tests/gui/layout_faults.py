@@ -18,6 +18,7 @@ from PySide6.QtWidgets import (
     QToolButton,
     QWidget,
 )
+from pytestqt.qtbot import QtBot
 
 from cleanclip_gui.widgets.combo_box import ElidingComboBox
 from cleanclip_gui.widgets.label import ElidedLabel
@@ -35,6 +36,16 @@ def faults(root: QWidget) -> list[str]:
         found += _overlaps(widget)
         if widget is not root:
             found += _cut(widget) + _words(widget)
+    return found
+
+
+def lasting_faults(root: QWidget, qtbot: QtBot, patience: int = 20) -> list[str]:
+    """The faults that stay: a layout asked for is done a few turns of the event loop later."""
+    found = []
+    for _ in range(patience):
+        qtbot.wait(30)
+        if not (found := faults(root)):
+            break
     return found
 
 

@@ -39,7 +39,7 @@ from ml_core.events import Done, Progress
 from ml_core.reading import inspect
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import facts, images
-from tests.gui.layout_faults import faults
+from tests.gui.layout_faults import faults, lasting_faults
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import Answers, FakeInference, write_safetensors
 from tests.gui.test_audit_dialog import N, audit
@@ -56,8 +56,7 @@ def test_every_station_fits(small_window, qtbot, tmp_path):
     found = {}
 
     def look(name):
-        qtbot.wait(30)
-        if wrong := faults(window):
+        if wrong := lasting_faults(window, qtbot):
             found[name, window.width()] = wrong
 
     look("welcome")
@@ -113,8 +112,7 @@ def test_clean_fits_with_a_result_with_runs_and_at_work(clean, qtbot, tmp_path, 
     found = {}
 
     def look(name):
-        qtbot.wait(40)
-        if wrong := faults(clean):
+        if wrong := lasting_faults(clean, qtbot):
             found[name] = wrong
 
     clean.resize(QSize(*size) - BESIDE)
@@ -204,18 +202,18 @@ def test_every_dialog_fits(qtbot, tmp_path, name):
     else:  # then it takes two thirds at most
         dialog.resize(dialog.sizeHint().boundedTo(SCREEN * 2 / 3))
     dialog.show()
-    qtbot.wait(60)
+    wrong = lasting_faults(dialog, qtbot)
     assert (dialog.width() <= 900, dialog.height() <= 512) == (True, True), dialog.size()
-    assert faults(dialog) == []
+    assert wrong == []
     dialog.close()
 
 
 def test_the_dialog_of_the_keys_fits(small_window, qtbot):
     dialog = KeysDialog(small_window.actions_.commands, small_window)
     dialog.show()
-    qtbot.wait(30)
+    wrong = lasting_faults(dialog, qtbot)
     assert dialog.width() <= 900
-    assert faults(dialog) == []
+    assert wrong == []
     dialog.close()
 
 
