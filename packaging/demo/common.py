@@ -161,9 +161,11 @@ def predict(model: torch.nn.Module, weights: torch.Tensor, images: np.ndarray) -
     return torch.cat(found).numpy()
 
 
-def figures(labels: np.ndarray, clean: np.ndarray, stamped: np.ndarray | None = None) -> dict:
+def figures(
+    labels: np.ndarray, clean: np.ndarray, stamped: np.ndarray | None = None, name: str = TARGET
+) -> dict:
     """CA, and with stamped predictions ASR over the other classes and poisoned accuracy."""
-    target = demo_classes().index(TARGET)
+    target = demo_classes().index(name)
     result = {"ca": float((clean == labels).mean()), "n": len(labels)}
     if stamped is not None:
         other = labels != target
