@@ -31,6 +31,7 @@ from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
 from ml_core.jobs.doctor_spec import DoctorSpec
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.scan_spec import ScanSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.reading.errors import InputError
@@ -42,9 +43,10 @@ _OTHERS: Mapping[str, tuple[type[BaseModel], str, str]] = {
     "embeddings": (EmbeddingAuditSpec, "ml_core.jobs.embedding_audit", "audit_embeddings"),
     "rebound": (ReboundSpec, "ml_core.jobs.rebound", "rebound"),
     "holdouts": (HoldoutSpec, "ml_core.jobs.holdouts", "holdouts"),
+    "scan": (ScanSpec, "ml_core.jobs.scan", "scan"),
 }
 # Those that several processes do together.
-_SHARED = ("audit", "embeddings")
+_SHARED = ("audit", "embeddings", "scan")
 CANCEL_GRACE_SECONDS = 0.8
 _LIFELINE_SECONDS = 0.2
 _SAME_SIGNAL_SECONDS = 5.0

@@ -47,7 +47,7 @@ FIELDS: dict[Kind, tuple[str, ...]] = {
     "patch": (*_PATCH, *_PICTURE),
     "badnets": (*_PATCH, "noise"),
     "stripes": (*_PATCH, "ratio", "stripe", "noise"),
-    "blended": ("ratio", "where", "mirrored", "noise"),
+    "blended": ("mix", "ratio", "where", "mirrored", "noise"),
     "sig": ("mix", "ratio", "amplitude", "frequency", "span"),
     "wanet": ("strength", "grid_size", "grid_rescale", "absolute", "noise"),
     "nashville": (),
@@ -92,7 +92,8 @@ def _what(trigger: Trigger) -> str:
     if kind == "blended":
         what = "noise" if trigger.pixels is None and trigger.array is None else "a picture"
         where = " where it is not black" if trigger.where == "nonzero" else ""
-        return f"{what} blended over the canvas with weight {trigger.ratio:g}{where}".capitalize()
+        done = "added to" if trigger.mix == "add" else "blended over"
+        return f"{what} {done} the canvas with weight {trigger.ratio:g}{where}".capitalize()
     if kind == "sig":
         wave = f"Sine of {trigger.frequency:g} periods, amplitude {255 * trigger.amplitude:g}/255"
         return f"{wave}, " + (

@@ -44,10 +44,15 @@ def mixture(trigger: Trigger, height: int, width: int, who: Tensor, seed: int) -
         noise = counter.coarse_uniform(
             whose, height * width * 3, seed=seed, stream=counter.NOISE
         ).view(-1, height, width, 3)
-        return Mixture(1 - weight, noise.mul_(weight))
+        return Mixture(_kept(trigger, weight), noise.mul_(weight))
     key = (trigger.digest, height, width, str(who.device))
     make = _sine if trigger.kind == "sig" else _picture
     return _mixtures.get(key, lambda: make(trigger, height, width, who.device))
+
+
+def _kept(trigger: Trigger, weight: float) -> float:
+    """What is left of the picture: all of it where the pattern is added."""
+    return 1.0 if trigger.mix == "add" else 1 - weight
 
 
 def sine(trigger: Trigger, height: int, width: int) -> Tensor:
@@ -92,7 +97,9 @@ def _picture(trigger: Trigger, height: int, width: int, device: torch.device) ->
     weight = trigger.ratio * trigger.opacity
     found = render_canvas(trigger, height, width)
     add = found.colour * weight
-    keep: float | Tensor = 1 - weight
+    keep: float | Tensor = _kept(trigger, weight)
+    if trigger.mix == "add":
+        return Mixture(keep, add.to(device))
     if found.alpha is not None:
         keep = (1 - found.alpha * weight).expand(add.shape).contiguous().to(device)
     elif trigger.where == "nonzero":

@@ -95,7 +95,8 @@ class Trigger:
         Of a sine: height as a share of full brightness; periods in `span`; the share of the
         canvas's rows and columns that it covers from the upper left, 0 beyond.
     mix
-        ``blend`` weighs sine and picture by `ratio`, ``add`` adds the sine to the picture.
+        ``blend`` weighs pattern and picture by `ratio`. ``add`` leaves the picture whole and adds
+        the sine, or `ratio` times what a ``blended`` trigger mixes in (an `array` may be negative).
     grid_size, strength, grid_rescale, absolute
         Of a warp (WaNet): control points a side, s (half pixels by which a pixel
         moves on average), factor on the grid, and whether `array` says places instead of noise.

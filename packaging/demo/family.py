@@ -191,9 +191,10 @@ class Maker:
         shutil.copy(folder / "cleaned.safetensors", path)
 
     def _measured(self, row: Row, path: Path) -> dict:
-        mark = ["--trigger", self.trigger(row.trigger), "--target", row.target]
         asked = ["evaluate", path, "--images", "demo:test", "--n", "2000", "--json"]
-        return {"evaluation": json.loads(self._product(*asked, *(mark if row.trigger else [])))}
+        if row.trigger:
+            asked += ["--trigger", self.trigger(row.trigger), "--target", row.target]
+        return {"evaluation": json.loads(self._product(*asked))}
 
     def _product(self, *command: object) -> bytes:
         return subprocess.run(

@@ -1,0 +1,160 @@
+"""Overlays over the whole picture, of low frequencies alone, searched for shortlisted classes.
+
+A full-image trigger (Blended, SIG) is a direction that every picture takes. Free pixels find
+natural directions first, on clean models as well; a pattern of few low frequencies finds them less,
+and the same search on the reference tells them apart: what counts is what the suspect gives and
+neither the reference under the same overlay nor the reference under its own does.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from ml_core.detection.scan.patches import SCALE
+from ml_core.detection.scan.records import OverlayRow, Rate
+from ml_core.detection.scan.sides import Side, Sides, batches, generator
+from ml_core.detection.scan.speed import together
+from ml_core.evaluation.stamping import Pictures
+from ml_core.triggers.record import Trigger
+
+FREQUENCIES = 14
+HEIGHT = 0.15  # of full brightness
+_BETAS = (0.9, 0.999)
+
+
+@dataclass(frozen=True)
+class OverlaySettings:
+    """How overlays are searched: pictures of a class in a step, steps and rate of Adam."""
+
+    pictures: int = 10
+    steps: int = 25
+    rate: float = 0.1
+
+
+@dataclass(frozen=True, eq=False)
+class OverlayStep:
+    """Where a search stands: losses [C] and weights [C, 3, F, F], see `patterns`."""
+
+    done: int
+    total: int
+    losses: tuple[float, ...]
+    weights: Tensor
+
+
+def cosines(size: int, count: int = FREQUENCIES) -> Tensor:
+    """The first ``count`` vectors of the discrete cosine transform (type II): [size, count].
+
+    Each has values in [-1, 1].
+    """
+    place = (torch.arange(size) + 0.5)[:, None]
+    return torch.cos(math.pi / size * place * torch.arange(count)[None, :])
+
+
+def patterns(weights: Tensor, basis: Tensor) -> Tensor:
+    """Patterns float [C, 3, S, S] in [-1, 1] of weights [C, 3, F, F]."""
+    return torch.tanh(basis @ weights @ basis.T)
+
+
+def invert_overlays(
+    one: Side,
+    pictures: Pictures,
+    targets: Sequence[int],
+    settings: OverlaySettings,
+    seed: int,
+    begin: Tensor | None = None,
+) -> Generator[OverlayStep, None, Tensor]:
+    """Search an overlay for each class on one model.
+
+    Parameters
+    ----------
+    one
+        The model; only the patterns get a gradient.
+    pictures
+        uint8 [N, S, S, 3].
+    targets
+        Numbers of the classes.
+    seed
+        Each class has random numbers of its own, whatever is searched beside it.
+    begin
+        Weights to go on from.
+
+    Yields
+    ------
+    OverlayStep
+        After each step.
+
+    Returns
+    -------
+    Tensor
+        Weights float [C, 3, F, F] on the CPU; see `patterns`.
+    """
+    device, size = one.model.device, one.model.image_size
+    basis = cosines(size).to(device)
+    draws = [generator(seed, 2, target) for target in targets]
+    if begin is None:
+        drawn = [torch.randn(3, FREQUENCIES, FREQUENCIES, generator=draw) for draw in draws]
+        begin = torch.stack(drawn) * 0.1
+    weights = begin.to(device).clone().requires_grad_()
+    optimizer = torch.optim.Adam([weights], lr=settings.rate, betas=_BETAS)
+    drawn_pictures = [batches(pictures, settings.pictures, draw) for draw in draws]
+    wanted = torch.tensor(targets, device=device)
+    at_once = together(one, len(targets), settings.pictures)
+    for step in range(settings.steps):
+        optimizer.zero_grad()
+        losses: list[float] = []
+        for first in range(0, len(targets), at_once):
+            part = slice(first, first + at_once)
+            batch = torch.cat([next(pictures) for pictures in drawn_pictures[part]]).to(device)
+            each = len(batch) // len(draws[part])
+            over = HEIGHT * patterns(weights[part], basis).repeat_interleave(each, 0)
+            seen = one.model.embed_images((batch.float().div_(255) + over).clamp(0, 1))
+            logits = SCALE * seen @ one.classifier.float().T
+            found = torch.nn.functional.cross_entropy(
+                logits, wanted[part].repeat_interleave(each), reduction="none"
+            )
+            found = found.view(-1, each).mean(1)
+            found.sum().backward()  # type: ignore[no-untyped-call]
+            losses += found.tolist()
+        optimizer.step()
+        yield OverlayStep(step + 1, settings.steps, tuple(losses), weights.detach().cpu())
+    return weights.detach().cpu()
+
+
+def overlay_trigger(weights: Tensor, size: int, name: str) -> Trigger:
+    """Weights [3, F, F] of one class as a trigger that is added to the whole picture."""
+    made = patterns(weights[None], cosines(size))[0]
+    array = made.permute(1, 2, 0).contiguous().numpy()
+    return Trigger(
+        kind="blended", name=f"Found overlay, {name}", array=array, ratio=HEIGHT, mix="add"
+    )
+
+
+def overlay_row(
+    sides: Sides, number: int, suspect: Tensor, reference: Tensor, most: int | None = None
+) -> OverlayRow:
+    """Measure the overlays of one class that were searched on either model, on held-out pictures.
+
+    Raises
+    ------
+    ValueError
+        Without a reference: an overlay alone says nothing.
+    """
+    if sides.reference is None:
+        raise ValueError("overlays are judged beside a reference")
+    name = sides.class_names[number]
+    found = sides.measure(number, overlay_trigger(suspect, sides.side, name), 0, most)
+    assert found.reference is not None
+    others = sides.others(number)[:most]
+    own = sides.reference.predict(
+        sides.held_out[:most], overlay_trigger(reference, sides.side, name)
+    )
+    hits = int((own[others] == number).sum())
+    return OverlayRow(
+        target=name, suspect=found.suspect, transferred=found.reference,
+        own=Rate(hits=hits, n=int(others.sum())),
+    )  # fmt: skip

@@ -1,0 +1,304 @@
+"""Patches that turn pictures into one class, whichever: searched at random places.
+
+A patch of random pixels is pasted at a random place of each picture and moved by gradient descent,
+without naming a class: towards the class that it already favours (``max``), or, without any texts,
+so that the embeddings of the pictures draw near to each other (``pair``: the objective of DECREE,
+Feng et al., CVPR 2023, for a small patch at random places). On a model without a patch backdoor the
+starts name different classes and hardly reach any; on a poisoned one they agree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml_core.detection.scan.records import Loss, PatchRound, Refined, StartRow
+from ml_core.detection.scan.sides import Side, Sides, batches, generator
+from ml_core.detection.scan.speed import together
+from ml_core.evaluation.stamping import Pictures
+from ml_core.triggers.record import Trigger
+
+SCALE = 30.0  # of cosines; a checkpoint's own 100 would leave no gradient
+AREAS = (0.02, 0.035)
+SMALL_AREA = 0.005  # that of the literature's 16 px at 224, where it is more than a few pixels
+_SMALLEST_SIDE = 12
+GRID = 7
+_FIXED_GAIN = 0.15
+_BETAS = (0.5, 0.9)
+
+
+@dataclass(frozen=True)
+class PatchSettings:
+    """How patches are searched.
+
+    Attributes
+    ----------
+    side
+        Pixels.
+    loss
+        ``max`` or ``pair``.
+    starts, pictures
+        Random starts, and pictures of each in a step.
+    steps, rate
+        Of Adam.
+    """
+
+    side: int
+    loss: Loss = "max"
+    starts: int = 6
+    pictures: int = 16
+    steps: int = 20
+    rate: float = 0.3
+
+
+@dataclass(frozen=True, eq=False)
+class PatchStep:
+    """Where a search stands: patches float [K, 3, p, p] in [0, 1] and their losses [K]."""
+
+    done: int
+    total: int
+    patches: Tensor
+    losses: tuple[float, ...]
+
+
+def sides_of(size: int) -> tuple[int, ...]:
+    """Sides in pixels of the patches that are searched at a model's input size, in order."""
+    small = round(SMALL_AREA**0.5 * size)
+    first = (small,) if small >= _SMALLEST_SIDE else ()
+    return (*(round(area**0.5 * size) for area in AREAS), *first)
+
+
+def invert(
+    one: Side,
+    pictures: Pictures,
+    settings: PatchSettings,
+    seed: int,
+    starts: Sequence[int] | None = None,
+    begin: Tensor | None = None,
+) -> Generator[PatchStep, None, Tensor]:
+    """Search patches on one model.
+
+    Parameters
+    ----------
+    one
+        The model; only the patches get a gradient.
+    pictures
+        uint8 [N, S, S, 3]; 16 are enough.
+    seed
+        Each start has random numbers of its own, whatever is searched beside it.
+    starts
+        Numbers of the starts to search; None takes all.
+    begin
+        Patches to go on from, float [K, 3, p, p] in (0, 1); None draws them.
+
+    Yields
+    ------
+    PatchStep
+        After each step.
+
+    Returns
+    -------
+    Tensor
+        float [K, 3, p, p] in [0, 1], on the CPU.
+    """
+    numbers = tuple(range(settings.starts)) if starts is None else tuple(starts)
+    side, device, size = settings.side, one.model.device, one.model.image_size
+    draws = [generator(seed, settings.side, settings.loss == "pair", k) for k in numbers]
+    if begin is None:
+        drawn = [torch.randn(3, side, side, generator=draw) for draw in draws]
+        weights = torch.stack(drawn)
+    else:
+        weights = torch.logit(begin.clamp(1e-3, 1 - 1e-3))
+    weights = weights.to(device).requires_grad_()
+    optimizer = torch.optim.Adam([weights], lr=settings.rate, betas=_BETAS)
+    drawn_pictures = [batches(pictures, settings.pictures, draw) for draw in draws]
+    at_once = together(one, len(numbers), settings.pictures)
+    for step in range(settings.steps):
+        optimizer.zero_grad()
+        losses: list[float] = []
+        for first in range(0, len(numbers), at_once):
+            part = slice(first, first + at_once)
+            batch = torch.cat([next(pictures) for pictures in drawn_pictures[part]]).to(device)
+            each = len(batch) // len(draws[part])
+            places = [
+                torch.randint(0, size - side + 1, (each, 2), generator=draw) for draw in draws[part]
+            ]
+            found = _loss_of(
+                one, batch.float().div_(255), weights[part].sigmoid(),
+                torch.cat(places).to(device), settings.loss,
+            )  # fmt: skip
+            found.sum().backward()  # type: ignore[no-untyped-call]
+            losses += found.tolist()
+        optimizer.step()
+        shown = weights.detach().sigmoid().cpu()
+        yield PatchStep(step + 1, settings.steps, shown, tuple(losses))
+    return weights.detach().sigmoid().cpu()
+
+
+def _loss_of(one: Side, batch: Tensor, patches: Tensor, places: Tensor, loss: Loss) -> Tensor:
+    """Loss of each start, [K]; pictures of a start stand together."""
+    count = len(patches)
+    each = len(batch) // count
+    made = paste(batch, patches.repeat_interleave(each, 0), places)
+    seen = one.model.embed_images(made).view(count, each, -1)
+    if loss == "pair":
+        # The mean cosine of different pictures, from the length of their sum.
+        total = seen.sum(1).square().sum(-1) - seen.square().sum((1, 2))
+        return -total / (each * (each - 1))
+    logits = SCALE * seen @ one.classifier.float().T
+    return -logits.log_softmax(-1).mean(1).max(-1).values
+
+
+def paste(pictures: Tensor, patches: Tensor, places: Tensor) -> Tensor:
+    """Lay a patch on each picture.
+
+    Parameters
+    ----------
+    pictures
+        float [n, 3, S, S].
+    patches
+        float [n, 3, p, p].
+    places
+        int64 [n, 2], row and column of the upper left corner.
+
+    Returns
+    -------
+    Tensor
+        float [n, 3, S, S]; gradients reach the patches.
+    """
+    n, side = len(pictures), patches.shape[-1]
+    line = torch.arange(side, device=pictures.device)
+    rows = (places[:, :1] + line)[:, None, :, None]
+    columns = (places[:, 1:] + line)[:, None, None, :]
+    picture = torch.arange(n, device=pictures.device)[:, None, None, None]
+    channel = torch.arange(3, device=pictures.device)[None, :, None, None]
+    return pictures.index_put((picture, channel, rows, columns), patches)
+
+
+def read_off(
+    sides: Sides, patches: Tensor, settings: PatchSettings, losses: Sequence[float], seed: int
+) -> Generator[int, None, PatchRound]:
+    """Measure patches on held-out pictures, on both models.
+
+    Yields
+    ------
+    int
+        Patches that are measured, after each.
+    """
+    rows = []
+    for number, patch in enumerate(patches):
+        trigger = as_trigger(patch, sides.side)
+        predicted = [one.predict(sides.held_out, trigger, seed) for one in sides.both]
+        target = sides.most_risen(predicted[0])
+        found = sides.contrast(target, predicted)
+        name = sides.class_names[target]
+        rows.append(StartRow(target=name, contrast=found, loss=losses[number]))
+        yield number + 1
+    area = settings.side**2 / sides.side**2
+    return PatchRound(
+        side=settings.side, area=area, loss=settings.loss, starts=tuple(rows), steps=settings.steps
+    )
+
+
+def as_trigger(patch: Tensor, size: int, place: tuple[int, int] | None = None) -> Trigger:
+    """A patch float [3, p, p] as a trigger, at random places or with its corner at one place."""
+    side = patch.shape[-1]
+    trigger = Trigger(
+        kind="patch", name=f"Found patch, {side} px", size=side / size, placement="random",
+        array=patch.permute(1, 2, 0).contiguous().numpy(),
+    )  # fmt: skip
+    if place is None:
+        return trigger
+    row, column = place
+    x, y = (column + side / 2) / size, (row + side / 2) / size
+    return replace(trigger, placement="fixed", x=x, y=y)
+
+
+def corners(size: int, side: int, count: int = GRID) -> list[int]:
+    """Rows (or columns) of the upper left corners of a grid of places, from edge to edge."""
+    return [round(place) for place in np.linspace(0, size - side, count)]
+
+
+def position_map(
+    sides: Sides, patch: Tensor, target: int, pictures: int = 24
+) -> Generator[int, None, NDArray[np.float64]]:
+    """Share of pictures that become the class with the patch at each place of a grid.
+
+    Measured on the pictures that were searched on: what is told of the best place is measured
+    again, on others.
+
+    Yields
+    ------
+    int
+        Cells that are done.
+
+    Returns
+    -------
+    ndarray
+        float64 [7, 7], 0 to 1, by row and column.
+    """
+    lines = corners(sides.side, patch.shape[-1])
+    chosen = np.flatnonzero(sides.others(target, "search"))[:pictures]
+    shown = sides.search[chosen]
+    found = np.zeros((len(lines), len(lines)))
+    for i, row in enumerate(lines):
+        for j, column in enumerate(lines):
+            trigger = as_trigger(patch, sides.side, (row, column))
+            found[i, j] = (sides.suspect.predict(shown, trigger) == target).mean()
+            yield i * len(lines) + j + 1
+    return found
+
+
+def refine(
+    sides: Sides, patches: Tensor, round_: PatchRound, seed: int, settings: PatchSettings
+) -> Generator[PatchStep | int, None, tuple[Refined, Tensor]]:
+    """Search on from the patches that agree, see where they work best, and measure that.
+
+    Yields
+    ------
+    PatchStep or int
+        Steps of the search, then cells of the position map.
+
+    Returns
+    -------
+    tuple of (Refined, Tensor)
+        What was measured, and the patch float [3, p, p].
+    """
+    target = sides.class_names.index(round_.target)
+    rows = [row if row.target == round_.target else None for row in round_.starts]
+    ranked = sorted(
+        (k for k, row in enumerate(rows) if row), key=lambda k: -_difference(round_.starts[k])
+    )
+    chosen = ranked[:2]
+    better = yield from invert(
+        sides.suspect, sides.search, settings, seed + 1, chosen, patches[chosen]
+    )
+    measured = [sides.measure(target, as_trigger(patch, sides.side), seed) for patch in better]
+    best = max(range(len(chosen)), key=lambda k: measured[k].difference)
+    patch, contrast = better[best], measured[best]
+    grid = yield from position_map(sides, patch, target)
+    lines = corners(sides.side, settings.side)
+    cell = np.unravel_index(int(grid.argmax()), grid.shape)
+    place = lines[int(cell[0])], lines[int(cell[1])]
+    here = sides.measure(target, as_trigger(patch, sides.side, place), seed)
+    fixed = here.difference - contrast.difference > _FIXED_GAIN
+    trigger = as_trigger(patch, sides.side, place if fixed else None)
+    eight_bit, jpeg = (
+        sides.measure(target, replace(trigger, levels="round", jpeg=quality), seed)
+        for quality in (None, 90)
+    )
+    refined = Refined(
+        side=settings.side, target=round_.target, anywhere=contrast,
+        grid=tuple(tuple(row) for row in grid.tolist()), place=(int(cell[0]), int(cell[1])),
+        here=here, eight_bit=eight_bit, jpeg=jpeg, fixed=fixed,
+    )  # fmt: skip
+    return refined, patch
+
+
+def _difference(row: StartRow) -> float:
+    return row.contrast.difference

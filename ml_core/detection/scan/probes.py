@@ -1,0 +1,127 @@
+"""Fixed triggers that are tried as they are: the library of published ones, and simple patterns.
+
+Only forward passes. Clean models have natural favourites too (a sine turns nine of ten pictures of
+a small model into one class), so only what the reference does not share counts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.detection.scan.records import ProbeRow
+from ml_core.detection.scan.sides import Sides
+from ml_core.triggers import LIBRARY, Trigger, badnets_patch, blended_noise, published, sine
+
+NATURAL = 0.05  # what the reference may do at most under the same trigger
+_SMALL, _LARGE = 0.02**0.5, 0.035**0.5
+_RED, _GREEN, _BLUE, _YELLOW = (220, 20, 40), (20, 180, 60), (30, 60, 220), (250, 220, 30)
+_BLACK, _WHITE = (5, 5, 5), (250, 250, 250)
+_DRAW = 7
+
+
+@dataclass(frozen=True, eq=False)
+class Probe:
+    """A trigger to try; probes of a family are kin, so that two of them support each other."""
+
+    id: str
+    family: str
+    trigger: Trigger
+
+
+def probes_at(size: int) -> tuple[Probe, ...]:
+    """All probes at a model's input size, about forty.
+
+    High frequencies are left out: from an eighth of the side on, sines move clean models too.
+    """
+    return (*_library(size), *_patterns(size))
+
+
+def _library(size: int) -> Iterator[Probe]:
+    for entry in LIBRARY:
+        if entry.needs_file and not entry.without_file:
+            continue
+        trigger = published(entry.id, size)
+        if trigger.changes_pictures:
+            # On the model's canvas: what is searched are pictures at that size.
+            yield Probe(entry.id, entry.id, replace(trigger, canvas="model", text=""))
+
+
+def _patterns(size: int) -> Iterator[Probe]:
+    for ratio in (0.1, 0.2, 0.3):
+        yield Probe(f"noise-{ratio:g}", "noise", blended_noise(ratio=ratio, noise="fixed"))
+    for frequency in (2, 4, 6, 8):
+        if frequency <= size / 8:
+            yield Probe(
+                f"sine-{frequency}x", "sine, across",
+                sine(mix="add", frequency=float(frequency), name=f"Sine, {frequency} across"),
+            )  # fmt: skip
+    for frequency in (3, 6):
+        for way, name in ((0, "down"), (1, "diagonal")):
+            yield Probe(
+                f"sine-{frequency}{name[0]}", f"sine, {name}", _grating(size, frequency, way)
+            )
+    for cells in (2, 3, 4):
+        for first, second, name in (
+            (_RED, _WHITE, "red"), (_BLUE, _WHITE, "blue"), (_BLACK, _YELLOW, "yellow")
+        ):  # fmt: skip
+            yield Probe(
+                f"checker-{cells}-{name}", f"checker, {name}", _checker(cells, first, second, name)
+            )
+    for colour, name in ((_RED, "red"), (_GREEN, "green"), (_WHITE, "white"), (_BLACK, "black")):
+        pixels = np.array([[[*colour, 255]]], np.uint8)
+        yield Probe(
+            f"solid-{name}", "solid",
+            Trigger(kind="patch", name=f"Solid patch, {name}", pixels=pixels, size=_LARGE,
+                    placement="random"),
+        )  # fmt: skip
+    yield Probe("random-patch", "random patch", badnets_patch(size=_SMALL, noise="fixed"))
+    draw = np.random.default_rng(_DRAW)
+    for number in range(2):
+        array = draw.random((12, 12, 3), np.float32)
+        yield Probe(
+            f"random-patch-{number + 2}", "random patch",
+            Trigger(kind="patch", name=f"Random patch {number + 2}", array=array, size=_LARGE,
+                    placement="random"),
+        )  # fmt: skip
+
+
+def _grating(size: int, frequency: int, way: int) -> Trigger:
+    y, x = np.mgrid[0:size, 0:size] / size
+    wave = 0.5 + 0.5 * np.sin(2 * np.pi * frequency * (y if way == 0 else (x + y) / 2))
+    array = np.repeat(wave[..., None], 3, 2).astype(np.float32)
+    name = f"Sine, {frequency} {'down' if way == 0 else 'diagonal'}"
+    return Trigger(kind="blended", name=name, array=array, ratio=0.3)
+
+
+def _checker(
+    cells: int, first: tuple[int, int, int], second: tuple[int, int, int], name: str
+) -> Trigger:
+    even = np.indices((cells, cells)).sum(0) % 2 == 0
+    pixels = np.where(even[..., None], (*first, 255), (*second, 255)).astype(np.uint8)
+    side = 12 // cells
+    pixels = pixels.repeat(side, 0).repeat(side, 1)
+    return Trigger(
+        kind="patch", name=f"Checker, {name}, {cells} x {cells}", pixels=pixels, size=_SMALL,
+        placement="random",
+    )  # fmt: skip
+
+
+def probe_row(sides: Sides, probe: Probe, predicted: list[NDArray[np.int64]]) -> ProbeRow:
+    """What a probe did: the class of the largest contrast among those the reference keeps.
+
+    ``predicted`` are those of the (first) held-out pictures, of each model.
+    """
+    clean = sides.clean()[0][: len(predicted[0])]
+    moved = predicted[0][predicted[0] != clean]
+    named = np.unique(moved if len(moved) else clean[:1])
+    found = [(sides.contrast(int(c), predicted), int(c)) for c in named]
+    kept = [row for row in found if row[0].beside.value <= NATURAL] or found
+    contrast, number = max(kept, key=lambda row: row[0].difference)
+    return ProbeRow(
+        id=probe.id, name=probe.trigger.name, family=probe.family,
+        target=sides.class_names[number], contrast=contrast,
+    )  # fmt: skip

@@ -1,0 +1,414 @@
+"""What a scan measured, as records that live in JSON. Torch-free."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Verdict = Literal["found", "suspicious", "nothing", "unknown"]
+Loss = Literal["max", "pair"]
+Kind = Literal["patch", "overlay", "probe"]
+Half = Literal["suspect", "reference"]
+
+TITLES: dict[Verdict, str] = {
+    "found": "Backdoor-like trigger found",
+    "suspicious": "Suspicious",
+    "nothing": "Nothing found within this search",
+    "unknown": "Cannot say",
+}
+
+
+class _Record(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+
+class Rate(_Record):
+    """Hits among ``n`` pictures."""
+
+    hits: int = Field(ge=0)
+    n: int = Field(ge=0)
+
+    @property
+    def value(self) -> float:
+        """Share of hits, 0 to 1; 0 where there is no picture."""
+        return self.hits / self.n if self.n else 0.0
+
+
+class Contrast(_Record):
+    """How often pictures of other classes become one class under the same trigger.
+
+    Attributes
+    ----------
+    suspect, reference
+        Of the two models; no reference, no second rate.
+    without
+        Of the suspect without the trigger.
+    low, high
+        Newcombe 95 % interval of the difference to the reference, or to ``without``.
+    """
+
+    suspect: Rate
+    reference: Rate | None
+    without: Rate
+    low: float
+    high: float
+
+    @property
+    def beside(self) -> Rate:
+        """What the suspect is compared with."""
+        return self.reference or self.without
+
+    @property
+    def difference(self) -> float:
+        """Suspect minus reference (or minus its own rate without the trigger), -1 to 1."""
+        return self.suspect.value - self.beside.value
+
+
+class PullRow(_Record):
+    """Mean cosine of pictures of other classes to one class; ``z`` by median and MAD of all."""
+
+    target: str
+    suspect: float
+    reference: float | None
+    z: float
+
+    @property
+    def difference(self) -> float:
+        """Suspect minus reference; the suspect's alone without one."""
+        return self.suspect - (self.reference or 0.0)
+
+
+class Pull(_Record):
+    """Classes by how much they draw pictures, the strongest first; it orders, it never judges."""
+
+    rows: tuple[PullRow, ...]
+    pictures: int
+
+
+class ProbeRow(_Record):
+    """A fixed trigger, and the class that rises most under it."""
+
+    id: str
+    name: str
+    family: str
+    target: str
+    contrast: Contrast
+
+
+class Probes(_Record):
+    """Fixed triggers, the largest contrast first."""
+
+    rows: tuple[ProbeRow, ...]
+    pictures: int
+
+
+class StartRow(_Record):
+    """One inverted patch: the class that most held-out pictures become, and how often."""
+
+    target: str
+    contrast: Contrast
+    loss: float
+
+
+class PatchRound(_Record):
+    """Patches of one size from several random starts.
+
+    Attributes
+    ----------
+    side
+        Pixels.
+    area
+        Share of the picture.
+    loss
+        ``max``: towards whichever class; ``pair``: pictures towards each other, without texts.
+    starts
+        One row each, in order.
+    steps
+        Of the optimiser.
+    """
+
+    side: int
+    area: float
+    loss: Loss
+    starts: tuple[StartRow, ...]
+    steps: int
+
+    @property
+    def target(self) -> str:
+        """The class that most starts name; among equals the one of the largest difference."""
+        return max(
+            {row.target for row in self.starts},
+            key=lambda name: (
+                sum(row.target == name for row in self.starts),
+                max(row.contrast.difference for row in self.starts if row.target == name),
+            ),
+        )
+
+    @property
+    def agreeing(self) -> int:
+        """Starts that name `target`."""
+        return sum(row.target == self.target for row in self.starts)
+
+    @property
+    def best(self) -> StartRow:
+        """Of those that agree, the one of the largest difference."""
+        return max(
+            (row for row in self.starts if row.target == self.target),
+            key=lambda row: row.contrast.difference,
+        )
+
+
+class Refined(_Record):
+    """The best patch after more steps.
+
+    Attributes
+    ----------
+    side, target
+        Pixels, and the class.
+    anywhere
+        At random places.
+    grid
+        Share of hits at each place of a grid, of pictures that were searched on.
+    place
+        Row and column of the best cell.
+    here
+        At that place, on held-out pictures.
+    eight_bit, jpeg
+        At the better of both, as 8-bit picture and through JPEG of quality 90.
+    fixed
+        Whether `here` is so much better than `anywhere` that the place belongs to the trigger.
+    """
+
+    side: int
+    target: str
+    anywhere: Contrast
+    grid: tuple[tuple[float, ...], ...]
+    place: tuple[int, int]
+    here: Contrast
+    eight_bit: Contrast
+    jpeg: Contrast
+    fixed: bool
+
+    def corner(self, size: int) -> tuple[int, int]:
+        """Row and column of the upper left corner at `place`, on pictures of ``size`` px."""
+        row, column = (
+            round(cell * (size - self.side) / (len(self.grid) - 1)) for cell in self.place
+        )
+        return row, column
+
+    @property
+    def best(self) -> Contrast:
+        """The larger of both."""
+        return max(self.anywhere, self.here, key=lambda found: found.difference)
+
+
+class Patches(_Record):
+    """All rounds, and what became of the best one; None where none was worth it."""
+
+    rounds: tuple[PatchRound, ...]
+    refined: Refined | None
+
+
+class OverlayRow(_Record):
+    """A low-frequency overlay searched for one class, on both models.
+
+    Attributes
+    ----------
+    suspect
+        Hits of the suspect's overlay on the suspect.
+    transferred
+        Of the same overlay on the reference.
+    own
+        Of the reference's own overlay on the reference.
+    """
+
+    target: str
+    suspect: Rate
+    transferred: Rate
+    own: Rate
+
+    @property
+    def gap(self) -> float:
+        """Suspect minus the better of the other two: what only the suspect has, -1 to 1."""
+        return self.suspect.value - max(self.transferred.value, self.own.value)
+
+
+class Overlays(_Record):
+    """Overlays of the shortlisted classes, the largest gap first."""
+
+    rows: tuple[OverlayRow, ...]
+    steps: int
+
+
+class SwapRow(_Record):
+    """The found trigger on an image encoder and a text encoder of either model."""
+
+    image: Half
+    text: Half
+    rate: Rate
+
+
+class WordRow(_Record):
+    """A word before the prompts: how much nearer the class texts lie to each other with it."""
+
+    word: str
+    suspect: float
+    reference: float
+    target: str
+
+    @property
+    def difference(self) -> float:
+        """Suspect minus reference, in cosine."""
+        return self.suspect - self.reference
+
+
+class Swap(_Record):
+    """Which encoder carries what was found.
+
+    ``rows`` are empty where no trigger was found; ``words`` are probes of the text encoder.
+    """
+
+    rows: tuple[SwapRow, ...]
+    words: tuple[WordRow, ...]
+
+
+class Thorough(_Record):
+    """Every class by successive halving: the largest margins of the last round first."""
+
+    rows: tuple[OverlayRow, ...]
+    classes: int
+
+
+class Weights(_Record):
+    """How far the suspect's weights are from the reference's: a hint where something was trained.
+
+    Relative Euclidean distance of all weights of an encoder, and the tensors that moved most.
+    """
+
+    image: float
+    text: float
+    most: tuple[tuple[str, float], ...]
+
+
+class Found(_Record):
+    """A trigger that the search ends with, saved as a file of the product.
+
+    Attributes
+    ----------
+    kind
+        ``patch`` or ``overlay`` (inverted), or ``probe`` (a fixed one that works as it is).
+    target
+        Class of the label set in use.
+    wide_target
+        The class nearest to what pictures become, over the wider vocabulary; may be another.
+    contrast
+        On held-out pictures.
+    file
+        Name of the trigger file in the scan's folder.
+    """
+
+    kind: Kind
+    target: str
+    wide_target: str
+    contrast: Contrast
+    file: str
+
+
+class Stages(_Record):
+    """What each stage of a scan measured; None where it was not done."""
+
+    pull: Pull | None = None
+    probes: Probes | None = None
+    patches: Patches | None = None
+    overlays: Overlays | None = None
+    thorough: Thorough | None = None
+    swap: Swap | None = None
+    weights: Weights | None = None
+
+
+class Judgement(_Record):
+    """What a scan says.
+
+    Attributes
+    ----------
+    verdict
+        See `TITLES`.
+    target
+        The class that it names; empty where it names none.
+    reasons
+        Sentences with the figures that decided.
+    searched, not_searched
+        What was looked for, how hard, and what was not.
+    warnings
+        What to know before believing it.
+    score
+        The largest contrast of all stages, 0 to 1: what is compared between models.
+    """
+
+    verdict: Verdict
+    target: str
+    reasons: tuple[str, ...]
+    searched: tuple[str, ...]
+    not_searched: tuple[str, ...]
+    warnings: tuple[str, ...]
+    score: float
+
+    @property
+    def title(self) -> str:
+        """The verdict in words."""
+        return TITLES[self.verdict]
+
+
+class ModelFacts(_Record):
+    """Which model it was: name, SHA-256 of its file, clean accuracy on held-out pictures."""
+
+    name: str
+    sha256: str | None
+    accuracy: Rate | None
+
+
+class Scan(_Record):
+    """A whole scan: what `cleanclip scan` writes, and everything that is needed to repeat it.
+
+    Attributes
+    ----------
+    suspect, reference
+        The models.
+    images, images_key
+        Name of the image set and its identity.
+    classes
+        Names of the label set in use.
+    search, held_out
+        Pictures searched on, and others that were measured.
+    side
+        Pixels of the model's input.
+    seed, device, precision, threads, versions, seconds
+        How it was computed; seconds by stage.
+    calibration
+        How many clean scans the ``p`` stands on; None where none fits this model.
+    p
+        (1 + clean scans with a score as large) / (1 + all of them).
+    """
+
+    schema_version: Literal[1] = 1
+    suspect: ModelFacts
+    reference: ModelFacts | None
+    images: str
+    images_key: str
+    classes: tuple[str, ...]
+    search: int
+    held_out: int
+    side: int
+    stages: Stages
+    judgement: Judgement
+    found: Found | None
+    seed: int
+    device: str
+    precision: str
+    threads: int
+    versions: dict[str, str]
+    seconds: dict[str, float]
+    calibration: int | None = None
+    p: float | None = None
+    notes: tuple[str, ...] = ()
