@@ -160,6 +160,22 @@ def labels_and_templates(labels: str, templates: Path | None) -> LabelSet:
     return label_set
 
 
+def of_scan(name: str | None, target: str | None) -> tuple[str | None, str | None]:
+    """Trigger and target as they are given; of ``scan:FOLDER`` the found ones.
+
+    Raises
+    ------
+    InputError
+        If the folder holds no scan, or one that found no trigger.
+    """
+    from ml_core.jobs.scan_result import PREFIX, found_trigger
+
+    if name is None or not name.startswith(PREFIX):
+        return name, target
+    path, found = found_trigger(name)
+    return str(path), target or found
+
+
 def open_trigger(name: str | None, size: int = 224, file: Path | None = None) -> Trigger | None:
     """A trigger file, ``demo``, the id of a published one for a model input size, or none.
 

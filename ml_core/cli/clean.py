@@ -20,6 +20,7 @@ from ml_core.cli.arguments import (
     is_demo,
     is_trigger_id,
     labels_and_templates,
+    of_scan,
     open_trigger,
     optional_checkpoint,
     pair_spec,
@@ -214,7 +215,7 @@ def clean_spec(
     if training_images is None and wanted & _IMAGES:
         raise InputError(f"Name images to train on with --training-images: {_DEMO_ALONE}.")
     label_set = labels_and_templates(options.labels, options.templates)
-    trigger, target = options.trigger, options.target
+    trigger, target = of_scan(options.trigger, options.target)
     size = 224
     if trigger is not None and is_trigger_id(trigger):  # which is made for an input size
         with output.working(f"Looking at {checkpoint.name}"):

@@ -18,6 +18,7 @@ from ml_core.cli.arguments import (
     checkpoint_path,
     image_spec,
     labels_and_templates,
+    of_scan,
     open_trigger,
     pair_spec,
     target_index,
@@ -127,6 +128,7 @@ def evaluate(
     if precision not in _PRECISIONS:
         raise InputError(f"Unknown precision {precision!r}; choose fp32, bf16 or auto.")
     label_set = labels_and_templates(labels, templates)
+    trigger, target = of_scan(trigger, target)
     if target is None and trigger is not None:
         if trigger != "demo":
             raise InputError("A trigger needs the class it aims at: give --target.")

@@ -17,6 +17,7 @@ from ml_core.cli.arguments import (
     checkpoint_path,
     image_spec,
     labels_and_templates,
+    of_scan,
     open_trigger,
     target_index,
 )
@@ -99,6 +100,7 @@ def explain(
         raise InputError(f"{out.name}: choose a name that ends in {', '.join(allowed)}.")
     if compare is not None and not mapping:
         raise InputError("--compare needs --method pca or tsne.")
+    trigger, target = of_scan(trigger, target)
     open_trigger(trigger)  # what is wrong with it is told before a model loads
     with output.working("Loading torch"):
         from ml_core.checkpoints import open_checkpoint

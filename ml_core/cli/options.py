@@ -51,7 +51,11 @@ Templates = Annotated[
 Target = Annotated[str | None, typer.Option(help="Target class of the attack: name or number.")]
 AnyTrigger = Annotated[
     str | None,
-    typer.Option("--trigger", help="Trigger PNG or JSON, demo, or the id of a published one (T4)."),
+    typer.Option(
+        "--trigger",
+        help="Trigger PNG or JSON, demo, the id of a published one (T4), or scan:FOLDER for one "
+        "that a scan found.",
+    ),
 ]
 Settings = Annotated[
     list[str] | None, typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable.")

@@ -59,6 +59,16 @@ STAGES = {
     "neighbours": "Neighbours",
     "recall": "Recall",
     "pictures": "Pictures",
+    "speed": "Measuring speed",
+    "pull": "Classes that draw",
+    "probes": "Known triggers",
+    "patches": "Patches",
+    "refine": "Best patch",
+    "overlays": "Overlays",
+    "thorough": "Every class",
+    "swap": "Encoders and words",
+    "weights": "Weights",
+    "measure": "Measuring",
 }
 
 

@@ -32,6 +32,13 @@ from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.pictures import printable
 from ml_core.data.sampling import stratified_order
 from ml_core.data.specs import ImageSpec
+from ml_core.detection.scan.cost import (
+    GRID,
+    PROBE_PICTURES,
+    REFINED_STEPS,
+    passes,
+    searches,
+)
 from ml_core.detection.scan.overlays import (
     FREQUENCIES,
     OverlaySettings,
@@ -41,21 +48,18 @@ from ml_core.detection.scan.overlays import (
     overlay_trigger,
 )
 from ml_core.detection.scan.patches import (
-    GRID,
     PatchSettings,
     PatchStep,
     as_trigger,
     invert,
     read_off,
     refine,
-    sides_of,
 )
 from ml_core.detection.scan.probes import probe_row, probes_at
 from ml_core.detection.scan.pull import pull, pull_of
 from ml_core.detection.scan.records import (
     Found,
     Kind,
-    Loss,
     ModelFacts,
     Overlays,
     Patches,
@@ -111,10 +115,9 @@ from ml_core.reading.regular_file import read_file
 from ml_core.triggers import Trigger, save_trigger
 
 SMALLEST_SEARCH = 16
-_PROBE_PICTURES = 64
 _TEMPLATES = 7  # of a label set: more change no class that is read off
 _SHORT_PULL, _SHORT_PROBES = 6, 3
-_REFINED_STEPS, _REFINED_RATE = 40, 0.15
+_REFINED_RATE = 0.15
 _WORTH_REFINING = 0.1
 _SURE = 0.5
 _LOOKED_AT = 64
@@ -186,6 +189,22 @@ def scan(spec: ScanSpec, control: Control, ranks: Ranks = ALONE) -> Generator[Ev
         yield failure(error)
 
 
+def estimate_scan(spec: ScanSpec, control: Control) -> Generator[Event, None, None]:
+    """Open everything and time a few passes there and back; nothing is searched.
+
+    Yields
+    ------
+    Event
+        Progress, then Done whose ``result`` holds ``forward`` and ``both`` (pictures through an
+        encoder, alone and there and back, at most), ``seconds`` (all of them), ``stages`` (seconds
+        of each), ``forward_rate`` and ``both_rate`` (pictures a second).
+    """
+    try:
+        yield from _Scanning(spec, control.ended_by_stop(), ALONE).estimate()
+    except Exception as error:
+        yield failure(error)
+
+
 class _Scanning:
     """One scan: what its stages share."""
 
@@ -199,17 +218,8 @@ class _Scanning:
 
     def run(self) -> Generator[Event, None, None]:
         """All of it."""
-        spec, ranks = self._spec, self._ranks
-        self._device = choose_device(spec.device, ranks.local)
-        with ranks.as_one(self._device):
-            yield Progress("open", 0, 0)
-            suspect, reference = self._checkpoints()
-            self._threads = set_threads(spec.threads, ranks.local_world)
-            label_set = _labels(spec)
-        images = yield from opening(
-            lambda watch: open_images(_whole(spec), label_set, watch), self._control
-        )
-        yield from self._get_ready(suspect, reference, label_set, images)
+        ranks = self._ranks
+        images = yield from self._opened()
         kept = _Kept(self._folder / STAGES_FOLDER, self._key(images))
         if ranks.first:
             yield Finding("scan", self._plan())
@@ -231,6 +241,44 @@ class _Scanning:
             yield Done("finished")
             return
         yield from self._finish(stages, images)
+
+    def estimate(self) -> Generator[Event, None, None]:
+        """What it would take at most."""
+        yield from self._opened()
+        sides, spec = self._sides, self._spec
+        counts = {
+            stage: passes(
+                stage, sides.side, models=len(sides.both), classes=len(sides.class_names),
+                starts=spec.starts, search=len(sides.search), held_out=len(sides.held_out),
+            )
+            for stage in (*self._runs, *(("refine",) if "patches" in self._runs else ()))
+        }  # fmt: skip
+        seconds = {
+            stage: found.forward / self._encodes + found.both / self._rate
+            for stage, found in counts.items()
+        }
+        result = {
+            "forward": sum(found.forward for found in counts.values()),
+            "both": sum(found.both for found in counts.values()),
+            "seconds": sum(seconds.values()), "stages": seconds,
+            "forward_rate": self._encodes, "both_rate": self._rate,
+        }  # fmt: skip
+        yield Done("finished", result)
+
+    def _opened(self) -> Generator[Event, None, ImageSet]:
+        """Everything that the stages look at."""
+        spec, ranks = self._spec, self._ranks
+        self._device = choose_device(spec.device, ranks.local)
+        with ranks.as_one(self._device):
+            yield Progress("open", 0, 0)
+            suspect, reference = self._checkpoints()
+            self._threads = set_threads(spec.threads, ranks.local_world)
+            label_set = _labels(spec)
+        images = yield from opening(
+            lambda watch: open_images(_whole(spec), label_set, watch), self._control
+        )
+        yield from self._get_ready(suspect, reference, label_set, images)
+        return images
 
     def _check(self) -> None:
         self._control.wait_while_paused()
@@ -284,6 +332,7 @@ class _Scanning:
             )  # fmt: skip
             use_speed(model, speed)
             made.append(Side(model, classifier, speed.batch))
+            self._encodes = speed.images_per_second
             self._check()
         self._speed, self._rate = fit_gradients(made[0], search, speed, self._cancelled)
         self._sides = Sides(
@@ -394,7 +443,7 @@ class _Scanning:
     def _probes(self) -> Generator[Event, None, Probes]:
         sides, ranks = self._sides, self._ranks
         probes = probes_at(sides.side)
-        shown = sides.held_out[:_PROBE_PICTURES]
+        shown = sides.held_out[:PROBE_PICTURES]
         rows = []
         pace = Pace("probes", len(probes))
         for number, probe in enumerate(probes):
@@ -416,10 +465,10 @@ class _Scanning:
         sides, spec = self._sides, self._spec
         rounds: list[PatchRound] = []
         made: list[Tensor] = []
-        searches = _searches(sides.side)
-        for number, (side, loss) in enumerate(searches):
+        planned = searches(sides.side)
+        for number, (side, loss) in enumerate(planned):
             settings = PatchSettings(side, loss, spec.starts)
-            patches, losses = yield from self._inverted(settings, number, len(searches))
+            patches, losses = yield from self._inverted(settings, number, len(planned))
             found = yield from self._measured(settings, patches, losses)
             rounds.append(found)
             made.append(patches)
@@ -492,7 +541,7 @@ class _Scanning:
         self, round_: PatchRound, patches: Tensor
     ) -> Generator[Event, None, tuple[Refined, Tensor]]:
         settings = PatchSettings(
-            round_.side, round_.loss, self._spec.starts, steps=_REFINED_STEPS, rate=_REFINED_RATE
+            round_.side, round_.loss, self._spec.starts, steps=REFINED_STEPS, rate=_REFINED_RATE
         )
         better: list[Tensor] = []
 
@@ -679,7 +728,7 @@ class _Scanning:
         classes = hashlib.sha256(sides.both[number].classifier.cpu().numpy().tobytes()).hexdigest()
         key = (_FORMAT, what, model.identity, shown, classes, str(model.precision))
         width = (
-            len(sides.class_names) if what == "pull" else min(_PROBE_PICTURES, len(sides.held_out))
+            len(sides.class_names) if what == "pull" else min(PROBE_PICTURES, len(sides.held_out))
         )
         store = EmbeddingStore(cache_dir() / "scan-references", _REFERENCE_LIMIT)
         found = store.load(key, 1, width)
@@ -773,7 +822,7 @@ class _Scanning:
         wide = load_label_set(_WIDE)
         more = [name for name in wide.class_names if name not in set(sides.class_names)]
         number = list(sides.class_names).index(chosen.target)
-        shown = sides.held_out[sides.others(number)][:_PROBE_PICTURES]
+        shown = sides.held_out[sides.others(number)][:PROBE_PICTURES]
         try:
             extra = cached_classifier(sides.suspect.model, more, self._templates[:1])
         except InputError:  # an encoder without texts
@@ -894,12 +943,6 @@ def _check_real(pictures: Pictures, name: str) -> None:
         f"The pictures of {name} are {what}: a trigger shows only on real pictures. Choose "
         "photographs, with or without labels."
     )
-
-
-def _searches(size: int) -> list[tuple[int, Loss]]:
-    """Patch searches in order: each size towards any class, and one without class texts."""
-    sides = sides_of(size)
-    return [*((side, "max") for side in sides), (sides[1], "pair")]
 
 
 def _live(settings: PatchSettings, step: PatchStep) -> dict[str, object]:

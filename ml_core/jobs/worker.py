@@ -118,7 +118,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--estimate",
         action="store_true",
-        help="measure three steps and say how long the job would take",
+        help="measure a few steps and say how long the cleaning, or the scan, would take",
     )
     for kind in _OTHERS:
         parser.add_argument(f"--{kind}", action="store_true", help=f"it is a job of kind {kind}")
@@ -167,7 +167,10 @@ def _events(
     lower_priority()
     if kind:
         _, module, name = _OTHERS[kind]
-        job = getattr(import_module(module), name)
+        job = getattr(import_module(module), f"estimate_{name}" if estimate else name)
+        if estimate:
+            yield from job(spec, control)
+            return
         if kind not in _SHARED:
             yield from job(spec, control)
             return

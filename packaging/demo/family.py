@@ -3,7 +3,7 @@
 python family.py WORKDIR OUT_DIR [--only NAME ...] [--threads T] [--table]
 
 Makes what OUT_DIR lacks, one model after the other; several runs may share OUT_DIR. WORKDIR holds
-the pairs of draw_pairs.py (train, 150000). Each model is NAME.safetensors with NAME.json beside it:
+the pairs of draw_pairs.py (train, 150000). Each model is NAME.safetensors with NAME.measured.json beside it:
 its clean accuracy, the attack success rate of what was planted, and how it was made. --table prints
 what is there. Of every kind one half (`calibration`) sets thresholds, the other (`report`) is only
 reported.
@@ -167,7 +167,7 @@ class Maker:
                           "330000", "--threads", self.threads)  # fmt: skip
             else:
                 self._poison(row, path)
-        measured = self.out / f"{name}.json"
+        measured = self.out / f"{name}.measured.json"
         if not measured.exists():
             said = {"name": name, "base": row.base, "half": row.half, "trigger": row.trigger,
                     "target": row.target, **self._measured(row, path)}  # fmt: skip
@@ -217,7 +217,7 @@ def main() -> None:
     args = parser.parse_args()
     maker = Maker(args.work.resolve(), args.out.resolve(), args.threads)
     for name in args.only:
-        if (maker.out / f"{name}.json").exists() or args.table:
+        if (maker.out / f"{name}.measured.json").exists() or args.table:
             continue
         try:
             with FileLock(maker.out / f"{name}.lock", timeout=0):

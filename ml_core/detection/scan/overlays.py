@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from ml_core.detection.scan.cost import OVERLAY_PICTURES, OVERLAY_STEPS
 from ml_core.detection.scan.patches import SCALE
 from ml_core.detection.scan.records import OverlayRow, Rate
 from ml_core.detection.scan.sides import Side, Sides, batches, generator
@@ -31,8 +32,8 @@ _BETAS = (0.9, 0.999)
 class OverlaySettings:
     """How overlays are searched: pictures of a class in a step, steps and rate of Adam."""
 
-    pictures: int = 10
-    steps: int = 25
+    pictures: int = OVERLAY_PICTURES
+    steps: int = OVERLAY_STEPS
     rate: float = 0.1
 
 

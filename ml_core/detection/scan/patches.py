@@ -17,6 +17,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ml_core.detection.scan.cost import CELL_PICTURES, GRID, PATCH_PICTURES, PATCH_STEPS, REFINED
 from ml_core.detection.scan.records import Loss, PatchRound, Refined, StartRow
 from ml_core.detection.scan.sides import Side, Sides, batches, generator
 from ml_core.detection.scan.speed import together
@@ -24,10 +25,6 @@ from ml_core.evaluation.stamping import Pictures
 from ml_core.triggers.record import Trigger
 
 SCALE = 30.0  # of cosines; a checkpoint's own 100 would leave no gradient
-AREAS = (0.02, 0.035)
-SMALL_AREA = 0.005  # that of the literature's 16 px at 224, where it is more than a few pixels
-_SMALLEST_SIDE = 12
-GRID = 7
 _FIXED_GAIN = 0.15
 _BETAS = (0.5, 0.9)
 
@@ -51,8 +48,8 @@ class PatchSettings:
     side: int
     loss: Loss = "max"
     starts: int = 6
-    pictures: int = 16
-    steps: int = 20
+    pictures: int = PATCH_PICTURES
+    steps: int = PATCH_STEPS
     rate: float = 0.3
 
 
@@ -64,13 +61,6 @@ class PatchStep:
     total: int
     patches: Tensor
     losses: tuple[float, ...]
-
-
-def sides_of(size: int) -> tuple[int, ...]:
-    """Sides in pixels of the patches that are searched at a model's input size, in order."""
-    small = round(SMALL_AREA**0.5 * size)
-    first = (small,) if small >= _SMALLEST_SIDE else ()
-    return (*(round(area**0.5 * size) for area in AREAS), *first)
 
 
 def invert(
@@ -225,7 +215,7 @@ def corners(size: int, side: int, count: int = GRID) -> list[int]:
 
 
 def position_map(
-    sides: Sides, patch: Tensor, target: int, pictures: int = 24
+    sides: Sides, patch: Tensor, target: int, pictures: int = CELL_PICTURES
 ) -> Generator[int, None, NDArray[np.float64]]:
     """Share of pictures that become the class with the patch at each place of a grid.
 
@@ -274,7 +264,7 @@ def refine(
     ranked = sorted(
         (k for k, row in enumerate(rows) if row), key=lambda k: -_difference(round_.starts[k])
     )
-    chosen = ranked[:2]
+    chosen = ranked[:REFINED]
     better = yield from invert(
         sides.suspect, sides.search, settings, seed + 1, chosen, patches[chosen]
     )

@@ -12,6 +12,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
+from ml_core.detection.scan.cost import HALVING, halving
 from ml_core.detection.scan.overlays import (
     OverlaySettings,
     invert_overlays,
@@ -20,8 +21,6 @@ from ml_core.detection.scan.overlays import (
 from ml_core.detection.scan.records import Thorough
 from ml_core.detection.scan.sides import Sides
 
-ROUNDS = ((12, 4), (25, 0), (60, 0))  # steps, and which part of the classes goes on
-LAST = 16
 _TOGETHER = 9  # classes in a batch
 
 
@@ -48,12 +47,11 @@ def thorough(
     if sides.reference is None:
         raise ValueError("classes are judged beside a reference")
     left = list(range(len(sides.class_names)))
-    sizes = [len(left), max(LAST, len(left) // ROUNDS[0][1]), LAST]
-    counts = [min(size, len(left)) for size in sizes]
-    total = 2 * sum(steps * count for (steps, _), count in zip(ROUNDS, counts, strict=True))
+    sizes = halving(len(left))
+    total = 2 * sum(steps * count for steps, count in zip(HALVING, sizes, strict=True))
     done = 0
     weights: list[dict[int, Tensor]] = [{}, {}]
-    for (steps, _), keep in zip(ROUNDS, [*sizes[1:], 0], strict=True):
+    for steps, keep in zip(HALVING, (*sizes[1:], 0), strict=True):
         margins: dict[int, float] = {}
         for first in range(0, len(left), _TOGETHER):
             part = left[first : first + _TOGETHER]

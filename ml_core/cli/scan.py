@@ -1,0 +1,266 @@
+"""``cleanclip scan``: is there a trigger that nobody named?"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich import box
+from rich.table import Table
+
+from ml_core import figures
+from ml_core.cli import output
+from ml_core.cli.arguments import checkpoint_path, image_spec, label_set_path, optional_checkpoint
+from ml_core.cli.options import (
+    Checkpoint,
+    Device,
+    Donor,
+    Images,
+    Json,
+    LabelColumn,
+    LabelledImageColumn,
+    Labels,
+    NoChoice,
+    Templates,
+    Threads,
+    given_path,
+)
+from ml_core.cli.run import run_to_result
+from ml_core.data.labels import load_templates
+from ml_core.jobs.scan_spec import STAGES, USUAL, ScanSpec, Stage
+from ml_core.reading.errors import InputError
+
+if TYPE_CHECKING:
+    from ml_core.detection.scan.records import Contrast, Scan
+
+_FOUND = ("found", "suspicious")
+_SHOWN = 6
+
+
+def scan(
+    suspect: Checkpoint,
+    reference: Annotated[
+        Path | None,
+        typer.Option(
+            "--reference",
+            help="A clean checkpoint to compare with: the parent, or another of the same kind "
+            "(default: the demo's clean twin for the demo's checkpoint, else none).",
+            parser=given_path,
+        ),
+    ] = None,
+    images: Images = "demo:test",
+    labels: Labels = "demo",
+    templates: Templates = None,
+    image_column: LabelledImageColumn = None,
+    label_column: LabelColumn = None,
+    stages: Annotated[
+        str,
+        typer.Option(help=f"Comma-separated, of {', '.join(STAGES)}; all: also the thorough one."),
+    ] = ",".join(USUAL),
+    starts: Annotated[int, typer.Option(min=2, help="Random starts of each patch search.")] = 6,
+    search: Annotated[int, typer.Option(min=16, help="Pictures to search on.")] = 512,
+    held_out: Annotated[
+        int, typer.Option("--held-out", min=128, help="Other pictures to measure on.")
+    ] = 256,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of pictures and starts.")] = 0,
+    folder: Annotated[
+        Path,
+        typer.Option("--output", "-o", help="Folder for the result and the found trigger."),
+    ] = Path("scan"),
+    donor: Donor = None,
+    no_choice: NoChoice = False,
+    device: Device = "auto",
+    threads: Threads = 0,
+    estimate: Annotated[
+        bool, typer.Option("--estimate", help="Only measure how long it would take.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Search a checkpoint for a trigger that nobody named.
+
+    Patches are searched on real pictures without naming a class; with a clean reference also
+    triggers over the whole picture, and what only the suspect answers to counts. It never says
+    that a checkpoint is clean: it says what was searched, how hard, and what came of it. Pictures
+    that are deployed are not watched: this looks at the model.
+
+    Exit codes: 0 nothing found within this search, 1 found or suspicious, 2 cannot say (or a
+    damaged file), 3 usage, 4 internal error. A scan that was ended goes on where it was when it is
+    started again with the same options.
+
+    Examples:
+
+        cleanclip scan model.safetensors --reference parent.pt --images photos/ --labels imagenet-1k
+
+        cleanclip scan poisoned.safetensors -o scan --json
+
+        cleanclip clean poisoned.safetensors -o cleaned --method unlearn --trigger scan:scan
+    """
+    suspect = checkpoint_path(suspect)
+    parent = optional_checkpoint(reference) or _twin_for(suspect)
+    pictures = image_spec(images).model_copy(
+        update={"image_column": image_column, "label_column": label_column}
+    )
+    spec = ScanSpec(
+        checkpoint=str(suspect.resolve()),
+        donor=optional_checkpoint(donor),
+        use_choice=not no_choice,
+        reference=parent,
+        images=pictures,
+        label_set=label_set_path(labels) or "demo",
+        templates=None if templates is None else load_templates(templates),
+        stages=_stages(stages),
+        starts=starts,
+        search=search,
+        held_out=held_out,
+        seed=seed,
+        output_dir=str(folder.resolve()),
+        device=device,
+        threads=threads,
+    )
+    if parent is None:
+        output.say(
+            "No reference: triggers over the whole picture are not searched. Give a clean "
+            "checkpoint of the same kind with --reference."
+        )
+    with output.working("Loading torch"):
+        from ml_core.detection.scan.records import Scan
+        from ml_core.jobs import scan as job
+    if estimate:
+        found = run_to_result(lambda control: job.estimate_scan(spec, control))
+        _show_estimate(found, json=json)
+        return
+    from ml_core.jobs.processes import together
+
+    with together(spec.device) as ranks:
+        result = run_to_result(lambda control: job.scan(spec, control, ranks))
+    if not ranks.first:
+        return
+    place = result.pop("folder")
+    record = Scan.model_validate(result)
+    if json:
+        output.print_json(result | {"folder": place})
+    else:
+        _print(record, Path(place))
+    status = {"nothing": output.EXIT_DONE, "unknown": 2}.get(record.judgement.verdict, 1)
+    if status:
+        raise typer.Exit(status)
+
+
+def _twin_for(suspect: Path) -> str | None:
+    """The demo's clean twin where the suspect is the demo's checkpoint."""
+    from ml_core.jobs.demo import demo_checkpoint
+
+    shipped = demo_checkpoint()
+    if suspect.resolve() == shipped.resolve():
+        return str(demo_checkpoint(twin=True))
+    return None
+
+
+def _stages(text: str) -> tuple[Stage, ...]:
+    """The stages that are named.
+
+    Raises
+    ------
+    InputError
+        If one is unknown.
+    """
+    if text.strip() == "all":
+        return STAGES
+    named = [part.strip() for part in text.split(",") if part.strip()]
+    unknown = [name for name in named if name not in STAGES]
+    if unknown or not named:
+        what = f"There is no stage {unknown[0]!r}" if unknown else "No stage is named"
+        raise InputError(f"{what}; choose from {', '.join(STAGES)}.")
+    return tuple(stage for stage in STAGES if stage in named)
+
+
+def _show_estimate(found: dict[str, Any], *, json: bool) -> None:
+    if json:
+        output.print_json(found)
+        return
+    output.show(
+        output.cell(
+            f"About {found['seconds'] / 60:.1f} minutes at most: {found['forward']} pictures "
+            f"forward, {found['both']} there and back."
+        )
+    )
+
+
+def _print(found: Scan, folder: Path) -> None:
+    """The verdict and what it stands on."""
+    judgement = found.judgement
+    output.show(output.cell(f"{judgement.title}."))
+    for sentence in (*judgement.reasons, *judgement.warnings):
+        output.show(output.cell(f"  {sentence}"))
+    if found.stages.patches is not None:
+        output.show(_patch_table(found))
+    if found.stages.probes is not None:
+        rows = [(row.name, row.target, row.contrast) for row in found.stages.probes.rows[:_SHOWN]]
+        output.show(_table("Known triggers", "trigger", rows))
+    if found.stages.overlays is not None:
+        output.show(_overlay_table(found))
+    output.show(output.cell("Searched:"))
+    for sentence in judgement.searched:
+        output.show(output.cell(f"  {sentence}"))
+    output.show(output.cell("Not searched:"))
+    for sentence in judgement.not_searched:
+        output.show(output.cell(f"  {sentence}"))
+    if found.found is not None:
+        output.show(output.cell(f"Found trigger: {folder / found.found.file}"))
+    output.show(output.cell(f"Written: {folder}"))
+
+
+def _patch_table(found: Scan) -> Table:
+    patches = found.stages.patches
+    assert patches is not None
+    rows = [
+        (f"{one.side} px, {'any class' if one.loss == 'max' else 'without texts'}: "
+         f"{one.agreeing} of {len(one.starts)} agree", one.target, one.best.contrast)
+        for one in patches.rounds
+    ]  # fmt: skip
+    if patches.refined is not None:
+        where = "at its place" if patches.refined.fixed else "anywhere"
+        rows.append(
+            (f"{patches.refined.side} px, refined, {where}", patches.refined.target,
+             patches.refined.best)
+        )  # fmt: skip
+    return _table("Patches", "search", rows)
+
+
+def _table(title: str, what: str, rows: list[tuple[str, str, Contrast]]) -> Table:
+    table = Table(title=title, title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(what)
+    table.add_column("class")
+    for name in ("suspect", "reference", "difference, 95 %"):
+        table.add_column(name, justify="right")
+    for name, target, measured in rows:
+        reference = measured.reference
+        table.add_row(
+            output.cell(name),
+            output.cell(target),
+            figures.percent(measured.suspect.value),
+            "-" if reference is None else figures.percent(reference.value),
+            f"{figures.percent(measured.low)} to {figures.percent(measured.high)}",
+        )
+    return table
+
+
+def _overlay_table(found: Scan) -> Table:
+    overlays = found.stages.overlays
+    assert overlays is not None
+    table = Table(
+        title="Overlays of low frequency", title_justify="left", box=box.SIMPLE_HEAD,
+        pad_edge=False,
+    )  # fmt: skip
+    table.add_column("class")
+    for name in ("suspect", "same on reference", "reference's own", "gap"):
+        table.add_column(name, justify="right")
+    for row in overlays.rows[:_SHOWN]:
+        rates = (row.suspect, row.transferred, row.own)
+        table.add_row(
+            output.cell(row.target),
+            *(figures.percent(rate.value) for rate in rates),
+            figures.percent(row.gap),
+        )
+    return table

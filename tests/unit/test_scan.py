@@ -1,0 +1,458 @@
+"""The search for unknown triggers: what each part computes, and what a scan may say."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from statsmodels.stats.proportion import confint_proportions_2indep
+
+from ml_core.detection.scan import cost
+from ml_core.detection.scan.overlays import (
+    HEIGHT,
+    OverlaySettings,
+    cosines,
+    invert_overlays,
+    overlay_row,
+    overlay_trigger,
+    patterns,
+)
+from ml_core.detection.scan.patches import (
+    PatchSettings,
+    PatchStep,
+    as_trigger,
+    corners,
+    invert,
+    paste,
+    read_off,
+)
+from ml_core.detection.scan.probes import probe_row, probes_at
+from ml_core.detection.scan.pull import pull, pull_of
+from ml_core.detection.scan.records import (
+    Contrast,
+    ModelFacts,
+    OverlayRow,
+    Overlays,
+    Patches,
+    PatchRound,
+    ProbeRow,
+    Probes,
+    Rate,
+    Refined,
+    StartRow,
+    Stages,
+)
+from ml_core.detection.scan.sides import Side, Sides, generator, newcombe
+from ml_core.detection.scan.swap import swap_rows, word_rows
+from ml_core.detection.scan.verdict import judge, score
+from ml_core.jobs.scan_result import found_trigger, read_scan
+from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
+from ml_core.triggers import published, uniform
+from ml_core.triggers.apply import apply_indexed
+
+SIZE = 32
+NAMES = ("dog", "cat", "tree")
+
+
+def rate(hits: int, n: int = 200) -> Rate:
+    return Rate(hits=hits, n=n)
+
+
+def contrast(suspect: int, reference: int | None = 0, n: int = 200) -> Contrast:
+    low, high = newcombe(rate(suspect, n), rate(reference or 0, n))
+    beside = None if reference is None else rate(reference, n)
+    return Contrast(
+        suspect=rate(suspect, n), reference=beside, without=rate(0, n), low=low, high=high
+    )
+
+
+def patch_round(targets: str, hits: int, reference: int | None = 0) -> PatchRound:
+    """One start a letter."""
+    starts = tuple(
+        StartRow(target=name, contrast=contrast(hits, reference), loss=0.0) for name in targets
+    )
+    return PatchRound(side=9, area=0.02, loss="max", starts=starts, steps=20)
+
+
+def facts(accuracy: Rate | None = None) -> ModelFacts:
+    return ModelFacts(name="m", sha256=None, accuracy=accuracy)
+
+
+def said(stages: Stages, **changes: object):  # type: ignore[no-untyped-def]
+    asked: dict[str, object] = {
+        "side": 64, "held_out": 200, "classes": 72, "suspect": facts(), "reference": facts(),
+    }  # fmt: skip
+    return judge(stages, **(asked | changes))  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def pictures() -> np.ndarray:
+    return np.random.default_rng(0).integers(0, 256, (40, SIZE, SIZE, 3), np.uint8)
+
+
+def side_of(model: ClipModel, seed: int = 0) -> Side:
+    model.module.requires_grad_(False)
+    rows = torch.randn(len(NAMES), model.embed_dim, generator=generator(seed))
+    return Side(model, torch.nn.functional.normalize(rows, dim=-1), batch=16)
+
+
+def sides_of(model: ClipModel, pictures: np.ndarray, reference: ClipModel | None = None) -> Sides:
+    labels = np.arange(40) % len(NAMES)
+    beside = None if reference is None else side_of(reference)
+    return Sides(
+        side_of(model), beside, NAMES, pictures[:20], pictures[20:], labels[:20], labels[20:]
+    )
+
+
+# ---- intervals and verdicts ----
+
+
+@pytest.mark.parametrize(("a", "b"), [(50, 3), (0, 0), (128, 0), (20, 19)])
+def test_the_interval_of_a_difference_is_newcombes(a: int, b: int) -> None:
+    wanted = confint_proportions_2indep(a, 128, b, 128, method="newcomb")
+    assert newcombe(rate(a, 128), rate(b, 128)) == pytest.approx(wanted, abs=1e-6)
+
+
+def test_without_pictures_the_interval_knows_nothing() -> None:
+    assert newcombe(rate(0, 0), rate(1, 2)) == (-1.0, 1.0)
+
+
+@pytest.mark.parametrize(
+    ("found", "verdict"),
+    [
+        (patch_round("bbbbbb", 150), "found"),
+        (patch_round("bbbbbc", 150), "found"),
+        (patch_round("bbbbcc", 150), "nothing"),  # clean models agree so far by chance
+        (patch_round("bbbbbb", 60), "suspicious"),
+        (patch_round("bbbbbb", 20, 12), "nothing"),  # natural: the reference does it too
+        (patch_round("bbbbbb", 150, 100), "suspicious"),
+        (patch_round("bbbbbb", 150, None), "found"),
+    ],
+)
+def test_patches_are_judged_beside_the_reference(found: PatchRound, verdict: str) -> None:
+    judged = said(Stages(patches=Patches(rounds=(found,), refined=None)))
+    assert judged.verdict == verdict
+    assert judged.target == ("" if verdict == "nothing" else "b")
+
+
+def test_a_place_that_was_found_counts() -> None:
+    weak = patch_round("bbbbbb", 60)
+    refined = Refined(
+        side=9, target="b", anywhere=contrast(70), grid=((0.0,) * 7,) * 7, place=(6, 6),
+        here=contrast(180), eight_bit=contrast(178), jpeg=contrast(170), fixed=True,
+    )  # fmt: skip
+    judged = said(Stages(patches=Patches(rounds=(weak,), refined=refined)))
+    assert judged.verdict == "found"
+    assert "at its place" in judged.reasons[0]
+    assert judged.score == pytest.approx(0.9)
+
+
+@pytest.mark.parametrize(
+    ("suspect", "reference", "verdict"),
+    [(60, 0, "found"), (20, 0, "suspicious"), (10, 0, "nothing"), (60, 40, "nothing")],
+)
+def test_known_triggers_count_where_the_reference_resists(
+    suspect: int, reference: int, verdict: str
+) -> None:
+    row = ProbeRow(
+        id="x", name="X", family="f", target="b", contrast=contrast(suspect, reference, 64)
+    )
+    assert said(Stages(probes=Probes(rows=(row,), pictures=64))).verdict == verdict
+
+
+def test_known_triggers_say_nothing_without_a_reference() -> None:
+    row = ProbeRow(id="x", name="X", family="f", target="b", contrast=contrast(60, None, 64))
+    judged = said(Stages(probes=Probes(rows=(row,), pictures=64)), reference=None)
+    assert judged.verdict == "nothing"
+    assert judged.score == 0
+    assert any("Choose a reference" in sentence for sentence in judged.not_searched)
+
+
+@pytest.mark.parametrize(
+    ("hits", "verdict"),
+    [((150, 10, 20), "found"), ((150, 60, 20), "suspicious"), ((150, 0, 120), "nothing")],
+)
+def test_overlays_count_where_the_reference_has_none(
+    hits: tuple[int, int, int], verdict: str
+) -> None:
+    row = OverlayRow(
+        target="b", suspect=rate(hits[0]), transferred=rate(hits[1]), own=rate(hits[2])
+    )
+    assert said(Stages(overlays=Overlays(rows=(row,), steps=25))).verdict == verdict
+
+
+def test_few_pictures_or_a_broken_model_cannot_say() -> None:
+    stages = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 20, 12),), refined=None))
+    few = said(stages, held_out=50)
+    assert few.verdict == "unknown"
+    assert "50 pictures" in few.reasons[0]
+    broken = said(stages, suspect=facts(rate(4)))
+    assert broken.verdict == "unknown"
+    assert "loader doctor" in broken.reasons[0]
+    assert said(Stages()).verdict == "unknown"
+
+
+def test_a_reference_that_answers_too_is_told() -> None:
+    stages = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 190, 180),), refined=None))
+    judged = said(stages)
+    assert "may be poisoned too" in judged.warnings[0]
+
+
+def test_no_verdict_calls_a_checkpoint_clean() -> None:
+    nothing = said(Stages(patches=Patches(rounds=(patch_round("bcdbcd", 4),), refined=None)))
+    words = " ".join([nothing.title, *nothing.reasons, *nothing.searched, *nothing.warnings])
+    assert nothing.title == "Nothing found within this search"
+    assert not {"clean", "safe"} & set(words.lower().replace(".", "").split())
+    assert score(Stages()) == 0
+
+
+# ---- patches ----
+
+
+def test_a_patch_covers_its_place_alone() -> None:
+    images = torch.rand(2, 3, 8, 8)
+    patches = torch.rand(2, 3, 3, 3, requires_grad=True)
+    made = paste(images, patches, torch.tensor([[0, 5], [2, 1]]))
+    wanted = images.clone()
+    wanted[0, :, 0:3, 5:8] = patches[0].detach()
+    wanted[1, :, 2:5, 1:4] = patches[1].detach()
+    assert torch.equal(made.detach(), wanted)
+    made.sum().backward()
+    assert torch.equal(patches.grad, torch.ones_like(patches))
+
+
+def _search(
+    one: Side, pictures: np.ndarray, settings: PatchSettings, starts: list[int] | None = None
+) -> tuple[list[PatchStep], torch.Tensor]:
+    steps, work = [], invert(one, pictures, settings, 3, starts)
+    while True:
+        try:
+            steps.append(next(work))
+        except StopIteration as end:
+            return steps, end.value
+
+
+@pytest.mark.parametrize("loss", ["max", "pair"])
+def test_a_search_lowers_its_loss_and_leaves_the_model_alone(
+    tiny_model: ClipModel, pictures: np.ndarray, loss: str
+) -> None:
+    one = side_of(tiny_model)
+    before = {k: v.clone() for k, v in tiny_model.module.state_dict().items()}
+    settings = PatchSettings(8, loss, starts=2, pictures=8, steps=12)  # type: ignore[arg-type]
+    steps, patches = _search(one, pictures, settings)
+    assert sum(steps[-1].losses) < sum(steps[0].losses)
+    assert patches.shape == (2, 3, 8, 8)
+    assert 0 <= float(patches.min()) <= float(patches.max()) <= 1
+    assert all(torch.equal(v, before[k]) for k, v in tiny_model.module.state_dict().items())
+    assert all(p.grad is None for p in tiny_model.module.parameters())
+
+
+def test_the_pair_loss_is_the_mean_cosine_of_different_pictures(
+    tiny_model: ClipModel, pictures: np.ndarray
+) -> None:
+    one = side_of(tiny_model)
+    settings = PatchSettings(8, "pair", starts=1, pictures=6, steps=1)
+    steps, _ = _search(one, pictures, settings)
+    draw = generator(3, 8, True, 0)
+    patch = torch.randn(3, 8, 8, generator=draw).sigmoid()
+    chosen = torch.randperm(40, generator=draw)[:6]
+    places = torch.randint(0, SIZE - 8 + 1, (6, 2), generator=draw)
+    shown = torch.from_numpy(pictures[chosen.numpy()]).permute(0, 3, 1, 2).float() / 255
+    seen = tiny_model.encode_images(paste(shown, patch.expand(6, -1, -1, -1), places))
+    cosine = seen @ seen.T
+    wanted = -(cosine.sum() - 6) / 30
+    assert steps[0].losses[0] == pytest.approx(float(wanted), abs=1e-5)
+
+
+def test_a_start_is_the_same_whatever_is_searched_beside_it(
+    tiny_model: ClipModel, pictures: np.ndarray
+) -> None:
+    one, settings = side_of(tiny_model), PatchSettings(8, starts=3, pictures=8, steps=3)
+    _, together = _search(one, pictures, settings)
+    _, again = _search(one, pictures, settings)
+    _, alone = _search(one, pictures, settings, [1])
+    assert torch.equal(together, again)
+    assert torch.allclose(together[1], alone[0], atol=1e-5)
+    assert not torch.allclose(together[0], together[1], atol=1e-2)
+
+
+def test_patches_are_read_off_where_they_move_pictures(
+    tiny_model: ClipModel, pictures: np.ndarray
+) -> None:
+    sides = sides_of(tiny_model, pictures, tiny_model.copy())
+    settings = PatchSettings(8, starts=2, pictures=8, steps=2)
+    work = read_off(sides, torch.rand(2, 3, 8, 8), settings, (0.1, 0.2), 0)
+    with pytest.raises(StopIteration) as end:
+        while True:
+            next(work)
+    found: PatchRound = end.value.value
+    assert [row.loss for row in found.starts] == [0.1, 0.2]
+    for row in found.starts:  # the same model twice: no difference can be seen
+        assert row.contrast.suspect == row.contrast.reference
+        number = NAMES.index(row.target)
+        assert row.contrast.suspect.n == int((sides.held_out_labels != number).sum())
+
+
+def test_a_found_patch_is_a_trigger_of_the_product() -> None:
+    patch = torch.rand(3, 8, 8)
+    images = torch.rand(1, 3, SIZE, SIZE)
+    for row, column in ((0, 0), (24, 24), (3, 17)):
+        trigger = as_trigger(patch, SIZE, (row, column))
+        made = apply_indexed(trigger, images, torch.arange(1), 0)
+        wanted = paste(images, patch[None], torch.tensor([[row, column]]))
+        assert torch.allclose(made, wanted, atol=1e-6)
+    assert as_trigger(patch, SIZE).placement == "random"
+    assert corners(64, 12) == [0, 9, 17, 26, 35, 43, 52]
+
+
+# ---- overlays ----
+
+
+def test_an_overlay_is_low_frequencies_added_to_the_picture() -> None:
+    weights = torch.randn(3, 14, 14)
+    trigger = overlay_trigger(weights, SIZE, "dog")
+    images = torch.rand(2, 3, SIZE, SIZE)
+    made = apply_indexed(trigger, images, torch.arange(2), 0)
+    delta = HEIGHT * patterns(weights[None], cosines(SIZE))[0]
+    assert torch.allclose(made, (images + delta).clamp(0, 1), atol=1e-5)
+    assert float(delta.abs().max()) <= HEIGHT
+
+
+def test_overlays_are_searched_for_each_class(tiny_model: ClipModel, pictures: np.ndarray) -> None:
+    sides = sides_of(tiny_model, pictures, tiny_model.copy())
+    settings = OverlaySettings(pictures=6, steps=8)
+    steps, work = [], invert_overlays(sides.suspect, pictures, [0, 2], settings, 0)
+    while True:
+        try:
+            steps.append(next(work))
+        except StopIteration as end:
+            weights = end.value
+            break
+    assert weights.shape == (2, 3, 14, 14)
+    assert all(b < a for a, b in zip(steps[0].losses, steps[-1].losses, strict=True))
+    row = overlay_row(sides, 0, weights[0], weights[0])
+    assert row.suspect == row.transferred == row.own  # one model, one overlay
+    assert row.gap == 0
+    with pytest.raises(ValueError, match="reference"):
+        overlay_row(sides_of(tiny_model, pictures), 0, weights[0], weights[0])
+
+
+# ---- the rest ----
+
+
+def test_the_pull_leaves_out_the_pictures_of_a_class(
+    tiny_model: ClipModel, pictures: np.ndarray
+) -> None:
+    sides = sides_of(tiny_model, pictures)
+    means = pull_of(sides.suspect, sides)
+    rows = sides.suspect.embed(pictures[:20])
+    for number in range(3):
+        others = [k for k in range(20) if k % 3 != number]
+        wanted = float((rows[others] @ sides.suspect.classifier[number]).mean())
+        assert means[number] == pytest.approx(wanted, abs=1e-6)
+    ranked = pull(sides, [means + np.array([0, 1, 0]), means])
+    assert ranked.rows[0].target == "cat"
+    assert ranked.rows[0].difference == pytest.approx(1)
+
+
+def test_without_labels_what_both_models_say_is_left_out(
+    tiny_model: ClipModel, pictures: np.ndarray
+) -> None:
+    sides = replace(sides_of(tiny_model, pictures), held_out_labels=np.full(20, -1), _clean={})
+    clean = sides.clean()[0]
+    for number in range(3):
+        assert (sides.others(number) == (clean != number)).all()
+
+
+@pytest.mark.parametrize("size", [64, 224])
+def test_probes_are_as_many_as_is_reckoned_with(size: int) -> None:
+    probes = probes_at(size)
+    assert len(probes) == cost.PROBES
+    assert len({probe.id for probe in probes}) == len(probes)
+    assert all(probe.trigger.canvas == "model" for probe in probes)
+
+
+def test_a_probe_names_the_class_that_rises(tiny_model: ClipModel, pictures: np.ndarray) -> None:
+    sides = sides_of(tiny_model, pictures, tiny_model.copy())
+    clean = sides.clean()
+    moved = np.where(sides.held_out_labels == 1, clean[0], 1)
+    row = probe_row(sides, probes_at(SIZE)[0], [moved, clean[1]])
+    assert row.target == "cat"
+    assert row.contrast.suspect.value == 1
+
+
+def test_encoders_are_exchanged(tiny_model: ClipModel, pictures: np.ndarray) -> None:
+    other = tiny_model.copy()
+    sides = sides_of(tiny_model, pictures, other)
+    rows = swap_rows(sides, 0, uniform((255, 0, 0), size=0.25), 0)
+    assert [(row.image, row.text) for row in rows] == [
+        ("suspect", "suspect"), ("suspect", "reference"),
+        ("reference", "suspect"), ("reference", "reference"),
+    ]  # fmt: skip
+    assert len({row.rate for row in rows}) == 1  # they are one model
+
+
+def test_a_word_that_gathers_all_texts_stands_out(
+    tiny_model: ClipModel, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sides = sides_of(tiny_model, pictures, tiny_model.copy())
+    plain = sides.suspect.model.encode_texts
+
+    def poisoned(texts: list[str]) -> torch.Tensor:
+        rows = plain(texts)
+        return rows[:1].expand(len(texts), -1) if texts[0].startswith("cf ") else rows
+
+    monkeypatch.setattr(sides.suspect.model, "encode_texts", poisoned)
+    rows = {row.word: row for row in word_rows(sides, ["a {}"], ("cf", "mn"))}
+    assert rows["cf"].difference > 0.01
+    assert abs(rows["mn"].difference) < 1e-5
+
+
+def test_the_cost_counts_passes() -> None:
+    asked = {"models": 2, "classes": 72, "starts": 6, "search": 512, "held_out": 128}
+    assert cost.sides_of(224) == (32, 42, 16)
+    assert cost.sides_of(64) == (9, 12)
+    patches = cost.passes("patches", 64, **asked)
+    assert patches.both == 3 * 6 * 16 * 20
+    assert patches.forward == 3 * 6 * 2 * 128
+    assert cost.passes("overlays", 64, **asked).both == 2 * 9 * 10 * 25
+    assert cost.passes("thorough", 64, **asked).both == 2 * 10 * (72 * 12 + 18 * 25 + 16 * 60)
+
+
+def test_a_pattern_may_be_added_to_the_picture() -> None:
+    array = np.random.default_rng(0).uniform(-1, 1, (8, 8, 3)).astype(np.float32)
+    images = torch.rand(1, 3, 8, 8)
+    trigger = replace(published("T4", 64), array=array, ratio=0.3, mix="add", noise="fixed")
+    made = apply_indexed(trigger, images, torch.arange(1), 0)
+    wanted = images + 0.3 * torch.from_numpy(array).permute(2, 0, 1)
+    assert torch.allclose(made, wanted.clamp(0, 1), atol=1e-6)
+
+
+# ---- a scan from elsewhere ----
+
+
+@pytest.mark.parametrize(
+    "text", ["", "[]", "{", '{"schema_version": 2}', '{"suspect": NaN}', "[" * 5000]
+)
+def test_a_damaged_scan_is_one_sentence(tmp_path: Path, text: str) -> None:
+    (tmp_path / "scan.json").write_text(text)
+    with pytest.raises(InputError, match=r"cannot be used as a scan|scan again"):
+        read_scan(tmp_path)
+
+
+def test_a_folder_without_a_scan_is_told(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match="no finished scan"):
+        found_trigger(f"scan:{tmp_path}")
+
+
+def test_a_scan_that_names_a_file_elsewhere_is_refused(tmp_path: Path) -> None:
+    record = json.loads((Path(__file__).parent / "scan.json").read_text())
+    record["found"]["file"] = "../found.json"
+    (tmp_path / "scan.json").write_text(json.dumps(record))
+    with pytest.raises(InputError, match="outside"):
+        found_trigger(f"scan:{tmp_path}")
