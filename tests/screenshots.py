@@ -546,7 +546,7 @@ def other_files(s: Stage) -> None:
 def studio(s: Stage) -> None:
     """A trigger, and why the model answers so."""
     from PySide6.QtGui import QAction
-    from PySide6.QtWidgets import QComboBox
+    from PySide6.QtWidgets import QComboBox, QPushButton
 
     s.open_poisoned()
     with s.page("studio-clean"):
@@ -589,9 +589,10 @@ def studio(s: Stage) -> None:
         s.act("view.attribution")
         s.wait_enabled("Save the maps")
     with s.page("studio-attribution-occlusion"):
-        s.choose("Method", s.entries("Method")[-1])
-        s.press("Measure")
-        s.wait_enabled("Measure")
+        s.choose("Method", "Occlusion")
+        if any(_text(button) == "Measure" for button in s.shown(QPushButton)):
+            s.press("Measure")  # elsewhere it measures by itself, and there is no button
+            s.wait_enabled("Measure")
         s.wait_enabled("Save the maps")
     with s.page("studio-map-empty"):
         s.act("view.map")

@@ -12,7 +12,7 @@ from PySide6.QtGui import QColor, QHideEvent, QKeySequence
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.commands import Command
+from cleanclip_gui.commands import Command, KeyTable
 from cleanclip_gui.inference.questions import (
     EvaluationUpdated,
     Failed,
@@ -29,6 +29,7 @@ from cleanclip_gui.studio.auto_speed import AutoSpeed
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
 from cleanclip_gui.studio.canvas.ink import Ink
+from cleanclip_gui.studio.canvas.keys import key_rows
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.tools import TOOLS
@@ -135,6 +136,7 @@ class StudioStation(QWidget):
         self.text = TextPage(context)
 
         context.actions.add(self.commands())
+        context.actions.key_tables.append(KeyTable("On Studio's canvas", key_rows()))
         self.tool_strip = ToolStrip()
         self.paint_bar = PaintBar(context.actions.by_id)
         self.source_bar = SourceBar(context.actions.by_id, self.editor.make_mime)

@@ -416,7 +416,7 @@ class MainWindow(QMainWindow):
 
     def show_keys(self) -> None:
         """List every key."""
-        KeysDialog(self.actions_.commands, self).open()
+        KeysDialog(self.actions_.commands, self.actions_.key_tables, self).open()
 
     def show_about(self) -> None:
         """Say what this is and what it does not promise."""

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QRect, QSize, Qt
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QTabBar, QVBoxLayout, QWidget
 
 from cleanclip_gui.checkpoint.convert_dialog import ConvertDialog
@@ -208,8 +208,38 @@ def test_every_dialog_fits(qtbot, tmp_path, name):
     dialog.close()
 
 
+class SmallScreen:
+    """900 x 540, whatever the screen of the tests."""
+
+    def availableGeometry(self) -> QRect:  # noqa: N802
+        return QRect(0, 0, 900, 540)
+
+    def availableSize(self) -> QSize:  # noqa: N802
+        return QSize(900, 540)
+
+
+def test_an_error_with_its_details_open_fits_a_small_screen(qtbot):
+    dialog = ErrorDialog("This file cannot be read, since it is cut off. " * 20, "line\n" * 200)
+    qtbot.addWidget(dialog)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
+    dialog.screen = SmallScreen
+    dialog.show()
+    short = dialog.height()
+    dialog.move(100, 400 - short // 2)
+    dialog.toggle.click()
+    assert lasting_faults(dialog, qtbot) == []
+    assert (dialog.width() <= 884, short < dialog.height() <= 492) == (True, True), dialog.size()
+    assert dialog.frameGeometry().bottom() < 540
+    assert dialog.details.height() >= 4 * dialog.details.fontMetrics().lineSpacing()
+    high = dialog.height()
+    dialog.toggle.click()
+    assert dialog.height() < high - 60
+    dialog.close()
+
+
 def test_the_dialog_of_the_keys_fits(small_window, qtbot):
-    dialog = KeysDialog(small_window.actions_.commands, small_window)
+    actions = small_window.actions_
+    dialog = KeysDialog(actions.commands, actions.key_tables, small_window)
     dialog.show()
     wrong = lasting_faults(dialog, qtbot)
     assert dialog.width() <= 900

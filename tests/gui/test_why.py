@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pyqtgraph import PlotWidget
 from PySide6.QtCore import QPoint, QPointF, Qt
-from PySide6.QtGui import QGuiApplication, QPolygonF
+from PySide6.QtGui import QGuiApplication, QPolygonF, QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel
 
@@ -190,6 +190,31 @@ def test_a_loop_chooses_the_images_inside(points, qtbot):
     with qtbot.waitSignal(points.chosen) as caught:
         QTest.keyClick(points.plot, Qt.Key.Key_Escape)
     assert len(caught.args[0]) == 0
+
+
+def test_the_wheel_zooms_with_ctrl_and_else_is_the_pages(points):
+    veil = points.plot.childAt(points.plot.rect().center())
+    view = points.plot.findChild(PlotWidget).getViewBox()
+
+    def seen():
+        (left, right), _ = view.viewRange()
+        return right - left
+
+    def turn(modifiers):
+        place = QPointF(veil.rect().center())
+        event = QWheelEvent(
+            place, QPointF(veil.mapToGlobal(place)), QPoint(), QPoint(0, 120),
+            Qt.MouseButton.NoButton, modifiers, Qt.ScrollPhase.NoScrollPhase, False,
+        )  # fmt: skip
+        veil.wheelEvent(event)
+        return event.isAccepted()
+
+    whole = seen()
+    assert not turn(Qt.KeyboardModifier.NoModifier)
+    assert seen() == whole
+    assert turn(Qt.KeyboardModifier.ControlModifier)
+    assert seen() < whole
+    assert "Ctrl+wheel" in veil.toolTip()
 
 
 def test_hidden_kinds_are_not_chosen(points, qtbot):
