@@ -107,6 +107,7 @@ class Fact(QWidget):
         self.value = Label("–", "figureSmall")
         self.value.setMinimumHeight(26)  # of its larger font, whichever it has
         self.remark = Label("", "caption")
+        self.remark.setMinimumHeight(self.remark.fontMetrics().lineSpacing())  # with words or not
         self.setToolTip(help_text)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -21,6 +21,7 @@ from cleanclip_gui.clean.runs.export_dialog import ExportDialog
 from cleanclip_gui.clean.station import COMPARISON, RUNS, THIS_RUN, CleanStation
 from cleanclip_gui.data.classes_dialog import ClassesDialog
 from cleanclip_gui.data.images_dialog import ImagesDialog
+from cleanclip_gui.data.problems_dialog import ProblemsDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import SettingsStore
@@ -148,6 +149,18 @@ def test_clean_fits_with_a_result_with_runs_and_at_work(clean, qtbot, tmp_path, 
     assert found == {}
 
 
+def test_runs_have_room_beside_the_setup_of_a_small_window(clean, qtbot, tmp_path):
+    runs, table = clean.runs, clean.runs.table
+    clean.queue.hold(True)
+    clean.queue.add(write_run(tmp_path / "runs", "waiting", started=False))
+    clean.show_page(RUNS)
+    qtbot.waitUntil(lambda: not runs.is_reading, timeout=8000)
+    assert lasting_faults(clean, qtbot) == []
+    assert runs.start_queue.isVisible()
+    assert runs.start_queue.y() == runs.hold.y() == runs.add_folder.y()  # in one line
+    assert table.viewport().height() >= 5 * table.rowHeight(0)
+
+
 def test_the_setup_of_a_run_is_closed_and_stays_so(clean, tmp_path):
     actions, settings = clean.context.actions, tmp_path / "config"
     clean.session.station = "clean"
@@ -188,6 +201,7 @@ DIALOGS = {
     "images": lambda tmp: ImagesDialog(_table(tmp), "csv", "cifar-10"),
     "about": lambda tmp: AboutDialog("0.1.0"),
     "library": lambda tmp: TriggerLibrary(entries(64)),
+    "problems": lambda tmp: ProblemsDialog("pictures", ["Left out: a.png"] * 40, None),
     "error": lambda tmp: ErrorDialog("This file cannot be read, since it is cut off. " * 5, "why"),
 }
 
