@@ -44,7 +44,7 @@ from ml_core.triggers import demo_trigger, load_trigger, save_trigger
 from tests.gui.factories import facts
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
-WAIT = 10_000
+WAIT = 30_000
 
 
 @pytest.fixture
