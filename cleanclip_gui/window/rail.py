@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QFrame, QSizePolicy, QToolButton, QVBoxLayout, QWi
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
 
-_LOGO, _STATION, _ICON = 48, 52, 34  # pixels of height
+_LOGO, _STATION, _ICON = 48, 52, 42  # pixels of height
 
 
 class Rail(QFrame):
@@ -52,6 +52,7 @@ class Rail(QFrame):
         needed = _LOGO + len(self._named) * (_STATION + theme.SPACE_XS)
         needed += self._tools.sizeHint().height() + 5 * theme.SPACE_S
         named = self.height() >= needed
+        self._logo.setVisible(named)
         style = Qt.ToolButtonStyle
         for button in self._named:
             button.setToolButtonStyle(
