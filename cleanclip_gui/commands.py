@@ -45,6 +45,17 @@ class Command:
         return self.enabled is None or self.enabled()
 
 
+@dataclass(frozen=True)
+class KeyTable:
+    """Keys that a part of the window takes while it has the focus, without commands for them.
+
+    Each of ``rows`` is what happens, its keys, and a remark.
+    """
+
+    title: str
+    rows: tuple[tuple[str, str, str], ...]
+
+
 def _tip_of(command: Command) -> str:
     keys = QKeySequence(command.shortcut).toString(QKeySequence.SequenceFormat.NativeText)
     return f"{command.help} ({keys})" if keys else command.help
@@ -54,11 +65,13 @@ class Actions(QObject):
     """One ``QAction`` a command, in ``by_id``; :meth:`refresh` asks their predicates again.
 
     :meth:`refresh_soon` does so once for all that changes in one turn of the event loop.
+    ``key_tables`` has the keys of parts with keys of their own, for the list of all keys.
     """
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
         self.commands: list[Command] = []
+        self.key_tables: list[KeyTable] = []
         self.by_id: dict[str, QAction] = {}
         self._choices: dict[str, QActionGroup] = {}
         self._soon = QTimer(self, singleShot=True, interval=0)

@@ -32,7 +32,11 @@ class Shell(QObject):
     ``checkpoints_wanted(paths)`` is to be checked, and ``images_wanted(ImageSpec,
     label set, templates)`` to be evaluated on. ``trigger_wanted(Trigger or None, target)`` is to be
     on Studio's canvas, with the class that it aims at; ``target_wanted(int)`` and
-    ``role_wanted(Role)`` change only the target, or the checkpoint that Studio looks at.
+    ``role_wanted(Role)`` change only the target, or the checkpoint that Studio looks at;
+    ``snapshot_wanted(OtherSnapshot)`` is to be what Studio's canvas flips to.
+    ``donor_known(path, donor)`` tells who gives the encoder that a checkpoint lacks which is wanted
+    next. ``cleaned_wanted(OpenCheckpoint, bool)`` is to be open as the cleaned one again, and to be
+    the one that Studio looks at.
     ``run_wanted(str)`` is the folder of a run to be shown, ``interrupted(str)`` tells in a sentence
     of a run that can go on, or by no words that there is none.
     ``commands_changed`` tells that something can be done now that could not be done before, or
@@ -52,6 +56,9 @@ class Shell(QObject):
     trigger_wanted = Signal(object, int)
     target_wanted = Signal(int)
     role_wanted = Signal(str)
+    snapshot_wanted = Signal(object)
+    donor_known = Signal(str, str)
+    cleaned_wanted = Signal(object, bool)
     run_wanted = Signal(str)
     interrupted = Signal(str)
     commands_changed = Signal()

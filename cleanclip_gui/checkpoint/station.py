@@ -83,6 +83,7 @@ class CheckpointStation(QWidget):
         self.inspection: Inspection | None = None
         self.assessment: Assessment | None = None
         self._model: CheckpointFacts | None = None  # what was built of the file
+        self._known_donor = ("", "")  # of the checkpoint that is wanted next
         self._lacks = ""  # the encoder that a donor is needed for
         self.doctor: DoctorDialog | None = None
         self.hub: HubDialog | None = None
@@ -132,6 +133,7 @@ class CheckpointStation(QWidget):
         self.verdict.test_clicked.connect(self._on_test_clicked)
         self._session.events.evaluation.connect(self._follow_evaluation)
         self.shell.checkpoint_wanted.connect(self.open_path)
+        self.shell.donor_known.connect(self._on_donor_known)
         self.shell.checkpoints_wanted.connect(self.check_several)
         self.writer.failed.connect(self.shell.failed)
         self.comparison.failed.connect(self.shell.failed)
@@ -363,7 +365,11 @@ class CheckpointStation(QWidget):
         else:
             self._choose_tab(_KEYS if differs else 0)
         self.facts.show_facts(inspection, found.assessment, None)
-        self._load()
+        (path, donor), self._known_donor = self._known_donor, ("", "")
+        self._load(donor if path == self._path else "")
+
+    def _on_donor_known(self, path: str, donor: str) -> None:
+        self._known_donor = path, donor
 
     def _on_examination_failed(self, error: InputError) -> None:
         self.verdict.show_problem(Path(self._path).name, error.sentence, error.code)

@@ -31,7 +31,7 @@ from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorModel
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.table_rows import FirstColumnTable, show_rows
+from cleanclip_gui.widgets.table_rows import FilledTable, show_rows
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
 from ml_core.reading import InputError, TensorInfo
 from ml_core.reading.errors import CancelledError
@@ -59,7 +59,7 @@ class _CellDelegate(QStyledItemDelegate):
             option.palette.setColor(QPalette.ColorRole.Text, theme.colour("danger"))
 
 
-class _View(FirstColumnTable):
+class _View(FilledTable):
     narrowest = _WIDTHS[0]
 
 

@@ -13,7 +13,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 
 from cleanclip_gui.clean.job import count_gpus, trigger_of
 from cleanclip_gui.clean.result import is_source, where_open
-from cleanclip_gui.clean.run_folders.history import PastRun, run_metrics
+from cleanclip_gui.clean.run_folders.history import PastRun, read_name, run_metrics
 from cleanclip_gui.clean.run_folders.saved_run import SavedRun, can_resume
 from cleanclip_gui.inference.device import StudioDevice
 from cleanclip_gui.jobs import tasks
@@ -68,8 +68,8 @@ class Trouble:
 class ShownRun:
     """What a run works on, and how it stands or ended.
 
-    ``status`` is empty while no process of this window has ended it; ``details`` and ``notice`` are
-    lines of the run bar.
+    ``name`` is what the user calls it. ``status`` is empty while no process of this window has
+    ended it; ``details`` and ``notice`` are lines of the run bar.
     """
 
     folder: Path
@@ -77,6 +77,7 @@ class ShownRun:
     source: str
     asked: Asked
     device: str
+    name: str = ""
     status: str = ""
     details: str = ""
     notice: str = ""
@@ -255,11 +256,13 @@ class CleaningRun(QObject):
 
     @property
     def title(self) -> str:
-        """The method, and what it works on where another checkpoint was opened meanwhile."""
+        """Name and method, and what it works on where another checkpoint was opened meanwhile."""
         return self._title(self._of_bar)
 
     def _title(self, run: ShownRun | None) -> str:
         title = FACTS["cleanclip" if run is None else run.recipe.method].title
+        if run is not None and run.name:
+            title = f"{plain(run.name, 60)} ({title})"
         facts = self._session.checkpoint
         another = run is not None and facts is not None and facts.path != run.source
         return f"{title} on {plain(Path(run.source).name, 40)}" if run and another else title
@@ -358,6 +361,13 @@ class CleaningRun(QObject):
             self._read_metrics(self.newest)
             self.changed.emit()
 
+    def rename(self, folder: Path, name: str) -> None:
+        """Call a run something else, if it is on show."""
+        for run in (self.newest, self.on_show):
+            if run is not None and run.folder == folder:
+                run.name = name
+        self.changed.emit()
+
     def forget(self, folder: Path) -> None:
         """Show nothing of a run whose folder is gone."""
         if self.is_cleaning and self.newest is not None and self.newest.folder == folder:
@@ -431,7 +441,8 @@ class CleaningRun(QObject):
     # What only this class does
 
     def _made(self, folder: Path, spec: CleanSpec, asked: Asked) -> ShownRun:
-        return ShownRun(folder, spec.recipe, spec.checkpoint, asked, self._device_of(spec))
+        device, name = self._device_of(spec), read_name(folder)
+        return ShownRun(folder, spec.recipe, spec.checkpoint, asked, device, name)
 
     def _show(self, run: ShownRun) -> None:
         """Make a run the one that is on show."""

@@ -699,7 +699,7 @@ class CleanStation(QWidget):
     def _on_closing(self) -> None:
         """Keep what is being typed, and let nothing begin when what is at work has ended."""
         self.queue.hold(True)
-        self.runs.keep_note()
+        self.runs.keep_name()
         self.auditing.close()
 
     @Slot()

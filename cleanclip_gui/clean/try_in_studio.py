@@ -34,6 +34,7 @@ class TryCleaned(QObject):
         self._session, self._inference, self._shell = session, inference, shell
         self._newest: OpenCheckpoint | None = None
         shell.suspect_changing.connect(self._on_suspect_changing)
+        shell.cleaned_wanted.connect(self.open_again)
 
     def hold(self, facts: CheckpointFacts | None) -> None:
         """Tell the rest of the window which cleaned model the inference thread holds."""
@@ -60,6 +61,19 @@ class TryCleaned(QObject):
         adapter = str(result.get("adapter") or "")
         question = self._newest = OpenCheckpoint(path, "cleaned", adapter=adapter)
         self._inference.ask(question, partial(self._on_opened, question, asked))
+
+    @Slot(object, bool)
+    def open_again(self, question: OpenCheckpoint, shown: bool) -> None:
+        """Open what an earlier window had as the cleaned checkpoint, on the page that shows."""
+        self._newest = question
+        self._inference.ask(question, partial(self._on_opened_again, question, shown))
+
+    def _on_opened_again(
+        self, question: OpenCheckpoint, shown: bool, facts: CheckpointFacts
+    ) -> None:
+        self.hold(facts)
+        if shown and question is self._newest:
+            self._shell.role_wanted.emit("cleaned")
 
     def show_suspect(self, asked: Asked) -> None:
         """Show the checkpoint as it was before cleaning, with trigger and target of a run."""

@@ -28,7 +28,7 @@ from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.data.labels import label_sets, load_label_set, map_labels
 from ml_core.data.specs import ImageSpec
 from ml_core.data.table_files import IMAGE_COLUMNS, LABEL_COLUMNS, find_column
-from ml_core.reading import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.tables import read_columns, read_table
 
 _NO_LABELS = "(no labels)"
@@ -39,7 +39,10 @@ _MAX_SHOWN = 500
 
 @dataclass(frozen=True)
 class _Read:
-    """Labels with their counts; a published set has a name, its classes in order, and notes."""
+    """Labels with their counts; a published set has a name, its classes in order, and notes.
+
+    ``n`` is the number of pictures, 0 where it is not known.
+    """
 
     counts: Counter[str]
     name: str = ""
@@ -196,8 +199,8 @@ class ImagesDialog(QDialog):
 
         def work(control: tasks.Control) -> _Read:
             if kind == "csv":
-                return _Read(Counter(row[0] for row in read_table(path, (column,)).rows))
-            return _looked_into(path, kind, train)
+                return _labels_in(path, column)
+            return _looked_into(path, kind, train, control)
 
         self._reading = tasks.run(work, self._on_counted, self._on_failed)
 
@@ -233,6 +236,7 @@ class ImagesDialog(QDialog):
         self.table.setRowCount(0)
         names, head = list(read.counts), _head(read)
         if not names:
+            head = head or (f"{plural(read.n, 'picture')}. " if read.n else "")
             self.state.setText(f"{head}No labels: flips are counted but not accuracy.")
             return
         if own:
@@ -291,19 +295,35 @@ class ImagesDialog(QDialog):
         self.accept()
 
 
-def _looked_into(path: Path, kind: str, train: bool) -> _Read:
-    """The labels of a published set, else of a folder per class."""
+def _labels_in(table: Path, column: str) -> _Read:
+    return _Read(Counter(row[0] for row in read_table(table, (column,)).rows))
+
+
+def _looked_into(path: Path, kind: str, train: bool, control: tasks.Control) -> _Read:
+    """The labels of a folder's table or of a published set, else of a folder per class.
+
+    Raises
+    ------
+    InputError
+        If there is no picture, or the set is damaged.
+    """
+    from ml_core.data.folder_files import list_folder
     from ml_core.data.sets.detect import find_set
 
-    found = None
-    if not (path / "labels.csv").is_file():
-        found = find_set(path, train=train)
+    def watch(*_: object) -> None:
+        if control.cancelled():
+            raise CancelledError
+
+    table = path / "labels.csv"
+    if table.is_file():
+        column = find_column(read_columns(table), None, LABEL_COLUMNS)
+        return _labels_in(table, column) if column else _Read(Counter())
+    found = find_set(path, train=train)
     if found is None and kind == "file":
         raise InputError(f"{path.name} is no WebDataset shard and no Parquet file.", "usage")
     if found is None:
-        folders = sorted(p for p in path.iterdir() if p.is_dir() and not p.name.startswith("."))
-        files = {p.name: sum(1 for f in p.rglob("*") if f.is_file()) for p in folders}
-        return _Read(Counter(files))
+        files = list_folder(path, watch)
+        return _Read(Counter(files.texts or ()), n=len(files.paths))
     counts: Counter[str] = Counter()
     if found.labels is not None:
         sizes = Counter(found.labels.tolist())

@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QPlainTextEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import plain
 
@@ -24,6 +25,10 @@ class ProblemsDialog(QDialog):
         view.setAccessibleName("What was left out")
         layout = QVBoxLayout(self)
         layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
+        layout.setSpacing(theme.SPACE_M)
         layout.addWidget(Label(f"Left out of {plain(name, 80)}", "title"))
         layout.addWidget(view)
-        self.resize(620, 380)
+        close = QPushButton("Close")
+        close.clicked.connect(self.accept)
+        layout.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
+        resize_within(self, 620, 380)

@@ -146,6 +146,9 @@ class Engine:
             donor=request.donor if checkpoint.donor is not None else "",
             choice="" if checkpoint.remembered is None else checkpoint.remembered.sentence,
             of_demo=is_of_demo(checkpoint.inspection.sha256, model.config),
+            adapter=request.adapter,
+            vector=request.vector,
+            alpha=request.alpha,
         )
         return self._line.keep(request, facts)
 

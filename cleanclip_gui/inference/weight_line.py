@@ -34,7 +34,7 @@ class WeightLine:
         ):  # fmt: skip
             return None
         move_to(model, self._line, question.alpha)
-        return replace(self._opened, notes=_notes(question))
+        return replace(self._opened, notes=_notes(question), alpha=question.alpha)
 
     def finish(self, question: OpenCheckpoint, model: ClipModel) -> tuple[str, ...]:
         """Put on what the question names; what a reader must know about it.

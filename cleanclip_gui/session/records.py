@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import Inspection
+from ml_core.triggers import Trigger
 
 Role = Literal["suspect", "cleaned", "reference"]
 
@@ -23,7 +24,8 @@ class CheckpointFacts:
     could not tell, ``notes`` what the file holds beside the model;
     ``donor`` is the file that gave the encoder which this one lacks; ``choice`` tells of settings
     that the user chose with the loader doctor, and is among the assumptions. ``of_demo`` tells
-    whether it is the built-in demo's, or a model of its architecture.
+    whether it is the built-in demo's, or a model of its architecture. ``adapter`` was put on the
+    weights, or ``alpha`` times ``vector`` was added to them.
     """
 
     path: str
@@ -37,6 +39,9 @@ class CheckpointFacts:
     donor: str = ""
     choice: str = ""
     of_demo: bool = False
+    adapter: str = ""
+    vector: str = ""
+    alpha: float = 0.0
 
     @property
     def title(self) -> str:
@@ -44,6 +49,14 @@ class CheckpointFacts:
         parts = [self.architecture, *(["chosen settings"] if self.choice else [])]
         parts += [f"other encoder of {Path(self.donor).name}"] if self.donor else []
         return ", ".join(parts)
+
+
+@dataclass(frozen=True)
+class OtherSnapshot:
+    """The one of Studio's two snapshots, A and B, that is not on the canvas; it may be empty."""
+
+    slot: Literal["A", "B"]
+    trigger: Trigger | None
 
 
 @dataclass(frozen=True, eq=False)

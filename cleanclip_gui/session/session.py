@@ -10,6 +10,7 @@ from psygnal import SignalGroupDescriptor
 from cleanclip_gui.session.records import (
     CheckpointFacts,
     ImagesState,
+    OtherSnapshot,
     Role,
     RunProgress,
     RunState,
@@ -33,6 +34,8 @@ class Session:
     ``images``, ``label_set``: images in use, and the name or file of their classes. Writer: the
     data bar.
     ``trigger``: what is on Studio's canvas, as it was last measured. Writer: Studio's live loop.
+    ``other_snapshot``: the one that Studio's canvas flips to; None before the first flip. Writer:
+    Studio.
     ``target``: the class that it aims at. Writer: Studio, which keeps the class of that name when
     other images come.
     ``selected_image``: Writer: Studio.
@@ -53,6 +56,7 @@ class Session:
     role: Role = "suspect"
     images: ImagesState | None = None
     trigger: Trigger | None = None
+    other_snapshot: OtherSnapshot | None = None
     target: int = 0
     evaluation: Evaluation | None = None
     selected_image: int = 0

@@ -99,7 +99,7 @@ class IntervalTrack(QWidget):
 
 
 class Fact(QWidget):
-    """A number with its name above it and a remark below."""
+    """A number with its name of one line or two above it, and a remark below."""
 
     def __init__(self, name: str, help_text: str) -> None:
         super().__init__()
@@ -107,6 +107,7 @@ class Fact(QWidget):
         self.value = Label("–", "figureSmall")
         self.value.setMinimumHeight(26)  # of its larger font, whichever it has
         self.remark = Label("", "caption")
+        self.remark.setMinimumHeight(self.remark.fontMetrics().lineSpacing())  # with words or not
         self.setToolTip(help_text)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -185,7 +186,7 @@ class AsrFigure(QFrame):
             "How often the true label is predicted with the trigger, on images of other classes.",
         )
         self.baseline = Fact(
-            "Target when clean",
+            "Predicted as target\nwithout trigger",
             "How often the target is predicted without the trigger, on the same images.",
         )
         self.pulled = Fact(
@@ -210,7 +211,7 @@ class AsrFigure(QFrame):
         grid.setHorizontalSpacing(theme.SPACE_L)
         grid.setVerticalSpacing(theme.SPACE_S)
         for place, fact in enumerate((self.ca, self.poisoned, self.baseline, self.pulled)):
-            grid.addWidget(fact, place // 2, place % 2)
+            grid.addWidget(fact, place // 2, place % 2, Qt.AlignmentFlag.AlignBottom)
             grid.setColumnStretch(place % 2, 1)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
@@ -314,7 +315,7 @@ class AsrFigure(QFrame):
             self.caption.setText("Paint or choose a trigger to measure it.\n")
             return
         n = e.n_excl if labelled else e.n
-        of = "images of other classes" if labelled else "images, unlabelled"
+        of = "of other classes" if labelled else "images, unlabelled"
         lines = [f"n = {count_text(n)} {of}"]
         if labelled:
             lines[0] += f"; all images: {percent(e.asr_all, unit=THIN)}"

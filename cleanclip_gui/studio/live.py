@@ -326,6 +326,8 @@ class LiveLoop(QObject):
             self._part = size if images is not None and size < images.n else None
             self._take_templates(result.question, result.evaluation.templates)
             self._stale = False
+            if result.evaluation == self._session.evaluation:
+                self._session.evaluation = None  # who waits for equal numbers hears of them too
             self._session.evaluation = result.evaluation
         self.evaluated.emit(result, older)
         self._keep_pace(result, older)

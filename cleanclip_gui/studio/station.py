@@ -12,7 +12,7 @@ from PySide6.QtGui import QColor, QHideEvent, QKeySequence
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.commands import Command
+from cleanclip_gui.commands import Command, KeyTable
 from cleanclip_gui.inference.questions import (
     EvaluationUpdated,
     Failed,
@@ -29,7 +29,9 @@ from cleanclip_gui.studio.auto_speed import AutoSpeed
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
 from cleanclip_gui.studio.canvas.ink import Ink
+from cleanclip_gui.studio.canvas.keys import key_rows
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
+from cleanclip_gui.studio.canvas.scene import Snapshot
 from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.tools import TOOLS
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar, SourceBar
@@ -97,8 +99,8 @@ def make(context: Context) -> Station:
 class StudioStation(QWidget):
     """Gallery on the left, canvas and pages in the middle, numbers on the right.
 
-    It writes ``role``, ``target`` and ``selected_image`` of the session; its live loop writes
-    ``trigger`` and ``evaluation``.
+    It writes ``role``, ``target``, ``selected_image`` and ``other_snapshot`` of the session; its
+    live loop writes ``trigger`` and ``evaluation``.
     """
 
     id = "studio"
@@ -120,6 +122,7 @@ class StudioStation(QWidget):
         self.canvas.setObjectName("studio.canvas")
         self.editor = TriggerEditor(self.canvas, context.prompts, context.shell)
         self.gallery = Gallery()
+        self._other: Snapshot | None = None  # that the session was told of last
         self.live = LiveLoop(self.session, self._inference, self.editor.current_trigger, self)
         self._follow_session()  # before its parts do: they find role and target in order
         self.visible_labels = VisibleLabels(self.session, self._inference, self.live, self.gallery)
@@ -135,6 +138,7 @@ class StudioStation(QWidget):
         self.text = TextPage(context)
 
         context.actions.add(self.commands())
+        context.actions.key_tables.append(KeyTable("On Studio's canvas", key_rows()))
         self.tool_strip = ToolStrip()
         self.paint_bar = PaintBar(context.actions.by_id)
         self.source_bar = SourceBar(context.actions.by_id, self.editor.make_mime)
@@ -455,6 +459,7 @@ class StudioStation(QWidget):
         document.stack.indexChanged.connect(self._on_history_changed)
         document.stack.cleanChanged.connect(self._on_history_changed)
         self.shell.trigger_wanted.connect(self._on_trigger_wanted)
+        self.shell.snapshot_wanted.connect(self.editor.set_other_snapshot)
 
     def _connect_bars(self) -> None:
         canvas, editor = self.canvas, self.editor
@@ -492,6 +497,9 @@ class StudioStation(QWidget):
     def _show_trigger(self) -> None:
         """Say in the toolbars what the canvas holds."""
         scene, bar, source = self.document.scene, self.placement_bar, self.source_bar
+        if scene.other is not self._other:
+            self._other = scene.other
+            self.session.other_snapshot = self.editor.other_snapshot()
         bar.set_placement(scene.placement)
         bar.set_placeable(not self.editor.overlay_alone)
         bar.set_size(None if scene.patch is None else scene.patch.size)

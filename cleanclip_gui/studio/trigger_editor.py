@@ -10,11 +10,13 @@ from typing import Any, cast
 from PySide6.QtCore import QMimeData, QObject, QPointF, Qt
 from PySide6.QtGui import QGuiApplication, QTransform
 
+from cleanclip_gui.session.records import OtherSnapshot
 from cleanclip_gui.station import Shell
 from cleanclip_gui.studio import form_sections, library, trigger_files
 from cleanclip_gui.studio.canvas import scene_trigger
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
-from cleanclip_gui.studio.canvas.scene import resized, turned
+from cleanclip_gui.studio.canvas.document import PaintDocument
+from cleanclip_gui.studio.canvas.scene import Snapshot, resized, turned
 from cleanclip_gui.studio.library_dialog import TriggerLibrary
 from cleanclip_gui.studio.trigger_form import TriggerForm
 from cleanclip_gui.widgets.prompts import Prompts
@@ -64,6 +66,28 @@ class TriggerEditor(QObject):
         if self._made is None:
             self._made = (scene_trigger.trigger_of(self.document),)
         return self._made[0]
+
+    def other_snapshot(self) -> OtherSnapshot | None:
+        """The snapshot that is not on the canvas; None before the first flip."""
+        scene, size = self.document.scene, self.document.size
+        if scene.other is None:
+            return None
+        try:
+            trigger = scene_trigger.trigger_of(PaintDocument.of(scene.other, size))
+        except InputError:
+            trigger = None
+        return OtherSnapshot("B" if scene.slot == "A" else "A", trigger)
+
+    def set_other_snapshot(self, wanted: OtherSnapshot) -> None:
+        """Have a trigger as the snapshot that is not on the canvas."""
+        if wanted == self.other_snapshot():
+            return
+        aside = PaintDocument(self.document.size)
+        if wanted.trigger is not None:
+            scene_trigger.put_on(aside, wanted.trigger)
+        other = Snapshot(aside.layer, replace(aside.scene, slot=wanted.slot))
+        slot = "B" if wanted.slot == "A" else "A"
+        self.document.set_scene("Bring back the snapshot", slot=slot, other=other)
 
     def has_trigger(self) -> bool:
         """Whether anything is on the canvas."""

@@ -36,7 +36,7 @@ def spoken_name(text: str, buddy: QWidget) -> Label:
 
 
 class ElidedLabel(Label):
-    """One line that ends in an ellipsis where there is no room, and is then its own tool tip."""
+    """Lines that end in an ellipsis where there is no room, and are then their own tool tip."""
 
     least = 48  # pixels, if it is longer than that
     _why = ""
@@ -73,5 +73,6 @@ class ElidedLabel(Label):
         self.setToolTip(tip("\n".join(part for part in (hidden, self._why) if part)))
 
     def _shown(self) -> str:
-        width = self.contentsRect().width()
-        return self.fontMetrics().elidedText(self.text(), Qt.TextElideMode.ElideRight, width)
+        metrics, width = self.fontMetrics(), self.contentsRect().width()
+        lines = self.text().split("\n")  # elidedText takes the line break for a letter
+        return "\n".join(metrics.elidedText(ln, Qt.TextElideMode.ElideRight, width) for ln in lines)

@@ -16,7 +16,7 @@ from PySide6.QtCore import (
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QWidget
 
 from cleanclip_gui.widgets.table_rows import (
-    FirstColumnTable,
+    FilledTable,
     alignment,
     show_rows,
     title_data,
@@ -110,7 +110,7 @@ class RowsModel(QAbstractTableModel):
         self.endResetModel()
 
 
-class RowsTable(FirstColumnTable):
+class RowsTable(FilledTable):
     """``row_chosen(id)`` tells the row that was selected, -1 none.
 
     Columns are titles with what they mean; ``numbers`` are those that stand right, else all but

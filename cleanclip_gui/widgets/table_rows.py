@@ -24,30 +24,31 @@ def show_rows(view: QTableView, height: int = 26) -> None:
     view.horizontalHeader().setHighlightSections(False)
 
 
-class FirstColumnTable(QTableView):
-    """A table whose first column takes what the others leave, and no less than its texts need."""
+class FilledTable(QTableView):
+    """A table in which one column, the first unless another is named, takes what others leave."""
 
-    narrowest = 130
+    filling, narrowest = 0, 130
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Fit the first column to the new width."""
+        """Fill the new width."""
         super().resizeEvent(event)
-        self.fit_first()
+        self.fit()
 
-    def fit_first(self) -> None:
-        """Give the first column what the others leave."""
-        others = sum(map(self.columnWidth, range(1, self.model().columnCount())))
-        self.setColumnWidth(0, max(self.narrowest, self.viewport().width() - others))
+    def fit(self) -> None:
+        """Give the column what the others leave."""
+        others = set(range(self.model().columnCount())) - {self.filling}
+        left = self.viewport().width() - sum(map(self.columnWidth, others))
+        self.setColumnWidth(self.filling, max(self.narrowest, left))
 
     def follow_columns(self) -> None:
-        """Fit the first column whenever the user widens another one."""
+        """Fit the column whenever the user widens another one."""
         header = self.horizontalHeader()
-        header.setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
+        header.setSectionResizeMode(self.filling, QHeaderView.ResizeMode.Fixed)
         header.sectionResized.connect(self._on_section_resized)
 
     def _on_section_resized(self, section: int, *_: object) -> None:
-        if section:
-            self.fit_first()
+        if section != self.filling:
+            self.fit()
 
 
 def alignment(column: int, numbers: Container[int] = ()) -> Qt.AlignmentFlag:

@@ -14,6 +14,7 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import plain
 
@@ -50,7 +51,7 @@ class ErrorDialog(QDialog):
         self.details.setReadOnly(True)
         self.details.setAccessibleName("Details")
         self.details.setTabChangesFocus(True)
-        self.details.setMinimumHeight(180)
+        self.details.setMinimumHeight(4 * self.details.fontMetrics().lineSpacing())
         self.details.hide()
 
         self.toggle = QPushButton("Show details")
@@ -84,6 +85,7 @@ class ErrorDialog(QDialog):
         layout.addLayout(head)
         layout.addWidget(self.details, 1)
         layout.addLayout(buttons)
+        self._column = layout
         self.setMinimumWidth(520)
         close.setFocus()
 
@@ -97,4 +99,12 @@ class ErrorDialog(QDialog):
         shown = not self.details.isVisible()
         self.details.setVisible(shown)
         self.toggle.setText("Hide details" if shown else "Show details")
-        self.adjustSize()
+        self._fit()
+
+    def _fit(self) -> None:
+        """As high as the parts want to be and the screen lets them, and all of it on the screen."""
+        width = max(self.width(), self.minimumWidth())
+        resize_within(self, width, self._column.totalHeightForWidth(width))
+        below = self.frameGeometry().bottom() - self.screen().availableGeometry().bottom()
+        if below > 0:
+            self.move(self.x(), self.y() - below)

@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import QObject, QTimer, Signal, Slot
 
+from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.session import CheckpointFacts, ImagesState
+from cleanclip_gui.session.records import OtherSnapshot
 from cleanclip_gui.session.saved_work import (
+    SavedCleaned,
     SavedWork,
+    changed_since,
+    mark_of,
     moved_away,
     read_work,
     save_work,
-    trigger_of_work,
+    saved_trigger,
 )
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import plain
@@ -41,6 +47,9 @@ class KeptWork(QObject):
         self.offer: SavedWork | None = read_work(self._folder)
         self._wanted: SavedWork | None = None  # is being opened
         self._trigger: Trigger | None = None
+        self._other: OtherSnapshot | None = None
+        self._cleaned: SavedCleaned | None = None  # is being opened
+        self._marks: dict[str, str] = {}  # of files, as they were when they were opened
         self._last: SavedWork | None = None
         self._closed = False
         self._timer = QTimer(self, singleShot=True, interval=_SAVE_AFTER_MS)
@@ -48,7 +57,11 @@ class KeptWork(QObject):
         events = self._session.events
         events.checkpoint.connect(self._on_checkpoint_change)
         events.images.connect(self._on_images_change)
-        for signal in (events.trigger, events.target, events.station, events.run):
+        events.cleaned.connect(self._on_cleaned_change)
+        for signal in (
+            events.trigger, events.other_snapshot, events.target, events.station, events.run,
+            events.role,
+        ):  # fmt: skip
             signal.connect(self._on_changed)
         self._shell.closing.connect(self._on_closing)
 
@@ -77,35 +90,60 @@ class KeptWork(QObject):
         work, self.offer = self.offer, None
         if work is None:
             return
-        gone = list(moved_away(work))
-        try:
-            self._trigger = trigger_of_work(self._folder, work)
-        except InputError as error:
-            self._trigger = None
-            gone.append("the trigger")
-            _LOG.info("the trigger of the last time is left out: %s", error.sentence)
+        gone, changed = list(moved_away(work)), changed_since(work)
+        lost = {*gone, *changed}
+        self._trigger = self._kept_trigger(work.trigger, "the trigger", gone)
+        self._other = None
+        if work.other_slot:
+            aside = self._kept_trigger(work.other_trigger, "the other snapshot", gone)
+            self._other = OtherSnapshot(work.other_slot, aside)
+        donor = "" if work.donor in lost else work.donor
+        cleaned = work.cleaned
+        if cleaned is not None and not lost.isdisjoint(cleaned.files):
+            cleaned = None
         images = work.images
         if images is not None and images.path in gone:
             images = None
         labels = "demo" if work.label_set in gone else work.label_set
         run = "" if work.run in gone else work.run
-        self._wanted = work.model_copy(update={"images": images, "label_set": labels, "run": run})
+        kept = {"images": images, "label_set": labels, "run": run, "cleaned": cleaned}
+        self._wanted = work.model_copy(update=kept)
         if images is not None:
             own = work.templates if work.label_set not in gone else None
             self._shell.images_wanted.emit(images, labels, own or None)
         if work.checkpoint not in gone:
+            if donor:
+                self._shell.donor_known.emit(work.checkpoint, donor)
             self._shell.checkpoint_wanted.emit(work.checkpoint)
         else:
             self._wanted = None
-        if gone:
-            names = ", ".join(plain(Path(path).name, 60) for path in gone)
-            what = "is no longer there" if len(gone) == 1 else "are no longer there"
-            self._shell.failed.emit(
-                InputError(
-                    f"{names} {what}; open it again from its new place.", "usage", "\n".join(gone)
-                ).titled("Could not open everything again")
-            )
+        self._tell_of(gone, changed)
         self.offer_changed.emit()
+
+    def _kept_trigger(self, stem: str, what: str, gone: list[str]) -> Trigger | None:
+        """A trigger beside the record; ``what`` it is goes to ``gone`` if it cannot be read."""
+        try:
+            return saved_trigger(self._folder, stem)
+        except InputError as error:
+            gone.append(what)
+            _LOG.info("%s of the last time is left out: %s", what, error.sentence)
+            return None
+
+    def _tell_of(self, gone: Sequence[str], changed: Sequence[str]) -> None:
+        """Say what is not opened again, if that is anything."""
+        told = []
+        if gone:
+            are = "is" if len(gone) == 1 else "are"
+            told.append(f"{_names(gone)} {are} no longer there; open it again from its new place.")
+        if changed:
+            have, it = ("has", "it") if len(changed) == 1 else ("have", "them")
+            told.append(
+                f"{_names(changed)} {have} changed since; choose {it} again if that was meant."
+            )
+        if told:
+            details = "\n".join([*gone, *changed])
+            failure = InputError(" ".join(told), "usage", details)
+            self._shell.failed.emit(failure.titled("Could not open everything again"))
 
     @Slot()
     def save(self) -> None:
@@ -117,15 +155,16 @@ class KeptWork(QObject):
         trigger = self._session.trigger
         if self._wanted is not None and trigger is None:
             trigger = self._trigger
+        other = self._session.other_snapshot
         same = self._last is not None and work == self._last
-        if same and trigger == self._trigger:
+        if same and (trigger, other) == (self._trigger, self._other):
             return
         try:
-            save_work(self._folder, work, trigger)
+            save_work(self._folder, work, trigger, None if other is None else other.trigger)
         except (OSError, InputError) as error:
             _LOG.warning("what is open could not be kept: %s", error)
             return
-        self._last, self._trigger = work, trigger
+        self._last, self._trigger, self._other = work, trigger, other
 
     def _record(self) -> SavedWork | None:
         """What is open; what is being opened again counts as open."""
@@ -133,12 +172,19 @@ class KeptWork(QObject):
         facts, images, run = session.checkpoint, session.images, session.run
         if facts is None:
             return None
+        other, cleaned = session.other_snapshot, self._cleaned
+        if session.cleaned is not None:
+            cleaned = _saved_cleaned(session.cleaned, shown=session.role == "cleaned")
+        files = (facts.donor, *(() if cleaned is None else cleaned.files))
         work = SavedWork(
             checkpoint=facts.path,
             donor=facts.donor,
             label_set=session.label_set,
             station=session.station if session.station != "welcome" else "studio",
             run="" if run is None else run.output_dir,
+            other_slot="" if other is None else other.slot,
+            cleaned=cleaned,
+            marks={path: self._marks[path] for path in files if path in self._marks},
         )
         if images is not None:
             names = images.class_names
@@ -156,6 +202,9 @@ class KeptWork(QObject):
 
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
         wanted = self._wanted
+        self._cleaned = None  # of another checkpoint
+        if facts is not None and facts.donor:
+            self._marks[facts.donor] = mark_of(facts.donor)
         if facts is not None and self.offer is not None:
             self.offer = None
             self.offer_changed.emit()
@@ -170,12 +219,31 @@ class KeptWork(QObject):
         """The checkpoint is there: have its trigger on the canvas, its run and its page."""
         if self._trigger is not None:
             self._shell.trigger_wanted.emit(self._trigger, self._session.target)
+        if self._other is not None:
+            self._shell.snapshot_wanted.emit(self._other)
         self._aim(wanted)
         if wanted.run:
             self._shell.run_wanted.emit(wanted.run)
         self._shell.station_wanted.emit(wanted.station)
+        if wanted.cleaned is not None:
+            self._open_cleaned(wanted.cleaned)
         if wanted.images is None or self._session.images is not None:
             self._wanted = None
+
+    def _open_cleaned(self, wanted: SavedCleaned) -> None:
+        self._cleaned = wanted
+        self._marks |= {path: mark_of(path) for path in wanted.files}
+        question = OpenCheckpoint(
+            wanted.checkpoint, "cleaned", wanted.donor, wanted.adapter, wanted.vector, wanted.alpha
+        )
+        self._shell.cleaned_wanted.emit(question, wanted.shown)
+
+    def _on_cleaned_change(self, facts: CheckpointFacts | None) -> None:
+        if facts is not None:
+            self._cleaned = None
+            files = _saved_cleaned(facts, shown=False).files
+            self._marks |= {path: mark_of(path) for path in files}
+        self._on_changed()
 
     def _on_images_change(self, images: ImagesState | None) -> None:
         wanted = self._wanted
@@ -195,6 +263,17 @@ class KeptWork(QObject):
     def _on_closing(self) -> None:
         self._closed = True
         self.save()
+
+
+def _saved_cleaned(facts: CheckpointFacts, *, shown: bool) -> SavedCleaned:
+    return SavedCleaned(
+        checkpoint=facts.path, donor=facts.donor, adapter=facts.adapter, vector=facts.vector,
+        alpha=facts.alpha, shown=shown,
+    )  # fmt: skip
+
+
+def _names(paths: Sequence[str]) -> str:
+    return ", ".join(plain(Path(path).name, 60) for path in paths)
 
 
 def _when(saved: float) -> str:

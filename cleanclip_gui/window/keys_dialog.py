@@ -17,15 +17,19 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.commands import MENUS, Command
+from cleanclip_gui.commands import MENUS, Command, KeyTable
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import Label
 
 
 class KeysDialog(QDialog):
-    """A table of commands with their keys; closes and deletes itself with Escape."""
+    """A table of commands with their keys, then the keys of parts with keys of their own.
 
-    def __init__(self, commands: Sequence[Command], parent: QWidget) -> None:
+    Closes and deletes itself with Escape.
+    """
+
+    def __init__(
+        self, commands: Sequence[Command], tables: Sequence[KeyTable], parent: QWidget
+    ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Keyboard shortcuts")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
@@ -37,26 +41,32 @@ class KeysDialog(QDialog):
         self.tree.setUniformRowHeights(True)
         for menu in MENUS:
             keyed = [c for c in commands if c.menu == menu and c.shortcut]
-            if not keyed:
-                continue
-            group = QTreeWidgetItem(self.tree, [menu.replace("&", "")])
-            group.setFlags(Qt.ItemFlag.ItemIsEnabled)
-            for command in keyed:
-                keys = QKeySequence(command.shortcut)
-                native = keys.toString(QKeySequence.SequenceFormat.NativeText)
-                words = [command.text.replace("&", ""), native, command.help]
-                QTreeWidgetItem(group, words)
+            self._add(menu.replace("&", ""), [_row(command) for command in keyed])
+        for table in tables:
+            self._add(table.title, table.rows)
         self.tree.expandAll()
         header = self.tree.header()
         for column in (0, 1):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
         close = QPushButton("Close")
         close.clicked.connect(self.accept)
-        hint = Label("The tool tips on the canvas name each tool's key.", "subtle", wrap=True)
         column_ = QVBoxLayout(self)
         column_.setContentsMargins(*(theme.SPACE_L,) * 4)
         column_.setSpacing(theme.SPACE_M)
         column_.addWidget(self.tree, 1)
-        column_.addWidget(hint)
         column_.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
         resize_within(self, 760, 480)
+
+    def _add(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
+        """Add a group, if it has any key."""
+        if not rows:
+            return
+        group = QTreeWidgetItem(self.tree, [title])
+        group.setFlags(Qt.ItemFlag.ItemIsEnabled)
+        for row in rows:
+            QTreeWidgetItem(group, list(row))
+
+
+def _row(command: Command) -> tuple[str, str, str]:
+    keys = QKeySequence(command.shortcut).toString(QKeySequence.SequenceFormat.NativeText)
+    return command.text.replace("&", ""), keys, command.help

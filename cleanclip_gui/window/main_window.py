@@ -245,9 +245,9 @@ class MainWindow(QMainWindow):
             for name, station in self.stations.items()
         )  # fmt: skip
         themes = (
-            ("light", "&Light", "Dark on light.", "sun"),
-            ("dark", "&Dark", "Light on dark.", "moon"),
-            ("system", "&As the desktop", "Follow the desktop's setting.", "settings"),
+            ("light", "&Light theme", "Dark on light.", "sun"),
+            ("dark", "&Dark theme", "Light on dark.", "moon"),
+            ("system", "Theme &as the desktop", "Follow the desktop's setting.", "settings"),
         )
         return (
             *stations,
@@ -416,7 +416,7 @@ class MainWindow(QMainWindow):
 
     def show_keys(self) -> None:
         """List every key."""
-        KeysDialog(self.actions_.commands, self).open()
+        KeysDialog(self.actions_.commands, self.actions_.key_tables, self).open()
 
     def show_about(self) -> None:
         """Say what this is and what it does not promise."""

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtGui import QAction
+from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QFrame, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
+
+_LOGO, _STATION, _ICON = 48, 52, 42  # pixels of height
 
 
 class Rail(QFrame):
@@ -20,9 +22,10 @@ class Rail(QFrame):
         self.setAccessibleName("Stations")
         self._logo = Label()
         self._logo.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._logo.setFixedHeight(48)
+        self._logo.setFixedHeight(_LOGO)
         self._stations = QVBoxLayout()
         self._stations.setSpacing(theme.SPACE_XS)
+        self._named: list[QToolButton] = []
         self._tools = QVBoxLayout()
         self._tools.setSpacing(theme.SPACE_XS)
         layout = QVBoxLayout(self)
@@ -37,10 +40,25 @@ class Rail(QFrame):
     def add_station(self, action: QAction) -> QToolButton:
         """Add a large button with its icon above its name."""
         button = self._button(action, 24, Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
-        button.setMinimumHeight(52)
+        button.setMinimumHeight(_STATION)
         button.setMaximumHeight(68)
         self._stations.addWidget(button)
+        self._named.append(button)
         return button
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Where there is no room for names, icons stand alone; their tool tips name them."""
+        super().resizeEvent(event)
+        needed = _LOGO + len(self._named) * (_STATION + theme.SPACE_XS)
+        needed += self._tools.sizeHint().height() + 5 * theme.SPACE_S
+        named = self.height() >= needed
+        self._logo.setVisible(named)
+        style = Qt.ToolButtonStyle
+        for button in self._named:
+            button.setToolButtonStyle(
+                style.ToolButtonTextUnderIcon if named else style.ToolButtonIconOnly
+            )
+            button.setMinimumHeight(_STATION if named else _ICON)
 
     def add_tool(self, action: QAction) -> QToolButton:
         """Add a small button at the bottom."""

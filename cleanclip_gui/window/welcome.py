@@ -13,6 +13,7 @@ from PySide6.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPushButton,
+    QScrollArea,
     QSizePolicy,
     QVBoxLayout,
     QWidget,
@@ -111,11 +112,21 @@ class WelcomePage(QWidget):
         inner.setLayout(column)
         inner.setMaximumWidth(980)
         inner.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        layout = QHBoxLayout(self)
+        page = QWidget()
+        page.setObjectName("page")
+        layout = QHBoxLayout(page)
         layout.setContentsMargins(theme.SPACE_XXL, theme.SPACE_L, theme.SPACE_XXL, theme.SPACE_L)
         layout.addStretch(1)
         layout.addWidget(inner, 20)
         layout.addStretch(1)
+        scroll = QScrollArea()  # beside the log of a small window
+        scroll.setWidgetResizable(True)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(page)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(0, 0, 0, 0)
+        whole.addWidget(scroll)
         self.set_recent(())
 
     def _lower_row(self) -> QWidget:

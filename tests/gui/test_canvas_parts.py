@@ -31,12 +31,19 @@ from cleanclip_gui.studio.canvas.geometry import (
     zoomed_centre,
 )
 from cleanclip_gui.studio.canvas.ink import Ink
-from cleanclip_gui.studio.canvas.keys import ARROWS, TOOL_KEYS, KeyAction, key_action
+from cleanclip_gui.studio.canvas.keys import (
+    ARROWS,
+    TOOL_KEYS,
+    KeyAction,
+    key_action,
+    key_rows,
+)
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
 from cleanclip_gui.studio.canvas.selection import Selection
 from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.tools import (
+    TOOLS,
     BrushTool,
     HandTool,
     PickTool,
@@ -149,6 +156,8 @@ def test_every_key_action_has_a_key_and_the_canvas_does_it(qtbot):
         for control in (False, True)
     ]
     assert {a for table in tables for a in table.values()} - {None} == set(get_args(KeyAction))
+    assert len(key_rows()) == len(TOOLS) + 3 + len(get_args(KeyAction))  # arrows have three rows
+    assert all(what and keys for what, keys, _ in key_rows())
     assert not {key for key in (*ARROWS, *TOOL_KEYS) if tables[0][key]}
     canvas = TriggerCanvas(PaintDocument(16))
     canvas.document.setParent(canvas)

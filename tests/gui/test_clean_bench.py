@@ -13,11 +13,11 @@ from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QComboBox, QLin
 
 from cleanclip_gui.clean.method_chooser import CONTROLS, RECOMMENDED, grouped
 from cleanclip_gui.clean.requirements import missing, requirements_of
-from cleanclip_gui.clean.run_folders.history import read_note
+from cleanclip_gui.clean.run_folders.history import read_name
 from cleanclip_gui.clean.runs.runs_table import (
     ACCURACY,
     ATTACK,
-    METHOD,
+    RUN,
     SHOWN,
     STARTED,
     STATUS,
@@ -146,7 +146,7 @@ def test_a_small_screen_cuts_no_mark_status_or_accuracy(
     for column in (SHOWN, STARTED, STATUS, ACCURACY, ATTACK):
         assert table.sizeHintForColumn(column) <= table.columnWidth(column), TITLES[column]
     assert table.horizontalScrollBar().maximum() == 0
-    tip = table.runs.data(table.runs.index(0, METHOD), Qt.ItemDataRole.ToolTipRole)
+    tip = table.runs.data(table.runs.index(0, RUN), Qt.ItemDataRole.ToolTipRole)
     assert "CleanCLIP, custom: 100 steps" in tip
 
 
@@ -207,10 +207,10 @@ def test_history_survives_the_window_and_repeats(qtbot, panel, session, tmp_path
     assert shown(panel) == [("newer", "finished"), ("older", "finished")]
     panel.runs.table.setFocus()
     panel.runs.table.choose(runs / "older")
-    QTest.keyClick(panel.runs.note, Qt.Key.Key_End)
-    QTest.keyClicks(panel.runs.note, "keep")
-    QTest.keyClick(panel.runs.note, Qt.Key.Key_Return)
-    assert read_note(runs / "older") == "keep"
+    QTest.keyClick(panel.runs.name, Qt.Key.Key_End)
+    QTest.keyClicks(panel.runs.name, "keep")
+    QTest.keyClick(panel.runs.name, Qt.Key.Key_Return)
+    assert read_name(runs / "older") == "keep"
     with qtbot.waitSignal(panel.runs.repeated) as blocker:
         click(panel.runs.repeat)
     assert blocker.args[0] == read_spec(runs / "older" / "spec.json")

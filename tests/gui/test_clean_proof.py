@@ -17,7 +17,7 @@ from cleanclip_gui.clean.proof.holdouts_table import worst_sentence
 from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.inference.questions import Evaluate, EvaluationUpdated
-from cleanclip_gui.jobs.runner import JobRunner
+from cleanclip_gui.jobs.runner import JobRunner, Runners
 from cleanclip_gui.session import CheckpointFacts
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import Evaluation
@@ -29,6 +29,7 @@ from tests.gui.factories import evaluation, facts
 from tests.gui.run_folders import CLEANED_SHA256, write_run
 from tests.gui.shell_fakes import Answers
 from tests.gui.test_clean_bench import panel, session  # noqa: F401
+from tests.gui.test_clean_panel import FakeRunner, station
 
 LIMIT = 0.05
 
@@ -76,14 +77,18 @@ def holdouts_record() -> dict[str, Any]:
 @pytest.fixture
 def shown(panel: CleanStation, tmp_path: Path) -> Path:  # noqa: F811
     """A finished run, shown on the first page."""
-    folder = write_run(tmp_path / "runs", "done")
+    return show_finished(panel, tmp_path / "runs")
+
+
+def show_finished(made: CleanStation, runs: Path) -> Path:
+    folder = write_run(runs, "done")
     spec = read_spec(folder / SPEC_FILE)
     images = ImageSpec(kind="demo", split="test", n=100)
     write_spec(
         spec.model_copy(update={"images": images, "test_images": images}), folder / SPEC_FILE
     )
-    panel.runs.note_run(folder)
-    panel.runs.open_run(read_run(folder))
+    made.runs.note_run(folder)
+    made.runs.open_run(read_run(folder))
     return folder
 
 
@@ -461,18 +466,22 @@ def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown: Path):  # 
     assert panel.proof.said() == "The rebound test was cancelled."
 
 
-def test_a_killed_test_is_told_with_advice(qtbot, panel, shown, tmp_path, caplog):  # noqa: F811
+def test_a_killed_test_is_told_with_advice(qtbot, session, tmp_path, caplog):  # noqa: F811
     script = tmp_path / "child.py"
     script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
-    panel.proving._new_runner = lambda path, kind, device: JobRunner(
-        path, device=device, command=[sys.executable, str(script)], what="rebound test"
-    )
-    panel.proving.begin_rebound()
-    qtbot.waitUntil(lambda: not panel.proving.is_running, timeout=20_000)
+
+    def killed_child(path: Path, kind: object, device: str) -> JobRunner:
+        command = [sys.executable, str(script)]
+        return JobRunner(path, device=device, command=command, what="rebound test")
+
+    made = station(qtbot, session, tmp_path, Runners(run=FakeRunner, proof=killed_child))
+    show_finished(made, tmp_path / "runs")
+    made.proving.begin_rebound()
+    qtbot.waitUntil(lambda: not made.proving.is_running, timeout=20_000)
     sentence = (
         "The rebound test was killed by SIGKILL, probably out of memory: close other programs or "
         "use a smaller batch."
     )
-    assert panel.proof.said() == sentence
-    assert panel.proof._state.property("role") == "error"
+    assert made.proof.said() == sentence
+    assert made.proof._state.property("role") == "error"
     assert sentence in caplog.text

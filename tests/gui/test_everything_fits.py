@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QSize, Qt
+from PySide6.QtCore import QRect, QSize, Qt
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QTabBar, QVBoxLayout, QWidget
 
 from cleanclip_gui.checkpoint.convert_dialog import ConvertDialog
@@ -21,6 +21,7 @@ from cleanclip_gui.clean.runs.export_dialog import ExportDialog
 from cleanclip_gui.clean.station import COMPARISON, RUNS, THIS_RUN, CleanStation
 from cleanclip_gui.data.classes_dialog import ClassesDialog
 from cleanclip_gui.data.images_dialog import ImagesDialog
+from cleanclip_gui.data.problems_dialog import ProblemsDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import SettingsStore
@@ -148,6 +149,18 @@ def test_clean_fits_with_a_result_with_runs_and_at_work(clean, qtbot, tmp_path, 
     assert found == {}
 
 
+def test_runs_have_room_beside_the_setup_of_a_small_window(clean, qtbot, tmp_path):
+    runs, table = clean.runs, clean.runs.table
+    clean.queue.hold(True)
+    clean.queue.add(write_run(tmp_path / "runs", "waiting", started=False))
+    clean.show_page(RUNS)
+    qtbot.waitUntil(lambda: not runs.is_reading, timeout=8000)
+    assert lasting_faults(clean, qtbot) == []
+    assert runs.start_queue.isVisible()
+    assert runs.start_queue.y() == runs.hold.y() == runs.add_folder.y()  # in one line
+    assert table.viewport().height() >= 5 * table.rowHeight(0)
+
+
 def test_the_setup_of_a_run_is_closed_and_stays_so(clean, tmp_path):
     actions, settings = clean.context.actions, tmp_path / "config"
     clean.session.station = "clean"
@@ -188,6 +201,7 @@ DIALOGS = {
     "images": lambda tmp: ImagesDialog(_table(tmp), "csv", "cifar-10"),
     "about": lambda tmp: AboutDialog("0.1.0"),
     "library": lambda tmp: TriggerLibrary(entries(64)),
+    "problems": lambda tmp: ProblemsDialog("pictures", ["Left out: a.png"] * 40, None),
     "error": lambda tmp: ErrorDialog("This file cannot be read, since it is cut off. " * 5, "why"),
 }
 
@@ -208,8 +222,38 @@ def test_every_dialog_fits(qtbot, tmp_path, name):
     dialog.close()
 
 
+class SmallScreen:
+    """900 x 540, whatever the screen of the tests."""
+
+    def availableGeometry(self) -> QRect:  # noqa: N802
+        return QRect(0, 0, 900, 540)
+
+    def availableSize(self) -> QSize:  # noqa: N802
+        return QSize(900, 540)
+
+
+def test_an_error_with_its_details_open_fits_a_small_screen(qtbot):
+    dialog = ErrorDialog("This file cannot be read, since it is cut off. " * 20, "line\n" * 200)
+    qtbot.addWidget(dialog)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
+    dialog.screen = SmallScreen
+    dialog.show()
+    short = dialog.height()
+    dialog.move(100, 400 - short // 2)
+    dialog.toggle.click()
+    assert lasting_faults(dialog, qtbot) == []
+    assert (dialog.width() <= 884, short < dialog.height() <= 492) == (True, True), dialog.size()
+    assert dialog.frameGeometry().bottom() < 540
+    assert dialog.details.height() >= 4 * dialog.details.fontMetrics().lineSpacing()
+    high = dialog.height()
+    dialog.toggle.click()
+    assert dialog.height() < high - 60
+    dialog.close()
+
+
 def test_the_dialog_of_the_keys_fits(small_window, qtbot):
-    dialog = KeysDialog(small_window.actions_.commands, small_window)
+    actions = small_window.actions_
+    dialog = KeysDialog(actions.commands, actions.key_tables, small_window)
     dialog.show()
     wrong = lasting_faults(dialog, qtbot)
     assert dialog.width() <= 900

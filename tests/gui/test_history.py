@@ -1,4 +1,4 @@
-"""Runs on disk: how they stand, their points, their notes; the queue's order."""
+"""Runs on disk: how they stand, their points, their names; the queue's order."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ from cleanclip_gui.clean.job import copy_job
 from cleanclip_gui.clean.queue import RunQueue
 from cleanclip_gui.clean.run_folders.history import (
     list_runs,
-    read_note,
+    read_name,
     read_run,
     run_metrics,
     run_points,
-    write_note,
+    write_name,
 )
 from ml_core.events import Done
 from ml_core.jobs.specs import CleanSpec, read_spec
@@ -92,13 +92,13 @@ def test_metrics_of_a_journal_that_a_kill_has_cut(tmp_path: Path) -> None:
     assert [metric.step for metric in metrics if "ca" in metric.values][-1] == 100
 
 
-def test_notes_stay_with_the_run(tmp_path: Path) -> None:
+def test_a_name_stays_with_the_run(tmp_path: Path) -> None:
     folder = write_run(tmp_path, "run")
-    assert read_note(folder) == ""
-    write_note(folder, "  best so far, ±1\n")
-    assert read_run(folder).note == "best so far, ±1"
-    with pytest.raises(InputError, match="is the folder still there"):
-        write_note(tmp_path / "gone", "x")
+    assert read_name(folder) == ""
+    write_name(folder, "  best so far, ±1\n")
+    assert read_run(folder).name == "best so far, ±1"
+    with pytest.raises(InputError, match="is its folder still there"):
+        write_name(tmp_path / "gone", "x")
 
 
 def test_no_run_is_a_sentence(tmp_path: Path) -> None:

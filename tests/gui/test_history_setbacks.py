@@ -13,11 +13,12 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.clean.run_folders import history as history_module
 from cleanclip_gui.clean.run_folders.history import (
     list_runs,
-    read_note,
+    read_name,
     read_run,
     run_metrics,
     run_points,
@@ -25,7 +26,7 @@ from cleanclip_gui.clean.run_folders.history import (
 from cleanclip_gui.clean.runs.runs_table import (
     ACCURACY,
     CHECKPOINT,
-    NOTE,
+    RUN,
     STATUS,
     TITLES,
     started_text,
@@ -181,58 +182,83 @@ def test_a_last_word_that_is_none_is_no_status(tmp_path: Path) -> None:
     assert read_run(folder).status == "interrupted"
 
 
-# ---- notes ----
+# ---- names ----
 
 
-def test_a_note_that_is_being_typed_outlives_a_new_row(qtbot, panel, tmp_path: Path) -> None:
+def test_a_name_that_is_being_typed_outlives_a_new_row(qtbot, panel, tmp_path: Path) -> None:
     folder = write_run(tmp_path / "runs", "old")
     history(qtbot, panel)
     panel.runs.table.choose(folder)
-    panel.runs.note.setFocus()
-    QTest.keyClicks(panel.runs.note, "half a ")
+    panel.runs.name.setFocus()
+    QTest.keyClicks(panel.runs.name, "half a ")
     panel.start()
     assert len(shown(panel)) == 2
-    QTest.keyClicks(panel.runs.note, "word")
-    assert panel.runs.note.text() == "half a word"
-    QTest.keyClick(panel.runs.note, Qt.Key.Key_Return)
-    assert read_note(folder) == "half a word"
+    QTest.keyClicks(panel.runs.name, "word")
+    assert panel.runs.name.text() == "half a word"
+    QTest.keyClick(panel.runs.name, Qt.Key.Key_Return)
+    assert read_name(folder) == "half a word"
     runner_of(panel).end(Done("cancelled"))
 
 
-def test_a_note_is_kept_when_another_run_is_chosen_or_the_window_closes(
+def test_a_name_is_kept_when_another_run_is_chosen_or_the_window_closes(
     qtbot, panel, tmp_path: Path
 ) -> None:
     one, two = (write_run(tmp_path / "runs", name) for name in ("one", "two"))
     history(qtbot, panel)
     panel.runs.table.choose(one)
-    panel.runs.note.setFocus()
-    QTest.keyClicks(panel.runs.note, "first")
+    panel.runs.name.setFocus()
+    QTest.keyClicks(panel.runs.name, "first")
     panel.runs.table.choose(two)
-    assert (read_note(one), panel.runs.note.text()) == ("first", "")
-    QTest.keyClicks(panel.runs.note, "second")
+    assert (read_name(one), panel.runs.name.text()) == ("first", "")
+    QTest.keyClicks(panel.runs.name, "second")
     close(panel)
-    assert (read_note(one), read_note(two)) == ("first", "second")
+    assert (read_name(one), read_name(two)) == ("first", "second")
 
 
 # ---- the table ----
 
 
-def test_notes_can_be_read_on_a_small_screen(qtbot, panel, tmp_path: Path) -> None:
+def test_names_can_be_read_on_a_small_screen(qtbot, panel, tmp_path: Path) -> None:
     runs = tmp_path / "runs"
     folder = write_run(runs, "one")
     write_run(runs, "two")
     history(qtbot, panel)
     table = panel.runs.table
     assert table.isColumnHidden(CHECKPOINT)
-    assert table.columnWidth(NOTE) >= 140
+    assert table.columnWidth(RUN) >= 220
     other = write_run(runs, "three", checkpoint=runs / "another.safetensors")
     panel.runs.note_run(other)
     assert not table.isColumnHidden(CHECKPOINT)
-    assert table.columnWidth(NOTE) >= 80
+    assert table.columnWidth(RUN) >= 140
     row = [run.folder for run in table.runs.runs].index(other)
     assert table.runs.data(table.runs.index(row, CHECKPOINT)) == "another"
-    assert TITLES[NOTE] == "Note"
+    assert TITLES[RUN] == "Run"
     assert folder.is_dir()
+
+
+def test_a_run_has_a_name_in_table_comparison_and_result(qtbot, panel, tmp_path: Path) -> None:
+    folder = write_run(tmp_path / "runs", "one")
+    history(qtbot, panel)
+    runs, table = panel.runs, panel.runs.table
+    table.choose(folder)
+    runs.compare(folder, True)
+    click(runs.open_)
+    assert panel.run_bar.title.text() == "CleanCLIP: finished"
+    panel.show_page(1)
+    runs.name.setText("old name")
+    table.setFocus()
+    QTest.keyClick(table, Qt.Key.Key_F2)
+    QTest.keyClicks(QApplication.focusWidget(), "best <b>so far")  # what is there is selected
+    QTest.keyClick(runs.name, Qt.Key.Key_Return)
+    assert (folder / "note.txt").read_text() == "best <b>so far"
+    row = table.currentIndex().row()
+    assert table.runs.index(row, RUN).data() == "best <b>so far · CleanCLIP, custom"
+    assert [track.label for track in runs.tradeoff._tracks] == ["best <b>so far"]
+    names = [runs.curves.series(key).style.label for key in runs.curves.keys()]  # noqa: SIM118
+    assert names == ["A best <b>so far, CA", "A best <b>so far, ASR"]
+    assert panel.run_bar.title.text() == "best <b>so far (CleanCLIP): finished"
+    runs.open_run(read_run(folder))  # as the next window does
+    assert panel.run_bar.title.text() == "best <b>so far (CleanCLIP): finished"
 
 
 def test_when_a_run_was_written() -> None:

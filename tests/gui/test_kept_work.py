@@ -11,13 +11,18 @@ from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.app import make_window
 from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.questions import OpenCheckpoint
+from cleanclip_gui.session.records import OtherSnapshot
 from cleanclip_gui.session.saved_work import (
     WORK_FILE,
+    SavedCleaned,
     SavedWork,
+    changed_since,
+    mark_of,
     moved_away,
     read_work,
     save_work,
-    trigger_of_work,
+    saved_trigger,
 )
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
@@ -80,13 +85,13 @@ def test_the_record_holds_painted_pixels_to_the_last_bit(tmp_path, checkpoint):
     save_work(tmp_path / "work", work, PAINTED)
     found = read_work(tmp_path / "work")
     assert found.model_copy(update={"saved": 0.0, "trigger": ""}) == work
-    assert trigger_of_work(tmp_path / "work", found) == PAINTED
+    assert saved_trigger(tmp_path / "work", found.trigger) == PAINTED
     save_work(tmp_path / "work", work, demo_trigger())  # the files of the one before go
     assert len(list((tmp_path / "work").glob("trigger-*.json"))) == 1
-    assert trigger_of_work(tmp_path / "work", read_work(tmp_path / "work")) == demo_trigger()
+    assert saved_trigger(tmp_path / "work", read_work(tmp_path / "work").trigger) == demo_trigger()
     save_work(tmp_path / "work", work, None)
     assert [path.name for path in (tmp_path / "work").iterdir()] == [WORK_FILE]
-    assert trigger_of_work(tmp_path / "work", read_work(tmp_path / "work")) is None
+    assert saved_trigger(tmp_path / "work", read_work(tmp_path / "work").trigger) is None
 
 
 @pytest.mark.parametrize(
@@ -99,6 +104,10 @@ def test_the_record_holds_painted_pixels_to_the_last_bit(tmp_path, checkpoint):
         json.dumps({"checkpoint": "m", "images": {"kind": "pickle"}}),
         json.dumps({"checkpoint": "m", "images": {"class_map": {"a": {"b": {"c": {"d": 1}}}}}}),
         json.dumps({"checkpoint": "m", "templates": ["x" * 3000]}),
+        json.dumps({"checkpoint": "m", "other_trigger": "../../etc/passwd"}),
+        json.dumps({"checkpoint": "m", "other_slot": "C"}),
+        json.dumps({"checkpoint": "m", "cleaned": {"checkpoint": ""}}),
+        json.dumps({"checkpoint": "m", "marks": {"m": "x" * 100}}),
         '{"checkpoint": "m", "saved": NaN}', json.dumps({"checkpoint": "m", "format": "other"}),
     ],
 )  # fmt: skip
@@ -117,7 +126,7 @@ def test_a_trigger_that_was_changed_since_is_refused(tmp_path, checkpoint):
     work = read_work(tmp_path)
     (tmp_path / f"{work.trigger}.png").write_bytes(b"no picture")
     with pytest.raises(InputError):
-        trigger_of_work(tmp_path, work)
+        saved_trigger(tmp_path, work.trigger)
 
 
 def test_what_moved_away_is_known(tmp_path, checkpoint):
@@ -162,13 +171,102 @@ def test_the_next_window_goes_on_at_a_click_and_not_before(make, qtbot, tmp_path
     assert again.welcome._continue.isHidden()
 
 
+def shown_errors():
+    return [w for w in QApplication.topLevelWidgets() if isinstance(w, ErrorDialog)]
+
+
+def left_behind(make, qtbot, tmp_path):
+    """A window that has a donor, a cleaned checkpoint and two snapshots, and is closed."""
+    part = write_safetensors(tmp_path / "visual.safetensors", {"a": [1.0]})
+    donor = write_safetensors(tmp_path / "whole.safetensors", {"a": [2.0]})
+    cleaned = write_safetensors(tmp_path / "cleaned.safetensors", {"a": [3.0]})
+    first = make()
+    session, shell, editor = first.session, first.context.shell, first.stations["studio"].editor
+    shell.donor_known.emit(str(part), str(donor))
+    first.open_path(str(part))
+    qtbot.waitUntil(lambda: None not in (session.checkpoint, session.images), timeout=WAIT)
+    editor.use_trigger(PAINTED)
+    editor.flip_to_b()
+    shell.trigger_wanted.emit(demo_trigger(), 1)
+    shell.cleaned_wanted.emit(OpenCheckpoint(str(cleaned), "cleaned", str(donor)), True)
+    qtbot.waitUntil(lambda: session.role == "cleaned", timeout=WAIT)
+    first.show_station("studio")
+    first.close()
+    return part, donor, cleaned
+
+
+def test_the_donor_the_cleaned_checkpoint_and_both_snapshots_come_back(make, qtbot, tmp_path):
+    part, donor, cleaned = left_behind(make, qtbot, tmp_path)
+    again = make()
+    again.welcome.go_on.click()
+    session, editor = again.session, again.stations["studio"].editor
+    qtbot.waitUntil(lambda: session.role == "cleaned", timeout=WAIT)
+    assert (session.checkpoint.path, session.checkpoint.donor) == (str(part), str(donor))
+    assert (session.cleaned.path, session.cleaned.donor) == (str(cleaned), str(donor))
+    assert again.station == "studio"
+    assert (editor.document.scene.slot, editor.current_trigger()) == ("B", demo_trigger())
+    assert session.other_snapshot == OtherSnapshot("A", PAINTED)
+    editor.flip_to_a()
+    assert editor.current_trigger() == PAINTED
+    assert session.other_snapshot == OtherSnapshot("B", demo_trigger())
+    assert shown_errors() == []
+
+
+def test_a_donor_or_cleaned_file_that_has_changed_is_told_and_left_alone(make, qtbot, tmp_path):
+    part, _, cleaned = left_behind(make, qtbot, tmp_path)
+    write_safetensors(cleaned, {"a": [4.0], "b": [5.0]})
+    again = make()
+    again.welcome.go_on.click()
+    session = again.session
+    qtbot.waitUntil(lambda: again.station == "studio", timeout=WAIT)
+    assert session.checkpoint.path == str(part)
+    (shown,) = shown_errors()
+    assert shown.sentence == (
+        "cleaned.safetensors has changed since; choose it again if that was meant."
+    )
+    shown.reject()
+    opened = []
+    again.context.inference.ask(OpenCheckpoint(str(cleaned), "reference"), opened.append)
+    qtbot.waitUntil(lambda: bool(opened), timeout=WAIT)  # what was asked before is answered too
+    assert session.cleaned is None
+    assert session.role == "suspect"
+
+
+def test_without_its_donor_a_checkpoint_asks_for_one(make, qtbot, tmp_path):
+    _, donor, _ = left_behind(make, qtbot, tmp_path)
+    donor.unlink()
+    again = make()
+    again.welcome.go_on.click()
+    station = again.stations["checkpoint"]
+    qtbot.waitUntil(lambda: station._lacks == "text", timeout=WAIT)
+    (shown,) = shown_errors()
+    assert shown.sentence.startswith("whole.safetensors is no longer there")
+    shown.reject()
+    assert again.session.checkpoint is None
+
+
+def test_a_place_on_a_runs_line_is_kept_and_marks_tell_what_has_changed(tmp_path, checkpoint):
+    vector = write_safetensors(tmp_path / "vector.safetensors", {"a": [1.0, 2.0]})
+    cleaned = SavedCleaned(checkpoint=str(checkpoint), vector=str(vector), alpha=0.5, shown=True)
+    marks = {str(path): mark_of(str(path)) for path in (checkpoint, vector)}
+    work = work_on(checkpoint, cleaned=cleaned, marks=marks)
+    save_work(tmp_path / "work", work, None)
+    found = read_work(tmp_path / "work")
+    assert found.cleaned == cleaned
+    assert (moved_away(found), changed_since(found)) == ((), ())
+    os.utime(vector, ns=(1, 1))
+    assert changed_since(found) == (str(vector),)
+    vector.unlink()
+    assert (moved_away(found), changed_since(found)) == ((str(vector),), ())
+
+
 def test_a_window_that_opens_nothing_keeps_what_the_one_before_left(make, tmp_path, checkpoint):
     folder = tmp_path / "config" / "work"
     save_work(folder, work_on(checkpoint), PAINTED)
     before = (folder / WORK_FILE).read_bytes()
     make().close()
     assert (folder / WORK_FILE).read_bytes() == before
-    assert trigger_of_work(folder, read_work(folder)) == PAINTED
+    assert saved_trigger(folder, read_work(folder).trigger) == PAINTED
 
 
 def test_what_is_gone_is_named_in_one_sentence_and_the_rest_opens(
@@ -182,7 +280,7 @@ def test_what_is_gone_is_named_in_one_sentence_and_the_rest_opens(
     qtbot.waitUntil(lambda: window.station == "studio", timeout=WAIT)
     assert window.session.checkpoint.path == str(checkpoint)
     assert window.stations["studio"].editor.current_trigger() == PAINTED
-    shown = [w for w in QApplication.topLevelWidgets() if isinstance(w, ErrorDialog)]
+    shown = shown_errors()
     assert len(shown) == 1
     assert "pictures is no longer there; open it again from its new place." in shown[0].sentence
     shown[0].reject()

@@ -110,7 +110,7 @@ def test_partial_result_is_called_an_estimate(figure):
     assert plain(figure.figure.text()) == "97.3 %"
     assert figure.status.text() == "estimate, n = 256"
     assert plain(figure.caption.text()) == (
-        "95 % interval 94.4 to 98.7 %\nn = 250 images of other classes; all images: 97.0 %"
+        "95 % interval 94.4 to 98.7 %\nn = 250 of other classes; all images: 97.0 %"
     )
     assert plain(figure.baseline.value.text()) == "0.4 %"
     assert plain(figure.baseline.remark.text()) == "0.1 to 2.2 %"
@@ -190,3 +190,14 @@ def test_a_low_rate_is_of_this_trigger_only(figure):
     figure.set_evaluation(None)
     assert figure.only.isHidden()
     assert figure.guessing.isHidden()
+
+
+def test_the_names_of_the_numbers_are_whole_where_the_side_is_narrow(figure):
+    figure.resize(316 - 12, figure.sizeHint().height())  # beside its scroll bar
+    figure.set_evaluation(measured(n=3900, n_excl=3845, asr_all=1.0))
+    figure.show()
+    assert figure.baseline.caption.text() == "Predicted as target\nwithout trigger"
+    for fact in (figure.ca, figure.poisoned, figure.baseline, figure.pulled):
+        assert fact.caption.toolTip() == ""
+    assert figure.caption.height() < 3 * figure.caption.fontMetrics().lineSpacing()
+    assert figure.baseline.geometry().bottom() == figure.pulled.geometry().bottom()

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication, QMenu
 from cleanclip_gui.clean import run as run_module
 from cleanclip_gui.clean.run_folders.deleted import delete_run, deleted_runs, erase, restore_run
 from cleanclip_gui.clean.run_folders.history import list_runs, read_run
-from cleanclip_gui.clean.runs.runs_table import ACCURACY, NOTE, STARTED
+from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STARTED
 from cleanclip_gui.clean.station import CleanStation
 from ml_core.events import Done, Metric, Progress, Saved, to_json
 from ml_core.jobs.journal import add_last_word
@@ -147,7 +147,7 @@ def test_the_history_is_sorted_by_a_click_on_a_title(
         assert accuracies == sorted(accuracies, reverse=order == Qt.SortOrder.DescendingOrder)
     panel.start()  # the run at work is first, however they are sorted
     assert shown(panel)[0][1] == "running"
-    table.sortByColumn(NOTE, Qt.SortOrder.AscendingOrder)
+    table.sortByColumn(RUN, Qt.SortOrder.AscendingOrder)
     assert shown(panel)[0][1] == "running"
     runner_of(panel).end(Done("cancelled"))
 
@@ -229,7 +229,7 @@ def test_the_right_button_offers_what_can_be_done(
     menu = next(w for w in QApplication.topLevelWidgets() if isinstance(w, QMenu) and w.isVisible())
     texts = [action.text() for action in menu.actions() if action.text()]
     assert texts == [
-        "Show", "Repeat", "Duplicate", "For a cluster…", "Edit the note", "Open the folder",
+        "Show", "Repeat", "Duplicate", "For a cluster…", "Rename", "Open the folder",
         "Delete",
     ]  # fmt: skip
     next(action for action in menu.actions() if action.text() == "Show").trigger()
@@ -289,7 +289,7 @@ def test_nothing_below_the_run_bar_moves_when_a_run_begins_or_ends(
 ) -> None:
     def places() -> tuple[int, ...]:
         QApplication.processEvents()
-        return panel.run_bar.height(), panel.head.y(), panel.runs.note.y(), panel.start_button.y()
+        return panel.run_bar.height(), panel.head.y(), panel.runs.name.y(), panel.start_button.y()
 
     panel.show_page(1)
     idle = places()

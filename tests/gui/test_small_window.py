@@ -3,7 +3,7 @@
 from collections import defaultdict
 
 import pytest
-from PySide6.QtCore import QPoint
+from PySide6.QtCore import QPoint, Qt
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QComboBox, QLabel, QToolButton, QWidget
 
@@ -22,6 +22,7 @@ from cleanclip_gui.widgets.columns import (
     fitted,
     usual_widths,
 )
+from tests.gui.layout_faults import lasting_faults
 from tests.gui.shell_fakes import write_safetensors
 
 ONE, TWO = 150, 266
@@ -50,6 +51,18 @@ def test_everything_is_on_a_screen_of_900_by_540(window, qtbot):
         corner = part.mapTo(window, QPoint(part.width(), part.height()))
         assert corner.x() <= 900, part
         assert corner.y() <= 540, part
+
+
+def test_beside_the_log_rail_and_first_page_lose_no_words(window, qtbot):
+    window.show_station("welcome")
+    window.log_dock.show()
+    assert lasting_faults(window.rail, qtbot) == []
+    assert lasting_faults(window.welcome, qtbot) == []
+    first = window.rail.findChildren(QToolButton)[0]
+    assert first.toolButtonStyle() == Qt.ToolButtonStyle.ToolButtonIconOnly
+    window.log_dock.hide()
+    qtbot.waitUntil(lambda: first.toolButtonStyle() == Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
+    assert lasting_faults(window.rail, qtbot) == []
 
 
 def test_the_tours_card_lies_on_the_screen_though_the_window_does_not(window, qtbot):

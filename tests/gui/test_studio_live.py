@@ -172,6 +172,21 @@ def test_of_many_changes_the_first_and_the_last_are_evaluated(loop, qtbot):
     qtbot.waitUntil(lambda: not loop.stale, timeout=20_000)
 
 
+def test_equal_numbers_of_another_model_are_told_too(loop, qtbot):
+    """Alpha 0 is the suspect itself: who waits for its numbers would wait for ever."""
+    session, told = loop.session, []
+    loop.engine.n = STEP  # one batch
+    session.images = images(STEP)
+    loop.touch()
+    qtbot.waitUntil(lambda: session.evaluation is not None, timeout=20_000)
+    first = session.evaluation
+    session.events.evaluation.connect(told.append)
+    session.cleaned = facts("cleaned.safetensors")
+    session.role = "cleaned"
+    loop.touch()
+    qtbot.waitUntil(lambda: told[-1:] == [first], timeout=20_000)
+
+
 def test_one_image_alone_asks_nothing_about_the_set(loop, qtbot):
     loop.set_one_image(True)
     loop.triggers.append(blended_noise())

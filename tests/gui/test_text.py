@@ -56,3 +56,15 @@ def test_what_an_eliding_label_cuts_off_is_its_tool_tip(qtbot):
     assert label.toolTip() == tip(label.text()) != label.text()
     label.resize(800, 20)
     assert label.toolTip() == ""
+
+
+def test_a_label_of_two_lines_elides_each_of_them(qtbot):
+    label = ElidedLabel("Predicted as target\nwithout trigger")
+    qtbot.addWidget(label)
+    label.resize(label.sizeHint())
+    label.show()
+    assert label.toolTip() == ""
+    label.resize(label.fontMetrics().horizontalAdvance("without trigger.."), label.height())
+    first, second = label._shown().split("\n")
+    assert (first[-1], second) == ("…", "without trigger")
+    assert label.toolTip() == tip(label.text())

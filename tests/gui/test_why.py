@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from pyqtgraph import PlotWidget
 from PySide6.QtCore import QPoint, QPointF, Qt
-from PySide6.QtGui import QGuiApplication, QPolygonF
+from PySide6.QtGui import QGuiApplication, QImage, QPolygonF, QWheelEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QLabel
 
@@ -22,6 +22,7 @@ from cleanclip_gui.studio.pages.attribution import (
     sentence,
 )
 from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapPage
+from cleanclip_gui.studio.pages.heat_overlay import HeatScale
 from cleanclip_gui.studio.pages.pair import PairPage
 from cleanclip_gui.studio.result_details import ResultDetails, explained, rows_of
 from cleanclip_gui.ticket import Progress
@@ -192,6 +193,48 @@ def test_a_loop_chooses_the_images_inside(points, qtbot):
     assert len(caught.args[0]) == 0
 
 
+def test_the_wheel_zooms_with_ctrl_and_else_is_the_pages(points):
+    veil = points.plot.childAt(points.plot.rect().center())
+    view = points.plot.findChild(PlotWidget).getViewBox()
+
+    def seen():
+        (left, right), _ = view.viewRange()
+        return right - left
+
+    def turn(modifiers):
+        place = QPointF(veil.rect().center())
+        event = QWheelEvent(
+            place, QPointF(veil.mapToGlobal(place)), QPoint(), QPoint(0, 120),
+            Qt.MouseButton.NoButton, modifiers, Qt.ScrollPhase.NoScrollPhase, False,
+        )  # fmt: skip
+        veil.wheelEvent(event)
+        return event.isAccepted()
+
+    whole = seen()
+    assert not turn(Qt.KeyboardModifier.NoModifier)
+    assert seen() == whole
+    assert turn(Qt.KeyboardModifier.ControlModifier)
+    assert seen() < whole
+    assert "Ctrl+wheel" in veil.toolTip()
+
+
+def test_the_words_of_a_narrow_scale_do_not_run_into_each_other(qtbot):
+    scale = HeatScale()
+    qtbot.addWidget(scale)
+
+    def ink(unit):
+        scale.set_range(-6.05, 6.05, unit)
+        picture = scale.grab().toImage().convertToFormat(QImage.Format.Format_RGB32)
+        pixels = np.frombuffer(picture.constBits(), np.uint32).reshape(picture.height(), -1)
+        return pixels[14:, : picture.width()]
+
+    scale.resize(110, 30)
+    left = scale.fontMetrics().horizontalAdvance("-6.05") // 2
+    assert (ink("")[:, :left] == ink("logits lost when covered")[:, :left]).all()
+    assert (ink("")[:, -left:] == ink("logits lost when covered")[:, -left:]).all()
+    assert "logits lost when covered" in scale.toolTip()
+
+
 def test_hidden_kinds_are_not_chosen(points, qtbot):
     points.kinds[1].click()
     whole = QPolygonF([QPointF(0, 0), QPointF(9999, 0), QPointF(9999, 9999), QPointF(0, 9999)])
@@ -278,6 +321,14 @@ def test_two_checkpoints_in_a_table_with_the_largest_difference_first(qtbot, con
     first = [view.table.item(0, column).text() for column in range(6)]
     assert first[:4] == ["ASR, other classes", "66.7 %", "0.0 %", "+66.7"]
     assert "2 of 4 triggered images" in view.says.text()
+    for width in (424, 900):  # as in a small window, and in a large one
+        view.resize(width, 400)
+        view.show()
+        names, table = view.table.sizeHintForColumn(0), view.table
+        assert table.columnWidth(0) >= names
+        whole = sum(map(table.columnWidth, range(table.columnCount())))
+        assert whole >= table.viewport().width()
+    view.hide()
     assert gallery.filter.currentData() == "all"  # until it is asked for
     view.differing.click()
     assert gallery.filter.currentData() == "differ"

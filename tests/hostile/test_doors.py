@@ -15,10 +15,10 @@ import pytest
 
 from cleanclip_gui.clean.run_folders.history import (
     list_runs,
-    read_note,
+    read_name,
     read_run,
     run_metrics,
-    write_note,
+    write_name,
 )
 from ml_core.data.specs import PairSpec
 from ml_core.events import Control, Done, Message, from_json, to_json
@@ -234,7 +234,7 @@ def test_nothing_is_written_through_a_link_of_a_run(tmp_path: Path) -> None:
     profile.write_text("export A=1\n")
     for name in (EVENTS_FILE, "note.txt", RESULT_FILE, LOCK_FILE):
         (folder / name).symlink_to(profile)
-    assert read_note(folder) == ""
+    assert read_name(folder) == ""
     assert run_metrics(folder) == ()
     assert read_run(folder).status != "running"
 
@@ -243,10 +243,10 @@ def test_nothing_is_written_through_a_link_of_a_run(tmp_path: Path) -> None:
 
     with pytest.raises(OSError, match="link to a file outside"):
         list(journaled(events(), folder / EVENTS_FILE, append=True))
-    write_note(folder, "new")
+    write_name(folder, "new")
     write_json({"a": 1}, folder / RESULT_FILE)
     assert profile.read_text() == "export A=1\n"
-    assert read_note(folder) == "new"
+    assert read_name(folder) == "new"
     assert read_json(folder / RESULT_FILE) == {"a": 1}
 
 

@@ -33,8 +33,8 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_text
 
 _LOG = logging.getLogger(__name__)
-NOTE_FILE = "note.txt"
-MAX_NOTE = 500
+NAME_FILE = "note.txt"
+MAX_NAME = 500
 HEADS: tuple[Head, ...] = ("zero-shot", "linear")
 # Losses of twice as many steps are drawn at most: the lines of a long run take seconds to read.
 MAX_LOSSES = 1000
@@ -67,8 +67,8 @@ class PastRun:
         What ``result.json`` holds; empty without one.
     error, error_code
         Why it failed.
-    note
-        What the user wrote about it.
+    name
+        What the user calls it; empty if nothing.
     """
 
     folder: Path
@@ -78,7 +78,7 @@ class PastRun:
     result: Mapping[str, Any] = field(default_factory=dict)
     error: str = ""
     error_code: str = ""
-    note: str = ""
+    name: str = ""
 
     @property
     def ran_out(self) -> bool:
@@ -159,20 +159,20 @@ def _read_run(folder: Path) -> PastRun:
         error = f"{RESULT_FILE} of this run is damaged, so its numbers cannot be shown."
     result = _located_files(folder, result) if whole else {}
     begun = path.stat().st_mtime
-    return PastRun(folder, spec, status, begun, result, error, code, read_note(folder))
+    return PastRun(folder, spec, status, begun, result, error, code, read_name(folder))
 
 
-def read_note(folder: Path) -> str:
-    """What the user wrote about a run."""
+def read_name(folder: Path) -> str:
+    """What the user calls a run; empty if nothing."""
     try:
-        with open_text(folder / NOTE_FILE, inside=folder) as file:
-            return file.read(MAX_NOTE).strip()
+        with open_text(folder / NAME_FILE, inside=folder) as file:
+            return file.read(MAX_NAME).strip()
     except OSError:
         return ""
 
 
-def write_note(folder: Path, text: str) -> None:
-    """Keep a note beside the run.
+def write_name(folder: Path, text: str) -> None:
+    """Keep a name in the run's folder.
 
     Raises
     ------
@@ -180,10 +180,10 @@ def write_note(folder: Path, text: str) -> None:
         If it cannot be written.
     """
     try:
-        replace_files({folder / NOTE_FILE: text.strip()[:MAX_NOTE].encode()})
+        replace_files({folder / NAME_FILE: text.strip()[:MAX_NAME].encode()})
     except OSError as error:
         raise InputError(
-            f"The note on {folder.name} cannot be written; is the folder still there?",
+            f"The run {folder.name} cannot be renamed; is its folder still there?",
             "usage",
             str(error),
         ) from error

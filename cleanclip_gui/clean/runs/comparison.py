@@ -17,7 +17,7 @@ from cleanclip_gui.clean.runs.tradeoff_chart import TradeoffChart
 from cleanclip_gui.clean.runs.tradeoff_plot import Track
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import percent
+from cleanclip_gui.widgets.text import percent, plain
 from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.tradeoff import Head, Point
 
@@ -77,25 +77,18 @@ class Comparison(QWidget):
 
     def draw(self, shown: Sequence[tuple[int, PastRun, Mapping[Head, tuple[Point, ...]]]]) -> None:
         """Draw runs, each with its mark and its evaluations by head."""
-        wanted = {f"{letter(mark)}.{name}" for mark, _, _ in shown for name in ("ca", "asr")}
+        wanted = [style for mark, run, _ in shown for style in _styles(mark, run)]
+        labels = {style.key: style.label for style in wanted}
         for key in self.curves.keys():  # noqa: SIM118
-            if key not in wanted:
+            if self.curves.series(key).style.label != labels.get(key):  # gone, or renamed
                 self.curves.remove_series(key)
+        for style in wanted:
+            self.curves.add_series(style)
         tracks = []
         for mark, run, found in shown:
-            key, zero_shot = letter(mark), found["zero-shot"]
-            title = run_title(run)
+            zero_shot, title = found["zero-shot"], run_title(run)
             tracks.append(Track(str(run.folder), mark, title, zero_shot, found["linear"]))
-            name = f"{key} {method_title(run.spec.recipe.method)}"
-            symbol = SYMBOLS[mark % len(SYMBOLS)]
-            for number, (part, words) in enumerate((("ca", "CA"), ("asr", "ASR"))):
-                self.curves.add_series(
-                    SeriesStyle(
-                        f"{key}.{part}", f"{name}, {words}", mark, markers=True,
-                        dash=number, symbol=symbol,
-                    )
-                )  # fmt: skip
-            fill_curves(self.curves, key, zero_shot)
+            fill_curves(self.curves, letter(mark), zero_shot)
         self.curves.update_now()
         self.tradeoff.set_tracks(tracks)
 
@@ -109,6 +102,19 @@ class Comparison(QWidget):
         self._switch.setVisible(not both)
         self.tradeoff.setVisible(both or self.pick_tradeoff.isChecked())
         self.curves.setVisible(both or self.pick_curves.isChecked())
+
+
+def _styles(mark: int, run: PastRun) -> tuple[SeriesStyle, ...]:
+    """How the two curves of a run look and are called."""
+    name = plain(run.name, 24) or method_title(run.spec.recipe.method)
+    symbol = SYMBOLS[mark % len(SYMBOLS)]
+    return tuple(
+        SeriesStyle(
+            f"{letter(mark)}.{part}", f"{letter(mark)} {name}, {words}", mark, markers=True,
+            dash=number, symbol=symbol,
+        )
+        for number, (part, words) in enumerate((("ca", "CA"), ("asr", "ASR")))
+    )  # fmt: skip
 
 
 def fill_curves(chart: Chart, key: str, points: tuple[Point, ...]) -> None:

@@ -34,7 +34,7 @@ from cleanclip_gui.clean.run_folders.history import (
     points_by_head,
     read_run,
     run_points,
-    write_note,
+    write_name,
 )
 from cleanclip_gui.clean.run_folders.saved_run import SavedRun, read_saved_run
 from cleanclip_gui.clean.runs.comparison import Comparison
@@ -123,12 +123,12 @@ class RunsPage(QWidget):
         self.start_queue = _button("", "")
         self.start_queue.hide()
         self.add_folder = _button(
-            "Open results folder…", "Add a run from another folder, such as one made on a cluster."
+            "Add a run…", "Show the results folder of a run made elsewhere, such as on a cluster."
         )
-        self.note = QLineEdit()
-        self.note.setPlaceholderText("Note on the selected run")
-        self.note.setAccessibleName("Note on the selected run")
-        self.note.setMaxLength(500)
+        self.name = QLineEdit()
+        self.name.setPlaceholderText("Name of the selected run (F2)")
+        self.name.setAccessibleName("Name of the selected run")
+        self.name.setMaxLength(500)
         self.said = Label("", "caption", wrap=True)
         self.said.setMinimumHeight(self.said.fontMetrics().lineSpacing())  # a line has its place
         self.undo.hide()
@@ -141,7 +141,7 @@ class RunsPage(QWidget):
         self._marks: dict[Path, int] = {}
         self._points: dict[Path, dict[Head, tuple[Point, ...]]] = {}
         self._reading_points: dict[Path, Ticket] = {}
-        self._noted: Path | None = None
+        self._named: Path | None = None
         self._reading: Ticket | None = None  # of the folders
         self._newer: set[Path] = set()
         self._removed: set[Path] = set()  # while they are read
@@ -180,7 +180,7 @@ class RunsPage(QWidget):
         inside.addWidget(head)
         inside.addWidget(self.table, 1)
         inside.addWidget(acts)
-        inside.addWidget(self.note)
+        inside.addWidget(self.name)
         inside.addLayout(foot)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
@@ -197,7 +197,7 @@ class RunsPage(QWidget):
         self.table.run_chosen.connect(self._on_run_chosen)
         self.table.opened.connect(self._on_opened)
         self.table.delete_wanted.connect(partial(self._with_chosen, self.delete_run))
-        self.table.note_wanted.connect(self.note.setFocus)
+        self.table.rename_wanted.connect(self._on_rename_wanted)
         self.table.menu_wanted.connect(self._on_menu_wanted)
         self.undo.clicked.connect(self._on_undo_clicked)
         self.table.runs.ticked.connect(self.compare)
@@ -205,7 +205,7 @@ class RunsPage(QWidget):
         self.tradeoff.failed.connect(self.failed)
         self.curves.failed.connect(self.failed)
         self.hold.toggled.connect(self.queue.hold)
-        self.note.editingFinished.connect(self.keep_note)
+        self.name.editingFinished.connect(self.keep_name)
         self.add_folder.clicked.connect(self.choose_folder)
         for button, act in (
             (self.open_, self.open_run),
@@ -423,10 +423,10 @@ class RunsPage(QWidget):
         self.start.setVisible(self.start.isEnabled())
         for button in (self.up, self.down, self.remove):
             button.setVisible(waiting)
-        self.note.setEnabled(run is not None)
-        text = "" if run is None else run.note
-        if self.note.text() != text and not (self.note.hasFocus() and self.note.isModified()):
-            self.note.setText(text)
+        self.name.setEnabled(run is not None)
+        text = "" if run is None else run.name
+        if self.name.text() != text and not (self.name.hasFocus() and self.name.isModified()):
+            self.name.setText(text)
 
     @Slot()
     def choose_folder(self) -> None:
@@ -464,31 +464,39 @@ class RunsPage(QWidget):
             self._draw()
         if lost := [plain(folder.name, 60) for folder in gone if folder not in found]:
             self.say(
-                f"No longer readable, and removed from the table: {', '.join(lost[:5])}. “Open "
-                "results folder…” adds a folder again."
+                f"No longer readable, and removed from the table: {', '.join(lost[:5])}. “Add a "
+                "run…” shows a folder again."
             )
 
     def _on_read_failed(self, error: InputError) -> None:
         self.failed.emit(error.titled("Could not read the runs"))
 
     def _on_run_chosen(self, run: PastRun | None) -> None:
-        self.keep_note()
-        self._noted = None if run is None else run.folder
+        self.keep_name()
+        self._named = None if run is None else run.folder
         self._refresh_buttons()
 
     @Slot()
-    def keep_note(self) -> None:
-        """Write what was typed about the run that was selected then."""
-        folder = self._noted
-        if folder is None or not self.note.isModified():
+    def keep_name(self) -> None:
+        """Give the run that was selected then the name that was typed."""
+        folder = self._named
+        if folder is None or not self.name.isModified():
             return
-        self.note.setModified(False)
+        self.name.setModified(False)
         try:
-            write_note(folder, self.note.text())
+            write_name(folder, self.name.text())
         except InputError as error:
-            self.failed.emit(error.titled("Could not save the note"))
+            self.failed.emit(error.titled("Could not rename the run"))
             return
         self.note_run(folder)
+        self._run.rename(folder, self._past[folder].name)
+        if folder in self._marks:
+            self._draw()
+
+    @Slot()
+    def _on_rename_wanted(self) -> None:
+        self.name.setFocus()
+        self.name.selectAll()
 
     def _on_point_chosen(self, key: str, point: Point) -> None:
         run = self._past.get(Path(key))
@@ -663,7 +671,7 @@ class RunsPage(QWidget):
                     action.setEnabled(button.isEnabled())
                     action.triggered.connect(button.click)
             menu.addSeparator()
-            menu.addAction("Edit the note", self.note.setFocus)
+            menu.addAction("Rename", self._on_rename_wanted)
             menu.addAction("Open the folder", partial(_show_in_files, run.folder))
             delete = menu.addAction("Delete", self.delete.click)
             delete.setEnabled(self.delete.isEnabled())
@@ -708,7 +716,7 @@ class RunsPage(QWidget):
         seen = ", ".join(plain(path, 120) for path in elsewhere(run.spec)) or "no other files"
         self.say(
             f"The job is in {plain(folder, 200)}: submit {SLURM_FILE}, or run {RUN_FILE}. It must "
-            f"see {seen}. Bring its {RESULTS_FOLDER} folder back with “Open results folder…”."
+            f"see {seen}. Bring its {RESULTS_FOLDER} folder back with “Add a run…”."
         )
 
     def _spec_here(self, run: PastRun) -> CleanSpec:

@@ -18,31 +18,31 @@ from PySide6.QtCore import (
     Signal,
 )
 from PySide6.QtGui import QContextMenuEvent, QKeyEvent
-from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView, QWidget
+from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QWidget
 
 from cleanclip_gui.clean.charts.run_marks import letter, mark_icon
 from cleanclip_gui.clean.recipe_form import budget_text
 from cleanclip_gui.clean.run_folders.history import PastRun
-from cleanclip_gui.widgets.table_rows import alignment, show_rows, title_data
+from cleanclip_gui.widgets.table_rows import FilledTable, alignment, show_rows, title_data
 from cleanclip_gui.widgets.text import percent, plain, tip
 from ml_core.cleaning.catalogue import method_title
 
 _Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
-TITLES = ("", "Method", "Started", "Status", "Accuracy", "Attack", "Note", "File")
-SHOWN, METHOD, STARTED, STATUS, ACCURACY, ATTACK, NOTE, CHECKPOINT = range(len(TITLES))
+TITLES = ("", "Run", "Started", "Status", "Accuracy", "Attack", "File")
+SHOWN, RUN, STARTED, STATUS, ACCURACY, ATTACK, CHECKPOINT = range(len(TITLES))
 _TIPS = (
     "Tick a run to compare it in the charts.",
-    "Method and preset of the recipe.",
+    "Its name, if you gave it one (F2), and method and preset of the recipe.",
     "When the run was created.",
     "Status of the run.",
     "Clean accuracy on test images, before and after.",
     "Attack success rate on test images, before and after.",
-    "What you wrote about the run.",
     "The checkpoint that is cleaned.",
 )
-_WIDTHS = (74, 140, 104, 92, 122, 122, 44, 64)
+_WIDTHS = (74, 184, 104, 92, 122, 122, 64)
 _NUMBERS = (ACCURACY, ATTACK)
+_ROW, _FEWEST = 28, 5  # pixels of a row; rows that are seen in the smallest window
 _AHEAD = ("running", "waiting")
 
 
@@ -149,19 +149,20 @@ class RunsModel(QAbstractTableModel):
         return True
 
 
-class RunsTable(QTableView):
+class RunsTable(FilledTable):
     """``run_chosen(run or None)`` tells the selected one, ``opened(run)`` a double click or Return.
 
     Space ticks the selected run, whichever column is current. A click on a title sorts.
-    ``delete_wanted`` and ``note_wanted`` come with Delete and F2, ``menu_wanted(QPoint)`` with the
-    right button or the menu key, and tells where on the screen.
+    ``delete_wanted`` and ``rename_wanted`` come with Delete and F2, ``menu_wanted(QPoint)`` with
+    the right button or the menu key, and tells where on the screen.
     """
 
     run_chosen = Signal(object)
     opened = Signal(object)
     delete_wanted = Signal()
-    note_wanted = Signal()
+    rename_wanted = Signal()
     menu_wanted = Signal(QPoint)
+    filling, narrowest = RUN, 140
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -169,14 +170,15 @@ class RunsTable(QTableView):
         self._keeping = False
         self.setModel(self.runs)
         self.setAccessibleName("Runs")
-        show_rows(self, 28)
+        show_rows(self, _ROW)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         header = self.horizontalHeader()
         for column, width in enumerate(_WIDTHS):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
             self.setColumnWidth(column, width)
-        header.setSectionResizeMode(NOTE, QHeaderView.ResizeMode.Stretch)
-        self.setMinimumHeight(140)
+        self.follow_columns()
+        scroll_bar = self.horizontalScrollBar().sizeHint().height()
+        self.setMinimumHeight(header.sizeHint().height() + _FEWEST * _ROW + scroll_bar + 2)
         header.setSortIndicatorClearable(True)
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self.setSortingEnabled(True)
@@ -195,6 +197,7 @@ class RunsTable(QTableView):
             self.run_chosen.emit(None)
         self.verticalScrollBar().setValue(at)
         self.setColumnHidden(CHECKPOINT, len({run.spec.checkpoint for run in runs}) < 2)
+        self.fit()
 
     @property
     def chosen(self) -> PastRun | None:
@@ -207,7 +210,7 @@ class RunsTable(QTableView):
         for row, run in enumerate(self.runs.runs):
             if run.folder == folder:
                 self.selectionModel().setCurrentIndex(
-                    self.runs.index(row, METHOD),
+                    self.runs.index(row, RUN),
                     QItemSelectionModel.SelectionFlag.ClearAndSelect
                     | QItemSelectionModel.SelectionFlag.Rows,
                 )
@@ -222,7 +225,7 @@ class RunsTable(QTableView):
         elif run is not None and event.key() == Qt.Key.Key_Delete:
             self.delete_wanted.emit()
         elif run is not None and event.key() == Qt.Key.Key_F2:
-            self.note_wanted.emit()
+            self.rename_wanted.emit()
         else:
             super().keyPressEvent(event)
 
@@ -249,7 +252,12 @@ class RunsTable(QTableView):
 
 
 def run_title(run: PastRun) -> str:
-    """Method and preset, e.g. ``PAR, talk``."""
+    """Its name, or method and preset where it has none, e.g. ``PAR, talk``."""
+    return plain(run.name, 60) or recipe_title(run)
+
+
+def recipe_title(run: PastRun) -> str:
+    """Method and preset."""
     return f"{method_title(run.spec.recipe.method)}, {plain(run.spec.recipe.preset, 30)}"
 
 
@@ -278,8 +286,8 @@ def _sort_key(run: PastRun, column: int) -> float | str | None:
 
 
 def _text(run: PastRun, column: int) -> str:
-    if column == METHOD:
-        return run_title(run)
+    if column == RUN:
+        return f"{plain(run.name, 200)} · {recipe_title(run)}" if run.name else recipe_title(run)
     if column == STARTED:
         return started_text(run.begun)
     if column == STATUS:
@@ -288,16 +296,14 @@ def _text(run: PastRun, column: int) -> str:
         return _change(run, "ca")
     if column == ATTACK:
         return _change(run, "asr_excl")
-    if column == CHECKPOINT:
-        return plain(Path(run.spec.checkpoint).stem, 80)
-    return plain(run.note, 200)
+    return plain(Path(run.spec.checkpoint).stem, 80)
 
 
 def _tip(run: PastRun, column: int) -> str:
     recipe = run.spec.recipe
-    if column == METHOD:
+    if column == RUN:
         return (
-            f"{run_title(run)}: {budget_text(recipe)}, peak rate {recipe.lr:g}, "
+            f"{_text(run, RUN)}: {budget_text(recipe)}, peak rate {recipe.lr:g}, "
             f"seed {recipe.seed}. Folder {plain(run.folder.name, 120)}."
         )
     if column == STARTED:

@@ -99,6 +99,13 @@ class PaintDocument(QObject):
         self._text = ""
         self._before: tuple[QImage, Scene] | None = None
 
+    @classmethod
+    def of(cls, snapshot: Snapshot, size: int) -> PaintDocument:
+        """A document of its own that holds a snapshot."""
+        document = cls(size)
+        document.layer, document.scene = scaled(snapshot.layer, size), snapshot.scene
+        return document
+
     @property
     def size(self) -> int:
         """Pixels a side."""

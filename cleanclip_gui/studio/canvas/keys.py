@@ -56,6 +56,52 @@ _CONTROL: dict[int, KeyAction] = {
 _CONTROL_SHIFT: dict[int, KeyAction] = {Qt.Key.Key_Z: "redo"}
 
 
+# What each does, and a remark, in the order of the list of keys.
+_TEXTS: dict[KeyAction, tuple[str, str]] = {
+    "click": ("Use the tool at the cursor", "Shapes and texts: begin or end them."),
+    "press_or_release": ("Press the tool, or let it go", "The arrow keys drag it meanwhile."),
+    "cancel": ("Cancel the stroke, or the selection", ""),
+    "undo": ("Undo", ""),
+    "redo": ("Redo", ""),
+    "smaller": ("Smaller brush, or patch with Select", "So does the wheel."),
+    "larger": ("Larger brush, or patch with Select", "So does the wheel."),
+    "softer": ("Softer brush", ""),
+    "harder": ("Harder brush", ""),
+    "pixel": ("Brush of whole pixels, or smooth", ""),
+    "select_all": ("Select all paint", ""),
+    "delete": ("Delete the selection; without one, all", ""),
+    "mirror_h": ("Mirror left and right", ""),
+    "mirror_v": ("Mirror top and bottom", ""),
+    "turn_left": ("Turn the patch counter-clockwise", ""),
+    "turn_right": ("Turn the patch clockwise", ""),
+    "zoom_in": ("Zoom in", "So does Ctrl with the wheel."),
+    "zoom_out": ("Zoom out", "So does Ctrl with the wheel."),
+    "fit": ("Show the whole picture", ""),
+    "grid": ("Show or hide the pixel grid", ""),
+}
+_ARROW_ROWS = (
+    ("Move the cursor, or what Select holds, by a pixel", "Arrow keys", "With Hand: the picture."),
+    ("Draw with the brush or the eraser", "Shift+Arrow keys", "Letting Shift go ends the line."),
+    ("Move the cursor by more pixels", "Ctrl+Arrow keys", "With Select: Shift, the patch."),
+)
+
+
+def key_rows() -> tuple[tuple[str, str, str], ...]:
+    """Every key of the canvas: what it does, the key as the desktop writes it, a remark."""
+    keys: dict[KeyAction, list[str]] = {}
+    for table, held in ((_PLAIN, ""), (_SHIFT, "Shift+"), (_CONTROL, "Ctrl+"),
+                        (_CONTROL_SHIFT, "Ctrl+Shift+")):  # fmt: skip
+        for key, action in table.items():
+            keys.setdefault(action, []).append(held + QKeySequence(key).toString())
+    native = QKeySequence.SequenceFormat.NativeText
+    tools = tuple((title, key, "") for _, _, title, key in TOOLS)
+    acts = tuple(
+        (what, " or ".join(QKeySequence(key).toString(native) for key in keys[action]), remark)
+        for action, (what, remark) in _TEXTS.items()
+    )
+    return (*tools, *_ARROW_ROWS, *acts)
+
+
 def key_action(key: int, *, shift: bool, control: bool) -> KeyAction | None:
     """What a key does besides arrows and tools; Shift matters only where a table says so."""
     plain, shifted = (_CONTROL, _CONTROL_SHIFT) if control else (_PLAIN, _SHIFT)

@@ -92,7 +92,7 @@ class ClassesPage(QWidget):
             "Target among the likeliest classes of the triggered image, over other classes.",
         )
         self.baseline = Fact(
-            "Target when clean",
+            "Predicted as target\nwithout trigger",
             "Target predicted without the trigger, on the same images.",
         )
         self.flips = Fact("Flips", "Share of all images whose class changes with the trigger.")
@@ -211,7 +211,8 @@ class ClassesPage(QWidget):
             *(self.reach, self.flips, self.margin),
         )
         for place, fact in enumerate(facts):
-            self._grid.addWidget(fact, place // columns, place % columns)
+            at = place // columns, place % columns
+            self._grid.addWidget(fact, *at, Qt.AlignmentFlag.AlignBottom)
         for column in range(3):
             self._grid.setColumnStretch(column, 1 if column < columns else 0)
 

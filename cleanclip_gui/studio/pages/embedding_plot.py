@@ -18,6 +18,7 @@ from PySide6.QtGui import (
     QPaintEvent,
     QPen,
     QPolygonF,
+    QWheelEvent,
 )
 from PySide6.QtWidgets import QVBoxLayout, QWidget
 
@@ -36,7 +37,7 @@ _NEAR, _RING = 9.0, 10
 class EmbeddingPlot(QWidget):
     """``lassoed(rows)`` has the rows inside a loop, ``pointed(row)`` the one near or -1.
 
-    Escape ends a choice. The wheel zooms; a double click shows everything.
+    Escape ends a choice. The wheel zooms with Ctrl, as in charts; a double click shows everything.
     """
 
     lassoed = Signal(object)
@@ -157,6 +158,7 @@ class EmbeddingPlot(QWidget):
         lasso.looped.connect(self._on_looped)
         lasso.double_clicked.connect(self.show_all)
         lasso.zoomed.connect(self.zoom)
+        lasso.setToolTip("Ctrl+wheel zooms, a double click shows everything again")
 
     def _on_hovered(self, at: QPointF) -> None:
         self.pointed.emit(self.row_at(at))
@@ -302,8 +304,11 @@ class Lasso(QWidget):
     def mouseDoubleClickEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         self.double_clicked.emit()
 
-    def wheelEvent(self, event: Any) -> None:  # noqa: N802
-        """Zoom around the pointer."""
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
+        """Zoom around the pointer with Ctrl; else the wheel is the page's."""
+        if not event.modifiers() & Qt.KeyboardModifier.ControlModifier:
+            event.ignore()
+            return
         self.zoomed.emit(0.85 if event.angleDelta().y() > 0 else 1 / 0.85, event.position())
         event.accept()
 

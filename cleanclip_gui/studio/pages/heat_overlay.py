@@ -10,10 +10,11 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.text import plain
+from cleanclip_gui.widgets.text import plain, tip
 from ml_core.evaluation.attribution_files import colours, overlay
 from ml_core.evaluation.attribution_records import HeatMap
 
+_GAP = 6  # pixels between the words of a scale
 _SHARPEST = 448  # pixels of the overlay that is drawn; the screen scales it
 _STEPS = {
     Qt.Key.Key_Left: (0, -1),
@@ -182,8 +183,13 @@ class HeatScale(QWidget):
     def set_range(self, low: float, high: float, unit: str) -> None:
         """Show a scale; of 0 to 0 nothing."""
         self._low, self._high, self._unit = low, high, plain(unit, 60)
-        self.setAccessibleDescription(f"from {low:.3g} to {high:.3g} {self._unit}")
+        self.setAccessibleDescription("from {} to {}".format(*self.ends()) + f" {self._unit}")
+        self.setToolTip(tip(self._unit))
         self.update()
+
+    def ends(self) -> tuple[str, str]:
+        """The lowest and the highest value."""
+        return f"{self._low:.3g}", f"{self._high:.3g}"
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """A line and a bar."""
@@ -202,6 +208,11 @@ class HeatScale(QWidget):
         painter.setPen(look.text_colour(self, muted=True))
         painter.setFont(look.sized(self.font(), 0.9))
         words = QRectF(0, 12, self.width(), self.height() - 12)
-        painter.drawText(words, Qt.AlignmentFlag.AlignLeft, f"{self._low:.3g}")
-        painter.drawText(words, Qt.AlignmentFlag.AlignHCenter, self._unit)
-        painter.drawText(words, Qt.AlignmentFlag.AlignRight, f"{self._high:.3g}")
+        painter.drawText(words, Qt.AlignmentFlag.AlignLeft, self.ends()[0])
+        beside = 2 * max(map(painter.fontMetrics().horizontalAdvance, self.ends()))
+        between = words.adjusted(beside / 2 + _GAP, 0, -beside / 2 - _GAP, 0)
+        unit = painter.fontMetrics().elidedText(
+            self._unit, Qt.TextElideMode.ElideRight, max(0, int(between.width()))
+        )
+        painter.drawText(between, Qt.AlignmentFlag.AlignHCenter, unit)
+        painter.drawText(words, Qt.AlignmentFlag.AlignRight, self.ends()[1])

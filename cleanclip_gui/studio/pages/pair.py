@@ -7,6 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QSignalBlocker, Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
@@ -60,6 +61,25 @@ _EMPTY = (
 )
 
 
+class _RatesTable(QTableWidget):
+    """The first column takes what the others leave, and no less than its names need."""
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Fit the first column to the new width."""
+        super().resizeEvent(event)
+        self.fit()
+
+    def fit(self) -> None:
+        """Do so for new rows."""
+        header = self.horizontalHeader()
+        others = (
+            max(self.sizeHintForColumn(column), header.sectionSizeHint(column))
+            for column in range(1, self.columnCount())
+        )
+        left = self.viewport().width() - sum(others)
+        self.setColumnWidth(0, max(self.sizeHintForColumn(0), left))
+
+
 class PairPage(QWidget):
     """Compares on request, and writes ``session.reference``.
 
@@ -95,7 +115,7 @@ class PairPage(QWidget):
         self.save.setToolTip("Save the comparison as CSV or JSON")
         self.says = Label(_EMPTY, wrap=True)
         self.says.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.table = QTableWidget(0, len(_COLUMNS))
+        self.table = _RatesTable(0, len(_COLUMNS))
         self.table.setAccessibleName("Rates of both checkpoints")
         self.table.setHorizontalHeaderLabels(_COLUMNS)
         for column, words in _TIPS.items():
@@ -108,7 +128,7 @@ class PairPage(QWidget):
         self.table.setSelectionBehavior(QAbstractItemView.SelectionBehavior.SelectRows)
         self.table.setTabKeyNavigation(False)
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
-        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
+        self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
         self.differing = QPushButton("Show the images that differ")
         self.busy = BusyRow("Comparison")
         self.other.setSizeAdjustPolicy(ElidingComboBox.SizeAdjustPolicy.AdjustToContents)
@@ -286,6 +306,7 @@ class PairPage(QWidget):
                     item.setTextAlignment(flags)
                 item.setToolTip(behind(one) if column > 3 else "")
                 self.table.setItem(row, column, item)
+        self.table.fit()
 
     def set_busy(self, share: float | None) -> None:
         """Show how far the comparison is, 0 to 1; None when there is none."""
