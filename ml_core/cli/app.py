@@ -29,6 +29,7 @@ from ml_core.cli.explain import explain
 from ml_core.cli.inspect import inspect
 from ml_core.cli.prove import prove
 from ml_core.jobs.failures import exit_code
+from ml_core.jobs.launched import launched
 from ml_core.reading.errors import InputError
 
 app = typer.Typer(
@@ -76,6 +77,7 @@ def run_command(arguments: Sequence[str]) -> int:
     """
     sentence, code, details = "Cancelled.", "cancelled", ""
     try:
+        _refuse_doing_it_twice(arguments)
         returned = app(args=list(arguments), prog_name="cleanclip", standalone_mode=False)
         status = returned if isinstance(returned, int) else output.EXIT_DONE
         if status != output.EXIT_CANCELLED:
@@ -101,6 +103,18 @@ def run_command(arguments: Sequence[str]) -> int:
     if "--json" in arguments:
         output.print_json({"error": sentence, "error_code": code, "details": details})
     return status
+
+
+def _refuse_doing_it_twice(arguments: Sequence[str]) -> None:
+    """Of several processes each would do what is not divided among them."""
+    count = launched().world
+    if count > 1 and arguments[:1] != ["evaluate"]:
+        raise InputError(
+            f"This is one of {count} processes, and of the commands only evaluate divides its work "
+            "among several. Start the others once; clean and audit write a job for several with "
+            "--export.",
+            "usage",
+        )
 
 
 def _message(problem: Exception) -> str:
