@@ -6,9 +6,11 @@ memory), 4 internal error, 130 Ctrl-C.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
@@ -131,8 +133,17 @@ def main() -> NoReturn:
     except output.OutputLost:
         output.say("Standard output is closed or full: the output could not be written.")
         status = output.EXIT_USAGE
-    if status == output.EXIT_CANCELLED:  # taking torch down would take another second
-        for stream in (sys.stdout, sys.stderr):
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End without taking torch down, object by object, which takes seconds after the last word.
+
+    After a Ctrl-C nothing is waited for.
+    """
+    if status != output.EXIT_CANCELLED:
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
             stream.flush()
-        os._exit(status)
-    sys.exit(status)
+    os._exit(status)
