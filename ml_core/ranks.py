@@ -47,6 +47,15 @@ class Ranks:
         """Whether this process speaks, saves and measures."""
         return self.rank == 0
 
+    def share(self, count: int, block: int) -> NDArray[np.int64]:
+        """Which of ``count`` things in order this process does, int64 [m], ascending.
+
+        They are dealt out in runs of ``block``, so that what is done a run at a time is done as
+        one process would.
+        """
+        places = np.arange(count, dtype=np.int64)
+        return np.flatnonzero(places // block % self.world == self.rank)
+
     def sizes(self, own: int, device: torch.device) -> list[int]:
         """How many rows each process has; they differ where pictures could not be read."""
         if self.world == 1:

@@ -22,6 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from ml_core.reading.clip_config import MAX_PARAMETERS, is_hf, is_timm
 from ml_core.reading.errors import InputError
+from ml_core.reading.garbage_collection import collector_off
 from ml_core.reading.hf_config import HF_CONFIG
 
 _GELU = ("GELU", "GELUTanh", "PytorchGELUTanh")
@@ -37,7 +38,7 @@ def make_module(config: Mapping[str, Any]) -> nn.Module:
     InputError
         ``unsupported`` if a library that is needed does not know the model or is not installed.
     """
-    with warnings.catch_warnings():
+    with warnings.catch_warnings(), collector_off():  # which would take a fifth of the import
         warnings.simplefilter("ignore")
         from open_clip.coca_model import CoCa
         from open_clip.model import CLIP, CustomTextCLIP

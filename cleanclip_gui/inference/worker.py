@@ -20,8 +20,12 @@ _LOG = logging.getLogger(__name__)
 
 
 def _torch_engine(watch_texts: Watch) -> Engine:
-    """Import torch and make the engine; seconds, so only in the inference thread."""
+    """Import torch and make the engine; seconds, so only in the inference thread.
+
+    open_clip is imported too: the first opening would wait for it, the choice of a file does not.
+    """
     with imported_beside_the_window():
+        import ml_core.last_layer  # noqa: F401
         from cleanclip_gui.inference.explain_engine import ExplainingEngine
 
         return ExplainingEngine(watch_texts)

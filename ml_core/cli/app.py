@@ -6,9 +6,11 @@ memory), 4 internal error, 130 Ctrl-C.
 
 from __future__ import annotations
 
+import atexit
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import Annotated, NoReturn
 
 import typer
@@ -30,6 +32,7 @@ from ml_core.cli.inspect import inspect
 from ml_core.cli.prove import prove
 from ml_core.cli.scan import scan
 from ml_core.jobs.failures import exit_code
+from ml_core.jobs.launched import launched
 from ml_core.reading.errors import InputError
 
 app = typer.Typer(
@@ -77,6 +80,7 @@ def run_command(arguments: Sequence[str]) -> int:
     """
     sentence, code, details = "Cancelled.", "cancelled", ""
     try:
+        _refuse_doing_it_twice(arguments)
         returned = app(args=list(arguments), prog_name="cleanclip", standalone_mode=False)
         status = returned if isinstance(returned, int) else output.EXIT_DONE
         if status != output.EXIT_CANCELLED:
@@ -104,6 +108,18 @@ def run_command(arguments: Sequence[str]) -> int:
     return status
 
 
+def _refuse_doing_it_twice(arguments: Sequence[str]) -> None:
+    """Of several processes each would do what is not divided among them."""
+    count = launched().world
+    if count > 1 and arguments[:1] != ["evaluate"]:
+        raise InputError(
+            f"This is one of {count} processes, and of the commands only evaluate divides its work "
+            "among several. Start the others once; clean and audit write a job for several with "
+            "--export.",
+            "usage",
+        )
+
+
 def _message(problem: Exception) -> str:
     """What the parser has to say, ended by a full stop."""
     formatted = getattr(problem, "format_message", problem.__str__)()
@@ -118,8 +134,17 @@ def main() -> NoReturn:
     except output.OutputLost:
         output.say("Standard output is closed or full: the output could not be written.")
         status = output.EXIT_USAGE
-    if status == output.EXIT_CANCELLED:  # taking torch down would take another second
-        for stream in (sys.stdout, sys.stderr):
+    _leave(status)
+
+
+def _leave(status: int) -> NoReturn:
+    """End without taking torch down, object by object, which takes seconds after the last word.
+
+    After a Ctrl-C nothing is waited for.
+    """
+    if status != output.EXIT_CANCELLED:
+        atexit._run_exitfuncs()
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
             stream.flush()
-        os._exit(status)
-    sys.exit(status)
+    os._exit(status)

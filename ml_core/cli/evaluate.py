@@ -41,6 +41,7 @@ from ml_core.cli.options import (
 )
 from ml_core.cli.run import run_stage
 from ml_core.events import Control
+from ml_core.jobs.launched import launched
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -48,11 +49,14 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
+    from ml_core.data.labels import LabelSet
+    from ml_core.data.specs import ImageSpec
     from ml_core.evaluation.paired import PairedDifference
     from ml_core.evaluation.records import Evaluation, PerImage
     from ml_core.evaluation.speed import Speed
     from ml_core.jobs.measure import Bench
     from ml_core.model import ClipModel
+    from ml_core.ranks import Ranks
 
 _N = "How many: a seeded, stratified sample; of the demo its first ones, class by class in turn."
 _PRECISIONS = ("auto", "fp32", "bf16")
@@ -110,6 +114,9 @@ def evaluate(
     JSON has everything: intervals, each class, what triggered images become, paired differences
     to the reference, and everything needed to repeat the numbers.
 
+    Large sets: started by torchrun, several processes (one a GPU) share the images, and the first
+    one prints the numbers of all, which are those of one process.
+
     Examples:
 
         cleanclip evaluate model.safetensors --images photos/ --labels imagenet-1k
@@ -117,29 +124,41 @@ def evaluate(
         cleanclip evaluate model.safetensors --trigger demo --target banana --json
 
         cleanclip evaluate cleaned.safetensors --reference before.pt --trigger T1 --target banana
+
+        torchrun --nproc_per_node=8 -m ml_core evaluate model.safetensors --images val/
     """
     from ml_core.data.demo_text import TARGET_NAME
     from ml_core.triggers.descriptions import describe, title
     from ml_core.triggers.published import standing
 
-    checkpoint = checkpoint_path(checkpoint)
-    reference = None if reference is None else checkpoint_path(reference)
-    donor = None if donor is None else checkpoint_path(donor)
-    if precision not in _PRECISIONS:
-        raise InputError(f"Unknown precision {precision!r}; choose fp32, bf16 or auto.")
-    label_set = labels_and_templates(labels, templates)
     trigger, target = of_scan(trigger, target)
-    if target is None and trigger is not None:
-        if trigger != "demo":
-            raise InputError("A trigger needs the class it aims at: give --target.")
-        target = TARGET_NAME
-    aim = 0 if target is None else target_index(target, label_set.class_names)
-    spec = image_spec(images, n, seed)
-    if train and spec.kind == "demo":
-        raise InputError("--train is for published sets; for the demo use demo:train.")
-    columns = {"image_column": image_column, "label_column": label_column}
-    spec = spec.model_copy(update=columns | ({"split": "train"} if train else {}))
-    open_trigger(trigger, file=trigger_file)  # what is wrong with it is told before a model loads
+
+    def check() -> _Asked:
+        """What is asked for; what is wrong with it is told before a model loads."""
+        if precision not in _PRECISIONS:
+            raise InputError(f"Unknown precision {precision!r}; choose fp32, bf16 or auto.")
+        label_set = labels_and_templates(labels, templates)
+        aims_at = target
+        if target is None and trigger is not None:
+            if trigger != "demo":
+                raise InputError("A trigger needs the class it aims at: give --target.")
+            aims_at = TARGET_NAME
+        spec = image_spec(images, n, seed)
+        if train and spec.kind == "demo":
+            raise InputError("--train is for published sets; for the demo use demo:train.")
+        columns = {"image_column": image_column, "label_column": label_column}
+        open_trigger(trigger, file=trigger_file)
+        return _Asked(
+            checkpoint=checkpoint_path(checkpoint),
+            reference=None if reference is None else checkpoint_path(reference),
+            donor=None if donor is None else checkpoint_path(donor),
+            label_set=label_set,
+            aim=0 if aims_at is None else target_index(aims_at, label_set.class_names),
+            targeted=aims_at is not None,
+            images=spec.model_copy(update=columns | ({"split": "train"} if train else {})),
+        )
+
+    asked = check() if launched().world == 1 else None
     with output.working("Loading torch"):
         from ml_core.checkpoints import open_checkpoint
         from ml_core.checkpoints.adapter import apply_adapter, read_adapter
@@ -147,35 +166,32 @@ def evaluate(
         from ml_core.evaluation.details import details
         from ml_core.jobs.devices import choose_device, set_threads
         from ml_core.jobs.measure import bench_of, classifier_of
-        from ml_core.memory import keep_freed_memory
-    threads = set_threads(threads)
-    keep_freed_memory()
-    with output.working(f"Looking at {images}"):
-        opened_images = open_images(spec, label_set)  # columns and labels likewise
+        from ml_core.jobs.processes import together
 
-    def measure(path: Path, stage: str, adapter: Path | None = None) -> _Measured:
+    def measure(asked: _Asked, path: Path, stage: str, adapter: Path | None = None) -> _Measured:
         """Evaluate one checkpoint on the images and with the trigger."""
-        with output.working(f"Opening {path.name}"):
-            opened = open_checkpoint(path, donor, use_choice=not no_choice)
-            model = opened.build("cpu").to(choose_device(device))
-        if adapter is not None:
-            apply_adapter(model, read_adapter(adapter))
+        with ranks.as_one(place), output.working(f"Opening {path.name}"):
+            opened = open_checkpoint(path, asked.donor, use_choice=not no_choice)
+            model = opened.build("cpu").to(place)
+            if adapter is not None:
+                apply_adapter(model, read_adapter(adapter))
+            stamp = open_trigger(trigger, model.image_size, trigger_file)
         cautions = opened.architecture.cautions
         for sentence in dict.fromkeys((*cautions, *model.assumptions)):
             output.say(sentence)
-        stamp = open_trigger(trigger, model.image_size, trigger_file)
-        bench = bench_of(opened_images, label_set, stamp, aim, model.preprocess, seed)
-        classifier = run_stage(classifier_of(model, label_set, Control()))
-        speed = _choose_speed(model, bench, classifier, precision)
+        label_set = asked.label_set
+        bench = bench_of(opened_images, label_set, stamp, asked.aim, model.preprocess, seed)
+        classifier = run_stage(classifier_of(model, label_set, Control(), ranks))
+        speed = _choose_speed(model, bench, classifier, precision, ranks)
         batch = _BATCH if speed is None else speed.batch
-        evaluation, per_image = _measure(model, bench, classifier, batch, stage)
+        evaluation, per_image = _measure(model, bench, classifier, batch, stage, ranks)
         record = {
             **evaluation.to_dict(),
             "checkpoint": str(path),
             "cautions": list(cautions),
             "assumptions": list(model.assumptions),
             "adapter": None if adapter is None else str(adapter),
-            "donor": None if opened.donor is None else str(donor),
+            "donor": None if opened.donor is None else str(asked.donor),
             "choice": None if opened.remembered is None else opened.remembered.to_dict(),
             "label_set": label_set.name,
             "problems": list(bench.images.problems),
@@ -192,16 +208,27 @@ def evaluate(
                 threads=threads,
                 batch=batch,
                 speed=speed,
+                processes=ranks.world,
             ).to_dict(),
         }
         return _Measured(evaluation, per_image, model, bench, record)
 
-    found = measure(checkpoint, "evaluate", adapter)
+    with together(device) as ranks:
+        place = choose_device(device, ranks.local)
+        threads = set_threads(threads, ranks.local_world)
+        with ranks.as_one(place), output.working(f"Looking at {images}"):
+            asked = asked or check()
+            opened_images = open_images(asked.images, asked.label_set)  # columns and labels too
+        found = measure(asked, asked.checkpoint, "evaluate", adapter)
+        other = None
+        if asked.reference is not None:
+            other = measure(asked, asked.reference, "reference")
+    if not ranks.first:
+        return
     record = found.record
     compared: tuple[PairedDifference, ...] = ()
-    if reference is not None:
-        other = measure(reference, "reference")
-        compared = _compare(found, other, aim, seed)
+    if other is not None:
+        compared = _compare(found, other, asked.aim, seed)
         record["reference"] = other.record
         record["paired"] = [one.to_dict() for one in compared]
     if by_template:
@@ -210,9 +237,9 @@ def evaluate(
     if captions is not None:
         with output.working("Ranking captions"):
             record["retrieval"] = _retrieve(
-                found.model, found.bench, captions, n=n, targeted=target is not None
+                found.model, found.bench, captions, n=n, targeted=asked.targeted
             )
-    if target is None:
+    if not asked.targeted:
         for each in (record, record.get("reference")):
             if each is not None:
                 _forget_target(each)
@@ -230,19 +257,32 @@ def evaluate(
     if found.evaluation.same_names:
         numbers = ", ".join(map(str, found.evaluation.same_names))
         output.say(
-            f"The target is class {aim}, and other classes have the same name: {numbers}. Only "
-            "the class number decides which is predicted."
+            f"The target is class {asked.aim}, and other classes have the same name: {numbers}. "
+            "Only the class number decides which is predicted."
         )
     rows: list[tuple[str, dict[str, Any] | None]] = [("measured", record)]
-    if reference is not None:
+    if other is not None:
         rows.append(("reference", record["reference"]))
-    output.show(output.comparison_table(checkpoint.name, rows))
+    output.show(output.comparison_table(asked.checkpoint.name, rows))
     if compared:
-        output.show(_paired_table(compared, with_target=target is not None))
+        output.show(_paired_table(compared, with_target=asked.targeted))
     if by_template:
         output.show(_template_table(record["by_template"]))
     if captions is not None:
         output.show(_retrieval_table(record["retrieval"]))
+
+
+@dataclass(frozen=True, eq=False)
+class _Asked:
+    """What a command line names; without a target ``aim`` is a class that stands in for one."""
+
+    checkpoint: Path
+    reference: Path | None
+    donor: Path | None
+    label_set: LabelSet
+    aim: int
+    targeted: bool
+    images: ImageSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -257,7 +297,7 @@ class _Measured:
 
 
 def _measure(
-    model: ClipModel, bench: Bench, classifier: Tensor, batch: int, stage: str
+    model: ClipModel, bench: Bench, classifier: Tensor, batch: int, stage: str, ranks: Ranks
 ) -> tuple[Evaluation, PerImage]:
     """Predict every image with a progress bar, and say what is wrong with the images."""
     from ml_core.evaluation.embedding_cache import EmbeddingCache
@@ -265,8 +305,11 @@ def _measure(
     from ml_core.jobs.measure import measure_images
 
     cache = EmbeddingCache(store=EmbeddingStore())
-    events = measure_images(model, bench, classifier, Control(), stage, batch=batch, clean=cache)
-    evaluation, per_image = run_stage(events)
+    evaluation, per_image = run_stage(
+        measure_images(
+            model, bench, classifier, Control(), stage, batch=batch, clean=cache, ranks=ranks
+        )
+    )
     for problem in bench.images.problems:
         output.say(f"{bench.images.name}: {problem}.")
     return evaluation, per_image
@@ -297,10 +340,10 @@ def _matrix(
 
 
 def _choose_speed(
-    model: ClipModel, bench: Bench, classifier: Tensor, precision: str
+    model: ClipModel, bench: Bench, classifier: Tensor, precision: str, ranks: Ranks
 ) -> Speed | None:
-    """Choose how to encode; None where measuring is not worth it."""
-    from ml_core.evaluation.speed import SAMPLE, speed_of, use_speed
+    """Choose how to encode, in all processes alike; None where measuring is not worth it."""
+    from ml_core.evaluation.speed import SAMPLE, Speed, speed_of, use_speed
 
     n = len(bench.images)
     wanted = cast(Literal["auto", "fp32", "bf16"], precision)
@@ -308,9 +351,14 @@ def _choose_speed(
     if n * sides < _WORTH_MEASURING * SAMPLE:
         model.precision = "bf16" if precision == "bf16" else "fp32"
         return None
-    sample = bench.canvases.get(np.arange(min(n, SAMPLE)))
-    with output.working("Choosing the fastest precision"):
-        speed = speed_of(model, sample, classifier, precision=wanted, encodes=n * sides)
+    told = ""
+    with ranks.as_one(model.device), output.working("Choosing the fastest precision"):
+        if ranks.first:
+            sample = bench.canvases.get(np.arange(min(n, SAMPLE)))
+            encodes = n * sides // ranks.world
+            speed = speed_of(model, sample, classifier, precision=wanted, encodes=encodes)
+            told = speed.to_json()
+    speed = Speed.from_json(ranks.text_of_first(told, model.device))
     use_speed(model, speed)
     output.say(f"Encoding: {speed.why}.")
     return speed

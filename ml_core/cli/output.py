@@ -31,6 +31,7 @@ from rich.text import Text
 from ml_core import figures
 from ml_core.events import Done, Event, Message, Metric, Progress
 from ml_core.jobs.failures import failure
+from ml_core.jobs.launched import launched
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
@@ -73,8 +74,11 @@ STAGES = {
 
 
 def errors() -> Console:
-    """Standard error as it is now (tests and pipes replace it)."""
-    return Console(stderr=True, highlight=False, soft_wrap=True)
+    """Standard error as it is now (tests and pipes replace it).
+
+    Of several processes the first one of each machine speaks.
+    """
+    return Console(stderr=True, highlight=False, soft_wrap=True, quiet=launched().local > 0)
 
 
 def say(text: str) -> None:
@@ -103,13 +107,20 @@ def _standard_output() -> Generator[None]:
 
 
 def show(content: Table | Text) -> None:
-    """A table or a line on standard output."""
+    """A table or a line on standard output; of several processes the first one's."""
+    if launched().rank:
+        return
     with _standard_output():
         Console(highlight=False, soft_wrap=True).print(content)
 
 
 def print_json(values: Any) -> None:
-    """One JSON object on standard output; what JSON lacks (NaN) becomes null."""
+    """One JSON object on standard output; what JSON lacks (NaN) becomes null.
+
+    Of several processes the first one prints its own.
+    """
+    if launched().rank:
+        return
     with _standard_output():
         sys.stdout.write(json.dumps(_plain(values), indent=1) + "\n")
 

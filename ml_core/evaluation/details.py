@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 SCHEMA = "cleanclip-evaluation-details-1"
 
-_MACHINE = ("device", "threads", "batch", "platform", "versions", "speed")
+_MACHINE = ("device", "threads", "processes", "batch", "platform", "versions", "speed")
 
 
 @dataclass(frozen=True)
@@ -59,7 +59,7 @@ class Details:
         None, or ``digest``, ``name``, ``pixels_sha256``, ``arrays_sha256``, ``parameters``,
         ``parts``, ``canvas``, ``stage`` (before or after the model's own resizing and cropping),
         ``convention`` in words, and ``standing``: whether it is a published trigger at this size.
-    precision, layout, device, threads, batch, platform, versions, speed
+    precision, layout, device, threads, processes, batch, platform, versions, speed
         How it was computed; another machine changes these and at most the last digits.
     """
 
@@ -85,6 +85,7 @@ class Details:
     platform: str
     versions: dict[str, str] = field(default_factory=dict)
     speed: str = ""
+    processes: int = 1
     schema: str = SCHEMA
 
     def to_dict(self) -> dict[str, Any]:
@@ -109,6 +110,7 @@ def details(
     threads: int,
     batch: int,
     speed: Speed | None = None,
+    processes: int = 1,
 ) -> Details:
     """Write down what an evaluation was measured with.
 
@@ -124,6 +126,8 @@ def details(
         Of torch, and images a call.
     speed
         Why its precision and layout were chosen, if they were measured.
+    processes
+        That shared the images.
     """
     preprocess = model.preprocess
     return Details(
@@ -170,6 +174,7 @@ def details(
         platform=f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
         versions=dict(found.versions),
         speed="" if speed is None else speed.why,
+        processes=processes,
     )
 
 

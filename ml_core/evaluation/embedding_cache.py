@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core.evaluation.embedding_store import EmbeddingStore
+from ml_core.ranks import Ranks
 
 Key = tuple[str, ...]
 
@@ -21,20 +22,28 @@ class EmbeddingTable:
         self._known = np.zeros(rows, dtype=np.bool_)
         self._rows = rows
         self._values: Tensor | None = None
-        self._saved = 0
+        self._saved = np.zeros(rows, dtype=np.bool_)
 
     def fill(self, values: NDArray[np.float32], known: NDArray[np.bool_]) -> None:
         """Take what was on disk."""
         self._values, self._known = torch.from_numpy(values), known.copy()
-        self._saved = int(known.sum())
+        self._saved = known.copy()
 
     def unsaved(self) -> tuple[NDArray[np.float32], NDArray[np.bool_]] | None:
         """All rows and which are known, if there are more than on disk; they count as saved."""
-        count = int(self._known.sum())
-        if self._values is None or count <= self._saved:
+        if self._values is None or not (self._known & ~self._saved).any():
             return None
-        self._saved = count
+        self._saved = self._known.copy()
         return self._values.numpy(), self._known
+
+    def put_together(self, ranks: Ranks, width: int, device: torch.device) -> None:
+        """Take in what the other processes embedded, rows of ``width`` numbers."""
+        own = np.flatnonzero(self._known & ~self._saved)
+        rows = torch.zeros(0, width) if self._values is None else self.get(own)
+        sizes = ranks.sizes(len(own), device)
+        if ranks.world > 1 and any(sizes):
+            indices = ranks.gather(torch.from_numpy(own).to(device), sizes)
+            self.put(indices.cpu().numpy(), ranks.gather(rows.to(device), sizes))
 
     @property
     def nbytes(self) -> int:

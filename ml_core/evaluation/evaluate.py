@@ -22,11 +22,12 @@ from ml_core.evaluation.canvases import CanvasSource, read_canvases
 from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingTable
 from ml_core.evaluation.records import Evaluation, PerImage, Prediction
 from ml_core.evaluation.scorer import Scorer
-from ml_core.evaluation.scores import Scores, require_finite
+from ml_core.evaluation.scores import Scores, require_finite, rows_of_all
 from ml_core.evaluation.stamping import as_uint8, own_canvases, stamped, to_pictures
 from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.summary import summarise
 from ml_core.evaluation.zero_shot import probabilities
+from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.record import Trigger
 
@@ -115,61 +116,188 @@ def evaluate(
     CancelledError
         If it was cancelled.
     """
-    model, labels, class_names = subject.model, subject.labels, subject.class_names
-    _check(subject, target)
-    if n is not None and n < 1:
-        raise InputError("An evaluation needs at least one image; choose a larger set.", "usage")
-    order = stratified_order(labels, subject.seed)[: len(labels) if n is None else n]
-    own = own_canvases(subject.canvases, trigger, model.image_size, subject.seed)
-    table = _table(clean_cache, subject)
-    prompted = subject.prompted(trigger)
-    sides = Scorer(subject, prompted, trigger, target, max(1, batch), cancelled)
-    control = own is not None and trigger is not None and trigger.canvas != "original"
-    scores = Scores(len(order), triggered=trigger is not None, control=control)
-    facts = _facts(subject, trigger, len(order))
+    measurement = Measurement(
+        subject,
+        trigger,
+        target,
+        n=n,
+        first_batch=first_batch,
+        batch=batch,
+        clean_cache=clean_cache,
+        ahead=ahead,
+        pace=pace,
+        cancelled=cancelled,
+    )
+    for _ in measurement.steps():
+        result = measurement.result()
+        if result is not None:
+            yield result
 
-    def fetch(indices: NDArray[np.int64]) -> Batch:
-        known = trigger is None and table is not None and not table.missing(indices).any()
-        if known:
-            return Batch(indices, None, None, len(indices))
-        return _read(subject.canvases, own, indices)
 
-    most = batch  # of a step; more where it takes less time than there is until the next result
-    parts = steps(order, first_batch, lambda: most)
-    done, shown, begin = 0, 0.0, time.monotonic()
-    for read in batches(parts, fetch, ahead=ahead):
-        if cancelled():
-            raise CancelledError
-        done += read.wanted
-        scores.broken += read.wanted - len(read.indices)
-        if len(read.indices):
-            embeddings = sides.embed(read, table)
-            scores.add(
-                read.indices,
-                sides.clean(read, embeddings),
-                sides.triggered(read, embeddings),
-                sides.control(read) if control else None,
+@dataclass(frozen=True)
+class _Step:
+    """Images that this process has done, broken ones included."""
+
+    done: int
+
+
+class Measurement:
+    """An evaluation that goes on step by step, alone or with other processes.
+
+    Parameters
+    ----------
+    subject, trigger, target, n, first_batch, batch, clean_cache, ahead, pace, cancelled
+        As of `evaluate`.
+    ranks
+        The processes that do it together: the images are dealt out among them, a batch at a time.
+        Every one of them has the whole result, which is that of one process; only the first one
+        keeps embeddings on disk and finds out why images could not be read.
+
+    Raises
+    ------
+    InputError
+        If the target is no class, or there are no images.
+    """
+
+    def __init__(
+        self,
+        subject: Subject,
+        trigger: Trigger | None,
+        target: int,
+        *,
+        n: int | None = None,
+        first_batch: int = 64,
+        batch: int = 256,
+        clean_cache: EmbeddingCache | None = None,
+        ahead: bool = False,
+        pace: float = 0.0,
+        cancelled: Callable[[], bool] = lambda: False,
+        ranks: Ranks = ALONE,
+    ) -> None:
+        labels = subject.labels
+        _check(subject, target)
+        if n is not None and n < 1:
+            raise InputError(
+                "An evaluation needs at least one image; choose a larger set.", "usage"
             )
-        if done == len(order) and not scores.n:
+        self._subject, self._trigger, self._target = subject, trigger, target
+        self._first_batch, self._batch, self._cache = first_batch, batch, clean_cache
+        self._ahead, self._pace, self._cancelled, self._ranks = ahead, pace, cancelled, ranks
+        self._order = stratified_order(labels, subject.seed)[: len(labels) if n is None else n]
+        self._mine = self._order[ranks.share(len(self._order), max(1, batch))]
+        self._own = own_canvases(subject.canvases, trigger, subject.model.image_size, subject.seed)
+        self._control = (
+            self._own is not None and trigger is not None and trigger.canvas != "original"
+        )
+        self._scores = Scores(len(self._mine), triggered=trigger is not None, control=self._control)
+        self._facts = _facts(subject, trigger, len(self._order))
+        self._whole: PerImage | None = None
+        self._broken = 0
+
+    @property
+    def total(self) -> int:
+        """Images to score, in all processes."""
+        return len(self._order)
+
+    def result(self) -> tuple[Evaluation, PerImage] | None:
+        """How it stands: of this process's share until all is done, then of all.
+
+        None as long as nothing was scored.
+        """
+        per_image = self._scores.per_image() if self._whole is None else self._whole
+        if not len(per_image.indices):
+            return None
+        subject = self._subject
+        labels = subject.labels[per_image.indices]
+        found = Evaluation(
+            **summarise(per_image, labels, self._target, subject.class_names),
+            **self._facts,
+            n_broken=self._scores.broken if self._whole is None else self._broken,
+            partial=self._whole is None,
+        )
+        return found, per_image
+
+    def steps(self) -> Iterator[int]:
+        """Score all images.
+
+        Yields
+        ------
+        int
+            Images done in all processes, broken ones included; the last one is `total`.
+
+        Raises
+        ------
+        InputError
+            If none could be read, or the model's outputs are not numbers, in any process.
+        CancelledError
+            If it was cancelled in any process.
+        """
+        device = self._subject.model.device
+        with self._ranks.as_one(device):
+            table = _table(self._cache, self._subject)
+            prompted = self._subject.prompted(self._trigger)
+        scored = self._score(table, prompted)
+        for _, done in self._ranks.in_step(scored, device):
+            if done < self.total:
+                yield done
+        self._put_together(table)
+        yield self.total
+        if self._cache is not None and self._ranks.first:
+            self._cache.save()
+
+    def _score(self, table: EmbeddingTable | None, prompted: Tensor) -> Iterator[_Step]:
+        """Score this process's images; a step at most once a pace, and at the end."""
+        subject, trigger, own = self._subject, self._trigger, self._own
+        batch, cancelled, scores = self._batch, self._cancelled, self._scores
+        sides = Scorer(subject, prompted, trigger, self._target, max(1, batch), cancelled)
+
+        def fetch(indices: NDArray[np.int64]) -> Batch:
+            known = trigger is None and table is not None and not table.missing(indices).any()
+            if known:
+                return Batch(indices, None, None, len(indices))
+            return _read(subject.canvases, own, indices)
+
+        most = batch  # of a step; more where it takes less time than there is until the next result
+        parts = steps(self._mine, self._first_batch, lambda: most)
+        done, shown, begin = 0, 0.0, time.monotonic()
+        for read in batches(parts, fetch, ahead=self._ahead):
+            if cancelled():
+                raise CancelledError
+            done += read.wanted
+            scores.broken += read.wanted - len(read.indices)
+            if len(read.indices):
+                embeddings = sides.embed(read, table)
+                scores.add(
+                    read.indices,
+                    sides.clean(read, embeddings),
+                    sides.triggered(read, embeddings),
+                    sides.control(read) if self._control else None,
+                )
+            now = time.monotonic()
+            if read.images is not None and 2 * (now - begin) < self._pace:
+                most = min(2 * most, images_at_once(batch, read.images.shape[1:]))
+            begin = now
+            if done == len(self._mine) or now - shown >= self._pace:
+                shown = now
+                yield _Step(done)
+
+    def _put_together(self, table: EmbeddingTable | None) -> None:
+        """Take in what the other processes found."""
+        subject, ranks = self._subject, self._ranks
+        device = subject.model.device
+        self._broken = ranks.total(self._scores.broken, device)
+        if self._broken == self.total:
             raise InputError("None of the images could be read; choose other images.", "damaged")
-        now = time.monotonic()
-        if read.images is not None and 2 * (now - begin) < pace:
-            most = min(2 * most, images_at_once(batch, read.images.shape[1:]))
-        begin = now
-        if scores.n and (done == len(order) or now - shown >= pace):
-            shown = now
-            per_image = scores.per_image()
-            yield (
-                Evaluation(
-                    **summarise(per_image, labels[per_image.indices], target, class_names),
-                    **facts,
-                    n_broken=scores.broken,
-                    partial=done < len(order),
-                ),
-                per_image,
-            )
-    if clean_cache is not None:
-        clean_cache.save()
+        self._whole = rows_of_all(self._scores.per_image(), self._order, ranks, device)
+        if ranks.world == 1:
+            return
+        if table is not None:
+            table.put_together(ranks, subject.classifier.shape[1], device)
+        with ranks.as_one(device):
+            unread = np.setdiff1d(self._order, self._whole.indices)
+            for first in range(0, len(unread) if ranks.first else 0, self._batch):
+                # The source then tells what is wrong with them.
+                _read(subject.canvases, self._own, unread[first : first + self._batch])
 
 
 def look_at(

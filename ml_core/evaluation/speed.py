@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -83,6 +84,16 @@ class Speed:
 
     def to_dict(self) -> dict[str, Any]:
         return asdict(self)
+
+    def to_json(self) -> str:
+        """For another process, see `from_json`."""
+        return json.dumps(self.to_dict())
+
+    @classmethod
+    def from_json(cls, text: str) -> Speed:
+        """What `to_json` wrote."""
+        facts = json.loads(text)
+        return cls(**facts | {"tried": tuple(Tried(**one) for one in facts["tried"])})
 
 
 Cancelled = Callable[[], bool]

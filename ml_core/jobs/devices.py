@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 
 import psutil
 import torch
@@ -65,9 +66,11 @@ def set_threads(threads: int, together: int = 1) -> int:
     Of ``together`` processes on the machine each takes its share. One alone takes, for 0, what
     OMP_NUM_THREADS says if it is set; torchrun sets it for each of several without being asked.
 
-    Freed memory is kept from then on: this process computes.
+    Freed memory is kept from then on: this process computes. torch's word that it multiplies by
+    another library, where the first lacks memory, is kept from the user: the product is right.
     """
     keep_freed_memory()
+    warnings.filterwarnings("ignore", message=".* failed, switching to (BLAS gemm|baddbmm)")
     own = max(1, cores() // together)
     told = os.environ.get("OMP_NUM_THREADS", "") if together == 1 else ""
     asked = int(told) if told.isdecimal() else 0

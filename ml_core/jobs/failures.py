@@ -10,6 +10,7 @@ from ml_core.reading.errors import CancelledError, InputError, TooLittleMemoryEr
 
 # A quota, or a limit on the size of a file, is a full disk to whom it stops.
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
+_UNMAPPED = ("failed to map segment", "annot allocate memory")
 _OTHER_ENDED = ("Connection closed by peer", "Connection reset by peer", "NCCL")
 
 
@@ -37,8 +38,15 @@ def failure(error: BaseException) -> Done:
         return _failed(error.sentence, error.code, error.details)
     if _out_of_memory(error):
         return _failed(
-            "The device has too little memory for this batch: halve the batch size or choose "
-            "another device. What was saved is intact.",
+            "There is too little memory on the device: close other programs, halve the batch size "
+            "of a run, or choose another device. What was saved is intact.",
+            "memory",
+            details,
+        )
+    if _libraries_do_not_fit(error):
+        return _failed(
+            "There is too little memory to load the program's libraries: close other programs, or "
+            "raise the limit of its memory (ulimit -v).",
             "memory",
             details,
         )
@@ -84,7 +92,25 @@ def _full(error: BaseException | None) -> bool:
 
 def _out_of_memory(error: BaseException) -> bool:
     """Whether it is torch's or Python's out of memory."""
-    return isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    named = isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError"
+    return named or (isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error))
+
+
+def _libraries_do_not_fit(error: BaseException) -> bool:
+    """Whether an import ran out of memory; under a limit Python forgets to say so."""
+    if isinstance(error, ImportError) and any(sign in str(error) for sign in _UNMAPPED):
+        return True
+    if isinstance(error, ModuleNotFoundError):
+        return False
+    return isinstance(error, (ImportError, SystemError)) and _address_space_is_limited()
+
+
+def _address_space_is_limited() -> bool:
+    try:
+        import resource
+    except ImportError:  # Windows
+        return False
+    return resource.getrlimit(resource.RLIMIT_AS)[0] != resource.RLIM_INFINITY
 
 
 def _first_line(error: BaseException) -> str:

@@ -16,12 +16,13 @@ from ml_core.data.specs import ImageSpec
 from ml_core.data.watch import Watch, unwatched
 from ml_core.evaluation.batches import spare_core
 from ml_core.evaluation.embedding_cache import EmbeddingCache
-from ml_core.evaluation.evaluate import evaluate
+from ml_core.evaluation.evaluate import Measurement
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.zero_shot import classifier_steps
 from ml_core.events import Control, Event, Progress
 from ml_core.model import ClipModel, Preprocess
+from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.record import Trigger
 
@@ -107,9 +108,11 @@ def bench_of(
 
 
 def classifier_of(
-    model: ClipModel, label_set: LabelSet, control: Control
+    model: ClipModel, label_set: LabelSet, control: Control, ranks: Ranks = ALONE
 ) -> Generator[Event, None, Tensor]:
     """The zero-shot classifier of the model as it is now, [C, D]; see `classifier_steps`.
+
+    Of several processes the first one embeds the texts, and tells the others.
 
     Yields
     ------
@@ -121,6 +124,22 @@ def classifier_of(
     CancelledError
         If it was cancelled.
     """
+    found: list[Tensor] = []
+
+    def embedded() -> Generator[Progress, None, None]:
+        found.append((yield from _embedded(model, label_set, control)))
+
+    own = embedded() if ranks.first else iter(())
+    for event, _ in ranks.in_step(own, model.device):
+        if event is not None:
+            yield event
+    return ranks.rows_of_first(found[0] if found else None, model.device)
+
+
+def _embedded(
+    model: ClipModel, label_set: LabelSet, control: Control
+) -> Generator[Progress, None, Tensor]:
+    """The classifier, with its progress now and then."""
     steps = classifier_steps(model, label_set.class_names, label_set.templates)
     begin = shown = time.monotonic()
     first: int | None = None  # texts that an earlier call has embedded
@@ -159,6 +178,7 @@ def measure_images(
     *,
     batch: int = 64,
     clean: EmbeddingCache | None = None,
+    ranks: Ranks = ALONE,
 ) -> Generator[Event, None, tuple[Evaluation, PerImage]]:
     """Evaluate over all images of a bench, and keep what was predicted of each.
 
@@ -178,32 +198,36 @@ def measure_images(
         Images a call, see `ml_core.evaluation.speed`.
     clean
         Embeddings of the clean images from earlier evaluations.
+    ranks
+        The processes that do it together, see `Measurement`.
 
     Raises
     ------
     CancelledError
         If it was cancelled.
     """
-    result: tuple[Evaluation, PerImage] | None = None
     begin = time.monotonic()
     yield Progress(stage, 0, 0)  # the first figures of a slow model take a while
-    for result in evaluate(
-        bench.subject(model, classifier),
-        bench.trigger,
-        bench.target,
-        first_batch=batch,
-        batch=batch,
-        cancelled=lambda: control.cancelled,
-        clean_cache=clean,
-        ahead=spare_core(model.device),
-        pace=_PROGRESS_SECONDS,
-    ):
-        so_far = result[0]
-        rate = so_far.n / max(time.monotonic() - begin, 1e-9)
-        done = so_far.n + so_far.n_broken
-        yield Progress(stage, done, so_far.n_total, rate, (so_far.n_total - done) / rate)
+    with ranks.as_one(model.device):
+        measurement = Measurement(
+            bench.subject(model, classifier),
+            bench.trigger,
+            bench.target,
+            first_batch=batch,
+            batch=batch,
+            cancelled=lambda: control.cancelled,
+            clean_cache=clean,
+            ahead=spare_core(model.device),
+            pace=_PROGRESS_SECONDS,
+            ranks=ranks,
+        )
+    total = measurement.total
+    for done in measurement.steps():
+        rate = done / max(time.monotonic() - begin, 1e-9)
+        yield Progress(stage, done, total, rate, (total - done) / rate)
     if control.cancelled:
         raise CancelledError
+    result = measurement.result()
     assert result is not None
     return result
 

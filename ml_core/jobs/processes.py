@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import timedelta
@@ -10,7 +9,9 @@ from datetime import timedelta
 import torch
 import torch.distributed as dist
 
+from ml_core.jobs.launched import launched
 from ml_core.ranks import ALONE, Ranks
+from ml_core.reading.errors import InputError
 
 # The others wait while the first one measures the model or is paused.
 _PATIENCE = timedelta(days=7)
@@ -25,19 +26,28 @@ def together(device: str) -> Iterator[Ranks]:
     device
         Of the job. On CUDA each process of a machine takes one GPU and NCCL connects them,
         elsewhere gloo does.
+
+    Raises
+    ------
+    InputError
+        If there are more processes than GPUs.
     """
-    world = int(os.environ.get("WORLD_SIZE", "1"))
-    if world <= 1 or "MASTER_ADDR" not in os.environ:
+    own = launched()
+    if own.world == 1:
         yield ALONE
         return
-    local = int(os.environ.get("LOCAL_RANK", "0"))
     cuda = device in ("auto", "cuda") and torch.cuda.is_available()
     if cuda:
-        torch.cuda.set_device(local)
+        count = torch.cuda.device_count()
+        if own.local_world > count:  # NCCL takes one process a GPU; all of them notice
+            raise InputError(
+                f"There are {own.local_world} processes and this machine has {count} GPU"
+                f"{'' if count == 1 else 's'}: start one process a GPU, or choose the device cpu.",
+                "usage",
+            )
+        torch.cuda.set_device(own.local)
     dist.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
     try:
-        yield Ranks(
-            dist.get_rank(), world, local, int(os.environ.get("LOCAL_WORLD_SIZE", str(world)))
-        )
+        yield Ranks(dist.get_rank(), own.world, own.local, own.local_world)
     finally:
         dist.destroy_process_group()

@@ -29,7 +29,7 @@ from pydantic import BaseModel
 from ml_core.events import Control, Done, Event, Message, to_json
 from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
 from ml_core.jobs.doctor_spec import DoctorSpec
-from ml_core.jobs.failures import exit_code
+from ml_core.jobs.failures import exit_code, failure
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.scan_spec import ScanSpec
 from ml_core.jobs.spec_file import read_spec_file
@@ -141,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output(Done("failed", error=error.sentence, error_code=error.code, details=error.details))
         return exit_code(error.code)
     last = Done("failed", error="The job ended without a result.", error_code="internal")
-    for event in _events(spec, kind, control, options.resume, options.estimate):
+    for event in guarded(_events(spec, kind, control, options.resume, options.estimate)):
         if isinstance(event, Done):
             last = event
         if first or (isinstance(event, Done) and event.status == "failed"):
@@ -156,6 +156,14 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _asked(options: argparse.Namespace) -> str:
     """The kind of job that was asked for; empty for cleaning."""
     return next((kind for kind in _OTHERS if getattr(options, kind)), "")
+
+
+def guarded(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
+    """The job's events; it may not even come to begin."""
+    try:
+        yield from events
+    except InputError as error:
+        yield failure(error)
 
 
 def _events(

@@ -1,12 +1,13 @@
 """torch is imported without stopping the window."""
 
+import contextlib
 import gc
 import subprocess
 import sys
 
 import pytest
 
-from cleanclip_gui.inference import torch_import
+from cleanclip_gui.inference import torch_import, worker
 from cleanclip_gui.inference.torch_import import (
     imported_beside_the_window,
     load_unlocked,
@@ -52,3 +53,10 @@ def test_a_library_is_loaded_and_one_that_is_none_is_not(tmp_path):
         "assert 'torch' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def test_open_clip_is_there_before_a_checkpoint_is_chosen(monkeypatch):
+    monkeypatch.setattr(worker, "imported_beside_the_window", contextlib.nullcontext)
+    monkeypatch.delitem(sys.modules, "ml_core.last_layer", raising=False)
+    worker._torch_engine(lambda what, done, total: None)
+    assert "ml_core.last_layer" in sys.modules

@@ -14,6 +14,7 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 
+from ml_core import __version__
 from ml_core.cli import output
 from ml_core.cli.app import run_command
 from ml_core.cli.arguments import build_recipe, image_spec, pair_spec, target_index
@@ -563,3 +564,23 @@ def test_the_table_of_supervised_finetuning_has_both_heads_on_both_sets() -> Non
         "held-out, linear head, after",
     ]
     assert len(result_rows(result | {"heldout_linear": None})) == 6
+
+
+def test_the_program_ends_with_its_last_word() -> None:
+    """What is to be tidied up is, and nothing is taken down object by object."""
+    code = """if True:
+        import atexit, sys
+        from ml_core.cli.app import main
+
+        class Large:
+            def __del__(self):
+                print("taken down")
+
+        large = Large()
+        atexit.register(print, "tidied up")
+        sys.argv = ["cleanclip", "--version"]
+        main()
+    """
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=120)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines() == [f"cleanclip {__version__}", "tidied up"]

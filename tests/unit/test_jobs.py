@@ -4,6 +4,7 @@ import errno
 import io
 import json
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -21,7 +22,7 @@ from ml_core.jobs.artifacts import clear_earlier
 from ml_core.jobs.demo import demo_spec, demo_target
 from ml_core.jobs.devices import set_threads
 from ml_core.jobs.estimate import estimate
-from ml_core.jobs.failures import failure
+from ml_core.jobs.failures import exit_code, failure
 from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.inputs import open_inputs
 from ml_core.jobs.journal import journaled, read_events
@@ -490,6 +491,28 @@ def test_the_estimated_disk_space_is_what_a_run_takes(
     assert done.result["disk_bytes"] == pytest.approx(written, rel=0.05)
 
 
+def test_another_library_that_multiplies_is_no_news() -> None:
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        set_threads(torch.get_num_threads())
+        warnings.warn("mkldnn_matmul failed, switching to BLAS gemm: out of memory", stacklevel=1)
+        warnings.warn("anything else", stacklevel=1)
+    assert [str(one.message) for one in heard] == ["anything else"]
+
+
+def test_libraries_that_do_not_fit_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    unmapped = ImportError("libtorch_cpu.so: failed to map segment from shared object")
+    told = failure(unmapped)
+    assert told.error.startswith("There is too little memory to load the program's libraries")
+    assert (told.error_code, exit_code(told.error_code)) == ("memory", 3)
+    # what Python makes of it while modules load under a limit
+    forgotten = SystemError("error return without exception set")
+    assert failure(forgotten).error_code == "internal"
+    monkeypatch.setattr("resource.getrlimit", lambda _: (1 << 30, 1 << 30))
+    assert failure(forgotten).error == told.error
+    assert failure(ModuleNotFoundError("No module named 'faiss'")).error_code == "internal"
+
+
 def test_failures_are_one_sentence() -> None:
     full = failure(OSError(errno.ENOSPC, "No space left on device", "state"))
     assert (full.error_code, full.error.startswith("The disk is full")) == ("disk", True)
@@ -500,6 +523,8 @@ def test_failures_are_one_sentence() -> None:
     assert (wrapped.error, wrapped.error_code) == (full.error, "disk")
     memory = failure(torch.OutOfMemoryError("CUDA out of memory"))
     assert (memory.error_code, "halve the batch size" in memory.error) == ("memory", True)
+    refused = RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried")
+    assert failure(refused).error == memory.error
     bad = failure(InputError("Row 3 is bad.", "damaged", "more"))
     assert (bad.error, bad.error_code, bad.details) == ("Row 3 is bad.", "damaged", "more")
     try:

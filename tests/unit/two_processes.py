@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from ml_core.events import Event, from_json
@@ -25,20 +25,8 @@ def two_processes(
     tuple of lists
         The events of each process, and the exit code of each.
     """
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = str(free.getsockname()[1])
-    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
-    started = [
-        warm.start(
-            "ml_core.jobs.worker",
-            str(spec),
-            *options,
-            text=True,
-            environment=common | {"MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank},
-        )
-        for rank in ("0", "1")
-    ]
+    arguments = [str(spec), *options]
+    started = start_two(warm, "ml_core.jobs.worker", arguments, arguments)
     meanwhile(started[0])
     said = []
     for child in started:
@@ -46,3 +34,28 @@ def two_processes(
             assert child.stdout is not None
             said.append([from_json(line) for line in child.stdout.read().splitlines()])
     return said, [child.wait() for child in started]
+
+
+def start_two(
+    warm: Warm,
+    module: str,
+    first: Sequence[str],
+    second: Sequence[str],
+    *,
+    stderr: int | None = None,
+) -> list[Program]:
+    """Start a module in two processes that know each other, each with its own arguments."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    common = {"WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1"}
+    return [
+        warm.start(
+            module,
+            *arguments,
+            text=True,
+            stderr=stderr,
+            environment=common | {"MASTER_PORT": port, "RANK": rank, "LOCAL_RANK": rank},
+        )
+        for rank, arguments in (("0", first), ("1", second))
+    ]
