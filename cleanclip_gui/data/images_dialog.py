@@ -27,9 +27,14 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.data.labels import label_sets, load_label_set, map_labels
 from ml_core.data.specs import ImageSpec
-from ml_core.data.table_files import IMAGE_COLUMNS, LABEL_COLUMNS, find_column
+from ml_core.data.table_files import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    count_labels,
+    find_column,
+)
 from ml_core.reading import InputError
-from ml_core.reading.tables import read_columns, read_table
+from ml_core.reading.tables import read_columns
 
 _NO_LABELS = "(no labels)"
 _LEAVE_OUT = "(leave out)"
@@ -196,7 +201,7 @@ class ImagesDialog(QDialog):
 
         def work(control: tasks.Control) -> _Read:
             if kind == "csv":
-                return _Read(Counter(row[0] for row in read_table(path, (column,)).rows))
+                return _Read(count_labels(path, column))
             return _looked_into(path, kind, train)
 
         self._reading = tasks.run(work, self._on_counted, self._on_failed)
