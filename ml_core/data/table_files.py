@@ -33,7 +33,7 @@ CAPTION_COLUMNS = (
     "caption", "title", "text", "captions", "description", "sentence", "alt_text", "alt",
 )  # fmt: skip
 _KEPT_PATHS = 1 << 16
-MAX_LABELLED = 5_000_000
+MAX_LABELLED = 2_500_000  # 100 bytes each
 _MAX_LABEL_CHARACTERS = 16 << 20
 
 
@@ -143,8 +143,8 @@ def read_files(
     Raises
     ------
     InputError
-        ``usage`` if no row can be used, ``unsupported`` if there are over 5 million pictures whose
-        texts are not taken, or more labels than classes there can be.
+        ``usage`` if no row can be used, ``unsupported`` if there are over 2.5 million pictures
+        whose texts are not taken, or more labels than classes there can be.
     """
     columns = (image_column,) if text_column is None else (image_column, text_column)
     root = os.path.realpath(path.parent)

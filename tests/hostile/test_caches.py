@@ -19,6 +19,7 @@ from ml_core.data.captioned import shard_index
 from ml_core.data.known_files import KnownFiles
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.specs import PairSpec
+from ml_core.evaluation import embedding_store
 from ml_core.evaluation.embedding_store import EmbeddingStore
 from tests.hostile.set_giants import tar_header
 from tests.unit.pair_files import png
@@ -229,13 +230,18 @@ def test_an_index_that_lies(tmp_path: Path, index: Path, change: Plant) -> None:
 
 
 @planted
-def test_embeddings_are_made_again(tmp_path: Path, plant: Plant) -> None:
+def test_embeddings_are_made_again(
+    tmp_path: Path, plant: Plant, monkeypatch: pytest.MonkeyPatch
+) -> None:
     store = EmbeddingStore(tmp_path)
     found, known = np.ones((2, 3), np.float32), np.ones(2, np.bool_)
     assert store.save(("a",), found, known)
     (path,) = tmp_path.iterdir()
     in_place_of(path, plant)
-    assert store.load(("a",), 2, 3) is None
+    with monkeypatch.context() as patch:  # a giant is not read to see what it is
+        if plant is _sparse:
+            patch.setattr(embedding_store, "parse_header", lambda *_: pytest.fail("read"))
+        assert store.load(("a",), 2, 3) is None
     assert store.save(("a",), found, known)
     assert store.load(("a",), 2, 3) is not None
     mine_is_mine(tmp_path)
