@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from contextlib import suppress
 from pathlib import Path
 
 import appdirs
@@ -34,16 +35,26 @@ def resource(*parts: str) -> Path:
     raise FileNotFoundError(f"The installation lacks the file resources/{'/'.join(parts)}.")
 
 
-def _user_dir(name: str, default: str) -> Path:
+def _user_path(name: str, default: str) -> Path:
     home = os.environ.get("CLEANCLIP_HOME")
-    path = Path(home, name) if home else Path(default)
+    return Path(home, name) if home else Path(default)
+
+
+def _user_dir(name: str, default: str) -> Path:
+    path = _user_path(name, default)
     path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def cache_dir() -> Path:
-    """Folder of files that can be made again; ``$CLEANCLIP_HOME/cache`` if that is set."""
-    return _user_dir("cache", appdirs.user_cache_dir(_APP))
+    """Folder of files that can be made again; ``$CLEANCLIP_HOME/cache`` if that is set.
+
+    It may not be there: where it cannot be made, nothing is kept, which is no error.
+    """
+    path = _user_path("cache", appdirs.user_cache_dir(_APP))
+    with suppress(OSError):
+        path.mkdir(parents=True, exist_ok=True)
+    return path
 
 
 def config_dir() -> Path:

@@ -27,9 +27,14 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.data.labels import label_sets, load_label_set, map_labels
 from ml_core.data.specs import ImageSpec
-from ml_core.data.table_files import IMAGE_COLUMNS, LABEL_COLUMNS, find_column
+from ml_core.data.table_files import (
+    IMAGE_COLUMNS,
+    LABEL_COLUMNS,
+    count_labels,
+    find_column,
+)
 from ml_core.reading.errors import CancelledError, InputError
-from ml_core.reading.tables import read_columns, read_table
+from ml_core.reading.tables import read_columns
 
 _NO_LABELS = "(no labels)"
 _LEAVE_OUT = "(leave out)"
@@ -199,7 +204,7 @@ class ImagesDialog(QDialog):
 
         def work(control: tasks.Control) -> _Read:
             if kind == "csv":
-                return _labels_in(path, column)
+                return _Read(count_labels(path, column))
             return _looked_into(path, kind, train, control)
 
         self._reading = tasks.run(work, self._on_counted, self._on_failed)
@@ -295,10 +300,6 @@ class ImagesDialog(QDialog):
         self.accept()
 
 
-def _labels_in(table: Path, column: str) -> _Read:
-    return _Read(Counter(row[0] for row in read_table(table, (column,)).rows))
-
-
 def _looked_into(path: Path, kind: str, train: bool, control: tasks.Control) -> _Read:
     """The labels of a folder's table or of a published set, else of a folder per class.
 
@@ -317,7 +318,7 @@ def _looked_into(path: Path, kind: str, train: bool, control: tasks.Control) -> 
     table = path / "labels.csv"
     if table.is_file():
         column = find_column(read_columns(table), None, LABEL_COLUMNS)
-        return _labels_in(table, column) if column else _Read(Counter())
+        return _Read(count_labels(table, column) if column else Counter())
     found = find_set(path, train=train)
     if found is None and kind == "file":
         raise InputError(f"{path.name} is no WebDataset shard and no Parquet file.", "usage")

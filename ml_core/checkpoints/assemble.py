@@ -49,6 +49,8 @@ def _made(
     for name in source.names:
         uses[name] -= 1
         parts.append(tensors[name] if uses[name] else tensors.pop(name))
+    if source.zeros:
+        return torch.zeros(parts[0].shape[-1:], dtype=parts[0].dtype)
     if len(parts) > 1:
         if not all(part.ndim and part.shape[1:] == parts[0].shape[1:] for part in parts):
             raise InputError(
@@ -64,4 +66,6 @@ def _made(
         made = made[len(made) * start // 3 : len(made) * stop // 3].clone()
     if source.batched:
         made = made[None]
+    if made.shape[: source.squeezed] == (1,) * source.squeezed:
+        made = made.reshape(made.shape[source.squeezed :])
     return made.mT if source.transposed and made.ndim == 2 else made

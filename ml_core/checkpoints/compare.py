@@ -101,13 +101,18 @@ def compare_checkpoints(
             other = theirs.get(name)
             if other is None:
                 yield TensorChange(name, "only first")
-            elif here.shape(source) != there.shape(other):
+            elif not _alike(here.shape(source), there.shape(other)):
                 yield TensorChange(name, "other shape")
             else:
                 yield _compare(name, here, source, there, other, cancelled)
         for name in theirs:
             if name not in ours:
                 yield TensorChange(name, "only second")
+
+
+def _alike(one: tuple[int, ...], two: tuple[int, ...]) -> bool:
+    """Whether tensors can be compared: of one shape, or both one number, as libraries differ."""
+    return one == two or math.prod(one) == math.prod(two) == 1
 
 
 def by_layer(changes: Iterable[TensorChange]) -> list[LayerChange]:
@@ -172,6 +177,7 @@ class _Reader:
     def __init__(self, found: Inspection, stack: ExitStack) -> None:
         self._found = found
         self._infos = {info.name: info for info in found.tensors}
+        self._shapes = {info.name: info.shape for info in found.tensors}
         self._stack = stack
         self._files: dict[str, BinaryIO] = {}
 
@@ -181,18 +187,22 @@ class _Reader:
 
     def shape(self, source: Source) -> tuple[int, ...]:
         """Of the model's tensor."""
-        first, *rest = (info.shape for info in self.infos(source))
-        if rest and first:
-            first = (first[0] + sum(shape[0] for shape in rest if shape), *first[1:])
-        return first[::-1] if source.transposed and len(first) == 2 else first
+        return source.shape(self._shapes)
 
     def numbers(self, source: Source) -> Numbers:
         """The model's tensor in pieces."""
+        if source.zeros:
+            return iter([np.zeros(self.shape(source))])
         pieces = (piece for info in self.infos(source) for piece in self._rows(info))
-        if not source.transposed:
+        if not source.transposed and source.rows is None:
             return pieces
         whole = np.concatenate([*pieces, np.empty(0)])
-        return iter([whole.reshape(self.shape(source)[::-1]).T.reshape(-1)])
+        if source.rows is not None:
+            start, stop = source.rows
+            whole = whole[len(whole) * start // 3 : len(whole) * stop // 3]
+        if source.transposed:
+            whole = whole.reshape(self.shape(source)[::-1]).T.reshape(-1)
+        return iter([whole])
 
     def _rows(self, info: TensorInfo) -> Numbers:
         if info.file not in self._files:

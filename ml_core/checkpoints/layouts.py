@@ -7,10 +7,10 @@ from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ml_core.checkpoints import siglip_names, transformers_names
+from ml_core.checkpoints import apple_names, siglip_names, transformers_names
 from ml_core.checkpoints.head import Head, find_head
 from ml_core.checkpoints.openai_names import find_prefix, find_start, is_head, strip_prefix
-from ml_core.checkpoints.other_models import refuse_foreign, unknown
+from ml_core.checkpoints.other_models import mobileclip_s0, refuse_foreign, unknown
 from ml_core.checkpoints.transformers_names import Source
 from ml_core.reading import Inspection
 
@@ -18,6 +18,7 @@ Tower = Literal["image", "text"]
 Shapes = Mapping[str, tuple[int, ...]]
 
 SIGLIP = "names of the transformers library (SigLIP)"
+APPLE = "names of Apple's MobileCLIP"
 TIMM_START = "visual.trunk."
 HF_START = "text.transformer."
 """What the names of timm's image encoders and transformers' text encoders begin with."""
@@ -104,6 +105,10 @@ def find_layout(inspection: Inspection) -> Layout:
     prefix = find_prefix(shapes, siglip_names.MARK)
     if prefix is not None:
         return _siglip(shapes, prefix, where)
+    for mark in (apple_names.FASTVIT_MARK, apple_names.VIT_MARK):
+        prefix = find_prefix(shapes, mark)
+        if prefix is not None:
+            return _apple(shapes, prefix, where)
     marks = (transformers_names.IMAGE_MARK, transformers_names.TEXT_MARK)
     for mark in marks:
         prefix = find_prefix(shapes, mark)
@@ -158,6 +163,17 @@ def _siglip(shapes: Shapes, prefix: str, where: str) -> Layout:
     return _layout(SIGLIP, towers, made, shapes, prefix)
 
 
+def _apple(shapes: Shapes, prefix: str, where: str) -> Layout:
+    """Apple's own names of a MobileCLIP."""
+    if any(name.startswith(prefix + apple_names.S0_MARK) for name in shapes):
+        raise mobileclip_s0(where)
+    refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
+    made = apple_names.apple_sources([n for n in shapes if not is_head(n, prefix)], prefix)
+    whole = "text.token_embedding.weight" in made
+    towers: tuple[Tower, ...] = ("image", "text") if whole else ("image",)
+    return _layout(APPLE, towers, made, shapes, prefix)
+
+
 def _image_alone(shapes: Shapes, prefix: str, where: str) -> Layout:
     """An image encoder saved by itself."""
     keys = strip_prefix(shapes, prefix)
@@ -193,20 +209,7 @@ def _layout(
         title,
         towers,
         sources,
-        {key: _shape(source, shapes) for key, source in sources.items()},
+        {key: source.shape(shapes) for key, source in sources.items()},
         tuple(name for name in shapes if name not in used),
         head,
     )
-
-
-def _shape(source: Source, shapes: Shapes) -> tuple[int, ...]:
-    """Shape of the tensor that its sources make."""
-    first, *others = (shapes[name] for name in source.names)
-    if others and first and all(other[1:] == first[1:] for other in others):
-        first = (first[0] + sum(other[0] for other in others), *first[1:])
-    if source.rows is not None and first:
-        start, stop = source.rows
-        first = (first[0] * stop // 3 - first[0] * start // 3, *first[1:])
-    if source.batched:
-        first = (1, *first)
-    return tuple(reversed(first)) if source.transposed else first

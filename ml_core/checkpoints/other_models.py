@@ -66,6 +66,16 @@ def refuse_foreign(keys: Iterable[str], where: str, *, alone: bool = False) -> N
                 raise InputError(f"{where} {words.format(key[:80])}.", "unsupported")
 
 
+def mobileclip_s0(where: str) -> InputError:
+    """The refusal of a MobileCLIP-S0 as Apple publishes it."""
+    return InputError(
+        f"{where} is Apple's MobileCLIP-S0, whose text encoder has convolutions that open_clip "
+        "does not have; take MobileCLIP2-S0 (timm/MobileCLIP2-S0-OpenCLIP) or MobileCLIP-S1 "
+        "(apple/MobileCLIP-S1-OpenCLIP).",
+        "unsupported",
+    )
+
+
 def unknown(keys: Iterable[str], where: str) -> InputError:
     """The refusal of tensors that are in no layout."""
     keys = set(keys)

@@ -12,6 +12,7 @@ from ml_core.checkpoints.donor import DonorNeeded, borrow
 from ml_core.checkpoints.expected import keys_of
 from ml_core.checkpoints.hf_text import with_hf_config
 from ml_core.checkpoints.layouts import (
+    APPLE,
     HF_START,
     SIGLIP,
     TIMM_START,
@@ -43,7 +44,7 @@ from ml_core.reading.clip_config import (
 from ml_core.reading.hf_config import HF_CONFIG
 from ml_core.reading.key_mismatch import KeyLists
 from ml_core.reading.strict_json import JsonError, parse_object
-from ml_core.reading.tokenizer_file import beside
+from ml_core.reading.tokenizer_file import beside, sentencepiece_beside
 
 CONFIG_KEY = "open_clip_config"
 ASSUMPTIONS_KEY = "assumptions"
@@ -65,6 +66,7 @@ _VITS = {
     (1280, 32): "H",
     (1408, 40): "g",
     (1664, 48): "bigG",
+    (1792, 56): "e",
 }
 
 
@@ -147,7 +149,8 @@ def _warnings(config: Mapping[str, Any], inspection: Inspection, layout: Layout)
     name = own_tokenizer(config)
     if not name or layout.missing == "text" or beside(inspection.path) is not None:
         return ()
-    return (f"Pictures can be embedded, texts cannot: {no_tokenizer(name)}",)
+    lone = sentencepiece_beside(inspection.path)
+    return (f"Pictures can be embedded, texts cannot: {no_tokenizer(name, lone)}",)
 
 
 def _stated(inspection: Inspection) -> Description | None:
@@ -182,6 +185,8 @@ def _stated(inspection: Inspection) -> Description | None:
 def _from_shapes(inspection: Inspection, layout: Layout) -> Description:
     """What the tensors say, and the program code of an archive."""
     if found := find_published(layout.shapes):
+        if layout.title == APPLE:  # its MobileCLIP2 has open_clip's names
+            found = tuple(one for one in found if one.name.startswith("MobileCLIP-")) or found
         told, preprocess = _of_published(found)
         if layout.title == SIGLIP:
             told = as_in_transformers(told)

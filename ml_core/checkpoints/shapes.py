@@ -15,7 +15,7 @@ Shapes = Mapping[str, tuple[int, ...]]
 Question = Literal["activation", "heads", "normalisation", "logit scale"]
 
 # Published open_clip models whose heads are wider than 64; all of them use GELU.
-_WIDE_HEADS = {1280: 80, 1408: 88, 1664: 104}
+_WIDE_HEADS = {1280: 80, 1408: 88, 1664: 104, 1792: 112}
 
 
 @dataclass(frozen=True)

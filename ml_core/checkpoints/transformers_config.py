@@ -29,6 +29,14 @@ _TEXT = _COMMON | {
 _ACTIVATIONS = {"quick_gelu": True, "gelu": False}
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
 _MODELS = ("clip", "clip_vision_model", "clip_text_model", "chinese_clip")
+_OTHERS = {
+    "siglip2": "a SigLIP 2 of variable resolution (NaFlex), which cuts each picture into patches "
+    "of its own; take the same model with pictures of one size, such as "
+    "google/siglip2-base-patch16-256",
+    "altclip": "an AltCLIP, whose text encoder has a layer between BERT and projection that "
+    "open_clip does not have; take a multilingual CLIP of open_clip's instead, such as "
+    "laion/CLIP-ViT-B-32-xlm-roberta-base-laion5B-s13B-b90k",
+}
 _BERT = {
     "vocab_size": 30522, "hidden_size": 768, "num_hidden_layers": 12, "num_attention_heads": 12,
     "intermediate_size": 3072, "max_position_embeddings": 512, "type_vocab_size": 2,
@@ -53,6 +61,8 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             "encoder without a text encoder; this version opens CLIP models.",
             "unsupported",
         )
+    if isinstance(kind, str) and kind in _OTHERS:
+        raise InputError(f"{where} is of {_OTHERS[kind]}.", "unsupported")
     if kind not in _MODELS:
         raise InputError(
             f"{where} is of the model type {str(kind)[:40]!r}; of the transformers library this "

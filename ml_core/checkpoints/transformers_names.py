@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
 IMAGE_MARK = "vision_model.embeddings.class_embedding"
@@ -49,12 +49,34 @@ class Source:
         From which to which third of the first axis it goes, 0 to 3; None takes all of it.
     batched
         Whether an axis of length one comes before.
+    squeezed
+        Axes of length one that are left out before.
+    zeros
+        Whether only as many zeros are meant as its last axis is long: of a bias that is not there.
     """
 
     names: tuple[str, ...]
     transposed: bool = False
     rows: tuple[int, int] | None = None
     batched: bool = False
+    squeezed: int = 0
+    zeros: bool = False
+
+    def shape(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+        """Shape of the tensor that its sources make, by the shapes of the file's tensors."""
+        first, *others = (shapes[name] for name in self.names)
+        if self.zeros:
+            return first[-1:]
+        if others and first and all(other[1:] == first[1:] for other in others):
+            first = (first[0] + sum(other[0] for other in others), *first[1:])
+        if self.rows is not None and first:
+            start, stop = self.rows
+            first = (first[0] * stop // 3 - first[0] * start // 3, *first[1:])
+        if self.batched:
+            first = (1, *first)
+        if first[: self.squeezed] == (1,) * self.squeezed:
+            first = first[self.squeezed :]
+        return tuple(reversed(first)) if self.transposed else first
 
 
 def sources(names: Iterable[str], prefix: str) -> dict[str, Source]:

@@ -12,6 +12,7 @@ from rich.table import Table
 
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path, image_spec, optional_checkpoint, pair_spec
+from ml_core.cli.export import export
 from ml_core.cli.options import (
     CaptionColumn,
     CocoPictures,
@@ -193,7 +194,7 @@ def audit(
             **common,
         )
     if export_to is not None:
-        _export(spec, export_to, processes, json=json)
+        export(spec, export_to, processes, json=json)
         return
     plan = audit_plan(spec) if isinstance(spec, AuditSpec) else None
     result = run_to_result(lambda control: _run(spec, control), plan)
@@ -259,22 +260,6 @@ def _write_excluded(
     earlier = Path(spec.pairs.exclude) if spec.pairs.exclude else None
     write_exclusions(folder / EXCLUSIONS_FILE, found, worst, by, earlier)
     return folder / EXCLUSIONS_FILE
-
-
-def _export(
-    spec: AuditSpec | EmbeddingAuditSpec, folder: Path, processes: int, *, json: bool
-) -> None:
-    """Write the audit as a job for several processes."""
-    from ml_core.jobs import cluster
-
-    files = cluster.export_audit(spec, folder, processes=processes)
-    if json:
-        output.print_json({"files": [str(path) for path in files]})
-        return
-    for path in files:
-        output.show(output.cell(f"Written: {path}"))
-    line = cluster.torchrun_line(processes, cluster.audit_option(spec))
-    output.show(output.cell(f"Start it with run.sh, or in its folder: {line}"))
 
 
 def _print(found: Audit, by: str, show: int) -> None:

@@ -12,10 +12,12 @@ from rich.table import Table
 from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path, image_spec, label_set_path, optional_checkpoint
+from ml_core.cli.export import export
 from ml_core.cli.options import (
     Checkpoint,
     Device,
     Donor,
+    ExportTo,
     Images,
     Json,
     LabelColumn,
@@ -75,6 +77,10 @@ def scan(
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only measure how long it would take.")
     ] = False,
+    export_to: ExportTo = None,
+    processes: Annotated[
+        int, typer.Option(min=1, help="With --export: processes (GPUs) that share the work.")
+    ] = 1,
     json: Json = False,
 ) -> None:
     """Search a checkpoint for a trigger that nobody named.
@@ -123,6 +129,9 @@ def scan(
             "No reference: triggers over the whole picture are not searched. Give a clean "
             "checkpoint of the same kind with --reference."
         )
+    if export_to is not None:
+        export(spec, export_to, processes, json=json)
+        return
     with output.working("Loading torch"):
         from ml_core.detection.scan.records import Scan
         from ml_core.jobs import scan as job
@@ -130,12 +139,7 @@ def scan(
         found = run_to_result(lambda control: job.estimate_scan(spec, control))
         _show_estimate(found, json=json)
         return
-    from ml_core.jobs.processes import together
-
-    with together(spec.device) as ranks:
-        result = run_to_result(lambda control: job.scan(spec, control, ranks))
-    if not ranks.first:
-        return
+    result = run_to_result(lambda control: job.scan(spec, control))
     place = result.pop("folder")
     record = Scan.model_validate(result)
     if json:

@@ -26,6 +26,7 @@ from PIL import Image
 
 from ml_core.paths import cache_dir
 from ml_core.reading.clip_config import Fit
+from ml_core.reading.regular_file import change_file
 from ml_core.reading.resize import Canvases
 
 MEMORY_LIMIT = 256 * 1024**2
@@ -241,12 +242,14 @@ class CanvasCache:
             if shutil.disk_usage(folder).free < self._capacity * self._item + _DISK_RESERVE:
                 raise OSError("too little space is left for a cache")
             fresh = path.with_suffix(f".{os.getpid()}.{threading.get_ident()}.tmp")
-            with fresh.open("wb") as file:
+            with contextlib.suppress(FileNotFoundError):  # whatever lies there is not opened
+                fresh.unlink()
+            with fresh.open("xb") as file:
                 file.write(header)
                 file.truncate(self._offset)
             fresh.replace(path)
         os.utime(path)
-        return path.open("r+b", buffering=0)
+        return change_file(path)
 
 
 def _checksum(data: memoryview) -> int:
@@ -255,9 +258,9 @@ def _checksum(data: memoryview) -> int:
 
 
 def _begins_with(path: Path, header: bytes) -> bool:
-    """Tell whether a file exists and begins with these bytes."""
+    """Tell whether a file of the folder's own exists and begins with these bytes."""
     try:
-        with path.open("rb") as file:
+        with change_file(path) as file:
             return file.read(len(header)) == header
     except OSError:
         return False

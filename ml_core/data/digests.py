@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import os
 import sqlite3
+import stat
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -32,8 +33,14 @@ def file_facts(fact: os.stat_result) -> bytes:
     return hashlib.blake2b(repr(seen).encode(), digest_size=16).digest()
 
 
-def known_digests(paths: Sequence[Path], facts: Sequence[os.stat_result]) -> dict[int, bytes]:
-    """SHA-256 of the files that were hashed before and look unchanged, by their number."""
+def known_digests(paths: Sequence[Path]) -> dict[int, bytes]:
+    """SHA-256 of the files that were hashed before and look unchanged, by their number.
+
+    Raises
+    ------
+    OSError
+        If one vanished.
+    """
     found: dict[int, bytes] = {}
     with _index() as index, contextlib.suppress(sqlite3.Error):
         if index is None:
@@ -42,12 +49,14 @@ def known_digests(paths: Sequence[Path], facts: Sequence[os.stat_result]) -> dic
             names = [_name(path) for path in paths[start : start + _ASKED]]
             marks = ",".join("?" * len(names))
             rows = index.execute(
-                f"SELECT path, facts, sha256 FROM files WHERE path IN ({marks})", names
+                "SELECT path, facts, sha256 FROM files WHERE typeof(sha256) = 'blob' AND "
+                f"length(sha256) = 32 AND path IN ({marks})",
+                names,
             )
             kept = {name: (seen, digest) for name, seen, digest in rows}
             for number, name in enumerate(names, start=start):
                 seen, digest = kept.get(name, (b"", b""))
-                if seen == file_facts(facts[number]):
+                if seen and seen == file_facts(paths[number].stat()):
                     found[number] = digest
     return found
 
@@ -110,11 +119,29 @@ def _name(path: Path) -> bytes:
     return hashlib.blake2b(os.fsencode(os.path.abspath(path)), digest_size=16).digest()
 
 
+def _own_file(path: Path) -> Path:
+    """The index's place, where no link or pipe lies that SQLite would follow or wait for.
+
+    Raises
+    ------
+    OSError
+        If a folder lies there, or the folder cannot be used.
+    """
+    with contextlib.suppress(FileNotFoundError):
+        if not stat.S_ISREG(path.lstat().st_mode):
+            path.unlink()
+    return path
+
+
 @contextlib.contextmanager
 def _index() -> Iterator[sqlite3.Connection | None]:
     """The index, or None where it cannot be used; a damaged one begins anew."""
-    path = cache_dir() / _NAME
     index = None
+    try:
+        path = _own_file(cache_dir() / _NAME)
+    except OSError:
+        yield None
+        return
     try:
         index = sqlite3.connect(path, timeout=5)
         index.execute("PRAGMA synchronous=OFF")  # what a power cut destroys begins anew

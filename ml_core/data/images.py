@@ -223,6 +223,10 @@ def _taker(files: FolderFiles | TableFiles) -> Callable[[NDArray[np.int64]], Pic
     """Makes pictures of chosen files."""
 
     def take(chosen: NDArray[np.int64]) -> Pictures:
+        if len(chosen) == len(files.paths):
+            return FilePictures(files.paths, files.names)
+        if isinstance(files, TableFiles):
+            return FilePictures(files.paths.take(chosen), files.names.take(chosen))
         numbers = chosen.tolist()
         return FilePictures([files.paths[i] for i in numbers], [files.names[i] for i in numbers])
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import os
+from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
@@ -35,7 +35,7 @@ class KnownFiles:
     """
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        self.paths = tuple(paths)
+        self.paths = paths
         self.known_by = CONTENT
         self.lasting_key = ""
         self._learner: Learner | None = None
@@ -63,10 +63,14 @@ class KnownFiles:
             If a file vanished.
         """
         looked = watched(self.paths, watch, "Looking at files", len(self.paths))
-        facts = [path.stat() for path in looked]
-        total = sum(fact.st_size for fact in facts)
+        sizes, times = array("q"), array("q")  # of millions of files: a record each is too much
+        for path in looked:
+            fact = path.stat()
+            sizes.append(fact.st_size)
+            times.append(fact.st_mtime_ns)
+        total = sum(sizes)
         large = total > CONTENT_LIMIT
-        digests = known_digests(self.paths, facts) if large else {}
+        digests = known_digests(self.paths) if large else {}
         self.known_by = EARLIER if digests else CONTENT
         if large:
             self._learner = Learner()
@@ -75,22 +79,27 @@ class KnownFiles:
         def tell(read: int) -> None:
             watch("Hashing", min(done + read, most), most)
 
+        whole, missing = hashlib.sha256(b"content"), set[int]()
+        before: tuple[Path | None, bytes | None] = None, None
         for number, path in enumerate(self.paths):
-            if number in digests or facts[number].st_size > left:
-                continue
-            left -= facts[number].st_size
-            digests[number] = self._hashed(path, tell)
-            done += facts[number].st_size
+            digest = digests.pop(number, None)
+            if digest is None and path == before[0]:  # rows of a table that name one picture
+                digest = before[1]
+            if digest is None and sizes[number] <= left:
+                left -= sizes[number]
+                digest = self._hashed(path, tell)
+                done += sizes[number]
+            if digest is None:
+                missing.add(number)
+            else:
+                whole.update(digest)
+            before = path, digest
         self.save()
-        listing = _listing(self.paths, facts) if large else ""
-        if len(digests) == len(self.paths):
-            whole = hashlib.sha256(b"content")
-            for number in range(len(self.paths)):
-                whole.update(digests[number])
+        listing = _listing(self.paths, sizes, times) if large else ""
+        if not missing:
             key = whole.hexdigest()
         else:
-            self.known_by = LISTING
-            self._waiting = set(range(len(self.paths))) - digests.keys()
+            self.known_by, self._waiting = LISTING, missing
             key = listing
         self.lasting_key = listing or key
         return key
@@ -116,9 +125,9 @@ class KnownFiles:
         return digest
 
 
-def _listing(paths: Sequence[Path], facts: Sequence[os.stat_result]) -> str:
+def _listing(paths: Sequence[Path], sizes: Sequence[int], times: Sequence[int]) -> str:
     """Hash of names, sizes and times."""
     whole = hashlib.sha256(b"listing")
-    for path, fact in zip(paths, facts, strict=True):
-        whole.update(f"{path}\0{fact.st_size}\0{fact.st_mtime_ns}\0".encode(errors="replace"))
+    for path, size, time in zip(paths, sizes, times, strict=True):
+        whole.update(f"{path}\0{size}\0{time}\0".encode(errors="replace"))
     return whole.hexdigest()

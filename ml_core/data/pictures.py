@@ -147,9 +147,9 @@ class FilePictures:
     """Picture files; a file that cannot be decoded is drawn black and noted in `broken`."""
 
     def __init__(self, paths: Sequence[Path], names: Sequence[str]) -> None:
-        self._paths = tuple(paths)
+        self._paths = paths
         self._files = KnownFiles(self._paths)
-        self._names = tuple(names)  # as the user knows them: relative path, with the row if any
+        self._names = names  # as the user knows them: relative path, with the row if any
         self.broken: dict[int, str] = {}
 
     def __len__(self) -> int:

@@ -4,17 +4,22 @@ from __future__ import annotations
 
 import os
 from array import array
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import overload
 
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.data.labels import MAX_CLASSES
 from ml_core.data.packed_strings import PackedPaths, PackedTexts
 from ml_core.data.skip_count import SkipCount
 from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.errors import InputError
-from ml_core.reading.tables import iter_rows, resolver
+from ml_core.reading.tables import iter_rows, listed, resolver
 
 IMAGE_COLUMNS = (
     "image", "path", "image_path", "filepath", "file_path", "filename", "file_name", "file",
@@ -28,6 +33,8 @@ CAPTION_COLUMNS = (
     "caption", "title", "text", "captions", "description", "sentence", "alt_text", "alt",
 )  # fmt: skip
 _KEPT_PATHS = 1 << 16
+MAX_LABELLED = 2_500_000  # 100 bytes each
+_MAX_LABEL_CHARACTERS = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -62,6 +69,11 @@ class RowNames(Sequence[str]):
             return [self[i] for i in range(*index.indices(len(self)))]
         return row_name(self._numbers[index], self._paths.below[index])
 
+    def take(self, numbers: NDArray[np.int64]) -> RowNames:
+        """Some of them, in a new order."""
+        rows = array("q", (self._numbers[number] for number in numbers.tolist()))
+        return RowNames(rows, self._paths.take(numbers))
+
 
 def row_name(number: int, path: str) -> str:
     """A row of a table in a sentence."""
@@ -95,7 +107,7 @@ def require_column(path: Path, columns: Sequence[str], wanted: str | None, what:
     if found is None:
         raise InputError(
             f"{path.name} has no column {wanted or usual[0]!r}; choose the {what} column among "
-            f"{', '.join(columns)}.",
+            f"{listed(columns)}.",
             "usage",
         )
     return found
@@ -116,7 +128,7 @@ def read_files(
         A CSV or TSV.
     image_column, text_column
         Column of the pictures' paths, and of their labels or captions; without the latter the
-        texts are empty.
+        texts are empty. Labels have limits, see `Labels`; captions are taken by ``take``.
     watch
         Is told the rows read so far, and may end it.
     take
@@ -131,12 +143,19 @@ def read_files(
     Raises
     ------
     InputError
-        ``usage`` if no row can be used.
+        ``usage`` if no row can be used, ``unsupported`` if there are over 2.5 million pictures
+        whose texts are not taken, or more labels than classes there can be.
     """
     columns = (image_column,) if text_column is None else (image_column, text_column)
     root = os.path.realpath(path.parent)
-    resolve = lru_cache(maxsize=_KEPT_PATHS)(resolver(root))  # many rows may name one picture
-    known: dict[str, str] = {}
+    resolve = resolver(root)
+
+    @lru_cache(maxsize=_KEPT_PATHS)  # many rows may name one picture
+    def look(name: str) -> str | None:
+        file = resolve(name)
+        return os.path.relpath(file, root) if os.path.isfile(file) else None
+
+    labels = Labels(path.name)
     below, numbers = PackedTexts(), array("q")
     texts: list[str] = []
     bad, missing = SkipCount("Left out, a bad row"), SkipCount("Left out, a missing picture")
@@ -149,23 +168,27 @@ def read_files(
             bad.add(f"row {number}: the column {text_column!r} is empty")
             continue
         try:
-            file = resolve(row[0])
+            file = look(row[0])
         except InputError as error:
             bad.add(f"row {number}: {error.sentence.rstrip('.')}")
             continue
-        if not os.path.isfile(file):
+        if file is None:
             missing.add(row_name(number, row[0]))
             continue
         try:
             if take is not None:
                 take(text)
             else:
-                texts.append(known.setdefault(text, text))
+                texts.append(labels.one(text))
         except ValueError as error:
             bad.add(f"row {number}: {error}")
             continue
-        below.append(os.path.relpath(file, root))
+        below.append(file)
         numbers.append(number)
+        if take is None and len(numbers) > MAX_LABELLED:
+            raise InputError(
+                f"{path.name} names over {MAX_LABELLED:,} pictures; split it.", "unsupported"
+            )
     problems = bad.notes + missing.notes
     if not numbers:
         first = [*bad.first, *(f"{name}: no such file" for name in missing.first), "it has no row"]
@@ -179,6 +202,42 @@ def read_files(
     return TableFiles(
         paths, RowNames(numbers, paths), tuple(texts), problems, bad.count + missing.count
     )
+
+
+class Labels:
+    """The labels of a table, each kept once, and no more of them than there can be classes."""
+
+    def __init__(self, name: str) -> None:
+        self._name, self._left = name, _MAX_LABEL_CHARACTERS
+        self._known: dict[str, str] = {}
+
+    def one(self, text: str) -> str:
+        """The label as it was seen first.
+
+        Raises
+        ------
+        InputError
+            ``unsupported`` at the 100001st label, or where all have over 16 million characters.
+        """
+        found = self._known.get(text)
+        if found is not None:
+            return found
+        self._left -= len(text)
+        if len(self._known) == MAX_CLASSES or self._left < 0:
+            raise InputError(
+                f"The label column of {self._name} has too many different texts, or too long ones, "
+                "to be classes; choose another column.",
+                "unsupported",
+            )
+        self._known[text] = text
+        return text
+
+
+def count_labels(path: Path, column: str) -> Counter[str]:
+    """How often each label stands in the good rows of a table; errors as `read_files`."""
+    labels = Labels(path.name)
+    rows = iter_rows(path, (column,))
+    return Counter(labels.one(row[0].strip()) for _, row in rows if not isinstance(row, str))
 
 
 def table_path(path: str | Path) -> Path:

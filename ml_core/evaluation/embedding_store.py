@@ -15,11 +15,12 @@ from numpy.typing import NDArray
 from ml_core.atomic import replace_files
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
-from ml_core.reading.regular_file import read_file
+from ml_core.reading.regular_file import open_file
 from ml_core.reading.safetensors_header import parse_header
 
 DISK_LIMIT = 1024**3
 _SUFFIX = ".embeddings"
+_MOST_HEADER = 1 << 20
 
 Rows = NDArray[np.float32]
 Known = NDArray[np.bool_]
@@ -113,7 +114,10 @@ def _read(path: Path, key: tuple[str, ...], rows: int, width: int) -> tuple[Rows
     OSError, ValueError, InputError
         If it is not there, or not what it should be.
     """
-    raw = read_file(path, DISK_LIMIT)
+    with open_file(path) as file:
+        if os.fstat(file.fileno()).st_size > rows * (4 * width + 1) + _MOST_HEADER:
+            raise ValueError("larger than these embeddings")
+        raw = file.read()
     head = parse_header(io.BytesIO(raw), len(raw), path.name)
     tensors = {tensor.name: tensor for tensor in head.tensors}
     if head.metadata.get("key") != json.dumps(key) or set(tensors) != {"known", "values"}:

@@ -1,6 +1,6 @@
 """A job as a folder for a cluster: the job file, a Slurm script and the line for torchrun.
 
-An audit has no Slurm script: it is started by the line for torchrun.
+An audit and a scan have no Slurm script: they are started by the line for torchrun.
 
 More than one machine is supported by torchrun's rendezvous and was not tested.
 
@@ -17,6 +17,7 @@ from pathlib import Path
 
 from ml_core.atomic import replace_files
 from ml_core.jobs.audit_spec import AuditSettings, AuditSpec
+from ml_core.jobs.scan_spec import ScanSpec
 from ml_core.jobs.specs import RESULT_FILE, STATE_FILE, CleanSpec
 from ml_core.reading.arrays import ARRAY_SUFFIXES
 from ml_core.reading.errors import InputError
@@ -106,13 +107,15 @@ def elsewhere(spec: CleanSpec) -> tuple[str, ...]:
     return tuple(dict.fromkeys(path for path in paths if path is not None))
 
 
-def export_audit(spec: AuditSettings, folder: Path, *, processes: int = 1) -> tuple[Path, ...]:
-    """Write an audit for several GPUs of one machine; nothing is copied.
+def export_shared(
+    spec: AuditSettings | ScanSpec, folder: Path, *, processes: int = 1
+) -> tuple[Path, ...]:
+    """Write an audit or a scan for several GPUs of one machine; nothing is copied.
 
     Parameters
     ----------
     spec
-        The audit; it will write into ``results`` beside its job file.
+        What is to be done; it will write into ``results`` beside its job file.
     folder
         Where to; it is made.
     processes
@@ -132,15 +135,17 @@ def export_audit(spec: AuditSettings, folder: Path, *, processes: int = 1) -> tu
     folder.mkdir(parents=True, exist_ok=True)
     files = {
         folder / JOB_FILE: job.model_dump_json(indent=1).encode(),
-        folder / RUN_FILE: _shell(processes, audit_option(spec)).encode(),
+        folder / RUN_FILE: _shell(processes, option_of(spec)).encode(),
     }
     replace_files(files)
     (folder / RUN_FILE).chmod(0o755)
     return tuple(files)
 
 
-def audit_option(spec: AuditSettings) -> str:
-    """What tells the worker which audit it is."""
+def option_of(spec: AuditSettings | ScanSpec) -> str:
+    """What tells the worker which kind of job it is."""
+    if isinstance(spec, ScanSpec):
+        return "--scan"
     return "--audit" if isinstance(spec, AuditSpec) else "--embeddings"
 
 

@@ -129,7 +129,7 @@ _SHOWN_SECONDS = 0.2
 _MOST = 20
 _WIDE = "imagenet-1k"
 _MOST_BYTES = 64 << 20
-_FORMAT = "scan 1"
+_FORMAT = "scan 2"
 _REFERENCE_LIMIT = 256 * 1024**2
 
 Record = TypeVar("Record", bound=BaseModel)

@@ -10,7 +10,7 @@ from ml_core.reading.inspect import inspect
 from ml_core.reading.inspection import Inspection
 from ml_core.reading.lists import read_lines
 from ml_core.reading.safetensors_header import TensorInfo, read_header
-from ml_core.reading.tables import Table, read_table, resolve_inside
+from ml_core.reading.tables import resolve_inside
 
 if TYPE_CHECKING:
     from ml_core.reading.images import read_image
@@ -19,7 +19,6 @@ __all__ = [
     "ErrorCode",
     "InputError",
     "Inspection",
-    "Table",
     "TensorInfo",
     "ask_picklescan",
     "examine",
@@ -27,7 +26,6 @@ __all__ = [
     "read_header",
     "read_image",
     "read_lines",
-    "read_table",
     "resolve_inside",
 ]
 

@@ -20,7 +20,7 @@ CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
 CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 VOCABULARY = 49408  # of CLIP's tokenizer
 _MAX_VOCABULARY = 2_000_000
-MAX_PARAMETERS = 4_000_000_000
+MAX_PARAMETERS = 6_000_000_000
 
 Check = Callable[[Any], str]
 
@@ -463,10 +463,18 @@ def vocabulary_caution(config: Mapping[str, Any]) -> str:
     )
 
 
-def no_tokenizer(name: str) -> str:
-    """Sentence on a checkpoint without the tokenizer that it was trained with."""
+def no_tokenizer(name: str, sentencepiece: str = "") -> str:
+    """Sentence on a checkpoint without the tokenizer that it was trained with.
+
+    ``sentencepiece`` is the name of a sentencepiece model that lies beside it.
+    """
+    lies = (
+        f"of which {sentencepiece} alone, which is not read, lies"
+        if sentencepiece
+        else ("which does not lie")
+    )
     return (
-        f"they are written with the tokenizer of {name[:100]}, which does not lie beside it; "
+        f"they are written with the tokenizer of {name[:100]}, {lies} beside it; "
         "put tokenizer.json and tokenizer_config.json of its repository there."
     )
 

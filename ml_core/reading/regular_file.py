@@ -154,6 +154,16 @@ def append_text(path: Path) -> TextIO:
     return os.fdopen(descriptor, "a", 1, encoding="utf-8")
 
 
+def change_file(path: Path) -> FileIO:
+    """Open a regular file to read and to write it in place.
+
+    Raises as `open_file`, also for a link: the file that is meant is the folder's own.
+    """
+    if path.is_symlink():
+        raise LinkOutError(path)
+    return FileIO(_descriptor(path, os.O_RDWR | _NO_LINK), "r+b")
+
+
 def read_file(path: Path, most: int = -1, inside: Path | None = None) -> bytes:
     """The first ``most`` bytes of a regular file, or all of them; raises as `open_file`."""
     with open_file(path, inside) as file:

@@ -9,8 +9,7 @@ import csv
 import io
 import os
 import re
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TextIO
 
@@ -20,7 +19,10 @@ from ml_core.reading.regular_file import open_regular
 MAX_BYTES = 2 * 1024**3
 MAX_ROWS = 20_000_000
 MAX_COLUMNS = 1000
-MAX_LINE = 1 << 24
+MAX_RECORD = 1 << 21
+"""Characters of a row: the csv module takes what it is given into memory, and many times that."""
+_NAMED = 20
+_SHORT = 40
 
 _DRIVE = re.compile(r"^[A-Za-z]:")
 _SCHEME = re.compile(r"^[A-Za-z][A-Za-z0-9+.-]*:")
@@ -28,83 +30,39 @@ _SURROGATES = re.compile("[\ud800-\udfff]")
 _CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f]")
 
 
-@dataclass(frozen=True)
-class Table:
-    """Columns and rows of a table.
-
-    Attributes
-    ----------
-    columns
-        Names of the columns that were kept, in order.
-    rows
-        The fields of each good row, in the order of ``columns``.
-    numbers
-        Row number of each good row.
-    bad_rows
-        Row number and a sentence for each row that was left out.
-    """
-
-    columns: tuple[str, ...]
-    rows: list[tuple[str, ...]]
-    numbers: list[int]
-    bad_rows: list[tuple[int, str]]
-
-
 def read_columns(path: str | Path) -> tuple[str, ...]:
-    """Names of a table's columns, from its first row alone; errors as `read_table`."""
+    """Names of a table's columns, from its first row alone; errors as `iter_rows`."""
     path = Path(path)
     return _header(path, next(_records(path), None))
 
 
-def read_table(path: str | Path, columns: tuple[str, ...] | None = None) -> Table:
-    """Read a CSV or TSV file with a header row.
+def iter_rows(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...] | str]]:
+    """Row numbers of a CSV or TSV with the wanted fields, or a sentence on a bad row, one by one.
+
+    A row is bad that has a wrong number of fields, is not UTF-8, or has control characters, a quote
+    that does not close, or a field of over 131072 characters.
 
     Parameters
     ----------
     path
-        A regular UTF-8 file (byte order mark allowed) of at most 2 GB.
-    columns
-        Columns to keep, so that memory holds no more than is used; None keeps all.
-
-    Returns
-    -------
-    Table
-        Good rows, and each bad row (wrong number of fields, not UTF-8, control characters, a
-        quote that does not close, a field of over 131072 characters) with its number.
+        A regular UTF-8 file (byte order mark allowed) of at most 2 GB with a header row.
+    wanted
+        Names of columns.
 
     Raises
     ------
     InputError
-        If the file is missing, empty, too large, has a line of over 16 million characters, is not
-        UTF-8 in its header, has two columns of one name, or lacks one of ``columns`` (the sentence
+        If the file is missing, empty, too large, has a row of over 2 million characters, is not
+        UTF-8 in its header, has two columns of one name, or lacks one of ``wanted`` (the sentence
         lists the columns it has).
-    """
-    path = Path(path)
-    wanted = read_columns(path) if columns is None else columns
-    table = Table(wanted, [], [], [])
-    for number, row in iter_rows(path, wanted):
-        if isinstance(row, str):
-            table.bad_rows.append((number, row))
-        else:
-            table.rows.append(row)
-            table.numbers.append(number)
-    return table
-
-
-def iter_rows(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...] | str]]:
-    """Row numbers of a table with the wanted fields, or a sentence on a bad row, one by one.
-
-    Raises
-    ------
-    InputError
-        As `read_table` does.
     """
     records = _records(path)
     header = _header(path, next(records, None))
     for name in wanted:
         if name not in header:
             raise InputError(
-                f"{path.name} has no column {name!r}; its columns are {', '.join(header)}.", "usage"
+                f"{path.name} has no column {_shown(name)}; its columns are {listed(header)}.",
+                "usage",
             )
     places = [header.index(name) for name in wanted]
     for number, record in enumerate(records, start=2):
@@ -130,9 +88,11 @@ def _records(path: Path) -> Iterator[list[str] | str]:
             raise InputError(f"The table {path.name} is larger than 2 GB; split it.", "unsupported")
         first = file.readline(1 << 20)
         file.seek(0)
-        reader = csv.reader(_lines(file, path.name), delimiter=_delimiter(path, first), strict=True)
+        lines = _Lines(file, path.name)
+        reader = csv.reader(lines, delimiter=_delimiter(path, first), strict=True)
         while True:
             line = reader.line_num + 1
+            lines.left = MAX_RECORD
             try:
                 yield next(reader)
             except StopIteration:
@@ -141,15 +101,34 @@ def _records(path: Path) -> Iterator[list[str] | str]:
                 yield f"lines {line} to {reader.line_num} cannot be split into fields ({error})"
 
 
-def _lines(file: TextIO, name: str) -> Iterator[str]:
-    """Lines of limited length: the csv module would take a line of 2 GB into memory."""
-    while line := file.readline(MAX_LINE):
-        if len(line) == MAX_LINE:
+class _Lines:
+    """Lines of which a record takes no more than ``left`` characters, however many they are."""
+
+    def __init__(self, file: TextIO, name: str) -> None:
+        self._file, self._name, self.left = file, name, MAX_RECORD
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        line = self._file.readline(self.left)
+        if not line:
+            raise StopIteration
+        self.left -= len(line)
+        if self.left <= 0:
             raise InputError(
-                f"{name} has a line of over {MAX_LINE >> 20} million characters; it is no table.",
+                f"{self._name} has a row of over {MAX_RECORD >> 20} million characters; it is no "
+                "table.",
                 "unsupported",
             )
-        yield line
+        return line
+
+
+def listed(columns: Sequence[str]) -> str:
+    """Names of columns in a sentence: the first ones, none long."""
+    shown = [name if len(name) <= _SHORT else f"{name[:_SHORT]}..." for name in columns[:_NAMED]]
+    more = f" and {len(columns) - _NAMED:,} more" if len(columns) > _NAMED else ""
+    return ", ".join(shown) + more
 
 
 def _delimiter(path: Path, first: str) -> str:
@@ -163,16 +142,19 @@ def _header(path: Path, record: list[str] | str | None) -> tuple[str, ...]:
     """Check the first record and make it column names."""
     if not record:
         raise InputError(f"The table {path.name} is empty; it needs a header row.", "damaged")
+    if not isinstance(record, str) and len(record) > MAX_COLUMNS:
+        raise InputError(
+            f"{path.name} has over {MAX_COLUMNS} columns; keep those that are needed.",
+            "unsupported",
+        )
     problem = record if isinstance(record, str) else _problem(record, len(record))
     if problem:
         raise InputError(f"The header row of {path.name} is bad: {problem}.", "damaged")
     names = tuple(name.strip() for name in record)
-    if len(names) > MAX_COLUMNS:
-        raise InputError(f"{path.name} has over {MAX_COLUMNS} columns.", "unsupported")
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise InputError(
-            f"{path.name} has two columns called {twice[0]!r}; rename one of them.", "damaged"
+            f"{path.name} has two columns called {_shown(twice[0])}; rename one of them.", "damaged"
         )
     return names
 

@@ -23,8 +23,12 @@ _CHANGES = re.compile(rb"\d+ (size|path|linkpath|hdrcharset|GNU\.\w[^=]*)=([^\n]
 _MAX_EXTRA = 1 << 16
 
 
-def tar_members(file: BinaryIO, size: int, *, most: int = MAX_MEMBERS) -> tuple[Member, ...]:
+def tar_members(
+    file: BinaryIO, size: int, *, most: int = MAX_MEMBERS, advice: str = SAFETENSORS_COPY
+) -> tuple[Member, ...]:
     """List the regular files, at ``most`` so many, of an open archive of ``size`` bytes in order.
+
+    ``advice`` says what to do where there are more.
 
     Raises
     ------
@@ -67,7 +71,7 @@ def tar_members(file: BinaryIO, size: int, *, most: int = MAX_MEMBERS) -> tuple[
         elif kind != _FOLDERS:
             raise ZipError("it holds links, devices or sparse files")
         if len(members) > most:
-            raise ZipError(f"it lists more than {most} members", SAFETENSORS_COPY)
+            raise ZipError(f"it lists more than {most:,} members", advice)
     if len({member.name for member in members}) != len(members):
         raise ZipError("two of its members have the same name")
     return tuple(members)

@@ -21,6 +21,7 @@ TOKENIZER_NAME = "tokenizer.json"
 SETTINGS_NAME = "tokenizer_config.json"
 VOCABULARY_NAME = "vocab.txt"
 _SPECIAL_NAME = "special_tokens_map.json"
+_SENTENCEPIECES = ("spiece.model", "sentencepiece.bpe.model", "tokenizer.model")
 _MAX_BYTES = 48 << 20
 _MAX_PARTS = 3_000_000
 _MAX_SMALL = 4 << 20
@@ -102,6 +103,12 @@ def beside(path: Path) -> Path | None:
     if folder is not path:
         places.insert(0, name_beside(path))
     return next((place for place in places if place.is_file()), None)
+
+
+def sentencepiece_beside(path: Path) -> str:
+    """Name of a sentencepiece model in a folder or beside a file, or empty; it is not read."""
+    folder = path if path.is_dir() else path.parent
+    return next((name for name in _SENTENCEPIECES if (folder / name).is_file()), "")
 
 
 def read_tokenizer(file: Path) -> TokenizerFile:

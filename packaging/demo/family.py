@@ -3,10 +3,9 @@
 python family.py WORKDIR OUT_DIR [--only NAME ...] [--threads T] [--table]
 
 Makes what OUT_DIR lacks, one model after the other; several runs may share OUT_DIR. WORKDIR holds
-the pairs of draw_pairs.py (train, 150000). Each model is NAME.safetensors with NAME.measured.json beside it:
-its clean accuracy, the attack success rate of what was planted, and how it was made. --table prints
-what is there. Of every kind one half (`calibration`) sets thresholds, the other (`report`) is only
-reported.
+the pairs of draw_pairs.py (train, 150000). Each model is NAME.safetensors, and NAME.measured.json
+is what `cleanclip evaluate` says of it and of what was planted. --table prints what is there. Of
+every kind one half (`calibration`) sets thresholds, the other (`report`) is only reported.
 """
 
 from __future__ import annotations
@@ -173,6 +172,17 @@ class Maker:
                     "target": row.target, **self._measured(row, path)}  # fmt: skip
             measured.write_text(json.dumps(said, indent=1))
 
+    def print_table(self) -> None:
+        """A row a model that was measured."""
+        for name, row in FAMILY.items():
+            path = self.out / f"{name}.measured.json"
+            if not path.exists():
+                continue
+            found = json.loads(path.read_text())["evaluation"]
+            asr = f"{found['asr_excl']:.3f} {row.target}" if row.trigger else "-"
+            print(f"{name:20s} {row.half:12s} {row.base or '-':11s} {row.trigger or '-':10s} "
+                  f"CA {found['ca']:.3f} ASR {asr}")  # fmt: skip
+
     def _poison(self, row: Row, path: Path) -> None:
         recipe = row.recipe.split()
         if "--second" in recipe:
@@ -216,8 +226,11 @@ def main() -> None:
     parser.add_argument("--table", action="store_true")
     args = parser.parse_args()
     maker = Maker(args.work.resolve(), args.out.resolve(), args.threads)
+    if args.table:
+        maker.print_table()
+        return
     for name in args.only:
-        if (maker.out / f"{name}.measured.json").exists() or args.table:
+        if (maker.out / f"{name}.measured.json").exists():
             continue
         try:
             with FileLock(maker.out / f"{name}.lock", timeout=0):

@@ -23,7 +23,7 @@ _PIECE = 1 << 20
 _STANDING = '{"value":1,"rank":1,"share":0.5}'
 
 
-def _repeated(start: bytes, one: bytes, count: int, end: bytes) -> Iterator[bytes]:
+def repeated(start: bytes, one: bytes, count: int, end: bytes) -> Iterator[bytes]:
     """Text that repeats, in pieces of about a megabyte."""
     at_once = max(1, _PIECE // len(one))
     yield start
@@ -34,7 +34,7 @@ def _repeated(start: bytes, one: bytes, count: int, end: bytes) -> Iterator[byte
 
 
 def _numbered(start: bytes, one: str, count: int, end: bytes) -> Iterator[bytes]:
-    """As `_repeated`, with a number in each."""
+    """As `repeated`, with a number in each."""
     yield start
     for first in range(0, count, 10_000):
         numbers = range(first, min(count, first + 10_000))
@@ -54,18 +54,18 @@ def _pairs() -> Iterator[bytes]:
 
 GIANTS: dict[str, Callable[[], Iterator[bytes]]] = {
     "deep": lambda: iter((b'{"a":' + b"[" * 100_000,)),
-    "deep objects": lambda: _repeated(b"", b'{"a":', 100_000, b""),
+    "deep objects": lambda: repeated(b"", b'{"a":', 100_000, b""),
     "a million keys": lambda: _numbered(b"{", '"k%":%,', 1_000_000, b'"z":0}'),
-    "a million objects": lambda: _repeated(b'{"a":[', b'{"a":1},', 1_000_000, b"{}]}"),
-    "a million lists": lambda: _repeated(b'{"a":[', b"[],", 1_200_000, b"[]]}"),
+    "a million objects": lambda: repeated(b'{"a":[', b'{"a":1},', 1_000_000, b"{}]}"),
+    "a million lists": lambda: repeated(b'{"a":[', b"[],", 1_200_000, b"[]]}"),
     "a wide text": lambda: chain(
-        (b'{"a":"',), _repeated("\U0001f600".encode(), b"a", 15_000_000, b'"}')
+        (b'{"a":"',), repeated("\U0001f600".encode(), b"a", 15_000_000, b'"}')
     ),
-    "a text of 60 MB": lambda: _repeated(b'{"a":"', b"a", 60_000_000, b'"}'),
-    "lines": lambda: _repeated(b"", b"a\n", 4_000_000, b""),
-    "NULs": lambda: _repeated(b"", b"\0", 3_000_000, b""),
-    "no UTF-8": lambda: _repeated(b"\xff\xfe", b"{\0", 3_000_000, b""),
-    "a line of events": lambda: _repeated(b'{"event": "metric", "a": [', b"0,", 9_000_000, b"0]}"),
+    "a text of 60 MB": lambda: repeated(b'{"a":"', b"a", 60_000_000, b'"}'),
+    "lines": lambda: repeated(b"", b"a\n", 4_000_000, b""),
+    "NULs": lambda: repeated(b"", b"\0", 3_000_000, b""),
+    "no UTF-8": lambda: repeated(b"\xff\xfe", b"{\0", 3_000_000, b""),
+    "a line of events": lambda: repeated(b'{"event": "metric", "a": [', b"0,", 9_000_000, b"0]}"),
     "many events": lambda: _numbered(
         b"", '{"event": "metric", "step": %, "total_steps": 9, "values": {"ca": 1}}\n', 60_000, b""
     ),
@@ -73,14 +73,14 @@ GIANTS: dict[str, Callable[[], Iterator[bytes]]] = {
     "excluded pairs": lambda: _numbered(
         b'{"pairs":[', '{"identity":"' + "a" * 54 + '%"},', 10, b"{}]}"
     ),
-    "many excluded pairs": lambda: _repeated(
+    "many excluded pairs": lambda: repeated(
         b'{"pairs":[', b'{"identity":"' + b"a" * 64 + b'"},', 160_000, b"{}]}"
     ),
-    "classes": lambda: _repeated(b'{"classes":[', b"'a',", 900_000, b"]}"),
-    "sums": lambda: _repeated(b'{"classes":[', b"1+", 900_000, b"1]}"),
-    "signs": lambda: _repeated(b'{"classes":[', b"-", 900_000, b"1]}"),
-    "brackets": lambda: _repeated(b'{"classes":', b"(", 4_000_000, b""),
-    "images": lambda: _repeated(b'{"x":[', b"[1],", 300_000, b'], "images":[]}'),
+    "classes": lambda: repeated(b'{"classes":[', b"'a',", 900_000, b"]}"),
+    "sums": lambda: repeated(b'{"classes":[', b"1+", 900_000, b"1]}"),
+    "signs": lambda: repeated(b'{"classes":[', b"-", 900_000, b"1]}"),
+    "brackets": lambda: repeated(b'{"classes":', b"(", 4_000_000, b""),
+    "images": lambda: repeated(b'{"x":[', b"[1],", 300_000, b'], "images":[]}'),
 }
 SPARSE = "a sparse terabyte"
 
@@ -144,16 +144,21 @@ def main(folder: Path, names: list[str]) -> None:
         limit = _virtual() + (MEGABYTES << 20)
         resource.setrlimit(resource.RLIMIT_AS, (limit, resource.RLIM_INFINITY))
         for giant in concerned(door):
-            Path("/proc/self/clear_refs").write_text("5")  # the peak begins anew
-            idle, start = _peak(), time.perf_counter()
+            clear_peak()
+            idle, start = peak(), time.perf_counter()
             outcome = ask(door, own, giants[giant])
             seconds = time.perf_counter() - start
             row = {"door": name, "giant": giant, "outcome": outcome, "seconds": round(seconds, 2)}
-            print(json.dumps(row | {"megabytes": _peak() - idle}), flush=True)
+            print(json.dumps(row | {"megabytes": peak() - idle}), flush=True)
         resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
 
 
-def _peak() -> int:
+def clear_peak() -> None:
+    """Let `peak` begin anew."""
+    Path("/proc/self/clear_refs").write_text("5")
+
+
+def peak() -> int:
     """Most megabytes in memory at once."""
     lines = Path("/proc/self/status").read_text().splitlines()
     return int(next(line for line in lines if line.startswith("VmHWM")).split()[1]) >> 10

@@ -114,7 +114,8 @@ class Door:
     def lay(self, folder: Path, raw: bytes) -> Path:
         """Write a document in its place."""
         path = folder / self.file
-        path.parent.mkdir(parents=True, exist_ok=True)
+        if not path.parent.is_dir():
+            path.parent.mkdir(parents=True)
         path.write_bytes(self.wrap(raw))
         return path
 
@@ -182,8 +183,7 @@ def _beside_proof(folder: Path) -> None:
 
 
 def _read_result(folder: Path) -> None:
-    run = read_run(folder / RUN)
-    assert len(list_runs(folder)) == 1
+    (run,) = list_runs(folder)  # which reads it by `read_run`
     training_words(run.result)
     suggested_name(run.result)
     is_source(None, run.result)

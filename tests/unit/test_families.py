@@ -17,10 +17,14 @@ from torch import Tensor
 
 from cleanclip_gui.clean.save_result import copy_whole
 from ml_core.checkpoints import open_checkpoint, published_shapes, siglip_config
+from ml_core.checkpoints.compare import compare_checkpoints
+from ml_core.checkpoints.expected import expected_shapes
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.checkpoints.prompted import vit_blocks
 from ml_core.checkpoints.published_shapes import digest, find_published
+from ml_core.checkpoints.recognise import architecture_name
 from ml_core.checkpoints.save import save_checkpoint
+from ml_core.checkpoints.shapes import assumed_activation, config_from_shapes
 from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import Extras
@@ -131,6 +135,22 @@ def test_loose_weights_are_told_by_their_shapes(
     assert not find_published(shapes | {"visual.trunk.one_more": (1,)})
 
 
+def test_the_largest_model_of_open_clip_is_told_by_its_shapes() -> None:
+    """ViT-e-14 has 4.6 billion parameters, of which nothing is made here."""
+    told = open_clip.get_model_config("ViT-e-14")
+    config = check_model_config(told, "ViT-e-14")
+    shapes = expected_shapes(config)
+    assert shapes is not None
+    assert 4.5e9 < sum(math.prod(shape) for shape in shapes.values()) < 4.9e9
+    found = config_from_shapes(shapes, "x")
+    ratio = {"mlp_ratio": told["vision_cfg"]["mlp_ratio"]}  # read off, it is another with as many
+    assert told["vision_cfg"] == found.config["vision_cfg"] | ratio
+    assert told["text_cfg"].items() <= found.config["text_cfg"].items()
+    assert expected_shapes(check_model_config(found.config, "x")) == shapes
+    assert architecture_name(config) == "ViT-e-14"
+    assert assumed_activation(found.config)[0] is False
+
+
 def test_a_loose_file_of_a_published_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = lively("SigLIP")
     folder = write_folder("SigLIP", module, tmp_path / "folder")
@@ -151,6 +171,9 @@ def test_a_loose_file_of_a_published_model(tmp_path: Path, monkeypatch: pytest.M
     assert assessed.architecture["assumptions"] == [
         "The tensors are those of open_clip's first: its config is assumed."
     ]
+    (tmp_path / "spiece.model").write_bytes(b"x")
+    said = assess(inspect(alone)).reasons[0]
+    assert "of which spiece.model alone, which is not read, lies beside it; put token" in said
     model = open_checkpoint(alone).build()
     assert_close((model.encode_images(pixels(64)), expected[1]), expected)
     with pytest.raises(InputError, match=r"cannot be given texts.*put tokenizer\.json"):
@@ -368,6 +391,9 @@ def test_a_siglip_of_transformers(siglip_folder: tuple[Any, Path], tmp_path: Pat
     theirs, folder = siglip_folder
     model = open_checkpoint(folder).build()
     assert model.preprocess == Preprocess(64, (0.5,) * 3, (0.5,) * 3, "bicubic", "squash")
+    kept = save_checkpoint(model, tmp_path / "kept", provenance={})
+    changes = compare_checkpoints(inspect(folder), inspect(kept))
+    assert {change.state for change in changes} == {"equal"}
     tokens = model.tokenize(TEXTS)
     with torch.inference_mode():
         images = theirs.get_image_features(pixel_values=pixels(64) * 2 - 1)

@@ -842,7 +842,10 @@ def test_a_transformers_vision_folder_borrows(
 @pytest.mark.parametrize(
     ("config", "words"),
     [
-        ({"model_type": "siglip2"}, "model type 'siglip2'"),
+        ({"model_type": "siglip2"}, r"NaFlex.*take.*google/siglip2-base-patch16-256\.$"),
+        ({"model_type": "altclip"}, r"an AltCLIP.*take.*xlm-roberta-base-laion5B-s13B-b90k\.$"),
+        ({"model_type": "blip"}, "model type 'blip'"),
+        ({"model_type": ["clip"]}, "model type"),
         ({"model_type": "siglip", "vision_config": {"hidden_size": 9}}, "no published SigLIP has"),
         ({"model_type": "siglip", "text_config": {"hidden_act": "relu"}}, "activation relu"),
         ({"model_type": "clip", "vision_config": {"hidden_act": "relu"}}, "activation relu"),

@@ -32,7 +32,7 @@ from ml_core.reading.regular_file import (
     open_text,
     read_file,
 )
-from ml_core.reading.tables import read_table
+from ml_core.reading.tables import read_columns
 from ml_core.triggers import load_trigger
 from ml_core.triggers.import_arrays import import_trigger
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -41,8 +41,8 @@ ROOT = Path(__file__).resolve().parents[2]
 OWN_FILES = {
     "ml_core/atomic.py": "what it has made a moment ago, and folders",
     "ml_core/cli/output.py": "the program's log",
-    "ml_core/data/canvas.py": "its cache",
-    "ml_core/data/captioned/shard_index.py": "its cache",
+    "ml_core/data/canvas.py": "what it makes a moment later",
+    "ml_core/data/captioned/shard_index.py": "an open file of its cache, which was looked at",
     "ml_core/evaluation/tsne.py": "its temporary folder",
     "ml_core/evaluation/tsne_worker.py": "its temporary folder",
     "ml_core/cleaning/state.py": "safetensors opens the path that was examined before",
@@ -131,7 +131,7 @@ def test_a_file_is_read_and_written_on(tmp_path: Path) -> None:
         ("t.npy", import_trigger),
         ("classes.txt", load_label_set),
         ("classes.txt", read_lines),
-        ("pairs.csv", read_table),
+        ("pairs.csv", read_columns),
         ("spec.json", read_spec),
         ("recipe.json", read_recipe),
         ("state.safetensors", read_facts),

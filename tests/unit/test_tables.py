@@ -4,8 +4,8 @@ from pathlib import Path
 
 import pytest
 
-from ml_core.reading import InputError, read_lines, read_table, resolve_inside, tables
-from ml_core.reading.tables import read_columns
+from ml_core.reading import InputError, read_lines, resolve_inside, tables
+from ml_core.reading.tables import iter_rows, read_columns
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -13,34 +13,39 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
+def read(
+    path: Path, columns: tuple[str, ...] | None = None
+) -> tuple[list[tuple[str, ...]], list[int], list[tuple[int, str]]]:
+    """Good rows, their numbers, and the bad rows with theirs."""
+    found = list(iter_rows(path, read_columns(path) if columns is None else columns))
+    good = [(number, row) for number, row in found if not isinstance(row, str)]
+    bad = [(number, row) for number, row in found if isinstance(row, str)]
+    return [row for _, row in good], [number for number, _ in good], bad
+
+
 def test_csv_with_byte_order_mark_and_quotes(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", b'\xef\xbb\xbfimage,caption\r\na.png,"a dog, barking"\r\n')
-    table = read_table(path)
-    assert table.columns == ("image", "caption")
-    assert table.rows == [("a.png", "a dog, barking")]
-    assert table.numbers == [2]
-    assert table.bad_rows == []
+    assert read_columns(path) == ("image", "caption")
+    assert read(path) == ([("a.png", "a dog, barking")], [2], [])
 
 
 def test_tab_separates_whatever_the_name(tmp_path: Path) -> None:
     for name in ("t.tsv", "t.txt"):
         path = write(tmp_path / name, "image\tcaption\na.png\ta dog, a cat\n")
-        assert read_table(path).rows == [("a.png", "a dog, a cat")]
+        assert read(path)[0] == [("a.png", "a dog, a cat")]
 
 
 def test_only_wanted_columns_are_kept(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", "a,b,c\n1,2,3\n")
-    table = read_table(path, ("c", "a"))
-    assert table.columns == ("c", "a")
-    assert table.rows == [("3", "1")]
+    assert read(path, ("c", "a"))[0] == [("3", "1")]
 
 
 def test_bad_rows_are_named_and_the_others_kept(tmp_path: Path) -> None:
     content = b"a,b\n1,2\n3\n\n\xff,5\n6,\x007\n8,9,10\n11,12\n"
-    table = read_table(write(tmp_path / "t.csv", content))
-    assert table.rows == [("1", "2"), ("11", "12")]
-    assert table.numbers == [2, 8]
-    assert table.bad_rows == [
+    rows, numbers, bad = read(write(tmp_path / "t.csv", content))
+    assert rows == [("1", "2"), ("11", "12")]
+    assert numbers == [2, 8]
+    assert bad == [
         (3, "row 3: 1 fields where the header has 2"),
         (5, "row 5: not UTF-8 text"),
         (6, "row 6: holds control characters"),
@@ -49,16 +54,16 @@ def test_bad_rows_are_named_and_the_others_kept(tmp_path: Path) -> None:
 
 
 def test_open_quote_is_a_bad_row(tmp_path: Path) -> None:
-    table = read_table(write(tmp_path / "t.csv", 'a,b\n1,2\n"3,4\n5,6\n'))
-    assert table.rows == [("1", "2")]
-    assert [number for number, _ in table.bad_rows] == [3]
-    assert "lines 3 to 4" in table.bad_rows[0][1]
+    rows, _, bad = read(write(tmp_path / "t.csv", 'a,b\n1,2\n"3,4\n5,6\n'))
+    assert rows == [("1", "2")]
+    assert [number for number, _ in bad] == [3]
+    assert "lines 3 to 4" in bad[0][1]
 
 
 def test_overlong_field_is_a_bad_row(tmp_path: Path) -> None:
-    table = read_table(write(tmp_path / "t.csv", "a,b\n1,2\n" + "x" * 140_000 + ",3\n4,5\n"))
-    assert table.rows == [("1", "2"), ("4", "5")]
-    assert [number for number, _ in table.bad_rows] == [3]
+    rows, _, bad = read(write(tmp_path / "t.csv", "a,b\n1,2\n" + "x" * 140_000 + ",3\n4,5\n"))
+    assert rows == [("1", "2"), ("4", "5")]
+    assert [number for number, _ in bad] == [3]
 
 
 @pytest.mark.parametrize(
@@ -71,30 +76,33 @@ def test_overlong_field_is_a_bad_row(tmp_path: Path) -> None:
 )
 def test_bad_header_refuses_the_table(tmp_path: Path, content: bytes, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence) as caught:
-        read_table(write(tmp_path / "t.csv", content))
+        read(write(tmp_path / "t.csv", content))
     assert caught.value.code == "damaged"
 
 
 def test_a_line_without_end_is_not_taken_into_memory(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(tables, "MAX_LINE", 2 << 20)
+    monkeypatch.setattr(tables, "MAX_RECORD", 1 << 20)
     path = tmp_path / "t.csv"
-    path.write_text("x,y\n" + "1," * (2 << 20))
-    with pytest.raises(InputError, match="has a line of over 2 million characters"):
-        read_table(path)
+    for row in ("1,", '"1\n",'):  # a line without end, and a row of lines without end
+        path.write_text("x,y\n" + row * (1 << 20))
+        with pytest.raises(InputError, match="has a row of over 1 million characters"):
+            read(path)
+    path.write_text("x,y\n" + ("1" * 1000 + ",2\n") * 1100)
+    assert len(read(path)[0]) == 1100  # the limit is one of a row
 
 
 def test_missing_column_lists_the_columns(tmp_path: Path) -> None:
     path = write(tmp_path / "t.csv", "x,y\n1,2\n")
     with pytest.raises(InputError, match="no column 'z'; its columns are x, y"):
-        read_table(path, ("z",))
+        read(path, ("z",))
     assert read_columns(path) == ("x", "y")
 
 
 def test_missing_table(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.csv does not exist"):
-        read_table(tmp_path / "gone.csv")
+        read(tmp_path / "gone.csv")
 
 
 def test_paths_stay_inside(tmp_path: Path) -> None:

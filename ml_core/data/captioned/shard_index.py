@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import time
 import zipfile
 from contextlib import suppress
@@ -17,11 +18,15 @@ from numpy.typing import NDArray
 from ml_core.atomic import replace_files
 from ml_core.data.sets.found import Slices
 from ml_core.paths import cache_dir
+from ml_core.reading.regular_file import open_file
+from ml_core.reading.strict_json import parse_object
+from ml_core.reading.zip_members import STORED, zip_members
 
 KEPT_FROM = 20_000
 """Samples from which an index is worth a file."""
 _FORMAT = "cleanclip-shard-index-1"
 _MOST_FILES = 16
+_MOST_TOLD = 4 << 20
 _SETTLED_NS = 3_000_000_000  # clocks of file systems are coarse: a younger shard may still change
 
 
@@ -53,19 +58,12 @@ class ShardIndex:
 
 def load_index(shards: tuple[Slices, ...]) -> ShardIndex | None:
     """The index of just these shards as they are now, if one was kept and is sound."""
-    place = _place(shards)
     try:
-        with place.open("rb") as raw, np.load(raw, allow_pickle=False) as file:
-            told = json.loads(file["told"].tobytes())
-            found = ShardIndex(
-                file["counts"],
-                file["places"],
-                file["sizes"],
-                file["is_json"],
-                tuple(map(str, told["notes"])),
-                int(told["left_out"]),
-            )
-    except (OSError, ValueError, KeyError, TypeError, zipfile.BadZipFile, EOFError):
+        place = _place(shards)
+        found = _read(place, sum(shard.size for shard in shards))
+    except (OSError, ValueError, LookupError, TypeError, EOFError, MemoryError):
+        return None
+    except zipfile.BadZipFile:
         return None
     if not _sound(found, shards):
         return None
@@ -91,13 +89,35 @@ def save_index(shards: tuple[Slices, ...], found: ShardIndex) -> None:
             told=np.frombuffer(told, np.uint8),
         )
 
-    place = _place(shards)
     with suppress(OSError):  # a full or read-only disk: it is listed again the next time
+        place = _place(shards)
         place.parent.mkdir(parents=True, exist_ok=True)
         replace_files({place: write})
         others = sorted(place.parent.glob("*.npz"), key=lambda path: path.stat().st_mtime)
         for path in others[:-_MOST_FILES]:
             path.unlink()
+
+
+def _read(path: Path, shard_bytes: int) -> ShardIndex:
+    """Read what `save_index` wrote of shards of so many bytes; what it raises says it did not."""
+    with open_file(path) as raw:
+        size = os.fstat(raw.fileno()).st_size
+        # A sample has a header of 512 bytes in its shard, and 25 bytes here.
+        if size > _MOST_TOLD + shard_bytes // 16:
+            raise ValueError("larger than an index of these shards")
+        if any(member.method != STORED for member in zip_members(raw, size)):
+            raise ValueError("packed")
+        raw.seek(0)
+        with np.load(raw, allow_pickle=False) as file:
+            told = parse_object(file["told"].tobytes(), max_bytes=_MOST_TOLD)
+            return ShardIndex(
+                file["counts"],
+                file["places"],
+                file["sizes"],
+                file["is_json"],
+                tuple(map(str, told["notes"])),
+                int(told["left_out"]),
+            )
 
 
 def _place(shards: tuple[Slices, ...]) -> Path:

@@ -20,11 +20,15 @@ _MAX_DEPTH = 12
 _PADDING = 100  # bytes that readers add to a column of some old writers
 _MAX_FIELDS = 1000
 MAX_FOOTER = 4 << 20
-MAX_LISTED = 50_000  # row groups, or columns
+MAX_LISTED = 50_000
+"""Row groups, columns, or columns of all row groups: pyarrow makes a kilobyte of each of those."""
+_MAX_PARTS = 1_000_000  # values of a footer, some 150 bytes each here and in pyarrow
 _BYTE_ARRAY, _FIXED = 6, 7
 _DATA, _INDEX, _DICTIONARY, _DATA_2 = range(4)
 _BY_NUMBER = (2, 8)  # encodings of numbers into a dictionary
 _BY_PREFIX = 7  # a text says how much of the one before it begins with
+_ARROW = b"ARROW:schema"
+_TOO_MUCH = "it lists too many columns and row groups; write larger ones"
 _TRUE, _FALSE, _BYTE, _I16, _I32, _I64, _DOUBLE, _BINARY, _LIST, _SET, _MAP, _STRUCT = range(1, 13)
 
 
@@ -97,18 +101,11 @@ def read_footer(file: BinaryIO, size: int) -> Footer:
     Raises
     ------
     PageError
-        If it is damaged, encrypted, or has over 4 MB.
+        If it is damaged, encrypted, has over 4 MB, or lists more than pyarrow holds in 200 MB.
     """
-    file.seek(max(0, size - 8))
-    end = file.read(8)
-    length = int.from_bytes(end[:4], "little")
-    if end[4:] != b"PAR1" or length > size - 12:
-        raise PageError("it does not end as a Parquet file does")
-    if length > MAX_FOOTER:
-        raise PageError(f"it lists over {MAX_FOOTER >> 20} MB of row groups; write larger ones")
-    file.seek(size - 8 - length)
-    whole, _ = _struct(_Bytes(file.read(length)))
+    whole, _ = _struct(_Bytes(_footer_bytes(file, size)))
     groups = []
+    listed = 0
     for group in _records(whole.get(4)):
         columns = []
         for column in _records(group.get(1)):
@@ -120,11 +117,42 @@ def read_footer(file: BinaryIO, size: int) -> Footer:
             if type(first) is int and 0 < first < start:
                 start = first
             columns.append(Chunk(start, packed, values))
+        listed += len(columns)
+        if listed > MAX_LISTED:
+            raise PageError(_TOO_MUCH)
         groups.append((_number(group, 3), _number(group, 2), tuple(columns)))
     leaves = tuple(_leaves(_records(whole.get(2))))
     if any(len(columns) != len(leaves) for _, _, columns in groups):
         raise PageError("a row group has other columns than the file")
     return Footer(leaves, tuple(groups))
+
+
+def alone(file: BinaryIO, size: int) -> bytes:
+    """A file of the footer alone, for pyarrow, without the schema that Arrow adds to it.
+
+    That schema is a graph, in which a field may stand a million times in a few bytes, and pyarrow
+    makes each of them. Without it a column has the type that it is stored as.
+
+    Raises
+    ------
+    PageError
+        As `read_footer` does for a footer that is none or too long.
+    """
+    raw = _footer_bytes(file, size).replace(_ARROW, b"-" * len(_ARROW))
+    return b"PAR1" + raw + len(raw).to_bytes(4, "little") + b"PAR1"
+
+
+def _footer_bytes(file: BinaryIO, size: int) -> bytes:
+    """The footer as it stands at the end."""
+    file.seek(max(0, size - 8))
+    end = file.read(8)
+    length = int.from_bytes(end[:4], "little")
+    if end[4:] != b"PAR1" or length > size - 12:
+        raise PageError("it does not end as a Parquet file does")
+    if length > MAX_FOOTER:
+        raise PageError(f"it lists over {MAX_FOOTER >> 20} MB of row groups; write larger ones")
+    file.seek(size - 8 - length)
+    return file.read(length)
 
 
 def _records(value: Any) -> list[dict[int, Any]]:
@@ -218,7 +246,7 @@ class _Bytes:
     """Bytes that are read from their beginning."""
 
     def __init__(self, raw: bytes) -> None:
-        self.raw, self.at = raw, 0
+        self.raw, self.at, self.left = raw, 0, _MAX_PARTS
 
     def take(self, length: int) -> bytes:
         found = self.raw[self.at : self.at + length]
@@ -266,8 +294,11 @@ def _fields(raw: _Bytes) -> Iterator[tuple[int, int]]:
 
 def _value(raw: _Bytes, kind: int, depth: int) -> Any:
     """A value of a type; tables are passed over."""
+    raw.left -= 1
     if depth > _MAX_DEPTH:
         raise PageError("it is nested too deeply")
+    if raw.left < 0:
+        raise PageError(_TOO_MUCH)
     if kind in (_I16, _I32, _I64):
         return raw.signed()
     if kind in (_TRUE, _FALSE, _BYTE):  # in lists a switch takes a byte

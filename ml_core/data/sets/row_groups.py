@@ -6,6 +6,7 @@ from collections import OrderedDict
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from io import BytesIO
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -19,6 +20,7 @@ from ml_core.data.sets.parquet_pages import (
     Footer,
     PageError,
     Unpacked,
+    alone,
     read_footer,
     unpacked_size,
 )
@@ -219,14 +221,16 @@ def parquet_file(path: Path, named: Sequence[str] = ()) -> Iterator[Any]:
             "Parquet files need pyarrow; install it with: pip install 'cleanclip-gui[parquet]'.",
             "unsupported",
         ) from None
-    handle, _ = open_regular(path)
+    handle, size = open_regular(path)
     with handle:
         try:
-            file = parquet.ParquetFile(
-                handle,
-                read_dictionary=list(named) or None,
+            footer = parquet.ParquetFile(
+                BytesIO(alone(handle, size)),
                 thrift_string_size_limit=MAX_FOOTER,
                 thrift_container_size_limit=MAX_LISTED,
+            )
+            file = parquet.ParquetFile(
+                handle, metadata=footer.metadata, read_dictionary=list(named) or None
             )
         except Exception as error:  # as above
             raise damaged(path, error) from None

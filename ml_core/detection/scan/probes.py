@@ -61,9 +61,7 @@ def _patterns(size: int) -> Iterator[Probe]:
             )  # fmt: skip
     for frequency in (3, 6):
         for way, name in ((0, "down"), (1, "diagonal")):
-            yield Probe(
-                f"sine-{frequency}{name[0]}", f"sine, {name}", _grating(size, frequency, way)
-            )
+            yield Probe(f"sine-{frequency}-{name}", f"sine, {name}", _grating(size, frequency, way))
     for cells in (2, 3, 4):
         for first, second, name in (
             (_RED, _WHITE, "red"), (_BLUE, _WHITE, "blue"), (_BLACK, _YELLOW, "yellow")
