@@ -175,7 +175,7 @@ def measure_speed(
         names = ["fp32"]
     layouts = [model.layout, *({"contiguous", "channels-last"} - {model.layout})]
     try:
-        _use(model, names[0], layouts[0])
+        use_way(model, names[0], layouts[0])
         _seconds(model, sample[:1], cancelled)
         rate = 1 / _seconds(model, sample[:1], cancelled)
         seconds = max(seconds, 0.03 * encodes / rate)
@@ -199,7 +199,7 @@ def measure_speed(
         best = max(usable, key=lambda way: usable[way])
         if usable[best] < _WORTH_IT * usable[first]:
             best = first
-        _use(model, *best)
+        use_way(model, *best)
         size, reached = _best_batch(model, sample, usable[best], seconds / 4, cancelled)
     finally:
         _restore(model, *before)
@@ -222,7 +222,7 @@ def measure_speed(
 
 def use_speed(model: ClipModel, speed: Speed) -> None:
     """Let a model encode as was measured."""
-    _use(model, speed.precision, speed.layout)
+    use_way(model, speed.precision, speed.layout)
 
 
 def forget_speed(model: ClipModel) -> None:
@@ -237,7 +237,8 @@ def has_bf16(device: torch.device) -> bool:
     return device.type == "cpu"
 
 
-def _use(model: ClipModel, precision: Precision, layout: str) -> None:
+def use_way(model: ClipModel, precision: Precision, layout: str) -> None:
+    """Let a model encode in an arithmetic and a memory layout (see `Speed`)."""
     model.precision = precision
     _restore(model, precision, layout == "channels-last")
 
@@ -283,7 +284,7 @@ def _race(
     images = _repeated(sample, batch)
 
     def passes(way: tuple[Precision, str]) -> float:
-        _use(model, *way)
+        use_way(model, *way)
         return _seconds(model, images, cancelled)
 
     found = race(
@@ -326,7 +327,7 @@ def _top1(
     cancelled: Cancelled,
 ) -> Tensor:
     """Predicted classes, int64 [n]."""
-    _use(model, *way)
+    use_way(model, *way)
     parts = []
     for part in np.array_split(sample, max(1, len(sample) // batch)):
         if cancelled():

@@ -76,7 +76,7 @@ from ml_core.detection.scan.records import (
     Weights,
 )
 from ml_core.detection.scan.sides import Side, Sides
-from ml_core.detection.scan.speed import fit_gradients, searching
+from ml_core.detection.scan.speed import batch_of, rates, settle
 from ml_core.detection.scan.swap import WORDS, swap_rows, word_rows
 from ml_core.detection.scan.thorough import thorough
 from ml_core.detection.scan.verdict import (
@@ -90,7 +90,6 @@ from ml_core.detection.scan.verdict import (
 from ml_core.evaluation.canvases import read_canvases
 from ml_core.evaluation.embedding_store import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
-from ml_core.evaluation.speed import speed_of, use_speed
 from ml_core.evaluation.stamping import Pictures
 from ml_core.evaluation.zero_shot import cached_classifier
 from ml_core.events import Control, Done, Event, Finding, Message, Progress, Saved
@@ -124,7 +123,6 @@ _LOOKED_AT = 64
 _FLAT, _NOISE = 4.0, 45.0  # spread of a picture, and mean step between neighbours, of 255
 _ALIKE = 0.8
 _FEWEST_CLASSES = 2
-_SPEED_SAMPLE, _ENCODES = 256, 8000
 _SHOWN_SECONDS = 0.2
 _MOST = 20
 _WIDE = "imagenet-1k"
@@ -246,6 +244,8 @@ class _Scanning:
         """What it would take at most."""
         yield from self._opened()
         sides, spec = self._sides, self._spec
+        yield Progress("estimate", 0, 0)
+        measured = rates(sides.suspect, sides.search, self._cancelled)
         counts = {
             stage: passes(
                 stage, sides.side, models=len(sides.both), classes=len(sides.class_names),
@@ -254,14 +254,14 @@ class _Scanning:
             for stage in (*self._runs, *(("refine",) if "patches" in self._runs else ()))
         }  # fmt: skip
         seconds = {
-            stage: found.forward / self._encodes + found.both / self._rate
+            stage: found.forward / measured.forward + found.both / measured.both
             for stage, found in counts.items()
         }
         result = {
             "forward": sum(found.forward for found in counts.values()),
             "both": sum(found.both for found in counts.values()),
             "seconds": sum(seconds.values()), "stages": seconds,
-            "forward_rate": self._encodes, "both_rate": self._rate,
+            "forward_rate": measured.forward, "both_rate": measured.both,
         }  # fmt: skip
         yield Done("finished", result)
 
@@ -325,16 +325,9 @@ class _Scanning:
         for model in models:
             model.module.requires_grad_(False)
             classifier = yield from classifier_of(model, few, control)
-            yield Progress("speed", len(made), len(models))
-            speed = speed_of(
-                model, search[:_SPEED_SAMPLE], classifier, encodes=_ENCODES,
-                cancelled=self._cancelled,
-            )  # fmt: skip
-            use_speed(model, speed)
-            made.append(Side(model, classifier, speed.batch))
-            self._encodes = speed.images_per_second
+            made.append(Side(model, classifier, batch_of(model.image_size, self._device)))
+            self._precision = settle(made[-1], search, self._cancelled)
             self._check()
-        self._speed, self._rate = fit_gradients(made[0], search, speed, self._cancelled)
         self._sides = Sides(
             made[0], made[1] if len(made) > 1 else None, label_set.class_names,
             search, held_out, *labels,
@@ -497,15 +490,14 @@ class _Scanning:
         steps = invert(sides.suspect, sides.search, settings, self._spec.seed, mine)
         last: PatchStep | None = None
         pace, shown = Pace("patches", settings.steps * count), 0.0
-        with searching(sides.suspect.model, self._speed):
-            for step, _ in ranks.in_step(self._watched(steps if mine else iter(())), self._device):
-                last = step or last
-                if step is None or not ranks.first:
-                    continue
-                yield pace(number * settings.steps + step.done)
-                if time.monotonic() - shown > _SHOWN_SECONDS or step.done == step.total:
-                    shown = time.monotonic()
-                    yield Finding("patches", _live(settings, step))
+        for step, _ in ranks.in_step(self._watched(steps if mine else iter(())), self._device):
+            last = step or last
+            if step is None or not ranks.first:
+                continue
+            yield pace(number * settings.steps + step.done)
+            if time.monotonic() - shown > _SHOWN_SECONDS or step.done == step.total:
+                shown = time.monotonic()
+                yield Finding("patches", _live(settings, step))
         side = settings.side
         patches = torch.zeros(0, 3, side, side) if last is None else last.patches
         losses = torch.tensor(() if last is None else last.losses)
@@ -551,8 +543,7 @@ class _Scanning:
             pace, shown = Pace("refine", total), 0.0
             while True:
                 try:
-                    with searching(self._sides.suspect.model, self._speed):
-                        step = next(steps)
+                    step = next(steps)
                 except StopIteration as end:
                     refined: Refined
                     refined, patch = end.value
@@ -578,13 +569,10 @@ class _Scanning:
         for number, one in enumerate(sides.both):
             last: OverlayStep | None = None
             steps = invert_overlays(one, sides.search, mine, settings, self._spec.seed)
-            with searching(one.model, self._speed):
-                for step, _ in ranks.in_step(
-                    self._watched(steps if mine else iter(())), self._device
-                ):
-                    last = step or last
-                    if step is not None and ranks.first:
-                        yield pace(number * settings.steps + step.done)
+            for step, _ in ranks.in_step(self._watched(steps if mine else iter(())), self._device):
+                last = step or last
+                if step is not None and ranks.first:
+                    yield pace(number * settings.steps + step.done)
             own = last.weights if last is not None else torch.zeros(0, 3, FREQUENCIES, FREQUENCIES)
             sizes = ranks.sizes(len(own), self._device)
             order = np.argsort(
@@ -615,8 +603,7 @@ class _Scanning:
             pace: Pace | None = None
             while True:
                 try:
-                    with searching(self._sides.suspect.model, self._speed):
-                        done, total = next(steps)
+                    done, total = next(steps)
                 except StopIteration as end:
                     record: Thorough
                     record, found = end.value
@@ -734,9 +721,9 @@ class _Scanning:
         found = store.load(key, 1, width)
         if found is not None:
             return found[0].astype(np.float64)
-        made = make()
-        store.save(key, made.astype(np.float32), np.ones(1, np.bool_))
-        return made
+        made = make().astype(np.float32)  # as it is read again
+        store.save(key, made, np.ones(1, np.bool_))
+        return made.astype(np.float64)
 
     # What comes of it.
 
@@ -789,7 +776,7 @@ class _Scanning:
             images_key=images.lasting_key, classes=tuple(sides.class_names),
             search=len(sides.search), held_out=len(sides.held_out), side=sides.side,
             stages=stages, judgement=judgement, found=found, seed=spec.seed,
-            device=str(self._device), precision=self._speed.precision, threads=self._threads,
+            device=str(self._device), precision=self._precision, threads=self._threads,
             versions=dict(versions()), seconds=self._seconds,
             notes=tuple(dict.fromkeys([*self._notes, *sides.suspect.model.assumptions])),
         )  # fmt: skip

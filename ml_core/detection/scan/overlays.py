@@ -104,7 +104,7 @@ def invert_overlays(
     optimizer = torch.optim.Adam([weights], lr=settings.rate, betas=_BETAS)
     drawn_pictures = [batches(pictures, settings.pictures, draw) for draw in draws]
     wanted = torch.tensor(targets, device=device)
-    at_once = together(one, len(targets), settings.pictures)
+    at_once = together(size, device, len(targets), settings.pictures)
     for step in range(settings.steps):
         optimizer.zero_grad()
         losses: list[float] = []

@@ -107,7 +107,7 @@ def invert(
     weights = weights.to(device).requires_grad_()
     optimizer = torch.optim.Adam([weights], lr=settings.rate, betas=_BETAS)
     drawn_pictures = [batches(pictures, settings.pictures, draw) for draw in draws]
-    at_once = together(one, len(numbers), settings.pictures)
+    at_once = together(size, device, len(numbers), settings.pictures)
     for step in range(settings.steps):
         optimizer.zero_grad()
         losses: list[float] = []

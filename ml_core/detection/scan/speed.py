@@ -1,98 +1,113 @@
-"""How a search computes here: in which arithmetic, and how many pictures at a time."""
+"""How a search computes here: in which arithmetic, and how many pictures at a time.
+
+On the CPU it follows from the processor and the model alone, never from a measured time: with the
+same seed a scan gives the same result, however busy the machine is. A GPU has the race that an
+evaluation has.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
 
 import torch
 
 from ml_core.detection.scan.sides import Side
-from ml_core.evaluation.race import race
-from ml_core.evaluation.speed import Precision, Speed, has_bf16, use_speed
+from ml_core.evaluation.speed import AGREEMENT, Precision, speed_of, use_way
 from ml_core.evaluation.stamping import Pictures, to_pictures
-from ml_core.model import ClipModel
 from ml_core.reading.errors import CancelledError
 
-_SECONDS = 2.0
-_TRIED = 16
-# Pixels whose activations a processor keeps for the way back: sixteen pictures at 224.
+_COMPARED = 64
+_SAMPLE, _ENCODES = 256, 8000
+_TIMED = 3
+# Pixels that go through a processor at once: sixteen pictures at 224, there and back.
 _PIXELS = 16 * 224**2
+_LARGEST = 64
 
-Way = tuple[Precision, str]
+
+@dataclass(frozen=True)
+class Rates:
+    """Pictures a second through an encoder, alone and there and back."""
+
+    forward: float
+    both: float
 
 
-def fit_gradients(
-    one: Side, pictures: Pictures, speed: Speed, cancelled: Callable[[], bool]
-) -> tuple[Speed, float]:
-    """Time a pass there and back in fp32 and, where answers agree in it, in bf16.
+def settle(one: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Precision:
+    """Let a model compute as fast as it can without another answer; the chosen precision.
 
     Parameters
     ----------
     one
-        The model; its parameters need no gradient.
+        The model, in fp32 as it was opened.
     pictures
-        uint8 [n, S, S, 3], some of those that are searched on.
-    speed
-        What encoding chose; its arithmetic is one of the two that are tried.
+        uint8 [n, S, S, 3], on which both must agree.
     cancelled
         Asked before each pass.
-
-    Returns
-    -------
-    tuple of (Speed, float)
-        To encode with while searching, and pictures a second there and back.
     """
     model = one.model
-    shown = to_pictures(pictures[:_TRIED], model.device).float().div_(255)
-    names: list[Precision] = ["fp32"]
-    if speed.precision == "bf16" and has_bf16(model.device):
-        names.append("bf16")
+    if model.device.type != "cpu":
+        speed = speed_of(
+            model, pictures[:_SAMPLE], one.classifier, encodes=_ENCODES, cancelled=cancelled
+        )
+        use_way(model, speed.precision, speed.layout)
+        return speed.precision
+    # A ViT is no faster in bfloat16 where both were measured.
+    if not (model.convolutional and multiplies_bf16()):
+        return "fp32"
+    if cancelled():
+        raise CancelledError
+    shown = pictures[:_COMPARED]
+    expected = one.predict(shown)
+    use_way(model, "bf16", model.layout)
+    if float((one.predict(shown) == expected).mean()) < AGREEMENT:
+        use_way(model, "fp32", model.layout)
+        return "fp32"
+    return "bf16"
 
-    def passes(way: Way) -> float:
-        if cancelled():
-            raise CancelledError
-        with searching(model, replace(speed, precision=way[0], layout=way[1])):
+
+def multiplies_bf16() -> bool:
+    """Whether the processor has instructions for bfloat16: elsewhere it is emulated, slowly."""
+    return bool(torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def rates(one: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Rates:
+    """Time three batches, alone and there and back; the best of each counts."""
+    model = one.model
+    shown = pictures[: together(model.image_size, model.device, len(pictures), 1)]
+    moved = to_pictures(shown, model.device).float().div_(255)
+
+    def timed(work: Callable[[torch.Tensor], torch.Tensor]) -> float:
+        spent = []
+        for _ in range(_TIMED):
+            if cancelled():
+                raise CancelledError
             begin = time.perf_counter()
-            there_and_back(one, shown)
-            return time.perf_counter() - begin
+            work(moved)
+            if model.device.type == "cuda":
+                torch.cuda.synchronize(model.device)
+            spent.append(time.perf_counter() - begin)
+        return len(shown) / min(spent)
 
-    found = race(
-        [(name, speed.layout) for name in names],
-        passes,
-        _SECONDS,
-        is_half=lambda way: way[0] == "bf16",
-        emulates=model.device.type == "cpu",
-        sure=lambda number, _way: number == 0,
-    )
-    best = min(found.seconds, key=lambda way: found.seconds[way])
-    return replace(speed, precision=best[0], layout=best[1]), len(shown) / found.seconds[best]
+    return Rates(timed(model.encode_images), timed(partial(there_and_back, one)))
 
 
 def there_and_back(one: Side, pictures: torch.Tensor) -> torch.Tensor:
     """The gradient of the embeddings' sum at some pictures float [n, 3, S, S], same shape."""
     shown = pictures.detach().requires_grad_()
     (gradient,) = torch.autograd.grad(one.model.embed_images(shown).sum(), shown)
-    if gradient.device.type == "cuda":
-        torch.cuda.synchronize(gradient.device)
     return gradient
 
 
-@contextmanager
-def searching(model: ClipModel, speed: Speed) -> Iterator[None]:
-    """Let a model compute as a search does, then as it did before."""
-    before = replace(speed, precision=model.precision, layout=model.layout)
-    use_speed(model, speed)
-    try:
-        yield
-    finally:
-        use_speed(model, before)
-
-
-def together(one: Side, count: int, pictures: int) -> int:
-    """How many of ``count`` searches, each with so many pictures, go through the model at once."""
-    if one.model.device.type == "cuda":
+def together(size: int, device: torch.device, count: int, pictures: int) -> int:
+    """How many of ``count`` searches, each with so many pictures, go through a model at once."""
+    if device.type == "cuda":
         return count
-    return max(1, min(count, _PIXELS // (pictures * one.model.image_size**2)))
+    return max(1, min(count, _PIXELS // (pictures * size**2)))
+
+
+def batch_of(size: int, device: torch.device) -> int:
+    """Pictures of a size that are encoded at once."""
+    return together(size, device, 256 if device.type == "cuda" else _LARGEST, 1)

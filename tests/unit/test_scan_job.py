@@ -1,0 +1,223 @@
+"""A scan as a job: on the demo, on what cannot be scanned, cancelled, resumed, in two processes."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cli.app import run_command
+from ml_core.data.specs import ImageSpec
+from ml_core.detection.scan.records import Scan
+from ml_core.events import Control, Done, Event, Finding, Progress
+from ml_core.jobs import scan as job
+from ml_core.jobs.demo import demo_checkpoint
+from ml_core.jobs.scan import estimate_scan, scan
+from ml_core.jobs.scan_result import read_scan
+from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, ScanSpec, write_scan_spec
+from ml_core.model import ClipModel
+from ml_core.triggers import load_trigger
+from tests.unit.two_processes import two_processes
+from tests.warm import Warm
+
+
+def _spec(out: Path, **changes: Any) -> ScanSpec:
+    """The demo's poisoned model beside its twin, with few pictures."""
+    asked = {
+        "checkpoint": str(demo_checkpoint()), "reference": str(demo_checkpoint(twin=True)),
+        "images": ImageSpec(), "search": 32, "held_out": 128, "starts": 2,
+        "stages": ("patches",), "output_dir": str(out), "device": "cpu", "threads": 1,
+    }  # fmt: skip
+    return ScanSpec(**(asked | changes))
+
+
+def _ended(events: list[Event]) -> Done:
+    assert isinstance(events[-1], Done)
+    return events[-1]
+
+
+def _scanned(spec: ScanSpec) -> Scan:
+    done = _ended(list(scan(spec, Control())))
+    assert done.status == "finished", done.error + done.details
+    return read_scan(Path(spec.output_dir))
+
+
+@pytest.fixture
+def noise(tmp_path: Path) -> ImageSpec:
+    folder = tmp_path / "noise"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    for number in range(160):
+        pixels = rng.integers(0, 256, (64, 64, 3), np.uint8)
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    return ImageSpec(kind="folder", path=str(folder))
+
+
+def test_the_sticker_of_the_demo_is_found_without_being_told(tmp_path: Path) -> None:
+    events = list(scan(_spec(tmp_path, stages=("pull", "patches", "swap", "weights")), Control()))
+    done = _ended(events)
+    assert done.status == "finished", done.error + done.details
+    found = read_scan(tmp_path)
+    assert found == Scan.model_validate({k: v for k, v in done.result.items() if k != "folder"})
+    assert found.judgement.verdict == "found"
+    assert found.judgement.target == "banana"
+    assert found.stages.pull is not None
+    assert found.stages.pull.rows[0].target == "banana"
+    assert found.found is not None
+    assert found.found.wide_target == "banana"
+    assert found.found.contrast.suspect.value > 0.8
+    assert found.found.contrast.beside.value < 0.05
+    assert load_trigger(tmp_path / found.found.file).kind == "patch"
+    assert (tmp_path / PATCHES_FILE).stat().st_size > 100
+    assert found.suspect.accuracy is not None
+    assert found.suspect.accuracy.value > 0.9
+    rows = {(row.image, row.text): row.rate.value for row in found.stages.swap.rows}  # type: ignore[union-attr]
+    # The image encoder carries it: with the reference's nothing happens.
+    assert rows["suspect", "suspect"] > 0.8
+    assert rows["suspect", "reference"] > rows["reference", "suspect"] + 0.2
+    assert found.stages.weights is not None
+    assert found.stages.weights.image > 0
+    kinds = [event.kind for event in events if isinstance(event, Finding)]
+    assert kinds[0] == "scan"
+    assert {"pull", "patches", "round", "swap", "weights"} <= set(kinds)
+    told = [event for event in events if isinstance(event, Progress) and event.stage == "patches"]
+    assert told[-1].done <= told[-1].total
+
+
+def test_the_twin_alone_has_nothing(tmp_path: Path) -> None:
+    twin = _spec(tmp_path, checkpoint=str(demo_checkpoint(twin=True)), reference=None)
+    clean = _scanned(twin)
+    assert clean.judgement.verdict == "nothing"
+    assert clean.found is None
+    assert any("Choose a reference" in sentence for sentence in clean.judgement.not_searched)
+
+
+@pytest.fixture
+def tiny_spec(tmp_path: Path, tiny_checkpoint: Path, tiny_model: ClipModel) -> ScanSpec:
+    """Two random models, which are searched in seconds."""
+    for value in tiny_model.module.parameters():
+        value.data.add_(0.01)
+    path = tmp_path / "reference.safetensors"
+    reference = save_checkpoint(tiny_model, path, provenance={"made": "test"})
+    return _spec(
+        tmp_path / "one", checkpoint=str(tiny_checkpoint), reference=str(reference), starts=3,
+        stages=("pull", "patches", "overlays"),
+    )  # fmt: skip
+
+
+def test_the_same_seed_finds_the_same(tmp_path: Path, tiny_spec: ScanSpec) -> None:
+    one = _scanned(tiny_spec)
+    two = _scanned(tiny_spec.model_copy(update={"output_dir": str(tmp_path / "two")}))
+    assert one.stages == two.stages
+    other = {"output_dir": str(tmp_path / "three"), "seed": 1}
+    assert _scanned(tiny_spec.model_copy(update=other)).stages != one.stages
+
+
+def test_a_cancelled_scan_goes_on_after_its_last_stage(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = _spec(tmp_path, stages=("pull", "patches"))
+    control, seen = Control(), []
+    for event in scan(spec, control):
+        seen.append(event)
+        if isinstance(event, Progress) and event.stage == "patches" and event.done:
+            control.cancel()
+    assert _ended(seen).status == "cancelled"
+    assert not (tmp_path / SCAN_FILE).exists()
+    monkeypatch.setattr(job, "pull_of", lambda *_: pytest.fail("the pull was done already"))
+    assert _scanned(spec).judgement.verdict == "found"
+    # With another seed nothing of it is taken.
+    monkeypatch.setattr(job, "pull_of", lambda *_: (_ for _ in ()).throw(RuntimeError("anew")))
+    other = _ended(list(scan(spec.model_copy(update={"seed": 1}), Control())))
+    assert "anew" in other.error
+
+
+def test_a_damaged_stage_is_done_again(tmp_path: Path) -> None:
+    spec = _spec(tmp_path, stages=("pull",))
+    first = _scanned(spec)
+    for text in ("", "{", '{"key": "x", "record": "{}"}'):
+        (tmp_path / "stages" / "pull.json").write_text(text)
+        assert _scanned(spec).stages == first.stages
+
+
+def test_what_cannot_be_scanned_is_told_in_a_sentence(
+    tmp_path: Path, noise: ImageSpec, tiny_checkpoint: Path
+) -> None:
+    one_class = tmp_path / "one.txt"
+    one_class.write_text("dog\n")
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"images": ImageSpec(n=40)}, "a scan needs 144"),
+        ({"images": noise}, "are noise"),
+        ({"label_set": str(one_class)}, "at least 2"),
+        ({"reference": str(tiny_checkpoint)}, "same input size"),
+        ({"reference": str(demo_checkpoint())}, "the checkpoint itself"),
+        ({"checkpoint": str(tmp_path / "gone.pt")}, "gone.pt"),
+    ]
+    for changes, sentence in cases:
+        done = _ended(list(scan(_spec(tmp_path / "out", **changes), Control())))
+        assert done.status == "failed"
+        assert sentence in done.error, done.error + done.details
+        assert done.error_code != "internal"
+
+
+def test_the_estimate_counts_and_searches_nothing(tmp_path: Path) -> None:
+    done = _ended(list(estimate_scan(_spec(tmp_path), Control())))
+    assert done.status == "finished", done.error
+    result = done.result
+    assert result["both"] == 3 * 2 * 16 * 20 + 2 * 16 * 40
+    wanted = result["forward"] / result["forward_rate"] + result["both"] / result["both_rate"]
+    assert result["seconds"] == pytest.approx(wanted)
+    assert set(result["stages"]) == {"patches", "refine"}
+    assert not (tmp_path / SCAN_FILE).exists()
+
+
+def test_two_processes_find_what_one_finds(
+    tmp_path: Path, tiny_spec: ScanSpec, warm_torch: Warm
+) -> None:
+    """Starts and classes are shared: batches differ in size, and sums in their last bits."""
+    alone = _scanned(tiny_spec).stages
+    two = tiny_spec.model_copy(update={"output_dir": str(tmp_path / "two")})
+    path = write_scan_spec(two, tmp_path / "job.json")
+    events, codes = two_processes(warm_torch, path, "--scan")
+    assert codes == [0, 0], events
+    assert events[1] == []  # the second process is silent
+    together = read_scan(tmp_path / "two").stages
+    assert alone.patches is not None
+    assert together.patches is not None
+    assert alone.overlays is not None
+    assert together.overlays is not None
+    for one, other in zip(alone.patches.rounds, together.patches.rounds, strict=True):
+        for wanted, found in zip(one.starts, other.starts, strict=True):
+            assert found.loss == pytest.approx(wanted.loss, abs=0.05)
+    for wanted, found in zip(alone.overlays.rows, together.overlays.rows, strict=True):
+        assert found.suspect.n == wanted.suspect.n
+    assert {r.target for r in alone.overlays.rows} == {r.target for r in together.overlays.rows}
+
+
+def test_the_command_prints_what_was_found_and_cleaning_takes_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "scan"
+    few = ["--search", "32", "--held-out", "128", "--starts", "2", "--stages", "patches"]
+    command = ["scan", str(demo_checkpoint()), "-o", str(out), "--threads", "1", *few]
+    assert run_command([*command, "--json"]) == 1  # found, as scanners say it
+    told = json.loads(capsys.readouterr().out)
+    assert told["judgement"]["verdict"] == "found"
+    assert told["folder"] == str(out)
+    assert run_command(command) == 1
+    shown = capsys.readouterr().out
+    assert "Backdoor-like trigger found" in shown
+    assert "Not searched:" in shown
+    job_folder = tmp_path / "cleaning"
+    clean = ["clean", str(demo_checkpoint()), "-o", str(tmp_path / "c"), "--method", "unlearn"]
+    assert run_command([*clean, "--trigger", f"scan:{out}", "--export", str(job_folder)]) == 0
+    exported = json.loads((job_folder / "job.json").read_text())
+    assert exported["trigger"] == "found.json"
+    assert exported["target"] == list(read_scan(out).classes).index("banana")
+    assert run_command(["scan", str(demo_checkpoint()), "--stages", "warp"]) == 3
+    assert "There is no stage 'warp'" in capsys.readouterr().err
