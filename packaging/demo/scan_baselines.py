@@ -2,8 +2,8 @@
 
 python scan_baselines.py FAMILY_DIR [--only NAME ...] [--threads T] [--steps N]
 
-Neural Cleanse (Wang et al., S&P 2019): a mask and a pattern for each class, the anomaly index of the
-smallest mask by the median absolute deviation, over 2 is an alarm. DECREE (Feng et al., CVPR 2023):
+Neural Cleanse (Wang et al., S&P 2019): a mask and a pattern for each class; the anomaly index of
+the smallest by the median absolute deviation, over 2 is an alarm. DECREE (Feng et al., CVPR 2023):
 one mask and pattern that draw all embeddings together, without classes; the mask's share of the
 picture (PL1), under 0.1 is an alarm. Cognitive Distillation (Huang et al., ICLR 2023): the smallest
 part of a picture that keeps its embedding; it looks at pictures, not at models, so what is told is
