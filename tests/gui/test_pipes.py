@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication
 from cleanclip_gui.app import make_window
 from cleanclip_gui.clean.audit.audit import read_result
 from cleanclip_gui.clean.job import copy_job
-from cleanclip_gui.clean.run_folders.history import read_run, run_metrics, run_points, write_note
+from cleanclip_gui.clean.run_folders.history import read_run, run_metrics, run_points, write_name
 from cleanclip_gui.clean.run_folders.saved_run import journal, read_saved_run
 from cleanclip_gui.clean.save_result import copy_whole
 from cleanclip_gui.clean.setup import is_recipe
@@ -74,7 +74,7 @@ def test_a_pipe_is_no_shard_and_no_recipe(tmp_path: Path) -> None:
 @pytest.mark.parametrize("name", ["note.txt", EVENTS_FILE, RESULT_FILE])
 def test_a_run_with_a_pipe_in_it_is_shown_without(tmp_path: Path, name: str) -> None:
     folder = write_run(tmp_path, "run")
-    write_note(folder, "mine")
+    write_name(folder, "mine")
     pipe(folder / name)
     run = read_run(folder)
     assert run.note == ("" if name == "note.txt" else "mine")
