@@ -77,7 +77,7 @@ def test_a_run_with_a_pipe_in_it_is_shown_without(tmp_path: Path, name: str) -> 
     write_name(folder, "mine")
     pipe(folder / name)
     run = read_run(folder)
-    assert run.note == ("" if name == "note.txt" else "mine")
+    assert run.name == ("" if name == "note.txt" else "mine")
     if name == EVENTS_FILE:
         assert run_metrics(folder) == ()
         assert not any(run_points(folder).values())
