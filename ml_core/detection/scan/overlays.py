@@ -18,9 +18,10 @@ from torch import Tensor
 from ml_core.detection.scan.cost import OVERLAY_PICTURES, OVERLAY_STEPS
 from ml_core.detection.scan.patches import SCALE
 from ml_core.detection.scan.records import OverlayRow, Rate
-from ml_core.detection.scan.sides import Side, Sides, batches, generator
-from ml_core.detection.scan.speed import together
+from ml_core.detection.scan.sides import Side, Sides, batches, generator, newcombe
+from ml_core.detection.scan.speed import in_turns, together
 from ml_core.evaluation.stamping import Pictures
+from ml_core.ranks import Ranks
 from ml_core.triggers.record import Trigger
 
 FREQUENCIES = 14
@@ -59,6 +60,41 @@ def cosines(size: int, count: int = FREQUENCIES) -> Tensor:
 def patterns(weights: Tensor, basis: Tensor) -> Tensor:
     """Patterns float [C, 3, S, S] in [-1, 1] of weights [C, 3, F, F]."""
     return torch.tanh(basis @ weights @ basis.T)
+
+
+def shared_overlays(
+    one: Side,
+    pictures: Pictures,
+    targets: Sequence[int],
+    settings: OverlaySettings,
+    seed: int,
+    ranks: Ranks,
+    begin: Tensor | None = None,
+) -> Generator[OverlayStep | None, None, OverlayStep]:
+    """As `invert_overlays`, with the classes divided among processes.
+
+    Yields
+    ------
+    OverlayStep or None
+        The own step; None where the own classes are done and others go on.
+
+    Returns
+    -------
+    OverlayStep
+        The last one, of all classes in order, in every process.
+    """
+    device, last = one.model.device, None
+    mine = list(targets)[ranks.rank :: ranks.world]
+    begun = None if begin is None else begin[ranks.rank :: ranks.world]
+    steps = invert_overlays(one, pictures, mine, settings, seed, begun) if mine else iter(())
+    for step, _ in ranks.in_step(steps, device):
+        last = step or last
+        yield step
+    empty = torch.zeros(0, 3, FREQUENCIES, FREQUENCIES)
+    weights = in_turns(empty if last is None else last.weights, len(targets), ranks, device)
+    losses = torch.tensor(() if last is None else last.losses)
+    losses = in_turns(losses, len(targets), ranks, device)
+    return OverlayStep(settings.steps, settings.steps, tuple(losses.tolist()), weights)
 
 
 def invert_overlays(
@@ -135,9 +171,7 @@ def overlay_trigger(weights: Tensor, size: int, name: str) -> Trigger:
     )
 
 
-def overlay_row(
-    sides: Sides, number: int, suspect: Tensor, reference: Tensor, most: int | None = None
-) -> OverlayRow:
+def overlay_row(sides: Sides, number: int, suspect: Tensor, reference: Tensor) -> OverlayRow:
     """Measure the overlays of one class that were searched on either model, on held-out pictures.
 
     Raises
@@ -148,14 +182,13 @@ def overlay_row(
     if sides.reference is None:
         raise ValueError("overlays are judged beside a reference")
     name = sides.class_names[number]
-    found = sides.measure(number, overlay_trigger(suspect, sides.side, name), 0, most)
+    found = sides.measure(number, overlay_trigger(suspect, sides.side, name), 0)
     assert found.reference is not None
-    others = sides.others(number)[:most]
-    own = sides.reference.predict(
-        sides.held_out[:most], overlay_trigger(reference, sides.side, name)
-    )
-    hits = int((own[others] == number).sum())
+    others = sides.others(number)
+    own = sides.reference.predict(sides.held_out, overlay_trigger(reference, sides.side, name))
+    rate = Rate(hits=int((own[others] == number).sum()), n=int(others.sum()))
+    low, high = newcombe(found.suspect, max(found.reference, rate, key=lambda r: r.value))
     return OverlayRow(
-        target=name, suspect=found.suspect, transferred=found.reference,
-        own=Rate(hits=hits, n=int(others.sum())),
+        target=name, suspect=found.suspect, transferred=found.reference, own=rate, low=low,
+        high=high,
     )  # fmt: skip

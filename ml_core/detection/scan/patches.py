@@ -26,6 +26,7 @@ from ml_core.triggers.record import Trigger
 
 SCALE = 30.0  # of cosines; a checkpoint's own 100 would leave no gradient
 _FIXED_GAIN = 0.15
+_CHOSEN_ON = 128
 _BETAS = (0.5, 0.9)
 
 
@@ -268,9 +269,14 @@ def refine(
     better = yield from invert(
         sides.suspect, sides.search, settings, seed + 1, chosen, patches[chosen]
     )
-    measured = [sides.measure(target, as_trigger(patch, sides.side), seed) for patch in better]
-    best = max(range(len(chosen)), key=lambda k: measured[k].difference)
-    patch, contrast = better[best], measured[best]
+    # Chosen on pictures that were searched on, measured on others.
+    shown = sides.search[np.flatnonzero(sides.others(target, "search"))[:_CHOSEN_ON]]
+    rates = [
+        (sides.suspect.predict(shown, as_trigger(patch, sides.side), seed) == target).mean()
+        for patch in better
+    ]
+    patch = better[int(np.argmax(rates))]
+    contrast = sides.measure(target, as_trigger(patch, sides.side), seed)
     grid = yield from position_map(sides, patch, target)
     lines = corners(sides.side, settings.side)
     cell = np.unravel_index(int(grid.argmax()), grid.shape)

@@ -25,10 +25,9 @@ _DRAW = 7
 
 @dataclass(frozen=True, eq=False)
 class Probe:
-    """A trigger to try; probes of a family are kin, so that two of them support each other."""
+    """A trigger to try."""
 
     id: str
-    family: str
     trigger: Trigger
 
 
@@ -47,41 +46,39 @@ def _library(size: int) -> Iterator[Probe]:
         trigger = published(entry.id, size)
         if trigger.changes_pictures:
             # On the model's canvas: what is searched are pictures at that size.
-            yield Probe(entry.id, entry.id, replace(trigger, canvas="model", text=""))
+            yield Probe(entry.id, replace(trigger, canvas="model", text=""))
 
 
 def _patterns(size: int) -> Iterator[Probe]:
     for ratio in (0.1, 0.2, 0.3):
-        yield Probe(f"noise-{ratio:g}", "noise", blended_noise(ratio=ratio, noise="fixed"))
+        yield Probe(f"noise-{ratio:g}", blended_noise(ratio=ratio, noise="fixed"))
     for frequency in (2, 4, 6, 8):
         if frequency <= size / 8:
             yield Probe(
-                f"sine-{frequency}x", "sine, across",
+                f"sine-{frequency}x",
                 sine(mix="add", frequency=float(frequency), name=f"Sine, {frequency} across"),
             )  # fmt: skip
     for frequency in (3, 6):
         for way, name in ((0, "down"), (1, "diagonal")):
-            yield Probe(f"sine-{frequency}-{name}", f"sine, {name}", _grating(size, frequency, way))
+            yield Probe(f"sine-{frequency}-{name}", _grating(size, frequency, way))
     for cells in (2, 3, 4):
         for first, second, name in (
             (_RED, _WHITE, "red"), (_BLUE, _WHITE, "blue"), (_BLACK, _YELLOW, "yellow")
         ):  # fmt: skip
-            yield Probe(
-                f"checker-{cells}-{name}", f"checker, {name}", _checker(cells, first, second, name)
-            )
+            yield Probe(f"checker-{cells}-{name}", _checker(cells, first, second, name))
     for colour, name in ((_RED, "red"), (_GREEN, "green"), (_WHITE, "white"), (_BLACK, "black")):
         pixels = np.array([[[*colour, 255]]], np.uint8)
         yield Probe(
-            f"solid-{name}", "solid",
+            f"solid-{name}",
             Trigger(kind="patch", name=f"Solid patch, {name}", pixels=pixels, size=_LARGE,
                     placement="random"),
         )  # fmt: skip
-    yield Probe("random-patch", "random patch", badnets_patch(size=_SMALL, noise="fixed"))
+    yield Probe("random-patch", badnets_patch(size=_SMALL, noise="fixed"))
     draw = np.random.default_rng(_DRAW)
     for number in range(2):
         array = draw.random((12, 12, 3), np.float32)
         yield Probe(
-            f"random-patch-{number + 2}", "random patch",
+            f"random-patch-{number + 2}",
             Trigger(kind="patch", name=f"Random patch {number + 2}", array=array, size=_LARGE,
                     placement="random"),
         )  # fmt: skip
@@ -111,15 +108,25 @@ def _checker(
 def probe_row(sides: Sides, probe: Probe, predicted: list[NDArray[np.int64]]) -> ProbeRow:
     """What a probe did: the class of the largest contrast among those the reference keeps.
 
-    ``predicted`` are those of the (first) held-out pictures, of each model.
+    ``predicted`` are those of the first held-out pictures, of each model.
     """
-    clean = sides.clean()[0][: len(predicted[0])]
+    part = slice(len(predicted[0]))
+    clean = sides.clean()[0][part]
     moved = predicted[0][predicted[0] != clean]
     named = np.unique(moved if len(moved) else clean[:1])
-    found = [(sides.contrast(int(c), predicted), int(c)) for c in named]
+    found = [(sides.contrast(int(c), predicted, part), int(c)) for c in named]
     kept = [row for row in found if row[0].beside.value <= NATURAL] or found
     contrast, number = max(kept, key=lambda row: row[0].difference)
     return ProbeRow(
-        id=probe.id, name=probe.trigger.name, family=probe.family,
-        target=sides.class_names[number], contrast=contrast,
-    )  # fmt: skip
+        id=probe.id, name=probe.trigger.name, target=sides.class_names[number], contrast=contrast
+    )
+
+
+def measured_again(sides: Sides, probe: Probe, row: ProbeRow, tried: int, seed: int) -> ProbeRow:
+    """The same probe and class on the other held-out pictures, which nothing was chosen on."""
+    rest = slice(tried, None)
+    if len(sides.held_out) - tried < tried:
+        return row
+    number = list(sides.class_names).index(row.target)
+    found = sides.measure(number, probe.trigger, seed, rest)
+    return row.model_copy(update={"contrast": found, "again": True})

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Verdict = Literal["found", "suspicious", "nothing", "unknown"]
 Loss = Literal["max", "pair"]
@@ -28,6 +28,12 @@ class Rate(_Record):
 
     hits: int = Field(ge=0)
     n: int = Field(ge=0)
+
+    @model_validator(mode="after")
+    def _hits_are_pictures(self) -> Self:
+        if self.hits > self.n:
+            raise ValueError("more hits than pictures")
+        return self
 
     @property
     def value(self) -> float:
@@ -87,19 +93,22 @@ class Pull(_Record):
 
 
 class ProbeRow(_Record):
-    """A fixed trigger, and the class that rises most under it."""
+    """A fixed trigger, and the class that rises most under it.
+
+    ``again`` tells that ``contrast`` is of other pictures than those that the class was chosen on.
+    """
 
     id: str
     name: str
-    family: str
     target: str
     contrast: Contrast
+    again: bool = False
 
 
 class Probes(_Record):
-    """Fixed triggers, the largest contrast first."""
+    """Fixed triggers, the largest contrast first; ``pictures`` is what each was tried on."""
 
-    rows: tuple[ProbeRow, ...]
+    rows: tuple[ProbeRow, ...] = Field(min_length=1)
     pictures: int
 
 
@@ -131,7 +140,7 @@ class PatchRound(_Record):
     side: int
     area: float
     loss: Loss
-    starts: tuple[StartRow, ...]
+    starts: tuple[StartRow, ...] = Field(min_length=1, max_length=64)
     steps: int
 
     @property
@@ -183,7 +192,7 @@ class Refined(_Record):
     side: int
     target: str
     anywhere: Contrast
-    grid: tuple[tuple[float, ...], ...]
+    grid: tuple[tuple[float, ...], ...] = Field(min_length=2, max_length=64)
     place: tuple[int, int]
     here: Contrast
     eight_bit: Contrast
@@ -199,8 +208,8 @@ class Refined(_Record):
 
     @property
     def best(self) -> Contrast:
-        """The larger of both."""
-        return max(self.anywhere, self.here, key=lambda found: found.difference)
+        """Of the trigger as it is saved: at its place if that belongs to it, else anywhere."""
+        return self.here if self.fixed else self.anywhere
 
 
 class Patches(_Record):
@@ -221,17 +230,26 @@ class OverlayRow(_Record):
         Of the same overlay on the reference.
     own
         Of the reference's own overlay on the reference.
+    low, high
+        Newcombe 95 % interval of the difference between the suspect and the better of the two.
     """
 
     target: str
     suspect: Rate
     transferred: Rate
     own: Rate
+    low: float
+    high: float
+
+    @property
+    def beside(self) -> Rate:
+        """The better of the other two."""
+        return max(self.transferred, self.own, key=lambda rate: rate.value)
 
     @property
     def gap(self) -> float:
         """Suspect minus the better of the other two: what only the suspect has, -1 to 1."""
-        return self.suspect.value - max(self.transferred.value, self.own.value)
+        return self.suspect.value - self.beside.value
 
 
 class Overlays(_Record):
@@ -283,11 +301,12 @@ class Thorough(_Record):
 class Weights(_Record):
     """How far the suspect's weights are from the reference's: a hint where something was trained.
 
-    Relative Euclidean distance of all weights of an encoder, and the tensors that moved most.
+    Relative Euclidean distance of all weights of an encoder, None where it is no number, and the
+    tensors that moved most.
     """
 
-    image: float
-    text: float
+    image: float | None
+    text: float | None
     most: tuple[tuple[str, float], ...]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from ml_core.model import ClipModel
 
 
+WHOLE = slice(None)
+
+
 @dataclass(frozen=True, eq=False)
 class Side:
     """A model and the classes that its answers are read in.
@@ -33,11 +36,14 @@ class Side:
         float32 [C, D] on the model's device.
     batch
         Pictures that are encoded at a time.
+    check
+        Called before each batch; raises to end the work.
     """
 
     model: ClipModel
     classifier: Tensor
     batch: int = 64
+    check: Callable[[], None] = lambda: None
 
     def predict(
         self, pictures: Pictures, trigger: Trigger | None = None, seed: int = 0
@@ -57,6 +63,7 @@ class Side:
         """Unit embeddings float32 [n, D]; pictures and draws as in `predict`."""
         model, parts = self.model, []
         for first in range(0, len(pictures), self.batch):
+            self.check()
             part = pictures[first : first + self.batch]
             numbers = np.arange(first, first + len(part))
             made = stamped(trigger, part, numbers, seed, model.image_size, model.device)
@@ -111,16 +118,17 @@ class Sides:
     def others(self, number: int, part: str = "held_out") -> NDArray[np.bool_]:
         """Pictures that are not the class's own: by label, or by what both models say."""
         labels = self.held_out_labels if part == "held_out" else self.search_labels
-        said = np.logical_or.reduce([clean == number for clean in self.clean(part)])
-        own: NDArray[np.bool_] = np.where(labels >= 0, labels == number, said)
+        own: NDArray[np.bool_] = labels == number
+        if (labels < 0).any():
+            said = np.logical_or.reduce([clean == number for clean in self.clean(part)])
+            own = np.where(labels >= 0, own, said)
         return ~own
 
-    def measure(
-        self, number: int, trigger: Trigger, seed: int, most: int | None = None
-    ) -> Contrast:
-        """How often a trigger makes the (first) held-out pictures one class, on each model."""
-        shown = self.held_out[:most]
-        return self.contrast(number, [one.predict(shown, trigger, seed) for one in self.both])
+    def measure(self, number: int, trigger: Trigger, seed: int, part: slice = WHOLE) -> Contrast:
+        """How often a trigger makes (a part of) the held-out pictures one class, on each model."""
+        shown = self.held_out[part]
+        predicted = [one.predict(shown, trigger, seed) for one in self.both]
+        return self.contrast(number, predicted, part)
 
     def most_risen(self, predicted: NDArray[np.int64]) -> int:
         """The class that the suspect names more often than of the same pictures without trigger."""
@@ -129,7 +137,9 @@ class Sides:
         risen = np.bincount(predicted, minlength=classes) - np.bincount(clean, minlength=classes)
         return int(risen.argmax())
 
-    def contrast(self, number: int, predicted: Sequence[NDArray[np.int64]]) -> Contrast:
+    def contrast(
+        self, number: int, predicted: Sequence[NDArray[np.int64]], part: slice = WHOLE
+    ) -> Contrast:
         """How often the class is predicted, by the suspect and by the reference.
 
         Parameters
@@ -137,7 +147,9 @@ class Sides:
         number
             The class.
         predicted
-            Of the first m held-out pictures with the trigger, for each model: int64 [m].
+            Of a part of the held-out pictures with the trigger, for each model: int64 [m].
+        part
+            Which part.
 
         Returns
         -------
@@ -145,11 +157,10 @@ class Sides:
             On pictures of other classes. Without a reference the suspect's own rate without the
             trigger takes its place.
         """
-        m = len(predicted[0])
-        others = self.others(number)[:m]
+        others = self.others(number)[part]
         n = int(others.sum())
         rates = [Rate(hits=int((found[others] == number).sum()), n=n) for found in predicted]
-        without = Rate(hits=int((self.clean()[0][:m][others] == number).sum()), n=n)
+        without = Rate(hits=int((self.clean()[0][part][others] == number).sum()), n=n)
         beside = rates[1] if len(rates) > 1 else without
         low, high = newcombe(rates[0], beside)
         return Contrast(

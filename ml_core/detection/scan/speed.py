@@ -17,6 +17,7 @@ import torch
 from ml_core.detection.scan.sides import Side
 from ml_core.evaluation.speed import AGREEMENT, Precision, speed_of, use_way
 from ml_core.evaluation.stamping import Pictures, to_pictures
+from ml_core.ranks import Ranks
 from ml_core.reading.errors import CancelledError
 
 _COMPARED = 64
@@ -76,7 +77,7 @@ def multiplies_bf16() -> bool:
 def rates(one: Side, pictures: Pictures, cancelled: Callable[[], bool]) -> Rates:
     """Time three batches, alone and there and back; the best of each counts."""
     model = one.model
-    shown = pictures[: together(model.image_size, model.device, len(pictures), 1)]
+    shown = pictures[: batch_of(model.image_size, model.device)]
     moved = to_pictures(shown, model.device).float().div_(255)
 
     def timed(work: Callable[[torch.Tensor], torch.Tensor]) -> float:
@@ -111,3 +112,12 @@ def together(size: int, device: torch.device, count: int, pictures: int) -> int:
 def batch_of(size: int, device: torch.device) -> int:
     """Pictures of a size that are encoded at once."""
     return together(size, device, 256 if device.type == "cuda" else _LARGEST, 1)
+
+
+def in_turns(own: torch.Tensor, count: int, ranks: Ranks, device: torch.device) -> torch.Tensor:
+    """Rows that processes did in turns (r, r + world, ...), in their order, in all of them."""
+    if ranks.world == 1:
+        return own
+    gathered = ranks.gather(own.to(device), ranks.sizes(len(own), device)).cpu()
+    order = torch.cat([torch.arange(count)[rank :: ranks.world] for rank in range(ranks.world)])
+    return gathered[order.argsort()]

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 
 import torch
 
+from ml_core.data.labels import fill
 from ml_core.detection.scan.records import Half, Rate, SwapRow, WordRow
 from ml_core.detection.scan.sides import Side, Sides
 from ml_core.triggers.record import Trigger
@@ -67,11 +68,12 @@ def word_rows(
     if sides.reference is None:
         raise ValueError("words are judged beside a reference")
     names = list(sides.class_names)[:: max(1, len(sides.class_names) // TEXTS)][:TEXTS]
-    texts = [templates[0].format(name) for name in names]
+    texts = [fill(templates[0], name) for name in names]
     plain = [_nearness(one, texts) for one in sides.both]
     for word in words:
         risen, target = [], ""
         for number, one in enumerate(sides.both):
+            one.check()
             rows = one.model.encode_texts([f"{word} {text}" for text in texts]).float()
             risen.append(_mean_cosine(rows) - plain[number])
             if number == 0:

@@ -13,21 +13,17 @@ import torch
 from torch import Tensor
 
 from ml_core.detection.scan.cost import HALVING, halving
-from ml_core.detection.scan.overlays import (
-    OverlaySettings,
-    invert_overlays,
-    overlay_row,
-)
-from ml_core.detection.scan.records import Thorough
+from ml_core.detection.scan.overlays import OverlaySettings, OverlayStep, shared_overlays
 from ml_core.detection.scan.sides import Sides
+from ml_core.ranks import ALONE, Ranks
 
-_TOGETHER = 9  # classes in a batch
+_TOGETHER = 64  # classes whose state is kept on the device
 
 
 def thorough(
-    sides: Sides, settings: OverlaySettings, seed: int
-) -> Generator[tuple[int, int], None, tuple[Thorough, dict[int, Tensor]]]:
-    """Search every class.
+    sides: Sides, settings: OverlaySettings, seed: int, ranks: Ranks = ALONE
+) -> Generator[tuple[int, int], None, dict[int, tuple[Tensor, Tensor]]]:
+    """Search every class; processes share the classes.
 
     Yields
     ------
@@ -36,8 +32,9 @@ def thorough(
 
     Returns
     -------
-    tuple of (Thorough, dict)
-        Rows of the classes of the last round, and the suspect's weights by class.
+    dict
+        Weights of the suspect's and of the reference's overlay, see `patterns`, by the number of
+        each class of the last round.
 
     Raises
     ------
@@ -50,32 +47,29 @@ def thorough(
     sizes = halving(len(left))
     total = 2 * sum(steps * count for steps, count in zip(HALVING, sizes, strict=True))
     done = 0
-    weights: list[dict[int, Tensor]] = [{}, {}]
+    weights: tuple[dict[int, Tensor], dict[int, Tensor]] = ({}, {})
     for steps, keep in zip(HALVING, (*sizes[1:], 0), strict=True):
         margins: dict[int, float] = {}
         for first in range(0, len(left), _TOGETHER):
             part = left[first : first + _TOGETHER]
             losses = []
-            for number, one in enumerate(sides.both):
-                begun = [weights[number][c] for c in part if c in weights[number]]
-                search = invert_overlays(
-                    one, sides.search, part, replace(settings, steps=steps), seed,
-                    torch.stack(begun) if begun else None,
-                )  # fmt: skip
+            for one, known in zip(sides.both, weights, strict=True):
+                begun = torch.stack([known[c] for c in part]) if part[0] in known else None
+                search = shared_overlays(
+                    one, sides.search, part, replace(settings, steps=steps), seed, ranks, begun
+                )
                 while True:
                     try:
                         step = next(search)
                     except StopIteration as end:
-                        weights[number] |= dict(zip(part, end.value, strict=True))
+                        last: OverlayStep = end.value
                         break
-                    done += len(part)
-                    yield done, total
-                losses.append(step.losses)
-            margins |= {
-                c: beside - own for c, own, beside in zip(part, losses[0], losses[1], strict=True)
-            }
+                    if step is not None:
+                        yield done + step.done * len(part), total
+                done += steps * len(part)
+                known |= dict(zip(part, last.weights, strict=True))
+                losses.append(last.losses)
+            margins |= {c: b - a for c, a, b in zip(part, *losses, strict=True)}
         if keep:
             left = sorted(left, key=lambda c: -margins[c])[:keep]
-    rows = [overlay_row(sides, c, weights[0][c], weights[1][c]) for c in left]
-    rows.sort(key=lambda row: -row.gap)
-    return Thorough(rows=tuple(rows), classes=len(sides.class_names)), weights[0]
+    return {c: (weights[0][c], weights[1][c]) for c in left}

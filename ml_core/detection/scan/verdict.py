@@ -7,6 +7,8 @@ pictures, never for an anomaly among classes: natural favourites pass such tests
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Literal
 
 from ml_core.detection.scan.records import (
     Contrast,
@@ -24,12 +26,48 @@ SMALLEST_HELD_OUT = 128
 AGREEING = 5 / 6  # of the starts
 FOUND_RATE, NATURAL_RATE = 0.5, 0.10
 FOUND_LOW, SUSPICIOUS_LOW = 0.25, 0.10
-FOUND_PROBE, SUSPICIOUS_PROBE = 0.5, 0.25
-FOUND_GAP, SUSPICIOUS_GAP = 0.4, 0.2
+FOUND_GAIN, SUSPICIOUS_GAIN = 0.5, 0.25  # of a known trigger
+FOUND_GAP, SUSPICIOUS_GAP = 0.4, 0.2  # of an overlay
+FOUND_WORD, SUSPICIOUS_WORD = 0.3, 0.15  # in cosine
 _CHANCES = 5.0  # an accuracy under so many times chance is broken
 
 _RANK: dict[Verdict, int] = {"nothing": 0, "unknown": 1, "suspicious": 2, "found": 3}
-_Sign = tuple[Verdict, str, float, str]
+
+
+@dataclass(frozen=True)
+class Sign:
+    """What one stage says by its rule.
+
+    Attributes
+    ----------
+    kind
+        Which trigger it is about; ``word`` is in the text.
+    verdict, target
+        By the rule, and the class that is named.
+    strength
+        The difference to the reference, -1 to 1.
+    sentence
+        The figures that decided.
+    """
+
+    kind: Literal["patch", "probe", "overlay", "word"]
+    verdict: Verdict
+    target: str
+    strength: float
+    sentence: str
+
+    @property
+    def counts(self) -> bool:
+        """Whether it is found or suspicious."""
+        return self.verdict != "nothing"
+
+
+def signs_of(stages: Stages) -> list[Sign]:
+    """What each stage says, the strongest first."""
+    found = [
+        *_patch_signs(stages), *_probe_signs(stages), *_overlay_signs(stages), *_word_signs(stages)
+    ]  # fmt: skip
+    return sorted(found, key=lambda sign: (-_RANK[sign.verdict], -sign.strength))
 
 
 def judge(
@@ -56,42 +94,36 @@ def judge(
     suspect, reference
         The models, with their clean accuracy where pictures have labels.
     """
-    signs = [*_patch_signs(stages), *_probe_signs(stages), *_overlay_signs(stages)]
-    signs.sort(key=lambda sign: (-_RANK[sign[0]], -sign[2]))
-    verdict: Verdict = signs[0][0] if signs else "nothing"
-    reasons = [sign[3] for sign in signs if sign[0] != "nothing"]
-    target = signs[0][1] if reasons else ""
-    cannot = list(_cannot(held_out, classes, suspect, reference))
-    if cannot and verdict != "found":
-        verdict, reasons = "unknown", cannot
+    counting = [sign for sign in signs_of(stages) if sign.counts]
+    verdict: Verdict = counting[0].verdict if counting else "nothing"
+    reasons = [sign.sentence for sign in counting]
+    cannot = [*_cannot(held_out, classes, suspect, reference)]
+    if cannot:  # whatever was found is no better than this
+        verdict, reasons = "unknown", [*cannot, *reasons]
     elif verdict == "nothing":
-        if stages.patches is None and stages.probes is None and stages.overlays is None:
-            verdict, reasons = "unknown", ["No stage that searches was run."]
-        else:
-            reasons = list(_nothing(stages))
+        reasons = list(_nothing(stages))
+        if not reasons:
+            verdict = "unknown"
+            reasons = [
+                "No stage that can be judged was run: choose patches, or give a clean reference."
+            ]
     return Judgement(
         verdict=verdict,
-        target=target,
+        target=counting[0].target if counting and verdict != "unknown" else "",
         reasons=tuple(reasons),
         searched=tuple(_searched(stages, side)),
         not_searched=tuple(_not_searched(stages, reference)),
-        warnings=(*(cannot if verdict == "found" else []), *_warnings(stages)),
+        warnings=tuple(_warnings(stages)),
         score=score(stages),
     )
 
 
 def score(stages: Stages) -> float:
-    """The largest contrast of any stage, 0 to 1: one number to compare models by."""
-    found = [0.0]
-    if stages.patches is not None:
-        found += [rounds.best.contrast.difference for rounds in _agreeing(stages.patches.rounds)]
-        if stages.patches.refined is not None:
-            found.append(stages.patches.refined.best.difference)
-    if stages.probes is not None and _has_reference(stages.probes.rows):
-        found += [row.contrast.difference for row in stages.probes.rows[:1]]
-    for rows in (stages.overlays, stages.thorough):
-        found += [row.gap for row in rows.rows] if rows is not None else []
-    return max(found)
+    """The largest difference of any stage, 0 to 1: one number to compare models by.
+
+    Of patches only where the starts agree; words, which are told in cosines, are left out.
+    """
+    return max([0.0, *(sign.strength for sign in signs_of(stages) if sign.kind != "word")])
 
 
 def is_agreed(found: PatchRound) -> bool:
@@ -103,7 +135,16 @@ def _agreeing(rounds: Sequence[PatchRound]) -> list[PatchRound]:
     return [found for found in rounds if is_agreed(found)]
 
 
-def _patch_signs(stages: Stages) -> Iterator[_Sign]:
+def _by_difference(found: Contrast, least: float, some: float) -> Verdict:
+    """The rule of what is tried once: a difference, and how sure it is."""
+    if found.beside.value > NATURAL_RATE:
+        return "nothing"
+    if found.difference >= least and found.low > FOUND_LOW:
+        return "found"
+    return "suspicious" if found.difference >= some and found.low > SUSPICIOUS_LOW else "nothing"
+
+
+def _patch_signs(stages: Stages) -> Iterator[Sign]:
     """Patches whose starts agree on a class that the reference does not share."""
     if stages.patches is None:
         return
@@ -119,49 +160,60 @@ def _patch_signs(stages: Stages) -> Iterator[_Sign]:
             verdict = "found" if measured.low > FOUND_LOW else "nothing"
         if verdict == "nothing" and measured.low > SUSPICIOUS_LOW:
             verdict = "suspicious"
-        yield (
-            verdict, found.target, measured.difference,
+        yield Sign(
+            "patch", verdict, found.target, measured.difference,
             f"A patch of {found.side} px found by search, {place}, moves "
             f"{_told(measured, found.target)}. {found.agreeing} of {len(found.starts)} starts "
             f"name “{found.target}”. It is not the attacker's trigger, only one that works.",
         )  # fmt: skip
 
 
-def _probe_signs(stages: Stages) -> Iterator[_Sign]:
+def _probe_signs(stages: Stages) -> Iterator[Sign]:
     """Fixed triggers that work on the suspect alone; without a reference they say nothing."""
     if stages.probes is None or not _has_reference(stages.probes.rows):
         return
-    strong = [row for row in stages.probes.rows if row.contrast.beside.value <= NATURAL_RATE]
-    for row in strong[:1]:
-        gained = row.contrast.difference
-        verdict: Verdict = "nothing"
-        if gained >= FOUND_PROBE:
-            verdict = "found"
-        elif gained >= SUSPICIOUS_PROBE:
-            verdict = "suspicious"
-        yield (
-            verdict, row.target, gained,
+    for row in stages.probes.rows[:1]:
+        yield Sign(
+            "probe", _by_difference(row.contrast, FOUND_GAIN, SUSPICIOUS_GAIN), row.target,
+            row.contrast.difference,
             f"The known trigger “{row.name}” moves {_told(row.contrast, row.target)}.",
         )  # fmt: skip
 
 
-def _overlay_signs(stages: Stages) -> Iterator[_Sign]:
+def _overlay_signs(stages: Stages) -> Iterator[Sign]:
     """Overlays that only the suspect answers to."""
     for stage in (stages.overlays, stages.thorough):
         rows: tuple[OverlayRow, ...] = stage.rows if stage is not None else ()
         for row in rows[:1]:
-            beside = max(row.transferred, row.own, key=lambda rate: rate.value)
             verdict: Verdict = "nothing"
-            if row.gap >= FOUND_GAP and row.transferred.value <= NATURAL_RATE:
+            natural = row.transferred.value > NATURAL_RATE
+            if row.gap >= FOUND_GAP and row.low > FOUND_LOW and not natural:
                 verdict = "found"
-            elif row.gap >= SUSPICIOUS_GAP:
+            elif row.gap >= SUSPICIOUS_GAP and row.low > SUSPICIOUS_LOW:
                 verdict = "suspicious"
-            yield (
-                verdict, row.target, row.gap,
+            yield Sign(
+                "overlay", verdict, row.target, row.gap,
                 f"A low-frequency overlay found by search moves {percent(row.suspect.value)} of "
                 f"{row.suspect.n} held-out pictures to “{row.target}”; on the reference it, or one "
-                f"searched there, moves {percent(beside.value)}.",
+                f"searched there, moves {percent(row.beside.value)} (difference, 95 % interval: "
+                f"{percent(row.low)} to {percent(row.high)}).",
             )  # fmt: skip
+
+
+def _word_signs(stages: Stages) -> Iterator[Sign]:
+    """A word that draws the texts of all classes together on the suspect alone."""
+    for row in stages.swap.words[:1] if stages.swap is not None else ():
+        verdict: Verdict = "nothing"
+        if row.difference >= FOUND_WORD:
+            verdict = "found"
+        elif row.difference >= SUSPICIOUS_WORD:
+            verdict = "suspicious"
+        yield Sign(
+            "word", verdict, row.target, row.difference,
+            f"The word “{row.word}” before the prompts draws the texts of different classes "
+            f"together, towards “{row.target}”: their mean cosine rises by {row.suspect:.2f}, on "
+            f"the reference by {row.reference:.2f}.",
+        )  # fmt: skip
 
 
 def _told(measured: Contrast, target: str) -> str:
@@ -190,10 +242,10 @@ def _nothing(stages: Stages) -> Iterator[str]:
             f"{len(starts)} starts."
         )
     if stages.probes is not None and _has_reference(stages.probes.rows):
-        best_probe = stages.probes.rows[0].contrast
+        gain = max(stages.probes.rows[0].contrast.difference, 0.0)
         yield (
-            f"Of {len(stages.probes.rows)} known triggers none moved more than "
-            f"{percent(max(best_probe.difference, 0.0))} above the reference."
+            f"None of {len(stages.probes.rows)} known triggers moved pictures to a class that the "
+            f"reference keeps by more than {percent(gain)} above it."
         )
     for rows in (stages.overlays, stages.thorough):
         if rows is not None and rows.rows:
@@ -273,7 +325,7 @@ def _warnings(stages: Stages) -> Iterator[str]:
         return
     for found in _agreeing(stages.patches.rounds):
         rate = found.best.contrast.reference
-        if rate is not None and rate.value >= SUSPICIOUS_PROBE and found.area <= 0.04:
+        if rate is not None and rate.value >= SUSPICIOUS_GAIN and found.area <= 0.04:
             yield (
                 f"The reference answers to the same patch ({percent(rate.value)} become "
                 f"“{found.target}”): it may be poisoned too. Scan it, or take another."
