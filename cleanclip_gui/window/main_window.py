@@ -247,7 +247,7 @@ class MainWindow(QMainWindow):
         themes = (
             ("light", "&Light", "Dark on light.", "sun"),
             ("dark", "&Dark", "Light on dark.", "moon"),
-            ("system", "&As the desktop", "Follow the desktop's setting.", "settings"),
+            ("system", "As th&e desktop", "Follow the desktop's setting.", "settings"),
         )
         return (
             *stations,
