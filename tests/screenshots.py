@@ -719,7 +719,9 @@ def _write_scan(verdict: Any) -> Path:
     from tests.gui.scans import write_scan
 
     digest = hashlib.sha256(POISONED.read_bytes()).hexdigest()
-    return write_scan(FILES / f"scan-{verdict}", made(verdict, sha256=digest))
+    folder = write_scan(FILES / f"scan-{verdict}", made(verdict, sha256=digest))
+    os.utime(folder / "scan.json", (1_790_000_000, 1_790_000_000))  # it is listed with its time
+    return folder
 
 
 @contextmanager

@@ -39,8 +39,9 @@ class PositionMap(QWidget):
         self._best = None if refined is None else refined.place
         self._at = None
         if self._best is not None:
-            row, column = self._best
-            self.setAccessibleDescription(f"Best: {self._words(row, column)}")
+            words = f"Best: {self._words(*self._best)}"
+            self.setAccessibleDescription(words)
+            self.pointed.emit(words)
         self.updateGeometry()
         self.update()
 

@@ -32,10 +32,11 @@ PARENTS = {
     "ViT-L-14": "timm/vit_large_patch14_clip_224.openai",
     "ViT-L-14-336": "timm/vit_large_patch14_clip_336.openai",
 }
-TWIN, STUDIO, PARENT, OWN, NONE = "twin", "studio", "parent", "own", "none"
+TWIN, STUDIO, CLEAN, PARENT, OWN, NONE = "twin", "studio", "clean", "parent", "own", "none"
 _HELP = {
     TWIN: "The demo's model, finetuned in the same way without the poison.",
     STUDIO: "The reference that Studio's page of two checkpoints compares with.",
+    CLEAN: "The clean reference that is named in Clean.",
     OWN: (
         "A clean checkpoint with the same input size; best the one that this was finetuned from."
     ),
@@ -73,7 +74,7 @@ class ReferenceChoice(QWidget):
     ) -> None:
         super().__init__(parent)
         self._prompts, self._new_dialog = prompts, new_dialog
-        self._paths = {TWIN: "", STUDIO: "", PARENT: ""}
+        self._paths = {TWIN: "", STUDIO: "", CLEAN: "", PARENT: ""}
         self._repository = ""
         self._chosen_by_user = False
         self.dialog: HubDialog | None = None
@@ -100,26 +101,31 @@ class ReferenceChoice(QWidget):
         self.edit.textChanged.connect(self._on_changed)
         self.browse.clicked.connect(self._on_browse_clicked)
         self.fetch.clicked.connect(self._on_fetch_clicked)
-        self.offer(None, None)
+        self.offer(None)
 
-    def offer(self, suspect: CheckpointFacts | None, other: CheckpointFacts | None) -> None:
-        """Offer what there is for a checkpoint; ``other`` is what Studio compares it with.
+    def offer(self, suspect: CheckpointFacts | None, studio: str = "", clean: str = "") -> None:
+        """Offer what there is for a checkpoint; what the user chose stays so while it is offered.
 
-        What the user chose stays chosen while it is offered.
+        Parameters
+        ----------
+        suspect
+            The checkpoint.
+        studio, clean
+            Paths of what Studio compares it with, and of the reference named in Clean.
         """
         before = self.chosen
         repository = "" if suspect is None else parent_of(suspect.architecture)
         if repository != self._repository:
             self._repository, self._paths[PARENT] = repository, ""
         self._paths[TWIN] = _twin(suspect)
-        same = other is not None and suspect is not None and other.path == suspect.path
-        self._paths[STUDIO] = "" if other is None or same else other.path
-        entries = []
-        if self._paths[TWIN]:
-            entries.append((TWIN, "The demo's clean twin"))
-        if self._paths[STUDIO] and self._paths[STUDIO] != self._paths[TWIN]:
-            name = Path(self._paths[STUDIO]).name
-            entries.append((STUDIO, f"As in Studio: {plain(name, 60)}"))
+        entries = [(TWIN, "The demo's clean twin")] if self._paths[TWIN] else []
+        offered = {"" if suspect is None else suspect.path, self._paths[TWIN]}
+        for kind, where, path in ((STUDIO, "Studio", studio), (CLEAN, "Clean", clean)):
+            there = bool(path) and path not in offered and Path(path).exists()
+            self._paths[kind] = path if there else ""
+            if there:
+                offered.add(path)
+                entries.append((kind, f"As in {where}: {plain(Path(path).name, 60)}"))
         if repository:
             entries.append((PARENT, f"Public parent: {repository}"))
         entries += [(OWN, "A file of my own"), (NONE, "None")]
@@ -127,7 +133,7 @@ class ReferenceChoice(QWidget):
             self.kind.clear()
             for name, text in entries:
                 self.kind.addItem(text, name)
-            usual = next((name for name, _ in entries if name in (TWIN, STUDIO)), NONE)
+            usual = next((k for k, _ in entries if k in (TWIN, STUDIO, CLEAN)), NONE)
             kept = before if self._chosen_by_user else usual
             number = self.kind.findData(kept)
             self.kind.setCurrentIndex(number if number >= 0 else self.kind.findData(usual))

@@ -153,7 +153,6 @@ class ResultView(QWidget):
         self._show_patches(scan, patches)
         refined = stages.patches.refined if stages.patches is not None else None
         self.map.show_map(refined)
-        self.pointed.setText("")
         self.refined.setText("" if refined is None else refined_text(refined))
         self.map_section.setVisible(refined is not None)
         probes = stages.probes.rows if stages.probes is not None else ()

@@ -48,7 +48,7 @@ class ScanSetup(QWidget):
         self.starts = NumberBox("int", 2, 64)
         self.search = NumberBox("int", 16, 100_000)
         self.held_out = NumberBox("int", 128, 100_000)
-        self.seed = NumberBox("int", 0, 2**31 - 1)
+        self.seed = NumberBox("int", 0, 999_999)
         usual = ScanSpec.model_fields
         for box, name, title in (
             (self.starts, "starts", "Random starts of each patch search"),

@@ -51,12 +51,10 @@ from ml_core.triggers.files import load_trigger
 ROOM = Room(left=Needs(280, 320), middle=Needs(380, 560))
 READY, LIVE, RESULT = range(3)
 _KINDS = "PNG (*.png);;SVG (*.svg);;CSV (*.csv);;JSON (*.json)"
-_MOST_SHOWN = 6
+_MOST_SHOWN, _ITEM = 6, 30
 _TAKEN = "Another job is running on this device; the scan can start when it has ended."
-_WORK = AtWork(
-    "A scan is going on.", "Its finished stages are kept, and the next scan goes on from them.",
-    lambda: None,
-)  # fmt: skip
+_GOES_ON = "A scan is going on."
+_KEPT = "Its finished stages are kept, and the next scan goes on from them."
 _LEAD = (
     "Nobody told you the trigger, and a picture that you paint is hardly the attacker's. A scan "
     "searches for one: it changes small patches and soft overlays until pictures become one "
@@ -114,7 +112,7 @@ class ScanStation(QWidget):
             Command(
                 "scan.start", "&Start the scan", "&Scan", self.start,
                 "Search the open checkpoint for a trigger, in the background.", "play",
-                "Ctrl+Shift+F", 0, self._can_start, needs="Says below Start what is missing.",
+                "Ctrl+Shift+F", 0, self._can_start, needs="Go to Scan: it says what is missing.",
             ),
             Command(
                 "scan.cancel", "&Cancel the scan", "&Scan", self.scanning.cancel,
@@ -149,7 +147,7 @@ class ScanStation(QWidget):
         """The scan."""
         if not self.scanning.is_running:
             return ()
-        return (replace(_WORK, cancel=self.scanning.cancel),)
+        return (AtWork(_GOES_ON, _KEPT, self.scanning.cancel),)
 
     def take_file(self, path: Path) -> bool:
         """Show the result of an earlier scan."""
@@ -263,6 +261,7 @@ class ScanStation(QWidget):
         self.earlier_title = Label("Earlier scans of this checkpoint", "field", wrap=True)
         self.earlier = QListWidget()
         self.earlier.setAccessibleName("Earlier scans of this checkpoint")
+        self.earlier.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.earlier_title.setBuddy(self.earlier)
         self.try_button = QPushButton(theme.icon("studio", "on_accent"), "")
         self.try_button.setProperty("primary", True)
@@ -369,7 +368,8 @@ class ScanStation(QWidget):
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
         events.images.connect(self._on_images_change)
-        events.reference.connect(self._on_reference_change)
+        events.reference.connect(self._offer_references)
+        events.trusted.connect(self._offer_references)
 
     @Slot()
     def _refresh(self, *_: object) -> None:
@@ -455,6 +455,8 @@ class ScanStation(QWidget):
             self.shell.logged.emit(said)
         self._say("")
         self.result.show_scan(scan, patches)
+        for button in (self.try_button, self.clean_button):
+            button.setVisible(self._trigger is not None)
         self.context.settings.add_scan(
             PastScan(
                 folder=str(folder), sha256=(scan.suspect.sha256 or "")[:64],
@@ -508,10 +510,11 @@ class ScanStation(QWidget):
             item = QListWidgetItem(earlier_text(one))
             item.setData(Qt.ItemDataRole.UserRole, one.folder)
             item.setToolTip(plain(one.folder, 300))
+            item.setSizeHint(QSize(0, _ITEM))  # as wide as the list, and no wider
             self.earlier.addItem(item)
         what = "Earlier scans" if facts is None else "Earlier scans of this checkpoint"
         self.earlier_title.setText(what)
-        self.earlier.setFixedHeight(34 * max(len(of_it), 1) + 4)
+        self.earlier.setFixedHeight(_ITEM * max(len(of_it), 1) + 4)
         for widget in (self.earlier_title, self.earlier):
             widget.setVisible(bool(of_it))
 
@@ -526,7 +529,7 @@ class ScanStation(QWidget):
     def _on_checkpoint_change(self, *_: object) -> None:
         """Offer the references of another checkpoint; a result of another one goes."""
         facts = self.session.checkpoint
-        self.setup.reference.offer(facts, self.session.reference)
+        self._offer_references()
         self._list_scans()
         if self.pages.currentIndex() == RESULT:
             scan = self.result.scan
@@ -545,13 +548,15 @@ class ScanStation(QWidget):
             self._stamp()
         self._refresh()
 
-    def _on_reference_change(self, *_: object) -> None:
-        self.setup.reference.offer(self.session.checkpoint, self.session.reference)
+    def _offer_references(self, *_: object) -> None:
+        session = self.session
+        studio = "" if session.reference is None else session.reference.path
+        self.setup.reference.offer(session.checkpoint, studio, session.trusted)
 
 
 def earlier_text(scan: PastScan) -> str:
     """When a scan was made, and what it said."""
-    when = time.strftime("%d %b %Y, %H:%M", time.localtime(scan.made))
+    when = time.strftime("%d %b, %H:%M", time.localtime(scan.made))
     title = next((words for name, words in TITLES.items() if name == scan.verdict), "Scan")
     target = f": {plain(scan.target, 40)}" if scan.target else ""
     return f"{_SHORT.get(scan.verdict, title)}{target} · {when}"

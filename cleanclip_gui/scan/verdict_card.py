@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.scan.tables import interval_text
+from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import percent, plain
 from ml_core.detection.scan.records import TITLES, Scan, Verdict
@@ -62,7 +63,7 @@ class ScanVerdict(QFrame):
         self._icon, tone, role = LOOKS[said.verdict]
         theme.set_property(self, "tone", tone)
         theme.set_property(self.title, "role", role)
-        self.title.setFont(theme.figure_font(16, bold=True))
+        self.title.setFont(look.sized(self.font(), 1.6, bold=True))
         self.title.setText(TITLES[said.verdict])
         self._picture.setPixmap(theme.icon(self._icon).pixmap(34, 34))
         self._tell(self.figure, (figure_text(scan),))

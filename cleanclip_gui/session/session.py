@@ -29,6 +29,8 @@ class Session:
     since; None again before another ``checkpoint`` is written, so that nobody sees the two
     together. Writer: the Clean station's ``TryCleaned``.
     ``reference``: what the suspect one is compared with. Writer: Studio's page of two checkpoints.
+    ``trusted``: path of the clean reference that a cleaning method is given; may not be there.
+    Writer: the Clean station.
     ``role``: which of them Studio looks at. Writer: Studio.
     ``images``, ``label_set``: images in use, and the name or file of their classes. Writer: the
     data bar.
@@ -62,6 +64,7 @@ class Session:
     speed: tuple[str, str] = ("", "")
     station: str = "welcome"
     label_set: str = "demo"
+    trusted: str = ""
     run_progress: RunProgress | None = None
 
     @property
