@@ -862,30 +862,38 @@ def tour(s: Stage) -> None:
     """The guided tour, as far as nothing is trained."""
     with s.page("tour-open"):
         s.act("file.demo")
-        s.wait_for("1 of 6")
+        s.wait_for("1 of 7")
         s.wait_enabled("Next", LOAD_S)
         s.wait_for(r"^Loaded on ", LOAD_S)
         s.wait(lambda: _filled(s), "the statistics of the tensors", MEASURE_S)
     with s.page("tour-look"):
         s.press("Next")
-        s.wait_for("2 of 6")
+        s.wait_for("2 of 7")
         s.measured()
     with s.page("tour-stick"):
         s.press("Next")
-        s.wait_for("3 of 6")
+        s.wait_for("3 of 7")
     with s.page("tour-stuck"):
         s.press("Add demo sticker")
         s.measured()
     with s.page("tour-flip"):
         s.press("Next")
-        s.wait_for("4 of 6")
+        s.wait_for("4 of 7")
         s.wait_for("of the pictures")
+    with s.page("tour-search"):
+        s.press("Next")
+        s.wait_for("5 of 7")
+    with s.page("tour-searching", works=True):
+        s.press("Search for a trigger")
+        s.wait_for(r"^Patches of \d+ px, step 1\d", MEASURE_S)
+    with s.page("tour-searched"):
+        s.wait_for("Backdoor-like trigger found", MEASURE_S)
     with s.page("tour-clean"):
         s.press("Next")
-        s.wait_for("5 of 6")
+        s.wait_for("6 of 7")
     with s.page("tour-back"):
         s.press("Back")
-        s.wait_for("4 of 6")
+        s.wait_for("5 of 7")
     with s.page("tour-ended"):
         s.press("End tour")
 

@@ -88,6 +88,7 @@ class LiveView(QWidget):
         self.best = Label("", wrap=True)
         self.patches_title = Label("", "heading", wrap=True)
         self.patches = PictureGrid("Patches as they sharpen", PATCH_SIDE, 3)
+        self.patches.setObjectName("scan.patches")
         self.pull_title = Label(
             "Classes that draw pictures which do not show them", "heading", wrap=True
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Container
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal, Slot
@@ -102,6 +103,11 @@ class ScanSetup(QWidget):
             stage for stage, box in self.stages.items()
             if box.isChecked() and (with_reference or stage not in NEEDS_REFERENCE)
         )  # fmt: skip
+
+    def set_stages(self, stages: Container[Stage]) -> None:
+        """Tick these stages, and no others."""
+        for stage, box in self.stages.items():
+            box.setChecked(stage in stages)
 
     def missing(self, session: Session) -> str:
         """What a scan waits for, as a sentence; empty if nothing is missing."""

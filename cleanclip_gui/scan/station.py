@@ -31,6 +31,7 @@ from cleanclip_gui.scan.scanning import Scanning, scans_dir
 from cleanclip_gui.scan.setup import ScanSetup
 from cleanclip_gui.scan.stamping import Stamped, Stamping
 from cleanclip_gui.scan.tables import csv_rows
+from cleanclip_gui.session.records import RunProgress, ScanState
 from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.action_button import bind
@@ -43,7 +44,7 @@ from ml_core.detection.scan.records import TITLES, Scan
 from ml_core.detection.scan.scan_file import read_patches, read_scan, scan_json
 from ml_core.events import Done
 from ml_core.exports import save_export, to_csv
-from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE
+from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, Stage
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
@@ -52,6 +53,7 @@ ROOM = Room(left=Needs(280, 320), middle=Needs(380, 560))
 READY, LIVE, RESULT = range(3)
 _KINDS = "PNG (*.png);;SVG (*.svg);;CSV (*.csv);;JSON (*.json)"
 _MOST_SHOWN, _ITEM = 6, 30
+_TOUR: tuple[Stage, ...] = ("pull", "patches")
 _TAKEN = "Another job is running on this device; the scan can start when it has ended."
 _GOES_ON = "A scan is going on."
 _KEPT = "Its finished stages are kept, and the next scan goes on from them."
@@ -139,6 +141,11 @@ class ScanStation(QWidget):
                 "Take the found trigger and its class to Clean: methods that need a trigger train "
                 "against it, all others and the proofs measure it.", "clean", "Ctrl+Shift+W", 2,
                 self._can_hand_over, needs=found,
+            ),
+            # Without a menu: what the guided run does.
+            Command(
+                "scan.set_demo", "Stages of the tour", "",
+                partial(self.setup.set_stages, _TOUR), "",
             ),
         )  # fmt: skip
         return tuple(replace(command, repeats=False) for command in made)
@@ -362,6 +369,7 @@ class ScanStation(QWidget):
         self.stamping.shown.connect(self._on_stamped)
         self.earlier.itemActivated.connect(self._on_earlier_activated)
         self.earlier.itemClicked.connect(self._on_earlier_activated)
+        shell.demo_opening.connect(self._forget)
         shell.closing.connect(self.stamping.forget)
         shell.closing.connect(scanning.cancel)
         DEVICES.changed.connect(self._refresh, Qt.ConnectionType.QueuedConnection)
@@ -408,6 +416,8 @@ class ScanStation(QWidget):
         self.stamping.forget()
         self.live.begin(self.scanning.live)
         self._show_page(LIVE)
+        self.session.scan_progress = None
+        self.session.scan = ScanState(str(self.scanning.folder), "running")
         self._refresh()
 
     @Slot(object)
@@ -417,6 +427,9 @@ class ScanStation(QWidget):
     @Slot()
     def _on_progressed(self) -> None:
         scanning = self.scanning
+        where = "" if scanning.live.progress is None else scanning.live.progress.stage
+        told = RunProgress(where, scanning.fraction, scanning.seconds_left)
+        self.session.scan_progress = told
         self.live.show_progress(
             scanning.fraction, scanning.seconds_left, scanning.live, ending=scanning.is_cancelling
         )
@@ -433,6 +446,8 @@ class ScanStation(QWidget):
             words = "The scan was cancelled; the next one with these settings goes on from there."
             self._say(last.error if failed else words, error=failed)
             self._show_page(READY)
+            ended = ScanState(str(folder), "failed" if failed else "cancelled")
+            self.session.scan = ended
         self._refresh()
 
     def _say(self, words: str, *, error: bool = False) -> None:
@@ -466,6 +481,8 @@ class ScanStation(QWidget):
         )  # fmt: skip
         self._list_scans()
         self._show_page(RESULT)
+        judged = scan.judgement
+        self.session.scan = ScanState(str(folder), "finished", judged.verdict, judged.target)
         self._stamp()
         self._refresh()
 
@@ -537,11 +554,20 @@ class ScanStation(QWidget):
             if other and scan is not None and facts is not None:
                 other = (scan.suspect.sha256 or "-") != facts.inspection.sha256
             if other:
-                self.stamping.forget()
-                self._show_page(READY)
+                self._forget()
             else:
                 self._stamp()
         self._refresh()
+
+    @Slot()
+    def _forget(self) -> None:
+        """Take the result away, or how the last scan ended."""
+        if self.scanning.is_running:
+            return
+        self.stamping.forget()
+        self._say("")
+        self._show_page(READY)
+        self.session.scan = None
 
     def _on_images_change(self, *_: object) -> None:
         if self.pages.currentIndex() == RESULT:

@@ -30,6 +30,7 @@ class ScanVerdict(QFrame):
         super().__init__(parent)
         self.setProperty("card", True)
         self.setAccessibleName("Verdict of the scan")
+        self.setObjectName("scan.verdict")
         self._icon = "scan"
         self._picture = Label()
         self._picture.setFixedSize(34, 34)

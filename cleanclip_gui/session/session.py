@@ -13,6 +13,7 @@ from cleanclip_gui.session.records import (
     Role,
     RunProgress,
     RunState,
+    ScanState,
 )
 from ml_core.evaluation.records import Evaluation
 from ml_core.triggers import Trigger
@@ -43,6 +44,7 @@ class Session:
     Studio's :class:`AutoSpeed`.
     ``run``, ``run_progress``: the run at work or last shown, and how far it is, None before it has
     told. Writer: the Clean station's ``CleaningRun``.
+    ``scan``, ``scan_progress``: the same of the scan at work or on show. Writer: the Scan station.
     ``device``, ``devices``: where Studio computes, and could. Writer: :class:`StudioDevice`.
     ``station``: the page on show. Writer: the window.
     """
@@ -66,6 +68,8 @@ class Session:
     label_set: str = "demo"
     trusted: str = ""
     run_progress: RunProgress | None = None
+    scan: ScanState | None = None
+    scan_progress: RunProgress | None = None
 
     @property
     def can_measure(self) -> bool:

@@ -283,6 +283,8 @@ def test_what_the_job_tells_is_shown_as_it_comes(station):
         "Strongest so far: Patch of 9 px, 96.8 % become “banana”, on the reference 0.0 %."
     )
     assert station.live.busy.bar.value() > 0
+    session = station.session
+    assert (session.scan.status, session.scan_progress.stage) == ("running", "measure")
 
 
 def test_patches_sharpen_before_they_are_measured():
@@ -332,6 +334,7 @@ def test_a_failed_scan_says_why_and_a_new_one_can_begin(station):
     station.scanning.runner.ended.emit(Done("failed", {}, "The pictures are noise.", "usage"))
     assert station.pages.currentIndex() == READY
     assert station.ended.text() == "The pictures are noise."
+    assert station.session.scan.status == "failed"
     assert station.start_button.isEnabled()
 
 
@@ -349,6 +352,8 @@ def test_a_finished_scan_is_read_from_its_folder_and_listed(station):
     assert verdict.property("tone") == "danger"
     assert "It is not the attacker's trigger, only one that works." in verdict.reasons.text()
     assert "Triggers in the text." in verdict.not_searched.text()
+    said = station.session.scan
+    assert (said.status, said.verdict, said.target) == ("finished", "found", "banana")
     assert station.earlier.count() == 1
     assert station.earlier.item(0).text().startswith("Found: banana · ")
     (kept,) = SettingsStore(station.context.settings._folder).value.scans  # after a restart
@@ -456,6 +461,7 @@ def test_another_checkpoint_takes_the_result_away(station, tmp_path, session):
     result(station, tmp_path)
     session.checkpoint = facts(tmp_path / "other.safetensors", sha256="d" * 64)
     assert station.pages.currentIndex() == READY
+    assert session.scan is None
     assert station.earlier.count() == 0
     assert not station.context.actions["scan.try"].isEnabled()
 
