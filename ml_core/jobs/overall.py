@@ -321,7 +321,8 @@ def scan_plan(spec: ScanSpec) -> Plan:
     sides = 1 if spec.reference is None else 2
     step = _BACKWARD * _SEARCHED_AT_ONCE
     works: dict[str, Part] = {
-        "pull": Part("pull", work=spec.search, items=sides),
+        # Not by its work: of a reference that was seen before it is there at once.
+        "pull": Part("pull", _PREPARE_SECONDS),
         "probes": Part("probes", work=_PROBED * sides, items=_PROBES),
         "patches": Part("patches", work=step * spec.starts, items=_PATCH_STEPS, trains=True),
         "overlays": Part("overlays", work=step * _SHORTLISTED, items=_OVERLAY_STEPS, trains=True),

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
+from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import TITLES
 from ml_core.detection.scan.scan_file import read_patches, read_scan, scan_json
+from ml_core.events import Progress
 from ml_core.jobs.overall import Overall, scan_plan
 from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, ScanSpec
 from ml_core.reading.errors import InputError
@@ -97,9 +99,6 @@ def test_patches_that_are_no_numbers_are_black(tmp_path: Path) -> None:
 
 
 def test_the_whole_scan_moves_on_through_its_stages(tmp_path: Path) -> None:
-    from ml_core.data.specs import ImageSpec
-    from ml_core.events import Progress
-
     now = [0.0]
     spec = ScanSpec(
         checkpoint="a", reference="b", images=ImageSpec(), output_dir=str(tmp_path),
@@ -119,3 +118,16 @@ def test_the_whole_scan_moves_on_through_its_stages(tmp_path: Path) -> None:
     assert names[-4:] == ["refine", "overlays", "swap", "weights"]
     alone = scan_plan(spec.model_copy(update={"reference": None}))
     assert [part.stage for part in alone.parts][-3:] == ["probes", "patches", "refine"]
+
+
+def test_a_reference_that_was_seen_before_does_not_push_the_bar(tmp_path: Path) -> None:
+    now = [0.0]
+    spec = ScanSpec(
+        checkpoint="a", reference="b", images=ImageSpec(), output_dir=str(tmp_path)
+    )  # fmt: skip
+    overall = Overall(scan_plan(spec), lambda: now[0])
+    for seconds, done in ((0.0, 0), (3.0, 1), (0.0, 2)):  # the second model's part is kept
+        now[0] += seconds
+        overall.take(Progress("pull", done, 2))
+    overall.take(Progress("probes", 1, 43))
+    assert overall.fraction < 0.2

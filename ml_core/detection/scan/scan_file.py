@@ -17,7 +17,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
 from ml_core.reading.plain import plain
 
-_FILE = JsonFile("the result of a scan", "run the scan again", max_bytes=16 << 20, max_depth=12)
+_FILE = JsonFile("the result of a scan", "run the scan again", max_bytes=6 << 20, max_depth=12)
 _LARGEST_SIDE, _MOST_CELLS, _MOST_STARTS = 1024, 32, 64
 
 
