@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 STATIONS = (
     "checkpoint",
     "studio",
+    "scan",
     "clean",
 )
 

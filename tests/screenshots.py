@@ -278,16 +278,17 @@ class Stage:
 
     @contextmanager
     def page(
-        self, name: str, *, stays: bool = False, part: Callable[[], Any] = lambda: None
-    ) -> Iterator[None]:
+        self, name: str, *, stays: bool = False, works: bool = False,
+        part: Callable[[], Any] = lambda: None,
+    ) -> Iterator[None]:  # fmt: skip
         """Take a picture after what is done inside; what goes wrong there ends this page alone.
 
         Dialogs are closed afterwards unless it ``stays``. It is of the screen, or of a ``part`` in
-        its full size.
+        its full size; of what ``works`` it does not wait until it stands still.
         """
         try:
             yield
-            self.take(name, part())
+            self.take(name, part(), works=works)
         except Exception as error:
             self.failures += 1
             kind = "" if isinstance(error, MissingError) else f"{type(error).__name__}: "
@@ -296,8 +297,11 @@ class Stage:
         if not stays:
             self.close_dialogs()
 
-    def take(self, name: str, part: Any = None) -> None:
-        """Save a picture of the screen, or of one part in its full size, once it stands still."""
+    def take(self, name: str, part: Any = None, *, works: bool = False) -> None:
+        """Save a picture of the screen, or of one part in its full size, once it stands still.
+
+        Something that ``works`` never does.
+        """
         if self._only and not any(name.startswith(one) for one in self._only):
             return
         from PySide6.QtGui import QImage
@@ -311,7 +315,7 @@ class Stage:
             self.spin(LOOK_MS)
             self._hide_what_varies()
             now = self._screen() if part is None else self._whole(part)
-            same = same + 1 if now == before and not self._works() else 0
+            same = same + 1 if works or (now == before and not self._works()) else 0
             before = now
         path = self._folder / f"{name}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -679,6 +683,65 @@ def clean_form(s: Stage) -> None:
         s.act("clean.compare")
 
 
+def scan(s: Stage) -> None:
+    """A scan that is set, one at work, and what scans may say."""
+    from PySide6.QtWidgets import QProgressBar
+
+    s.open_poisoned()
+    with s.page("scan-ready"):
+        s.act("view.scan")
+    with s.page("scan-options"):
+        s.press("Options")
+    s.press("Options")
+    with s.page("scan-no-reference"):
+        s.choose("Reference", "None")
+    s.choose("Reference", "The demo's clean twin")
+    with _scan_at_work(s), s.page("scan-running", works=True):
+        s.part(QProgressBar, "Progress of the scan")
+        s.wait_for("Strongest so far")
+    with s.page("scan-cancelled"):
+        s.wait_for("The scan was cancelled")
+    for verdict, words in (
+        ("found", "Backdoor-like trigger found"), ("suspicious", "^Suspicious$"),
+        ("nothing", "Nothing found within this search"), ("unknown", "Cannot say"),
+    ):  # fmt: skip
+        with s.page(f"scan-{verdict}"):
+            s.answer = str(_write_scan(verdict))
+            s.act("scan.open")
+            s.wait_for(words)
+            if verdict == "found":
+                s.wait_for("below what the open checkpoint says", MEASURE_S)
+                s.spin(1500)
+        with s.page(f"scan-{verdict}-whole", part=s.scrolled):
+            s.spin()
+
+
+def _write_scan(verdict: Any) -> Path:
+    """A result of the open checkpoint."""
+    from tests.gui.scans import scan as made
+    from tests.gui.scans import write_scan
+
+    digest = hashlib.sha256(POISONED.read_bytes()).hexdigest()
+    folder = write_scan(FILES / f"scan-{verdict}", made(verdict, sha256=digest))
+    os.utime(folder / "scan.json", (1_790_000_000, 1_790_000_000))  # it is listed with its time
+    return folder
+
+
+@contextmanager
+def _scan_at_work(s: Stage) -> Iterator[None]:
+    """A scan that tells what it has found so far and then waits; cancelled afterwards."""
+    from tests.gui.scans import waiting_child
+
+    scanning = s.window.stations["scan"].scanning
+    usual, scanning._new_runner = scanning._new_runner, waiting_child(FILES)
+    s.press("Start the scan")
+    try:
+        yield
+    finally:
+        scanning._new_runner = usual
+        s.act("scan.cancel")
+
+
 def runs(s: Stage) -> None:
     """Runs of before: in the table, compared, and shown as if they had just ended."""
     from PySide6.QtCore import Qt
@@ -803,30 +866,38 @@ def tour(s: Stage) -> None:
     """The guided tour, as far as nothing is trained."""
     with s.page("tour-open"):
         s.act("file.demo")
-        s.wait_for("1 of 6")
+        s.wait_for("1 of 7")
         s.wait_enabled("Next", LOAD_S)
         s.wait_for(r"^Loaded on ", LOAD_S)
         s.wait(lambda: _filled(s), "the statistics of the tensors", MEASURE_S)
     with s.page("tour-look"):
         s.press("Next")
-        s.wait_for("2 of 6")
+        s.wait_for("2 of 7")
         s.measured()
     with s.page("tour-stick"):
         s.press("Next")
-        s.wait_for("3 of 6")
+        s.wait_for("3 of 7")
     with s.page("tour-stuck"):
         s.press("Add demo sticker")
         s.measured()
     with s.page("tour-flip"):
         s.press("Next")
-        s.wait_for("4 of 6")
+        s.wait_for("4 of 7")
         s.wait_for("of the pictures")
+    with s.page("tour-search"):
+        s.press("Next")
+        s.wait_for("5 of 7")
+    with s.page("tour-searching", works=True):
+        s.press("Search for a trigger")
+        s.wait_for(r"^Patches of \d+ px, step 1\d", MEASURE_S)
+    with s.page("tour-searched"):
+        s.wait_for("Backdoor-like trigger found", MEASURE_S)
     with s.page("tour-clean"):
         s.press("Next")
-        s.wait_for("5 of 6")
+        s.wait_for("6 of 7")
     with s.page("tour-back"):
         s.press("Back")
-        s.wait_for("4 of 6")
+        s.wait_for("5 of 7")
     with s.page("tour-ended"):
         s.press("End tour")
 
@@ -836,6 +907,7 @@ STORIES: dict[str, Callable[[Stage], None]] = {
     "checkpoint": checkpoint,
     "file": other_files,
     "studio": studio,
+    "scan": scan,
     "clean": clean_form,
     "runs": runs,
     "interrupted": interrupted,

@@ -26,7 +26,6 @@ from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
 from cleanclip_gui.checkpoint.examination import Assessed, Learnt, examination
 from cleanclip_gui.checkpoint.facts import FactsColumn, metadata_text
 from cleanclip_gui.checkpoint.file_actions import FileButtons, FileWriter
-from cleanclip_gui.checkpoint.hub_dialog import HubDialog
 from cleanclip_gui.checkpoint.keys_view import KeysView
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 from cleanclip_gui.checkpoint.names_view import NamesView
@@ -34,6 +33,7 @@ from cleanclip_gui.checkpoint.tensor_page import TensorPage
 from cleanclip_gui.checkpoint.triage_dialog import TriageDialog
 from cleanclip_gui.checkpoint.verdict_card import Judged
 from cleanclip_gui.commands import Command
+from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.inference.questions import Failed, OpenCheckpoint
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import CheckpointFacts

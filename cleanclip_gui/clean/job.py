@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.session import ImagesState, Session
 from ml_core.atomic import replace_files
 from ml_core.cleaning.recipes import Recipe
@@ -81,7 +82,7 @@ def write_job(
             heldout_images=_heldout(images),
             trigger=trigger,
             target=session.target,
-            label_set=_label_set(images, folder),
+            label_set=label_set_of(images, folder),
             templates=images.templates if images is not None else None,
             output_dir=str(folder),
             reference=reference,
@@ -189,15 +190,3 @@ def _heldout(images: ImagesState | None) -> ImageSpec | None:
     if images is None or images.spec.kind != "demo":
         return None
     return ImageSpec(kind="demo", split="heldout", n=HELDOUT)
-
-
-def _label_set(images: ImagesState | None, folder: Path) -> str:
-    """Name of the built-in label set in use, or a file with its classes."""
-    if images is None:
-        return "demo"
-    for name in label_sets():
-        if load_label_set(name).class_names == images.class_names:
-            return name
-    path = folder / "classes.txt"
-    replace_files({path: ("\n".join(images.class_names) + "\n").encode()})
-    return str(path)

@@ -500,6 +500,7 @@ class CleanStation(QWidget):
         self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self._refresh)
         self.setup.changed.connect(self._on_setup_changed)
+        self.setup.reference.changed.connect(self._on_reference_changed)
         self.newest_button.clicked.connect(self.run.show_newest)
         run.began.connect(self._on_run_began)
         run.ended.connect(self._on_run_ended)
@@ -706,6 +707,10 @@ class CleanStation(QWidget):
     def _on_setup_changed(self) -> None:
         self.run.forget_estimate()
         self._refresh()
+
+    @Slot()
+    def _on_reference_changed(self) -> None:
+        self.session.trusted = self.setup.reference.path()
 
     @Slot(int)
     def _on_page_shown(self, number: int) -> None:

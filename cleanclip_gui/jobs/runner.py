@@ -359,6 +359,12 @@ def audit_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     return JobRunner(spec_path, device=device, command=command, what="audit")
 
 
+def scan_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
+    """Return a runner of a scan for unknown triggers; it writes into the spec's folder."""
+    command = [*worker_command(spec_path), "--scan"]
+    return JobRunner(spec_path, device=device, command=command, what="scan")
+
+
 def proof_runner(spec_path: Path, kind: str, device: str) -> JobRunner:
     """Return a runner of a test of a result: ``rebound`` or ``holdouts``."""
     command = [*worker_command(spec_path), f"--{kind}"]
@@ -389,3 +395,4 @@ class Runners:
     proof: Callable[[Path, str, str], JobRunner] = proof_runner
     audit: Callable[..., JobRunner] = audit_runner
     doctor: Callable[..., JobRunner] = doctor_runner
+    scan: Callable[..., JobRunner] = scan_runner

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.data.specs import ImageSpec
+from ml_core.detection.scan.records import Verdict
 from ml_core.reading import Inspection
 from ml_core.triggers import Trigger
 
@@ -102,6 +103,16 @@ class RunProgress:
     stage: str
     fraction: float
     seconds_left: float | None = None
+
+
+@dataclass(frozen=True)
+class ScanState:
+    """The scan at work, or the one on show: its folder, how it stands, and what it says."""
+
+    folder: str
+    status: Literal["running", "finished", "cancelled", "failed"]
+    verdict: Verdict | None = None
+    target: str = ""
 
 
 def is_live(run: RunState | None) -> bool:

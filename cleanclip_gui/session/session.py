@@ -14,6 +14,7 @@ from cleanclip_gui.session.records import (
     Role,
     RunProgress,
     RunState,
+    ScanState,
 )
 from ml_core.evaluation.records import Evaluation
 from ml_core.triggers import Trigger
@@ -30,6 +31,8 @@ class Session:
     since; None again before another ``checkpoint`` is written, so that nobody sees the two
     together. Writer: the Clean station's ``TryCleaned``.
     ``reference``: what the suspect one is compared with. Writer: Studio's page of two checkpoints.
+    ``trusted``: path of the clean reference that a cleaning method is given; may not be there.
+    Writer: the Clean station.
     ``role``: which of them Studio looks at. Writer: Studio.
     ``images``, ``label_set``: images in use, and the name or file of their classes. Writer: the
     data bar.
@@ -44,6 +47,7 @@ class Session:
     Studio's :class:`AutoSpeed`.
     ``run``, ``run_progress``: the run at work or last shown, and how far it is, None before it has
     told. Writer: the Clean station's ``CleaningRun``.
+    ``scan``, ``scan_progress``: the same of the scan at work or on show. Writer: the Scan station.
     ``device``, ``devices``: where Studio computes, and could. Writer: :class:`StudioDevice`.
     ``station``: the page on show. Writer: the window.
     """
@@ -66,7 +70,10 @@ class Session:
     speed: tuple[str, str] = ("", "")
     station: str = "welcome"
     label_set: str = "demo"
+    trusted: str = ""
     run_progress: RunProgress | None = None
+    scan: ScanState | None = None
+    scan_progress: RunProgress | None = None
 
     @property
     def can_measure(self) -> bool:

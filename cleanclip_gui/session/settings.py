@@ -16,7 +16,19 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
 
 _LOG = logging.getLogger(__name__)
-_MAX_RECENT = 8
+_MAX_RECENT, _MAX_SCANS = 8, 24
+
+
+class PastScan(BaseModel):
+    """A scan that was made or shown: its folder, and what it said of which file."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    folder: str = Field(max_length=4096)
+    sha256: str = Field(default="", max_length=64)
+    verdict: str = Field(default="", max_length=20)
+    target: str = Field(default="", max_length=200)
+    made: float = 0.0
 
 
 class Settings(BaseModel):
@@ -25,7 +37,7 @@ class Settings(BaseModel):
     ``last_run`` is the folder of a run that goes on, or went on when the window was killed.
     ``studio_columns`` are the widths of Studio's gallery and numbers in pixels, 0 for a closed one;
     ``clean_columns`` that of the set-up of a run, and nothing on the right; empty: as the window's
-    width allows.
+    width allows. ``scan_columns`` are the same of a scan; ``scans`` the last scans, newest first.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -37,6 +49,8 @@ class Settings(BaseModel):
     recent: tuple[str, ...] = Field(default=(), max_length=_MAX_RECENT)
     studio_columns: tuple[int, ...] = Field(default=(), max_length=2)
     clean_columns: tuple[int, ...] = Field(default=(), max_length=2)
+    scan_columns: tuple[int, ...] = Field(default=(), max_length=2)
+    scans: tuple[PastScan, ...] = Field(default=(), max_length=_MAX_SCANS)
 
 
 class _Layout(BaseModel):
@@ -76,6 +90,15 @@ class SettingsStore:
         """Put a checkpoint at the head of the recent ones."""
         others = [p for p in self.value.recent if p != path]
         self.update(recent=(path, *others)[:_MAX_RECENT], last_folder=str(Path(path).parent))
+
+    def add_scan(self, scan: PastScan) -> None:
+        """Put a scan at the head of the last ones."""
+        others = [one for one in self.value.scans if one.folder != scan.folder]
+        self.update(scans=(scan, *others)[:_MAX_SCANS])
+
+    def forget_scan(self, folder: str) -> None:
+        """Drop a scan from the last ones, since it is gone."""
+        self.update(scans=tuple(one for one in self.value.scans if one.folder != folder))
 
     def forget_recent(self, path: str) -> None:
         """Drop a checkpoint from the recent ones, since it is gone."""

@@ -74,7 +74,7 @@ _PAGES = (
     ),
     (
         "map", "Map", "Map", "Embedding map: pictures and class texts in the plane",
-        "&Embedding map", "dot", "Ctrl+Shift+3",
+        "Em&bedding map", "dot", "Ctrl+Shift+3",
     ),
     (
         "pair", "Two checkpoints", "Pair", "Both on the same pictures and trigger",

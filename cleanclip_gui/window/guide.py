@@ -1,4 +1,4 @@
-"""The guided run: six steps over the real controls of the window."""
+"""The guided run: seven steps over the real controls of the window."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import NOT_MEASURED, percent
 from cleanclip_gui.window.guide_card import GuideCard, Outline
+from ml_core.detection.scan.records import TITLES
 
 CARD_WIDTH = 348
 _NEXT = "guide.next"
@@ -85,6 +86,29 @@ def _flip_body(session: Session) -> str:
     )
 
 
+def _scan_body(session: Session) -> str:
+    scan = session.scan
+    if scan is None:
+        return (
+            "We were told the sticker; with a downloaded model nobody is. A scan searches for a "
+            "trigger: it changes small patches until pictures become one class, and asks a clean "
+            "twin too."
+        )
+    if scan.status == "running":
+        return (
+            "It searches in the background. Watch the patches: the colours of the sticker appear, "
+            "though nobody named them."
+        )
+    if scan.verdict == "found":
+        return (
+            f"Found: a patch that turns pictures into “{scan.target}”. It is not the attacker's "
+            "sticker, only one that works; compare the colours."
+        )
+    if scan.verdict is not None:
+        return f"The scan says: {TITLES[scan.verdict]}."
+    return "The scan ended early. The tour goes on without it."
+
+
 def _clean_body(session: Session) -> str:
     run = session.run
     if run is None:
@@ -115,6 +139,19 @@ def _compare_body(session: Session) -> str:
 def _finished(session: Session) -> bool:
     run = session.run
     return run is not None and run.status in ("finished", "stopped")
+
+
+def _scanned(session: Session) -> bool:
+    return session.scan is not None and session.scan.status != "running"
+
+
+def _scanning(session: Session) -> str:
+    """The card's own button at first; then the patches as they sharpen, and the verdict."""
+    if session.scan is None:
+        return _NEXT
+    if session.scan.status == "running":
+        return "scan.patches"
+    return "scan.verdict" if session.scan.verdict is not None else _NEXT
 
 
 def _cleaning(session: Session) -> str:
@@ -174,6 +211,17 @@ STEPS: tuple[Step, ...] = (
         acts=_has_rate,
     ),
     Step(
+        "Search",
+        "scan",
+        _scan_body,
+        _scanning,
+        _scanned,
+        "scan.start",
+        "Search for a trigger",
+        acts=lambda session: session.scan is None,
+        prepare="scan.set_demo",
+    ),
+    Step(
         "Clean",
         "clean",
         _clean_body,
@@ -216,6 +264,7 @@ class Guide(QObject):
             events.checkpoint,
             events.evaluation,
             events.trigger,
+            events.scan,
             events.run,
             events.cleaned,
             events.station,

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 OUTPUT = Path("demo-output")
 _WINDOW_SIZE = (1366, 768)
-_OPEN_S, _EVALUATE_S, _CLEAN_S = 180.0, 180.0, 3600.0
+_OPEN_S, _EVALUATE_S, _SCAN_S, _CLEAN_S = 180.0, 180.0, 900.0, 3600.0
 
 
 def run(
@@ -150,6 +150,18 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
     act("trigger.demo")
     yield Wait(lambda: measured(True), _EVALUATE_S, "the triggered pictures were not measured")
     shot("3-studio-triggered")
+    bar.update(stage, completed=18, description="Searching for a trigger that nobody named")
+    window.show_station("scan")
+    act("scan.set_demo")
+    act("scan.start")
+
+    def scanned() -> bool:
+        return session.scan is not None and session.scan.status != "running"
+
+    yield Wait(scanned, _SCAN_S, "the scan did not end")
+    if session.scan is None or session.scan.status != "finished":
+        raise RuntimeError("the scan ended without a result")
+    shot("4-scan")
     window.show_station("clean")
     act(f"clean.set_{preset}")
     act("clean.start")
@@ -161,17 +173,17 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
         run, progress = session.run, session.run_progress
         if run is not None and is_live(run) and progress is not None:
             description = f"CleanCLIP: {progress.stage}"
-            bar.update(stage, completed=20 + 70 * progress.fraction, description=description)
+            bar.update(stage, completed=25 + 65 * progress.fraction, description=description)
             if progress.stage == "train" and progress.fraction > 0.6 and not shown:
                 shown = True
-                shot("4-clean")
+                shot("5-clean")
         return run is not None and not is_live(run)
 
     yield Wait(cleaned, _CLEAN_S, "the cleaning run did not end")
     if session.run is None or session.run.status != "finished":
         status = "" if session.run is None else session.run.error or session.run.status
         raise RuntimeError(f"the cleaning run ended as {status}")
-    shot("5-compare")
+    shot("6-compare")
     result = session.run.result
     shutil.copyfile(result["checkpoint"], output / "cleaned.safetensors")
     bar.update(stage, completed=92, description="Looking at the cleaned model")
@@ -185,5 +197,5 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
         return measured(True) and found is not None and found.checkpoint_sha256 == sha256
 
     yield Wait(looked_at_again, _EVALUATE_S, "the cleaned model was not measured")
-    shot("6-studio-cleaned")
+    shot("7-studio-cleaned")
     bar.update(stage, completed=100, description="Done")

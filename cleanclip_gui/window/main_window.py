@@ -44,7 +44,7 @@ from cleanclip_gui import theme, threads
 from cleanclip_gui.commands import MENUS, Command
 from cleanclip_gui.inference.questions import Failed
 from cleanclip_gui.session import CheckpointFacts, RunState
-from cleanclip_gui.session.records import is_live
+from cleanclip_gui.session.records import RunProgress, is_live
 from cleanclip_gui.station import Context, Part, Station
 from cleanclip_gui.widgets.dropped_files import is_checkpoint, local_paths
 from cleanclip_gui.widgets.text import left_text, plain, used_text
@@ -247,7 +247,7 @@ class MainWindow(QMainWindow):
         themes = (
             ("light", "&Light theme", "Dark on light.", "sun"),
             ("dark", "&Dark theme", "Light on dark.", "moon"),
-            ("system", "Theme &as the desktop", "Follow the desktop's setting.", "settings"),
+            ("system", "Theme as th&e desktop", "Follow the desktop's setting.", "settings"),
         )
         return (
             *stations,
@@ -323,7 +323,8 @@ class MainWindow(QMainWindow):
         events.trigger.connect(self._on_session_change)
         events.images.connect(self._on_session_change)
         events.run.connect(self._on_run_change)
-        events.run_progress.connect(self._show_job)
+        for event in (events.run_progress, events.scan, events.scan_progress):
+            event.connect(self._show_job)
         events.speed.connect(self.status.set_speed)
         events.device.connect(self.status.set_device)
 
@@ -506,8 +507,11 @@ class MainWindow(QMainWindow):
         self._refresh()
 
     def _show_job(self, *_: object) -> None:
-        """Name the run that goes on in the status bar, with its progress."""
-        run = self.session.run
+        """Name the run that goes on in the status bar, or the scan, with its progress."""
+        run, scan = self.session.run, self.session.scan
+        if not is_live(run) and scan is not None and scan.status == "running":
+            self._show_scan(self.session.scan_progress)
+            return
         words = {"running": "is running", "paused": "is paused"}
         text = f"{method_title(run.method)} {words[run.status]}" if run and is_live(run) else ""
         progress = self.session.run_progress
@@ -515,6 +519,11 @@ class MainWindow(QMainWindow):
         left = left_text(progress.seconds_left) if progress and counts else ""
         share = 0.0 if progress is None else progress.fraction
         self.status.set_job(f"{text}, {left}" if text and left else text, share)
+
+    def _show_scan(self, progress: RunProgress | None) -> None:
+        left = "" if progress is None else left_text(progress.seconds_left)
+        text = f"A scan is running, {left}" if left else "A scan is running"
+        self.status.set_job(text, 0.0 if progress is None else progress.fraction)
 
     @Slot(str)
     def _on_logged(self, text: str) -> None:

@@ -168,7 +168,7 @@ def of_scan(name: str | None, target: str | None) -> tuple[str | None, str | Non
     InputError
         If the folder holds no scan, or one that found no trigger.
     """
-    from ml_core.jobs.scan_result import PREFIX, found_trigger
+    from ml_core.detection.scan.scan_file import PREFIX, found_trigger
 
     if name is None or not name.startswith(PREFIX):
         return name, target

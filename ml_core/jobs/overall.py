@@ -17,6 +17,7 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Progress
 from ml_core.jobs.audit_spec import AuditSpec
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.scan_spec import ScanSpec
 from ml_core.jobs.specs import CleanSpec
 
 _UNIT_SECONDS = 0.005  # a picture through a small encoder, until one is measured
@@ -26,6 +27,9 @@ _ALPHAS, _QUESTIONS = 12, 30  # that are tried and asked, until the stage tells 
 _OPEN_SECONDS, _PREPARE_SECONDS, _WRITE_SECONDS = 4.0, 4.0, 1.0
 # Forward and backward through an encoder (in bfloat16, mostly), and a caption beside a picture.
 _TRAINED, _TEXT = 2.0, 0.4
+# A scan: a gradient at the input in pictures encoded, pictures of a step, and how many of each.
+_BACKWARD, _SEARCHED_AT_ONCE, _PROBED, _PROBES = 2.6, 16, 64, 40
+_PATCH_STEPS, _REFINE_STEPS, _OVERLAY_STEPS, _SHORTLISTED = 100, 90, 50, 9
 
 
 _Units = Mapping[bool, float | None]
@@ -309,6 +313,28 @@ def audit_plan(spec: AuditSpec) -> Plan:
     if spec.reference is not None:
         parts.append(Part("reference", work=1.0, items=_count(spec.reference)))
     parts += [Part("embed", work=1.0, items=_count(spec.pairs)), Part("pictures", _WRITE_SECONDS)]
+    return Plan(tuple(parts))
+
+
+def scan_plan(spec: ScanSpec) -> Plan:
+    """The stages of a scan for unknown triggers; one that ends early gives its time back."""
+    sides = 1 if spec.reference is None else 2
+    step = _BACKWARD * _SEARCHED_AT_ONCE
+    works: dict[str, Part] = {
+        # Not by its work: of a reference that was seen before it is there at once.
+        "pull": Part("pull", _PREPARE_SECONDS),
+        "probes": Part("probes", work=_PROBED * sides, items=_PROBES),
+        "patches": Part("patches", work=step * spec.starts, items=_PATCH_STEPS, trains=True),
+        "overlays": Part("overlays", work=step * _SHORTLISTED, items=_OVERLAY_STEPS, trains=True),
+        "thorough": Part("thorough", work=step, items=_UNKNOWN_NUMBER, trains=True),
+        "swap": Part("swap", _PREPARE_SECONDS),
+        "weights": Part("weights", _WRITE_SECONDS),
+    }
+    parts = [Part("open", _OPEN_SECONDS), Part("data"), Part("texts"), Part("speed", _OPEN_SECONDS)]
+    for stage in spec.runs:
+        parts.append(works[stage])
+        if stage == "patches":
+            parts.append(Part("refine", work=step, items=_REFINE_STEPS, trains=True))
     return Plan(tuple(parts))
 
 

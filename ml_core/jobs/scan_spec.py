@@ -8,9 +8,9 @@ from typing import Literal, get_args
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.data.specs import ImageSpec, PathText
+from ml_core.detection.scan.scan_file import SCAN_FILE as SCAN_FILE
 from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 
-SCAN_FILE = "scan.json"
 TRIGGER_STEM = "found"
 PATCHES_FILE = "patches.safetensors"
 STAGES_FOLDER = "stages"

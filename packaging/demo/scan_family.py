@@ -21,7 +21,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import Scan
 from ml_core.events import Control, Done
 from ml_core.jobs.scan import scan
-from ml_core.jobs.scan_result import read_scan
+from ml_core.detection.scan.scan_file import read_scan
 from ml_core.jobs.scan_spec import SCAN_FILE, USUAL, ScanSpec
 
 TAKEN = 0.5  # an implant of a lower ASR is counted apart
@@ -93,7 +93,7 @@ def table(family: Path, out: Path) -> None:
             continue
         name, kind, seed = folder.name.rsplit(".", 2)
         asr = planted(family, name)
-        rows.append((name, kind, int(seed), asr, read_scan(folder)))
+        rows.append((name, kind, int(seed), asr, read_scan(folder / SCAN_FILE)))
         print(line(*rows[-1]))
     for half in ("calibration", "report"):
         for kind in ("parent", "other", "none"):
@@ -152,7 +152,7 @@ def main() -> None:
                 if done.error:
                     print(name, kind, seed, done.error, done.details, flush=True)
                 else:
-                    print(line(name, kind, seed, planted(family, name), read_scan(folder)),
+                    print(line(name, kind, seed, planted(family, name), read_scan(folder / SCAN_FILE)),
                           flush=True)  # fmt: skip
     if args.table:
         table(family, out)

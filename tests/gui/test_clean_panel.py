@@ -124,6 +124,13 @@ def close(panel: CleanStation) -> bool:
     return threads.close_all()
 
 
+def test_the_named_reference_is_known_to_other_stations(panel: CleanStation) -> None:
+    panel.setup.reference.set_path("clean.pt")
+    assert panel.session.trusted == str(Path("clean.pt").absolute())
+    panel.setup.reference.set_path("")
+    assert panel.session.trusted == ""
+
+
 def texts(panel: CleanStation, *commands: str) -> list[str]:
     """What menu and palette call some commands."""
     return [panel.context.actions[f"clean.{name}"].text().replace("&", "") for name in commands]

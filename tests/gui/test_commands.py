@@ -38,8 +38,10 @@ def window(qtbot, tmp_path, monkeypatch):
 
 
 # Opening the demo and quitting have their tests in test_main_window; running a job in the e2e.
-_ELSEWHERE = ("file.quit", "file.demo", "clean.start", "clean.estimate")
-_WITHOUT_MENU = ("clean.resume_last", "clean.set_talk", "clean.set_default")  # of the guided run
+_ELSEWHERE = ("file.quit", "file.demo", "clean.start", "clean.estimate", "scan.start")
+_WITHOUT_MENU = (  # of the welcome page and the guided run
+    "clean.resume_last", "clean.set_talk", "clean.set_default", "scan.set_demo",
+)  # fmt: skip
 opened_urls: list[object] = []
 
 

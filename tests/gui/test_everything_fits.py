@@ -11,7 +11,6 @@ from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QTabBar, QVBoxLa
 
 from cleanclip_gui.checkpoint.convert_dialog import ConvertDialog
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
-from cleanclip_gui.checkpoint.hub_dialog import HubDialog
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 from cleanclip_gui.checkpoint.triage_dialog import TriageDialog
 from cleanclip_gui.clean.audit.dialog import AuditDialog
@@ -20,6 +19,7 @@ from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.runs.export_dialog import ExportDialog
 from cleanclip_gui.clean.station import COMPARISON, RUNS, THIS_RUN, CleanStation
 from cleanclip_gui.data.classes_dialog import ClassesDialog
+from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.problems_dialog import ProblemsDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog

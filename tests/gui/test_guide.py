@@ -7,6 +7,7 @@ from PySide6.QtWidgets import QApplication
 from cleanclip_gui.app import make_window
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import RunState
+from cleanclip_gui.session.records import ScanState
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.threads import still_running
@@ -14,6 +15,8 @@ from cleanclip_gui.window.guide import STEPS
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import evaluation
 from tests.gui.shell_fakes import FakeEngine
+
+CLEAN = next(number for number, step in enumerate(STEPS) if step.station == "clean")
 
 
 @pytest.fixture
@@ -61,6 +64,15 @@ def test_it_leads_from_opening_to_the_flip(window, qtbot):
     assert STEPS[guide.position].title == "Flip"
     assert "98.0 %" in guide.card.accessibleDescription()
     guide.card.next.click()
+    assert (window.station, guide.card.next.text()) == ("scan", "Search for a trigger")
+    ticked = window.stations["scan"].setup.chosen_stages()
+    assert ticked == ("pull", "patches")
+    window.session.scan = ScanState("out", "running")
+    assert not guide.card.next.isEnabled()
+    assert guide._outline._target is window.stations["scan"].live.patches
+    window.session.scan = ScanState("out", "finished", "found", "banana")
+    assert "turns pictures into “banana”" in guide.card.accessibleDescription()
+    guide.card.next.click()
     assert (window.station, guide.card.next.text()) == ("clean", "Start cleaning")
     assert card_is_inside(window)
 
@@ -72,7 +84,7 @@ def test_both_start_buttons_of_the_tour_start_the_same_run(window, qtbot, tmp_pa
     session = window.session
     qtbot.waitUntil(lambda: None not in (session.images, session.checkpoint), timeout=20_000)
     assert clean.form.recipe().preset != "talk"
-    guide._show(4)
+    guide._show(CLEAN)
     assert clean.form.recipe().preset == "talk"
     assert guide._outline._target is guide.card.next
     preset = clean.form.preset
@@ -84,6 +96,23 @@ def test_both_start_buttons_of_the_tour_start_the_same_run(window, qtbot, tmp_pa
     guide.card.next.click()
     clean.start_button.click()
     assert [spec.recipe.preset for spec in begun] == ["talk", "talk"]
+    guide.end()
+
+
+@pytest.mark.parametrize(
+    ("scan", "words"),
+    [
+        (ScanState("out", "finished", "nothing"), "Nothing found within this search"),
+        (ScanState("out", "cancelled"), "goes on without it"),
+    ],
+)
+def test_the_tour_goes_on_whatever_a_scan_ends_with(window, scan, words):
+    guide = window.guide
+    guide._show(CLEAN - 1)
+    window.session.scan = scan
+    assert words in guide.card.accessibleDescription()
+    guide.card.next.click()
+    assert window.station == "clean"
     guide.end()
 
 
@@ -132,7 +161,7 @@ def test_the_focus_waits_on_the_card_while_next_cannot_be_pressed(window):
     guide, card = window.guide, window.guide.card
     guide._show(1)
     assert card.hasFocus()
-    guide._show(4)
+    guide._show(CLEAN)
     assert card.next.hasFocus()
     window.session.run = RunState("out", "cleanclip", "running")
     assert not card.next.isEnabled()
@@ -147,7 +176,7 @@ def test_the_focus_waits_on_the_card_while_next_cannot_be_pressed(window):
 
 def test_the_frame_stays_inside_what_its_target_shows_of_itself(window):
     guide, clean = window.guide, window.stations["clean"]
-    guide._show(4)
+    guide._show(CLEAN)
     window.session.run = RunState("out", "cleanclip", "running")
     clean.charts.setMinimumHeight(3000)
     QApplication.processEvents()

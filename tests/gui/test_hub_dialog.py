@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.facts import hub_origin
-from cleanclip_gui.checkpoint.hub_dialog import HubDialog
+from cleanclip_gui.data.hub_dialog import HubDialog
 from ml_core.reading.errors import CancelledError, InputError
 
 WAIT = 10_000

@@ -5,7 +5,7 @@ import logging
 
 import pytest
 
-from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.session.settings import PastScan, SettingsStore
 
 
 def test_a_change_is_on_disk_at_once_and_read_again(tmp_path):
@@ -69,3 +69,16 @@ def test_the_layout_comes_back_to_the_byte_and_a_damaged_one_is_dropped(tmp_path
     (tmp_path / "layout.json").write_text('{"geometry": "%%", "state": ""}')
     assert store.layout() == (b"", b"")
     assert "layout is damaged" in caplog.text
+
+
+def test_the_last_scans_are_kept_each_once_and_not_without_end(tmp_path):
+    store = SettingsStore(tmp_path)
+    for number in range(30):
+        store.add_scan(PastScan(folder=f"scan-{number}", verdict="nothing"))
+    store.add_scan(PastScan(folder="scan-20", verdict="found", target="banana"))
+    kept = SettingsStore(tmp_path).value.scans
+    assert len(kept) == 24
+    assert (kept[0].folder, kept[0].verdict) == ("scan-20", "found")
+    assert [one.folder for one in kept].count("scan-20") == 1
+    store.forget_scan("scan-20")
+    assert all(one.folder != "scan-20" for one in SettingsStore(tmp_path).value.scans)

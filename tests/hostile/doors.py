@@ -26,6 +26,9 @@ from cleanclip_gui.clean.run_folders.history import (
 )
 from cleanclip_gui.clean.run_folders.saved_run import read_saved_run, was_interrupted
 from cleanclip_gui.jobs.protocol import MalformedEventError, read_event
+from cleanclip_gui.scan.result_view import facts_text
+from cleanclip_gui.scan.tables import csv_rows, start_rows
+from cleanclip_gui.scan.verdict_card import figure_text
 from cleanclip_gui.session.settings import SettingsStore
 from ml_core.checkpoints import known, saved_choices
 from ml_core.checkpoints.inspection_record import assess
@@ -47,12 +50,15 @@ from ml_core.detection.records import (
     SuspectPair,
     read_audit,
 )
+from ml_core.detection.scan.scan_file import read_scan, scan_json
 from ml_core.events import Done, Message, Metric, Progress, Saved, to_json
+from ml_core.exports import to_csv
 from ml_core.jobs.audit_spec import AuditSpec, read_audit_spec
 from ml_core.jobs.bench_spec import BenchSpec
 from ml_core.jobs.doctor_spec import DoctorSpec, read_doctor_spec
 from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
 from ml_core.jobs.result_text import training_words
+from ml_core.jobs.scan_spec import SCAN_FILE
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import (
     EVENTS_FILE,
@@ -72,6 +78,7 @@ from ml_core.reading.inspection_json import to_json as inspection_to_json
 from ml_core.reading.lists import read_lines
 from ml_core.reading.shards import read_index
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
+from tests.gui.scans import scan
 from tests.hostile.container_bytes import safetensors
 
 RUN = "run"
@@ -241,6 +248,17 @@ def _read_audit(folder: Path) -> None:
         exclude(out, found, worst[:1], name)
 
 
+def _read_scan(folder: Path) -> None:
+    """What the window computes of it."""
+    found = read_scan(folder / SCAN_FILE)
+    to_csv(csv_rows(found))
+    facts_text(found)
+    figure_text(found)
+    for patches in found.stages.patches.rounds if found.stages.patches is not None else ():
+        start_rows((patches,))
+        assert patches.best.target == patches.target
+
+
 def _read_trigger(folder: Path) -> None:
     load_trigger(folder / "t.json")
 
@@ -407,6 +425,7 @@ def doors() -> dict[str, Door]:
             lambda f: read_proof(f / RUN, HOLDOUTS_FILE), _beside_proof,
         ),
         "audit": Door("audit.json", (_dumped(_audit()),), _read_audit),
+        "scan": Door(SCAN_FILE, (scan_json(scan()), scan_json(scan("unknown"))), _read_scan),
         "exclusions": Door(
             "x.json", (_dumped(_EXCLUDED),), lambda f: read_exclusions(f / "x.json")
         ),

@@ -56,7 +56,7 @@ SEEN = (
     "list",
 )
 """Doors that giants are shown to here; the others read as the first one does."""
-IN_A_FOLDER = ("job", "exported job", "result", "state", "rebound", "holdouts", "audit")
+IN_A_FOLDER = ("job", "exported job", "result", "state", "rebound", "holdouts", "audit", "scan")
 """What lies in a folder that somebody else may have filled, and the user chose as a whole."""
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

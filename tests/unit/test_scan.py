@@ -53,7 +53,7 @@ from ml_core.detection.scan.records import (
 from ml_core.detection.scan.sides import Side, Sides, generator, newcombe
 from ml_core.detection.scan.swap import swap_rows, word_rows
 from ml_core.detection.scan.verdict import judge, score
-from ml_core.jobs.scan_result import found_trigger, read_scan
+from ml_core.detection.scan.scan_file import found_trigger, read_scan
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.triggers import blended_noise, uniform
@@ -454,7 +454,7 @@ def test_a_pattern_may_be_added_to_the_picture() -> None:
 def test_a_damaged_scan_is_one_sentence(tmp_path: Path, text: str) -> None:
     (tmp_path / "scan.json").write_text(text)
     with pytest.raises(InputError, match=r"cannot be used as a scan|scan again"):
-        read_scan(tmp_path)
+        read_scan(tmp_path / "scan.json")
 
 
 def test_a_folder_without_a_scan_is_told(tmp_path: Path) -> None:
@@ -468,7 +468,7 @@ def test_a_scan_that_names_a_file_elsewhere_is_refused(tmp_path: Path) -> None:
     )
     record = whole_scan(found).model_dump()
     (tmp_path / "scan.json").write_text(json.dumps(record))
-    assert read_scan(tmp_path) == whole_scan(found)
+    assert read_scan(tmp_path / "scan.json") == whole_scan(found)
     assert found_trigger(f"scan:{tmp_path}") == (tmp_path / "found.json", "dog")
     record["found"]["file"] = "../found.json"
     (tmp_path / "scan.json").write_text(json.dumps(record))

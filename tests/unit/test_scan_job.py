@@ -18,7 +18,7 @@ from ml_core.events import Control, Done, Event, Finding, Progress
 from ml_core.jobs import scan as job
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.scan import estimate_scan, scan
-from ml_core.jobs.scan_result import read_scan
+from ml_core.detection.scan.scan_file import read_scan
 from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, ScanSpec, write_scan_spec
 from ml_core.model import ClipModel
 from ml_core.triggers import load_trigger
@@ -44,7 +44,7 @@ def _ended(events: list[Event]) -> Done:
 def _scanned(spec: ScanSpec) -> Scan:
     done = _ended(list(scan(spec, Control())))
     assert done.status == "finished", done.error + done.details
-    return read_scan(Path(spec.output_dir))
+    return read_scan(Path(spec.output_dir) / SCAN_FILE)
 
 
 @pytest.fixture
@@ -62,7 +62,7 @@ def test_the_sticker_of_the_demo_is_found_without_being_told(tmp_path: Path) -> 
     events = list(scan(_spec(tmp_path, stages=("pull", "patches", "swap", "weights")), Control()))
     done = _ended(events)
     assert done.status == "finished", done.error + done.details
-    found = read_scan(tmp_path)
+    found = read_scan(tmp_path / SCAN_FILE)
     assert found == Scan.model_validate({k: v for k, v in done.result.items() if k != "folder"})
     assert found.judgement.verdict == "found"
     assert found.judgement.target == "banana"
@@ -186,7 +186,7 @@ def test_two_processes_find_what_one_finds(
     events, codes = two_processes(warm_torch, path, "--scan")
     assert codes == [0, 0], events
     assert events[1] == []  # the second process is silent
-    together = read_scan(tmp_path / "two").stages
+    together = read_scan(tmp_path / "two" / SCAN_FILE).stages
     assert alone.patches is not None
     assert together.patches is not None
     assert alone.overlays is not None
@@ -218,6 +218,6 @@ def test_the_command_prints_what_was_found_and_cleaning_takes_it(
     assert run_command([*clean, "--trigger", f"scan:{out}", "--export", str(job_folder)]) == 0
     exported = json.loads((job_folder / "job.json").read_text())
     assert exported["trigger"] == "found.json"
-    assert exported["target"] == list(read_scan(out).classes).index("banana")
+    assert exported["target"] == list(read_scan(out / SCAN_FILE).classes).index("banana")
     assert run_command(["scan", str(demo_checkpoint()), "--stages", "warp"]) == 3
     assert "There is no stage 'warp'" in capsys.readouterr().err

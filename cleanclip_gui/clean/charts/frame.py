@@ -23,8 +23,8 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.export import save_chart
 from cleanclip_gui.widgets.action_button import tool_button
+from cleanclip_gui.widgets.chart_file import save_chart
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.reading.errors import InputError

@@ -22,16 +22,26 @@ _PREFIX = "hf-hub:"
 
 
 class HubDialog(QDialog):
-    """``fetched(str)`` carries the folder, which is then examined. Closing ends the download."""
+    """``fetched(str)`` carries the folder, which is then examined. Closing ends the download.
+
+    Parameters
+    ----------
+    name
+        The repository that is proposed.
+    ok
+        What the button is called that fetches it.
+    """
 
     fetched = Signal(str)
 
-    def __init__(self, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, parent: QWidget | None = None, *, name: str = "", ok: str = "Download and open"
+    ) -> None:
         super().__init__(parent)
         self._ticket: Ticket | None = None
         self.setWindowTitle("Open from the Hugging Face Hub")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.name = QLineEdit()
+        self.name = QLineEdit(name)
         self.name.setPlaceholderText("owner/name")
         self.name.setAccessibleName("Repository, owner/name")
         self.name.textChanged.connect(self._refresh)
@@ -44,7 +54,7 @@ class HubDialog(QDialog):
         self.busy = BusyRow("Progress of the download")
         self.busy.cancel_clicked.connect(self.cancel)
         self.state = Label("", "subtle", wrap=True)
-        self.ok = primary_button("Download and open")
+        self.ok = primary_button(ok)
         self.ok.clicked.connect(self.fetch)
         lead = Label(_LEAD, "subtle", wrap=True)
         parts = (lead, form, self.busy, self.state, None)

@@ -1,0 +1,1 @@
+"""The station that looks for a trigger that nobody named."""

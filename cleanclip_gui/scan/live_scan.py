@@ -1,0 +1,183 @@
+"""What a scan at work has told so far; without any widget."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import logging
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import BaseModel, ValidationError
+
+from ml_core.detection.scan.records import (
+    Overlays,
+    Patches,
+    PatchRound,
+    ProbeRow,
+    Pull,
+    StartRow,
+)
+from ml_core.events import Event, Finding, Progress
+from ml_core.jobs.scan_spec import STAGES, Stage
+
+_LOG = logging.getLogger(__name__)
+_MOST_BYTES, _LARGEST_SIDE = 8 << 20, 1024
+Part = Literal["stages", "pull", "probes", "patches", "best"]
+Record = TypeVar("Record", bound=BaseModel)
+
+
+@dataclass(frozen=True, eq=False)
+class LivePatches:
+    """The patches of one search as they are: uint8 [K, p, p, 3].
+
+    ``rows`` say what they do once that is measured; ``step`` is one of ``steps``.
+    """
+
+    side: int
+    step: int
+    steps: int
+    pictures: NDArray[np.uint8]
+    rows: tuple[StartRow, ...] = ()
+
+
+@dataclass(frozen=True)
+class Best:
+    """The strongest that was measured: what it is, the class, and how often on either model."""
+
+    what: str
+    target: str
+    suspect: float
+    reference: float | None
+
+    @property
+    def difference(self) -> float:
+        """Suspect minus reference, -1 to 1."""
+        return self.suspect - (self.reference or 0.0)
+
+
+class LiveScan:
+    """Takes the events of one scan.
+
+    Parameters
+    ----------
+    stages
+        That will be run, in their order.
+    """
+
+    def __init__(self, stages: Sequence[Stage] = ()) -> None:
+        self.stages: tuple[Stage, ...] = tuple(stages)
+        self.finished: set[Stage] = set()
+        self.progress: Progress | None = None
+        self.pull: Pull | None = None
+        self.probes: list[ProbeRow] = []
+        self.patches: LivePatches | None = None
+        self.best: Best | None = None
+
+    @property
+    def current(self) -> Stage | None:
+        """The stage at work, once the models are open."""
+        begun = self.progress is not None and (
+            bool(self.finished) or self.progress.stage in self.stages
+        )
+        left = [stage for stage in self.stages if stage not in self.finished]
+        return left[0] if begun and left else None
+
+    def take(self, event: Event) -> frozenset[Part]:
+        """Take one in; which parts it changed. What cannot be read is logged and left out."""
+        if isinstance(event, Progress):
+            self.progress = event
+            return frozenset({"stages"})
+        if not isinstance(event, Finding):
+            return frozenset()
+        try:
+            return frozenset(self._found(event.kind, event.values))
+        except (ValidationError, ValueError, TypeError, KeyError, binascii.Error) as error:
+            _LOG.warning("an event of the scan cannot be shown: %s", error)
+            return frozenset()
+
+    def _found(self, kind: str, values: Mapping[str, Any]) -> set[Part]:
+        if kind == "scan":
+            self.stages = tuple(stage for stage in STAGES if stage in values["stages"])
+            return {"stages"}
+        if kind == "probe":
+            self._add_probe(ProbeRow.model_validate(values))
+            return {"probes", "best"}
+        if kind == "round":
+            self._take_round(values)
+            return {"patches", "best"}
+        if kind == "patches" and "pictures" in values:
+            side, step, steps = (int(values[name]) for name in ("side", "step", "steps"))
+            self.patches = LivePatches(side, step, steps, _pictures(values["pictures"], side))
+            return {"patches"}
+        if kind in STAGES:
+            stage: Stage = kind
+            self.finished.add(stage)
+            return {"stages", *self._take_stage(stage, values)}
+        return set()
+
+    def _take_stage(self, stage: Stage, values: Mapping[str, Any]) -> set[Part]:
+        """What a stage ends with: of one that was done before, this is all that comes."""
+        if stage == "pull":
+            self.pull = Pull.model_validate(values)
+            return {"pull"}
+        if stage == "probes":
+            self.probes = []
+            for probe in values["rows"]:
+                self._add_probe(ProbeRow.model_validate(probe))
+            return {"probes", "best"}
+        if stage == "patches":
+            found = Patches.model_validate(values)
+            for one in found.rounds:
+                self._offer_round(one)
+            if found.refined is not None:
+                contrast, what = found.refined.best, f"Patch of {found.refined.side} px"
+                beside = contrast.reference
+                self._offer(
+                    Best(what, found.refined.target, contrast.suspect.value,
+                         None if beside is None else beside.value)
+                )  # fmt: skip
+            return {"best"}
+        if stage == "overlays":
+            for row in Overlays.model_validate(values).rows:
+                beside_value = max(row.transferred.value, row.own.value)
+                self._offer(Best("Overlay", row.target, row.suspect.value, beside_value))
+            return {"best"}
+        return set()
+
+    def _add_probe(self, row: ProbeRow) -> None:
+        self.probes.append(row)
+        if row.contrast.reference is not None:  # natural favourites move any model
+            rates = row.contrast.suspect.value, row.contrast.reference.value
+            self._offer(Best(row.name, row.target, *rates))
+
+    def _take_round(self, values: Mapping[str, Any]) -> None:
+        """Patches that are measured now."""
+        told = dict(values)
+        coded = told.pop("pictures", "")
+        found = PatchRound.model_validate(told)
+        pictures = _pictures(coded, found.side)
+        self.patches = LivePatches(found.side, found.steps, found.steps, pictures, found.starts)
+        self._offer_round(found)
+
+    def _offer_round(self, found: PatchRound) -> None:
+        for row in found.starts:
+            beside = row.contrast.reference
+            what = f"Patch of {found.side} px"
+            rate = None if beside is None else beside.value
+            self._offer(Best(what, row.target, row.contrast.suspect.value, rate))
+
+    def _offer(self, found: Best) -> None:
+        if self.best is None or found.difference > self.best.difference:
+            self.best = found
+
+
+def _pictures(coded: object, side: int) -> NDArray[np.uint8]:
+    """uint8 [K, p, p, 3] out of base64; ValueError if it is something else."""
+    if not isinstance(coded, str) or len(coded) > _MOST_BYTES or not 0 < side <= _LARGEST_SIDE:
+        raise ValueError("no patches of a size that is shown")
+    raw = np.frombuffer(base64.b64decode(coded, validate=True), np.uint8)
+    return raw.reshape(-1, side, side, 3)

@@ -1,0 +1,129 @@
+"""Small pictures in cells, each with a few lines of words: patches, and stamped pictures."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QRect, QSize, Qt
+from PySide6.QtGui import QFontMetrics, QImage, QPainter, QPaintEvent, QPen, QResizeEvent
+from PySide6.QtWidgets import QSizePolicy, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.theme import look
+from cleanclip_gui.widgets.images import rgba_to_image
+from cleanclip_gui.widgets.text import plain
+
+_LINE, _GAP = 17, theme.SPACE_S
+
+
+@dataclass(frozen=True, eq=False)
+class Cell:
+    """Pictures uint8 [h, w, 3] side by side, a few lines below, and whether it is marked."""
+
+    pictures: tuple[NDArray[np.uint8], ...]
+    lines: tuple[str, ...] = ()
+    marked: bool = False
+
+
+class PictureGrid(QWidget):
+    """Cells of one size in as many columns as fit; pixels stay pixels.
+
+    Parameters
+    ----------
+    name
+        For a screen reader.
+    side
+        Of a picture on the screen, in pixels.
+    lines
+        Of words below each.
+    abreast
+        Pictures of a cell.
+    """
+
+    def __init__(
+        self, name: str, side: int, lines: int, abreast: int = 1, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.setAccessibleName(name)
+        self._side, self._lines, self._abreast = side, lines, abreast
+        self.cells: tuple[Cell, ...] = ()
+        self._images: list[list[QImage]] = []
+        self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    def show_cells(self, cells: Sequence[Cell]) -> None:
+        """Show others."""
+        self.cells = tuple(cells)
+        self._images = [[rgba_to_image(one) for one in cell.pictures] for cell in cells]
+        said = ["; ".join(line for line in cell.lines if line) for cell in self.cells]
+        self.setAccessibleDescription(plain(". ".join(one for one in said if one), 2000))
+        self._fit()
+        self.update()
+
+    def image(self, number: int) -> QImage:
+        """The first picture of a cell."""
+        return self._images[number][0]
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """All cells in the width that there is."""
+        return QSize(self._cell().width() * 3, self._height(max(self.width(), 1)))
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """One column wide."""
+        return QSize(self._cell().width(), self.minimumHeight())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Lay the cells out anew."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        self.setFixedHeight(self._height(self.width()))
+        self.updateGeometry()
+
+    def _cell(self) -> QSize:
+        wide = self._side * self._abreast + 4 * (self._abreast - 1)
+        return QSize(max(wide, 96) + _GAP, self._side + _LINE * self._lines + _GAP)
+
+    def _columns(self, width: int) -> int:
+        return max(1, width // self._cell().width())
+
+    def _height(self, width: int) -> int:
+        return -(-len(self.cells) // self._columns(width)) * self._cell().height()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw pictures, enlarged without smoothing, and their words."""
+        painter = QPainter(self)
+        size, columns = self._cell(), self._columns(self.width())
+        for number, cell in enumerate(self.cells):
+            left = number % columns * size.width()
+            top = number // columns * size.height()
+            self._paint_cell(painter, cell, self._images[number], left, top)
+
+    def _paint_cell(
+        self, painter: QPainter, cell: Cell, images: Sequence[QImage], left: int, top: int
+    ) -> None:
+        for place, image in enumerate(images):
+            rect = QRect(left + place * (self._side + 4), top, self._side, self._side)
+            painter.drawImage(rect, image)
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            last = place == len(images) - 1
+            marked = cell.marked and last
+            painter.setPen(
+                QPen(
+                    look.triggered_colour() if marked else theme.colour("border"),
+                    2 if marked else 1,
+                )
+            )
+            painter.drawRect(rect.adjusted(0, 0, -1, -1))
+        room = self._cell().width() - _GAP
+        for place, line in enumerate(cell.lines[: self._lines]):
+            painter.setFont(look.sized(self.font(), 0.92, bold=place == 0))
+            painter.setPen(look.text_colour(self, muted=place > 0))
+            text = QFontMetrics(painter.font()).elidedText(
+                plain(line, 100), Qt.TextElideMode.ElideRight, room
+            )
+            rect = QRect(left, top + self._side + 3 + place * _LINE, room, _LINE)
+            painter.drawText(rect, Qt.AlignmentFlag.AlignVCenter, text)

@@ -1,0 +1,302 @@
+"""The result of a scan: its verdict, and the evidence of every stage."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.scan.picture_grid import Cell, PictureGrid
+from cleanclip_gui.scan.position_map import PositionMap
+from cleanclip_gui.scan.pull_chart import PullChart
+from cleanclip_gui.scan.stamping import Stamped
+from cleanclip_gui.scan.tables import (
+    OVERLAYS,
+    PROBES,
+    STARTS,
+    SWAP,
+    WORDS,
+    ScanTable,
+    overlay_rows,
+    probe_row,
+    reference_text,
+    start_rows,
+    swap_rows,
+    weights_text,
+    word_rows,
+)
+from cleanclip_gui.scan.verdict_card import ScanVerdict
+from cleanclip_gui.scan.words import STAGES
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import (
+    count_text,
+    duration_text,
+    fitting,
+    percent,
+    plain,
+    plural,
+)
+from ml_core.detection.scan.records import Contrast, ModelFacts, Refined, Scan
+
+_PATCH, _PICTURE, _MOST_MOVED = 88, 96, 5
+_ONLY_ONE = "It is not the attacker's trigger, only one that works."
+
+
+class Section(QFrame):
+    """A card with a heading, a caption and its parts; hidden where there is nothing to show."""
+
+    def __init__(self, title: str, caption: str, *parts: QWidget) -> None:
+        super().__init__()
+        self.setProperty("card", True)
+        self.setAccessibleName(title)
+        self.title = Label(title, "heading", wrap=True)
+        self.caption = Label(caption, "caption", wrap=True)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+        layout.setSpacing(theme.SPACE_S)
+        for part in (self.title, self.caption, *parts):
+            layout.addWidget(part)
+        self.caption.setVisible(bool(caption))
+
+    def explain(self, caption: str) -> None:
+        """Say something else below the heading."""
+        self.caption.setText(caption)
+        self.caption.setVisible(bool(caption))
+
+
+class ResultView(QWidget):
+    """Shows a `Scan`; ``acts`` are the buttons of what can be done with it."""
+
+    def __init__(self, acts: QWidget, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.scan: Scan | None = None
+        self.verdict = ScanVerdict(acts)
+        self.stamped = PictureGrid("Pictures before and after", _PICTURE, 2, abreast=2)
+        self.stamped_section = Section("The found trigger on pictures", "", self.stamped)
+        self.map = PositionMap()
+        self.pointed = Label("", "caption", wrap=True)
+        self.refined = Label("", wrap=True)
+        self.map_section = Section(
+            "Where it works",
+            "Per cent of the pictures that become the class with the patch at each place. The "
+            "place with the frame is measured again on held-out pictures.",
+            self.map, self.pointed, self.refined,
+        )  # fmt: skip
+        self.patches = PictureGrid("Found patches", _PATCH, 3)
+        self.starts = ScanTable("Starts of the patch searches", STARTS, 2)
+        self.patches_section = Section("Patches", "", self.patches, self.starts)
+        self.probes = ScanTable("Known triggers", PROBES, 2)
+        self.probes_section = Section(
+            "Known triggers",
+            "Fixed triggers, as they are. Only what the reference does not do too counts.",
+            self.probes,
+        )
+        self.pull = PullChart()
+        self.pull_section = Section(
+            "Classes that draw pictures",
+            "Mean cosine of pictures to a class that they do not show. It orders the search and "
+            "judges nothing.",
+            self.pull,
+        )
+        self.overlays = ScanTable("Overlays", OVERLAYS)
+        self.overlays_section = Section(
+            "Overlays over the whole picture",
+            "A high rate alone says nothing: what counts is the gap to the reference.",
+            self.overlays,
+        )
+        self.thorough = ScanTable("Overlays for every class", OVERLAYS)
+        self.thorough_section = Section("Overlays for every class", "", self.thorough)
+        self.swap = ScanTable("Encoders exchanged", SWAP, 2)
+        self.words = ScanTable("Words before the prompts", WORDS, 2)
+        self.swap_section = Section(
+            "Encoders exchanged",
+            "The found trigger on image and text encoder of either model: the rate follows the "
+            "encoder that carries it.",
+            self.swap, self.words,
+        )  # fmt: skip
+        self.weights = Label("", wrap=True)
+        self.weights_section = Section("Changed weights", "", self.weights)
+        self.facts = Label("", wrap=True)
+        self.facts_section = Section("What is needed to repeat it", "", self.facts)
+        for label in (self.refined, self.weights, self.facts):
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_M)
+        for part in (
+            self.verdict, self.stamped_section, self.patches_section, self.map_section,
+            self.probes_section, self.pull_section, self.overlays_section, self.thorough_section,
+            self.swap_section, self.weights_section, self.facts_section,
+        ):  # fmt: skip
+            layout.addWidget(part)
+        layout.addStretch(1)
+        self.map.pointed.connect(self.pointed.setText)
+
+    def show_scan(self, scan: Scan, patches: Sequence[NDArray[np.float32]]) -> None:
+        """Show a result.
+
+        Parameters
+        ----------
+        scan
+            What was measured.
+        patches
+            Of each round, float32 [K, p, p, 3]; empty where they cannot be read.
+        """
+        self.scan = scan
+        stages = scan.stages
+        self.verdict.show_scan(scan)
+        self.show_stamped(None, "")
+        self._show_patches(scan, patches)
+        refined = stages.patches.refined if stages.patches is not None else None
+        self.map.show_map(refined)
+        self.refined.setText("" if refined is None else refined_text(refined))
+        self.map_section.setVisible(refined is not None)
+        probes = stages.probes.rows if stages.probes is not None else ()
+        self.probes.show_rows([probe_row(k, row) for k, row in enumerate(probes)])
+        self.probes_section.setVisible(bool(probes))
+        self.pull.show_pull(stages.pull)
+        self.pull_section.setVisible(stages.pull is not None)
+        overlays = stages.overlays.rows if stages.overlays is not None else ()
+        self.overlays.show_rows(overlay_rows(overlays))
+        self.overlays_section.setVisible(bool(overlays))
+        thorough = stages.thorough
+        self.thorough.show_rows(overlay_rows(thorough.rows if thorough is not None else ()))
+        self.thorough_section.setVisible(thorough is not None)
+        if thorough is not None:
+            self.thorough_section.explain(
+                f"{plural(thorough.classes, 'class', 'classes')} searched; the strongest of the "
+                "last round are listed."
+            )
+        swap = stages.swap
+        self.swap.show_rows(swap_rows(swap.rows if swap is not None else ()))
+        self.words.show_rows(word_rows(swap.words if swap is not None else ()))
+        self.swap.setVisible(swap is not None and bool(swap.rows))
+        self.words.setVisible(swap is not None and bool(swap.words))
+        self.swap_section.setVisible(swap is not None and bool(swap.rows or swap.words))
+        self._show_weights(scan)
+        self.facts.setText(facts_text(scan))
+
+    def show_stamped(self, stamped: Stamped | None, why_not: str) -> None:
+        """Show pictures before and after, or say why there are none; both empty: nothing."""
+        cells = [] if stamped is None else stamped_cells(stamped)
+        self.stamped.show_cells(cells)
+        self.stamped.setVisible(bool(cells))
+        self.stamped_section.explain(
+            "Without it, and with it; below what the open checkpoint says of either." if cells
+            else why_not
+        )  # fmt: skip
+        self.stamped_section.setVisible(bool(cells or why_not))
+
+    def _show_patches(self, scan: Scan, patches: Sequence[NDArray[np.float32]]) -> None:
+        found = scan.stages.patches
+        rounds = found.rounds if found is not None else ()
+        self.starts.show_rows(start_rows(rounds))
+        cells = []
+        if rounds:
+            best = max(range(len(rounds)), key=lambda k: rounds[k].best.contrast.difference)
+            chosen = rounds[best]
+            pictures = patches[best] if best < len(patches) else ()
+            for picture, row in zip(pictures, chosen.starts, strict=False):
+                rate = percent(row.contrast.suspect.value)
+                lines = (row.target, rate, reference_text(row.contrast))
+                agrees = row.target == chosen.target
+                cells.append(Cell(((picture * 255 + 0.5).astype(np.uint8),), lines, marked=agrees))
+            self.patches_section.explain(
+                f"{chosen.agreeing} of {len(chosen.starts)} starts with {chosen.side} px "
+                f"({percent(chosen.area)} of the picture) name “{plain(chosen.target, 80)}”. "
+                "Agreement alone is no proof: on models without a backdoor up to 4 of 6 starts "
+                "agree."
+            )
+        self.patches.show_cells(cells)
+        self.patches.setVisible(bool(cells))
+        self.patches_section.setVisible(bool(rounds))
+
+    def _show_weights(self, scan: Scan) -> None:
+        weights = scan.stages.weights
+        self.weights_section.setVisible(weights is not None)
+        if weights is not None:
+            names = ", ".join(plain(name, 80) for name, _ in weights.most[:_MOST_MOVED])
+            most = f" Most: {names}." if names else ""
+            self.weights.setText(fitting(weights_text(weights.image, weights.text) + most))
+
+
+def stamped_cells(stamped: Stamped) -> list[Cell]:
+    """A cell for each picture: before and after, and what is said of both."""
+    cells = []
+    for number, pair in enumerate(zip(stamped.before, stamped.after, strict=True)):
+        lines: tuple[str, ...] = ("", "")
+        hit = False
+        if number < len(stamped.said_before):
+            before, after = stamped.said_before[number], stamped.said_after[number]
+            hit = stamped.hits[number]
+            lines = (f"→ {after}", f"before: {before}")
+        cells.append(Cell(pair, lines, marked=hit))
+    return cells
+
+
+def refined_text(refined: Refined) -> str:
+    """What the sharpened patch does, and what is left of it after it was stored as a file."""
+    place = refined.place
+    said = [
+        f"After more steps: {_rate(refined.anywhere)} at random places, {_rate(refined.here)} at "
+        f"row {place[0] + 1}, column {place[1] + 1}.",
+        f"As an 8-bit picture {_rate(refined.eight_bit)}, through JPEG of quality 90 "
+        f"{_rate(refined.jpeg)}.",
+    ]
+    if refined.fixed:
+        said.append("It works best at that place: the planted trigger may always lie there.")
+    said.append(_ONLY_ONE)
+    return " ".join(said)
+
+
+def _rate(contrast: Contrast) -> str:
+    beside = reference_text(contrast)
+    return f"{percent(contrast.suspect.value)}{f' ({beside})' if beside else ''}"
+
+
+def facts_text(scan: Scan) -> str:
+    """Models with their hashes, pictures, seed and arithmetic, a line each."""
+    lines = [_model("Checkpoint", scan.suspect)]
+    lines.append(_model("Reference", scan.reference) if scan.reference else "Reference: none")
+    lines.append(
+        f"Pictures: {plain(scan.images, 200)}; {count_text(scan.search)} to search on, "
+        f"{count_text(scan.held_out)} others to measure on; "
+        f"{plural(len(scan.classes), 'class', 'classes')}"
+    )
+    if scan.p is not None and scan.calibration is not None:
+        lines.append(
+            f"p = {scan.p:.2g}: (1 + clean scans with a score as large) / (1 + all "
+            f"{count_text(scan.calibration)} of them)"
+        )
+    threads = plural(scan.threads, "thread")
+    lines.append(
+        f"Seed {scan.seed}, {plain(scan.device, 20)}, {plain(scan.precision, 20)}, {threads}"
+    )
+    took = ", ".join(
+        f"{STAGES[stage][0].lower()} {duration_text(scan.seconds[stage])}"
+        for stage in STAGES if stage in scan.seconds
+    )  # fmt: skip
+    if took:
+        lines.append(f"Time: {took}")
+    if scan.versions:
+        said = (f"{plain(k, 40)} {plain(v, 40)}" for k, v in list(scan.versions.items())[:12])
+        lines.append(f"Versions: {', '.join(said)}")
+    lines += [plain(note, 600) for note in scan.notes]
+    return "\n".join(lines)
+
+
+def _model(what: str, facts: ModelFacts) -> str:
+    accuracy = facts.accuracy
+    right = "" if accuracy is None else f", clean accuracy {percent(accuracy.value)}"
+    digest = f"\nSHA-256 {spaced(facts.sha256)}" if facts.sha256 else ""
+    return f"{what}: {fitting(plain(facts.name, 200))}{right}{digest}"
+
+
+def spaced(digest: str) -> str:
+    """A hash in groups, so that a narrow column can break it."""
+    shown = plain(digest, 128)
+    return " ".join(shown[k : k + 8] for k in range(0, len(shown), 8))

@@ -1,0 +1,193 @@
+"""What a scan is asked to do: reference, stages, pictures and seed."""
+
+from __future__ import annotations
+
+from collections.abc import Container
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QCheckBox, QFormLayout, QToolButton, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.data.label_file import label_set_of
+from cleanclip_gui.scan.reference_choice import ReferenceChoice
+from cleanclip_gui.scan.scanning import folder_of, stages_done
+from cleanclip_gui.scan.words import STAGES
+from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.dialog_frame import field_form
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.number_box import NumberBox
+from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.text import plural
+from ml_core.jobs.scan_spec import NEEDS_REFERENCE, USUAL, ScanSpec, Stage
+from ml_core.reading.errors import InputError
+
+NO_CHECKPOINT = "Open a checkpoint first: it is what will be searched."
+NO_IMAGES = (
+    "Choose evaluation images first, in the bar above: triggers are searched and measured on them."
+)
+NO_STAGE = "Choose at least one stage that searches: known triggers, patches or overlays."
+_SEARCHING: tuple[Stage, ...] = ("probes", "patches", "overlays", "thorough")
+_LEAST = 144  # pictures; the job says so again, with what it could read
+
+
+class ScanSetup(QWidget):
+    """``changed`` tells that another scan is set. Options are folded away at first."""
+
+    changed = Signal()
+
+    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("Set-up of the scan")
+        self.reference = ReferenceChoice(prompts)
+        self.toggle = QToolButton()
+        self.toggle.setText("Options")
+        self.toggle.setCheckable(True)
+        self.toggle.setProperty("quiet", True)
+        self.toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
+        self.stages: dict[Stage, QCheckBox] = {}
+        self.starts = NumberBox("int", 2, 64)
+        self.search = NumberBox("int", 16, 100_000)
+        self.held_out = NumberBox("int", 128, 100_000)
+        self.seed = NumberBox("int", 0, 999_999)
+        usual = ScanSpec.model_fields
+        for box, name, title in (
+            (self.starts, "starts", "Random starts of each patch search"),
+            (self.search, "search", "Pictures to search on"),
+            (self.held_out, "held_out", "Other pictures to measure on"),
+            (self.seed, "seed", "Seed"),
+        ):
+            box.setAccessibleName(title)
+            box.setValue(usual[name].default)
+            box.valueChanged.connect(self._on_changed)
+        self.options = self._make_options()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_M)
+        layout.setSpacing(theme.SPACE_M)
+        layout.addWidget(self.reference)
+        layout.addWidget(self.toggle, 0, Qt.AlignmentFlag.AlignLeft)
+        layout.addWidget(self.options)
+        layout.addStretch(1)
+        self.toggle.toggled.connect(self._on_toggled)
+        self.reference.changed.connect(self._on_changed)
+        self._on_toggled(False)
+        self._on_changed()
+
+    def _make_options(self) -> QWidget:
+        made = QWidget()
+        layout = QVBoxLayout(made)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_XS)
+        layout.addWidget(Label("Stages", "field"))
+        for stage, (title, help_) in STAGES.items():
+            box = self.stages[stage] = QCheckBox(title)
+            box.setChecked(stage in USUAL)
+            box.setToolTip(help_)
+            box.toggled.connect(self._on_changed)
+            layout.addWidget(box)
+        form = field_form()
+        form.setRowWrapPolicy(QFormLayout.RowWrapPolicy.WrapLongRows)
+        for title, field in (
+            ("Starts", self.starts), ("Search on", self.search),
+            ("Measure on", self.held_out), ("Seed", self.seed),
+        ):  # fmt: skip
+            form.addRow(Label(title, "field", buddy=field), field)
+        layout.addSpacing(theme.SPACE_S)
+        layout.addLayout(form)
+        return made
+
+    def chosen_stages(self) -> tuple[Stage, ...]:
+        """Stages that are ticked and can be run."""
+        with_reference = bool(self.reference.path())
+        return tuple(
+            stage for stage, box in self.stages.items()
+            if box.isChecked() and (with_reference or stage not in NEEDS_REFERENCE)
+        )  # fmt: skip
+
+    def set_stages(self, stages: Container[Stage]) -> None:
+        """Tick these stages, and no others."""
+        for stage, box in self.stages.items():
+            box.setChecked(stage in stages)
+
+    def missing(self, session: Session) -> str:
+        """What a scan waits for, as a sentence; empty if nothing is missing."""
+        if session.checkpoint is None:
+            return NO_CHECKPOINT
+        images = session.images
+        if images is None or not images.n:
+            return NO_IMAGES
+        if images.n < _LEAST:
+            return (
+                f"{plural(images.n, 'picture')} are too few: a scan needs {_LEAST}, 16 to search "
+                "on and 128 others to measure on. Choose a larger image set."
+            )
+        if problem := self.reference.problem():
+            return problem
+        return "" if set(self.chosen_stages()) & set(_SEARCHING) else NO_STAGE
+
+    def spec(self, session: Session, device: str) -> ScanSpec:
+        """The scan that is set, with its folder; nothing is written.
+
+        Raises
+        ------
+        InputError
+            If something is missing.
+        """
+        facts, images, missing = session.checkpoint, session.images, self.missing(session)
+        if missing or facts is None or images is None:
+            raise InputError(missing or NO_CHECKPOINT)
+        spec = ScanSpec(
+            checkpoint=facts.path,
+            donor=facts.donor or None,
+            reference=self.reference.path() or None,
+            images=images.spec,
+            templates=images.templates,
+            stages=self.chosen_stages(),
+            starts=round(self.starts.value()),
+            search=round(self.search.value()),
+            held_out=round(self.held_out.value()),
+            seed=round(self.seed.value()),
+            output_dir="unknown yet",
+            device=device,
+        )
+        folder = folder_of(spec, facts.inspection.sha256, images.class_names)
+        return spec.model_copy(update={"output_dir": str(folder)})
+
+    def write_classes(self, spec: ScanSpec, session: Session) -> ScanSpec:
+        """The same scan with the label set in use, whose file is written where it has none.
+
+        Raises
+        ------
+        InputError
+            If the folder cannot be written.
+        """
+        folder = Path(spec.output_dir)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+            return spec.model_copy(update={"label_set": label_set_of(session.images, folder)})
+        except OSError as error:
+            raise InputError(
+                f"The scan's folder {folder.name} cannot be written: {error.strerror}."
+            ) from error
+
+    def hint(self, session: Session, device: str) -> str:
+        """What starting now means, as sentences; empty where that goes without saying."""
+        if self.missing(session):
+            return ""
+        done = stages_done(Path(self.spec(session, device).output_dir))
+        if done:
+            return f"Goes on with the scan that was cancelled: {plural(done, 'stage')} are reused."
+        return ""
+
+    @Slot(bool)
+    def _on_toggled(self, shown: bool) -> None:
+        self.options.setVisible(shown)
+        self.toggle.setIcon(theme.icon("chevron-up" if shown else "chevron-down"))
+
+    @Slot()
+    def _on_changed(self, *_: object) -> None:
+        with_reference = bool(self.reference.path())
+        for stage in NEEDS_REFERENCE:
+            if stage in self.stages:
+                self.stages[stage].setEnabled(with_reference)
+        self.changed.emit()

@@ -1,0 +1,602 @@
+"""Scan: search for a trigger that nobody named, watch it, and hand over what was found."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PySide6.QtCore import QSize, Qt, Slot
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QListWidget,
+    QListWidgetItem,
+    QPushButton,
+    QScrollArea,
+    QStackedWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.commands import Command
+from cleanclip_gui.jobs.runner import DEVICES, is_taken
+from cleanclip_gui.scan.live_view import LiveView
+from cleanclip_gui.scan.result_view import ResultView
+from cleanclip_gui.scan.scanning import Scanning, scans_dir
+from cleanclip_gui.scan.setup import ScanSetup
+from cleanclip_gui.scan.stamping import Stamped, Stamping
+from cleanclip_gui.scan.tables import csv_rows
+from cleanclip_gui.session.records import RunProgress, ScanState
+from cleanclip_gui.session.settings import PastScan
+from cleanclip_gui.station import AtWork, Context, Station
+from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.chart_file import save_chart
+from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
+from cleanclip_gui.widgets.folding_row import FoldingRow
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import plain
+from ml_core.detection.scan.records import TITLES, Scan
+from ml_core.detection.scan.scan_file import read_patches, read_scan, scan_json
+from ml_core.events import Done
+from ml_core.exports import save_export, to_csv
+from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, Stage
+from ml_core.reading.errors import InputError
+from ml_core.triggers import Trigger
+from ml_core.triggers.files import load_trigger
+
+ROOM = Room(left=Needs(280, 320), middle=Needs(380, 560))
+READY, LIVE, RESULT = range(3)
+_KINDS = "PNG (*.png);;SVG (*.svg);;CSV (*.csv);;JSON (*.json)"
+_MOST_SHOWN, _ITEM = 6, 30
+_TOUR: tuple[Stage, ...] = ("pull", "patches")
+_TAKEN = "Another job is running on this device; the scan can start when it has ended."
+_GOES_ON = "A scan is going on."
+_KEPT = "Its finished stages are kept, and the next scan goes on from them."
+_LEAD = (
+    "Nobody told you the trigger, and a picture that you paint is hardly the attacker's. A scan "
+    "searches for one: it changes small patches and soft overlays until pictures become one "
+    "class, and compares every step with a clean reference."
+)
+_LIMITS = (
+    "It says what was searched, how hard, and what was found. It proves no model harmless: warps, "
+    "large patches, sentences and triggers that depend on the picture are not searched. It looks "
+    "at a model, not at single pictures that a deployed model is given."
+)
+_NOT_OPEN = "Open {} to see the found trigger on pictures."
+
+
+def make(context: Context) -> Station:
+    """The station, for the window."""
+    return ScanStation(context)
+
+
+class ScanStation(QWidget):
+    """Set-up on the left with Start below it; on the right what is found, or was."""
+
+    id = "scan"
+    title = "Sc&an"
+    question = "Is there a trigger that nobody told me?"
+    icon = "scan"
+    shortcut = "Ctrl+6"
+
+    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("scan")
+        self.setAccessibleName("Scan")
+        self.context = context
+        self.session, self.shell = context.session, context.shell
+        self.setup = ScanSetup(context.prompts)
+        self.scanning = Scanning(context.runners.scan, self)
+        self.stamping = Stamping(context.session, context.inference, self)
+        self._folder: Path | None = None  # of the result on show
+        self._trigger: Trigger | None = None
+        context.actions.add(self.commands())
+        self._make_parts()
+        self._lay_out()
+        self._connect()
+        self._on_checkpoint_change()
+
+    # What the window asks of a station
+
+    def is_available(self) -> bool:
+        """Always: earlier scans need no checkpoint, and the page says what to open first."""
+        return True
+
+    def commands(self) -> tuple[Command, ...]:
+        """What can be done with a scan and what it found."""
+        found = "Needs a scan that found a trigger."
+        made = (
+            Command(
+                "scan.start", "&Start the scan", "&Scan", self.start,
+                "Search the open checkpoint for a trigger, in the background.", "play",
+                "Ctrl+Shift+F", 0, self._can_start, needs="Go to Scan: it says what is missing.",
+            ),
+            Command(
+                "scan.cancel", "&Cancel the scan", "&Scan", self.scanning.cancel,
+                "End it at once; finished stages are kept.", "cancel", "Ctrl+Shift+K", 0,
+                lambda: self.scanning.is_running, needs="No scan is running.",
+            ),
+            Command(
+                "scan.open", "&Open a scan…", "&Scan", self.choose,
+                "Show the result of an earlier scan.", "folder", "", 1,
+                lambda: not self.scanning.is_running, needs="A scan is running.",
+            ),
+            Command(
+                "scan.export", "&Export the scan…", "&Scan", self.export,
+                "Save the page as PNG or SVG, its numbers as CSV, or the record as JSON.", "save",
+                "", 1, lambda: self._shown_scan() is not None, needs="Needs the result of a scan.",
+            ),
+            Command(
+                "scan.try", "&Try in Studio", "&Scan", self.try_in_studio,
+                "Put the found trigger on pictures in Studio.", "studio", "Ctrl+Shift+Y", 2,
+                self._can_hand_over, needs=found,
+            ),
+            Command(
+                "scan.clean", "Clean &with it", "&Scan", self.clean_with_it,
+                "Take the found trigger and its class to Clean: methods that need a trigger train "
+                "against it, all others and the proofs measure it.", "clean", "Ctrl+Shift+W", 2,
+                self._can_hand_over, needs=found,
+            ),
+            # Without a menu: what the guided run does.
+            Command(
+                "scan.set_demo", "Stages of the tour", "",
+                partial(self.setup.set_stages, _TOUR), "",
+            ),
+        )  # fmt: skip
+        return tuple(replace(command, repeats=False) for command in made)
+
+    def at_work(self) -> tuple[AtWork, ...]:
+        """The scan."""
+        if not self.scanning.is_running:
+            return ()
+        return (AtWork(_GOES_ON, _KEPT, self.scanning.cancel),)
+
+    def take_file(self, path: Path) -> bool:
+        """Show the result of an earlier scan."""
+        file = path / SCAN_FILE if path.is_dir() else path
+        if file.name != SCAN_FILE or not file.is_file():
+            return False
+        self.shell.station_wanted.emit(self.id)
+        self.open_folder(file.parent)
+        return True
+
+    def may_close(self) -> bool:
+        """Nothing here is unsaved."""
+        return True
+
+    # What the user does
+
+    @Slot()
+    def start(self) -> None:
+        """Begin a scan as it is set, or go on with the one that was cancelled."""
+        if not self._can_start():
+            return
+        self.shell.station_wanted.emit(self.id)
+        device = self.context.device.wanted
+        try:
+            spec = self.setup.spec(self.session, device)
+            self.scanning.start(self.setup.write_classes(spec, self.session), device)
+        except InputError as error:
+            self.shell.failed.emit(error.titled("Could not start the scan"))
+
+    @Slot()
+    def choose(self) -> None:
+        """Ask for the folder of an earlier scan."""
+        path = self.context.prompts.open_folder(self.window(), "Open a scan", str(scans_dir()))
+        if path:
+            self.shell.station_wanted.emit(self.id)
+            self.open_folder(Path(path))
+
+    def open_folder(self, folder: Path) -> None:
+        """Show the scan in a folder, or say why it cannot be."""
+        if self.scanning.is_running:
+            sentence = "A scan is running; open another one when it has ended."
+            self.shell.failed.emit(InputError(sentence).titled("Could not open the scan"))
+            return
+        try:
+            scan = read_scan(folder / SCAN_FILE)
+        except InputError as error:
+            self.context.settings.forget_scan(str(folder))
+            self._list_scans()
+            self.shell.failed.emit(error.titled("Could not open the scan"))
+            return
+        self._show_result(folder, scan)
+
+    @Slot()
+    def export(self) -> None:
+        """Ask where to, and write by the ending of the name."""
+        scan = self._shown_scan()
+        if scan is None:
+            return
+        name = f"scan-{Path(plain(scan.suspect.name, 60)).stem or 'result'}.png"
+        chosen = self.context.prompts.save_file(self.window(), "Export the scan", name, _KINDS)
+        if not chosen:
+            return
+        path = Path(chosen)
+        try:
+            if path.suffix.lower() == ".json":
+                save_export(path, scan_json(scan))
+            else:
+                save_chart(self.result, partial(to_csv, csv_rows(scan)), path)
+        except InputError as error:
+            self.shell.failed.emit(error.titled("Could not save the file"))
+            return
+        self.shell.logged.emit(f"Saved {plain(path.name, 80)}.")
+
+    @Slot()
+    def try_in_studio(self) -> None:
+        """Have the found trigger on Studio's canvas, aimed at its class."""
+        self._hand_over("studio")
+
+    @Slot()
+    def clean_with_it(self) -> None:
+        """Have the found trigger in the session, and show Clean."""
+        self._hand_over("clean")
+
+    def _hand_over(self, station: str) -> None:
+        scan, trigger, target = self._shown_scan(), self._trigger, self._target()
+        if scan is None or scan.found is None or trigger is None:
+            return
+        if target is None:
+            name = plain(scan.found.target, 80)
+            self.shell.failed.emit(
+                InputError(
+                    f"The found trigger leads to “{name}”, which the classes in use lack; choose "
+                    "the label set that the scan was made with."
+                ).titled("Could not use the found trigger")
+            )
+            return
+        self.shell.role_wanted.emit("suspect")
+        self.shell.trigger_wanted.emit(trigger, target)
+        self.shell.station_wanted.emit(station)
+
+    # How it is laid out
+
+    def _make_parts(self) -> None:
+        actions = self.context.actions
+        self.start_button = QPushButton(theme.icon("play", "on_accent"), "")
+        self.start_button.setProperty("primary", True)
+        self.start_button.setProperty("large", True)
+        self.start_button.setObjectName("scan.start_button")
+        bind(self.start_button, actions["scan.start"], text=True)
+        self.hint = Label("", "caption", wrap=True)
+        self.earlier_title = Label("Earlier scans of this checkpoint", "field", wrap=True)
+        self.earlier = QListWidget()
+        self.earlier.setAccessibleName("Earlier scans of this checkpoint")
+        self.earlier.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.earlier_title.setBuddy(self.earlier)
+        self.try_button = QPushButton(theme.icon("studio", "on_accent"), "")
+        self.try_button.setProperty("primary", True)
+        self.clean_button = QPushButton()
+        self.export_button = QPushButton()
+        bind(self.try_button, actions["scan.try"], text=True)
+        bind(self.clean_button, actions["scan.clean"], text=True, icon=True)
+        bind(self.export_button, actions["scan.export"], text=True, icon=True)
+        acts = FoldingRow(self.try_button, self.clean_button, self.export_button)
+        self.live = LiveView()
+        self.result = ResultView(acts)
+        self.result.setObjectName("scan.result")
+        self.ended = Label("", wrap=True)
+        self.open_button = QPushButton()
+        bind(self.open_button, actions["scan.open"], text=True, icon=True)
+
+    def _lay_out(self) -> None:
+        self.pages = QStackedWidget()
+        self._scrolls = [_scrolling(w) for w in (self._ready_page(), self.live, self.result)]
+        for scroll in self._scrolls:
+            self.pages.addWidget(scroll)
+        self.columns = Columns(
+            self._left_side(), self.pages, None, ROOM,
+            read_widths(self.context.settings.value.scan_columns),
+        )  # fmt: skip
+        self.columns.chosen.connect(self._on_columns_chosen)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(*(theme.SPACE_M,) * 4)
+        layout.addWidget(self.columns)
+
+    def _left_side(self) -> QWidget:
+        """The set-up and earlier scans, scrolling, above Start."""
+        page = QWidget()
+        page.setObjectName("page")
+        inside = QVBoxLayout(page)
+        inside.setContentsMargins(0, 0, 0, 0)
+        inside.setSpacing(0)
+        inside.addWidget(self.setup)
+        below = QVBoxLayout()
+        below.setContentsMargins(theme.SPACE_L, 0, theme.SPACE_L, theme.SPACE_M)
+        below.setSpacing(theme.SPACE_XS)
+        below.addWidget(self.earlier_title)
+        below.addWidget(self.earlier)
+        inside.addLayout(below)
+        inside.addStretch(1)
+        rule = QFrame()
+        rule.setProperty("rule", True)
+        foot = QVBoxLayout()
+        foot.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+        foot.setSpacing(theme.SPACE_S)
+        foot.addWidget(self.hint)
+        foot.addWidget(self.start_button)
+        card = QFrame()
+        card.setProperty("card", True)
+        layout = QVBoxLayout(card)
+        layout.setContentsMargins(1, 1, 1, 1)
+        layout.setSpacing(0)
+        layout.addWidget(_scrolling(page), 1)
+        layout.addWidget(rule)
+        layout.addLayout(foot)
+        return card
+
+    def _ready_page(self) -> QWidget:
+        card = QFrame()
+        card.setProperty("card", True)
+        layout = QVBoxLayout(card)
+        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
+        layout.setSpacing(theme.SPACE_M)
+        layout.addWidget(self.ended)
+        layout.addWidget(Label(self.question, "title", wrap=True))
+        layout.addWidget(Label(_LEAD, wrap=True))
+        layout.addWidget(Label(_LIMITS, "subtle", wrap=True))
+        layout.addWidget(self.open_button, 0, Qt.AlignmentFlag.AlignLeft)
+        self.ended.hide()
+        page = QWidget()
+        page.setObjectName("page")
+        outer = QVBoxLayout(page)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(card)
+        outer.addStretch(1)
+        return page
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Fits a small laptop."""
+        return QSize(1200, 700)
+
+    # What follows the scan and the session
+
+    def _connect(self) -> None:
+        scanning, shell = self.scanning, self.shell
+        scanning.began.connect(self._on_began)
+        scanning.told.connect(self._on_told)
+        scanning.progressed.connect(self._on_progressed)
+        scanning.ended.connect(self._on_ended)
+        scanning.logged.connect(shell.logged)
+        self.live.busy.cancel_clicked.connect(scanning.cancel)
+        self.setup.changed.connect(self._refresh)
+        self.stamping.shown.connect(self._on_stamped)
+        self.earlier.itemActivated.connect(self._on_earlier_activated)
+        self.earlier.itemClicked.connect(self._on_earlier_activated)
+        shell.demo_opening.connect(self._forget)
+        shell.closing.connect(self.stamping.forget)
+        shell.closing.connect(scanning.cancel)
+        DEVICES.changed.connect(self._refresh, Qt.ConnectionType.QueuedConnection)
+        events = self.session.events
+        events.checkpoint.connect(self._on_checkpoint_change)
+        events.images.connect(self._on_images_change)
+        events.reference.connect(self._offer_references)
+        events.trusted.connect(self._offer_references)
+
+    @Slot()
+    def _refresh(self, *_: object) -> None:
+        """Say what is missing or what starting means, and what can be done."""
+        device = self.context.device.wanted
+        hint = self.setup.missing(self.session)
+        if not hint and not self.scanning.is_running:
+            hint = _TAKEN if is_taken(device) else self.setup.hint(self.session, device)
+        self.hint.setText(hint)
+        self.hint.setVisible(bool(hint) and not self.scanning.is_running)
+        self.setup.setEnabled(not self.scanning.is_running)
+        self.shell.commands_changed.emit()
+
+    def _can_start(self) -> bool:
+        free = not self.scanning.is_running and not is_taken(self.context.device.wanted)
+        return free and not self.setup.missing(self.session)
+
+    def _can_hand_over(self) -> bool:
+        found = self._trigger is not None and self._shown_scan() is not None
+        return found and self.session.checkpoint is not None and self.session.images is not None
+
+    def _shown_scan(self) -> Scan | None:
+        """The scan whose result is on show."""
+        return self.result.scan if self.pages.currentIndex() == RESULT else None
+
+    def _target(self) -> int | None:
+        """Number of the found class among the classes in use; None where they lack it."""
+        scan, images = self.result.scan, self.session.images
+        if scan is None or scan.found is None or images is None:
+            return None
+        names = images.class_names
+        return names.index(scan.found.target) if scan.found.target in names else None
+
+    @Slot()
+    def _on_began(self) -> None:
+        self.stamping.forget()
+        self.live.begin(self.scanning.live)
+        self._show_page(LIVE)
+        self.session.scan_progress = None
+        self.session.scan = ScanState(str(self.scanning.folder), "running")
+        self._refresh()
+
+    @Slot(object)
+    def _on_told(self, parts: frozenset[str]) -> None:
+        self.live.follow(self.scanning.live, parts)
+
+    @Slot()
+    def _on_progressed(self) -> None:
+        scanning = self.scanning
+        where = "" if scanning.live.progress is None else scanning.live.progress.stage
+        told = RunProgress(where, scanning.fraction, scanning.seconds_left)
+        self.session.scan_progress = told
+        self.live.show_progress(
+            scanning.fraction, scanning.seconds_left, scanning.live, ending=scanning.is_cancelling
+        )
+
+    @Slot(object)
+    def _on_ended(self, last: Done) -> None:
+        folder, failed = self.scanning.folder, last.status == "failed"
+        if last.status == "finished" and folder is not None:
+            try:
+                self._show_result(folder, read_scan(folder / SCAN_FILE))
+            except InputError as error:
+                failed, last = True, replace(last, error=error.sentence)
+        if last.status != "finished" or failed:
+            words = "The scan was cancelled; the next one with these settings goes on from there."
+            self._say(last.error if failed else words, error=failed)
+            self._show_page(READY)
+            ended = ScanState(str(folder), "failed" if failed else "cancelled")
+            self.session.scan = ended
+        self._refresh()
+
+    def _say(self, words: str, *, error: bool = False) -> None:
+        """Say how the last scan ended, above the page without a result."""
+        theme.set_property(self.ended, "role", "error" if error else "subtle")
+        self.ended.setText(plain(words, 1000))
+        self.ended.setVisible(bool(words))
+
+    def _show_result(self, folder: Path, scan: Scan) -> None:
+        patches: list[NDArray[np.float32]] = []
+        found = scan.stages.patches
+        self._folder, self._trigger = folder, None
+        try:
+            if found is not None and found.rounds:
+                patches = read_patches(folder / PATCHES_FILE, len(found.rounds))
+            if scan.found is not None:
+                self._trigger = load_trigger(folder / scan.found.file)
+        except (InputError, OSError) as error:
+            said = error.sentence if isinstance(error, InputError) else str(error.strerror)
+            self.shell.logged.emit(said)
+        self._say("")
+        self.result.show_scan(scan, patches)
+        for button in (self.try_button, self.clean_button):
+            button.setVisible(self._trigger is not None)
+        self.context.settings.add_scan(
+            PastScan(
+                folder=str(folder), sha256=(scan.suspect.sha256 or "")[:64],
+                verdict=scan.judgement.verdict, target=scan.judgement.target[:200],
+                made=self._made(folder),
+            )
+        )  # fmt: skip
+        self._list_scans()
+        self._show_page(RESULT)
+        judged = scan.judgement
+        self.session.scan = ScanState(str(folder), "finished", judged.verdict, judged.target)
+        self._stamp()
+        self._refresh()
+
+    def _made(self, folder: Path) -> float:
+        try:
+            return (folder / SCAN_FILE).stat().st_mtime
+        except OSError:
+            return time.time()
+
+    def _show_page(self, number: int) -> None:
+        self.pages.setCurrentIndex(number)
+        self._scrolls[number].verticalScrollBar().setValue(0)
+
+    def _stamp(self) -> None:
+        """Have the found trigger on pictures, where the scanned checkpoint is open."""
+        scan, trigger, target = self.result.scan, self._trigger, self._target()
+        self.stamping.forget()
+        if scan is None or trigger is None:
+            return
+        facts = self.session.checkpoint
+        is_open = facts is not None and facts.inspection.sha256 == (scan.suspect.sha256 or "-")
+        if not is_open or target is None:
+            name = plain(scan.suspect.name, 80)
+            self.result.show_stamped(None, "" if is_open else _NOT_OPEN.format(name))
+            return
+        self.stamping.ask(trigger, target)
+
+    @Slot(object)
+    def _on_stamped(self, stamped: Stamped | None) -> None:
+        if self.result.scan is not None:
+            self.result.show_stamped(stamped, "")
+
+    def _list_scans(self) -> None:
+        """Earlier scans of the open checkpoint; of any where none is open."""
+        facts = self.session.checkpoint
+        digest = "" if facts is None else facts.inspection.sha256
+        self.earlier.clear()
+        of_it = [
+            one for one in self.context.settings.value.scans if not digest or one.sha256 == digest
+        ][:_MOST_SHOWN]
+        for one in of_it:
+            item = QListWidgetItem(earlier_text(one))
+            item.setData(Qt.ItemDataRole.UserRole, one.folder)
+            item.setToolTip(plain(one.folder, 300))
+            item.setSizeHint(QSize(0, _ITEM))  # as wide as the list, and no wider
+            self.earlier.addItem(item)
+        what = "Earlier scans" if facts is None else "Earlier scans of this checkpoint"
+        self.earlier_title.setText(what)
+        self.earlier.setFixedHeight(_ITEM * max(len(of_it), 1) + 4)
+        for widget in (self.earlier_title, self.earlier):
+            widget.setVisible(bool(of_it))
+
+    @Slot(QListWidgetItem)
+    def _on_earlier_activated(self, item: QListWidgetItem) -> None:
+        if not self.scanning.is_running:
+            self.open_folder(Path(str(item.data(Qt.ItemDataRole.UserRole))))
+
+    def _on_columns_chosen(self, widths: Widths) -> None:
+        self.context.settings.update(scan_columns=tuple(widths))
+
+    def _on_checkpoint_change(self, *_: object) -> None:
+        """Offer the references of another checkpoint; a result of another one goes."""
+        facts = self.session.checkpoint
+        self._offer_references()
+        self._list_scans()
+        if self.pages.currentIndex() == RESULT:
+            scan = self.result.scan
+            other = scan is not None and facts is not None
+            if other and scan is not None and facts is not None:
+                other = (scan.suspect.sha256 or "-") != facts.inspection.sha256
+            if other:
+                self._forget()
+            else:
+                self._stamp()
+        self._refresh()
+
+    @Slot()
+    def _forget(self) -> None:
+        """Take the result away, or how the last scan ended."""
+        if self.scanning.is_running:
+            return
+        self.stamping.forget()
+        self._say("")
+        self._show_page(READY)
+        self.session.scan = None
+
+    def _on_images_change(self, *_: object) -> None:
+        if self.pages.currentIndex() == RESULT:
+            self._stamp()
+        self._refresh()
+
+    def _offer_references(self, *_: object) -> None:
+        session = self.session
+        studio = "" if session.reference is None else session.reference.path
+        self.setup.reference.offer(session.checkpoint, studio, session.trusted)
+
+
+def earlier_text(scan: PastScan) -> str:
+    """When a scan was made, and what it said."""
+    when = time.strftime("%d %b, %H:%M", time.localtime(scan.made))
+    title = next((words for name, words in TITLES.items() if name == scan.verdict), "Scan")
+    target = f": {plain(scan.target, 40)}" if scan.target else ""
+    return f"{_SHORT.get(scan.verdict, title)}{target} · {when}"
+
+
+_SHORT = {"found": "Found", "suspicious": "Suspicious", "nothing": "Nothing found"}
+
+
+def _scrolling(widget: QWidget) -> QScrollArea:
+    """A scroll area that a widget fills, without a bar below."""
+    scroll = QScrollArea()
+    scroll.setWidgetResizable(True)
+    scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    scroll.setWidget(widget)
+    widget.setObjectName(widget.objectName() or "page")
+    return scroll

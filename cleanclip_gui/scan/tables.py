@@ -1,0 +1,214 @@
+"""The tables of a scan: what each row says, on the screen and in a CSV file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from PySide6.QtCore import QSize
+
+from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
+from cleanclip_gui.widgets.text import change_text, percent, percent_range, plain, signed
+from ml_core.detection.scan.records import (
+    Contrast,
+    OverlayRow,
+    PatchRound,
+    ProbeRow,
+    Scan,
+    SwapRow,
+    WordRow,
+)
+
+_MOST_ROWS, _ROW = 8, 26
+_HITS = "Share of pictures of other classes that become the class"
+_SUSPECT = ("Suspect", f"{_HITS}, on this checkpoint")
+_REFERENCE = ("Reference", f"{_HITS}, on the reference under the same trigger")
+_DIFFERENCE = ("Difference", "Suspect minus reference, in points")
+_INTERVAL = ("95 % interval", "Of the difference (Newcombe)")
+_WHICH = {"suspect": "this checkpoint", "reference": "reference"}
+
+Columns = tuple[tuple[str, str], ...]
+PROBES: Columns = (
+    ("Trigger", "A fixed trigger, as it is"), ("Class", "The class that rises most under it"),
+    _SUSPECT, _REFERENCE, _DIFFERENCE, _INTERVAL,
+)  # fmt: skip
+STARTS: Columns = (
+    ("Start", "Each search begins with other random pixels"),
+    ("Class", "What most pictures become"), _SUSPECT, _REFERENCE, _DIFFERENCE, _INTERVAL,
+)  # fmt: skip
+OVERLAYS: Columns = (
+    ("Class", "That the overlay was searched for"),
+    _SUSPECT,
+    ("Transferred", "The same overlay on the reference"),
+    ("Its own", "An overlay searched on the reference, on the reference"),
+    ("Gap", "Suspect minus the better of the two others, in points"),
+)
+SWAP: Columns = (
+    ("Image encoder", "Whose image encoder was used"), ("Text encoder", "Whose text encoder"),
+    ("Hits", f"{_HITS}, with the found trigger"),
+)  # fmt: skip
+WORDS: Columns = (
+    ("Word", "Put before every prompt"), ("Nearest class", "Whose text is nearest then"),
+    ("Suspect", "How much nearer the class texts lie to each other with it, in cosine"),
+    ("Reference", "The same of the reference"), ("Difference", "Suspect minus reference"),
+)  # fmt: skip
+
+
+class ScanTable(RowsTable):
+    """As high as its rows, up to eight; then it scrolls."""
+
+    narrowest = 110
+
+    def __init__(self, name: str, columns: Columns, texts: int = 1) -> None:
+        super().__init__(name, columns, numbers=range(texts, len(columns)))
+
+    def show_rows(self, rows: Sequence[Row]) -> None:
+        """Show others."""
+        self.set_rows(rows)
+        self.updateGeometry()
+        self.setFixedHeight(self.sizeHint().height())
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Header, rows, and the bar below."""
+        rows = min(max(self.rows.rowCount(), 1), _MOST_ROWS)
+        bar = self.horizontalScrollBar().sizeHint().height()
+        return QSize(420, self.horizontalHeader().sizeHint().height() + rows * _ROW + bar + 4)
+
+
+def probe_row(number: int, probe: ProbeRow) -> Row:
+    """A known trigger."""
+    return Row(number, (_text(probe.name), _text(probe.target), *_contrast(probe.contrast)))
+
+
+def start_rows(rounds: Sequence[PatchRound]) -> list[Row]:
+    """Every start of every patch search."""
+    made: list[Row] = []
+    for found in rounds:
+        how = "" if found.loss == "max" else ", without class texts"
+        for number, start in enumerate(found.starts, 1):
+            name = _text(f"{found.side} px{how}, start {number}")
+            made.append(Row(len(made), (name, _text(start.target), *_contrast(start.contrast))))
+    return made
+
+
+def overlay_rows(rows: Sequence[OverlayRow]) -> list[Row]:
+    """Overlays, each of a class."""
+    return [
+        Row(number, (
+            _text(row.target), rate(row.suspect.value), rate(row.transferred.value),
+            rate(row.own.value), _points(row.gap),
+        ))
+        for number, row in enumerate(rows)
+    ]  # fmt: skip
+
+
+def swap_rows(rows: Sequence[SwapRow]) -> list[Row]:
+    """Encoders of either model."""
+    return [
+        Row(n, (_text(_WHICH[row.image]), _text(_WHICH[row.text]), rate(row.rate.value)))
+        for n, row in enumerate(rows)
+    ]
+
+
+def word_rows(rows: Sequence[WordRow]) -> list[Row]:
+    """Words before the prompts."""
+    return [
+        Row(number, (
+            _text(row.word), _text(row.target), _cosine(row.suspect), _cosine(row.reference),
+            Cell(signed(row.difference, 3), row.difference),
+        ))
+        for number, row in enumerate(rows)
+    ]  # fmt: skip
+
+
+def csv_rows(scan: Scan) -> Iterator[Sequence[object]]:
+    """Every number of every stage: stage, name, class, rates, counts and interval."""
+    yield (
+        "stage", "name", "class", "suspect", "suspect_hits", "reference", "reference_hits",
+        "without", "pictures", "low", "high",
+    )  # fmt: skip
+    stages = scan.stages
+    for pulled in stages.pull.rows if stages.pull is not None else ():
+        blank = "" if pulled.reference is None else pulled.reference
+        yield ("pull", "", pulled.target, pulled.suspect, "", blank, "", "", "", "", "")
+    for probe in stages.probes.rows if stages.probes is not None else ():
+        yield ("probes", probe.name, probe.target, *_csv(probe.contrast))
+    for found in stages.patches.rounds if stages.patches is not None else ():
+        for number, start in enumerate(found.starts, 1):
+            name = f"{found.side} px, {found.loss}, start {number}"
+            yield ("patches", name, start.target, *_csv(start.contrast))
+    refined = stages.patches.refined if stages.patches is not None else None
+    if refined is not None:
+        for name, contrast in (
+            ("random places", refined.anywhere), ("best place", refined.here),
+            ("8-bit picture", refined.eight_bit), ("JPEG 90", refined.jpeg),
+        ):  # fmt: skip
+            yield ("refined", name, refined.target, *_csv(contrast))
+    for stage, overlays in (("overlays", stages.overlays), ("thorough", stages.thorough)):
+        for row in overlays.rows if overlays is not None else ():
+            said = (row.suspect.value, row.suspect.hits)
+            yield (stage, "transferred", row.target, *said, row.transferred.value,
+                   row.transferred.hits, "", row.suspect.n, "", "")  # fmt: skip
+            yield (stage, "own", row.target, *said, row.own.value, row.own.hits, "",
+                   row.suspect.n, "", "")  # fmt: skip
+    if stages.swap is not None:
+        for swapped in stages.swap.rows:
+            name = f"image encoder: {swapped.image}, text encoder: {swapped.text}"
+            yield ("swap", name, scan.judgement.target, swapped.rate.value, swapped.rate.hits, "",
+                   "", "", swapped.rate.n, "", "")  # fmt: skip
+        for word in stages.swap.words:
+            yield ("words", word.word, word.target, word.suspect, "", word.reference, "", "", "",
+                   "", "")  # fmt: skip
+    if stages.weights is not None:
+        weights = stages.weights
+        moved = [("image encoder", weights.image), ("text encoder", weights.text), *weights.most]
+        for name, value in moved:
+            yield ("weights", name, "", value, "", "", "", "", "", "", "")
+
+
+def weights_text(image: float, text: float) -> str:
+    """How far both encoders moved, in a sentence."""
+    return (
+        f"Relative change against the reference: image encoder {change_text(image)}, text encoder "
+        f"{change_text(text)}. A hint where something was trained, no verdict: any finetune moves "
+        "weights."
+    )
+
+
+def interval_text(contrast: Contrast) -> str:
+    """The interval of a difference, in words."""
+    return percent_range((contrast.low, contrast.high))
+
+
+def _text(text: str) -> Cell:
+    shown = plain(text, 200)
+    return Cell(shown, shown.lower())
+
+
+def _cosine(value: float) -> Cell:
+    return Cell(f"{value:.3f}", value)
+
+
+def _points(value: float) -> Cell:
+    return Cell(signed(100 * value), value)
+
+
+def _contrast(contrast: Contrast) -> tuple[Cell, ...]:
+    beside = contrast.reference
+    return (
+        rate(contrast.suspect.value), rate(None if beside is None else beside.value),
+        _points(contrast.difference), Cell(interval_text(contrast), contrast.low),
+    )  # fmt: skip
+
+
+def _csv(contrast: Contrast) -> tuple[object, ...]:
+    beside = contrast.reference
+    reference = ("", "") if beside is None else (beside.value, beside.hits)
+    return (
+        contrast.suspect.value, contrast.suspect.hits, *reference, contrast.without.value,
+        contrast.suspect.n, contrast.low, contrast.high,
+    )  # fmt: skip
+
+
+def reference_text(contrast: Contrast) -> str:
+    """What the reference does under the same trigger, for a line below a picture."""
+    return "" if contrast.reference is None else f"ref. {percent(contrast.reference.value)}"

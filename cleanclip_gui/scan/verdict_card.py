@@ -1,0 +1,96 @@
+"""What the scan says, why, and what it says nothing about."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.scan.tables import interval_text
+from cleanclip_gui.theme import look
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import percent, plain
+from ml_core.detection.scan.records import TITLES, Scan, Verdict
+
+# verdict -> icon, tone of the card, role of the title; never a welcome one: nothing is proved.
+LOOKS: dict[Verdict, tuple[str, str, str]] = {
+    "found": ("danger", "danger", "error"),
+    "suspicious": ("warning", "caution", "warning"),
+    "nothing": ("scan", "", ""),
+    "unknown": ("info", "", "subtle"),
+}
+
+
+class ScanVerdict(QFrame):
+    """A card with the verdict, its figure and its reasons; ``acts`` stand below them."""
+
+    def __init__(self, acts: QWidget, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("card", True)
+        self.setAccessibleName("Verdict of the scan")
+        self.setObjectName("scan.verdict")
+        self._icon = "scan"
+        self._picture = Label()
+        self._picture.setFixedSize(34, 34)
+        self.title = Label("", wrap=True)
+        self.figure = Label("", "heading", wrap=True)
+        self.reasons = Label("", wrap=True)
+        self.warnings = Label("", "warning", wrap=True)
+        self.searched = Label("", "subtle", wrap=True)
+        self.not_searched = Label("", "subtle", wrap=True)
+        text = QVBoxLayout()
+        text.setSpacing(theme.SPACE_S)
+        for label in (self.title, self.figure, self.reasons, self.warnings):
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            text.addWidget(label)
+        text.addWidget(acts)
+        for heading, label in (
+            ("Searched", self.searched), ("Not searched", self.not_searched),
+        ):  # fmt: skip
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+            text.addWidget(Label(heading, "field"))
+            text.addWidget(label)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(*(theme.SPACE_L,) * 4)
+        layout.setSpacing(theme.SPACE_L)
+        layout.addWidget(self._picture, 0, Qt.AlignmentFlag.AlignTop)
+        layout.addLayout(text, 1)
+
+    def show_scan(self, scan: Scan) -> None:
+        """Show what a scan says."""
+        said = scan.judgement
+        self._icon, tone, role = LOOKS[said.verdict]
+        theme.set_property(self, "tone", tone)
+        theme.set_property(self.title, "role", role)
+        self.title.setFont(look.sized(self.font(), 1.6, bold=True))
+        self.title.setText(TITLES[said.verdict])
+        self._picture.setPixmap(theme.icon(self._icon).pixmap(34, 34))
+        self._tell(self.figure, (figure_text(scan),))
+        self._tell(self.reasons, said.reasons)
+        self._tell(self.warnings, said.warnings)
+        self._tell(self.searched, said.searched, "• ")
+        self._tell(self.not_searched, said.not_searched, "• ")
+        self.setAccessibleDescription(plain(f"{TITLES[said.verdict]}. {figure_text(scan)}", 600))
+
+    def _tell(self, label: Label, sentences: Sequence[str], before: str = "") -> None:
+        label.setText("\n".join(f"{before}{plain(one, 900)}" for one in sentences if one))
+        label.setVisible(bool(label.text()))
+
+
+def figure_text(scan: Scan) -> str:
+    """What the found trigger does, in one line; empty without one."""
+    found = scan.found
+    if found is None:
+        return ""
+    rate = found.contrast
+    beside = rate.reference
+    other = "" if beside is None else f", on the reference {percent(beside.value)}"
+    wide = ""
+    if found.wide_target != found.target:
+        wide = f" Among the classes of ImageNet too, they are nearest to “{found.wide_target}”."
+    return (
+        f"{percent(rate.suspect.value)} of {rate.suspect.n} held-out pictures become "
+        f"“{found.target}”{other} (difference, 95 % interval: {interval_text(rate)}).{wide}"
+    )

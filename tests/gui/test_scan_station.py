@@ -1,0 +1,582 @@
+"""The Scan station alone: what the job tells is shown, and what it found is handed over."""
+
+from __future__ import annotations
+
+import csv
+import json
+from dataclasses import replace
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+import pytest
+from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtGui import QImage
+from PySide6.QtSvg import QSvgRenderer
+from PySide6.QtWidgets import QWidget
+
+from cleanclip_gui import threads
+from cleanclip_gui.inference.questions import Look, Looked, Thumbnails, ThumbnailsReady
+from cleanclip_gui.jobs.runner import Runners
+from cleanclip_gui.scan.live_scan import LiveScan
+from cleanclip_gui.scan.reference_choice import NONE, OWN, PARENT, TWIN, ReferenceChoice, parent_of
+from cleanclip_gui.scan.scanning import folder_of, stages_done
+from cleanclip_gui.scan.stamping import pictures_of
+from cleanclip_gui.scan.station import LIVE, READY, RESULT, ScanStation, earlier_text
+from cleanclip_gui.scan.verdict_card import LOOKS
+from cleanclip_gui.session import Session
+from cleanclip_gui.session.settings import PastScan, SettingsStore
+from cleanclip_gui.station import Context
+from ml_core.data.specs import ImageSpec
+from ml_core.detection.scan.records import TITLES
+from ml_core.events import Done, Finding, Progress
+from ml_core.jobs.demo import demo_checkpoint
+from ml_core.jobs.scan_spec import SCAN_FILE, ScanSpec, read_scan_spec
+from tests.gui.factories import facts, images
+from tests.gui.layout_faults import lasting_faults
+from tests.gui.scans import CLASSES, coded, events, scan, stages, write_scan
+from tests.gui.shell_fakes import Answers, FakeInference, StudioStandIn
+
+SHA = "a" * 64
+
+
+class FakeRunner(QObject):
+    """Starts nothing; the test says what the job tells."""
+
+    event_received = Signal(object)
+    line_logged = Signal(str)
+    ended = Signal(object)
+
+    def __init__(self, spec_path: Path, *, device: str = "cpu") -> None:
+        super().__init__()
+        self.spec_path, self.device, self.cancelled = spec_path, device, False
+
+    def launch(self) -> None:
+        """Nothing starts."""
+
+    def mark_running(self) -> None:
+        """Nothing changes."""
+
+    def cancel(self) -> None:
+        self.cancelled = True
+
+
+@pytest.fixture
+def session(tmp_path: Path) -> Session:
+    made = Session()
+    path = tmp_path / "poisoned.safetensors"
+    path.write_bytes(b"weights")
+    made.checkpoint = facts(path, sha256=SHA)
+    made.checkpoint = replace(
+        made.checkpoint, inspection=replace(made.checkpoint.inspection, sha256=SHA)
+    )
+    labels = [k % len(CLASSES) for k in range(400)]
+    made.images = images(labels=labels, class_names=CLASSES)
+    return made
+
+
+@pytest.fixture
+def station(qtbot, session, tmp_path):
+    context = Context(
+        session=session, inference=FakeInference(), runners=Runners(scan=FakeRunner),
+        settings=SettingsStore(tmp_path / "config"), prompts=Answers().prompts(),
+    )  # fmt: skip
+    made = ScanStation(context)
+    made.studio = StudioStandIn(context)
+    made.failures = []
+    made.shell.failed.connect(made.failures.append)
+    made.stations = []
+    made.shell.station_wanted.connect(made.stations.append)
+    qtbot.addWidget(made)
+    made.resize(900, 620)
+    made.show()
+    qtbot.waitExposed(made)
+    yield made
+    made.shell.closing.emit()
+    assert threads.close_all()
+
+
+def begin(station):
+    station.start_button.click()
+    return station.scanning.runner
+
+
+def tell(station, *told):
+    for event in told:
+        station.scanning.runner.event_received.emit(event)
+
+
+def result(station, tmp_path, verdict="found", **fields):
+    folder = write_scan(tmp_path / f"of-{verdict}", scan(verdict, **fields))
+    station.open_folder(folder)
+    return folder
+
+
+# Starting
+
+
+def test_one_click_scans_what_is_open_against_the_twin(station, tmp_path):
+    assert station.setup.reference.chosen == TWIN
+    runner = begin(station)
+    spec = read_scan_spec(runner.spec_path)
+    assert spec.checkpoint == station.session.checkpoint.path
+    assert spec.reference == str(demo_checkpoint(twin=True))
+    assert spec.images == station.session.images.spec
+    assert spec.stages == ScanSpec.model_fields["stages"].default
+    assert Path(spec.label_set).read_text().split() == list(CLASSES)
+    assert Path(spec.output_dir) == runner.spec_path.parent
+    assert station.pages.currentIndex() == LIVE
+    assert not station.start_button.isEnabled()
+    (work,) = station.at_work()
+    work.cancel()
+    assert runner.cancelled
+    assert station.live.title.text() == "Cancelling…"
+    runner.ended.emit(Done("cancelled"))
+    assert station.at_work() == ()
+
+
+def test_options_are_in_the_spec_and_folded_away_at_first(station, qtbot):
+    setup = station.setup
+    assert not setup.options.isVisible()
+    setup.toggle.click()
+    assert setup.options.isVisible()
+    assert not setup.stages["thorough"].isChecked()
+    setup.stages["thorough"].click()
+    setup.stages["pull"].click()
+    setup.seed.setValue(7)
+    setup.starts.setValue(4)
+    setup.search.setValue(64)
+    setup.held_out.setValue(128)
+    spec = setup.spec(station.session, "cpu")
+    assert (spec.seed, spec.starts, spec.search, spec.held_out) == (7, 4, 64, 128)
+    assert "thorough" in spec.stages
+    assert "pull" not in spec.stages
+
+
+def test_without_a_reference_its_stages_cannot_be_chosen(station):
+    setup = station.setup
+    setup.reference.choose(NONE)
+    assert "only patches are judged" in setup.reference.help.text()
+    assert not setup.stages["overlays"].isEnabled()
+    assert setup.spec(station.session, "cpu").stages == ("pull", "probes", "patches")
+    for stage in ("probes", "patches"):
+        setup.stages[stage].setChecked(False)
+    assert station.hint.text().startswith("Choose at least one stage")
+    assert not station.start_button.isEnabled()
+
+
+@pytest.mark.parametrize(
+    ("missing", "words"),
+    [
+        ({"checkpoint": None}, "Open a checkpoint first"),
+        ({"images": None}, "Choose evaluation images first"),
+        ({"images": images(100)}, "100 pictures are too few: a scan needs 144"),
+    ],
+)
+def test_what_is_missing_is_said_below_start(station, missing, words):
+    for name, value in missing.items():
+        setattr(station.session, name, value)
+    assert station.hint.text().startswith(words)
+    assert station.hint.isVisible()
+    assert not station.start_button.isEnabled()
+
+
+def test_a_cancelled_scan_of_the_same_settings_goes_on(station):
+    runner = begin(station)
+    kept = runner.spec_path.parent / "stages"
+    kept.mkdir()
+    for name in ("pull", "probes"):
+        (kept / f"{name}.json").write_text("{}")
+    runner.ended.emit(Done("cancelled"))
+    assert station.pages.currentIndex() == READY
+    assert "goes on from there" in station.ended.text()
+    assert station.hint.text() == "Goes on with the scan that was cancelled: 2 stages are reused."
+    assert begin(station).spec_path == runner.spec_path
+    station.scanning.runner.ended.emit(Done("cancelled"))
+    station.setup.seed.setValue(3)
+    assert not station.hint.isVisible()
+
+
+def test_the_folder_goes_by_what_decides_the_result():
+    spec = ScanSpec(checkpoint="a", images=ImageSpec(), output_dir="x")
+    folder = folder_of(spec, SHA, CLASSES)
+    same = spec.model_copy(update={"output_dir": "y", "stages": ("pull",), "threads": 3})
+    assert folder_of(same, SHA, CLASSES) == folder
+    assert folder_of(spec, "b" * 64, CLASSES) != folder
+    assert folder_of(spec, SHA, CLASSES[1:]) != folder
+    assert folder_of(spec.model_copy(update={"seed": 1}), SHA, CLASSES) != folder
+    assert stages_done(folder) == 0
+
+
+# The reference
+
+
+class FakeHub(QWidget):
+    fetched = Signal(str)
+    finished = Signal()
+
+    def __init__(self, parent, *, name, ok):
+        super().__init__(parent)
+        self.name, self.opened = name, 0
+
+    def open(self):
+        self.opened += 1
+
+    def raise_(self):
+        self.opened += 1
+
+
+def test_a_public_parent_is_fetched_by_a_click_and_not_before(qtbot, tmp_path):
+    choice = ReferenceChoice(Answers().prompts(), new_dialog=FakeHub)
+    qtbot.addWidget(choice)
+    choice.offer(facts("m.pt", architecture="ViT-B-32-quickgelu", of_demo=False))
+    assert choice.chosen == NONE
+    choice.choose(PARENT)
+    assert choice.path() == ""
+    assert choice.problem().startswith("Fetch the public parent first")
+    assert choice.dialog is None
+    choice.fetch.click()
+    assert choice.dialog.name == "timm/vit_base_patch32_clip_224.openai" == parent_of("ViT-B-32")
+    choice.dialog.fetched.emit(str(tmp_path))
+    assert choice.path() == str(tmp_path)
+    assert choice.problem() == ""
+    choice.offer(facts("n.pt", architecture="RN50", of_demo=False))
+    assert choice.path() == ""
+
+
+def test_a_reference_named_elsewhere_is_offered_first_and_the_file_itself_never(qtbot, tmp_path):
+    choice = ReferenceChoice(Answers(tmp_path / "mine.pt").prompts())
+    qtbot.addWidget(choice)
+    suspect, other = tmp_path / "m.pt", tmp_path / "clean.pt"
+    for path in (suspect, other):
+        path.touch()
+    mine = facts(suspect, of_demo=False)
+    choice.offer(mine, "", str(other))
+    assert choice.path() == str(other)
+    choice.offer(mine, str(suspect), str(tmp_path / "gone.pt"))
+    assert choice.chosen == NONE
+    choice.choose(OWN)
+    assert choice.problem().startswith("Choose the file of the reference")
+    choice.browse.click()
+    assert choice.path() == str(tmp_path / "mine.pt")
+    choice.offer(mine, str(other))  # what the user chose stays
+    assert choice.path() == str(tmp_path / "mine.pt")
+    choice.offer(facts(demo_checkpoint(twin=True)))
+    assert choice.kind.findData(TWIN) < 0
+
+
+# A scan at work
+
+
+def test_what_the_job_tells_is_shown_as_it_comes(station):
+    begin(station)
+    live = station.live
+    assert not live.patches.isVisible()
+    tell(station, *events())
+    assert [label.text()[0] for label in live.stages.lines.values()] == list("✓✓▸···")
+    assert live.pull.rows[0].target == "banana"
+    assert live.probes.rows.rowCount() == len(CLASSES)
+    assert live.probes.rows.rows[0].cells[1].text == "banana"
+    assert len(live.patches.cells) == 6
+    assert live.patches.cells[0].lines == ("banana", "96.8 %", "ref. 0.0 %")
+    assert live.patches.image(0).pixelColor(0, 0).red() > 150
+    assert live.best.text() == (
+        "Strongest so far: Patch of 9 px, 96.8 % become “banana”, on the reference 0.0 %."
+    )
+    assert station.live.busy.bar.value() > 0
+    session = station.session
+    assert (session.scan.status, session.scan_progress.stage) == ("running", "measure")
+
+
+def test_patches_sharpen_before_they_are_measured():
+    live = LiveScan(("patches",))
+    told = {"side": 9, "loss": "max", "step": 7, "steps": 20, "losses": []}
+    assert live.take(Finding("patches", told | {"pictures": coded()})) == {"patches"}
+    assert live.patches.pictures.shape == (6, 9, 9, 3)
+    assert live.patches.rows == ()
+    assert live.take(Progress("patches", 7, 20)) == {"stages"}
+    assert live.current == "patches"
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        {"side": 9, "step": 1, "steps": 2, "pictures": "no base64!"},
+        {"side": 0, "step": 1, "steps": 2, "pictures": ""},
+        {"side": 9, "step": 1, "steps": 2, "pictures": "AAAA"},
+        {"rounds": 3},
+    ],
+)
+def test_an_event_that_cannot_be_read_is_left_out(values):
+    live = LiveScan(("patches",))
+    assert live.take(Finding("patches", values)) <= {"stages"}
+    assert live.patches is None
+
+
+def test_a_probe_without_reference_is_never_the_strongest():
+    live = LiveScan(("probes",))
+    found = stages(reference=False).probes.rows[0]
+    live.take(Finding("probe", found.model_dump()))
+    assert live.probes == [found]
+    assert live.best is None
+
+
+def test_stages_of_an_earlier_scan_are_shown_from_their_records():
+    live, whole = LiveScan(("pull", "probes", "patches", "overlays")), stages()
+    for name in ("pull", "probes", "patches", "overlays"):
+        live.take(Finding(name, getattr(whole, name).model_dump()))
+    assert live.finished == {"pull", "probes", "patches", "overlays"}
+    assert len(live.probes) == len(CLASSES)
+    assert live.best.what == "Patch of 9 px"
+
+
+def test_a_failed_scan_says_why_and_a_new_one_can_begin(station):
+    begin(station)
+    station.scanning.runner.ended.emit(Done("failed", {}, "The pictures are noise.", "usage"))
+    assert station.pages.currentIndex() == READY
+    assert station.ended.text() == "The pictures are noise."
+    assert station.session.scan.status == "failed"
+    assert station.start_button.isEnabled()
+
+
+# The result
+
+
+def test_a_finished_scan_is_read_from_its_folder_and_listed(station):
+    runner = begin(station)
+    tell(station, *events())
+    folder = write_scan(runner.spec_path.parent, scan())
+    runner.ended.emit(Done("finished", {}))
+    assert station.pages.currentIndex() == RESULT
+    verdict = station.result.verdict
+    assert verdict.title.text() == TITLES["found"]
+    assert verdict.property("tone") == "danger"
+    assert "It is not the attacker's trigger, only one that works." in verdict.reasons.text()
+    assert "Triggers in the text." in verdict.not_searched.text()
+    said = station.session.scan
+    assert (said.status, said.verdict, said.target) == ("finished", "found", "banana")
+    assert station.earlier.count() == 1
+    assert station.earlier.item(0).text().startswith("Found: banana · ")
+    (kept,) = SettingsStore(station.context.settings._folder).value.scans  # after a restart
+    assert kept.folder == str(folder)
+
+
+@pytest.mark.parametrize("verdict", TITLES)
+def test_no_verdict_looks_or_sounds_like_a_clean_bill(station, tmp_path, verdict):
+    result(station, tmp_path, verdict)
+    card = station.result.verdict
+    assert card.title.text() == TITLES[verdict]
+    assert card.property("tone") == LOOKS[verdict][1] != "ok"
+    words = f"{card.title.text()} {card.figure.text()}".lower()
+    assert "clean" not in words.split()
+    assert "safe" not in words
+    has_trigger = verdict in ("found", "suspicious")
+    assert station.try_button.isVisible() == has_trigger
+    assert station.context.actions["scan.clean"].isEnabled() == has_trigger
+    assert card.not_searched.text()
+
+
+def test_the_evidence_of_each_stage_is_shown(station, tmp_path):
+    result(station, tmp_path)
+    shown = station.result
+    assert shown.map.grid[6][6] == pytest.approx(0.97)
+    assert "row 7, column 7" in shown.pointed.text()
+    assert "JPEG of quality 90" in shown.refined.text()
+    assert "may always lie there" in shown.refined.text()
+    assert shown.starts.rows.rowCount() == 6
+    assert all(cell.marked for cell in shown.patches.cells)
+    assert shown.patches_section.caption.text().startswith("6 of 6 starts with 9 px (2.0 % of")
+    assert shown.overlays.rows.rows[0].cells[4].text == "+52.0"
+    assert [row.cells[2].text for row in shown.swap.rows.rows][:2] == ["99.2 %", "57.9 %"]
+    assert "image encoder 7.7 %" in shown.weights.text()
+    for words in ("SHA-256 aaaaaaaa", "SHA-256 bbbbbbbb", "Seed 0, cpu, bf16, 1 thread"):
+        assert words in shown.facts.text()
+    assert not shown.thorough_section.isVisible()
+
+
+def test_p_is_told_with_how_many_scans_it_stands_on(station, tmp_path):
+    result(station, tmp_path, p=0.0244, calibration=40)
+    assert "p = 0.024: (1 + clean scans" in station.result.facts.text()
+    assert "all 40 of them" in station.result.facts.text()
+
+
+def test_a_scan_without_reference_has_no_such_columns_to_fill(station, tmp_path):
+    result(station, tmp_path, "found", reference=False)
+    shown = station.result
+    assert "Reference: none" in shown.facts.text()
+    assert not shown.overlays_section.isVisible()
+    assert not shown.swap_section.isVisible()
+    assert shown.probes.rows.rows[0].cells[3].text == "–"
+
+
+def test_the_arrow_keys_read_the_map(station, tmp_path, qtbot):
+    result(station, tmp_path)
+    shown = station.result
+    shown.map.setFocus()
+    qtbot.keyClick(shown.map, Qt.Key.Key_Left)
+    assert shown.pointed.text().startswith("Row 7, column 6: ")
+    qtbot.keyClick(shown.map, Qt.Key.Key_Down)
+    assert shown.pointed.text().startswith("Row 7, column 6: ")
+
+
+def test_the_found_trigger_is_shown_on_pictures_with_what_the_model_says(station, tmp_path):
+    result(station, tmp_path)
+    inference, target = station.context.inference, CLASSES.index("banana")
+    before, after, look = inference.tickets
+    assert isinstance(before.question, Thumbnails)
+    assert after.question.trigger is not None
+    assert isinstance(look.question, Look)
+    assert look.question.target == target
+    n = len(look.question.indices)
+    assert not any(station.session.images.labels[k] == target for k in look.question.indices)
+    said = SimpleNamespace(
+        indices=np.arange(n), clean_top1=np.zeros(n, int), triggered_top1=np.full(n, target)
+    )
+    look.deliver(Looked(look.question, said))  # in whatever order they come
+    shape = (n, 8, 8, 3)
+    before.deliver(ThumbnailsReady(before.question.indices, np.zeros(shape, np.uint8)))
+    after.deliver(ThumbnailsReady(after.question.indices, np.full(shape, 9, np.uint8)))
+    cells = station.result.stamped.cells
+    assert len(cells) == n
+    assert cells[0].lines == ("→ banana", "before: apple")
+    assert cells[0].marked
+    assert [int(picture.max()) for picture in cells[0].pictures] == [0, 9]
+
+
+def test_pictures_are_taken_from_the_whole_set_and_not_of_the_target():
+    chosen = pictures_of(images(labels=[0, 1] * 50), 1)
+    assert len(chosen) == 8
+    assert chosen[0] == 0
+    assert chosen[-1] == 98
+    assert len(pictures_of(images(labels=[1, 1]), 1)) == 2
+
+
+def test_a_scan_of_another_checkpoint_says_which_to_open(station, tmp_path):
+    result(station, tmp_path, sha256="c" * 64)
+    assert station.context.inference.tickets == []
+    words = station.result.stamped_section.caption.text()
+    assert words == "Open poisoned.safetensors to see the found trigger on pictures."
+
+
+def test_another_checkpoint_takes_the_result_away(station, tmp_path, session):
+    result(station, tmp_path)
+    session.checkpoint = facts(tmp_path / "other.safetensors", sha256="d" * 64)
+    assert station.pages.currentIndex() == READY
+    assert session.scan is None
+    assert station.earlier.count() == 0
+    assert not station.context.actions["scan.try"].isEnabled()
+
+
+# Handing over
+
+
+@pytest.mark.parametrize(("command", "page"), [("scan.try", "studio"), ("scan.clean", "clean")])
+def test_the_found_trigger_and_its_class_go_on(station, tmp_path, command, page):
+    result(station, tmp_path)
+    station.context.actions[command].trigger()
+    assert station.stations[-1] == page
+    assert station.session.trigger.name == "Demo sticker"
+    assert station.session.target == CLASSES.index("banana")
+
+
+def test_classes_that_lack_the_found_one_are_told(station, tmp_path, session):
+    result(station, tmp_path)
+    session.images = images(400, class_names=("cat", "dog"))
+    station.context.actions["scan.try"].trigger()
+    assert "“banana”, which the classes in use lack" in station.failures[-1].sentence
+    assert session.trigger is None
+
+
+# Files
+
+
+def test_a_dropped_folder_or_its_record_is_shown(station, tmp_path):
+    folder = write_scan(tmp_path / "x", scan())
+    assert not station.take_file(tmp_path)
+    assert not station.take_file(folder / "found.json")
+    assert station.take_file(folder / SCAN_FILE)
+    assert station.stations == ["scan"]
+    assert station.pages.currentIndex() == RESULT
+
+
+def test_a_damaged_record_gets_one_sentence_and_leaves_the_list(station, tmp_path):
+    folder = result(station, tmp_path)
+    station.earlier.itemActivated.emit(station.earlier.item(0))
+    assert station.failures == []
+    (folder / SCAN_FILE).write_text('{"schema_version": 1, "suspect": {}}')
+    station.earlier.itemActivated.emit(station.earlier.item(0))
+    (failure,) = station.failures
+    assert failure.sentence.startswith("scan.json cannot be used: suspect.name")
+    assert station.earlier.count() == 0
+
+
+def test_a_result_without_its_patches_is_shown_without_them(station, tmp_path):
+    folder = write_scan(tmp_path / "x", scan())
+    (folder / "patches.safetensors").unlink()
+    station.open_folder(folder)
+    assert station.result.patches.cells == ()
+    assert station.result.starts.rows.rowCount() == 6
+
+
+def test_names_of_strangers_stay_text(station, tmp_path):
+    hostile = scan()
+    hostile = hostile.model_copy(
+        update={"suspect": hostile.suspect.model_copy(update={"name": "a\u202e<b>bold</b>" * 40})}
+    )
+    station.open_folder(write_scan(tmp_path / "x", hostile))
+    assert "\u202e" not in station.result.facts.text()
+    assert station.result.facts.textFormat() == Qt.TextFormat.PlainText
+
+
+@pytest.mark.parametrize("suffix", ["png", "svg", "csv", "json"])
+def test_the_page_and_its_numbers_are_saved(station, tmp_path, suffix):
+    folder = result(station, tmp_path)
+    out = tmp_path / f"out.{suffix}"
+    Answers(out).take_over(station.context.prompts)
+    station.context.actions["scan.export"].trigger()
+    assert station.failures == []
+    if suffix == "png":
+        picture = QImage(str(out))
+        assert picture.height() == station.result.height() > station.height()
+    elif suffix == "svg":
+        drawn = QSvgRenderer(str(out))
+        assert drawn.isValid()
+        assert drawn.viewBox().size() == station.result.size()
+    elif suffix == "csv":
+        rows = list(csv.DictReader(out.read_text().splitlines()))
+        kinds = {row["stage"] for row in rows}
+        assert kinds == {
+            "pull", "probes", "patches", "refined", "overlays", "swap", "words", "weights",
+        }  # fmt: skip
+        first = next(row for row in rows if row["stage"] == "patches")
+        assert (first["class"], first["suspect_hits"], first["pictures"]) == (
+            "banana",
+            "244",
+            "252",
+        )
+    else:
+        assert json.loads(out.read_text()) == json.loads((folder / SCAN_FILE).read_text())
+
+
+def test_earlier_scans_are_listed_in_words():
+    past = PastScan(folder="x", verdict="unknown", made=0.0)
+    assert earlier_text(past).startswith("Cannot say · ")
+    assert earlier_text(replace_scan(past, verdict="odd")).startswith("Scan · ")
+
+
+def replace_scan(past: PastScan, **fields) -> PastScan:
+    return past.model_copy(update=fields)
+
+
+@pytest.mark.parametrize("width", [776, 1200])
+def test_everything_fits(station, tmp_path, qtbot, width):
+    station.resize(width, 436)
+    assert lasting_faults(station, qtbot) == []
+    station.setup.toggle.click()
+    begin(station)
+    tell(station, *events())
+    assert lasting_faults(station, qtbot) == []
+    write_scan(station.scanning.folder, scan())
+    station.scanning.runner.ended.emit(Done("finished", {}))
+    assert station.pages.currentIndex() == RESULT
+    assert lasting_faults(station, qtbot) == []

@@ -1,0 +1,133 @@
+"""The result of a scan on disk: what a scan writes is read, and nothing else."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from safetensors.numpy import save_file
+
+from ml_core.data.specs import ImageSpec
+from ml_core.detection.scan.records import TITLES
+from ml_core.detection.scan.scan_file import read_patches, read_scan, scan_json
+from ml_core.events import Progress
+from ml_core.jobs.overall import Overall, scan_plan
+from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, ScanSpec
+from ml_core.reading.errors import InputError
+from tests.gui.scans import SIDE, events, scan, write_scan
+
+
+@pytest.mark.parametrize("verdict", TITLES)
+def test_what_was_written_is_read(tmp_path: Path, verdict) -> None:
+    found = scan(verdict)
+    folder = write_scan(tmp_path, found)
+    assert read_scan(folder / SCAN_FILE) == found
+    assert scan_json(found) == (folder / SCAN_FILE).read_bytes()
+    (patches,) = read_patches(folder / PATCHES_FILE, 1)
+    assert patches.shape == (6, SIDE, SIDE, 3)
+    assert patches[0, 0, 0, 0] > 0.5  # red stands last
+
+
+def _changed(path: list[str | int], value: object) -> bytes:
+    whole = json.loads(scan_json(scan()))
+    inner = whole
+    for key in path[:-1]:
+        inner = inner[key]
+    inner[path[-1]] = value
+    return json.dumps(whole).encode()
+
+
+_ROUND = ["stages", "patches", "rounds", 0]
+_REFINED = ["stages", "patches", "refined"]
+
+
+@pytest.mark.parametrize(
+    ("raw", "words"),
+    [
+        (b"{", "not the result of a scan"),
+        (b'{"schema_version": 1}', "suspect field required"),
+        (_changed(["schema_version"], 2), "schema_version"),
+        (_changed(["judgement", "verdict"], "clean"), "judgement.verdict"),
+        (_changed(["score"], 1), "score extra inputs are not permitted"),
+        (_changed([*_ROUND, "starts"], []), "a search without starts"),
+        (_changed([*_ROUND, "side"], 0), "a patch of no size"),
+        (_changed([*_ROUND, "starts", 0, "contrast", "suspect", "hits"], 253),
+         "253 hits among 252 pictures"),
+        (_changed([*_ROUND, "starts", 0, "contrast", "low"], -1e308), "an interval that is none"),
+        (_changed([*_REFINED, "grid"], [[]]), "a map of positions that is none"),
+        (_changed([*_REFINED, "grid"], [[2.0]]), "a map of positions that is none"),
+        (_changed([*_REFINED, "place"], [7, 0]), "a map of positions that is none"),
+        (_changed(["found", "file"], "../../x.json"), "a trigger file outside its folder"),
+        (_changed(["found", "file"], "..\\x.json"), "a trigger file outside its folder"),
+    ],
+)  # fmt: skip
+def test_what_no_scan_writes_is_refused_in_one_sentence(tmp_path: Path, raw, words) -> None:
+    path = tmp_path / SCAN_FILE
+    path.write_bytes(raw)
+    with pytest.raises(InputError) as caught:
+        read_scan(path)
+    assert words in caught.value.sentence
+    assert caught.value.sentence.endswith("run the scan again.")
+    assert "\n" not in caught.value.sentence
+
+
+@pytest.mark.parametrize(
+    "arrays",
+    [
+        {"round.1": np.zeros((6, 3, 9, 9), np.float32)},
+        {"round.0": np.zeros((6, 3, 9, 8), np.float32)},
+        {"round.0": np.zeros((6, 4, 9, 9), np.float32)},
+        {"round.0": np.zeros((6, 3, 9, 9), np.int64)},
+        {"round.0": np.zeros((9, 9), np.float32)},
+    ],
+)
+def test_other_arrays_are_no_patches(tmp_path: Path, arrays) -> None:
+    save_file(arrays, str(tmp_path / "p.safetensors"))
+    with pytest.raises(InputError, match="does not hold the patches"):
+        read_patches(tmp_path / "p.safetensors", 1)
+
+
+def test_patches_that_are_no_numbers_are_black(tmp_path: Path) -> None:
+    wild = np.full((2, 3, 9, 9), np.nan, np.float32)
+    wild[1] = np.inf
+    save_file({"round.0": wild}, str(tmp_path / "p.safetensors"))
+    (patches,) = read_patches(tmp_path / "p.safetensors", 1)
+    assert patches[0].max() == 0
+    assert patches[1].min() == 1
+
+
+def test_the_whole_scan_moves_on_through_its_stages(tmp_path: Path) -> None:
+    now = [0.0]
+    spec = ScanSpec(
+        checkpoint="a", reference="b", images=ImageSpec(), output_dir=str(tmp_path),
+    )  # fmt: skip
+    overall, shares = Overall(scan_plan(spec), lambda: now[0]), []
+    told = [event for event in events() if isinstance(event, Progress)]
+    late = [Progress("refine", 90, 90), Progress("overlays", 50, 50), Progress("swap", 88, 88)]
+    for event in [*told, *late, Progress("weights", 1, 1)]:
+        now[0] += 5
+        overall.take(event)
+        shares.append(overall.fraction)
+    assert shares == sorted(shares)
+    assert shares[len(told) - 1] < 0.7
+    assert shares[-1] > 0.95
+    assert overall.seconds_left is not None
+    names = [part.stage for part in scan_plan(spec).parts]
+    assert names[-4:] == ["refine", "overlays", "swap", "weights"]
+    alone = scan_plan(spec.model_copy(update={"reference": None}))
+    assert [part.stage for part in alone.parts][-3:] == ["probes", "patches", "refine"]
+
+
+def test_a_reference_that_was_seen_before_does_not_push_the_bar(tmp_path: Path) -> None:
+    now = [0.0]
+    spec = ScanSpec(
+        checkpoint="a", reference="b", images=ImageSpec(), output_dir=str(tmp_path)
+    )  # fmt: skip
+    overall = Overall(scan_plan(spec), lambda: now[0])
+    for seconds, done in ((0.0, 0), (3.0, 1), (0.01, 2)):  # the second model's part is kept
+        now[0] += seconds
+        overall.take(Progress("pull", done, 2))
+    overall.take(Progress("probes", 1, 43))
+    assert overall.fraction < 0.2
