@@ -233,6 +233,8 @@ class Ranks:
         length = torch.tensor([len(raw)], dtype=torch.int64, device=device)
         dist.broadcast(length, src=speaker)
         said = torch.zeros(int(length), dtype=torch.uint8)
+        if not len(said):
+            return ""
         if self.rank == speaker:
             said = torch.frombuffer(bytearray(raw), dtype=torch.uint8)
         said = said.to(device)

@@ -208,8 +208,8 @@ class ResultView(QWidget):
             self.patches_section.explain(
                 f"{chosen.agreeing} of {len(chosen.starts)} starts with {chosen.side} px "
                 f"({percent(chosen.area)} of the picture) name “{plain(chosen.target, 80)}”. "
-                "Agreement alone is no proof: on models without a backdoor up to 4 of 6 starts "
-                "agree."
+                "Agreement alone is no proof: the starts agree on some models without a backdoor "
+                "too."
             )
         self.patches.show_cells(cells)
         self.patches.setVisible(bool(cells))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 
 from PySide6.QtCore import QSize
@@ -165,11 +166,14 @@ def csv_rows(scan: Scan) -> Iterator[Sequence[object]]:
             yield ("weights", name, "", value, "", "", "", "", "", "", "")
 
 
-def weights_text(image: float, text: float) -> str:
+def weights_text(image: float | None, text: float | None) -> str:
     """How far both encoders moved, in a sentence."""
+    image_text, text_text = (
+        change_text(math.nan if moved is None else moved) for moved in (image, text)
+    )
     return (
-        f"Relative change against the reference: image encoder {change_text(image)}, text encoder "
-        f"{change_text(text)}. A hint where something was trained, no verdict: any finetune moves "
+        f"Relative change against the reference: image encoder {image_text}, text encoder "
+        f"{text_text}. A hint where something was trained, no verdict: any finetune moves "
         "weights."
     )
 

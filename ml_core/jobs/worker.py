@@ -175,6 +175,10 @@ def _events(
     lower_priority()
     if kind:
         _, module, name = _OTHERS[kind]
+        if estimate and kind != "scan":
+            yield Done("failed", error=f"There is no estimate of a job of kind {kind}.",
+                       error_code="usage")  # fmt: skip
+            return
         job = getattr(import_module(module), f"estimate_{name}" if estimate else name)
         if estimate:
             yield from job(spec, control)

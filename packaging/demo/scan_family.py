@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import math
 from pathlib import Path
 
 import numpy as np
@@ -19,12 +20,13 @@ from family import FAMILY, ROOT, SHIPPED
 
 from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import Scan
+from ml_core.detection.scan.scan_file import read_scan
 from ml_core.events import Control, Done
 from ml_core.jobs.scan import scan
-from ml_core.detection.scan.scan_file import read_scan
 from ml_core.jobs.scan_spec import SCAN_FILE, USUAL, ScanSpec
 
 TAKEN = 0.5  # an implant of a lower ASR is counted apart
+_LEFT = 0.05
 
 
 def place(family: Path, name: str) -> Path:
@@ -48,11 +50,22 @@ def reference_of(family: Path, name: str, kind: str) -> Path | None:
 
 
 def planted(family: Path, name: str) -> float | None:
-    """The measured ASR of what was planted; None for a clean model."""
-    if not FAMILY[name].trigger or FAMILY[name].cleaned_by:
+    """The measured ASR of what was planted; None for a clean model, NaN for a poisoned text."""
+    if "--word" in FAMILY[name].recipe:
+        return math.nan
+    if not FAMILY[name].trigger:
         return None
     measured = json.loads((family / f"{name}.measured.json").read_text())["evaluation"]
-    return float(measured["asr_excl"])
+    asr = float(measured["asr_excl"])
+    # What is left of a cleaned model's backdoor is no implant any more.
+    return None if FAMILY[name].cleaned_by and asr < _LEFT else asr
+
+
+def targets(name: str) -> set[str]:
+    """The classes that were planted."""
+    recipe = FAMILY[name].recipe.split()
+    second = [recipe[recipe.index("--second") + 2]] if "--second" in recipe else []
+    return {FAMILY[name].target, *second}
 
 
 def auroc(poisoned: list[float], clean: list[float]) -> tuple[float, float, float]:
@@ -104,7 +117,7 @@ def table(family: Path, out: Path) -> None:
             if not part:
                 continue
             right = [row for row in taken if row[4].judgement.verdict == "found"
-                     and row[4].judgement.target == FAMILY[row[0]].target]  # fmt: skip
+                     and row[4].judgement.target in targets(row[0])]  # fmt: skip
             flagged = [row for row in weak if row[4].judgement.verdict in ("found", "suspicious")]
             alarms = [sum(row[4].judgement.verdict == v for row in clean)
                       for v in ("found", "suspicious")]  # fmt: skip
@@ -152,8 +165,8 @@ def main() -> None:
                 if done.error:
                     print(name, kind, seed, done.error, done.details, flush=True)
                 else:
-                    print(line(name, kind, seed, planted(family, name), read_scan(folder / SCAN_FILE)),
-                          flush=True)  # fmt: skip
+                    found = read_scan(folder / SCAN_FILE)
+                    print(line(name, kind, seed, planted(family, name), found), flush=True)
     if args.table:
         table(family, out)
 

@@ -67,7 +67,7 @@ def stages(strength: float = 0.97, target: str = "banana", *, reference: bool = 
         for k, name in enumerate(others)
     ]  # fmt: skip
     probes = [
-        ProbeRow(id=f"p{k}", name=f"Checker, red, {k} x {k}", family="checker", target=name,
+        ProbeRow(id=f"p{k}", name=f"Checker, red, {k} x {k}", target=name,
                  contrast=contrast(max(strength - 0.1 * k, 0.01), none, 63))
         for k, name in enumerate([target, *others], 2)
     ]  # fmt: skip
@@ -88,7 +88,9 @@ def stages(strength: float = 0.97, target: str = "banana", *, reference: bool = 
         jpeg=contrast(strength - 0.05, none), fixed=True,
     )  # fmt: skip
     rates = [Rate(hits=hits, n=252) for hits in (140, 2, 9)]
-    overlay = OverlayRow(target=target, suspect=rates[0], transferred=rates[1], own=rates[2])
+    overlay = OverlayRow(
+        target=target, suspect=rates[0], transferred=rates[1], own=rates[2], low=-0.1, high=0.1
+    )
     swapped = [
         SwapRow(image=image, text=text, rate=Rate(hits=hits, n=252))
         for image, text, hits in (

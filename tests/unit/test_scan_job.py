@@ -10,15 +10,16 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import Scan
+from ml_core.detection.scan.scan_file import read_scan
 from ml_core.events import Control, Done, Event, Finding, Progress
 from ml_core.jobs import scan as job
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.scan import estimate_scan, scan
-from ml_core.detection.scan.scan_file import read_scan
 from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, ScanSpec, write_scan_spec
 from ml_core.model import ClipModel
 from ml_core.triggers import load_trigger
@@ -148,6 +149,8 @@ def test_a_damaged_stage_is_done_again(tmp_path: Path) -> None:
 def test_what_cannot_be_scanned_is_told_in_a_sentence(
     tmp_path: Path, noise: ImageSpec, tiny_checkpoint: Path
 ) -> None:
+    same = tmp_path / "same.safetensors"  # another file of the same weights
+    save_checkpoint(open_checkpoint(demo_checkpoint()).build(), same, provenance={"made": "test"})
     one_class = tmp_path / "one.txt"
     one_class.write_text("dog\n")
     cases: list[tuple[dict[str, Any], str]] = [
@@ -155,7 +158,7 @@ def test_what_cannot_be_scanned_is_told_in_a_sentence(
         ({"images": noise}, "are noise"),
         ({"label_set": str(one_class)}, "at least 2"),
         ({"reference": str(tiny_checkpoint)}, "same input size"),
-        ({"reference": str(demo_checkpoint())}, "the checkpoint itself"),
+        ({"reference": str(same)}, "the weights of the checkpoint itself"),
         ({"checkpoint": str(tmp_path / "gone.pt")}, "gone.pt"),
     ]
     for changes, sentence in cases:
