@@ -111,7 +111,7 @@ from ml_core.reading.regular_file import read_file
 from ml_core.triggers import Trigger, save_trigger
 
 SMALLEST_SEARCH = 16
-_TEMPLATES = 7  # of a label set: more change no class that is read off
+_TEXTS = 1000  # class texts: more templates change no class that is read off
 _SHORT_PULL, _SHORT_PROBES = 6, 3
 _REFINED_RATE = 0.15
 _WORTH_REFINING = 0.1
@@ -314,7 +314,8 @@ class _Scanning:
         self, models: Sequence[ClipModel], label_set: LabelSet
     ) -> Generator[Event, None, list[Side]]:
         """The models with their zero-shot classifiers, from few templates."""
-        few = replace(label_set, templates=label_set.templates[:_TEMPLATES])
+        count = max(1, _TEXTS // len(label_set.class_names))
+        few = replace(label_set, templates=label_set.templates[:count])
         self._templates = few.templates
         made: list[Side] = []
         for model in models:

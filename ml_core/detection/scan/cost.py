@@ -11,6 +11,7 @@ SMALL_AREA = 0.005  # that of the literature's 16 px at 224, where it is more th
 _SMALLEST_SIDE = 12
 GRID, CELL_PICTURES = 7, 24
 PATCH_PICTURES, PATCH_STEPS = 16, 20
+MEASURED = 128  # held-out pictures that each start is read off on
 REFINED, REFINED_STEPS = 2, 40
 OVERLAY_PICTURES, OVERLAY_STEPS = 10, 25
 PROBES, PROBE_PICTURES = 43, 64
@@ -63,7 +64,8 @@ def passes(
         return Passes(models * PROBES * PROBE_PICTURES)
     if stage == "patches":
         rounds = len(searches(size)) * starts
-        return Passes(rounds * models * held_out, rounds * PATCH_PICTURES * PATCH_STEPS)
+        measured = min(MEASURED, held_out)
+        return Passes(rounds * models * measured, rounds * PATCH_PICTURES * PATCH_STEPS)
     if stage == "refine":
         again = _MEASURED_AGAIN * models * held_out
         return Passes(GRID**2 * CELL_PICTURES + again, REFINED * PATCH_PICTURES * REFINED_STEPS)

@@ -17,7 +17,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml_core.detection.scan.cost import CELL_PICTURES, GRID, PATCH_PICTURES, PATCH_STEPS, REFINED
+from ml_core.detection.scan.cost import (
+    CELL_PICTURES,
+    GRID,
+    MEASURED,
+    PATCH_PICTURES,
+    PATCH_STEPS,
+    REFINED,
+)
 from ml_core.detection.scan.records import Loss, PatchRound, Refined, StartRow
 from ml_core.detection.scan.sides import Side, Sides, batches, generator
 from ml_core.detection.scan.speed import together
@@ -174,19 +181,19 @@ def paste(pictures: Tensor, patches: Tensor, places: Tensor) -> Tensor:
 def read_off(
     sides: Sides, patches: Tensor, settings: PatchSettings, losses: Sequence[float], seed: int
 ) -> Generator[int, None, PatchRound]:
-    """Measure patches on held-out pictures, on both models.
+    """Measure patches on the first held-out pictures, on both models.
 
     Yields
     ------
     int
         Patches that are measured, after each.
     """
-    rows = []
+    rows, part = [], slice(MEASURED)
     for number, patch in enumerate(patches):
         trigger = as_trigger(patch, sides.side)
-        predicted = [one.predict(sides.held_out, trigger, seed) for one in sides.both]
+        predicted = [one.predict(sides.held_out[part], trigger, seed) for one in sides.both]
         target = sides.most_risen(predicted[0])
-        found = sides.contrast(target, predicted)
+        found = sides.contrast(target, predicted, part)
         name = sides.class_names[target]
         rows.append(StartRow(target=name, contrast=found, loss=losses[number]))
         yield number + 1
