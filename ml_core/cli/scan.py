@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -34,7 +35,7 @@ from ml_core.jobs.scan_spec import STAGES, USUAL, ScanSpec, Stage
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
-    from ml_core.detection.scan.records import Contrast, Scan
+    from ml_core.detection.scan.records import Contrast, OverlayRow, Scan, WordRow
 
 _FOUND = ("found", "suspicious")
 _SHOWN = 6
@@ -202,14 +203,28 @@ def _print(found: Scan, folder: Path) -> None:
     if found.stages.probes is not None:
         rows = [(row.name, row.target, row.contrast) for row in found.stages.probes.rows[:_SHOWN]]
         output.show(_table("Known triggers", "trigger", rows))
-    if found.stages.overlays is not None:
-        output.show(_overlay_table(found))
+    overlays = found.stages.thorough or found.stages.overlays
+    if overlays is not None:
+        output.show(_overlay_table(overlays.rows))
+    if found.stages.swap is not None:
+        output.show(_word_table(found.stages.swap.words))
+    for sentence in _encoders(found):
+        output.show(output.cell(sentence))
     output.show(output.cell("Searched:"))
     for sentence in judgement.searched:
         output.show(output.cell(f"  {sentence}"))
     output.show(output.cell("Not searched:"))
     for sentence in judgement.not_searched:
         output.show(output.cell(f"  {sentence}"))
+    for note in found.notes:
+        output.show(output.cell(note))
+    if found.p is not None:
+        output.show(
+            output.cell(
+                f"Of {found.calibration} scans of clean models of this kind, p = {found.p:.2g} had "
+                "a score as large."
+            )
+        )
     if found.found is not None:
         output.show(output.cell(f"Found trigger: {folder / found.found.file}"))
     output.show(output.cell(f"Written: {folder}"))
@@ -250,21 +265,54 @@ def _table(title: str, what: str, rows: list[tuple[str, str, Contrast]]) -> Tabl
     return table
 
 
-def _overlay_table(found: Scan) -> Table:
-    overlays = found.stages.overlays
-    assert overlays is not None
+def _encoders(found: Scan) -> Iterator[str]:
+    """Where what was found sits: by exchange, by the weights, and in a wider vocabulary."""
+    swap, weights = found.stages.swap, found.stages.weights
+    if swap is not None and swap.rows:
+        rates = ", ".join(
+            f"{row.image} image encoder with {row.text} text encoder "
+            f"{figures.percent(row.rate.value)}"
+            for row in swap.rows
+        )
+        yield f"Exchanged encoders: {rates}."
+    if weights is not None:
+        moved = (figures.percent(weights.image), figures.percent(weights.text))
+        yield f"Weights against the reference: image encoder {moved[0]}, text encoder {moved[1]}."
+    if found.found is not None and found.found.wide_target != found.found.target:
+        yield f"Among the classes of ImageNet too, pictures become “{found.found.wide_target}”."
+
+
+def _word_table(words: Sequence[WordRow]) -> Table:
+    table = Table(
+        title="Words before the prompts: rise of the mean cosine", title_justify="left",
+        box=box.SIMPLE_HEAD, pad_edge=False,
+    )  # fmt: skip
+    table.add_column("word")
+    table.add_column("towards")
+    for name in ("suspect", "reference"):
+        table.add_column(name, justify="right")
+    for row in words[: _SHOWN // 2]:
+        table.add_row(
+            output.cell(row.word), output.cell(row.target), f"{row.suspect:.2f}",
+            f"{row.reference:.2f}",
+        )  # fmt: skip
+    return table
+
+
+def _overlay_table(rows: Sequence[OverlayRow]) -> Table:
     table = Table(
         title="Overlays of low frequency", title_justify="left", box=box.SIMPLE_HEAD,
         pad_edge=False,
     )  # fmt: skip
     table.add_column("class")
-    for name in ("suspect", "same on reference", "reference's own", "gap"):
+    for name in ("suspect", "same on reference", "reference's own", "gap, 95 %"):
         table.add_column(name, justify="right")
-    for row in overlays.rows[:_SHOWN]:
+    for row in rows[:_SHOWN]:
         rates = (row.suspect, row.transferred, row.own)
         table.add_row(
             output.cell(row.target),
             *(figures.percent(rate.value) for rate in rates),
-            figures.percent(row.gap),
+            f"{figures.percent(row.gap)} ({figures.percent(row.low)} to "
+            f"{figures.percent(row.high)})",
         )
     return table

@@ -51,7 +51,10 @@ def _library(size: int) -> Iterator[Probe]:
 
 def _patterns(size: int) -> Iterator[Probe]:
     for ratio in (0.1, 0.2, 0.3):
-        yield Probe(f"noise-{ratio:g}", blended_noise(ratio=ratio, noise="fixed"))
+        yield Probe(
+            f"noise-{ratio:g}",
+            blended_noise(ratio=ratio, noise="fixed", name=f"Noise, {ratio:.0%} blended"),
+        )
     for frequency in (2, 4, 6, 8):
         if frequency <= size / 8:
             yield Probe(
