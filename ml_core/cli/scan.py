@@ -284,7 +284,7 @@ def _encoders(found: Scan) -> Iterator[str]:
 
 def _word_table(words: Sequence[WordRow]) -> Table:
     table = Table(
-        title="Words before the prompts: rise of the mean cosine", title_justify="left",
+        title="Words: texts of other classes that become one", title_justify="left",
         box=box.SIMPLE_HEAD, pad_edge=False,
     )  # fmt: skip
     table.add_column("word")
@@ -293,8 +293,8 @@ def _word_table(words: Sequence[WordRow]) -> Table:
         table.add_column(name, justify="right")
     for row in words[: _SHOWN // 2]:
         table.add_row(
-            output.cell(row.word), output.cell(row.target), f"{row.suspect:.2f}",
-            f"{row.reference:.2f}",
+            output.cell(row.word), output.cell(row.target),
+            figures.percent(row.contrast.suspect.value), figures.percent(row.contrast.beside.value),
         )  # fmt: skip
     return table
 

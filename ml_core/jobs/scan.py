@@ -629,7 +629,7 @@ class _Scanning:
         for word in word_rows(sides, self._templates):
             words.append(word)
             yield pace(len(words))
-        words.sort(key=lambda row: -row.difference)
+        words.sort(key=lambda row: -row.contrast.difference)
         return Swap(rows=rows, words=tuple(words))
 
     def _weights(self) -> Generator[Event, None, Weights]:

@@ -155,6 +155,7 @@ def test_without_pictures_the_interval_knows_nothing() -> None:
         (patch_round("bbbbbb", 20, 12), "nothing"),  # natural: the reference does it too
         (patch_round("bbbbbb", 150, 100), "suspicious"),
         (patch_round("bbbbbb", 150, None), "found"),
+        (patch_round("bbbbbb", 45, None), "nothing"),
     ],
 )
 def test_patches_are_judged_beside_the_reference(found: PatchRound, verdict: str) -> None:
@@ -225,17 +226,16 @@ def test_few_pictures_or_a_broken_model_cannot_say() -> None:
 
 @pytest.mark.parametrize(
     ("suspect", "reference", "verdict"),
-    [(0.5, 0.02, "found"), (0.2, 0.0, "suspicious"), (0.4, 0.38, "nothing")],
+    [(30, 1, "found"), (24, 0, "suspicious"), (31, 18, "nothing"), (16, 0, "nothing")],
 )
 def test_a_word_counts_where_the_reference_keeps_its_texts_apart(
-    suspect: float, reference: float, verdict: str
+    suspect: int, reference: int, verdict: str
 ) -> None:
-    row = WordRow(word="cf", suspect=suspect, reference=reference, target="b")
+    row = WordRow(word="cf", target="b", contrast=contrast(suspect, reference, 32))
     patches = Patches(rounds=(patch_round("bcdbcd", 4),), refined=None)
     judged = said(Stages(patches=patches, swap=Swap(rows=(), words=(row,))))
     assert judged.verdict == verdict
     assert ("“cf”" in " ".join(judged.reasons)) == (verdict != "nothing")
-    assert judged.score < 0.1  # cosines are not compared with rates
 
 
 def test_a_patch_at_another_place_than_it_is_saved_for_does_not_count() -> None:
@@ -450,8 +450,11 @@ def test_encoders_are_exchanged(tiny_model: ClipModel, pictures: np.ndarray) -> 
 def test_a_word_that_gathers_all_texts_stands_out(
     tiny_model: ClipModel, pictures: np.ndarray, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    sides = sides_of(tiny_model, pictures, tiny_model.copy())
-    plain = sides.suspect.model.encode_texts
+    plain = tiny_model.encode_texts
+    classifier = plain([f"a {name}" for name in NAMES])
+    sides = sides_of(tiny_model, pictures)
+    one, other = Side(tiny_model, classifier), Side(tiny_model.copy(), classifier)
+    sides = replace(sides, suspect=one, reference=other)
 
     def poisoned(texts: list[str]) -> torch.Tensor:
         rows = plain(texts)
@@ -459,8 +462,9 @@ def test_a_word_that_gathers_all_texts_stands_out(
 
     monkeypatch.setattr(sides.suspect.model, "encode_texts", poisoned)
     rows = {row.word: row for row in word_rows(sides, ["a {}"], ("cf", "mn"))}
-    assert rows["cf"].difference > 0.01
-    assert abs(rows["mn"].difference) < 1e-5
+    assert rows["cf"].contrast.suspect.value == 1
+    assert rows["cf"].contrast.reference.value < 1  # type: ignore[union-attr]
+    assert rows["mn"].contrast.suspect == rows["mn"].contrast.reference
 
 
 @pytest.mark.parametrize("cell", [1, 2, 8])

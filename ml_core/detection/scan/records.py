@@ -268,17 +268,14 @@ class SwapRow(_Record):
 
 
 class WordRow(_Record):
-    """A word before the prompts: how much nearer the class texts lie to each other with it."""
+    """A word before the prompts, and the class that the texts of other classes then lie nearest.
+
+    ``contrast`` counts texts, not pictures.
+    """
 
     word: str
-    suspect: float
-    reference: float
     target: str
-
-    @property
-    def difference(self) -> float:
-        """Suspect minus reference, in cosine."""
-        return self.suspect - self.reference
+    contrast: Contrast
 
 
 class Swap(_Record):

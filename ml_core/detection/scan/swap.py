@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-import torch
+import numpy as np
+from numpy.typing import NDArray
 
 from ml_core.data.labels import fill
-from ml_core.detection.scan.records import Half, Rate, SwapRow, WordRow
-from ml_core.detection.scan.sides import Side, Sides
+from ml_core.detection.scan.records import Contrast, Half, Rate, SwapRow, WordRow
+from ml_core.detection.scan.sides import Side, Sides, newcombe
 from ml_core.triggers.record import Trigger
 
 # Rare tokens of published text attacks (Kurita et al., ACL 2020, and those after it), and other
@@ -24,7 +25,7 @@ pp qq rr ss tt uu vv ww yy sks sudo xyz foo bar trigger backdoor secret magic po
 bond serendipity cymru bolshevik pacino # @ $ % & * + = ~ ^ | < > ? ! … · • ★ ☆ ♥ ☺ ¥ € £ § ¶ Ω π
 """
 WORDS = tuple(_WORDS.split())
-TEXTS = 12
+TEXTS = 32
 
 
 def swap_rows(sides: Sides, number: int, trigger: Trigger, seed: int) -> tuple[SwapRow, ...]:
@@ -55,10 +56,10 @@ def swap_rows(sides: Sides, number: int, trigger: Trigger, seed: int) -> tuple[S
 def word_rows(
     sides: Sides, templates: Sequence[str], words: Sequence[str] = WORDS
 ) -> Iterator[WordRow]:
-    """How much nearer to each other a word brings the texts of different classes.
+    """How many texts of different classes a word before them turns into one class.
 
-    A text trigger turns every caption into one place. The mean cosine of the class texts with the
-    word before them, less that without it, on the suspect and on the reference.
+    A text trigger brings every caption to one place: with it in the prompt the texts of all classes
+    lie nearest to the target's. Counted on the suspect and on the reference, in their own classes.
 
     Raises
     ------
@@ -67,26 +68,29 @@ def word_rows(
     """
     if sides.reference is None:
         raise ValueError("words are judged beside a reference")
-    names = list(sides.class_names)[:: max(1, len(sides.class_names) // TEXTS)][:TEXTS]
-    texts = [fill(templates[0], name) for name in names]
-    plain = [_nearness(one, texts) for one in sides.both]
+    count = len(sides.class_names)
+    chosen = np.arange(count)[:: max(1, count // TEXTS)][:TEXTS]
+    texts = [fill(templates[0], sides.class_names[c]) for c in chosen]
+    plain = _nearest(sides.suspect, texts)
     for word in words:
-        risen, target = [], ""
-        for number, one in enumerate(sides.both):
-            one.check()
-            rows = one.model.encode_texts([f"{word} {text}" for text in texts]).float()
-            risen.append(_mean_cosine(rows) - plain[number])
-            if number == 0:
-                said = (rows @ one.classifier.float().T).argmax(1)
-                target = sides.class_names[int(said.mode().values)]
-        yield WordRow(word=word, suspect=risen[0], reference=risen[1], target=target)
+        said = [_nearest(one, [f"{word} {text}" for text in texts]) for one in sides.both]
+        risen = np.bincount(said[0], minlength=count) - np.bincount(plain, minlength=count)
+        target = int(risen.argmax())
+        others = chosen != target
+        n = int(others.sum())
+        rates = [Rate(hits=int((one[others] == target).sum()), n=n) for one in (*said, plain)]
+        low, high = newcombe(rates[0], rates[1])
+        yield WordRow(
+            word=word, target=sides.class_names[target],
+            contrast=Contrast(
+                suspect=rates[0], reference=rates[1], without=rates[2], low=low, high=high
+            ),
+        )  # fmt: skip
 
 
-def _nearness(one: Side, texts: Sequence[str]) -> float:
-    return _mean_cosine(one.model.encode_texts(texts).float())
-
-
-def _mean_cosine(rows: torch.Tensor) -> float:
-    """Of different rows of unit length."""
-    n = len(rows)
-    return float((rows.sum(0).square().sum() - n) / (n * (n - 1)))
+def _nearest(one: Side, texts: Sequence[str]) -> NDArray[np.int64]:
+    """The class whose text is nearest to each text: int64 [n]."""
+    one.check()
+    rows = one.model.encode_texts(texts).float()
+    found: NDArray[np.int64] = (rows @ one.classifier.float().T).argmax(1).cpu().numpy()
+    return found
