@@ -1,11 +1,12 @@
 """Scan the models of the family and say what was found of what was planted.
 
 python scan_family.py FAMILY_DIR OUT_DIR [--only NAME ...] [--seeds 0 1 ...]
-    [--references parent other none] [--stages patches,...] [--table]
+    [--references parent other none] [--stages patches,...] [--table] [--calibrate]
 
 Each scan is a folder of OUT_DIR, and one that is there is not done again. The reference is the
 model's parent, another clean base of the same architecture, or none. --table prints, from what is
-there, a row a scan and the rates and the AUROC of each half of the family (see family.py).
+there, a row a scan and the rates and the AUROC of each half of the family (see family.py);
+--calibrate writes resources/scan/calibration.json.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from pathlib import Path
 
 import numpy as np
 from family import FAMILY, ROOT, SHIPPED
+from safetensors import safe_open
 
 from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import Scan
@@ -131,6 +133,22 @@ def table(family: Path, out: Path) -> None:
                 print("  AUROC {:.3f} ({:.3f} to {:.3f})".format(*auroc(*scores)))
 
 
+def calibrate(family: Path, out: Path) -> None:
+    """Write the scores of the clean models that set thresholds, for the p of a scan."""
+    scores: dict[str, list[float]] = {"reference": [], "alone": []}
+    for folder in sorted(out.iterdir()):
+        name, kind, _ = folder.name.rsplit(".", 2)
+        known = FAMILY[name].half == "calibration" and planted(family, name) is None
+        if known and (folder / SCAN_FILE).is_file():
+            found = read_scan(folder / SCAN_FILE).judgement.score
+            scores["alone" if kind == "none" else "reference"].append(round(found, 4))
+    with safe_open(place(family, "twin"), "pt") as file:
+        config = json.loads(file.metadata()["open_clip_config"])["model_cfg"]
+    entry = {"name": "ResNet of 64 px (the demo's)", "vision_cfg": config["vision_cfg"], **scores}
+    path = ROOT / "resources" / "scan" / "calibration.json"
+    path.write_text(json.dumps([entry], indent=1) + "\n", encoding="utf-8")
+
+
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("family", type=Path)
@@ -142,9 +160,10 @@ def main() -> None:
     parser.add_argument("--stages", default=",".join(USUAL))
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--table", action="store_true")
+    parser.add_argument("--calibrate", action="store_true")
     args = parser.parse_args()
     family, out = args.family.resolve(), args.out.resolve()
-    for name in [] if args.table else args.only:
+    for name in [] if args.table or args.calibrate else args.only:
         if not place(family, name).exists():
             continue
         for kind in args.references:
@@ -169,6 +188,8 @@ def main() -> None:
                     print(line(name, kind, seed, planted(family, name), found), flush=True)
     if args.table:
         table(family, out)
+    if args.calibrate:
+        calibrate(family, out)
 
 
 if __name__ == "__main__":
