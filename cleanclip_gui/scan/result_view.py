@@ -105,6 +105,7 @@ class ResultView(QWidget):
         self.scan: Scan | None = None
         self.verdict = ScanVerdict(acts)
         self.stamped = PictureGrid("Pictures before and after", _PICTURE, 2, abreast=2)
+        self.stamped.setObjectName("scan.stamped")
         self.stamped_section = Section("The found trigger on pictures", "", self.stamped)
         self.map = PositionMap()
         self.pointed = Label("", "caption", wrap=True)

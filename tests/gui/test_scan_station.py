@@ -79,7 +79,8 @@ def session(tmp_path: Path) -> Session:
 @pytest.fixture
 def station(qtbot, session, tmp_path):
     context = Context(
-        session=session, inference=FakeInference(), runners=Runners(scan=FakeRunner, scan_estimate=FakeRunner),
+        session=session, inference=FakeInference(),
+        runners=Runners(scan=FakeRunner, scan_estimate=FakeRunner),
         settings=SettingsStore(tmp_path / "config"), prompts=Answers().prompts(),
     )  # fmt: skip
     made = ScanStation(context)
@@ -484,11 +485,14 @@ def test_an_estimate_that_fails_says_why_and_one_can_be_cancelled(station):
     station.estimating._runner.ended.emit(Done("failed", {}, "The pictures are noise.", "usage"))
     assert station.estimate_label.text() == "The pictures are noise."
     assert station.estimate_label.property("role") == "error"
+    station.estimate_button.setFocus()
     station.estimate_button.click()
+    assert station.cancel_estimate.hasFocus()
     runner = station.estimating._runner
     station.cancel_estimate.click()
     assert runner.cancelled
     runner.ended.emit(Done("cancelled"))
+    assert station.estimate_button.hasFocus()
     assert not station.estimate_label.isVisible()
     assert station.start_button.isEnabled()
 

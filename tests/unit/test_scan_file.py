@@ -58,7 +58,7 @@ _REFINED = ["stages", "patches", "refined"]
         (_changed([*_ROUND, "starts", 0, "contrast", "low"], -1e308), "an interval that is none"),
         (_changed([*_REFINED, "grid"], [[]]), "at least 2 items"),
         (_changed([*_REFINED, "grid"], [[], []]), "a map of positions that is none"),
-        (_changed([*_REFINED, "grid"], [[2.0, 0.0], [0.0, 0.0]]), "a map of positions that is none"),
+        (_changed([*_REFINED, "grid"], [[2.0, 0], [0, 0]]), "a map of positions that is none"),
         (_changed([*_REFINED, "place"], [7, 0]), "a map of positions that is none"),
         (_changed(["found", "file"], "../../x.json"), "a trigger file outside its folder"),
         (_changed(["found", "file"], "..\\x.json"), "a trigger file outside its folder"),
