@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtGui import QImage
+from PySide6.QtGui import QColor, QImage
 from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QWidget
 
@@ -20,6 +20,7 @@ from cleanclip_gui.inference.questions import Look, Looked, Thumbnails, Thumbnai
 from cleanclip_gui.jobs.runner import Runners
 from cleanclip_gui.scan.estimating import estimate_folder
 from cleanclip_gui.scan.live_scan import LiveScan
+from cleanclip_gui.scan.position_map import ink
 from cleanclip_gui.scan.reference_choice import NONE, OWN, PARENT, TWIN, ReferenceChoice, parent_of
 from cleanclip_gui.scan.scanning import folder_of, stages_done
 from cleanclip_gui.scan.stamping import pictures_of
@@ -520,6 +521,15 @@ def test_a_scan_without_reference_has_no_such_columns_to_fill(station, tmp_path)
     assert not shown.overlays_section.isVisible()
     assert not shown.swap_section.isVisible()
     assert shown.probes.rows.rows[0].cells[3].text == "–"
+
+
+@pytest.mark.parametrize(
+    ("ground", "best"),
+    [("#ffffff", "#000000"), ("#d55e00", "#000000"), ("#e69f00", "#000000"),
+     ("#1e1e1e", "#ffffff"), ("#503c14", "#ffffff")],
+)  # fmt: skip
+def test_rates_on_the_map_are_in_the_colour_that_stands_out(ground, best):
+    assert ink(QColor(ground)).name() == best
 
 
 def test_the_arrow_keys_read_the_map(station, tmp_path, qtbot):
