@@ -37,8 +37,9 @@ class Shell(QObject):
     ``donor_known(path, donor)`` tells who gives the encoder that a checkpoint lacks which is wanted
     next. ``cleaned_wanted(OpenCheckpoint, bool)`` is to be open as the cleaned one again, and to be
     the one that Studio looks at.
-    ``run_wanted(str)`` is the folder of a run to be shown, ``interrupted(str)`` tells in a sentence
-    of a run that can go on, or by no words that there is none.
+    ``run_wanted(str)`` is the folder of a run to be shown, ``scan_wanted(str)`` that of a scan,
+    ``interrupted(str)`` tells in a sentence of a run that can go on, or by no words that there is
+    none.
     ``commands_changed`` tells that something can be done now that could not be done before, or
     the other way round; ``demo_opening`` that the demo is begun, and a run that has ended is to be
     forgotten; ``suspect_changing`` that another suspect checkpoint comes now, and what was cleaned
@@ -60,6 +61,7 @@ class Shell(QObject):
     donor_known = Signal(str, str)
     cleaned_wanted = Signal(object, bool)
     run_wanted = Signal(str)
+    scan_wanted = Signal(str)
     interrupted = Signal(str)
     commands_changed = Signal()
     demo_opening = Signal()

@@ -37,6 +37,7 @@ from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.inference.questions import Failed, OpenCheckpoint
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.dropped_files import is_checkpoint
@@ -131,7 +132,9 @@ class CheckpointStation(QWidget):
         layout.addWidget(split)
         self.verdict.cancel_clicked.connect(self.cancel)
         self.verdict.test_clicked.connect(self._on_test_clicked)
+        self.verdict.scan_clicked.connect(self._on_scan_clicked)
         self._session.events.evaluation.connect(self._follow_evaluation)
+        self._session.events.scan.connect(self._follow_scans)
         self.shell.checkpoint_wanted.connect(self.open_path)
         self.shell.donor_known.connect(self._on_donor_known)
         self.shell.checkpoints_wanted.connect(self.check_several)
@@ -392,6 +395,7 @@ class CheckpointStation(QWidget):
             state += f" The other encoder comes from {Path(facts.donor).name}."
         self.verdict.show_loaded(state)
         self._follow_evaluation()
+        self._follow_scans()
         self._needs_donor("")
         self.facts.show_facts(facts.inspection, self.assessment, facts)
         self.tensors.read_values(facts.inspection)
@@ -399,6 +403,27 @@ class CheckpointStation(QWidget):
     @Slot()
     def _on_test_clicked(self) -> None:
         self.shell.station_wanted.emit("studio")
+
+    @Slot()
+    def _on_scan_clicked(self) -> None:
+        """Show the last scan of this file, or where one is started."""
+        last = self._last_scan()
+        if last is None:
+            self.shell.station_wanted.emit("scan")
+        else:
+            self.shell.scan_wanted.emit(last.folder)
+            self._follow_scans()  # it is forgotten where it cannot be read any more
+
+    def _last_scan(self) -> PastScan | None:
+        found = self._model
+        return None if found is None else self._settings.last_scan(found.inspection.sha256)
+
+    def _follow_scans(self, *_: object) -> None:
+        """What the last scan of the model on show found is told by the card."""
+        if self._model is not None:
+            last = self._last_scan()
+            said = ("", "") if last is None else (last.verdict, last.target)
+            self.verdict.set_scan(*said)
 
     def _follow_evaluation(self, *_: object) -> None:
         """Once a trigger was tried on the model on show, the card says so."""

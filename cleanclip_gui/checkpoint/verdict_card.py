@@ -8,6 +8,7 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import bytes_text, fitting, plain, tip
 from ml_core.reading import Inspection
@@ -24,6 +25,15 @@ _READABLE = "Readable. Nothing was run."
 _NOT_TESTED = "Backdoor: not tested yet"
 _TESTED = "Backdoor: tested only with the triggers tried in Studio"
 _NOT_RULED_OUT = "The file is safe to read; that does not rule out a backdoor in its weights."
+
+
+_SCANNED = {
+    "found": "Scan: backdoor-like trigger found",
+    "suspicious": "Scan: suspicious",
+    "nothing": "Scan: nothing found within its search",
+    "unknown": "Scan: cannot say",
+}
+_SCAN_TONES = {"found": "danger", "suspicious": "caution"}  # nothing is welcome: nothing is proved
 
 
 class Judged(Protocol):
@@ -45,11 +55,13 @@ class Judged(Protocol):
 class VerdictCard(QFrame):
     """A tinted card: picture, file name, verdict, first reason; Cancel while it is being read.
 
-    ``test_clicked`` asks to look for a backdoor in the model that was loaded.
+    ``test_clicked`` asks to look for a backdoor in the model that was loaded, ``scan_clicked`` for
+    the scan that was made of it, or for a first one.
     """
 
     cancel_clicked = Signal()
     test_clicked = Signal()
+    scan_clicked = Signal()
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
@@ -62,17 +74,28 @@ class VerdictCard(QFrame):
         self.name = self._label("title")
         self.verdict = self._label("heading")
         self.backdoor = self._label("heading")
+        self.scanned = self._label("heading")
         self.reason = self._label("")
         self.state = self._label("subtle")
         text = QVBoxLayout()
         text.setSpacing(theme.SPACE_XS)
-        for label in (self.name, self.verdict, self.backdoor, self.reason, self.state):
+        for label in (
+            self.name,
+            self.verdict,
+            self.backdoor,
+            self.scanned,
+            self.reason,
+            self.state,
+        ):
             text.addWidget(label)
         self.test = QPushButton("Test a trigger in Studio")
         self.test.setProperty("primary", True)
         self.test.clicked.connect(self.test_clicked)
+        self.scan = QPushButton()
+        self.scan.clicked.connect(self.scan_clicked)
         text.addSpacing(theme.SPACE_XS)
-        text.addWidget(self.test, 0, Qt.AlignmentFlag.AlignLeft)
+        text.addWidget(FoldingRow(self.test, self.scan))
+        self._tested, self._scan = False, ("", "")
         self._hide_backdoor()
         self.cancel = QPushButton("Cancel")
         self.cancel.setToolTip("Stop reading; the file is not opened")
@@ -120,21 +143,39 @@ class VerdictCard(QFrame):
         """The file can be read; what its weights hide is another question."""
         self._look(*_LOOKS[found.verdict])
         self._tell(name, _title(found), _first(found) or _NOT_RULED_OUT, "Loading the model…")
-        self.set_tested(False)
+        self._tested, self._scan = False, ("", "")
+        self._tell_backdoor()
 
     def show_loaded(self, state: str) -> None:
         """The model is there: it can be tested."""
         self.set_state(state)
         self.test.show()
+        self.scan.show()
 
     def set_tested(self, tested: bool) -> None:
         """Say whether a trigger was tried on the model."""
-        self.backdoor.setText(_TESTED if tested else _NOT_TESTED)
-        self.backdoor.show()
+        self._tested = tested
+        self._tell_backdoor()
+
+    def set_scan(self, verdict: str, target: str = "") -> None:
+        """Say what the last scan of the file found; empty where none was made."""
+        self._scan = verdict, target
+        self._tell_backdoor()
+
+    def _tell_backdoor(self) -> None:
+        words = scan_words(*self._scan)
+        self.scanned.setText(plain(words, 200))
+        theme.set_property(self.scanned, "tone", _SCAN_TONES.get(self._scan[0], ""))
+        self.scan.setText("Show the scan" if words else "Scan for a trigger")
+        self.backdoor.setText(_TESTED if self._tested else _NOT_TESTED)
+        self.backdoor.setVisible(self._tested or not words)
+        self.scanned.setVisible(bool(words))
 
     def _hide_backdoor(self) -> None:
         self.backdoor.hide()
+        self.scanned.hide()
         self.test.hide()
+        self.scan.hide()
 
     def show_problem(self, name: str, sentence: str, code: str = "usage") -> None:
         """Say why it cannot be opened after all; ``code`` is an InputError's."""
@@ -183,6 +224,12 @@ class VerdictCard(QFrame):
             label.setToolTip("" if label.text() == shown else tip(shown))
             label.setVisible(bool(text))
         self.setAccessibleDescription(f"{plain(name)}. {verdict}. {plain(reason)}")
+
+
+def scan_words(verdict: str, target: str = "") -> str:
+    """What a scan found, in a line; empty for a verdict that is none."""
+    words = _SCANNED.get(verdict, "")
+    return f"{words} towards “{target}”" if words and target else words
 
 
 def _title(found: Judged) -> str:

@@ -9,13 +9,14 @@ the lock is free; the second is off meanwhile, and what was imported is then out
 from __future__ import annotations
 
 import ctypes
-import gc
 import os
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from importlib.util import find_spec
 from pathlib import Path
+
+from ml_core.collector import collector_off
 
 _LIBRARIES = {"linux": "libtorch.so", "darwin": "libtorch.dylib"}
 
@@ -26,14 +27,8 @@ def imported_beside_the_window() -> Iterator[None]:
     library = torch_library()
     if library is not None:
         load_unlocked(library)
-    was_on = gc.isenabled()
-    gc.disable()
-    try:
+    with collector_off():
         yield
-    finally:
-        gc.freeze()
-        if was_on:
-            gc.enable()
 
 
 def torch_library() -> Path | None:

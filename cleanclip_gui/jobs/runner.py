@@ -365,6 +365,14 @@ def scan_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     return JobRunner(spec_path, device=device, command=command, what="scan")
 
 
+def scan_estimate_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
+    """Return a runner that measures how long a scan would take, and searches nothing."""
+    command = [*worker_command(spec_path), "--scan", "--estimate"]
+    return JobRunner(
+        spec_path, device=device, command=command, temporary=True, what="estimate"
+    )  # fmt: skip
+
+
 def proof_runner(spec_path: Path, kind: str, device: str) -> JobRunner:
     """Return a runner of a test of a result: ``rebound`` or ``holdouts``."""
     command = [*worker_command(spec_path), f"--{kind}"]
@@ -396,3 +404,4 @@ class Runners:
     audit: Callable[..., JobRunner] = audit_runner
     doctor: Callable[..., JobRunner] = doctor_runner
     scan: Callable[..., JobRunner] = scan_runner
+    scan_estimate: Callable[..., JobRunner] = scan_estimate_runner

@@ -19,6 +19,7 @@ from ml_core.detection.scan.records import (
     PatchRound,
     ProbeRow,
     Pull,
+    Refined,
     StartRow,
 )
 from ml_core.events import Event, Finding, Progress
@@ -66,15 +67,20 @@ class LiveScan:
     ----------
     stages
         That will be run, in their order.
+    starts
+        Patches of each search.
     """
 
-    def __init__(self, stages: Sequence[Stage] = ()) -> None:
+    def __init__(self, stages: Sequence[Stage] = (), starts: int = 6) -> None:
+        self.starts = starts
         self.stages: tuple[Stage, ...] = tuple(stages)
         self.finished: set[Stage] = set()
         self.progress: Progress | None = None
         self.pull: Pull | None = None
         self.probes: list[ProbeRow] = []
         self.patches: LivePatches | None = None
+        self.sharpened: LivePatches | None = None  # the best of them, searched on
+        self.refined: Refined | None = None
         self.best: Best | None = None
 
     @property
@@ -111,7 +117,11 @@ class LiveScan:
             return {"patches", "best"}
         if kind == "patches" and "pictures" in values:
             side, step, steps = (int(values[name]) for name in ("side", "step", "steps"))
-            self.patches = LivePatches(side, step, steps, _pictures(values["pictures"], side))
+            shown = LivePatches(side, step, steps, _pictures(values["pictures"], side))
+            if self.progress is not None and self.progress.stage == "refine":
+                self.sharpened = shown
+            else:
+                self.patches = shown
             return {"patches"}
         if kind in STAGES:
             stage: Stage = kind
@@ -133,6 +143,7 @@ class LiveScan:
             found = Patches.model_validate(values)
             for one in found.rounds:
                 self._offer_round(one)
+            self.refined = found.refined
             if found.refined is not None:
                 contrast, what = found.refined.best, f"Patch of {found.refined.side} px"
                 beside = contrast.reference
@@ -140,7 +151,7 @@ class LiveScan:
                     Best(what, found.refined.target, contrast.suspect.value,
                          None if beside is None else beside.value)
                 )  # fmt: skip
-            return {"best"}
+            return {"patches", "best"}
         if stage == "overlays":
             for row in Overlays.model_validate(values).rows:
                 beside_value = max(row.transferred.value, row.own.value)

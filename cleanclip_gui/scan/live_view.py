@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QGridLayout, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.scan.live_scan import Best, LivePatches, LiveScan
+from cleanclip_gui.scan.live_scan import Best, LiveScan
 from cleanclip_gui.scan.picture_grid import Cell, PictureGrid
 from cleanclip_gui.scan.pull_chart import PullChart
 from cleanclip_gui.scan.tables import PROBES, ScanTable, probe_row, reference_text
@@ -17,7 +18,8 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import left_text, percent, plain
 from ml_core.jobs.scan_spec import Stage
 
-PATCH_SIDE = 88
+PATCH_SIDE, _MARK, _MOST_PULLED = 88, 14, 10
+_NOTHING_YET = "Strongest so far: nothing is measured yet."
 
 
 class StageList(QWidget):
@@ -26,37 +28,45 @@ class StageList(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAccessibleName("Stages of the scan")
-        self._layout = QVBoxLayout(self)
+        self._layout = QGridLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(2)
+        self._layout.setHorizontalSpacing(theme.SPACE_S)
+        self._layout.setVerticalSpacing(2)
+        self._layout.setColumnMinimumWidth(0, _MARK)
+        self._layout.setColumnStretch(1, 1)
+        self.marks: dict[Stage, Label] = {}
         self.lines: dict[Stage, Label] = {}
 
     def show_stages(self, stages: Sequence[Stage]) -> None:
         """Show the stages of another scan."""
         if tuple(self.lines) == tuple(stages):
             return
-        for label in self.lines.values():
+        for label in (*self.marks.values(), *self.lines.values()):
             self._layout.removeWidget(label)
             label.deleteLater()
-        self.lines = {}
-        for stage in stages:
-            label = self.lines[stage] = Label("", "subtle")
-            label.setToolTip(STAGES[stage][1])
-            self._layout.addWidget(label)
+        self.marks, self.lines = {}, {}
+        for row, stage in enumerate(stages):
+            mark, line = self.marks[stage], self.lines[stage] = Label(), Label(wrap=True)
+            line.setToolTip(STAGES[stage][1])
+            self._layout.addWidget(mark, row, 0, Qt.AlignmentFlag.AlignHCenter)
+            self._layout.addWidget(line, row, 1)
 
     def follow(self, live: LiveScan) -> None:
         """Show how far each of them is."""
         self.show_stages(live.stages)
-        for stage, label in self.lines.items():
-            title = STAGES[stage][0]
+        for stage, line in self.lines.items():
+            text = STAGES[stage][0]
             if stage in live.finished:
-                text, role = f"✓  {title}", ""
+                mark, role = "✓", ""
             elif stage == live.current:
-                text, role = f"▸  {title}{_within(live)}", "accent"
+                mark, role = "▸", "accent"
+                text += _within(live)
             else:
-                text, role = f"·  {title}", "subtle"
-            theme.set_property(label, "role", role)
-            label.setText(text)
+                mark, role = "·", "subtle"
+            self.marks[stage].setText(mark)
+            line.setText(text)
+            for label in (self.marks[stage], line):
+                theme.set_property(label, "role", role)
 
 
 def _within(live: LiveScan) -> str:
@@ -92,7 +102,7 @@ class LiveView(QWidget):
         self.pull_title = Label(
             "Classes that draw pictures which do not show them", "heading", wrap=True
         )
-        self.pull = PullChart()
+        self.pull = PullChart(most=_MOST_PULLED)
         self.probes_title = Label("Known triggers", "heading", wrap=True)
         self.probes = ScanTable("Known triggers so far", PROBES, 2)
         head = QFrame()
@@ -150,40 +160,53 @@ class LiveView(QWidget):
             self.probes.show_rows([probe_row(k, row) for k, row in enumerate(rows)])
             self.probes_title.setText(f"Known triggers: {len(rows)} tried")
         if "patches" in parts:
-            self.patches.show_cells(patch_cells(live.patches))
-            self.patches_title.setText(patches_title(live.patches))
+            self.patches.show_cells(patch_cells(live))
+            self.patches_title.setText(patches_title(live))
         if "best" in parts:
             self.best.setText(best_text(live.best))
+        # The room of the patches is kept from the start: nothing below them moves when they come.
+        patches = "patches" in live.stages and (
+            live.patches is not None or "patches" not in live.finished
+        )
         for widgets, shown in (
+            ((self.patches_title, self.patches), patches),
             ((self.pull_title, self.pull), live.pull is not None),
             ((self.probes_title, self.probes), bool(live.probes)),
-            ((self.patches_title, self.patches), live.patches is not None),
-            ((self.best,), live.best is not None),
         ):
             for widget in widgets:
                 widget.setVisible(shown)
-        self._body.setVisible(bool(live.pull or live.probes or live.patches))
+        self._body.setVisible(bool(patches or live.pull or live.probes))
 
 
-def patch_cells(patches: LivePatches | None) -> list[Cell]:
-    """A cell for each start: its class and rates once they are measured."""
-    if patches is None:
-        return []
-    cells = []
-    for number, picture in enumerate(patches.pictures):
+def patch_cells(live: LiveScan) -> list[Cell]:
+    """A cell for each start, with its class and rates once they are measured; then the best ones,
+    sharpened."""
+    patches, cells = live.patches, []
+    pictures = () if patches is None else patches.pictures
+    rows = () if patches is None else patches.rows
+    for number in range(max(live.starts, len(pictures))):
         lines: tuple[str, ...] = ()
-        if number < len(patches.rows):
-            row = patches.rows[number]
+        if number < len(rows):
+            row = rows[number]
             rate = percent(row.contrast.suspect.value)
             lines = (row.target, rate, reference_text(row.contrast))
-        cells.append(Cell((picture,), lines))
+        cells.append(Cell((pictures[number],) if number < len(pictures) else (), lines))
+    if (better := live.sharpened) is not None:
+        how = f"step {better.step} of {better.steps}" if live.refined is None else ""
+        cells += [Cell((picture,), ("sharpened", how)) for picture in better.pictures]
     return cells
 
 
-def patches_title(patches: LivePatches | None) -> str:
+def patches_title(live: LiveScan) -> str:
     """What is searched, and how far."""
+    patches = live.patches
     if patches is None:
-        return ""
+        return f"Patches, from {live.starts} random starts"
+    if (refined := live.refined) is not None:
+        rate = percent(refined.best.suspect.value)
+        return f"Patches of {patches.side} px; the best, sharpened: {rate} “{refined.target}”"
+    if live.sharpened is not None:
+        return f"Patches of {patches.side} px; the best ones are sharpened"
     if patches.rows:
         return f"Patches of {patches.side} px, measured on other pictures"
     return f"Patches of {patches.side} px, step {patches.step} of {patches.steps}"
@@ -192,7 +215,7 @@ def patches_title(patches: LivePatches | None) -> str:
 def best_text(best: Best | None) -> str:
     """The strongest so far."""
     if best is None:
-        return ""
+        return _NOTHING_YET
     beside = "" if best.reference is None else f", on the reference {percent(best.reference)}"
     return (
         f"Strongest so far: {plain(best.what, 80)}, {percent(best.suspect)} become "

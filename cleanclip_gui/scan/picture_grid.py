@@ -21,9 +21,12 @@ _LINE, _GAP = 17, theme.SPACE_S
 
 @dataclass(frozen=True, eq=False)
 class Cell:
-    """Pictures uint8 [h, w, 3] side by side, a few lines below, and whether it is marked."""
+    """Pictures uint8 [h, w, 3] side by side, a few lines below, and whether it is marked.
 
-    pictures: tuple[NDArray[np.uint8], ...]
+    Without pictures its frame keeps their place.
+    """
+
+    pictures: tuple[NDArray[np.uint8], ...] = ()
     lines: tuple[str, ...] = ()
     marked: bool = False
 
@@ -105,12 +108,12 @@ class PictureGrid(QWidget):
     def _paint_cell(
         self, painter: QPainter, cell: Cell, images: Sequence[QImage], left: int, top: int
     ) -> None:
-        for place, image in enumerate(images):
+        for place in range(len(images) or self._abreast):
             rect = QRect(left + place * (self._side + 4), top, self._side, self._side)
-            painter.drawImage(rect, image)
+            if images:
+                painter.drawImage(rect, images[place])
             painter.setBrush(Qt.BrushStyle.NoBrush)
-            last = place == len(images) - 1
-            marked = cell.marked and last
+            marked = cell.marked and place == len(images) - 1
             painter.setPen(
                 QPen(
                     look.triggered_colour() if marked else theme.colour("border"),

@@ -72,7 +72,7 @@ class PositionMap(QWidget):
                 cell = self._cell(row, column)
                 ground = self.colour(min(max(rate, 0.0), 1.0))
                 painter.fillRect(cell, ground)
-                painter.setPen(QColor("#000000" if ground.lightness() > 120 else "#ffffff"))
+                painter.setPen(ink(ground))
                 painter.drawText(cell, Qt.AlignmentFlag.AlignCenter, f"{100 * rate:.0f}")
         painter.setBrush(Qt.BrushStyle.NoBrush)
         for place, pen in (
@@ -113,3 +113,13 @@ class PositionMap(QWidget):
             self._at = min(max(row, 0), last), min(max(column, 0), last)
             self.pointed.emit(self._words(*self._at).capitalize())
             self.update()
+
+
+def ink(ground: QColor) -> QColor:
+    """Black or white, whichever stands out more (WCAG 2, relative luminance)."""
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (ground.redF(), ground.greenF(), ground.blueF())
+    ]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return QColor("#000000" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "#ffffff")

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QBoxLayout, QFrame, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.scan.picture_grid import Cell, PictureGrid
@@ -43,6 +44,7 @@ from cleanclip_gui.widgets.text import (
 from ml_core.detection.scan.records import Contrast, ModelFacts, Refined, Scan
 
 _PATCH, _PICTURE, _MOST_MOVED = 88, 96, 5
+_WORDS_BESIDE = 220
 _ONLY_ONE = "It is not the attacker's trigger, only one that works."
 
 
@@ -68,6 +70,33 @@ class Section(QFrame):
         self.caption.setVisible(bool(caption))
 
 
+class _Beside(QWidget):
+    """A picture, and words on its right where there is room, else below it."""
+
+    def __init__(self, picture: QWidget, *words: QWidget) -> None:
+        super().__init__()
+        self._picture = picture
+        self._layout = QBoxLayout(QBoxLayout.Direction.TopToBottom, self)
+        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setSpacing(theme.SPACE_L)
+        self._layout.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+        column = QVBoxLayout()
+        column.setSpacing(theme.SPACE_S)
+        for word in words:
+            column.addWidget(word)
+        column.addStretch(1)
+        self._layout.addLayout(column, 1)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Put the words where there is room."""
+        super().resizeEvent(event)
+        room = self.width() - self._picture.sizeHint().width() - theme.SPACE_L
+        self._layout.setDirection(
+            QBoxLayout.Direction.LeftToRight if room >= _WORDS_BESIDE
+            else QBoxLayout.Direction.TopToBottom
+        )  # fmt: skip
+
+
 class ResultView(QWidget):
     """Shows a `Scan`; ``acts`` are the buttons of what can be done with it."""
 
@@ -76,6 +105,7 @@ class ResultView(QWidget):
         self.scan: Scan | None = None
         self.verdict = ScanVerdict(acts)
         self.stamped = PictureGrid("Pictures before and after", _PICTURE, 2, abreast=2)
+        self.stamped.setObjectName("scan.stamped")
         self.stamped_section = Section("The found trigger on pictures", "", self.stamped)
         self.map = PositionMap()
         self.pointed = Label("", "caption", wrap=True)
@@ -84,7 +114,7 @@ class ResultView(QWidget):
             "Where it works",
             "Per cent of the pictures that become the class with the patch at each place. The "
             "place with the frame is measured again on held-out pictures.",
-            self.map, self.pointed, self.refined,
+            _Beside(self.map, self.pointed, self.refined),
         )  # fmt: skip
         self.patches = PictureGrid("Found patches", _PATCH, 3)
         self.starts = ScanTable("Starts of the patch searches", STARTS, 2)
@@ -112,11 +142,12 @@ class ResultView(QWidget):
         self.thorough_section = Section("Overlays for every class", "", self.thorough)
         self.swap = ScanTable("Encoders exchanged", SWAP, 2)
         self.words = ScanTable("Words before the prompts", WORDS, 2)
+        self.words_caption = Label("", "caption", wrap=True)
         self.swap_section = Section(
             "Encoders exchanged",
             "The found trigger on image and text encoder of either model: the rate follows the "
             "encoder that carries it.",
-            self.swap, self.words,
+            self.swap, self.words_caption, self.words,
         )  # fmt: skip
         self.weights = Label("", wrap=True)
         self.weights_section = Section("Changed weights", "", self.weights)
@@ -174,8 +205,11 @@ class ResultView(QWidget):
         swap = stages.swap
         self.swap.show_rows(swap_rows(swap.rows if swap is not None else ()))
         self.words.show_rows(word_rows(swap.words if swap is not None else ()))
+        tried = 0 if swap is None else len(swap.words)
+        self.words_caption.setText(words_text(tried))
         self.swap.setVisible(swap is not None and bool(swap.rows))
-        self.words.setVisible(swap is not None and bool(swap.words))
+        self.words.setVisible(bool(tried))
+        self.words_caption.setVisible(bool(tried))
         self.swap_section.setVisible(swap is not None and bool(swap.rows or swap.words))
         self._show_weights(scan)
         self.facts.setText(facts_text(scan))
@@ -236,6 +270,14 @@ def stamped_cells(stamped: Stamped) -> list[Cell]:
             lines = (f"→ {after}", f"before: {before}")
         cells.append(Cell(pair, lines, marked=hit))
     return cells
+
+
+def words_text(tried: int) -> str:
+    """What the table of words lists."""
+    return (
+        f"{plural(tried, 'word')} tried before every prompt; those that draw the class texts "
+        "together most beyond the reference."
+    )
 
 
 def refined_text(refined: Refined) -> str:

@@ -120,7 +120,7 @@ class Scanning(QObject):
         runner.launch()
         self.runner, self.spec, self.is_cancelling = runner, spec, False
         self._overall = Overall(scan_plan(spec))
-        self.live = LiveScan(spec.runs)
+        self.live = LiveScan(spec.runs, spec.starts)
         self.began.emit()
 
     @Slot()

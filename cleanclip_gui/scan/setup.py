@@ -47,8 +47,8 @@ class ScanSetup(QWidget):
         self.toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.stages: dict[Stage, QCheckBox] = {}
         self.starts = NumberBox("int", 2, 64)
-        self.search = NumberBox("int", 16, 100_000)
-        self.held_out = NumberBox("int", 128, 100_000)
+        self.search = NumberBox("int", 16, 100_000, "pictures")
+        self.held_out = NumberBox("int", 128, 100_000, "pictures")
         self.seed = NumberBox("int", 0, 999_999)
         usual = ScanSpec.model_fields
         for box, name, title in (

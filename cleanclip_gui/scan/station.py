@@ -25,7 +25,9 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
+from cleanclip_gui.scan.estimating import Estimating, estimate_folder
 from cleanclip_gui.scan.live_view import LiveView
+from cleanclip_gui.scan.planned_stages import PlannedStages
 from cleanclip_gui.scan.result_view import ResultView
 from cleanclip_gui.scan.scanning import Scanning, scans_dir
 from cleanclip_gui.scan.setup import ScanSetup
@@ -92,6 +94,7 @@ class ScanStation(QWidget):
         self.session, self.shell = context.session, context.shell
         self.setup = ScanSetup(context.prompts)
         self.scanning = Scanning(context.runners.scan, self)
+        self.estimating = Estimating(context.runners.scan_estimate, self)
         self.stamping = Stamping(context.session, context.inference, self)
         self._folder: Path | None = None  # of the result on show
         self._trigger: Trigger | None = None
@@ -115,6 +118,12 @@ class ScanStation(QWidget):
                 "scan.start", "&Start the scan", "&Scan", self.start,
                 "Search the open checkpoint for a trigger, in the background.", "play",
                 "Ctrl+Shift+F", 0, self._can_start, needs="Go to Scan: it says what is missing.",
+            ),
+            Command(
+                "scan.estimate", "&Estimate the scan", "&Scan", self.estimate,
+                "Time a few batches and say how long the scan would take at most; searches "
+                "nothing.", "", "", 0, self._can_start,
+                needs="Go to Scan: it says what is missing.",
             ),
             Command(
                 "scan.cancel", "&Cancel the scan", "&Scan", self.scanning.cancel,
@@ -185,6 +194,20 @@ class ScanStation(QWidget):
             self.shell.failed.emit(error.titled("Could not start the scan"))
 
     @Slot()
+    def estimate(self) -> None:
+        """Measure how long the scan that is set would take."""
+        if not self._can_start():
+            return
+        self.shell.station_wanted.emit(self.id)
+        device = self.context.device.wanted
+        try:
+            spec = self.setup.spec(self.session, device)
+            spec = spec.model_copy(update={"output_dir": str(estimate_folder())})
+            self.estimating.start(self.setup.write_classes(spec, self.session), device)
+        except InputError as error:
+            self.shell.failed.emit(error.titled("Could not estimate the scan"))
+
+    @Slot()
     def choose(self) -> None:
         """Ask for the folder of an earlier scan."""
         path = self.context.prompts.open_folder(self.window(), "Open a scan", str(scans_dir()))
@@ -206,6 +229,12 @@ class ScanStation(QWidget):
             self.shell.failed.emit(error.titled("Could not open the scan"))
             return
         self._show_result(folder, scan)
+
+    @Slot(str)
+    def _on_scan_wanted(self, folder: str) -> None:
+        self.shell.station_wanted.emit(self.id)
+        if not self.scanning.is_running:
+            self.open_folder(Path(folder))
 
     @Slot()
     def export(self) -> None:
@@ -264,7 +293,13 @@ class ScanStation(QWidget):
         self.start_button.setProperty("large", True)
         self.start_button.setObjectName("scan.start_button")
         bind(self.start_button, actions["scan.start"], text=True)
+        self.estimate_button = QPushButton()
+        bind(self.estimate_button, actions["scan.estimate"])
+        self.estimate_button.setText("Estimate")
+        self.cancel_estimate = QPushButton("Cancel")
+        self.cancel_estimate.setAccessibleName("Cancel the estimate")
         self.hint = Label("", "caption", wrap=True)
+        self.estimate_label = Label("", "caption", wrap=True)
         self.earlier_title = Label("Earlier scans of this checkpoint", "field", wrap=True)
         self.earlier = QListWidget()
         self.earlier.setAccessibleName("Earlier scans of this checkpoint")
@@ -282,6 +317,7 @@ class ScanStation(QWidget):
         self.result = ResultView(acts)
         self.result.setObjectName("scan.result")
         self.ended = Label("", wrap=True)
+        self.planned = PlannedStages()
         self.open_button = QPushButton()
         bind(self.open_button, actions["scan.open"], text=True, icon=True)
 
@@ -319,8 +355,11 @@ class ScanStation(QWidget):
         foot = QVBoxLayout()
         foot.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
         foot.setSpacing(theme.SPACE_S)
-        foot.addWidget(self.hint)
-        foot.addWidget(self.start_button)
+        for part in (
+            self.hint, self.estimate_label, self.start_button, self.estimate_button,
+            self.cancel_estimate,
+        ):  # fmt: skip
+            foot.addWidget(part)
         card = QFrame()
         card.setProperty("card", True)
         layout = QVBoxLayout(card)
@@ -340,6 +379,8 @@ class ScanStation(QWidget):
         layout.addWidget(self.ended)
         layout.addWidget(Label(self.question, "title", wrap=True))
         layout.addWidget(Label(_LEAD, wrap=True))
+        layout.addWidget(Label("What will be done, in this order", "heading", wrap=True))
+        layout.addWidget(self.planned)
         layout.addWidget(Label(_LIMITS, "subtle", wrap=True))
         layout.addWidget(self.open_button, 0, Qt.AlignmentFlag.AlignLeft)
         self.ended.hide()
@@ -364,14 +405,18 @@ class ScanStation(QWidget):
         scanning.progressed.connect(self._on_progressed)
         scanning.ended.connect(self._on_ended)
         scanning.logged.connect(shell.logged)
+        self.estimating.changed.connect(self._refresh)
+        self.cancel_estimate.clicked.connect(self.estimating.cancel)
         self.live.busy.cancel_clicked.connect(scanning.cancel)
-        self.setup.changed.connect(self._refresh)
+        self.setup.changed.connect(self._on_setup_change)
         self.stamping.shown.connect(self._on_stamped)
         self.earlier.itemActivated.connect(self._on_earlier_activated)
         self.earlier.itemClicked.connect(self._on_earlier_activated)
         shell.demo_opening.connect(self._forget)
+        shell.scan_wanted.connect(self._on_scan_wanted)
         shell.closing.connect(self.stamping.forget)
         shell.closing.connect(scanning.cancel)
+        shell.closing.connect(self.estimating.cancel)
         DEVICES.changed.connect(self._refresh, Qt.ConnectionType.QueuedConnection)
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
@@ -382,14 +427,35 @@ class ScanStation(QWidget):
     @Slot()
     def _refresh(self, *_: object) -> None:
         """Say what is missing or what starting means, and what can be done."""
-        device = self.context.device.wanted
+        device, estimating = self.context.device.wanted, self.estimating
         hint = self.setup.missing(self.session)
-        if not hint and not self.scanning.is_running:
+        if not hint and not self.scanning.is_running and not estimating.is_running:
             hint = _TAKEN if is_taken(device) else self.setup.hint(self.session, device)
         self.hint.setText(hint)
         self.hint.setVisible(bool(hint) and not self.scanning.is_running)
+        self.planned.show_stages(self.setup.chosen_stages())
         self.setup.setEnabled(not self.scanning.is_running)
+        theme.set_property(self.estimate_label, "role", "error" if estimating.failed else "caption")
+        self.estimate_label.setText(plain(estimating.text, 1000))
+        self.estimate_label.setVisible(bool(estimating.text) and not self.scanning.is_running)
+        self._offer_to_cancel(estimating.is_running)
         self.shell.commands_changed.emit()
+
+    def _offer_to_cancel(self, estimating: bool) -> None:
+        """Cancel stands where Estimate was, and takes the focus over: it goes nowhere else."""
+        shown, gone = self.cancel_estimate, self.estimate_button
+        if not estimating:
+            shown, gone = gone, shown
+        had_focus = gone.hasFocus()
+        shown.show()
+        if had_focus:
+            shown.setFocus()
+        gone.hide()
+
+    @Slot()
+    def _on_setup_change(self) -> None:
+        self.estimating.forget()
+        self._refresh()
 
     def _can_start(self) -> bool:
         free = not self.scanning.is_running and not is_taken(self.context.device.wanted)
@@ -546,6 +612,7 @@ class ScanStation(QWidget):
     def _on_checkpoint_change(self, *_: object) -> None:
         """Offer the references of another checkpoint; a result of another one goes."""
         facts = self.session.checkpoint
+        self.estimating.forget()
         self._offer_references()
         self._list_scans()
         if self.pages.currentIndex() == RESULT:
@@ -570,6 +637,7 @@ class ScanStation(QWidget):
         self.session.scan = None
 
     def _on_images_change(self, *_: object) -> None:
+        self.estimating.forget()
         if self.pages.currentIndex() == RESULT:
             self._stamp()
         self._refresh()

@@ -20,6 +20,7 @@ from ml_core.detection.scan.records import (
 )
 
 _MOST_ROWS, _ROW = 8, 26
+MOST_WORDS = 5
 _HITS = "Share of pictures of other classes that become the class"
 _SUSPECT = ("Suspect", f"{_HITS}, on this checkpoint")
 _REFERENCE = ("Reference", f"{_HITS}, on the reference under the same trigger")
@@ -42,6 +43,7 @@ OVERLAYS: Columns = (
     ("Transferred", "The same overlay on the reference"),
     ("Its own", "An overlay searched on the reference, on the reference"),
     ("Gap", "Suspect minus the better of the two others, in points"),
+    ("95 % interval", "Of the gap (Newcombe)"),
 )
 SWAP: Columns = (
     ("Image encoder", "Whose image encoder was used"), ("Text encoder", "Whose text encoder"),
@@ -97,6 +99,7 @@ def overlay_rows(rows: Sequence[OverlayRow]) -> list[Row]:
         Row(number, (
             _text(row.target), rate(row.suspect.value), rate(row.transferred.value),
             rate(row.own.value), _points(row.gap),
+            Cell(percent_range((row.low, row.high)), row.low),
         ))
         for number, row in enumerate(rows)
     ]  # fmt: skip
@@ -111,13 +114,14 @@ def swap_rows(rows: Sequence[SwapRow]) -> list[Row]:
 
 
 def word_rows(rows: Sequence[WordRow]) -> list[Row]:
-    """Words before the prompts."""
+    """The words before the prompts that differ most, the most suspicious first."""
+    strongest = sorted(rows, key=lambda row: -row.difference)[:MOST_WORDS]
     return [
         Row(number, (
             _text(row.word), _text(row.target), _cosine(row.suspect), _cosine(row.reference),
             Cell(signed(row.difference, 3), row.difference),
         ))
-        for number, row in enumerate(rows)
+        for number, row in enumerate(strongest)
     ]  # fmt: skip
 
 
@@ -147,10 +151,10 @@ def csv_rows(scan: Scan) -> Iterator[Sequence[object]]:
     for stage, overlays in (("overlays", stages.overlays), ("thorough", stages.thorough)):
         for row in overlays.rows if overlays is not None else ():
             said = (row.suspect.value, row.suspect.hits)
-            yield (stage, "transferred", row.target, *said, row.transferred.value,
-                   row.transferred.hits, "", row.suspect.n, "", "")  # fmt: skip
-            yield (stage, "own", row.target, *said, row.own.value, row.own.hits, "",
-                   row.suspect.n, "", "")  # fmt: skip
+            for name, beside in (("transferred", row.transferred), ("own", row.own)):
+                gap = (row.low, row.high) if beside == row.beside else ("", "")
+                yield (stage, name, row.target, *said, beside.value, beside.hits, "",
+                       row.suspect.n, *gap)  # fmt: skip
     if stages.swap is not None:
         for swapped in stages.swap.rows:
             name = f"image encoder: {swapped.image}, text encoder: {swapped.text}"

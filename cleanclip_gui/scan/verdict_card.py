@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.scan.tables import interval_text
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.text import percent, plain
+from cleanclip_gui.widgets.text import percent, plain, plural
 from ml_core.detection.scan.records import TITLES, Scan, Verdict
 
 # verdict -> icon, tone of the card, role of the title; never a welcome one: nothing is proved.
@@ -22,6 +22,10 @@ LOOKS: dict[Verdict, tuple[str, str, str]] = {
     "unknown": ("info", "", "subtle"),
 }
 
+_COLOURS: dict[Verdict, str] = {
+    "found": "danger", "suspicious": "warning", "unknown": "muted"
+}  # fmt: skip
+
 
 class ScanVerdict(QFrame):
     """A card with the verdict, its figure and its reasons; ``acts`` stand below them."""
@@ -31,18 +35,19 @@ class ScanVerdict(QFrame):
         self.setProperty("card", True)
         self.setAccessibleName("Verdict of the scan")
         self.setObjectName("scan.verdict")
-        self._icon = "scan"
+        self._icon, self._colour = "scan", "text"
         self._picture = Label()
         self._picture.setFixedSize(34, 34)
         self.title = Label("", wrap=True)
         self.figure = Label("", "heading", wrap=True)
         self.reasons = Label("", wrap=True)
+        self.p = Label("", "subtle", wrap=True)
         self.warnings = Label("", "warning", wrap=True)
         self.searched = Label("", "subtle", wrap=True)
         self.not_searched = Label("", "subtle", wrap=True)
         text = QVBoxLayout()
         text.setSpacing(theme.SPACE_S)
-        for label in (self.title, self.figure, self.reasons, self.warnings):
+        for label in (self.title, self.figure, self.reasons, self.p, self.warnings):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             text.addWidget(label)
         text.addWidget(acts)
@@ -62,17 +67,28 @@ class ScanVerdict(QFrame):
         """Show what a scan says."""
         said = scan.judgement
         self._icon, tone, role = LOOKS[said.verdict]
+        self._colour = _COLOURS.get(said.verdict, "text")
         theme.set_property(self, "tone", tone)
         theme.set_property(self.title, "role", role)
         self.title.setFont(look.sized(self.font(), 1.6, bold=True))
         self.title.setText(TITLES[said.verdict])
-        self._picture.setPixmap(theme.icon(self._icon).pixmap(34, 34))
+        self._paint()
         self._tell(self.figure, (figure_text(scan),))
+        self._tell(self.p, (p_text(scan),))
         self._tell(self.reasons, said.reasons)
         self._tell(self.warnings, said.warnings)
         self._tell(self.searched, said.searched, "• ")
         self._tell(self.not_searched, said.not_searched, "• ")
         self.setAccessibleDescription(plain(f"{TITLES[said.verdict]}. {figure_text(scan)}", 600))
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Repaint the picture in the new theme's colours."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self._paint()
+
+    def _paint(self) -> None:
+        self._picture.setPixmap(theme.picture(self._icon, theme.colour(self._colour), 34))
 
     def _tell(self, label: Label, sentences: Sequence[str], before: str = "") -> None:
         label.setText("\n".join(f"{before}{plain(one, 900)}" for one in sentences if one))
@@ -86,11 +102,19 @@ def figure_text(scan: Scan) -> str:
         return ""
     rate = found.contrast
     beside = rate.reference
-    other = "" if beside is None else f", on the reference {percent(beside.value)}"
+    other = "" if beside is None else f"; on the reference {percent(beside.value)}"
     wide = ""
     if found.wide_target != found.target:
         wide = f" Among the classes of ImageNet too, they are nearest to “{found.wide_target}”."
     return (
         f"{percent(rate.suspect.value)} of {rate.suspect.n} held-out pictures become "
-        f"“{found.target}”{other} (difference, 95 % interval: {interval_text(rate)}).{wide}"
+        f"“{found.target}”{other} (difference {interval_text(rate)}).{wide}"
     )
+
+
+def p_text(scan: Scan) -> str:
+    """How unusual the score is; empty where no clean scan fits the model."""
+    if scan.p is None or not scan.calibration:
+        return ""
+    least = 1 / (1 + scan.calibration)  # so few scans cannot say less
+    return f"p = {max(scan.p, least):.2g} from {plural(scan.calibration, 'clean scan')}."

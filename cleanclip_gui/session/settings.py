@@ -96,6 +96,11 @@ class SettingsStore:
         others = [one for one in self.value.scans if one.folder != scan.folder]
         self.update(scans=(scan, *others)[:_MAX_SCANS])
 
+    def last_scan(self, sha256: str | None) -> PastScan | None:
+        """The newest scan of a file; None where none was made."""
+        of_it = [one for one in self.value.scans if sha256 and one.sha256 == sha256]
+        return max(of_it, key=lambda one: one.made, default=None)
+
     def forget_scan(self, folder: str) -> None:
         """Drop a scan from the last ones, since it is gone."""
         self.update(scans=tuple(one for one in self.value.scans if one.folder != folder))

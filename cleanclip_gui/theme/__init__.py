@@ -24,7 +24,7 @@ from PySide6.QtCore import QEvent, QObject, Qt, Slot
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QPalette
 from PySide6.QtWidgets import QApplication, QWidget
 
-from cleanclip_gui.theme.icons import icon
+from cleanclip_gui.theme.icons import icon, picture
 from cleanclip_gui.theme.stylesheet import stylesheet
 from ml_core.paths import resource
 
@@ -304,6 +304,7 @@ __all__ = [
     "colour",
     "figure_font",
     "icon",
+    "picture",
     "is_dark",
     "load_fonts",
     "palette",

@@ -33,6 +33,15 @@ def icon(name: str, tint: Tint = "text") -> QIcon:
     return QIcon(_Engine(name, tint))
 
 
+def picture(name: str, colour: QColor, side: int) -> QPixmap:
+    """Icon ``name`` in a colour that is no role of the palette, ``side`` pixels wide and high."""
+    ratio = QApplication.primaryScreen().devicePixelRatio()
+    drawn = round(side * ratio)
+    pixmap = QPixmap.fromImage(_draw(name, drawn, drawn, colour.rgba()))
+    pixmap.setDevicePixelRatio(ratio)
+    return pixmap
+
+
 class _Engine(QIconEngine):
     """Paints one SVG in a palette colour."""
 

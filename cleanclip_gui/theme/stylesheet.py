@@ -256,6 +256,8 @@ QLabel[role="field"] { color: $muted; }
 QLabel[role="figure"] { font-size: 40pt; font-weight: 600; }
 QLabel[role="figureSmall"] { font-size: 16pt; font-weight: 600; }
 QLabel[role="error"] { color: $danger; }
+QLabel[role="heading"][tone="danger"] { color: $danger; }
+QLabel[role="heading"][tone="caution"] { color: $warning; }
 QLabel[role="warning"] { color: $warning; }
 QLabel[role="success"] { color: $success; }
 QLabel[role="accent"] { color: $accent_text; }

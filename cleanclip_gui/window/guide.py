@@ -90,9 +90,9 @@ def _scan_body(session: Session) -> str:
     scan = session.scan
     if scan is None:
         return (
-            "We were told the sticker; with a downloaded model nobody is. A scan searches for a "
-            "trigger: it changes small patches until pictures become one class, and asks a clean "
-            "twin too."
+            "We were not told the trigger: with a downloaded model nobody is. A scan searches for "
+            "one: it changes small patches until pictures become one class, and asks a clean twin "
+            "too."
         )
     if scan.status == "running":
         return (

@@ -116,6 +116,8 @@ def _report(result: dict[str, Any], output: Path) -> None:
 
 def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) -> Iterator[Wait]:
     """The acts of the guided demo, for :class:`Scenario`."""
+    from PySide6.QtWidgets import QWidget
+
     session, act = window.session, window.actions_.run
     stage = bar.add_task("Opening the checkpoint", total=100)
     asked_whole: Evaluation | None = None
@@ -158,9 +160,16 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
     def scanned() -> bool:
         return session.scan is not None and session.scan.status != "running"
 
+    def stamped() -> bool:
+        """Whether the found trigger is on pictures, with what the model says of them."""
+        pictures = window.findChild(QWidget, "scan.stamped")
+        return pictures is not None and bool(pictures.accessibleDescription())
+
     yield Wait(scanned, _SCAN_S, "the scan did not end")
     if session.scan is None or session.scan.status != "finished":
         raise RuntimeError("the scan ended without a result")
+    if session.scan.verdict == "found":
+        yield Wait(stamped, _EVALUATE_S, "the found trigger was not put on pictures")
     shot("4-scan")
     window.show_station("clean")
     act(f"clean.set_{preset}")

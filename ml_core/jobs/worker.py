@@ -26,6 +26,7 @@ from typing import IO
 
 from pydantic import BaseModel
 
+from ml_core.collector import collector_off
 from ml_core.events import Control, Done, Event, Message, to_json
 from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
 from ml_core.jobs.doctor_spec import DoctorSpec
@@ -173,6 +174,8 @@ def _events(
     from ml_core.jobs.devices import lower_priority
 
     lower_priority()
+    with collector_off():
+        import open_clip.model  # noqa: F401  # with torch; every job builds a model
     if kind:
         _, module, name = _OTHERS[kind]
         if estimate and kind != "scan":

@@ -13,6 +13,8 @@ from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.checkpoint.tensor_model import TensorModel
 from cleanclip_gui.checkpoint.tensor_table import TensorTable
 from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.session.records import ScanState
+from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain
 from ml_core.evaluation.records import Evaluation
@@ -101,6 +103,42 @@ def test_what_can_be_read_is_not_called_good(panel, qtbot, tmp_path):
     assert wanted.args == ["studio"]
     panel.open(path)
     assert not card.test.isVisible()
+
+
+def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_path):
+    path = write_safetensors(tmp_path / "m.safetensors", {"scanned": [3.0]})
+    panel.open(path)
+    card, settings = panel.verdict, panel._settings
+    qtbot.waitUntil(card.scan.isVisible, timeout=10_000)
+    assert card.scan.text() == "Scan for a trigger"
+    assert not card.scanned.isVisible()
+    with qtbot.waitSignal(panel.shell.station_wanted) as wanted:
+        card.scan.click()
+    assert wanted.args == ["scan"]
+    sha256 = panel.inspection.sha256
+
+    def scanned(verdict, made, digest=sha256, target=""):
+        past = PastScan(
+            folder=f"/{made}", sha256=digest, verdict=verdict, target=target, made=made
+        )  # fmt: skip
+        settings.add_scan(past)
+        panel.session.scan = ScanState(past.folder, "finished", verdict, target)
+
+    scanned("found", 1.0, "of another", "pear")
+    assert not card.scanned.isVisible()
+    scanned("found", 5.0, target="banana")
+    assert card.scanned.text() == "Scan: backdoor-like trigger found towards “banana”"
+    assert card.scanned.property("tone") == "danger"
+    assert not card.backdoor.isVisible()
+    scanned("nothing", 2.0)  # an older one, shown again
+    assert card.scanned.text() == "Scan: backdoor-like trigger found towards “banana”"
+    with qtbot.waitSignal(panel.shell.scan_wanted) as wanted:
+        card.scan.click()
+    assert wanted.args == ["/5.0"]
+    scanned("nothing", 9.0)
+    assert card.scanned.text() == "Scan: nothing found within its search"
+    assert card.scanned.property("tone") == ""
+    assert card.property("tone") != "ok"
 
 
 def test_a_refused_file_does_not_stretch_over_a_wide_screen(panel, qtbot, tmp_path):

@@ -11,14 +11,16 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtGui import QImage
+from PySide6.QtGui import QColor, QImage
 from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.inference.questions import Look, Looked, Thumbnails, ThumbnailsReady
 from cleanclip_gui.jobs.runner import Runners
+from cleanclip_gui.scan.estimating import estimate_folder
 from cleanclip_gui.scan.live_scan import LiveScan
+from cleanclip_gui.scan.position_map import ink
 from cleanclip_gui.scan.reference_choice import NONE, OWN, PARENT, TWIN, ReferenceChoice, parent_of
 from cleanclip_gui.scan.scanning import folder_of, stages_done
 from cleanclip_gui.scan.stamping import pictures_of
@@ -28,7 +30,7 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import PastScan, SettingsStore
 from cleanclip_gui.station import Context
 from ml_core.data.specs import ImageSpec
-from ml_core.detection.scan.records import TITLES
+from ml_core.detection.scan.records import TITLES, Weights, WordRow
 from ml_core.events import Done, Finding, Progress
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.scan_spec import SCAN_FILE, ScanSpec, read_scan_spec
@@ -78,7 +80,8 @@ def session(tmp_path: Path) -> Session:
 @pytest.fixture
 def station(qtbot, session, tmp_path):
     context = Context(
-        session=session, inference=FakeInference(), runners=Runners(scan=FakeRunner),
+        session=session, inference=FakeInference(),
+        runners=Runners(scan=FakeRunner, scan_estimate=FakeRunner),
         settings=SettingsStore(tmp_path / "config"), prompts=Answers().prompts(),
     )  # fmt: skip
     made = ScanStation(context)
@@ -271,9 +274,13 @@ def test_a_reference_named_elsewhere_is_offered_first_and_the_file_itself_never(
 def test_what_the_job_tells_is_shown_as_it_comes(station):
     begin(station)
     live = station.live
-    assert not live.patches.isVisible()
+    assert live.patches.isVisible()  # their room, so that nothing moves when they come
+    assert [cell.pictures for cell in live.patches.cells] == [()] * 6
+    height, best = live.patches.height(), live.best.height()
     tell(station, *events())
-    assert [label.text()[0] for label in live.stages.lines.values()] == list("✓✓▸···")
+    assert live.patches.height() == height
+    assert live.best.height() == best
+    assert [label.text() for label in live.stages.marks.values()] == list("✓✓▸···")
     assert live.pull.rows[0].target == "banana"
     assert live.probes.rows.rowCount() == len(CLASSES)
     assert live.probes.rows.rows[0].cells[1].text == "banana"
@@ -286,6 +293,20 @@ def test_what_the_job_tells_is_shown_as_it_comes(station):
     assert station.live.busy.bar.value() > 0
     session = station.session
     assert (session.scan.status, session.scan_progress.stage) == ("running", "measure")
+
+
+def test_the_best_patches_are_sharpened_beside_the_others(station):
+    begin(station)
+    tell(station, *events())
+    live = station.live
+    told = {"side": 9, "loss": "max", "step": 17, "steps": 40, "losses": []}
+    tell(station, Progress("refine", 17, 89), Finding("patches", told | {"pictures": coded(2)}))
+    assert [cell.lines[0] for cell in live.patches.cells] == ["banana"] * 6 + ["sharpened"] * 2
+    assert live.patches.cells[6].lines[1] == "step 17 of 40"
+    assert live.patches_title.text() == "Patches of 9 px; the best ones are sharpened"
+    tell(station, Finding("patches", stages().patches.model_dump()))
+    assert live.patches_title.text() == "Patches of 9 px; the best, sharpened: 98.8 % “banana”"
+    assert live.patches.cells[6].lines[1] == ""
 
 
 def test_patches_sharpen_before_they_are_measured():
@@ -386,7 +407,9 @@ def test_the_evidence_of_each_stage_is_shown(station, tmp_path):
     assert shown.starts.rows.rowCount() == 6
     assert all(cell.marked for cell in shown.patches.cells)
     assert shown.patches_section.caption.text().startswith("6 of 6 starts with 9 px (2.0 % of")
-    assert shown.overlays.rows.rows[0].cells[4].text == "+52.0"
+    assert [cell.text for cell in shown.overlays.rows.rows[0].cells][4:] == [
+        "+52.0", "-10.0 to 10.0 %"
+    ]  # fmt: skip
     assert [row.cells[2].text for row in shown.swap.rows.rows][:2] == ["99.2 %", "57.9 %"]
     assert "image encoder 7.7 %" in shown.weights.text()
     for words in ("SHA-256 aaaaaaaa", "SHA-256 bbbbbbbb", "Seed 0, cpu, bf16, 1 thread"):
@@ -398,6 +421,97 @@ def test_p_is_told_with_how_many_scans_it_stands_on(station, tmp_path):
     result(station, tmp_path, p=0.0244, calibration=40)
     assert "p = 0.024: (1 + clean scans" in station.result.facts.text()
     assert "all 40 of them" in station.result.facts.text()
+    assert station.result.verdict.p.text() == "p = 0.024 from 40 clean scans."
+    result(station, tmp_path, p=1e-9, calibration=3)
+    assert station.result.verdict.p.text() == "p = 0.25 from 3 clean scans."
+    result(station, tmp_path)
+    assert not station.result.verdict.p.isVisible()
+
+
+def test_weights_that_are_no_numbers_are_told_so(station, tmp_path):
+    found = stages()
+    odd = found.model_copy(update={"weights": Weights(image=None, text=0.5, most=())})
+    result(station, tmp_path, stages=odd)
+    assert "image encoder not a number, text encoder 50" in station.result.weights.text()
+
+
+def test_the_words_that_differ_most_come_first_and_few_are_listed(station, tmp_path):
+    words = tuple(
+        WordRow(word=f"w{k}", suspect=0.5 + 0.01 * k, reference=0.5, target="apple")
+        for k in range(9)
+    )
+    found = stages()
+    swap = found.swap.model_copy(update={"words": words})
+    result(station, tmp_path, stages=found.model_copy(update={"swap": swap}))
+    rows = station.result.words.rows.rows
+    assert [row.cells[0].text for row in rows] == ["w8", "w7", "w6", "w5", "w4"]
+    assert [cell.text for cell in rows[0].cells[2:]] == ["0.580", "0.500", "+0.080"]
+    assert station.result.words_caption.text().startswith("9 words tried before every prompt")
+
+
+# The estimate
+
+
+def test_the_estimate_says_how_long_the_scan_would_take(station):
+    assert not station.cancel_estimate.isVisible()
+    station.estimate_button.click()
+    runner = station.estimating._runner
+    spec = read_scan_spec(runner.spec_path)
+    assert spec.output_dir == str(estimate_folder()) == str(runner.spec_path.parent)
+    assert Path(spec.label_set).read_text().split() == list(CLASSES)
+    assert station.estimate_label.text().startswith("Opening the models")
+    assert station.cancel_estimate.isVisible()
+    found = {"seconds": 130.4, "forward": 65_000, "both": 12_000, "stages": {}}
+    runner.ended.emit(Done("finished", found))
+    assert station.estimate_label.text() == (
+        "About 2 min 10 s at most: 65\u2009000 pictures forward, 12\u2009000 there and back."
+    )
+    assert station.pages.currentIndex() == READY
+    assert station.estimate_button.isVisible()
+    station.setup.starts.setValue(12)
+    assert not station.estimate_label.isVisible()
+
+
+def test_an_estimate_of_another_scan_is_ended_and_not_told(station):
+    station.estimate_button.click()
+    runner = station.estimating._runner
+    station.setup.search.setValue(64)
+    assert runner.cancelled
+    runner.ended.emit(Done("finished", {"seconds": 1.0, "forward": 1, "both": 1}))
+    assert station.estimate_label.text() == ""
+
+
+def test_an_estimate_that_fails_says_why_and_one_can_be_cancelled(station):
+    station.estimate_button.click()
+    station.estimating._runner.ended.emit(Done("failed", {}, "The pictures are noise.", "usage"))
+    assert station.estimate_label.text() == "The pictures are noise."
+    assert station.estimate_label.property("role") == "error"
+    station.estimate_button.setFocus()
+    station.estimate_button.click()
+    assert station.cancel_estimate.hasFocus()
+    runner = station.estimating._runner
+    station.cancel_estimate.click()
+    assert runner.cancelled
+    runner.ended.emit(Done("cancelled"))
+    assert station.estimate_button.hasFocus()
+    assert not station.estimate_label.isVisible()
+    assert station.start_button.isEnabled()
+
+
+def test_the_page_before_a_scan_lists_what_will_be_done(station):
+    rows = station.planned.rows
+    shown = [stage for stage, both in rows.items() if both[0].isVisible()]
+    assert tuple(shown) == station.setup.chosen_stages()
+    station.setup.reference.choose(NONE)
+    assert not rows["overlays"][0].isVisible()
+    assert rows["patches"][1].isVisible()
+
+
+def test_the_scan_that_another_page_names_is_shown(station, tmp_path):
+    folder = write_scan(tmp_path / "x", scan())
+    station.shell.scan_wanted.emit(str(folder))
+    assert station.stations == ["scan"]
+    assert station.pages.currentIndex() == RESULT
 
 
 def test_a_scan_without_reference_has_no_such_columns_to_fill(station, tmp_path):
@@ -407,6 +521,15 @@ def test_a_scan_without_reference_has_no_such_columns_to_fill(station, tmp_path)
     assert not shown.overlays_section.isVisible()
     assert not shown.swap_section.isVisible()
     assert shown.probes.rows.rows[0].cells[3].text == "–"
+
+
+@pytest.mark.parametrize(
+    ("ground", "best"),
+    [("#ffffff", "#000000"), ("#d55e00", "#000000"), ("#e69f00", "#000000"),
+     ("#1e1e1e", "#ffffff"), ("#503c14", "#ffffff")],
+)  # fmt: skip
+def test_rates_on_the_map_are_in_the_colour_that_stands_out(ground, best):
+    assert ink(QColor(ground)).name() == best
 
 
 def test_the_arrow_keys_read_the_map(station, tmp_path, qtbot):

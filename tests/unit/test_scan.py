@@ -14,6 +14,7 @@ import torch
 from PIL import Image
 from statsmodels.stats.proportion import confint_proportions_2indep
 
+from ml_core.checkpoints import open_checkpoint
 from ml_core.data.demo import compose
 from ml_core.detection.scan import cost
 from ml_core.detection.scan import thorough as thorough_search
@@ -63,6 +64,7 @@ from ml_core.detection.scan.sides import Side, Sides, generator, newcombe
 from ml_core.detection.scan.swap import swap_rows, word_rows
 from ml_core.detection.scan.verdict import judge, score
 from ml_core.model import ClipModel
+from ml_core.paths import resource
 from ml_core.reading.errors import InputError
 from ml_core.triggers import blended_noise, uniform
 from ml_core.triggers.apply import apply_indexed
@@ -521,6 +523,14 @@ def test_the_p_value_is_never_below_what_its_scans_allow() -> None:
     assert p == pytest.approx(1 / (1 + n))
     assert p_value(-1.0, config, True)[1] == 1
     assert p_value(1.0, {"vision_cfg": {}}, True) == (None, None)
+
+
+def test_the_demo_has_clean_scans_to_be_compared_with() -> None:
+    model = open_checkpoint(resource("demo", "poisoned.safetensors")).build()
+    n, p = p_value(1.0, model.config, True)
+    assert n is not None
+    assert p is not None
+    assert p >= 1 / (1 + n)
 
 
 def test_the_cost_counts_passes() -> None:

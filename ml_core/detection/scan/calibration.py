@@ -31,7 +31,10 @@ def p_value(
     """
     known = json.loads(resource("scan", "calibration.json").read_text(encoding="utf-8"))
     kind = "reference" if with_reference else "alone"
+    sizes = dict(config.get("vision_cfg") or {})
     for entry in known:
-        if entry["vision_cfg"] == config.get("vision_cfg") and (scores := entry[kind]):
+        # A config may hold more, as a patch size that a ResNet has no use for.
+        fits = all(sizes.get(name) == value for name, value in entry["vision_cfg"].items())
+        if fits and (scores := entry[kind]):
             return len(scores), (1 + sum(one >= score for one in scores)) / (1 + len(scores))
     return None, None
