@@ -275,8 +275,9 @@ def stamped_cells(stamped: Stamped) -> list[Cell]:
 def words_text(tried: int) -> str:
     """What the table of words lists."""
     return (
-        f"{plural(tried, 'word')} tried before every prompt; those that draw the class texts "
-        "together most beyond the reference."
+        f"{plural(tried, 'word')} tried before every prompt; those that turn most texts of other "
+        "classes into one class, beyond the reference. Rare words do so on models without a "
+        "backdoor too, up to a point."
     )
 
 

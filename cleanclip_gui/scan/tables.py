@@ -50,9 +50,9 @@ SWAP: Columns = (
     ("Hits", f"{_HITS}, with the found trigger"),
 )  # fmt: skip
 WORDS: Columns = (
-    ("Word", "Put before every prompt"), ("Nearest class", "Whose text is nearest then"),
-    ("Suspect", "How much nearer the class texts lie to each other with it, in cosine"),
-    ("Reference", "The same of the reference"), ("Difference", "Suspect minus reference"),
+    ("Word", "Put before every prompt"), ("Class", "Which the texts of other classes become then"),
+    ("Suspect", "Share of the texts of other classes that lie nearest to the class"),
+    ("Reference", "The same on the reference"), _DIFFERENCE, _INTERVAL,
 )  # fmt: skip
 
 
@@ -115,14 +115,11 @@ def swap_rows(rows: Sequence[SwapRow]) -> list[Row]:
 
 def word_rows(rows: Sequence[WordRow]) -> list[Row]:
     """The words before the prompts that differ most, the most suspicious first."""
-    strongest = sorted(rows, key=lambda row: -row.difference)[:MOST_WORDS]
+    strongest = sorted(rows, key=lambda row: -row.contrast.difference)[:MOST_WORDS]
     return [
-        Row(number, (
-            _text(row.word), _text(row.target), _cosine(row.suspect), _cosine(row.reference),
-            Cell(signed(row.difference, 3), row.difference),
-        ))
+        Row(number, (_text(row.word), _text(row.target), *_contrast(row.contrast)))
         for number, row in enumerate(strongest)
-    ]  # fmt: skip
+    ]
 
 
 def csv_rows(scan: Scan) -> Iterator[Sequence[object]]:
@@ -161,8 +158,7 @@ def csv_rows(scan: Scan) -> Iterator[Sequence[object]]:
             yield ("swap", name, scan.judgement.target, swapped.rate.value, swapped.rate.hits, "",
                    "", "", swapped.rate.n, "", "")  # fmt: skip
         for word in stages.swap.words:
-            yield ("words", word.word, word.target, word.suspect, "", word.reference, "", "", "",
-                   "", "")  # fmt: skip
+            yield ("words", word.word, word.target, *_csv(word.contrast))
     if stages.weights is not None:
         weights = stages.weights
         moved = [("image encoder", weights.image), ("text encoder", weights.text), *weights.most]
@@ -190,10 +186,6 @@ def interval_text(contrast: Contrast) -> str:
 def _text(text: str) -> Cell:
     shown = plain(text, 200)
     return Cell(shown, shown.lower())
-
-
-def _cosine(value: float) -> Cell:
-    return Cell(f"{value:.3f}", value)
 
 
 def _points(value: float) -> Cell:

@@ -98,7 +98,7 @@ def stages(strength: float = 0.97, target: str = "banana", *, reference: bool = 
             ("reference", "suspect", 0), ("reference", "reference", 0),
         )
     ]  # fmt: skip
-    words = [WordRow(word="xw", suspect=0.457, reference=0.456, target="apple")]
+    words = [WordRow(word="xw", target="apple", contrast=contrast(0.25, 0.2, 32))]
     return Stages(
         pull=Pull(rows=tuple(pulled), pictures=512),
         probes=Probes(rows=tuple(probes), pictures=64),

@@ -36,7 +36,7 @@ from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.scan_spec import SCAN_FILE, ScanSpec, read_scan_spec
 from tests.gui.factories import facts, images
 from tests.gui.layout_faults import lasting_faults
-from tests.gui.scans import CLASSES, coded, events, scan, stages, write_scan
+from tests.gui.scans import CLASSES, coded, contrast, events, scan, stages, write_scan
 from tests.gui.shell_fakes import Answers, FakeInference, StudioStandIn
 
 SHA = "a" * 64
@@ -437,7 +437,7 @@ def test_weights_that_are_no_numbers_are_told_so(station, tmp_path):
 
 def test_the_words_that_differ_most_come_first_and_few_are_listed(station, tmp_path):
     words = tuple(
-        WordRow(word=f"w{k}", suspect=0.5 + 0.01 * k, reference=0.5, target="apple")
+        WordRow(word=f"w{k}", target="apple", contrast=contrast(0.5 + 0.05 * k, 0.5, 20))
         for k in range(9)
     )
     found = stages()
@@ -445,7 +445,12 @@ def test_the_words_that_differ_most_come_first_and_few_are_listed(station, tmp_p
     result(station, tmp_path, stages=found.model_copy(update={"swap": swap}))
     rows = station.result.words.rows.rows
     assert [row.cells[0].text for row in rows] == ["w8", "w7", "w6", "w5", "w4"]
-    assert [cell.text for cell in rows[0].cells[2:]] == ["0.580", "0.500", "+0.080"]
+    assert [cell.text for cell in rows[0].cells[2:]] == [
+        "90.0 %",
+        "50.0 %",
+        "+40.0",
+        "34.0 to 44.0 %",
+    ]
     assert station.result.words_caption.text().startswith("9 words tried before every prompt")
 
 
