@@ -120,7 +120,7 @@ class ScanStation(QWidget):
                 "Ctrl+Shift+F", 0, self._can_start, needs="Go to Scan: it says what is missing.",
             ),
             Command(
-                "scan.estimate", "&Estimate the scan", "&Scan", self.estimate,
+                "scan.estimate", "Esti&mate the scan", "&Scan", self.estimate,
                 "Time a few batches and say how long the scan would take at most; searches "
                 "nothing.", "", "", 0, self._can_start,
                 needs="Go to Scan: it says what is missing.",
