@@ -14,8 +14,9 @@ NAMES = {
     "1-checkpoint": "checkpoint",
     "2-studio-clean": "studio-clean",
     "3-studio-triggered": "studio",
-    "4-clean": "clean",
-    "5-compare": "compare",
+    "4-scan": "scan",
+    "5-clean": "clean",
+    "6-compare": "compare",
 }
 
 
