@@ -49,18 +49,18 @@ def test_every_command_of_the_readme_does_its_work(
     labels = tmp_path / "labels.txt"
     labels.write_text("\n".join([TARGET, *(c for c in demo_classes() if c != TARGET)][:20]))
     recipe = str(write_recipe(small_recipe(method="mmcl", **FEW), tmp_path / "recipe.json"))
-    at = {name: str(tmp_path / name) for name in ("cleaned", "bench", "demo", "audit")}
+    at = {name: str(tmp_path / name) for name in ("cleaned", "bench", "demo", "audit", "scan")}
     attack = ["--trigger", "T2", "--target", TARGET]
     stamped = ["--trigger", trigger, "--target", TARGET]
     on = ["--images", images, "--labels", "demo"]
     tests = ["--test-images", images, "--labels", "demo"]
     told: dict[str, Any] = {}
 
-    def run(*arguments: str) -> Any:
+    def run(*arguments: str, expected: int = 0) -> Any:
         capsys.readouterr()
         status = run_command([*arguments, "--json"])
         out, err = capsys.readouterr()
-        assert status == 0, f"{arguments}: {out[-500:]} {err[-2000:]}"
+        assert status == expected, f"{arguments}: {out[-500:]} {err[-2000:]}"
         told[arguments[0]] = json.loads(out)
         return told[arguments[0]]
 
@@ -73,6 +73,9 @@ def test_every_command_of_the_readme_does_its_work(
     run("doctor", model, "--n", "20")
     assert run("evaluate", model, *on, *attack)["trigger_name"] == own.name
     run("explain", model, "-o", str(tmp_path / "map.png"), *on, *attack)
+    few = ("--stages", "patches", "--starts", "2", "--search", "16", "--held-out", "128")
+    found = run("scan", model, "-o", at["scan"], *few, expected=1)  # as scanners say it
+    assert found["judgement"]["target"] == "banana"
     run("audit", model, "-o", at["audit"], "--n", "64")
     run("recipes", "list")
     run("clean", model, "-o", at["cleaned"], "--recipe", recipe, *tests, *stamped)
