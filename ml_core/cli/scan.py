@@ -37,7 +37,6 @@ from ml_core.reading.errors import InputError
 if TYPE_CHECKING:
     from ml_core.detection.scan.records import Contrast, OverlayRow, Scan, WordRow
 
-_FOUND = ("found", "suspicious")
 _SHOWN = 6
 
 

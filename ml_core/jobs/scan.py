@@ -7,7 +7,7 @@ import hashlib
 import json
 import math
 import time
-from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
@@ -510,7 +510,7 @@ class _Scanning:
         steps = invert(sides.suspect, sides.search, settings, self._spec.seed, mine)
         last: PatchStep | None = None
         pace, shown = Pace("patches", settings.steps * count), 0.0
-        for step, _ in ranks.in_step(self._watched(steps if mine else iter(())), self._device):
+        for step, _ in ranks.in_step(steps if mine else iter(()), self._device):
             last = step or last
             if step is None or not ranks.first:
                 continue
@@ -552,7 +552,6 @@ class _Scanning:
                 refined: Refined
                 refined, arrays["refined"] = end.value
                 return refined
-            self._check()
             if not isinstance(step, PatchStep):
                 yield pace(settings.steps + step)
                 continue
@@ -664,11 +663,6 @@ class _Scanning:
         return [order.index(name) for name in chosen[:SHORTLIST]]
 
     # What they share.
-
-    def _watched(self, steps: Iterator[PatchStep]) -> Iterator[PatchStep]:
-        for step in steps:
-            self._check()
-            yield step
 
     def _by_first(
         self, work: Callable[[], Generator[Event, None, Record]], kind: type[Record]
@@ -790,7 +784,10 @@ class _Scanning:
         more = [name for name in wide.class_names if name not in set(sides.class_names)]
         number = list(sides.class_names).index(chosen.target)
         shown = sides.held_out[sides.others(number)][:PROBE_PICTURES]
-        watch = lambda *_: self._check()  # noqa: E731
+
+        def watch(*_: object) -> None:
+            self._check()
+
         extra = cached_classifier(sides.suspect.model, more, self._templates[:1], watch=watch)
         names = [*sides.class_names, *more]
         classifier = torch.cat([sides.suspect.classifier, extra.to(sides.suspect.classifier)])

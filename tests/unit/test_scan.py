@@ -65,9 +65,10 @@ from ml_core.detection.scan.swap import swap_rows, word_rows
 from ml_core.detection.scan.verdict import judge, score
 from ml_core.model import ClipModel
 from ml_core.paths import resource
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import blended_noise, uniform
 from ml_core.triggers.apply import apply_indexed
+from tests.unit.draining import until_cancelled
 
 _BICUBIC = Image.Resampling.BICUBIC
 SIZE = 32
@@ -369,6 +370,25 @@ def test_a_found_patch_is_a_trigger_of_the_product() -> None:
 
 
 # ---- overlays ----
+
+
+@pytest.mark.parametrize("search", ["patches", "overlays"])
+def test_a_search_ends_where_it_is_told_to(
+    tiny_model: ClipModel, pictures: np.ndarray, search: str
+) -> None:
+    asked = []
+
+    def check() -> None:
+        asked.append(None)
+        if len(asked) > 2:
+            raise CancelledError
+
+    one = replace(side_of(tiny_model), check=check)
+    if search == "patches":
+        steps: Any = invert(one, pictures, PatchSettings(8, starts=1, pictures=4, steps=9), 0)
+    else:
+        steps = invert_overlays(one, pictures, [0], OverlaySettings(pictures=4, steps=9), 0)
+    assert len(until_cancelled(steps)) == 2
 
 
 def test_an_overlay_is_low_frequencies_added_to_the_picture() -> None:

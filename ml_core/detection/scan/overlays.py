@@ -145,6 +145,7 @@ def invert_overlays(
         optimizer.zero_grad()
         losses: list[float] = []
         for first in range(0, len(targets), at_once):
+            one.check()
             part = slice(first, first + at_once)
             batch = torch.cat([next(pictures) for pictures in drawn_pictures[part]]).to(device)
             each = len(batch) // len(draws[part])

@@ -37,7 +37,7 @@ class Side:
     batch
         Pictures that are encoded at a time.
     check
-        Called before each batch; raises to end the work.
+        Called before each batch, also of a search; raises to end the work.
     """
 
     model: ClipModel
