@@ -1,0 +1,126 @@
+"""Every figure of a claim from the rows of its pictures: for who writes it and for who checks it.
+
+Torch-free. Rates and intervals are those of `ml_core.evaluation`; here they are taken from tables.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.evaluation import metrics
+from ml_core.evaluation.paired import RESAMPLES, PairedDifference, paired_rate
+from ml_core.evaluation.records import wilson_interval
+from ml_core.reports.record import Counted, Interval, Metric
+from ml_core.reports.rows import Rows
+
+BoolArray = NDArray[np.bool_]
+CLEAN: tuple[Metric, ...] = ("ca", "top5", "control_ca", "baseline_target_rate")
+TARGETED: tuple[Metric, ...] = ("asr_excl", "asr_all", "baseline_target_rate", "poisoned_accuracy")
+
+
+def hits_of(metric: Metric, rows: Rows, target: int | None) -> BoolArray | None:
+    """Which pictures of a rate's population are hits, in the order of the pictures.
+
+    Parameters
+    ----------
+    metric
+        Which rate.
+    rows
+        Answers of one measurement.
+    target
+        Class that the trigger aims at; None if nobody named one.
+
+    Returns
+    -------
+    NDArray[bool]
+        [m], one value for each picture that counts; None where the rate was not measured: no
+        trigger, no target, no labels, or no picture that counts.
+    """
+    labels, clean = rows.labels, rows.clean_top[:, 0]
+    top = rows.triggered_top
+    triggered = None if top is None else top[:, 0]
+    found: BoolArray | None = None
+    if metric == "ca":
+        found = metrics.clean_hits(labels, clean)
+    elif metric == "top5":
+        known = metrics.labelled(labels)
+        if rows.clean_top.shape[1] >= 5:
+            found = (rows.clean_top[known] == labels[known, None]).any(axis=1)
+    elif metric == "control_ca":
+        if rows.control_top1 is not None:
+            found = metrics.clean_hits(labels, rows.control_top1)
+    elif metric == "baseline_target_rate":
+        if target is not None:
+            found = metrics.baseline_hits(labels, clean, target)
+    elif triggered is None:
+        found = None
+    elif metric == "flip_rate":
+        found = metrics.flips(clean, triggered)
+    elif target is None:
+        found = None
+    elif metric == "asr_excl":
+        found = metrics.attack_hits(labels, triggered, target)
+    elif metric == "asr_all":
+        found = np.asarray(triggered == target, dtype=np.bool_)
+    elif metric == "poisoned_accuracy":
+        found = metrics.surviving_hits(labels, triggered, target)
+    return found if found is not None and len(found) else None
+
+
+def counted(hits: int, n: int) -> Counted:
+    """Hits among ``n``, with the decimal."""
+    return Counted(hits=hits, n=n, value=hits / n)
+
+
+def wilson(rate: Counted) -> Interval:
+    """Wilson 95 % interval (`wilson_interval`)."""
+    low, high = wilson_interval(rate.hits, rate.n)
+    return Interval(low=low, high=high, method="wilson")
+
+
+def rate_of(metric: Metric, rows: Rows, target: int | None) -> Counted | None:
+    """A rate from its rows; None where it was not measured."""
+    hits = hits_of(metric, rows, target)
+    return None if hits is None else counted(int(np.count_nonzero(hits)), len(hits))
+
+
+def difference_of(
+    metric: Metric,
+    first: Rows,
+    second: Rows,
+    target: int | None,
+    *,
+    seed: int = 0,
+    resamples: int = RESAMPLES,
+) -> PairedDifference | None:
+    """First minus second over the pictures that both scored, as `paired_rate` has it.
+
+    None where one of them did not measure the rate.
+    """
+    _, here, there = np.intersect1d(
+        first.indices, second.indices, assume_unique=True, return_indices=True
+    )
+    mine, others = (
+        hits_of(metric, one, target) for one in (part(first, here), part(second, there))
+    )
+    if mine is None or others is None or len(mine) != len(others):
+        return None
+    return paired_rate(metric, mine, others, seed=seed, resamples=resamples)
+
+
+def part(rows: Rows, chosen: NDArray[np.int64]) -> Rows:
+    """Some of the rows: ``chosen`` are positions in the table, ascending."""
+
+    def taken(column: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+        return None if column is None else column[chosen]
+
+    return Rows(
+        indices=rows.indices[chosen],
+        labels=rows.labels[chosen],
+        clean_top=rows.clean_top[chosen],
+        clean_margin=rows.clean_margin[chosen],
+        triggered_top=taken(rows.triggered_top),
+        triggered_margin=(None if rows.triggered_margin is None else rows.triggered_margin[chosen]),
+        control_top1=taken(rows.control_top1),
+    )
