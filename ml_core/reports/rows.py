@@ -2,8 +2,8 @@
 
 Columns: ``index`` (position in the set, ascending), ``label`` (-1: none), ``clean_1`` to
 ``clean_5`` (classes, likeliest first), ``clean_margin`` (logit of the first minus that of the
-second); with a trigger ``triggered_1`` to ``triggered_5`` and ``triggered_margin``; ``control_1`` where the
-trigger's canvas is not the model's. Fewer than five classes give fewer columns.
+second); with a trigger ``triggered_1`` to ``triggered_5`` and ``triggered_margin``; ``control_1``
+where the trigger's canvas is not the model's. Fewer than five classes give fewer columns.
 """
 
 from __future__ import annotations
