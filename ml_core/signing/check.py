@@ -210,8 +210,8 @@ def _stranger(key_id: str) -> str:
     if not key_id:
         return "Signed by a key that it does not name, and by none that you know."
     return (
-        f"Signed by {short_id(key_id)}, a key you do not know. That is its own word: it can only "
-        "be checked with that key."
+        f"Signed by {short_id(key_id)}, a key you do not know. The signature itself says so: "
+        "without that key it cannot be checked."
     )
 
 
