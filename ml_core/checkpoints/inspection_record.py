@@ -208,6 +208,7 @@ def inspection_record(assessed: Assessment, second_opinion: str = "") -> dict[st
         "size": found.size,
         "sha256": found.sha256,
         "format": found.format,
+        "weights": _weights_beside(found),
         "container": None if found.container is None else asdict(found.container),
         "verdict": assessed.verdict,
         "reason_code": assessed.reason_code,
@@ -236,6 +237,12 @@ def inspection_record(assessed: Assessment, second_opinion: str = "") -> dict[st
         "totals": totals(found),
         "sandbox": None if found.sandbox is None else dict(found.sandbox),
     }
+
+
+def _weights_beside(found: Inspection) -> str:
+    """The file with the tensors where it is another one than was opened: one of a folder."""
+    weights = found.weights_path
+    return "" if weights is None or weights == found.path else weights.name
 
 
 def totals(found: Inspection) -> dict[str, Any]:
