@@ -221,6 +221,7 @@ def inspection_record(assessed: Assessment, second_opinion: str = "") -> dict[st
         "metadata": dict(found.metadata),
         "globals": {group: list(found.globals.get(group, ())) for group in GROUPS},
         "facts": dict(found.facts),
+        "code_places": [asdict(place) for place in found.code_places],
         "embedded_code": [name for name, _ in found.embedded_code],
         "unread": list(found.unread),
         "tensors": [

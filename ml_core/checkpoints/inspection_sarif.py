@@ -64,18 +64,22 @@ def sarif_log(record: Mapping[str, Any]) -> dict[str, Any]:
 def inspection_findings(record: Mapping[str, Any], artifact: int) -> Iterator[Finding]:
     """One finding a reason: the first is the verdict's, those after it are notes.
 
+    The first stands where a pickle names code; tensors that do not fit the architecture belong to
+    it.
+
     Parameters
     ----------
     record
-        Of `inspection_record`: ``name``, ``verdict``, ``reason_code``, ``reasons``; where there
-        are ``tensors``, ``container`` and ``architecture``, tensors that do not fit the
-        architecture are named and, in a single file, pointed at.
+        Of `inspection_record`: ``name``, ``verdict``, ``reason_code``, ``reasons``, and where
+        they are there ``code_places``, ``tensors``, ``container`` and ``architecture``.
     artifact
         Index of the file among the log's artifacts.
     """
     verdict = record["verdict"]
     for number, sentence in enumerate(record["reasons"]):
         first = number == 0
+        code = list(_code(record)) if first else []
+        misfits = list(islice(_misfits(record), _MOST_PLACES)) if first else []
         yield Finding(
             record["reason_code"] if first else "note",
             sentence,
@@ -83,7 +87,8 @@ def inspection_findings(record: Mapping[str, Any], artifact: int) -> Iterator[Fi
             _level(verdict, number),
             # The file may be called otherwise next time.
             same_as=sentence.replace(record["name"], ""),
-            related=tuple(islice(_misfits(record), _MOST_PLACES)) if first else (),
+            place=code[0] if code else None,
+            related=(*code[1:], *misfits),
         )
 
 
@@ -97,6 +102,12 @@ def _level(verdict: str, number: int) -> Level:
     if verdict == "loads":
         return "none"
     return _LEVELS[verdict] if number == 0 else "note"
+
+
+def _code(record: Mapping[str, Any]) -> Iterator[Place]:
+    """Where pickles name code that is not known, or misuse what is."""
+    for place in record.get("code_places", ()):
+        yield Place(place["offset"], place["nbytes"], f"Names or uses code: {place['what']}.")
 
 
 def _misfits(record: Mapping[str, Any]) -> Iterator[Place]:

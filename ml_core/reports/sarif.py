@@ -136,6 +136,12 @@ class _Architecture(_Part):
     keys: _Keys | None = None
 
 
+class _CodePlace(_Part):
+    what: str
+    offset: Count
+    nbytes: Count
+
+
 class _Tensor(_Part):
     name: str
     offset: Count
@@ -149,6 +155,7 @@ class _Inspection(_Part):
     verdict: Verdict
     reason_code: ReasonCode
     reasons: Annotated[tuple[str, ...], Field(max_length=10_000)]
+    code_places: tuple[_CodePlace, ...] = ()
     container: _Container | None = None
     architecture: _Architecture | None = None
     tensors: tuple[_Tensor, ...] = ()

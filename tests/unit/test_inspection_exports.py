@@ -3,7 +3,11 @@
 from __future__ import annotations
 
 import html.parser
+import io
 import json
+import pickle
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,7 @@ from ml_core.checkpoints.inspection_record import (
 )
 from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli.app import run_command
-from ml_core.reading import InputError, inspect
+from ml_core.reading import InputError, examine, inspect
 from ml_core.reading.rules import RULES_VERSION
 from ml_core.sarif import ATLAS_VERSION
 from tests.unit.official_schemas import check_cyclonedx_schema, check_sarif_schema
@@ -386,3 +390,87 @@ def test_an_error_is_json_where_json_was_to_be_printed(
     assert run_command(["inspect", "/no/such/file", *options]) == 3
     shown = capsys.readouterr().out
     assert (json.loads(shown)["error_code"] == "usage") if in_json else shown == ""
+
+
+# ---- where a file names code ----
+
+NAMES_CODE = b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R."
+CALL = b"cposix\nsystem\n"
+STACKED = b"\x80\x04\x8c\x05posix\x8c\x06system\x93X\x04\x00\x00\x00true\x85R."
+
+
+def in_zip(raw: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", method) as archive:
+        archive.writestr("archive/version", "3")
+        archive.writestr("archive/data.pkl", raw)
+    return made.getvalue()
+
+
+def in_tar(raw: bytes, mode: str = "w:") -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode=mode) as archive:  # type: ignore[call-overload]
+        entry = tarfile.TarInfo("model.pt")
+        entry.size = len(raw)
+        archive.addfile(entry, io.BytesIO(raw))
+    return made.getvalue()
+
+
+def of_objects(raw: bytes) -> bytes:
+    head = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n"
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + raw
+
+
+STREAM = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {}))
+
+
+@pytest.mark.parametrize(
+    ("raw", "bytes_there"),
+    [
+        (NAMES_CODE, CALL),
+        (STACKED, b"\x93"),
+        (NAMES_CODE[:-1] + b"\xff", CALL),  # cannot be read to its end
+        (b"\x80\x02]\x81" + CALL + b")R.", CALL),  # found only by the search behind
+        (STREAM + NAMES_CODE, CALL),
+        (of_objects(NAMES_CODE), CALL),
+        (in_zip(NAMES_CODE), CALL),
+        (in_zip(NAMES_CODE)[:-30], CALL),  # a doctored archive
+        (in_tar(in_zip(NAMES_CODE)), CALL),
+        (in_zip(NAMES_CODE, zipfile.ZIP_DEFLATED), None),
+        (in_tar(NAMES_CODE, "w:gz"), None),
+    ],
+    ids=[
+        *("bare", "stacked", "odd", "behind", "stream", "array", "zip", "doctored", "tar"),
+        *("packed", "gzip"),
+    ],
+)
+def test_sarif_points_at_the_bytes_that_name_code(
+    tmp_path: Path, raw: bytes, bytes_there: bytes | None
+) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(raw)
+    found = examine(path)
+    assert found.reason_code == "unknown_code"
+    record = inspection_record(assess(found))
+    log = sarif_log(record)
+    check_sarif(log)
+    (result,) = log["runs"][0]["results"]
+    region = result["locations"][0]["physicalLocation"]["region"]
+    if bytes_there is None:
+        assert record["code_places"] == []
+        assert region == {"byteOffset": 0, "byteLength": len(raw)}
+        return
+    assert [place["what"] for place in record["code_places"]] == ["posix.system"]
+    assert raw[region["byteOffset"] :][: region["byteLength"]] == bytes_there
+    assert result["locations"][0]["message"]["text"] == "Names or uses code: posix.system."
+
+
+def test_sarif_points_at_a_misuse(tmp_path: Path) -> None:
+    path = tmp_path / "m.pkl"
+    raw = b"\x80\x02ccollections\nOrderedDict\n}b."
+    path.write_bytes(raw)
+    record = record_of(path)
+    assert record["reason_code"] == "unknown_code"
+    (place,) = record["code_places"]
+    assert (place["offset"], place["nbytes"]) == (raw.index(b"b."), 1)
+    assert "OrderedDict" in place["what"]

@@ -106,12 +106,12 @@ class Bundle:
             )
         )  # fmt: skip
 
-    def rebound(self, hits: int, pointer: str = "/rates/0/asr_excl") -> None:
+    def rebound(self, hits: int, quotes: dict[str, Any]) -> None:
         rate = counted(hits, 1000)
         self.claims.append(
             QuotedClaim(
                 id="rebound-1", sentence="After finetuning.", holds_by="exact", topic="rebound",
-                evidence=("jobs/job-1/rebound.json",), quotes={pointer: rate.value}, rate=rate,
+                evidence=("jobs/job-1/rebound.json",), quotes=quotes, rate=rate,
                 interval=wilson(rate),
             )
         )  # fmt: skip
@@ -173,7 +173,7 @@ def whole() -> Bundle:
     bundle.clean()
     bundle.measure("after", "cleaned", "after", ca=895, asr_excl=8, baseline_target_rate=9)
     bundle.difference(895, 900, -0.015, 0.005)
-    bundle.rebound(20)
+    bundle.rebound(20, {"/stays_clean": True})
     return bundle
 
 
@@ -280,18 +280,20 @@ def test_clean_accuracy_may_fall_by_two_points(
     assert "ca-kept" not in {test.test for test in outcomes_of(whole.evidence(), "suspect")}
 
 
-def test_only_a_rebound_of_the_attack_counts(whole: Bundle) -> None:
+def test_the_verdict_of_a_rebound_test_counts(whole: Bundle) -> None:
     def state() -> str | None:
         tests = {test.test: test.state for test in outcomes_of(whole.evidence(), "cleaned")}
         return tests.get("rebound-1")
 
     assert state() == "passed"
-    whole.claims.pop()
-    whole.rebound(400)
-    assert state() == "failed"
-    whole.claims.pop()
-    whole.rebound(900, "/rates/0/ca")
-    assert state() is None
+    for hits, quotes, expected in (
+        (400, {"/stays_clean": False}, "failed"),
+        (40, {"/stays_clean": False}, "warned"),
+        (900, {"/rates/0/max_asr": 0.9}, None),
+    ):
+        whole.claims.pop()
+        whole.rebound(hits, quotes)
+        assert state() == expected
 
 
 def test_the_report_decides_about_what_was_cleaned_last(whole: Bundle) -> None:
@@ -350,13 +352,12 @@ def test_sarif_knows_a_finding_of_an_inspection_again() -> None:
     reason = "suspect.pt names code."
     record = inspection("dangerous", reason, name="suspect.pt")
     bundle.files["inspections/suspect.json"] = json.dumps(record).encode()
-    alone = sarif_log(
-        dict.fromkeys(
-            ("format", "architecture", "elsewhere", "second_opinion", "unread", "totals",
-             "sandbox", "globals", "embedded_code")
-        ) | record
-        | {"tool": {"name": "x", "version": "1"}, "rules": 1, "format": "x", "sha256": SUSPECT, "size": 1}
-    )  # fmt: skip
+    missing = (
+        *("architecture", "elsewhere", "second_opinion", "unread", "totals", "sandbox"),
+        *("globals", "embedded_code"),
+    )
+    told = {"tool": {"name": "x", "version": "1"}, "rules": 1, "format": "x", "size": 1}
+    alone = sarif_log(dict.fromkeys(missing) | record | told | {"sha256": SUSPECT})
     results = [log["runs"][0]["results"] for log in (alone, document(bundle, "sarif"))]
     assert [one["ruleId"] for one in results[1]] == ["unknown_code"]
     first, second = (one[0]["partialFingerprints"] for one in results)
