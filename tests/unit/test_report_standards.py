@@ -6,6 +6,7 @@ import hashlib
 import json
 import uuid
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import pytest
@@ -13,10 +14,10 @@ import yaml
 from huggingface_hub import EvalResult, ModelCard, parse_eval_result_entries
 from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
-from ml_core.checkpoints.inspection_sarif import sarif_log
+from ml_core.checkpoints.inspection_sarif import RULES, sarif_log
 from ml_core.reading.errors import InputError
 from ml_core.reports.arithmetic import counted, wilson
-from ml_core.reports.exports import EVIDENCE_FORMATS, export_evidence
+from ml_core.reports.exports import ENDINGS, EVIDENCE_FORMATS, FORMATS, export_evidence
 from ml_core.reports.intoto import render_intoto
 from ml_core.reports.model_card import render_eval_results_yaml
 from ml_core.reports.outcomes import outcomes_of
@@ -35,6 +36,8 @@ from ml_core.reports.record import (
     TriggerFacts,
 )
 from ml_core.reports.rendering import nothing_beside, subject_of
+from ml_core.reports.sarif import BACKDOOR_RULES
+from ml_core.sarif import ATLAS_VERSION
 from tests.unit.official_schemas import check_cyclonedx_schema, check_sarif_schema
 
 HOSTILE = "a<b>\u202e\x1b[31m\u2028.pt"
@@ -304,6 +307,16 @@ def test_the_report_decides_about_what_was_cleaned_last(whole: Bundle) -> None:
 
 
 # ---- SARIF ----
+
+
+def test_the_documentation_names_every_rule_and_technique() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert f"MITRE ATLAS {ATLAS_VERSION}" in text
+    for rule in (*RULES, *BACKDOOR_RULES):
+        assert rule.id == "ok" or f"`{rule.id}`" in text
+        assert all(id_ in text for id_ in rule.taxa)
+    assert all(f"`{form}`" in text for form in (*FORMATS, *EVIDENCE_FORMATS))
+    assert all(f"`{ending}`" in text for ending in ENDINGS)
 
 
 def test_sarif_holds_to_the_schema_and_names_the_backdoor(whole: Bundle) -> None:
