@@ -86,7 +86,7 @@ def inspection_findings(record: Mapping[str, Any], artifact: int) -> Iterator[Fi
             artifact,
             _level(verdict, number),
             # The file may be called otherwise next time.
-            same_as=sentence.replace(record["name"], ""),
+            same_as=sentence.replace(record["name"], "", 1),
             place=code[0] if code else None,
             related=(*code[1:], *misfits),
         )
