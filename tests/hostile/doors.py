@@ -77,6 +77,8 @@ from ml_core.reading.inspection_json import from_json as read_inspection
 from ml_core.reading.inspection_json import to_json as inspection_to_json
 from ml_core.reading.lists import read_lines
 from ml_core.reading.shards import read_index
+from ml_core.reports.record import CheckpointFacts, Evidence, Tool
+from ml_core.reports.sarif import render_sarif
 from ml_core.signing import PrivateKey, check_signature, keys, read_signature, sign_files
 from ml_core.signing.curve import new_private_key
 from ml_core.signing.envelope import read_envelope
@@ -395,6 +397,42 @@ def _read_keys(folder: Path) -> None:
         keys.keys_dir = real
 
 
+_INSPECTED = {
+    "name": "m.pt", "weights": "", "verdict": "damaged", "reason_code": "damaged",
+    "reasons": ["m.pt does not fit."], "container": {"kind": "zip", "alignment": 64},
+    "architecture": {
+        "name": "x",
+        "keys": {
+            "missing": ["a"], "unexpected": ["b"],
+            "wrong_shape": [{"name": "c", "found": [1, 2], "expected": [2, 1]}],
+        },
+    },
+    "tensors": [
+        {"name": "b", "dtype": "F32", "offset": 64, "nbytes": 8},
+        {"name": "c", "dtype": "F32", "offset": 128, "nbytes": 8},
+    ],
+}  # fmt: skip
+_REFUSED = {
+    "name": "m.pt", "verdict": "dangerous", "reason_code": "unknown_code",
+    "reasons": ["m.pt names code."], "container": None, "architecture": None, "tensors": [],
+    "code_places": [{"what": "posix.system", "offset": 3, "nbytes": 14}],
+}  # fmt: skip
+
+
+def _read_in_bundle(folder: Path) -> bytes:
+    """The record of an inspection, as the SARIF log of a bundle takes it in."""
+    checkpoint = CheckpointFacts(
+        name="m.pt", sha256="0" * 64, bytes=1000, role="suspect", format="x", architecture="x",
+        parameters=1, safety="caution", inspection="inspections/suspect.json",
+    )  # fmt: skip
+    evidence = Evidence(
+        name="x", tool=Tool(name="x", version="1"), verdict=(), not_tested=(), limits=(),
+        checkpoints={"suspect": checkpoint}, data={}, triggers={}, measurements={}, jobs={},
+        scans={}, claims=(), environment="environment.json",
+    )  # fmt: skip
+    return render_sarif(evidence, lambda path: (folder / "i.json").read_bytes())
+
+
 @cache
 def doors() -> dict[str, Door]:
     """All doors by name."""
@@ -500,6 +538,9 @@ def doors() -> dict[str, Door]:
         "inspection": Door(
             "i.json", (_inspection(),),
             lambda f: read_inspection((f / "i.json").read_bytes(), f / "m.safetensors"), inner=True,
+        ),
+        "inspection record": Door(
+            "i.json", (_dumped(_INSPECTED), _dumped(_REFUSED)), _read_in_bundle, inner=True
         ),
         "child": Door(
             "line", (_journal().splitlines()[2], _journal().splitlines()[-1]),
