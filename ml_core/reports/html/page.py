@@ -56,6 +56,7 @@ def _environment() -> Environment:
         p_value=fields.p_value,
         exactly=fields.exactly,
         digest=fields.digest,
+        opening=fields.opening,
     )
     made.tests.update(
         text=lambda value: isinstance(fields.raw(value), str),

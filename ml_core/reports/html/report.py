@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -148,7 +148,7 @@ def _page(evidence: Evidence, read: Read, most: int) -> str:
         charts=_Charts(record, evidence),
         draw=draw,
         pairs=pairs,
-        key_of=key_of,
+        quoted_rows=quoted_rows,
         picture=pictures.uri,
         commands=commands(evidence),
         sums=SUMS_FILE,
@@ -182,8 +182,8 @@ class _Claims:
 
     @property
     def headline(self) -> tuple[Field, ...]:
-        """Rates and differences that are said first, at most four."""
-        told = [claim for claim in self.all if claim.headline]
+        """What is said first, at most four: changes, what a scan found, then single rates."""
+        told = sorted((claim for claim in self.all if claim.headline), key=_rank)
         apart = [claim for claim in told if claim.kind == "difference"]
         covered = {
             (raw(one), raw(claim.metric))
@@ -195,7 +195,8 @@ class _Claims:
             for claim in told
             if claim.kind == "rate" and (raw(claim.measurement), raw(claim.metric)) not in covered
         ]
-        return tuple([*apart, *alone][:4])
+        contrasts = [claim for claim in told if claim.kind == "contrast"]
+        return tuple([*apart[:3], *contrasts[:1], *alone][:4])
 
     def topic(self, topic: str) -> tuple[Field, ...]:
         """Quotations about something."""
@@ -265,6 +266,29 @@ class _Claims:
             )
             for found in groups.values()
         )
+
+
+def _rank(claim: Field) -> int:
+    """How much a rate says by itself."""
+    first = ("asr_excl", "asr_all", "ca", "poisoned_accuracy")
+    metric = raw(claim.metric) if claim.kind in ("rate", "difference") else ""
+    return first.index(metric) if metric in first else len(first)
+
+
+def quoted_rows(claims: Iterable[Field], needed: Sequence[str]) -> list[dict[str, Any]]:
+    """Claims that quote a row of a table, by the names of its members, with the claim itself.
+
+    Parameters
+    ----------
+    needed
+        Names without which a claim is not taken.
+    """
+    rows = []
+    for claim in claims:
+        members = {raw(key).rpartition("/")[2]: claim.quotes[key] for key in claim.quotes}
+        if all(name in members for name in needed):
+            rows.append(members | {"claim": claim})
+    return rows
 
 
 def _owner(claim: Field, folder: str) -> tuple[str, str] | None:

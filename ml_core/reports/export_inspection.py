@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from ml_core.atomic import replace_files
-from ml_core.checkpoints.inspection_html import html_page
 from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.reading import InputError
+from ml_core.reports.html.inspection import inspection_page
 
 SUFFIXES = (".json", ".sarif", ".html")
 
@@ -38,7 +38,7 @@ def export_inspection(record: Mapping[str, Any], path: str | Path) -> Path:
             f"{path.name} cannot be written: choose a name that ends in .json, .sarif or .html."
         )
     if suffix == ".html":
-        text = html_page(record)
+        text = inspection_page(record)
     else:
         text = json.dumps(sarif_log(record) if suffix == ".sarif" else record, indent=1) + "\n"
     try:
