@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -280,6 +281,14 @@ def full() -> tuple[Evidence, Files]:
         ),
         source="jobs/job-1/journal.jsonl",
     )
+    loss = ChartFacts(
+        title="Loss",
+        description="The loss of the training steps that the journal tells of.",
+        file="charts/job-1-loss.svg",
+        columns=("step", "loss"),
+        rows=tuple((int(s), 0.47 + 1.84 * math.exp(-s / 90)) for s in range(0, 401, 5)),
+        source="jobs/job-1/journal.jsonl",
+    )
     tradeoff = ChartFacts(
         title="Trade-off",
         description="Clean accuracy against attack success rate at each evaluation of the run.",
@@ -517,8 +526,15 @@ def full() -> tuple[Evidence, Files]:
             *quoted,
         ),
         charts=(
-            summary_chart({"suspect": before, "cleaned": after, "reference": clean}),
+            summary_chart(
+                {
+                    "poisoned.safetensors, job-1-before": before,
+                    "cleaned.safetensors, job-1-after": after,
+                    "clean-twin.safetensors, reference-1": clean,
+                }
+            ),
             training,
+            loss,
             rebound,
             tradeoff,
         ),

@@ -335,7 +335,8 @@ def chart(columns: tuple[str, ...], *rows: tuple[Any, ...]) -> ChartFacts:
 @pytest.mark.parametrize(
     "odd",
     [
-        chart(("Step", "Loss"), (0, 3.5), (1, 2.0)),
+        chart(("Step", "Rate"), (0, 3.5), (1, 2.0)),
+        chart(("Step", "Loss", "ASR"), (0, 3.5, 0.5)),
         chart(("Step", "ASR"), (0, 0.5), (1,)),
         chart(("Step", "ASR"), (10**20, 0.5)),
         chart(("Step", "ASR"), (True, 0.5)),
@@ -352,12 +353,24 @@ def test_what_has_no_shape_is_a_table_alone(odd: ChartFacts) -> None:
     assert "The numbers of this chart" in page.text
 
 
+def test_a_loss_is_no_rate() -> None:
+    evidence, files = evidence_samples.minimal()
+    one = chart(("step", "loss"), (0, 0.75), (10, 0.5))
+    changed = evidence.model_copy(update={"charts": (one,)})
+    text = rendered((changed, evidence_samples.sealed(changed, files))).text
+    assert "0.75" in text
+    assert "75" not in text.replace("0.75", "")
+
+
 def test_one_step_and_gaps_can_be_drawn() -> None:
     evidence, _ = evidence_samples.minimal()
     for one in (
         chart(("Step", "ASR", "CA"), (5, None, 0.5)),
         chart(("Step", "ASR", "CA"), (0, None, None), (1, 0.2, None)),
         chart(("Run", "Step", "ASR", "CA"), ("a", 0, 1.0, 0.0)),
+        chart(("step", "loss"), (0, -2.5), (3, 1e9)),
+        chart(("step", "loss"), (0, 0.0)),
+        chart(("step", "loss"), (-1e15, 1e-300), (1e15, 2e-300)),
     ):
         (drawn,) = draw_charts(evidence.model_copy(update={"charts": (one,)})).values()
         assert b"nan" not in drawn

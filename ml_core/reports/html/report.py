@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
-from ml_core.reports.html.charts import draw, shape_of
+from ml_core.reports.html.charts import draw, is_rate, shape_of
 from ml_core.reports.html.fields import Field, Key, raw
 from ml_core.reports.html.page import page
 from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, BundlePath, Evidence, Metric
@@ -147,6 +147,7 @@ def _page(evidence: Evidence, read: Read, most: int) -> str:
         tone=_tone(evidence),
         charts=_Charts(record, evidence),
         draw=draw,
+        is_rate=is_rate,
         pairs=pairs,
         quoted_rows=quoted_rows,
         picture=pictures.uri,
@@ -323,7 +324,8 @@ def _section(chart: Field, jobs: Mapping[str, str]) -> str:
     """Where a chart stands: by its shape, then by the file that its numbers are from."""
     if shape_of(chart) == "paths":
         return "tradeoff"
-    if shape_of(chart) == "intervals" and chart.source == EVIDENCE_FILE:
+    own = chart.source == EVIDENCE_FILE or raw(chart.source).startswith("measurements/")
+    if shape_of(chart) == "intervals" and own:
         return "summary"
     what = jobs.get(raw(chart.source), "")
     if what in ("rebound", "holdouts"):
