@@ -71,6 +71,7 @@ STAGES = {
     "weights": "Weights",
     "measure": "Measuring",
     "again": "Measuring again",
+    "write": "Writing",
 }
 
 
