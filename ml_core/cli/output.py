@@ -70,6 +70,8 @@ STAGES = {
     "swap": "Encoders and words",
     "weights": "Weights",
     "measure": "Measuring",
+    "again": "Measuring again",
+    "write": "Writing",
 }
 
 
