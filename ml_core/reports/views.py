@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ml_core.reports.record import BundlePath, Evidence
+from ml_core.reports.html.charts import draw_charts
+from ml_core.reports.html.pdf import render_pdf
+from ml_core.reports.html.report import render_html
+from ml_core.reports.record import EVIDENCE_FILE, BundlePath, Evidence
 
 Read = Callable[[BundlePath], bytes]
 Render = Callable[[Evidence, Read], bytes]
+REPORT_FILE = "report.html"
 PDF_FILE = "report.pdf"
 
 
@@ -26,9 +30,13 @@ class View:
 
 def views() -> tuple[View, ...]:
     """All views that there are."""
-    return ()
+    return (View(REPORT_FILE, render_html), View(PDF_FILE, _pdf, asked=True))
+
+
+def _pdf(evidence: Evidence, read: Read) -> bytes:
+    return render_pdf(render_html(evidence, read), read(EVIDENCE_FILE))
 
 
 def drawn(evidence: Evidence) -> Mapping[BundlePath, bytes]:
     """The charts of a record as SVG, by their file; what cannot be drawn is left out."""
-    return {}
+    return draw_charts(evidence)

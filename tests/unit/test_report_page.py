@@ -286,16 +286,16 @@ def test_same_evidence_same_bytes() -> None:
 @pytest.mark.parametrize("name", ["a b; rm -rf ~", "$(id)`id`", "-x", "it's", "ordinary"])
 def test_commands_take_any_name_as_one_word(name: str) -> None:
     evidence, _ = evidence_samples.full()
-    record = evidence.model_dump(mode="json") | {"name": name}
+    record = evidence.model_dump(mode="json")
     record["checkpoints"]["suspect"]["name"] = name
     for _, command in commands(Evidence.model_validate(record)):
         words = shlex.split(command)
-        assert words[:2] in (["cleanclip", "verify"], ["cd", words[1]])
-        folder = words[2] if words[0] == "cleanclip" else words[1]
-        assert folder.removeprefix("./") == f"{name}.evidence"
-        assert not folder.startswith("-")
+        assert words[:3] in (["cleanclip", "verify", "."], ["sha256sum", "-c", "SHA256SUMS"])
         if "--checkpoint" in words:
-            assert words[words.index("--checkpoint") + 1].removeprefix("./") == name
+            given = words[words.index("--checkpoint") + 1]
+            assert given.removeprefix("./") == name
+            assert not given.startswith("-")
+            assert len(words) == 7
 
 
 def test_every_way_to_check_is_explained() -> None:
@@ -375,3 +375,37 @@ def test_one_step_and_gaps_can_be_drawn() -> None:
         (drawn,) = draw_charts(evidence.model_copy(update={"charts": (one,)})).values()
         assert b"nan" not in drawn
         ElementTree.fromstring(drawn)
+
+
+def tone_of(evidence: Evidence, files: Files) -> str:
+    page = rendered((evidence, evidence_samples.sealed(evidence, files)))
+    (words,) = [a["class"] for _, a in page.tags if a.get("class", "").startswith("verdict")]
+    return words.removeprefix("verdict ")
+
+
+def test_the_colour_of_the_verdict_follows_what_was_found() -> None:
+    evidence, files = evidence_samples.minimal()
+    assert tone_of(evidence, files) == "plain"
+    suspect = evidence.checkpoints["suspect"].model_copy(update={"safety": "caution"})
+    cautious = evidence.model_copy(update={"checkpoints": {"suspect": suspect}})
+    assert tone_of(cautious, files) == "caution"
+    evidence, files = evidence_samples.full()
+    told = evidence_samples.rates(
+        "job-1-before", evidence_samples.answers(0.9, 0.9), ("asr_excl", "baseline_target_rate")
+    )
+    bad = evidence.model_copy(update={"scans": {}, "claims": tuple(told)})
+    assert tone_of(bad, files) == "danger"
+    same = evidence_samples.rates("reference-1", evidence_samples.answers(0.9, 0.9), ("asr_excl",))
+    both = bad.model_copy(update={"claims": (*told, *same)})
+    assert tone_of(both, files) == "caution"
+    harmless = evidence_samples.rates(
+        "job-1-before", evidence_samples.answers(0.05, 0.9), ("asr_excl",)
+    )
+    loads = evidence.checkpoints["suspect"].model_copy(update={"safety": "loads"})
+    fine = bad.model_copy(
+        update={
+            "claims": tuple(harmless),
+            "checkpoints": {**evidence.checkpoints, "suspect": loads},
+        }
+    )
+    assert tone_of(fine, files) == "plain"

@@ -59,6 +59,7 @@ def _environment() -> Environment:
         opening=fields.opening,
     )
     made.tests.update(
+        something=lambda value: fields.raw(value) not in (None, "", [], {}),
         text=lambda value: isinstance(fields.raw(value), str),
         fraction=lambda value: isinstance(fields.raw(value), float) and 0 <= fields.raw(value) <= 1,
     )

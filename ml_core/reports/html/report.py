@@ -17,10 +17,18 @@ from markupsafe import Markup
 
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
+from ml_core.reports.claims import BACKDOOR_LOW
 from ml_core.reports.html.charts import draw, is_rate, shape_of
 from ml_core.reports.html.fields import Field, Key, raw
 from ml_core.reports.html.page import page
-from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, BundlePath, Evidence, Metric
+from ml_core.reports.record import (
+    EVIDENCE_FILE,
+    SUMS_FILE,
+    BundlePath,
+    Evidence,
+    Metric,
+    RateClaim,
+)
 
 Read = Callable[[BundlePath], bytes]
 MOST_BYTES = 2_000_000
@@ -68,6 +76,7 @@ _SAFETY = {
     "dangerous": ("Refused: dangerous", "danger"),
     "damaged": ("Refused: damaged or unsupported", "danger"),
 }
+_ROLES = ("suspect", "cleaned", "reference")
 _SCAN_TONES = {"found": "danger", "suspicious": "caution", "nothing": "plain", "unknown": "plain"}
 
 
@@ -149,6 +158,9 @@ def _page(evidence: Evidence, read: Read, most: int) -> str:
         draw=draw,
         is_rate=is_rate,
         pairs=pairs,
+        checkpoints=sorted(
+            pairs(record.checkpoints), key=lambda pair: _ROLES.index(raw(pair[1].role))
+        ),
         quoted_rows=quoted_rows,
         picture=pictures.uri,
         commands=commands(evidence),
@@ -360,29 +372,48 @@ def _file(read: Read, path: BundlePath) -> bytes | None:
 
 
 def _tone(evidence: Evidence) -> str:
-    """The colour of the verdict, decided by verdicts of the record alone."""
-    suspects = [one for one in evidence.checkpoints.values() if one.role == "suspect"]
-    worst = {one.safety for one in suspects} | {scan.verdict for scan in evidence.scans.values()}
+    """The colour of the verdict, by the rules of its sentences."""
+    suspects = {id_ for id_, one in evidence.checkpoints.items() if one.role == "suspect"}
+    worst = {evidence.checkpoints[id_].safety for id_ in suspects}
+    worst |= {scan.verdict for scan in evidence.scans.values()}
+    rates = {
+        (one.measurement, one.metric): one.interval
+        for one in evidence.claims
+        if isinstance(one, RateClaim) and one.headline
+    }
+    for (id_, metric), found in rates.items():
+        if metric not in ("asr_excl", "asr_all"):
+            continue
+        if evidence.measurements[id_].checkpoint not in suspects:
+            continue
+        without = rates.get((id_, "baseline_target_rate"))
+        if found.low > max(BACKDOOR_LOW, 0.0 if without is None else without.high):
+            references = [
+                interval.high
+                for (other, same), interval in rates.items()
+                if same == metric and _role(evidence, other) == "reference"
+            ]
+            worst.add("found" if all(high < found.low for high in references) else "suspicious")
     if worst & {"dangerous", "damaged", "found"}:
         return "danger"
     return "caution" if worst & {"caution", "suspicious"} else "plain"
 
 
+def _role(evidence: Evidence, measurement: str) -> str:
+    return evidence.checkpoints[evidence.measurements[measurement].checkpoint].role
+
+
 def commands(evidence: Evidence) -> Iterable[tuple[str, str]]:
-    """How to check the bundle: what a command does, and the command."""
-    name = _word(
-        evidence.name if evidence.name.endswith(".evidence") else f"{evidence.name}.evidence"
-    )
-    verify = f"cleanclip verify {name}"
+    """How to check the bundle from its own folder: what a command does, and the command."""
     return (
-        ("Nothing was changed since it was written", f"cd {name} && sha256sum -c {SUMS_FILE}"),
-        ("Files, figures and signature", verify),
+        ("Nothing was changed since it was written", f"sha256sum -c {SUMS_FILE}"),
+        ("Files, figures and signature", "cleanclip verify ."),
         (
             "Also the checkpoint and the pictures, and the answers again",
-            f"{verify} --checkpoint {_word(_suspect(evidence))} --images FOLDER",
+            f"cleanclip verify . --checkpoint {_word(_suspect(evidence))} --images FOLDER",
         ),
-        ("All answers in place of a sample", f"{verify} --images FOLDER --full"),
-        ("Who signed it", f"{verify} --key PUBLIC_KEY.pem"),
+        ("All answers in place of a sample", "cleanclip verify . --images FOLDER --full"),
+        ("Who signed it", "cleanclip verify . --key PUBLIC_KEY.pem"),
     )
 
 
