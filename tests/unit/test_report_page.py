@@ -409,3 +409,21 @@ def test_the_colour_of_the_verdict_follows_what_was_found() -> None:
         }
     )
     assert tone_of(fine, files) == "plain"
+
+
+def test_what_is_said_first_belongs_together() -> None:
+    evidence, files = evidence_samples.full()
+    record = evidence.model_dump(mode="json")
+    for claim in record["claims"]:
+        claim["headline"] = claim["kind"] in ("rate", "difference")
+    everything = Evidence.model_validate(record)
+    page = rendered((everything, evidence_samples.sealed(everything, files)))
+    tiles = [
+        [piece.text for piece in page.pieces if tile in (attrs for _, attrs in piece.inside)]
+        for tag, tile in page.tags
+        if tile.get("class") == "tile"
+    ]
+    assert len(tiles) == 4
+    assert all("→" in "".join(words) for words in tiles[:3])
+    assert "reference" in "".join(tiles[3])
+    assert not any("Baseline" in words for tile in tiles for words in tile)

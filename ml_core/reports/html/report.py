@@ -195,21 +195,24 @@ class _Claims:
 
     @property
     def headline(self) -> tuple[Field, ...]:
-        """What is said first, at most four: changes, what a scan found, then single rates."""
+        """What is said first, at most four: changes, what a scan found, then single rates.
+
+        Beside changes a rate is of the reference; what else was measured would look like one.
+        """
         told = sorted((claim for claim in self.all if claim.headline), key=_rank)
         apart = [claim for claim in told if claim.kind == "difference"]
-        covered = {
-            (raw(one), raw(claim.metric))
-            for claim in apart
-            for one in (claim.measurement, claim.against)
-        }
-        alone = [
-            claim
-            for claim in told
-            if claim.kind == "rate" and (raw(claim.measurement), raw(claim.metric)) not in covered
-        ]
+        alone = [claim for claim in told if claim.kind == "rate"]
+        if apart:
+            alone = [claim for claim in alone if self._is_reference(claim)]
+        apart, alone = (
+            [claim for claim in claims if _rank(claim) < _rank(None)] for claims in (apart, alone)
+        )
         contrasts = [claim for claim in told if claim.kind == "contrast"]
         return tuple([*apart[:3], *contrasts[:1], *alone][:4])
+
+    def _is_reference(self, claim: Field) -> bool:
+        facts = self._record.measurements[claim.measurement]
+        return bool(self._record.checkpoints[facts.checkpoint].role == "reference")
 
     def topic(self, topic: str) -> tuple[Field, ...]:
         """Quotations about something."""
@@ -281,11 +284,12 @@ class _Claims:
         )
 
 
-def _rank(claim: Field) -> int:
-    """How much a rate says by itself."""
+def _rank(claim: Field | None) -> int:
+    """How much a rate says by itself; what needs others beside it comes last, as None does."""
     first = ("asr_excl", "asr_all", "ca", "poisoned_accuracy")
-    metric = raw(claim.metric) if claim.kind in ("rate", "difference") else ""
-    return first.index(metric) if metric in first else len(first)
+    if claim is None or claim.kind not in ("rate", "difference") or claim.metric not in first:
+        return len(first)
+    return first.index(raw(claim.metric))
 
 
 def quoted_rows(claims: Iterable[Field], needed: Sequence[str]) -> list[dict[str, Any]]:
