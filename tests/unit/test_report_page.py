@@ -427,3 +427,25 @@ def test_what_is_said_first_belongs_together() -> None:
     assert all("→" in "".join(words) for words in tiles[:3])
     assert "reference" in "".join(tiles[3])
     assert not any("Baseline" in words for tile in tiles for words in tile)
+
+
+@pytest.mark.parametrize("make", [evidence_samples.full, evidence_samples.minimal])
+def test_every_chart_stands_once_on_the_page(
+    make: Callable[[], tuple[Evidence, Files]],
+) -> None:
+    evidence, files = make()
+    sources = ["jobs/job-1/journal.jsonl", "jobs/job-1/rebound.json", EVIDENCE_FILE]
+    sources += ["measurements/evaluation-1/per_class.csv", "scan/scan-1/scan.json", "other.json"]
+    rows = (("g", "s", 0.5, 0.4, 0.6),), ((0, 0.5),), (("r", 0, 0.5, 0.4),)
+    charts = tuple(
+        ChartFacts(
+            title=f"Chart {number}", description="D", file=f"charts/{number}.svg",
+            columns=tuple("abcde"[: len(row[0])]), rows=row, source=source,
+        )
+        for number, (source, row) in enumerate((s, r) for s in sources for r in rows)
+    )  # fmt: skip
+    changed = evidence.model_copy(update={"charts": charts})
+    page = rendered((changed, evidence_samples.sealed(changed, files)))
+    for one in charts:
+        captions = [p for p in page.pieces if p.text == one.title and "figcaption" in str(p.inside)]
+        assert len(captions) == 1, one

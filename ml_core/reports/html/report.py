@@ -340,9 +340,10 @@ def _section(chart: Field, jobs: Mapping[str, str]) -> str:
     """Where a chart stands: by its shape, then by the file that its numbers are from."""
     if shape_of(chart) == "paths":
         return "tradeoff"
-    own = chart.source == EVIDENCE_FILE or raw(chart.source).startswith("measurements/")
-    if shape_of(chart) == "intervals" and own:
+    if shape_of(chart) == "intervals" and chart.source == EVIDENCE_FILE:
         return "summary"
+    if raw(chart.source).startswith("measurements/"):
+        return "details"
     what = jobs.get(raw(chart.source), "")
     if what in ("rebound", "holdouts"):
         return "rebound"
