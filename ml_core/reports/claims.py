@@ -7,8 +7,9 @@ of the bundle, so that whoever checks it comes to the same one.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from pydantic import JsonValue
@@ -109,8 +110,10 @@ def claims_of(material: Material) -> Claims:
     Parameters
     ----------
     material
-        What was measured, searched and tested.
+        What was measured, searched and tested; it is taken in the order of the ids, so that a
+        bundle whose JSON was sorted gives the same claims again.
     """
+    material = _in_order(material)
     claims = [
         *_safety(material),
         *_rates(material, ("reference", "evaluation", "before")),
@@ -126,6 +129,19 @@ def claims_of(material: Material) -> Claims:
         claims=tuple(claims),
         verdict=_verdict(material, [claim for claim in claims if claim.headline]),
         not_tested=tuple(_not_tested(material)),
+    )
+
+
+def _in_order(material: Material) -> Material:
+    """Everything by its id, ``evaluation-10`` after ``evaluation-2``."""
+
+    def key(item: tuple[str, Any]) -> list[tuple[int, str]]:
+        parts = re.split(r"(\d+)", item[0])
+        return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+    values = {one.name: getattr(material, one.name) for one in fields(material)}
+    return Material(
+        **{name: dict(sorted(found.items(), key=key)) for name, found in values.items()}
     )
 
 
@@ -474,24 +490,17 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
     scans = [one for one in headlines if isinstance(one, QuotedClaim) and one.topic == "scan"]
     said = ""
     if attacks:
-        claim = attacks[0]
+        # The one that says most: of a trigger that works, beside a reference, on most pictures.
+        claim = min(
+            attacks,
+            key=lambda one: (
+                not _works(one, rates), not _on_references(material, one, rates), -one.rate.n
+            ),
+        )  # fmt: skip
         facts = material.measurements[claim.measurement]
         name = name_of(material, facts.checkpoint)
-        base = next(
-            (
-                one for one in rates
-                if one.metric == "baseline_target_rate" and one.measurement == claim.measurement
-            ),
-            None,
-        )  # fmt: skip
-        works = claim.interval.low > max(BACKDOOR_LOW, 0.0 if base is None else base.interval.high)
-        others = [
-            one
-            for one in rates
-            if one.metric == claim.metric
-            and _role(material, one.measurement) == "reference"
-            and _alike(material.measurements[one.measurement], facts)
-        ]
+        base, others = _base_of(claim, rates), _on_references(material, claim, rates)
+        works = _works(claim, rates)
         if not works:
             opening = f"{name} does not answer to the trigger that was tried"
         elif not others:
@@ -526,6 +535,37 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
     if safety is not None:
         return f"{safety.sentence.removesuffix('.')}; nothing was measured in fp32."
     return "Nothing was measured in fp32, so there is no headline."
+
+
+def _base_of(claim: RateClaim, rates: Sequence[RateClaim]) -> RateClaim | None:
+    """How often the target is named without the trigger, on the same pictures."""
+    return next(
+        (
+            one for one in rates
+            if one.metric == "baseline_target_rate" and one.measurement == claim.measurement
+        ),
+        None,
+    )  # fmt: skip
+
+
+def _works(claim: RateClaim, rates: Sequence[RateClaim]) -> bool:
+    """Whether a trigger moves pictures to the target, see `BACKDOOR_LOW`."""
+    base = _base_of(claim, rates)
+    return claim.interval.low > max(BACKDOOR_LOW, 0.0 if base is None else base.interval.high)
+
+
+def _on_references(
+    material: Material, claim: RateClaim, rates: Sequence[RateClaim]
+) -> list[RateClaim]:
+    """The same rate on the same pictures of models that are known to be clean."""
+    facts = material.measurements[claim.measurement]
+    return [
+        one
+        for one in rates
+        if one.metric == claim.metric
+        and _role(material, one.measurement) == "reference"
+        and _alike(material.measurements[one.measurement], facts)
+    ]
 
 
 def _search_words(material: Material, claim: QuotedClaim) -> str:
