@@ -449,3 +449,14 @@ def test_every_chart_stands_once_on_the_page(
     for one in charts:
         captions = [p for p in page.pieces if p.text == one.title and "figcaption" in str(p.inside)]
         assert len(captions) == 1, one
+
+
+def test_the_ends_of_a_band_stand_below_its_value() -> None:
+    evidence, files = evidence_samples.minimal()
+    one = chart(("step", "ASR", "ASR, low", "ASR, high", "CA"), (0, 0.5, 0.4, 0.6, 0.75))
+    changed = evidence.model_copy(update={"charts": (one,)})
+    page = rendered((changed, evidence_samples.sealed(changed, files)))
+    check_numbers(page, evidence_samples.sealed(changed, files), changed)
+    assert "40.0 % to 60.0 %" in page.text.replace("\u00a0", " ")
+    heads = [p.text for p in page.pieces if ("th", {"scope": "col", "class": "number"}) in p.inside]
+    assert [head for head in heads if head in one.columns] == ["step", "ASR", "CA"]

@@ -102,6 +102,19 @@ def shape_of(chart: Field) -> str:
     return ""
 
 
+def columns_of(chart: Field) -> list[tuple[int, tuple[int, int] | None]]:
+    """Columns of a table of the numbers: which one, and the ends of the band around it."""
+    names = [str(name) for name in raw(chart.columns)]
+    values = names[1:]
+    bands = {
+        i: (1 + values.index(name + _LOW), 1 + values.index(name + _HIGH))
+        for i, name in enumerate(names)
+        if i and not name.endswith((_LOW, _HIGH)) and {name + _LOW, name + _HIGH} <= set(values)
+    }
+    ends = {end for band in bands.values() for end in band}
+    return [(i, bands.get(i)) for i in range(len(names)) if i not in ends]
+
+
 def is_rate(chart: Field, column: int) -> bool:
     """Whether the numbers of a column are fractions of 1; else they are as they are."""
     return "loss" not in str(raw(chart.columns)[column]).lower()
@@ -179,10 +192,8 @@ def _interval(row: Field, number: int, plot: _Plot, y: float) -> list[Markup]:
 
 def _lines(chart: Field) -> tuple[list[Markup], int]:
     """Values over steps."""
-    columns, rows = [str(name) for name in raw(chart.columns)], raw(chart.rows)
-    series = [
-        i for i, name in enumerate(columns) if i and not name.endswith((_LOW, _HIGH))
-    ]  # fmt: skip
+    rows = raw(chart.rows)
+    series = [(i, band) for i, band in columns_of(chart) if i]
     first, last = min(row[0] for row in rows), max(row[0] for row in rows)
     known = [one for row in rows for one in row[1:] if one is not None]
     rates = is_rate(chart, 1)
@@ -198,12 +209,11 @@ def _lines(chart: Field) -> tuple[list[Markup], int]:
             chart.columns[0], (plot.left + plot.right) / 2, plot.bottom + 40, 60, anchor="middle"
         )
     )
-    for number, i in enumerate(series):
-        name = columns[i]
+    for number, (i, band) in enumerate(series):
         points = [(plot.x(row[0]), plot.y(row[i])) for row in rows if row[i] is not None]
         inner = []
-        if name + _LOW in columns and name + _HIGH in columns:
-            below, above = columns.index(name + _LOW), columns.index(name + _HIGH)
+        if band is not None:
+            below, above = band
             both = [row for row in rows if row[below] is not None and row[above] is not None]
             edge = [(plot.x(row[0]), plot.y(row[above])) for row in both]
             edge += [(plot.x(row[0]), plot.y(row[below])) for row in reversed(both)]

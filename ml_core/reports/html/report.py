@@ -18,7 +18,7 @@ from markupsafe import Markup
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
 from ml_core.reports.claims import BACKDOOR_LOW
-from ml_core.reports.html.charts import draw, is_rate, shape_of
+from ml_core.reports.html.charts import columns_of, draw, is_rate, shape_of
 from ml_core.reports.html.fields import Field, Key, raw
 from ml_core.reports.html.page import page
 from ml_core.reports.record import (
@@ -157,6 +157,7 @@ def _page(evidence: Evidence, read: Read, most: int) -> str:
         charts=_Charts(record, evidence),
         draw=draw,
         is_rate=is_rate,
+        columns_of=columns_of,
         pairs=pairs,
         checkpoints=sorted(
             pairs(record.checkpoints), key=lambda pair: _ROLES.index(raw(pair[1].role))
