@@ -201,7 +201,9 @@ def _role(material: Material, id_: str) -> str:
 
 def _safety(material: Material) -> Iterator[Claim]:
     """What the inspection of each file says."""
-    for id_, facts in material.checkpoints.items():
+    order = ("suspect", "reference", "cleaned")
+    known = sorted(material.checkpoints.items(), key=lambda item: order.index(item[1].role))
+    for id_, facts in known:
         record = material.json.get(facts.inspection or "")
         if facts.inspection is None or record is None:
             continue
@@ -244,7 +246,7 @@ def _rates(
             yield RateClaim(
                 id=_id(id_, metric),
                 sentence=(
-                    f"{_start(words_of(metric, facts))}, {_subject(material, facts)}: "
+                    f"{_start(words_of(metric, facts))}, {_subject(material, facts, metric)}: "
                     f"{_told(rate, interval)}."
                 ),
                 holds_by=_holds_by(facts),
@@ -283,7 +285,7 @@ def _differences(material: Material, *, after: bool) -> Iterator[Claim]:
                 id=_id(first, "minus", second, metric),
                 sentence=(
                     f"{_start(words_of(metric, one))}, {names[0]}{_head(one)} minus {names[1]} on "
-                    f"the same {found.n} pictures of {_where(material, one)}: "
+                    f"the same {found.n} pictures of {_where(material, one, metric)}: "
                     f"{signed(100 * found.difference)} points ({percent(mine.value)} minus "
                     f"{percent(theirs.value)}; 95 % interval {signed(100 * adjusted_low)} to "
                     f"{signed(100 * adjusted_high)}; {found.only_mine} pictures only in the first, "
@@ -696,21 +698,21 @@ def _holds_by(*measured: MeasurementFacts) -> HoldsBy:
     return "margin" if all(one.tau is not None for one in measured) else "exact"
 
 
-def _subject(material: Material, facts: MeasurementFacts) -> str:
+def _subject(material: Material, facts: MeasurementFacts, metric: Metric) -> str:
     """Which checkpoint, on what."""
     name = name_of(material, facts.checkpoint)
-    return f"{name}{_head(facts)} on {_where(material, facts)}"
+    return f"{name}{_head(facts)} on {_where(material, facts, metric)}"
 
 
 def _head(facts: MeasurementFacts) -> str:
     return " with its linear head" if facts.head == "linear" else ""
 
 
-def _where(material: Material, facts: MeasurementFacts) -> str:
-    """Pictures, and the trigger if there is one."""
+def _where(material: Material, facts: MeasurementFacts, metric: Metric) -> str:
+    """Pictures, and the trigger of a rate that it has a part in."""
     name = material.data[facts.data].name
     held = " (held out)" if facts.heldout else ""
-    if facts.trigger is None:
+    if facts.trigger is None or metric in ("ca", "top5", "baseline_target_rate"):
         return f"{name}{held}"
     trigger = material.triggers[facts.trigger].name or "without name"
     return f"{name}{held}, trigger “{trigger}”"

@@ -137,6 +137,9 @@ def test_rates_and_intervals_are_those_of_scipy() -> None:
         assert one.interval.high == pytest.approx(wilson.high, abs=1e-6)
         assert f"{one.rate.hits} of {one.rate.n}" in one.sentence
         assert f"{100 * one.rate.value:.1f} %" in one.sentence
+        assert ("sticker" in one.sentence) is (
+            one.metric not in ("ca", "top5", "baseline_target_rate")
+        )
         assert one.holds_by == "margin"
         assert one.evidence == (material.measurements[one.measurement].per_image,)
 
