@@ -139,12 +139,12 @@ class FileWriter(QObject):
             return
 
         def work(control: tasks.Control) -> Path:
-            from ml_core.checkpoints.export_inspection import export_inspection
             from ml_core.checkpoints.inspection_record import (
                 ask_for_second_opinion,
                 assess,
                 inspection_record,
             )
+            from ml_core.reports.export_inspection import export_inspection
             from ml_core.signing import check_checkpoint
 
             opinion = ask_for_second_opinion(found, control.cancelled)

@@ -72,6 +72,8 @@ STAGES = {
     "swap": "Encoders and words",
     "weights": "Weights",
     "measure": "Measuring",
+    "again": "Measuring again",
+    "write": "Writing",
 }
 
 

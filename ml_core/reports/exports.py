@@ -10,6 +10,8 @@ from typing import Any, Literal, get_args
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
 from ml_core.reports.cyclonedx import inspection_bom, render_cyclonedx
+from ml_core.reports.html.inspection import inspection_page
+from ml_core.reports.html.report import render_html
 from ml_core.reports.intoto import render_intoto
 from ml_core.reports.record import Evidence
 from ml_core.reports.rendering import Read
@@ -17,7 +19,7 @@ from ml_core.reports.sarif import render_sarif
 
 Format = Literal["text", "json", "sarif", "html", "cdx"]
 FORMATS: tuple[Format, ...] = get_args(Format)
-EvidenceFormat = Literal["text", "json", "sarif", "cdx", "intoto", "model-card"]
+EvidenceFormat = Literal["text", "json", "sarif", "html", "cdx", "intoto", "model-card"]
 ENDINGS: dict[str, Format] = {
     ".cdx.json": "cdx",
     ".sarif.json": "sarif",
@@ -64,9 +66,7 @@ def inspection_bytes(record: Mapping[str, Any], form: Format) -> bytes:
         What `inspection_record` gives.
     """
     if form == "html":
-        from ml_core.checkpoints.inspection_html import html_page
-
-        return html_page(record).encode()
+        return inspection_page(record).encode()
     if form == "cdx":
         return inspection_bom(record)
     if form == "sarif":
@@ -121,6 +121,7 @@ _RENDERERS: dict[EvidenceFormat, Callable[[Evidence, Read], bytes]] = {
     "text": _as_text,
     "json": _as_json,
     "sarif": render_sarif,
+    "html": render_html,
     "cdx": render_cyclonedx,
     "intoto": render_intoto,
     "model-card": _as_model_card,

@@ -15,8 +15,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ml_core.checkpoints.export_inspection import export_inspection
-from ml_core.checkpoints.inspection_html import html_page
 from ml_core.checkpoints.inspection_record import (
     ask_for_second_opinion,
     assess,
@@ -26,6 +24,8 @@ from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli.app import run_command
 from ml_core.reading import InputError, examine, inspect
 from ml_core.reading.rules import RULES_VERSION
+from ml_core.reports.export_inspection import export_inspection
+from ml_core.reports.html.inspection import inspection_page
 from ml_core.sarif import ATLAS_VERSION
 from tests.unit.official_schemas import check_cyclonedx_schema, check_sarif_schema
 
@@ -221,15 +221,16 @@ def test_the_page_runs_links_and_fetches_nothing(
     hostile: dict[str, Any], refused: dict[str, Any]
 ) -> None:
     for record in (hostile, refused):
-        page = parsed(html_page(record))
+        page = parsed(inspection_page(record))
         assert not page.tags & {"script", "a", "img", "link", "iframe", "object", "form", "base"}
-        assert page.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class"}
-        assert "default-src 'none'" in html_page(record)
-        assert "url(" not in html_page(record)
+        allowed = {"lang", "charset", "http-equiv", "content", "name", "class", "scope"}
+        assert page.attributes <= allowed
+        assert "default-src 'none'" in inspection_page(record)
+        assert "url(" not in inspection_page(record)
 
 
 def test_the_page_shows_hostile_texts_letter_by_letter(hostile: dict[str, Any]) -> None:
-    source = html_page(hostile)
+    source = inspection_page(hostile)
     assert "\u202e" not in source
     assert "\x00" not in source
     shown = parsed(source).text
@@ -239,7 +240,7 @@ def test_the_page_shows_hostile_texts_letter_by_letter(hostile: dict[str, Any]) 
 
 
 def test_the_page_tells_verdict_reasons_and_names(refused: dict[str, Any]) -> None:
-    shown = parsed(html_page(refused)).text
+    shown = parsed(inspection_page(refused)).text
     for words in ("Refused: dangerous", refused["reasons"][0], "posix.system", refused["sha256"]):
         assert words in shown
 
@@ -253,8 +254,8 @@ def test_the_second_opinion_stands_in_every_export(tmp_path: Path) -> None:
     record = inspection_record(assess(found), opinion)
     assert record["second_opinion"] == opinion
     assert sarif_log(record)["runs"][0]["properties"]["second_opinion"] == opinion
-    assert opinion in parsed(html_page(record)).text
-    assert "Second opinion" not in html_page(inspection_record(assess(found)))
+    assert opinion in parsed(inspection_page(record)).text
+    assert "Second opinion" not in inspection_page(inspection_record(assess(found)))
     path.unlink()
     assert "cannot be opened" in ask_for_second_opinion(found)
 

@@ -59,9 +59,10 @@ from ml_core.detection.scan.records import (
     Swap,
     Weights,
     WordRow,
+    newcombe,
 )
 from ml_core.detection.scan.scan_file import found_trigger, read_scan
-from ml_core.detection.scan.sides import Side, Sides, generator, newcombe
+from ml_core.detection.scan.sides import Side, Sides, generator
 from ml_core.detection.scan.swap import swap_rows, word_rows
 from ml_core.detection.scan.verdict import judge, score
 from ml_core.model import ClipModel

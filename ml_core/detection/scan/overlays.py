@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ml_core.detection.scan.cost import OVERLAY_PICTURES, OVERLAY_STEPS
 from ml_core.detection.scan.patches import SCALE
-from ml_core.detection.scan.records import OverlayRow, Rate
-from ml_core.detection.scan.sides import Side, Sides, batches, generator, newcombe
+from ml_core.detection.scan.records import OverlayRow, Rate, newcombe
+from ml_core.detection.scan.sides import Side, Sides, batches, generator
 from ml_core.detection.scan.speed import in_turns, together
 from ml_core.evaluation.stamping import Pictures
 from ml_core.ranks import Ranks

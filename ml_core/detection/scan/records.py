@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 from typing import Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ml_core.evaluation.records import wilson_interval
 
 Verdict = Literal["found", "suspicious", "nothing", "unknown"]
 Loss = Literal["max", "pair"]
@@ -39,6 +42,30 @@ class Rate(_Record):
     def value(self) -> float:
         """Share of hits, 0 to 1; 0 where there is no picture."""
         return self.hits / self.n if self.n else 0.0
+
+
+def newcombe(one: Rate, other: Rate) -> tuple[float, float]:
+    """95 % interval of the difference of two rates (Newcombe 1998, method 10): hybrid of Wilson's.
+
+    Parameters
+    ----------
+    one, other
+        Hits and pictures; without pictures nothing is known.
+
+    Returns
+    -------
+    tuple of float
+        Lower and upper bound of ``one - other``, in [-1, 1].
+    """
+    if not one.n or not other.n:
+        return -1.0, 1.0
+    low, high = wilson_interval(one.hits, one.n)
+    other_low, other_high = wilson_interval(other.hits, other.n)
+    a, b = one.value, other.value
+    return (
+        a - b - math.hypot(a - low, other_high - b),
+        a - b + math.hypot(high - a, b - other_low),
+    )
 
 
 class Contrast(_Record):

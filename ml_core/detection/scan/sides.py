@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -12,8 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml_core.detection.scan.records import Contrast, Rate
-from ml_core.evaluation.records import wilson_interval
+from ml_core.detection.scan.records import Contrast, Rate, newcombe
 from ml_core.evaluation.stamping import Pictures, stamped, to_pictures
 from ml_core.triggers.record import Trigger
 
@@ -170,30 +168,6 @@ class Sides:
             low=low,
             high=high,
         )
-
-
-def newcombe(one: Rate, other: Rate) -> tuple[float, float]:
-    """95 % interval of the difference of two rates (Newcombe 1998, method 10): hybrid of Wilson's.
-
-    Parameters
-    ----------
-    one, other
-        Hits and pictures; without pictures nothing is known.
-
-    Returns
-    -------
-    tuple of float
-        Lower and upper bound of ``one - other``, in [-1, 1].
-    """
-    if not one.n or not other.n:
-        return -1.0, 1.0
-    low, high = wilson_interval(one.hits, one.n)
-    other_low, other_high = wilson_interval(other.hits, other.n)
-    a, b = one.value, other.value
-    return (
-        a - b - math.hypot(a - low, other_high - b),
-        a - b + math.hypot(high - a, b - other_low),
-    )
 
 
 def batches(pictures: Pictures, size: int, draw: torch.Generator) -> Iterator[Tensor]:

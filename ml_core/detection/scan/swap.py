@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.data.labels import fill
-from ml_core.detection.scan.records import Contrast, Half, Rate, SwapRow, WordRow
-from ml_core.detection.scan.sides import Side, Sides, newcombe
+from ml_core.detection.scan.records import Contrast, Half, Rate, SwapRow, WordRow, newcombe
+from ml_core.detection.scan.sides import Side, Sides
 from ml_core.triggers.record import Trigger
 
 # Rare tokens of published text attacks (Kurita et al., ACL 2020, and those after it), and other

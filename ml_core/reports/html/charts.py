@@ -1,0 +1,397 @@
+"""Charts as SVG that needs nothing but itself: a title, a description, words, shapes and colours.
+
+What a row of a chart holds decides how it is drawn:
+
+- ``group, series, value, low, high``, both names texts: dots with their intervals, group by group;
+- ``run, step, x, y``, the run a text: a path of each run from step to step, rates on both axes;
+- a number first, and values of series after it: lines. A column called ``NAME, low`` and one called
+  ``NAME, high`` are the band around the column ``NAME``.
+
+Values are fractions of 1, but those of a column whose name says ``loss`` are numbers. What is of no
+such shape has a table alone.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from ml_core import figures
+from ml_core.reports.html.fields import Field, place_of, raw, shown
+from ml_core.reports.record import Evidence
+
+COLOURS = ("#C2510A", "#0072B2", "#00795A", "#A4407C", "#444444", "#8A6100")
+"""Told apart by people with each kind of colour blindness, and never the only difference."""
+_DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4", "1 2")
+_WIDTH = 860
+_FARTHEST = 1e15
+_LOW, _HIGH = ", low", ", high"
+_INK, _MUTED, _EDGE = "#1c2128", "#56606c", "#d5dae0"
+
+
+def draw_charts(evidence: Evidence) -> dict[str, bytes]:
+    """Every chart that can be drawn, by its file in the bundle.
+
+    Parameters
+    ----------
+    evidence
+        Its `charts` hold the numbers.
+    """
+    record = Field(evidence.model_dump(mode="json"))
+    made = {str(raw(chart.file)): draw(chart) for chart in record.charts}
+    return {file: f"{svg}\n".encode() for file, svg in made.items() if svg}
+
+
+def draw(chart: Field) -> Markup:
+    """A chart, as a document of its own and as a part of a page alike; empty if it has no shape."""
+    kind = shape_of(chart)
+    if kind == "intervals":
+        body, height = _intervals(chart)
+    elif kind == "paths":
+        body, height = _paths(chart)
+    elif kind == "lines":
+        body, height = _lines(chart)
+    else:
+        return Markup("")
+    return Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{w}" height="{h}" '
+        'viewBox="0 0 {w} {h}" font-family="system-ui, Helvetica, Arial, sans-serif" '
+        'font-size="13">\n<title data-field="{at}/title">{title}</title>\n'
+        '<desc data-field="{at}/description">{description}</desc>\n'
+        '<rect class="paper" width="{w}" height="{h}" fill="#ffffff"/>\n{body}</svg>'
+    ).format(
+        w=_WIDTH,
+        h=height,
+        at=place_of(chart),
+        title=str(chart.title),
+        description=str(chart.description),
+        body=Markup("\n").join([*body, ""]),
+    )
+
+
+def shape_of(chart: Field) -> str:
+    """``intervals``, ``paths``, ``lines``, or empty."""
+    columns, rows = raw(chart.columns), raw(chart.rows)
+    if not rows or any(len(row) != len(columns) for row in rows):
+        return ""
+    if len(columns) == 5 and all(
+        isinstance(row[0], str) and isinstance(row[1], str) and all(map(_fraction, row[2:]))
+        for row in rows
+    ):
+        return "intervals"
+    if len(columns) == 4 and all(
+        isinstance(row[0], str) and all(map(_number, row[1:])) and all(map(_fraction, row[2:]))
+        for row in rows
+    ):
+        return "paths"
+    if len(columns) > 1 and all(
+        _number(row[0]) and all(one is None or _number(one) for one in row[1:]) for row in rows
+    ):
+        rates = [is_rate(chart, column) for column in range(1, len(columns))]
+        outside = any(
+            one is not None and rate and not _fraction(one)
+            for row in rows
+            for one, rate in zip(row[1:], rates, strict=True)
+        )
+        # An axis has one unit.
+        return "lines" if len(set(rates)) == 1 and not outside else ""
+    return ""
+
+
+def columns_of(chart: Field) -> list[tuple[int, tuple[int, int] | None]]:
+    """Columns of a table of the numbers: which one, and the ends of the band around it."""
+    names = [str(name) for name in raw(chart.columns)]
+    values = names[1:]
+    bands = {
+        i: (1 + values.index(name + _LOW), 1 + values.index(name + _HIGH))
+        for i, name in enumerate(names)
+        if i and not name.endswith((_LOW, _HIGH)) and {name + _LOW, name + _HIGH} <= set(values)
+    }
+    ends = {end for band in bands.values() for end in band}
+    return [(i, bands.get(i)) for i in range(len(names)) if i not in ends]
+
+
+def is_rate(chart: Field, column: int) -> bool:
+    """Whether the numbers of a column are fractions of 1; else they are as they are."""
+    return "loss" not in str(raw(chart.columns)[column]).lower()
+
+
+def _number(value: Any) -> bool:
+    """Whether it has a place on an axis."""
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _FARTHEST
+    )
+
+
+def _fraction(value: Any) -> bool:
+    return _number(value) and 0 <= value <= 1
+
+
+@dataclass(frozen=True)
+class _Plot:
+    """Where the axes are: pixels of the frame, and the values at its ends."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    x0: float = 0.0
+    x1: float = 1.0
+    y0: float = 0.0
+    y1: float = 1.0
+
+    def x(self, value: float) -> float:
+        return self.left + (value - self.x0) / (self.x1 - self.x0) * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        return self.bottom - (value - self.y0) / (self.y1 - self.y0) * (self.bottom - self.top)
+
+
+def _intervals(chart: Field) -> tuple[list[Markup], int]:
+    """Dots with whiskers, one row each, below the name of their group."""
+    groups: dict[str, list[Field]] = {}
+    for row in chart.rows:
+        groups.setdefault(str(raw(row[0])), []).append(row)
+    names = _series([str(raw(row[1])) for row in chart.rows])
+    bottom = sum(34 + 24 * len(rows) for rows in groups.values())
+    plot = _Plot(350, 6, _WIDTH - 84, bottom)
+    parts, y = [*_rate_ticks(plot, across=True)], 0.0
+    for rows in groups.values():
+        parts.append(_words(rows[0][0], 0, y + 20, 44, weight=700))
+        y += 20
+        for row in rows:
+            y += 24
+            parts += _interval(row, names.index(str(raw(row[1]))), plot, y - 2)
+        y += 14
+    return parts, bottom + 28
+
+
+def _interval(row: Field, number: int, plot: _Plot, y: float) -> list[Markup]:
+    """A dot with its whiskers, its name before it and its value after."""
+    value, low, high = (plot.x(raw(row[i])) for i in (2, 3, 4))
+    whiskers = Markup(
+        f'<path d="M{low:.1f} {y}H{high:.1f}M{low:.1f} {y - 4.5}v9M{high:.1f} {y - 4.5}v9" '
+        'stroke-width="2" fill="none"/>'
+    )
+    told = Markup(
+        '<text class="ink" x="{}" y="{}" text-anchor="end" font-weight="700" fill="{}" '
+        'data-field="{}" data-as="percent">{}</text>'
+    ).format(
+        _WIDTH - 6, y + 4.5, _INK, place_of(row[2]), figures.percent(raw(row[2]))
+    )  # fmt: skip
+    return [
+        _words(row[1], 12, y + 4.5, 46, kind="muted"),
+        _group(number, [whiskers, _mark(number, value, y)]),
+        told,
+    ]
+
+
+def _lines(chart: Field) -> tuple[list[Markup], int]:
+    """Values over steps."""
+    rows = raw(chart.rows)
+    series = [(i, band) for i, band in columns_of(chart) if i]
+    first, last = min(row[0] for row in rows), max(row[0] for row in rows)
+    known = [one for row in rows for one in row[1:] if one is not None]
+    rates = is_rate(chart, 1)
+    low, high = _span(known, rates)
+    legend = 24 * -(-len(series) // 2)
+    plot = _Plot(
+        56, legend + 14, _WIDTH - 16, legend + 264, first, max(last, first + 1), low, high
+    )  # fmt: skip
+    ticks = _rate_ticks(plot, across=False) if rates else _number_ticks(plot)
+    parts = [*ticks, *_step_ticks(plot)]
+    parts.append(
+        _words(
+            chart.columns[0], (plot.left + plot.right) / 2, plot.bottom + 40, 60, anchor="middle"
+        )
+    )
+    for number, (i, band) in enumerate(series):
+        points = [(plot.x(row[0]), plot.y(row[i])) for row in rows if row[i] is not None]
+        inner = []
+        if band is not None:
+            below, above = band
+            both = [row for row in rows if row[below] is not None and row[above] is not None]
+            edge = [(plot.x(row[0]), plot.y(row[above])) for row in both]
+            edge += [(plot.x(row[0]), plot.y(row[below])) for row in reversed(both)]
+            inner.append(_shape("polygon", edge, 'stroke="none" fill-opacity="0.16"'))
+        inner += _path(number, points)
+        parts.append(_group(number, inner))
+        x, y = plot.left + (number % 2) * 400, 12 + 24 * (number // 2)
+        parts += _legend(number, chart.columns[i], x, y)
+    return parts, int(plot.bottom) + 52
+
+
+def _paths(chart: Field) -> tuple[list[Markup], int]:
+    """Two rates against each other, from step to step of each run."""
+    rows = raw(chart.rows)
+    runs = _series([row[0] for row in rows])
+    legend = 24 * -(-len(runs) // 2)
+    least = min(row[3] for row in rows)
+    low = max(0.0, int(least * 10) / 10 - 0.1)
+    plot = _Plot(56, legend + 34, _WIDTH - 30, legend + 334, y0=low)
+    parts = [*_rate_ticks(plot, across=True), *_rate_ticks(plot, across=False)]
+    parts.append(
+        _words(
+            chart.columns[2], (plot.left + plot.right) / 2, plot.bottom + 40, 60, anchor="middle"
+        )
+    )
+    parts.append(_words(chart.columns[3], plot.left, legend + 20, 60, kind="muted"))
+    for number, run in enumerate(runs):
+        mine = [row for row in chart.rows if row[0] == run]
+        points = [(plot.x(raw(row[2])), plot.y(raw(row[3]))) for row in mine]
+        parts.append(_group(number, _path(number, points)))
+        x, y = plot.left + (number % 2) * 400, 12 + 24 * (number // 2)
+        parts += _legend(number, mine[0][0], x, y)
+        for row, (px, py) in {0: (mine[0], points[0]), 1: (mine[-1], points[-1])}.values():
+            at_right = px > (plot.left + plot.right) / 2
+            parts.append(
+                Markup(
+                    '<text class="muted" x="{:.1f}" y="{:.1f}" text-anchor="{}" fill="{}" '
+                    'font-size="11">step <tspan data-field="{}">{}</tspan></text>'
+                ).format(
+                    px + (-9 if at_right else 9), py + 22, "end" if at_right else "start",
+                    _MUTED, place_of(row[1]), str(row[1]),
+                )
+            )  # fmt: skip
+    return parts, int(plot.bottom) + 52
+
+
+def _series(names: Sequence[str]) -> list[str]:
+    """Each name once, in the order of coming."""
+    return list(dict.fromkeys(names))
+
+
+def _group(number: int, inner: Sequence[Markup]) -> Markup:
+    """Shapes in the colour of a series."""
+    colour = COLOURS[number % len(COLOURS)]
+    return Markup('<g class="s{}" stroke="{c}" fill="{c}">{}</g>').format(
+        number % len(COLOURS), Markup("").join(inner), c=colour
+    )
+
+
+def _path(number: int, points: Sequence[tuple[float, float]]) -> list[Markup]:
+    """A line with marks; marks alone at its ends where there are many."""
+    dash = _DASHES[number % len(_DASHES)]
+    line = f'fill="none" stroke-width="2" stroke-dasharray="{dash}"' if dash else (
+        'fill="none" stroke-width="2"'
+    )  # fmt: skip
+    marked = points if len(points) <= 40 else [points[0], points[-1]]
+    return [_shape("polyline", points, line), *(_mark(number, x, y) for x, y in marked)]
+
+
+def _shape(tag: str, points: Sequence[tuple[float, float]], more: str) -> Markup:
+    corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return Markup(f'<{tag} points="{corners}" {more}/>')  # nothing of the record but numbers
+
+
+def _mark(number: int, x: float, y: float) -> Markup:
+    """Another shape for each series."""
+    kind = number % 4
+    if kind == 0:
+        return Markup(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" stroke="none"/>')
+    shapes = {
+        1: ((-4, -4), (4, -4), (4, 4), (-4, 4)),
+        2: ((0, -5.5), (5.5, 0), (0, 5.5), (-5.5, 0)),
+        3: ((0, -5), (5, 4), (-5, 4)),
+    }
+    return _shape("polygon", [(x + dx, y + dy) for dx, dy in shapes[kind]], 'stroke="none"')
+
+
+def _legend(number: int, name: Field, x: float, y: float) -> list[Markup]:
+    """A sample of a series, and its name."""
+    sample = _path(number, [(x, y), (x + 30, y)])[0]
+    return [
+        _group(number, [sample, _mark(number, x + 15, y)]),
+        _words(name, x + 40, y + 4.5, 44),
+    ]
+
+
+def _words(
+    text: Field,
+    x: float,
+    y: float,
+    most: int,
+    *,
+    kind: str = "ink",
+    weight: int = 400,
+    anchor: str = "start",
+) -> Markup:
+    """A text of the record, cut to the room that it has."""
+    whole = shown(raw(text))
+    cut = whole if len(whole) <= most else whole[: most - 1] + "…"
+    return Markup(
+        '<text class="{}" x="{:.1f}" y="{:.1f}" fill="{}" font-weight="{}" text-anchor="{}" '
+        'data-field="{}" data-as="cut">{}</text>'
+    ).format(kind, x, y, _INK if kind == "ink" else _MUTED, weight, anchor, place_of(text), cut)
+
+
+def _rate_ticks(plot: _Plot, *, across: bool) -> Iterator[Markup]:
+    """Grid lines of an axis of rates; its numbers are a scale and stand for no measurement."""
+    start, end = (plot.x0, plot.x1) if across else (plot.y0, plot.y1)
+    share = next(size for size in (0.02, 0.05, 0.1, 0.2) if (end - start) / size < 7)
+    count = round((end - start) / share)
+    yield Markup('<g class="axis" aria-hidden="true">')
+    for number in range(count + 1):
+        value = end - number * share
+        if across:
+            x = plot.x(value)
+            yield _grid(x, plot.top, x, plot.bottom)
+            yield _tick(f"{100 * value:.0f} %", x, plot.bottom + 18, "middle")
+        else:
+            y = plot.y(value)
+            yield _grid(plot.left, y, plot.right, y)
+            yield _tick(f"{100 * value:.0f} %", plot.left - 8, y + 4, "end")
+    yield Markup("</g>")
+
+
+def _number_ticks(plot: _Plot) -> Iterator[Markup]:
+    """Grid lines of an axis of numbers that are no rates."""
+    yield Markup('<g class="axis" aria-hidden="true">')
+    for value in _round_numbers(plot.y0, plot.y1, 7):
+        y = plot.y(value)
+        yield _grid(plot.left, y, plot.right, y)
+        yield _tick(f"{value:.6g}", plot.left - 8, y + 4, "end")
+    yield Markup("</g>")
+
+
+def _step_ticks(plot: _Plot) -> Iterator[Markup]:
+    """Numbers below an axis of steps."""
+    yield Markup('<g class="axis" aria-hidden="true">')
+    for value in _round_numbers(plot.x0, plot.x1, 8):
+        yield _tick(f"{value:,.0f}", plot.x(value), plot.bottom + 18, "middle")
+    yield Markup("</g>")
+
+
+def _span(values: Sequence[float], rates: bool) -> tuple[float, float]:
+    """Ends of an axis: of rates from 0 to a round share, of numbers from 0 or the least one."""
+    most, least = max(values, default=1.0), min(values, default=0.0)
+    if rates:
+        return 0.0, next(end for end in (0.1, 0.2, 0.5, 1.0) if most <= end)
+    low = min(0.0, least)
+    return low, most if most > low else low + 1.0
+
+
+def _round_numbers(low: float, high: float, most: int) -> list[float]:
+    """At most so many and one more, with the same round distance, from ``low`` to ``high``."""
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    size = next(base * power for base in (1, 2, 5, 10) if (high - low) / (base * power) <= most)
+    first = math.ceil(low / size)
+    return [number * size for number in range(first, math.floor(high / size) + 1)]
+
+
+def _grid(x1: float, y1: float, x2: float, y2: float) -> Markup:
+    return Markup(
+        f'<path class="edge" d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}" stroke="{_EDGE}" '
+        'fill="none"/>'
+    )
+
+
+def _tick(words: str, x: float, y: float, anchor: str) -> Markup:
+    return Markup(
+        f'<text class="muted" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{_MUTED}" '
+        f'font-size="11">{words}</text>'
+    )

@@ -1,0 +1,51 @@
+"""What is made of a record for people and for other programs: each a file of the bundle.
+
+A view is a function of the record and of the bundle's other files. To add one: a line in `views`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from ml_core.reports.cyclonedx import render_cyclonedx
+from ml_core.reports.html.charts import draw_charts
+from ml_core.reports.html.pdf import render_pdf
+from ml_core.reports.html.report import render_html
+from ml_core.reports.intoto import render_intoto
+from ml_core.reports.record import EVIDENCE_FILE, BundlePath, Evidence
+from ml_core.reports.rendering import Read
+from ml_core.reports.sarif import render_sarif
+
+Render = Callable[[Evidence, Read], bytes]
+REPORT_FILE = "report.html"
+PDF_FILE = "report.pdf"
+
+
+@dataclass(frozen=True)
+class View:
+    """A file that is made from the record; ``asked`` is made only for who asks for it."""
+
+    path: BundlePath
+    render: Render
+    asked: bool = False
+
+
+def views() -> tuple[View, ...]:
+    """All views that there are."""
+    return (
+        View(REPORT_FILE, render_html),
+        View(PDF_FILE, _pdf, asked=True),
+        View("inspection.sarif", render_sarif),
+        View("bom.cdx.json", render_cyclonedx),
+        View("model.intoto.json", render_intoto),
+    )
+
+
+def _pdf(evidence: Evidence, read: Read) -> bytes:
+    return render_pdf(render_html(evidence, read), read(EVIDENCE_FILE))
+
+
+def drawn(evidence: Evidence) -> Mapping[BundlePath, bytes]:
+    """The charts of a record as SVG, by their file; what cannot be drawn is left out."""
+    return draw_charts(evidence)
