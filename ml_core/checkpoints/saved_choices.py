@@ -110,6 +110,19 @@ def remembered(sha256: str) -> Remembered | None:
     return Remembered(sha256, found.name, found.day, Choice(**values))
 
 
+def choice_of(record: Mapping[str, Any]) -> Choice:
+    """A choice from what `Choice.to_dict` or `Remembered.to_dict` gave, perhaps a stranger's.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if it is none.
+    """
+    item = {"day": "2000-01-01", "name": "", **record}
+    found = _FILE.check(item, _Stored, "The loader's settings")
+    return Choice(**found.model_dump(exclude={"day", "name"}))
+
+
 def remember(sha256: str, name: str, choice: Choice) -> Remembered:
     """Save a choice for every later opening of a file; it replaces an older one.
 

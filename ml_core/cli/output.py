@@ -70,6 +70,7 @@ STAGES = {
     "swap": "Encoders and words",
     "weights": "Weights",
     "measure": "Measuring",
+    "again": "Measuring again",
 }
 
 

@@ -12,6 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
+from ml_core.evaluation.canvases import CanvasSource, read_canvases
+
 Pictures = NDArray[np.uint8]
 Fetch = Callable[[NDArray[np.int64]], "Batch"]
 AT_ONCE_BYTES = 4 * 1024**2
@@ -37,6 +39,16 @@ class Batch:
     images: Pictures | None
     own: Pictures | None
     wanted: int
+
+
+def read_batch(source: CanvasSource, own: CanvasSource | None, indices: NDArray[np.int64]) -> Batch:
+    """Fetch pictures on the model's and on the trigger's canvas, without the broken ones."""
+    wanted = len(indices)
+    images, indices = read_canvases(source, indices)
+    if own is None or not len(indices):
+        return Batch(indices, images, None, wanted)
+    others, kept = read_canvases(own, indices)
+    return Batch(kept, images[np.isin(indices, kept)], others, wanted)
 
 
 def steps(

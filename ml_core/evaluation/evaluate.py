@@ -17,8 +17,8 @@ from torch import Tensor
 
 from ml_core import __version__
 from ml_core.data.sampling import stratified_order
-from ml_core.evaluation.batches import Batch, batches, images_at_once, steps
-from ml_core.evaluation.canvases import CanvasSource, read_canvases
+from ml_core.evaluation.batches import Batch, batches, images_at_once, read_batch, steps
+from ml_core.evaluation.canvases import CanvasSource
 from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingTable
 from ml_core.evaluation.records import Evaluation, PerImage, Prediction
 from ml_core.evaluation.scorer import Scorer
@@ -189,7 +189,12 @@ class Measurement:
         self._control = (
             self._own is not None and trigger is not None and trigger.canvas != "original"
         )
-        self._scores = Scores(len(self._mine), triggered=trigger is not None, control=self._control)
+        self._scores = Scores(
+            len(self._mine),
+            triggered=trigger is not None,
+            classes=len(subject.class_names),
+            control=self._control,
+        )
         self._facts = _facts(subject, trigger, len(self._order))
         self._whole: PerImage | None = None
         self._broken = 0
@@ -255,7 +260,7 @@ class Measurement:
             known = trigger is None and table is not None and not table.missing(indices).any()
             if known:
                 return Batch(indices, None, None, len(indices))
-            return _read(subject.canvases, own, indices)
+            return read_batch(subject.canvases, own, indices)
 
         most = batch  # of a step; more where it takes less time than there is until the next result
         parts = steps(self._mine, self._first_batch, lambda: most)
@@ -297,7 +302,7 @@ class Measurement:
             unread = np.setdiff1d(self._order, self._whole.indices)
             for first in range(0, len(unread) if ranks.first else 0, self._batch):
                 # The source then tells what is wrong with them.
-                _read(subject.canvases, self._own, unread[first : first + self._batch])
+                read_batch(subject.canvases, self._own, unread[first : first + self._batch])
 
 
 def look_at(
@@ -328,8 +333,9 @@ def look_at(
     table = _table(clean_cache, subject)
     prompted = subject.prompted(trigger)
     sides = Scorer(subject, prompted, trigger, target, max(1, len(indices)), lambda: False)
-    scores = Scores(len(indices), triggered=trigger is not None)
-    read = _read(subject.canvases, own, indices)
+    classes = len(subject.class_names)
+    scores = Scores(len(indices), triggered=trigger is not None, classes=classes)
+    read = read_batch(subject.canvases, own, indices)
     if len(read.indices):
         embeddings = sides.embed(read, table)
         clean = sides.clean(read, embeddings)
@@ -365,7 +371,7 @@ def _pictures(
 ) -> tuple[Tensor, NDArray[np.uint8], Tensor | None]:
     """One image as a batch, as pixels, and as a batch with the trigger on it."""
     own = own_canvases(canvases, trigger, model.image_size, seed)
-    read = _read(canvases, own, np.array([index], dtype=np.int64))
+    read = read_batch(canvases, own, np.array([index], dtype=np.int64))
     if not len(read.indices) or read.images is None:
         raise InputError(f"Image number {index} could not be read; choose another.", "damaged")
     pictures = to_pictures(read.images, model.device)
@@ -406,16 +412,6 @@ def _probabilities(model: ClipModel, embedding: Tensor, classifier: Tensor) -> N
     require_finite(probs)
     row: NDArray[np.float32] = probs[0].cpu().numpy()
     return row
-
-
-def _read(source: CanvasSource, own: CanvasSource | None, indices: NDArray[np.int64]) -> Batch:
-    """Fetch pictures on the model's and on the trigger's canvas, without the broken ones."""
-    wanted = len(indices)
-    images, indices = read_canvases(source, indices)
-    if own is None or not len(indices):
-        return Batch(indices, images, None, wanted)
-    others, kept = read_canvases(own, indices)
-    return Batch(kept, images[np.isin(indices, kept)], others, wanted)
 
 
 def _check(subject: Subject, target: int) -> None:

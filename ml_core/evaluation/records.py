@@ -166,6 +166,12 @@ class PerImage:
     control_top1
         int64 [n], class index on the trigger's own canvas without the trigger; None where that is
         the model's.
+    clean_top, triggered_top
+        int64 [n, k], the likeliest classes, k = 5 or all where there are fewer; the first one is
+        the top-1.
+    clean_margin, triggered_margin
+        float32 [n], logit of the likeliest class minus that of the next, 0 or more (0 of a single
+        class): how much a logit may change before the answer does.
     """
 
     indices: NDArray[np.int64]
@@ -182,6 +188,10 @@ class PerImage:
     label_in_top10: NDArray[np.bool_] | None = None
     target_in_top10: NDArray[np.bool_] | None = None
     control_top1: NDArray[np.int64] | None = None
+    clean_top: NDArray[np.int64] | None = None
+    clean_margin: NDArray[np.float32] | None = None
+    triggered_top: NDArray[np.int64] | None = None
+    triggered_margin: NDArray[np.float32] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -68,12 +68,27 @@ class Scorer:
             table.put(batch.indices[missing], self._encode(pictures))
         return table.get(batch.indices).to(self.model.device)
 
-    def clean(self, batch: Batch, embeddings: Tensor) -> BatchScores:
-        logits = class_logits(self.model, embeddings, self.subject.classifier)
+    def clean_logits(self, embeddings: Tensor) -> Tensor:
+        """Logits of clean pictures, float32 [n, C]."""
+        return class_logits(self.model, embeddings, self.subject.classifier)
+
+    def scores(self, batch: Batch, logits: Tensor) -> BatchScores:
+        """Reduce the logits of a batch's pictures."""
         return score(logits, self.subject.labels[batch.indices], self.target)
+
+    def clean(self, batch: Batch, embeddings: Tensor) -> BatchScores:
+        return self.scores(batch, self.clean_logits(embeddings))
 
     def triggered(self, batch: Batch, embeddings: Tensor) -> BatchScores | None:
         """Score the triggered side; None without a trigger."""
+        logits = self.triggered_logits(batch, embeddings)
+        return None if logits is None else self.scores(batch, logits)
+
+    def triggered_logits(self, batch: Batch, embeddings: Tensor) -> Tensor | None:
+        """Logits of the pictures with the trigger, float32 [n, C]; None without a trigger.
+
+        ``embeddings`` of the clean pictures are those of a trigger that changes the prompts alone.
+        """
         if self.trigger is None:
             return None
         if self.trigger.changes_pictures or batch.own is not None:
@@ -90,8 +105,7 @@ class Scorer:
                     self.model.preprocess.fit,
                 )
             )
-        logits = class_logits(self.model, embeddings, self.prompted)
-        return score(logits, self.subject.labels[batch.indices], self.target)
+        return class_logits(self.model, embeddings, self.prompted)
 
     def control(self, batch: Batch) -> NDArray[np.int64]:
         """Predict from the trigger's own canvas without the trigger, int64 [n]."""

@@ -15,11 +15,13 @@ from ml_core.ranks import Ranks
 from ml_core.reading.errors import InputError
 
 _T = TypeVar("_T", bound=np.generic)
+KEPT = 5
+"""So many of a picture's likeliest classes are kept."""
 
 
 @dataclass(frozen=True, eq=False)
 class BatchScores:
-    """What one batch of logits says, each [n]."""
+    """What one batch of logits says, each [n]; ``top`` [n, k] with k up to `KEPT`."""
 
     top1: NDArray[np.int64]
     prob: NDArray[np.float32]
@@ -29,6 +31,8 @@ class BatchScores:
     target_in_top5: NDArray[np.bool_]
     label_in_top10: NDArray[np.bool_]
     target_in_top10: NDArray[np.bool_]
+    top: NDArray[np.int64]
+    margin: NDArray[np.float32]
 
 
 @torch.no_grad()
@@ -58,7 +62,10 @@ def score(logits: Tensor, labels: NDArray[np.int64], target: int) -> BatchScores
     best, second = top.values[:, 0], top.values[:, min(1, logits.shape[1] - 1)]
     margin = aim - torch.where(top1 == target, second, best)
     known = torch.from_numpy(labels).to(logits.device)
-    label_found, target_found = top.indices == known[:, None], top.indices == target
+    # Of classes that tie topk may name another first than argmax does.
+    likeliest = torch.where(top.indices == top1[:, None], top.indices[:, :1], top.indices)
+    likeliest[:, 0] = top1
+    label_found, target_found = likeliest == known[:, None], likeliest == target
     return BatchScores(
         top1=top1.cpu().numpy(),
         prob=(best - whole).exp_().cpu().numpy(),
@@ -68,6 +75,8 @@ def score(logits: Tensor, labels: NDArray[np.int64], target: int) -> BatchScores
         target_in_top5=target_found[:, :5].any(dim=1).cpu().numpy(),
         label_in_top10=label_found.any(dim=1).cpu().numpy(),
         target_in_top10=target_found.any(dim=1).cpu().numpy(),
+        top=likeliest[:, :KEPT].cpu().numpy(),
+        margin=(best - second).cpu().numpy(),
     )
 
 
@@ -97,14 +106,18 @@ class Scores:
         Whether there is a triggered half.
     control
         Whether there are predictions on the trigger's own canvas without the trigger.
+    classes
+        How many there are.
     """
 
-    def __init__(self, capacity: int, *, triggered: bool, control: bool = False) -> None:
+    def __init__(
+        self, capacity: int, *, triggered: bool, classes: int, control: bool = False
+    ) -> None:
         self.n = 0
         self.broken = 0
         self._indices = np.zeros(capacity, dtype=np.int64)
-        self._clean = _columns(capacity)
-        self._triggered = _columns(capacity) if triggered else None
+        self._clean = _columns(capacity, min(KEPT, classes))
+        self._triggered = _columns(capacity, min(KEPT, classes)) if triggered else None
         self._control = np.zeros(capacity, dtype=np.int64) if control else None
 
     def add(
@@ -143,6 +156,10 @@ class Scores:
             label_in_top10=self._view(clean.label_in_top10),
             target_in_top10=None if triggered is None else self._view(triggered.target_in_top10),
             control_top1=None if self._control is None else self._view(self._control),
+            clean_top=self._view(clean.top),
+            clean_margin=self._view(clean.margin),
+            triggered_top=None if triggered is None else self._view(triggered.top),
+            triggered_margin=None if triggered is None else self._view(triggered.margin),
         )
 
     def _view(self, column: NDArray[_T]) -> NDArray[_T]:
@@ -184,8 +201,8 @@ def rows_of_all(
     return PerImage(**columns)
 
 
-def _columns(rows: int) -> BatchScores:
-    """Empty columns."""
+def _columns(rows: int, kept: int) -> BatchScores:
+    """Empty columns, with ``kept`` classes of each picture."""
     return BatchScores(
         top1=np.zeros(rows, dtype=np.int64),
         prob=np.zeros(rows, dtype=np.float32),
@@ -195,6 +212,8 @@ def _columns(rows: int) -> BatchScores:
         target_in_top5=np.zeros(rows, dtype=np.bool_),
         label_in_top10=np.zeros(rows, dtype=np.bool_),
         target_in_top10=np.zeros(rows, dtype=np.bool_),
+        top=np.zeros((rows, kept), dtype=np.int64),
+        margin=np.zeros(rows, dtype=np.float32),
     )
 
 
@@ -208,3 +227,5 @@ def _fill(columns: BatchScores, rows: slice, batch: BatchScores) -> None:
     columns.target_in_top5[rows] = batch.target_in_top5
     columns.label_in_top10[rows] = batch.label_in_top10
     columns.target_in_top10[rows] = batch.target_in_top10
+    columns.top[rows] = batch.top
+    columns.margin[rows] = batch.margin

@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.evaluation.records import PerImage
 from ml_core.reading.errors import InputError
 
 TOP = 5
@@ -47,6 +48,36 @@ class Rows:
 
     def __len__(self) -> int:
         return len(self.indices)
+
+
+def rows_of(predicted: PerImage, labels: NDArray[np.int64]) -> Rows:
+    """Predictions of an evaluation as a table.
+
+    Parameters
+    ----------
+    predicted
+        With ``clean_top`` and what goes with it.
+    labels
+        int64 [N] of the whole set, -1 unlabelled.
+    """
+    assert predicted.clean_top is not None
+    assert predicted.clean_margin is not None
+    order = np.argsort(predicted.indices)
+    indices = predicted.indices[order]
+    margin = predicted.triggered_margin
+
+    def ordered(column: NDArray[np.int64] | None) -> NDArray[np.int64] | None:
+        return None if column is None else column[order]
+
+    return Rows(
+        indices=indices,
+        labels=labels[indices],
+        clean_top=predicted.clean_top[order],
+        clean_margin=predicted.clean_margin[order],
+        triggered_top=ordered(predicted.triggered_top),
+        triggered_margin=None if margin is None else margin[order],
+        control_top1=ordered(predicted.control_top1),
+    )
 
 
 def to_csv(rows: Rows) -> bytes:
