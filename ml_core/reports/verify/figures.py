@@ -43,10 +43,8 @@ def check_claim(bundle: Bundle, claim: Claim) -> Check:
     if fault:
         return Check(1, claim.id, "fails", f"{claim.id}: {fault}")
     if claim.holds_by == "recorded":
-        return Check(
-            1, claim.id, "recorded", f"{claim.id} is as it was recorded; nobody can check it."
-        )
-    return Check(1, claim.id, "holds", f"{claim.id} follows from its evidence.")
+        return Check(1, claim.id, "recorded", claim.sentence)
+    return Check(1, claim.id, "holds", claim.sentence)
 
 
 def _faults(bundle: Bundle, claim: Claim) -> Iterator[str]:
