@@ -62,7 +62,6 @@ _N = "How many: a seeded, stratified sample; of the demo its first ones, class b
 _PRECISIONS = ("auto", "fp32", "bf16")
 # With fewer encodings than so many samples, finding the fastest way takes longer than it saves.
 _WORTH_MEASURING = 10
-_BATCH = 64
 
 
 def evaluate(
@@ -103,6 +102,14 @@ def evaluate(
         str,
         typer.Option(help="fp32, bf16, or auto: the fastest that agrees with fp32."),
     ] = "auto",
+    keep: Annotated[
+        Path | None,
+        typer.Option(
+            help="New folder for the answers picture by picture and all that evidence needs, for "
+            "`cleanclip report`; the reference's gets -reference after its name.",
+            parser=given_path,
+        ),
+    ] = None,
     donor: Donor = None,
     no_choice: NoChoice = False,
     device: Device = "auto",
@@ -125,6 +132,8 @@ def evaluate(
 
         cleanclip evaluate cleaned.safetensors --reference before.pt --trigger T1 --target banana
 
+        cleanclip evaluate model.safetensors --trigger T1 --target banana --keep measured/
+
         torchrun --nproc_per_node=8 -m ml_core evaluate model.safetensors --images val/
     """
     from ml_core.data.demo_text import TARGET_NAME
@@ -137,6 +146,8 @@ def evaluate(
         """What is asked for; what is wrong with it is told before a model loads."""
         if precision not in _PRECISIONS:
             raise InputError(f"Unknown precision {precision!r}; choose fp32, bf16 or auto.")
+        for folder in _kept_folders(keep, reference):
+            _require_new(folder)
         label_set = labels_and_templates(labels, templates)
         aims_at = target
         if target is None and trigger is not None:
@@ -165,8 +176,11 @@ def evaluate(
         from ml_core.data.images import open_images
         from ml_core.evaluation.details import details
         from ml_core.jobs.devices import choose_device, set_threads
-        from ml_core.jobs.measure import bench_of, classifier_of
+        from ml_core.jobs.keep import Lists, Source, keep_measurement
+        from ml_core.jobs.measure import BATCH, bench_of, classifier_of
         from ml_core.jobs.processes import together
+
+    lists = Lists()
 
     def measure(asked: _Asked, path: Path, stage: str, adapter: Path | None = None) -> _Measured:
         """Evaluate one checkpoint on the images and with the trigger."""
@@ -182,9 +196,31 @@ def evaluate(
         label_set = asked.label_set
         bench = bench_of(opened_images, label_set, stamp, asked.aim, model.preprocess, seed)
         classifier = run_stage(classifier_of(model, label_set, Control(), ranks))
-        speed = _choose_speed(model, bench, classifier, precision, ranks)
-        batch = _BATCH if speed is None else speed.batch
+        wanted = "fp32" if keep is not None and precision == "auto" else precision
+        if wanted != precision:
+            output.say("What is kept for evidence is measured in fp32.")
+        speed = _choose_speed(model, bench, classifier, wanted, ranks)
+        batch = BATCH if speed is None else speed.batch
         evaluation, per_image = _measure(model, bench, classifier, batch, stage, ranks)
+        if keep is not None and ranks.first:
+            source = Source(opened, adapter)
+            pictures = run_stage(lists.of(bench.images, Control()))
+            folders = _kept_folders(keep, reference)
+            with output.working("Keeping the answers"):
+                kept = keep_measurement(
+                    folders[0] if stage == "evaluate" else folders[1],
+                    source,
+                    model,
+                    bench,
+                    asked.images,
+                    classifier,
+                    (evaluation, per_image),
+                    pictures,
+                    threads=threads,
+                    batch=batch,
+                    targeted=asked.targeted,
+                )
+            output.say(f"Kept in {kept}.")
         record = {
             **evaluation.to_dict(),
             "checkpoint": str(path),
@@ -270,6 +306,20 @@ def evaluate(
         output.show(_template_table(record["by_template"]))
     if captions is not None:
         output.show(_retrieval_table(record["retrieval"]))
+
+
+def _kept_folders(keep: Path | None, reference: Path | None) -> tuple[Path, ...]:
+    """Where measurements are kept: of the checkpoint, and of the reference beside it."""
+    if keep is None:
+        return ()
+    beside = keep.with_name(f"{keep.name}-reference")
+    return (keep,) if reference is None else (keep, beside)
+
+
+def _require_new(folder: Path) -> None:
+    """Refuse to write into what is there already."""
+    if folder.is_file() or (folder.is_dir() and any(folder.iterdir())):
+        raise InputError(f"{folder} is not empty: name a new folder with --keep.")
 
 
 @dataclass(frozen=True, eq=False)

@@ -155,6 +155,11 @@ class FilePictures:
     def __len__(self) -> int:
         return len(self._paths)
 
+    @property
+    def paths(self) -> Sequence[Path]:
+        """The files, in order."""
+        return self._paths
+
     def draw(
         self, indices: NDArray[np.int64], size: int, fit: Fit, *, draft: bool = False
     ) -> Canvases:

@@ -16,6 +16,7 @@ from ml_core.cleaning.loop import Outcome
 from ml_core.cleaning.weight_space import save_vector
 from ml_core.events import Event, Saved
 from ml_core.jobs.inputs import Inputs
+from ml_core.jobs.keep import Source, clear_measurements
 from ml_core.jobs.linear_head import save_head
 from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE
 from ml_core.jobs.specs import (
@@ -30,6 +31,7 @@ from ml_core.jobs.specs import (
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.reading.tokenizer_file import name_beside
+from ml_core.reports.measurement_files import MEASUREMENTS_FOLDER
 from ml_core.triggers import Trigger, save_trigger
 
 VECTOR_FILE = "vector.safetensors"
@@ -54,7 +56,7 @@ def check_own_folders(folder: Path) -> None:
     InputError
         What the run takes away and writes there would be another folder's.
     """
-    for name in (STEPS_FOLDER, Path(STATE_FILE).parent.name):
+    for name in (STEPS_FOLDER, MEASUREMENTS_FOLDER, Path(STATE_FILE).parent.name):
         if (folder / name).is_symlink():
             raise InputError(
                 f"{name} in the folder {folder.name} is a link to another folder, where the run "
@@ -79,6 +81,7 @@ def clear_earlier(spec: CleanSpec) -> None:
     for path in (*(folder / name for name in _MADE), *steps):
         if path.resolve() not in needed:
             path.unlink(missing_ok=True)
+    clear_measurements(folder)
 
 
 def keep_trigger(spec: CleanSpec, trigger: Trigger | None) -> CleanSpec:
@@ -141,19 +144,21 @@ def save_weights(model: ClipModel, weights: Path, adapter: Path, facts: Mapping[
     return weights
 
 
-def open_result(spec: CleanSpec, device: str) -> ClipModel:
-    """The model that the files in the run's folder make, on a device.
+def open_result(spec: CleanSpec, device: str) -> tuple[Source, ClipModel]:
+    """What lies in the run's folder, and the model that it makes, on a device.
 
     Raises
     ------
     InputError
-        If they cannot be opened.
+        If it cannot be opened.
     """
     folder = Path(spec.output_dir)
-    if not (folder / ADAPTER_FILE).exists():
-        return open_checkpoint(folder / CLEANED_FILE).build(device)
+    adapter = folder / ADAPTER_FILE
+    if not adapter.exists():
+        opened = open_checkpoint(folder / CLEANED_FILE)
+        return Source(opened), opened.build(device)
     opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
-    return apply_adapter(opened.build(device), read_adapter(folder / ADAPTER_FILE))
+    return Source(opened, adapter), apply_adapter(opened.build(device), read_adapter(adapter))
 
 
 def result_files(spec: CleanSpec, outcome: Outcome) -> dict[str, Any]:

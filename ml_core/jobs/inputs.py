@@ -65,6 +65,8 @@ class Inputs:
         The spec's, with ``pairs`` cut to what there is.
     benches
         ``test`` and, where asked for, ``heldout``.
+    specs
+        How the pictures of each bench were opened.
     validation
         Watched while training.
     make_batch
@@ -86,6 +88,7 @@ class Inputs:
     label_set: LabelSet
     trigger: Trigger | None
     benches: dict[str, Bench]
+    specs: dict[str, ImageSpec]
     validation: Bench | None
     make_batch: Callable[[int], Batch]
     training_key: str
@@ -224,6 +227,7 @@ def opening_inputs(
         label_set,
         trigger,
         benches,
+        {name: part for name, (part, _) in sets.images.items()},
         validation,
         make_batch,
         "" if training is None else training.lasting_key,

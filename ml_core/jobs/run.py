@@ -12,6 +12,7 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
+from typing import Literal
 
 from torch import Tensor
 
@@ -38,7 +39,8 @@ from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
 from ml_core.jobs.journal import journaled, write_json
-from ml_core.jobs.measure import classifier_of, measure, metric_values
+from ml_core.jobs.keep import Lists, Source, keep_measurement
+from ml_core.jobs.measure import BATCH, classifier_of, measure, measure_images, metric_values
 from ml_core.jobs.reference import reference_of
 from ml_core.jobs.results import provenance, result_record, step_provenance
 from ml_core.jobs.specs import (
@@ -54,6 +56,9 @@ from ml_core.jobs.specs import (
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reports.measurement_files import MEASUREMENTS_FOLDER
+
+Head = Literal["zero-shot", "linear"]
 
 
 @dataclass
@@ -61,6 +66,50 @@ class Measured:
     """Evaluations by head (``zero-shot``, ``linear``) and set (``test``, ``heldout``)."""
 
     rows: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, eq=False)
+class _Measuring:
+    """How the first process measures a checkpoint on the sets of a job, and keeps what it found."""
+
+    spec: CleanSpec
+    inputs: Inputs
+    control: Control
+    lists: Lists = field(default_factory=Lists)
+
+    def run(
+        self, when: str, model: ClipModel, source: Source, head: Tensor, of: Head = "zero-shot"
+    ) -> Generator[Event, None, dict[str, Evaluation]]:
+        """Evaluate on every set with one head; what is kept lies in the run's folder.
+
+        Raises
+        ------
+        CancelledError
+            If it was cancelled.
+        """
+        rows: dict[str, Evaluation] = {}
+        for name, bench in self.inputs.benches.items():
+            stage = when if of == "zero-shot" else f"{when}, linear head"
+            stage += "" if name == "test" else f" ({name})"
+            found = yield from measure_images(model, bench, head, self.control, stage)
+            pictures = yield from self.lists.of(bench.images, self.control)
+            parts = (name if name != "test" else "", when, "linear" if of == "linear" else "")
+            keep_measurement(
+                Path(self.spec.output_dir) / MEASUREMENTS_FOLDER / "-".join(filter(None, parts)),
+                source,
+                model,
+                bench,
+                self.inputs.specs[name],
+                head,
+                found,
+                pictures,
+                threads=self.inputs.threads,
+                batch=BATCH,
+                head=of,
+                targeted=self.spec.targeted,
+            )
+            rows[name] = found[0]
+        return rows
 
 
 def run(
@@ -172,10 +221,12 @@ def _clean(
 
     reference = reference_of(spec, model)  # an unfit one is said before hours of measuring
     before, classifier = Measured(), None
+    measuring = _Measuring(spec, inputs, control)
     with suppress(CancelledError):  # the others are told below
         classifier = yield from classifier_of(model, inputs.label_set, control)
         if ranks.first:
-            yield from _measure_before(model, inputs, classifier, control, before)
+            rows = yield from measuring.run("before", model, Source(opened), classifier)
+            before.rows |= {("zero-shot", name): found for name, found in rows.items()}
     if ranks.any(control.cancelled, device=model.device)[0]:
         raise CancelledError
     lap("before")
@@ -211,7 +262,7 @@ def _clean(
 
     after = Measured()
     try:
-        yield from _measure_saved(spec, inputs, outcome, control, after)
+        yield from _measure_saved(measuring, outcome, after)
     except CancelledError:
         yield Done("cancelled", result_files(spec, outcome))
         return
@@ -219,23 +270,13 @@ def _clean(
     for note in inputs.notes:  # broken pictures are found when they are decoded
         if note not in said:
             yield Message(note, "warning")
-    rows = before.rows, after.rows
-    result = result_record(spec, model, inputs, outcome, *rows, timings, source_sha256)
+    sides = before.rows, after.rows
+    result = result_record(spec, model, inputs, outcome, *sides, timings, source_sha256)
     result["processes"] = ranks.world
     result["seconds"] = time.monotonic() - begin
     write_json(result, folder / RESULT_FILE)
     yield Saved(str(folder / RESULT_FILE), "result", outcome.step)
     yield Done(outcome.status, result)
-
-
-def _measure_before(
-    model: ClipModel, inputs: Inputs, classifier: Tensor, control: Control, before: Measured
-) -> Generator[Event, None, None]:
-    """Evaluate the checkpoint as it came."""
-    for name, bench in inputs.benches.items():
-        before.rows["zero-shot", name] = yield from measure(
-            model, bench, classifier, control, _stage("before", name)
-        )
 
 
 def _keep(
@@ -256,11 +297,6 @@ def _keep(
 def _origin(model: ClipModel) -> tuple[str, ...]:
     """What of the model is in no file: a donor's encoder, settings that were chosen."""
     return (json.dumps(model.origin, sort_keys=True),) if model.origin else ()
-
-
-def _stage(when: str, bench: str) -> str:
-    """Name of an evaluation's stage."""
-    return when if bench == "test" else f"{when} ({bench})"
 
 
 def _validator(model: ClipModel, inputs: Inputs, control: Control) -> Validate | None:
@@ -286,14 +322,15 @@ def _validator(model: ClipModel, inputs: Inputs, control: Control) -> Validate |
 
 
 def _measure_saved(
-    spec: CleanSpec, inputs: Inputs, outcome: Outcome, control: Control, after: Measured
+    measuring: _Measuring, outcome: Outcome, after: Measured
 ) -> Generator[Event, None, None]:
     """Evaluate what the files hold, not what memory holds."""
-    model = open_result(spec, str(inputs.device))
-    heads = {"zero-shot": (yield from classifier_of(model, inputs.label_set, control))}
+    inputs = measuring.inputs
+    source, model = open_result(measuring.spec, str(inputs.device))
+    classifier = yield from classifier_of(model, inputs.label_set, measuring.control)
+    heads: dict[Head, Tensor] = {"zero-shot": classifier}
     if outcome.head is not None:
         heads["linear"] = outcome.head
-    for head_name, head in heads.items():
-        for name, bench in inputs.benches.items():
-            stage = _stage("after" if head_name == "zero-shot" else "after, linear head", name)
-            after.rows[head_name, name] = yield from measure(model, bench, head, control, stage)
+    for head, rows_of_classes in heads.items():
+        rows = yield from measuring.run("after", model, source, rows_of_classes, head)
+        after.rows |= {(head, name): found for name, found in rows.items()}

@@ -101,7 +101,7 @@ def test_the_adapter_is_measured_beside_untouched_weights(source: Path, tmp_path
     assert adapter.facts["source_sha256"] == result["checkpoint_sha256"]
     assert adapter.facts["method"] == "rvpt"
     pixels = torch.randint(0, 256, (3, 3, 32, 32), dtype=torch.uint8)
-    measured = open_result(spec, "cpu")
+    _, measured = open_result(spec, "cpu")
     by_hand = apply_adapter(open_checkpoint(source).build(), adapter)
     assert torch.equal(measured.encode_images(pixels), by_hand.encode_images(pixels))
     steps = [Path(e.path) for e in saved if e.what == "step"]

@@ -1,0 +1,215 @@
+"""Keep a measurement with all that evidence needs of it, see `measurement_files`."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from torch import Tensor
+
+from ml_core.checkpoints.choice import CHOICE_KEY
+from ml_core.checkpoints.inspection_record import assess, inspection_record
+from ml_core.checkpoints.open import Checkpoint
+from ml_core.data.digests import hash_file
+from ml_core.data.images import ImageSet
+from ml_core.data.picture_list import list_pictures, what_is_hashed
+from ml_core.data.specs import ImageSpec
+from ml_core.evaluation.records import Evaluation, PerImage, forget_target
+from ml_core.events import Control, Event
+from ml_core.jobs.measure import Bench
+from ml_core.jobs.opening import opening
+from ml_core.model import ClipModel
+from ml_core.reports.measurement_files import (
+    MEASUREMENTS_FOLDER,
+    Kept,
+    KeptCheckpoint,
+    KeptData,
+    KeptTrigger,
+    clear_measurement,
+    write_measurement,
+)
+from ml_core.reports.rows import rows_of
+from ml_core.triggers.descriptions import describe
+from ml_core.triggers.record import Trigger
+
+
+@dataclass(frozen=True, eq=False)
+class Source:
+    """The files that a model was made of; ``adapter`` is None where there was none."""
+
+    opened: Checkpoint
+    adapter: Path | None = None
+
+
+@dataclass(eq=False)
+class Lists:
+    """Lists of the pictures of sets, made once a set."""
+
+    _known: dict[str, bytes] = field(default_factory=dict)
+
+    def of(self, images: ImageSet, control: Control) -> Generator[Event, None, bytes]:
+        """The set's list; Progress of the stage ``data`` where it takes its time.
+
+        Raises
+        ------
+        CancelledError
+            If it was cancelled.
+        """
+        if images.key not in self._known:
+            made = yield from opening(lambda watch: list_pictures(images, watch), control)
+            self._known[images.key] = made
+        return self._known[images.key]
+
+
+def keep_measurement(
+    folder: Path,
+    source: Source,
+    model: ClipModel,
+    bench: Bench,
+    spec: ImageSpec,
+    classifier: Tensor,
+    found: tuple[Evaluation, PerImage],
+    pictures: bytes,
+    *,
+    threads: int,
+    batch: int,
+    head: Literal["zero-shot", "linear"] = "zero-shot",
+    targeted: bool = True,
+) -> Path:
+    """Write a measurement folder.
+
+    Parameters
+    ----------
+    folder
+        Where to.
+    source
+        The files of ``model``.
+    model, bench, classifier
+        What was measured, on what, and with which rows of the classes [C, D].
+    spec
+        How the bench's pictures were opened.
+    found
+        What the measurement gave.
+    pictures
+        Of `Lists`.
+    threads, batch
+        How it was computed.
+    head
+        Whose rows the classifier's are.
+    targeted
+        Whether somebody named the target.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
+    """
+    evaluation, per_image = found
+    record = evaluation.to_dict()
+    if not targeted:
+        forget_target(record)
+    assessed = assess(source.opened.inspection, source.opened.donor)
+    trigger, images, classes = bench.trigger, bench.images, bench.label_set
+    kept = Kept(
+        checkpoint=_checkpoint(source, model, assessed.verdict, assessed.reasons),
+        data=KeptData(
+            name=images.name,
+            key=images.key,
+            known_by=f"{images.known_by}; the SHA-256 of a picture is of {what_is_hashed(images)}",
+            n=len(images),
+            spec=spec,
+        ),
+        trigger=None if trigger is None else _trigger(trigger),
+        head=head,
+        target=record["target"],
+        target_name=record["target_name"],
+        classes=len(classes.class_names),
+        label_set=Path(classes.name).name,
+        classifier_sha256=evaluation.classifier_sha256,
+        n=evaluation.n,
+        n_broken=evaluation.n_broken,
+        seed=evaluation.seed,
+        precision=evaluation.precision,
+        device=evaluation.device,
+        threads=threads,
+        batch=batch,
+        versions=evaluation.versions,
+    )
+    if folder.is_symlink():
+        folder.unlink()  # what is kept lies here, and not where a link leads
+    return write_measurement(
+        folder,
+        kept,
+        record,
+        rows_of(per_image, images.labels),
+        templates=evaluation.templates,
+        class_names=classes.class_names,
+        classifier=_rows(classifier),
+        pictures=pictures,
+        inspection=inspection_record(assessed),
+        trigger=trigger,
+    )
+
+
+def clear_measurements(run: Path) -> None:
+    """Take away the measurements that an earlier run left in its folder.
+
+    Raises
+    ------
+    OSError
+        If one cannot be taken away.
+    """
+    for folder in (run / MEASUREMENTS_FOLDER).glob("*"):
+        if folder.is_symlink():
+            folder.unlink()
+        elif folder.is_dir():
+            clear_measurement(folder)
+            if not any(folder.iterdir()):
+                folder.rmdir()
+
+
+def _checkpoint(
+    source: Source, model: ClipModel, verdict: str, reasons: tuple[str, ...]
+) -> KeptCheckpoint:
+    """What was measured."""
+    opened = source.opened
+    inspection, donor = opened.inspection, opened.donor
+    given = None if donor is None else donor.inspection.sha256
+    adapter = None if source.adapter is None else hash_file(source.adapter)[1].hex()
+    return KeptCheckpoint(
+        path=str(opened.path.absolute()),
+        donor_path=None if donor is None else str(donor.path.absolute()),
+        adapter_path=None if source.adapter is None else str(source.adapter.absolute()),
+        name=inspection.name,
+        sha256=inspection.sha256 or None,
+        bytes=inspection.size,
+        format=inspection.format,
+        architecture=opened.architecture.name,
+        parameters=inspection.parameters,
+        identity=model.identity or "",
+        donor=given or None,
+        adapter=adapter,
+        choice=model.origin.get(CHOICE_KEY),
+        assumptions=tuple(model.assumptions),
+        cautions=tuple(opened.architecture.cautions),
+        safety=verdict,
+        safety_reasons=reasons,
+    )
+
+
+def _trigger(trigger: Trigger) -> KeptTrigger:
+    return KeptTrigger(
+        digest=trigger.digest,
+        name=trigger.name,
+        kind=trigger.kind,
+        convention=describe(trigger),
+    )
+
+
+def _rows(classifier: Tensor) -> NDArray[np.float32]:
+    """The classifier as it was measured with."""
+    return classifier.detach().to("cpu").float().contiguous().numpy()

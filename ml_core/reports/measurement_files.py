@@ -1,0 +1,370 @@
+"""A measurement on disk, with all that a bundle needs of it: written beside a result, read back.
+
+A measurement folder holds `MEASUREMENT_FILE` (a `Kept`), the answers picture by picture, counts a
+class, the prompts, the classifier, the list of the pictures, the trigger's exact bytes, and the
+inspection of the checkpoint. Paths of this machine stand in `MEASUREMENT_FILE` alone; a bundle
+leaves them out. Torch-free.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from pydantic import Field, JsonValue
+
+from ml_core.atomic import Content, replace_files
+from ml_core.data.specs import ImageSpec, PathText
+from ml_core.evaluation import metrics
+from ml_core.events import finite
+from ml_core.exports import to_csv as table_csv
+from ml_core.reading.arrays import read_safetensors
+from ml_core.reading.errors import InputError
+from ml_core.reading.json_file import JsonFile
+from ml_core.reading.plain import plain
+from ml_core.reading.regular_file import read_file
+from ml_core.reports.record import Count, Record, Sha256, Text
+from ml_core.reports.rows import Rows, from_csv, to_csv
+from ml_core.triggers.files import load_trigger, save_trigger
+from ml_core.triggers.record import Trigger
+
+MEASUREMENT_FILE = "measurement.json"
+EVALUATION_FILE = "evaluation.json"
+PER_IMAGE_FILE = "per_image.csv"
+PER_CLASS_FILE = "per_class.csv"
+PROMPTS_FILE = "prompts.txt"
+CLASSIFIER_FILE = "classifier.safetensors"
+PICTURES_FILE = "pictures.csv"
+INSPECTION_FILE = "inspection.json"
+TRIGGER_STEM = "trigger"
+MADE = (
+    MEASUREMENT_FILE, EVALUATION_FILE, PER_IMAGE_FILE, PER_CLASS_FILE, PROMPTS_FILE,
+    CLASSIFIER_FILE, PICTURES_FILE, INSPECTION_FILE,
+    *(f"{TRIGGER_STEM}{suffix}" for suffix in (".json", ".png", ".safetensors")),
+)  # fmt: skip
+"""All files that a measurement folder may hold."""
+MEASUREMENTS_FOLDER = "measurements"
+"""Of a run's folder: holds a measurement folder for each of its evaluations."""
+
+_FILE = JsonFile(
+    "a kept measurement", "measure again with `cleanclip evaluate --keep`", max_bytes=16 << 20
+)
+_MOST_TABLE = 1 << 30
+_MOST_TEXT = 16 << 20
+
+
+class KeptCheckpoint(Record):
+    """What was measured, as `CheckpointFacts`, and where its files were."""
+
+    path: PathText
+    donor_path: PathText | None = None
+    adapter_path: PathText | None = None
+    name: Text
+    sha256: Sha256 | None
+    bytes: Count
+    format: Text
+    architecture: Text
+    parameters: Count
+    identity: Text = ""
+    donor: Sha256 | None = None
+    adapter: Sha256 | None = None
+    choice: JsonValue = None
+    assumptions: tuple[Text, ...] = ()
+    cautions: tuple[Text, ...] = ()
+    safety: Text
+    safety_reasons: tuple[Text, ...] = ()
+
+
+class KeptData(Record):
+    """The pictures, as `DataFacts`; ``spec`` has their place on this machine."""
+
+    name: Text
+    key: Text
+    known_by: Text
+    n: Count
+    spec: ImageSpec
+
+
+class KeptTrigger(Record):
+    """The trigger, as `TriggerFacts`."""
+
+    digest: Text
+    name: Text
+    kind: Text
+    convention: Text
+
+
+class Kept(Record):
+    """What `MEASUREMENT_FILE` holds; fields as of `MeasurementFacts`."""
+
+    schema_version: Literal[1] = 1
+    checkpoint: KeptCheckpoint
+    data: KeptData
+    trigger: KeptTrigger | None
+    head: Literal["zero-shot", "linear"] = "zero-shot"
+    target: Count | None
+    target_name: Text | None
+    classes: int = Field(ge=1, le=1_000_000)
+    label_set: Text
+    classifier_sha256: Text
+    n: int = Field(ge=1, lt=2**53)
+    n_broken: Count
+    seed: Count
+    precision: Text
+    device: Text
+    threads: Count
+    batch: Count = Field(ge=1)
+    versions: dict[str, Text]
+
+
+@dataclass(frozen=True, eq=False)
+class Measurement:
+    """A measurement folder, read.
+
+    Attributes
+    ----------
+    folder
+        Where it is.
+    kept
+        What was measured, and how.
+    rows
+        Answers picture by picture.
+    evaluation
+        `Evaluation.to_dict`.
+    templates, class_names
+        Of the prompts.
+    """
+
+    folder: Path
+    kept: Kept
+    rows: Rows
+    evaluation: dict[str, Any]
+    templates: tuple[str, ...]
+    class_names: tuple[str, ...]
+
+    def classifier(self) -> NDArray[np.float32]:
+        """Rows of the classes, float32 [C, D].
+
+        Raises
+        ------
+        InputError
+            ``damaged`` if it is not the one that was measured with.
+        """
+        path = self.folder / CLASSIFIER_FILE
+        found = read_safetensors(path).arrays.get("classifier")
+        if found is None or found.ndim != 2 or found.dtype != np.float32:
+            raise InputError(f"{plain(path.name)} holds no classifier; measure again.", "damaged")
+        if hashlib.sha256(found.tobytes()).hexdigest() != self.kept.classifier_sha256:
+            raise InputError(
+                f"{plain(path.name)} is not the classifier that was measured with; measure again.",
+                "damaged",
+            )
+        return np.ascontiguousarray(found, np.float32)
+
+    def trigger(self) -> Trigger | None:
+        """The trigger; None if there was none.
+
+        Raises
+        ------
+        InputError
+            ``damaged`` if it is not the one that was measured with.
+        """
+        if self.kept.trigger is None:
+            return None
+        found = load_trigger(self.folder / f"{TRIGGER_STEM}.json")
+        if found.digest != self.kept.trigger.digest:
+            raise InputError(
+                f"The trigger beside {MEASUREMENT_FILE} is not the one that was measured with; "
+                "measure again.",
+                "damaged",
+            )
+        return found
+
+
+def write_measurement(
+    folder: Path,
+    kept: Kept,
+    evaluation: Mapping[str, Any],
+    rows: Rows,
+    *,
+    templates: Sequence[str],
+    class_names: Sequence[str],
+    classifier: NDArray[np.float32],
+    pictures: bytes,
+    inspection: Mapping[str, Any],
+    trigger: Trigger | None = None,
+) -> Path:
+    """Write a measurement folder; `MEASUREMENT_FILE` comes last, and makes it one.
+
+    Parameters
+    ----------
+    folder
+        Where to; files of an earlier measurement in it are replaced.
+    kept
+        What was measured, and how.
+    evaluation
+        `Evaluation.to_dict`.
+    rows
+        Answers picture by picture.
+    templates, class_names
+        Of the prompts.
+    classifier
+        float32 [C, D].
+    pictures
+        What `list_pictures` gave.
+    inspection
+        `inspection_record` of the checkpoint.
+    trigger
+        What was stamped.
+
+    Raises
+    ------
+    OSError
+        If a file cannot be written.
+    InputError
+        If the trigger cannot.
+    """
+    from safetensors.numpy import save
+
+    folder.mkdir(parents=True, exist_ok=True)
+    clear_measurement(folder)
+    if trigger is not None:
+        save_trigger(trigger, folder / TRIGGER_STEM)
+    files: dict[str, Content] = {
+        EVALUATION_FILE: json_bytes(evaluation),
+        PER_IMAGE_FILE: to_csv(rows),
+        PER_CLASS_FILE: per_class_csv(rows, class_names, kept.target),
+        PROMPTS_FILE: prompts_text(templates, class_names),
+        CLASSIFIER_FILE: save({"classifier": np.ascontiguousarray(classifier, np.float32)}),
+        PICTURES_FILE: pictures,
+        INSPECTION_FILE: json_bytes(inspection),
+        MEASUREMENT_FILE: json_bytes(kept.model_dump(mode="json")),
+    }
+    replace_files({folder / name: content for name, content in files.items()})
+    return folder
+
+
+def clear_measurement(folder: Path) -> None:
+    """Take away the files of an earlier measurement, the one that makes it one first.
+
+    Raises
+    ------
+    OSError
+        If one cannot be taken away.
+    """
+    for name in MADE:
+        (folder / name).unlink(missing_ok=True)
+
+
+def read_measurement(folder: Path) -> Measurement:
+    """Read a measurement folder, which somebody else may have written.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if it is none, ``damaged`` with what is wrong in it.
+    """
+    path = folder / MEASUREMENT_FILE
+    if not path.exists():
+        raise InputError(
+            f"There is no kept measurement in {plain(folder.name)}: `cleanclip evaluate --keep` "
+            "leaves one."
+        )
+    kept = _FILE.check(_FILE.read(path, inside=folder), Kept, path.name)
+    evaluation = _FILE.read(folder / EVALUATION_FILE, inside=folder)
+    rows = from_csv(_bytes(folder / PER_IMAGE_FILE, _MOST_TABLE), PER_IMAGE_FILE, kept.classes)
+    templates, names = parse_prompts(_bytes(folder / PROMPTS_FILE, _MOST_TEXT))
+    if len(names) != kept.classes or len(rows) != kept.n:
+        raise InputError(
+            f"The files of the measurement {plain(folder.name)} do not belong together; measure "
+            "again.",
+            "damaged",
+        )
+    return Measurement(folder, kept, rows, evaluation, templates, names)
+
+
+def json_bytes(value: Any) -> bytes:
+    """JSON as everything of a bundle is written: sorted, one field a line, UTF-8."""
+    text = json.dumps(finite(value), indent=1, sort_keys=True, ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8", "backslashreplace") + b"\n"
+
+
+def prompts_text(templates: Sequence[str], class_names: Sequence[str]) -> bytes:
+    """Templates and class names, one a line; a line break in one is written as JSON writes it."""
+    lines = ["# templates", *map(_line, templates), "", "# classes", *map(_line, class_names), ""]
+    return "\n".join(lines).encode("utf-8", "backslashreplace")
+
+
+def parse_prompts(raw: bytes) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Templates and class names of `prompts_text`.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if it is no such text.
+    """
+    lines = raw.decode("utf-8", "replace").split("\n")
+    try:
+        gap = lines.index("", 1)
+    except ValueError:
+        gap = 0
+    if lines[0] != "# templates" or lines[gap + 1 : gap + 2] != ["# classes"] or lines[-1]:
+        raise InputError(
+            f"{PROMPTS_FILE} is damaged: it is no list of templates and classes; measure again.",
+            "damaged",
+        )
+    return tuple(lines[1:gap]), tuple(lines[gap + 2 : -1])
+
+
+def per_class_csv(rows: Rows, class_names: Sequence[str], target: int | None) -> bytes:
+    """Counts of each class that has pictures: right without the trigger, and so on.
+
+    Columns: ``class``, ``name``, ``n``, ``clean_hits`` (predicted right), ``clean_target``
+    (predicted as the target), and with a trigger ``triggered_hits`` and ``triggered_target``;
+    those of the target are empty where nobody named one.
+    """
+    with_trigger = rows.triggered_top is not None
+    columns = ["class", "name", "n", "clean_hits", "clean_target"]
+    columns += ["triggered_hits", "triggered_target"] if with_trigger else []
+    known = metrics.labelled(rows.labels)
+    labels = rows.labels[known]
+    sides = [rows.clean_top[known, 0]]
+    if rows.triggered_top is not None:
+        sides.append(rows.triggered_top[known, 0])
+    count = len(class_names)
+    numbers = np.bincount(labels, minlength=count)
+    counts: list[NDArray[np.int64] | None] = []
+    for predicted in sides:
+        counts.append(np.bincount(labels[predicted == labels], minlength=count))
+        hit = None if target is None else np.bincount(labels[predicted == target], minlength=count)
+        counts.append(hit)
+    table: list[Sequence[object]] = [columns]
+    for index in np.flatnonzero(numbers).tolist():
+        found = ["" if one is None else int(one[index]) for one in counts]
+        table.append([index, class_names[index], int(numbers[index]), *found])
+    return table_csv(table).encode("utf-8", "backslashreplace")
+
+
+def _line(text: str) -> str:
+    return text.replace("\r", "\\r").replace("\n", "\\n")
+
+
+def _bytes(path: Path, most: int) -> bytes:
+    """A file of the folder, of limited size."""
+    try:
+        raw = read_file(path, most + 1, inside=path.parent)
+    except OSError as error:
+        raise InputError(
+            f"{plain(path.name)} of the measurement cannot be read; measure again.",
+            "damaged",
+            str(error),
+        ) from None
+    if len(raw) > most:
+        raise InputError(f"{plain(path.name)} is too large for a measurement.", "damaged")
+    return raw

@@ -1,0 +1,177 @@
+"""What a job and an evaluation leave for evidence, and how it is read back."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cli.app import run_command
+from ml_core.data.images import open_images
+from ml_core.data.labels import load_label_set
+from ml_core.data.picture_list import list_pictures
+from ml_core.data.specs import ImageSpec
+from ml_core.evaluation.records import wilson_interval
+from ml_core.events import Control, Done
+from ml_core.jobs.artifacts import clear_earlier
+from ml_core.jobs.run import run
+from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
+from ml_core.reports.arithmetic import rate_of
+from ml_core.reports.measurement_files import (
+    PER_IMAGE_FILE,
+    parse_prompts,
+    prompts_text,
+    read_measurement,
+)
+from ml_core.triggers import demo_trigger, save_trigger
+from tests.unit.small_jobs import small_recipe, small_spec
+
+
+@pytest.fixture
+def source(tiny_model: ClipModel, tmp_path: Path) -> Path:
+    return save_checkpoint(tiny_model, tmp_path / "source.safetensors", provenance={})
+
+
+def test_a_run_keeps_each_of_its_measurements(source: Path, tmp_path: Path) -> None:
+    trigger = save_trigger(demo_trigger(), tmp_path / "trigger")[1]
+    held_out = ImageSpec(split="heldout", n=24)
+    spec = small_spec(
+        source,
+        tmp_path / "run",
+        small_recipe(method="supervised"),
+        trigger=str(trigger),
+        heldout_images=held_out,
+    )
+    done = list(run(spec, Control()))[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.details
+    folder = tmp_path / "run/measurements"
+    names = {"before", "after", "after-linear"}
+    assert {one.name for one in folder.iterdir()} == names | {f"heldout-{one}" for one in names}
+    result = done.result
+    for name, said in (
+        ("before", result["before"]),
+        ("after", result["after"]),
+        ("after-linear", result["heads"]["linear"]["after"]),
+        ("heldout-after", result["heldout"]["after"]),
+    ):
+        found = read_measurement(folder / name)
+        assert found.evaluation == said
+        assert found.kept.precision == "fp32"
+        for metric in ("ca", "asr_excl", "asr_all", "poisoned_accuracy", "flip_rate"):
+            rate = rate_of(metric, found.rows, found.kept.target)  # type: ignore[arg-type]
+            assert rate is not None
+            assert rate.value == said[metric]
+        used = found.trigger()
+        assert used is not None
+        assert used.digest == said["trigger"]
+        assert found.classifier().shape == (found.kept.classes, 16)
+    assert read_measurement(folder / "after-linear").kept.head == "linear"
+    assert read_measurement(folder / "heldout-before").kept.data.spec == held_out
+    cleaned = read_measurement(folder / "after").kept.checkpoint
+    assert cleaned.sha256 == result["checkpoint_sha256"]
+
+    foreign = folder / "before/notes.txt"
+    foreign.write_text("mine")
+    clear_earlier(spec)
+    assert [one.name for one in folder.rglob("*") if one.is_file()] == ["notes.txt"]
+
+
+def test_a_link_in_the_place_of_the_measurements_is_refused(source: Path, tmp_path: Path) -> None:
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run/measurements").symlink_to(tmp_path / "elsewhere")
+    done = list(run(small_spec(source, tmp_path / "run", small_recipe()), Control()))[-1]
+    assert isinstance(done, Done)
+    assert "measurements in the folder run is a link" in done.error
+
+
+def test_evaluate_keeps_both_checkpoints_in_fp32(
+    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = ["evaluate", str(source), "--reference", str(source), "--n", "30"]
+    line += ["--keep", str(tmp_path / "kept"), "--json"]
+    assert run_command(line) == 0
+    told = capsys.readouterr()
+    assert "measured in fp32" in told.err
+    for name in ("kept", "kept-reference"):
+        found = read_measurement(tmp_path / name)
+        assert found.kept.precision == "fp32"
+        assert found.kept.trigger is None
+        assert found.kept.target is None  # nobody named one
+        rate = rate_of("ca", found.rows, None)
+        assert rate is not None
+        assert list(wilson_interval(rate.hits, rate.n)) == found.evaluation["ca_interval"]
+    assert run_command(line) == 3
+    assert "is not empty" in capsys.readouterr().err
+
+
+def test_pictures_are_listed_with_the_sha256_of_their_files(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name in ("banana/a.png", "apple/=b.png"):
+        path = tmp_path / "set" / name
+        path.parent.mkdir(parents=True)
+        Image.fromarray(rng.integers(0, 255, (8, 8, 3), np.uint8)).save(path)
+    images = open_images(ImageSpec(kind="folder", path=str(tmp_path / "set")))
+    lines = list_pictures(images).decode().splitlines()
+    assert lines[0] == "index,name,sha256,bytes,label"
+    apple, banana = (tmp_path / "set" / name for name in ("apple/=b.png", "banana/a.png"))
+    digest = hashlib.sha256(apple.read_bytes()).hexdigest()
+    assert lines[1] == f"0,apple/=b.png,{digest},{apple.stat().st_size},0"
+    banana.unlink()
+    assert list_pictures(images).decode().splitlines()[2] == "1,banana/a.png,,0,1"
+
+
+def test_prompts_with_line_breaks_stay_one_a_line() -> None:
+    raw = prompts_text(("a {}", "b\n{}"), ("x", "y\r"))
+    assert parse_prompts(raw) == (("a {}", "b\\n{}"), ("x", "y\\r"))
+    with pytest.raises(InputError, match="no list of templates"):
+        parse_prompts(b"# classes\nx\n")
+
+
+def _read_all(folder: Path) -> None:
+    found = read_measurement(folder)
+    found.classifier()
+    found.trigger()
+
+
+def test_damaged_files_get_a_sentence(source: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "kept"
+    line = ["evaluate", str(source), "--n", "20", "--trigger", "demo", "--target", "banana"]
+    assert run_command([*line, "--keep", str(folder), "--json"]) == 0
+    _read_all(folder)
+    read = ("measurement.json", "evaluation.json", "per_image.csv", "prompts.txt")
+    for name in (*read, "classifier.safetensors", "trigger.json"):
+        path = folder / name
+        whole = path.read_bytes()
+        path.write_bytes(whole[:-9])
+        with pytest.raises(InputError):
+            _read_all(folder)
+        path.write_bytes(whole)
+    changed = bytearray((folder / "classifier.safetensors").read_bytes())
+    changed[-1] ^= 1
+    (folder / "classifier.safetensors").write_bytes(changed)
+    with pytest.raises(InputError, match="not the classifier"):
+        _read_all(folder)
+
+
+def test_answers_of_another_measurement_are_not_taken(source: Path, tmp_path: Path) -> None:
+    for n in (20, 24):
+        line = ["evaluate", str(source), "--n", str(n), "--keep", str(tmp_path / str(n)), "--json"]
+        assert run_command(line) == 0
+    path = tmp_path / "20" / PER_IMAGE_FILE
+    path.write_bytes((tmp_path / "24" / PER_IMAGE_FILE).read_bytes())
+    with pytest.raises(InputError, match="do not belong together"):
+        read_measurement(tmp_path / "20")
+
+
+def test_labels_are_those_of_the_label_set(tmp_path: Path) -> None:
+    labels = load_label_set("demo")
+    images = open_images(ImageSpec(n=5), labels)
+    told = [line.rsplit(",", 1)[1] for line in list_pictures(images).decode().splitlines()[1:]]
+    assert told == [str(one) for one in images.labels.tolist()]
