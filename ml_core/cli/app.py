@@ -31,6 +31,7 @@ from ml_core.cli.explain import explain
 from ml_core.cli.inspect import inspect
 from ml_core.cli.prove import prove
 from ml_core.cli.scan import scan
+from ml_core.cli.verify import verify
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.launched import launched
 from ml_core.reading.errors import InputError
@@ -57,7 +58,8 @@ def _root(
 
 
 for command in (
-    inspect, convert, compare, evaluate, explain, doctor, scan, audit, clean, bench, prove, demo
+    inspect, convert, compare, evaluate, explain, doctor, scan, audit, clean, bench, prove, verify,
+    demo,
 ):  # fmt: skip
     app.command()(command)
 for group in (triggers.app, recipes.app, known.app):

@@ -11,7 +11,7 @@ import os
 import stat
 import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from io import BufferedReader
 from pathlib import Path
 from types import TracebackType
@@ -117,6 +117,15 @@ class BundleReader(ABC):
             for _ in self.hashing(path):
                 pass
         return self._digests[path]
+
+    def expect(self, digests: Mapping[str, str]) -> None:
+        """Take SHA-256 by file that an earlier reading found: `read` refuses what has changed."""
+        self._digests.update(digests)
+
+    @property
+    def digests(self) -> Mapping[str, str]:
+        """SHA-256 of the files that were hashed."""
+        return dict(self._digests)
 
     def __enter__(self) -> Self:
         return self

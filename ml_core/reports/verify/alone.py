@@ -10,13 +10,13 @@ from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.figures import check_claim
 from ml_core.reports.verify.intact import Signature, intact, signature_of
-from ml_core.reports.verify.kept import Pixels, check_kept
+from ml_core.reports.verify.kept import Hashes, Pixels, check_kept
 from ml_core.reports.verify.sources import check_sources
 
 
 def check_alone(
     path: Path, signature: Signature = signature_of
-) -> Generator[Check | Progress | Pixels]:
+) -> Generator[Check | Progress | Pixels | Hashes]:
     """Check a bundle with nothing beside it; whoever may run hostile files runs `confined`.
 
     Raises
@@ -36,3 +36,4 @@ def check_alone(
         yield from check_sources(bundle)
         yield Progress("arithmetic", len(claims), len(claims))
         yield from check_kept(bundle)
+        yield Hashes(dict(reader.digests))

@@ -22,7 +22,7 @@ from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.examine import environment, kill_group
 from ml_core.reading.json_file import JsonFile, short
 from ml_core.reports.verify.checks import Check
-from ml_core.reports.verify.kept import Pixels
+from ml_core.reports.verify.kept import Hashes, Pixels
 
 BASE_SECONDS = 120.0
 SLOW = 2_000_000
@@ -37,7 +37,7 @@ _CHECK = JsonFile("a check", "check the bundle again", 1 << 20)
 
 def check_confined(
     path: Path, cancelled: Callable[[], bool] = lambda: False
-) -> Generator[Check | Progress | Pixels]:
+) -> Generator[Check | Progress | Pixels | Hashes]:
     """As `check_alone`, in a short-lived process that can do no harm (`ml_core.reading.sandbox`).
 
     It is killed when ``cancelled()`` turns true, which is asked 20 times a second, or when it takes
@@ -144,7 +144,7 @@ def _next(lines: Queue[bytes], path: Path, deadline: float, cancelled: Callable[
             raise _not_ended(path, "it took too long")
 
 
-def _event(line: bytes, path: Path, errors: bytearray) -> Check | Progress | Pixels | None:
+def _event(line: bytes, path: Path, errors: bytearray) -> Check | Progress | Pixels | Hashes | None:
     """What a line says; None at the end."""
     if not line:
         details = errors.decode("utf-8", "backslashreplace")
@@ -157,6 +157,8 @@ def _event(line: bytes, path: Path, errors: bytearray) -> Check | Progress | Pix
         return event
     if isinstance(event, Finding) and event.kind == "check":
         return _CHECK.check(event.values, Check, path.name)
+    if isinstance(event, Finding) and event.kind == "hashes":
+        return Hashes(_CHECK.check(event.values, dict[str, str], path.name))
     if isinstance(event, Finding) and event.kind == "pixels":
         return _pixels(event.values, path)
     if isinstance(event, Done) and event.status == "finished":

@@ -30,6 +30,13 @@ class Pixels:
     pixels: NDArray[np.uint8]
 
 
+@dataclass(frozen=True, eq=False)
+class Hashes:
+    """The record could be read; SHA-256 of every file, for who reads them again."""
+
+    digests: dict[str, str]
+
+
 def check_kept(bundle: Bundle) -> Iterator[Check | Pixels]:
     """Compare digests with the bytes that they are of; also gives the decoded pictures."""
     for digest, facts in bundle.evidence.triggers.items():

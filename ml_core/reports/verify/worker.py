@@ -21,7 +21,7 @@ from ml_core.events import Done, Event, Finding, Progress, to_json
 from ml_core.reading.errors import InputError
 from ml_core.reading.sandbox import MEMORY, enter
 from ml_core.reports.verify.alone import check_alone
-from ml_core.reports.verify.kept import Pixels
+from ml_core.reports.verify.kept import Hashes, Pixels
 
 _MAX_REQUEST = 1 << 20
 
@@ -54,6 +54,8 @@ def events(path: Path, sandbox: dict[str, str]) -> Iterator[Event]:
                 rgba = base64.b64encode(found.pixels.tobytes()).decode("ascii")
                 values = {"digest": found.digest, "height": height, "width": width, "rgba": rgba}
                 yield Finding("pixels", values)
+            elif isinstance(found, Hashes):
+                yield Finding("hashes", found.digests)
             else:
                 yield Finding("check", asdict(found))
     except InputError as error:
