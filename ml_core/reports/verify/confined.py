@@ -58,11 +58,13 @@ def check_confined(
     process = start()
     lines: Queue[bytes] = Queue(1000)
     errors, left = bytearray(), threading.Event()
-    for work in (
-        lambda: _read_lines(cast(IO[bytes], process.stdout), lines, left),
-        lambda: _read_errors(cast(IO[bytes], process.stderr), errors),
-    ):
-        threading.Thread(target=work, name="verifier's pipe", daemon=True).start()
+    out, err = cast(IO[bytes], process.stdout), cast(IO[bytes], process.stderr)
+    threads = [
+        threading.Thread(target=work, args=args, name="verifier's pipe", daemon=True)
+        for work, args in ((_read_lines, (out, lines, left)), (_read_errors, (err, errors)))
+    ]
+    for thread in threads:
+        thread.start()
     deadline = time.monotonic() + seconds
     try:
         with contextlib.suppress(OSError), cast(IO[bytes], process.stdin) as pipe:
@@ -76,6 +78,8 @@ def check_confined(
     finally:
         left.set()
         kill_group(process)
+        for thread in threads:
+            thread.join(_END_SECONDS)
 
 
 def time_limit(path: Path) -> float:
@@ -115,7 +119,7 @@ def start() -> subprocess.Popen[bytes]:
 
 def _read_lines(stream: IO[bytes], lines: Queue[bytes], left: threading.Event) -> None:
     """Hand over each line, and an empty one at the end, until nobody listens."""
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError), stream:
         for line in iter(lambda: stream.readline(_LONGEST_LINE), b""):
             while not left.is_set():
                 with contextlib.suppress(Full):
@@ -128,7 +132,7 @@ def _read_lines(stream: IO[bytes], lines: Queue[bytes], left: threading.Event) -
 
 
 def _read_errors(stream: IO[bytes], kept: bytearray) -> None:
-    with contextlib.suppress(OSError, ValueError):
+    with contextlib.suppress(OSError, ValueError), stream:
         while chunk := stream.read1(4096):  # type: ignore[attr-defined]
             if len(kept) < _MOST_ERRORS:
                 kept.extend(chunk)

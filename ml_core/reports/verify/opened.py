@@ -150,7 +150,9 @@ def _dumped(value: dict[str, Any]) -> str:
 
 
 def _drop(value: Any, place: tuple[int | str, ...]) -> None:
-    """Take out what is not known; the place also names which kind of claim it is in."""
+    """Take out what is not known; pydantic's place also names which kind of claim it is in."""
+    if place[0] == "claims" and len(place) > 3:
+        place = (*place[:2], *place[3:])
     *way, last = place
     for step in way:
         is_key = isinstance(value, dict) and step in value
