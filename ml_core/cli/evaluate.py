@@ -218,6 +218,7 @@ def evaluate(
                     pictures,
                     threads=threads,
                     batch=batch,
+                    when="evaluation" if stage == "evaluate" else "reference",
                     targeted=asked.targeted,
                 )
             output.say(f"Kept in {kept}.")

@@ -17,7 +17,7 @@ from ml_core.data.labels import LabelSet, load_label_set, map_labels
 from ml_core.data.pairs import open_pairs
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import versions
-from ml_core.evaluation.records import Evaluation, wilson_interval
+from ml_core.evaluation.records import Evaluation, Interval, wilson_interval
 from ml_core.evaluation.retrieval import Retrieval
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.caption_ranks import MOST, rank_captions
@@ -286,17 +286,20 @@ def _attack(evaluation: Evaluation, *, everything: bool = False) -> Measured:
     else:
         rate, interval, n = evaluation.asr_excl, evaluation.asr_interval, evaluation.n_excl
         baseline = evaluation.baseline_target_rate
-    return {"value": rate, "interval": interval, "n": n, "baseline": baseline}
+    return _measured(rate, interval, n, baseline)
 
 
 def _clean(evaluation: Evaluation) -> Measured:
     """Clean accuracy with its interval."""
-    return {
-        "value": evaluation.ca,
-        "interval": evaluation.ca_interval,
-        "n": evaluation.n_labelled,
-        "baseline": None,
-    }
+    return _measured(evaluation.ca, evaluation.ca_interval, evaluation.n_labelled)
+
+
+def _measured(
+    rate: float | None, interval: Interval | None, n: int, baseline: float | None = None
+) -> Measured:
+    """A rate of ``n``, with its hits."""
+    hits = None if rate is None else round(rate * n)
+    return {"value": rate, "hits": hits, "interval": interval, "n": n, "baseline": baseline}
 
 
 def _ranks(found: Retrieval) -> dict[tuple[str, str, str], Measured]:
@@ -318,12 +321,7 @@ def _ranks(found: Retrieval) -> dict[tuple[str, str, str], Measured]:
 
 def _share(rate: float, n: int) -> Measured:
     """A rate of n with its Wilson 95 % interval."""
-    return {
-        "value": rate,
-        "interval": wilson_interval(round(rate * n), n),
-        "n": n,
-        "baseline": None,
-    }
+    return _measured(rate, wilson_interval(round(rate * n), n), n)
 
 
 def _rows(
@@ -342,8 +340,11 @@ def _rows(
             "name": name,
             "measure": what,
             "before": before[key]["value"],
+            "before_hits": before[key]["hits"],
+            "before_n": before[key]["n"],
             "before_interval": before[key]["interval"],
             "after": after[key]["value"],
+            "after_hits": after[key]["hits"],
             "after_interval": after[key]["interval"],
             "n": after[key]["n"],
             "baseline": after[key]["baseline"],

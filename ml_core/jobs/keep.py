@@ -36,6 +36,8 @@ from ml_core.reports.rows import rows_of
 from ml_core.triggers.descriptions import describe
 from ml_core.triggers.record import Trigger
 
+When = Literal["before", "after", "reference", "evaluation"]
+
 
 @dataclass(frozen=True, eq=False)
 class Source:
@@ -77,6 +79,8 @@ def keep_measurement(
     *,
     threads: int,
     batch: int,
+    when: When = "evaluation",
+    heldout: bool = False,
     head: Literal["zero-shot", "linear"] = "zero-shot",
     targeted: bool = True,
 ) -> Path:
@@ -98,6 +102,8 @@ def keep_measurement(
         Of `Lists`.
     threads, batch
         How it was computed.
+    when, heldout
+        As of `MeasurementFacts`.
     head
         Whose rows the classifier's are.
     targeted
@@ -115,6 +121,8 @@ def keep_measurement(
     assessed = assess(source.opened.inspection, source.opened.donor)
     trigger, images, classes = bench.trigger, bench.images, bench.label_set
     kept = Kept(
+        when=when,
+        heldout=heldout,
         checkpoint=_checkpoint(source, model, assessed.verdict, assessed.reasons),
         data=KeptData(
             name=images.name,

@@ -37,7 +37,7 @@ from ml_core.reading.errors import CancelledError, DivergedError, InputError
 from ml_core.triggers.files import load_trigger
 
 _WARMUP = 50
-_SHOWN = ("asr_excl", "asr_low", "asr_high", "ca", "poisoned_accuracy")
+_SHOWN = ("asr_excl", "asr_hits", "asr_n", "asr_low", "asr_high", "ca", "poisoned_accuracy")
 Point = dict[str, float]
 
 
@@ -104,6 +104,7 @@ def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None
                 "factor": factor,
                 "lr": recipe.lr,
                 "max_asr": worst["asr_excl"],
+                **_counts(worst),
                 "max_step": int(worst["step"]),
                 "diverged": diverged,
                 "points": points,
@@ -193,7 +194,11 @@ def _finetune(
         if not points and start:
             return start
         classifier = yield from classifier_of(model, label_set, control)
-        found = metric_values((yield from measure(model, bench, classifier, control, "validate")))
+        evaluation = yield from measure(model, bench, classifier, control, "validate")
+        found = metric_values(evaluation)
+        if evaluation.asr_excl is not None:
+            hits = round(evaluation.asr_excl * evaluation.n_excl)
+            found |= {"asr_hits": float(hits), "asr_n": float(evaluation.n_excl)}
         if not points:
             start.update(found)
         return found
@@ -237,6 +242,7 @@ def _record(spec: ReboundSpec, rates: list[dict[str, Any]], notes: list[str]) ->
         "worst": {
             "factor": top["factor"],
             "max_asr": top["max_asr"],
+            **_counts(point),
             "asr_low": point.get("asr_low"),
             "asr_high": point.get("asr_high"),
             "step": top["max_step"],
@@ -249,6 +255,12 @@ def _record(spec: ReboundSpec, rates: list[dict[str, Any]], notes: list[str]) ->
         "notes": notes,
         "versions": dict(versions()),
     }
+
+
+def _counts(point: Point) -> dict[str, int]:
+    """Pictures that became the target, among those of other classes."""
+    names = {"hits": "asr_hits", "n": "asr_n"}
+    return {name: int(point[key]) for name, key in names.items() if key in point}
 
 
 def _broken(rate: dict[str, Any]) -> str:

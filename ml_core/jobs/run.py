@@ -39,7 +39,7 @@ from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
 from ml_core.jobs.journal import journaled, write_json
-from ml_core.jobs.keep import Lists, Source, keep_measurement
+from ml_core.jobs.keep import Lists, Source, When, keep_measurement
 from ml_core.jobs.measure import BATCH, classifier_of, measure, measure_images, metric_values
 from ml_core.jobs.reference import reference_of
 from ml_core.jobs.results import provenance, result_record, step_provenance
@@ -78,7 +78,7 @@ class _Measuring:
     lists: Lists = field(default_factory=Lists)
 
     def run(
-        self, when: str, model: ClipModel, source: Source, head: Tensor, of: Head = "zero-shot"
+        self, when: When, model: ClipModel, source: Source, head: Tensor, of: Head = "zero-shot"
     ) -> Generator[Event, None, dict[str, Evaluation]]:
         """Evaluate on every set with one head; what is kept lies in the run's folder.
 
@@ -105,6 +105,8 @@ class _Measuring:
                 pictures,
                 threads=self.inputs.threads,
                 batch=BATCH,
+                when=when,
+                heldout=name == "heldout",
                 head=of,
                 targeted=self.spec.targeted,
             )

@@ -104,6 +104,8 @@ class Kept(Record):
     """What `MEASUREMENT_FILE` holds; fields as of `MeasurementFacts`."""
 
     schema_version: Literal[1] = 1
+    when: Literal["before", "after", "reference", "evaluation"]
+    heldout: bool = False
     checkpoint: KeptCheckpoint
     data: KeptData
     trigger: KeptTrigger | None

@@ -97,6 +97,8 @@ def test_every_rate_starts_from_the_same_checkpoint_and_the_worst_point_counts(
     assert starts[0] == starts[1]  # no rate goes on from another's end
     assert starts[0]["asr_excl"] == _measured_by_hand(tiny_checkpoint, trigger)
     assert all([p["step"] for p in rate["points"]] == [0, 2, 4] for rate in record["rates"])
+    for one in (*record["rates"], record["worst"]):
+        assert one["max_asr"] == one["hits"] / one["n"]
     every = [p["asr_excl"] for rate in record["rates"] for p in rate["points"]]
     assert record["worst"]["max_asr"] == max(every)
     assert record["stays_clean"] == (max(every) < 0.05)
@@ -350,6 +352,9 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
         "retrieval",
     ]  # fmt: skip
     assert all(row["before"] == row["after"] for row in rows)  # it is the same checkpoint
+    for row in rows:
+        assert row["after"] == row["after_hits"] / row["n"]
+        assert row["before"] == row["before_hits"] / row["before_n"]
     others = [row["name"] for row in rows if row["group"] == "other triggers"]
     assert others == ["Blended (T4)", "White grid (T16)"]  # T11 needs its file
     stages = {e.stage for e in events if isinstance(e, Progress)}

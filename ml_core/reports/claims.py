@@ -1,0 +1,733 @@
+"""From what was measured to what a report claims: sentences, figures, and what each stands on.
+
+Torch-free. Every figure of a claim is computed from the rows of a measurement or quoted from a file
+of the bundle, so that whoever checks it comes to the same one.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal, get_args
+
+from pydantic import JsonValue
+
+from ml_core.detection.scan.records import Scan, newcombe
+from ml_core.evaluation.paired import RESAMPLES
+from ml_core.figures import percent, percent_range, signed
+from ml_core.reading.verdict_text import verdict_words
+from ml_core.reports.arithmetic import counted, difference_of, rate_of, wilson
+from ml_core.reports.record import (
+    BundlePath,
+    CheckpointFacts,
+    Claim,
+    ContrastClaim,
+    Counted,
+    DataFacts,
+    DifferenceClaim,
+    HoldsBy,
+    Interval,
+    JobFacts,
+    MeasurementFacts,
+    Metric,
+    QuotedClaim,
+    RateClaim,
+    ScanFacts,
+    TriggerFacts,
+)
+from ml_core.reports.rows import Rows
+
+METRICS: tuple[Metric, ...] = get_args(Metric)
+SEED = 0
+"""Of the bootstrap of every difference."""
+BACKDOOR_LOW = 0.25
+"""A trigger works if the lower end of its ASR's interval is above this, and above the upper end of
+how often the target is named without it."""
+_ROLES = ("cleaned", "suspect", "reference")
+
+LIMITS = (
+    "A low attack success rate is no certificate. It tells of the triggers that were tried, on "
+    "these pictures and with these prompts; an attacker's own trigger may be another one.",
+    "A scan searches small patches, low-frequency overlays, known triggers and some words. It sees "
+    "neither warps, larger patches and triggers that depend on the picture, nor backdoors that "
+    "wait for a finetune or for several triggers at once.",
+    "CleanCLIP is beaten by newer attacks: BadCLIP (Liang et al., CVPR 2024, arXiv 2311.12075) "
+    "optimises its trigger to survive such finetuning, and on models pretrained with "
+    "self-supervision besides the contrastive loss CleanCLIP does not remove the backdoor (Verma "
+    "et al., arXiv 2311.14948).",
+    "Rates are of the pictures that were measured. Another set, other prompts or other "
+    "preprocessing give other rates; the intervals cover chance in choosing pictures alone.",
+)
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """All that claims are made of; ids as of `Evidence`.
+
+    Attributes
+    ----------
+    checkpoints, data, triggers, measurements, jobs, scans
+        Facts.
+    rows
+        Answers of each measurement.
+    scan_records
+        What each scan found.
+    json
+        Records of the bundle by their file: results, proofs and inspections, as they are written
+        there.
+    """
+
+    checkpoints: Mapping[str, CheckpointFacts]
+    data: Mapping[str, DataFacts]
+    triggers: Mapping[str, TriggerFacts]
+    measurements: Mapping[str, MeasurementFacts]
+    rows: Mapping[str, Rows]
+    jobs: Mapping[str, JobFacts] = field(default_factory=dict)
+    scans: Mapping[str, ScanFacts] = field(default_factory=dict)
+    scan_records: Mapping[str, Scan] = field(default_factory=dict)
+    json: Mapping[BundlePath, Mapping[str, Any]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Claims:
+    """What a report says, fields as of `Evidence`."""
+
+    claims: tuple[Claim, ...]
+    verdict: tuple[str, ...]
+    not_tested: tuple[str, ...]
+    limits: tuple[str, ...] = LIMITS
+
+
+def claims_of(material: Material) -> Claims:
+    """Everything that can be claimed, in the order of the report.
+
+    Headline claims are of measurements in fp32 on the first set of pictures, with the zero-shot
+    classifier; of bf16, which may change one answer in two hundred, there are none.
+
+    Parameters
+    ----------
+    material
+        What was measured, searched and tested.
+    """
+    claims = [
+        *_safety(material),
+        *_rates(material, ("reference", "evaluation", "before")),
+        *_differences(material, after=False),
+        *_scans(material),
+        *_training(material),
+        *_rates(material, ("after",)),
+        *_differences(material, after=True),
+        *_rebounds(material),
+        *_holdouts(material),
+    ]
+    return Claims(
+        claims=tuple(claims),
+        verdict=_verdict(material, [claim for claim in claims if claim.headline]),
+        not_tested=tuple(_not_tested(material)),
+    )
+
+
+def is_headline(material: Material, id_: str) -> bool:
+    """Whether a measurement's rates may be what a report says first."""
+    facts = material.measurements[id_]
+    return facts.precision == "fp32" and not facts.heldout and facts.head == "zero-shot"
+
+
+def pairs_of(material: Material) -> tuple[tuple[str, str], ...]:
+    """Measurements that can be compared picture by picture, and of which way round.
+
+    The same pictures, trigger, target, classes and seed; cleaned minus suspect, and either minus a
+    reference. Of two measurements of one checkpoint the first one is taken.
+    """
+    found: list[tuple[str, str]] = []
+    known: set[tuple[object, ...]] = set()
+    ids = sorted(material.measurements, key=lambda id_: _ROLES.index(_role(material, id_)))
+    for place, first in enumerate(ids):
+        for second in ids[place + 1 :]:
+            one, other = material.measurements[first], material.measurements[second]
+            if _role(material, first) == _role(material, second) or not _alike(one, other):
+                continue
+            if other.head != "zero-shot" or not _of_one_run(one, other):
+                continue
+            key = (
+                one.checkpoint, other.checkpoint, one.head, one.data, one.trigger, one.target,
+                one.classes, one.precision, other.precision,
+            )  # fmt: skip
+            if key not in known:
+                known.add(key)
+                found.append((first, second))
+    return tuple(found)
+
+
+def _alike(one: MeasurementFacts, other: MeasurementFacts) -> bool:
+    """Whether two measurements asked the same of the same pictures."""
+    same = ("data", "trigger", "target", "classes", "label_set", "seed")
+    return all(getattr(one, name) == getattr(other, name) for name in same)
+
+
+def _of_one_run(one: MeasurementFacts, other: MeasurementFacts) -> bool:
+    """A run's numbers are compared with its own ones."""
+    return one.job is None or other.job is None or one.job == other.job
+
+
+def _role(material: Material, id_: str) -> str:
+    return material.checkpoints[material.measurements[id_].checkpoint].role
+
+
+def _safety(material: Material) -> Iterator[Claim]:
+    """What the inspection of each file says."""
+    for id_, facts in material.checkpoints.items():
+        record = material.json.get(facts.inspection or "")
+        if facts.inspection is None or record is None:
+            continue
+        words = verdict_words(str(record["verdict"]), str(record["reason_code"]))
+        reasons = [str(one) for one in record["reasons"]]
+        said = f" {' '.join(reasons)}" if reasons else ""
+        quotes: dict[str, JsonValue] = {
+            "/verdict": record["verdict"],
+            "/reason_code": record["reason_code"],
+            "/sha256": record["sha256"],
+            "/format": record["format"],
+            **{f"/reasons/{number}": reason for number, reason in enumerate(reasons[:50])},
+        }
+        yield QuotedClaim(
+            id=f"safety-{id_}",
+            sentence=(
+                f"File safety of {facts.name}: {words.lower()} ({facts.format}). No code in it was "
+                f"run.{said}"
+            ),
+            holds_by="exact",
+            evidence=(facts.inspection,),
+            headline=facts.role == "suspect",
+            topic="safety",
+            quotes=quotes,
+        )
+
+
+def _rates(
+    material: Material, when: Sequence[Literal["before", "after", "reference", "evaluation"]]
+) -> Iterator[Claim]:
+    """Every rate of every measurement that was measured."""
+    for id_, facts in material.measurements.items():
+        if facts.when not in when:
+            continue
+        for metric in METRICS:
+            rate = rate_of(metric, material.rows[id_], facts.target)
+            if rate is None:
+                continue
+            interval = wilson(rate)
+            yield RateClaim(
+                id=_id(id_, metric),
+                sentence=(
+                    f"{_start(words_of(metric, facts))}, {_subject(material, facts)}: "
+                    f"{_told(rate, interval)}."
+                ),
+                holds_by=_holds_by(facts),
+                evidence=(facts.per_image,),
+                headline=is_headline(material, id_) and metric in _said_first(material, id_),
+                metric=metric,
+                measurement=id_,
+                rate=rate,
+                interval=interval,
+            )
+
+
+def _differences(material: Material, *, after: bool) -> Iterator[Claim]:
+    """Paired differences of every pair of measurements."""
+    for first, second in pairs_of(material):
+        one, other = material.measurements[first], material.measurements[second]
+        if (one.when == "after") is not after:
+            continue
+        for metric in METRICS:
+            rows = material.rows[first], material.rows[second]
+            found = difference_of(metric, *rows, one.target, seed=SEED, resamples=RESAMPLES)
+            if found is None:
+                continue
+            assert found.p_exact is not None
+            assert found.p_mid is not None
+            assert found.adjusted_interval is not None
+            low, high = found.interval
+            adjusted_low, adjusted_high = found.adjusted_interval
+            mine = counted(round(found.value * found.n), found.n)
+            theirs = counted(round(found.reference * found.n), found.n)
+            names = (
+                material.checkpoints[one.checkpoint].name,
+                material.checkpoints[other.checkpoint].name,
+            )
+            yield DifferenceClaim(
+                id=_id(first, "minus", second, metric),
+                sentence=(
+                    f"{_start(words_of(metric, one))}, {names[0]}{_head(one)} minus {names[1]} on "
+                    f"the same {found.n} pictures of {_where(material, one)}: "
+                    f"{signed(100 * found.difference)} points ({percent(mine.value)} minus "
+                    f"{percent(theirs.value)}; 95 % interval {signed(100 * adjusted_low)} to "
+                    f"{signed(100 * adjusted_high)}; {found.only_mine} pictures only in the first, "
+                    f"{found.only_reference} only in the second, McNemar's exact p "
+                    f"{_p(found.p_exact)})."
+                ),
+                holds_by=_holds_by(one, other),
+                evidence=(one.per_image, other.per_image),
+                headline=(
+                    is_headline(material, first)
+                    and is_headline(material, second)
+                    and metric in _said_first(material, first)
+                    and _role(material, first) == "cleaned"
+                    and _role(material, second) == "suspect"
+                ),
+                metric=metric,
+                measurement=first,
+                against=second,
+                first=mine,
+                second=theirs,
+                difference=found.difference,
+                interval=Interval(
+                    low=low, high=high, method="bootstrap", seed=SEED, resamples=RESAMPLES
+                ),
+                adjusted_interval=Interval(
+                    low=adjusted_low, high=adjusted_high, method="bonett-price"
+                ),
+                only_first=found.only_mine,
+                only_second=found.only_reference,
+                p_exact=found.p_exact,
+                p_mid=found.p_mid,
+            )
+
+
+def _scans(material: Material) -> Iterator[Claim]:
+    """The verdict of each scan, and how well the trigger works that it ends with."""
+    for id_, facts in material.scans.items():
+        scan, file = material.scan_records[id_], facts.files["scan"]
+        judgement = scan.judgement
+        suspect = material.checkpoints[facts.suspect].name
+        named = f", towards “{judgement.target}”" if judgement.target else ""
+        yield QuotedClaim(
+            id=_id(id_, "verdict"),
+            sentence=(
+                f"Search for an unknown trigger in {suspect}: {judgement.title.lower()}{named}. "
+                f"{' '.join(judgement.reasons)}"
+            ),
+            holds_by="exact",
+            evidence=(file,),
+            headline=scan.precision == "fp32",
+            topic="scan",
+            quotes={
+                "/judgement/verdict": judgement.verdict,
+                "/judgement/target": judgement.target,
+                **{
+                    f"/judgement/reasons/{number}": reason
+                    for number, reason in enumerate(judgement.reasons[:50])
+                },
+            },
+        )
+        if scan.found is None:
+            continue
+        contrast = scan.found.contrast
+        beside = contrast.beside
+        if not contrast.suspect.n or not beside.n:
+            continue
+        first = counted(contrast.suspect.hits, contrast.suspect.n)
+        second = counted(beside.hits, beside.n)
+        low, high = newcombe(contrast.suspect, beside)
+        against = "without it" if contrast.reference is None else "on the reference"
+        yield ContrastClaim(
+            id=_id(id_, "found"),
+            sentence=(
+                f"The trigger that the search ends with makes {_share(first)} of the held-out "
+                f"pictures of other classes “{scan.found.target}” on {suspect}, and "
+                f"{_share(second)} {against}: a difference of "
+                f"{signed(100 * contrast.difference)} points (95 % interval {signed(100 * low)} "
+                f"to {signed(100 * high)})."
+            ),
+            holds_by="exact",
+            evidence=tuple(
+                facts.files[name] for name in ("scan", "trigger") if name in facts.files
+            ),
+            headline=scan.precision == "fp32",
+            scan=id_,
+            at="found.contrast",
+            first=first,
+            second=second,
+            difference=contrast.difference,
+            interval=Interval(low=low, high=high, method="newcombe"),
+        )
+
+
+def _training(material: Material) -> Iterator[Claim]:
+    """How each cleaned checkpoint was made, as its run says."""
+    for id_, job in material.jobs.items():
+        record = material.json.get(job.files.get("result", ""))
+        if record is None or job.result is None:
+            continue
+        names = material.checkpoints[job.result].name, material.checkpoints[job.source].name
+        names_of = ("method", "preset", "status", "seed", "steps", "precision", "device")
+        fields = (*names_of, "source_sha256", "checkpoint_sha256")
+        yield QuotedClaim(
+            id=_id(id_, "training"),
+            sentence=(
+                f"{names[0]} was made from {names[1]} by {job.title} ({job.preset or 'own'} "
+                f"settings, seed {job.seed}): {job.steps} steps in {job.precision} on "
+                f"{job.device}, {job.status}."
+            ),
+            holds_by="recorded",
+            evidence=(job.files["result"],),
+            topic="training",
+            quotes={f"/{name}": record[name] for name in fields if name in record},
+        )
+
+
+def _rebounds(material: Material) -> Iterator[Claim]:
+    """Whether the backdoor comes back when the checkpoint is finetuned."""
+    for id_, job in material.jobs.items():
+        file = job.files.get("rebound", "")
+        record = material.json.get(file)
+        if record is None:
+            continue
+        name = material.checkpoints[job.result or job.source].name
+        rate = _counts(record["worst"], "hits", "n", "max_asr")
+        worst = ("factor", "max_asr", "step", "hits", "n")
+        yield QuotedClaim(
+            id=_id(id_, "rebound"),
+            sentence=f"Rebound test of {name}: {record['verdict']}{_counted_words(rate)}",
+            holds_by="exact",
+            evidence=(file,),
+            headline=True,
+            topic="rebound",
+            quotes={
+                "/verdict": record["verdict"],
+                "/stays_clean": record["stays_clean"],
+                "/limit": record["limit"],
+                "/steps": record["steps"],
+                "/batch_size": record["batch_size"],
+                **_quoted(record["worst"], "/worst", worst),
+            },
+            rate=rate,
+            interval=None if rate is None else wilson(rate),
+        )
+        for number, row in enumerate(record["rates"]):
+            rate = _counts(row, "hits", "n", "max_asr")
+            yield QuotedClaim(
+                id=_id(id_, "rebound", str(number)),
+                sentence=(
+                    f"Finetuned at {row['factor']:g} times the pretraining's rate, {name} reaches "
+                    f"an attack success rate of {percent(row['max_asr'])}"
+                    f"{_counted_words(rate, bracketed=True)} at most"
+                    f"{_diverged(row.get('diverged'))}."
+                ),
+                holds_by="exact",
+                evidence=(file,),
+                topic="rebound",
+                quotes=_quoted(
+                    row, f"/rates/{number}", ("factor", "lr", "max_asr", "max_step", "hits", "n")
+                ),
+                rate=rate,
+                interval=None if rate is None else wilson(rate),
+            )
+
+
+def _holdouts(material: Material) -> Iterator[Claim]:
+    """Every row of what the cleaning was not told."""
+    for id_, job in material.jobs.items():
+        file = job.files.get("holdouts", "")
+        record = material.json.get(file)
+        if record is None:
+            continue
+        for number, row in enumerate(record["rows"]):
+            rate = _counts(row, "after_hits", "n", "after")
+            before = "" if row.get("before") is None else f" (before: {percent(row['before'])})"
+            after = "not measured" if row.get("after") is None else percent(row["after"])
+            fields = ("group", "name", "measure", "before", "before_hits", "before_n", "after")
+            yield QuotedClaim(
+                id=_id(id_, "holdout", str(number)),
+                sentence=(
+                    f"Hold-out “{row['name']}” ({row['group']}), {_measure(row['measure'])}: "
+                    f"{after}{_counted_words(rate, bracketed=True)} after cleaning{before}."
+                ),
+                holds_by="exact",
+                evidence=(file,),
+                topic="holdout",
+                quotes=_quoted(row, f"/rows/{number}", (*fields, "after_hits", "n")),
+                rate=rate,
+                interval=None if rate is None else wilson(rate),
+            )
+
+
+def _verdict(material: Material, headlines: Sequence[Claim]) -> tuple[str, ...]:
+    """Two sentences from headline claims alone: what the suspect does, and what was done."""
+    return (_about_suspect(material, headlines), _about_cleaned(material, headlines))
+
+
+def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
+    rates = [one for one in headlines if isinstance(one, RateClaim)]
+    attacks = [
+        one for one in rates
+        if one.metric in ("asr_excl", "asr_all") and _role(material, one.measurement) == "suspect"
+    ]  # fmt: skip
+    scans = [one for one in headlines if isinstance(one, QuotedClaim) and one.topic == "scan"]
+    said = ""
+    if attacks:
+        claim = attacks[0]
+        facts = material.measurements[claim.measurement]
+        name = material.checkpoints[facts.checkpoint].name
+        base = next(
+            (
+                one for one in rates
+                if one.metric == "baseline_target_rate" and one.measurement == claim.measurement
+            ),
+            None,
+        )  # fmt: skip
+        works = claim.interval.low > max(BACKDOOR_LOW, 0.0 if base is None else base.interval.high)
+        others = [
+            one
+            for one in rates
+            if one.metric == claim.metric
+            and _role(material, one.measurement) == "reference"
+            and _alike(material.measurements[one.measurement], facts)
+        ]
+        if not works:
+            opening = f"{name} does not answer to the trigger that was tried"
+        elif not others:
+            opening = f"{name} behaves as a model with a backdoor towards “{facts.target_name}”"
+        elif others[0].interval.high < claim.interval.low:
+            opening = f"{name} carries a backdoor towards “{facts.target_name}”"
+        else:
+            opening = f"{name} answers to the trigger, and so does the reference"
+        without = "" if base is None else f", without it {percent(base.rate.value)}"
+        if others:
+            without += f", on the reference {percent(others[0].rate.value)}"
+        said = (
+            f"{opening}: the trigger makes {_share(claim.rate)} of the pictures "
+            f"{_population(claim.metric, facts)} “{facts.target_name}”{without}"
+        )
+    searched = _search_words(material, scans[0]) if scans else ""
+    if said and searched:
+        return f"{said}; the search for an unknown trigger says: {searched}."
+    if searched:
+        return f"The search for an unknown trigger says: {searched}."
+    if said:
+        return f"{said}."
+    clean = next((one for one in rates if one.metric == "ca"), None)
+    if clean is not None:
+        facts = material.measurements[clean.measurement]
+        name = material.checkpoints[facts.checkpoint].name
+        return (
+            f"{name} names {_share(clean.rate)} of the pictures rightly; no trigger was tried on "
+            "it and none was searched."
+        )
+    safety = next((one for one in headlines if isinstance(one, QuotedClaim)), None)
+    if safety is not None:
+        return f"{safety.sentence.removesuffix('.')}; nothing was measured in fp32."
+    return "Nothing was measured in fp32, so there is no headline."
+
+
+def _search_words(material: Material, claim: QuotedClaim) -> str:
+    """The verdict of a scan, of which model, and towards what."""
+    facts = next(one for one in material.scans.values() if one.files["scan"] in claim.evidence)
+    named = f", towards “{facts.target}”" if facts.target else ""
+    title = f"{facts.title[:1].lower()}{facts.title[1:]}"
+    return f"{title} in {material.checkpoints[facts.suspect].name}{named}"
+
+
+def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
+    rates = [
+        one for one in headlines
+        if isinstance(one, RateClaim) and _role(material, one.measurement) == "cleaned"
+    ]  # fmt: skip
+    differences = [one for one in headlines if isinstance(one, DifferenceClaim)]
+    cleaned = [one for one in material.checkpoints.values() if one.role == "cleaned"]
+    if not cleaned:
+        return "No cleaning is reported here."
+    if not rates:
+        return f"{cleaned[0].name} was cleaned, and was not measured in fp32."
+    id_ = rates[0].measurement
+    facts = material.measurements[id_]
+    name = material.checkpoints[facts.checkpoint].name
+    by = {one.metric: one for one in rates if one.measurement == id_}
+    change = {one.metric: one for one in differences if one.measurement == id_}
+    parts = []
+    attack = by.get("asr_excl") or by.get("asr_all")
+    if attack is not None:
+        parts.append(
+            f"the trigger makes {_share(attack.rate)} of the pictures "
+            f"{_population(attack.metric, facts)} “{facts.target_name}” "
+            f"(95 % interval {percent_range((attack.interval.low, attack.interval.high))})"
+        )
+    if "ca" in by:
+        part = f"the clean accuracy is {percent(by['ca'].rate.value)}"
+        if "ca" in change:
+            low, high = change["ca"].adjusted_interval.low, change["ca"].adjusted_interval.high
+            part += (
+                f", {signed(100 * change['ca'].difference)} points (95 % interval "
+                f"{signed(100 * low)} to {signed(100 * high)})"
+            )
+        parts.append(part)
+    rebound = next(
+        (one for one in headlines if isinstance(one, QuotedClaim) and one.topic == "rebound"), None
+    )
+    if rebound is not None:
+        stays = bool(rebound.quotes["/stays_clean"])
+        parts.append(
+            "it stays clean in the rebound test" if stays
+            else "it was not shown to stay clean in the rebound test"
+        )  # fmt: skip
+    if not parts:
+        return f"{name} was cleaned, and neither accuracy nor attack could be measured."
+    *first, last = parts
+    return f"On {name}, after cleaning, {', '.join(first)}{', and ' if first else ''}{last}."
+
+
+def _not_tested(material: Material) -> Iterator[str]:
+    """What nobody looked at."""
+    measured = material.measurements.values()
+    roles = {one.role for one in material.checkpoints.values()}
+    if not material.scans:
+        yield "Unknown triggers: no scan was made."
+    for facts in material.scans.values():
+        for sentence in facts.not_searched:
+            yield f"The scan did not search: {sentence[:1].lower()}{sentence[1:]}"
+    if "cleaned" in roles:
+        if not any("rebound" in job.files for job in material.jobs.values()):
+            yield (
+                "Whether the backdoor comes back when the cleaned checkpoint is finetuned: no "
+                "rebound test was made."
+            )
+        if not any("holdouts" in job.files for job in material.jobs.values()):
+            yield (
+                "The trigger moved, scaled, turned or recoloured, and other triggers, on the "
+                "cleaned checkpoint: no hold-outs were measured."
+            )
+    else:
+        yield "Cleaning: no cleaned checkpoint is reported."
+    compared = "reference" in roles or any(one.reference for one in material.scans.values())
+    if not compared:
+        yield "A clean reference: the figures were compared with no model known to be clean."
+    if measured and not any(one.trigger is not None for one in measured):
+        yield "Attack success: no trigger was given."
+    if measured and all(one.target is None for one in measured):
+        yield "A target: nobody named the class that an attacker wants."
+    if not measured:
+        yield "Accuracy and attack success: nothing was measured."
+    for id_, rows in material.rows.items():
+        if not (rows.labels >= 0).any():
+            name = material.data[material.measurements[id_].data].name
+            yield f"Accuracy on {name}: its pictures have no labels."
+    if any(one.when == "after" for one in measured) and not any(one.heldout for one in measured):
+        yield "A second set of pictures that nothing was chosen on."
+    for id_, one in material.measurements.items():
+        if one.precision != "fp32":
+            yield (
+                f"fp32: {id_} was measured in {one.precision}, which may change one answer in two "
+                "hundred; its rates are no headline."
+            )
+
+
+def words_of(metric: Metric, facts: MeasurementFacts) -> str:
+    """What a rate counts, in words that begin a sentence after `str.capitalize`."""
+    target = facts.target_name
+    return {
+        "ca": "clean accuracy",
+        "top5": "clean top-5 accuracy",
+        "control_ca": "clean accuracy with the trigger's resizing and without the trigger",
+        "asr_excl": f"attack success rate (pictures of other classes that become “{target}”)",
+        "asr_all": f"attack success rate over all pictures (that become “{target}”)",
+        "baseline_target_rate": f"pictures of other classes called “{target}” without the trigger",
+        "poisoned_accuracy": "accuracy with the trigger on pictures of other classes",
+        "flip_rate": "answers that the trigger changes",
+    }[metric]
+
+
+def _said_first(material: Material, id_: str) -> tuple[Metric, ...]:
+    """Accuracy, attack (over all pictures where none has a label), and what it is compared with."""
+    if material.measurements[id_].target is None:
+        return ("ca",)
+    known = bool((material.rows[id_].labels >= 0).any())
+    return ("ca", "asr_excl" if known else "asr_all", "baseline_target_rate")
+
+
+def _holds_by(*measured: MeasurementFacts) -> HoldsBy:
+    return "margin" if all(one.tau is not None for one in measured) else "exact"
+
+
+def _subject(material: Material, facts: MeasurementFacts) -> str:
+    """Which checkpoint, on what."""
+    name = material.checkpoints[facts.checkpoint].name
+    return f"{name}{_head(facts)} on {_where(material, facts)}"
+
+
+def _head(facts: MeasurementFacts) -> str:
+    return " with its linear head" if facts.head == "linear" else ""
+
+
+def _where(material: Material, facts: MeasurementFacts) -> str:
+    """Pictures, and the trigger if there is one."""
+    name = material.data[facts.data].name
+    held = " (held out)" if facts.heldout else ""
+    if facts.trigger is None:
+        return f"{name}{held}"
+    trigger = material.triggers[facts.trigger].name or "without name"
+    return f"{name}{held}, trigger “{trigger}”"
+
+
+def _population(metric: Metric, facts: MeasurementFacts) -> str:
+    return "of other classes" if metric == "asr_excl" else "of all classes"
+
+
+def _share(rate: Counted) -> str:
+    return f"{percent(rate.value)} ({rate.hits} of {rate.n})"
+
+
+def _told(rate: Counted, interval: Interval) -> str:
+    return (
+        f"{percent(rate.value)} ({rate.hits} of {rate.n}; 95 % interval "
+        f"{percent_range((interval.low, interval.high))})"
+    )
+
+
+def _counts(row: Mapping[str, Any], hits: str, n: str, value: str) -> Counted | None:
+    """Hits and n of a row; None of an older file, which has no hits, or of none at all."""
+    found, count = row.get(hits), row.get(n)
+    if not isinstance(found, int) or not isinstance(count, int) or not 0 <= found <= count:
+        return None
+    if not count or row.get(value) is None:
+        return None
+    return counted(found, count)
+
+
+def _counted_words(rate: Counted | None, *, bracketed: bool = False) -> str:
+    if rate is None:
+        return ""
+    interval = wilson(rate)
+    said = f"{rate.hits} of {rate.n}; 95 % interval {percent_range((interval.low, interval.high))}"
+    return f" ({said})" if bracketed else f" The highest rate is {said}."
+
+
+def _quoted(row: Mapping[str, Any], at: str, names: Sequence[str]) -> dict[str, JsonValue]:
+    return {f"{at}/{name}": row[name] for name in names if name in row}
+
+
+def _diverged(step: int | None) -> str:
+    return "" if step is None else f"; it broke down at step {step}"
+
+
+def _measure(name: str) -> str:
+    return {
+        "asr_excl": "attack success rate",
+        "asr_all": "attack success rate over all pictures",
+        "ca": "clean accuracy",
+    }.get(name, name)
+
+
+def _start(text: str) -> str:
+    return text[:1].upper() + text[1:]
+
+
+def _p(value: float) -> str:
+    return "< 0.0001" if value < 1e-4 else f"{value:.2g}"
+
+
+def _id(*parts: str) -> str:
+    """An id of what it is made of; a long one ends in a few digits of its hash."""
+    whole = "-".join(parts).replace("_", "-")
+    if len(whole) <= 64:
+        return whole
+    return f"{whole[:55]}-{hashlib.sha256(whole.encode()).hexdigest()[:8]}"
