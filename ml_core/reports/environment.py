@@ -1,0 +1,115 @@
+"""What a bundle was made with: versions, processor and system; no user, host or path."""
+
+from __future__ import annotations
+
+import os
+import platform
+import sys
+from contextlib import suppress
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from ml_core import __version__
+
+PACKAGES = (
+    "torch", "torchvision", "open_clip_torch", "timm", "transformers", "tokenizers", "safetensors",
+    "numpy", "pillow", "pydantic", "pyarrow", "jinja2", "weasyprint", "cryptography",
+)  # fmt: skip
+"""What reads, computes and writes."""
+_VARIABLES = (
+    "OMP_NUM_THREADS", "MKL_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_CBWR",
+    "CUBLAS_WORKSPACE_CONFIG", "NVIDIA_TF32_OVERRIDE", "ONEDNN_MAX_CPU_ISA",
+)  # fmt: skip
+"""Settings that change numbers."""
+_LONGEST = 64
+
+
+def environment() -> dict[str, Any]:
+    """Versions, torch's build, processor, GPUs, threads and system, JSON-ready.
+
+    The same on one machine until something is installed or set; nothing in it tells whose it is.
+    """
+    return {
+        "tool": {"name": "CleanCLIP GUI", "version": __version__},
+        "python": {
+            "version": platform.python_version(),
+            "implementation": platform.python_implementation(),
+        },
+        "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
+        "system": _system(),
+        "processor": _processor(),
+        "torch": _torch(),
+        "settings": {
+            name: os.environ[name][:_LONGEST]
+            for name in _VARIABLES
+            if os.environ.get(name, "/").replace(",", "").replace(":", "").isalnum()
+        },
+    }
+
+
+def _version(package: str) -> str | None:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def _system() -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "name": platform.system(),
+        "machine": platform.machine(),
+        "libc": " ".join(filter(None, platform.libc_ver())),
+        "byteorder": sys.byteorder,
+    }
+    with suppress(OSError):
+        found["distribution"] = platform.freedesktop_os_release()["PRETTY_NAME"]
+    if platform.system() == "Windows":
+        found["distribution"] = f"Windows {platform.release()}"
+    return found
+
+
+def _processor() -> dict[str, Any]:
+    """Name, cores that may be used, and the flags that decide which kernels run."""
+    name, flags = platform.processor(), set[str]()
+    with suppress(OSError):
+        for line in Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split("\n"):
+            key, _, value = line.partition(":")
+            if key.strip() == "model name":
+                name = value.strip()
+            if key.strip() in ("flags", "Features"):
+                flags = set(value.split())
+                break
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+    return {"name": name, "cores": cores, "flags": sorted(flags)}
+
+
+def _torch() -> dict[str, Any]:
+    """The build, what it computes with here, and its switches for less exact arithmetic."""
+    import torch
+
+    backends: Any = torch.backends
+    gpus = []
+    for index in range(torch.cuda.device_count()):
+        facts = torch.cuda.get_device_properties(index)
+        gpus.append({
+            "name": facts.name,
+            "capability": f"{facts.major}.{facts.minor}",
+            "memory": facts.total_memory,
+        })  # fmt: skip
+    return {
+        "version": str(torch.__version__),
+        "git": torch.version.git_version,
+        "cuda": torch.version.cuda,
+        "cudnn": backends.cudnn.version() if torch.cuda.is_available() else None,
+        "hip": torch.version.hip,
+        "mkl": backends.mkl.is_available(),
+        "mkldnn": backends.mkldnn.is_available(),
+        "openmp": backends.openmp.is_available(),
+        "cpu_capability": backends.cpu.get_cpu_capability(),
+        "threads": torch.get_num_threads(),
+        "matmul_precision": torch.get_float32_matmul_precision(),
+        "cudnn_tf32": bool(backends.cudnn.allow_tf32),
+        "deterministic": torch.are_deterministic_algorithms_enabled(),
+        "gpus": gpus,
+    }

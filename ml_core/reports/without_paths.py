@@ -1,0 +1,67 @@
+"""Take the paths of a machine out of what goes into a bundle; the names of files stay."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+from pathlib import PurePath
+from typing import Any
+
+_NAMES_PATHS = frozenset({
+    "adapter", "adapter_path", "after", "before", "checkpoint", "donor", "donor_path", "exclude",
+    "label_set", "linear_head", "other_labels", "output_dir", "path", "pictures", "reference",
+    "source", "trigger", "vector",
+})  # fmt: skip
+"""Fields of specs, results and events that hold a path, absolute or not."""
+_PART = r"[^\s/\\\"'“”<>|;,()\[\]{}]+"
+_PLACES = (
+    re.compile(rf"(?:file://)?(?<![\w.:/~-])/(?:{_PART}/)+(?:{_PART})?"),
+    re.compile(rf"(?<!\w)[A-Za-z]:[\\/]+(?:{_PART}[\\/]+)*(?:{_PART})?"),
+    re.compile(rf"\\\\(?:{_PART}\\+)+(?:{_PART})?"),
+)
+_WHOLE = re.compile(r"/[^/]|~[/\\]|[A-Za-z]:[\\/]|\\\\|file:///")
+_REMOTE = "hf-hub:"
+
+
+class WithoutPaths:
+    """Takes paths out of texts and JSON.
+
+    Parameters
+    ----------
+    known
+        Paths that are known to occur, blanks in them included; each becomes its last part.
+    """
+
+    def __init__(self, known: Iterable[object] = ()) -> None:
+        found = {str(one) for one in known}
+        self._known = sorted((one for one in found if _WHOLE.match(one)), key=len, reverse=True)
+
+    def text(self, text: str) -> str:
+        """A sentence in which a path has become the name of its file."""
+        for path in self._known:
+            if path in text:
+                text = text.replace(path, name_of(path))
+        for place in _PLACES:
+            text = place.sub(lambda found: name_of(found[0]), text)
+        return text
+
+    def json(self, value: Any, field: str = "") -> Any:
+        """A copy of JSON without paths; ``field`` is the name that the value has in an object."""
+        if isinstance(value, dict):
+            return {self.text(key): self.json(one, key) for key, one in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [self.json(one, field) for one in value]
+        if not isinstance(value, str):
+            return value
+        is_place = field in _NAMES_PATHS and ("/" in value or "\\" in value)
+        if _WHOLE.match(value) and "\n" not in value and " " not in value:
+            is_place = True
+        if is_place and not value.startswith(_REMOTE):
+            return name_of(value)
+        return self.text(value)
+
+
+def name_of(path: str) -> str:
+    """The last part of a path of any system."""
+    parts = path.replace("\\", "/").rstrip("/").rsplit("/", 1)
+    return parts[-1] or PurePath(path).name

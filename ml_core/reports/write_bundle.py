@@ -1,0 +1,203 @@
+"""Write a bundle: a folder or a stored zip, the same bytes of the same content."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+import zipfile
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import BinaryIO
+
+from pydantic import TypeAdapter
+
+from ml_core.reading.errors import InputError
+from ml_core.reports.measurement_files import json_bytes
+from ml_core.reports.record import (
+    EVIDENCE_FILE,
+    README_FILE,
+    SCHEMA_FILE,
+    SIGNATURE_FILE,
+    SUMS_FILE,
+    BundlePath,
+    Evidence,
+    schema,
+)
+from ml_core.reports.views import View
+
+FOLDER_SUFFIX, ZIP_SUFFIX = ".evidence", ".zip"
+_OWN = {EVIDENCE_FILE, SCHEMA_FILE, README_FILE, SUMS_FILE}
+_DATE = (1980, 1, 1, 0, 0, 0)
+_CHUNK = 1 << 20
+_PATH: TypeAdapter[str] = TypeAdapter(BundlePath)
+Files = Mapping[BundlePath, bytes | Path]
+
+README = """\
+This folder is evidence about a CLIP checkpoint, written by CleanCLIP GUI. The report is
+report.html; evidence.json is the record that everything else is made from, and names the file that
+each figure stands on.
+
+Three ways to check it:
+
+1. Is it what was written?        sha256sum -c SHA256SUMS
+   Tells that no file was changed since, and nothing about who wrote it.
+
+2. Does it add up, and is it so?  cleanclip verify FOLDER
+   Computes every figure again from the answers in measurements/. With --checkpoint, --images
+   and --retrain it also checks that the files are the ones that were measured, predicts pictures
+   again, and runs the training again. `pip install cleanclip-gui` brings it.
+
+3. Who vouches for it?            cleanclip verify FOLDER --key KEY
+   Checks the signature evidence.sig, where there is one, with a public key that you trust.
+
+No file in here is a program. JSON, CSV, text, PNG, SVG and safetensors hold nothing that runs.
+"""
+
+
+def write_bundle(
+    evidence: Evidence,
+    files: Files,
+    out: Path,
+    *,
+    views: Iterable[View] = (),
+    sign: Callable[[bytes], bytes] | None = None,
+    told: Callable[[int, int], None] = lambda done, total: None,
+) -> Path:
+    """Write a bundle, whole or not at all.
+
+    `EVIDENCE_FILE`, its schema, `README_FILE` and `SUMS_FILE` are added.
+
+    Parameters
+    ----------
+    evidence
+        The record.
+    files
+        Every other file: its bytes, or a file on this machine that is copied.
+    out
+        Where to; a name that ends in ``.zip`` gives a zip. There must be nothing.
+    views
+        What is made of the record and the other files.
+    sign
+        Makes the signature of what `SUMS_FILE` holds, if the bundle is to have one.
+    told
+        Called with the bytes written and their sum; it may end it by raising.
+
+    Returns
+    -------
+    Path
+        The bundle.
+
+    Raises
+    ------
+    InputError
+        If there is something in its place, or it cannot be written.
+    ValueError
+        If a name is none of a bundle.
+    """
+    if os.path.lexists(out):
+        raise InputError(f"{out} is there already: name another place, or take it away.")
+    whole: dict[str, bytes | Path] = {**files}
+    taken = (_OWN | {SIGNATURE_FILE}) & whole.keys()
+    if taken:
+        raise ValueError(f"the bundle writes {min(taken)} itself")
+    whole[EVIDENCE_FILE] = json_bytes(evidence.model_dump(mode="json"))
+    whole[SCHEMA_FILE] = json_bytes(schema())
+    whole[README_FILE] = README.encode()
+
+    def read(name: BundlePath) -> bytes:
+        content = whole[name]
+        return content if isinstance(content, bytes) else content.read_bytes()
+
+    for view in views:
+        whole[view.path] = view.render(evidence, read)
+    for name in whole:
+        _PATH.validate_python(name)
+    try:
+        sums = sums_of(whole)
+        whole[SUMS_FILE] = sums
+        if sign is not None:
+            whole[SIGNATURE_FILE] = sign(sums)
+        total = sum(map(_size, whole.values()))
+        out.parent.mkdir(parents=True, exist_ok=True)
+        with _beside(out) as place:
+            done = 0
+            put = _zip if out.suffix == ZIP_SUFFIX else _folder
+            for count in put(place, dict(sorted(whole.items()))):
+                done += count
+                told(done, total)
+            os.rename(place, out)
+    except OSError as error:
+        raise InputError(
+            f"{out.name} could not be written: {error.strerror or error}; choose another place.",
+            details=str(error),
+        ) from error
+    return out
+
+
+def sums_of(files: Files) -> bytes:
+    """``SHA256SUMS`` of files, as ``sha256sum -c`` reads it, names sorted."""
+    lines = [f"{_sha256(content)}  {name}\n" for name, content in sorted(files.items())]
+    return "".join(lines).encode()
+
+
+def _sha256(content: bytes | Path) -> str:
+    if isinstance(content, bytes):
+        return hashlib.sha256(content).hexdigest()
+    with content.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _size(content: bytes | Path) -> int:
+    return len(content) if isinstance(content, bytes) else content.stat().st_size
+
+
+@contextmanager
+def _beside(out: Path) -> Iterator[Path]:
+    """A place beside the bundle's that is gone if the bundle does not come to be."""
+    place = out.with_name(f".{out.name}.part")
+    _remove(place)
+    try:
+        yield place
+    finally:
+        _remove(place)
+
+
+def _remove(place: Path) -> None:
+    if place.is_dir() and not place.is_symlink():
+        shutil.rmtree(place)
+    else:
+        place.unlink(missing_ok=True)
+
+
+def _folder(place: Path, files: Files) -> Iterator[int]:
+    """Write files below a folder; yields bytes."""
+    place.mkdir()
+    for name, content in files.items():
+        path = place / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with path.open("xb") as file:
+            yield from _copy(content, file)
+
+
+def _zip(place: Path, files: Files) -> Iterator[int]:
+    """Write a stored zip; yields bytes."""
+    with zipfile.ZipFile(place, "x", zipfile.ZIP_STORED) as archive:
+        for name, content in files.items():
+            entry = zipfile.ZipInfo(name, _DATE)
+            entry.create_system, entry.external_attr = 3, 0o100644 << 16
+            entry.file_size = _size(content)
+            with archive.open(entry, "w") as file:
+                yield from _copy(content, file)  # type: ignore[arg-type]
+
+
+def _copy(content: bytes | Path, file: BinaryIO) -> Iterator[int]:
+    if isinstance(content, bytes):
+        file.write(content)
+        yield len(content)
+        return
+    with content.open("rb") as source:
+        while chunk := source.read(_CHUNK):
+            file.write(chunk)
+            yield len(chunk)
