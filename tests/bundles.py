@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import io
-import json
+import tempfile
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,35 +14,31 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core import __version__
 from ml_core.detection.scan.records import Rate as ScanRate
 from ml_core.detection.scan.records import Scan, Stages, newcombe
 from ml_core.detection.scan.verdict import judge
 from ml_core.evaluation import metrics
 from ml_core.evaluation.records import Evaluation
 from ml_core.reports import arithmetic
+from ml_core.reports.claims import Material, claims_of
+from ml_core.reports.measurement_files import json_bytes, per_class_csv, prompts_text
 from ml_core.reports.record import (
-    EVIDENCE_FILE,
-    README_FILE,
-    SCHEMA_FILE,
     SIGNATURE_FILE,
     SUMS_FILE,
     CheckpointFacts,
-    ContrastClaim,
     DataFacts,
-    DifferenceClaim,
     Evidence,
-    Interval,
     JobFacts,
     MeasurementFacts,
     Metric,
-    QuotedClaim,
-    RateClaim,
     ScanFacts,
     Tool,
     TriggerFacts,
-    schema,
 )
 from ml_core.reports.rows import Rows, to_csv
+from ml_core.reports.views import drawn, views
+from ml_core.reports.write_bundle import write_bundle as write
 from ml_core.triggers import demo_trigger, save_trigger
 from tests.gui.scans import scan as a_scan
 
@@ -51,11 +47,6 @@ NAMES = ("apple", "banana", "cheese", "cactus", "guitar", "frog")
 TEMPLATES = ("a photo of a {}.", "the {}.")
 RATES: tuple[Metric, ...] = ("ca", "top5", "asr_excl", "asr_all", "baseline_target_rate",
                              "poisoned_accuracy", "flip_rate")  # fmt: skip
-
-
-def json_of(value: Any) -> bytes:
-    """As every JSON of a bundle is written."""
-    return (json.dumps(value, indent=1, sort_keys=True, ensure_ascii=False) + "\n").encode()
 
 
 def rows(poisoned: bool, seed: int = 0) -> Rows:
@@ -149,18 +140,18 @@ def _pictures() -> bytes:
 
 
 def write_bundle(folder: Path) -> Path:
-    """Write the bundle and seal it; the folder."""
+    """Write the bundle; the folder."""
     from safetensors.numpy import save
 
-    files: dict[str, bytes] = {README_FILE: b"How to check this bundle.\n"}
-    folder.mkdir(parents=True)
+    files: dict[str, bytes] = {}
     trigger = demo_trigger()
-    (folder / "triggers").mkdir()
-    save_trigger(trigger, folder / "triggers" / trigger.digest)
-    trigger_files = sorted(f"triggers/{one.name}" for one in (folder / "triggers").iterdir())
-    trigger_files.sort(key=lambda name: not name.endswith(".json"))
+    with tempfile.TemporaryDirectory() as place:
+        save_trigger(trigger, Path(place) / trigger.digest)
+        trigger_files = sorted(Path(place).iterdir(), key=lambda one: one.suffix != ".json")
+        files |= {f"triggers/{one.name}": one.read_bytes() for one in trigger_files}
+    trigger_names = tuple(files)
     files["data/images-1.csv"] = _pictures()
-    files["environment.json"] = json_of({"python": "3.13.1", "threads": 1})
+    files["environment.json"] = json_bytes({"python": "3.13.1", "threads": 1})
     classifier = np.random.default_rng(1).normal(size=(CLASSES, 8)).astype(np.float32)
     digest = hashlib.sha256(classifier.tobytes()).hexdigest()
     same: dict[str, Any] = {
@@ -175,10 +166,10 @@ def write_bundle(folder: Path) -> Path:
         when = id_.removeprefix("job-1-")
         place = f"measurements/{id_}"
         files[f"{place}/per_image.csv"] = to_csv(found)
+        files[f"{place}/per_class.csv"] = per_class_csv(found, NAMES, TARGET)
         sides[when] = evaluation(found, same)
-        files[f"{place}/evaluation.json"] = json_of(sides[when])
-        prompts = ["# templates", *TEMPLATES, "", "# classes", *NAMES, ""]
-        files[f"{place}/prompts.txt"] = "\n".join(prompts).encode()
+        files[f"{place}/evaluation.json"] = json_bytes(sides[when])
+        files[f"{place}/prompts.txt"] = prompts_text(TEMPLATES, NAMES)
         files[f"{place}/classifier.safetensors"] = save({"classifier": classifier})
         measurements[id_] = MeasurementFacts(
             when=when, job="job-1", checkpoint="suspect" if when == "before" else "cleaned",
@@ -186,48 +177,50 @@ def write_bundle(folder: Path) -> Path:
             classes=CLASSES, label_set="six", classifier_sha256=digest, n=N, n_broken=0, seed=3,
             precision="fp32", device="cpu", threads=1, batch=64, versions={"torch": "2.9.0"},
             tau=1e-3, tau_pictures=N, evaluation=f"{place}/evaluation.json",
-            per_image=f"{place}/per_image.csv", per_class=None, prompts=f"{place}/prompts.txt",
-            classifier=f"{place}/classifier.safetensors",
+            per_image=f"{place}/per_image.csv", per_class=f"{place}/per_class.csv",
+            prompts=f"{place}/prompts.txt", classifier=f"{place}/classifier.safetensors",
         )  # fmt: skip
     result = {
         "method": "cleanclip", "preset": "talk", "status": "finished", "seed": 7, "steps": 40,
         "training_data": "demo", "precision": "fp32", "device": "cpu", **sides,
         "heads": {"zero-shot": sides}, "heldout": None, "train_seconds": 12.5,
     }  # fmt: skip
-    files["jobs/job-1/result.json"] = json_of(result)
+    files["jobs/job-1/result.json"] = json_bytes(result)
     found_scan = valid_scan()
-    files["scan/scan-1/scan.json"] = json_of(found_scan.model_dump(mode="json"))
+    files["scan/scan-1/scan.json"] = json_bytes(found_scan.model_dump(mode="json"))
+    checkpoints = {name: _checkpoint(name, name.encode()) for name in ("suspect", "cleaned")}
+    data = {"images-1": DataFacts(
+        name="Six classes", key="key", known_by="hash", n=N, spec={"kind": "folder"},
+        rows="data/images-1.csv",
+    )}  # fmt: skip
+    triggers = {trigger.digest: TriggerFacts(
+        digest=trigger.digest, name=trigger.name, kind=trigger.kind, convention="as drawn",
+        files=trigger_names,
+    )}  # fmt: skip
+    jobs = {"job-1": JobFacts(
+        method="cleanclip", title="CleanCLIP", preset="talk", status="finished", source="suspect",
+        result="cleaned", seed=7, steps=40, training_data="demo", precision="fp32", device="cpu",
+        seconds=12.5, files={"result": "jobs/job-1/result.json"},
+    )}  # fmt: skip
+    scans = {"scan-1": _scan_facts(found_scan)}
+    made = claims_of(Material(
+        checkpoints=checkpoints, data=data, triggers=triggers, measurements=measurements,
+        rows=tables, jobs=jobs, scans=scans, scan_records={"scan-1": found_scan},
+        json={"jobs/job-1/result.json": result},
+    ))  # fmt: skip
     evidence = Evidence(
-        name="synthetic", tool=Tool(name="CleanCLIP GUI", version="0.1.0"),
-        verdict=("One.", "Two."), not_tested=("Other triggers.",), limits=("None.",),
-        checkpoints={
-            "suspect": _checkpoint("suspect", b"suspect"),
-            "cleaned": _checkpoint("cleaned", b"cleaned"),
-        },
-        data={"images-1": DataFacts(
-            name="Six classes", key="key", known_by="hash", n=N, spec={"kind": "folder"},
-            rows="data/images-1.csv",
-        )},
-        triggers={trigger.digest: TriggerFacts(
-            digest=trigger.digest, name=trigger.name, kind=trigger.kind, convention="as drawn",
-            files=tuple(trigger_files),
-        )},
-        measurements=measurements,
-        jobs={"job-1": JobFacts(
-            method="cleanclip", title="CleanCLIP", preset="talk", status="finished",
-            source="suspect", result="cleaned", seed=7, steps=40, training_data="demo",
-            precision="fp32", device="cpu", seconds=12.5,
-            files={"result": "jobs/job-1/result.json"},
-        )},
-        scans={"scan-1": _scan_facts(found_scan)},
-        claims=_claims(tables, measurements, found_scan, result), environment="environment.json",
+        name="synthetic", tool=Tool(name="CleanCLIP GUI", version=__version__),
+        verdict=made.verdict, not_tested=made.not_tested, limits=made.limits,
+        checkpoints=checkpoints, data=data, triggers=triggers, measurements=measurements,
+        jobs=jobs, scans=scans, claims=made.claims, environment="environment.json",
     )  # fmt: skip
-    files[EVIDENCE_FILE] = json_of(evidence.model_dump(mode="json"))
-    files[SCHEMA_FILE] = json_of(schema())
-    for name, content in files.items():
-        (folder / name).parent.mkdir(parents=True, exist_ok=True)
-        (folder / name).write_bytes(content)
-    return seal(folder)
+    return files_written(evidence, files, folder)
+
+
+def files_written(evidence: Evidence, files: dict[str, bytes], folder: Path) -> Path:
+    """As the program writes a bundle."""
+    files |= drawn(evidence)
+    return write(evidence, files, folder, views=[one for one in views() if not one.asked])
 
 
 def _checkpoint(role: str, content: bytes) -> CheckpointFacts:
@@ -246,59 +239,6 @@ def _scan_facts(found: Scan) -> ScanFacts:
         not_searched=said.not_searched, warnings=said.warnings,
         files={"scan": "scan/scan-1/scan.json"},
     )  # fmt: skip
-
-
-def _claims(
-    tables: Mapping[str, Rows],
-    measurements: Mapping[str, MeasurementFacts],
-    found: Scan,
-    result: Mapping[str, Any],
-) -> tuple[Any, ...]:
-    claims: list[Any] = []
-    for id_, answers in tables.items():
-        for name in RATES:
-            rate = arithmetic.rate_of(name, answers, TARGET)
-            assert rate is not None
-            claims.append(RateClaim(
-                id=f"{id_}-{name.replace('_', '-')}", sentence=f"{name}: {rate.value:.1%}",
-                holds_by="margin", evidence=(measurements[id_].per_image,), metric=name,
-                measurement=id_, rate=rate, interval=arithmetic.wilson(rate),
-                headline=name == "asr_excl",
-            ))  # fmt: skip
-    first, second = "job-1-after", "job-1-before"
-    pair = arithmetic.difference_of("asr_excl", tables[first], tables[second], TARGET, seed=3)
-    assert pair is not None
-    assert pair.adjusted_interval is not None
-    claims.append(DifferenceClaim(
-        id="difference-asr", sentence="It fell.", holds_by="exact",
-        evidence=(measurements[first].per_image, measurements[second].per_image),
-        metric="asr_excl", measurement=first, against=second,
-        first=arithmetic.counted(round(pair.value * pair.n), pair.n),
-        second=arithmetic.counted(round(pair.reference * pair.n), pair.n),
-        difference=pair.difference,
-        interval=Interval(low=pair.interval[0], high=pair.interval[1], method="bootstrap", seed=3,
-                          resamples=pair.resamples),
-        adjusted_interval=Interval(low=pair.adjusted_interval[0], high=pair.adjusted_interval[1],
-                                   method="bonett-price"),
-        only_first=pair.only_mine, only_second=pair.only_reference, p_exact=pair.p_exact,
-        p_mid=pair.p_mid,
-    ))  # fmt: skip
-    assert found.found is not None
-    contrast = found.found.contrast
-    low, high = newcombe(contrast.suspect, contrast.beside)
-    claims.append(ContrastClaim(
-        id="scan-1-found", sentence="A trigger.", holds_by="exact",
-        evidence=("scan/scan-1/scan.json",), scan="scan-1", at="found.contrast",
-        first=arithmetic.counted(contrast.suspect.hits, contrast.suspect.n),
-        second=arithmetic.counted(contrast.beside.hits, contrast.beside.n),
-        difference=contrast.difference, interval=Interval(low=low, high=high, method="newcombe"),
-    ))  # fmt: skip
-    claims.append(QuotedClaim(
-        id="job-1-seconds", sentence="It took 12.5 s.", holds_by="recorded",
-        evidence=("jobs/job-1/result.json",), topic="training",
-        quotes={"/train_seconds": result["train_seconds"], "/steps": result["steps"]},
-    ))  # fmt: skip
-    return tuple(claims)
 
 
 def seal(folder: Path) -> Path:

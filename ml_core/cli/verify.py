@@ -54,6 +54,13 @@ def verify(
         str | None,
         typer.Option("--training-data", help="Pairs or images that the job trained on."),
     ] = None,
+    key: Annotated[
+        str | None,
+        typer.Option(
+            help="It must be signed with this key: a public key's file, or the name of a trusted "
+            "one (default: a signature is checked with all trusted keys).",
+        ),
+    ] = None,
     device: Annotated[str, typer.Option(help="auto, cpu, mps or cuda:N.")] = "cpu",
     threads: Threads = 0,
     json: Json = False,
@@ -91,6 +98,7 @@ def verify(
         seed=secrets.randbits(32) if seed is None else seed,
         retrain=retrain,
         training=training,
+        key=key,
         device=device,
         threads=threads,
     )

@@ -219,7 +219,9 @@ def _measurement(
     """One measurement again, on the sample."""
     facts, rows = bundle.measurement(id_), bundle.rows(id_)
     checkpoint = bundle.evidence.checkpoints[facts.checkpoint]
-    templates, names = bundle.prompts(id_)
+    names = bundle.prompts(id_)[1]
+    # As they were measured with: a line break in one is written otherwise in the list of prompts.
+    templates = tuple(map(str, bundle.json(facts.evaluation)["templates"]))
     kept = classifier_from(bundle, facts)
     trigger = _trigger(bundle, facts, here)
     if facts.head == "linear" and kept is None:

@@ -29,6 +29,9 @@ class VerifySpec(BaseModel):
         Whether cleaning jobs are run again.
     training
         Where the pairs or images that they train on lie; the demo needs none.
+    key
+        File of a public key, or name of a trusted one: the bundle must be signed with it. None
+        believes every trusted key, and takes a bundle without signature.
     device, threads
         As of a `CleanSpec`.
     """
@@ -42,5 +45,6 @@ class VerifySpec(BaseModel):
     seed: int = Field(default=0, ge=0, lt=2**63)
     retrain: bool = False
     training: PathText | None = None
+    key: str | None = Field(default=None, max_length=4096)
     device: str = Field(default="cpu", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     threads: int = Field(default=0, ge=0, le=1024)

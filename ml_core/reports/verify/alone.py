@@ -9,14 +9,13 @@ from ml_core.events import Progress
 from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.figures import check_claim
-from ml_core.reports.verify.intact import Signature, intact, signature_of
+from ml_core.reports.verify.intact import intact
 from ml_core.reports.verify.kept import Hashes, Pixels, check_kept
 from ml_core.reports.verify.sources import check_sources
+from ml_core.reports.verify.wording import check_wording
 
 
-def check_alone(
-    path: Path, signature: Signature = signature_of
-) -> Generator[Check | Progress | Pixels | Hashes]:
+def check_alone(path: Path) -> Generator[Check | Progress | Pixels | Hashes]:
     """Check a bundle with nothing beside it; whoever may run hostile files runs `confined`.
 
     Raises
@@ -26,7 +25,7 @@ def check_alone(
         later version wrote it.
     """
     with open_bundle(path) as reader:
-        bundle = yield from intact(reader, signature)
+        bundle = yield from intact(reader)
         if bundle is None:
             return
         claims = bundle.evidence.claims
@@ -34,6 +33,7 @@ def check_alone(
             yield Progress("arithmetic", number, len(claims))
             yield check_claim(bundle, claim)
         yield from check_sources(bundle)
+        yield from check_wording(bundle)
         yield Progress("arithmetic", len(claims), len(claims))
         yield from check_kept(bundle)
         yield Hashes(dict(reader.digests))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 
 from ml_core.events import Progress
 from ml_core.reading.errors import InputError
@@ -30,13 +30,10 @@ _UNSUMMED = {SUMS_FILE, SIGNATURE_FILE}
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\r\n\\]{1,200})")
 _MOST_TOLD = 20
 _SCHEMA = JsonFile("a JSON Schema", "get the bundle again", 1 << 20, max_depth=32)
-Signature = Callable[[BundleReader], Check]
 
 
-def intact(
-    reader: BundleReader, signature: Signature
-) -> Generator[Check | Progress, None, Bundle | None]:
-    """Check sums, names, schema and signature of an open bundle.
+def intact(reader: BundleReader) -> Generator[Check | Progress, None, Bundle | None]:
+    """Check sums, names and schema of an open bundle.
 
     Returns
     -------
@@ -66,7 +63,6 @@ def intact(
     yield _named(reader, bundle.evidence)
     yield _record(bundle)
     yield _schema(reader, bundle.evidence)
-    yield signature(reader)
     return bundle
 
 
@@ -245,13 +241,3 @@ def _schema(reader: BundleReader, evidence: Evidence) -> Check:
             0, SCHEMA_FILE, "fails", f"{SCHEMA_FILE} is not the schema of version {SCHEMA_VERSION}."
         )
     return Check(0, SCHEMA_FILE, "holds", f"{SCHEMA_FILE} is the schema of this version.")
-
-
-def signature_of(reader: BundleReader) -> Check:
-    """Whether there is a signature."""
-    if SIGNATURE_FILE not in reader.names():
-        return Check(0, SIGNATURE_FILE, "not checked", "The bundle is not signed.", "not signed")
-    return Check(
-        0, SIGNATURE_FILE, "not checked",
-        "The bundle has a signature, which was not checked: no key was given.", "no key given",
-    )  # fmt: skip

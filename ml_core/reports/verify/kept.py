@@ -48,12 +48,20 @@ def check_kept(bundle: Bundle) -> Iterator[Check | Pixels]:
             yield _pictures(bundle, id_, data)
     for id_, checkpoint in bundle.evidence.checkpoints.items():
         if checkpoint.file is not None and checkpoint.sha256 is not None:
-            good = bundle.reader.digest(checkpoint.file) == checkpoint.sha256
-            words = "is" if good else "is not"
-            yield Check(
-                2, id_, "holds" if good else "fails",
-                f"The checkpoint {checkpoint.file} in the bundle {words} the file of {id_}.",
-            )  # fmt: skip
+            yield _checkpoint(bundle, id_, checkpoint.file, checkpoint.sha256)
+
+
+def _checkpoint(bundle: Bundle, id_: str, file: str, sha256: str) -> Check:
+    """A checkpoint in the bundle is the one that the record is about."""
+    try:
+        good = bundle.reader.digest(file) == sha256
+    except InputError as error:
+        return Check(2, id_, "fails", f"{id_}: {error.sentence}")
+    words = "is" if good else "is not"
+    return Check(
+        2, id_, "holds" if good else "fails",
+        f"The checkpoint {file} in the bundle {words} the file of {id_}.",
+    )  # fmt: skip
 
 
 def _trigger(bundle: Bundle, digest: str, facts: TriggerFacts) -> Iterator[Check | Pixels]:
@@ -147,10 +155,11 @@ def _pictures(bundle: Bundle, id_: str, facts: DataFacts) -> Check:
     """Pictures in the bundle against the list."""
     try:
         listed = bundle.pictures(id_)
+        wanted, place = set(listed.digests), f"{facts.pictures}/"
+        inside = [name for name in bundle.reader.names() if name.startswith(place)]
+        other = next((name for name in inside if bundle.reader.digest(name) not in wanted), "")
     except InputError as error:
         return Check(2, id_, "fails", f"{id_}: {error.sentence}")
-    wanted = set(listed.digests)
-    for name in bundle.reader.names():
-        if name.startswith(f"{facts.pictures}/") and bundle.reader.digest(name) not in wanted:
-            return Check(2, id_, "fails", f"{id_}: {name} is none of the pictures it lists.")
+    if other:
+        return Check(2, id_, "fails", f"{id_}: {other} is none of the pictures that it lists.")
     return Check(2, id_, "holds", f"{id_}: the pictures in the bundle are those of its list.")

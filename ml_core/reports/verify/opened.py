@@ -15,6 +15,7 @@ from pydantic import ValidationError
 from ml_core.detection.scan.records import Scan
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile, first_fault, short
+from ml_core.reports.measurement_files import parse_prompts
 from ml_core.reports.open_bundle import BundleReader
 from ml_core.reports.record import (
     EVIDENCE_FILE,
@@ -85,8 +86,7 @@ class Bundle:
 
     def _prompts(self, id_: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
         """Templates and class names of a measurement."""
-        path = self.measurement(id_).prompts
-        return parse_prompts(self.reader.read(path, _MOST_TEXT), path)
+        return parse_prompts(self.reader.read(self.measurement(id_).prompts, _MOST_TEXT))
 
     def _pictures(self, id_: str) -> PictureRows:
         """The list of an image set's pictures."""
@@ -162,27 +162,6 @@ def _drop(value: Any, place: tuple[int | str, ...]) -> None:
         value.pop(last, None)
     elif isinstance(value, list) and isinstance(last, int):
         del value[last]
-
-
-def parse_prompts(raw: bytes, name: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Templates and class names of ``prompts.txt``.
-
-    Raises
-    ------
-    InputError
-        ``damaged`` if it is no such file.
-    """
-    damaged = InputError(f"{name} is damaged: it is no list of templates and classes.", "damaged")
-    try:
-        lines = raw.decode("utf-8").split("\n")
-    except UnicodeDecodeError:
-        raise damaged from None
-    if lines[0] != "# templates" or lines[-1] != "" or "" not in lines[1:-1]:
-        raise damaged
-    gap = lines.index("", 1)
-    if lines[gap + 1] != "# classes" or not all(lines[gap + 2 : -1]):
-        raise damaged
-    return tuple(lines[1:gap]), tuple(lines[gap + 2 : -1])
 
 
 class PictureRows:

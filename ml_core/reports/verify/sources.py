@@ -17,6 +17,7 @@ from ml_core.evaluation.records import wilson_interval
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import short
 from ml_core.reports import arithmetic
+from ml_core.reports.measurement_files import per_class_csv, prompts_text
 from ml_core.reports.record import JobFacts, MeasurementFacts, Metric, ScanFacts
 from ml_core.reports.rows import Rows
 from ml_core.reports.verify.checks import Check
@@ -98,6 +99,10 @@ def _measurement_faults(bundle: Bundle, id_: str) -> Iterator[str]:
     if (rows.triggered_top is None) is not (facts.trigger is None):
         yield f"{facts.per_image} and the record differ in whether there was a trigger."
     yield from rate_faults(facts, rows, found)
+    if facts.per_class is not None:
+        names = bundle.prompts(id_)[1]
+        if bundle.reader.read(facts.per_class) != per_class_csv(rows, names, target):
+            yield f"{facts.per_class} does not count what {facts.per_image} gives."
 
 
 def _prompt_faults(
@@ -109,7 +114,10 @@ def _prompt_faults(
         return
     if facts.target is not None and facts.target >= len(names):
         yield f"the target {facts.target} is none of the classes of {facts.prompts}."
-    if not same(found.get("templates"), list(templates)):
+    said = found.get("templates")
+    if not isinstance(said, list) or not all(isinstance(one, str) for one in said):
+        yield f"{facts.evaluation} names no templates."
+    elif prompts_text(said, names) != prompts_text(templates, names):
         yield f"{facts.evaluation} was measured with other templates than {facts.prompts} has."
 
 
