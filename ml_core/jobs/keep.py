@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
+from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -20,7 +20,7 @@ from ml_core.data.picture_list import list_pictures, what_is_hashed
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import Evaluation, PerImage, forget_target
 from ml_core.events import Control, Event
-from ml_core.jobs.measure import Bench
+from ml_core.jobs.measure import BATCH, Bench, measure_images
 from ml_core.jobs.opening import opening
 from ml_core.model import ClipModel
 from ml_core.reports.measurement_files import (
@@ -37,6 +37,7 @@ from ml_core.triggers.descriptions import describe
 from ml_core.triggers.record import Trigger
 
 When = Literal["before", "after", "reference", "evaluation"]
+Head = Literal["zero-shot", "linear"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,7 +82,7 @@ def keep_measurement(
     batch: int,
     when: When = "evaluation",
     heldout: bool = False,
-    head: Literal["zero-shot", "linear"] = "zero-shot",
+    head: Head = "zero-shot",
     targeted: bool = True,
 ) -> Path:
     """Write a measurement folder.
@@ -161,6 +162,74 @@ def keep_measurement(
         inspection=inspection_record(assessed),
         trigger=trigger,
     )
+
+
+@dataclass(frozen=True, eq=False)
+class Measuring:
+    """How a checkpoint is measured on the sets of a job, and kept in the folder of its run.
+
+    Attributes
+    ----------
+    folder
+        The run's.
+    benches, specs
+        As of `Inputs`.
+    control
+        Asked for cancel.
+    threads
+        Of torch.
+    targeted
+        Whether somebody named the target.
+    """
+
+    folder: Path
+    benches: Mapping[str, Bench]
+    specs: Mapping[str, ImageSpec]
+    control: Control
+    threads: int
+    targeted: bool
+    lists: Lists = field(default_factory=Lists)
+
+    def run(
+        self, when: When, model: ClipModel, source: Source, rows: Tensor, head: Head = "zero-shot"
+    ) -> Generator[Event, None, dict[str, Evaluation]]:
+        """Evaluate on every set with one head, whose rows of the classes are [C, D].
+
+        Raises
+        ------
+        CancelledError
+            If it was cancelled.
+        """
+        made: dict[str, Evaluation] = {}
+        for name, bench in self.benches.items():
+            stage = when if head == "zero-shot" else f"{when}, linear head"
+            stage += "" if name == "test" else f" ({name})"
+            found = yield from measure_images(model, bench, rows, self.control, stage)
+            pictures = yield from self.lists.of(bench.images, self.control)
+            keep_measurement(
+                self.folder / MEASUREMENTS_FOLDER / folder_name(name, when, head),
+                source,
+                model,
+                bench,
+                self.specs[name],
+                rows,
+                found,
+                pictures,
+                threads=self.threads,
+                batch=BATCH,
+                when=when,
+                heldout=name == "heldout",
+                head=head,
+                targeted=self.targeted,
+            )
+            made[name] = found[0]
+        return made
+
+
+def folder_name(bench: str, when: When, head: Head) -> str:
+    """Where a run keeps a measurement: ``before``, ``after-linear``, ``heldout-after``, ..."""
+    parts = ("" if bench == "test" else bench, when, "linear" if head == "linear" else "")
+    return "-".join(filter(None, parts))
 
 
 def clear_measurements(run: Path) -> None:

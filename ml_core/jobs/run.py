@@ -12,7 +12,6 @@ from contextlib import closing, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
-from typing import Literal
 
 from torch import Tensor
 
@@ -39,8 +38,8 @@ from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
 from ml_core.jobs.journal import journaled, write_json
-from ml_core.jobs.keep import Lists, Source, When, keep_measurement
-from ml_core.jobs.measure import BATCH, classifier_of, measure, measure_images, metric_values
+from ml_core.jobs.keep import Head, Measuring, Source
+from ml_core.jobs.measure import classifier_of, measure, metric_values
 from ml_core.jobs.reference import reference_of
 from ml_core.jobs.results import provenance, result_record, step_provenance
 from ml_core.jobs.specs import (
@@ -56,9 +55,6 @@ from ml_core.jobs.specs import (
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError
-from ml_core.reports.measurement_files import MEASUREMENTS_FOLDER
-
-Head = Literal["zero-shot", "linear"]
 
 
 @dataclass
@@ -66,52 +62,6 @@ class Measured:
     """Evaluations by head (``zero-shot``, ``linear``) and set (``test``, ``heldout``)."""
 
     rows: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, eq=False)
-class _Measuring:
-    """How the first process measures a checkpoint on the sets of a job, and keeps what it found."""
-
-    spec: CleanSpec
-    inputs: Inputs
-    control: Control
-    lists: Lists = field(default_factory=Lists)
-
-    def run(
-        self, when: When, model: ClipModel, source: Source, head: Tensor, of: Head = "zero-shot"
-    ) -> Generator[Event, None, dict[str, Evaluation]]:
-        """Evaluate on every set with one head; what is kept lies in the run's folder.
-
-        Raises
-        ------
-        CancelledError
-            If it was cancelled.
-        """
-        rows: dict[str, Evaluation] = {}
-        for name, bench in self.inputs.benches.items():
-            stage = when if of == "zero-shot" else f"{when}, linear head"
-            stage += "" if name == "test" else f" ({name})"
-            found = yield from measure_images(model, bench, head, self.control, stage)
-            pictures = yield from self.lists.of(bench.images, self.control)
-            parts = (name if name != "test" else "", when, "linear" if of == "linear" else "")
-            keep_measurement(
-                Path(self.spec.output_dir) / MEASUREMENTS_FOLDER / "-".join(filter(None, parts)),
-                source,
-                model,
-                bench,
-                self.inputs.specs[name],
-                head,
-                found,
-                pictures,
-                threads=self.inputs.threads,
-                batch=BATCH,
-                when=when,
-                heldout=name == "heldout",
-                head=of,
-                targeted=self.spec.targeted,
-            )
-            rows[name] = found[0]
-        return rows
 
 
 def run(
@@ -223,7 +173,9 @@ def _clean(
 
     reference = reference_of(spec, model)  # an unfit one is said before hours of measuring
     before, classifier = Measured(), None
-    measuring = _Measuring(spec, inputs, control)
+    measuring = Measuring(
+        folder, inputs.benches, inputs.specs, control, inputs.threads, spec.targeted
+    )
     with suppress(CancelledError):  # the others are told below
         classifier = yield from classifier_of(model, inputs.label_set, control)
         if ranks.first:
@@ -264,7 +216,7 @@ def _clean(
 
     after = Measured()
     try:
-        yield from _measure_saved(measuring, outcome, after)
+        yield from _measure_saved(spec, inputs, outcome, measuring, after)
     except CancelledError:
         yield Done("cancelled", result_files(spec, outcome))
         return
@@ -324,11 +276,10 @@ def _validator(model: ClipModel, inputs: Inputs, control: Control) -> Validate |
 
 
 def _measure_saved(
-    measuring: _Measuring, outcome: Outcome, after: Measured
+    spec: CleanSpec, inputs: Inputs, outcome: Outcome, measuring: Measuring, after: Measured
 ) -> Generator[Event, None, None]:
     """Evaluate what the files hold, not what memory holds."""
-    inputs = measuring.inputs
-    source, model = open_result(measuring.spec, str(inputs.device))
+    source, model = open_result(spec, str(inputs.device))
     classifier = yield from classifier_of(model, inputs.label_set, measuring.control)
     heads: dict[Head, Tensor] = {"zero-shot": classifier}
     if outcome.head is not None:
