@@ -362,8 +362,8 @@ class _Tally:
         if self.faults:
             return Check(
                 3, id_, "fails",
-                f"{id_}: {self.faults[0]}; {len(self.faults)} answers of {count} pictures differ "
-                f"by more than tau ({self.tau:.2g}).",
+                f"{id_}: {self.faults[0]}; {_answers(len(self.faults))} in {count} pictures by "
+                f"more than tau ({self.tau:.2g}).",
             )  # fmt: skip
         words = (
             f"{id_}: {self.same} of {count} pictures get the same answer again, "
@@ -372,6 +372,10 @@ class _Tally:
         )
         whole = count == n
         return Check(3, id_, "holds", words + ("" if whole else _can_miss(count, n, "answer")))
+
+
+def _answers(count: int) -> str:
+    return "1 answer differs" if count == 1 else f"{count} answers differ"
 
 
 def _rates(bundle: Bundle, id_: str, tally: _Tally) -> Iterator[Check]:
