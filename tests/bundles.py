@@ -45,6 +45,7 @@ from ml_core.reports.rows import Rows, to_csv
 from ml_core.reports.views import drawn, views
 from ml_core.reports.write_bundle import write_bundle as write
 from ml_core.triggers import demo_trigger, save_trigger
+from ml_core.triggers.descriptions import describe
 from tests.gui.scans import scan as a_scan
 
 N, CLASSES, TARGET = 120, 6, 2
@@ -199,7 +200,7 @@ def write_bundle(folder: Path) -> Path:
         rows="data/images-1.csv",
     )}  # fmt: skip
     triggers = {trigger.digest: TriggerFacts(
-        digest=trigger.digest, name=trigger.name, kind=trigger.kind, convention="as drawn",
+        digest=trigger.digest, name=trigger.name, kind=trigger.kind, convention=describe(trigger),
         files=trigger_names,
     )}  # fmt: skip
     jobs = {"job-1": JobFacts(

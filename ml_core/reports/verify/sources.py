@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ml_core.cleaning.catalogue import FACTS, METHODS
 from ml_core.detection.scan.records import Contrast, OverlayRow, newcombe
 from ml_core.detection.scan.verdict import judge
 from ml_core.evaluation import metrics
@@ -23,6 +24,7 @@ from ml_core.reports.rows import Rows
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.figures import near, same
 from ml_core.reports.verify.opened import Bundle
+from ml_core.reports.verify.proofs import holdout_faults, rebound_faults
 
 _RATES: dict[Metric, str] = {
     "ca": "ca_interval",
@@ -40,6 +42,8 @@ _RATES: dict[Metric, str] = {
 def check_sources(bundle: Bundle) -> Iterator[Check]:
     """One check for every measurement, image set, job and scan."""
     evidence = bundle.evidence
+    for id_ in evidence.checkpoints:
+        yield _check(id_, _checkpoint_faults(bundle, id_), "the inspection of its file")
     for id_, data in evidence.data.items():
         if data.rows is not None:
             yield _check(id_, _picture_faults(bundle, id_), "its list of pictures")
@@ -63,6 +67,21 @@ def _check(id_: str, faults: Iterator[str], what: str) -> Check:
     if fault:
         return Check(1, id_, "fails", f"{id_}: {fault}")
     return Check(1, id_, "holds", f"What the record says of {id_} follows from {what}.")
+
+
+def _checkpoint_faults(bundle: Bundle, id_: str) -> Iterator[str]:
+    facts = bundle.evidence.checkpoints[id_]
+    if facts.inspection is None:
+        return
+    found = bundle.json(facts.inspection)
+    wanted: dict[str, Any] = {
+        "name": facts.name, "sha256": facts.sha256 or "", "size": facts.bytes,
+        "format": facts.format, "verdict": facts.safety, "parameters": facts.parameters,
+        "reasons": list(facts.safety_reasons),
+    }  # fmt: skip
+    for name, value in wanted.items():
+        if not same(found.get(name), value):
+            yield f"{facts.inspection} says {_told(found.get(name))} of {name}, not {_told(value)}."
 
 
 def _picture_faults(bundle: Bundle, id_: str) -> Iterator[str]:
@@ -175,9 +194,17 @@ def _job_faults(bundle: Bundle, id_: str, facts: JobFacts) -> Iterator[str]:
         "seed": facts.seed, "steps": facts.steps, "training_data": facts.training_data,
         "precision": facts.precision, "device": facts.device,
     }  # fmt: skip
+    for end, key in ((facts.source, "source_sha256"), (facts.result, "checkpoint_sha256")):
+        if end is not None and end in bundle.evidence.checkpoints and found.get(key) is not None:
+            wanted[key] = bundle.evidence.checkpoints[end].sha256
+    if facts.method in METHODS and FACTS[facts.method].title != facts.title:
+        yield f"{_told(facts.method)} is not called {_told(facts.title)}."
     for name, value in wanted.items():
         if not same(found.get(name), value):
             yield f"{path} says {_told(found.get(name))} of {name}, not {_told(value)}."
+    for name, proof in (("rebound", rebound_faults), ("holdouts", holdout_faults)):
+        if name in facts.files:
+            yield from proof(bundle.json(facts.files[name]), facts.files[name])
     for one, measured in bundle.evidence.measurements.items():
         if measured.job == id_ and measured.when in ("before", "after"):
             said = _side(found, measured)
