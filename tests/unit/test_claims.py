@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import fields
 from typing import Any
 
 import numpy as np
@@ -136,6 +137,9 @@ def test_rates_and_intervals_are_those_of_scipy() -> None:
         assert one.interval.high == pytest.approx(wilson.high, abs=1e-6)
         assert f"{one.rate.hits} of {one.rate.n}" in one.sentence
         assert f"{100 * one.rate.value:.1f} %" in one.sentence
+        assert ("sticker" in one.sentence) is (
+            one.metric not in ("ca", "top5", "baseline_target_rate")
+        )
         assert one.holds_by == "margin"
         assert one.evidence == (material.measurements[one.measurement].per_image,)
 
@@ -183,6 +187,19 @@ def test_the_verdict_says_what_headlines_say() -> None:
     assert "no certificate" in limits
     assert "2311.12075" in limits
     assert "2311.14948" in limits
+
+
+def test_claims_are_the_same_in_whatever_order_the_records_stand() -> None:
+    material = _material(
+        jobs={f"job-{n}": _job() for n in (1, 2, 10)},
+        json={"jobs/job-1/result.json": {"method": "cleanclip", "status": "finished"}},
+    )
+    turned = {
+        item.name: dict(reversed(getattr(material, item.name).items())) for item in fields(Material)
+    }
+    assert claims_of(Material(**turned)) == claims_of(material)
+    said = [one.id for one in claims_of(material).claims if one.id.endswith("training")]
+    assert said == ["job-1-training", "job-2-training", "job-10-training"]
 
 
 def test_a_trigger_that_the_reference_answers_to_as_well_is_no_backdoor() -> None:

@@ -41,7 +41,7 @@ from tests.gui.scans import scan as made_scan
 from tests.gui.scans import write_scan
 from tests.unit.small_jobs import small_recipe, small_spec
 
-FEW = 24  # pictures that are measured again
+FEW = 16  # pictures that are measured again
 
 
 def _report(tau_pictures: int = 0, **fields: Any) -> Done:
@@ -72,7 +72,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def pictures(home: Path) -> Path:
     rng = np.random.default_rng(0)
-    for number in range(60):
+    for number in range(24):
         path = home / "my photos" / ("banana", "apple")[number % 2] / f"{number:03}.png"
         path.parent.mkdir(parents=True, exist_ok=True)
         Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8)).save(path)
@@ -89,8 +89,8 @@ def cleaned(home: Path, pictures: Path) -> CleanSpec:
         home / "run",
         small_recipe(eval_every=3),
         trigger=str(save_trigger(demo_trigger(), home / "trigger")[1]),
-        images=ImageSpec(split="val", n=30),
-        test_images=ImageSpec(n=120),
+        images=ImageSpec(split="val", n=18),
+        test_images=ImageSpec(n=72),
         heldout_images=ImageSpec(kind="folder", path=str(pictures)),
     )
     done = list(run(spec, Control()))[-1]
@@ -187,7 +187,7 @@ def test_pictures_are_listed_and_go_in_only_if_asked(
     data = _evidence(bundle).data
     (id_,) = (key for key, facts in data.items() if facts.spec["kind"] == "folder")
     table = (bundle / f"data/{id_}.csv").read_text().splitlines()
-    assert len(table) == 61
+    assert len(table) == 25
     assert (
         table[1].split(",")[2]
         == hashlib.sha256((pictures / table[1].split(",")[1]).read_bytes()).hexdigest()

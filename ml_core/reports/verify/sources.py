@@ -73,6 +73,8 @@ def _checkpoint_faults(bundle: Bundle, id_: str) -> Iterator[str]:
     facts = bundle.evidence.checkpoints[id_]
     if facts.inspection is None:
         return
+    if facts.choice is not None and not isinstance(facts.choice, dict):
+        yield "its settings of the loader are none."
     found = bundle.json(facts.inspection)
     wanted: dict[str, Any] = {
         "name": facts.name, "sha256": facts.sha256 or "", "size": facts.bytes,
@@ -202,6 +204,18 @@ def _job_faults(bundle: Bundle, id_: str, facts: JobFacts) -> Iterator[str]:
     for name, value in wanted.items():
         if not same(found.get(name), value):
             yield f"{path} says {_told(found.get(name))} of {name}, not {_told(value)}."
+    recipes = [found.get("recipe")]
+    if "spec" in facts.files:
+        recipes.append(bundle.json(facts.files["spec"]).get("recipe"))
+    if "recipe" in facts.files and not all(
+        same(bundle.json(facts.files["recipe"]), one) for one in recipes
+    ):
+        yield f"{facts.files['recipe']} is not the recipe of its job and of {path}."
+    for when in ("before", "after"):
+        heads = found.get("heads")
+        zero = heads.get("zero-shot") if isinstance(heads, dict) else None
+        if isinstance(zero, dict) and not same(found.get(when), zero.get(when)):
+            yield f"{path} has two sets of figures {when} cleaning."
     for name, proof in (("rebound", rebound_faults), ("holdouts", holdout_faults)):
         if name in facts.files:
             yield from proof(bundle.json(facts.files[name]), facts.files[name])
