@@ -320,7 +320,8 @@ def test_other_figures_in_a_result(bundle: Path) -> None:
         value["heads"]["zero-shot"]["after"]["asr_excl"] = 0.0
 
     edit(bundle, RESULT, change)
-    assert any("has other figures of job-1-after" in one for one in failures(seal(bundle)))
+    found = failures(seal(bundle))
+    assert "job-1: jobs/job-1/result.json has two sets of figures after cleaning." in found
 
 
 def test_another_quote(bundle: Path) -> None:

@@ -53,6 +53,11 @@ def check_sources(bundle: Bundle) -> Iterator[Check]:
         yield _check(id_, _job_faults(bundle, id_, job), "its own files")
     for id_, scan in evidence.scans.items():
         yield _check(id_, _scan_faults(bundle, id_, scan), "its figures by the rules of a scan")
+    if evidence.thumbnails:
+        yield Check(
+            1, "thumbnails", "recorded",
+            "Thumbnails show what the record says of them; they are not compared.",
+        )  # fmt: skip
     yield Check(
         1, evidence.environment, "recorded",
         "Versions, processor, seconds and notes are as they were recorded; nobody can check them.",
