@@ -8,6 +8,7 @@ import io
 import tempfile
 import zipfile
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from ml_core.detection.scan.records import Scan, Stages, newcombe
 from ml_core.detection.scan.verdict import judge
 from ml_core.evaluation import metrics
 from ml_core.evaluation.records import Evaluation
+from ml_core.reading.errors import InputError
 from ml_core.reports import arithmetic
 from ml_core.reports.claims import Material, claims_of
 from ml_core.reports.measurement_files import (
@@ -29,6 +31,7 @@ from ml_core.reports.measurement_files import (
     read_measurement,
 )
 from ml_core.reports.record import (
+    EVIDENCE_FILE,
     SIGNATURE_FILE,
     SUMS_FILE,
     CheckpointFacts,
@@ -248,7 +251,17 @@ def _scan_facts(found: Scan) -> ScanFacts:
 
 
 def seal(folder: Path) -> Path:
-    """Write SHA256SUMS anew, as whoever forged a file would."""
+    """Make views of the record as it is and SHA256SUMS anew, as whoever forged a file would."""
+    record = folder / EVIDENCE_FILE
+    with suppress(ValueError, LookupError, TypeError, OSError, InputError):
+        # of some records no view can be made; a pipe would be waited for
+        evidence = Evidence.model_validate_json(record.read_bytes() if record.is_file() else b"")
+        made = dict(drawn(evidence))
+        for view in views():
+            if (folder / view.path).exists() and not view.asked:
+                made[view.path] = view.render(evidence, lambda path: (folder / path).read_bytes())
+        for name, content in made.items():
+            (folder / name).write_bytes(content)
     names = sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
     )

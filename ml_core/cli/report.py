@@ -8,7 +8,14 @@ from typing import Annotated
 import typer
 
 from ml_core.cli import output
-from ml_core.cli.options import Device, Json, Threads, given_path
+from ml_core.cli.options import (
+    Device,
+    Json,
+    PassphraseFile,
+    Threads,
+    given_path,
+    passphrase_of,
+)
 from ml_core.cli.run import run_to_result
 from ml_core.detection.scan.scan_file import PREFIX
 
@@ -52,6 +59,10 @@ def report(
         bool, typer.Option(help="A few small pictures without and with the trigger.")
     ] = True,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also make the report as PDF.")] = False,
+    key: Annotated[
+        str | None, typer.Option("--key", help="Sign it with this key of yours, see `key list`.")
+    ] = None,
+    passphrase_file: PassphraseFile = None,
     device: Device = "auto",
     threads: Threads = 0,
     json: Json = False,
@@ -88,10 +99,17 @@ def report(
         device=device,
         threads=threads,
     )
+    private = None
+    if key is not None:  # what is wrong with it is told before the work
+        from ml_core.signing import load_key, sign_path
+
+        private = load_key(key, lambda name: passphrase_of(passphrase_file, name))
     with output.working("Loading torch"):
         from ml_core.jobs.report import report as write_report
 
     found = run_to_result(lambda control: write_report(asked, control))
+    if private is not None:
+        found["signature"] = str(sign_path(Path(found["path"]), private))
     if json:
         output.print_json(found)
         return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import zipfile
@@ -13,6 +14,7 @@ from typing import BinaryIO
 
 from pydantic import TypeAdapter
 
+from ml_core.events import finite
 from ml_core.reading.errors import InputError
 from ml_core.reports.measurement_files import json_bytes
 from ml_core.reports.record import (
@@ -56,13 +58,18 @@ No file in here is a program. JSON, CSV, text, PNG, SVG and safetensors hold not
 """
 
 
+def record_bytes(evidence: Evidence) -> bytes:
+    """The record as a bundle holds it: in its own order, before stands before after."""
+    told = finite(evidence.model_dump(mode="json"))
+    return (json.dumps(told, indent=1, ensure_ascii=False) + "\n").encode()
+
+
 def write_bundle(
     evidence: Evidence,
     files: Files,
     out: Path,
     *,
     views: Iterable[View] = (),
-    sign: Callable[[bytes], bytes] | None = None,
     told: Callable[[int, int], None] = lambda done, total: None,
 ) -> Path:
     """Write a bundle, whole or not at all.
@@ -79,8 +86,6 @@ def write_bundle(
         Where to; a name that ends in ``.zip`` gives a zip. There must be nothing.
     views
         What is made of the record and the other files.
-    sign
-        Makes the signature of what `SUMS_FILE` holds, if the bundle is to have one.
     told
         Called with the bytes written and their sum; it may end it by raising.
 
@@ -102,7 +107,7 @@ def write_bundle(
     taken = (_OWN | {SIGNATURE_FILE}) & whole.keys()
     if taken:
         raise ValueError(f"the bundle writes {min(taken)} itself")
-    whole[EVIDENCE_FILE] = json_bytes(evidence.model_dump(mode="json"))
+    record = whole[EVIDENCE_FILE] = record_bytes(evidence)
     whole[SCHEMA_FILE] = json_bytes(schema())
     whole[README_FILE] = README.encode()
 
@@ -110,15 +115,13 @@ def write_bundle(
         content = whole[name]
         return content if isinstance(content, bytes) else content.read_bytes()
 
+    again = Evidence.model_validate_json(record)  # as whoever checks it reads it
     for view in views:
-        whole[view.path] = view.render(evidence, read)
+        whole[view.path] = view.render(again, read)
     for name in whole:
         _PATH.validate_python(name)
     try:
-        sums = sums_of(whole)
-        whole[SUMS_FILE] = sums
-        if sign is not None:
-            whole[SIGNATURE_FILE] = sign(sums)
+        whole[SUMS_FILE] = sums_of(whole)
         total = sum(map(_size, whole.values()))
         out.parent.mkdir(parents=True, exist_ok=True)
         with _beside(out) as place:

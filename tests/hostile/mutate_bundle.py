@@ -23,10 +23,9 @@ from ml_core.events import Control, Done
 from ml_core.jobs.verify import verify
 from ml_core.jobs.verify_spec import VerifySpec
 from ml_core.reading.errors import InputError
-from ml_core.reports.record import EVIDENCE_FILE, SIGNATURE_FILE, SUMS_FILE, Evidence
+from ml_core.reports.record import EVIDENCE_FILE, SIGNATURE_FILE, SUMS_FILE
 from ml_core.reports.verify.alone import check_alone
 from ml_core.reports.verify.checks import Check
-from ml_core.reports.views import drawn, views
 from tests.bundles import seal
 
 KINDS = ("byte", "field", "cell")
@@ -107,21 +106,6 @@ def _is_number(text: str) -> bool:
         return False
 
 
-def resealed(bundle: Path) -> None:
-    """What a forger does: views of the changed record, and sums of everything."""
-    try:
-        evidence = Evidence.model_validate_json((bundle / EVIDENCE_FILE).read_bytes())
-        made = dict(drawn(evidence))
-        for view in views():
-            if (bundle / view.path).exists() and not view.asked:
-                made[view.path] = view.render(evidence, lambda path: (bundle / path).read_bytes())
-        for name, content in made.items():
-            (bundle / name).write_bytes(content)
-    except (ValueError, LookupError, TypeError, OSError, InputError):
-        pass  # of such a record no view can be made
-    seal(bundle)
-
-
 def found_at(bundle: Path, given: dict[str, Any]) -> int | None:
     """The lowest level that finds it; None if none does."""
     try:
@@ -162,7 +146,7 @@ def main() -> None:
             kind = KINDS[number % len(KINDS)]
             where = changed(copy, kind, draw)
             if options.seal:
-                resealed(copy)
+                seal(copy)
             level = found_at(copy, given)
             table[kind, level] += 1
             if level is None:

@@ -169,6 +169,7 @@ def test_no_schema_version(bundle: Path, version: Any) -> None:
 def test_what_a_later_version_added_is_passed_over_and_said(bundle: Path) -> None:
     def change(value: Any) -> None:
         value["schema_version"] = "1.7"
+        value["tool"]["version"] = "99.0"
         value["added"] = [1]
         value["claims"][0]["weight"] = 3
         value["claims"].append({"kind": "wager", "id": "w"})

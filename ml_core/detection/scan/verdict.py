@@ -6,6 +6,7 @@ pictures, never for an anomaly among classes: natural favourites pass such tests
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
@@ -56,11 +57,12 @@ class Rules:
 
 
 # Clean models reach an overlay's gap of 0.19 beside their parent, and of 0.41 beside a model of
-# another training, whose natural favourites are others; patches of theirs then reach 0.13.
+# another training, whose natural favourites are others (a cleaned one 0.71): there an overlay alone
+# is suspicious at most. Patches of theirs then reach 0.13.
 BESIDE_RELATED = Rules(patch=SUSPICIOUS_LOW, gain=0.25, gap=0.25, found_gap=0.4)
-BESIDE_OTHER = Rules(patch=0.3, gain=0.35, gap=0.5, found_gap=0.7)
+BESIDE_OTHER = Rules(patch=0.3, gain=0.35, gap=0.5, found_gap=math.inf)
 # Without a reference natural patches of clean models reach 0.2; nothing else is judged.
-ALONE = Rules(patch=0.25, gain=1.0, gap=1.0, found_gap=1.0)
+ALONE = Rules(patch=0.25, gain=math.inf, gap=math.inf, found_gap=math.inf)
 
 
 @dataclass(frozen=True)
