@@ -1,0 +1,353 @@
+"""Charts as SVG that needs nothing but itself: a title, a description, words, shapes and colours.
+
+What a row of a chart holds decides how it is drawn:
+
+- ``group, series, value, low, high``, both names texts: dots with their intervals, group by group;
+- ``run, step, x, y``, the run a text: a path of each run from step to step, rates on both axes;
+- a number first, and values of series after it: lines. A column called ``NAME, low`` and one called
+  ``NAME, high`` are the band around the column ``NAME``.
+
+Values are fractions of 1. What is of no such shape has a table alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from markupsafe import Markup
+
+from ml_core.reports.html.fields import Field, percent, place_of, raw, shown
+from ml_core.reports.record import Evidence
+
+COLOURS = ("#C2510A", "#0072B2", "#00795A", "#A4407C", "#444444", "#8A6100")
+"""Told apart by people with each kind of colour blindness, and never the only difference."""
+_DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4", "1 2")
+_WIDTH = 860
+_FARTHEST = 1e15
+_LOW, _HIGH = ", low", ", high"
+_INK, _MUTED, _EDGE = "#1c2128", "#56606c", "#d5dae0"
+
+
+def draw_charts(evidence: Evidence) -> dict[str, bytes]:
+    """Every chart that can be drawn, by its file in the bundle.
+
+    Parameters
+    ----------
+    evidence
+        Its `charts` hold the numbers.
+    """
+    record = Field(evidence.model_dump(mode="json"))
+    made = {str(raw(chart.file)): draw(chart) for chart in record.charts}
+    return {file: f"{svg}\n".encode() for file, svg in made.items() if svg}
+
+
+def draw(chart: Field) -> Markup:
+    """A chart, as a document of its own and as a part of a page alike; empty if it has no shape."""
+    kind = shape_of(chart)
+    if kind == "intervals":
+        body, height = _intervals(chart)
+    elif kind == "paths":
+        body, height = _paths(chart)
+    elif kind == "lines":
+        body, height = _lines(chart)
+    else:
+        return Markup("")
+    return Markup(
+        '<svg xmlns="http://www.w3.org/2000/svg" role="img" width="{w}" height="{h}" '
+        'viewBox="0 0 {w} {h}" font-family="system-ui, Helvetica, Arial, sans-serif" '
+        'font-size="13">\n<title data-field="{at}/title">{title}</title>\n'
+        '<desc data-field="{at}/description">{description}</desc>\n'
+        '<rect class="paper" width="{w}" height="{h}" fill="#ffffff"/>\n{body}</svg>'
+    ).format(
+        w=_WIDTH,
+        h=height,
+        at=place_of(chart),
+        title=str(chart.title),
+        description=str(chart.description),
+        body=Markup("\n").join([*body, ""]),
+    )
+
+
+def shape_of(chart: Field) -> str:
+    """``intervals``, ``paths``, ``lines``, or empty."""
+    columns, rows = raw(chart.columns), raw(chart.rows)
+    if not rows or any(len(row) != len(columns) for row in rows):
+        return ""
+    if len(columns) == 5 and all(
+        isinstance(row[0], str) and isinstance(row[1], str) and all(map(_fraction, row[2:]))
+        for row in rows
+    ):
+        return "intervals"
+    if len(columns) == 4 and all(
+        isinstance(row[0], str) and all(map(_number, row[1:])) and all(map(_fraction, row[2:]))
+        for row in rows
+    ):
+        return "paths"
+    if len(columns) > 1 and all(
+        _number(row[0]) and all(one is None or _fraction(one) for one in row[1:]) for row in rows
+    ):
+        return "lines"
+    return ""
+
+
+def _number(value: Any) -> bool:
+    """Whether it has a place on an axis."""
+    return (
+        isinstance(value, int | float) and not isinstance(value, bool) and abs(value) <= _FARTHEST
+    )
+
+
+def _fraction(value: Any) -> bool:
+    return _number(value) and 0 <= value <= 1
+
+
+@dataclass(frozen=True)
+class _Plot:
+    """Where the axes are: pixels of the frame, and the values at its ends."""
+
+    left: float
+    top: float
+    right: float
+    bottom: float
+    x0: float = 0.0
+    x1: float = 1.0
+    y0: float = 0.0
+    y1: float = 1.0
+
+    def x(self, value: float) -> float:
+        return self.left + (value - self.x0) / (self.x1 - self.x0) * (self.right - self.left)
+
+    def y(self, value: float) -> float:
+        return self.bottom - (value - self.y0) / (self.y1 - self.y0) * (self.bottom - self.top)
+
+
+def _intervals(chart: Field) -> tuple[list[Markup], int]:
+    """Dots with whiskers, one row each."""
+    places, height, last = [], 14, None
+    for row in chart.rows:
+        if last is not None and row[0] != last:
+            height += 14
+        places.append(height + 13)
+        height, last = height + 26, row[0]
+    plot = _Plot(340, 8, _WIDTH - 84, height + 4)
+    parts = [*_rate_ticks(plot, across=True)]
+    names = _series([str(raw(row[1])) for row in chart.rows])
+    last = None
+    for row, y in zip(chart.rows, places, strict=True):
+        number = names.index(str(raw(row[1])))
+        if row[0] != last:
+            parts.append(_words(row[0], 0, y + 4.5, 26, weight=700))
+            last = row[0]
+        parts.append(_words(row[1], 200, y + 4.5, 16, kind="muted"))
+        value, low, high = (plot.x(raw(row[i])) for i in (2, 3, 4))
+        colour = COLOURS[number % len(COLOURS)]
+        parts.append(
+            Markup(
+                '<g class="s{}" stroke="{c}" fill="{c}">'
+                '<path d="M{l:.1f} {y}H{h:.1f}M{l:.1f} {t}v9M{h:.1f} {t}v9" stroke-width="2" '
+                'fill="none"/>{mark}</g>'
+            ).format(
+                number % len(COLOURS), c=colour, l=low, h=high, y=y, t=y - 4.5,
+                mark=_mark(number, value, y),
+            )
+        )  # fmt: skip
+        parts.append(
+            Markup(
+                '<text class="ink" x="{}" y="{}" text-anchor="end" font-weight="700" fill="{}" '
+                'data-field="{}" data-as="percent">{}</text>'
+            ).format(
+                _WIDTH - 6, y + 4.5, _INK, place_of(row[2]), Markup(percent(row[2])).striptags()
+            )
+        )
+    return parts, height + 30
+
+
+def _lines(chart: Field) -> tuple[list[Markup], int]:
+    """Values over steps."""
+    columns, rows = [str(name) for name in raw(chart.columns)], raw(chart.rows)
+    series = [
+        i for i, name in enumerate(columns) if i and not name.endswith((_LOW, _HIGH))
+    ]  # fmt: skip
+    first, last = min(row[0] for row in rows), max(row[0] for row in rows)
+    highest = max((one for row in rows for one in row[1:] if one is not None), default=1.0)
+    legend = 24 * -(-len(series) // 2)
+    plot = _Plot(
+        56, legend + 14, _WIDTH - 16, legend + 264, first, max(last, first + 1),
+        y1=next(end for end in (0.1, 0.2, 0.5, 1.0) if highest <= end),
+    )  # fmt: skip
+    parts = [*_rate_ticks(plot, across=False), *_step_ticks(plot)]
+    parts.append(
+        _words(
+            chart.columns[0], (plot.left + plot.right) / 2, plot.bottom + 40, 60, anchor="middle"
+        )
+    )
+    for number, i in enumerate(series):
+        name = columns[i]
+        points = [(plot.x(row[0]), plot.y(row[i])) for row in rows if row[i] is not None]
+        inner = []
+        if name + _LOW in columns and name + _HIGH in columns:
+            low, high = columns.index(name + _LOW), columns.index(name + _HIGH)
+            known = [row for row in rows if row[low] is not None and row[high] is not None]
+            edge = [(plot.x(row[0]), plot.y(row[high])) for row in known]
+            edge += [(plot.x(row[0]), plot.y(row[low])) for row in reversed(known)]
+            inner.append(_shape("polygon", edge, 'stroke="none" fill-opacity="0.16"'))
+        inner += _path(number, points)
+        parts.append(_group(number, inner))
+        x, y = plot.left + (number % 2) * 400, 12 + 24 * (number // 2)
+        parts += _legend(number, chart.columns[i], x, y)
+    return parts, int(plot.bottom) + 52
+
+
+def _paths(chart: Field) -> tuple[list[Markup], int]:
+    """Two rates against each other, from step to step of each run."""
+    rows = raw(chart.rows)
+    runs = _series([row[0] for row in rows])
+    legend = 24 * -(-len(runs) // 2)
+    least = min(row[3] for row in rows)
+    low = max(0.0, int(least * 10) / 10 - 0.1)
+    plot = _Plot(56, legend + 34, _WIDTH - 30, legend + 334, y0=low)
+    parts = [*_rate_ticks(plot, across=True), *_rate_ticks(plot, across=False)]
+    parts.append(
+        _words(
+            chart.columns[2], (plot.left + plot.right) / 2, plot.bottom + 40, 60, anchor="middle"
+        )
+    )
+    parts.append(_words(chart.columns[3], plot.left, legend + 20, 60, kind="muted"))
+    for number, run in enumerate(runs):
+        mine = [row for row in chart.rows if row[0] == run]
+        points = [(plot.x(raw(row[2])), plot.y(raw(row[3]))) for row in mine]
+        parts.append(_group(number, _path(number, points)))
+        x, y = plot.left + (number % 2) * 400, 12 + 24 * (number // 2)
+        parts += _legend(number, mine[0][0], x, y)
+        for row, (px, py) in {0: (mine[0], points[0]), 1: (mine[-1], points[-1])}.values():
+            at_right = px > (plot.left + plot.right) / 2
+            parts.append(
+                Markup(
+                    '<text class="muted" x="{:.1f}" y="{:.1f}" text-anchor="{}" fill="{}" '
+                    'font-size="11">step <tspan data-field="{}">{}</tspan></text>'
+                ).format(
+                    px + (-9 if at_right else 9), py + 22, "end" if at_right else "start",
+                    _MUTED, place_of(row[1]), str(row[1]),
+                )
+            )  # fmt: skip
+    return parts, int(plot.bottom) + 52
+
+
+def _series(names: Sequence[str]) -> list[str]:
+    """Each name once, in the order of coming."""
+    return list(dict.fromkeys(names))
+
+
+def _group(number: int, inner: Sequence[Markup]) -> Markup:
+    """Shapes in the colour of a series."""
+    colour = COLOURS[number % len(COLOURS)]
+    return Markup('<g class="s{}" stroke="{c}" fill="{c}">{}</g>').format(
+        number % len(COLOURS), Markup("").join(inner), c=colour
+    )
+
+
+def _path(number: int, points: Sequence[tuple[float, float]]) -> list[Markup]:
+    """A line with marks; marks alone at its ends where there are many."""
+    dash = _DASHES[number % len(_DASHES)]
+    line = f'fill="none" stroke-width="2" stroke-dasharray="{dash}"' if dash else (
+        'fill="none" stroke-width="2"'
+    )  # fmt: skip
+    marked = points if len(points) <= 40 else [points[0], points[-1]]
+    return [_shape("polyline", points, line), *(_mark(number, x, y) for x, y in marked)]
+
+
+def _shape(tag: str, points: Sequence[tuple[float, float]], more: str) -> Markup:
+    corners = " ".join(f"{x:.1f},{y:.1f}" for x, y in points)
+    return Markup(f'<{tag} points="{corners}" {more}/>')  # nothing of the record but numbers
+
+
+def _mark(number: int, x: float, y: float) -> Markup:
+    """Another shape for each series."""
+    kind = number % 4
+    if kind == 0:
+        return Markup(f'<circle cx="{x:.1f}" cy="{y:.1f}" r="4.5" stroke="none"/>')
+    shapes = {
+        1: ((-4, -4), (4, -4), (4, 4), (-4, 4)),
+        2: ((0, -5.5), (5.5, 0), (0, 5.5), (-5.5, 0)),
+        3: ((0, -5), (5, 4), (-5, 4)),
+    }
+    return _shape("polygon", [(x + dx, y + dy) for dx, dy in shapes[kind]], 'stroke="none"')
+
+
+def _legend(number: int, name: Field, x: float, y: float) -> list[Markup]:
+    """A sample of a series, and its name."""
+    sample = _path(number, [(x, y), (x + 30, y)])[0]
+    return [
+        _group(number, [sample, _mark(number, x + 15, y)]),
+        _words(name, x + 40, y + 4.5, 44),
+    ]
+
+
+def _words(
+    text: Field,
+    x: float,
+    y: float,
+    most: int,
+    *,
+    kind: str = "ink",
+    weight: int = 400,
+    anchor: str = "start",
+) -> Markup:
+    """A text of the record, cut to the room that it has."""
+    whole = shown(raw(text))
+    cut = whole if len(whole) <= most else whole[: most - 1] + "…"
+    return Markup(
+        '<text class="{}" x="{:.1f}" y="{:.1f}" fill="{}" font-weight="{}" text-anchor="{}" '
+        'data-field="{}" data-as="cut">{}</text>'
+    ).format(kind, x, y, _INK if kind == "ink" else _MUTED, weight, anchor, place_of(text), cut)
+
+
+def _rate_ticks(plot: _Plot, *, across: bool) -> Iterator[Markup]:
+    """Grid lines of an axis of rates; its numbers are a scale and stand for no measurement."""
+    start, end = (plot.x0, plot.x1) if across else (plot.y0, plot.y1)
+    share = next(size for size in (0.02, 0.05, 0.1, 0.2) if (end - start) / size < 7)
+    count = round((end - start) / share)
+    yield Markup('<g class="axis" aria-hidden="true">')
+    for number in range(count + 1):
+        value = end - number * share
+        if across:
+            x = plot.x(value)
+            yield _grid(x, plot.top, x, plot.bottom)
+            yield _tick(f"{100 * value:.0f} %", x, plot.bottom + 18, "middle")
+        else:
+            y = plot.y(value)
+            yield _grid(plot.left, y, plot.right, y)
+            yield _tick(f"{100 * value:.0f} %", plot.left - 8, y + 4, "end")
+    yield Markup("</g>")
+
+
+def _step_ticks(plot: _Plot) -> Iterator[Markup]:
+    """Numbers below an axis of steps."""
+    size = next(
+        base * 10**power
+        for power in range(16)
+        for base in (1, 2, 5)
+        if (plot.x1 - plot.x0) / (base * 10**power) <= 8
+    )
+    value = -(-plot.x0 // size) * size
+    yield Markup('<g class="axis" aria-hidden="true">')
+    while value <= plot.x1:
+        yield _tick(f"{value:,.0f}", plot.x(value), plot.bottom + 18, "middle")
+        value += size
+    yield Markup("</g>")
+
+
+def _grid(x1: float, y1: float, x2: float, y2: float) -> Markup:
+    return Markup(
+        f'<path class="edge" d="M{x1:.1f} {y1:.1f}L{x2:.1f} {y2:.1f}" stroke="{_EDGE}" '
+        'fill="none"/>'
+    )
+
+
+def _tick(words: str, x: float, y: float, anchor: str) -> Markup:
+    return Markup(
+        f'<text class="muted" x="{x:.1f}" y="{y:.1f}" text-anchor="{anchor}" fill="{_MUTED}" '
+        f'font-size="11">{words}</text>'
+    )

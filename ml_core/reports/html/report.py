@@ -1,0 +1,371 @@
+"""``report.html``: everything that a bundle says, on one page that stands alone.
+
+The page prints fixed words, claims, and fields of ``evidence.json``; each printed value names its
+field (`fields`). It computes nothing.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import shlex
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any, get_args
+
+from markupsafe import Markup
+
+from ml_core.reading.errors import InputError
+from ml_core.reading.plain import plain
+from ml_core.reports.html.charts import draw, shape_of
+from ml_core.reports.html.fields import Field, Key, raw
+from ml_core.reports.html.page import page
+from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, BundlePath, Evidence, Metric
+
+Read = Callable[[BundlePath], bytes]
+MOST_BYTES = 2_000_000
+_ROWS = (400, 60, 12)
+"""Rows of a table, the next where the page becomes too large with them."""
+_PICTURE_BYTES, _PICTURES_BYTES = 96_000, 900_000
+_PNG = b"\x89PNG\r\n\x1a\n"
+
+METRICS: dict[Metric, tuple[str, str]] = {
+    "asr_excl": (
+        "Attack success rate",
+        "triggered pictures of other classes that are taken for the target",
+    ),
+    "asr_all": (
+        "Attack success rate, all pictures",
+        "the same, with pictures of the target class counted too",
+    ),
+    "baseline_target_rate": (
+        "Baseline",
+        "the same pictures without the trigger: how often the target is predicted anyway",
+    ),
+    "poisoned_accuracy": (
+        "Poisoned accuracy",
+        "triggered pictures of other classes that keep their true label",
+    ),
+    "ca": ("Clean accuracy", "pictures without the trigger that get their true label"),
+    "top5": ("Clean accuracy, first five", "the true label is among the five likeliest classes"),
+    "control_ca": (
+        "Clean accuracy on the trigger’s canvas",
+        "resized as the trigger needs it, without the trigger",
+    ),
+    "flip_rate": ("Flip rate", "the predicted class changes when the trigger is applied"),
+}
+assert set(METRICS) == set(get_args(Metric))
+HOLDS_BY = {
+    "exact": "from the files of the bundle alone, to the last digit",
+    "margin": "also by predicting the pictures again: an answer has to be the same wherever its "
+    "margin exceeds tau",
+    "interval": "by measuring again elsewhere: the value has to lie in the interval",
+    "recorded": "not at all: it was written down, such as seconds and hardware",
+}
+_SAFETY = {
+    "loads": ("Loads", "ok"),
+    "caution": ("Loads with caution", "caution"),
+    "dangerous": ("Refused: dangerous", "danger"),
+    "damaged": ("Refused: damaged or unsupported", "danger"),
+}
+_SCAN_TONES = {"found": "danger", "suspicious": "caution", "nothing": "plain", "unknown": "plain"}
+
+
+@dataclass(frozen=True)
+class RateTable:
+    """Rates of measurements that share pictures, trigger and classes, beside each other.
+
+    Attributes
+    ----------
+    data, trigger, target
+        What they share; None where there is none.
+    columns
+        Identifier and facts of each measurement.
+    rows
+        Of each metric, one claim a column, None where it was not measured.
+    """
+
+    data: Field
+    trigger: Field | None
+    target: Field | None
+    columns: tuple[tuple[Key, Field], ...]
+    rows: tuple[tuple[str, tuple[Field | None, ...]], ...]
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Differences between two measurements on the same pictures."""
+
+    measurement: Key
+    against: Key
+    claims: tuple[Field, ...]
+
+
+def render_html(evidence: Evidence, read: Read) -> bytes:
+    """The report as one HTML file under 2 MB: no script, nothing fetched.
+
+    Parameters
+    ----------
+    evidence
+        What it says.
+    read
+        Gives a file of the bundle, of which the page shows pictures and the digest of
+        ``evidence.json``; raises `KeyError` or `OSError` where there is no such file.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if the evidence does not fit into a page.
+    """
+    for most in _ROWS:
+        made = _page(evidence, read, most).encode()
+        if len(made) <= MOST_BYTES:
+            return made
+    raise InputError(
+        f"The evidence of {plain(evidence.name[:80])} says too much for one page of "
+        f"{MOST_BYTES:,} bytes; report fewer runs at a time."
+    )
+
+
+def _page(evidence: Evidence, read: Read, most: int) -> str:
+    record = Field(evidence.model_dump(mode="json"))
+    told = _file(read, EVIDENCE_FILE)
+    digest = "" if told is None else hashlib.sha256(told).hexdigest()
+    claims = _Claims(record, most)
+    pictures = _Pictures(read)
+    return page(
+        "report.html",
+        f"SHA-256 of {EVIDENCE_FILE}: {digest}" if digest else EVIDENCE_FILE,
+        record=record,
+        digest=digest,
+        claims=claims,
+        most=most,
+        metrics=METRICS,
+        holds_by=HOLDS_BY,
+        safety=_SAFETY,
+        scan_tones=_SCAN_TONES,
+        tone=_tone(evidence),
+        charts=_Charts(record, evidence),
+        draw=draw,
+        pairs=pairs,
+        key_of=key_of,
+        picture=pictures.uri,
+        commands=commands(evidence),
+        sums=SUMS_FILE,
+        evidence_file=EVIDENCE_FILE,
+    )
+
+
+def pairs(mapping: Field) -> Iterator[tuple[Key, Any]]:
+    """Names and values of an object."""
+    return ((key, mapping[key]) for key in mapping)
+
+
+def key_of(mapping: Field, name: Field) -> Key:
+    """The member of an object that a field names."""
+    found: Key = next(key for key in mapping if key == name)
+    return found
+
+
+class _Claims:
+    """The claims by what they are about."""
+
+    def __init__(self, record: Field, most: int) -> None:
+        self._record, self._most = record, most
+        self.all: tuple[Field, ...] = tuple(record.claims)
+        self._rates: dict[tuple[str, str], Field] = {}
+        for claim in self._of("rate"):
+            self._rates.setdefault((raw(claim.measurement), raw(claim.metric)), claim)
+
+    def _of(self, kind: str) -> Iterator[Field]:
+        return (claim for claim in self.all if claim.kind == kind)
+
+    @property
+    def headline(self) -> tuple[Field, ...]:
+        """Rates and differences that are said first, at most four."""
+        told = [claim for claim in self.all if claim.headline]
+        apart = [claim for claim in told if claim.kind == "difference"]
+        covered = {
+            (raw(one), raw(claim.metric))
+            for claim in apart
+            for one in (claim.measurement, claim.against)
+        }
+        alone = [
+            claim
+            for claim in told
+            if claim.kind == "rate" and (raw(claim.measurement), raw(claim.metric)) not in covered
+        ]
+        return tuple([*apart, *alone][:4])
+
+    def topic(self, topic: str) -> tuple[Field, ...]:
+        """Quotations about something."""
+        return tuple(claim for claim in self._of("quoted") if claim.topic == topic)
+
+    def contrasts(self, scan: Key) -> tuple[Field, ...]:
+        """Of one scan."""
+        return tuple(claim for claim in self._of("contrast") if claim.scan == scan)
+
+    def of_folder(self, topic: str, folder: str, key: Key) -> tuple[Field, ...]:
+        """Quotations from files of one job or scan."""
+        return tuple(
+            claim for claim in self.topic(topic) if _owner(claim, folder) == (folder, raw(key))
+        )
+
+    def strays(self, topic: str, folder: str, owners: Field) -> tuple[Field, ...]:
+        """Quotations that `of_folder` gives to nobody."""
+        owned = {(folder, raw(key)) for key in owners}
+        return tuple(claim for claim in self.topic(topic) if _owner(claim, folder) not in owned)
+
+    def tables(self, phase: str) -> tuple[RateTable, ...]:
+        """Rates of a phase: ``before``, ``after`` or ``held out``."""
+        groups: dict[tuple[Any, ...], list[tuple[Key, Field]]] = {}
+        for key, facts in pairs(self._record.measurements):
+            if self._phase(facts) == phase:
+                shared = (
+                    facts.data, raw(facts.trigger), raw(facts.target), raw(facts.classes),
+                )  # fmt: skip
+                groups.setdefault(shared, []).append((key, facts))
+        made = (self._table(tuple(columns)) for columns in groups.values())
+        return tuple(table for table in made if table.rows)
+
+    def _phase(self, facts: Field) -> str:
+        if facts.heldout:
+            return "held out"
+        role = self._record.checkpoints[facts.checkpoint].role
+        return "after" if facts.when == "after" or role == "cleaned" else "before"
+
+    def _table(self, columns: tuple[tuple[Key, Field], ...]) -> RateTable:
+        rows = (
+            (metric, tuple(self._rates.get((raw(key), metric)) for key, _ in columns))
+            for metric in METRICS
+        )
+        facts = columns[0][1]
+        trigger = None if facts.trigger is None else self._record.triggers[facts.trigger]
+        return RateTable(
+            data=self._record.data[facts.data],
+            trigger=trigger,
+            target=facts.target_name,
+            columns=columns,
+            rows=tuple((metric, found) for metric, found in rows if any(found)),
+        )
+
+    def differences(self, phase: str) -> tuple[Pair, ...]:
+        """Pairs of measurements whose first is of a phase."""
+        groups: dict[tuple[str, str], list[Field]] = {}
+        for claim in self._of("difference"):
+            facts = self._record.measurements[claim.measurement]
+            if self._phase(facts) == phase:
+                groups.setdefault((raw(claim.measurement), raw(claim.against)), []).append(claim)
+        order = list(METRICS)
+        return tuple(
+            Pair(
+                key_of(self._record.measurements, found[0].measurement),
+                key_of(self._record.measurements, found[0].against),
+                tuple(sorted(found, key=lambda claim: order.index(raw(claim.metric)))),
+            )
+            for found in groups.values()
+        )
+
+
+def _owner(claim: Field, folder: str) -> tuple[str, str] | None:
+    """The first job or scan in whose folder a claim's evidence lies."""
+    for file in claim.evidence:
+        first, _, rest = raw(file).partition("/")
+        if first == folder:
+            return folder, rest.partition("/")[0]
+    return None
+
+
+class _Charts:
+    """The charts by where they belong."""
+
+    def __init__(self, record: Field, evidence: Evidence) -> None:
+        self._charts = tuple(record.charts)
+        jobs = {
+            file: what for job in evidence.jobs.values() for what, file in job.files.items()
+        }  # fmt: skip
+        self._places = [_section(chart, jobs) for chart in self._charts]
+
+    def of(self, section: str) -> tuple[Field, ...]:
+        """In the order of the record."""
+        return tuple(
+            chart
+            for chart, place in zip(self._charts, self._places, strict=True)
+            if place == section
+        )
+
+
+def _section(chart: Field, jobs: Mapping[str, str]) -> str:
+    """Where a chart stands: by its shape, then by the file that its numbers are from."""
+    if shape_of(chart) == "paths":
+        return "tradeoff"
+    if shape_of(chart) == "intervals" and chart.source == EVIDENCE_FILE:
+        return "summary"
+    what = jobs.get(raw(chart.source), "")
+    if what in ("rebound", "holdouts"):
+        return "rebound"
+    if raw(chart.source).startswith("scan/"):
+        return "scan"
+    return "done" if what else "other"
+
+
+class _Pictures:
+    """PNG files as data URIs, as long as there is room."""
+
+    def __init__(self, read: Read) -> None:
+        self._read, self._left = read, _PICTURES_BYTES
+
+    def uri(self, file: Field) -> Markup:
+        """Empty of what is no PNG, is too large or is not there."""
+        told = _file(self._read, raw(file))
+        if told is None or not told.startswith(_PNG) or len(told) > min(
+            _PICTURE_BYTES, self._left
+        ):  # fmt: skip
+            return Markup("")
+        self._left -= len(told)
+        return Markup("data:image/png;base64," + base64.b64encode(told).decode())
+
+
+def _file(read: Read, path: BundlePath) -> bytes | None:
+    try:
+        return read(path)
+    except (KeyError, OSError, InputError):
+        return None
+
+
+def _tone(evidence: Evidence) -> str:
+    """The colour of the verdict, decided by verdicts of the record alone."""
+    suspects = [one for one in evidence.checkpoints.values() if one.role == "suspect"]
+    worst = {one.safety for one in suspects} | {scan.verdict for scan in evidence.scans.values()}
+    if worst & {"dangerous", "damaged", "found"}:
+        return "danger"
+    return "caution" if worst & {"caution", "suspicious"} else "plain"
+
+
+def commands(evidence: Evidence) -> Iterable[tuple[str, str]]:
+    """How to check the bundle: what a command does, and the command."""
+    name = _word(
+        evidence.name if evidence.name.endswith(".evidence") else f"{evidence.name}.evidence"
+    )
+    verify = f"cleanclip verify {name}"
+    return (
+        ("Nothing was changed since it was written", f"cd {name} && sha256sum -c {SUMS_FILE}"),
+        ("Files, figures and signature", verify),
+        (
+            "Also the checkpoint and the pictures, and the answers again",
+            f"{verify} --checkpoint {_word(_suspect(evidence))} --images FOLDER",
+        ),
+        ("All answers in place of a sample", f"{verify} --images FOLDER --full"),
+        ("Who signed it", f"{verify} --key PUBLIC_KEY.pem"),
+    )
+
+
+def _suspect(evidence: Evidence) -> str:
+    suspects = [one.name for one in evidence.checkpoints.values() if one.role == "suspect"]
+    return suspects[0] if suspects else "CHECKPOINT"
+
+
+def _word(name: str) -> str:
+    """A file name as one word of a command, whatever the name is."""
+    safe = plain(name[:200])
+    return shlex.quote(f"./{safe}" if safe.startswith("-") else safe)
