@@ -9,6 +9,10 @@ def _start() -> int:
         from ml_core.reading.worker import main as reader
 
         return reader()
+    if sys.argv[1:] == ["--verifier"]:
+        from ml_core.reports.verify.worker import main as verifier
+
+        return verifier()
     if len(sys.argv) > 1 and sys.argv[1] == "--worker":
         from ml_core.jobs.worker import main as worker
 

@@ -60,6 +60,7 @@ def html_page(record: Mapping[str, Any]) -> str:
         _facts("File", _file_facts(record)),
         _said("What other loaders would do", record["elsewhere"]),
         _said("Second opinion", record["second_opinion"]),
+        _said("Signature", (record["signature"] or {}).get("sentence", "")),
         _said("What is known about it", " ".join(record["known"])),
         *_architecture(record["architecture"]),
         *(_list(title, record["globals"].get(group, ())) for group, title in _GROUPS),

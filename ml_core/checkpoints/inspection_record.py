@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -187,7 +187,9 @@ def ask_for_second_opinion(found: Inspection, cancelled: Callable[[], bool] = la
         return error.sentence
 
 
-def inspection_record(assessed: Assessment, second_opinion: str = "") -> dict[str, Any]:
+def inspection_record(
+    assessed: Assessment, second_opinion: str = "", signature: Mapping[str, Any] | None = None
+) -> dict[str, Any]:
     """The record that ``cleanclip inspect --json`` prints and the window exports.
 
     ``sandbox`` in it tells how the reading process was confined; None where it was not.
@@ -196,6 +198,9 @@ def inspection_record(assessed: Assessment, second_opinion: str = "") -> dict[st
     ----------
     second_opinion
         What `ask_for_second_opinion` gave.
+    signature
+        The `ml_core.signing.SignatureFacts` of the signature beside the checkpoint as a dict; None
+        where there is none.
     """
     found = assessed.inspection
     hub = cached_as(found.path)
@@ -214,6 +219,7 @@ def inspection_record(assessed: Assessment, second_opinion: str = "") -> dict[st
         "reasons": list(assessed.reasons),
         "elsewhere": assessed.elsewhere,
         "second_opinion": second_opinion,
+        "signature": None if signature is None else dict(signature),
         "parameters": found.parameters,
         "architecture": assessed.architecture,
         "known": list(known_sentences(assessed)),

@@ -18,7 +18,7 @@ from pydantic import ValidationError
 
 from ml_core import __version__
 from ml_core.cleaning.recipes import explain as explain_invalid
-from ml_core.cli import known, output, recipes, triggers
+from ml_core.cli import key, known, output, recipes, triggers
 from ml_core.cli.audit import audit
 from ml_core.cli.bench import bench
 from ml_core.cli.clean import clean
@@ -31,6 +31,8 @@ from ml_core.cli.explain import explain
 from ml_core.cli.inspect import inspect
 from ml_core.cli.prove import prove
 from ml_core.cli.scan import scan
+from ml_core.cli.sign import sign
+from ml_core.cli.verify import verify
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.launched import launched
 from ml_core.reading.errors import InputError
@@ -57,10 +59,11 @@ def _root(
 
 
 for command in (
-    inspect, convert, compare, evaluate, explain, doctor, scan, audit, clean, bench, prove, demo
+    inspect, convert, compare, evaluate, explain, doctor, scan, audit, clean, bench, prove, sign,
+    verify, demo,
 ):  # fmt: skip
     app.command()(command)
-for group in (triggers.app, recipes.app, known.app):
+for group in (triggers.app, recipes.app, known.app, key.app):
     app.add_typer(group)
 
 

@@ -18,6 +18,7 @@ from ml_core.reading.key_mismatch import KeyLists
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
+    from ml_core.signing import SignatureFacts
 
 _MAX_LISTED = 12
 _GROUP_TITLES = {
@@ -55,6 +56,7 @@ def inspect(
         assess,
         inspection_record,
     )
+    from ml_core.signing import check_checkpoint
 
     if json and sarif:
         raise InputError("--json and --sarif each print the whole answer; choose one.")
@@ -63,19 +65,21 @@ def inspect(
     whole = None if donor is None else open_checkpoint(donor, use_choice=False)
     assessed = assess(examine(path), whole, use_choice=not no_choice)
     opinion = ask_for_second_opinion(assessed.inspection)
+    signature = check_checkpoint(assessed.inspection)
+    signed = None if signature is None else signature.to_dict()
     if sarif:
         from ml_core.checkpoints.inspection_sarif import sarif_log
 
-        output.print_json(sarif_log(inspection_record(assessed, opinion)))
+        output.print_json(sarif_log(inspection_record(assessed, opinion, signed)))
     elif json:
-        output.print_json(inspection_record(assessed, opinion))
+        output.print_json(inspection_record(assessed, opinion, signed))
     else:
-        _print(assessed, opinion)
+        _print(assessed, opinion, signature)
     problem = assessed.problem
     raise typer.Exit(output.EXIT_DONE if problem is None else exit_code(problem.code))
 
 
-def _print(assessed: Assessment, opinion: str) -> None:
+def _print(assessed: Assessment, opinion: str, signature: SignatureFacts | None) -> None:
     """Print a table."""
     from ml_core.checkpoints.hub import cached_as
     from ml_core.checkpoints.inspection_record import GROUPS, known_sentences
@@ -94,6 +98,8 @@ def _print(assessed: Assessment, opinion: str) -> None:
         table.add_row("Container", output.cell(found.container.words))
     table.add_row("Size", f"{found.size:,} bytes")
     table.add_row("SHA-256", found.sha256 or "not computed")
+    if signature is not None:
+        table.add_row("Signature", output.cell(signature.sentence))
     if found.tensors:
         kinds = Counter(tensor.dtype for tensor in found.tensors)
         listed = ", ".join(f"{count} {dtype}" for dtype, count in kinds.most_common(_MAX_LISTED))

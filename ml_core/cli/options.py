@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import functools
 import inspect
+import os
+import sys
 from collections.abc import Callable
 from dataclasses import MISSING, dataclass, fields, is_dataclass
 from pathlib import Path
@@ -11,6 +13,10 @@ from typing import Annotated, Any, TypeVar, get_type_hints
 
 import typer
 
+from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_regular
+
+_LONGEST_PASSPHRASE = 4096
 _T = TypeVar("_T")
 
 
@@ -142,6 +148,60 @@ NoChoice = Annotated[
     bool,
     typer.Option("--no-choice", help="Ignore the settings that the doctor remembers for the file."),
 ]
+SigningKey = Annotated[
+    str,
+    typer.Option(
+        "--key",
+        help="Your key by name or id, or a private key's .pem file (default: the only one).",
+    ),
+]
+PassphraseFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--passphrase-file",
+        help="File whose first line is the key's passphrase (or set CLEANCLIP_PASSPHRASE); "
+        "otherwise it is asked for.",
+        parser=given_path,
+    ),
+]
+
+
+def passphrase_of(file: Path | None, what: str, *, confirm: bool = False) -> str:
+    """A key's passphrase: from a file, from ``CLEANCLIP_PASSPHRASE``, or asked for unseen.
+
+    Parameters
+    ----------
+    what
+        Whose it is, for the question.
+    confirm
+        Ask twice.
+
+    Raises
+    ------
+    InputError
+        If it is empty, or there is nobody to ask.
+    """
+    if file is not None:
+        opened, _ = open_regular(file)
+        with opened:
+            first = opened.read(_LONGEST_PASSPHRASE).partition(b"\n")[0]
+        said = first.decode("utf-8", "surrogateescape").removesuffix("\r")
+    elif "CLEANCLIP_PASSPHRASE" in os.environ:
+        said = os.environ["CLEANCLIP_PASSPHRASE"]
+    elif not sys.stdin.isatty():
+        raise InputError(
+            f"{what} needs a passphrase and nobody can be asked: give --passphrase-file, or set "
+            "CLEANCLIP_PASSPHRASE."
+        )
+    else:
+        said = str(
+            typer.prompt(
+                f"{what}: passphrase", hide_input=True, confirmation_prompt=confirm, err=True
+            )
+        )
+    if not said:
+        raise InputError("The passphrase is empty; write it on the first line of the file.")
+    return said
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -70,6 +70,11 @@ STAGES = {
     "swap": "Encoders and words",
     "weights": "Weights",
     "measure": "Measuring",
+    "intact": "Hashing",
+    "arithmetic": "Arithmetic",
+    "identity": "Pictures",
+    "inference": "Predicting again",
+    "training": "Training again",
     "again": "Measuring again",
 }
 

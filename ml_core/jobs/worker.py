@@ -35,6 +35,7 @@ from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.scan_spec import ScanSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import CleanSpec, read_spec
+from ml_core.jobs.verify_spec import VerifySpec
 from ml_core.reading.errors import InputError
 
 # What else than cleaning a spec may ask for: its record, and the generator of its events.
@@ -45,6 +46,7 @@ _OTHERS: Mapping[str, tuple[type[BaseModel], str, str]] = {
     "rebound": (ReboundSpec, "ml_core.jobs.rebound", "rebound"),
     "holdouts": (HoldoutSpec, "ml_core.jobs.holdouts", "holdouts"),
     "scan": (ScanSpec, "ml_core.jobs.scan", "scan"),
+    "verify": (VerifySpec, "ml_core.jobs.verify", "verify"),
 }
 # Those that several processes do together.
 _SHARED = ("audit", "embeddings", "scan")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import re
 import struct
 from dataclasses import dataclass
@@ -95,6 +96,17 @@ def read_safetensors(path: str | Path) -> ArrayFile:
         raise InputError(f"{path.name} changed while it was read; open it again.", "damaged")
     arrays = _tensors(raw, header.tensors, path.name)
     return ArrayFile(arrays, hashlib.sha256(raw).hexdigest())
+
+
+def parse_safetensors(raw: bytes, name: str) -> dict[str, Array]:
+    """Arrays of a small safetensors file that is in memory; ``name`` is for sentences.
+
+    Raises
+    ------
+    InputError
+        As `read_arrays` does.
+    """
+    return _tensors(raw, parse_header(io.BytesIO(raw), len(raw), name).tensors, name)
 
 
 def _bytes(path: Path) -> bytes:

@@ -105,7 +105,7 @@ def _answer(path: Path, task: str, cancelled: Callable[[], bool]) -> bytes:
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(_END_SECONDS)
     finally:
-        _kill(process)
+        kill_group(process)
         for collector in (answer, errors):
             collector.ended.wait(_END_SECONDS)
         for pipe in (process.stdout, process.stderr):
@@ -160,7 +160,7 @@ def _command() -> list[str]:
     return [sys.executable, *(["--reader"] if frozen else ["-P", "-m", "ml_core.reading.worker"])]
 
 
-def _environment() -> dict[str, str]:
+def environment() -> dict[str, str]:
     """Where ml_core is, and UTF-8."""
     environment = dict(os.environ)
     root = str(Path(__file__).resolve().parents[2])
@@ -180,7 +180,7 @@ def _start(path: Path) -> subprocess.Popen[bytes]:
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             bufsize=0,
-            env=_environment(),
+            env=environment(),
             start_new_session=not windows,
             creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
         )
@@ -206,7 +206,7 @@ def _ask(process: subprocess.Popen[bytes], request: bytes) -> None:
         pipe.close()
 
 
-def _kill(process: subprocess.Popen[bytes]) -> None:
+def kill_group(process: subprocess.Popen[bytes]) -> None:
     """End the process and what it may have started, and wait until it is gone."""
     if process.poll() is None:
         if sys.platform == "win32":

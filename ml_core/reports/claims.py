@@ -7,8 +7,9 @@ of the bundle, so that whoever checks it comes to the same one.
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
 from pydantic import JsonValue
@@ -108,8 +109,10 @@ def claims_of(material: Material) -> Claims:
     Parameters
     ----------
     material
-        What was measured, searched and tested.
+        What was measured, searched and tested; it is taken in the order of the ids, so that a
+        bundle whose JSON was sorted gives the same claims again.
     """
+    material = _in_order(material)
     claims = [
         *_safety(material),
         *_rates(material, ("reference", "evaluation", "before")),
@@ -125,6 +128,19 @@ def claims_of(material: Material) -> Claims:
         claims=tuple(claims),
         verdict=_verdict(material, [claim for claim in claims if claim.headline]),
         not_tested=tuple(_not_tested(material)),
+    )
+
+
+def _in_order(material: Material) -> Material:
+    """Everything by its id, ``evaluation-10`` after ``evaluation-2``."""
+
+    def key(item: tuple[str, Any]) -> list[tuple[int, str]]:
+        parts = re.split(r"(\d+)", item[0])
+        return [(int(part), "") if part.isdigit() else (-1, part) for part in parts]
+
+    values = {one.name: getattr(material, one.name) for one in fields(material)}
+    return Material(
+        **{name: dict(sorted(found.items(), key=key)) for name, found in values.items()}
     )
 
 

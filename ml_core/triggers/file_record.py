@@ -111,7 +111,16 @@ def read_record(path: Path) -> TriggerFile:
     InputError
         ``usage`` if there is no file, ``damaged`` with the first field that is wrong.
     """
-    found = _FILE.read(path)
+    return _record_of(_FILE.read(path), plain(path.name))
+
+
+def parse_record(raw: bytes, name: str) -> TriggerFile:
+    """As `read_record`, of bytes; ``name`` is for the sentence."""
+    return _record_of(_FILE.parse(raw, name), name)
+
+
+def _record_of(found: dict[str, Any], name: str) -> TriggerFile:
+    """Check what was read."""
     try:
         if found.get("version") == 1:
             found = _from_first(_FirstVersion.model_validate_json(json.dumps(found)))
@@ -121,7 +130,7 @@ def read_record(path: Path) -> TriggerFile:
         first = error.errors(include_url=False, include_input=False)[0]
         where = short(".".join(str(part) for part in first["loc"]), 60)
         raise InputError(
-            f"{plain(path.name)} is not a trigger file of this version"
+            f"{name} is not a trigger file of this version"
             + (f": its field {where!r} is wrong." if where else "; save the trigger again."),
             "damaged",
             details=str(error)[:4000],

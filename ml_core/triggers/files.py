@@ -13,7 +13,14 @@ from PIL import Image
 from ml_core.atomic import Content, replace_files
 from ml_core.reading.arrays import ARRAY_SUFFIXES, read_safetensors
 from ml_core.reading.errors import InputError
-from ml_core.triggers.file_record import SCHEMA, VERSION, PartRecord, TriggerFile, read_record
+from ml_core.triggers.file_record import (
+    SCHEMA,
+    VERSION,
+    PartRecord,
+    TriggerFile,
+    parse_record,
+    read_record,
+)
 from ml_core.triggers.import_arrays import import_trigger
 from ml_core.triggers.record import Trigger
 
@@ -92,11 +99,45 @@ def load_trigger(path: str | Path) -> Trigger:
     arrays: dict[str, NDArray[Any]] = {}
     if _needs(record):
         arrays = read_safetensors(_with(stem, ".safetensors")).arrays
+    return _checked(record, arrays, pixels, json_path.name)
+
+
+def trigger_of(
+    raw: bytes, pixels: NDArray[np.uint8] | None, arrays: dict[str, NDArray[Any]], name: str
+) -> Trigger:
+    """The trigger of a JSON and what lies beside it, wherever that came from.
+
+    Parameters
+    ----------
+    raw
+        The JSON.
+    pixels
+        uint8 [h, w, 4] of its picture, None where it has none.
+    arrays
+        Of its safetensors file, empty where it has none.
+    name
+        Of the JSON, for sentences.
+
+    Raises
+    ------
+    InputError
+        As `load_trigger`.
+    """
+    return _checked(parse_record(raw, name), arrays, pixels, name)
+
+
+def _checked(
+    record: TriggerFile,
+    arrays: dict[str, NDArray[Any]],
+    pixels: NDArray[np.uint8] | None,
+    name: str,
+) -> Trigger:
+    """Build a trigger, and refuse what was changed after it was saved."""
     trigger = _made(record, arrays, "", pixels)
     parts = (trigger, *trigger.parts)
     for made, said in zip(parts, (record, *record.parts), strict=True):
-        _check_same(json_path.name, "picture", said.pixels_sha256, made.pixels_sha256)
-        _check_same(json_path.name, "array", said.arrays_sha256, made.arrays_sha256)
+        _check_same(name, "picture", said.pixels_sha256, made.pixels_sha256)
+        _check_same(name, "array", said.arrays_sha256, made.arrays_sha256)
     return trigger
 
 

@@ -70,6 +70,9 @@ def test_every_command_of_the_readme_does_its_work(
     assert run("convert", model, str(tmp_path / "plain.safetensors"))["layout"] == "open_clip"
     assert run("compare", model, twin)["counts"]["changed"] > 0
     run("known", "list")
+    run("key", "new")
+    signature = run("sign", str(tmp_path / "plain.safetensors"))["signature"]
+    assert Path(signature).is_file()
     run("doctor", model, "--n", "20")
     assert run("evaluate", model, *on, *attack)["trigger_name"] == own.name
     run("explain", model, "-o", str(tmp_path / "map.png"), *on, *attack)

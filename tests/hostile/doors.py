@@ -77,6 +77,10 @@ from ml_core.reading.inspection_json import from_json as read_inspection
 from ml_core.reading.inspection_json import to_json as inspection_to_json
 from ml_core.reading.lists import read_lines
 from ml_core.reading.shards import read_index
+from ml_core.signing import PrivateKey, check_signature, keys, read_signature, sign_files
+from ml_core.signing.curve import new_private_key
+from ml_core.signing.envelope import read_envelope
+from ml_core.signing.manifest import read_statement
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
 from tests.gui.scans import scan
 from tests.hostile.container_bytes import safetensors
@@ -373,6 +377,24 @@ def _inspection() -> bytes:
         return inspection_to_json(inspect(path))
 
 
+def _read_signature(folder: Path, key: PrivateKey) -> None:
+    found = check_signature(
+        read_signature(folder / "model.sig"), "model.sig", {"a": "a" * 64}, [key.public]
+    )
+    if found.state in ("damaged", "unsupported"):
+        raise InputError(found.sentence, "damaged")
+
+
+def _read_keys(folder: Path) -> None:
+    real = keys.keys_dir
+    keys.keys_dir = lambda: folder
+    try:
+        for key in keys.trusted_keys():
+            key.made(bytes(8), b"message")
+    finally:
+        keys.keys_dir = real
+
+
 @cache
 def doors() -> dict[str, Door]:
     """All doors by name."""
@@ -388,6 +410,13 @@ def doors() -> dict[str, Door]:
     queue = {"format": QUEUE_FORMAT, "folders": ["/x/run-1", "run-2"]}
     settings = {"theme": "dark", "device": "cpu", "recent": ["/a.pt"], "last_run": "/x"}
     entry = {"title": "a", "source": "b", "names": ["*.pt"], "clean_accuracy": 0.5, "asr": 1.0}
+    ada = new_private_key("Ada")
+    signature = sign_files("m", {"a": "a" * 64}, ada, ["model.sig"])
+    signed = read_envelope(signature, "x").payload
+    trusted = {
+        "format": "cleanclip-keys", "version": 1,
+        "keys": [{"name": "Ada", "pem": ada.public.pem, "own": False}],
+    }  # fmt: skip
     known_list = {"files": [entry, entry | {"sha256": "a" * 64}]}
     return {
         "recipe": Door("r.json", (recipe,), lambda f: read_recipe(f / "r.json")),
@@ -447,6 +476,12 @@ def doors() -> dict[str, Door]:
             "x.json", (_dumped(_CHOICES),),
             lambda f: _read_kept(f, saved_choices, "remembered_file"),
         ),
+        "signature": Door("model.sig", (signature,), lambda f: _read_signature(f, ada)),
+        "statement": Door(
+            "s.json", (signed,), lambda f: read_statement((f / "s.json").read_bytes(), "s.json"),
+            inner=True,
+        ),
+        "keys": Door(keys.KEYS_FILE, (_dumped(trusted),), _read_keys),
         "config": Door("open_clip_config.json", (_dumped(_CONFIG),), _read_config),
         "index": Door("x.safetensors.index.json", (_dumped(_INDEX),), _read_index),
         "coco": Door(

@@ -52,11 +52,22 @@ SEEN = (
     "exclusions",
     "index",
     "coco",
+    "signature",
     "classes",
     "list",
 )
 """Doors that giants are shown to here; the others read as the first one does."""
-IN_A_FOLDER = ("job", "exported job", "result", "state", "rebound", "holdouts", "audit", "scan")
+IN_A_FOLDER = (
+    "job",
+    "exported job",
+    "result",
+    "state",
+    "rebound",
+    "holdouts",
+    "audit",
+    "scan",
+    "signature",
+)
 """What lies in a folder that somebody else may have filled, and the user chose as a whole."""
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs named pipes")

@@ -1,0 +1,63 @@
+"""``cleanclip sign``: sign a checkpoint or an evidence bundle; needs no torch."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ml_core.cli import output
+from ml_core.cli.options import Json, PassphraseFile, SigningKey, given_path, passphrase_of
+from ml_core.cli.run import ctrl_c_cancels
+from ml_core.events import Control
+from ml_core.reading.errors import CancelledError
+from ml_core.reading.inspect import locate
+
+
+def sign(
+    path: Annotated[
+        Path,
+        typer.Argument(
+            help="A checkpoint's file or folder, or an evidence bundle (folder or zip).",
+            parser=given_path,
+        ),
+    ],
+    key: SigningKey = "",
+    out: Annotated[
+        Path | None,
+        typer.Option(
+            "--output",
+            "-o",
+            help="File for the signature (default: model.sig beside a file or in a folder; "
+            "NAME.sig beside a file is found, too).",
+        ),
+    ] = None,
+    passphrase_file: PassphraseFile = None,
+    json: Json = False,
+) -> None:
+    """Sign files with your key: OpenSSF Model Signing 1.0, as the program model_signing reads it.
+
+    A signature says who vouches for these bytes, and nothing about what is in them.
+
+    Examples:
+
+        cleanclip sign cleaned.safetensors
+
+        cleanclip sign results.evidence --key "Ada, work"
+    """
+    from ml_core.signing import load_key, sign_path
+
+    path = locate(path)
+    control = Control()
+    private = load_key(key, lambda name: passphrase_of(passphrase_file, name))
+    try:
+        with output.working(f"Signing {path.name}"), ctrl_c_cancels(control):
+            place = sign_path(path, private, out, lambda: control.cancelled)
+    except CancelledError:
+        raise KeyboardInterrupt from None
+    public = private.public
+    if json:
+        output.print_json({"signature": str(place), "key_id": public.key_id, "name": public.name})
+        return
+    output.show(output.cell(f"Signed with {public.short} {public.name}".rstrip() + f": {place}"))

@@ -1,0 +1,58 @@
+"""What a verification says: one check after the other, and the line that adds them up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Literal
+
+State = Literal["holds", "fails", "not checked", "recorded"]
+LEVELS: tuple[str, ...] = ("intact", "arithmetic", "identity", "inference", "training")
+DAMAGED, DOES_NOT_HOLD, HOLDS = 2, 1, 0
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One thing that was looked at.
+
+    Attributes
+    ----------
+    level
+        0 intact, 1 arithmetic, 2 identity, 3 inference, 4 training (`LEVELS`).
+    subject
+        Claim, file, checkpoint or measurement.
+    state
+        ``recorded`` is what nobody can check: seconds, hardware, notes.
+    sentence
+        What was found.
+    reason
+        Of what is not checked, a few words for the last line: ``no images given``.
+    """
+
+    level: int
+    subject: str
+    state: State
+    sentence: str
+    reason: str = ""
+
+
+def summary(checks: Iterable[Check]) -> str:
+    """The last line: ``31 hold, 0 do not, 4 not checked (no images given)``."""
+    found = list(checks)
+    count = {state: sum(one.state == state for one in found) for state in _STATES}
+    reasons = dict.fromkeys(one.reason for one in found if one.reason)
+    why = f" ({', '.join(reasons)})" if reasons and count["not checked"] else ""
+    line = f"{count['holds']} hold, {count['fails']} do not, {count['not checked']} not checked"
+    told = f", {count['recorded']} recorded only" if count["recorded"] else ""
+    return f"{line}{why}{told}"
+
+
+def exit_status(checks: Iterable[Check]) -> int:
+    """0 if everything that was checked holds, 2 if the bundle is damaged, 1 if a claim fails."""
+    failed = {one.level for one in checks if one.state == "fails"}
+    if 0 in failed:
+        return DAMAGED
+    return DOES_NOT_HOLD if failed else HOLDS
+
+
+_STATES: tuple[State, ...] = ("holds", "fails", "not checked", "recorded")

@@ -1,0 +1,243 @@
+"""Level 0: is the bundle what was written, bit for bit?"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Generator, Iterator
+
+from ml_core.events import Progress
+from ml_core.reading.errors import InputError
+from ml_core.reading.json_file import JsonFile, short
+from ml_core.reports.open_bundle import LARGEST, LARGEST_TOGETHER, MAX_FILES, BundleReader
+from ml_core.reports.record import (
+    EVIDENCE_FILE,
+    README_FILE,
+    SCHEMA_FILE,
+    SCHEMA_VERSION,
+    SIGNATURE_FILE,
+    SUMS_FILE,
+    Evidence,
+    schema,
+)
+from ml_core.reports.verify.checks import Check
+from ml_core.reports.verify.opened import Bundle
+
+VIEWS = ("report.html", "report.pdf", "inspection.sarif", "bom.cdx.json", "model.intoto.json")
+"""Files that are made from the record, and that it does not name."""
+_OWN = {EVIDENCE_FILE, SCHEMA_FILE, README_FILE, SUMS_FILE, SIGNATURE_FILE, *VIEWS}
+_UNSUMMED = {SUMS_FILE, SIGNATURE_FILE}
+_LINE = re.compile(r"([0-9a-f]{64})  ([^\r\n\\]{1,200})")
+_MOST_TOLD = 20
+_SCHEMA = JsonFile("a JSON Schema", "get the bundle again", 1 << 20, max_depth=32)
+
+
+def intact(reader: BundleReader) -> Generator[Check | Progress, None, Bundle | None]:
+    """Check sums, names and schema of an open bundle.
+
+    Returns
+    -------
+    Bundle or None
+        None where the record cannot be read: there is nothing more to check.
+
+    Raises
+    ------
+    NewerSchemaError
+        If only a later version can read it.
+    """
+    bundle, problem = None, ""
+    try:
+        bundle = Bundle(reader)
+    except InputError as error:
+        if error.code == "unsupported":
+            raise
+        problem = error.sentence
+    large = _too_large(reader, None if bundle is None else bundle.evidence)
+    if large:
+        yield Check(0, large[0], "fails", large[1])
+        return None
+    yield from _sums(reader)
+    if bundle is None:
+        yield Check(0, EVIDENCE_FILE, "fails", problem)
+        return None
+    yield _named(reader, bundle.evidence)
+    yield _record(bundle)
+    yield _schema(reader, bundle.evidence)
+    return bundle
+
+
+def _too_large(reader: BundleReader, evidence: Evidence | None) -> tuple[str, str] | None:
+    """What is larger than anything in a bundle, before a byte of it is read."""
+    given = evidence.checkpoints.values() if evidence is not None else ()
+    weights = {one.file: one.bytes for one in given if one.file is not None}
+    total = 0
+    for name in reader.names():
+        size = reader.size(name)
+        if name in weights and size == weights[name]:
+            continue
+        total += size
+        if size > LARGEST:
+            limit = f"{LARGEST >> 20} MB"
+            return name, (
+                f"{name} has {size} bytes and is no checkpoint that the record names with this "
+                f"size: nothing else in a bundle is over {limit}. It was not read."
+            )
+    if total > LARGEST_TOGETHER:
+        limit = f"{LARGEST_TOGETHER >> 30} GB"
+        return reader.name, f"The files are over {limit} together. They were not read."
+    return None
+
+
+def _sums(reader: BundleReader) -> Iterator[Check | Progress]:
+    """Every file has the SHA-256 that is listed; nothing is extra or missing."""
+    try:
+        listed = parse_sums(reader.read(SUMS_FILE, MAX_FILES * 300))
+    except InputError as error:
+        yield Check(0, SUMS_FILE, "fails", error.sentence)
+        return
+    there = set(reader.names()) - _UNSUMMED
+    faults = [
+        *((name, f"{name} is listed in {SUMS_FILE} and missing.") for name in listed
+          if name not in there),
+        *((name, f"{name} is in the bundle and not listed in {SUMS_FILE}.")
+          for name in sorted(there - set(listed))),
+    ]  # fmt: skip
+    total = sum(reader.size(name) for name in there)
+    done = 0
+    yield Progress("intact", 0, total)
+    for name in sorted(there & set(listed)):
+        try:
+            for read in _hashed(reader, name, listed[name]):
+                yield Progress("intact", done + read, total)
+        except InputError as error:
+            faults.append((name, error.sentence))
+        done += reader.size(name)
+    if not faults:
+        words = f"All {len(there)} files are as {SUMS_FILE} lists them, none extra, none missing."
+        yield Check(0, SUMS_FILE, "holds", words)
+    for name, sentence in faults[:_MOST_TOLD]:
+        yield Check(0, name, "fails", sentence)
+    if len(faults) > _MOST_TOLD:
+        words = f"{len(faults) - _MOST_TOLD} more files are not as {SUMS_FILE} lists them."
+        yield Check(0, SUMS_FILE, "fails", words)
+
+
+def _hashed(reader: BundleReader, name: str, wanted: str) -> Iterator[int]:
+    """Hash a file; yields bytes read.
+
+    Raises
+    ------
+    InputError
+        If it has another SHA-256, or cannot be read.
+    """
+    yield from reader.hashing(name)
+    if reader.digest(name) != wanted:
+        raise InputError(
+            f"{name} was changed: its SHA-256 is not the one in {SUMS_FILE}.", "damaged"
+        )
+
+
+def parse_sums(raw: bytes) -> dict[str, str]:
+    """SHA-256 by file, as ``sha256sum`` writes them.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` with the line that is wrong.
+    """
+    text = raw.decode("utf-8", "replace")
+    if not text.endswith("\n"):
+        raise InputError(f"{SUMS_FILE} is damaged: its last line is cut.", "damaged")
+    found: dict[str, str] = {}
+    for number, line in enumerate(text[:-1].split("\n"), 1):
+        match = _LINE.fullmatch(line)
+        if match is None:
+            raise InputError(
+                f"{SUMS_FILE} is damaged: line {number} is no SHA-256 and name.", "damaged"
+            )
+        if match[2] in found:
+            raise InputError(
+                f"{SUMS_FILE} is damaged: it lists {short(match[2], 80)} twice.", "damaged"
+            )
+        found[match[2]] = match[1]
+    return found
+
+
+def _named(reader: BundleReader, evidence: Evidence) -> Check:
+    """Every file that the record names is there, and it names every file."""
+    named, folders = named_files(evidence)
+    there = set(reader.names())
+    missing = sorted(named - there)
+    if missing:
+        return Check(
+            0, missing[0], "fails",
+            f"The record names {missing[0]}, which is missing{_more(missing)}.",
+        )  # fmt: skip
+    extra = [
+        name for name in sorted(there - named - _OWN)
+        if not any(name.startswith(f"{folder}/") for folder in folders)
+    ]  # fmt: skip
+    if extra:
+        words = f"{extra[0]} is in the bundle, but the record does not name it{_more(extra)}."
+        return Check(0, extra[0], "fails", words)
+    return Check(0, EVIDENCE_FILE, "holds", "The record names every file, and all are there.")
+
+
+def _more(names: list[str]) -> str:
+    return f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+
+
+def named_files(evidence: Evidence) -> tuple[set[str], set[str]]:
+    """Files, and folders of pictures, that a record names."""
+    found: set[str | None] = {evidence.environment, *evidence.thumbnails}
+    for checkpoint in evidence.checkpoints.values():
+        found |= {checkpoint.inspection, checkpoint.file}
+    for data in evidence.data.values():
+        found.add(data.rows)
+    for trigger in evidence.triggers.values():
+        found |= set(trigger.files)
+    for one in evidence.measurements.values():
+        found |= {one.evaluation, one.per_image, one.per_class, one.prompts, one.classifier}
+    for job in evidence.jobs.values():
+        found |= set(job.files.values())
+    for scan in evidence.scans.values():
+        found |= set(scan.files.values())
+    for chart in evidence.charts:
+        found |= {chart.file, chart.source}
+    for claim in evidence.claims:
+        found |= set(claim.evidence)
+    folders = {one.pictures for one in evidence.data.values() if one.pictures is not None}
+    return {one for one in found if one is not None} - folders, folders
+
+
+def _record(bundle: Bundle) -> Check:
+    """The record fits its schema."""
+    version = bundle.evidence.schema_version
+    if bundle.unknown:
+        some = ", ".join(short(name, 60) for name in bundle.unknown[:3])
+        return Check(
+            0, EVIDENCE_FILE, "not checked",
+            f"The record has schema {version}: {len(bundle.unknown)} of its fields are not known "
+            f"to this version and were passed over ({some}).",
+            "parts of a newer version",
+        )  # fmt: skip
+    return Check(0, EVIDENCE_FILE, "holds", f"The record fits schema {version}.")
+
+
+def _schema(reader: BundleReader, evidence: Evidence) -> Check:
+    """The schema beside the record is the one of its version."""
+    if evidence.schema_version != SCHEMA_VERSION:
+        return Check(
+            0, SCHEMA_FILE, "not checked",
+            f"The schema beside the record is of version {evidence.schema_version}, this program "
+            f"writes {SCHEMA_VERSION}.", "another version of the schema",
+        )  # fmt: skip
+    try:
+        found = _SCHEMA.parse(reader.read(SCHEMA_FILE, _SCHEMA.max_bytes), SCHEMA_FILE)
+    except InputError as error:
+        return Check(0, SCHEMA_FILE, "fails", error.sentence)
+    if found != json.loads(json.dumps(schema())):
+        return Check(
+            0, SCHEMA_FILE, "fails", f"{SCHEMA_FILE} is not the schema of version {SCHEMA_VERSION}."
+        )
+    return Check(0, SCHEMA_FILE, "holds", f"{SCHEMA_FILE} is the schema of this version.")

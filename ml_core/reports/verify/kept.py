@@ -1,0 +1,165 @@
+"""Level 2 of what the bundle holds itself: triggers, class texts' embeddings, pictures."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.reading.arrays import parse_safetensors
+from ml_core.reading.errors import InputError
+from ml_core.reports.record import DataFacts, MeasurementFacts, TriggerFacts
+from ml_core.reports.verify.checks import Check
+from ml_core.reports.verify.opened import Bundle
+from ml_core.triggers.files import trigger_of
+from ml_core.triggers.record import Trigger
+
+_LARGEST_TRIGGER = 64 << 20
+_LARGEST_CLASSIFIER = 256 << 20
+_MOST_HANDED = 16 << 20  # bytes of a picture that are told in one event
+
+
+@dataclass(frozen=True, eq=False)
+class Pixels:
+    """The picture of a trigger, decoded where nothing else can be done: uint8 [h, w, 4]."""
+
+    digest: str
+    pixels: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Hashes:
+    """The record could be read; SHA-256 of every file, for who reads them again."""
+
+    digests: dict[str, str]
+
+
+def check_kept(bundle: Bundle) -> Iterator[Check | Pixels]:
+    """Compare digests with the bytes that they are of; also gives the decoded pictures."""
+    for digest, facts in bundle.evidence.triggers.items():
+        yield from _trigger(bundle, digest, facts)
+    for id_, measured in bundle.evidence.measurements.items():
+        yield _classifier(bundle, id_, measured)
+    for id_, data in bundle.evidence.data.items():
+        if data.pictures is not None:
+            yield _pictures(bundle, id_, data)
+    for id_, checkpoint in bundle.evidence.checkpoints.items():
+        if checkpoint.file is not None and checkpoint.sha256 is not None:
+            yield _checkpoint(bundle, id_, checkpoint.file, checkpoint.sha256)
+
+
+def _checkpoint(bundle: Bundle, id_: str, file: str, sha256: str) -> Check:
+    """A checkpoint in the bundle is the one that the record is about."""
+    try:
+        good = bundle.reader.digest(file) == sha256
+    except InputError as error:
+        return Check(2, id_, "fails", f"{id_}: {error.sentence}")
+    words = "is" if good else "is not"
+    return Check(
+        2, id_, "holds" if good else "fails",
+        f"The checkpoint {file} in the bundle {words} the file of {id_}.",
+    )  # fmt: skip
+
+
+def _trigger(bundle: Bundle, digest: str, facts: TriggerFacts) -> Iterator[Check | Pixels]:
+    name = f"trigger {facts.name or digest[:12]}"
+    try:
+        picture = next((one for one in facts.files if one.endswith(".png")), None)
+        pixels = None if picture is None else _decoded(bundle, picture)
+        found = trigger_from(bundle, facts, pixels)
+    except InputError as error:
+        yield Check(2, name, "fails", f"{name}: {error.sentence}")
+        return
+    if found.digest != digest or facts.digest != digest:
+        yield Check(
+            2, name, "fails", f"{name}: its files have the digest {found.digest[:16]}…, "
+            f"not {digest[:16]}…."
+        )  # fmt: skip
+        return
+    if (found.kind, found.name) != (facts.kind, facts.name):
+        yield Check(2, name, "fails", f"{name}: the record and its file differ in name or kind.")
+        return
+    yield Check(2, name, "holds", f"The files of {name} have its digest.")
+    if pixels is not None and pixels.nbytes <= _MOST_HANDED:
+        yield Pixels(digest, pixels)
+
+
+def trigger_from(bundle: Bundle, facts: TriggerFacts, pixels: NDArray[np.uint8] | None) -> Trigger:
+    """A trigger of the bundle, given its decoded picture.
+
+    Raises
+    ------
+    InputError
+        If its files are damaged.
+    """
+    document, *others = facts.files
+    arrays = {}
+    for other in others:
+        if other.endswith(".safetensors"):
+            arrays = parse_safetensors(bundle.reader.read(other, _LARGEST_TRIGGER), other)
+    return trigger_of(bundle.reader.read(document, 1 << 16), pixels, arrays, document)
+
+
+def _decoded(bundle: Bundle, path: str) -> NDArray[np.uint8]:
+    from ml_core.reading.images import read_image
+
+    found = read_image(bundle.reader.read(path, _LARGEST_TRIGGER), name=path)
+    return np.asarray(found.convert("RGBA"))
+
+
+def classifier_from(bundle: Bundle, facts: MeasurementFacts) -> NDArray[np.float32] | None:
+    """The kept rows of the classes, float32 [C, D]; None where none are kept.
+
+    Raises
+    ------
+    InputError
+        If the file is damaged, or of another number of classes.
+    """
+    if facts.classifier is None:
+        return None
+    raw = bundle.reader.read(facts.classifier, _LARGEST_CLASSIFIER)
+    found = parse_safetensors(raw, facts.classifier)
+    rows = found.get("classifier")
+    fits = rows is not None and rows.dtype == np.float32 and rows.ndim == 2
+    if rows is None or not fits or len(rows) != facts.classes or len(found) != 1:
+        raise InputError(
+            f"{facts.classifier} does not hold the rows of {facts.classes} classes.", "damaged"
+        )
+    return np.ascontiguousarray(rows)
+
+
+def _classifier(bundle: Bundle, id_: str, facts: MeasurementFacts) -> Check:
+    try:
+        rows = classifier_from(bundle, facts)
+    except InputError as error:
+        return Check(2, id_, "fails", f"{id_}: {error.sentence}")
+    if rows is None:
+        return Check(
+            2, id_, "not checked", f"{id_}: the class texts' embeddings are not in the bundle.",
+            "no classifier in the bundle",
+        )  # fmt: skip
+    if hashlib.sha256(rows.tobytes()).hexdigest() != facts.classifier_sha256:
+        return Check(
+            2,
+            id_,
+            "fails",
+            f"{id_}: {facts.classifier} is not what it was measured with.",
+        )
+    return Check(2, id_, "holds", f"{id_}: {facts.classifier} has the SHA-256 of its record.")
+
+
+def _pictures(bundle: Bundle, id_: str, facts: DataFacts) -> Check:
+    """Pictures in the bundle against the list."""
+    try:
+        listed = bundle.pictures(id_)
+        wanted, place = set(listed.digests), f"{facts.pictures}/"
+        inside = [name for name in bundle.reader.names() if name.startswith(place)]
+        other = next((name for name in inside if bundle.reader.digest(name) not in wanted), "")
+    except InputError as error:
+        return Check(2, id_, "fails", f"{id_}: {error.sentence}")
+    if other:
+        return Check(2, id_, "fails", f"{id_}: {other} is none of the pictures that it lists.")
+    return Check(2, id_, "holds", f"{id_}: the pictures in the bundle are those of its list.")

@@ -1,0 +1,93 @@
+"""The short-lived process that checks a bundle: ``python -m ml_core.reports.verify.worker``.
+
+Standard input: a line with the processor seconds it may use, then the path's bytes to the end.
+Standard output: events (`ml_core.events`), one a line; what it finds are `Finding`s, and the last
+one is `Done`.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import site
+import sys
+import sysconfig
+import traceback
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+
+from ml_core.events import Done, Event, Finding, Progress, to_json
+from ml_core.reading.errors import InputError
+from ml_core.reading.sandbox import MEMORY, enter
+from ml_core.reports.verify.alone import check_alone
+from ml_core.reports.verify.kept import Hashes, Pixels
+
+_MAX_REQUEST = 1 << 20
+
+
+def main() -> int:
+    """Answer one request; 0 unless nobody listens."""
+    answer = os.fdopen(os.dup(1), "w", encoding="utf-8")
+    os.dup2(2, 1)
+    head, _, raw = sys.stdin.buffer.read(_MAX_REQUEST).partition(b"\n")
+    path = Path(os.fsdecode(raw))
+    _load_what_starts_threads()
+    state = enter((path, *_program()), int(head), MEMORY)
+    try:
+        for event in events(path, state.as_texts()):
+            answer.write(to_json(event) + "\n")
+            answer.flush()
+    except BrokenPipeError:
+        return 1
+    return 0
+
+
+def events(path: Path, sandbox: dict[str, str]) -> Iterator[Event]:
+    """What is found of a bundle; every exception becomes the last event."""
+    try:
+        for found in check_alone(path):
+            if isinstance(found, Progress):
+                yield found
+            elif isinstance(found, Pixels):
+                height, width, _ = found.pixels.shape
+                rgba = base64.b64encode(found.pixels.tobytes()).decode("ascii")
+                values = {"digest": found.digest, "height": height, "width": width, "rgba": rgba}
+                yield Finding("pixels", values)
+            elif isinstance(found, Hashes):
+                yield Finding("hashes", found.digests)
+            else:
+                yield Finding("check", asdict(found))
+    except InputError as error:
+        yield Done("failed", error=error.sentence, error_code=error.code, details=error.details)
+    except MemoryError:
+        yield _cannot(path, "it needs more memory than a bundle should")
+    except Exception as error:
+        yield _cannot(path, f"an unexpected {type(error).__name__}", traceback.format_exc())
+    else:
+        yield Done("finished", {"sandbox": sandbox})
+
+
+def _cannot(path: Path, why: str, details: str = "") -> Done:
+    sentence = f"{path.name} could not be checked to its end: {why}; get the bundle again."
+    return Done("failed", error=sentence, error_code="unsupported", details=details)
+
+
+def _program() -> Iterator[Path]:
+    """Where the program's own modules and resources lie: they are read at their first use."""
+    yield Path(__file__).resolve().parents[3]
+    for name in ("stdlib", "platstdlib", "purelib", "platlib"):
+        yield Path(sysconfig.get_path(name))
+    yield from map(Path, site.getsitepackages())
+    yield Path(getattr(sys, "_MEIPASS", sys.prefix))
+
+
+def _load_what_starts_threads() -> None:
+    """NumPy's threads are started at its first product, and none can be started later."""
+    import numpy as np
+
+    np.ones((64, 64)) @ np.ones((64, 64))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

