@@ -78,6 +78,7 @@ def _run(options: argparse.Namespace) -> int:
     from PySide6.QtWidgets import QApplication
 
     from cleanclip_gui import theme, threads
+    from cleanclip_gui.jobs.runner import Runners, waiting_scan
     from cleanclip_gui.station import Context
     from cleanclip_gui.window.crash import CrashHandler, LogBridge, start_logging, stop_logging
 
@@ -88,7 +89,7 @@ def _run(options: argparse.Namespace) -> int:
     app.setDesktopFileName("cleanclip-gui")
     bridge = LogBridge()
     handlers = start_logging(bridge)
-    context = Context()
+    context = Context(runners=Runners(waiting_scan=waiting_scan))
     theme.apply_theme(app, context.settings.value.theme)
     with CrashHandler(bridge):
         window = make_window(context, bridge)

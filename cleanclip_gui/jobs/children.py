@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import os
 import signal
@@ -22,6 +23,7 @@ _LOG = logging.getLogger(__name__)
 TERMINATE_GRACE_S = 0.3
 # torchrun on this machine alone, at a free port.
 _LAUNCHER = "--standalone"
+_WAITING_NEEDS = 3 << 30
 
 
 def worker_command(spec_path: Path, resume: bool = False) -> list[str]:
@@ -79,6 +81,43 @@ def spawn(command: Sequence[str]) -> subprocess.Popen[str]:
         with contextlib.suppress(OSError):
             os.setpriority(os.PRIO_PROCESS, process.pid, 10)
     return process
+
+
+class WaitingChild:
+    """A worker that loads its libraries and waits to be told its job, to begin at once.
+
+    Parameters
+    ----------
+    kind
+        Of the job, such as ``scan``.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._process = spawn([*worker_command(Path("-")), f"--{kind}"])
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has not ended, whatever ended it."""
+        return self._process.poll() is None
+
+    def take(self, spec_path: Path) -> subprocess.Popen[str]:
+        """Tell it the job; from now on it is a job's child like any other."""
+        write(self._process, json.dumps(str(spec_path)))
+        return self._process
+
+    def end(self) -> None:
+        """End it: it has nothing to lose."""
+        kill(self._process)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        for stream in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
+                cast(IO[str], stream).close()
+
+
+def enough_memory() -> bool:
+    """Whether a child may wait with its libraries loaded, some 400 MB."""
+    return bool(psutil.virtual_memory().available > _WAITING_NEEDS)
 
 
 def write(process: subprocess.Popen[str], command: str) -> None:

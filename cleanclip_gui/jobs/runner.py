@@ -16,7 +16,9 @@ from PySide6.QtCore import QObject, QThread, Signal
 
 from cleanclip_gui import threads
 from cleanclip_gui.jobs.children import (
+    WaitingChild,
     drain,
+    enough_memory,
     escalate,
     kill,
     spawn,
@@ -90,6 +92,8 @@ class JobRunner(QThread):
     journal
         Where the job writes its events: a child that was cancelled and had no time for its last
         word gets it there.
+    child
+        A process that waits for such a job; where it has ended another one is started.
     """
 
     event_received = Signal(object)
@@ -109,9 +113,10 @@ class JobRunner(QThread):
         temporary: bool = False,
         what: str = "cleaning job",
         journal: Path | None = None,
+        child: WaitingChild | None = None,
     ) -> None:
         super().__init__()
-        self._what, self._journal = what, journal
+        self._what, self._journal, self._child = what, journal, child
         self.closing_ms = closing_ms
         self.setObjectName("job supervisor")
         self.spec_path = Path(spec_path)
@@ -225,9 +230,15 @@ class JobRunner(QThread):
 
     def _supervise(self) -> Done:
         """Start the child, pass on what it says, and return its last word or why there is none."""
+        waiting_child = self._child
         if self._cancelled.is_set():  # no child: a run that was never begun can be begun yet
+            if waiting_child is not None:
+                waiting_child.end()
             return Done("cancelled")
-        process = spawn(self._command)
+        if waiting_child is not None and waiting_child.is_waiting:
+            process = waiting_child.take(self.spec_path)
+        else:
+            process = spawn(self._command)
         with self._lock:
             self._process = process
             waiting, self._waiting = self._waiting, []
@@ -359,10 +370,21 @@ def audit_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     return JobRunner(spec_path, device=device, command=command, what="audit")
 
 
-def scan_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
+def scan_runner(
+    spec_path: Path, *, device: str = "cpu", child: WaitingChild | None = None
+) -> JobRunner:
     """Return a runner of a scan for unknown triggers; it writes into the spec's folder."""
     command = [*worker_command(spec_path), "--scan"]
-    return JobRunner(spec_path, device=device, command=command, what="scan")
+    return JobRunner(spec_path, device=device, command=command, what="scan", child=child)
+
+
+def waiting_scan() -> WaitingChild | None:
+    """Start a process that a scan can begin in at once; None where memory is short."""
+    try:
+        return WaitingChild("scan") if enough_memory() else None
+    except OSError as error:
+        _LOG.info("no process could be started beforehand: %s", error)
+        return None
 
 
 def scan_estimate_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
@@ -405,3 +427,4 @@ class Runners:
     doctor: Callable[..., JobRunner] = doctor_runner
     scan: Callable[..., JobRunner] = scan_runner
     scan_estimate: Callable[..., JobRunner] = scan_estimate_runner
+    waiting_scan: Callable[[], WaitingChild | None] = lambda: None

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal, Slot
 
+from cleanclip_gui.jobs.children import WaitingChild
 from cleanclip_gui.jobs.runner import JobRunner, scan_runner
 from cleanclip_gui.scan.live_scan import LiveScan
 from ml_core.events import Done, Event, Message, Progress
@@ -68,10 +69,12 @@ class Scanning(QObject):
     def __init__(
         self,
         new_runner: Callable[..., JobRunner] = scan_runner,
+        new_child: Callable[[], WaitingChild | None] = lambda: None,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._new_runner = new_runner
+        self._new_runner, self._new_child = new_runner, new_child
+        self._child: WaitingChild | None = None
         self._overall = Overall(Plan(()))
         self.runner: JobRunner | None = None
         self.spec: ScanSpec | None = None
@@ -98,6 +101,19 @@ class Scanning(QObject):
         """Until it is done; None while that is not known."""
         return self._overall.seconds_left
 
+    def prepare(self) -> None:
+        """Have a process load its libraries: a scan is likely to be started soon."""
+        if self.runner is None and (self._child is None or not self._child.is_waiting):
+            self.let_go()
+            self._child = self._new_child()
+
+    @Slot()
+    def let_go(self) -> None:
+        """End the process that waits for a scan, if there is one."""
+        child, self._child = self._child, None
+        if child is not None:
+            child.end()
+
     def start(self, spec: ScanSpec, device: str) -> None:
         """Write the spec into its folder, and run it on a device.
 
@@ -113,11 +129,13 @@ class Scanning(QObject):
             raise InputError(
                 f"The scan's folder {folder.name} cannot be written: {error.strerror}."
             ) from error
-        runner = self._new_runner(path, device=device)
+        child = {} if self._child is None else {"child": self._child}
+        runner = self._new_runner(path, device=device, **child)
         runner.event_received.connect(self._on_event)
         runner.line_logged.connect(self.logged)
         runner.ended.connect(self._on_ended)
         runner.launch()
+        self._child = None  # the runner's
         self.runner, self.spec, self.is_cancelling = runner, spec, False
         self._overall = Overall(scan_plan(spec))
         self.live = LiveScan(spec.runs, spec.starts)

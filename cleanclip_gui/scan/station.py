@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QSize, Qt, Slot
+from PySide6.QtCore import QSize, Qt, QTimer, Slot
+from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -57,6 +58,7 @@ _KINDS = "PNG (*.png);;SVG (*.svg);;CSV (*.csv);;JSON (*.json)"
 _MOST_SHOWN, _ITEM = 6, 30
 _TOUR: tuple[Stage, ...] = ("pull", "patches")
 _TAKEN = "Another job is running on this device; the scan can start when it has ended."
+_UNUSED_MS = 60_000
 _GOES_ON = "A scan is going on."
 _KEPT = "Its finished stages are kept, and the next scan goes on from them."
 _LEAD = (
@@ -93,9 +95,11 @@ class ScanStation(QWidget):
         self.context = context
         self.session, self.shell = context.session, context.shell
         self.setup = ScanSetup(context.prompts)
-        self.scanning = Scanning(context.runners.scan, self)
+        self.scanning = Scanning(context.runners.scan, context.runners.waiting_scan, self)
         self.estimating = Estimating(context.runners.scan_estimate, self)
         self.stamping = Stamping(context.session, context.inference, self)
+        # A process that waits for a scan is kept so long when the page is left.
+        self._unused = QTimer(self, singleShot=True, interval=_UNUSED_MS)
         self._folder: Path | None = None  # of the result on show
         self._trigger: Trigger | None = None
         context.actions.add(self.commands())
@@ -396,6 +400,21 @@ class ScanStation(QWidget):
         """Fits a small laptop."""
         return QSize(1200, 700)
 
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """A scan may be started soon: have its process load torch meanwhile."""
+        super().showEvent(event)
+        self._unused.stop()
+        self._prepare()
+
+    def hideEvent(self, event: QHideEvent) -> None:  # noqa: N802
+        """The process that waits is ended, unless the page is soon shown again."""
+        super().hideEvent(event)
+        self._unused.start()
+
+    def _prepare(self) -> None:
+        if self.isVisible() and self.pages.currentIndex() == READY and self._can_start():
+            self.scanning.prepare()
+
     # What follows the scan and the session
 
     def _connect(self) -> None:
@@ -416,6 +435,8 @@ class ScanStation(QWidget):
         shell.scan_wanted.connect(self._on_scan_wanted)
         shell.closing.connect(self.stamping.forget)
         shell.closing.connect(scanning.cancel)
+        shell.closing.connect(scanning.let_go)
+        self._unused.timeout.connect(scanning.let_go)
         shell.closing.connect(self.estimating.cancel)
         DEVICES.changed.connect(self._refresh, Qt.ConnectionType.QueuedConnection)
         events = self.session.events
@@ -439,6 +460,7 @@ class ScanStation(QWidget):
         self.estimate_label.setText(plain(estimating.text, 1000))
         self.estimate_label.setVisible(bool(estimating.text) and not self.scanning.is_running)
         self._offer_to_cancel(estimating.is_running)
+        self._prepare()
         self.shell.commands_changed.emit()
 
     def _offer_to_cancel(self, estimating: bool) -> None:

@@ -5,6 +5,9 @@ commands come on standard input (``cancel``, ``stop``, ``pause``, ``resume``), a
 that the window died: save and stop. Without it standard input is ignored, as torchrun, Slurm and
 nohup give /dev/null, and SIGTERM means save and stop.
 
+A spec named ``-`` is told later, as the first line of standard input (a path as JSON): the process
+loads its libraries meanwhile.
+
 Under torchrun all processes of a supervised job share one standard input: the first one obeys, and
 what it does the others learn between two steps. SIGTERM ends the others, and the end of torchrun
 ends all of them.
@@ -13,6 +16,7 @@ ends all of them.
 from __future__ import annotations
 
 import argparse
+import json
 import math
 import os
 import signal
@@ -53,6 +57,7 @@ _SHARED = ("audit", "embeddings", "scan")
 CANCEL_GRACE_SECONDS = 0.8
 _LIFELINE_SECONDS = 0.2
 _SAME_SIGNAL_SECONDS = 5.0
+_LATER = Path("-")
 EXIT_CODES = {"finished": 0, "stopped": 0, "cancelled": 130}
 
 
@@ -115,7 +120,7 @@ def _leave(output: Output) -> None:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the job of a spec file; return the exit code (0, 1 to 4 as the command line's, 130)."""
     parser = argparse.ArgumentParser(prog="python -m ml_core.jobs.worker", description=__doc__)
-    parser.add_argument("spec", type=Path, help="the job, a JSON file")
+    parser.add_argument("spec", type=Path, help="the job, a JSON file; - is told later")
     parser.add_argument("--supervised", action="store_true", help="take commands from stdin")
     parser.add_argument("--resume", action="store_true", help="go on from the last save")
     parser.add_argument(
@@ -126,6 +131,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     for kind in _OTHERS:
         parser.add_argument(f"--{kind}", action="store_true", help=f"it is a job of kind {kind}")
     options = parser.parse_args(arguments)
+    if options.spec == _LATER:
+        _load(_asked(options))
+        line = sys.stdin.readline()
+        if not line:  # there was nothing to do
+            return 0
+        options.spec = Path(json.loads(line))
     first = os.environ.get("RANK", "0") == "0"
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     control = Control()
@@ -161,6 +172,15 @@ def _asked(options: argparse.Namespace) -> str:
     return next((kind for kind in _OTHERS if getattr(options, kind)), "")
 
 
+def _load(kind: str) -> None:
+    """Import what a job needs: torch, and the job's own module."""
+    with collector_off():
+        import open_clip.model  # noqa: F401  # with torch; every job builds a model
+
+        if kind:
+            import_module(_OTHERS[kind][1])
+
+
 def guarded(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
     """The job's events; it may not even come to begin."""
     try:
@@ -176,8 +196,7 @@ def _events(
     from ml_core.jobs.devices import lower_priority
 
     lower_priority()
-    with collector_off():
-        import open_clip.model  # noqa: F401  # with torch; every job builds a model
+    _load(kind)
     if kind:
         _, module, name = _OTHERS[kind]
         if estimate and kind != "scan":

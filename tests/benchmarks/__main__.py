@@ -21,6 +21,7 @@ NAMES = (
     "triggers",
     "pair_reading",
     "audit",
+    "scan",
 )
 
 

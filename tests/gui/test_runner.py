@@ -12,6 +12,7 @@ import pytest
 from PySide6.QtCore import QObject, QThread, QTimer
 
 from cleanclip_gui.clean.run_folders.saved_run import can_resume
+from cleanclip_gui.jobs import children
 from cleanclip_gui.jobs.protocol import MalformedEventError, explain_exit, read_event
 from cleanclip_gui.jobs.runner import (
     DEVICES,
@@ -389,3 +390,36 @@ def test_ends_are_named() -> None:
     assert "signal 99" in explain_exit(-99, []).error
     assert explain_exit(0, ["a", "b"]).details == "a\nb"
     assert "native code" in explain_exit(-1073741819 & 0xFFFFFFFF, []).error
+
+
+@pytest.fixture
+def waiting(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """A child that waits to be told its job, and says which it was told."""
+    script = tmp_path / "waiting.py"
+    script.write_text(PRELUDE + 'done("finished", result={"told": json.loads(input())})\n')
+    command = [sys.executable, str(script)]
+    monkeypatch.setattr(children, "worker_command", lambda spec: command)
+    child = children.WaitingChild("scan")
+    yield child
+    child.end()
+
+
+def test_a_job_begins_in_the_child_that_waits_for_it(qtbot, waiting, tmp_path) -> None:
+    other = [sys.executable, "-c", "raise SystemExit(3)"]
+    path = tmp_path / "a\nspec.json"
+    runner = JobRunner(path, command=other, child=waiting)
+    assert waiting.is_waiting
+    with qtbot.waitSignal(runner.ended, timeout=8000) as ended:
+        runner.launch()
+    assert ended.args[0].result == {"told": str(path)}
+    assert not waiting.is_waiting
+
+
+def test_a_job_starts_its_own_child_where_the_waiting_one_ended(qtbot, waiting, tmp_path) -> None:
+    waiting.end()
+    assert not waiting.is_waiting
+    own = [sys.executable, "-c", PRELUDE + 'done("finished", result={"own": 1})']
+    runner = JobRunner(tmp_path / "spec.json", command=own, child=waiting)
+    with qtbot.waitSignal(runner.ended, timeout=8000) as ended:
+        runner.launch()
+    assert ended.args[0].result == {"own": 1}

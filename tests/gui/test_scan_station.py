@@ -49,9 +49,12 @@ class FakeRunner(QObject):
     line_logged = Signal(str)
     ended = Signal(object)
 
-    def __init__(self, spec_path: Path, *, device: str = "cpu") -> None:
+    def __init__(
+        self, spec_path: Path, *, device: str = "cpu", child: FakeChild | None = None
+    ) -> None:
         super().__init__()
         self.spec_path, self.device, self.cancelled = spec_path, device, False
+        self.child = child
 
     def launch(self) -> None:
         """Nothing starts."""
@@ -61,6 +64,16 @@ class FakeRunner(QObject):
 
     def cancel(self) -> None:
         self.cancelled = True
+
+
+class FakeChild:
+    """A process that waits for a scan, and is none."""
+
+    def __init__(self) -> None:
+        self.is_waiting = True
+
+    def end(self) -> None:
+        self.is_waiting = False
 
 
 @pytest.fixture
@@ -81,7 +94,7 @@ def session(tmp_path: Path) -> Session:
 def station(qtbot, session, tmp_path):
     context = Context(
         session=session, inference=FakeInference(),
-        runners=Runners(scan=FakeRunner, scan_estimate=FakeRunner),
+        runners=Runners(scan=FakeRunner, scan_estimate=FakeRunner, waiting_scan=FakeChild),
         settings=SettingsStore(tmp_path / "config"), prompts=Answers().prompts(),
     )  # fmt: skip
     made = ScanStation(context)
@@ -116,6 +129,24 @@ def result(station, tmp_path, verdict="found", **fields):
 
 
 # Starting
+
+
+def test_a_process_waits_for_the_scan_while_the_page_is_open(station, qtbot):
+    child = station.scanning._child
+    assert child.is_waiting
+    station.hide()
+    station.show()
+    assert station.scanning._child is child
+    runner = begin(station)
+    assert runner.child is child
+    assert station.scanning._child is None  # no other one beside the scan
+    runner.ended.emit(Done("cancelled"))
+    again = station.scanning._child
+    assert again is not child
+    station.hide()
+    station._unused.timeout.emit()
+    assert not again.is_waiting
+    assert station.scanning._child is None
 
 
 def test_one_click_scans_what_is_open_against_the_twin(station, tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import signal
 import subprocess
 import sys
@@ -202,3 +203,17 @@ def test_child_says_what_is_wrong_with_its_job(tmp_path: Path, warm_torch: Warm)
         assert isinstance(done, Done)
         assert "There is no job file" in done.error
         assert child.wait(timeout=60) == 3
+
+
+def test_a_child_that_waits_is_told_its_job_later(tmp_path: Path, warm_torch: Warm) -> None:
+    options = "-", "--scan", "--supervised"
+    with _child(*options, stdin=subprocess.PIPE, warm=warm_torch) as child:
+        child.stdin.write(json.dumps(str(tmp_path / "a job.json")) + "\n")
+        child.stdin.flush()
+        done = list(_events(child.stdout))[-1]
+        assert isinstance(done, Done)
+        assert "There is no job file" in done.error
+        assert "a job.json" in done.error
+    with _child(*options, stdin=subprocess.PIPE, warm=warm_torch) as unused:
+        unused.stdin.close()
+        assert unused.wait(timeout=60) == 0
