@@ -77,6 +77,13 @@ from ml_core.reading.inspection_json import from_json as read_inspection
 from ml_core.reading.inspection_json import to_json as inspection_to_json
 from ml_core.reading.lists import read_lines
 from ml_core.reading.shards import read_index
+from ml_core.reports.sessions.folder import read_session
+from ml_core.reports.sessions.record import (
+    SESSION_FILE,
+    FileFacts,
+    SavedCleaned,
+    SavedSession,
+)
 from ml_core.signing import PrivateKey, check_signature, keys, read_signature, sign_files
 from ml_core.signing.curve import new_private_key
 from ml_core.signing.envelope import read_envelope
@@ -261,6 +268,27 @@ def _read_scan(folder: Path) -> None:
     for patches in found.stages.patches.rounds if found.stages.patches is not None else ():
         start_rows((patches,))
         assert patches.best.target == patches.target
+
+
+def _session() -> bytes:
+    cleaned = SavedCleaned(checkpoint="/x/c.pt", donor="/x/d.pt", alpha=0.5, shown=True)
+    return _dumped(SavedSession(
+        saved=1.5, folder="/x/a.session", checkpoint="/x/m.pt", donor="/x/d.pt", reference="/x/r",
+        images=ImageSpec(kind="folder", path="/x/i", class_map={"a": "cat"}), label_set="/x/l.txt",
+        templates=("a {}",), trigger="a" * 64, other_slot="B", other_trigger="b" * 64,
+        target="cat", layout="AAAA", run="/x/run", runs=("/x/run",), scans=("/x/scan",),
+        cleaned=cleaned, notes="# note", seal="c" * 64,
+        files={"/x/m.pt": FileFacts(digest="a" * 64, known_by="weights", mark="1-2")},
+    ).model_dump(mode="json"))  # fmt: skip
+
+
+def _read_session(folder: Path) -> None:
+    """What is done before anything is opened."""
+    found = read_session(folder)
+    assert not found.is_own
+    places = dict.fromkeys(found.session.outside, "")
+    assert not found.session.moved(places).outside
+    found.session.content()
 
 
 def _read_trigger(folder: Path) -> None:
@@ -462,6 +490,7 @@ def doors() -> dict[str, Door]:
         "queue": Door(
             QUEUE_FILE, (_dumped(queue),), lambda f: read_queue(f / QUEUE_FILE), quiet=True
         ),
+        "session": Door(SESSION_FILE, (_session(),), _read_session),
         "settings": Door(
             "settings.json", (_dumped(settings),), lambda f: SettingsStore(f), quiet=True
         ),
