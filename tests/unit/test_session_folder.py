@@ -195,7 +195,7 @@ def test_files_are_moved_or_left_out_wherever_they_are_named() -> None:
 
 
 def test_what_is_not_a_change_does_not_count_as_one() -> None:
-    session = _session(saved=5.0, station="clean", layout="AA==", seal="a" * 64, modified=True)
+    session = _session(saved=5.0, station="clean", layout="AA==", seal="a" * 64, run="/r")
     assert session.content() == _session().content()
     for change in ({"notes": "x"}, {"target": "x"}, {"runs": ("/r",)}, {"checkpoint": "/y"}):
         assert _session(**change).content() != _session().content()

@@ -189,8 +189,8 @@ class SavedSession(_Saved):
                 **{name: at(getattr(self, name)) for name in named},
                 "images": images,
                 "cleaned": cleaned,
-                "label_set": labels or "demo",
-                "templates": self.templates if labels else (),
+                "label_set": labels if labels or not self.label_set else "demo",
+                "templates": self.templates if labels or not self.label_set else (),
                 "runs": all_at(self.runs),
                 "scans": all_at(self.scans),
                 "files": {at(path): facts for path, facts in self.files.items() if at(path)},
@@ -198,7 +198,10 @@ class SavedSession(_Saved):
         )
 
     def content(self) -> SavedSession:
-        """What counts as a change: without time, page, layout, and how files are known."""
-        usual = SavedSession()
-        names = ("saved", "folder", "modified", "station", "layout", "files", "seal")
-        return self.model_copy(update={name: getattr(usual, name) for name in names})
+        """What counts as a change: not the time, what is on show, or how files are known."""
+        usual, cleaned = SavedSession(), self.cleaned
+        names = ("saved", "folder", "modified", "station", "layout", "run", "files", "seal")
+        fields: dict[str, object] = {name: getattr(usual, name) for name in names}
+        if cleaned is not None:
+            fields["cleaned"] = cleaned.model_copy(update={"shown": False})
+        return self.model_copy(update=fields)
