@@ -307,7 +307,9 @@ def test_what_cannot_be_opened_or_saved_is_told(make, qtbot, tmp_path, answers, 
     (shown,) = errors()
     assert "is not a session" in shown.sentence
     shown.reject()
-    answers.path = str(tmp_path)  # holds other files
+    (tmp_path / "full.session").mkdir()
+    (tmp_path / "full.session" / "thesis.tex").touch()
+    answers.path = str(tmp_path / "full.session")
     window.sessions.save_as()
     qtbot.waitUntil(lambda: bool(errors()), timeout=WAIT)
     (shown,) = errors()
