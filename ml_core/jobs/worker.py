@@ -36,6 +36,7 @@ from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
 from ml_core.jobs.doctor_spec import DoctorSpec
 from ml_core.jobs.failures import exit_code, failure
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.report_spec import ReportSpec
 from ml_core.jobs.scan_spec import ScanSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import CleanSpec, read_spec
@@ -47,6 +48,7 @@ _OTHERS: Mapping[str, tuple[type[BaseModel], str, str]] = {
     "doctor": (DoctorSpec, "ml_core.jobs.doctor", "examine_settings"),
     "audit": (AuditSpec, "ml_core.jobs.audit", "audit"),
     "embeddings": (EmbeddingAuditSpec, "ml_core.jobs.embedding_audit", "audit_embeddings"),
+    "report": (ReportSpec, "ml_core.jobs.report", "report"),
     "rebound": (ReboundSpec, "ml_core.jobs.rebound", "rebound"),
     "holdouts": (HoldoutSpec, "ml_core.jobs.holdouts", "holdouts"),
     "scan": (ScanSpec, "ml_core.jobs.scan", "scan"),

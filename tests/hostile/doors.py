@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cleanclip_gui.clean.queue import FORMAT as QUEUE_FORMAT
 from cleanclip_gui.clean.queue import QUEUE_FILE, read_queue
 from cleanclip_gui.clean.result import cleaned_file, is_source, suggested_name
@@ -77,6 +79,16 @@ from ml_core.reading.inspection_json import from_json as read_inspection
 from ml_core.reading.inspection_json import to_json as inspection_to_json
 from ml_core.reading.lists import read_lines
 from ml_core.reading.shards import read_index
+from ml_core.reports.measurement_files import (
+    MEASUREMENT_FILE,
+    Kept,
+    KeptCheckpoint,
+    KeptData,
+    KeptTrigger,
+    read_measurement,
+    write_measurement,
+)
+from ml_core.reports.rows import Rows
 from ml_core.reports.sessions.folder import read_session
 from ml_core.reports.sessions.record import (
     SESSION_FILE,
@@ -257,6 +269,38 @@ def _read_audit(folder: Path) -> None:
     out.unlink(missing_ok=True)
     for name, worst in found.worst.items():
         exclude(out, found, worst[:1], name)
+
+
+def _write_measurement(folder: Path) -> Path:
+    """A measurement of two pictures."""
+    kept = Kept(
+        when="evaluation",
+        checkpoint=KeptCheckpoint(
+            path="m.pt", name="m.pt", sha256=None, bytes=9, format="safetensors",
+            architecture="ViT-B-32", parameters=9, safety="loads",
+        ),
+        data=KeptData(name="photos", key="k", known_by="content", n=2, spec=ImageSpec()),
+        trigger=KeptTrigger(digest=demo_trigger().digest, name="x", kind="patch", convention=""),
+        target=0, target_name="cat", classes=2, label_set="x", classifier_sha256="c", n=2,
+        n_broken=0, seed=0, precision="fp32", device="cpu", threads=1, batch=64, versions={},
+    )  # fmt: skip
+    two, margins = np.array([[0, 1], [1, 0]]), np.ones(2, np.float32)
+    return write_measurement(
+        folder, kept, {"n": 2}, Rows(np.arange(2), np.arange(2), two, margins),
+        templates=["a {}"], class_names=["cat", "dog"], classifier=np.ones((2, 3), np.float32),
+        pictures=b"", inspection={}, trigger=demo_trigger(),
+    )  # fmt: skip
+
+
+def _measurement() -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as place:
+        return (_write_measurement(Path(place)) / MEASUREMENT_FILE).read_bytes()
+
+
+def _beside_measurement(folder: Path) -> None:
+    _write_measurement(folder / "kept")
 
 
 def _read_scan(folder: Path) -> None:
@@ -482,6 +526,10 @@ def doors() -> dict[str, Door]:
             lambda f: read_proof(f / RUN, HOLDOUTS_FILE), _beside_proof,
         ),
         "audit": Door("audit.json", (_dumped(_audit()),), _read_audit),
+        "measurement": Door(
+            f"kept/{MEASUREMENT_FILE}", (_measurement(),), lambda f: read_measurement(f / "kept"),
+            _beside_measurement,
+        ),
         "scan": Door(SCAN_FILE, (scan_json(scan()), scan_json(scan("unknown"))), _read_scan),
         "exclusions": Door(
             "x.json", (_dumped(_EXCLUDED),), lambda f: read_exclusions(f / "x.json")
