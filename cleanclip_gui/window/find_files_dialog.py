@@ -112,7 +112,7 @@ class FindFilesDialog(QDialog):
             if is_foreign
             else ""
         )
-        lead += "Each file is compared with the one that was open by its hash."
+        lead += "Each file must have the hash of the one that was open."
         listed = QWidget()
         column = QVBoxLayout(listed)
         column.setContentsMargins(0, 0, 0, 0)

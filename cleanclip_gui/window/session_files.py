@@ -244,7 +244,7 @@ class SessionFiles(QObject):
     @Slot()
     def go_on(self) -> None:
         """Open what an earlier window had open."""
-        opened = self._keeper.take_offer()
+        opened = self._keeper.offered()
         if opened is not None:
             name = Path(opened.folder).stem or "the last time"
             self._ask_for_files(opened, True, name)

@@ -130,10 +130,9 @@ class SessionKeeper(QObject):
             name = f"Session {plain(Path(work.folder).stem, 60)}{unsaved}: "
         return f"{name}{', '.join(parts)} · {_when(work.saved)}"
 
-    def take_offer(self) -> OpenedSession | None:
-        """What the earlier window left, with its triggers; it is offered no more."""
-        work, self.offer = self.offer, None
-        self.offer_changed.emit()
+    def offered(self) -> OpenedSession | None:
+        """What the earlier window left, with its triggers."""
+        work = self.offer
         if work is None:
             return None
         triggers = self.triggers_of(self.own_folder, work)

@@ -157,7 +157,8 @@ class WelcomePage(QWidget):
         picture.setObjectName("dropPicture")
         self._drop_picture = picture
         words = Label(
-            "Or drop a checkpoint anywhere: safetensors, PyTorch (.pt), or a folder", "subtle"
+            "Or drop a checkpoint or a session anywhere: safetensors, PyTorch (.pt), or a folder",
+            "subtle",
         )
         words.setWordWrap(True)
         inner = QHBoxLayout(self.drop)

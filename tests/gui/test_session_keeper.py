@@ -189,6 +189,9 @@ def test_what_is_gone_is_asked_for_and_can_be_left_out(make, qtbot, tmp_path, ch
     leave(folder, checkpoint, PAINTED, images=images, station="studio")
     window = make()
     window.welcome.go_on.click()
+    window.sessions.dialog.reject()
+    assert window.welcome._continue.isVisible()
+    window.welcome.go_on.click()
     window.sessions.dialog.rest.click()
     assert window.sessions.dialog.state.text() == "1 file left out; the rest opens."
     window.sessions.dialog.open_button.click()

@@ -15,6 +15,7 @@ from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import inspect
 from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, Evidence
 from ml_core.reports.sessions.draft import OpenedCheckpoint, OpenedImages, draft
 from ml_core.reports.sessions.folder import (
@@ -252,7 +253,7 @@ def test_pictures_are_known_by_their_content(tmp_path: Path) -> None:
     (tmp_path / "set").rename(tmp_path / "moved")
     check_same(tmp_path / "moved", "set", facts, spec)
     Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "moved" / "cat" / "0.png")
-    with pytest.raises(InputError, match="the digest of its pictures is"):
+    with pytest.raises(InputError, match="the digest of its pictures begins with"):
         check_same(tmp_path / "moved", "set", facts, spec)
 
 
@@ -295,3 +296,16 @@ def test_a_bundle_is_gone_on_with_by_hash(tmp_path: Path) -> None:
     assert not is_session(folder)
     with pytest.raises(InputError, match="no evidence bundle"):
         from_bundle(tmp_path)
+
+
+def test_a_session_is_no_finished_bundle(tmp_path: Path) -> None:
+    evidence, files = draft("one", [], None, [])
+    write_session(tmp_path / "one.session", _session(), [], evidence, files)
+    with pytest.raises(InputError, match="is a session and no finished bundle"):
+        open_bundle(tmp_path / "one.session")
+
+
+def test_reading_makes_no_secret(tmp_path: Path) -> None:
+    (tmp_path / SESSION_FILE).write_text(json.dumps({"seal": "a" * 64}))
+    assert not read_session(tmp_path).is_own
+    assert not Path(os.environ["CLEANCLIP_HOME"], "config", "sessions.secret").exists()

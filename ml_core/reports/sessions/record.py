@@ -9,8 +9,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PathText
+from ml_core.reports.record import SESSION_FILE as SESSION_FILE
 
-SESSION_FILE = "session.json"
 SESSION_SUFFIX = ".session"
 TRIGGERS_FOLDER = "triggers"
 Digest = Annotated[str, Field(pattern=r"^([0-9a-f]{64})?$")]

@@ -121,10 +121,10 @@ def check_same(
         found = facts_of(path, facts.known_by, facts.inside, cancelled).digest
     if found != facts.digest:
         words = _WORDS[facts.known_by].format(facts.inside)
-        now = f"{found[:12]}…" if found else "not to be had"
+        now = f"begins with {found[:12]}" if found else "cannot be computed"
         raise InputError(
-            f"{shown} is not the session's {name}: {words} is {now}, not {facts.digest[:12]}…. "
-            "Choose the right one, or leave it out."
+            f"{shown} is not the session's {name}: {words} {now}, the session's with "
+            f"{facts.digest[:12]}. Choose the right one, or leave it out."
         )
 
 

@@ -34,20 +34,28 @@ def seal_of(fields: Mapping[str, Any]) -> str:
     fields
         What is in the file; ``seal`` itself does not count.
     """
-    secret = _secret()
+    return _seal(fields, _secret())
+
+
+def is_sealed_here(fields: Mapping[str, Any]) -> bool:
+    """Whether a session's fields are as this machine saved them; writes nothing."""
+    seal = fields.get("seal")
+    try:
+        made = _seal(fields, _read(config_dir() / _SECRET_FILE))
+    except OSError as error:
+        _LOG.warning("seals of sessions cannot be checked: %s", error.strerror or error)
+        return False
+    if not made or not isinstance(seal, str):
+        return False
+    return hmac.compare_digest(seal.encode("utf-8", "replace"), made.encode())
+
+
+def _seal(fields: Mapping[str, Any], secret: bytes) -> str:
     if not secret:
         return ""
     counted = {name: value for name, value in fields.items() if name != "seal"}
     said = json.dumps(counted, sort_keys=True, ensure_ascii=True).encode("ascii")
     return hmac.new(secret, said, hashlib.sha256).hexdigest()
-
-
-def is_sealed_here(fields: Mapping[str, Any]) -> bool:
-    """Whether a session's fields are as this machine saved them."""
-    seal, made = fields.get("seal"), seal_of(fields)
-    return (
-        isinstance(seal, str) and bool(made) and hmac.compare_digest(seal.encode(), made.encode())
-    )
 
 
 def _secret() -> bytes:
