@@ -65,7 +65,7 @@ def files_to_find(session: SavedSession, is_own: bool) -> tuple[FileToFind, ...]
             why = "unasked" if Path(path).is_absolute() else "nowhere"
         elif not Path(path).exists():
             why = "missing"
-        elif facts.mark and facts.mark != mark_of(path):
+        elif facts.mark and facts.mark != mark_of(path, facts.inside):
             why = "changed" if facts.digest or what not in _MAY_CHANGE else None
         if why is not None:
             found.append(FileToFind(path, what, facts, why))

@@ -69,6 +69,7 @@ class SessionFiles(QObject):
         self._session, self._shell = context.session, context.shell
         self._layout, self._restore = layout, restore
         self._saving: Ticket | None = None
+        self._reading: Ticket | None = None
         self._then: Callable[[], object] | None = None
         self.dialog: FindFilesDialog | NotesDialog | None = None
 
@@ -224,22 +225,33 @@ class SessionFiles(QObject):
             return
         if not self.may_go(partial(self.open, path)):
             return
-        try:
-            found, is_own = self._read(place)
-        except InputError as error:
-            self._shell.failed.emit(error.titled("Could not open the session"))
-            return
-        self._ask_for_files(found, is_own, place.stem)
-
-    def _read(self, place: Path) -> tuple[OpenedSession, bool]:
         if place.is_dir() and (is_session(place) or not (place / EVIDENCE_FILE).exists()):
+            self._open_folder(place)
+            return
+        self._reading = tasks.run(
+            partial(_read_bundle, place),
+            partial(self._on_bundle_read, place.stem),
+            self._on_not_read,
+            slot="read",
+        )
+
+    def _open_folder(self, place: Path) -> None:
+        try:
             read = read_session(place)
-            session = read.session
-            triggers = self._keeper.triggers_of(place, session)
-            saved = session if read.is_own else None
-            return OpenedSession(session, triggers, str(place), saved), read.is_own
-        session, given = from_bundle(place)
-        return OpenedSession(session, {one.digest: one for one in given}), False
+        except InputError as error:
+            self._on_not_read(error)
+            return
+        session = read.session
+        triggers = self._keeper.triggers_of(place, session)
+        saved = session if read.is_own else None
+        opened = OpenedSession(session, triggers, str(place), saved)
+        self._ask_for_files(opened, read.is_own, place.stem)
+
+    def _on_bundle_read(self, name: str, opened: OpenedSession) -> None:
+        self._ask_for_files(opened, False, name)
+
+    def _on_not_read(self, error: InputError) -> None:
+        self._shell.failed.emit(error.titled("Could not open the session"))
 
     @Slot()
     def go_on(self) -> None:
@@ -310,6 +322,12 @@ class SessionFiles(QObject):
             self.dialog = None
 
 
+def _read_bundle(place: Path, control: tasks.Control) -> OpenedSession:
+    """What can be opened of a bundle; it has no folder to save in."""
+    session, triggers = from_bundle(place)
+    return OpenedSession(session, {one.digest: one for one in triggers})
+
+
 def _opened(
     session: Session,
 ) -> tuple[tuple[tuple[str, CheckpointFacts], ...], OpenedImages | None]:
@@ -356,7 +374,7 @@ def _write(
 
 def _hashed(path: str, facts: FileFacts, control: tasks.Control) -> FileFacts:
     """Facts with a digest; of a file that has changed since it was opened there is none."""
-    if facts.digest or facts.known_by == "pictures" or facts.mark != mark_of(path):
+    if facts.digest or facts.known_by == "pictures" or facts.mark != mark_of(path, facts.inside):
         return facts
     try:
         return facts_of(Path(path), facts.known_by, facts.inside, control.cancelled)

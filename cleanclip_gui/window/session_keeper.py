@@ -135,6 +135,9 @@ class SessionKeeper(QObject):
         work = self.offer
         if work is None:
             return None
+        if not work.folder:  # nobody asked to keep these: they may have been deleted since
+            folders = (*work.runs, *work.scans, *filter(None, [work.run]))
+            work = work.moved({path: "" for path in folders if not Path(path).exists()})
         triggers = self.triggers_of(self.own_folder, work)
         folder, saved = work.folder, None
         if folder and not Path(folder).is_dir():
@@ -347,7 +350,8 @@ class SessionKeeper(QObject):
                 by, inside = "inside", "scan.json"
             elif path == session.trusted:
                 by = "weights"
-            found = self._files[path] = FileFacts(known_by=by, inside=inside, mark=mark_of(path))
+            mark = mark_of(path, inside)
+            found = self._files[path] = FileFacts(known_by=by, inside=inside, mark=mark)
         return found
 
     # What happens
@@ -426,7 +430,10 @@ class SessionKeeper(QObject):
         if images is not None and images.spec.path:
             self._take_images(images, images.spec.path)
         if images is not None and session.label_set not in label_sets():
-            self._files.setdefault(session.label_set, FileFacts(mark=mark_of(session.label_set)))
+            labels = FileFacts(mark=mark_of(session.label_set))
+            known = self._files.get(session.label_set)
+            if known is None or known.mark != labels.mark:
+                self._files[session.label_set] = labels
         if wanted is not None and images is not None:
             self._aim(wanted)
             if session.checkpoint is not None:

@@ -95,6 +95,9 @@ def test_a_session_is_saved_with_its_record_and_goes_on_elsewhere(
     run = tmp_path / "run-1"
     run.mkdir()
     (run / "spec.json").write_text("{}")
+    window.session.run = RunState(str(run), "cleanclip", "running")
+    qtbot.waitUntil(lambda: str(run) in window.keeper.record().files, timeout=WAIT)
+    (run / "events.jsonl").write_text("")
     window.session.run = RunState(str(run), "cleanclip", "finished")
     folder = saved(window, qtbot, answers, tmp_path / "one.session")
     assert window.windowTitle() == "one[*] \N{EN DASH} CleanCLIP GUI"
@@ -102,6 +105,7 @@ def test_a_session_is_saved_with_its_record_and_goes_on_elsewhere(
     found = read_session(folder)
     assert found.is_own
     session = found.session
+    (run / "result.json").write_text("{}")  # changes the folder, and not what it is known by
     assert (session.checkpoint, session.runs) == (str(checkpoint), (str(run),))
     assert session.files[str(checkpoint)].digest == inspect(checkpoint).sha256
     assert session.files[str(run)].inside == "spec.json"
@@ -283,6 +287,7 @@ def test_a_bundle_is_gone_on_with_and_never_written_into(
     before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
     window = make()
     window.sessions.open(str(bundle))
+    qtbot.waitUntil(lambda: window.sessions.dialog is not None, timeout=WAIT)
     dialog = window.sessions.dialog
     assert {row.file.why for row in dialog.rows} == {"nowhere"}
     assert [row.name for row in dialog.rows][:1] == ["suspect.safetensors"]
@@ -316,6 +321,19 @@ def test_what_cannot_be_opened_or_saved_is_told(make, qtbot, tmp_path, answers, 
     assert "holds other files" in shown.sentence
     shown.reject()
     assert window.session.folder == ""
+
+
+def test_runs_that_were_deleted_are_not_asked_for_if_nobody_saved_them(
+    make, qtbot, tmp_path, checkpoint
+):
+    gone = str(tmp_path / "gone")
+    session = SavedSession(checkpoint=str(checkpoint), run=gone, runs=(gone,), scans=(gone,))
+    write_session(tmp_path / "config" / "unsaved.session", session, [])
+    window = make()
+    window.welcome.go_on.click()
+    assert window.sessions.dialog is None
+    qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
+    assert (window.session.runs, window.session.scans) == ((), ())
 
 
 def test_notes_are_kept_when_they_are_accepted(make, qtbot, answers, checkpoint):

@@ -298,6 +298,18 @@ def test_a_bundle_is_gone_on_with_by_hash(tmp_path: Path) -> None:
         from_bundle(tmp_path)
 
 
+def test_a_bundle_with_odd_names_is_gone_on_with(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "one.evidence")
+    record = json.loads((folder / EVIDENCE_FILE).read_text())
+    for name in ("\U0001f34c" * 300, "../../etc/passwd", "a\0b", "", "C:\\x", ".."):
+        record["checkpoints"]["suspect"]["name"] = name
+        record["data"]["images-1"] |= {"name": name, "spec": {"kind": "folder"}}
+        (folder / EVIDENCE_FILE).write_text(json.dumps(record))
+        session, _ = from_bundle(folder)
+        place = Path(session.checkpoint)
+        assert (len(place.parts), place.parts[0]) == (2, "suspect"), name
+
+
 def test_a_session_is_no_finished_bundle(tmp_path: Path) -> None:
     evidence, files = draft("one", [], None, [])
     write_session(tmp_path / "one.session", _session(), [], evidence, files)

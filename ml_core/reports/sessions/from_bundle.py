@@ -19,6 +19,7 @@ from ml_core.reports.verify.opened import Bundle
 from ml_core.triggers import Trigger
 
 _LARGEST_PICTURE = 64 << 20
+_LONGEST_NAME = 60  # characters, of up to four bytes
 
 
 def from_bundle(path: Path) -> tuple[SavedSession, tuple[Trigger, ...]]:
@@ -95,7 +96,7 @@ def _place(id_: str, facts: CheckpointFacts, path: Path) -> str:
 
 def _name(name: str) -> str:
     """A name as the last part of a path."""
-    return name.replace("/", "_").replace("\\", "_").replace("\0", "_")[:80] or "unnamed"
+    return name.replace("/", "_").replace("\\", "_").replace("\0", "_")[:_LONGEST_NAME] or "unnamed"
 
 
 def _measured(bundle: Bundle) -> tuple[str, MeasurementFacts] | None:

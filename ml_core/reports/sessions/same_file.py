@@ -32,10 +32,10 @@ def _never() -> bool:
     return False
 
 
-def mark_of(path: str | Path) -> str:
-    """Size and time of change of a file; empty if it cannot be read."""
+def mark_of(path: str | Path, inside: str = "") -> str:
+    """Size and time of change of a file, or of one inside a folder; empty if it cannot be read."""
     try:
-        found = Path(path).stat()
+        found = Path(path, inside).stat()
     except OSError:
         return ""
     return f"{found.st_size}-{found.st_mtime_ns}"
@@ -65,7 +65,7 @@ def facts_of(
     """
     if known_by == "file" and path.is_dir():
         known_by = "names"
-    mark = mark_of(path)
+    mark = mark_of(path, inside)
     if known_by == "weights":
         found = examine(path, cancelled).sha256
     elif known_by == "names":
