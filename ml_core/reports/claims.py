@@ -113,7 +113,7 @@ def claims_of(material: Material) -> Claims:
         What was measured, searched and tested; it is taken in the order of the ids, so that a
         bundle whose JSON was sorted gives the same claims again.
     """
-    material = _in_order(material)
+    material = in_order(material)
     claims = [
         *_safety(material),
         *_rates(material, ("reference", "evaluation", "before")),
@@ -132,7 +132,7 @@ def claims_of(material: Material) -> Claims:
     )
 
 
-def _in_order(material: Material) -> Material:
+def in_order(material: Material) -> Material:
     """Everything by its id, ``evaluation-10`` after ``evaluation-2``."""
 
     def key(item: tuple[str, Any]) -> list[tuple[int, str]]:

@@ -88,7 +88,9 @@ from ml_core.reports.measurement_files import (
     read_measurement,
     write_measurement,
 )
+from ml_core.reports.record import CheckpointFacts, Evidence, Tool
 from ml_core.reports.rows import Rows
+from ml_core.reports.sarif import render_sarif
 from ml_core.reports.sessions.folder import read_session
 from ml_core.reports.sessions.record import (
     SESSION_FILE,
@@ -96,11 +98,14 @@ from ml_core.reports.sessions.record import (
     SavedCleaned,
     SavedSession,
 )
+from ml_core.reports.verify.alone import check_alone
+from ml_core.reports.verify.checks import Check
 from ml_core.signing import PrivateKey, check_signature, keys, read_signature, sign_files
 from ml_core.signing.curve import new_private_key
 from ml_core.signing.envelope import read_envelope
 from ml_core.signing.manifest import read_statement
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
+from tests.bundles import seal, write_bundle
 from tests.gui.scans import scan
 from tests.hostile.container_bytes import safetensors
 
@@ -467,6 +472,81 @@ def _read_keys(folder: Path) -> None:
         keys.keys_dir = real
 
 
+_INSPECTED = {
+    "name": "m.pt", "weights": "", "verdict": "damaged", "reason_code": "damaged",
+    "reasons": ["m.pt does not fit."], "container": {"kind": "zip", "alignment": 64},
+    "architecture": {
+        "name": "x",
+        "keys": {
+            "missing": ["a"], "unexpected": ["b"],
+            "wrong_shape": [{"name": "c", "found": [1, 2], "expected": [2, 1]}],
+        },
+    },
+    "tensors": [
+        {"name": "b", "dtype": "F32", "offset": 64, "nbytes": 8},
+        {"name": "c", "dtype": "F32", "offset": 128, "nbytes": 8},
+    ],
+}  # fmt: skip
+_REFUSED = {
+    "name": "m.pt", "verdict": "dangerous", "reason_code": "unknown_code",
+    "reasons": ["m.pt names code."], "container": None, "architecture": None, "tensors": [],
+    "code_places": [{"what": "posix.system", "offset": 3, "nbytes": 14}],
+}  # fmt: skip
+
+
+def _read_in_bundle(folder: Path) -> bytes:
+    """The record of an inspection, as the SARIF log of a bundle takes it in."""
+    checkpoint = CheckpointFacts(
+        name="m.pt", sha256="0" * 64, bytes=1000, role="suspect", format="x", architecture="x",
+        parameters=1, safety="caution", inspection="inspections/suspect.json",
+    )  # fmt: skip
+    evidence = Evidence(
+        name="x", tool=Tool(name="x", version="1"), verdict=(), not_tested=(), limits=(),
+        checkpoints={"suspect": checkpoint}, data={}, triggers={}, measurements={}, jobs={},
+        scans={}, claims=(), environment="environment.json",
+    )  # fmt: skip
+    return render_sarif(evidence, lambda path: (folder / "i.json").read_bytes())
+
+
+@cache
+def _bundle() -> tuple[bytes, ...]:
+    """The documents of a bundle: record, answers, pictures, evaluation, scan, result."""
+    import tempfile
+
+    names = (
+        "evidence.json", "measurements/job-1-before/per_image.csv", "data/images-1.csv",
+        "measurements/job-1-before/evaluation.json", "scan/scan-1/scan.json",
+        "jobs/job-1/result.json",
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as place:
+        made = write_bundle(Path(place) / "x.evidence")
+        return tuple((made / name).read_bytes() for name in names)
+
+
+def _beside_bundle(folder: Path) -> None:
+    if not (folder / "x.evidence").exists():
+        write_bundle(folder / "x.evidence")
+
+
+def _check_bundle(folder: Path) -> None:
+    """What a verification says of it, as an answer where something does not hold."""
+    failed = [
+        one.sentence for one in check_alone(folder / "x.evidence")
+        if isinstance(one, Check) and one.state == "fails"
+    ]  # fmt: skip
+    for sentence in failed:
+        check_sentence(InputError(sentence, "damaged"))
+    if failed:
+        raise InputError(failed[0], "damaged")
+
+
+def _check_sealed(folder: Path) -> None:
+    """As a forger leaves it, who renews the sums."""
+    with suppress(OSError):  # what lies there is no file
+        seal(folder / "x.evidence")
+    _check_bundle(folder)
+
+
 @cache
 def doors() -> dict[str, Door]:
     """All doors by name."""
@@ -525,6 +605,29 @@ def doors() -> dict[str, Door]:
             f"{RUN}/{HOLDOUTS_FILE}", (_dumped(_HELD_OUT),),
             lambda f: read_proof(f / RUN, HOLDOUTS_FILE), _beside_proof,
         ),
+        "evidence": Door(
+            "x.evidence/evidence.json", (_bundle()[0],), _check_sealed, _beside_bundle
+        ),
+        "answers": Door(
+            "x.evidence/measurements/job-1-before/per_image.csv", (_bundle()[1],), _check_sealed,
+            _beside_bundle, json=False, inner=True,
+        ),
+        "pictures": Door(
+            "x.evidence/data/images-1.csv", (_bundle()[2],), _check_sealed, _beside_bundle,
+            json=False, inner=True,
+        ),
+        "evaluation": Door(
+            "x.evidence/measurements/job-1-before/evaluation.json", (_bundle()[3],),
+            _check_sealed, _beside_bundle, inner=True,
+        ),
+        "scan in a bundle": Door(
+            "x.evidence/scan/scan-1/scan.json", (_bundle()[4],), _check_sealed, _beside_bundle,
+            inner=True,
+        ),
+        "result in a bundle": Door(
+            "x.evidence/jobs/job-1/result.json", (_bundle()[5],), _check_sealed, _beside_bundle,
+            inner=True,
+        ),
         "audit": Door("audit.json", (_dumped(_audit()),), _read_audit),
         "measurement": Door(
             f"kept/{MEASUREMENT_FILE}", (_measurement(),), lambda f: read_measurement(f / "kept"),
@@ -577,6 +680,9 @@ def doors() -> dict[str, Door]:
         "inspection": Door(
             "i.json", (_inspection(),),
             lambda f: read_inspection((f / "i.json").read_bytes(), f / "m.safetensors"), inner=True,
+        ),
+        "inspection record": Door(
+            "i.json", (_dumped(_INSPECTED), _dumped(_REFUSED)), _read_in_bundle, inner=True
         ),
         "child": Door(
             "line", (_journal().splitlines()[2], _journal().splitlines()[-1]),

@@ -271,7 +271,6 @@ def test_what_cannot_be_reported_gets_a_sentence(
         ({"runs": (str(unfinished),)}, "is not finished"),
         ({"scans": (str(tmp_path / "empty"),)}, "no finished scan in empty"),
         ({"measurements": (str(tmp_path / "empty"),)}, "no kept measurement in empty"),
-        ({"runs": (cleaned.output_dir,), "pdf": True}, "PDF"),
     ]
     for fields, words in cases:
         done = _report(out=out, **fields)
