@@ -184,7 +184,7 @@ class SessionFiles(QObject):
         if not self._keeper.is_modified:
             return True
         answer = self._context.prompts.save_changes(
-            self._parent, "Session", f"The session {plain(self.name, 60)} has changed. Save it?"
+            self._parent, "Session", f"The session “{plain(self.name, 60)}” has changed. Save it?"
         )
         if answer == "save":
             self._then = then

@@ -137,7 +137,7 @@ def test_a_change_marks_the_window_and_closing_asks(make, qtbot, tmp_path, answe
     qtbot.waitUntil(window.isWindowModified, timeout=WAIT)
     answers.changes = ""
     window.close()
-    assert answers.asked[-1] == "The session one has changed. Save it?"
+    assert answers.asked[-1] == "The session “one” has changed. Save it?"
     assert window.isVisible()
     assert read_session(folder).session.notes == ""
     answers.changes = "save"
