@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QAbstractSpinBox, QApplication
 
 from cleanclip_gui import theme
 
-MENUS = ("&File", "&Edit", "&Paint", "&Trigger", "&Scan", "&Clean", "&View", "&Help")
+MENUS = ("&File", "Sessi&on", "&Edit", "&Paint", "&Trigger", "&Scan", "&Clean", "&View", "&Help")
 
 
 @dataclass(frozen=True)

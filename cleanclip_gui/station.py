@@ -34,6 +34,8 @@ class Shell(QObject):
     on Studio's canvas, with the class that it aims at; ``target_wanted(int)`` and
     ``role_wanted(Role)`` change only the target, or the checkpoint that Studio looks at;
     ``snapshot_wanted(OtherSnapshot)`` is to be what Studio's canvas flips to.
+    ``trusted_wanted(path)`` is to be the clean reference of cleaning methods, and
+    ``reference_wanted(path)`` to be open as the one that Studio compares with.
     ``donor_known(path, donor)`` tells who gives the encoder that a checkpoint lacks which is wanted
     next. ``cleaned_wanted(OpenCheckpoint, bool)`` is to be open as the cleaned one again, and to be
     the one that Studio looks at.
@@ -58,6 +60,8 @@ class Shell(QObject):
     target_wanted = Signal(int)
     role_wanted = Signal(str)
     snapshot_wanted = Signal(object)
+    trusted_wanted = Signal(str)
+    reference_wanted = Signal(str)
     donor_known = Signal(str, str)
     cleaned_wanted = Signal(object, bool)
     run_wanted = Signal(str)

@@ -477,6 +477,7 @@ class CleanStation(QWidget):
         shell.ready.connect(self._on_window_ready)
         shell.closing.connect(self._on_closing)
         shell.run_wanted.connect(self._on_run_wanted)
+        shell.trusted_wanted.connect(self.setup.reference.set_path)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
             self.runs, self.alpha_line, self.proving,

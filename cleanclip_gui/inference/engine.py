@@ -190,6 +190,7 @@ class Engine:
             class_names=images.class_names,
             templates=templates,
             problems=images.problems,
+            known_by=images.known_by,
         )
 
     def thumbnails(self, request: Thumbnails) -> ThumbnailsReady:

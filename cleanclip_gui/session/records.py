@@ -62,7 +62,10 @@ class OtherSnapshot:
 
 @dataclass(frozen=True, eq=False)
 class ImagesState:
-    """The evaluation images in use. ``labels`` holds -1 where a picture has no label."""
+    """The evaluation images in use. ``labels`` holds -1 where a picture has no label.
+
+    ``known_by`` tells what ``key`` was made of, see `ml_core.data.known_files`.
+    """
 
     spec: ImageSpec
     name: str
@@ -72,6 +75,7 @@ class ImagesState:
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
     problems: tuple[str, ...] = ()
+    known_by: str = ""
 
     def first_to_flip(self, target: int) -> int:
         """Number of the first picture that is not of the target class anyway; else 0."""

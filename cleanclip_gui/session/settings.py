@@ -34,6 +34,7 @@ class PastScan(BaseModel):
 class Settings(BaseModel):
     """Choices of the user. ``device`` empty means the best one found.
 
+    ``recent`` are checkpoints and ``sessions`` folders of sessions, the newest first.
     ``last_run`` is the folder of a run that goes on, or went on when the window was killed.
     ``studio_columns`` are the widths of Studio's gallery and numbers in pixels, 0 for a closed one;
     ``clean_columns`` that of the set-up of a run, and nothing on the right; empty: as the window's
@@ -47,6 +48,7 @@ class Settings(BaseModel):
     last_folder: str = ""
     last_run: str = ""
     recent: tuple[str, ...] = Field(default=(), max_length=_MAX_RECENT)
+    sessions: tuple[str, ...] = Field(default=(), max_length=_MAX_RECENT)
     studio_columns: tuple[int, ...] = Field(default=(), max_length=2)
     clean_columns: tuple[int, ...] = Field(default=(), max_length=2)
     scan_columns: tuple[int, ...] = Field(default=(), max_length=2)
@@ -74,9 +76,9 @@ class SettingsStore:
         self.value = self._read()
 
     @property
-    def work_folder(self) -> Path:
-        """Where what is open is kept: among the data, or in the folder that was given."""
-        return (data_dir() if self._is_usual else self._folder) / "work"
+    def session_folder(self) -> Path:
+        """Where what is open is kept unasked: among the data, or in the folder that was given."""
+        return (data_dir() if self._is_usual else self._folder) / "unsaved.session"
 
     def update(self, **changes: Any) -> None:
         """Change some settings and save; a full disk is logged, the change still applies."""
@@ -90,6 +92,15 @@ class SettingsStore:
         """Put a checkpoint at the head of the recent ones."""
         others = [p for p in self.value.recent if p != path]
         self.update(recent=(path, *others)[:_MAX_RECENT], last_folder=str(Path(path).parent))
+
+    def add_session(self, folder: str) -> None:
+        """Put a session at the head of the recent ones."""
+        others = [one for one in self.value.sessions if one != folder]
+        self.update(sessions=(folder, *others)[:_MAX_RECENT])
+
+    def forget_session(self, folder: str) -> None:
+        """Drop a session from the recent ones, since it is gone."""
+        self.update(sessions=tuple(one for one in self.value.sessions if one != folder))
 
     def add_scan(self, scan: PastScan) -> None:
         """Put a scan at the head of the last ones."""

@@ -96,6 +96,22 @@ def _confirm(parent: QWidget, title: str, text: str, yes: str, no: str) -> bool:
     return box.clickedButton() is accept
 
 
+def _save_changes(parent: QWidget, title: str, text: str) -> str:
+    box = QMessageBox(parent)
+    box.setIcon(QMessageBox.Icon.Question)
+    box.setWindowTitle(title)
+    box.setTextFormat(Qt.TextFormat.PlainText)
+    box.setText(text)
+    save = box.addButton("Save", QMessageBox.ButtonRole.AcceptRole)
+    discard = box.addButton("Do not save", QMessageBox.ButtonRole.DestructiveRole)
+    cancel = box.addButton("Cancel", QMessageBox.ButtonRole.RejectRole)
+    box.setDefaultButton(save)
+    box.setEscapeButton(cancel)
+    box.exec()
+    clicked = box.clickedButton()
+    return "save" if clicked is save else "discard" if clicked is discard else ""
+
+
 def _text(parent: QWidget, title: str, label: str, text: str) -> str:
     text, accepted = QInputDialog.getText(parent, title, label, text=text)
     return text if accepted else ""
@@ -103,7 +119,10 @@ def _text(parent: QWidget, title: str, label: str, text: str) -> str:
 
 @dataclass
 class Prompts:
-    """Each returns the answer; nothing, an empty string or False when the user backs out."""
+    """Each returns the answer; nothing, an empty string or False when the user backs out.
+
+    ``save_changes`` answers ``save`` or ``discard``.
+    """
 
     open_file: Callable[[QWidget, str, str, str], str] = _open_file
     open_folder: Callable[[QWidget, str, str], str] = _open_folder
@@ -111,3 +130,4 @@ class Prompts:
     save_file: Callable[[QWidget, str, str, str], str] = _save_file
     open_files: Callable[[QWidget, str, str, str], list[str]] = _open_files
     text: Callable[[QWidget, str, str, str], str] = _text
+    save_changes: Callable[[QWidget, str, str], str] = _save_changes

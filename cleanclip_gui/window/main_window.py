@@ -54,10 +54,11 @@ from cleanclip_gui.window.crash import LogBridge, log_file
 from cleanclip_gui.window.error_dialog import ErrorDialog
 from cleanclip_gui.window.guide import Guide
 from cleanclip_gui.window.header import Header
-from cleanclip_gui.window.kept_work import KeptWork
 from cleanclip_gui.window.keys_dialog import KeysDialog
 from cleanclip_gui.window.log_pane import LogPane
 from cleanclip_gui.window.rail import Rail
+from cleanclip_gui.window.session_files import SessionFiles
+from cleanclip_gui.window.session_keeper import SessionKeeper
 from cleanclip_gui.window.status_bar import StatusBar
 from cleanclip_gui.window.welcome import WelcomePage
 from ml_core.cleaning.catalogue import method_title
@@ -65,8 +66,10 @@ from ml_core.data.specs import ImageSpec
 from ml_core.jobs.demo import demo_target
 from ml_core.paths import resource
 from ml_core.reading import InputError
+from ml_core.reports.sessions.folder import is_session
 
 _LOG = logging.getLogger(__name__)
+_TITLE = "CleanCLIP GUI"
 _FIRST_SIZE, _LEAST_SIZE, _FRAME = (1366, 768), (900, 540), 48
 
 
@@ -111,7 +114,7 @@ class MainWindow(QMainWindow):
         bridge: LogBridge | None = None,
     ) -> None:
         super().__init__()
-        self.setWindowTitle("CleanCLIP GUI")
+        self.setWindowTitle(_TITLE)
         self.setWindowIcon(theme.icon("logo", "accent"))
         self.setMinimumSize(*_LEAST_SIZE)
         self.context = context
@@ -124,7 +127,7 @@ class MainWindow(QMainWindow):
         self.stations = {station.id: station for station in stations}
         self.data_bar = data_bar
         self.bridge = bridge or LogBridge(self)
-        self._recent: tuple[str, ...] = ()
+        self._recent: tuple[tuple[str, ...], ...] = ()
         self._demo_path = ""  # of the demo that is being opened
         self._is_closing = False
         self._closing_limit = QTimer(self, singleShot=True, interval=threads.CLOSING_MS)
@@ -144,7 +147,12 @@ class MainWindow(QMainWindow):
 
     def _build(self) -> None:
         """Rail on the left; header above the pages; log below them; and what acts on them."""
+        self.keeper = SessionKeeper(self.context, self)
+        self.sessions = SessionFiles(
+            self.context, self.keeper, self._docks, self._restore_docks, self
+        )
         self.actions_.add(self._file_commands())
+        self.actions_.add(self.sessions.commands())
         self.actions_.add(self._view_commands())
         self.actions_.add(self._help_commands())
         self.welcome = WelcomePage(self.actions_)
@@ -176,7 +184,6 @@ class MainWindow(QMainWindow):
         self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self.log_dock)
         self.log_dock.hide()
         self.guide = Guide(self.context, self)
-        self.kept = KeptWork(self.context, self)
         for button in self.findChildren(QPushButton):
             button.setAutoDefault(True)  # Return presses it, as in a dialog
         self.setAcceptDrops(True)
@@ -200,6 +207,8 @@ class MainWindow(QMainWindow):
                 menu.addAction(actions[command.id])
                 if command.id == "file.open_folder":
                     menu.addMenu(self._recent_menu())
+                if command.id == "session.open_zip":
+                    menu.addMenu(self._recent_sessions_menu())
         for command in actions.commands:
             if command.rail:
                 add = self.rail.add_station if command.choice else self.rail.add_tool
@@ -221,6 +230,23 @@ class MainWindow(QMainWindow):
             action.triggered.connect(partial(self.open_path, path))
         if menu.isEmpty():
             menu.addAction("Nothing was opened yet").setEnabled(False)
+
+    def _recent_sessions_menu(self) -> QMenu:
+        """The sessions that were saved or opened last."""
+        menu = QMenu("&Recent sessions", self)
+        menu.menuAction().setObjectName("session.recent")
+        menu.aboutToShow.connect(partial(self._list_recent_sessions, menu))
+        self._list_recent_sessions(menu)
+        return menu
+
+    def _list_recent_sessions(self, menu: QMenu) -> None:
+        menu.clear()
+        for folder in self.settings.value.sessions:
+            action = menu.addAction(plain(folder, 90).replace("&", "&&"))
+            action.setStatusTip("Open this session again.")
+            action.triggered.connect(partial(self.sessions.open, folder))
+        if menu.isEmpty():
+            menu.addAction("No session was saved yet").setEnabled(False)
 
     def _file_commands(self) -> tuple[Command, ...]:
         return (
@@ -300,8 +326,11 @@ class MainWindow(QMainWindow):
     def _connect(self) -> None:
         shell = self.context.shell
         self.welcome.path_chosen.connect(shell.checkpoint_wanted)
-        self.welcome.continue_clicked.connect(self.kept.go_on)
-        self.kept.offer_changed.connect(self._show_offer)
+        self.welcome.session_chosen.connect(self.sessions.open)
+        self.welcome.continue_clicked.connect(self.sessions.go_on)
+        self.keeper.offer_changed.connect(self._show_offer)
+        self.keeper.modified_changed.connect(self._show_title)
+        self.sessions.changed.connect(self._on_sessions_changed)
         shell.interrupted.connect(self.welcome.set_interrupted)
         shell.failed.connect(self.show_failure)
         shell.logged.connect(self._on_logged)
@@ -345,7 +374,10 @@ class MainWindow(QMainWindow):
 
     @Slot(str)
     def open_path(self, path: str, *_: object) -> None:
-        """Open a checkpoint file or folder that was named at the start."""
+        """Open a checkpoint file or folder, or a session, that was named at the start."""
+        if is_session(Path(path)):
+            self.sessions.open(path)
+            return
         self.context.shell.checkpoint_wanted.emit(path)
 
     @Slot()
@@ -453,13 +485,32 @@ class MainWindow(QMainWindow):
 
     @Slot()
     def _show_offer(self) -> None:
-        self.welcome.set_continue(self.kept.summary())
+        self.welcome.set_continue(self.keeper.summary())
 
     def _show_recent(self) -> None:
-        """List the checkpoints opened last, unless they are listed already."""
-        if self._recent != self.settings.value.recent:
-            self._recent = self.settings.value.recent
-            self.welcome.set_recent(self._recent)
+        """List the checkpoints and sessions opened last, unless they are listed already."""
+        recent = self.settings.value.recent, self.settings.value.sessions
+        if self._recent != recent:
+            self._recent = recent
+            self.welcome.set_recent(*recent)
+
+    @Slot()
+    def _on_sessions_changed(self) -> None:
+        self._show_title()
+        self._refresh()
+
+    @Slot()
+    def _show_title(self) -> None:
+        """Name the session that was saved by name, and mark it where it has changed."""
+        name = plain(self.sessions.name, 60)
+        self.setWindowTitle(f"{name}[*] \N{EN DASH} {_TITLE}" if name else _TITLE)
+        self.setWindowModified(bool(name) and self.keeper.is_modified)
+
+    def _docks(self) -> str:
+        return bytes(self.saveState().toBase64().data()).decode("ascii")
+
+    def _restore_docks(self, state: str) -> None:
+        self.restoreState(QByteArray.fromBase64(state.encode("ascii", "replace")))
 
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
         if facts is not None:
@@ -470,7 +521,7 @@ class MainWindow(QMainWindow):
             self._demo_path = ""
             if not self.guide.running:
                 self.show_station("studio")
-        elif self.session.images is None and facts is not None and not self.kept.awaits_images:
+        elif self.session.images is None and facts is not None and not self.keeper.awaits_images:
             demo = ImageSpec(kind="demo", split="test")
             self.context.shell.images_wanted.emit(demo, "", None)
         self._refresh()
@@ -558,11 +609,14 @@ class MainWindow(QMainWindow):
             self.take_file(paths[0])
 
     def take_file(self, path: Path) -> None:
-        """Offer a file to every station and then to the data bar, until one takes it.
+        """Open a session; offer another file to stations and data bar, until one takes it.
 
         The last station of the rail is asked first, as it takes the fewest kinds of file. A file
         that none of them takes is opened as a checkpoint, which says what is wrong with it.
         """
+        if is_session(path):
+            self.sessions.open(str(path))
+            return
         parts = (*reversed(self.stations.values()), self.data_bar)
         if not any(part.take_file(path) for part in parts):
             self.open_path(str(path))
@@ -603,6 +657,8 @@ class MainWindow(QMainWindow):
             return not live or not self.isVisible()
         parts = (*self.stations.values(), self.data_bar)
         if not all(part.may_close() for part in parts):
+            return False
+        if not self.sessions.may_go(self.close):
             return False
         at_work = [work for part in parts for work in part.at_work()]
         if not at_work:

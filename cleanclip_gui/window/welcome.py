@@ -36,11 +36,14 @@ _STEPS = (
 )
 
 
+_IS_SESSION = Qt.ItemDataRole.UserRole + 1
+_MOST_SESSIONS = 3  # above the checkpoints; the menu has them all
 _LOWER = 156  # height of the lower row where there is room
 
 
 class WelcomePage(QWidget):
-    """Opens nothing itself: ``path_chosen(str)`` carries a file of the list.
+    """Opens nothing itself: ``path_chosen(str)`` carries a file of the list,
+    ``session_chosen(str)`` the folder of a session.
 
     Parameters
     ----------
@@ -50,6 +53,7 @@ class WelcomePage(QWidget):
     """
 
     path_chosen = Signal(str)
+    session_chosen = Signal(str)
     continue_clicked = Signal()
 
     def __init__(self, actions: Actions, parent: QWidget | None = None) -> None:
@@ -132,7 +136,7 @@ class WelcomePage(QWidget):
     def _lower_row(self) -> QWidget:
         """Recent checkpoints beside the place to drop a file."""
         self.recent = QListWidget()
-        self.recent.setAccessibleName("Recent checkpoints")
+        self.recent.setAccessibleName("Recent checkpoints and sessions")
         self.recent.setMinimumHeight(64)
         self.recent.setMaximumHeight(_LOWER)
         self.recent.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -153,7 +157,8 @@ class WelcomePage(QWidget):
         picture.setObjectName("dropPicture")
         self._drop_picture = picture
         words = Label(
-            "Or drop a checkpoint anywhere: safetensors, PyTorch (.pt), or a folder", "subtle"
+            "Or drop a checkpoint or a session anywhere: safetensors, PyTorch (.pt), or a folder",
+            "subtle",
         )
         words.setWordWrap(True)
         inner = QHBoxLayout(self.drop)
@@ -176,22 +181,25 @@ class WelcomePage(QWidget):
         self._paint_pictures()
         return row
 
-    def set_recent(self, paths: Sequence[str]) -> None:
-        """List the checkpoints opened last; without any the list is not shown."""
+    def set_recent(self, paths: Sequence[str], sessions: Sequence[str] = ()) -> None:
+        """List the sessions and checkpoints opened last; without any the list is not shown."""
         self.recent.clear()
-        for path in paths:
+        listed = [("folder", path) for path in sessions[:_MOST_SESSIONS]]
+        listed += [("checkpoint", path) for path in paths]
+        for icon, path in listed:
             name = Path(path).name or path
             item = QListWidgetItem(
-                theme.icon("checkpoint", "muted"),
+                theme.icon(icon, "muted"),
                 f"{plain(name, 80)}   {plain(Path(path).parent, 300)}",
             )
             item.setData(Qt.ItemDataRole.UserRole, path)
+            item.setData(_IS_SESSION, icon == "folder")
             item.setToolTip(tip(plain(path)))
             self.recent.addItem(item)
-        self._recent_box.setVisible(bool(paths))
-        self._drop_title.setVisible(bool(paths))
-        self.drop.setMinimumHeight(64 if paths else 88)
-        self.drop.setMaximumHeight(_LOWER if paths else 88)
+        self._recent_box.setVisible(bool(listed))
+        self._drop_title.setVisible(bool(listed))
+        self.drop.setMinimumHeight(64 if listed else 88)
+        self.drop.setMaximumHeight(_LOWER if listed else 88)
 
     def set_continue(self, text: str) -> None:
         """Offer to open again what was open last; no text offers nothing."""
@@ -231,7 +239,8 @@ class WelcomePage(QWidget):
 
     @Slot(QListWidgetItem)
     def _on_recent_activated(self, item: QListWidgetItem) -> None:
-        self.path_chosen.emit(item.data(Qt.ItemDataRole.UserRole))
+        chosen = self.session_chosen if item.data(_IS_SESSION) else self.path_chosen
+        chosen.emit(item.data(Qt.ItemDataRole.UserRole))
 
 
 def _button(action: QAction | None, text: str = "", *, icon: bool = False) -> QPushButton:

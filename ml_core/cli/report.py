@@ -23,7 +23,9 @@ from ml_core.detection.scan.scan_file import PREFIX
 def report(
     runs: Annotated[
         list[Path] | None,
-        typer.Argument(help="Folders of finished cleaning runs, with their proofs."),
+        typer.Argument(
+            help="Folders of finished cleaning runs, with their proofs, or of saved sessions."
+        ),
     ] = None,
     out: Annotated[
         Path | None,
@@ -49,6 +51,9 @@ def report(
     name: Annotated[
         str | None, typer.Option(help="Title of the report (default: the output's name).")
     ] = None,
+    notes: Annotated[
+        bool, typer.Option("--notes", help="Also put in what was noted in the sessions.")
+    ] = False,
     include_images: Annotated[
         bool, typer.Option("--include-images", help="Also put the measured pictures in.")
     ] = False,
@@ -69,7 +74,8 @@ def report(
 ) -> None:
     """Write evidence that a stranger can check: a report, and every answer that it stands on.
 
-    From runs (with what `prove` found), scans and kept measurements. No path, user or host of this
+    From runs (with what `prove` found), scans and kept measurements; a session of the window stands
+    for its runs and scans. No path, user or host of this
     machine goes in. Of each measurement 256 pictures are measured again with another batch size
     and thread count, to know by how much logits move; so checkpoints and pictures should still be
     where they were. `cleanclip verify` checks the result.
@@ -80,6 +86,7 @@ def report(
 
         cleanclip report cleaned/ --scan scanned/ --measurement measured-reference/ -o demo.zip
     """
+    from ml_core.jobs.report_session import with_sessions
     from ml_core.jobs.report_spec import ReportSpec
     from ml_core.reading.errors import InputError
 
@@ -104,6 +111,7 @@ def report(
         from ml_core.signing import load_key, sign_path
 
         private = load_key(key, lambda name: passphrase_of(passphrase_file, name))
+    asked = with_sessions(asked, notes=notes)
     with output.working("Loading torch"):
         from ml_core.jobs.report import report as write_report
 

@@ -29,6 +29,7 @@ from ml_core.reports.environment import environment
 from ml_core.reports.measurement_files import PICTURES_FILE, Measurement, json_bytes
 from ml_core.reports.record import BundlePath, Evidence, Tool
 from ml_core.reports.views import PDF_FILE, drawn, views
+from ml_core.reports.without_paths import WithoutPaths
 from ml_core.reports.write_bundle import FOLDER_SUFFIX, ZIP_SUFFIX, write_bundle
 
 ENVIRONMENT_FILE = "environment.json"
@@ -82,6 +83,8 @@ def _report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
     claims = claims_of(sources.material())
     for note in sources.notes:
         yield Message(note, "warning")
+    known = Path.home(), *spec.runs, *spec.scans
+    sources.notes += map(WithoutPaths(known).text, spec.notes)
     evidence = evidence_of(sources, claims, _name(spec, out), again.thumbnails)
     told: list[Progress] = []
     size = 0

@@ -28,6 +28,8 @@ class ReportSpec(BaseModel):
         Whether a few pictures on which the trigger works go in, small.
     pdf
         Whether the report is made as PDF, too.
+    notes
+        What the analyst wrote down, for the report; paths are taken out of it.
     tau_pictures
         Pictures of each measurement that are measured again; 0 for none.
     device
@@ -47,6 +49,7 @@ class ReportSpec(BaseModel):
     include_checkpoints: bool = False
     thumbnails: bool = True
     pdf: bool = False
+    notes: tuple[str, ...] = ()
     tau_pictures: int = Field(default=256, ge=0, le=100_000)
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     threads: int = Field(default=0, ge=0, le=1024)

@@ -23,7 +23,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import short
 from ml_core.reading.regular_file import LinkOutError, NotRegularError, open_file, open_regular
 from ml_core.reading.zip_members import DEFLATED, Member, ZipError, zip_members
-from ml_core.reports.record import EVIDENCE_FILE, BundlePath
+from ml_core.reports.record import EVIDENCE_FILE, SESSION_FILE, SUMS_FILE, BundlePath
 
 MAX_FILES = 20_000
 LARGEST = 256 << 20
@@ -165,6 +165,12 @@ def open_bundle(path: Path) -> BundleReader:
         raise InputError(
             f"{short(path.name)} is no evidence bundle: it has no {EVIDENCE_FILE} at its top.",
             "damaged",
+        )
+    if reader.has(SESSION_FILE) and not reader.has(SUMS_FILE):
+        reader.close()
+        raise InputError(
+            f"{short(path.name)} is a session and no finished bundle: write one of it with "
+            "`cleanclip report` first."
         )
     return reader
 

@@ -17,6 +17,8 @@ SCHEMA_FILE = "evidence.schema.json"
 SUMS_FILE = "SHA256SUMS"
 SIGNATURE_FILE = "evidence.sig"
 README_FILE = "README.txt"
+SESSION_FILE = "session.json"
+"""Makes a folder a session, which grows, and which is no bundle before it is written as one."""
 
 Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Id = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,63}$")]

@@ -223,11 +223,15 @@ class StudioStandIn:
 class Answers:
     """Prompts that answer what the test says, and remember what was asked."""
 
-    def __init__(self, path="", yes=True, text=""):
+    def __init__(self, path="", yes=True, text="", changes="discard"):
         self.path, self.yes, self.text, self.asked = str(path), yes, text, []
+        self.changes = changes
 
     def prompts(self):
-        return Prompts(self._path, self._path, self._confirm, self._path, self._paths, self._text)
+        return Prompts(
+            self._path, self._path, self._confirm, self._path, self._paths, self._text,
+            self._changes,
+        )  # fmt: skip
 
     def take_over(self, prompts):
         """Answer in the place of prompts that were handed out before."""
@@ -246,6 +250,10 @@ class Answers:
     def _text(self, parent, title, label, text):
         self.asked.append(title)
         return self.text
+
+    def _changes(self, parent, title, text):
+        self.asked.append(text)
+        return self.changes
 
     def _confirm(self, parent, title, text, yes, no):
         self.asked.append(text)

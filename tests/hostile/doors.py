@@ -91,6 +91,13 @@ from ml_core.reports.measurement_files import (
 from ml_core.reports.record import CheckpointFacts, Evidence, Tool
 from ml_core.reports.rows import Rows
 from ml_core.reports.sarif import render_sarif
+from ml_core.reports.sessions.folder import read_session
+from ml_core.reports.sessions.record import (
+    SESSION_FILE,
+    FileFacts,
+    SavedCleaned,
+    SavedSession,
+)
 from ml_core.reports.verify.alone import check_alone
 from ml_core.reports.verify.checks import Check
 from ml_core.signing import PrivateKey, check_signature, keys, read_signature, sign_files
@@ -310,6 +317,27 @@ def _read_scan(folder: Path) -> None:
     for patches in found.stages.patches.rounds if found.stages.patches is not None else ():
         start_rows((patches,))
         assert patches.best.target == patches.target
+
+
+def _session() -> bytes:
+    cleaned = SavedCleaned(checkpoint="/x/c.pt", donor="/x/d.pt", alpha=0.5, shown=True)
+    return _dumped(SavedSession(
+        saved=1.5, folder="/x/a.session", checkpoint="/x/m.pt", donor="/x/d.pt", reference="/x/r",
+        images=ImageSpec(kind="folder", path="/x/i", class_map={"a": "cat"}), label_set="/x/l.txt",
+        templates=("a {}",), trigger="a" * 64, other_slot="B", other_trigger="b" * 64,
+        target="cat", layout="AAAA", run="/x/run", runs=("/x/run",), scans=("/x/scan",),
+        cleaned=cleaned, notes="# note", seal="c" * 64,
+        files={"/x/m.pt": FileFacts(digest="a" * 64, known_by="weights", mark="1-2")},
+    ).model_dump(mode="json"))  # fmt: skip
+
+
+def _read_session(folder: Path) -> None:
+    """What is done before anything is opened."""
+    found = read_session(folder)
+    assert not found.is_own
+    places = dict.fromkeys(found.session.outside, "")
+    assert not found.session.moved(places).outside
+    found.session.content()
 
 
 def _read_trigger(folder: Path) -> None:
@@ -613,6 +641,7 @@ def doors() -> dict[str, Door]:
         "queue": Door(
             QUEUE_FILE, (_dumped(queue),), lambda f: read_queue(f / QUEUE_FILE), quiet=True
         ),
+        "session": Door(SESSION_FILE, (_session(),), _read_session),
         "settings": Door(
             "settings.json", (_dumped(settings),), lambda f: SettingsStore(f), quiet=True
         ),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QSignalBlocker, Qt
+from PySide6.QtCore import QSignalBlocker, Qt, Slot
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -148,6 +148,7 @@ class PairPage(QWidget):
         self.measure.clicked.connect(self._on_measure_clicked)
         self.save.clicked.connect(self._on_save_clicked)
         self.busy.cancel_clicked.connect(self._on_cancelled)
+        self._context.shell.reference_wanted.connect(self.open_reference)
         self.differing.clicked.connect(self._on_differing_clicked)
         self.set_busy(None)
         self.show_found(None)
@@ -167,7 +168,12 @@ class PairPage(QWidget):
         title = "Open a reference checkpoint"
         path = self._context.prompts.open_file(self, title, folder, CHECKPOINTS)
         if path:
-            self._inference.ask(OpenCheckpoint(path, "reference"), self._on_reference_opened)
+            self.open_reference(path)
+
+    @Slot(str)
+    def open_reference(self, path: str) -> None:
+        """Open a checkpoint to compare with."""
+        self._inference.ask(OpenCheckpoint(path, "reference"), self._on_reference_opened)
 
     def _on_reference_opened(self, facts: CheckpointFacts) -> None:
         self._session.reference = facts

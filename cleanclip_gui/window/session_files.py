@@ -1,0 +1,386 @@
+"""Sessions by name: save, open, leave, and what the user is asked meanwhile."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtWidgets import QWidget
+
+from cleanclip_gui.commands import Command
+from cleanclip_gui.jobs import tasks
+from cleanclip_gui.session import CheckpointFacts, Session
+from cleanclip_gui.station import Context
+from cleanclip_gui.threads import CLOSING_MS
+from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.text import plain
+from cleanclip_gui.window.find_files_dialog import FindFilesDialog, files_to_find
+from cleanclip_gui.window.notes_dialog import NotesDialog
+from cleanclip_gui.window.session_keeper import OpenedSession, SessionKeeper
+from ml_core.reading.errors import InputError
+from ml_core.reports.record import EVIDENCE_FILE
+from ml_core.reports.sessions.draft import OpenedCheckpoint, OpenedImages, draft
+from ml_core.reports.sessions.folder import is_session, read_session, write_session
+from ml_core.reports.sessions.from_bundle import from_bundle
+from ml_core.reports.sessions.record import (
+    SESSION_SUFFIX,
+    FileFacts,
+    SavedSession,
+)
+from ml_core.reports.sessions.same_file import facts_of, mark_of
+from ml_core.triggers import Trigger
+
+_KINDS = f"Session (*{SESSION_SUFFIX})"
+_BUNDLES = "Evidence (*.zip)"
+
+
+class SessionFiles(QObject):
+    """The commands of the Session menu.
+
+    Hashes and files are read and written beside the window. ``changed`` tells that the recent
+    sessions, or the one in use, are others now.
+
+    Parameters
+    ----------
+    context
+        Session, settings, prompts and shell.
+    keeper
+        Knows what is open, and opens it.
+    layout
+        The window's docks in base64, for what is saved.
+    restore
+        Brings them back.
+    """
+
+    changed = Signal()
+
+    def __init__(
+        self,
+        context: Context,
+        keeper: SessionKeeper,
+        layout: Callable[[], str],
+        restore: Callable[[str], object],
+        parent: QWidget,
+    ) -> None:
+        super().__init__(parent)
+        self._context, self._keeper, self._parent = context, keeper, parent
+        self._session, self._shell = context.session, context.shell
+        self._layout, self._restore = layout, restore
+        self._saving: Ticket | None = None
+        self._reading: Ticket | None = None
+        self._then: Callable[[], object] | None = None
+        self.dialog: FindFilesDialog | NotesDialog | None = None
+
+    def commands(self) -> tuple[Command, ...]:
+        """Those of the menu."""
+        menu, needs = "Sessi&on", "Open a checkpoint first."
+        return (
+            Command(
+                "session.open", "&Open session…", menu, self.choose,
+                "Go on with a session that was saved, or with the folder of a bundle.", "folder",
+                "Ctrl+Alt+O",
+            ),
+            Command(
+                "session.open_zip", "Open &zipped evidence…", menu, self.choose_zip,
+                "Go on with a bundle in one file, as a session without a name.", "open",
+            ),
+            Command(
+                "session.save", "&Save session", menu, self.save,
+                "Keep what is open: files by their hash, triggers, prompts, runs, scans, notes.",
+                "save", "Ctrl+Alt+S", 1, self._can_save, needs=needs,
+            ),
+            Command(
+                "session.save_as", "Save session &as…", menu, self.save_as,
+                "Keep what is open in another folder, and go on there.", "save", "", 1,
+                self._can_save, needs=needs,
+            ),
+            Command(
+                "session.notes", "&Notes…", menu, self.edit_notes,
+                "Write down what should be known of this session.", "text", "Ctrl+Alt+N", 2,
+                self._can_save, needs=needs,
+            ),
+            Command(
+                "session.leave", "&Leave session", menu, self.leave,
+                "Go on with what is open without a name, runs, scans and notes.", "cancel", "", 2,
+                lambda: bool(self._session.folder), needs="No session is open by name.",
+            ),
+        )  # fmt: skip
+
+    @property
+    def name(self) -> str:
+        """Of the session; empty before it was saved by name."""
+        return Path(self._session.folder).stem
+
+    def _can_save(self) -> bool:
+        return self._session.checkpoint is not None
+
+    # Saving
+
+    @Slot()
+    def save(self) -> None:
+        """Save the session where it was saved before, else ask where to."""
+        if self._session.folder:
+            self._save_in(Path(self._session.folder))
+        else:
+            self.save_as()
+
+    @Slot()
+    def save_as(self) -> None:
+        """Ask where to, and save the session there."""
+        facts = self._session.checkpoint
+        if facts is None:
+            return
+        name = self.name or Path(facts.path).stem or "session"
+        folder = Path(self._session.folder or facts.path).parent
+        chosen = self._context.prompts.save_file(
+            self._parent, "Save session", str(folder / f"{name}{SESSION_SUFFIX}"), _KINDS
+        )
+        if chosen:
+            path = Path(chosen).absolute()
+            named = path if path.suffix else path.with_name(path.name + SESSION_SUFFIX)
+            self._save_in(named)
+        else:
+            self._then = None
+
+    def _save_in(self, folder: Path) -> None:
+        """Hash what was not hashed yet, and write the session."""
+        record = self._keeper.record()
+        if record is None:
+            self._shell.logged.emit("Nothing is open that could be saved as a session.")
+            return
+        record = record.model_copy(update={"layout": self._layout()})
+        work = partial(
+            _write, folder, record, self._keeper.triggers(), *_opened(self._session)
+        )  # fmt: skip
+        self._saving = tasks.run(
+            work, self._on_saved, self._on_not_saved, slot="save", closing_ms=CLOSING_MS
+        )
+
+    def _on_saved(self, written: tuple[str, SavedSession]) -> None:
+        folder, saved = written
+        self._context.settings.add_session(folder)
+        self._keeper.mark_saved(folder, saved)
+        self._shell.logged.emit(f"The session was saved in {plain(folder, 300)}.")
+        self.changed.emit()
+        then, self._then = self._then, None
+        if then is not None:
+            then()
+
+    def _on_not_saved(self, error: InputError) -> None:
+        self._then = None
+        self._shell.failed.emit(error.titled("Could not save the session"))
+
+    def may_go(self, then: Callable[[], object]) -> bool:
+        """Whether what is open may be closed now; asks if changes would be lost.
+
+        Parameters
+        ----------
+        then
+            Called once the session is saved, if that is what the user wants first.
+        """
+        self._keeper.compare()
+        if not self._keeper.is_modified:
+            return True
+        answer = self._context.prompts.save_changes(
+            self._parent, "Session", f"The session “{plain(self.name, 60)}” has changed. Save it?"
+        )
+        if answer == "save":
+            self._then = then
+            self.save()
+        elif answer == "discard":
+            self._keeper.discard()
+        return answer == "discard"
+
+    # Opening
+
+    @Slot()
+    def choose(self) -> None:
+        """Ask for the folder of a session, and open it."""
+        recent = self._context.settings.value.sessions
+        start = str(Path(recent[0]).parent) if recent else self._context.settings.value.last_folder
+        chosen = self._context.prompts.open_folder(self._parent, "Open session", start)
+        if chosen:
+            self.open(chosen)
+
+    @Slot()
+    def choose_zip(self) -> None:
+        """Ask for a zipped bundle, and open it."""
+        start = self._context.settings.value.last_folder
+        chosen = self._context.prompts.open_file(
+            self._parent, "Open zipped evidence", start, _BUNDLES
+        )
+        if chosen:
+            self.open(chosen)
+
+    def open(self, path: str, *_: object) -> None:
+        """Open a session's folder, or a bundle; ask for files that are not where they were."""
+        place = Path(path).absolute()
+        if not place.exists():
+            self._context.settings.forget_session(path)
+            self.changed.emit()
+            error = InputError(f"{plain(path, 300)} was moved or deleted; open it from its place.")
+            self._shell.failed.emit(error.titled("Could not open the session"))
+            return
+        if not self.may_go(partial(self.open, path)):
+            return
+        if place.is_dir() and (is_session(place) or not (place / EVIDENCE_FILE).exists()):
+            self._open_folder(place)
+            return
+        self._reading = tasks.run(
+            partial(_read_bundle, place),
+            partial(self._on_bundle_read, place.stem),
+            self._on_not_read,
+            slot="read",
+        )
+
+    def _open_folder(self, place: Path) -> None:
+        try:
+            read = read_session(place)
+        except InputError as error:
+            self._on_not_read(error)
+            return
+        session = read.session
+        triggers = self._keeper.triggers_of(place, session)
+        saved = session if read.is_own else None
+        opened = OpenedSession(session, triggers, str(place), saved)
+        self._ask_for_files(opened, read.is_own, place.stem)
+
+    def _on_bundle_read(self, name: str, opened: OpenedSession) -> None:
+        self._ask_for_files(opened, False, name)
+
+    def _on_not_read(self, error: InputError) -> None:
+        self._shell.failed.emit(error.titled("Could not open the session"))
+
+    @Slot()
+    def go_on(self) -> None:
+        """Open what an earlier window had open."""
+        opened = self._keeper.offered()
+        if opened is not None:
+            name = Path(opened.folder).stem or "the last time"
+            self._ask_for_files(opened, True, name)
+
+    def _ask_for_files(self, opened: OpenedSession, is_own: bool, name: str) -> None:
+        files = files_to_find(opened.session, is_own)
+        if not files:
+            self._begin(opened, is_own, {})
+            return
+        self._show(
+            FindFilesDialog(name, opened.session, files, self._context.prompts, self._parent)
+        )
+        assert isinstance(self.dialog, FindFilesDialog)
+        self.dialog.answered.connect(partial(self._begin, opened, is_own))
+
+    def _begin(self, opened: OpenedSession, is_own: bool, places: Mapping[str, str]) -> None:
+        """Open the session with its files in these places."""
+        session = opened.session.moved(places)
+        marked = {
+            path: facts.model_copy(update={"mark": mark_of(path)}) if path in places.values()
+            else facts for path, facts in session.files.items()
+        }  # fmt: skip
+        session = session.model_copy(update={"files": marked})
+        if opened.folder:
+            self._context.settings.add_session(opened.folder)
+        if is_own and session.layout and opened.folder:
+            self._restore(session.layout)
+        self._keeper.begin(OpenedSession(session, opened.triggers, opened.folder, opened.saved))
+        self.changed.emit()
+
+    # The rest
+
+    @Slot()
+    def leave(self) -> None:
+        """Go on without a name; what was saved stays as it is."""
+        if self.may_go(self.leave):
+            self._keeper.leave()
+            self.changed.emit()
+
+    @Slot()
+    def edit_notes(self) -> None:
+        """Show the notes, and keep what is written."""
+        dialog = NotesDialog(self._session.notes, self._parent)
+        self._show(dialog)
+        dialog.accepted.connect(self._on_notes_accepted)
+
+    @Slot()
+    def _on_notes_accepted(self) -> None:
+        if isinstance(self.dialog, NotesDialog):
+            self._session.notes = self.dialog.text
+
+    def _show(self, dialog: FindFilesDialog | NotesDialog) -> None:
+        """Open a dialog in the place of the one before."""
+        if self.dialog is not None:
+            self.dialog.reject()
+        self.dialog = dialog
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.destroyed.connect(partial(self._forget, dialog))
+        dialog.open()
+
+    def _forget(self, dialog: FindFilesDialog | NotesDialog, *_: object) -> None:
+        if self.dialog is dialog:
+            self.dialog = None
+
+
+def _read_bundle(place: Path, control: tasks.Control) -> OpenedSession:
+    """What can be opened of a bundle; it has no folder to save in."""
+    session, triggers = from_bundle(place)
+    return OpenedSession(session, {one.digest: one for one in triggers})
+
+
+def _opened(
+    session: Session,
+) -> tuple[tuple[tuple[str, CheckpointFacts], ...], OpenedImages | None]:
+    """What the record of a session tells of."""
+    facts = (
+        ("suspect", session.checkpoint), ("cleaned", session.cleaned),
+        ("reference", session.reference),
+    )  # fmt: skip
+    images = session.images
+    found = tuple((role, one) for role, one in facts if one is not None)
+    if images is None:
+        return found, None
+    return found, OpenedImages(images.spec, images.name, images.key, images.known_by, images.n)
+
+
+def _write(
+    folder: Path,
+    record: SavedSession,
+    triggers: Sequence[Trigger],
+    checkpoints: Sequence[tuple[str, CheckpointFacts]],
+    images: OpenedImages | None,
+    control: tasks.Control,
+) -> tuple[str, SavedSession]:
+    """Hash what was not hashed yet, and write a session with its record."""
+    files = {path: _hashed(path, facts, control) for path, facts in record.files.items()}
+    record = record.model_copy(update={"files": files})
+    opened = [
+        OpenedCheckpoint(
+            role=role,  # type: ignore[arg-type]
+            inspection=one.inspection,
+            architecture=one.architecture,
+            parameters=one.parameters,
+            assumptions=one.assumptions,
+            cautions=one.notes,
+            choice=one.choice,
+            donor=_digest(files, one.donor),
+            adapter=_digest(files, one.adapter),
+        )
+        for role, one in checkpoints
+    ]
+    evidence, made = draft(folder.stem, opened, images, triggers)
+    return str(folder), write_session(folder, record, triggers, evidence, made)
+
+
+def _hashed(path: str, facts: FileFacts, control: tasks.Control) -> FileFacts:
+    """Facts with a digest; of a file that has changed since it was opened there is none."""
+    if facts.digest or facts.known_by == "pictures" or facts.mark != mark_of(path, facts.inside):
+        return facts
+    try:
+        return facts_of(Path(path), facts.known_by, facts.inside, control.cancelled)
+    except InputError:  # gone, or not readable any more
+        return facts
+
+
+def _digest(files: Mapping[str, FileFacts], path: str) -> str | None:
+    return files[path].digest or None if path in files else None

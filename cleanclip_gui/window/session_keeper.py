@@ -1,0 +1,484 @@
+"""Keeps what is open on disk, and opens it again when the user asks for it."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from pydantic import ValidationError
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
+
+from cleanclip_gui.inference.questions import OpenCheckpoint
+from cleanclip_gui.session import CheckpointFacts, ImagesState
+from cleanclip_gui.session.records import OtherSnapshot, RunState, ScanState, is_live
+from cleanclip_gui.station import Context
+from cleanclip_gui.widgets.text import plain
+from ml_core.data.labels import label_sets
+from ml_core.reading.errors import InputError
+from ml_core.reports.sessions.folder import read_session, session_trigger, write_session
+from ml_core.reports.sessions.record import FileFacts, SavedCleaned, SavedSession
+from ml_core.reports.sessions.same_file import mark_of
+from ml_core.triggers import Trigger
+
+_LOG = logging.getLogger(__name__)
+_SAVE_AFTER_MS = 2000  # of quiet: a stroke changes the trigger many times a second
+_LOOK_AFTER_MS = 200
+_DIGEST = 64
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedSession:
+    """A session that is to be opened, each of its files in a place where it is.
+
+    Attributes
+    ----------
+    session
+        What to open.
+    triggers
+        Of the canvas and the snapshot beside it, by their digests.
+    folder
+        The session's own; empty if it has none.
+    saved
+        As it stands there; what is open is modified where it differs. None: it is not kept there.
+    """
+
+    session: SavedSession
+    triggers: Mapping[str, Trigger] = field(default_factory=dict)
+    folder: str = ""
+    saved: SavedSession | None = None
+
+
+class SessionKeeper(QObject):
+    """Writes a record of what is open a moment after it has changed, and when the window closes.
+
+    What an earlier window left stands in :attr:`offer` until something is opened; nothing of it is
+    opened before :meth:`begin`. ``offer_changed`` tells that it has gone, ``modified_changed`` that
+    what is open differs from what was saved, or no longer does. Writes ``folder``, ``runs``,
+    ``scans`` and ``notes`` of the session.
+    """
+
+    offer_changed = Signal()
+    modified_changed = Signal()
+
+    def __init__(self, context: Context, parent: QObject | None = None) -> None:
+        super().__init__(parent)
+        self._session, self._shell = context.session, context.shell
+        self.own_folder = context.settings.session_folder
+        self.offer: SavedSession | None = self._left_behind()
+        self.is_modified = False
+        self._wanted: SavedSession | None = None  # is being opened
+        self._wanted_triggers: Mapping[str, Trigger] = {}
+        self._cleaned: SavedCleaned | None = None  # is being opened
+        self._files: dict[str, FileFacts] = {}  # as they were when they were opened
+        self._saved: SavedSession | None = None  # as it stands in its own folder
+        self._last: SavedSession | None = None
+        self._closed = self._discarded = False
+        self._timer = QTimer(self, singleShot=True, interval=_SAVE_AFTER_MS)
+        self._timer.timeout.connect(self.save)
+        self._look = QTimer(self, singleShot=True, interval=_LOOK_AFTER_MS)
+        self._look.timeout.connect(self.compare)
+        events = self._session.events
+        events.checkpoint.connect(self._on_checkpoint_change)
+        events.reference.connect(self._on_reference_change)
+        events.images.connect(self._on_images_change)
+        events.cleaned.connect(self._on_cleaned_change)
+        events.run.connect(self._on_run_change)
+        events.scan.connect(self._on_scan_change)
+        for signal in (
+            events.trigger, events.other_snapshot, events.target, events.station, events.role,
+            events.trusted, events.notes, events.folder, events.label_set,
+        ):  # fmt: skip
+            signal.connect(self._on_changed)
+        self._shell.closing.connect(self._on_closing)
+
+    # What an earlier window left
+
+    def _left_behind(self) -> SavedSession | None:
+        try:
+            if not self.own_folder.exists():
+                return None
+            found = read_session(self.own_folder).session
+        except InputError as error:
+            _LOG.info("what was open last cannot be read: %s", error.sentence)
+            return None
+        return found if found.checkpoint else None
+
+    @property
+    def awaits_images(self) -> bool:
+        """Whether images of a session are being opened."""
+        return self._wanted is not None and self._wanted.images is not None
+
+    def summary(self) -> str:
+        """What the earlier window had open, in a line."""
+        work = self.offer
+        if work is None:
+            return ""
+        parts = [plain(Path(work.checkpoint).name, 60)]
+        if work.images is not None:
+            path = work.images.path
+            parts.append("the demo's images" if path is None else plain(Path(path).name, 40))
+        if work.trigger:
+            aim = f" for “{plain(work.target, 40)}”" if work.target else ""
+            parts.append(f"a trigger{aim}")
+        name = ""
+        if work.folder:
+            unsaved = ", with changes that were not saved" if work.modified else ""
+            name = f"Session {plain(Path(work.folder).stem, 60)}{unsaved}: "
+        return f"{name}{', '.join(parts)} · {_when(work.saved)}"
+
+    def offered(self) -> OpenedSession | None:
+        """What the earlier window left, with its triggers."""
+        work = self.offer
+        if work is None:
+            return None
+        if not work.folder:  # nobody asked to keep these: they may have been deleted since
+            folders = (*work.runs, *work.scans, *filter(None, [work.run]))
+            work = work.moved({path: "" for path in folders if not Path(path).exists()})
+        triggers = self.triggers_of(self.own_folder, work)
+        folder, saved = work.folder, None
+        if folder and not Path(folder).is_dir():
+            folder = ""
+        if folder and not work.modified:
+            saved = work
+        return OpenedSession(work, triggers, folder, saved)
+
+    def triggers_of(self, folder: Path, session: SavedSession) -> dict[str, Trigger]:
+        """Triggers of a session's folder; one that cannot be read is left out, and logged."""
+        found: dict[str, Trigger] = {}
+        for digest in (session.trigger, session.other_trigger):
+            try:
+                trigger = session_trigger(folder, digest)
+            except InputError as error:
+                self._shell.logged.emit(f"A trigger is left out: {error.sentence}")
+                continue
+            if trigger is not None:
+                found[digest] = trigger
+        return found
+
+    # Opening
+
+    def begin(self, opened: OpenedSession) -> None:
+        """Open a session whose files are where it says."""
+        wanted, triggers, session = opened.session, opened.triggers, self._session
+        if self.offer is not None:
+            self.offer = None
+            self.offer_changed.emit()
+        self._wanted, self._wanted_triggers = wanted, triggers
+        self._files = dict(wanted.files)
+        self._saved = opened.saved
+        session.folder, session.notes = opened.folder, wanted.notes
+        session.runs, session.scans = wanted.runs, wanted.scans
+        if wanted.images is not None:
+            self._shell.images_wanted.emit(
+                wanted.images, wanted.label_set, wanted.templates or None
+            )
+        if wanted.checkpoint:
+            if wanted.donor:
+                self._shell.donor_known.emit(wanted.checkpoint, wanted.donor)
+            self._shell.checkpoint_wanted.emit(wanted.checkpoint)
+        else:
+            self._wanted = None
+            self._show_canvas(wanted)
+        self.compare()
+
+    def _show_canvas(self, wanted: SavedSession) -> None:
+        """Have the triggers on the canvas and beside it."""
+        trigger = self._wanted_triggers.get(wanted.trigger)
+        if trigger is not None:
+            self._shell.trigger_wanted.emit(trigger, self._session.target)
+        if wanted.other_slot:
+            aside = self._wanted_triggers.get(wanted.other_trigger)
+            self._shell.snapshot_wanted.emit(OtherSnapshot(wanted.other_slot, aside))
+
+    def _finish(self, wanted: SavedSession) -> None:
+        """The checkpoint is there: have its trigger on the canvas, its run and its page."""
+        self._show_canvas(wanted)
+        self._aim(wanted)
+        if wanted.run:
+            self._shell.run_wanted.emit(wanted.run)
+        if wanted.scans:
+            self._shell.scan_wanted.emit(wanted.scans[-1])
+        if wanted.trusted:
+            self._shell.trusted_wanted.emit(wanted.trusted)
+        if wanted.reference:
+            self._shell.reference_wanted.emit(wanted.reference)
+        self._shell.station_wanted.emit(wanted.station)
+        if wanted.cleaned is not None:
+            self._open_cleaned(wanted.cleaned)
+        if wanted.images is None or self._session.images is not None:
+            self._wanted = None
+
+    def _open_cleaned(self, wanted: SavedCleaned) -> None:
+        self._cleaned = wanted
+        question = OpenCheckpoint(
+            wanted.checkpoint, "cleaned", wanted.donor, wanted.adapter, wanted.vector, wanted.alpha
+        )
+        self._shell.cleaned_wanted.emit(question, wanted.shown)
+
+    # Saving
+
+    @Slot()
+    def save(self) -> None:
+        """Keep what is open now, if that is anything, where no session was saved by name."""
+        self._timer.stop()
+        self.compare()
+        found = self.record()
+        if found is None:
+            return
+        found = found.model_copy(
+            update={"folder": self._session.folder, "modified": self.is_modified}
+        )
+        if found != self._last and self._write(found, self.triggers()):
+            self._last = found
+
+    def _write(self, record: SavedSession, triggers: Iterable[Trigger]) -> bool:
+        try:
+            write_session(self.own_folder, record, tuple(triggers))
+        except (OSError, InputError) as error:
+            _LOG.warning("what is open could not be kept: %s", error)
+            return False
+        return True
+
+    def discard(self) -> None:
+        """Keep the session as it was saved, and not what has changed since."""
+        self._timer.stop()
+        self._discarded = True
+        folder = Path(self._session.folder)
+        try:
+            kept = read_session(folder).session
+        except InputError as error:
+            _LOG.warning("the saved session cannot be read: %s", error.sentence)
+            return
+        named = kept.model_copy(update={"folder": str(folder), "modified": False})
+        self._write(named, self.triggers_of(folder, kept).values())
+
+    def mark_saved(self, folder: str, saved: SavedSession) -> None:
+        """What is open was written into its own folder."""
+        self._files |= saved.files
+        self._saved = saved
+        self._session.folder = folder
+        self.save()
+
+    def leave(self) -> None:
+        """Go on with what is open in a session without a name, runs, scans and notes."""
+        session = self._session
+        self._saved = None
+        session.folder, session.notes = "", ""
+        session.scans = ()
+        session.runs = (session.run.output_dir,) if is_live(session.run) and session.run else ()
+        self.save()
+
+    @Slot()
+    def compare(self) -> None:
+        """Look whether what is open differs from what was saved by name."""
+        self._look.stop()
+        found, modified = self.record() if self._session.folder else None, False
+        if found is not None:
+            modified = self._saved is None or found.content() != self._saved.content()
+        if modified != self.is_modified:
+            self.is_modified = modified
+            self.modified_changed.emit()
+
+    def triggers(self) -> tuple[Trigger, ...]:
+        """Those of the canvas and of the snapshot beside it."""
+        session = self._session
+        other = session.other_snapshot
+        found = [session.trigger, None if other is None else other.trigger]
+        if self._wanted is not None:
+            found += self._wanted_triggers.values()
+        return tuple({one.digest: one for one in found if one is not None}.values())
+
+    def record(self) -> SavedSession | None:
+        """What is open; what is being opened again counts as open. None where nothing is."""
+        session, wanted = self._session, self._wanted
+        facts, images = session.checkpoint, session.images
+        if facts is None or (wanted is not None and facts.path != wanted.checkpoint):
+            return None
+        other, cleaned, trigger = session.other_snapshot, self._cleaned, session.trigger
+        if session.cleaned is not None:
+            cleaned = _saved_cleaned(session.cleaned, shown=session.role == "cleaned")
+        fields: dict[str, object] = {
+            "checkpoint": facts.path,
+            "donor": facts.donor,
+            "reference": "" if session.reference is None else session.reference.path,
+            "trusted": session.trusted,
+            "label_set": session.label_set,
+            "trigger": "" if trigger is None else trigger.digest,
+            "station": session.station if session.station != "welcome" else "studio",
+            "run": "" if session.run is None else session.run.output_dir,
+            "runs": session.runs[-_MOST_FOLDERS:],
+            "scans": session.scans[-_MOST_FOLDERS:],
+            "cleaned": cleaned,
+            "notes": session.notes,
+        }
+        if other is not None:
+            named = "" if other.trigger is None else other.trigger.digest
+            fields |= {"other_slot": other.slot, "other_trigger": named}
+        if images is not None:
+            names = images.class_names
+            target = names[session.target] if session.target < len(names) else ""
+            fields |= {"images": images.spec, "templates": images.templates, "target": target}
+        if wanted is not None:
+            waited_for = ["reference", "trusted", "run"]
+            if images is None:
+                waited_for += ["images", "label_set", "templates", "target"]
+            waited_for += ["trigger"] if trigger is None else []
+            waited_for += ["other_slot", "other_trigger"] if other is None else []
+            fields |= {name: getattr(wanted, name) for name in waited_for}
+        try:
+            found = SavedSession.model_validate(fields)
+        except ValidationError as error:  # a path that is no text, or too long
+            _LOG.warning("what is open cannot be kept: %s", error)
+            return None
+        there = {path: self._known(path) for path in found.outside}
+        return found.model_copy(update={"files": there})
+
+    def _known(self, path: str) -> FileFacts:
+        """How a file is known again, as far as that is known now."""
+        session = self._session
+        found = self._files.get(path)
+        if found is None:
+            by: Literal["weights", "file", "inside"] = "file"
+            inside: Literal["", "spec.json", "scan.json"] = ""
+            if path in session.runs or (session.run is not None and path == session.run.output_dir):
+                by, inside = "inside", "spec.json"
+            elif path in session.scans:
+                by, inside = "inside", "scan.json"
+            elif path == session.trusted:
+                by = "weights"
+            mark = mark_of(path, inside)
+            found = self._files[path] = FileFacts(known_by=by, inside=inside, mark=mark)
+        return found
+
+    # What happens
+
+    def _on_changed(self, *_: object) -> None:
+        self._discarded = False  # the window was not closed after all
+        if self._session.checkpoint is not None and not self._closed:
+            self._timer.start()
+            self._look.start()
+
+    def _take(self, facts: CheckpointFacts) -> None:
+        """Note how the files of a checkpoint were when they were opened."""
+        sha256 = facts.inspection.sha256
+        digest = sha256 if len(sha256) == _DIGEST else ""
+        self._files[facts.path] = FileFacts(
+            digest=digest, known_by="weights", mark=mark_of(facts.path)
+        )
+        for path, by in ((facts.donor, "weights"), (facts.adapter, "file"), (facts.vector, "file")):
+            known = self._files.get(path)
+            if path and (known is None or known.mark != mark_of(path)):
+                self._files[path] = FileFacts.model_validate(
+                    {"known_by": by, "mark": mark_of(path)}
+                )
+
+    def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
+        wanted = self._wanted
+        self._cleaned = None  # of another checkpoint
+        if facts is not None:
+            self._take(facts)
+            self._begin_anew(facts)
+        if facts is not None and self.offer is not None:
+            self.offer = None
+            self.offer_changed.emit()
+        if wanted is not None and facts is not None:
+            if facts.path == wanted.checkpoint:
+                self._finish(wanted)
+            else:
+                self._wanted = None  # the user has opened something else meanwhile
+        self._on_changed()
+
+    def _begin_anew(self, facts: CheckpointFacts) -> None:
+        """Another suspect in a session without a name: what was run and scanned is another's."""
+        session, before = self._session, self._last
+        if self._wanted is not None or session.folder or before is None:
+            return
+        if before.checkpoint != facts.path:
+            session.runs, session.scans = (), ()
+            self._on_run_change(session.run if is_live(session.run) else None)
+
+    def _on_reference_change(self, facts: CheckpointFacts | None) -> None:
+        if facts is not None:
+            self._take(facts)
+        self._on_changed()
+
+    def _on_cleaned_change(self, facts: CheckpointFacts | None) -> None:
+        if facts is not None:
+            self._cleaned = None
+            self._take(facts)
+        self._on_changed()
+
+    def _on_run_change(self, run: RunState | None) -> None:
+        session = self._session
+        if run is not None and run.output_dir not in session.runs:
+            session.runs = (*session.runs, run.output_dir)
+        self._on_changed()
+
+    def _on_scan_change(self, scan: ScanState | None) -> None:
+        session = self._session
+        if scan is not None and scan.status == "finished":
+            others = tuple(one for one in session.scans if one != scan.folder)
+            session.scans = (*others, scan.folder)
+        self._on_changed()
+
+    def _on_images_change(self, images: ImagesState | None) -> None:
+        wanted, session = self._wanted, self._session
+        if images is not None and images.spec.path:
+            self._take_images(images, images.spec.path)
+        if images is not None and session.label_set not in label_sets():
+            labels = FileFacts(mark=mark_of(session.label_set))
+            known = self._files.get(session.label_set)
+            if known is None or known.mark != labels.mark:
+                self._files[session.label_set] = labels
+        if wanted is not None and images is not None:
+            self._aim(wanted)
+            if session.checkpoint is not None:
+                self._wanted = None
+        self._on_changed()
+
+    def _take_images(self, images: ImagesState, path: str) -> None:
+        """Note how pictures were when they were opened; a very large set is known by less."""
+        if images.known_by.startswith("content") and len(images.key) == _DIGEST:
+            facts = FileFacts(digest=images.key, known_by="pictures", mark=mark_of(path))
+        else:
+            facts = FileFacts(mark=mark_of(path))
+        known = self._files.get(path)
+        if known is None or facts.digest or known.mark != facts.mark:
+            self._files[path] = facts
+
+    def _aim(self, wanted: SavedSession) -> None:
+        """Choose the class of the target's name, once there are classes."""
+        images = self._session.images
+        if images is not None and wanted.target in images.class_names:
+            self._shell.target_wanted.emit(images.class_names.index(wanted.target))
+
+    @Slot()
+    def _on_closing(self) -> None:
+        if not self._discarded:
+            self.save()
+        self._closed = True
+
+
+_MOST_FOLDERS = 1000
+
+
+def _saved_cleaned(facts: CheckpointFacts, *, shown: bool) -> SavedCleaned:
+    return SavedCleaned(
+        checkpoint=facts.path, donor=facts.donor, adapter=facts.adapter, vector=facts.vector,
+        alpha=facts.alpha, shown=shown,
+    )  # fmt: skip
+
+
+def _when(saved: float) -> str:
+    """How long ago, in words."""
+    hours = (time.time() - saved) / 3600
+    if hours < 1:
+        return "less than an hour ago"
+    if hours < 24:
+        whole = round(hours)
+        return f"{whole} hour{'s' if whole > 1 else ''} ago"
+    return time.strftime("%d %b %Y", time.localtime(saved))

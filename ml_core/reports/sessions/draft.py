@@ -1,0 +1,159 @@
+"""The evidence record of a session: what is known before anything is reported."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from ml_core import __version__
+from ml_core.checkpoints.inspection_record import assess, inspection_record
+from ml_core.data.specs import ImageSpec
+from ml_core.paths import cache_dir, config_dir, data_dir
+from ml_core.reading import Inspection
+from ml_core.reports.claims import Material, claims_of
+from ml_core.reports.measurement_files import json_bytes
+from ml_core.reports.record import (
+    BundlePath,
+    CheckpointFacts,
+    DataFacts,
+    Evidence,
+    Tool,
+    TriggerFacts,
+)
+from ml_core.reports.sessions.record import TRIGGERS_FOLDER
+from ml_core.reports.without_paths import WithoutPaths
+from ml_core.triggers import Trigger
+from ml_core.triggers.descriptions import describe
+
+ENVIRONMENT_FILE = "environment.json"
+
+
+@dataclass(frozen=True, eq=False)
+class OpenedCheckpoint:
+    """A checkpoint that is open; fields as of `CheckpointFacts`, ``donor`` and ``adapter`` by
+    their SHA-256, None where it is not known."""
+
+    role: Literal["suspect", "cleaned", "reference"]
+    inspection: Inspection
+    architecture: str
+    parameters: int
+    assumptions: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
+    choice: str = ""
+    donor: str | None = None
+    adapter: str | None = None
+
+
+@dataclass(frozen=True)
+class OpenedImages:
+    """The evaluation images in use; fields as of `DataFacts`."""
+
+    spec: ImageSpec
+    name: str
+    key: str
+    known_by: str
+    n: int
+
+
+def draft(
+    name: str,
+    checkpoints: Sequence[OpenedCheckpoint],
+    images: OpenedImages | None,
+    triggers: Sequence[Trigger],
+) -> tuple[Evidence, dict[BundlePath, bytes]]:
+    """The record of what is open, and the files that it names; it has no path of this machine.
+
+    Runs and scans are not in it, nor are rates: their folders hold them, and the writer of a
+    bundle takes them from there.
+
+    Parameters
+    ----------
+    name
+        Of the session.
+    checkpoints
+        At most one of each role.
+    images
+        In use.
+    triggers
+        On the canvas and beside it; a session keeps their exact bytes.
+    """
+    known = [cache_dir(), config_dir(), data_dir(), *(one.inspection.path for one in checkpoints)]
+    clean = WithoutPaths([*known, *(path.parent for path in known)])
+    files: dict[BundlePath, bytes] = {}
+    facts: dict[str, CheckpointFacts] = {}
+    records = {}
+    for one in checkpoints:
+        found, assessed = one.inspection, assess(one.inspection)
+        file = f"inspections/{one.role}.json"
+        records[file] = clean.json(inspection_record(assessed))
+        files[file] = json_bytes(records[file])
+        facts[one.role] = CheckpointFacts(
+            name=found.name,
+            sha256=found.sha256 or None,
+            bytes=found.size,
+            role=one.role,
+            format=found.format,
+            architecture=one.architecture,
+            parameters=one.parameters,
+            donor=one.donor,
+            adapter=one.adapter,
+            choice=clean.json(one.choice) or None,
+            assumptions=clean.json(one.assumptions),
+            cautions=clean.json(one.cautions),
+            safety=assessed.verdict,
+            safety_reasons=clean.json(assessed.reasons),
+            inspection=file,
+        )
+    material = Material(
+        checkpoints=facts,
+        data={} if images is None else {"images-1": _data(images, clean)},
+        triggers={one.digest: _trigger(one, clean) for one in triggers},
+        measurements={},
+        rows={},
+        json=records,
+    )
+    claims = claims_of(material)
+    evidence = Evidence(
+        name=name,
+        tool=Tool(name="CleanCLIP GUI", version=__version__),
+        verdict=claims.verdict,
+        not_tested=claims.not_tested,
+        limits=claims.limits,
+        checkpoints=facts,
+        data=dict(material.data),
+        triggers=dict(material.triggers),
+        measurements={},
+        jobs={},
+        scans={},
+        claims=claims.claims,
+        environment=ENVIRONMENT_FILE,
+    )
+    return evidence, files
+
+
+def _data(images: OpenedImages, clean: WithoutPaths) -> DataFacts:
+    return DataFacts(
+        name=clean.text(images.name),
+        key=images.key,
+        known_by=images.known_by,
+        n=images.n,
+        spec=clean.json(images.spec.model_dump(mode="json", exclude={"path"})),
+        rows=None,
+    )
+
+
+def _trigger(trigger: Trigger, clean: WithoutPaths) -> TriggerFacts:
+    stem = f"{TRIGGERS_FOLDER}/{trigger.digest}"
+    suffixes = [".json"]
+    suffixes += [".png"] if trigger.pixels is not None else []
+    parts = (one for part in trigger.parts for one in (part.array, part.pixels))
+    has_arrays = any(one is not None for one in (trigger.array, *parts))
+    suffixes += [".safetensors"] if has_arrays else []
+    return TriggerFacts(
+        digest=trigger.digest,
+        name=clean.text(trigger.name),
+        kind=trigger.kind,
+        convention=describe(trigger),
+        files=tuple(f"{stem}{suffix}" for suffix in suffixes),
+    )

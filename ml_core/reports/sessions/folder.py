@@ -1,0 +1,181 @@
+"""Sessions on disk: written whole or not at all, read as foreign."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from ml_core.atomic import Content, replace_files
+from ml_core.reading.errors import InputError
+from ml_core.reading.json_file import JsonFile, short
+from ml_core.reports.measurement_files import json_bytes
+from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, BundlePath, Evidence
+from ml_core.reports.sessions.record import SESSION_FILE, TRIGGERS_FOLDER, SavedSession
+from ml_core.reports.sessions.seal import is_sealed_here, seal_of
+from ml_core.triggers import Trigger, save_trigger
+from ml_core.triggers.files import load_trigger
+
+_FILE = JsonFile(
+    "a session", "open its checkpoint and images by hand instead", 8 << 20, max_depth=6
+)
+_TRIGGER_FILE = re.compile(r"[0-9a-f]{64}\.(json|png|safetensors)")
+
+
+@dataclass(frozen=True)
+class ReadSession:
+    """A session as it was read.
+
+    Attributes
+    ----------
+    session
+        The record.
+    is_own
+        Whether this machine saved it as it is: only then its paths are opened unasked.
+    """
+
+    session: SavedSession
+    is_own: bool
+
+
+def is_session(path: Path) -> bool:
+    """Whether a folder holds a session."""
+    return (path / SESSION_FILE).is_file()
+
+
+def read_session(folder: Path) -> ReadSession:
+    """Read a session's folder, which somebody else may have filled.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if it is none, ``damaged`` with what is wrong in it.
+    """
+    path = folder / SESSION_FILE
+    if not path.exists():
+        raise InputError(
+            f"{short(folder.name or str(folder))} is no session: it has no {SESSION_FILE}. Choose "
+            "the folder that was saved as a session."
+        )
+    fields = _FILE.read(path, inside=folder)
+    return ReadSession(_FILE.check(fields, SavedSession, path.name), is_sealed_here(fields))
+
+
+def session_trigger(folder: Path, digest: str) -> Trigger | None:
+    """A trigger of a session; None for an empty digest.
+
+    Raises
+    ------
+    InputError
+        If it is gone, damaged, or another one.
+    """
+    if not digest:
+        return None
+    found = load_trigger(folder / TRIGGERS_FOLDER / f"{digest}.json")
+    if found.digest != digest:
+        raise InputError(
+            f"The trigger {digest[:12]}… of the session is another one by now; it is left out.",
+            "damaged",
+        )
+    return found
+
+
+def write_session(
+    folder: Path,
+    session: SavedSession,
+    triggers: Sequence[Trigger],
+    evidence: Evidence | None = None,
+    files: Mapping[BundlePath, bytes] | None = None,
+) -> SavedSession:
+    """Save a session into its folder; `SESSION_FILE` comes last, and makes it one.
+
+    Parameters
+    ----------
+    folder
+        A new or empty folder, or one that holds a session.
+    session
+        What is open; time and seal are added.
+    triggers
+        Those that it names; files of others that are no longer named go.
+    evidence
+        The record as far as things are known; None leaves out `EVIDENCE_FILE`.
+    files
+        What the record names.
+
+    Returns
+    -------
+    SavedSession
+        As it was written.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if something else lies in the folder, or it cannot be written.
+    """
+    _refuse_others(folder)
+    kept = {trigger.digest for trigger in triggers}
+    try:
+        (folder / TRIGGERS_FOLDER).mkdir(parents=True, exist_ok=True)
+        for trigger in triggers:
+            _save_trigger(folder, trigger)
+        fields = session.model_copy(update={"saved": time.time()}).model_dump(mode="json")
+        fields["seal"] = seal_of(fields)
+        contents: dict[Path, Content] = {}
+        for name, content in (files or {}).items():
+            (folder / name).parent.mkdir(parents=True, exist_ok=True)
+            contents[folder / name] = content
+        if evidence is not None:
+            contents[folder / EVIDENCE_FILE] = json_bytes(evidence.model_dump(mode="json"))
+        contents[folder / SESSION_FILE] = _json(fields)
+        replace_files(contents)
+    except OSError as error:
+        raise InputError(
+            f"The session {short(folder.name)} could not be saved: "
+            f"{error.strerror or error}. What was saved before is still there.",
+            details=str(error),
+        ) from error
+    for path in (folder / TRIGGERS_FOLDER).iterdir():  # the new record is whole by now
+        if _TRIGGER_FILE.fullmatch(path.name) and path.stem not in kept:
+            with suppress(OSError):
+                path.unlink()
+    return SavedSession.model_validate(fields)
+
+
+def _json(fields: Mapping[str, Any]) -> bytes:
+    return json.dumps(fields, indent=1, sort_keys=True, allow_nan=False).encode("ascii") + b"\n"
+
+
+def _save_trigger(folder: Path, trigger: Trigger) -> None:
+    """Keep a trigger, unless its files are there and whole."""
+    with suppress(InputError):
+        if session_trigger(folder, trigger.digest) is not None:
+            return
+    save_trigger(trigger, folder / TRIGGERS_FOLDER / trigger.digest)
+
+
+def _refuse_others(folder: Path) -> None:
+    """Refuse a folder that holds something else, or that leads elsewhere."""
+    name = short(folder.name or str(folder))
+    if not os.path.lexists(folder):
+        return
+    if not folder.is_dir():
+        raise InputError(f"{name} is a file; save the session under another name.")
+    if (folder / SUMS_FILE).exists():
+        raise InputError(
+            f"{name} is a finished bundle, which a session would change; save the session under "
+            "another name."
+        )
+    if not is_session(folder) and any(folder.iterdir()):
+        raise InputError(f"{name} holds other files and no session; save it in a new folder.")
+    for inside in folder.iterdir():
+        if inside.is_symlink():
+            raise InputError(
+                f"{name} holds a link ({short(inside.name)}), through which nothing is written; "
+                "save the session under another name."
+            )

@@ -1,0 +1,380 @@
+"""Sessions by name: saved, opened where files moved or are another's, left, and asked for."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
+
+from cleanclip_gui.app import make_window
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.session.records import RunState
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.station import Context
+from cleanclip_gui.threads import still_running
+from cleanclip_gui.window.error_dialog import ErrorDialog
+from cleanclip_gui.window.find_files_dialog import files_to_find
+from ml_core.reading import inspect
+from ml_core.reports.record import EVIDENCE_FILE, Evidence
+from ml_core.reports.sessions.folder import read_session, write_session
+from ml_core.reports.sessions.record import SESSION_FILE, FileFacts, SavedSession
+from ml_core.reports.sessions.same_file import mark_of
+from ml_core.triggers import demo_trigger
+from tests.bundles import write_bundle
+from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+
+WAIT = 20_000
+
+
+@pytest.fixture
+def answers():
+    return Answers()
+
+
+@pytest.fixture
+def make(qtbot, tmp_path, answers):
+    """Windows one after the other, with the same settings."""
+    windows = []
+
+    def make_one():
+        context = Context(
+            inference=Inference(FakeEngine),
+            settings=SettingsStore(tmp_path / "config"),
+            prompts=answers.prompts(),
+        )
+        window = make_window(context)
+        qtbot.addWidget(window)
+        window.show()
+        qtbot.waitExposed(window)
+        windows.append(window)
+        return window
+
+    yield make_one
+    answers.changes = "discard"
+    for window in windows:
+        window.session.run = None
+        window.close()
+    qtbot.waitUntil(lambda: not still_running(), timeout=WAIT)
+
+
+@pytest.fixture
+def checkpoint(tmp_path):
+    return write_safetensors(tmp_path / "m.safetensors", {"a": [1.0, 2.0]})
+
+
+def opened(make, qtbot, checkpoint):
+    window = make()
+    window.open_path(str(checkpoint))
+    session = window.session
+    qtbot.waitUntil(lambda: None not in (session.checkpoint, session.images), timeout=WAIT)
+    window.context.shell.trigger_wanted.emit(demo_trigger(), 1)
+    qtbot.waitUntil(lambda: session.trigger == demo_trigger(), timeout=WAIT)
+    return window
+
+
+def saved(window, qtbot, answers, folder):
+    answers.path = str(folder)
+    window.sessions.save_as()
+    qtbot.waitUntil(lambda: window.session.folder == str(folder), timeout=WAIT)
+    return folder
+
+
+def errors():
+    found = [w for w in QApplication.topLevelWidgets() if isinstance(w, ErrorDialog)]
+    return [dialog for dialog in found if dialog.isVisible()]
+
+
+def test_a_session_is_saved_with_its_record_and_goes_on_elsewhere(
+    make, qtbot, tmp_path, answers, checkpoint
+):
+    window = opened(make, qtbot, checkpoint)
+    assert window.windowTitle() == "CleanCLIP GUI"
+    run = tmp_path / "run-1"
+    run.mkdir()
+    (run / "spec.json").write_text("{}")
+    window.session.run = RunState(str(run), "cleanclip", "running")
+    qtbot.waitUntil(lambda: str(run) in window.keeper.record().files, timeout=WAIT)
+    (run / "events.jsonl").write_text("")
+    window.session.run = RunState(str(run), "cleanclip", "finished")
+    folder = saved(window, qtbot, answers, tmp_path / "one.session")
+    assert window.windowTitle() == "one[*] \N{EN DASH} CleanCLIP GUI"
+    assert not window.isWindowModified()
+    found = read_session(folder)
+    assert found.is_own
+    session = found.session
+    (run / "result.json").write_text("{}")  # changes the folder, and not what it is known by
+    assert (session.checkpoint, session.runs) == (str(checkpoint), (str(run),))
+    assert session.files[str(checkpoint)].digest == inspect(checkpoint).sha256
+    assert session.files[str(run)].inside == "spec.json"
+    assert session.files[str(run)].digest
+    evidence = Evidence.model_validate_json((folder / EVIDENCE_FILE).read_bytes())
+    assert evidence.checkpoints["suspect"].sha256 == inspect(checkpoint).sha256
+    assert list(evidence.triggers) == [demo_trigger().digest]
+    assert str(tmp_path) not in (folder / EVIDENCE_FILE).read_text()
+    window.session.run = None
+    window.close()
+
+    again = make()
+    assert again.keeper.summary().startswith("Session one: m.safetensors")
+    item = again.welcome.recent.item(0)
+    assert item.data(Qt.ItemDataRole.UserRole) == str(folder)
+    again.welcome._on_recent_activated(item)
+    qtbot.waitUntil(lambda: again.session.trigger == demo_trigger(), timeout=WAIT)
+    assert again.session.folder == str(folder)
+    assert again.session.runs == (str(run),)
+    again.keeper.compare()
+    assert not again.isWindowModified()
+    assert again.welcome._continue.isHidden()
+
+
+def test_a_change_marks_the_window_and_closing_asks(make, qtbot, tmp_path, answers, checkpoint):
+    window = opened(make, qtbot, checkpoint)
+    folder = saved(window, qtbot, answers, tmp_path / "one.session")
+    window.session.notes = "Fetched from a forum."
+    qtbot.waitUntil(window.isWindowModified, timeout=WAIT)
+    answers.changes = ""
+    window.close()
+    assert answers.asked[-1] == "The session “one” has changed. Save it?"
+    assert window.isVisible()
+    assert read_session(folder).session.notes == ""
+    answers.changes = "save"
+    window.close()
+    qtbot.waitUntil(lambda: not window.isVisible(), timeout=WAIT)
+    assert read_session(folder).session.notes == "Fetched from a forum."
+
+
+def test_what_is_not_saved_does_not_come_back(make, qtbot, tmp_path, answers, checkpoint):
+    window = opened(make, qtbot, checkpoint)
+    saved(window, qtbot, answers, tmp_path / "one.session")
+    window.session.notes = "No."
+    window.keeper.save()  # as it does by itself a moment later
+    left = make().keeper
+    assert "with changes that were not saved: m.safetensors" in left.summary()
+    answers.changes = "discard"
+    window.close()
+    again = make()
+    assert again.keeper.summary().startswith("Session one: ")
+    again.welcome.go_on.click()
+    qtbot.waitUntil(lambda: again.session.checkpoint is not None, timeout=WAIT)
+    assert again.session.notes == ""
+    assert again.sessions.name == "one"
+
+
+def test_a_window_that_was_killed_is_gone_on_with_as_modified(
+    make, qtbot, tmp_path, answers, checkpoint
+):
+    window = opened(make, qtbot, checkpoint)
+    saved(window, qtbot, answers, tmp_path / "one.session")
+    window.session.notes = "Kept."
+    window.keeper.save()
+    again = make()  # the other one never closed
+    again.welcome.go_on.click()
+    qtbot.waitUntil(lambda: again.session.checkpoint is not None, timeout=WAIT)
+    assert again.session.notes == "Kept."
+    qtbot.waitUntil(again.isWindowModified, timeout=WAIT)
+
+
+def test_a_session_without_a_name_is_never_asked_about(make, qtbot, answers, checkpoint):
+    window = opened(make, qtbot, checkpoint)
+    window.session.notes = "x"
+    window.close()
+    assert not window.isVisible()
+    assert answers.asked == []
+
+
+def test_files_that_moved_are_asked_for_once_and_checked(
+    make, qtbot, tmp_path, answers, checkpoint
+):
+    window = opened(make, qtbot, checkpoint)
+    write_safetensors(tmp_path / "trusted.safetensors", {"a": [5.0]})
+    window.context.shell.trusted_wanted.emit(str(tmp_path / "trusted.safetensors"))
+    folder = saved(window, qtbot, answers, tmp_path / "one.session")
+    window.close()
+    moved = tmp_path / "new place"
+    moved.mkdir()
+    for name in ("m.safetensors", "trusted.safetensors"):
+        (tmp_path / name).rename(moved / name)
+    write_safetensors(tmp_path / "another.safetensors", {"a": [9.0]})
+
+    again = make()
+    again.sessions.open(str(folder))
+    dialog = again.sessions.dialog
+    assert [row.name for row in dialog.rows] == ["m.safetensors", "trusted.safetensors"]
+    first, second = dialog.rows
+    answers.path = str(tmp_path / "another.safetensors")
+    first.choose.click()
+    qtbot.waitUntil(lambda: not first.is_checking, timeout=WAIT)
+    assert "another.safetensors is not the session's m.safetensors" in first.state.text()
+    assert not dialog.open_button.isEnabled()
+    answers.path = str(moved / "m.safetensors")
+    first.choose.click()
+    qtbot.waitUntil(lambda: bool(second.place), timeout=WAIT)  # it moved with the other
+    assert second.place == str(moved / "trusted.safetensors")
+    dialog.open_button.click()
+    qtbot.waitUntil(lambda: again.session.trusted == second.place, timeout=WAIT)
+    assert again.session.checkpoint.path == str(moved / "m.safetensors")
+    qtbot.waitUntil(again.isWindowModified, timeout=WAIT)
+    again.sessions.save()
+    qtbot.waitUntil(lambda: not again.isWindowModified(), timeout=WAIT)
+    again.close()
+
+    third = make()
+    third.sessions.open(str(folder))
+    assert third.sessions.dialog is None  # nothing is asked twice
+    qtbot.waitUntil(lambda: third.session.checkpoint is not None, timeout=WAIT)
+
+
+def test_times_that_changed_alone_are_not_asked_about(make, qtbot, tmp_path, answers, checkpoint):
+    window = opened(make, qtbot, checkpoint)
+    folder = saved(window, qtbot, answers, tmp_path / "one.session")
+    window.close()
+    shutil.copyfile(checkpoint, tmp_path / "copy")
+    (tmp_path / "copy").replace(checkpoint)
+    again = make()
+    again.sessions.open(str(folder))
+    qtbot.waitUntil(lambda: again.session.checkpoint is not None, timeout=WAIT)
+    assert again.session.folder == str(folder)
+
+
+def test_nothing_that_a_strangers_session_names_is_looked_at_unasked(
+    make, qtbot, tmp_path, checkpoint, monkeypatch
+):
+    sha256 = inspect(checkpoint).sha256
+    files = {str(checkpoint): FileFacts(digest=sha256, known_by="weights")}
+    session = SavedSession(
+        checkpoint=str(checkpoint), run="//server/share/run", runs=("//server/share/run",),
+        files=files, layout="AAAA", notes="theirs",
+    )  # fmt: skip
+    folder = tmp_path / "theirs.session"
+    write_session(folder, session, [])
+    path = folder / SESSION_FILE
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"seal": "0" * 64}))
+    window = make()
+    asked = []
+    real = type(checkpoint).exists
+
+    def exists(self, **kwargs):
+        asked.append(str(self))
+        return real(self, **kwargs)
+
+    monkeypatch.setattr(type(checkpoint), "exists", exists)
+    restored = []
+    monkeypatch.setattr(window.sessions, "_restore", restored.append)
+    window.take_file(folder)
+    dialog = window.sessions.dialog
+    assert not {str(checkpoint), "//server/share/run"} & set(asked)
+    assert window.session.checkpoint is None
+    first, second = dialog.rows
+    assert first.state.text() == f"The session says that it is here: {checkpoint}"
+    first.here.click()
+    second.out.click()
+    qtbot.waitUntil(lambda: bool(first.place), timeout=WAIT)
+    dialog.open_button.click()
+    qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
+    assert "//server/share/run" not in asked
+    assert (window.session.runs, window.session.notes, restored) == ((), "theirs", [])
+    # so that saving makes it this machine's own
+    qtbot.waitUntil(window.isWindowModified, timeout=WAIT)
+
+
+def test_a_bundle_is_gone_on_with_and_never_written_into(
+    make, qtbot, tmp_path, answers, monkeypatch
+):
+    bundle = write_bundle(tmp_path / "one.evidence")
+    before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
+    window = make()
+    window.sessions.open(str(bundle))
+    qtbot.waitUntil(lambda: window.sessions.dialog is not None, timeout=WAIT)
+    dialog = window.sessions.dialog
+    assert {row.file.why for row in dialog.rows} == {"nowhere"}
+    assert [row.name for row in dialog.rows][:1] == ["suspect.safetensors"]
+    dialog.rest.click()
+    dialog.open_button.click()
+    qtbot.waitUntil(
+        lambda: window.stations["studio"].editor.current_trigger() == demo_trigger(), timeout=WAIT
+    )
+    assert window.session.folder == ""
+    assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
+
+
+def test_what_cannot_be_opened_or_saved_is_told(make, qtbot, tmp_path, answers, checkpoint):
+    window = opened(make, qtbot, checkpoint)
+    window.sessions.open(str(tmp_path / "gone.session"))
+    (shown,) = errors()
+    assert shown.sentence.endswith("was moved or deleted; open it from its place.")
+    shown.reject()
+    (tmp_path / "broken.session").mkdir()
+    (tmp_path / "broken.session" / SESSION_FILE).write_text("{")
+    window.sessions.open(str(tmp_path / "broken.session"))
+    (shown,) = errors()
+    assert "is not a session" in shown.sentence
+    shown.reject()
+    (tmp_path / "full.session").mkdir()
+    (tmp_path / "full.session" / "thesis.tex").touch()
+    answers.path = str(tmp_path / "full.session")
+    window.sessions.save_as()
+    qtbot.waitUntil(lambda: bool(errors()), timeout=WAIT)
+    (shown,) = errors()
+    assert "holds other files" in shown.sentence
+    shown.reject()
+    assert window.session.folder == ""
+
+
+def test_runs_that_were_deleted_are_not_asked_for_if_nobody_saved_them(
+    make, qtbot, tmp_path, checkpoint
+):
+    gone = str(tmp_path / "gone")
+    session = SavedSession(checkpoint=str(checkpoint), run=gone, runs=(gone,), scans=(gone,))
+    write_session(tmp_path / "config" / "unsaved.session", session, [])
+    window = make()
+    window.welcome.go_on.click()
+    assert window.sessions.dialog is None
+    qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
+    assert (window.session.runs, window.session.scans) == ((), ())
+
+
+def test_notes_are_kept_when_they_are_accepted(make, qtbot, answers, checkpoint):
+    window = opened(make, qtbot, checkpoint)
+    window.sessions.edit_notes()
+    window.sessions.dialog.edit.setPlainText("# Hm\n")
+    window.sessions.dialog.reject()
+    assert window.session.notes == ""
+    window.sessions.edit_notes()
+    window.sessions.dialog.edit.setPlainText("# Hm\n")
+    window.sessions.dialog.accept()
+    assert window.session.notes == "# Hm\n"
+
+
+def test_a_session_is_left_and_stays_as_it_was(make, qtbot, tmp_path, answers, checkpoint):
+    window = opened(make, qtbot, checkpoint)
+    folder = saved(window, qtbot, answers, tmp_path / "one.session")
+    window.session.scans = ("/somewhere/scan",)
+    answers.changes = "discard"
+    window.sessions.leave()
+    assert (window.session.folder, window.session.scans) == ("", ())
+    assert window.session.checkpoint is not None
+    assert window.windowTitle() == "CleanCLIP GUI"
+    assert read_session(folder).session.scans == ()
+
+
+def test_of_what_has_changed_only_what_has_a_hash_or_must_not_change_is_asked_for(
+    tmp_path, checkpoint
+):
+    labels = tmp_path / "classes.txt"
+    labels.write_text("a\n")
+    session = SavedSession(
+        checkpoint=str(checkpoint), label_set=str(labels), trusted=str(tmp_path / "gone"),
+        files={
+            str(labels): FileFacts(mark="1-1"),
+            str(checkpoint): FileFacts(digest="a" * 64, mark=mark_of(checkpoint)),
+        },
+    )  # fmt: skip
+    found = {one.path: one.why for one in files_to_find(session, True)}
+    assert found == {str(tmp_path / "gone"): "missing"}
+    files = session.files | {str(labels): FileFacts(digest="a" * 64, mark="1-1")}
+    changed = session.model_copy(update={"files": files, "trusted": ""})
+    assert [one.why for one in files_to_find(changed, True)] == ["changed"]
+    assert {one.why for one in files_to_find(changed, False)} == {"unasked"}

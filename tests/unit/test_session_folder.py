@@ -1,0 +1,323 @@
+"""A session on disk: whole or not at all, sealed, its files known again wherever they lie."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ml_core.data.images import open_images
+from ml_core.data.specs import ImageSpec
+from ml_core.reading import inspect
+from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reports.open_bundle import open_bundle
+from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, Evidence
+from ml_core.reports.sessions.draft import OpenedCheckpoint, OpenedImages, draft
+from ml_core.reports.sessions.folder import (
+    is_session,
+    read_session,
+    session_trigger,
+    write_session,
+)
+from ml_core.reports.sessions.from_bundle import from_bundle
+from ml_core.reports.sessions.record import (
+    SESSION_FILE,
+    FileFacts,
+    SavedCleaned,
+    SavedSession,
+)
+from ml_core.reports.sessions.same_file import check_same, facts_of, mark_of
+from ml_core.triggers import Trigger, demo_trigger
+from tests.bundles import write_bundle, zipped
+from tests.hostile.container_bytes import safetensors
+
+PAINTED = Trigger(
+    kind="patch",
+    pixels=np.random.default_rng(0).integers(0, 256, (9, 7, 4), dtype=np.uint8),
+    size=0.2,
+)
+
+
+def _checkpoint(path: Path, values: bytes = bytes(8)) -> Path:
+    path.write_bytes(safetensors(values))
+    return path
+
+
+def _session(**fields: object) -> SavedSession:
+    return SavedSession.model_validate({"checkpoint": "/x/m.pt", **fields})
+
+
+def test_it_is_read_as_it_was_written_with_painted_pixels_to_the_last_bit(tmp_path: Path) -> None:
+    images = ImageSpec(kind="folder", path=str(tmp_path), class_map={"a": "apple"})
+    other = demo_trigger()
+    asked = _session(
+        images=images, templates=("a {}",), target="banana", run="/r", runs=("/r",), notes="# Ü\n",
+        trigger=PAINTED.digest, other_slot="B", other_trigger=other.digest,
+        files={"/x/m.pt": FileFacts(digest="a" * 64, known_by="weights", mark="1-2")},
+    )  # fmt: skip
+    folder = tmp_path / "one.session"
+    written = write_session(folder, asked, [PAINTED, other])
+    found = read_session(folder)
+    assert found.is_own
+    assert found.session == written
+    assert found.session.content() == asked.content()
+    assert session_trigger(folder, found.session.trigger) == PAINTED
+    assert session_trigger(folder, found.session.other_trigger) == other
+    assert session_trigger(folder, "") is None
+    write_session(folder, _session(trigger=other.digest), [other])
+    assert {path.stem for path in (folder / "triggers").iterdir()} == {other.digest}
+
+
+def test_what_was_saved_elsewhere_or_changed_is_not_this_machines_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "one.session"
+    write_session(folder, _session(), [])
+    shutil.copytree(folder, tmp_path / "copy.session")
+    assert read_session(tmp_path / "copy.session").is_own  # wherever it lies on this machine
+    path = folder / SESSION_FILE
+    path.write_text(path.read_text().replace("/x/m.pt", "/y/m.pt"))
+    assert not read_session(folder).is_own
+    fields = json.loads(path.read_text())
+    for seal in ("", "0" * 64):
+        path.write_text(json.dumps(fields | {"seal": seal}))
+        assert not read_session(folder).is_own
+    (tmp_path / "other home").mkdir()
+    monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "other home"))
+    assert not read_session(tmp_path / "copy.session").is_own
+
+
+def test_a_secret_is_its_owners_and_a_cut_one_is_made_anew(tmp_path: Path) -> None:
+    write_session(tmp_path / "a.session", _session(), [])
+    secret = Path(os.environ["CLEANCLIP_HOME"], "config", "sessions.secret")
+    assert secret.stat().st_mode & 0o077 == 0
+    secret.write_bytes(b"cut")
+    assert not read_session(tmp_path / "a.session").is_own
+    write_session(tmp_path / "a.session", _session(), [])
+    assert read_session(tmp_path / "a.session").is_own
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        ("", "not a session"), ("[]", "not a session"), ("[" * 100_000, "not a session"),
+        ('{"notes": "' + "x" * 9_000_000 + '"}', "too large"),
+        ('{"run": "a", "run": "b"}', "not a session"), ('{"saved": NaN}', "not a session"),
+        (json.dumps({"trigger": "../../etc/passwd"}), "trigger"),
+        (json.dumps({"other_slot": "C"}), "other_slot"),
+        (json.dumps({"station": "../x"}), "station"),
+        (json.dumps({"images": {"kind": "pickle"}}), "images"),
+        (json.dumps({"cleaned": {"checkpoint": ""}}), "cleaned"),
+        (json.dumps({"runs": ["x\0"]}), "runs"), (json.dumps({"format": "other"}), "format"),
+        (json.dumps({"files": {"m": {"mark": "x" * 100}}}), "files"),
+        (json.dumps({"files": {"m": {"inside": "../secret"}}}), "files"),
+        (json.dumps({"templates": ["x" * 3000]}), "templates"),
+    ],
+)  # fmt: skip
+def test_a_strangers_record_is_refused_in_a_sentence(tmp_path: Path, text: str, says: str) -> None:
+    (tmp_path / SESSION_FILE).write_text(text)
+    with pytest.raises(InputError) as refused:
+        read_session(tmp_path)
+    assert says in refused.value.sentence
+
+
+def test_pipes_and_links_in_the_place_of_the_record_are_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"is no session: it has no session\.json"):
+        read_session(tmp_path)
+    os.mkfifo(tmp_path / SESSION_FILE)
+    with pytest.raises(InputError, match="a named pipe"):
+        read_session(tmp_path)
+    (tmp_path / SESSION_FILE).unlink()
+    write_session(tmp_path / "one", _session(), [])
+    (tmp_path / "two").mkdir()
+    (tmp_path / "two" / SESSION_FILE).symlink_to(tmp_path / "one" / SESSION_FILE)
+    with pytest.raises(InputError, match="a link to a file outside"):
+        read_session(tmp_path / "two")
+
+
+def test_a_trigger_that_was_changed_or_exchanged_is_refused(tmp_path: Path) -> None:
+    write_session(tmp_path / "a", _session(), [PAINTED, demo_trigger()])
+    place = tmp_path / "a" / "triggers"
+    shutil.copyfile(place / f"{demo_trigger().digest}.json", place / f"{'0' * 64}.json")
+    shutil.copyfile(place / f"{demo_trigger().digest}.png", place / f"{'0' * 64}.png")
+    with pytest.raises(InputError, match="is another one by now"):
+        session_trigger(tmp_path / "a", "0" * 64)
+    (place / f"{PAINTED.digest}.png").write_bytes(b"no picture")
+    with pytest.raises(InputError):
+        session_trigger(tmp_path / "a", PAINTED.digest)
+    write_session(tmp_path / "a", _session(), [PAINTED])  # writes it again
+    assert session_trigger(tmp_path / "a", PAINTED.digest) == PAINTED
+
+
+def test_nothing_else_is_written_over(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(InputError, match="is a file"):
+        write_session(tmp_path / "file", _session(), [])
+    with pytest.raises(InputError, match="holds other files"):
+        write_session(tmp_path, _session(), [])
+    (tmp_path / "bundle").mkdir()
+    (tmp_path / "bundle" / SUMS_FILE).touch()
+    with pytest.raises(InputError, match="is a finished bundle"):
+        write_session(tmp_path / "bundle", _session(), [])
+    write_session(tmp_path / "strangers", _session(), [])
+    (tmp_path / "elsewhere").mkdir()
+    (tmp_path / "strangers" / "inspections").symlink_to(tmp_path / "elsewhere")
+    with pytest.raises(InputError, match="holds a link"):
+        write_session(tmp_path / "strangers", _session(), [], None, {"inspections/x.json": b"{}"})
+    assert not any((tmp_path / "elsewhere").iterdir())
+
+
+def test_files_are_moved_or_left_out_wherever_they_are_named() -> None:
+    cleaned = SavedCleaned(checkpoint="/c", adapter="/a")
+    session = _session(
+        checkpoint="/m", donor="/d", images=ImageSpec(kind="folder", path="/i"), label_set="/l",
+        templates=("a {}",), cleaned=cleaned, run="/r1", runs=("/r1", "/r2"), scans=("/s",),
+        files={"/m": FileFacts(mark="1-1"), "/d": FileFacts(mark="2-2")},
+    )  # fmt: skip
+    assert session.outside == {
+        "/m": "checkpoint", "/d": "donor of the checkpoint", "/i": "evaluation images",
+        "/l": "class list", "/c": "cleaned checkpoint", "/a": "adapter", "/r1": "run",
+        "/r2": "run", "/s": "scan",
+    }  # fmt: skip
+    moved = session.moved({"/m": "/n", "/i": "/j", "/a": "", "/r1": "", "/r2": "/r3", "/l": ""})
+    assert (moved.checkpoint, moved.donor, moved.run, moved.runs) == ("/n", "/d", "", ("/r3",))
+    assert moved.images is not None
+    assert moved.images.path == "/j"
+    assert (moved.cleaned, moved.label_set, moved.templates) == (None, "demo", ())
+    assert set(moved.files) == {"/n", "/d"}
+    assert session.moved({"/i": "", "/d": ""}).images is None
+    assert session.moved({"/i": "", "/d": ""}).donor == ""
+    assert session.moved({}) == session
+
+
+def test_what_is_not_a_change_does_not_count_as_one() -> None:
+    session = _session(saved=5.0, station="clean", layout="AA==", seal="a" * 64, run="/r")
+    assert session.content() == _session().content()
+    for change in ({"notes": "x"}, {"target": "x"}, {"runs": ("/r",)}, {"checkpoint": "/y"}):
+        assert _session(**change).content() != _session().content()
+
+
+def test_a_file_in_another_place_is_known_by_its_hash(tmp_path: Path) -> None:
+    kept = _checkpoint(tmp_path / "m.safetensors")
+    facts = facts_of(kept, "weights")
+    assert facts.digest == inspect(kept).sha256
+    assert facts.mark == mark_of(kept)
+    moved = tmp_path / "elsewhere.safetensors"
+    kept.rename(moved)
+    check_same(moved, "m.safetensors", facts)
+    _checkpoint(moved, b"\1" * 8)
+    with pytest.raises(InputError, match=r"elsewhere\.safetensors is not the session's m\.safe"):
+        check_same(moved, "m.safetensors", facts)
+    with pytest.raises(InputError, match="There is nothing at"):
+        check_same(tmp_path / "gone", "m.safetensors", facts)
+    with pytest.raises(InputError, match="its hash was not kept"):
+        check_same(moved, "m.safetensors", FileFacts(known_by="weights"))
+    with pytest.raises(CancelledError):
+        check_same(moved, "m", FileFacts(digest="a" * 64), cancelled=lambda: True)
+
+
+def test_runs_and_folders_are_known_by_what_does_not_change(tmp_path: Path) -> None:
+    run = tmp_path / "run"
+    run.mkdir()
+    (run / "spec.json").write_text("{}")
+    facts = facts_of(run, "inside", "spec.json")
+    (run / "result.json").write_text("{}")
+    run.rename(tmp_path / "moved")
+    check_same(tmp_path / "moved", "run", facts)
+    (tmp_path / "other").mkdir()
+    with pytest.raises(InputError, match=r"other.*cannot be read"):
+        check_same(tmp_path / "other", "run", facts)
+    listed = facts_of(tmp_path / "moved", "file")
+    assert listed.known_by == "names"
+    check_same(tmp_path / "moved", "moved", listed)
+    (tmp_path / "moved" / "result.json").write_text("{ }")
+    with pytest.raises(InputError, match="names and sizes"):
+        check_same(tmp_path / "moved", "moved", listed)
+    with pytest.raises(InputError, match="is no folder"):
+        check_same(tmp_path / "moved" / "spec.json", "moved", listed)
+
+
+def test_pictures_are_known_by_their_content(tmp_path: Path) -> None:
+    for name in ("cat", "dog"):
+        (tmp_path / "set" / name).mkdir(parents=True)
+        for number in range(2):
+            colour = (40 * number, 10, len(name))
+            Image.new("RGB", (8, 8), colour).save(tmp_path / "set" / name / f"{number}.png")
+    spec = ImageSpec(kind="folder", path=str(tmp_path / "set"))
+    facts = FileFacts(digest=open_images(spec).key, known_by="pictures")
+    (tmp_path / "set").rename(tmp_path / "moved")
+    check_same(tmp_path / "moved", "set", facts, spec)
+    Image.new("RGB", (8, 8), (1, 2, 3)).save(tmp_path / "moved" / "cat" / "0.png")
+    with pytest.raises(InputError, match="the digest of its pictures begins with"):
+        check_same(tmp_path / "moved", "set", facts, spec)
+
+
+def test_the_record_of_a_session_is_a_bundles_and_names_no_place(tmp_path: Path) -> None:
+    path = _checkpoint(tmp_path / "my secret place.safetensors")
+    opened = OpenedCheckpoint("suspect", inspect(path), "RN50", 4, ("8 heads assumed",))
+    spec = ImageSpec(kind="folder", path=str(tmp_path / "pictures"))
+    images = OpenedImages(spec, "pictures", "a" * 64, "content", 9)
+    triggers = [PAINTED, demo_trigger()]
+    evidence, files = draft("one", [opened], images, triggers)
+    session = _session(trigger=PAINTED.digest)
+    write_session(tmp_path / "one.session", session, triggers, evidence, files)
+    folder = tmp_path / "one.session"
+    read = Evidence.model_validate_json((folder / EVIDENCE_FILE).read_bytes())
+    assert read == evidence
+    assert read.checkpoints["suspect"].sha256 == inspect(path).sha256
+    assert [claim.id for claim in read.claims] == ["safety-suspect"]
+    assert read.data["images-1"].key == "a" * 64
+    named = {one for facts in read.triggers.values() for one in facts.files}
+    named |= {read.checkpoints["suspect"].inspection or ""}
+    there = {one.relative_to(folder).as_posix() for one in folder.rglob("*") if one.is_file()}
+    assert named == there - {SESSION_FILE, EVIDENCE_FILE}
+    for one in sorted(there - {SESSION_FILE}):
+        assert str(tmp_path).encode() not in (folder / one).read_bytes(), one
+
+
+def test_a_bundle_is_gone_on_with_by_hash(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "one.evidence")
+    session, triggers = from_bundle(folder)
+    assert triggers == (demo_trigger(),)
+    assert session.trigger == demo_trigger().digest
+    assert session.checkpoint == "suspect/suspect.safetensors"
+    assert session.cleaned is not None
+    assert session.cleaned.checkpoint == "cleaned/cleaned.safetensors"
+    record = json.loads((folder / EVIDENCE_FILE).read_text())
+    known = session.files[session.checkpoint]
+    assert (known.digest, known.known_by) == (record["checkpoints"]["suspect"]["sha256"], "weights")
+    assert session.target == "cheese"
+    assert from_bundle(zipped(folder, tmp_path / "one.zip")) == (session, triggers)
+    assert not is_session(folder)
+    with pytest.raises(InputError, match="no evidence bundle"):
+        from_bundle(tmp_path)
+
+
+def test_a_bundle_with_odd_names_is_gone_on_with(tmp_path: Path) -> None:
+    folder = write_bundle(tmp_path / "one.evidence")
+    record = json.loads((folder / EVIDENCE_FILE).read_text())
+    for name in ("\U0001f34c" * 300, "../../etc/passwd", "a\0b", "", "C:\\x", ".."):
+        record["checkpoints"]["suspect"]["name"] = name
+        record["data"]["images-1"] |= {"name": name, "spec": {"kind": "folder"}}
+        (folder / EVIDENCE_FILE).write_text(json.dumps(record))
+        session, _ = from_bundle(folder)
+        place = Path(session.checkpoint)
+        assert (len(place.parts), place.parts[0]) == (2, "suspect"), name
+
+
+def test_a_session_is_no_finished_bundle(tmp_path: Path) -> None:
+    evidence, files = draft("one", [], None, [])
+    write_session(tmp_path / "one.session", _session(), [], evidence, files)
+    with pytest.raises(InputError, match="is a session and no finished bundle"):
+        open_bundle(tmp_path / "one.session")
+
+
+def test_reading_makes_no_secret(tmp_path: Path) -> None:
+    (tmp_path / SESSION_FILE).write_text(json.dumps({"seal": "a" * 64}))
+    assert not read_session(tmp_path).is_own
+    assert not Path(os.environ["CLEANCLIP_HOME"], "config", "sessions.secret").exists()
