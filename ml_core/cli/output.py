@@ -76,6 +76,7 @@ STAGES = {
     "inference": "Predicting again",
     "training": "Training again",
     "again": "Measuring again",
+    "write": "Writing",
 }
 
 

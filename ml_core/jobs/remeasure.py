@@ -157,6 +157,7 @@ def open_again(
     *,
     images: ImageSet | None = None,
     checkpoint: Checkpoint | None = None,
+    model: OpenedAgain | None = None,
 ) -> Generator[Event, None, OpenedAgain]:
     """Open checkpoint, pictures and classes of a measurement. Nothing is compared with it here.
 
@@ -168,6 +169,8 @@ def open_again(
         Cancel and pause.
     images, checkpoint
         What is open already.
+    model
+        Another measurement of the same files, whose model is taken.
 
     Yields
     ------
@@ -186,18 +189,15 @@ def open_again(
         images = yield from open_images_again(asked, control)
     if checkpoint is None:
         checkpoint = open_checkpoint(asked.checkpoint, asked.donor, use_choice=False)
-    choice = None if asked.choice is None else choice_of(asked.choice)
-    model = checkpoint.build("cpu", choice).to(choose_device(asked.device))
-    if asked.adapter is not None:
-        apply_adapter(model, read_adapter(asked.adapter))
+    built = _build(asked, checkpoint) if model is None else model.model
     classes = label_set_of(asked.label_set, asked.class_names, asked.templates)
-    bench = bench_of(images, classes, asked.trigger, asked.target, model.preprocess, asked.seed)
+    bench = bench_of(images, classes, asked.trigger, asked.target, built.preprocess, asked.seed)
     yield Progress("open", 1, 1)
     if asked.classifier is None:
-        classifier = yield from classifier_of(model, classes, control)
+        classifier = yield from classifier_of(built, classes, control)
     else:
-        classifier = _fitting(asked.classifier, model, len(classes.class_names))
-    return OpenedAgain(checkpoint, model, bench, classifier)
+        classifier = _fitting(asked.classifier, built, len(classes.class_names))
+    return OpenedAgain(checkpoint, built, bench, classifier)
 
 
 def predict_again(
@@ -290,6 +290,15 @@ def threads_of(count: int) -> Iterator[None]:
             torch.set_num_threads(before)
 
 
+def _build(asked: Asked, checkpoint: Checkpoint) -> ClipModel:
+    """The model, on its device."""
+    choice = None if asked.choice is None else choice_of(asked.choice)
+    model = checkpoint.build("cpu", choice).to(choose_device(asked.device))
+    if asked.adapter is not None:
+        apply_adapter(model, read_adapter(asked.adapter))
+    return model
+
+
 def _fitting(classifier: NDArray[np.float32], model: ClipModel, classes: int) -> Tensor:
     """A kept classifier on the model's device."""
     if classifier.shape != (classes, model.embed_dim):
@@ -298,4 +307,4 @@ def _fitting(classifier: NDArray[np.float32], model: ClipModel, classes: int) ->
             f"The kept classifier is {shape} and the checkpoint needs {classes} x "
             f"{model.embed_dim}: it is another model's."
         )
-    return torch.from_numpy(np.ascontiguousarray(classifier)).to(model.device)
+    return torch.from_numpy(np.array(classifier, np.float32)).to(model.device)

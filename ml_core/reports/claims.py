@@ -70,8 +70,8 @@ class Material:
     ----------
     checkpoints, data, triggers, measurements, jobs, scans
         Facts.
-    rows
-        Answers of each measurement.
+    rows, class_names
+        Answers of each measurement, and the names of its classes.
     scan_records
         What each scan found.
     json
@@ -84,6 +84,7 @@ class Material:
     triggers: Mapping[str, TriggerFacts]
     measurements: Mapping[str, MeasurementFacts]
     rows: Mapping[str, Rows]
+    class_names: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     jobs: Mapping[str, JobFacts] = field(default_factory=dict)
     scans: Mapping[str, ScanFacts] = field(default_factory=dict)
     scan_records: Mapping[str, Scan] = field(default_factory=dict)
@@ -187,6 +188,13 @@ def _of_one_run(one: MeasurementFacts, other: MeasurementFacts) -> bool:
     return one.job is None or other.job is None or one.job == other.job
 
 
+def name_of(material: Material, id_: str) -> str:
+    """A checkpoint's file name; of several of one name its id is told, too."""
+    name = material.checkpoints[id_].name
+    alike = sum(one.name == name for one in material.checkpoints.values())
+    return name if alike == 1 else f"{name} ({id_})"
+
+
 def _role(material: Material, id_: str) -> str:
     return material.checkpoints[material.measurements[id_].checkpoint].role
 
@@ -210,8 +218,8 @@ def _safety(material: Material) -> Iterator[Claim]:
         yield QuotedClaim(
             id=f"safety-{id_}",
             sentence=(
-                f"File safety of {facts.name}: {words.lower()} ({facts.format}). No code in it was "
-                f"run.{said}"
+                f"File safety of {name_of(material, id_)}: {words.lower()} ({facts.format}). No "
+                f"code in it was run.{said}"
             ),
             holds_by="exact",
             evidence=(facts.inspection,),
@@ -268,8 +276,8 @@ def _differences(material: Material, *, after: bool) -> Iterator[Claim]:
             mine = counted(round(found.value * found.n), found.n)
             theirs = counted(round(found.reference * found.n), found.n)
             names = (
-                material.checkpoints[one.checkpoint].name,
-                material.checkpoints[other.checkpoint].name,
+                name_of(material, one.checkpoint),
+                name_of(material, other.checkpoint),
             )
             yield DifferenceClaim(
                 id=_id(first, "minus", second, metric),
@@ -315,7 +323,7 @@ def _scans(material: Material) -> Iterator[Claim]:
     for id_, facts in material.scans.items():
         scan, file = material.scan_records[id_], facts.files["scan"]
         judgement = scan.judgement
-        suspect = material.checkpoints[facts.suspect].name
+        suspect = name_of(material, facts.suspect)
         named = f", towards “{judgement.target}”" if judgement.target else ""
         yield QuotedClaim(
             id=_id(id_, "verdict"),
@@ -375,7 +383,7 @@ def _training(material: Material) -> Iterator[Claim]:
         record = material.json.get(job.files.get("result", ""))
         if record is None or job.result is None:
             continue
-        names = material.checkpoints[job.result].name, material.checkpoints[job.source].name
+        names = name_of(material, job.result), name_of(material, job.source)
         names_of = ("method", "preset", "status", "seed", "steps", "precision", "device")
         fields = (*names_of, "source_sha256", "checkpoint_sha256")
         yield QuotedClaim(
@@ -399,7 +407,7 @@ def _rebounds(material: Material) -> Iterator[Claim]:
         record = material.json.get(file)
         if record is None:
             continue
-        name = material.checkpoints[job.result or job.source].name
+        name = name_of(material, job.result or job.source)
         rate = _counts(record["worst"], "hits", "n", "max_asr")
         worst = ("factor", "max_asr", "step", "hits", "n")
         yield QuotedClaim(
@@ -484,7 +492,7 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
     if attacks:
         claim = attacks[0]
         facts = material.measurements[claim.measurement]
-        name = material.checkpoints[facts.checkpoint].name
+        name = name_of(material, facts.checkpoint)
         base = next(
             (
                 one for one in rates
@@ -525,7 +533,7 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
     clean = next((one for one in rates if one.metric == "ca"), None)
     if clean is not None:
         facts = material.measurements[clean.measurement]
-        name = material.checkpoints[facts.checkpoint].name
+        name = name_of(material, facts.checkpoint)
         return (
             f"{name} names {_share(clean.rate)} of the pictures rightly; no trigger was tried on "
             "it and none was searched."
@@ -541,7 +549,7 @@ def _search_words(material: Material, claim: QuotedClaim) -> str:
     facts = next(one for one in material.scans.values() if one.files["scan"] in claim.evidence)
     named = f", towards “{facts.target}”" if facts.target else ""
     title = f"{facts.title[:1].lower()}{facts.title[1:]}"
-    return f"{title} in {material.checkpoints[facts.suspect].name}{named}"
+    return f"{title} in {name_of(material, facts.suspect)}{named}"
 
 
 def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
@@ -557,7 +565,7 @@ def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
         return f"{cleaned[0].name} was cleaned, and was not measured in fp32."
     id_ = rates[0].measurement
     facts = material.measurements[id_]
-    name = material.checkpoints[facts.checkpoint].name
+    name = name_of(material, facts.checkpoint)
     by = {one.metric: one for one in rates if one.measurement == id_}
     change = {one.metric: one for one in differences if one.measurement == id_}
     parts = []
@@ -666,7 +674,7 @@ def _holds_by(*measured: MeasurementFacts) -> HoldsBy:
 
 def _subject(material: Material, facts: MeasurementFacts) -> str:
     """Which checkpoint, on what."""
-    name = material.checkpoints[facts.checkpoint].name
+    name = name_of(material, facts.checkpoint)
     return f"{name}{_head(facts)} on {_where(material, facts)}"
 
 

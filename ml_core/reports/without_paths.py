@@ -34,14 +34,14 @@ class WithoutPaths:
 
     def __init__(self, known: Iterable[object] = ()) -> None:
         found = {str(one) for one in known}
-        self._known = sorted((one for one in found if _WHOLE.match(one)), key=len, reverse=True)
+        longest = sorted((one for one in found if _WHOLE.match(one)), key=len, reverse=True)
+        either = "|".join(map(re.escape, longest))
+        # With what lies below it.
+        self._known = re.compile(rf"(?:{either})(?:[/\\]{_PART})*") if longest else None
 
     def text(self, text: str) -> str:
         """A sentence in which a path has become the name of its file."""
-        for path in self._known:
-            if path in text:
-                text = text.replace(path, name_of(path))
-        for place in _PLACES:
+        for place in (*([self._known] if self._known is not None else []), *_PLACES):
             text = place.sub(lambda found: name_of(found[0]), text)
         return text
 

@@ -1,0 +1,346 @@
+"""A bundle of evidence from runs, scans and measurements, as a job: a generator of events."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass, field, replace
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from ml_core import __version__
+from ml_core.data.images import ImageSet
+from ml_core.data.picture_list import list_pictures
+from ml_core.data.pictures import DemoPictures
+from ml_core.data.watch import Watch, watched
+from ml_core.events import Control, Done, Event, Message, Progress, Saved
+from ml_core.jobs.failures import failure
+from ml_core.jobs.opening import opening
+from ml_core.jobs.remeasure import Asked, OpenedAgain, open_again, open_images_again
+from ml_core.jobs.report_sources import Sources, open_where_it_is, read_sources
+from ml_core.jobs.report_spec import ReportSpec
+from ml_core.jobs.tau import measuring_tau
+from ml_core.jobs.thumbnails import MOST, flipped, pictures_of
+from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reports.chart_rows import charts_of
+from ml_core.reports.claims import Claims, claims_of
+from ml_core.reports.environment import environment
+from ml_core.reports.measurement_files import PICTURES_FILE, Measurement, json_bytes
+from ml_core.reports.record import BundlePath, Evidence, Tool
+from ml_core.reports.views import PDF_FILE, drawn, views
+from ml_core.reports.write_bundle import FOLDER_SUFFIX, ZIP_SUFFIX, write_bundle
+
+ENVIRONMENT_FILE = "environment.json"
+_MOST_PICTURES = 15_000
+_MOST_PICTURE_BYTES = 1 << 30
+_KINDS = (
+    (b"\x89PNG\r\n\x1a\n", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"BM", ".bmp"),
+    (b"RIFF", ".webp"),
+)  # fmt: skip
+
+
+def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
+    """Write a bundle; the last event is Done, whatever happens.
+
+    Some pictures of each measurement are measured again where checkpoint and pictures are still
+    there, to know by how much its logits move (`ml_core.jobs.tau`).
+
+    Yields
+    ------
+    Event
+        Progress of the stages ``open``, ``data``, ``texts``, ``again`` and ``write``, Message,
+        Saved, and Done, whose ``result`` holds ``path``, ``bytes``, ``files``, ``claims``,
+        ``verdict``, ``not_tested`` and ``notes``.
+    """
+    try:
+        yield from _report(spec, control.ended_by_stop())
+    except Exception as error:
+        yield failure(error)
+
+
+def out_of(spec: ReportSpec) -> Path:
+    """Where the bundle goes: a name that ends neither way gets `FOLDER_SUFFIX`."""
+    out = Path(spec.out)
+    if out.suffix in (FOLDER_SUFFIX, ZIP_SUFFIX):
+        return out
+    return out.with_name(out.name + FOLDER_SUFFIX)
+
+
+def _report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
+    out = out_of(spec)
+    if out.exists() or out.is_symlink():
+        raise InputError(f"{out} is there already: name another place with -o, or take it away.")
+    made = [view for view in views() if not view.asked or (spec.pdf and view.path == PDF_FILE)]
+    if spec.pdf and not any(view.path == PDF_FILE for view in made):
+        raise InputError("This version cannot make the report as PDF: leave --pdf out.")
+    sources = yield from read_sources(spec, control)
+    again = _Again(spec, sources, control)
+    yield from again.run()
+    if spec.include_checkpoints:
+        _include_checkpoints(sources)
+    if spec.include_images:
+        yield from again.include_images()
+    claims = claims_of(sources.material())
+    for note in sources.notes:
+        yield Message(note, "warning")
+    evidence = evidence_of(sources, claims, _name(spec, out), again.thumbnails)
+    told: list[Progress] = []
+    size = 0
+
+    def tell(done: int, total: int) -> None:
+        nonlocal size
+        size = total
+        if control.cancelled:
+            raise CancelledError
+        told.append(Progress("write", done, total))
+
+    yield Progress("write", 0, 0)
+    write_bundle(evidence, sources.files, out, views=made, told=tell)
+    yield from told[-1:]
+    yield Saved(str(out), "result")
+    yield Done(
+        "finished",
+        {
+            "path": str(out),
+            "bytes": size,
+            "files": len(sources.files) + len(made) + 4,
+            "claims": len(evidence.claims),
+            "verdict": list(evidence.verdict),
+            "not_tested": list(evidence.not_tested),
+            "notes": list(evidence.notes),
+        },
+    )
+
+
+def evidence_of(
+    sources: Sources, claims: Claims, name: str, thumbnails: dict[BundlePath, str]
+) -> Evidence:
+    """The record; charts that can be drawn and the environment go into the files, too."""
+    sources.files[ENVIRONMENT_FILE] = json_bytes(environment())
+    evidence = Evidence(
+        name=name,
+        tool=Tool(name="CleanCLIP GUI", version=__version__),
+        verdict=claims.verdict,
+        not_tested=claims.not_tested,
+        limits=claims.limits,
+        checkpoints=sources.checkpoints,
+        data=sources.data,
+        triggers=sources.triggers,
+        measurements=sources.measurements,
+        jobs=sources.jobs,
+        scans=sources.scans,
+        claims=claims.claims,
+        charts=charts_of(sources.material(), claims.claims, sources.metrics),
+        thumbnails=thumbnails,
+        environment=ENVIRONMENT_FILE,
+        notes=tuple(sources.notes),
+    )
+    pictures = drawn(evidence)
+    sources.files.update(pictures)
+    charts = tuple(chart for chart in evidence.charts if chart.file in pictures)
+    return evidence.model_copy(update={"charts": charts})
+
+
+@dataclass(eq=False)
+class _Again:
+    """What needs checkpoints and pictures: tau, thumbnails, and pictures that go in."""
+
+    spec: ReportSpec
+    sources: Sources
+    control: Control
+    thumbnails: dict[BundlePath, str] = field(default_factory=dict)
+    _images: dict[str, ImageSet | None] = field(default_factory=dict)
+
+    def run(self) -> Generator[Event, None, None]:
+        """Measure again, checkpoint by checkpoint: one model is in memory at a time."""
+        for checkpoint in self.sources.checkpoints:
+            yield from self._checkpoint(checkpoint)
+
+    def _checkpoint(self, id_: str) -> Generator[Event, None, None]:
+        sources = self.sources
+        mine = [key for key, one in sources.measurements.items() if one.checkpoint == id_]
+        facts, place = sources.checkpoints[id_], sources.places[id_]
+        opened = open_where_it_is(facts, place)
+        if not mine:
+            return
+        if opened is None or place.weights is None:
+            sources.notes.append(
+                f"{facts.name} is not where it was measured: its pictures could not be measured "
+                "again, and tau is not known."
+            )
+            return
+        model: OpenedAgain | None = None
+        for key in mine:
+            measured, found = sources.measurements[key], sources.kept[key]
+            images = yield from self._set(measured.data, found)
+            if images is None:
+                continue
+            asked = replace(
+                _asked(found, place.weights, self.spec.device),
+                donor=place.donor,
+                adapter=place.adapter,
+            )
+            model = yield from open_again(
+                asked, self.control, images=images, checkpoint=opened, model=model
+            )
+            yield from self._tau(key, model)
+            if self.spec.thumbnails:
+                self._thumbnails(key, model)
+
+    def _tau(self, key: str, opened: OpenedAgain) -> Generator[Event, None, None]:
+        """Of a measurement in fp32."""
+        sources = self.sources
+        measured = sources.measurements[key]
+        if measured.precision != "fp32" or not self.spec.tau_pictures:
+            return
+        tau = yield from measuring_tau(
+            opened,
+            sources.rows[key],
+            self.control,
+            batch=measured.batch,
+            threads=max(1, measured.threads),
+            zero_shot=measured.head == "zero-shot",
+            pictures=self.spec.tau_pictures,
+        )
+        sources.measurements[key] = measured.model_copy(
+            update={"tau": tau.tau, "tau_pictures": tau.pictures, "tau_changed": tau.changed}
+        )
+
+    def _thumbnails(self, key: str, opened: OpenedAgain) -> None:
+        """Pictures that the trigger changes, of the first measurement of a suspect with one."""
+        sources = self.sources
+        measured, rows = sources.measurements[key], sources.rows[key]
+        is_suspect = sources.checkpoints[measured.checkpoint].role == "suspect"
+        if self.thumbnails or not is_suspect or measured.head != "zero-shot":
+            return
+        names = sources.kept[key].class_names
+        for index in flipped(rows, measured.target, MOST // 2).tolist():
+            pictures = pictures_of(opened, index)
+            if pictures is None or rows.triggered_top is None:
+                continue
+            row = int(np.searchsorted(rows.indices, index))
+            answers = names[int(rows.clean_top[row, 0])], names[int(rows.triggered_top[row, 0])]
+            for what, png, answer in zip(("without", "with"), pictures, answers, strict=True):
+                path = f"thumbnails/{index:07d}-{what}.png"
+                sources.files[path] = png
+                self.thumbnails[path] = f"Picture {index} {what} the trigger: “{answer}” ({key})."
+
+    def _set(self, id_: str, found: Measurement) -> Generator[Event, None, ImageSet | None]:
+        """The pictures if they are still there and the same; else it is noted, once."""
+        if id_ in self._images:
+            return self._images[id_]
+        name = self.sources.data[id_].name
+        images: ImageSet | None = None
+        path = found.kept.data.spec.path
+        try:
+            if path is not None and not Path(path).exists():
+                raise InputError(f"The pictures of {name} are not where they were measured")
+            asked = _asked(found, Path(found.kept.checkpoint.path), self.spec.device)
+            opened = yield from open_images_again(asked, self.control)
+            if (yield from self._same(found, opened)):
+                images = opened
+            else:
+                raise InputError(f"The pictures of {name} are not those that were measured")
+        except InputError as error:
+            self.sources.notes.append(
+                f"{error.sentence.rstrip('.')}: they could not be measured again, and tau is not "
+                "known."
+            )
+        self._images[id_] = images
+        return images
+
+    def _same(self, found: Measurement, images: ImageSet) -> Generator[Event, None, bool]:
+        """Whether pictures are those of a measurement: a large set's key may be made otherwise."""
+        if images.key == found.kept.data.key:
+            return True
+        listed = yield from opening(lambda watch: list_pictures(images, watch), self.control)
+        return listed == (found.folder / PICTURES_FILE).read_bytes()
+
+    def include_images(self) -> Generator[Event, None, None]:
+        """Copy the pictures, but for those that the program composes.
+
+        Raises
+        ------
+        InputError
+            If a set is not there any more, or is too large.
+        """
+        sources = self.sources
+        for id_, facts in sources.data.items():
+            measured = (key for key, one in sources.measurements.items() if one.data == id_)
+            images = yield from self._set(id_, sources.kept[next(measured)])
+            if images is None:
+                raise InputError(
+                    f"The pictures of {facts.name} cannot go in, as they are not there any more or "
+                    "are others: leave --include-images out."
+                )
+            if isinstance(images.pictures, DemoPictures):
+                continue
+            if len(images) > _MOST_PICTURES:
+                raise InputError(
+                    f"{facts.name} has {len(images)} pictures, more than the {_MOST_PICTURES} that "
+                    "a bundle takes: leave --include-images out."
+                )
+            yield from opening(partial(self._copy, images, id_), self.control)
+            sources.data[id_] = facts.model_copy(update={"pictures": f"data/{id_}"})
+
+    def _copy(self, images: ImageSet, id_: str, watch: Watch) -> None:
+        total = 0
+        for index in watched(range(len(images)), watch, "Copying pictures", len(images)):
+            try:
+                raw = images.pictures.raw(index)
+            except InputError:  # it was not measured either
+                continue
+            total += len(raw)
+            if total > _MOST_PICTURE_BYTES:
+                raise InputError(
+                    f"The pictures of {images.name} are more than "
+                    f"{_MOST_PICTURE_BYTES >> 30} GB: leave --include-images out."
+                )
+            suffix = next((one for magic, one in _KINDS if raw.startswith(magic)), ".bin")
+            self.sources.files[f"data/{id_}/{index:07d}{suffix}"] = raw
+
+
+def _include_checkpoints(sources: Sources) -> None:
+    """Copy the weights.
+
+    Raises
+    ------
+    InputError
+        If they are not there any more, or are a folder.
+    """
+    for id_, facts in sources.checkpoints.items():
+        path = sources.places[id_].weights
+        if path is None or not path.is_file():
+            what = "is not there any more" if path is None else "is a folder of several files"
+            raise InputError(f"{facts.name} {what}: leave --include-checkpoints out.")
+        suffix = path.suffix.lower()
+        file = f"checkpoints/{id_}{suffix if suffix[1:].isalnum() and suffix.isascii() else ''}"
+        sources.files[file] = path
+        sources.checkpoints[id_] = facts.model_copy(update={"file": file})
+
+
+def _asked(found: Measurement, checkpoint: Path, device: str) -> Asked:
+    """A kept measurement as it is asked again, with the classifier that was kept."""
+    kept = found.kept
+    choice = kept.checkpoint.choice
+    return Asked(
+        checkpoint=checkpoint,
+        images=kept.data.spec,
+        label_set=kept.label_set,
+        class_names=found.class_names,
+        templates=found.templates,
+        trigger=found.trigger(),
+        target=kept.target or 0,
+        seed=kept.seed,
+        choice=choice if isinstance(choice, dict) else None,
+        classifier=found.classifier(),
+        device=kept.device if device == "auto" and kept.device == "cpu" else device,
+    )
+
+
+def _name(spec: ReportSpec, out: Path) -> str:
+    """The title: given, or the output's name without its endings."""
+    if spec.name is not None:
+        return spec.name
+    return out.name.removesuffix(ZIP_SUFFIX).removesuffix(FOLDER_SUFFIX)

@@ -1,0 +1,589 @@
+"""What a bundle is made of, read from run, scan and measurement folders: facts, files, records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import JsonValue
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.open import Checkpoint
+from ml_core.data.digests import hash_file
+from ml_core.detection.scan.records import Scan
+from ml_core.detection.scan.scan_file import PREFIX, SCAN_FILE, read_scan
+from ml_core.events import Control, Done, Event, Metric, Progress, to_json
+from ml_core.jobs.journal import read_events, read_json
+from ml_core.jobs.measure_run import measure_run
+from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
+from ml_core.jobs.report_spec import ReportSpec
+from ml_core.jobs.scan_spec import PATCHES_FILE
+from ml_core.jobs.specs import EVENTS_FILE, RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
+from ml_core.paths import cache_dir, data_dir
+from ml_core.reading.errors import InputError
+from ml_core.reading.plain import plain
+from ml_core.reading.regular_file import read_file
+from ml_core.reports.claims import Material
+from ml_core.reports.measurement_files import (
+    CLASSIFIER_FILE,
+    INSPECTION_FILE,
+    MEASUREMENT_FILE,
+    MEASUREMENTS_FOLDER,
+    PER_CLASS_FILE,
+    PER_IMAGE_FILE,
+    PICTURES_FILE,
+    PROMPTS_FILE,
+    TRIGGER_STEM,
+    KeptCheckpoint,
+    Measurement,
+    json_bytes,
+    read_measurement,
+)
+from ml_core.reports.record import (
+    BundlePath,
+    CheckpointFacts,
+    DataFacts,
+    JobFacts,
+    MeasurementFacts,
+    ScanFacts,
+    TriggerFacts,
+)
+from ml_core.reports.rows import Rows
+from ml_core.reports.without_paths import WithoutPaths
+
+Role = Literal["suspect", "cleaned", "reference"]
+_RUN_FOLDERS = (
+    "before", "after", "after-linear", "heldout-before", "heldout-after", "heldout-after-linear",
+)  # fmt: skip
+_LARGEST_TABLE = 200 << 20
+_JOURNAL = "journal.jsonl"
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a checkpoint's files are on this machine; None where they are not there any more."""
+
+    weights: Path | None
+    donor: Path | None
+    adapter: Path | None
+
+
+@dataclass(eq=False)
+class Sources:
+    """Everything that was read, by the ids of `Evidence`.
+
+    Attributes
+    ----------
+    files
+        Files of the bundle.
+    json
+        The records among them, as written there.
+    kept
+        Measurement folders.
+    places
+        Of each checkpoint.
+    metrics
+        Of each job: the evaluations while it trained.
+    notes
+        Sentences for the report.
+    """
+
+    files: dict[BundlePath, bytes | Path] = field(default_factory=dict)
+    json: dict[BundlePath, dict[str, Any]] = field(default_factory=dict)
+    checkpoints: dict[str, CheckpointFacts] = field(default_factory=dict)
+    data: dict[str, DataFacts] = field(default_factory=dict)
+    triggers: dict[str, TriggerFacts] = field(default_factory=dict)
+    measurements: dict[str, MeasurementFacts] = field(default_factory=dict)
+    rows: dict[str, Rows] = field(default_factory=dict)
+    jobs: dict[str, JobFacts] = field(default_factory=dict)
+    scans: dict[str, ScanFacts] = field(default_factory=dict)
+    scan_records: dict[str, Scan] = field(default_factory=dict)
+    kept: dict[str, Measurement] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+    metrics: dict[str, list[dict[str, float]]] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    _identities: dict[tuple[object, ...], str] = field(default_factory=dict)
+    _data_keys: dict[tuple[str, str], str] = field(default_factory=dict)
+
+    def material(self) -> Material:
+        """What claims are made of."""
+        return Material(
+            checkpoints=self.checkpoints,
+            data=self.data,
+            triggers=self.triggers,
+            measurements=self.measurements,
+            rows=self.rows,
+            class_names={id_: one.class_names for id_, one in self.kept.items()},
+            jobs=self.jobs,
+            scans=self.scans,
+            scan_records=self.scan_records,
+            json=self.json,
+        )
+
+
+def read_sources(spec: ReportSpec, control: Control) -> Generator[Event, None, Sources]:
+    """Read all folders of a report; what a run of an older version lacks is measured again.
+
+    Yields
+    ------
+    Event
+        Progress of the stage ``open``, and of a run's stages where one is measured again.
+
+    Raises
+    ------
+    InputError
+        If a folder is not what it was named as, or is not finished.
+    CancelledError
+        If it was cancelled.
+    """
+    given = [*spec.runs, *spec.scans, *spec.measurements]
+    if not given:
+        raise InputError("There is nothing to report: name a run, a scan or a measurement.")
+    total = len(given)
+    yield Progress("open", 0, total)
+    runs = [_run(Path(run)) for run in spec.runs]  # what is none is told before anything is done
+    kept = [read_measurement(Path(folder)) for folder in spec.measurements]
+    for run in runs:
+        if not run.measured:
+            yield from measure_run(
+                run.spec, run.result, control, device=spec.device, threads=spec.threads
+            )
+    reading = _Reading(spec, [*runs, *kept])
+    for run in runs:
+        reading.add_run(run)
+        yield Progress("open", len(reading.sources.jobs), total)
+    for measurement in kept:
+        reading.add_evaluation(measurement)
+    for folder in spec.scans:
+        reading.add_scan(Path(folder.removeprefix(PREFIX)))
+    yield Progress("open", total, total)
+    return reading.sources
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A finished run's folder."""
+
+    folder: Path
+    spec: CleanSpec
+    result: dict[str, Any]
+
+    @property
+    def measured(self) -> bool:
+        """Whether it kept its answers before and after."""
+        return all(
+            (self.folder / MEASUREMENTS_FOLDER / name / MEASUREMENT_FILE).is_file()
+            for name in ("before", "after")
+        )
+
+
+def _run(folder: Path) -> _Run:
+    """A run's job and result.
+
+    Raises
+    ------
+    InputError
+        If it is no run, is not finished, or measured nothing.
+    """
+    name = plain(folder.name or str(folder))
+    if not (folder / SPEC_FILE).is_file():
+        if (folder / SCAN_FILE).is_file():
+            raise InputError(f"{name} is a scan and no run: give it with --scan.")
+        if (folder / MEASUREMENT_FILE).is_file():
+            raise InputError(f"{name} is a measurement and no run: give it with --measurement.")
+        raise InputError(
+            f"{name} is no run: it has no {SPEC_FILE}. Name the folder that `cleanclip clean -o` "
+            "wrote."
+        )
+    result = read_json(folder / RESULT_FILE)
+    if not result:
+        raise InputError(
+            f"The run {name} is not finished: it has no {RESULT_FILE}. Let it finish, or go on "
+            "with it, and report then."
+        )
+    spec = read_spec(folder / SPEC_FILE)
+    if spec.images is None and spec.test_images is None:
+        raise InputError(
+            f"The run {name} measured nothing, as it was given no images: measure its checkpoints "
+            "with `cleanclip evaluate --keep` and give --measurement."
+        )
+    # It may have been moved here.
+    return _Run(folder, spec.model_copy(update={"output_dir": str(folder.resolve())}), result)
+
+
+class _Reading:
+    """Turns folders into facts and files, and gives the ids."""
+
+    def __init__(self, spec: ReportSpec, parts: list[_Run | Measurement]) -> None:
+        self.sources = Sources()
+        self._clean = WithoutPaths(_known_paths(spec, parts))
+
+    def add_run(self, run: _Run) -> None:
+        """A run with its measurements and proofs."""
+        sources = self.sources
+        id_ = f"job-{len(sources.jobs) + 1}"
+        result: dict[str, Any] = self._clean.json(run.result)
+        ends: dict[str, str] = {}
+        for name in _RUN_FOLDERS:
+            folder = run.folder / MEASUREMENTS_FOLDER / name
+            if not (folder / MEASUREMENT_FILE).is_file():
+                continue
+            found = read_measurement(folder)
+            self._check_same(run, found)
+            role: Role = "suspect" if found.kept.when == "before" else "cleaned"
+            ends[found.kept.when] = self._checkpoint(found, role, run.folder)
+            evaluation = self._clean.json(found.evaluation)
+            own = evaluation == _side(result, found)
+            self._measurement(f"{id_}-{name}", found, ends[found.kept.when], id_ if own else None)
+        files = self._run_files(id_, run, result)
+        facts = run.spec.recipe.facts
+        sources.jobs[id_] = JobFacts(
+            method=str(result.get("method", run.spec.recipe.method)),
+            title=facts.title,
+            preset=str(result.get("preset", run.spec.recipe.preset)),
+            status=str(result.get("status", "")),
+            source=ends["before"],
+            result=ends["after"],
+            seed=int(result.get("seed", run.spec.recipe.seed)),
+            steps=int(result.get("steps", 0)),
+            training_data=str(result.get("training_data", "")),
+            precision=str(result.get("precision", "")),
+            device=str(result.get("device", "")),
+            seconds=result.get("seconds"),
+            files=files,
+        )
+
+    def add_evaluation(self, found: Measurement) -> None:
+        """A measurement of no run."""
+        number = sum(one.startswith("evaluation-") for one in self.sources.measurements) + 1
+        role: Role = "reference" if found.kept.when == "reference" else "suspect"
+        checkpoint = self._checkpoint(found, role, None)
+        self._measurement(f"evaluation-{number}", found, checkpoint, None)
+
+    def add_scan(self, folder: Path) -> None:
+        """A finished scan with the trigger that it ends with."""
+        path = folder / SCAN_FILE
+        if not path.is_file():
+            raise InputError(
+                f"There is no finished scan in {plain(folder.name)}: it has no {SCAN_FILE}."
+            )
+        sources = self.sources
+        id_ = f"scan-{len(sources.scans) + 1}"
+        record = self._clean.json(read_scan(path).model_dump(mode="json"))
+        scan = Scan.model_validate(record)
+        at = f"scan/{id_}"
+        files = {"scan": self._json(f"{at}/scan.json", record)}
+        for what, name in (
+            ("trigger", None if scan.found is None else scan.found.file),
+            ("patches", PATCHES_FILE),
+        ):
+            if name is None:
+                continue
+            stem = Path(name).stem
+            for suffix in (".json", ".png", ".safetensors"):
+                beside = folder / f"{stem}{suffix}"
+                if beside.is_file():
+                    key = what if beside.name == name else f"{what}_{suffix[1:]}"
+                    files[key] = f"{at}/{stem}{suffix}"
+                    sources.files[files[key]] = _bytes(beside)
+        judgement = scan.judgement
+        sources.scan_records[id_] = scan
+        sources.scans[id_] = ScanFacts(
+            suspect=self._scanned(scan.suspect.name, scan.suspect.sha256, "suspect"),
+            reference=(
+                None
+                if scan.reference is None
+                else self._scanned(scan.reference.name, scan.reference.sha256, "reference")
+            ),
+            data=scan.images,
+            verdict=judgement.verdict,
+            title=judgement.title,
+            target=judgement.target,
+            reasons=judgement.reasons,
+            searched=judgement.searched,
+            not_searched=judgement.not_searched,
+            warnings=judgement.warnings,
+            files=files,
+        )
+
+    def _check_same(self, run: _Run, found: Measurement) -> None:
+        """A run's measurements are of the weights that its result names."""
+        name = "source_sha256" if found.kept.when == "before" else "checkpoint_sha256"
+        if found.kept.checkpoint.sha256 != run.result.get(name):
+            raise InputError(
+                f"{plain(found.folder.name)} of the run {plain(run.folder.name)} was measured with "
+                "other weights than its result names: run it again.",
+                "damaged",
+            )
+
+    def _checkpoint(self, found: Measurement, role: Role, run: Path | None) -> str:
+        """The id of what was measured; a new one gets its facts, inspection and place."""
+        sources, kept = self.sources, found.kept.checkpoint
+        key = _identity(kept)
+        known = sources._identities.get(key)
+        if known is not None:
+            self._promote(known, role)
+            return known
+        id_ = self._new_id(role)
+        sources._identities[key] = id_
+        inspection = self._clean.json(read_json(found.folder / INSPECTION_FILE))
+        file = self._json(f"inspections/{id_}.json", inspection) if inspection else None
+        name = kept.name
+        if kept.adapter_path is not None:
+            name = f"{kept.name} with {Path(kept.adapter_path).name}"
+        facts = kept.model_dump(exclude={"path", "donor_path", "adapter_path", "name"})
+        sources.checkpoints[id_] = CheckpointFacts(
+            **self._clean.json(facts), name=self._clean.text(name), role=role, inspection=file
+        )
+        sources.places[id_] = _place(kept, run)
+        return id_
+
+    def _promote(self, id_: str, role: Role) -> None:
+        """A suspect that a run made is a cleaned checkpoint, whichever was named first."""
+        facts = self.sources.checkpoints[id_]
+        if role == "cleaned" and facts.role == "suspect":
+            self.sources.checkpoints[id_] = facts.model_copy(update={"role": role})
+
+    def _scanned(self, name: str, sha256: str | None, role: Role) -> str:
+        """The id of a scan's model; of one that nothing else is known of, what the scan knows."""
+        for id_, facts in self.sources.checkpoints.items():
+            if sha256 is not None and facts.sha256 == sha256 and facts.adapter is None:
+                return id_
+        id_ = self._new_id(role)
+        self.sources.checkpoints[id_] = CheckpointFacts(
+            name=name,
+            sha256=sha256,
+            bytes=0,
+            role=role,
+            format="not inspected",
+            architecture="not opened",
+            parameters=0,
+            safety="not inspected",
+        )
+        self.sources.places[id_] = Place(None, None, None)
+        self.sources.notes.append(
+            f"{name} is known from its scan alone: size, architecture and file safety are not "
+            "told. Measure it with `cleanclip evaluate --keep` to have them."
+        )
+        return id_
+
+    def _new_id(self, role: Role) -> str:
+        number = sum(one.rstrip("-0123456789") == role for one in self.sources.checkpoints) + 1
+        return role if number == 1 else f"{role}-{number}"
+
+    def _measurement(self, id_: str, found: Measurement, checkpoint: str, job: str | None) -> None:
+        """Facts and files of a measurement."""
+        sources, kept, folder = self.sources, found.kept, found.folder
+        at = f"measurements/{id_}"
+        evaluation: dict[str, Any] = self._clean.json(found.evaluation)
+        names = {"per_image": PER_IMAGE_FILE, "prompts": PROMPTS_FILE}
+        names |= {"classifier": CLASSIFIER_FILE, "per_class": PER_CLASS_FILE}
+        there = {what: name for what, name in names.items() if (folder / name).is_file()}
+        for name in there.values():
+            sources.files[f"{at}/{name}"] = _bytes(folder / name)
+        sources.kept[id_], sources.rows[id_] = found, found.rows
+        sources.measurements[id_] = MeasurementFacts(
+            when=kept.when,
+            head=kept.head,
+            heldout=kept.heldout,
+            job=job,
+            checkpoint=checkpoint,
+            data=self._data(found),
+            trigger=self._trigger(found),
+            target=kept.target,
+            target_name=evaluation.get("target_name"),
+            classes=kept.classes,
+            label_set=self._clean.text(kept.label_set),
+            classifier_sha256=kept.classifier_sha256,
+            n=kept.n,
+            n_broken=kept.n_broken,
+            seed=kept.seed,
+            precision=kept.precision,
+            device=kept.device,
+            threads=kept.threads,
+            batch=kept.batch,
+            versions=kept.versions,
+            evaluation=self._json(f"{at}/evaluation.json", evaluation),
+            per_image=f"{at}/{PER_IMAGE_FILE}",
+            per_class=f"{at}/{PER_CLASS_FILE}" if "per_class" in there else None,
+            prompts=f"{at}/{PROMPTS_FILE}",
+            classifier=f"{at}/{CLASSIFIER_FILE}" if "classifier" in there else None,
+        )
+
+    def _data(self, found: Measurement) -> str:
+        """The id of the pictures of a measurement."""
+        kept, sources = found.kept.data, self.sources
+        spec: dict[str, JsonValue] = self._clean.json(
+            kept.spec.model_dump(mode="json", exclude={"path"})
+        )
+        key = kept.key, json.dumps(spec, sort_keys=True)
+        if key in sources._data_keys:
+            return sources._data_keys[key]
+        id_ = f"images-{len(sources.data) + 1}"
+        sources._data_keys[key] = id_
+        rows: BundlePath | None = None
+        if (found.folder / PICTURES_FILE).is_file():
+            rows = f"data/{id_}.csv"
+            sources.files[rows] = _bytes(found.folder / PICTURES_FILE)
+        sources.data[id_] = DataFacts(
+            name=self._clean.text(kept.name),
+            key=kept.key,
+            known_by=kept.known_by,
+            n=kept.n,
+            spec=spec,
+            rows=rows,
+        )
+        return id_
+
+    def _trigger(self, found: Measurement) -> str | None:
+        """The digest of a measurement's trigger, whose exact bytes go in."""
+        kept, sources = found.kept.trigger, self.sources
+        if kept is None:
+            return None
+        if kept.digest not in sources.triggers:
+            found.trigger()  # it is what it says it is
+            files = []
+            for suffix in (".json", ".png", ".safetensors"):
+                path = found.folder / f"{TRIGGER_STEM}{suffix}"
+                if path.is_file():
+                    files.append(f"triggers/{kept.digest}{suffix}")
+                    sources.files[files[-1]] = _bytes(path)
+            sources.triggers[kept.digest] = TriggerFacts(
+                digest=kept.digest,
+                name=self._clean.text(kept.name),
+                kind=kept.kind,
+                convention=kept.convention,
+                files=tuple(files),
+            )
+        return kept.digest
+
+    def _run_files(self, id_: str, run: _Run, result: dict[str, Any]) -> dict[str, BundlePath]:
+        """A job's records, without paths."""
+        at, spec = f"jobs/{id_}", run.spec
+        files = {
+            "spec": self._json(f"{at}/spec.json", self._clean.json(spec.model_dump(mode="json"))),
+            "recipe": self._json(f"{at}/recipe.json", spec.recipe.model_dump(mode="json")),
+            "result": self._json(f"{at}/result.json", result),
+        }
+        for what, name in (("rebound", REBOUND_FILE), ("holdouts", HOLDOUTS_FILE)):
+            record = read_proof(run.folder, name)
+            if record is not None:
+                files[what] = self._json(f"{at}/{name}", self._clean.json(record))
+        lines, metrics = [], []
+        for event in read_events(run.folder / EVENTS_FILE, lambda line: '"progress"' not in line):
+            if isinstance(event, Done):  # the result is beside it
+                event = Done(event.status, {}, event.error, event.error_code)
+            if isinstance(event, Metric):
+                metrics.append({"step": event.step, **event.values})
+            told = self._clean.json(json.loads(to_json(event)))
+            lines.append(json.dumps(told, sort_keys=True, ensure_ascii=False) + "\n")
+        files["journal"] = f"{at}/{_JOURNAL}"
+        self.sources.files[files["journal"]] = "".join(lines).encode("utf-8", "backslashreplace")
+        self.sources.metrics[id_] = metrics
+        return files
+
+    def _json(self, path: BundlePath, record: dict[str, Any]) -> BundlePath:
+        """Write a record, and know what stands there."""
+        raw = json_bytes(record)
+        self.sources.files[path] = raw
+        self.sources.json[path] = json.loads(raw)
+        return path
+
+
+def open_where_it_is(facts: CheckpointFacts, place: Place) -> Checkpoint | None:
+    """The checkpoint if its files are all still there.
+
+    Raises
+    ------
+    InputError
+        If one of them is another file now.
+    """
+    if place.weights is None or (facts.donor is not None and place.donor is None):
+        return None
+    if facts.adapter is not None:
+        if place.adapter is None:
+            return None
+        with suppress(OSError):
+            if hash_file(place.adapter)[1].hex() != facts.adapter:
+                raise _changed(place.adapter)
+    opened = open_checkpoint(place.weights, place.donor, use_choice=False)
+    if facts.sha256 is not None and opened.inspection.sha256 != facts.sha256:
+        raise _changed(place.weights)
+    donor = opened.donor
+    if donor is not None and donor.inspection.sha256 != facts.donor:
+        raise _changed(donor.path)
+    return opened
+
+
+def _changed(path: Path) -> InputError:
+    return InputError(
+        f"{path.name} changed since it was measured: its SHA-256 is another one now. Measure the "
+        "new file, or bring the old one back."
+    )
+
+
+def _identity(kept: KeptCheckpoint) -> tuple[object, ...]:
+    """What makes a checkpoint the same one."""
+    choice = json.dumps(kept.choice, sort_keys=True)
+    return kept.sha256 or kept.identity, kept.donor, kept.adapter, choice
+
+
+def _place(kept: KeptCheckpoint, run: Path | None) -> Place:
+    """Where the files are now; a run's own may have moved with its folder."""
+
+    def found(path: str | None) -> Path | None:
+        if path is None:
+            return None
+        there = Path(path)
+        beside = None if run is None else run / there.name
+        moved = beside is not None and not there.exists() and beside.exists()
+        there = beside if moved and beside is not None else there
+        return there if there.exists() else None
+
+    return Place(found(kept.path), found(kept.donor_path), found(kept.adapter_path))
+
+
+def _side(result: Mapping[str, Any], found: Measurement) -> Any:
+    """What a run's result holds of one of its measurements."""
+    kept = found.kept
+    if kept.heldout:
+        part = result.get("heldout" if kept.head == "zero-shot" else "heldout_linear")
+    else:
+        part = (result.get("heads") or {}).get(kept.head)
+    return part.get(kept.when) if isinstance(part, dict) else None
+
+
+def _known_paths(spec: ReportSpec, parts: list[_Run | Measurement]) -> Iterator[object]:
+    """Paths of this machine that may stand in what is read."""
+    yield from (Path.home(), Path.cwd(), cache_dir(), data_dir())
+    for given in (*spec.runs, *spec.scans, *spec.measurements, spec.out):
+        yield from (Path(given), Path(given).absolute(), Path(given).resolve())
+    for part in parts:
+        if isinstance(part, Measurement):
+            kept = part.kept
+            yield from (kept.checkpoint.path, kept.checkpoint.donor_path, kept.data.spec.path)
+            yield kept.checkpoint.adapter_path
+        else:
+            job = part.spec
+            sets = (job.pairs, job.training_images, job.images, job.test_images)
+            for one in (*sets, job.heldout_images):
+                if one is not None:
+                    yield from one.paths.values()
+            yield from (job.checkpoint, job.donor, job.reference, job.trigger, job.output_dir)
+
+
+def _bytes(path: Path) -> bytes:
+    """A file of a folder that is read, of limited size."""
+    try:
+        raw = read_file(path, _LARGEST_TABLE + 1, inside=path.parent)
+    except OSError as error:
+        raise InputError(
+            f"{plain(path.name)} in {plain(path.parent.name)} cannot be read.", details=str(error)
+        ) from None
+    if len(raw) > _LARGEST_TABLE:
+        raise InputError(f"{plain(path.name)} is too large for a bundle.", "damaged")
+    return raw

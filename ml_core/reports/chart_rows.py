@@ -1,0 +1,216 @@
+"""The numbers of a report's charts, each also a table; how they are drawn is not decided here."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from pydantic import JsonValue
+
+from ml_core.evaluation.records import wilson_interval
+from ml_core.reports.claims import Material, is_headline, name_of, pairs_of
+from ml_core.reports.record import EVIDENCE_FILE, ChartFacts, Claim, JobFacts, RateClaim
+from ml_core.reports.rows import Rows
+
+_METRICS = {
+    "ca": "Clean accuracy",
+    "asr_excl": "Attack success rate",
+    "asr_all": "Attack success rate, all pictures",
+    "baseline_target_rate": "Target without the trigger",
+    "poisoned_accuracy": "Accuracy with the trigger",
+}
+_WATCHED = {"ca": "clean accuracy", "asr_excl": "attack success rate"}
+_INTERVALS = {"ca": "ca", "asr_excl": "asr"}
+_CLASSES = 12
+Row = tuple[JsonValue, ...]
+
+
+def charts_of(
+    material: Material, claims: Sequence[Claim], metrics: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> tuple[ChartFacts, ...]:
+    """Every chart of a report.
+
+    Parameters
+    ----------
+    material, claims
+        What was measured, and what is claimed.
+    metrics
+        Of each job its evaluations while it trained: ``step`` and the values of a Metric event.
+    """
+    found: list[ChartFacts | None] = [_summary(material, claims)]
+    for id_, job in material.jobs.items():
+        rows = metrics.get(id_, ())
+        found += [_watched(id_, job, rows), _losses(id_, job, rows), _rebound(material, id_, job)]
+    found += [_tradeoff(material, metrics), *_classes(material)]
+    return tuple(chart for chart in found if chart is not None)
+
+
+def _summary(material: Material, claims: Sequence[Claim]) -> ChartFacts | None:
+    """Rates of the measurements that a report speaks of first."""
+    rates = [
+        one
+        for metric in _METRICS
+        for one in claims
+        if isinstance(one, RateClaim)
+        and one.metric == metric
+        and is_headline(material, one.measurement)
+    ]
+    rows: list[Row] = []
+    for one in rates:
+        facts = material.measurements[one.measurement]
+        series = f"{name_of(material, facts.checkpoint)}, {one.measurement}"
+        values = one.rate.value, one.interval.low, one.interval.high
+        rows.append((_METRICS[one.metric], series, *values))
+    if not rows:
+        return None
+    return ChartFacts(
+        title="Rates before and after",
+        description="Each rate of each checkpoint with its Wilson 95 % interval.",
+        file="charts/summary.svg",
+        columns=("rate", "checkpoint", "value", "low", "high"),
+        rows=tuple(rows),
+        source=EVIDENCE_FILE,
+    )
+
+
+def _watched(id_: str, job: JobFacts, metrics: Sequence[Mapping[str, Any]]) -> ChartFacts | None:
+    """Accuracy and attack success on the validation pictures while training."""
+    names = [name for name in _WATCHED if any(name in row for row in metrics)]
+    if not names:
+        return None
+    columns, keys = ["step"], []
+    for name in names:
+        words, short = _WATCHED[name], _INTERVALS[name]
+        columns += [words, f"{words}, low", f"{words}, high"]
+        keys += [name, f"{short}_low", f"{short}_high"]
+    rows = [
+        (row["step"], *(row.get(key) for key in keys))
+        for row in metrics
+        if any(name in row for name in names)
+    ]
+    return ChartFacts(
+        title=f"{job.title} while it trained",
+        description="Rates on the validation pictures at each evaluation, with 95 % intervals.",
+        file=f"charts/{id_}-validation.svg",
+        columns=tuple(columns),
+        rows=_once(rows),
+        source=job.files["journal"],
+    )
+
+
+def _losses(id_: str, job: JobFacts, metrics: Sequence[Mapping[str, Any]]) -> ChartFacts | None:
+    """The loss of each step that was told."""
+    rows = [(row["step"], row["loss"]) for row in metrics if row.get("loss") is not None]
+    if not rows:
+        return None
+    return ChartFacts(
+        title=f"Loss of {job.title}",
+        description="The loss of the training steps that the journal tells of.",
+        file=f"charts/{id_}-loss.svg",
+        columns=("step", "loss"),
+        rows=_once(rows),
+        source=job.files["journal"],
+    )
+
+
+def _rebound(material: Material, id_: str, job: JobFacts) -> ChartFacts | None:
+    """The attack success rate while the cleaned checkpoint is finetuned at each rate."""
+    record = material.json.get(job.files.get("rebound", ""))
+    if record is None:
+        return None
+    columns, points = ["step"], dict[float, dict[str, JsonValue]]()
+    for rate in record["rates"]:
+        name = f"{rate['factor']:g} times the pretraining's rate"
+        columns += [name, f"{name}, low", f"{name}, high"]
+        for point in rate["points"]:
+            row = points.setdefault(point["step"], {})
+            row |= {
+                name: point["asr_excl"],
+                f"{name}, low": point.get("asr_low"),
+                f"{name}, high": point.get("asr_high"),
+            }
+    rows = [
+        (step, *(row.get(name) for name in columns[1:])) for step, row in sorted(points.items())
+    ]
+    return ChartFacts(
+        title="Rebound test",
+        description="Attack success rate at each step of finetuning the cleaned checkpoint again.",
+        file=f"charts/{id_}-rebound.svg",
+        columns=tuple(columns),
+        rows=tuple(rows),
+        source=job.files["rebound"],
+    )
+
+
+def _tradeoff(
+    material: Material, metrics: Mapping[str, Sequence[Mapping[str, Any]]]
+) -> ChartFacts | None:
+    """Accuracy against attack success, evaluation by evaluation, of all runs."""
+    rows: list[Row] = [
+        (f"{job.title} ({id_})", row["step"], row["asr_excl"], row["ca"])
+        for id_, job in material.jobs.items()
+        for row in metrics.get(id_, ())
+        if row.get("asr_excl") is not None and row.get("ca") is not None
+    ]
+    if not rows:
+        return None
+    first = next(iter(material.jobs.values()))
+    return ChartFacts(
+        title="Trade-off",
+        description="Each evaluation while training: attack success against clean accuracy.",
+        file="charts/tradeoff.svg",
+        columns=("run", "step", "attack success rate", "clean accuracy"),
+        rows=_once(rows, key=2),
+        source=first.files["journal"],
+    )
+
+
+def _classes(material: Material) -> Iterator[ChartFacts]:
+    """The classes whose accuracy changes most between two measurements."""
+    for first, second in pairs_of(material):
+        one, other = material.measurements[first], material.measurements[second]
+        after = is_headline(material, first) and is_headline(material, second)
+        if not after or one.per_class is None:
+            continue
+        names = material.class_names[first]
+        mine, theirs = (_accuracies(material.rows[id_], len(names)) for id_ in (first, second))
+        both = (mine[1] > 0) & (theirs[1] > 0)
+        if not both.any():
+            continue
+        change = np.zeros(len(names))
+        change[both] = mine[0][both] / mine[1][both] - theirs[0][both] / theirs[1][both]
+        order = np.lexsort((np.arange(len(names)), -np.abs(change)))
+        rows: list[Row] = []
+        for index in order[:_CLASSES].tolist():
+            if not both[index]:
+                continue
+            for id_, facts, (hits, n) in ((second, other, theirs), (first, one, mine)):
+                series = f"{name_of(material, facts.checkpoint)}, {id_}"
+                right, count = int(hits[index]), int(n[index])
+                interval = wilson_interval(right, count)
+                rows.append((f"{names[index]} ({index})", series, right / count, *interval))
+        yield ChartFacts(
+            title="Classes whose accuracy changes most",
+            description=f"Clean accuracy of {first} and {second}, with Wilson 95 % intervals.",
+            file=f"charts/{first}-classes.svg",
+            columns=("class", "checkpoint", "value", "low", "high"),
+            rows=tuple(rows),
+            source=one.per_class,
+        )
+        return
+
+
+def _accuracies(rows: Rows, classes: int) -> tuple[Any, Any]:
+    """Hits and pictures of each class, int64 [C] each."""
+    known = rows.labels >= 0
+    labels, found = rows.labels[known], rows.clean_top[known, 0]
+    return (
+        np.bincount(labels[labels == found], minlength=classes),
+        np.bincount(labels, minlength=classes),
+    )
+
+
+def _once(rows: Sequence[Sequence[Any]], key: int = 1) -> tuple[Row, ...]:
+    """Rows without repeated steps (of a run that was taken up again the last one counts)."""
+    return tuple(tuple(row) for row in {tuple(row[:key]): row for row in rows}.values())
