@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QFrame, QSizePolicy, QToolButton, QVBoxLayout, QWi
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
 
-_LOGO, _STATION, _ICON = 48, 52, 42  # pixels of height
+_LOGO, _STATION, _ICON = 48, 52, 34  # pixels of height
 
 
 class Rail(QFrame):
