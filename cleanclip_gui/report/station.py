@@ -94,7 +94,7 @@ class ReportStation(QWidget):
     """What goes in and what is missing on the left; on the right the claims, or a verification."""
 
     id = "report"
-    title = "R&eport"
+    title = "&Report"
     question = "What can I show to somebody who does not trust me?"
     icon = "report"
     shortcut = "Ctrl+9"

@@ -247,7 +247,7 @@ class MainWindow(QMainWindow):
         themes = (
             ("light", "&Light theme", "Dark on light.", "sun"),
             ("dark", "&Dark theme", "Light on dark.", "moon"),
-            ("system", "Theme as the des&ktop", "Follow the desktop's setting.", "settings"),
+            ("system", "Theme as th&e desktop", "Follow the desktop's setting.", "settings"),
         )
         return (
             *stations,
