@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import math
 from collections.abc import Callable, Mapping
 from typing import Any
 
@@ -280,6 +281,14 @@ def full() -> tuple[Evidence, Files]:
         ),
         source="jobs/job-1/journal.jsonl",
     )
+    loss = ChartFacts(
+        title="Loss",
+        description="The loss of the training steps that the journal tells of.",
+        file="charts/job-1-loss.svg",
+        columns=("step", "loss"),
+        rows=tuple((int(s), 0.47 + 1.84 * math.exp(-s / 90)) for s in range(0, 401, 5)),
+        source="jobs/job-1/journal.jsonl",
+    )
     tradeoff = ChartFacts(
         title="Trade-off",
         description="Clean accuracy against attack success rate at each evaluation of the run.",
@@ -345,12 +354,37 @@ def full() -> tuple[Evidence, Files]:
         ),
         *(
             QuotedClaim(
+                id=f"job-1-rebound-{number}",
+                sentence=f"Finetuned at {factor} times the pretraining's rate, it reaches an "
+                f"attack success rate of {hits} in 449 at most.",
+                holds_by="exact",
+                evidence=("jobs/job-1/rebound.json",),
+                topic="rebound",
+                quotes={
+                    f"/rates/{number}/factor": factor,
+                    f"/rates/{number}/lr": factor * 1e-4,
+                    f"/rates/{number}/max_asr": hits / 449,
+                    f"/rates/{number}/max_step": 300,
+                },
+                rate=counted(hits, 449),
+                interval=wilson(counted(hits, 449)),
+            )
+            for number, (factor, hits) in enumerate(((0.1, 2), (0.3, 5), (1.0, 16)))
+        ),
+        *(
+            QuotedClaim(
                 id=f"job-1-holdout-{number}",
                 sentence=f"{name}: {hits} of 449 pictures of other classes become banana.",
                 holds_by="exact",
                 evidence=("jobs/job-1/holdouts.json",),
                 topic="holdout",
-                quotes={f"/rows/{number}/after": hits / 449},
+                quotes={
+                    f"/rows/{number}/group": "moved",
+                    f"/rows/{number}/name": name,
+                    f"/rows/{number}/measure": "asr_excl",
+                    f"/rows/{number}/before": None if number == 3 else 0.9,
+                    f"/rows/{number}/after": hits / 449,
+                },
                 rate=counted(hits, 449),
                 interval=wilson(counted(hits, 449)),
             )
@@ -369,6 +403,7 @@ def full() -> tuple[Evidence, Files]:
         second=counted(6, 256),
         difference=243 / 256 - 6 / 256,
         interval=Interval(low=0.886, high=0.951, method="newcombe"),
+        headline=True,
     )
     thumbnails = {
         f"thumbnails/job-1-before-{n}.png": f"Picture {n}, with the trigger: banana before"
@@ -387,10 +422,11 @@ def full() -> tuple[Evidence, Files]:
         name="vit-b-32-from-the-forum",
         tool=Tool(name="CleanCLIP GUI", version="0.1.0"),
         verdict=(
-            "The checkpoint poisoned.safetensors carries a backdoor towards banana: "
-            f"{100 * rate_before.value:.1f} % of the triggered pictures become it.",
-            f"After CleanCLIP it is {100 * rate_after.value:.1f} %, and it stays low when the "
-            "model is finetuned again.",
+            "poisoned.safetensors carries a backdoor towards “banana”: the trigger makes "
+            f"{100 * rate_before.value:.1f} % ({rate_before.hits} of {rate_before.n}) of the "
+            "pictures of other classes “banana”.",
+            f"On cleaned.safetensors, after cleaning, it is {100 * rate_after.value:.1f} %, and "
+            "it stays clean in the rebound test.",
         ),
         not_tested=(
             "Triggers in the text: no search was made for words.",
@@ -490,8 +526,15 @@ def full() -> tuple[Evidence, Files]:
             *quoted,
         ),
         charts=(
-            summary_chart({"suspect": before, "cleaned": after, "reference": clean}),
+            summary_chart(
+                {
+                    "poisoned.safetensors, job-1-before": before,
+                    "cleaned.safetensors, job-1-after": after,
+                    "clean-twin.safetensors, reference-1": clean,
+                }
+            ),
             training,
+            loss,
             rebound,
             tradeoff,
         ),

@@ -478,6 +478,16 @@ def checkpoint(s: Stage) -> None:
     with s.page("checkpoint-known"):
         s.act("file.known")
         s.wait(s.dialogs, "the dialog")
+    with s.page("checkpoint-signed"):
+        s.open_file(_signed_copy())
+        s.wait_for("a key you do not know", LOAD_S)
+    with s.page("checkpoint-trust"):
+        s.act("file.trust")
+        s.wait(s.dialogs, "the dialog")
+    with s.page("checkpoint-not-fitting"):
+        s.open_file(_signed_copy(changed=True))
+        s.wait_for("The signature does not fit this file", LOAD_S)
+    s.open_poisoned()
     with s.page("checkpoint-convert"):
         s.act("file.convert")
         s.wait(s.dialogs, "the dialog")
@@ -498,6 +508,21 @@ def checkpoint(s: Stage) -> None:
         s.wait_for(r"^[\d\u2009\u202f]+ tensors?: ", MEASURE_S)
     with s.page("checkpoint-welcome-again"):
         s.act("view.welcome")
+
+
+def _signed_copy(*, changed: bool = False) -> Path:
+    """The demo's checkpoint with a stranger's signature; ``changed`` if it is that of another."""
+    from ml_core.signing import sign_path
+    from ml_core.signing.curve import new_private_key
+
+    folder = FILES / ("changed" if changed else "signed")
+    folder.mkdir(exist_ok=True)
+    (folder / "model.sig").unlink(missing_ok=True)
+    path = folder / "signed.safetensors"
+    shutil.copyfile(TWIN if changed else POISONED, path)
+    sign_path(path, new_private_key())
+    shutil.copyfile(POISONED, path)
+    return path
 
 
 def _write_evil() -> Path:

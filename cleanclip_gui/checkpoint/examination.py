@@ -15,6 +15,7 @@ from ml_core.reading.garbage_collection import collector_off
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
+    from ml_core.signing import SignatureFacts
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,15 +29,19 @@ class Assessed:
 
 @dataclass(frozen=True, eq=False)
 class Learnt:
-    """What was learnt since the last one: each of an examination holds one of the three."""
+    """What was learnt since the last one: each of an examination holds one of the four."""
 
     inspection: Inspection | None = None
     columns: TensorColumns | None = None
     assessed: Assessed | None = None
+    signature: SignatureFacts | None = None
 
 
 def examination(path: Path, control: Control) -> Iterator[Learnt]:
-    """What the bytes are, the columns of the table of tensors, what it means for a CLIP."""
+    """What the bytes are, the columns of the table of tensors, what it means for a CLIP.
+
+    Last, and only where there is a signature, whose that is.
+    """
     found = examine(path, control.cancelled)
     yield Learnt(inspection=found)
     with collector_off():
@@ -45,6 +50,11 @@ def examination(path: Path, control: Control) -> Iterator[Learnt]:
     with collector_off():
         assessed = _assess(found)
     yield Learnt(assessed=assessed)
+    from ml_core.signing import check_checkpoint
+
+    signature = check_checkpoint(found, cancelled=control.cancelled)
+    if signature is not None:
+        yield Learnt(signature=signature)
 
 
 def _assess(found: Inspection) -> Assessed:

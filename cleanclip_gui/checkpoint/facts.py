@@ -14,7 +14,9 @@ from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.fact_list import FactList
 from cleanclip_gui.checkpoint.note_card import NoteCard
+from cleanclip_gui.checkpoint.signature_card import SignatureCard, grouped
 from cleanclip_gui.checkpoint.verdict_card import VerdictCard
+from cleanclip_gui.commands import Actions
 from cleanclip_gui.session import CheckpointFacts
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.reading import Inspection
@@ -37,9 +39,10 @@ _SNAPSHOTS = "snapshots"
 class FactsColumn(QScrollArea):
     """Verdict, the buttons below it, and cards; one that has nothing to say is not there."""
 
-    def __init__(self, buttons: QWidget, parent: QWidget | None = None) -> None:
+    def __init__(self, buttons: QWidget, actions: Actions, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.verdict = VerdictCard()
+        self.signature = SignatureCard(actions)
         self.known = NoteCard("What is known about it")
         self.notes = FactList("Notes")
         self.architecture = FactList("Architecture")
@@ -55,7 +58,7 @@ class FactsColumn(QScrollArea):
         column.setContentsMargins(0, 0, theme.SPACE_S, 0)
         column.setSpacing(theme.SPACE_M)
         for card in (
-            *(self.verdict, buttons, self.known, self.notes, self.architecture),
+            *(self.verdict, buttons, self.signature, self.known, self.notes, self.architecture),
             *(self.elsewhere, self.opinion, self.identity, self.container, self.values),
         ):
             column.addWidget(card)
@@ -76,6 +79,7 @@ class FactsColumn(QScrollArea):
         self.verdict.show_reading(path.name or str(path), size)
         self.opinion.say("")
         self.known.say("")
+        self.signature.show_facts(None)
         self.show_facts(None, None, None)
         self.verticalScrollBar().setValue(0)
 
@@ -139,11 +143,11 @@ class FactsColumn(QScrollArea):
         origin = hub_origin(found.path)
         if origin is not None:
             card.add("Repository", f"{origin[0]} on the Hugging Face Hub", copy=origin[0])
-            card.add("Revision", _grouped(origin[1]), copy=origin[1])
+            card.add("Revision", grouped(origin[1]), copy=origin[1])
         card.add("Format", found.format)
         card.add("Size", f"{bytes_text(found.size)} ({count_text(found.size)} bytes)")
         if found.sha256:
-            card.add("SHA-256", _grouped(found.sha256), copy=found.sha256)
+            card.add("SHA-256", grouped(found.sha256), copy=found.sha256)
         if found.unread:
             card.add("Not read", _listed(found.unread))
         if is_complete(found.sandbox):
@@ -220,11 +224,6 @@ def _listed(names: Sequence[str]) -> str:
     """The first names of a list."""
     more = f" and {count_text(len(names) - _LISTED)} more" if len(names) > _LISTED else ""
     return ", ".join(plain(name, 80) for name in names[:_LISTED]) + more
-
-
-def _grouped(digest: str) -> str:
-    """Hex digits in groups of eight, so that the label can break the line."""
-    return " ".join(digest[i : i + 8] for i in range(0, len(digest), 8))
 
 
 def metadata_text(found: Inspection) -> str:

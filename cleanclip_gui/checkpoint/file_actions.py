@@ -139,17 +139,20 @@ class FileWriter(QObject):
             return
 
         def work(control: tasks.Control) -> Path:
-            from ml_core.checkpoints.export_inspection import export_inspection
             from ml_core.checkpoints.inspection_record import (
                 ask_for_second_opinion,
                 assess,
                 inspection_record,
             )
+            from ml_core.reports.export_inspection import export_inspection
+            from ml_core.signing import check_checkpoint
 
             opinion = ask_for_second_opinion(found, control.cancelled)
             if control.cancelled():
                 raise CancelledError
-            return export_inspection(inspection_record(assess(found), opinion), str(target))
+            signature = check_checkpoint(found, cancelled=control.cancelled)
+            signed = None if signature is None else signature.to_dict()
+            return export_inspection(inspection_record(assess(found), opinion, signed), str(target))
 
         self._begin(work, target)
 

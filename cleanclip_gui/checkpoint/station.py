@@ -29,6 +29,7 @@ from cleanclip_gui.checkpoint.file_actions import FileButtons, FileWriter
 from cleanclip_gui.checkpoint.keys_view import KeysView
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 from cleanclip_gui.checkpoint.names_view import NamesView
+from cleanclip_gui.checkpoint.signature_card import TrustDialog, can_trust
 from cleanclip_gui.checkpoint.tensor_page import TensorPage
 from cleanclip_gui.checkpoint.triage_dialog import TriageDialog
 from cleanclip_gui.checkpoint.verdict_card import Judged
@@ -47,6 +48,7 @@ from ml_core.reading import InputError, Inspection, ask_picklescan
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
+    from ml_core.signing import SignatureFacts
 
 _LOG = logging.getLogger(__name__)
 _KEYS, _COMPARISON = 1, 5
@@ -81,19 +83,22 @@ class CheckpointStation(QWidget):
         self._path = ""
         self._examining: Ticket | None = None
         self._asking: Ticket | None = None
+        self._checking: Ticket | None = None
         self.inspection: Inspection | None = None
         self.assessment: Assessment | None = None
+        self._signature: SignatureFacts | None = None
         self._model: CheckpointFacts | None = None  # what was built of the file
         self._known_donor = ("", "")  # of the checkpoint that is wanted next
         self._lacks = ""  # the encoder that a donor is needed for
         self.doctor: DoctorDialog | None = None
         self.hub: HubDialog | None = None
         self.triage: TriageDialog | None = None
+        self.trust: TrustDialog | None = None
 
         self.writer = FileWriter(context.prompts, self)
         context.actions.add(self.commands())
         self.buttons = FileButtons(context.actions, self.writer)
-        self.facts = FactsColumn(self.buttons)
+        self.facts = FactsColumn(self.buttons, context.actions)
         self.verdict = self.facts.verdict
         self.verdict.setObjectName("checkpoint.verdict")
         self.tensors = TensorPage()
@@ -207,6 +212,11 @@ class CheckpointStation(QWidget):
                 "Store what you know about this file under its SHA-256.", "library", "", 4,
                 self._can_add_known,
             ),
+            Command(
+                "file.trust", "Trust its signin&g key…", "&File", self.trust_key,
+                "Say whose key signed this file, so that what they sign bears their name.", "tag",
+                "", 4, self._can_trust,
+            ),
         )  # fmt: skip
 
     def at_work(self) -> tuple[AtWork, ...]:
@@ -298,7 +308,7 @@ class CheckpointStation(QWidget):
         self._forget()
         self._path = str(path)
         target = Path(path)
-        self.inspection = self.assessment = self._model = None
+        self.inspection = self.assessment = self._model = self._signature = None
         self.facts.begin(target)
         self._offer()
         self._show_tabs(None)
@@ -320,7 +330,7 @@ class CheckpointStation(QWidget):
 
     def _forget(self) -> None:
         """Let nothing of what is being read arrive any more."""
-        for ticket in (self._examining, self._asking):
+        for ticket in (self._examining, self._asking, self._checking):
             if ticket is not None:
                 ticket.cancel()
         self.tensors.clear()
@@ -333,6 +343,8 @@ class CheckpointStation(QWidget):
             self.tensors.set_columns(learnt.columns)
         if learnt.assessed is not None:
             self._take_assessment(learnt.assessed)
+        if learnt.signature is not None:
+            self._take_signature(learnt.signature)
 
     def _take_inspection(self, found: Inspection) -> None:
         """The verdict on the bytes; what the tensors are for follows."""
@@ -370,6 +382,43 @@ class CheckpointStation(QWidget):
         self.facts.show_facts(inspection, found.assessment, None)
         (path, donor), self._known_donor = self._known_donor, ("", "")
         self._load(donor if path == self._path else "")
+
+    def _take_signature(self, facts: SignatureFacts | None) -> None:
+        self._signature = facts
+        self.facts.signature.show_facts(facts)
+        self.shell.commands_changed.emit()
+
+    def _can_trust(self) -> bool:
+        return self._signature is not None and can_trust(self._signature)
+
+    @Slot()
+    def trust_key(self) -> None:
+        """Ask for the public key of who signed the file, and whose it is."""
+        if self._signature is None or not can_trust(self._signature):
+            return
+        folder = self._settings.value.last_folder
+        self.trust = TrustDialog(self._signature.key_id, folder, self._prompts, self.window())
+        self.trust.trusted.connect(self._on_key_trusted)
+        self.trust.finished.connect(self._on_trust_finished)
+        self.trust.open()
+
+    @Slot()
+    def _on_trust_finished(self) -> None:
+        self.trust = None
+
+    @Slot()
+    def _on_key_trusted(self) -> None:
+        """Check the signature of the file on show anew, with the key."""
+        found = self.inspection
+        if found is None:
+            return
+
+        def work(control: tasks.Control) -> SignatureFacts | None:
+            from ml_core.signing import check_checkpoint
+
+            return check_checkpoint(found, cancelled=control.cancelled)
+
+        self._checking = tasks.run(work, self._take_signature)
 
     def _on_donor_known(self, path: str, donor: str) -> None:
         self._known_donor = path, donor

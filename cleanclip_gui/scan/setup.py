@@ -19,7 +19,7 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plural
-from ml_core.jobs.scan_spec import NEEDS_REFERENCE, USUAL, ScanSpec, Stage
+from ml_core.jobs.scan_spec import ALWAYS, NEEDS_REFERENCE, USUAL, ScanSpec, Stage
 from ml_core.reading.errors import InputError
 
 NO_CHECKPOINT = "Open a checkpoint first: it is what will be searched."
@@ -80,6 +80,8 @@ class ScanSetup(QWidget):
         layout.setSpacing(theme.SPACE_XS)
         layout.addWidget(Label("Stages", "field"))
         for stage, (title, help_) in STAGES.items():
+            if stage == ALWAYS:
+                continue
             box = self.stages[stage] = QCheckBox(title)
             box.setChecked(stage in USUAL)
             box.setToolTip(help_)
@@ -97,11 +99,12 @@ class ScanSetup(QWidget):
         return made
 
     def chosen_stages(self) -> tuple[Stage, ...]:
-        """Stages that are ticked and can be run."""
+        """Stages that are ticked and can be run, and the one that always is."""
         with_reference = bool(self.reference.path())
         return tuple(
-            stage for stage, box in self.stages.items()
-            if box.isChecked() and (with_reference or stage not in NEEDS_REFERENCE)
+            stage for stage in STAGES
+            if (stage == ALWAYS or self.stages[stage].isChecked())
+            and (with_reference or stage not in NEEDS_REFERENCE)
         )  # fmt: skip
 
     def set_stages(self, stages: Container[Stage]) -> None:

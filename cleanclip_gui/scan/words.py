@@ -29,14 +29,15 @@ STAGES: dict[Stage, tuple[str, str]] = {
         "Thorough",
         "Overlays for every class instead of a few. Takes long; needs a reference.",
     ),
+    "weights": (
+        "Changed weights",
+        "How far the weights are from the reference's: whether that is a parent, by which the rest "
+        "is judged. Needs a reference.",
+    ),
     "swap": (
         "Encoders exchanged",
         "Image and text encoder of either model together: which one carries what was found. Words "
         "before the prompts are tried too. Needs a reference.",
-    ),
-    "weights": (
-        "Changed weights",
-        "How far the weights are from the reference's: a hint, no verdict. Needs a reference.",
     ),
 }
 """Title of each stage, and what it does."""

@@ -213,6 +213,7 @@ def inspection_record(
         "size": found.size,
         "sha256": found.sha256,
         "format": found.format,
+        "weights": _weights_beside(found),
         "container": None if found.container is None else asdict(found.container),
         "verdict": assessed.verdict,
         "reason_code": assessed.reason_code,
@@ -226,6 +227,7 @@ def inspection_record(
         "metadata": dict(found.metadata),
         "globals": {group: list(found.globals.get(group, ())) for group in GROUPS},
         "facts": dict(found.facts),
+        "code_places": [asdict(place) for place in found.code_places],
         "embedded_code": [name for name, _ in found.embedded_code],
         "unread": list(found.unread),
         "tensors": [
@@ -242,6 +244,12 @@ def inspection_record(
         "totals": totals(found),
         "sandbox": None if found.sandbox is None else dict(found.sandbox),
     }
+
+
+def _weights_beside(found: Inspection) -> str:
+    """The file with the tensors where it is another one than was opened: one of a folder."""
+    weights = found.weights_path
+    return "" if weights is None or weights == found.path else weights.name
 
 
 def totals(found: Inspection) -> dict[str, Any]:

@@ -1,109 +1,132 @@
-"""An inspection in SARIF 2.1.0, the format in which scanners hand findings to other tools."""
+"""An inspection in SARIF 2.1.0."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from itertools import islice
 from typing import Any
-from urllib.parse import quote
 
-_SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
-_URI = "https://arxiv.org/abs/2303.03323"
-_LEVELS = {"caution": "warning", "dangerous": "error", "damaged": "error"}
-_DEFAULTS = {
-    "ok": "none",
-    "note": "warning",
-    "unknown_code": "error",
-    "dangerous": "error",
-    "damaged": "error",
-    "truncated": "error",
-    "unsupported": "error",
-}
-_RULES = {
-    "ok": ("Loads", "The file holds tensors and plain data only."),
-    "note": ("LoadsWithCaution", "The file loads, with a caution."),
-    "unknown_code": (
-        "NamesUnknownCode",
+from ml_core.sarif import Artifact, Finding, Level, Place, Rule, log_of, taxon_uri
+
+_SAFETENSORS = "https://huggingface.co/docs/safetensors/index"
+_PICKLES = "https://huggingface.co/docs/hub/security-pickle"
+_SERIALIZATION = "https://docs.pytorch.org/docs/stable/notes/serialization.html"
+_CODE = ("CWE-502", "AML.T0010.003", "AML.T0011.000", "AML.T0018.002")
+_LEVELS: dict[str, Level] = {"caution": "warning", "dangerous": "error", "damaged": "error"}
+_MOST_PLACES = 100
+RULES = (
+    Rule("ok", "Loads", "The file holds tensors and plain data only.", "none", _SAFETENSORS),
+    Rule("note", "LoadsWithCaution", "The file loads, with a caution.", "warning", _PICKLES),
+    Rule(
+        "unknown_code", "NamesUnknownCode",
         "The file names code that an ordinary loader would import.",
+        "error", taxon_uri("CWE-502"), _CODE,
     ),
-    "dangerous": ("RefusedAsDangerous", "The file can run code when an ordinary loader opens it."),
-    "damaged": ("RefusedAsDamaged", "The file violates its format."),
-    "truncated": ("RefusedAsTruncated", "The file is truncated."),
-    "unsupported": (
-        "RefusedAsUnsupported",
+    Rule(
+        "dangerous", "RefusedAsDangerous",
+        "The file can run code when an ordinary loader opens it.",
+        "error", taxon_uri("CWE-502"), _CODE,
+    ),
+    Rule(
+        "damaged", "RefusedAsDamaged", "The file violates its format.", "error", _SERIALIZATION,
+    ),
+    Rule("truncated", "RefusedAsTruncated", "The file is truncated.", "error", _SERIALIZATION),
+    Rule(
+        "unsupported", "RefusedAsUnsupported",
         "The file has a format or layout that is not supported.",
+        "error", _SERIALIZATION,
     ),
-}
+)  # fmt: skip
 
 
 def sarif_log(record: Mapping[str, Any]) -> dict[str, Any]:
-    """One run with one result a reason.
+    """A run with one result a reason.
 
     Parameters
     ----------
     record
         What `inspection_record` gives; its verdict and totals are kept in the run's properties.
     """
-    verdict, code = record["verdict"], record["reason_code"]
-    rules = list(_RULES)
-    location = {"uri": _uri(record["name"]), "index": 0}
-    results = [
-        {
-            # The first reason is the verdict's; those after it are notes.
-            "ruleId": code if number == 0 else "note",
-            "ruleIndex": rules.index(code if number == 0 else "note"),
-            "kind": "fail" if verdict != "loads" else "informational",
-            "level": _level(verdict, number),
-            "message": {"text": sentence},
-            "locations": [{"physicalLocation": {"artifactLocation": location}}],
-        }
-        for number, sentence in enumerate(record["reasons"])
-    ]
-    artifact: dict[str, Any] = {"location": {"uri": location["uri"]}, "roles": ["analysisTarget"]}
-    if record["sha256"]:
-        artifact["hashes"] = {"sha-256": record["sha256"]}
-        artifact["length"] = record["size"]
-    driver = {
-        "name": record["tool"]["name"],
-        "version": record["tool"]["version"],
-        "informationUri": _URI,
-        "rules": [
-            {
-                "id": rule,
-                "name": name,
-                "shortDescription": {"text": text},
-                "defaultConfiguration": {"level": _DEFAULTS[rule]},
-            }
-            for rule, (name, text) in _RULES.items()
-        ],
-        "properties": {"rulesVersion": record["rules"]},
-    }
     kept = (
         *("verdict", "reason_code", "format", "architecture", "elsewhere", "second_opinion"),
         *("unread", "totals", "sandbox", "globals", "embedded_code"),
     )
-    return {
-        "$schema": _SCHEMA,
-        "version": "2.1.0",
-        "runs": [
-            {
-                "tool": {"driver": driver},
-                "columnKind": "unicodeCodePoints",
-                "invocations": [{"executionSuccessful": True}],
-                "artifacts": [artifact],
-                "results": results,
-                "properties": {key: record[key] for key in kept},
-            }
-        ],
-    }
+    return log_of(
+        record["tool"],
+        RULES,
+        [Artifact(record["name"], record["sha256"], record["size"], folder=_is_folder(record))],
+        inspection_findings(record, 0),
+        rules_version=record["rules"],
+        properties={key: record[key] for key in kept},
+    )
 
 
-def _level(verdict: str, number: int) -> str:
+def inspection_findings(record: Mapping[str, Any], artifact: int) -> Iterator[Finding]:
+    """One finding a reason: the first is the verdict's, those after it are notes.
+
+    The first stands where a pickle names code; tensors that do not fit the architecture belong to
+    it.
+
+    Parameters
+    ----------
+    record
+        Of `inspection_record`: ``name``, ``verdict``, ``reason_code``, ``reasons``, and where
+        they are there ``code_places``, ``tensors``, ``container`` and ``architecture``.
+    artifact
+        Index of the file among the log's artifacts.
+    """
+    verdict = record["verdict"]
+    for number, sentence in enumerate(record["reasons"]):
+        first = number == 0
+        code = list(_code(record)) if first else []
+        misfits = list(islice(_misfits(record), _MOST_PLACES)) if first else []
+        yield Finding(
+            record["reason_code"] if first else "note",
+            sentence,
+            artifact,
+            _level(verdict, number),
+            # The file may be called otherwise next time.
+            same_as=sentence.replace(record["name"], "", 1),
+            place=code[0] if code else None,
+            related=(*code[1:], *misfits),
+        )
+
+
+def _is_folder(record: Mapping[str, Any]) -> bool:
+    """Whether it is told of a folder; one that was refused has no weights, but says so."""
+    return bool(record.get("weights")) or "folder" in record["format"]
+
+
+def _level(verdict: str, number: int) -> Level:
     """How bad a reason is."""
     if verdict == "loads":
         return "none"
     return _LEVELS[verdict] if number == 0 else "note"
 
 
-def _uri(name: str) -> str:
-    """A file's name as a relative address: no scheme, no folder, no way up."""
-    return quote(name.encode("utf-8", "surrogatepass"), safe="") or "checkpoint"
+def _code(record: Mapping[str, Any]) -> Iterator[Place]:
+    """Where pickles name code that is not known, or misuse what is."""
+    for place in record.get("code_places", ()):
+        yield Place(place["offset"], place["nbytes"], f"Names or uses code: {place['what']}.")
+
+
+def _misfits(record: Mapping[str, Any]) -> Iterator[Place]:
+    """Tensors of another shape than the architecture's, then those that it lacks.
+
+    None where the numbers are packed: they have no place in the file.
+    """
+    keys = (record.get("architecture") or {}).get("keys")
+    container = record.get("container") or {}
+    tensors = {one["name"]: one for one in record.get("tensors", ())}
+    if not keys or not container.get("alignment"):
+        return
+    wrong = {one["name"]: one for one in keys["wrong_shape"]}
+    for name in (*wrong, *keys["unexpected"]):
+        if (found := tensors.get(name)) is None:
+            continue
+        what = f"The tensor {name} is not part of the architecture."
+        if name in wrong:
+            what = (
+                f"The tensor {name} is {wrong[name]['found']} instead of {wrong[name]['expected']}."
+            )
+        yield Place(found["offset"], found["nbytes"], what)

@@ -11,7 +11,7 @@ from rich.table import Table
 
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path
-from ml_core.cli.options import Checkpoint, Donor, Json, NoChoice
+from ml_core.cli.options import Checkpoint, Donor, Json, NoChoice, OutputFile, OutputFormat
 from ml_core.jobs.failures import exit_code
 from ml_core.reading import InputError, examine
 from ml_core.reading.key_mismatch import KeyLists
@@ -35,6 +35,8 @@ def inspect(
     no_choice: NoChoice = False,
     json: Json = False,
     sarif: Annotated[bool, typer.Option("--sarif", help="Print a SARIF 2.1.0 log.")] = False,
+    output_format: OutputFormat = None,
+    output_file: OutputFile = None,
 ) -> None:
     """Say what a checkpoint is, without running anything in it.
 
@@ -49,6 +51,8 @@ def inspect(
         cleanclip inspect visual.pt --donor ViT-B-32.safetensors
 
         cleanclip inspect model.pt --sarif
+
+        cleanclip inspect model.pt --output model.cdx.json
     """
     from ml_core.checkpoints import open_checkpoint
     from ml_core.checkpoints.inspection_record import (
@@ -56,31 +60,34 @@ def inspect(
         assess,
         inspection_record,
     )
+    from ml_core.reports.exports import chosen_format, inspection_bytes
     from ml_core.signing import check_checkpoint
 
-    if json and sarif:
-        raise InputError("--json and --sarif each print the whole answer; choose one.")
+    if json + sarif + (output_format is not None) > 1:
+        raise InputError("--json, --sarif and --format each name the whole answer; choose one.")
+    if json or sarif:
+        output_format = "json" if json else "sarif"
+    form = chosen_format(output_format, output_file)
     donor = None if donor is None else checkpoint_path(donor)
     path = checkpoint_path(path)
+    if output_file is not None:
+        output.check_not_over(output_file, path, donor)
     whole = None if donor is None else open_checkpoint(donor, use_choice=False)
     assessed = assess(examine(path), whole, use_choice=not no_choice)
     opinion = ask_for_second_opinion(assessed.inspection)
     signature = check_checkpoint(assessed.inspection)
-    signed = None if signature is None else signature.to_dict()
-    if sarif:
-        from ml_core.checkpoints.inspection_sarif import sarif_log
-
-        output.print_json(sarif_log(inspection_record(assessed, opinion, signed)))
-    elif json:
-        output.print_json(inspection_record(assessed, opinion, signed))
+    if form == "text":
+        content: Table | bytes = _table(assessed, opinion, signature)
     else:
-        _print(assessed, opinion, signature)
+        signed = None if signature is None else signature.to_dict()
+        content = inspection_bytes(inspection_record(assessed, opinion, signed), form)
+    output.give(content, output_file)
     problem = assessed.problem
     raise typer.Exit(output.EXIT_DONE if problem is None else exit_code(problem.code))
 
 
-def _print(assessed: Assessment, opinion: str, signature: SignatureFacts | None) -> None:
-    """Print a table."""
+def _table(assessed: Assessment, opinion: str, signature: SignatureFacts | None) -> Table:
+    """What the screen shows."""
     from ml_core.checkpoints.hub import cached_as
     from ml_core.checkpoints.inspection_record import GROUPS, known_sentences
 
@@ -133,7 +140,7 @@ def _print(assessed: Assessment, opinion: str, signature: SignatureFacts | None)
     if found.sandbox:
         walls = "; ".join(f"{name} {state}" for name, state in found.sandbox.items())
         table.add_row("Read with", output.cell(walls))
-    output.show(table)
+    return table
 
 
 def _keys(keys: KeyLists | None) -> list[tuple[str, Sequence[str]]]:

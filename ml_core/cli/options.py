@@ -28,6 +28,21 @@ def given_path(text: str) -> Path:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
+OutputFormat = Annotated[
+    str | None,
+    typer.Option(
+        "--format", help="text, json, sarif (2.1.0), html or cdx (CycloneDX 1.6); default: text."
+    ),
+]
+OutputFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--output", "-o",
+        help="Write into this file; without --format its ending tells the format: .txt, .json, "
+        ".sarif, .html or .cdx.json.",
+        parser=given_path,
+    ),
+]  # fmt: skip
 Seed = Annotated[int | None, typer.Option(help="Seed of the run (default: the preset's).")]
 Device = Annotated[str, typer.Option(help="auto, cpu, mps or cuda:N.")]
 Threads = Annotated[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 import os
@@ -30,6 +31,7 @@ from rich.text import Text
 
 from ml_core import figures
 from ml_core.events import Done, Event, Message, Metric, Progress
+from ml_core.exports import save_export
 from ml_core.jobs.failures import failure
 from ml_core.jobs.launched import launched
 from ml_core.paths import data_dir
@@ -130,6 +132,50 @@ def print_json(values: Any) -> None:
         return
     with _standard_output():
         sys.stdout.write(json.dumps(_plain(values), indent=1) + "\n")
+
+
+def give(content: Table | bytes, file: Path | None) -> None:
+    """Print a table or a document on standard output, or write it into a file instead.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written.
+    """
+    if file is None:
+        if isinstance(content, bytes):
+            show_bytes(content)
+        else:
+            show(content)
+        return
+    if not isinstance(content, bytes):
+        page = io.StringIO()
+        Console(file=page, highlight=False, soft_wrap=True, color_system=None).print(content)
+        content = page.getvalue().encode("utf-8", "backslashreplace")
+    save_export(Path(os.path.expanduser(file)), content)
+    say(f"Written: {file}")
+
+
+def show_bytes(content: bytes) -> None:
+    """A document on standard output, as UTF-8; of several processes the first one's."""
+    if launched().rank:
+        return
+    with _standard_output():
+        sys.stdout.write(content.decode())
+
+
+def check_not_over(file: Path, *inputs: Path | None) -> None:
+    """Refuse an output that would replace what is read.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if the file is one of ``inputs``.
+    """
+    target = Path(os.path.realpath(os.path.expanduser(file)))
+    for one in inputs:
+        if one is not None and target == Path(os.path.realpath(os.path.expanduser(one))):
+            raise InputError(f"{file.name} is what is read; choose another name for the output.")
 
 
 def _plain(value: Any) -> Any:

@@ -72,8 +72,6 @@ def _report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
     if out.exists() or out.is_symlink():
         raise InputError(f"{out} is there already: name another place with -o, or take it away.")
     made = [view for view in views() if not view.asked or (spec.pdf and view.path == PDF_FILE)]
-    if spec.pdf and not any(view.path == PDF_FILE for view in made):
-        raise InputError("This version cannot make the report as PDF: leave --pdf out.")
     sources = yield from read_sources(spec, control)
     again = _Again(spec, sources, control)
     yield from again.run()

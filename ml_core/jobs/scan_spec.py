@@ -15,10 +15,11 @@ TRIGGER_STEM = "found"
 PATCHES_FILE = "patches.safetensors"
 STAGES_FOLDER = "stages"
 
-Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "swap", "weights"]
+Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "weights", "swap"]
 STAGES: tuple[Stage, ...] = get_args(Stage)
 USUAL: tuple[Stage, ...] = tuple(stage for stage in STAGES if stage != "thorough")
 NEEDS_REFERENCE: tuple[Stage, ...] = ("overlays", "thorough", "swap", "weights")
+ALWAYS: Stage = "weights"  # says whether the reference is a parent, by which the rest is judged
 
 
 class ScanSpec(BaseModel):
@@ -36,7 +37,7 @@ class ScanSpec(BaseModel):
     label_set, templates
         Classes that answers are read in, as of a `CleanSpec`.
     stages
-        Which are run; those that need a reference are left out without one.
+        Which are run, besides `ALWAYS`; those that need a reference are left out without one.
     starts
         Random starts of each patch search.
     search, held_out
@@ -74,7 +75,8 @@ class ScanSpec(BaseModel):
         return tuple(
             stage
             for stage in STAGES
-            if stage in self.stages and (self.reference is not None or stage not in NEEDS_REFERENCE)
+            if stage in (*self.stages, ALWAYS)
+            and (self.reference is not None or stage not in NEEDS_REFERENCE)
         )
 
 

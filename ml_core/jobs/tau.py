@@ -106,8 +106,9 @@ def measuring_tau(
     for found in (as_kept, again):
         if not np.array_equal(found.rows.indices, chosen):
             raise InputError(
-                f"{len(found.unread)} pictures of {opened.bench.images.name} that were measured "
-                "cannot be read any more: bring them back, or report without them."
+                f"{len(found.unread)} of {count} pictures of {opened.bench.images.name} that were "
+                "measured cannot be read any more: bring them back, or take the set away to "
+                "report without tau."
             )
     move = max(
         _moved(as_kept.clean_logits, again.clean_logits),

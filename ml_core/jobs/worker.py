@@ -49,6 +49,7 @@ _OTHERS: Mapping[str, tuple[type[BaseModel], str, str]] = {
     "doctor": (DoctorSpec, "ml_core.jobs.doctor", "examine_settings"),
     "audit": (AuditSpec, "ml_core.jobs.audit", "audit"),
     "embeddings": (EmbeddingAuditSpec, "ml_core.jobs.embedding_audit", "audit_embeddings"),
+    "report": (ReportSpec, "ml_core.jobs.report", "report"),
     "rebound": (ReboundSpec, "ml_core.jobs.rebound", "rebound"),
     "holdouts": (HoldoutSpec, "ml_core.jobs.holdouts", "holdouts"),
     "scan": (ScanSpec, "ml_core.jobs.scan", "scan"),

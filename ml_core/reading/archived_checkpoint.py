@@ -15,6 +15,7 @@ from ml_core.reading.hashing import ChecksumError, compare_checksums
 from ml_core.reading.odd_members import odd_members
 from ml_core.reading.refused_zip import doctored, zip_refusal
 from ml_core.reading.tar_members import tar_members
+from ml_core.reading.torch_file import UnknownCodeError
 from ml_core.reading.weights_file import WeightsFile
 from ml_core.reading.zip_members import STORED, Member, ZipError, read_head
 
@@ -72,7 +73,11 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
     label = f"{name}/{member.name}"
     if member.method == STORED:
         window = cast(BinaryIO, io.BufferedReader(_Window(file, member.offset, member.size)))
-        weights = _moved(read(window, member.size, label), member.offset)
+        try:
+            weights = _moved(read(window, member.size, label), member.offset)
+        except UnknownCodeError as error:
+            error.moved(member.offset)
+            raise
         weights = replace(weights, checksums=weights.checksums or checksums_of([member]))
     else:
         piece = Piece(member.method, member.offset, member.packed, member.size, member.crc)
@@ -130,6 +135,9 @@ def _read_packed(image: Unpacked, label: str, read: Read) -> WeightsFile:
     try:
         weights = read(window, image.size, label)
         compare_checksums(window, weights.checksums)
+    except UnknownCodeError as error:
+        error.moved(None)
+        raise
     except ZipError as error:
         raise _damaged(label, error) from None
     except ChecksumError as error:

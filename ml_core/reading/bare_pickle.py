@@ -34,7 +34,7 @@ def read_bare_pickle(file: BinaryIO, size: int, name: str) -> NoReturn:
     """
     file.seek(0)
     raw = file.read(MAX_BYTES)
-    check_pickles([("the pickle", read_pickle(raw, ends=size <= MAX_BYTES))], name)
+    check_pickles([("the pickle", read_pickle(raw, ends=size <= MAX_BYTES, origin=0))], name)
     raise InputError(
         f"{name} is a Python pickle and no PyTorch file, so it holds no tensors that this tool "
         "reads; save the state dict with torch.save or as safetensors.",
@@ -57,7 +57,7 @@ def read_npy(file: BinaryIO, size: int, name: str) -> NoReturn:
     if start:
         file.seek(start)
         raw = file.read(MAX_BYTES)
-        found = read_pickle(raw, ends=size - start <= MAX_BYTES)
+        found = read_pickle(raw, ends=size - start <= MAX_BYTES, origin=start)
         if found.unknown or found.misuse:
             check_pickles([("its pickle", found)], name)
         raise InputError(
@@ -105,7 +105,8 @@ def _pickles(file: BinaryIO, members: Iterable[Member]) -> Iterator[tuple[str, R
         raw = read_head(file, member, min(MAX_BYTES, left))[start:]
         left -= len(raw)
         kind = "array" if start else "member"
-        yield f"the {kind} {member.name[:80]!r}", read_pickle(raw, ends=False, budget=budget)
+        reading = read_pickle(raw, ends=False, budget=budget, origin=member.place(start))
+        yield f"the {kind} {member.name[:80]!r}", reading
 
 
 def _objects_at(head: bytes) -> int:

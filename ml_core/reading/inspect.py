@@ -103,8 +103,7 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
             problem = InputError(f"{name} changed while it was read; open it again.", "damaged")
     if problem or stamp is None:
         assert problem is not None
-        names = problem.names if isinstance(problem, UnknownCodeError) else found.names
-        return refuse(path, problem, found.format, size, sha256, globals=names)
+        return refuse(path, problem, found.format, size, sha256, **_code_of(problem, found))
     notes += _name_notes(path, found.format, name)
     return Inspection(
         path,
@@ -142,10 +141,16 @@ def _not_to_be_read(name: str, size: int) -> InputError | None:
     return None
 
 
+def _code_of(problem: InputError, found: WeightsFile) -> dict[str, Any]:
+    """What is told of the code that a refused file names."""
+    if isinstance(problem, UnknownCodeError):
+        return {"globals": problem.names, "code_places": problem.places}
+    return {"globals": found.names}
+
+
 def _without_hash(path: Path, problem: InputError, found: WeightsFile, size: int) -> Inspection:
     """The record of a refused file that is too large to be read to its end for nothing."""
-    names = problem.names if isinstance(problem, UnknownCodeError) else found.names
-    refused = refuse(path, problem, found.format, size, globals=names)
+    refused = refuse(path, problem, found.format, size, **_code_of(problem, found))
     said = f"Its SHA-256 was not computed, as it has {size >> 30} GiB and is refused in any case."
     return replace(refused, reasons=(*refused.reasons, said))
 

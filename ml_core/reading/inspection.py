@@ -11,6 +11,7 @@ from ml_core.reading.container import Container
 from ml_core.reading.decompression import Piece
 from ml_core.reading.errors import ErrorCode, InputError, TruncatedError
 from ml_core.reading.hashing import FileStamp
+from ml_core.reading.pickles.reading import CodePlace
 from ml_core.reading.safetensors_header import TensorInfo
 from ml_core.reading.torch_file import UnknownCodeError
 
@@ -80,6 +81,8 @@ class Inspection:
     pieces
         Where the tensors of a file are packed, see `WeightsFile`; read them with
         `ml_core.reading.weights_bytes`.
+    code_places
+        Where a single file that is refused for what its pickles name or do does so.
     files
         The files that the tensors are read from, and how to tell that they did not change.
     """
@@ -104,6 +107,7 @@ class Inspection:
     preprocessor: dict[str, Any] | None = None
     container: Container | None = None
     pieces: tuple[Piece, ...] = ()
+    code_places: tuple[CodePlace, ...] = ()
     files: tuple[FileStamp, ...] = field(default=(), compare=False)
 
     @property

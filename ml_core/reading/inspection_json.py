@@ -226,6 +226,11 @@ def _believe(found: Inspection) -> None:
         raise _MisfitError("a verdict has no reason")
     if found.refused != (found.weights_path is None) or (found.refused and found.tensors):
         raise _MisfitError("a refused file has tensors, or one that loads has none")
+    if any(
+        place.nbytes < 0 or not 0 <= place.offset <= found.size - place.nbytes
+        for place in found.code_places
+    ):
+        raise _MisfitError("a place in the file is none")
     shards = {tensor.file for tensor in found.tensors}
     if shards not in (set(), {""}) and found.weights_path in (None, found.path):
         raise _MisfitError("a single file has shards")

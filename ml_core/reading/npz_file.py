@@ -139,7 +139,8 @@ def _header(file: BinaryIO, member: Member) -> tuple[str, bool, tuple[int, ...],
 
 def _pickle(file: BinaryIO, member: Member, at: int, budget: Budget) -> Reading:
     """The pickle behind an array of objects."""
-    return read_pickle(read_member(file, member, MAX_BYTES)[at:], budget=budget)
+    raw = read_member(file, member, MAX_BYTES)[at:]
+    return read_pickle(raw, budget=budget, origin=member.place(at))
 
 
 def _tensor(

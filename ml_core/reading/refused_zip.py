@@ -58,7 +58,8 @@ def pickles_of_doctored_zip(file: BinaryIO, size: int) -> Iterator[tuple[str, Re
         if not looks_pickle(_content(file, start, deflated, _HEAD)):
             continue
         raw = _content(file, start, deflated, min(MAX_BYTES, left))
-        reading = read_pickle(raw, ends=False, script=True, budget=budget)
+        origin = None if deflated else start
+        reading = read_pickle(raw, ends=False, script=True, budget=budget, origin=origin)
         left -= len(raw)
         if reading.unknown or reading.misuse:
             yield f"the bytes from {start} on", reading

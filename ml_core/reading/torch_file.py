@@ -3,22 +3,44 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from itertools import islice
 from typing import Any
 
 from ml_core.reading.errors import SAFETENSORS_COPY, InputError, TruncatedError
 from ml_core.reading.pickles.budget import TooMuchError
 from ml_core.reading.pickles.geometry import Block, place_tensors
 from ml_core.reading.pickles.machine import Reading
+from ml_core.reading.pickles.reading import CodePlace
 from ml_core.reading.pickles.walk import contents
 from ml_core.reading.safetensors_header import TensorInfo
 
+_MOST_PLACES = 100
+
 
 class UnknownCodeError(InputError):
-    """A pickle names or calls code; ``names`` are those of the whole file, grouped."""
+    """A pickle names or calls code.
 
-    def __init__(self, sentence: str, names: Mapping[str, tuple[str, ...]]) -> None:
+    ``names`` are those of the whole file, grouped; ``places`` tell where it stands in the file.
+    """
+
+    def __init__(
+        self,
+        sentence: str,
+        names: Mapping[str, tuple[str, ...]],
+        places: Iterable[CodePlace] = (),
+    ) -> None:
         super().__init__(sentence, "dangerous")
         self.names = names
+        self.places = tuple(islice(places, _MOST_PLACES))
+
+    def moved(self, by: int | None) -> None:
+        """Count its places from the start of the file that the pickle's lies in; None: packed."""
+        self.places = (
+            ()
+            if by is None
+            else tuple(replace(place, offset=place.offset + by) for place in self.places)
+        )
 
 
 def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[str, tuple[str, ...]]:
@@ -51,6 +73,7 @@ def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[st
         for full, found in reading.names.items():
             groups.setdefault(found.group, {})[full.replace(" ", ".")] = None
     names = {group: tuple(found) for group, found in sorted(groups.items())}
+    places = [place for _, reading in readings for place in reading.places]
     for label, reading in readings:
         if reading.unknown:
             shown = ", ".join(full.replace(" ", ".")[:100] for full in reading.unknown[:5])
@@ -59,12 +82,14 @@ def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[st
                 f"{name} names code that this tool does not know, which an ordinary loader would "
                 f"import and may run: {shown}{more} (in {label}); do not load it elsewhere.",
                 names,
+                places,
             )
         if reading.misuse:
             raise UnknownCodeError(
                 f"{name} uses a name in a way that can run or change code: "
                 f"{reading.misuse[0]} (in {label}); do not load it elsewhere.",
                 names,
+                places,
             )
     for label, reading in readings:
         if reading.problem and reading.excess:

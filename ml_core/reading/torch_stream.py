@@ -35,7 +35,7 @@ def read_torch_stream(file: BinaryIO, size: int, name: str) -> WeightsFile:
     budget = Budget()
     position, ends = 0, []
     for _ in _PARTS:
-        reading = read_pickle(raw[position:], ends=False, budget=budget)
+        reading = read_pickle(raw[position:], ends=False, budget=budget, origin=position)
         parts.append(reading)
         if reading.problem:
             break

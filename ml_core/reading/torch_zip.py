@@ -11,6 +11,7 @@ from ml_core.reading.errors import SAFETENSORS_COPY, InputError
 from ml_core.reading.odd_members import odd_members
 from ml_core.reading.pickles.geometry import Block
 from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
+from ml_core.reading.pickles.reading import CodePlace
 from ml_core.reading.refused_zip import doctored
 from ml_core.reading.sniff import HEAD, looks_pickle
 from ml_core.reading.torch_file import UnknownCodeError, check_pickles, tensors_of
@@ -123,7 +124,8 @@ def _pickles(file: BinaryIO, inner: dict[str, Member]) -> Iterator[tuple[str, Re
             marked = head[:1] == b"\x80" and head[1:2] <= b"\x05" and len(head) > 1
             if not marked and not looks_pickle(head):
                 continue
-        reading = read_pickle(read_member(file, member, MAX_BYTES), script=script, budget=budget)
+        raw = read_member(file, member, MAX_BYTES)
+        reading = read_pickle(raw, script=script, budget=budget, origin=member.place())
         nbytes += member.size
         if nbytes > _PICKLE_BYTES:
             raise ZipError("it holds more pickles than a model has", SAFETENSORS_COPY)
@@ -149,6 +151,7 @@ def _code(
                 f"{name} contains program code that can act when it is loaded: {act} in "
                 f"the record {label!r}; do not load it elsewhere.",
                 names,
+                [] if (at := member.place()) is None else [CodePlace(act, at, member.size)],
             )
         yield label, text
 

@@ -61,6 +61,10 @@ class Member:
     offset: int
     wide: bool = False
 
+    def place(self, at: int = 0) -> int | None:
+        """Where byte ``at`` of its content lies in the file; None if it is packed."""
+        return self.offset + at if self.method == STORED else None
+
 
 @dataclass(frozen=True, slots=True)
 class _Entry:

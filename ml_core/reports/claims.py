@@ -201,7 +201,9 @@ def _role(material: Material, id_: str) -> str:
 
 def _safety(material: Material) -> Iterator[Claim]:
     """What the inspection of each file says."""
-    for id_, facts in material.checkpoints.items():
+    order = ("suspect", "reference", "cleaned")
+    known = sorted(material.checkpoints.items(), key=lambda item: order.index(item[1].role))
+    for id_, facts in known:
         record = material.json.get(facts.inspection or "")
         if facts.inspection is None or record is None:
             continue
@@ -244,7 +246,7 @@ def _rates(
             yield RateClaim(
                 id=_id(id_, metric),
                 sentence=(
-                    f"{_start(words_of(metric, facts))}, {_subject(material, facts)}: "
+                    f"{_start(words_of(metric, facts))}, {_subject(material, facts, metric)}: "
                     f"{_told(rate, interval)}."
                 ),
                 holds_by=_holds_by(facts),
@@ -283,7 +285,7 @@ def _differences(material: Material, *, after: bool) -> Iterator[Claim]:
                 id=_id(first, "minus", second, metric),
                 sentence=(
                     f"{_start(words_of(metric, one))}, {names[0]}{_head(one)} minus {names[1]} on "
-                    f"the same {found.n} pictures of {_where(material, one)}: "
+                    f"the same {found.n} pictures of {_where(material, one, metric)}: "
                     f"{signed(100 * found.difference)} points ({percent(mine.value)} minus "
                     f"{percent(theirs.value)}; 95 % interval {signed(100 * adjusted_low)} to "
                     f"{signed(100 * adjusted_high)}; {found.only_mine} pictures only in the first, "
@@ -490,24 +492,17 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
     scans = [one for one in headlines if isinstance(one, QuotedClaim) and one.topic == "scan"]
     said = ""
     if attacks:
-        claim = attacks[0]
+        # The one that says most: of a trigger that works, beside a reference, on most pictures.
+        claim = min(
+            attacks,
+            key=lambda one: (
+                not _works(one, rates), not _on_references(material, one, rates), -one.rate.n
+            ),
+        )  # fmt: skip
         facts = material.measurements[claim.measurement]
         name = name_of(material, facts.checkpoint)
-        base = next(
-            (
-                one for one in rates
-                if one.metric == "baseline_target_rate" and one.measurement == claim.measurement
-            ),
-            None,
-        )  # fmt: skip
-        works = claim.interval.low > max(BACKDOOR_LOW, 0.0 if base is None else base.interval.high)
-        others = [
-            one
-            for one in rates
-            if one.metric == claim.metric
-            and _role(material, one.measurement) == "reference"
-            and _alike(material.measurements[one.measurement], facts)
-        ]
+        base, others = _base_of(claim, rates), _on_references(material, claim, rates)
+        works = _works(claim, rates)
         if not works:
             opening = f"{name} does not answer to the trigger that was tried"
         elif not others:
@@ -542,6 +537,37 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
     if safety is not None:
         return f"{safety.sentence.removesuffix('.')}; nothing was measured in fp32."
     return "Nothing was measured in fp32, so there is no headline."
+
+
+def _base_of(claim: RateClaim, rates: Sequence[RateClaim]) -> RateClaim | None:
+    """How often the target is named without the trigger, on the same pictures."""
+    return next(
+        (
+            one for one in rates
+            if one.metric == "baseline_target_rate" and one.measurement == claim.measurement
+        ),
+        None,
+    )  # fmt: skip
+
+
+def _works(claim: RateClaim, rates: Sequence[RateClaim]) -> bool:
+    """Whether a trigger moves pictures to the target, see `BACKDOOR_LOW`."""
+    base = _base_of(claim, rates)
+    return claim.interval.low > max(BACKDOOR_LOW, 0.0 if base is None else base.interval.high)
+
+
+def _on_references(
+    material: Material, claim: RateClaim, rates: Sequence[RateClaim]
+) -> list[RateClaim]:
+    """The same rate on the same pictures of models that are known to be clean."""
+    facts = material.measurements[claim.measurement]
+    return [
+        one
+        for one in rates
+        if one.metric == claim.metric
+        and _role(material, one.measurement) == "reference"
+        and _alike(material.measurements[one.measurement], facts)
+    ]
 
 
 def _search_words(material: Material, claim: QuotedClaim) -> str:
@@ -672,21 +698,21 @@ def _holds_by(*measured: MeasurementFacts) -> HoldsBy:
     return "margin" if all(one.tau is not None for one in measured) else "exact"
 
 
-def _subject(material: Material, facts: MeasurementFacts) -> str:
+def _subject(material: Material, facts: MeasurementFacts, metric: Metric) -> str:
     """Which checkpoint, on what."""
     name = name_of(material, facts.checkpoint)
-    return f"{name}{_head(facts)} on {_where(material, facts)}"
+    return f"{name}{_head(facts)} on {_where(material, facts, metric)}"
 
 
 def _head(facts: MeasurementFacts) -> str:
     return " with its linear head" if facts.head == "linear" else ""
 
 
-def _where(material: Material, facts: MeasurementFacts) -> str:
-    """Pictures, and the trigger if there is one."""
+def _where(material: Material, facts: MeasurementFacts, metric: Metric) -> str:
+    """Pictures, and the trigger of a rate that it has a part in."""
     name = material.data[facts.data].name
     held = " (held out)" if facts.heldout else ""
-    if facts.trigger is None:
+    if facts.trigger is None or metric in ("ca", "top5", "baseline_target_rate"):
         return f"{name}{held}"
     trigger = material.triggers[facts.trigger].name or "without name"
     return f"{name}{held}, trigger “{trigger}”"

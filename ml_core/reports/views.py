@@ -8,10 +8,17 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from ml_core.reports.record import BundlePath, Evidence
+from ml_core.reports.cyclonedx import render_cyclonedx
+from ml_core.reports.html.charts import draw_charts
+from ml_core.reports.html.pdf import render_pdf
+from ml_core.reports.html.report import render_html
+from ml_core.reports.intoto import render_intoto
+from ml_core.reports.record import EVIDENCE_FILE, BundlePath, Evidence
+from ml_core.reports.rendering import Read
+from ml_core.reports.sarif import render_sarif
 
-Read = Callable[[BundlePath], bytes]
 Render = Callable[[Evidence, Read], bytes]
+REPORT_FILE = "report.html"
 PDF_FILE = "report.pdf"
 
 
@@ -26,9 +33,19 @@ class View:
 
 def views() -> tuple[View, ...]:
     """All views that there are."""
-    return ()
+    return (
+        View(REPORT_FILE, render_html),
+        View(PDF_FILE, _pdf, asked=True),
+        View("inspection.sarif", render_sarif),
+        View("bom.cdx.json", render_cyclonedx),
+        View("model.intoto.json", render_intoto),
+    )
+
+
+def _pdf(evidence: Evidence, read: Read) -> bytes:
+    return render_pdf(render_html(evidence, read), read(EVIDENCE_FILE))
 
 
 def drawn(evidence: Evidence) -> Mapping[BundlePath, bytes]:
     """The charts of a record as SVG, by their file; what cannot be drawn is left out."""
-    return {}
+    return draw_charts(evidence)

@@ -15,7 +15,7 @@ _NAMES_PATHS = frozenset({
 """Fields of specs, results and events that hold a path, absolute or not."""
 _PART = r"[^\s/\\\"'“”<>|;,()\[\]{}]+"
 _PLACES = (
-    re.compile(rf"(?:file://)?(?<![\w.:/~-])/(?:{_PART}/)+(?:{_PART})?"),
+    re.compile(rf"(?:file://|(?<![\w.:/~-]))/(?:{_PART}/)+(?:{_PART})?"),
     re.compile(rf"(?<!\w)[A-Za-z]:[\\/]+(?:{_PART}[\\/]+)*(?:{_PART})?"),
     re.compile(rf"\\\\(?:{_PART}\\+)+(?:{_PART})?"),
 )

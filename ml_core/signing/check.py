@@ -6,6 +6,7 @@ here calls anything safe.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -110,7 +111,7 @@ def check_checkpoint(
     """Check the signature beside an inspected checkpoint; None if there is none.
 
     That of a folder is ``model.sig`` in it, that of a file ``NAME.sig`` or ``model.sig`` beside it,
-    which may be one of the whole folder. Files that were hashed already are not read again.
+    which may be one of the whole folder. What was inspected is not read again.
 
     Parameters
     ----------
@@ -147,7 +148,8 @@ def find_signature(checkpoint: Path) -> Path | None:
     else:
         own = checkpoint.with_name(checkpoint.name + ENDING)
         places = [own, checkpoint.with_name(MODEL_SIGNATURE)]
-    return next((place for place in places if place.is_file() and place != checkpoint), None)
+    there = (place for place in places if os.path.isfile(place))  # False for a name too long
+    return next((place for place in there if place != checkpoint), None)
 
 
 def read_signature(path: Path) -> bytes:
@@ -210,8 +212,8 @@ def _stranger(key_id: str) -> str:
     if not key_id:
         return "Signed by a key that it does not name, and by none that you know."
     return (
-        f"Signed by {short_id(key_id)}, a key you do not know. That is its own word: it can only "
-        "be checked with that key."
+        f"Signed by {short_id(key_id)}, a key you do not know. The signature itself says so: "
+        "without that key it cannot be checked."
     )
 
 
@@ -268,15 +270,6 @@ def _folder_difference(
 
 
 def _known(found: Inspection) -> dict[str, str]:
-    """SHA-256 of the files that the inspection hashed, by name, if they are the same still."""
-    known = {}
-    folder = found.path if found.path.is_dir() else found.path.parent
-    for stamp in found.files:
-        name = stamp.file or (found.weights_path or found.path).name
-        try:
-            same = stamp.settled and stamp.matches((folder / name).stat())
-        except OSError:
-            same = False
-        if same:
-            known[name] = stamp.sha256
-    return known
+    """SHA-256 of the files that were inspected, by name: it is these bytes that are used."""
+    weights = (found.weights_path or found.path).name
+    return {stamp.file or weights: stamp.sha256 for stamp in found.files}

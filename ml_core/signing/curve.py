@@ -73,9 +73,14 @@ class PrivateKey:
     secret: EllipticCurvePrivateKey = field(repr=False)
 
     def sign(self, message: bytes) -> bytes:
-        """ECDSA with SHA-256 over a message, DER."""
+        """ECDSA with SHA-256 over a message, DER; the same each time where OpenSSL can (3.2)."""
         crypto = _library()
-        made: bytes = self.secret.sign(message, crypto.ec.ECDSA(crypto.hashes.SHA256()))
+        sha256 = crypto.hashes.SHA256()
+        try:  # RFC 6979: a bundle that is made again has the same bytes
+            how = crypto.ec.ECDSA(sha256, deterministic_signing=True)
+        except crypto.UnsupportedAlgorithm:
+            how = crypto.ec.ECDSA(sha256)
+        made: bytes = self.secret.sign(message, how)
         return made
 
     def to_pem(self, passphrase: str = "") -> bytes:

@@ -163,7 +163,7 @@ def _key_id(material: Any, label: str) -> str:
 def _bytes(text: str, what: str, label: str) -> bytes:
     """Base64 that can be written in one way only."""
     try:
-        raw = base64.b64decode(text.encode("ascii"), validate=True)
+        raw = base64.b64decode(text.encode("ascii"))  # which passes over what does not belong
     except (binascii.Error, ValueError):
         raw = None
     if raw is None or base64.b64encode(raw).decode() != text:

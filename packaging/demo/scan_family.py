@@ -1,10 +1,11 @@
 """Scan the models of the family and say what was found of what was planted.
 
 python scan_family.py FAMILY_DIR OUT_DIR [--only NAME ...] [--seeds 0 1 ...]
-    [--references parent other none] [--stages patches,...] [--table] [--calibrate]
+    [--references parent other none] [--stages patches,...] [--judge] [--table] [--calibrate]
 
 Each scan is a folder of OUT_DIR, and one that is there is not done again. The reference is the
-model's parent, another clean base of the same architecture, or none. --table prints, from what is
+model's parent, another clean base of the same architecture, or none. --judge judges what is there
+by the rules as they are now. --table prints, from what is
 there, a row a scan and the rates and the AUROC of each half of the family (see family.py);
 --calibrate writes resources/scan/calibration.json.
 """
@@ -20,9 +21,12 @@ import numpy as np
 from family import FAMILY, ROOT, SHIPPED
 from safetensors import safe_open
 
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.compare import by_tower, compare_checkpoints
 from ml_core.data.specs import ImageSpec
-from ml_core.detection.scan.records import Scan
-from ml_core.detection.scan.scan_file import read_scan
+from ml_core.detection.scan.records import Scan, Weights
+from ml_core.detection.scan.scan_file import read_scan, scan_json
+from ml_core.detection.scan.verdict import judge
 from ml_core.events import Control, Done
 from ml_core.jobs.scan import scan
 from ml_core.jobs.scan_spec import SCAN_FILE, USUAL, ScanSpec
@@ -133,6 +137,37 @@ def table(family: Path, out: Path) -> None:
                 print("  AUROC {:.3f} ({:.3f} to {:.3f})".format(*auroc(*scores)))
 
 
+def judge_again(family: Path, out: Path) -> None:
+    """Judge every scan anew; where its weights were not compared, compare them."""
+    moved: dict[tuple[str, str], Weights] = {}
+    for folder in sorted(out.iterdir()):
+        if not (folder / SCAN_FILE).is_file():
+            continue
+        name, kind, _ = folder.name.rsplit(".", 2)
+        found = read_scan(folder / SCAN_FILE)
+        stages = found.stages
+        if stages.weights is None and kind != "none":
+            if (name, kind) not in moved:
+                moved[name, kind] = distance(family, name, kind)
+            stages = stages.model_copy(update={"weights": moved[name, kind]})
+        judgement = judge(
+            stages, side=found.side, held_out=found.held_out, classes=len(found.classes),
+            suspect=found.suspect, reference=found.reference,
+        )  # fmt: skip
+        found = found.model_copy(update={"stages": stages, "judgement": judgement})
+        (folder / SCAN_FILE).write_bytes(scan_json(found))
+
+
+def distance(family: Path, name: str, kind: str) -> Weights:
+    """How far the encoders are from those of the reference."""
+    reference = reference_of(family, name, kind)
+    assert reference is not None
+    first, second = (open_checkpoint(p).inspection for p in (reference, place(family, name)))
+    towers = by_tower(list(compare_checkpoints(first, second, lambda: False)))
+    image, text = (one.relative for one in towers[:2])
+    return Weights(image=image, text=text, most=())
+
+
 def calibrate(family: Path, out: Path) -> None:
     """Write the scores of the clean models that set thresholds, for the p of a scan."""
     scores: dict[str, list[float]] = {"reference": [], "alone": []}
@@ -159,11 +194,12 @@ def main() -> None:
     parser.add_argument("--references", nargs="*", choices=kinds, default=["parent"])
     parser.add_argument("--stages", default=",".join(USUAL))
     parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--judge", action="store_true")
     parser.add_argument("--table", action="store_true")
     parser.add_argument("--calibrate", action="store_true")
     args = parser.parse_args()
     family, out = args.family.resolve(), args.out.resolve()
-    for name in [] if args.table or args.calibrate else args.only:
+    for name in [] if args.judge or args.table or args.calibrate else args.only:
         if not place(family, name).exists():
             continue
         for kind in args.references:
@@ -186,6 +222,8 @@ def main() -> None:
                 else:
                     found = read_scan(folder / SCAN_FILE)
                     print(line(name, kind, seed, planted(family, name), found), flush=True)
+    if args.judge:
+        judge_again(family, out)
     if args.table:
         table(family, out)
     if args.calibrate:

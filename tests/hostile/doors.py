@@ -15,6 +15,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from cleanclip_gui.clean.queue import FORMAT as QUEUE_FORMAT
 from cleanclip_gui.clean.queue import QUEUE_FILE, read_queue
 from cleanclip_gui.clean.result import cleaned_file, is_source, suggested_name
@@ -77,6 +79,18 @@ from ml_core.reading.inspection_json import from_json as read_inspection
 from ml_core.reading.inspection_json import to_json as inspection_to_json
 from ml_core.reading.lists import read_lines
 from ml_core.reading.shards import read_index
+from ml_core.reports.measurement_files import (
+    MEASUREMENT_FILE,
+    Kept,
+    KeptCheckpoint,
+    KeptData,
+    KeptTrigger,
+    read_measurement,
+    write_measurement,
+)
+from ml_core.reports.record import CheckpointFacts, Evidence, Tool
+from ml_core.reports.rows import Rows
+from ml_core.reports.sarif import render_sarif
 from ml_core.signing import PrivateKey, check_signature, keys, read_signature, sign_files
 from ml_core.signing.curve import new_private_key
 from ml_core.signing.envelope import read_envelope
@@ -252,6 +266,38 @@ def _read_audit(folder: Path) -> None:
         exclude(out, found, worst[:1], name)
 
 
+def _write_measurement(folder: Path) -> Path:
+    """A measurement of two pictures."""
+    kept = Kept(
+        when="evaluation",
+        checkpoint=KeptCheckpoint(
+            path="m.pt", name="m.pt", sha256=None, bytes=9, format="safetensors",
+            architecture="ViT-B-32", parameters=9, safety="loads",
+        ),
+        data=KeptData(name="photos", key="k", known_by="content", n=2, spec=ImageSpec()),
+        trigger=KeptTrigger(digest=demo_trigger().digest, name="x", kind="patch", convention=""),
+        target=0, target_name="cat", classes=2, label_set="x", classifier_sha256="c", n=2,
+        n_broken=0, seed=0, precision="fp32", device="cpu", threads=1, batch=64, versions={},
+    )  # fmt: skip
+    two, margins = np.array([[0, 1], [1, 0]]), np.ones(2, np.float32)
+    return write_measurement(
+        folder, kept, {"n": 2}, Rows(np.arange(2), np.arange(2), two, margins),
+        templates=["a {}"], class_names=["cat", "dog"], classifier=np.ones((2, 3), np.float32),
+        pictures=b"", inspection={}, trigger=demo_trigger(),
+    )  # fmt: skip
+
+
+def _measurement() -> bytes:
+    import tempfile
+
+    with tempfile.TemporaryDirectory() as place:
+        return (_write_measurement(Path(place)) / MEASUREMENT_FILE).read_bytes()
+
+
+def _beside_measurement(folder: Path) -> None:
+    _write_measurement(folder / "kept")
+
+
 def _read_scan(folder: Path) -> None:
     """What the window computes of it."""
     found = read_scan(folder / SCAN_FILE)
@@ -395,6 +441,42 @@ def _read_keys(folder: Path) -> None:
         keys.keys_dir = real
 
 
+_INSPECTED = {
+    "name": "m.pt", "weights": "", "verdict": "damaged", "reason_code": "damaged",
+    "reasons": ["m.pt does not fit."], "container": {"kind": "zip", "alignment": 64},
+    "architecture": {
+        "name": "x",
+        "keys": {
+            "missing": ["a"], "unexpected": ["b"],
+            "wrong_shape": [{"name": "c", "found": [1, 2], "expected": [2, 1]}],
+        },
+    },
+    "tensors": [
+        {"name": "b", "dtype": "F32", "offset": 64, "nbytes": 8},
+        {"name": "c", "dtype": "F32", "offset": 128, "nbytes": 8},
+    ],
+}  # fmt: skip
+_REFUSED = {
+    "name": "m.pt", "verdict": "dangerous", "reason_code": "unknown_code",
+    "reasons": ["m.pt names code."], "container": None, "architecture": None, "tensors": [],
+    "code_places": [{"what": "posix.system", "offset": 3, "nbytes": 14}],
+}  # fmt: skip
+
+
+def _read_in_bundle(folder: Path) -> bytes:
+    """The record of an inspection, as the SARIF log of a bundle takes it in."""
+    checkpoint = CheckpointFacts(
+        name="m.pt", sha256="0" * 64, bytes=1000, role="suspect", format="x", architecture="x",
+        parameters=1, safety="caution", inspection="inspections/suspect.json",
+    )  # fmt: skip
+    evidence = Evidence(
+        name="x", tool=Tool(name="x", version="1"), verdict=(), not_tested=(), limits=(),
+        checkpoints={"suspect": checkpoint}, data={}, triggers={}, measurements={}, jobs={},
+        scans={}, claims=(), environment="environment.json",
+    )  # fmt: skip
+    return render_sarif(evidence, lambda path: (folder / "i.json").read_bytes())
+
+
 @cache
 def doors() -> dict[str, Door]:
     """All doors by name."""
@@ -454,6 +536,10 @@ def doors() -> dict[str, Door]:
             lambda f: read_proof(f / RUN, HOLDOUTS_FILE), _beside_proof,
         ),
         "audit": Door("audit.json", (_dumped(_audit()),), _read_audit),
+        "measurement": Door(
+            f"kept/{MEASUREMENT_FILE}", (_measurement(),), lambda f: read_measurement(f / "kept"),
+            _beside_measurement,
+        ),
         "scan": Door(SCAN_FILE, (scan_json(scan()), scan_json(scan("unknown"))), _read_scan),
         "exclusions": Door(
             "x.json", (_dumped(_EXCLUDED),), lambda f: read_exclusions(f / "x.json")
@@ -500,6 +586,9 @@ def doors() -> dict[str, Door]:
         "inspection": Door(
             "i.json", (_inspection(),),
             lambda f: read_inspection((f / "i.json").read_bytes(), f / "m.safetensors"), inner=True,
+        ),
+        "inspection record": Door(
+            "i.json", (_dumped(_INSPECTED), _dumped(_REFUSED)), _read_in_bundle, inner=True
         ),
         "child": Door(
             "line", (_journal().splitlines()[2], _journal().splitlines()[-1]),

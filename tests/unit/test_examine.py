@@ -26,6 +26,7 @@ from ml_core.reading.decompression import Piece
 from ml_core.reading.errors import CancelledError
 from ml_core.reading.hashing import FileStamp
 from ml_core.reading.inspection_json import error_to_json, from_json, to_json
+from ml_core.reading.pickles.reading import CodePlace
 from ml_core.reading.sandbox import available
 from ml_core.reading.zip_members import DEFLATED
 
@@ -320,6 +321,7 @@ def _full(path: Path) -> Inspection:
         {"image_mean": [0.5, 0.5, 0.5]},
         Container("zip", 5, 1, 90, 100, 64, 2),
         (Piece(DEFLATED, 5, 90, 100, 7),),
+        (CodePlace("posix.system", 3, 13),),
         (FileStamp("", 100, "0" * 64, 1, 2, 3, 4, True),),
     )
 
@@ -415,6 +417,10 @@ def _spoil(record: dict[str, Any], change: dict[str, Any]) -> bytes:
             ]
         },
         {"files": [["x"], [100], ["0" * 64], [1], [2], [3], [4], [True]]},
+        {"code_places": [["posix.system"], [90], [11]]},
+        {"code_places": [["posix.system"], [-1], [11]]},
+        {"code_places": [["posix.system"], [5], [-1]]},
+        {"code_places": [["posix.system"], ["5"], [1]]},
         {"pieces": [[8], [11], [90], [100], [7], [""]]},
         {"pieces": [[8], [-1], [90], [100], [7], [""]]},
         {"pieces": [[8], [5], [90], [10**12], [7], [""]]},

@@ -14,12 +14,12 @@ from safetensors.torch import save_file
 
 from ml_core.checkpoints import hub, open_checkpoint
 from ml_core.checkpoints.hub import cached_as, fetch, is_hub_name
-from ml_core.checkpoints.inspection_html import html_page
 from ml_core.checkpoints.inspection_record import assess, inspection_record
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.model import ClipModel
 from ml_core.reading import InputError, inspect
 from ml_core.reading.errors import CancelledError
+from ml_core.reports.html.inspection import inspection_page
 from tests.unit.fake_hub import COMMIT, fake_hub
 from tests.unit.test_layouts import VIT, contiguous, in_shards, lively
 
@@ -168,7 +168,7 @@ def test_a_repository_is_fetched_and_opened(
     assert links  # into blobs
     record = inspection_record(assess(inspect(found.path)))
     assert record["hub"] == {"repository": REPOSITORY, "revision": COMMIT}
-    assert f"{REPOSITORY} at revision {COMMIT}" in html_page(record)
+    assert f"{REPOSITORY} at revision {COMMIT}" in inspection_page(record)
     again = fetch(f"hf-hub:{REPOSITORY}@{COMMIT}")  # the server is gone: out of the cache
     assert again == found
 

@@ -3,23 +3,31 @@
 from __future__ import annotations
 
 import html.parser
+import io
 import json
+import pickle
+import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
-from ml_core.checkpoints.export_inspection import export_inspection
-from ml_core.checkpoints.inspection_html import html_page
 from ml_core.checkpoints.inspection_record import (
     ask_for_second_opinion,
     assess,
     inspection_record,
 )
 from ml_core.checkpoints.inspection_sarif import sarif_log
-from ml_core.reading import InputError, inspect
+from ml_core.cli.app import run_command
+from ml_core.reading import InputError, examine, inspect
 from ml_core.reading.rules import RULES_VERSION
+from ml_core.reports.export_inspection import export_inspection
+from ml_core.reports.html.inspection import inspection_page
+from ml_core.sarif import ATLAS_VERSION
+from tests.unit.official_schemas import check_cyclonedx_schema, check_sarif_schema
 
 MARKUP = "<script>alert(1)</script>"
 HOSTILE = f"{MARKUP}\u202e\x00\"'&"
@@ -80,6 +88,7 @@ def test_sarif_has_one_result_a_reason(refused: dict[str, Any]) -> None:
 
 def check_sarif(log: dict[str, Any]) -> None:
     """What SARIF 2.1.0 demands of the parts that are written here."""
+    check_sarif_schema(json.loads(json.dumps(log)))
     assert set(log) == {"$schema", "version", "runs"}
     assert log["version"] == "2.1.0"
     assert log["$schema"] == "https://json.schemastore.org/sarif-2.1.0.json"
@@ -122,6 +131,62 @@ def test_every_sarif_log_is_valid(
     assert levels == ["error", "error", "error", "warning"]
 
 
+def test_sarif_names_weaknesses_and_techniques_with_their_release(refused: dict[str, Any]) -> None:
+    (run,) = sarif_log(refused)["runs"]
+    rules = {rule["id"]: rule for rule in run["tool"]["driver"]["rules"]}
+    assert all(rule["helpUri"].startswith("https://") for rule in rules.values())
+    tags = rules["unknown_code"]["properties"]["tags"]
+    assert {"security", "external/cwe/cwe-502", "CWE-502", "AML.T0018.002"} <= set(tags)
+    cwe, atlas = run["taxonomies"]
+    assert (cwe["name"], atlas["name"], atlas["version"]) == ("CWE", "MITRE ATLAS", ATLAS_VERSION)
+    for relation in rules["unknown_code"]["relationships"]:
+        target = relation["target"]
+        taxonomy = run["taxonomies"][target["toolComponent"]["index"]]
+        assert taxonomy["taxa"][target["index"]]["id"] == target["id"]
+        assert target["id"] in tags
+    assert "relationships" not in rules["truncated"]
+
+
+def test_a_finding_is_known_again_whatever_the_file_is_called(tmp_path: Path) -> None:
+    raw = b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R."
+    prints = []
+    for name, content in (("a.pkl", raw), ("other name.pkl", raw), ("c.pkl", raw + b"\0")):
+        (tmp_path / name).write_bytes(content)
+        (result,) = sarif_log(record_of(tmp_path / name))["runs"][0]["results"]
+        prints.append(result["partialFingerprints"]["finding/v1"])
+    assert prints[0] == prints[1]
+    assert prints[0] != prints[2]
+
+
+def test_messages_hold_nothing_that_steers_a_terminal(hostile: dict[str, Any]) -> None:
+    record = hostile | {"reasons": [f"{HOSTILE} is wrong."]}
+    (result,) = sarif_log(record)["runs"][0]["results"]
+    assert result["message"]["text"] == f"{MARKUP}\\u202e\\x00\"'& is wrong."
+
+
+def test_sarif_points_at_tensors_that_do_not_fit(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    tensors = load_file(tiny_checkpoint)
+    name = "text_projection"
+    tensors[name] = torch.zeros(tensors[name].shape[0], tensors[name].shape[1] + 1)
+    path = tmp_path / "model.safetensors"
+    save_file(tensors, path)
+    record = record_of(path)
+    log = sarif_log(record)
+    check_sarif(log)
+    (place,) = log["runs"][0]["results"][0]["relatedLocations"]
+    region = place["physicalLocation"]["region"]
+    assert name in place["message"]["text"]
+    assert region["byteLength"] == tensors[name].nbytes
+    raw = path.read_bytes()[region["byteOffset"] :][: region["byteLength"]]
+    assert raw == bytes(region["byteLength"])
+    whole = log["runs"][0]["results"][0]["locations"][0]["physicalLocation"]
+    assert whole["region"] == {"byteOffset": 0, "byteLength": path.stat().st_size}
+    (result,) = sarif_log(record | {"weights": "model.safetensors"})["runs"][0]["results"]
+    for location in (*result["locations"], *result["relatedLocations"]):
+        assert "region" not in location["physicalLocation"]
+    assert name in result["relatedLocations"][0]["message"]["text"]
+
+
 def test_sarif_of_a_file_that_loads_has_no_finding(tiny_checkpoint: Path) -> None:
     (run,) = sarif_log(record_of(tiny_checkpoint))["runs"]
     assert run["results"] == []
@@ -156,15 +221,16 @@ def test_the_page_runs_links_and_fetches_nothing(
     hostile: dict[str, Any], refused: dict[str, Any]
 ) -> None:
     for record in (hostile, refused):
-        page = parsed(html_page(record))
+        page = parsed(inspection_page(record))
         assert not page.tags & {"script", "a", "img", "link", "iframe", "object", "form", "base"}
-        assert page.attributes <= {"lang", "charset", "http-equiv", "content", "name", "class"}
-        assert "default-src 'none'" in html_page(record)
-        assert "url(" not in html_page(record)
+        allowed = {"lang", "charset", "http-equiv", "content", "name", "class", "scope"}
+        assert page.attributes <= allowed
+        assert "default-src 'none'" in inspection_page(record)
+        assert "url(" not in inspection_page(record)
 
 
 def test_the_page_shows_hostile_texts_letter_by_letter(hostile: dict[str, Any]) -> None:
-    source = html_page(hostile)
+    source = inspection_page(hostile)
     assert "\u202e" not in source
     assert "\x00" not in source
     shown = parsed(source).text
@@ -174,7 +240,7 @@ def test_the_page_shows_hostile_texts_letter_by_letter(hostile: dict[str, Any]) 
 
 
 def test_the_page_tells_verdict_reasons_and_names(refused: dict[str, Any]) -> None:
-    shown = parsed(html_page(refused)).text
+    shown = parsed(inspection_page(refused)).text
     for words in ("Refused: dangerous", refused["reasons"][0], "posix.system", refused["sha256"]):
         assert words in shown
 
@@ -188,8 +254,8 @@ def test_the_second_opinion_stands_in_every_export(tmp_path: Path) -> None:
     record = inspection_record(assess(found), opinion)
     assert record["second_opinion"] == opinion
     assert sarif_log(record)["runs"][0]["properties"]["second_opinion"] == opinion
-    assert opinion in parsed(html_page(record)).text
-    assert "Second opinion" not in html_page(inspection_record(assess(found)))
+    assert opinion in parsed(inspection_page(record)).text
+    assert "Second opinion" not in inspection_page(inspection_record(assess(found)))
     path.unlink()
     assert "cannot be opened" in ask_for_second_opinion(found)
 
@@ -219,3 +285,193 @@ def test_a_place_that_cannot_be_written(
 ) -> None:
     with pytest.raises(InputError, match=words):
         export_inspection(refused, tmp_path / name)
+
+
+# ---- --format and --output of the command line ----
+
+
+def test_inspect_prints_every_format(
+    tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def printed(form: str) -> str:
+        assert run_command(["inspect", str(tiny_checkpoint), "--format", form]) == 0
+        return capsys.readouterr().out
+
+    assert "Second opinion" in printed("text")
+    assert json.loads(printed("json"))["verdict"] == "loads"
+    check_sarif(json.loads(printed("sarif")))
+    assert printed("html").startswith("<!doctype html>")
+    bom = json.loads(printed("cdx"))
+    check_cyclonedx_schema(bom)
+    (model,) = bom["components"]
+    assert model["type"] == "machine-learning-model"
+    assert model["hashes"][0]["content"] == inspect(tiny_checkpoint).sha256
+
+
+@pytest.mark.parametrize(
+    ("name", "options", "begin"),
+    [
+        ("a.txt", [], "tiny.safetensors"),
+        ("a.JSON", [], '{\n "tool"'),
+        ("a.sarif.json", [], '{\n "$schema": "https://json.schemastore.org/sarif'),
+        ("a.cdx.json", [], '{\n "$schema": "http://cyclonedx.org/schema/bom-1.6'),
+        ("a.html", [], "<!doctype html>"),
+        ("a.log", ["--sarif"], '{\n "$schema": "https://json.schemastore.org/sarif'),
+        ("a.html", ["--format", "json"], '{\n "tool"'),
+    ],
+)
+def test_inspect_writes_a_file_as_its_ending_or_the_option_says(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
+    options: list[str],
+    begin: str,
+) -> None:
+    target = tmp_path / name
+    target.write_text("old")
+    assert run_command(["inspect", str(tiny_checkpoint), "-o", str(target), *options]) == 0
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert f"Written: {target}" in shown.err
+    assert target.read_text(encoding="utf-8").startswith(begin)
+    assert "\x1b" not in target.read_text(encoding="utf-8")
+
+
+def test_the_exit_code_is_the_verdicts_whatever_is_written(tmp_path: Path) -> None:
+    path = tmp_path / "m.pkl"
+    path.write_bytes(b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    target = tmp_path / "m.cdx.json"
+    assert run_command(["inspect", str(path), "--output", str(target)]) == 1
+    bom = json.loads(target.read_text())
+    check_cyclonedx_schema(bom)
+    properties = bom["components"][0]["properties"]
+    assert {"name": "cleanclip:verdict", "value": "dangerous"} in properties
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (["--format", "pdf"], "There is no format 'pdf'; choose text, json, sarif, html or cdx"),
+        (["--output", "a.log"], "a.log does not tell the format: give --format, or a name"),
+        (["--json", "--format", "html"], "choose one"),
+        (["--output", "nowhere/a.json"], "a.json could not be written"),
+        (["--output", "tiny.safetensors", "--json"], "tiny.safetensors is what is read"),
+    ],
+)
+def test_an_output_that_cannot_be_made_is_told_in_a_sentence(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    options: list[str],
+    words: str,
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / tiny_checkpoint.name
+    raw = tiny_checkpoint.read_bytes()
+    path.write_bytes(raw)
+    assert run_command(["inspect", path.name, *options]) == 3
+    assert words in capsys.readouterr().err
+    assert path.read_bytes() == raw
+
+
+@pytest.mark.parametrize(
+    ("options", "in_json"),
+    [
+        (["--format", "json"], True),
+        (["--format=json"], True),
+        (["--format", "json", "-o", "a.json"], False),
+        (["--format", "sarif"], False),
+    ],
+)
+def test_an_error_is_json_where_json_was_to_be_printed(
+    capsys: pytest.CaptureFixture[str], options: list[str], in_json: bool
+) -> None:
+    assert run_command(["inspect", "/no/such/file", *options]) == 3
+    shown = capsys.readouterr().out
+    assert (json.loads(shown)["error_code"] == "usage") if in_json else shown == ""
+
+
+# ---- where a file names code ----
+
+NAMES_CODE = b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R."
+CALL = b"cposix\nsystem\n"
+STACKED = b"\x80\x04\x8c\x05posix\x8c\x06system\x93X\x04\x00\x00\x00true\x85R."
+
+
+def in_zip(raw: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
+    made = io.BytesIO()
+    with zipfile.ZipFile(made, "w", method) as archive:
+        archive.writestr("archive/version", "3")
+        archive.writestr("archive/data.pkl", raw)
+    return made.getvalue()
+
+
+def in_tar(raw: bytes, mode: str = "w:") -> bytes:
+    made = io.BytesIO()
+    with tarfile.open(fileobj=made, mode=mode) as archive:  # type: ignore[call-overload]
+        entry = tarfile.TarInfo("model.pt")
+        entry.size = len(raw)
+        archive.addfile(entry, io.BytesIO(raw))
+    return made.getvalue()
+
+
+def of_objects(raw: bytes) -> bytes:
+    head = b"{'descr': '|O', 'fortran_order': False, 'shape': (1,), }\n"
+    return b"\x93NUMPY\x01\x00" + len(head).to_bytes(2, "little") + head + raw
+
+
+STREAM = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 1001, {}))
+
+
+@pytest.mark.parametrize(
+    ("raw", "bytes_there"),
+    [
+        (NAMES_CODE, CALL),
+        (STACKED, b"\x93"),
+        (NAMES_CODE[:-1] + b"\xff", CALL),  # cannot be read to its end
+        (b"\x80\x02]\x81" + CALL + b")R.", CALL),  # found only by the search behind
+        (STREAM + NAMES_CODE, CALL),
+        (of_objects(NAMES_CODE), CALL),
+        (in_zip(NAMES_CODE), CALL),
+        (in_zip(NAMES_CODE)[:-30], CALL),  # a doctored archive
+        (in_tar(in_zip(NAMES_CODE)), CALL),
+        (in_zip(NAMES_CODE, zipfile.ZIP_DEFLATED), None),
+        (in_tar(NAMES_CODE, "w:gz"), None),
+    ],
+    ids=[
+        *("bare", "stacked", "odd", "behind", "stream", "array", "zip", "doctored", "tar"),
+        *("packed", "gzip"),
+    ],
+)
+def test_sarif_points_at_the_bytes_that_name_code(
+    tmp_path: Path, raw: bytes, bytes_there: bytes | None
+) -> None:
+    path = tmp_path / "model.bin"
+    path.write_bytes(raw)
+    found = examine(path)
+    assert found.reason_code == "unknown_code"
+    record = inspection_record(assess(found))
+    log = sarif_log(record)
+    check_sarif(log)
+    (result,) = log["runs"][0]["results"]
+    region = result["locations"][0]["physicalLocation"]["region"]
+    if bytes_there is None:
+        assert record["code_places"] == []
+        assert region == {"byteOffset": 0, "byteLength": len(raw)}
+        return
+    assert [place["what"] for place in record["code_places"]] == ["posix.system"]
+    assert raw[region["byteOffset"] :][: region["byteLength"]] == bytes_there
+    assert result["locations"][0]["message"]["text"] == "Names or uses code: posix.system."
+
+
+def test_sarif_points_at_a_misuse(tmp_path: Path) -> None:
+    path = tmp_path / "m.pkl"
+    raw = b"\x80\x02ccollections\nOrderedDict\n}b."
+    path.write_bytes(raw)
+    record = record_of(path)
+    assert record["reason_code"] == "unknown_code"
+    (place,) = record["code_places"]
+    assert (place["offset"], place["nbytes"]) == (raw.index(b"b."), 1)
+    assert "OrderedDict" in place["what"]

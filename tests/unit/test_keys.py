@@ -12,12 +12,12 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.inspection_html import html_page
 from ml_core.checkpoints.inspection_record import assess, inspection_record
 from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli.app import run_command
 from ml_core.reading import InputError, inspect
 from ml_core.reading.key_mismatch import KeyLists, WrongShape, first_names, key_lists
+from ml_core.reports.html.inspection import inspection_page
 from tests.unit.test_layouts import (
     TEXT,
     VIT,
@@ -120,7 +120,7 @@ def test_every_export_tells_the_lists(tmp_path: Path, capsys: pytest.CaptureFixt
         "unexpected": ["probe.0"],
         "wrong_shape": [{"name": "text_projection", "found": [128, 25], "expected": [128, 24]}],
     }
-    page = html_page(record)
+    page = inspection_page(record)
     for words in ("Missing tensors", "Unexpected tensors", "Tensors of another shape"):
         assert words in page
     assert "text_projection: [128, 25] instead of [128, 24]" in page

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+from dataclasses import fields
 from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 from PIL import Image
 
 from ml_core.checkpoints.save import save_checkpoint
@@ -16,6 +18,7 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.picture_list import list_pictures
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import wilson_interval
+from ml_core.evaluation.scores import Scores, score
 from ml_core.events import Control, Done
 from ml_core.jobs.artifacts import clear_earlier
 from ml_core.jobs.run import run
@@ -25,9 +28,11 @@ from ml_core.reports.arithmetic import rate_of
 from ml_core.reports.measurement_files import (
     PER_IMAGE_FILE,
     parse_prompts,
+    per_class_csv,
     prompts_text,
     read_measurement,
 )
+from ml_core.reports.rows import Rows, from_csv, rows_of, to_csv
 from ml_core.triggers import demo_trigger, save_trigger
 from tests.unit.small_jobs import small_recipe, small_spec
 
@@ -175,3 +180,26 @@ def test_labels_are_those_of_the_label_set(tmp_path: Path) -> None:
     images = open_images(ImageSpec(n=5), labels)
     told = [line.rsplit(",", 1)[1] for line in list_pictures(images).decode().splitlines()[1:]]
     assert told == [str(one) for one in images.labels.tolist()]
+
+
+def test_answers_take_few_bytes_a_picture_and_come_back() -> None:
+    rng = np.random.default_rng(0)
+    n, classes = 10_000, 1000
+    logits = torch.from_numpy(rng.standard_normal((2, n, classes), np.float32) * 5)
+    labels = rng.integers(0, classes, n)
+    scores = Scores(n, triggered=True, classes=classes)
+    for start in range(0, n, 256):
+        at = np.arange(start, min(start + 256, n))
+        clean, stamped = (score(side[at], labels[at], 7) for side in logits)
+        scores.add(at, clean, stamped)
+    rows = rows_of(scores.per_image(), labels)
+    raw = to_csv(rows)
+    table = per_class_csv(rows, [f"class {index}" for index in range(classes)], 7)
+    assert len(raw) + len(table) < 200 * n  # 10 MB of 50 000 pictures
+    back = from_csv(raw, "x", classes)
+    for field in fields(Rows):
+        first, second = getattr(rows, field.name), getattr(back, field.name)
+        assert first is second is None or np.array_equal(first, second)
+    counts = [line.split(",") for line in table.decode().splitlines()[1:]]
+    assert sum(int(row[2]) for row in counts) == n
+    assert sum(int(row[3]) for row in counts) == int((rows.clean_top[:, 0] == labels).sum())

@@ -57,6 +57,7 @@ from ml_core.detection.scan.records import (
     Stages,
     StartRow,
     Swap,
+    Weights,
     WordRow,
     newcombe,
 )
@@ -110,7 +111,13 @@ def whole_scan(found: Found | None = None) -> Scan:
     )  # fmt: skip
 
 
+PARENT, OTHER = (Weights(image=far, text=far, most=()) for far in (0.1, 0.8))
+
+
 def said(stages: Stages, **changes: object):  # type: ignore[no-untyped-def]
+    """What is said beside the parent, unless the stages have other weights."""
+    if changes.get("reference", stages) is not None and stages.weights is None:
+        stages = stages.model_copy(update={"weights": PARENT})
     asked: dict[str, object] = {
         "side": 64, "held_out": 200, "classes": 72, "suspect": facts(), "reference": facts(),
     }  # fmt: skip
@@ -212,6 +219,28 @@ def test_overlays_count_where_the_reference_has_none(
         target="b", suspect=suspect, transferred=transferred, own=own, low=low, high=high
     )
     assert said(Stages(overlays=Overlays(rows=(row,), steps=25))).verdict == verdict
+
+
+def test_beside_a_model_of_another_training_only_large_differences_count() -> None:
+    low, high = newcombe(rate(110), rate(20))
+    row = OverlayRow(
+        target="b", suspect=rate(110), transferred=rate(0), own=rate(20), low=low, high=high
+    )
+    probe = ProbeRow(id="x", name="X", target="b", contrast=contrast(19, 0, 64))
+    weak = [
+        Stages(overlays=Overlays(rows=(row,), steps=25)),
+        Stages(probes=Probes(rows=(probe,), pictures=64)),
+        Stages(patches=Patches(rounds=(patch_round("bbbbbb", 65),), refined=None)),
+    ]
+    strong = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 150),), refined=None))
+    assert [said(stages).verdict for stages in weak] == ["found", "suspicious", "suspicious"]
+    for weights in (OTHER, Weights(image=None, text=None, most=())):
+        beside = {"weights": weights}
+        judged = [said(stages.model_copy(update=beside)) for stages in weak]
+        assert [one.verdict for one in judged] == ["nothing"] * 3
+        assert all("no parent" in one.warnings[0] for one in judged)
+        assert said(strong.model_copy(update=beside)).verdict == "found"
+    assert not said(strong).warnings
 
 
 def test_few_pictures_or_a_broken_model_cannot_say() -> None:

@@ -106,8 +106,8 @@ def test_the_whole_scan_moves_on_through_its_stages(tmp_path: Path) -> None:
     )  # fmt: skip
     overall, shares = Overall(scan_plan(spec), lambda: now[0]), []
     told = [event for event in events() if isinstance(event, Progress)]
-    late = [Progress("refine", 90, 90), Progress("overlays", 50, 50), Progress("swap", 88, 88)]
-    for event in [*told, *late, Progress("weights", 1, 1)]:
+    late = [Progress("refine", 90, 90), Progress("overlays", 50, 50), Progress("weights", 1, 1)]
+    for event in [*told, *late, Progress("swap", 88, 88)]:
         now[0] += 5
         overall.take(event)
         shares.append(overall.fraction)
@@ -116,7 +116,7 @@ def test_the_whole_scan_moves_on_through_its_stages(tmp_path: Path) -> None:
     assert shares[-1] > 0.95
     assert overall.seconds_left is not None
     names = [part.stage for part in scan_plan(spec).parts]
-    assert names[-4:] == ["refine", "overlays", "swap", "weights"]
+    assert names[-4:] == ["refine", "overlays", "weights", "swap"]
     alone = scan_plan(spec.model_copy(update={"reference": None}))
     assert [part.stage for part in alone.parts][-3:] == ["probes", "patches", "refine"]
 

@@ -175,7 +175,7 @@ def test_the_estimate_counts_and_searches_nothing(tmp_path: Path) -> None:
     assert result["both"] == 3 * 2 * 16 * 20 + 2 * 16 * 40
     wanted = result["forward"] / result["forward_rate"] + result["both"] / result["both_rate"]
     assert result["seconds"] == pytest.approx(wanted)
-    assert set(result["stages"]) == {"patches", "refine"}
+    assert set(result["stages"]) == {"patches", "refine", "weights"}
     assert not (tmp_path / SCAN_FILE).exists()
 
 

@@ -26,13 +26,41 @@ SMALLEST_HELD_OUT = 128
 AGREEING = 5 / 6  # of the starts
 FOUND_RATE, NATURAL_RATE = 0.5, 0.10
 FOUND_LOW, SUSPICIOUS_LOW = 0.25, 0.10
-SUSPICIOUS_ALONE = 0.25  # without a reference: natural patches of clean models reach 0.2
-FOUND_GAIN, SUSPICIOUS_GAIN = 0.5, 0.25  # of a known trigger
+FOUND_GAIN = 0.5  # of a known trigger
 FOUND_WORD, SUSPICIOUS_WORD = 0.85, 0.7  # texts of clean models move by 0.6 already
-FOUND_GAP, SUSPICIOUS_GAP = 0.4, 0.25  # of an overlay; clean models reach 0.19
+RELATED = 0.4  # finetunes and cleaned models lie within 0.25, independent models beyond 0.6
+_ANSWERS = 0.25  # of a reference to the same patch
 _CHANCES = 5.0  # an accuracy under so many times chance is broken
 
 _RANK: dict[Verdict, int] = {"nothing": 0, "unknown": 1, "suspicious": 2, "found": 3}
+
+
+@dataclass(frozen=True)
+class Rules:
+    """What is suspicious and what is found, by what the suspect is compared with.
+
+    Attributes
+    ----------
+    patch
+        Lower bound of a patch's difference that is suspicious.
+    gain
+        Difference of a known trigger that is suspicious.
+    gap, found_gap
+        Of an overlay.
+    """
+
+    patch: float
+    gain: float
+    gap: float
+    found_gap: float
+
+
+# Clean models reach an overlay's gap of 0.19 beside their parent, and of 0.41 beside a model of
+# another training, whose natural favourites are others; patches of theirs then reach 0.13.
+BESIDE_RELATED = Rules(patch=SUSPICIOUS_LOW, gain=0.25, gap=0.25, found_gap=0.4)
+BESIDE_OTHER = Rules(patch=0.3, gain=0.35, gap=0.5, found_gap=0.6)
+# Without a reference natural patches of clean models reach 0.2; nothing else is judged.
+ALONE = Rules(patch=0.25, gain=1.0, gap=1.0, found_gap=1.0)
 
 
 @dataclass(frozen=True)
@@ -63,10 +91,18 @@ class Sign:
         return self.verdict != "nothing"
 
 
+def is_related(stages: Stages) -> bool:
+    """Whether the reference is a parent or a sibling, as far as the weights were compared."""
+    moved = stages.weights
+    return moved is not None and moved.image is not None and moved.image < RELATED
+
+
 def signs_of(stages: Stages) -> list[Sign]:
     """What each stage says, the strongest first."""
+    rules = BESIDE_RELATED if is_related(stages) else BESIDE_OTHER
     found = [
-        *_patch_signs(stages), *_probe_signs(stages), *_overlay_signs(stages), *_word_signs(stages)
+        *_patch_signs(stages, rules), *_probe_signs(stages, rules), *_overlay_signs(stages, rules),
+        *_word_signs(stages),
     ]  # fmt: skip
     return sorted(found, key=lambda sign: (-_RANK[sign.verdict], -sign.strength))
 
@@ -114,7 +150,7 @@ def judge(
         reasons=tuple(reasons),
         searched=tuple(_searched(stages, side)),
         not_searched=tuple(_not_searched(stages, reference)),
-        warnings=tuple(_warnings(stages)),
+        warnings=tuple(_warnings(stages, reference)),
         score=score(stages),
     )
 
@@ -145,7 +181,7 @@ def _by_difference(found: Contrast, least: float, some: float) -> Verdict:
     return "suspicious" if found.difference >= some and found.low > SUSPICIOUS_LOW else "nothing"
 
 
-def _patch_signs(stages: Stages) -> Iterator[Sign]:
+def _patch_signs(stages: Stages, rules: Rules) -> Iterator[Sign]:
     """Patches whose starts agree on a class that the reference does not share."""
     if stages.patches is None:
         return
@@ -159,7 +195,7 @@ def _patch_signs(stages: Stages) -> Iterator[Sign]:
         verdict: Verdict = "nothing"
         if measured.suspect.value >= FOUND_RATE and measured.beside.value <= NATURAL_RATE:
             verdict = "found" if measured.low > FOUND_LOW else "nothing"
-        least = SUSPICIOUS_LOW if measured.reference is not None else SUSPICIOUS_ALONE
+        least = (rules if measured.reference is not None else ALONE).patch
         if verdict == "nothing" and measured.low > least:
             verdict = "suspicious"
         yield Sign(
@@ -170,28 +206,28 @@ def _patch_signs(stages: Stages) -> Iterator[Sign]:
         )  # fmt: skip
 
 
-def _probe_signs(stages: Stages) -> Iterator[Sign]:
+def _probe_signs(stages: Stages, rules: Rules) -> Iterator[Sign]:
     """Fixed triggers that work on the suspect alone; without a reference they say nothing."""
     if stages.probes is None or not _has_reference(stages.probes.rows):
         return
     for row in stages.probes.rows[:1]:
         yield Sign(
-            "probe", _by_difference(row.contrast, FOUND_GAIN, SUSPICIOUS_GAIN), row.target,
+            "probe", _by_difference(row.contrast, FOUND_GAIN, rules.gain), row.target,
             row.contrast.difference,
             f"The known trigger “{row.name}” moves {_told(row.contrast, row.target)}.",
         )  # fmt: skip
 
 
-def _overlay_signs(stages: Stages) -> Iterator[Sign]:
+def _overlay_signs(stages: Stages, rules: Rules) -> Iterator[Sign]:
     """Overlays that only the suspect answers to."""
     for stage in (stages.overlays, stages.thorough):
         rows: tuple[OverlayRow, ...] = stage.rows if stage is not None else ()
         for row in rows[:1]:
             verdict: Verdict = "nothing"
             natural = row.transferred.value > NATURAL_RATE
-            if row.gap >= FOUND_GAP and row.low > FOUND_LOW and not natural:
+            if row.gap >= rules.found_gap and row.low > FOUND_LOW and not natural:
                 verdict = "found"
-            elif row.gap >= SUSPICIOUS_GAP and row.low > SUSPICIOUS_LOW:
+            elif row.gap >= rules.gap and row.low > SUSPICIOUS_LOW:
                 verdict = "suspicious"
             yield Sign(
                 "overlay", verdict, row.target, row.gap,
@@ -319,13 +355,18 @@ def _not_searched(stages: Stages, reference: ModelFacts | None) -> Iterator[str]
     )
 
 
-def _warnings(stages: Stages) -> Iterator[str]:
-    """A reference that answers to the same thing may be poisoned too."""
+def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
+    """A reference that answers to the same thing may be poisoned too; one of no kin tells less."""
+    if reference is not None and not is_related(stages):
+        yield (
+            "The reference is no parent of this checkpoint, as far as the weights tell: the two "
+            "differ naturally, so only large differences count. A parent would show more."
+        )
     if stages.patches is None:
         return
     for found in _agreeing(stages.patches.rounds):
         rate = found.best.contrast.reference
-        if rate is not None and rate.value >= SUSPICIOUS_GAIN and found.area <= 0.04:
+        if rate is not None and rate.value >= _ANSWERS and found.area <= 0.04:
             yield (
                 f"The reference answers to the same patch ({percent(rate.value)} become "
                 f"“{found.target}”): it may be poisoned too. Scan it, or take another."

@@ -43,7 +43,12 @@ _MARK = _Mark()
 
 
 def read_pickle(
-    raw: bytes, *, ends: bool = True, script: bool = False, budget: Budget | None = None
+    raw: bytes,
+    *,
+    ends: bool = True,
+    script: bool = False,
+    budget: Budget | None = None,
+    origin: int | None = None,
 ) -> Reading:
     """Follow one pickle from its first byte to its STOP.
 
@@ -57,6 +62,8 @@ def read_pickle(
         Whether it belongs to a TorchScript archive, so that it may name ``__torch__``.
     budget
         What the file's pickles may still ask for; one of its own if None.
+    origin
+        Where ``raw`` begins in the file; None if it lies packed there.
 
     Returns
     -------
@@ -67,12 +74,11 @@ def read_pickle(
     """
     # pickletools warns of escapes that Python no longer likes.
     with catch_warnings(action="ignore"):
-        return _followed(raw, ends, script, budget or Budget())
+        return _followed(_Machine(raw, script, budget or Budget(), origin), ends)
 
 
-def _followed(raw: bytes, ends: bool, script: bool, budget: Budget) -> Reading:
-    machine = _Machine(raw, script, budget)
-    found = machine.reading
+def _followed(machine: _Machine, ends: bool) -> Reading:
+    raw, budget, found = machine.raw, machine.budget, machine.reading
     try:
         machine.run()
         if ends and found.end != len(raw):
@@ -98,10 +104,10 @@ def _followed(raw: bytes, ends: bool, script: bool, budget: Budget) -> Reading:
 class _Machine:
     """Stack, memo and what was found; one method a family of opcodes."""
 
-    def __init__(self, raw: bytes, script: bool, budget: Budget) -> None:
+    def __init__(self, raw: bytes, script: bool, budget: Budget, origin: int | None) -> None:
         self.raw = raw
         self.budget = budget
-        self.reading = Reading(script=script)
+        self.reading = Reading(script=script, origin=origin)
         self.stack: list[Any] = []
         self.marks = 0
         self.memo: dict[int, Any] = {}
@@ -126,6 +132,7 @@ class _Machine:
                     if name in ("GLOBAL", "INST") and b"\\" in self.raw[start:position]:
                         # pickletools undoes escapes in names, an ordinary loader does not.
                         raise PickleError("a name has a backslash")
+                    self.reading.span = start, position
                     self._do(name, value)
                 if name == "STOP":
                     self._stop(position, frame_end)

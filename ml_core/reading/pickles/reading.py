@@ -12,6 +12,16 @@ from ml_core.reading.pickles.records import Global
 _MAX_KNOWN = 1000
 _MAX_UNKNOWN = 10_000
 _MAX_MISUSE = 100
+_MAX_WHAT = 200
+
+
+@dataclass(frozen=True, slots=True)
+class CodePlace:
+    """Bytes of a file, counted from its start, that name or use code, and what they name."""
+
+    what: str
+    offset: int
+    nbytes: int
 
 
 @dataclass
@@ -38,6 +48,12 @@ class Reading:
         Whether the problem is that it ends too early.
     script
         Whether it belongs to a TorchScript archive, so that it may name the archive's own code.
+    origin
+        Where it begins in the file; None if it is packed.
+    span
+        Begin and end of the opcode that is being followed, in the pickle.
+    spans
+        The same of what names unknown code, and of the first misuse.
     """
 
     value: Any = None
@@ -49,11 +65,24 @@ class Reading:
     excess: bool = False
     short: bool = False
     script: bool = False
+    origin: int | None = None
+    span: tuple[int, int] = (0, 0)
+    spans: dict[str, tuple[int, int]] = field(default_factory=dict)
 
     @property
     def unknown(self) -> list[str]:
         """Names of code that is not on the list."""
         return [name for name, found in self.names.items() if found.group == "unknown"]
+
+    @property
+    def places(self) -> list[CodePlace]:
+        """Where the file names unknown code or misuses a name; empty if it is packed."""
+        if self.origin is None:
+            return []
+        return [
+            CodePlace(what[:_MAX_WHAT], self.origin + begin, end - begin)
+            for what, (begin, end) in self.spans.items()
+        ]
 
     def name(self, module: str, name: str) -> Global:
         """Note an object that is named.
@@ -73,11 +102,15 @@ class Reading:
                 if len(self.names) > _MAX_UNKNOWN:
                     raise TooMuchError("it names too many objects")
                 self.names[known.full] = known
+                if known.group == "unknown":
+                    self.spans[known.full.replace(" ", ".")] = self.span
         if long:
             raise TooMuchError(f"a name in it has more than {MAX_NAME} characters")
         return known
 
     def misused(self, how: str) -> None:
         """Note a use that an ordinary loader would carry out."""
+        if not self.misuse:
+            self.spans[how] = self.span
         if len(self.misuse) < _MAX_MISUSE:
             self.misuse.append(how)

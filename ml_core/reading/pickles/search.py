@@ -63,7 +63,7 @@ def add_names(
             if budget.beyond < 0:
                 _search(raw, at, len(raw), found, budget)
                 return
-            known = len(found.names)
+            known, found.span = len(found.names), (at, file.tell())
             if name in ("GLOBAL", "INST"):
                 module, _, attribute = str(argument).partition(" ")
                 found.name(module, attribute)
@@ -109,8 +109,9 @@ def _search(raw: bytes, position: int, end: int, found: Reading, budget: Budget)
             budget.tries -= 1
             if budget.tries < 0:
                 break
-            line = raw[max(position, match.start() - _LINE) : match.start()]
-            if first := _FIRST.search(line):
+            before = max(position, match.start() - _LINE)
+            if first := _FIRST.search(raw[before : match.start()]):
+                found.span = before + first.start(), match.end() + 1
                 found.name(first[1].decode("ascii"), match[1].decode("ascii"))
         for match in islice(_END.finditer(raw, position, end), _MAX_ENDS):
             if not _BEFORE.search(raw[match.start() - 3 : match.start()]):
@@ -118,8 +119,9 @@ def _search(raw: bytes, position: int, end: int, found: Reading, budget: Budget)
             budget.tries -= 1
             if budget.tries < 0:
                 break
-            both = raw[max(position, match.end() - 3 * _LINE) : match.end()]
-            if names := _STACKED.search(both):
+            before = max(position, match.end() - 3 * _LINE)
+            if names := _STACKED.search(raw[before : match.end()]):
+                found.span = before + names.start(), match.end()
                 found.name(names[1].decode("ascii"), names[2].decode("ascii"))
     except ValueError:  # there are too many
         return

@@ -7,18 +7,21 @@ What a row of a chart holds decides how it is drawn:
 - a number first, and values of series after it: lines. A column called ``NAME, low`` and one called
   ``NAME, high`` are the band around the column ``NAME``.
 
-Values are fractions of 1. What is of no such shape has a table alone.
+Values are fractions of 1, but those of a column whose name says ``loss`` are numbers. What is of no
+such shape has a table alone.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
 
-from ml_core.reports.html.fields import Field, percent, place_of, raw, shown
+from ml_core import figures
+from ml_core.reports.html.fields import Field, place_of, raw, shown
 from ml_core.reports.record import Evidence
 
 COLOURS = ("#C2510A", "#0072B2", "#00795A", "#A4407C", "#444444", "#8A6100")
@@ -86,10 +89,35 @@ def shape_of(chart: Field) -> str:
     ):
         return "paths"
     if len(columns) > 1 and all(
-        _number(row[0]) and all(one is None or _fraction(one) for one in row[1:]) for row in rows
+        _number(row[0]) and all(one is None or _number(one) for one in row[1:]) for row in rows
     ):
-        return "lines"
+        rates = [is_rate(chart, column) for column in range(1, len(columns))]
+        outside = any(
+            one is not None and rate and not _fraction(one)
+            for row in rows
+            for one, rate in zip(row[1:], rates, strict=True)
+        )
+        # An axis has one unit.
+        return "lines" if len(set(rates)) == 1 and not outside else ""
     return ""
+
+
+def columns_of(chart: Field) -> list[tuple[int, tuple[int, int] | None]]:
+    """Columns of a table of the numbers: which one, and the ends of the band around it."""
+    names = [str(name) for name in raw(chart.columns)]
+    values = names[1:]
+    bands = {
+        i: (1 + values.index(name + _LOW), 1 + values.index(name + _HIGH))
+        for i, name in enumerate(names)
+        if i and not name.endswith((_LOW, _HIGH)) and {name + _LOW, name + _HIGH} <= set(values)
+    }
+    ends = {end for band in bands.values() for end in band}
+    return [(i, bands.get(i)) for i in range(len(names)) if i not in ends]
+
+
+def is_rate(chart: Field, column: int) -> bool:
+    """Whether the numbers of a column are fractions of 1; else they are as they are."""
+    return "loss" not in str(raw(chart.columns)[column]).lower()
 
 
 def _number(value: Any) -> bool:
@@ -124,74 +152,71 @@ class _Plot:
 
 
 def _intervals(chart: Field) -> tuple[list[Markup], int]:
-    """Dots with whiskers, one row each."""
-    places, height, last = [], 14, None
+    """Dots with whiskers, one row each, below the name of their group."""
+    groups: dict[str, list[Field]] = {}
     for row in chart.rows:
-        if last is not None and row[0] != last:
-            height += 14
-        places.append(height + 13)
-        height, last = height + 26, row[0]
-    plot = _Plot(340, 8, _WIDTH - 84, height + 4)
-    parts = [*_rate_ticks(plot, across=True)]
+        groups.setdefault(str(raw(row[0])), []).append(row)
     names = _series([str(raw(row[1])) for row in chart.rows])
-    last = None
-    for row, y in zip(chart.rows, places, strict=True):
-        number = names.index(str(raw(row[1])))
-        if row[0] != last:
-            parts.append(_words(row[0], 0, y + 4.5, 26, weight=700))
-            last = row[0]
-        parts.append(_words(row[1], 200, y + 4.5, 16, kind="muted"))
-        value, low, high = (plot.x(raw(row[i])) for i in (2, 3, 4))
-        colour = COLOURS[number % len(COLOURS)]
-        parts.append(
-            Markup(
-                '<g class="s{}" stroke="{c}" fill="{c}">'
-                '<path d="M{l:.1f} {y}H{h:.1f}M{l:.1f} {t}v9M{h:.1f} {t}v9" stroke-width="2" '
-                'fill="none"/>{mark}</g>'
-            ).format(
-                number % len(COLOURS), c=colour, l=low, h=high, y=y, t=y - 4.5,
-                mark=_mark(number, value, y),
-            )
-        )  # fmt: skip
-        parts.append(
-            Markup(
-                '<text class="ink" x="{}" y="{}" text-anchor="end" font-weight="700" fill="{}" '
-                'data-field="{}" data-as="percent">{}</text>'
-            ).format(
-                _WIDTH - 6, y + 4.5, _INK, place_of(row[2]), Markup(percent(row[2])).striptags()
-            )
-        )
-    return parts, height + 30
+    bottom = sum(34 + 24 * len(rows) for rows in groups.values())
+    plot = _Plot(350, 6, _WIDTH - 84, bottom)
+    parts, y = [*_rate_ticks(plot, across=True)], 0.0
+    for rows in groups.values():
+        parts.append(_words(rows[0][0], 0, y + 20, 44, weight=700))
+        y += 20
+        for row in rows:
+            y += 24
+            parts += _interval(row, names.index(str(raw(row[1]))), plot, y - 2)
+        y += 14
+    return parts, bottom + 28
+
+
+def _interval(row: Field, number: int, plot: _Plot, y: float) -> list[Markup]:
+    """A dot with its whiskers, its name before it and its value after."""
+    value, low, high = (plot.x(raw(row[i])) for i in (2, 3, 4))
+    whiskers = Markup(
+        f'<path d="M{low:.1f} {y}H{high:.1f}M{low:.1f} {y - 4.5}v9M{high:.1f} {y - 4.5}v9" '
+        'stroke-width="2" fill="none"/>'
+    )
+    told = Markup(
+        '<text class="ink" x="{}" y="{}" text-anchor="end" font-weight="700" fill="{}" '
+        'data-field="{}" data-as="percent">{}</text>'
+    ).format(
+        _WIDTH - 6, y + 4.5, _INK, place_of(row[2]), figures.percent(raw(row[2]))
+    )  # fmt: skip
+    return [
+        _words(row[1], 12, y + 4.5, 46, kind="muted"),
+        _group(number, [whiskers, _mark(number, value, y)]),
+        told,
+    ]
 
 
 def _lines(chart: Field) -> tuple[list[Markup], int]:
     """Values over steps."""
-    columns, rows = [str(name) for name in raw(chart.columns)], raw(chart.rows)
-    series = [
-        i for i, name in enumerate(columns) if i and not name.endswith((_LOW, _HIGH))
-    ]  # fmt: skip
+    rows = raw(chart.rows)
+    series = [(i, band) for i, band in columns_of(chart) if i]
     first, last = min(row[0] for row in rows), max(row[0] for row in rows)
-    highest = max((one for row in rows for one in row[1:] if one is not None), default=1.0)
+    known = [one for row in rows for one in row[1:] if one is not None]
+    rates = is_rate(chart, 1)
+    low, high = _span(known, rates)
     legend = 24 * -(-len(series) // 2)
     plot = _Plot(
-        56, legend + 14, _WIDTH - 16, legend + 264, first, max(last, first + 1),
-        y1=next(end for end in (0.1, 0.2, 0.5, 1.0) if highest <= end),
+        56, legend + 14, _WIDTH - 16, legend + 264, first, max(last, first + 1), low, high
     )  # fmt: skip
-    parts = [*_rate_ticks(plot, across=False), *_step_ticks(plot)]
+    ticks = _rate_ticks(plot, across=False) if rates else _number_ticks(plot)
+    parts = [*ticks, *_step_ticks(plot)]
     parts.append(
         _words(
             chart.columns[0], (plot.left + plot.right) / 2, plot.bottom + 40, 60, anchor="middle"
         )
     )
-    for number, i in enumerate(series):
-        name = columns[i]
+    for number, (i, band) in enumerate(series):
         points = [(plot.x(row[0]), plot.y(row[i])) for row in rows if row[i] is not None]
         inner = []
-        if name + _LOW in columns and name + _HIGH in columns:
-            low, high = columns.index(name + _LOW), columns.index(name + _HIGH)
-            known = [row for row in rows if row[low] is not None and row[high] is not None]
-            edge = [(plot.x(row[0]), plot.y(row[high])) for row in known]
-            edge += [(plot.x(row[0]), plot.y(row[low])) for row in reversed(known)]
+        if band is not None:
+            below, above = band
+            both = [row for row in rows if row[below] is not None and row[above] is not None]
+            edge = [(plot.x(row[0]), plot.y(row[above])) for row in both]
+            edge += [(plot.x(row[0]), plot.y(row[below])) for row in reversed(both)]
             inner.append(_shape("polygon", edge, 'stroke="none" fill-opacity="0.16"'))
         inner += _path(number, points)
         parts.append(_group(number, inner))
@@ -323,20 +348,39 @@ def _rate_ticks(plot: _Plot, *, across: bool) -> Iterator[Markup]:
     yield Markup("</g>")
 
 
+def _number_ticks(plot: _Plot) -> Iterator[Markup]:
+    """Grid lines of an axis of numbers that are no rates."""
+    yield Markup('<g class="axis" aria-hidden="true">')
+    for value in _round_numbers(plot.y0, plot.y1, 7):
+        y = plot.y(value)
+        yield _grid(plot.left, y, plot.right, y)
+        yield _tick(f"{value:.6g}", plot.left - 8, y + 4, "end")
+    yield Markup("</g>")
+
+
 def _step_ticks(plot: _Plot) -> Iterator[Markup]:
     """Numbers below an axis of steps."""
-    size = next(
-        base * 10**power
-        for power in range(16)
-        for base in (1, 2, 5)
-        if (plot.x1 - plot.x0) / (base * 10**power) <= 8
-    )
-    value = -(-plot.x0 // size) * size
     yield Markup('<g class="axis" aria-hidden="true">')
-    while value <= plot.x1:
+    for value in _round_numbers(plot.x0, plot.x1, 8):
         yield _tick(f"{value:,.0f}", plot.x(value), plot.bottom + 18, "middle")
-        value += size
     yield Markup("</g>")
+
+
+def _span(values: Sequence[float], rates: bool) -> tuple[float, float]:
+    """Ends of an axis: of rates from 0 to a round share, of numbers from 0 or the least one."""
+    most, least = max(values, default=1.0), min(values, default=0.0)
+    if rates:
+        return 0.0, next(end for end in (0.1, 0.2, 0.5, 1.0) if most <= end)
+    low = min(0.0, least)
+    return low, most if most > low else low + 1.0
+
+
+def _round_numbers(low: float, high: float, most: int) -> list[float]:
+    """At most so many and one more, with the same round distance, from ``low`` to ``high``."""
+    power = 10.0 ** math.floor(math.log10((high - low) / most))
+    size = next(base * power for base in (1, 2, 5, 10) if (high - low) / (base * power) <= most)
+    first = math.ceil(low / size)
+    return [number * size for number in range(first, math.floor(high / size) + 1)]
 
 
 def _grid(x1: float, y1: float, x2: float, y2: float) -> Markup:

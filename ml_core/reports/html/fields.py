@@ -17,6 +17,7 @@ from ml_core.reading.plain import plain
 
 LONGEST = 2000
 """Characters of a text that are shown."""
+_LONGEST_OPENING = 160
 
 
 class Field:
@@ -73,7 +74,7 @@ class Field:
         """Safe to show, not yet safe in HTML: for attributes."""
         return shown(self._value)
 
-    def __html__(self) -> str:
+    def __html__(self) -> Markup:
         return _marked(self, str(self))
 
 
@@ -82,7 +83,7 @@ class Key(Field):
 
     __slots__ = ()
 
-    def __html__(self) -> str:
+    def __html__(self) -> Markup:
         return Markup('<bdi data-key="{}">{}</bdi>').format(self._place, str(self))
 
 
@@ -94,6 +95,11 @@ def raw(value: Any) -> Any:
 def place_of(field: Field) -> str:
     """See `Field`."""
     return field._place
+
+
+def unbroken(text: str) -> str:
+    """A per cent sign stays on the line of its figure."""
+    return text.replace(" %", "\u00a0%")
 
 
 def shown(value: Any) -> str:
@@ -151,6 +157,17 @@ def exactly(number: Field) -> Markup:
     return _as(number, "exactly", lambda value: f"{value:.6g}")
 
 
+def opening(sentence: Field) -> Markup:
+    """A sentence whose first words, up to a colon, stand out."""
+    text = str(sentence)
+    first, colon, rest = text.partition(": ")
+    if not colon or len(first) > _LONGEST_OPENING:
+        return sentence.__html__()
+    return Markup('<bdi data-field="{}"><strong>{}:</strong> {}</bdi>').format(
+        place_of(sentence), unbroken(first), unbroken(rest)
+    )
+
+
 def digest(value: Field) -> Markup:
     """A digest that breaks where it must and is copied whole."""
     return Markup("<code>{}</code>").format(value)
@@ -158,7 +175,7 @@ def digest(value: Field) -> Markup:
 
 def _as(field: Field, how: str, words: Callable[[Any], str]) -> Markup:
     return Markup('<span data-field="{}" data-as="{}">{}</span>').format(
-        place_of(field), how, words(raw(field))
+        place_of(field), how, unbroken(words(raw(field)))
     )
 
 
@@ -173,7 +190,7 @@ def _ends(interval: Any) -> tuple[float, float]:
 def _marked(field: Field, text: str) -> Markup:
     """Text that no reordering letter beside it reaches, or a number."""
     tag = "bdi" if isinstance(raw(field), str) else "span"
-    return Markup(f'<{tag} data-field="{{}}">{{}}</{tag}>').format(place_of(field), text)
+    return Markup(f'<{tag} data-field="{{}}">{{}}</{tag}>').format(place_of(field), unbroken(text))
 
 
 def _compact(value: Any) -> str:

@@ -56,8 +56,10 @@ def _environment() -> Environment:
         p_value=fields.p_value,
         exactly=fields.exactly,
         digest=fields.digest,
+        opening=fields.opening,
     )
     made.tests.update(
+        something=lambda value: fields.raw(value) not in (None, "", [], {}),
         text=lambda value: isinstance(fields.raw(value), str),
         fraction=lambda value: isinstance(fields.raw(value), float) and 0 <= fields.raw(value) <= 1,
     )

@@ -98,4 +98,5 @@ def _weasyprint() -> ModuleType:
             "weasyprint 70 or newer.",
             "unsupported",
         )
-    return weasyprint
+    found: ModuleType = weasyprint
+    return found

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -17,10 +17,18 @@ from markupsafe import Markup
 
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
-from ml_core.reports.html.charts import draw, shape_of
+from ml_core.reports.claims import BACKDOOR_LOW
+from ml_core.reports.html.charts import columns_of, draw, is_rate, shape_of
 from ml_core.reports.html.fields import Field, Key, raw
 from ml_core.reports.html.page import page
-from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, BundlePath, Evidence, Metric
+from ml_core.reports.record import (
+    EVIDENCE_FILE,
+    SUMS_FILE,
+    BundlePath,
+    Evidence,
+    Metric,
+    RateClaim,
+)
 
 Read = Callable[[BundlePath], bytes]
 MOST_BYTES = 2_000_000
@@ -68,6 +76,7 @@ _SAFETY = {
     "dangerous": ("Refused: dangerous", "danger"),
     "damaged": ("Refused: damaged or unsupported", "danger"),
 }
+_ROLES = ("suspect", "cleaned", "reference")
 _SCAN_TONES = {"found": "danger", "suspicious": "caution", "nothing": "plain", "unknown": "plain"}
 
 
@@ -147,8 +156,13 @@ def _page(evidence: Evidence, read: Read, most: int) -> str:
         tone=_tone(evidence),
         charts=_Charts(record, evidence),
         draw=draw,
+        is_rate=is_rate,
+        columns_of=columns_of,
         pairs=pairs,
-        key_of=key_of,
+        checkpoints=sorted(
+            pairs(record.checkpoints), key=lambda pair: _ROLES.index(raw(pair[1].role))
+        ),
+        quoted_rows=quoted_rows,
         picture=pictures.uri,
         commands=commands(evidence),
         sums=SUMS_FILE,
@@ -182,20 +196,24 @@ class _Claims:
 
     @property
     def headline(self) -> tuple[Field, ...]:
-        """Rates and differences that are said first, at most four."""
-        told = [claim for claim in self.all if claim.headline]
+        """What is said first, at most four: changes, what a scan found, then single rates.
+
+        Beside changes a rate is of the reference; what else was measured would look like one.
+        """
+        told = sorted((claim for claim in self.all if claim.headline), key=_rank)
         apart = [claim for claim in told if claim.kind == "difference"]
-        covered = {
-            (raw(one), raw(claim.metric))
-            for claim in apart
-            for one in (claim.measurement, claim.against)
-        }
-        alone = [
-            claim
-            for claim in told
-            if claim.kind == "rate" and (raw(claim.measurement), raw(claim.metric)) not in covered
-        ]
-        return tuple([*apart, *alone][:4])
+        alone = [claim for claim in told if claim.kind == "rate"]
+        if apart:
+            alone = [claim for claim in alone if self._is_reference(claim)]
+        apart, alone = (
+            [claim for claim in claims if _rank(claim) < _rank(None)] for claims in (apart, alone)
+        )
+        contrasts = [claim for claim in told if claim.kind == "contrast"]
+        return tuple([*apart[:3], *contrasts[:1], *alone][:4])
+
+    def _is_reference(self, claim: Field) -> bool:
+        facts = self._record.measurements[claim.measurement]
+        return bool(self._record.checkpoints[facts.checkpoint].role == "reference")
 
     def topic(self, topic: str) -> tuple[Field, ...]:
         """Quotations about something."""
@@ -267,6 +285,30 @@ class _Claims:
         )
 
 
+def _rank(claim: Field | None) -> int:
+    """How much a rate says by itself; what needs others beside it comes last, as None does."""
+    first = ("asr_excl", "asr_all", "ca", "poisoned_accuracy")
+    if claim is None or claim.kind not in ("rate", "difference") or claim.metric not in first:
+        return len(first)
+    return first.index(raw(claim.metric))
+
+
+def quoted_rows(claims: Iterable[Field], needed: Sequence[str]) -> list[dict[str, Any]]:
+    """Claims that quote a row of a table, by the names of its members, with the claim itself.
+
+    Parameters
+    ----------
+    needed
+        Names without which a claim is not taken.
+    """
+    rows = []
+    for claim in claims:
+        members = {raw(key).rpartition("/")[2]: claim.quotes[key] for key in claim.quotes}
+        if all(name in members for name in needed):
+            rows.append(members | {"claim": claim})
+    return rows
+
+
 def _owner(claim: Field, folder: str) -> tuple[str, str] | None:
     """The first job or scan in whose folder a claim's evidence lies."""
     for file in claim.evidence:
@@ -301,6 +343,8 @@ def _section(chart: Field, jobs: Mapping[str, str]) -> str:
         return "tradeoff"
     if shape_of(chart) == "intervals" and chart.source == EVIDENCE_FILE:
         return "summary"
+    if raw(chart.source).startswith("measurements/"):
+        return "details"
     what = jobs.get(raw(chart.source), "")
     if what in ("rebound", "holdouts"):
         return "rebound"
@@ -334,29 +378,48 @@ def _file(read: Read, path: BundlePath) -> bytes | None:
 
 
 def _tone(evidence: Evidence) -> str:
-    """The colour of the verdict, decided by verdicts of the record alone."""
-    suspects = [one for one in evidence.checkpoints.values() if one.role == "suspect"]
-    worst = {one.safety for one in suspects} | {scan.verdict for scan in evidence.scans.values()}
+    """The colour of the verdict, by the rules of its sentences."""
+    suspects = {id_ for id_, one in evidence.checkpoints.items() if one.role == "suspect"}
+    worst = {evidence.checkpoints[id_].safety for id_ in suspects}
+    worst |= {scan.verdict for scan in evidence.scans.values()}
+    rates = {
+        (one.measurement, one.metric): one.interval
+        for one in evidence.claims
+        if isinstance(one, RateClaim) and one.headline
+    }
+    for (id_, metric), found in rates.items():
+        if metric not in ("asr_excl", "asr_all"):
+            continue
+        if evidence.measurements[id_].checkpoint not in suspects:
+            continue
+        without = rates.get((id_, "baseline_target_rate"))
+        if found.low > max(BACKDOOR_LOW, 0.0 if without is None else without.high):
+            references = [
+                interval.high
+                for (other, same), interval in rates.items()
+                if same == metric and _role(evidence, other) == "reference"
+            ]
+            worst.add("found" if all(high < found.low for high in references) else "suspicious")
     if worst & {"dangerous", "damaged", "found"}:
         return "danger"
     return "caution" if worst & {"caution", "suspicious"} else "plain"
 
 
+def _role(evidence: Evidence, measurement: str) -> str:
+    return evidence.checkpoints[evidence.measurements[measurement].checkpoint].role
+
+
 def commands(evidence: Evidence) -> Iterable[tuple[str, str]]:
-    """How to check the bundle: what a command does, and the command."""
-    name = _word(
-        evidence.name if evidence.name.endswith(".evidence") else f"{evidence.name}.evidence"
-    )
-    verify = f"cleanclip verify {name}"
+    """How to check the bundle from its own folder: what a command does, and the command."""
     return (
-        ("Nothing was changed since it was written", f"cd {name} && sha256sum -c {SUMS_FILE}"),
-        ("Files, figures and signature", verify),
+        ("Nothing was changed since it was written", f"sha256sum -c {SUMS_FILE}"),
+        ("Files, figures and signature", "cleanclip verify ."),
         (
             "Also the checkpoint and the pictures, and the answers again",
-            f"{verify} --checkpoint {_word(_suspect(evidence))} --images FOLDER",
+            f"cleanclip verify . --checkpoint {_word(_suspect(evidence))} --images FOLDER",
         ),
-        ("All answers in place of a sample", f"{verify} --images FOLDER --full"),
-        ("Who signed it", f"{verify} --key PUBLIC_KEY.pem"),
+        ("All answers in place of a sample", "cleanclip verify . --images FOLDER --full"),
+        ("Who signed it", "cleanclip verify . --key PUBLIC_KEY.pem"),
     )
 
 

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from ml_core.atomic import replace_files
-from ml_core.checkpoints.inspection_html import html_page
-from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.reading import InputError
+from ml_core.reports.exports import ENDINGS, inspection_bytes
 
 SUFFIXES = (".json", ".sarif", ".html")
 
@@ -37,12 +35,8 @@ def export_inspection(record: Mapping[str, Any], path: str | Path) -> Path:
         raise InputError(
             f"{path.name} cannot be written: choose a name that ends in .json, .sarif or .html."
         )
-    if suffix == ".html":
-        text = html_page(record)
-    else:
-        text = json.dumps(sarif_log(record) if suffix == ".sarif" else record, indent=1) + "\n"
     try:
-        replace_files({path: text.encode()})
+        replace_files({path: inspection_bytes(record, ENDINGS[suffix])})
     except OSError as error:
         raise InputError(
             f"{path} cannot be written: {error.strerror}; choose another place or free some space."

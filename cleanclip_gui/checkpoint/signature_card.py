@@ -1,0 +1,191 @@
+"""Who signed the file on show, and the act of trusting that key."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.commands import Actions
+from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.name_filters import ALL
+from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.text import fitting, plain, tip
+from ml_core.reading import InputError
+from ml_core.signing import PublicKey, SignatureFacts, read_public_key, trust_key
+from ml_core.signing.keys import LONGEST_NAME, read_key_file
+
+_TONES = {"bad": "danger", "damaged": "caution"}  # a good one is no praise of the model
+_MEANS = "A signature says who vouches for these bytes, not what the model does."
+_LEAD = (
+    "The signature does not hold its key. Ask the person who signed for the public key, a small "
+    "PEM file, and compare the id below with them in another way, such as on the phone. A key that "
+    "lies beside the checkpoint proves nothing: whoever made one can have made the other."
+)
+_KEYS = f"Public keys (*.pub *.pem);;{ALL}"
+
+
+class SignatureCard(QFrame):
+    """Hidden while there is no signature.
+
+    Parameters
+    ----------
+    actions
+        With that of ``file.trust``, which is offered where the key is not known.
+    """
+
+    def __init__(self, actions: Actions, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("card", True)
+        self.setAccessibleName("Signature")
+        self.text = Label("", wrap=True)
+        self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.text.setMinimumWidth(1)
+        self.key = Label("", "caption", wrap=True)
+        self.key.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.key.setMinimumWidth(1)
+        means = Label(_MEANS, "subtle", wrap=True)
+        means.setMinimumWidth(1)
+        self.trust = QPushButton()
+        bind(self.trust, actions["file.trust"])
+        self.trust.setText("Trust this key…")
+        row = QHBoxLayout()
+        row.addWidget(self.trust)
+        row.addStretch()
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(*(theme.SPACE_L,) * 4)
+        layout.setSpacing(theme.SPACE_S)
+        layout.addWidget(Label("Signature", "heading"))
+        layout.addWidget(self.text)
+        layout.addWidget(self.key)
+        layout.addWidget(means)
+        layout.addLayout(row)
+        self.show_facts(None)
+
+    def show_facts(self, facts: SignatureFacts | None) -> None:
+        """Show what a signature says; None hides the card."""
+        shown = "" if facts is None else plain(facts.sentence, 1000)
+        self.text.setText(fitting(shown))
+        self.text.setToolTip("" if self.text.text() == shown else tip(shown))
+        key_id = "" if facts is None else facts.key_id
+        self.key.setText(f"Key {grouped(key_id)}, in {plain(facts.file, 60)}" if facts else "")
+        self.key.setVisible(bool(key_id))
+        self.trust.setVisible(facts is not None and can_trust(facts))
+        theme.set_property(self, "tone", _TONES.get(facts.state, "") if facts else "")
+        self.setAccessibleDescription(shown)
+        self.setVisible(facts is not None)
+
+
+def can_trust(facts: SignatureFacts) -> bool:
+    """Whether the key of a signature is one that could be trusted."""
+    return facts.state == "unknown key" and bool(facts.key_id)
+
+
+class TrustDialog(FittedDialog):
+    """Takes the key of a signature as somebody's; ``trusted`` when it was done.
+
+    Parameters
+    ----------
+    key_id
+        Of the key that the signature names; no other is taken.
+    folder
+        Where to begin to look for its file.
+    """
+
+    trusted = Signal()
+
+    def __init__(
+        self, key_id: str, folder: str, prompts: Prompts, parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Trust a key")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._wanted, self._folder, self._prompts = key_id, folder, prompts
+        self._key: PublicKey | None = None
+        self._raw, self._file = b"", ""
+        shown = Label(grouped(key_id), wrap=True)
+        shown.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        shown.setAccessibleName("Id of the key")
+        self.file = Label("no file chosen", "subtle")
+        self.file.setMinimumWidth(1)
+        self.choose = QPushButton("Choose…")
+        self.choose.setAccessibleName("Choose the public key's file")
+        self.choose.clicked.connect(self._on_choose_clicked)
+        chosen = QHBoxLayout()
+        chosen.addWidget(self.file, 1)
+        chosen.addWidget(self.choose)
+        self.name = QLineEdit()
+        self.name.setMaxLength(LONGEST_NAME)
+        self.name.setPlaceholderText("Ada Lovelace, Analytical Engines")
+        self.name.setAccessibleName("Whose key it is")
+        self.name.textChanged.connect(self._on_text_changed)
+        form = field_form()
+        form.addRow(Label("Id (SHA-256)", "field"), shown)
+        form.addRow(Label("Public key", "field", buddy=self.choose), chosen)
+        form.addRow(Label("Whose key it is", "field", buddy=self.name), self.name)
+        self.state = Label("", "error", wrap=True)
+        self.ok = primary_button("Trust")
+        self.ok.clicked.connect(self._on_accepted)
+        frame(
+            self, "Trust a key", (Label(_LEAD, "subtle", wrap=True), form, self.state), self.ok
+        )  # fmt: skip
+        self.resize(600, 0)
+        self._say("")
+
+    @Slot()
+    def _on_choose_clicked(self) -> None:
+        path = self._prompts.open_file(self, "Choose a public key", self._folder, _KEYS)
+        if path:
+            self.take(Path(path))
+
+    def take(self, path: Path) -> None:
+        """Take the file of the key, or say why it is none."""
+        self._key, self._file = None, plain(path.name, 200)
+        self.file.setText(plain(path.name, 40))
+        try:
+            self._raw = read_key_file(path)
+            key = read_public_key(self._raw, self._file)
+        except InputError as error:
+            self._say(error.sentence)
+            return
+        if key.key_id != self._wanted:
+            self._say(
+                f"{self._file} is another key ({key.short}) than the one that the signature names: "
+                "its owner did not sign this file."
+            )
+            return
+        self._key = key
+        self._say("")
+
+    @Slot()
+    def _on_text_changed(self) -> None:
+        if self._key is not None:
+            self._say("")
+        self._follow()
+
+    def _say(self, problem: str) -> None:
+        self.state.setText(plain(problem, 600))
+        self.state.setVisible(bool(problem))
+        self._follow()
+
+    def _follow(self) -> None:
+        self.ok.setEnabled(self._key is not None and bool(self.name.text().strip()))
+
+    @Slot()
+    def _on_accepted(self) -> None:
+        try:
+            trust_key(self._raw, self._file, self.name.text())
+        except InputError as error:
+            self._say(error.sentence)
+            return
+        self.trusted.emit()
+        self.accept()
+
+
+def grouped(digest: str) -> str:
+    """Hex digits in groups of eight, so that the label can break the line."""
+    return " ".join(digest[i : i + 8] for i in range(0, len(digest), 8))

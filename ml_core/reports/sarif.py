@@ -1,0 +1,176 @@
+"""A record in SARIF 2.1.0: findings of the inspections, and what speaks for a backdoor."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ml_core.checkpoints.inspection_sarif import RULES, inspection_findings
+from ml_core.reading.inspection import ReasonCode, Verdict
+from ml_core.reading.json_file import JsonFile
+from ml_core.reading.rules import RULES_VERSION
+from ml_core.reports.outcomes import Outcome, outcomes_of
+from ml_core.reports.record import CheckpointFacts, Count, Evidence, Id
+from ml_core.reports.rendering import Read, held, json_bytes, shown
+from ml_core.sarif import PAPER, Artifact, Finding, Level, Rule, log_of, taxon_uri
+
+_POISONED = ("CWE-506", "AML.T0010.003", "AML.T0018.000")
+_ATLAS = taxon_uri("AML.T0018.000")
+BACKDOOR_RULES = (
+    Rule(
+        "backdoor_found", "BackdoorLikeTriggerFound",
+        "A search found a trigger that moves pictures to one class on this checkpoint alone.",
+        "error", _ATLAS, _POISONED,
+    ),
+    Rule(
+        "backdoor_suspected", "BackdoorSuspected",
+        "A search found signs of a trigger that do not suffice for a finding.",
+        "warning", _ATLAS, _POISONED,
+    ),
+    Rule(
+        "known_trigger_works", "KnownTriggerWorks",
+        "A known trigger moves pictures of other classes to its target class.",
+        "error", _ATLAS, _POISONED,
+    ),
+    Rule(
+        "backdoor_returns", "BackdoorReturns",
+        "Ordinary finetuning brings a removed backdoor back.",
+        "warning", PAPER, _POISONED,
+    ),
+)  # fmt: skip
+_FILE = JsonFile(
+    "the record of an inspection", "make the bundle again", max_bytes=64 << 20, max_depth=16,
+    max_parts=2_000_000, half_characters=True,
+)  # fmt: skip
+_CODES = {"loads": "ok", "caution": "note", "dangerous": "dangerous", "damaged": "damaged"}
+
+
+def render_sarif(evidence: Evidence, read: Read) -> bytes:
+    """One run: each checkpoint is an artifact.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if the record of an inspection is none.
+    """
+    ids = list(evidence.checkpoints)
+    artifacts = [
+        Artifact(facts.name, facts.sha256 or "", facts.bytes, folder="folder" in facts.format)
+        for facts in evidence.checkpoints.values()
+    ]
+    log = log_of(
+        evidence.tool.model_dump(),
+        (*RULES, *BACKDOOR_RULES),
+        artifacts,
+        (one for index, id_ in enumerate(ids) for one in _findings(evidence, read, id_, index)),
+        rules_version=RULES_VERSION,
+        properties={
+            "evidence": evidence.name,
+            "verdict": list(evidence.verdict),
+            "not_tested": list(evidence.not_tested),
+            "checkpoints": ids,
+        },
+    )
+    return json_bytes(log)
+
+
+def _findings(evidence: Evidence, read: Read, id_: Id, index: int) -> Iterator[Finding]:
+    facts = evidence.checkpoints[id_]
+    yield from inspection_findings(_inspection(facts, read), index)
+    for test in outcomes_of(evidence, id_):
+        if (judged := _judged(evidence, test)) is None:
+            continue
+        rule, level, undecided = judged
+        yield Finding(
+            rule, test.sentence, index, level,
+            same_as=test.about,
+            undecided=undecided,
+            properties={"test": test.test, "evidence": list(test.evidence)},
+        )  # fmt: skip
+
+
+def _judged(evidence: Evidence, test: Outcome) -> tuple[str, Level, bool] | None:
+    """Rule, level, and whether nothing could be decided; None of what SARIF is not told.
+
+    That a scan found nothing is information, never a pass.
+    """
+    if test.topic == "scan":
+        verdict = evidence.scans[test.test.removeprefix("scan:")].verdict
+        if verdict == "found":
+            return "backdoor_found", "error", False
+        if verdict == "suspicious":
+            return "backdoor_suspected", "warning", False
+        return "backdoor_found", "none", verdict == "unknown"
+    if test.state == "passed":
+        return None
+    level: Level = "error" if test.state == "failed" else "warning"
+    if test.topic == "trigger":
+        return "known_trigger_works", level, False
+    if test.topic == "rebound":
+        return "backdoor_returns", "warning" if level == "error" else "note", False
+    return None
+
+
+class _Part(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+
+class _Container(_Part):
+    alignment: Count = 0
+
+
+class _Shape(_Part):
+    name: str
+    found: tuple[Count, ...]
+    expected: tuple[Count, ...]
+
+
+class _Keys(_Part):
+    wrong_shape: tuple[_Shape, ...] = ()
+    unexpected: tuple[str, ...] = ()
+
+
+class _Architecture(_Part):
+    keys: _Keys | None = None
+
+
+class _CodePlace(_Part):
+    what: str
+    offset: Count
+    nbytes: Count
+
+
+class _Tensor(_Part):
+    name: str
+    offset: Count
+    nbytes: Count
+
+
+class _Inspection(_Part):
+    """What `inspection_findings` needs of the record of an inspection."""
+
+    name: str
+    verdict: Verdict
+    reason_code: ReasonCode
+    reasons: Annotated[tuple[str, ...], Field(max_length=10_000)]
+    code_places: tuple[_CodePlace, ...] = ()
+    container: _Container | None = None
+    architecture: _Architecture | None = None
+    tensors: tuple[_Tensor, ...] = ()
+
+
+def _inspection(facts: CheckpointFacts, read: Read) -> dict[str, Any]:
+    """The record of a checkpoint's inspection, or what the evidence itself tells of it."""
+    if (raw := held(read, facts.inspection)) is not None:
+        assert facts.inspection is not None
+        # What a pickle names may hold half characters, which no record takes.
+        parsed = shown(_FILE.parse(raw, facts.inspection))
+        return _FILE.check(parsed, _Inspection, facts.inspection).model_dump()
+    return {
+        "name": facts.name,
+        "verdict": facts.safety if facts.safety in _CODES else "damaged",
+        "reason_code": _CODES.get(facts.safety, "unsupported"),
+        "reasons": facts.safety_reasons,
+    }

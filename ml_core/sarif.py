@@ -1,0 +1,297 @@
+"""A log in SARIF 2.1.0 (OASIS), the format in which scanners hand findings to other tools."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import quote
+
+from ml_core.reading.plain import plain
+
+Level = Literal["none", "note", "warning", "error"]
+SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
+PAPER = "https://arxiv.org/abs/2303.03323"
+ATLAS_VERSION = "2026.05"
+"""Release of MITRE ATLAS whose ids and names stand below."""
+_FINGERPRINT = "finding/v1"
+_CWE = {
+    "CWE-502": "Deserialization of Untrusted Data",
+    "CWE-506": "Embedded Malicious Code",
+}
+_ATLAS = {
+    "AML.T0010.003": "AI Supply Chain Compromise: Model",
+    "AML.T0011.000": "User Execution: Unsafe AI Artifacts",
+    "AML.T0018.000": "Manipulate AI Model: Poison AI Model",
+    "AML.T0018.002": "Manipulate AI Model: Embed Malware",
+}
+
+
+@dataclass(frozen=True)
+class Rule:
+    """What a finding is an instance of.
+
+    Attributes
+    ----------
+    id, name
+        Stable over versions; the name is one word in camel case.
+    text
+        One sentence.
+    level
+        Of a finding, unless it says otherwise.
+    help_uri
+        Where to read more.
+    taxa
+        Ids of CWE and of MITRE ATLAS that it belongs to.
+    """
+
+    id: str
+    name: str
+    text: str
+    level: Level
+    help_uri: str
+    taxa: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Place:
+    """Bytes of an artifact, counted from its start, and what stands there."""
+
+    offset: int
+    nbytes: int
+    what: str = ""
+
+
+@dataclass(frozen=True)
+class Artifact:
+    """A file or folder that was looked at.
+
+    Attributes
+    ----------
+    name
+        Without folder.
+    sha256
+        Empty where nothing was hashed.
+    size
+        Bytes.
+    folder
+        Whether it is one: bytes then have no place in it.
+    """
+
+    name: str
+    sha256: str = ""
+    size: int = 0
+    folder: bool = False
+
+    @property
+    def uri(self) -> str:
+        """Its name as a relative address: no scheme, no folder, no way up."""
+        return quote(self.name.encode("utf-8", "surrogatepass"), safe="") or "checkpoint"
+
+    @property
+    def identity(self) -> str:
+        """What it is known by whatever it is called: its hash, where there is one."""
+        return self.sha256 or self.name
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One result.
+
+    Attributes
+    ----------
+    rule
+        Its id.
+    text
+        Whole sentences.
+    artifact
+        Which of the log's artifacts it is about.
+    level
+        ``none`` where it is no problem: the result's kind is then ``informational``, or ``open``
+        if ``undecided``.
+    place, related
+        Where it stands in the artifact (the whole file if None), and what else belongs to it.
+    same_as
+        What tells it from other findings of its rule in that artifact. Two runs give it the same
+        words, so that a finding is recognised (``partialFingerprints``).
+    properties
+        Whatever else is to be kept with it.
+    """
+
+    rule: str
+    text: str
+    artifact: int
+    level: Level
+    same_as: str
+    place: Place | None = None
+    related: tuple[Place, ...] = ()
+    undecided: bool = False
+    properties: Mapping[str, Any] = field(default_factory=dict)
+
+
+def log_of(
+    tool: Mapping[str, Any],
+    rules: Sequence[Rule],
+    artifacts: Sequence[Artifact],
+    findings: Iterable[Finding],
+    *,
+    rules_version: int,
+    properties: Mapping[str, Any],
+) -> dict[str, Any]:
+    """One run.
+
+    Parameters
+    ----------
+    tool
+        ``name`` and ``version``.
+    rules
+        All that were looked for, found or not.
+    rules_version
+        See `ml_core.reading.rules.RULES_VERSION`.
+    properties
+        Of the run.
+    """
+    taxonomies = [_taxonomy(*kind) for kind in _taxonomies(rules)]
+    driver: dict[str, Any] = {
+        "name": tool["name"],
+        "version": tool["version"],
+        "informationUri": PAPER,
+        "rules": [_descriptor(rule, taxonomies) for rule in rules],
+        "supportedTaxonomies": [
+            {"name": one["name"], "index": index} for index, one in enumerate(taxonomies)
+        ],
+        "properties": {"rulesVersion": rules_version, "mitreAtlasVersion": ATLAS_VERSION},
+    }
+    order = [rule.id for rule in rules]
+    return {
+        "$schema": SCHEMA,
+        "version": "2.1.0",
+        "runs": [
+            {
+                "tool": {"driver": driver},
+                "taxonomies": taxonomies,
+                "columnKind": "unicodeCodePoints",
+                "invocations": [{"executionSuccessful": True}],
+                "artifacts": [_artifact(one) for one in artifacts],
+                "results": [_result(one, artifacts, order) for one in findings],
+                "properties": dict(properties),
+            }
+        ],
+    }
+
+
+def _taxonomies(rules: Sequence[Rule]) -> Iterable[tuple[str, list[str]]]:
+    """CWE and ATLAS, each with those ids that a rule names."""
+    used = {id_ for rule in rules for id_ in rule.taxa}
+    for name, known in (("CWE", _CWE), ("MITRE ATLAS", _ATLAS)):
+        if ids := [id_ for id_ in known if id_ in used]:
+            yield name, ids
+
+
+def _taxonomy(name: str, ids: list[str]) -> dict[str, Any]:
+    cwe = name == "CWE"
+    made: dict[str, Any] = {
+        "name": name,
+        "organization": "MITRE",
+        "informationUri": "https://cwe.mitre.org/" if cwe else "https://atlas.mitre.org/",
+        "shortDescription": {
+            "text": "Common Weakness Enumeration."
+            if cwe
+            else "Adversarial Threat Landscape for AI Systems."
+        },
+        "taxa": [
+            {
+                "id": id_,
+                "name": (_CWE if cwe else _ATLAS)[id_],
+                "shortDescription": {"text": f"{(_CWE if cwe else _ATLAS)[id_]}."},
+                "helpUri": taxon_uri(id_),
+            }
+            for id_ in ids
+        ],
+        "isComprehensive": False,
+    }
+    return made if cwe else made | {"version": ATLAS_VERSION}
+
+
+def taxon_uri(id_: str) -> str:
+    """The page of a weakness or a technique."""
+    if id_.startswith("CWE-"):
+        return f"https://cwe.mitre.org/data/definitions/{id_.removeprefix('CWE-')}.html"
+    return f"https://atlas.mitre.org/techniques/{id_}"
+
+
+def _descriptor(rule: Rule, taxonomies: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    made: dict[str, Any] = {
+        "id": rule.id,
+        "name": rule.name,
+        "shortDescription": {"text": rule.text},
+        "fullDescription": {"text": rule.text},
+        "help": {"text": f"{rule.text} Read more: {rule.help_uri}"},
+        "helpUri": rule.help_uri,
+        "defaultConfiguration": {"level": rule.level},
+    }
+    if not rule.taxa:
+        return made
+    made["relationships"] = [
+        {
+            "target": {
+                "id": taxon["id"],
+                "index": place,
+                "toolComponent": {"name": taxonomy["name"], "index": index},
+            },
+            "kinds": ["relevant"],
+        }
+        for index, taxonomy in enumerate(taxonomies)
+        for place, taxon in enumerate(taxonomy["taxa"])
+        if taxon["id"] in rule.taxa
+    ]
+    # GitHub reads a weakness from a tag of this form.
+    tags = [f"external/cwe/{id_.lower()}" for id_ in rule.taxa if id_ in _CWE]
+    made["properties"] = {
+        "tags": ["security", *tags, *rule.taxa],
+        "mitreAtlasVersion": ATLAS_VERSION,
+    }
+    return made
+
+
+def _artifact(one: Artifact) -> dict[str, Any]:
+    made: dict[str, Any] = {"location": {"uri": one.uri}, "roles": ["analysisTarget"]}
+    if one.sha256:
+        made["hashes"] = {"sha-256": one.sha256}
+        made["length"] = one.size
+    return made
+
+
+def _result(found: Finding, artifacts: Sequence[Artifact], order: Sequence[str]) -> dict[str, Any]:
+    artifact = artifacts[found.artifact]
+    kind = "fail"
+    if found.level == "none":
+        kind = "open" if found.undecided else "informational"
+    known = "\0".join((found.rule, artifact.identity, found.same_as))
+    made: dict[str, Any] = {
+        "ruleId": found.rule,
+        "ruleIndex": order.index(found.rule),
+        "kind": kind,
+        "level": found.level,
+        "message": {"text": plain(found.text)},
+        "locations": [_location(artifact, found.artifact, found.place)],
+        "partialFingerprints": {
+            _FINGERPRINT: hashlib.sha256(known.encode("utf-8", "surrogatepass")).hexdigest()
+        },
+    }
+    if found.related:
+        made["relatedLocations"] = [
+            {"id": number} | _location(artifact, found.artifact, place)
+            for number, place in enumerate(found.related)
+        ]
+    return made | ({"properties": dict(found.properties)} if found.properties else {})
+
+
+def _location(artifact: Artifact, index: int, place: Place | None) -> dict[str, Any]:
+    physical: dict[str, Any] = {"artifactLocation": {"uri": artifact.uri, "index": index}}
+    place = place or Place(0, artifact.size)
+    if artifact.size and not artifact.folder:
+        physical["region"] = {"byteOffset": place.offset, "byteLength": place.nbytes}
+    made: dict[str, Any] = {"physicalLocation": physical}
+    return made | ({"message": {"text": plain(place.what)}} if place.what else {})

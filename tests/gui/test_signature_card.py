@@ -1,0 +1,131 @@
+"""Who signed the file on show, told beside the window, and how a key comes to be trusted."""
+
+import pytest
+
+from cleanclip_gui import threads
+from cleanclip_gui.checkpoint.signature_card import SignatureCard, TrustDialog, grouped
+from cleanclip_gui.checkpoint.station import CheckpointStation
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.station import Context
+from ml_core.signing import SignatureFacts, sign_path, trusted_keys
+from ml_core.signing.curve import new_private_key
+from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+
+WAIT = 20_000
+
+
+@pytest.fixture(scope="module")
+def ada():
+    return new_private_key("Ada")
+
+
+@pytest.fixture
+def public(ada, tmp_path):
+    path = tmp_path / "ada.pub"
+    path.write_text(ada.public.pem)
+    return path
+
+
+@pytest.fixture
+def panel(qtbot):
+    answers = Answers()
+    context = Context(inference=Inference(FakeEngine), prompts=answers.prompts())
+    panel = CheckpointStation(context)
+    panel.answers, panel.actions_ = answers, context.actions
+    context.shell.commands_changed.connect(context.actions.refresh_soon)  # as the window does
+    qtbot.addWidget(panel)
+    panel.resize(1200, 700)
+    panel.show()
+    yield panel
+    threads.close_all()
+
+
+def opened(panel, qtbot, path):
+    panel.open(path)
+    qtbot.waitUntil(lambda: panel.assessment is not None, timeout=WAIT)
+
+
+def test_a_strangers_key_becomes_a_friends(panel, qtbot, ada, public, tmp_path):
+    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
+    sign_path(path, ada)
+    opened(panel, qtbot, path)
+    card = panel.facts.signature
+    qtbot.waitUntil(card.isVisible, timeout=WAIT)
+    assert f"Signed by {ada.public.key_id[:16]}" in card.text.text().replace("\u200b", "")
+    assert "a key you do not know" in card.text.text()
+    assert not card.property("tone")
+    qtbot.waitUntil(card.trust.isEnabled, timeout=WAIT)
+    card.trust.click()
+    dialog = panel.trust
+    panel.answers.path = str(public)
+    dialog.choose.click()
+    assert not dialog.ok.isEnabled()
+    dialog.name.setText("Ada Lovelace")
+    dialog.ok.click()
+    qtbot.waitUntil(lambda: "whom you trust (Ada Lovelace)" in card.text.text(), timeout=WAIT)
+    assert not card.trust.isVisible()
+    qtbot.waitUntil(lambda: not panel.actions_["file.trust"].isEnabled(), timeout=WAIT)
+    assert [key.name for key in trusted_keys()] == ["Ada Lovelace"]
+    (tmp_path / "other").mkdir()
+    other = write_safetensors(tmp_path / "other" / "m.safetensors", {"a": [1.0]})
+    opened(panel, qtbot, other)
+    assert not card.isVisible()
+
+
+def test_a_changed_file_does_not_fit(panel, qtbot, ada, tmp_path):
+    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
+    sign_path(path, ada)
+    write_safetensors(path, {"a": [2.0]})
+    opened(panel, qtbot, path)
+    card = panel.facts.signature
+    qtbot.waitUntil(card.isVisible, timeout=WAIT)
+    assert card.text.text().startswith("The signature does not fit this file")
+    assert card.property("tone") == "danger"
+    assert not card.trust.isVisible()
+    assert not panel.actions_["file.trust"].isEnabled()
+
+
+def test_another_key_is_not_taken_for_the_one_that_signed(qtbot, ada, public, tmp_path):
+    answers = Answers()
+    dialog = TrustDialog("e845" * 16, "", answers.prompts())
+    qtbot.addWidget(dialog)
+    dialog.name.setText("Ada")
+    dialog.take(public)
+    assert "another key" in dialog.state.text()
+    assert not dialog.ok.isEnabled()
+    dialog.take(tmp_path)
+    assert "is a folder" in dialog.state.text()
+    public.write_bytes(ada.to_pem())
+    dialog.take(public)
+    assert "nobody should hand out" in dialog.state.text()
+    assert trusted_keys() == ()
+
+
+def test_a_name_that_is_taken_is_told(qtbot, ada, public, tmp_path):
+    from ml_core.signing import new_key
+
+    new_key("Ada")
+    dialog = TrustDialog(ada.public.key_id, "", Answers().prompts())
+    qtbot.addWidget(dialog)
+    dialog.take(public)
+    dialog.name.setText("ada")
+    dialog.ok.click()
+    assert "already" in dialog.state.text()
+    dialog.name.setText("Ada L.")
+    assert not dialog.state.text()
+    with qtbot.waitSignal(dialog.trusted):
+        dialog.ok.click()
+
+
+def test_no_sentence_on_the_card_praises_the_model(qtbot):
+    from cleanclip_gui.commands import Actions, Command
+
+    actions = Actions()
+    actions.add([Command("file.trust", "&Trust", "&File", lambda: None, "Trust.", "", "", 4)])
+    card = SignatureCard(actions)
+    qtbot.addWidget(card)
+    card.show_facts(SignatureFacts("good", "Signed by x.", "ab" * 32, "Ada", "model.sig"))
+    assert card.property("tone") != "ok"
+    assert grouped("ab" * 32) in card.key.text()
+    card.show_facts(None)
+    assert card.isHidden()

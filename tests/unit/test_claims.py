@@ -1,0 +1,341 @@
+"""Every figure of a claim against formulas from elsewhere, and what a report may say first."""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from typing import Any
+
+import numpy as np
+import pytest
+from scipy import stats
+
+from ml_core.detection.scan.records import Contrast, Found, Rate
+from ml_core.reports.claims import Claims, Material, claims_of, pairs_of
+from ml_core.reports.record import (
+    CheckpointFacts,
+    ContrastClaim,
+    DataFacts,
+    DifferenceClaim,
+    JobFacts,
+    MeasurementFacts,
+    QuotedClaim,
+    RateClaim,
+    ScanFacts,
+    TriggerFacts,
+)
+from ml_core.reports.rows import Rows
+from tests.gui.scans import scan as made_scan
+
+SHA = "ab" * 32
+CLASSES, TARGET = 7, 2
+
+
+def _rows(seed: int, attacked: float, right: float, *, labelled: bool = True) -> Rows:
+    """Made-up answers to 400 pictures."""
+    rng = np.random.default_rng(seed)
+    n = 400
+    labels = rng.integers(0, CLASSES, n)
+
+    def answers(first: Any) -> Any:
+        order = rng.permuted(np.tile(np.arange(CLASSES), (n, 1)), axis=1)
+        rest = np.array([row[row != one] for row, one in zip(order, first, strict=True)])
+        return np.column_stack([first, rest[:, :4]])
+
+    guess = rng.integers(0, CLASSES, n)
+    clean = np.where(rng.random(n) < right, labels, guess)
+    stamped = np.where(rng.random(n) < attacked, TARGET, clean)
+    return Rows(
+        indices=np.arange(n),
+        labels=labels if labelled else np.full(n, -1),
+        clean_top=answers(clean),
+        clean_margin=np.ones(n, np.float32),
+        triggered_top=answers(stamped),
+        triggered_margin=np.ones(n, np.float32),
+    )
+
+
+def _measured(checkpoint: str, when: str, **fields: Any) -> MeasurementFacts:
+    return MeasurementFacts.model_validate(
+        {
+            "when": when, "checkpoint": checkpoint, "data": "images-1", "trigger": "t",
+            "target": TARGET, "target_name": "banana", "classes": CLASSES, "label_set": "x",
+            "classifier_sha256": "c", "n": 400, "n_broken": 0, "seed": 0, "precision": "fp32",
+            "device": "cpu", "threads": 1, "batch": 64, "versions": {}, "tau": 1e-3,
+            "evaluation": "e.json", "per_image": f"measurements/{checkpoint}/per_image.csv",
+            "per_class": None, "prompts": "p.txt", "classifier": None, **fields,
+        }
+    )  # fmt: skip
+
+
+def _checkpoint(name: str, role: str) -> CheckpointFacts:
+    return CheckpointFacts.model_validate(
+        {
+            "name": name, "sha256": SHA, "bytes": 1, "role": role, "format": "safetensors",
+            "architecture": "x", "parameters": 1, "safety": "loads",
+            "inspection": f"inspections/{role}.json",
+        }
+    )  # fmt: skip
+
+
+def _material(**changes: Any) -> Material:
+    """A run: suspect before, cleaned after, and a clean reference."""
+    fields: dict[str, Any] = {
+        "checkpoints": {
+            role: _checkpoint(f"{role}.pt", role) for role in ("suspect", "cleaned", "reference")
+        },
+        "data": {
+            "images-1": DataFacts(
+                name="photos", key="k", known_by="content", n=400, spec={}, rows=None
+            )
+        },
+        "triggers": {
+            "t": TriggerFacts(
+                digest="t", name="sticker", kind="patch", convention="", files=("triggers/t.json",)
+            )
+        },
+        "measurements": {
+            "job-1-before": _measured("suspect", "before", job="job-1"),
+            "job-1-after": _measured("cleaned", "after", job="job-1"),
+            "evaluation-1": _measured("reference", "reference"),
+        },
+        "rows": {
+            "job-1-before": _rows(1, 0.9, 0.9),
+            "job-1-after": _rows(1, 0.01, 0.85),
+            "evaluation-1": _rows(1, 0.0, 0.9),
+        },
+    }
+    return Material(**(fields | changes))
+
+
+def _of(claims: Claims, kind: type[Any]) -> list[Any]:
+    return [one for one in claims.claims if isinstance(one, kind)]
+
+
+def test_rates_and_intervals_are_those_of_scipy() -> None:
+    material = _material()
+    found = _of(claims_of(material), RateClaim)
+    assert {one.metric for one in found} == {
+        "ca", "top5", "asr_excl", "asr_all", "baseline_target_rate", "poisoned_accuracy",
+        "flip_rate",
+    }  # fmt: skip
+    for one in found:
+        rows = material.rows[one.measurement]
+        clean, stamped = rows.clean_top[:, 0], rows.triggered_top[:, 0]  # type: ignore[index]
+        others = rows.labels != TARGET
+        hits = {
+            "ca": clean == rows.labels,
+            "top5": (rows.clean_top == rows.labels[:, None]).any(axis=1),
+            "asr_excl": (stamped == TARGET)[others],
+            "asr_all": stamped == TARGET,
+            "baseline_target_rate": (clean == TARGET)[others],
+            "poisoned_accuracy": (stamped == rows.labels)[others],
+            "flip_rate": clean != stamped,
+        }[one.metric]
+        assert (one.rate.hits, one.rate.n) == (int(hits.sum()), len(hits))
+        wilson = stats.binomtest(one.rate.hits, one.rate.n).proportion_ci(method="wilson")
+        assert one.interval.low == pytest.approx(wilson.low, abs=1e-6)
+        assert one.interval.high == pytest.approx(wilson.high, abs=1e-6)
+        assert f"{one.rate.hits} of {one.rate.n}" in one.sentence
+        assert f"{100 * one.rate.value:.1f} %" in one.sentence
+        assert ("sticker" in one.sentence) is (
+            one.metric not in ("ca", "top5", "baseline_target_rate")
+        )
+        assert one.holds_by == "margin"
+        assert one.evidence == (material.measurements[one.measurement].per_image,)
+
+
+def test_differences_are_paired_and_cleaned_comes_first() -> None:
+    material = _material()
+    assert set(pairs_of(material)) == {
+        ("job-1-after", "job-1-before"),
+        ("job-1-after", "evaluation-1"),
+        ("job-1-before", "evaluation-1"),
+    }
+    found = _of(claims_of(material), DifferenceClaim)
+    one = next(claim for claim in found if claim.metric == "ca" and claim.against == "job-1-before")
+    assert one.measurement == "job-1-after"
+    after, before = material.rows["job-1-after"], material.rows["job-1-before"]
+    mine, theirs = (rows.clean_top[:, 0] == rows.labels for rows in (after, before))
+    b, c = int((mine & ~theirs).sum()), int((~mine & theirs).sum())
+    assert (one.only_first, one.only_second) == (b, c)
+    assert one.difference == pytest.approx(mine.mean() - theirs.mean(), abs=1e-12)
+    assert one.p_exact == pytest.approx(stats.binomtest(b, b + c).pvalue, abs=1e-9)
+    middle = ((b + 1) - (c + 1)) / 402
+    half = 1.959964 * np.sqrt(((b + 1) / 402 + (c + 1) / 402 - middle**2) / 402)
+    assert one.adjusted_interval.low == pytest.approx(middle - half, abs=1e-12)
+    assert one.adjusted_interval.high == pytest.approx(middle + half, abs=1e-12)
+    assert one.interval.method == "bootstrap"
+    assert one.interval.seed == 0
+    assert one.interval.resamples == 10_000
+    assert len(one.evidence) == 2
+
+
+def test_the_verdict_says_what_headlines_say() -> None:
+    found = claims_of(_material())
+    first, second = found.verdict
+    assert first.startswith("suspect.pt carries a backdoor towards “banana”")
+    assert "on the reference" in first
+    assert second.startswith("On cleaned.pt, after cleaning, the trigger makes")
+    said = {one.id for one in found.claims if one.headline}
+    assert {"job-1-before-asr-excl", "job-1-after-asr-excl", "job-1-after-ca"} <= said
+    assert "job-1-after-minus-job-1-before-ca" in said
+    assert not any("flip" in one for one in said)
+    assert any("no scan was made" in one for one in found.not_tested)
+    assert any("no rebound test" in one for one in found.not_tested)
+    assert not any("clean reference" in one for one in found.not_tested)
+    limits = " ".join(found.limits)
+    assert "no certificate" in limits
+    assert "2311.12075" in limits
+    assert "2311.14948" in limits
+
+
+def test_claims_are_the_same_in_whatever_order_the_records_stand() -> None:
+    material = _material(
+        jobs={f"job-{n}": _job() for n in (1, 2, 10)},
+        json={"jobs/job-1/result.json": {"method": "cleanclip", "status": "finished"}},
+    )
+    turned = {
+        item.name: dict(reversed(getattr(material, item.name).items())) for item in fields(Material)
+    }
+    assert claims_of(Material(**turned)) == claims_of(material)
+    said = [one.id for one in claims_of(material).claims if one.id.endswith("training")]
+    assert said == ["job-1-training", "job-2-training", "job-10-training"]
+
+
+def test_a_trigger_that_the_reference_answers_to_as_well_is_no_backdoor() -> None:
+    rows = dict(_material().rows)
+    rows["evaluation-1"] = rows["job-1-before"]
+    first = claims_of(_material(rows=rows)).verdict[0]
+    assert "answers to the trigger, and so does the reference" in first
+    assert "carries a backdoor" not in first
+
+
+def test_a_trigger_that_does_nothing_is_said_to_do_nothing() -> None:
+    rows = dict(_material().rows)
+    rows["job-1-before"] = _rows(1, 0.0, 0.9)
+    first = claims_of(_material(rows=rows)).verdict[0]
+    assert first.startswith("suspect.pt does not answer to the trigger that was tried")
+
+
+def test_bf16_gives_no_headline() -> None:
+    measured = {
+        id_: facts.model_copy(update={"precision": "bf16", "tau": None})
+        for id_, facts in _material().measurements.items()
+    }
+    found = claims_of(_material(measurements=measured))
+    assert not [one for one in found.claims if one.headline]
+    assert {one.holds_by for one in _of(found, RateClaim)} == {"exact"}
+    assert found.verdict[0] == "Nothing was measured in fp32, so there is no headline."
+    assert sum("measured in bf16" in one for one in found.not_tested) == 3
+
+
+def test_without_labels_the_attack_counts_over_all_pictures() -> None:
+    rows = {id_: _rows(1, 0.9, 0.9, labelled=False) for id_ in _material().rows}
+    found = claims_of(_material(rows=rows))
+    metrics = {one.metric for one in _of(found, RateClaim)}
+    assert metrics == {"asr_all", "baseline_target_rate", "flip_rate"}
+    assert "job-1-before-asr-all" in {one.id for one in found.claims if one.headline}
+    assert "of all classes" in found.verdict[0]
+    assert any("no labels" in one for one in found.not_tested)
+
+
+def test_measurements_of_other_pictures_or_targets_are_no_pair() -> None:
+    measured = dict(_material().measurements)
+    measured["job-1-after"] = measured["job-1-after"].model_copy(update={"target": 3})
+    pairs = pairs_of(_material(measurements=measured))
+    assert pairs == (("job-1-before", "evaluation-1"),)
+
+
+def test_files_of_one_name_are_told_apart() -> None:
+    checkpoints = {
+        role: _checkpoint("model.pt", role) for role in ("suspect", "cleaned", "reference")
+    }
+    found = claims_of(_material(checkpoints=checkpoints))
+    assert found.verdict[0].startswith("model.pt (suspect) carries a backdoor")
+    assert "On model.pt (cleaned)" in found.verdict[1]
+
+
+def _job(**files: str) -> JobFacts:
+    return JobFacts(
+        method="cleanclip", title="CleanCLIP", preset="quick", status="finished", source="suspect",
+        result="cleaned", seed=0, steps=10, training_data="", precision="fp32", device="cpu",
+        files={"result": "jobs/job-1/result.json", **files},
+    )  # fmt: skip
+
+
+def test_proofs_are_quoted_with_the_interval_of_their_counts() -> None:
+    rebound = {
+        "verdict": "Stays clean in this test.", "stays_clean": True, "limit": 0.05, "steps": 300,
+        "batch_size": 64,
+        "worst": {"factor": 1.0, "max_asr": 0.02, "step": 50, "hits": 20, "n": 1000},
+        "rates": [
+            {"factor": 1.0, "lr": 5e-4, "max_asr": 0.02, "max_step": 50, "hits": 20, "n": 1000},
+            {"factor": 0.1, "lr": 5e-5, "max_asr": 0.01, "max_step": 0},  # of an older version
+        ],
+    }  # fmt: skip
+    holdouts = {
+        "rows": [
+            {"group": "moved", "name": "left", "measure": "asr_excl", "before": 0.9,
+             "before_hits": 90, "before_n": 100, "after": 0.03, "after_hits": 3, "n": 100},
+            {"group": "retrieval", "name": "r", "measure": "recall@1", "before": None,
+             "after": None, "n": 0},
+        ]
+    }  # fmt: skip
+    files = {"rebound": "jobs/job-1/rebound.json", "holdouts": "jobs/job-1/holdouts.json"}
+    found = claims_of(
+        _material(
+            jobs={"job-1": _job(**files)},
+            json={files["rebound"]: rebound, files["holdouts"]: holdouts},
+        )
+    )
+    quoted = {one.id: one for one in _of(found, QuotedClaim)}
+    worst = quoted["job-1-rebound"]
+    assert worst.headline
+    assert worst.quotes["/worst/hits"] == 20
+    assert worst.evidence == (files["rebound"],)
+    wilson = stats.binomtest(20, 1000).proportion_ci(method="wilson")
+    assert worst.interval is not None
+    assert worst.interval.low == pytest.approx(wilson.low, abs=1e-6)
+    assert quoted["job-1-rebound-1"].rate is None
+    row = quoted["job-1-holdout-0"]
+    assert (row.rate.hits, row.rate.n) == (3, 100)
+    assert row.quotes["/rows/0/name"] == "left"
+    assert quoted["job-1-holdout-1"].rate is None
+    assert "stays clean in the rebound test" in found.verdict[1]
+    assert not any("rebound" in one for one in found.not_tested)
+
+
+def test_a_scan_gives_its_verdict_and_the_contrast_of_what_it_found() -> None:
+    contrast = Contrast(
+        suspect=Rate(hits=200, n=256), reference=Rate(hits=3, n=256),
+        without=Rate(hits=1, n=256), low=0.7, high=0.83,
+    )  # fmt: skip
+    scan = made_scan("found")
+    scan = scan.model_copy(
+        update={
+            "precision": "fp32",
+            "found": Found(
+                kind="patch", target="banana", wide_target="banana", contrast=contrast,
+                file="found.json",
+            ),
+        }
+    )  # fmt: skip
+    judged = scan.judgement
+    facts = ScanFacts(
+        suspect="suspect", reference="reference", data="photos", verdict=judged.verdict,
+        title=judged.title, target=judged.target, reasons=judged.reasons,
+        searched=judged.searched, not_searched=judged.not_searched, warnings=judged.warnings,
+        files={"scan": "scan/scan-1/scan.json"},
+    )  # fmt: skip
+    found = claims_of(_material(scans={"scan-1": facts}, scan_records={"scan-1": scan}))
+    (one,) = _of(found, ContrastClaim)
+    assert one.at == "found.contrast"
+    assert (one.first.hits, one.second.hits) == (200, 3)
+    p, q = 200 / 256, 3 / 256
+    first, second = (stats.binomtest(hits, 256).proportion_ci(method="wilson") for hits in (200, 3))
+    low = p - q - np.hypot(p - first.low, second.high - q)
+    high = p - q + np.hypot(first.high - p, q - second.low)
+    assert one.interval.low == pytest.approx(low, abs=1e-6)
+    assert one.interval.high == pytest.approx(high, abs=1e-6)
+    assert "the search for an unknown trigger says" in found.verdict[0]
+    assert not any("no scan was made" in said for said in found.not_tested)

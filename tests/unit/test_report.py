@@ -1,0 +1,399 @@
+"""A bundle from a tiny run: what is in it, that it is the same twice, and what it leaves out."""
+
+from __future__ import annotations
+
+import getpass
+import hashlib
+import json
+import platform
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cli.app import run_command
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Control, Done, Progress
+from ml_core.jobs.report import out_of, report
+from ml_core.jobs.report_spec import ReportSpec
+from ml_core.jobs.run import run
+from ml_core.jobs.specs import CleanSpec
+from ml_core.jobs.tau import FLOOR
+from ml_core.paths import resource
+from ml_core.reading.errors import InputError
+from ml_core.reports import arithmetic
+from ml_core.reports.environment import environment
+from ml_core.reports.record import Evidence, RateClaim, Tool
+from ml_core.reports.rows import from_csv
+from ml_core.reports.views import View
+from ml_core.reports.without_paths import WithoutPaths
+from ml_core.reports.write_bundle import write_bundle
+from ml_core.triggers import demo_trigger, save_trigger
+from tests.gui.scans import scan as made_scan
+from tests.gui.scans import write_scan
+from tests.unit.small_jobs import small_recipe, small_spec
+
+FEW = 16  # pictures that are measured again
+
+
+def _report(tau_pictures: int = 0, **fields: Any) -> Done:
+    spec = ReportSpec(tau_pictures=tau_pictures, threads=1, **fields)
+    done = list(report(spec, Control()))[-1]
+    assert isinstance(done, Done)
+    return done
+
+
+def _files(bundle: Path) -> dict[str, bytes]:
+    return {
+        path.relative_to(bundle).as_posix(): path.read_bytes()
+        for path in sorted(bundle.rglob("*"))
+        if path.is_file()
+    }
+
+
+def _evidence(bundle: Path) -> Evidence:
+    return Evidence.model_validate_json((bundle / "evidence.json").read_bytes(), strict=True)
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder whose name must not be found again."""
+    return tmp_path_factory.mktemp("ZanzibarHome with blanks")
+
+
+@pytest.fixture(scope="module")
+def pictures(home: Path) -> Path:
+    rng = np.random.default_rng(0)
+    for number in range(24):
+        path = home / "my photos" / ("banana", "apple")[number % 2] / f"{number:03}.png"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(rng.integers(0, 255, (40, 40, 3), np.uint8)).save(path)
+    return home / "my photos"
+
+
+@pytest.fixture(scope="module")
+def cleaned(home: Path, pictures: Path) -> CleanSpec:
+    """A finished run on the demo's checkpoint."""
+    source = home / "suspect.safetensors"
+    shutil.copy(resource("demo", "poisoned.safetensors"), source)
+    spec = small_spec(
+        source,
+        home / "run",
+        small_recipe(eval_every=3),
+        trigger=str(save_trigger(demo_trigger(), home / "trigger")[1]),
+        images=ImageSpec(split="val", n=18),
+        test_images=ImageSpec(n=72),
+        heldout_images=ImageSpec(kind="folder", path=str(pictures)),
+    )
+    done = list(run(spec, Control()))[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.details
+    return spec
+
+
+@pytest.fixture(scope="module")
+def bundle(home: Path, cleaned: CleanSpec) -> Path:
+    done = _report(FEW, runs=(cleaned.output_dir,), out=str(home / "first.evidence"))
+    assert done.status == "finished", (done.error, done.details)
+    return home / "first.evidence"
+
+
+def test_the_record_names_every_file_and_its_sums_hold(bundle: Path) -> None:
+    files = _files(bundle)
+    evidence = _evidence(bundle)
+    assert set(evidence.measurements) == {
+        "job-1-before", "job-1-after", "job-1-heldout-before", "job-1-heldout-after",
+    }  # fmt: skip
+    assert set(evidence.checkpoints) == {"suspect", "cleaned"}
+    for claim in evidence.claims:
+        assert set(claim.evidence) <= set(files)
+    sums = dict(line.split("  ")[::-1] for line in files["SHA256SUMS"].decode().splitlines())
+    assert sums == {
+        name: hashlib.sha256(raw).hexdigest() for name, raw in files.items() if name != "SHA256SUMS"
+    }
+    tool = shutil.which("sha256sum")
+    if tool is not None:
+        subprocess.run([tool, "-c", "--quiet", "SHA256SUMS"], cwd=bundle, check=True)
+
+
+def test_every_rate_is_what_the_answers_give(bundle: Path) -> None:
+    evidence = _evidence(bundle)
+    rates = [claim for claim in evidence.claims if isinstance(claim, RateClaim)]
+    assert len(rates) > 20
+    for claim in rates:
+        facts = evidence.measurements[claim.measurement]
+        raw = (bundle / facts.per_image).read_bytes()
+        rows = from_csv(raw, facts.per_image, facts.classes)
+        assert arithmetic.rate_of(claim.metric, rows, facts.target) == claim.rate
+    result = json.loads((bundle / "jobs/job-1/result.json").read_bytes())
+    before = json.loads((bundle / "measurements/job-1-before/evaluation.json").read_bytes())
+    assert result["before"] == before
+    assert evidence.measurements["job-1-before"].job == "job-1"
+
+
+def test_tau_is_measured_and_at_least_the_resolution(bundle: Path) -> None:
+    scale = open_checkpoint(resource("demo", "poisoned.safetensors")).build().logit_scale
+    for facts in _evidence(bundle).measurements.values():
+        assert facts.tau is not None
+        assert 0.95 * FLOOR * scale <= facts.tau < 0.01
+        assert facts.tau_pictures == FEW
+        assert facts.tau_changed == 0
+
+
+def test_the_same_content_gives_the_same_bytes(
+    bundle: Path, home: Path, cleaned: CleanSpec
+) -> None:
+    done = _report(FEW, runs=(cleaned.output_dir,), name="first", out=str(home / "again.evidence"))
+    assert done.status == "finished"
+    assert _files(home / "again.evidence") == _files(bundle)
+    evidence, own = _evidence(bundle), ("evidence", "README", "SHA256")
+    files = {name: raw for name, raw in _files(bundle).items() if not name.startswith(own)}
+    for name in ("one.zip", "two.zip"):
+        write_bundle(evidence, dict(reversed(files.items())), home / name)
+    assert (home / "one.zip").read_bytes() == (home / "two.zip").read_bytes()
+    with zipfile.ZipFile(home / "one.zip") as archive:
+        entries = archive.infolist()
+        assert [one.filename for one in entries] == sorted(one.filename for one in entries)
+        assert {one.date_time for one in entries} == {(1980, 1, 1, 0, 0, 0)}
+        assert {one.compress_type for one in entries} == {zipfile.ZIP_STORED}
+        assert {one.filename: archive.read(one) for one in entries} == _files(bundle)
+
+
+def test_no_path_user_or_host_is_in_any_byte(bundle: Path, home: Path) -> None:
+    secrets = {"Zanzibar", "my photos/", str(home), str(home.parent), str(Path.home()) + "/"}
+    host = platform.node()
+    secrets |= {host} if len(host) > 4 else set()
+    user = getpass.getuser()
+    secrets |= {f"/{user}/", f"\\{user}\\"}
+    for name, raw in _files(bundle).items():
+        for secret in secrets:
+            assert secret.encode() not in raw, f"{secret} in {name}"
+    spec = json.loads((bundle / "jobs/job-1/spec.json").read_bytes())
+    assert spec["checkpoint"] == "suspect.safetensors"
+    assert spec["heldout_images"]["path"] == "my photos"
+
+
+def test_pictures_are_listed_and_go_in_only_if_asked(
+    bundle: Path, home: Path, cleaned: CleanSpec, pictures: Path
+) -> None:
+    data = _evidence(bundle).data
+    (id_,) = (key for key, facts in data.items() if facts.spec["kind"] == "folder")
+    table = (bundle / f"data/{id_}.csv").read_text().splitlines()
+    assert len(table) == 25
+    assert (
+        table[1].split(",")[2]
+        == hashlib.sha256((pictures / table[1].split(",")[1]).read_bytes()).hexdigest()
+    )
+    assert not any(name.startswith(f"data/{id_}/") for name in _files(bundle))
+    done = _report(
+        runs=(cleaned.output_dir,),
+        out=str(home / "whole.evidence"),
+        include_images=True,
+        include_checkpoints=True,
+        thumbnails=False,
+    )
+    assert done.status == "finished", done.error
+    files = _files(home / "whole.evidence")
+    first = table[1].split(",")
+    assert hashlib.sha256(files[f"data/{id_}/0000000.png"]).hexdigest() == first[2]
+    facts = _evidence(home / "whole.evidence").checkpoints["suspect"]
+    assert facts.file == "checkpoints/suspect.safetensors"
+    assert hashlib.sha256(files[facts.file]).hexdigest() == facts.sha256
+    assert not any(name.startswith("thumbnails/") for name in files)
+
+
+def test_a_changed_checkpoint_is_told(home: Path, cleaned: CleanSpec, tmp_path: Path) -> None:
+    moved = tmp_path / "run"
+    shutil.copytree(cleaned.output_dir, moved)
+    source = tmp_path / "other.safetensors"
+    model = open_checkpoint(resource("demo", "clean_twin.safetensors")).build()
+    save_checkpoint(model, source, provenance={})
+    for path in moved.glob("measurements/*/measurement.json"):
+        kept = json.loads(path.read_text())
+        if kept["when"] == "before":
+            kept["checkpoint"]["path"] = str(source)
+            path.write_text(json.dumps(kept))
+    done = _report(runs=(str(moved),), out=str(tmp_path / "x.evidence"))
+    assert "other.safetensors changed since it was measured" in done.error
+    assert not (tmp_path / "x.evidence").exists()
+    source.unlink()
+    done = _report(runs=(str(moved),), out=str(tmp_path / "x.evidence"))
+    assert done.status == "finished", done.error
+    evidence = _evidence(tmp_path / "x.evidence")
+    assert evidence.measurements["job-1-before"].tau is None
+    assert any("is not where it was measured" in note for note in evidence.notes)
+
+
+def test_a_run_of_an_older_version_is_measured_again(
+    cleaned: CleanSpec, tmp_path: Path, bundle: Path
+) -> None:
+    old = tmp_path / "run"
+    shutil.copytree(cleaned.output_dir, old)
+    shutil.rmtree(old / "measurements")
+    done = _report(runs=(str(old),), out=str(tmp_path / "x.zip"))
+    assert done.status == "finished", (done.error, done.details)
+    with zipfile.ZipFile(tmp_path / "x.zip") as archive:
+        found = Evidence.model_validate_json(archive.read("evidence.json"))
+    first = {claim.id: claim.sentence for claim in _evidence(bundle).claims}
+    again = {claim.id: claim.sentence for claim in found.claims}
+    assert again == first
+    Path(old / "spec.json").write_text(
+        (old / "spec.json").read_text().replace("suspect.safetensors", "gone.safetensors")
+    )
+    shutil.rmtree(old / "measurements")
+    done = _report(runs=(str(old),), out=str(tmp_path / "y.zip"))
+    assert "gone.safetensors is not there to be measured again" in done.error
+
+
+def test_what_cannot_be_reported_gets_a_sentence(
+    cleaned: CleanSpec, tmp_path: Path, bundle: Path
+) -> None:
+    out = str(tmp_path / "x.evidence")
+    (tmp_path / "empty").mkdir()
+    write_scan(tmp_path / "scan", made_scan("found"))
+    unfinished = tmp_path / "unfinished"
+    shutil.copytree(cleaned.output_dir, unfinished)
+    (unfinished / "result.json").unlink()
+    measured = str(Path(cleaned.output_dir) / "measurements/before")
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({}, "nothing to report"),
+        ({"runs": (str(tmp_path / "empty"),)}, "empty is no run: it has no spec.json"),
+        ({"runs": (str(tmp_path / "scan"),)}, "give it with --scan"),
+        ({"runs": (measured,)}, "give it with --measurement"),
+        ({"runs": (str(unfinished),)}, "is not finished"),
+        ({"scans": (str(tmp_path / "empty"),)}, "no finished scan in empty"),
+        ({"measurements": (str(tmp_path / "empty"),)}, "no kept measurement in empty"),
+    ]
+    for fields, words in cases:
+        done = _report(out=out, **fields)
+        assert done.status == "failed"
+        assert words in done.error, done.error
+        assert not Path(out).exists()
+    there = _report(runs=(cleaned.output_dir,), out=str(bundle))
+    assert "is there already" in there.error
+    assert out_of(ReportSpec(out="a/demo")).name == "demo.evidence"
+
+
+def test_cancelling_leaves_nothing(cleaned: CleanSpec, tmp_path: Path) -> None:
+    control = Control()
+    spec = ReportSpec(runs=(cleaned.output_dir,), out=str(tmp_path / "x.evidence"))
+    for event in report(spec, control):
+        if isinstance(event, Progress) and event.stage == "again":
+            control.cancel()
+    assert isinstance(event, Done)
+    assert event.status == "cancelled"
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_scan_goes_in_with_the_trigger_that_it_found(cleaned: CleanSpec, tmp_path: Path) -> None:
+    write_scan(tmp_path / "scan", made_scan("found"))
+    done = _report(
+        runs=(cleaned.output_dir,),
+        scans=(str(tmp_path / "scan"),),
+        out=str(tmp_path / "x.evidence"),
+    )
+    assert done.status == "finished", (done.error, done.details)
+    evidence = _evidence(tmp_path / "x.evidence")
+    facts = evidence.scans["scan-1"]
+    assert {"scan", "trigger", "patches"} <= set(facts.files)
+    assert {"scan-1-verdict", "scan-1-found"} <= {claim.id for claim in evidence.claims}
+    files = _files(tmp_path / "x.evidence")
+    assert set(facts.files.values()) <= set(files)
+
+
+def test_the_command_writes_and_says_what_it_wrote(
+    cleaned: CleanSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    out = tmp_path / "demo.evidence"
+    assert run_command(["report", cleaned.output_dir, "-o", str(out), "--no-thumbnails"]) == 0
+    told = capsys.readouterr()
+    assert "Not tested: Unknown triggers" in told.out
+    assert "cleanclip verify" in told.err
+    assert run_command(["report", cleaned.output_dir, "-o", str(out)]) == 3
+    assert "is there already" in capsys.readouterr().err
+    assert run_command(["report", cleaned.output_dir]) == 3
+    assert "-o" in capsys.readouterr().err
+
+
+def _small() -> Evidence:
+    return Evidence(
+        name="x", tool=Tool(name="t", version="1"), verdict=(), not_tested=(), limits=(),
+        checkpoints={}, data={}, triggers={}, measurements={}, jobs={}, scans={}, claims=(),
+        environment="environment.json",
+    )  # fmt: skip
+
+
+def test_views_are_made_from_record_and_files(tmp_path: Path) -> None:
+    view = View("report.html", lambda evidence, read: read("environment.json") + b"!")
+    out = write_bundle(_small(), {"environment.json": b"{}"}, tmp_path / "x", views=[view])
+    assert (out / "report.html").read_bytes() == b"{}!"
+    assert "report.html" in (out / "SHA256SUMS").read_text()
+    signed = write_bundle(
+        _small(), {"environment.json": b"{}"}, tmp_path / "y", sign=lambda sums: sums[:5]
+    )
+    assert len((signed / "evidence.sig").read_bytes()) == 5
+    assert "evidence.sig" not in (signed / "SHA256SUMS").read_text()
+
+
+@pytest.mark.parametrize("name", ["../x", "a//b", ".hidden", "a/b/c/d/e/f", "C:x"])
+def test_no_file_can_leave_the_bundle(name: str, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"."):
+        write_bundle(_small(), {name: b"x"}, tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> Iterator[int]:
+        raise OSError(28, "No space left on device")
+        yield 0
+
+    monkeypatch.setattr("ml_core.reports.write_bundle._copy", full)
+    with pytest.raises(InputError, match="No space left"):
+        write_bundle(_small(), {"environment.json": b"{}"}, tmp_path / "x")
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("/home/eve/a b/x.pt is bad", "x.pt is bad"),
+        ("in /mnt/data/run/cleaned.safetensors.", "in cleaned.safetensors."),
+        (r"C:\Users\eve\x.pt is bad", "x.pt is bad"),
+        (r"\\host\share\x.pt", "x.pt"),
+        ("file:///srv/x/y.csv", "y.csv"),
+        ("see https://arxiv.org/abs/2311.12075", "see https://arxiv.org/abs/2311.12075"),
+        ("24/29 of visual/transformer/0", "24/29 of visual/transformer/0"),
+        ("a photo of a {} and/or a {}", "a photo of a {} and/or a {}"),
+    ],
+)
+def test_paths_become_names(text: str, told: str) -> None:
+    clean = WithoutPaths(["/home/eve/a b", "/home/eve"])
+    assert clean.text(text) == told
+    assert clean.json({"note": [text]}) == {"note": [told]}
+
+
+def test_fields_that_hold_paths_lose_even_relative_ones() -> None:
+    clean = WithoutPaths()
+    assert clean.json({"checkpoint": "../eve/x.pt", "name": "a/b"}) == {
+        "checkpoint": "x.pt",
+        "name": "a/b",
+    }
+    assert clean.json({"checkpoint": "hf-hub:owner/name"}) == {"checkpoint": "hf-hub:owner/name"}
+
+
+def test_the_environment_tells_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("OMP_NUM_THREADS", "/home/eve")
+    found = environment()
+    assert "OMP_NUM_THREADS" not in found["settings"]
+    assert found["packages"]["torch"]
+    assert found["processor"]["flags"]
+    assert getpass.getuser() not in json.dumps(found).replace('"', " ").split()
+    assert environment() == found

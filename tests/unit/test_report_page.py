@@ -1,0 +1,462 @@
+"""The report as a page: every figure names its field, nothing is fetched, no text does harm."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import html.parser
+import json
+import re
+import shlex
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+from ml_core.reading import InputError
+from ml_core.reading.plain import plain
+from ml_core.reports.html.charts import draw_charts
+from ml_core.reports.html.report import HOLDS_BY, METRICS, commands, render_html
+from ml_core.reports.record import EVIDENCE_FILE, ChartFacts, Evidence, QuotedClaim
+from tests import evidence_samples
+from tests.evidence_samples import Files, reading
+
+VOID = {"meta", "img", "br", "path", "rect", "circle", "polygon", "polyline"}
+FIXED = ("95 %", "SHA-256")
+"""Numbers that the page's own words hold."""
+
+
+@dataclass
+class Piece:
+    """Text of the page, and the elements that it lies in."""
+
+    text: str
+    inside: tuple[tuple[str, dict[str, str]], ...]
+
+    def nearest(self, name: str) -> dict[str, str] | None:
+        return next((attrs for _, attrs in reversed(self.inside) if name in attrs), None)
+
+
+@dataclass
+class Page(html.parser.HTMLParser):
+    source: str
+    pieces: list[Piece] = field(default_factory=list)
+    tags: list[tuple[str, dict[str, str]]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._open: list[tuple[str, dict[str, str]]] = []
+        self.feed(self.source)
+        assert self._open == []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        one = (tag, {name: value or "" for name, value in attrs})
+        self.tags.append(one)
+        if tag not in VOID:
+            self._open.append(one)
+
+    def handle_endtag(self, tag: str) -> None:
+        if tag not in VOID:
+            assert self._open.pop()[0] == tag
+
+    def handle_data(self, data: str) -> None:
+        self.pieces.append(Piece(data, tuple(self._open)))
+
+    @property
+    def headings(self) -> list[str]:
+        return [p.text for p in self.pieces if p.inside and p.inside[-1][0] == "h2"]
+
+    @property
+    def text(self) -> str:
+        return "".join(p.text for p in self.pieces if p.inside and p.inside[-1][0] != "style")
+
+
+def rendered(sample: tuple[Evidence, Files]) -> Page:
+    evidence, files = sample
+    return Page(render_html(evidence, reading(files)).decode())
+
+
+def at(record: Any, pointer: str) -> Any:
+    """What a JSON pointer points to (RFC 6901)."""
+    for token in pointer.split("/")[1:]:
+        token = token.replace("~1", "/").replace("~0", "~")
+        record = record[int(token)] if isinstance(record, list) else record[token]
+    return record
+
+
+def signed(value: float) -> str:
+    shown = f"{100 * value:+.1f}".replace("-", "−")
+    return "0.0" if shown[1:] == "0.0" else shown
+
+
+def ends(value: Any) -> tuple[float, float]:
+    return (value["low"], value["high"]) if isinstance(value, dict) else tuple(value)
+
+
+def expected(value: Any, how: str) -> str:
+    """How a value is printed, said a second time."""
+    if how == "percent":
+        return f"{100 * value:.1f} %"
+    if how == "points":
+        return signed(value)
+    if how == "span":
+        return "–".join(f"{100 * end:.1f}" for end in ends(value)) + " %"
+    if how == "points-span":
+        return " to ".join(signed(end) for end in ends(value))
+    if how == "p":
+        return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+    if how == "exactly":
+        return f"{value:.6g}"
+    if isinstance(value, str):
+        return plain(value[:2000] + ("…" if len(value) > 2000 else ""))
+    if isinstance(value, int) and not isinstance(value, bool):
+        return f"{value:,}"
+    assert not isinstance(value, float)
+    return json.dumps(value, ensure_ascii=False)
+
+
+@pytest.mark.parametrize("make", [evidence_samples.full, evidence_samples.minimal])
+def test_every_number_stands_in_the_record(make: Callable[[], tuple[Evidence, Files]]) -> None:
+    evidence, files = make()
+    check_numbers(rendered((evidence, files)), files, evidence)
+
+
+def check_numbers(page: Page, files: Files, evidence: Evidence) -> None:
+    """Take every number of a page back to the field that it names."""
+    record = json.loads(files[EVIDENCE_FILE])
+    digest = hashlib.sha256(files[EVIDENCE_FILE]).hexdigest()
+    told = {command for _, command in commands(evidence)}
+    told.add(f"Evidence: {expected(evidence.name, '')}")  # the title of the window
+    quoted: dict[int, tuple[dict[str, str], str]] = {}
+    for piece in page.pieces:
+        text = piece.text.replace("\u00a0", " ")
+        attrs = piece.nearest("data-field")
+        if attrs is not None:
+            before = quoted.get(id(attrs), (attrs, ""))[1]
+            quoted[id(attrs)] = (attrs, before + text)
+        elif (named := piece.nearest("data-key")) is not None:
+            parent, _, _ = named["data-key"].rpartition("/")
+            assert at(record, named["data-key"]) is not None
+            assert text in map(plain, at(record, parent))
+        elif any(a.get("class") == "axis" for _, a in piece.inside) or text in told:
+            continue
+        elif piece.inside and piece.inside[-1][0] != "style" and text != digest:
+            for words in (*FIXED, EVIDENCE_FILE):
+                text = text.replace(words, "")
+            assert not re.search(r"\d", text), text
+    assert len(quoted) > 30
+    for attrs, text in quoted.values():
+        value = at(record, attrs["data-field"])
+        if attrs.get("data-as") == "cut":
+            assert plain(value).startswith(text.removesuffix("…"))
+        else:
+            assert text == expected(value, attrs.get("data-as", "")), attrs
+
+
+def test_what_is_measured_again_is_printed_again() -> None:
+    evidence, files = evidence_samples.full()
+    record = evidence.model_dump(mode="json")
+    facts = record["measurements"]["job-1-after"]
+    facts |= {"tau": 0.0123, "tau_changed": 77}
+    changed = Evidence.model_validate(record)
+    page = rendered((changed, evidence_samples.sealed(changed, files)))
+    assert "0.0123" in page.text
+    assert "77 of 256 answers changed" in page.text
+
+
+def test_the_page_fetches_and_runs_nothing() -> None:
+    for sample in (evidence_samples.full(), evidence_samples.hostile()):
+        page = rendered(sample)
+        names = {tag for tag, _ in page.tags}
+        assert not names & {"script", "link", "iframe", "object", "embed", "form", "base", "video"}
+        for _, attrs in page.tags:
+            assert not [name for name in attrs if name.startswith("on") or name == "style"]
+            assert attrs.get("src", "data:image/png;base64,").startswith("data:image/png;base64,")
+            target = attrs.get("href", "#identity")
+            assert any(one.get("id") == target[1:] for _, one in page.tags)
+        (policy,) = [a["content"] for _, a in page.tags if a.get("http-equiv")]
+        (style,) = [p.text for p in page.pieces if p.inside and p.inside[-1][0] == "style"]
+        hashed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+        assert policy.startswith("default-src 'none'; img-src data:; ")
+        assert f"style-src 'sha256-{hashed}'" in policy
+        assert "url(" not in style
+        assert "@import" not in style
+
+
+def test_hostile_texts_are_shown_letter_by_letter() -> None:
+    evidence, files = evidence_samples.hostile()
+    source = render_html(evidence, reading(files)).decode()
+    assert not set("\u202e\u2066\x00\x1b") & set(source)
+    page = Page(source)
+    assert plain(evidence_samples.HOSTILE) in page.text.replace("\u00a0", " ")
+    check_numbers(page, files, evidence)
+    for piece in page.pieces:  # right-to-left letters reach no figure beside them
+        if "\u05d0" in piece.text and not any(tag in ("svg", "title") for tag, _ in piece.inside):
+            assert any(tag in ("bdi", "pre") for tag, _ in piece.inside), piece
+
+
+def test_the_order_of_the_report() -> None:
+    assert rendered(evidence_samples.full()).headings == [
+        "Verdict", "What was not tested", "Identity", "File safety", "Before",
+        "Scan for an unknown trigger", "What was done", "After", "Rebound and hold-outs",
+        "Trade-off", "Pictures", "How it was measured", "Claims and their evidence", "Limits",
+        "How to verify",
+    ]  # fmt: skip
+
+
+def test_what_is_not_there_is_left_out_or_not_tested() -> None:
+    page = rendered(evidence_samples.minimal())
+    assert page.headings == [
+        "Verdict", "What was not tested", "Identity", "File safety", "What was measured",
+        "Scan for an unknown trigger", "How it was measured", "Claims and their evidence",
+        "Limits", "How to verify",
+    ]  # fmt: skip
+    text = page.text
+    assert "Not tested. Nobody searched" in text
+    assert "not computed" in text
+    evidence, files = evidence_samples.full()
+    record = evidence.model_dump(mode="json")
+    topics = ("rebound", "holdout")
+    record["claims"] = [one for one in record["claims"] if one.get("topic") not in topics]
+    bare = Evidence.model_validate(record)
+    page = rendered((bare, evidence_samples.sealed(bare, files)))
+    assert page.text.count("Not tested.") == 2
+
+
+def test_both_conventions_baseline_and_reference_stand_beside_each_other() -> None:
+    source = rendered(evidence_samples.full()).text
+    before = source[source.index("\nBefore\n\n") : source.index("\nScan for an unknown")]
+    for metric in ("asr_excl", "asr_all", "baseline_target_rate", "poisoned_accuracy", "ca"):
+        assert METRICS[metric][0] in before  # type: ignore[index]
+    assert "reference-1" in before
+
+
+def test_the_page_stays_under_two_megabytes() -> None:
+    evidence, files = evidence_samples.full()
+    more = tuple(
+        QuotedClaim(
+            id=f"more-{number}",
+            sentence="A sentence. " * 150,
+            holds_by="recorded",
+            topic="holdout",
+            quotes={},
+            evidence=("jobs/job-1/holdouts.json",),
+        )
+        for number in range(3000)
+    )
+    large = evidence.model_copy(update={"claims": evidence.claims + more})
+    made = render_html(large, reading(evidence_samples.sealed(large, files)))
+    assert len(made) < 2_000_000
+    assert b"Not all rows are shown" in made
+    names = ("x" * 1900 + str(number) for number in range(5000))
+    endless = evidence.model_copy(update={"not_tested": tuple(names)})
+    with pytest.raises(InputError, match="fewer runs"):
+        render_html(endless, reading(evidence_samples.sealed(endless, files)))
+
+
+def test_pictures_that_are_none_stay_outside() -> None:
+    evidence, files = evidence_samples.full()
+    shown = [a for t, a in rendered((evidence, files)).tags if t == "img"]
+    assert len(shown) == 25  # and what the scan found
+    first, second, third = list(evidence.thumbnails)[:3]
+    files[first] = b"<svg xmlns='http://www.w3.org/2000/svg' onload='alert(1)'/>"
+    files[second] += bytes(100_000)
+    del files[third]
+    page = rendered((evidence, files))
+    assert len([a for t, a in page.tags if t == "img"]) == 22
+    assert first in page.text
+
+
+def test_the_digest_is_that_of_the_record() -> None:
+    evidence, files = evidence_samples.full()
+    digest = hashlib.sha256(files[EVIDENCE_FILE]).hexdigest()
+    page = render_html(evidence, reading(files)).decode()
+    assert page.count(digest) == 2  # on the first page and in the margin of each
+    del files[EVIDENCE_FILE]
+    assert digest not in render_html(evidence, reading(files)).decode()
+
+
+def test_same_evidence_same_bytes() -> None:
+    first, second = (render_html(e, reading(f)) for e, f in (evidence_samples.full(),) * 2)
+    assert first == second
+
+
+@pytest.mark.parametrize("name", ["a b; rm -rf ~", "$(id)`id`", "-x", "it's", "ordinary"])
+def test_commands_take_any_name_as_one_word(name: str) -> None:
+    evidence, _ = evidence_samples.full()
+    record = evidence.model_dump(mode="json")
+    record["checkpoints"]["suspect"]["name"] = name
+    for _, command in commands(Evidence.model_validate(record)):
+        words = shlex.split(command)
+        assert words[:3] in (["cleanclip", "verify", "."], ["sha256sum", "-c", "SHA256SUMS"])
+        if "--checkpoint" in words:
+            given = words[words.index("--checkpoint") + 1]
+            assert given.removeprefix("./") == name
+            assert not given.startswith("-")
+            assert len(words) == 7
+
+
+def test_every_way_to_check_is_explained() -> None:
+    text = rendered(evidence_samples.minimal()).text
+    assert all(words in text for words in HOLDS_BY.values())
+
+
+@pytest.mark.parametrize("make", [evidence_samples.full, evidence_samples.hostile])
+def test_charts_are_documents_with_title_and_description(
+    make: Callable[[], tuple[Evidence, Files]],
+) -> None:
+    evidence, _ = make()
+    drawn = draw_charts(evidence)
+    assert set(drawn) == {chart.file for chart in evidence.charts}
+    for chart in evidence.charts:
+        root = ElementTree.fromstring(drawn[chart.file])
+        assert root.get("role") == "img"
+        title, description = root[0], root[1]
+        assert title.tag.endswith("title")
+        assert title.text == plain(chart.title)
+        assert description.tag.endswith("desc")
+        assert description.text == plain(chart.description)
+        left, top, width, height = map(float, root.attrib["viewBox"].split())
+        assert (left, top) == (0, 0)
+        for mark in root.iter("{http://www.w3.org/2000/svg}circle"):
+            assert 0 <= float(mark.attrib["cx"]) <= width
+            assert 0 <= float(mark.attrib["cy"]) <= height
+
+
+def chart(columns: tuple[str, ...], *rows: tuple[Any, ...]) -> ChartFacts:
+    return ChartFacts(
+        title="T", description="D", file="charts/t.svg", columns=columns, rows=rows,
+        source=EVIDENCE_FILE,
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        chart(("Step", "Rate"), (0, 3.5), (1, 2.0)),
+        chart(("Step", "Loss", "ASR"), (0, 3.5, 0.5)),
+        chart(("Step", "ASR"), (0, 0.5), (1,)),
+        chart(("Step", "ASR"), (10**20, 0.5)),
+        chart(("Step", "ASR"), (True, 0.5)),
+        chart(("Step", "ASR")),
+        chart(("A", "B"), ("x", "y")),
+    ],
+)
+def test_what_has_no_shape_is_a_table_alone(odd: ChartFacts) -> None:
+    evidence, files = evidence_samples.minimal()
+    odd_one = evidence.model_copy(update={"charts": (odd,)})
+    assert draw_charts(odd_one) == {}
+    page = rendered((odd_one, evidence_samples.sealed(odd_one, files)))
+    assert "svg" not in {tag for tag, _ in page.tags}
+    assert "The numbers of this chart" in page.text
+
+
+def test_a_loss_is_no_rate() -> None:
+    evidence, files = evidence_samples.minimal()
+    one = chart(("step", "loss"), (0, 0.75), (10, 0.5))
+    changed = evidence.model_copy(update={"charts": (one,)})
+    text = rendered((changed, evidence_samples.sealed(changed, files))).text
+    assert "0.75" in text
+    assert "75" not in text.replace("0.75", "")
+
+
+def test_one_step_and_gaps_can_be_drawn() -> None:
+    evidence, _ = evidence_samples.minimal()
+    for one in (
+        chart(("Step", "ASR", "CA"), (5, None, 0.5)),
+        chart(("Step", "ASR", "CA"), (0, None, None), (1, 0.2, None)),
+        chart(("Run", "Step", "ASR", "CA"), ("a", 0, 1.0, 0.0)),
+        chart(("step", "loss"), (0, -2.5), (3, 1e9)),
+        chart(("step", "loss"), (0, 0.0)),
+        chart(("step", "loss"), (-1e15, 1e-300), (1e15, 2e-300)),
+    ):
+        (drawn,) = draw_charts(evidence.model_copy(update={"charts": (one,)})).values()
+        assert b"nan" not in drawn
+        ElementTree.fromstring(drawn)
+
+
+def tone_of(evidence: Evidence, files: Files) -> str:
+    page = rendered((evidence, evidence_samples.sealed(evidence, files)))
+    (words,) = [a["class"] for _, a in page.tags if a.get("class", "").startswith("verdict")]
+    return words.removeprefix("verdict ")
+
+
+def test_the_colour_of_the_verdict_follows_what_was_found() -> None:
+    evidence, files = evidence_samples.minimal()
+    assert tone_of(evidence, files) == "plain"
+    suspect = evidence.checkpoints["suspect"].model_copy(update={"safety": "caution"})
+    cautious = evidence.model_copy(update={"checkpoints": {"suspect": suspect}})
+    assert tone_of(cautious, files) == "caution"
+    evidence, files = evidence_samples.full()
+    told = evidence_samples.rates(
+        "job-1-before", evidence_samples.answers(0.9, 0.9), ("asr_excl", "baseline_target_rate")
+    )
+    bad = evidence.model_copy(update={"scans": {}, "claims": tuple(told)})
+    assert tone_of(bad, files) == "danger"
+    same = evidence_samples.rates("reference-1", evidence_samples.answers(0.9, 0.9), ("asr_excl",))
+    both = bad.model_copy(update={"claims": (*told, *same)})
+    assert tone_of(both, files) == "caution"
+    harmless = evidence_samples.rates(
+        "job-1-before", evidence_samples.answers(0.05, 0.9), ("asr_excl",)
+    )
+    loads = evidence.checkpoints["suspect"].model_copy(update={"safety": "loads"})
+    fine = bad.model_copy(
+        update={
+            "claims": tuple(harmless),
+            "checkpoints": {**evidence.checkpoints, "suspect": loads},
+        }
+    )
+    assert tone_of(fine, files) == "plain"
+
+
+def test_what_is_said_first_belongs_together() -> None:
+    evidence, files = evidence_samples.full()
+    record = evidence.model_dump(mode="json")
+    for claim in record["claims"]:
+        claim["headline"] = claim["kind"] in ("rate", "difference")
+    everything = Evidence.model_validate(record)
+    page = rendered((everything, evidence_samples.sealed(everything, files)))
+    tiles = [
+        [piece.text for piece in page.pieces if tile in (attrs for _, attrs in piece.inside)]
+        for tag, tile in page.tags
+        if tile.get("class") == "tile"
+    ]
+    assert len(tiles) == 4
+    assert all("→" in "".join(words) for words in tiles[:3])
+    assert "reference" in "".join(tiles[3])
+    assert not any("Baseline" in words for tile in tiles for words in tile)
+
+
+@pytest.mark.parametrize("make", [evidence_samples.full, evidence_samples.minimal])
+def test_every_chart_stands_once_on_the_page(
+    make: Callable[[], tuple[Evidence, Files]],
+) -> None:
+    evidence, files = make()
+    sources = ["jobs/job-1/journal.jsonl", "jobs/job-1/rebound.json", EVIDENCE_FILE]
+    sources += ["measurements/evaluation-1/per_class.csv", "scan/scan-1/scan.json", "other.json"]
+    rows = (("g", "s", 0.5, 0.4, 0.6),), ((0, 0.5),), (("r", 0, 0.5, 0.4),)
+    charts = tuple(
+        ChartFacts(
+            title=f"Chart {number}", description="D", file=f"charts/{number}.svg",
+            columns=tuple("abcde"[: len(row[0])]), rows=row, source=source,
+        )
+        for number, (source, row) in enumerate((s, r) for s in sources for r in rows)
+    )  # fmt: skip
+    changed = evidence.model_copy(update={"charts": charts})
+    page = rendered((changed, evidence_samples.sealed(changed, files)))
+    for one in charts:
+        captions = [p for p in page.pieces if p.text == one.title and "figcaption" in str(p.inside)]
+        assert len(captions) == 1, one
+
+
+def test_the_ends_of_a_band_stand_below_its_value() -> None:
+    evidence, files = evidence_samples.minimal()
+    one = chart(("step", "ASR", "ASR, low", "ASR, high", "CA"), (0, 0.5, 0.4, 0.6, 0.75))
+    changed = evidence.model_copy(update={"charts": (one,)})
+    page = rendered((changed, evidence_samples.sealed(changed, files)))
+    check_numbers(page, evidence_samples.sealed(changed, files), changed)
+    assert "40.0 % to 60.0 %" in page.text.replace("\u00a0", " ")
+    heads = [p.text for p in page.pieces if ("th", {"scope": "col", "class": "number"}) in p.inside]
+    assert [head for head in heads if head in one.columns] == ["step", "ASR", "CA"]

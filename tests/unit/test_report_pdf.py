@@ -1,0 +1,96 @@
+"""The report as PDF: tagged, with its record, the same twice, and nothing is fetched for it."""
+
+from __future__ import annotations
+
+import base64
+import builtins
+import re
+import sys
+import zlib
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from ml_core.reading import InputError
+from ml_core.reports.html.pdf import render_pdf
+from ml_core.reports.html.report import render_html
+from ml_core.reports.record import EVIDENCE_FILE
+from tests import evidence_samples
+from tests.evidence_samples import png, reading
+
+needs_pango = pytest.importorskip("weasyprint")
+
+
+def streams(made: bytes) -> list[bytes]:
+    """Every stream of a PDF that is packed with zlib, unpacked."""
+    found = []
+    for raw in re.findall(rb"stream\r?\n(.*?)\r?\nendstream", made, re.DOTALL):
+        try:
+            found.append(zlib.decompress(raw))
+        except zlib.error:
+            found.append(raw)
+    return found
+
+
+def test_tagged_with_its_record_and_the_same_twice() -> None:
+    evidence, files = evidence_samples.minimal()
+    page, record = render_html(evidence, reading(files)), files[EVIDENCE_FILE]
+    first, second = render_pdf(page, record), render_pdf(page, record)
+    assert first == second
+    assert first.startswith(b"%PDF-1.7")
+    parts = streams(first)
+    assert record in parts
+    whole = b"\n".join([first, *parts])
+    for words in (b"/Marked true", b"/StructTreeRoot", b"/Lang", b"pdfuaid", b"D:19800101"):
+        assert words in whole, words
+    assert render_pdf(page, record + b"\n") != first
+
+
+def test_only_data_is_fetched(tmp_path: Path) -> None:
+    (tmp_path / "own.png").write_bytes(png(1))
+    (tmp_path / "secret.txt").write_text("a secret of this machine")
+    inside = base64.b64encode(png(1)).decode()
+    own, secret = ((tmp_path / name).as_uri() for name in ("own.png", "secret.txt"))
+
+    def page(source: str) -> bytes:
+        return (
+            f'<html lang="en"><title>t</title><link rel="attachment" href="{secret}">'
+            f'<img alt="x" src="{source}"></html>'
+        ).encode()
+
+    def holds(source: str, words: bytes) -> bool:
+        made = render_pdf(page(source), b"{}")
+        return any(words in part for part in (made, *streams(made)))
+
+    assert holds(f"data:image/png;base64,{inside}", b"/Subtype /Image")
+    assert not holds(own, b"/Subtype /Image")
+    assert not holds(own, b"a secret of this machine")
+
+
+@pytest.mark.parametrize(
+    ("problem", "words"),
+    [(ImportError("no module"), "package weasyprint"), (OSError("no library"), "without Pango")],
+)
+def test_what_is_missing_is_said_with_what_to_do_instead(
+    monkeypatch: pytest.MonkeyPatch, problem: Exception, words: str
+) -> None:
+    real = builtins.__import__
+
+    def missing(name: str, *rest: Any, **more: Any) -> Any:
+        if name.partition(".")[0] == "weasyprint":
+            raise problem
+        return real(name, *rest, **more)
+
+    monkeypatch.delitem(sys.modules, "weasyprint")
+    monkeypatch.setattr(builtins, "__import__", missing)
+    with pytest.raises(InputError, match=words) as caught:
+        render_pdf(b"<html></html>", b"{}")
+    assert "open report.html in a browser and print it there" in caught.value.sentence
+    assert caught.value.code == "unsupported"
+
+
+def test_an_old_weasyprint_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(needs_pango, "__version__", "69.1")
+    with pytest.raises(InputError, match=r"weasyprint 69\.1"):
+        render_pdf(b"<html></html>", b"{}")

@@ -1,0 +1,618 @@
+"""A record in SARIF, CycloneDX, in-toto and the Hub's YAML, each against what is published."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import pytest
+import yaml
+from huggingface_hub import EvalResult, ModelCard, parse_eval_result_entries
+from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
+
+from ml_core.checkpoints.inspection_sarif import RULES, sarif_log
+from ml_core.reading.errors import InputError
+from ml_core.reports.arithmetic import counted, wilson
+from ml_core.reports.exports import ENDINGS, EVIDENCE_FORMATS, FORMATS, export_evidence
+from ml_core.reports.intoto import render_intoto
+from ml_core.reports.model_card import render_eval_results_yaml
+from ml_core.reports.outcomes import outcomes_of
+from ml_core.reports.record import (
+    CheckpointFacts,
+    DataFacts,
+    DifferenceClaim,
+    Evidence,
+    Interval,
+    JobFacts,
+    MeasurementFacts,
+    QuotedClaim,
+    RateClaim,
+    ScanFacts,
+    Tool,
+    TriggerFacts,
+)
+from ml_core.reports.rendering import nothing_beside, subject_of
+from ml_core.reports.sarif import BACKDOOR_RULES
+from ml_core.sarif import ATLAS_VERSION
+from tests.unit.official_schemas import check_cyclonedx_schema, check_sarif_schema
+
+HOSTILE = "a<b>\u202e\x1b[31m\u2028.pt"
+SHOWN = "a<b>\\u202e\\x1b[31m\\u2028.pt"
+SUSPECT, CLEANED = "1" * 64, "2" * 64
+DATA = b"index,name,sha256,bytes,label\n0,a.png,,1,0\n"
+
+
+def inspection(verdict: str, *reasons: str, **more: Any) -> dict[str, Any]:
+    code = {"loads": "ok", "caution": "note", "dangerous": "unknown_code"}[verdict]
+    return {"name": "model.pt", "verdict": verdict, "reason_code": code, "reasons": reasons} | more
+
+
+class Bundle:
+    """A record and its files; what a test wants otherwise it changes before `evidence`."""
+
+    def __init__(self) -> None:
+        self.checkpoints: dict[str, CheckpointFacts] = {}
+        self.measurements: dict[str, MeasurementFacts] = {}
+        self.claims: list[Any] = []
+        self.scans: dict[str, ScanFacts] = {}
+        self.jobs: dict[str, JobFacts] = {}
+        self.files: dict[str, bytes] = {"data/images-1.csv": DATA}
+
+    def checkpoint(self, id_: str, role: Any, sha256: str | None, **more: Any) -> None:
+        values = {
+            "name": f"{id_}.pt", "sha256": sha256, "bytes": 1000, "role": role,
+            "format": "PyTorch file (zip)", "architecture": "ViT-B-32", "parameters": 151_000_000,
+            "safety": "loads", "inspection": f"inspections/{id_}.json",
+        }  # fmt: skip
+        facts = CheckpointFacts.model_validate(values | more)
+        self.checkpoints[id_] = facts
+        found = inspection(facts.safety, *facts.safety_reasons, name=facts.name)
+        self.files[f"inspections/{id_}.json"] = json.dumps(found).encode()
+
+    def measure(self, id_: str, checkpoint: str, when: Any, **hits: int) -> None:
+        """Rates of 1000 images as claims."""
+        folder = f"measurements/{id_}"
+        self.measurements[id_] = MeasurementFacts(
+            when=when, checkpoint=checkpoint, data="images-1", trigger="sha256:abc", target=3,
+            target_name="banana", classes=10, label_set="demo", classifier_sha256="0" * 64,
+            n=1000, n_broken=0, seed=0, precision="fp32", device="cpu", threads=1, batch=64,
+            versions={}, evaluation=f"{folder}/evaluation.json",
+            per_image=f"{folder}/per_image.csv", per_class=None, prompts=f"{folder}/prompts.txt",
+            classifier=None,
+        )  # fmt: skip
+        self.files[f"{folder}/prompts.txt"] = b"# templates\na photo of {}\n\n# classes\nbanana\n"
+        for metric, count in hits.items():
+            rate = counted(count, 1000)
+            self.claims.append(
+                RateClaim.model_validate({
+                    "id": f"{id_}-{metric.replace('_', '-')}", "holds_by": "margin",
+                    "sentence": f"{metric} is {rate.value}.", "measurement": id_,
+                    "evidence": (f"{folder}/per_image.csv",), "metric": metric,
+                    "rate": rate, "interval": wilson(rate),
+                })
+            )  # fmt: skip
+
+    def difference(self, first: int, second: int, low: float, high: float) -> None:
+        """Clean accuracy of ``after`` against ``before``."""
+        between = Interval(low=low, high=high, method="newcombe")
+        self.claims.append(
+            DifferenceClaim(
+                id="ca-kept", sentence="Clean accuracy changed.", holds_by="margin", metric="ca",
+                measurement="after", against="before", first=counted(first, 1000),
+                second=counted(second, 1000), difference=(first - second) / 1000,
+                interval=between, adjusted_interval=between, only_first=0, only_second=0,
+                p_exact=1.0, p_mid=1.0,
+            )
+        )  # fmt: skip
+
+    def rebound(self, hits: int, quotes: dict[str, Any]) -> None:
+        rate = counted(hits, 1000)
+        self.claims.append(
+            QuotedClaim(
+                id="rebound-1", sentence="After finetuning.", holds_by="exact", topic="rebound",
+                evidence=("jobs/job-1/rebound.json",), quotes=quotes, rate=rate,
+                interval=wilson(rate),
+            )
+        )  # fmt: skip
+
+    def clean(self) -> None:
+        self.checkpoint("cleaned", "cleaned", CLEANED)
+        self.jobs["job-1"] = JobFacts(
+            method="cleanclip", title="CleanCLIP", preset="paper", status="finished",
+            source="suspect", result="cleaned", seed=1, steps=300, training_data="pairs",
+            precision="fp32", device="cpu",
+            files={"spec": "jobs/job-1/spec.json", "rebound": "jobs/job-1/rebound.json"},
+        )  # fmt: skip
+        self.files["jobs/job-1/spec.json"] = b"{}\n"
+
+    def scan(self, verdict: Any) -> None:
+        self.scans["scan-1"] = ScanFacts(
+            suspect="suspect", reference=None, data="images-1", verdict=verdict,
+            title="Backdoor-like trigger found", target="banana", reasons=("A patch moves it.",),
+            searched=(), not_searched=(), warnings=(), files={"scan": "scan/scan-1/scan.json"},
+        )  # fmt: skip
+        self.files["scan/scan-1/scan.json"] = b"{}\n"
+
+    def evidence(self) -> Evidence:
+        trigger = TriggerFacts(
+            digest="sha256:abc", name="sticker", kind="patch", convention="cleanclip",
+            files=("triggers/abc.json",),
+        )  # fmt: skip
+        self.files["triggers/abc.json"] = b"{}\n"
+        return Evidence(
+            name="demo", tool=Tool(name="CleanCLIP GUI", version="0.1.0"),
+            verdict=("It carries a backdoor.",), not_tested=("Triggers in the text.",),
+            limits=("A low ASR is no certificate.",), checkpoints=self.checkpoints,
+            data={
+                "images-1": DataFacts(
+                    name="demo test", key="k" * 16, known_by="content", n=1000,
+                    spec={"kind": "demo"}, rows="data/images-1.csv",
+                )
+            },
+            triggers={"sha256:abc": trigger}, measurements=self.measurements, jobs=self.jobs,
+            scans=self.scans, claims=tuple(self.claims), environment="environment.json",
+        )  # fmt: skip
+
+    def read(self, path: str) -> bytes:
+        return self.files[path]
+
+
+def suspect(**more: Any) -> Bundle:
+    bundle = Bundle()
+    bundle.checkpoint("suspect", "suspect", **{"sha256": SUSPECT} | more)
+    return bundle
+
+
+@pytest.fixture
+def whole() -> Bundle:
+    """Before, scan, cleaning, after, rebound."""
+    bundle = suspect(safety="caution", safety_reasons=["suspect.pt has an odd member."])
+    bundle.measure("before", "suspect", "before", ca=900, asr_excl=980, baseline_target_rate=10)
+    bundle.scan("found")
+    bundle.clean()
+    bundle.measure("after", "cleaned", "after", ca=895, asr_excl=8, baseline_target_rate=9)
+    bundle.difference(895, 900, -0.015, 0.005)
+    bundle.rebound(20, {"/stays_clean": True})
+    return bundle
+
+
+def document(bundle: Bundle, form: Any) -> dict[str, Any]:
+    raw = export_evidence(bundle.evidence(), bundle.read, form)
+    assert raw.endswith(b"\n")
+    found: dict[str, Any] = json.loads(raw)
+    return found
+
+
+def texts(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        yield value
+    elif isinstance(value, dict):
+        for key, item in value.items():
+            yield key
+            yield from texts(item)
+    elif isinstance(value, list):
+        for item in value:
+            yield from texts(item)
+
+
+# ---- all of them ----
+
+
+@pytest.mark.parametrize("form", EVIDENCE_FORMATS)
+def test_the_same_record_gives_the_same_bytes(whole: Bundle, form: Any) -> None:
+    evidence = whole.evidence()
+    first = export_evidence(evidence, whole.read, form)
+    again = Evidence.model_validate_json(evidence.model_dump_json())
+    assert export_evidence(again, whole.read, form) == first
+    whole.claims.pop()
+    whole.claims[0] = whole.claims[0].model_copy(update={"sentence": "Another."})
+    whole.checkpoints["cleaned"] = whole.checkpoints["cleaned"].model_copy(
+        update={"sha256": "3" * 64, "name": "new.pt"}
+    )
+    assert export_evidence(whole.evidence(), whole.read, form) != first
+
+
+@pytest.mark.parametrize("form", [form for form in EVIDENCE_FORMATS if form != "json"])
+def test_a_hostile_name_stays_plain_text(form: Any) -> None:
+    bundle = suspect(
+        name=HOSTILE, safety="dangerous", safety_reasons=[f"{HOSTILE} names code."],
+        architecture=HOSTILE,
+    )  # fmt: skip
+    bundle.measure("before", "suspect", "before", ca=900, asr_excl=980)
+    bundle.claims[0] = bundle.claims[0].model_copy(update={"sentence": f"{HOSTILE} is accurate."})
+    bundle.scan("found")
+    raw = export_evidence(bundle.evidence(), bundle.read, form).decode()
+    assert not {"\u202e", "\x1b", "\u2028"} & set(raw)
+    if form in ("sarif", "cdx", "intoto"):
+        found = list(texts(json.loads(raw)))
+        assert any(SHOWN in text for text in found)
+        assert not any("\x1b" in text or "\u202e" in text for text in found)
+
+
+def test_a_record_without_its_bundle_is_enough(whole: Bundle) -> None:
+    for form in EVIDENCE_FORMATS:
+        assert export_evidence(whole.evidence(), nothing_beside, form)
+    (run,) = json.loads(export_evidence(whole.evidence(), nothing_beside, "sarif"))["runs"]
+    assert run["results"][0]["message"]["text"] == "suspect.pt has an odd member."
+
+
+def test_the_text_names_what_was_not_tested(whole: Bundle) -> None:
+    shown = export_evidence(whole.evidence(), nothing_beside, "text").decode()
+    for words in ("It carries a backdoor.", "Triggers in the text.", "asr_excl is 0.98."):
+        assert words in shown
+
+
+# ---- what passed and what failed ----
+
+
+@pytest.mark.parametrize(
+    ("hits", "by_chance", "state"),
+    [
+        (8, 9, "passed"),
+        (45, 0, "warned"),
+        (51, 0, "failed"),
+        (70, 60, "warned"),
+        (980, 5, "failed"),
+    ],
+)
+def test_a_trigger_fails_above_the_limit_and_above_chance(
+    hits: int, by_chance: int, state: str
+) -> None:
+    bundle = suspect()
+    bundle.measure(
+        "before", "suspect", "before", asr_all=1000, asr_excl=hits, baseline_target_rate=by_chance
+    )
+    (test,) = (one for one in outcomes_of(bundle.evidence(), "suspect") if one.topic == "trigger")
+    assert (test.test, test.state) == ("before-asr-excl", state)
+
+
+@pytest.mark.parametrize(
+    ("lost", "low", "state"), [(5, -0.015, "passed"), (15, -0.03, "warned"), (25, -0.03, "failed")]
+)
+def test_clean_accuracy_may_fall_by_two_points(
+    whole: Bundle, lost: int, low: float, state: str
+) -> None:
+    whole.claims = [claim for claim in whole.claims if claim.id != "ca-kept"]
+    whole.difference(900 - lost, 900, low, 0.0)
+    tests = {test.test: test.state for test in outcomes_of(whole.evidence(), "cleaned")}
+    assert tests["ca-kept"] == state
+    assert "ca-kept" not in {test.test for test in outcomes_of(whole.evidence(), "suspect")}
+
+
+def test_the_verdict_of_a_rebound_test_counts(whole: Bundle) -> None:
+    def state() -> str | None:
+        tests = {test.test: test.state for test in outcomes_of(whole.evidence(), "cleaned")}
+        return tests.get("rebound-1")
+
+    assert state() == "passed"
+    for hits, quotes, expected in (
+        (400, {"/stays_clean": False}, "failed"),
+        (40, {"/stays_clean": False}, "warned"),
+        (900, {"/rates/0/max_asr": 0.9}, None),
+    ):
+        whole.claims.pop()
+        whole.rebound(hits, quotes)
+        assert state() == expected
+
+
+def test_the_report_decides_about_what_was_cleaned_last(whole: Bundle) -> None:
+    assert subject_of(whole.evidence()) == "cleaned"
+    whole.checkpoint("cleaned-2", "cleaned", "3" * 64)
+    assert subject_of(whole.evidence()) == "cleaned-2"
+    assert subject_of(suspect().evidence()) == "suspect"
+
+
+# ---- SARIF ----
+
+
+def test_the_documentation_names_every_rule_and_technique() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "formats.md").read_text(encoding="utf-8")
+    assert f"MITRE ATLAS {ATLAS_VERSION}" in text
+    for rule in (*RULES, *BACKDOOR_RULES):
+        assert rule.id == "ok" or f"`{rule.id}`" in text
+        assert all(id_ in text for id_ in rule.taxa)
+    assert all(f"`{form}`" in text for form in (*FORMATS, *EVIDENCE_FORMATS))
+    assert all(f"`{ending}`" in text for ending in ENDINGS)
+
+
+def test_sarif_holds_to_the_schema_and_names_the_backdoor(whole: Bundle) -> None:
+    log = document(whole, "sarif")
+    check_sarif_schema(log)
+    (run,) = log["runs"]
+    found = [
+        (one["ruleId"], one["level"], one["locations"][0]["physicalLocation"])
+        for one in run["results"]
+    ]
+    place = {
+        "artifactLocation": {"uri": "suspect.pt", "index": 0},
+        "region": {"byteOffset": 0, "byteLength": 1000},
+    }
+    assert found == [
+        ("note", "warning", place),
+        ("backdoor_found", "error", place),
+        ("known_trigger_works", "error", place),
+    ]
+    rules = {rule["id"]: rule for rule in run["tool"]["driver"]["rules"]}
+    tags = rules["known_trigger_works"]["properties"]["tags"]
+    assert {"CWE-506", "external/cwe/cwe-506", "AML.T0018.000", "AML.T0010.003"} <= set(tags)
+    assert [one["hashes"]["sha-256"] for one in run["artifacts"]] == [SUSPECT, CLEANED]
+    prints = {one["partialFingerprints"]["finding/v1"] for one in run["results"]}
+    assert len(prints) == len(run["results"])
+
+
+@pytest.mark.parametrize(
+    ("verdict", "rule", "kind", "level"),
+    [
+        ("found", "backdoor_found", "fail", "error"),
+        ("suspicious", "backdoor_suspected", "fail", "warning"),
+        ("nothing", "backdoor_found", "informational", "none"),
+        ("unknown", "backdoor_found", "open", "none"),
+    ],
+)
+def test_a_scan_never_passes(verdict: str, rule: str, kind: str, level: str) -> None:
+    bundle = suspect()
+    bundle.scan(verdict)
+    (one,) = document(bundle, "sarif")["runs"][0]["results"]
+    assert (one["ruleId"], one["kind"], one["level"]) == (rule, kind, level)
+
+
+def test_sarif_knows_a_finding_of_an_inspection_again() -> None:
+    bundle = suspect(safety="dangerous")
+    reason = "suspect.pt names code."
+    record = inspection("dangerous", reason, name="suspect.pt")
+    bundle.files["inspections/suspect.json"] = json.dumps(record).encode()
+    missing = (
+        *("architecture", "elsewhere", "second_opinion", "unread", "totals", "sandbox"),
+        *("globals", "embedded_code"),
+    )
+    told = {"tool": {"name": "x", "version": "1"}, "rules": 1, "format": "x", "size": 1}
+    alone = sarif_log(dict.fromkeys(missing) | record | told | {"sha256": SUSPECT})
+    results = [log["runs"][0]["results"] for log in (alone, document(bundle, "sarif"))]
+    assert [one["ruleId"] for one in results[1]] == ["unknown_code"]
+    first, second = (one[0]["partialFingerprints"] for one in results)
+    assert first == second
+
+
+def test_sarif_points_at_tensors_whatever_they_are_called() -> None:
+    bundle = suspect()
+    names = ["a\ud800", "b"]
+    record = inspection("caution", "suspect.pt does not fit.", name="suspect.pt") | {
+        "container": {"kind": "zip", "alignment": 64},
+        "architecture": {"keys": {"missing": [], "unexpected": names, "wrong_shape": []}},
+        "tensors": [
+            {"name": name, "offset": 64 * i, "nbytes": 8, "dtype": "F32"}
+            for i, name in enumerate(names)
+        ],
+    }
+    bundle.files["inspections/suspect.json"] = json.dumps(record).encode()
+    log = document(bundle, "sarif")
+    check_sarif_schema(log)
+    (one,) = log["runs"][0]["results"]
+    found = [(at["message"]["text"], at["physicalLocation"]["region"])
+             for at in one["relatedLocations"]]  # fmt: skip
+    assert found == [
+        (f"The tensor {name} is not part of the architecture.",
+         {"byteOffset": at, "byteLength": 8})
+        for name, at in (("a\\ud800", 0), ("b", 64))
+    ]  # fmt: skip
+
+
+def test_a_damaged_inspection_is_told_by_its_name() -> None:
+    bundle = suspect()
+    for content in (b"[]", b"{}", b'{"name": 1}', b"\xff", b"{" * 100):
+        bundle.files["inspections/suspect.json"] = content
+        with pytest.raises(InputError, match=r"inspections/suspect\.json") as caught:
+            document(bundle, "sarif")
+        assert caught.value.code == "damaged"
+
+
+# ---- CycloneDX ----
+
+
+def by_ref(bom: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {one["bom-ref"]: one for one in bom["components"]}
+
+
+def test_the_bill_of_materials_holds_to_the_schema(whole: Bundle) -> None:
+    bom = document(whole, "cdx")
+    check_cyclonedx_schema(bom)
+    assert uuid.UUID(bom["serialNumber"]).version == 5
+    assert "timestamp" not in bom["metadata"]
+    model = by_ref(bom)["suspect"]
+    assert model["type"] == "machine-learning-model"
+    assert model["hashes"] == [{"alg": "SHA-256", "content": SUSPECT}]
+    metrics = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
+    (success,) = (one for one in metrics if one["type"].startswith("attack success"))
+    interval = wilson(counted(980, 1000))
+    assert success["value"] == "0.98"
+    assert success["confidenceInterval"] == {
+        "lowerBound": repr(interval.low),
+        "upperBound": repr(interval.high),
+    }
+    for words in ("before cleaning", "demo test", "sticker", "banana", "980 of 1000"):
+        assert words in success["slice"]
+    clean = next(one for one in metrics if one["type"] == "clean accuracy")
+    assert "sticker" not in clean["slice"]
+    limits = model["modelCard"]["considerations"]["technicalLimitations"]
+    assert limits == ["A low ASR is no certificate.", "Not tested: Triggers in the text."]
+
+
+def test_the_bill_tells_what_was_cleaned_from_what(whole: Bundle) -> None:
+    bom = document(whole, "cdx")
+    parts = by_ref(bom)
+    pedigree = parts["cleaned"]["pedigree"]
+    assert [one["hashes"][0]["content"] for one in pedigree["ancestors"]] == [SUSPECT]
+    assert "CleanCLIP" in pedigree["notes"]
+    assert "pedigree" not in parts["suspect"]
+    refs = parts["cleaned"]["modelCard"]["modelParameters"]["datasets"]
+    assert refs == [{"ref": "data:images-1"}]
+    data = parts["data:images-1"]["data"][0]["contents"]["properties"]
+    listed = {one["name"]: one["value"] for one in data}
+    assert listed["cleanclip:list-sha256"] == hashlib.sha256(DATA).hexdigest()
+    about = {
+        one["id"]: (one["affects"], one["analysis"]["state"]) for one in bom["vulnerabilities"]
+    }
+    assert about == {
+        "scan:scan-1": ([{"ref": "suspect"}], "exploitable"),
+        "before-asr-excl": ([{"ref": "suspect"}], "exploitable"),
+    }
+
+
+def test_every_reference_of_the_bill_is_there(whole: Bundle) -> None:
+    whole.checkpoint("reference", "reference", None, donor="4" * 64, adapter="5" * 64)
+    bom = document(whole, "cdx")
+    check_cyclonedx_schema(bom)
+    refs = list(_values(bom, "bom-ref"))
+    assert len(refs) == len(set(refs))
+    assert set(_values(bom, "ref")) <= set(refs)
+    ancestors = by_ref(bom)["reference"]["pedigree"]["ancestors"]
+    assert [one["name"] for one in ancestors] == ["donor", "adapter"]
+
+
+def _values(value: Any, key: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        for name, item in value.items():
+            if name == key:
+                yield item
+            yield from _values(item, key)
+    elif isinstance(value, list):
+        for item in value:
+            yield from _values(item, key)
+
+
+# ---- in-toto: the specification has no JSON Schema, so its rules stand here ----
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(extra="forbid", strict=True)
+
+
+Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
+
+
+class Digest(_Strict):
+    sha256: Sha256
+
+
+class ResourceDescriptor(_Strict):
+    """``spec/v1/resource_descriptor.md``."""
+
+    name: str | None = None
+    uri: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*:\S+$")] | None = None
+    digest: Digest | None = None
+    content: str | None = None
+    downloadLocation: str | None = None  # noqa: N815
+    mediaType: Annotated[str, Field(pattern=r"^\w+/[\w.+-]+$")] | None = None  # noqa: N815
+    annotations: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _one_of(self) -> ResourceDescriptor:
+        if not (self.uri or self.digest or self.content):
+            raise ValueError("uri, digest or content must be there")
+        return self
+
+
+class Subject(ResourceDescriptor):
+    digest: Digest
+
+
+class TestResult(_Strict):
+    """``spec/predicates/test-result.md``."""
+
+    __test__ = False
+
+    result: Literal["PASSED", "WARNED", "FAILED"]
+    configuration: list[ResourceDescriptor]
+    url: str | None = None
+    passedTests: list[str] = []  # noqa: N815
+    warnedTests: list[str] = []  # noqa: N815
+    failedTests: list[str] = []  # noqa: N815
+
+
+class Statement(_Strict):
+    """``spec/v1/statement.md``."""
+
+    type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
+    subject: Annotated[list[Subject], Field(min_length=1)]
+    predicateType: Literal["https://in-toto.io/attestation/test-result/v0.1"]  # noqa: N815
+    predicate: TestResult
+
+
+def statement(bundle: Bundle) -> Statement:
+    raw = render_intoto(bundle.evidence(), bundle.read)
+    return TypeAdapter(Statement).validate_json(raw)
+
+
+def test_the_statement_is_about_the_cleaned_checkpoint_alone(whole: Bundle) -> None:
+    made = statement(whole)
+    (subject,) = made.subject
+    assert (subject.name, subject.digest.sha256) == ("cleaned.pt", CLEANED)
+    assert made.predicate.result == "PASSED"
+    assert made.predicate.passedTests == ["file-safety", "after-asr-excl", "rebound-1", "ca-kept"]
+    assert made.predicate.warnedTests == made.predicate.failedTests == []
+    by_name = {one.name: one.digest for one in made.predicate.configuration if one.digest}
+    assert set(by_name) == {
+        "measurements/after/prompts.txt", "data/images-1.csv", "triggers/abc.json",
+        "jobs/job-1/spec.json",
+    }  # fmt: skip
+    assert by_name["data/images-1.csv"].sha256 == hashlib.sha256(DATA).hexdigest()
+
+
+def test_a_suspect_fails_by_its_tests(whole: Bundle) -> None:
+    del whole.checkpoints["cleaned"], whole.measurements["after"]
+    whole.claims = [c for c in whole.claims if getattr(c, "measurement", "after") != "after"]
+    made = statement(whole).predicate
+    assert made.result == "FAILED"
+    assert made.warnedTests == ["file-safety"]
+    assert made.failedTests == ["scan:scan-1", "before-asr-excl"]
+
+
+def test_what_was_not_tested_is_no_pass() -> None:
+    made = statement(suspect()).predicate
+    assert (made.result, made.warnedTests) == ("WARNED", ["backdoor-not-tested"])
+    assert made.passedTests == ["file-safety"]
+
+
+def test_no_statement_without_a_hash() -> None:
+    bundle = suspect(sha256=None)
+    with pytest.raises(InputError, match=r"suspect\.pt has no SHA-256"):
+        render_intoto(bundle.evidence(), bundle.read)
+
+
+# ---- the Hub ----
+
+
+def test_the_hub_reads_the_model_card(whole: Bundle) -> None:
+    whole.checkpoints["cleaned"] = whole.checkpoints["cleaned"].model_copy(
+        update={"name": "yes: [no] # - 'x'"}
+    )
+    block = export_evidence(whole.evidence(), whole.read, "model-card").decode()
+    card = ModelCard(f"---\n{block}---\n# A model\n")
+    assert card.data.model_name == "yes: [no] # - 'x'"
+    results = card.data.eval_results
+    assert results is not None
+    assert all(isinstance(one, EvalResult) for one in results)
+    found = {one.metric_type: one for one in results}
+    assert set(found) == {"accuracy", "asr_excl", "baseline_target_rate"}
+    assert found["accuracy"].metric_value == 0.895
+    assert found["asr_excl"].metric_args["n"] == 1000
+    assert found["accuracy"].task_type == "zero-shot-image-classification"
+
+
+def test_eval_results_of_a_benchmark(whole: Bundle) -> None:
+    raw = render_eval_results_yaml(whole.evidence(), "owner/benchmark", "top1")
+    (entry,) = parse_eval_result_entries(yaml.safe_load(raw))
+    assert (entry.dataset_id, entry.task_id, entry.value) == ("owner/benchmark", "top1", 0.895)
+    assert "895 of 1000" in str(entry.notes)
+
+
+def test_a_checkpoint_without_measurement_has_no_card() -> None:
+    evidence = suspect().evidence()
+    with pytest.raises(InputError, match="Nothing was measured"):
+        export_evidence(evidence, nothing_beside, "model-card")
+    with pytest.raises(InputError, match="No clean accuracy"):
+        render_eval_results_yaml(evidence, "a/b", "c")
