@@ -11,7 +11,6 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from itertools import pairwise
 from typing import Annotated, NoReturn
 
 import typer
@@ -34,6 +33,7 @@ from ml_core.cli.prove import prove
 from ml_core.cli.report import report
 from ml_core.cli.scan import scan
 from ml_core.cli.sign import sign
+from ml_core.cli.verify import verify
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.launched import launched
 from ml_core.reading.errors import InputError
@@ -61,8 +61,7 @@ def _root(
 
 for command in (
     inspect, convert, compare, evaluate, explain, doctor, scan, audit, clean, bench, prove, report,
-    sign,
-    demo,
+    sign, verify, demo,
 ):  # fmt: skip
     app.command()(command)
 for group in (triggers.app, recipes.app, known.app, key.app):
@@ -108,18 +107,9 @@ def run_command(arguments: Sequence[str]) -> int:
         status = exit_code(code)
     if sentence:  # without arguments the help was shown instead
         output.say(sentence)
-    if _answers_in_json(arguments):
+    if "--json" in arguments:
         output.print_json({"error": sentence, "error_code": code, "details": details})
     return status
-
-
-def _answers_in_json(arguments: Sequence[str]) -> bool:
-    """Whether standard output was to hold JSON, which then tells the error."""
-    if "--json" in arguments:
-        return True
-    to_file = any(one in ("-o", "--output") or one.startswith("--output=") for one in arguments)
-    asked = "--format=json" in arguments or ("--format", "json") in pairwise(arguments)
-    return asked and not to_file
 
 
 def _refuse_doing_it_twice(arguments: Sequence[str]) -> None:
