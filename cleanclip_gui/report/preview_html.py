@@ -1,7 +1,7 @@
 """The page of a report as Qt's rich text shows it best. No Qt.
 
-Rich text knows no style sheet as that of the page, no SVG and no ``display: block``: what explains
-a figure stands in a line of its own here, and charts and pictures are left to the browser.
+Rich text knows neither the style sheet of the page nor SVG: charts and pictures are left to the
+browser, and tables get the looks that their attributes can give.
 """
 
 from __future__ import annotations
@@ -10,7 +10,6 @@ import html
 from html.parser import HTMLParser
 
 _GONE = ("style", "script", "svg", "head", "nav", "figcaption", "summary")
-_OWN_LINE = ("explain", "note", "digest", "figure")
 _SMALL = ("explain", "note", "digest", "muted", "byline", "eyebrow")
 _TABLE, _WIDE = ' border="0" cellspacing="0" cellpadding="5"', ' width="100%"'
 _PASSED = frozenset({
@@ -42,7 +41,6 @@ class _Parser(HTMLParser):
         self.made: list[str] = []
         self._gone = ""  # the element that is being left out
         self._depth = 0  # of those of its name
-        self._spans: list[str] = []  # what ends each open span
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if self._gone:
@@ -60,16 +58,14 @@ class _Parser(HTMLParser):
             for name in _KEPT
             if (value := named.get(name)) and (name != "href" or value.startswith("#"))
         )
-        if tag == "span":
-            self._open_span(classes)
-        elif tag == "table":
+        if tag == "table":
             width = "" if "facts" in classes else _WIDE
             self.made.append(f"<table{_TABLE}{width}>")
         elif tag in ("td", "th"):
             right = "right" if "number" in classes else "left"
             self.made.append(f'<{tag} align="{right}"{kept}>')
-        elif tag == "p" and set(classes) & set(_SMALL):
-            self.made.append('<p class="small">')
+        elif set(classes) & set(_SMALL):
+            self.made.append(f'<{tag} class="small">')
         else:
             id_ = named.get("id")
             anchor = f'<a name="{html.escape(id_)}"></a>' if id_ else ""
@@ -80,9 +76,7 @@ class _Parser(HTMLParser):
             self._depth -= tag == self._gone
             self._gone = self._gone if self._depth else ""
             return
-        if tag == "span":
-            self.made.append(self._spans.pop() if self._spans else "")
-        elif tag in _PASSED:
+        if tag in _PASSED:
             self.made.append(f"</{tag}>")
 
     def handle_startendtag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
@@ -92,9 +86,3 @@ class _Parser(HTMLParser):
     def handle_data(self, data: str) -> None:
         if not self._gone:
             self.made.append(html.escape(data, quote=False))
-
-    def _open_span(self, classes: list[str]) -> None:
-        begin = "<br/>" if set(classes) & set(_OWN_LINE) else ""
-        kind = ' class="small"' if set(classes) & set(_SMALL) else ""
-        self.made.append(f"{begin}<span{kind}>")
-        self._spans.append("</span> " if begin or kind else "</span>")

@@ -54,7 +54,6 @@ _OTHERS: Mapping[str, tuple[type[BaseModel], str, str]] = {
     "holdouts": (HoldoutSpec, "ml_core.jobs.holdouts", "holdouts"),
     "scan": (ScanSpec, "ml_core.jobs.scan", "scan"),
     "measurement": (MeasurementSpec, "ml_core.jobs.measurement", "measurement"),
-    "report": (ReportSpec, "ml_core.jobs.report", "report"),
     "verify": (VerifySpec, "ml_core.jobs.verify", "verify"),
 }
 # Those that need no model for most of what they do, and load torch themselves where they do.
