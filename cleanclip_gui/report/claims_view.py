@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
@@ -12,6 +14,7 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import plain
 from ml_core.reports.record import Evidence
 
+VERDICT, NOT_TESTED = "The report says", "What was not tested"
 _TITLES = ("Claim", "Value", "95 % interval", "Holds by")
 _BUTTONS = {
     "checkpoint": "Show the file",
@@ -57,7 +60,11 @@ class ClaimsView(QWidget):
         """Show what a report claims; nothing where there is none."""
         found = () if evidence is None else sections(evidence)
         self._rows = {row.id: row for _, rows in found for row in rows}
-        self.tree.show_groups([(title, [_row(row) for row in rows]) for title, rows in found])
+        groups = [(title, [_row(row) for row in rows]) for title, rows in found]
+        if evidence is not None:
+            groups.insert(0, (VERDICT, _sentences(evidence.verdict)))
+            groups.append((NOT_TESTED, _sentences(evidence.not_tested)))
+        self.tree.show_groups([(title, rows) for title, rows in groups if rows])
         self._on_chosen(self.tree.key)
 
     @Slot(object)
@@ -80,6 +87,11 @@ class ClaimsView(QWidget):
     @Slot()
     def _on_show_clicked(self) -> None:
         self._on_wanted(self.tree.key)
+
+
+def _sentences(sentences: Sequence[str]) -> list[Row]:
+    """What the report says of its claims, without figures of its own."""
+    return [Row(None, (plain(one, 900), "", "", "")) for one in sentences]
 
 
 def _row(row: ClaimRow) -> Row:

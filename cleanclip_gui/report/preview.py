@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from PySide6.QtCore import QEvent, Qt, QUrl
 from PySide6.QtGui import QTextOption
-from PySide6.QtWidgets import QPushButton, QTextBrowser, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHBoxLayout, QPushButton, QTextBrowser, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.report.preview_html import rich_text
-from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 
 _LOOKS = (
@@ -17,7 +16,7 @@ _LOOKS = (
     ".small, caption {{ color: {muted}; font-size: 9pt; font-weight: 400; }} "
     "a {{ color: {accent}; }}"
 )
-_WORDS = "Draft. Charts and pictures are in the browser's page."
+_WORDS = "A draft. Charts and pictures are in the browser's page."
 
 
 class _Page(QTextBrowser):
@@ -50,8 +49,11 @@ class Preview(QWidget):
         layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
         layout.setSpacing(theme.SPACE_S)
         layout.addWidget(self.page, 1)
-        layout.addWidget(words)
-        layout.addWidget(FoldingRow(button))
+        foot = QHBoxLayout()
+        foot.setSpacing(theme.SPACE_M)
+        foot.addWidget(words, 1)
+        foot.addWidget(button)
+        layout.addLayout(foot)
 
     def show_html(self, page: bytes | None) -> None:
         """Show another report; the same one is left where it is being read."""

@@ -82,6 +82,7 @@ _NOTHING = (
     "Nothing that a stranger could check was kept of this checkpoint yet. What is missing stands "
     "on the left."
 )
+_DRAFTING = "Adding up what was measured…"
 _NEEDS_PARTS = "Needs something that was measured and kept: Report says what is missing."
 
 
@@ -316,15 +317,12 @@ class ReportStation(QWidget):
         browse = QPushButton()
         bind(browse, actions["report.browse"], text=True, icon=True)
         self.preview = Preview(browse)
-        self.verdict = Label("", wrap=True)
-        self.verdict.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.verdict_title = Label("", "heading", wrap=True)
-        self.drafting_words = Label("Adding up what was measured…", "caption")
+        self.drafting_words = Label("", "caption")
         self.draft_error = Label("", "error", wrap=True)
         self.nothing = Label(_NOTHING, wrap=True)
         self.written = Label("", wrap=True)
         self.written.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.show_written = QPushButton("Show in its folder")
+        self.show_written = QPushButton("Show in folder")
         self.verify_written = QPushButton("Verify it now")
         again, back = QPushButton(), QPushButton("Back to the report")
         bind(again, actions["report.verify_files"], text=True)
@@ -340,6 +338,7 @@ class ReportStation(QWidget):
         self.tabs.tabBar().setDrawBase(False)
         self.tabs.addTab(self.claims, "Claims")
         self.tabs.addTab(self.preview, "Preview")
+        self.tabs.setCornerWidget(self.drafting_words)
         self.pages = QStackedWidget()
         self.pages.addWidget(_scrolling(self._empty_page()))
         self.pages.addWidget(self._draft_page())
@@ -405,30 +404,23 @@ class ReportStation(QWidget):
         return page
 
     def _draft_page(self) -> QWidget:
-        self.verdict_card = QFrame()
-        self.verdict_card.setProperty("card", True)
-        self.verdict_card.setAccessibleName("Verdict of the report")
-        said = QVBoxLayout(self.verdict_card)
-        said.setContentsMargins(*(theme.SPACE_L,) * 4)
-        said.setSpacing(theme.SPACE_S)
-        for part in (self.verdict_title, self.verdict, self.draft_error, self.drafting_words):
-            said.addWidget(part)
         self.written_card = QFrame()
         self.written_card.setProperty("card", True)
         self.written_card.setProperty("tone", "ok")
         self.written_card.setAccessibleName("The bundle that was written")
-        done = QVBoxLayout(self.written_card)
-        done.setContentsMargins(*(theme.SPACE_L,) * 4)
+        done = QHBoxLayout(self.written_card)
+        done.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
         done.setSpacing(theme.SPACE_S)
-        done.addWidget(self.written)
-        done.addWidget(FoldingRow(self.verify_written, self.show_written))
+        done.addWidget(self.written, 1)
+        done.addWidget(self.verify_written)
+        done.addWidget(self.show_written)
         self.written_card.hide()
         page = QWidget()
         layout = QVBoxLayout(page)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_M)
         layout.addWidget(self.written_card)
-        layout.addWidget(self.verdict_card)
+        layout.addWidget(self.draft_error)
         layout.addWidget(self.tabs, 1)
         return page
 
@@ -495,15 +487,10 @@ class ReportStation(QWidget):
         self.claims.show_evidence(evidence)
         self.tabs.setTabText(0, f"Claims ({self.claims.count})" if self.claims.count else "Claims")
         self.preview.show_html(None if draft is None else draft.html)
-        self.verdict_title.setText("The report says")
-        self.verdict.setText(
-            "" if evidence is None else plain("\n".join(evidence.verdict), 2000, lines=True)
-        )
-        self.verdict.setVisible(evidence is not None)
         error = drafting.error
         self.draft_error.setText("" if error is None else plain(error.sentence, 900))
         self.draft_error.setVisible(error is not None)
-        self.drafting_words.setVisible(drafting.is_busy)
+        self.drafting_words.setText(_DRAFTING if drafting.is_busy else "")
         self.nothing.setVisible(self.session.checkpoint is not None)
         if self.pages.currentIndex() != CHECKS:
             self._show_report()

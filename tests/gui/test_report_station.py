@@ -15,6 +15,7 @@ from cleanclip_gui.commands import Command
 from cleanclip_gui.jobs.runner import Runners
 from cleanclip_gui.report.checks_view import LEVEL_TITLES
 from cleanclip_gui.report.claim_rows import SECTIONS, Place, sections
+from cleanclip_gui.report.claims_view import NOT_TESTED, VERDICT
 from cleanclip_gui.report.measuring import known_reference, reference_spec, suspect_spec
 from cleanclip_gui.report.missing import missing
 from cleanclip_gui.report.missing_list import COMPLETE
@@ -150,7 +151,10 @@ def test_the_list_shows_value_interval_and_what_a_claim_stands_on(station, qtbot
     assert " to " in texts[2]
     assert texts[3] == claim.holds_by
     assert claim.evidence[0] in station.claims.basis.text()
-    assert evidence.verdict[0] in station.verdict.text()
+    groups = {head.text(0): head for head in tree._heads()}
+    assert next(iter(groups)) == VERDICT
+    assert groups[VERDICT].child(0).text(0) == evidence.verdict[0]
+    assert groups[NOT_TESTED].childCount() == len(evidence.not_tested)
     assert station.tabs.tabText(0) == f"Claims ({len(evidence.claims)})"
 
 
