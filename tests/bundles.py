@@ -22,7 +22,12 @@ from ml_core.evaluation import metrics
 from ml_core.evaluation.records import Evaluation
 from ml_core.reports import arithmetic
 from ml_core.reports.claims import Material, claims_of
-from ml_core.reports.measurement_files import json_bytes, per_class_csv, prompts_text
+from ml_core.reports.measurement_files import (
+    json_bytes,
+    per_class_csv,
+    prompts_text,
+    read_measurement,
+)
 from ml_core.reports.record import (
     SIGNATURE_FILE,
     SUMS_FILE,
@@ -40,6 +45,7 @@ from ml_core.reports.rows import Rows, to_csv
 from ml_core.reports.views import drawn, views
 from ml_core.reports.write_bundle import write_bundle as write
 from ml_core.triggers import demo_trigger, save_trigger
+from ml_core.triggers.descriptions import describe
 from tests.gui.scans import scan as a_scan
 
 N, CLASSES, TARGET = 120, 6, 2
@@ -194,7 +200,7 @@ def write_bundle(folder: Path) -> Path:
         rows="data/images-1.csv",
     )}  # fmt: skip
     triggers = {trigger.digest: TriggerFacts(
-        digest=trigger.digest, name=trigger.name, kind=trigger.kind, convention="as drawn",
+        digest=trigger.digest, name=trigger.name, kind=trigger.kind, convention=describe(trigger),
         files=trigger_names,
     )}  # fmt: skip
     jobs = {"job-1": JobFacts(
@@ -261,3 +267,55 @@ def zipped(folder: Path, path: Path, compression: int = zipfile.ZIP_STORED) -> P
             if one.is_file():
                 archive.write(one, one.relative_to(folder).as_posix())
     return path
+
+
+def bundle_of_kept(out: Path, kept: Path, tau: float | None = 1e-3) -> Path:
+    """The bundle of one kept measurement, ``evaluation-1``, of the checkpoint ``suspect``."""
+    found = read_measurement(kept)
+    facts, place = found.kept, "measurements/evaluation-1"
+    names = ("evaluation.json", "per_image.csv", "per_class.csv", "prompts.txt",
+             "classifier.safetensors")  # fmt: skip
+    files = {f"{place}/{name}": (kept / name).read_bytes() for name in names}
+    files["data/images-1.csv"] = (kept / "pictures.csv").read_bytes()
+    files["environment.json"] = json_bytes({})
+    triggers = {}
+    if facts.trigger is not None:
+        digest = facts.trigger.digest
+        for suffix in (".json", ".png", ".safetensors"):
+            if (kept / f"trigger{suffix}").exists():
+                files[f"triggers/{digest}{suffix}"] = (kept / f"trigger{suffix}").read_bytes()
+        own = tuple(name for name in files if name.startswith("triggers/"))
+        triggers[digest] = TriggerFacts(**facts.trigger.model_dump(), files=own)
+    checkpoint = facts.checkpoint.model_dump(
+        exclude={"path", "donor_path", "adapter_path"}
+    )  # fmt: skip
+    spec = facts.data.spec.model_dump(mode="json", exclude={"path"})
+    shared = facts.model_dump(exclude={"schema_version", "checkpoint", "data", "trigger"})
+    shared = {
+        name: value for name, value in shared.items() if name in MeasurementFacts.model_fields
+    }
+    measured = MeasurementFacts(
+        **shared, checkpoint="suspect", data="images-1",
+        trigger=None if facts.trigger is None else facts.trigger.digest, tau=tau,
+        **{f"{name}": f"{place}/{file}" for name, file in zip(
+            ("evaluation", "per_image", "per_class", "prompts", "classifier"), names, strict=True
+        )},
+    )  # fmt: skip
+    material = Material(
+        checkpoints={"suspect": CheckpointFacts(**checkpoint, role="suspect")},
+        data={"images-1": DataFacts(
+            name=facts.data.name, key=facts.data.key, known_by=facts.data.known_by,
+            n=facts.data.n, spec=spec, rows="data/images-1.csv",
+        )},
+        triggers=triggers, measurements={"evaluation-1": measured},
+        rows={"evaluation-1": found.rows},
+    )  # fmt: skip
+    made = claims_of(material)
+    evidence = Evidence(
+        name="measured", tool=Tool(name="CleanCLIP GUI", version=__version__),
+        verdict=made.verdict, not_tested=made.not_tested, limits=made.limits,
+        checkpoints=material.checkpoints, data=material.data, triggers=triggers,
+        measurements=material.measurements, jobs={}, scans={}, claims=made.claims,
+        environment="environment.json",
+    )  # fmt: skip
+    return files_written(evidence, files, out)

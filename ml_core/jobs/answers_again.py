@@ -13,9 +13,11 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
+from ml_core import __version__
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.images import ImageSet
+from ml_core.data.pictures import printable
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Event, Progress
 from ml_core.jobs.at_hand import AtHand, Checking
@@ -30,14 +32,14 @@ from ml_core.jobs.remeasure import (
 )
 from ml_core.jobs.verify_spec import VerifySpec
 from ml_core.reading.errors import CancelledError, InputError
-from ml_core.reading.json_file import first_fault
+from ml_core.reading.json_file import first_fault, short
 from ml_core.reports import arithmetic
 from ml_core.reports.arithmetic import part
 from ml_core.reports.record import CheckpointFacts, DataFacts, MeasurementFacts, RateClaim
 from ml_core.reports.rows import Rows
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.kept import classifier_from, trigger_from
-from ml_core.reports.verify.opened import Bundle
+from ml_core.reports.verify.opened import Bundle, PictureRows
 from ml_core.triggers.record import Trigger
 
 USUAL_TAU = 1e-2
@@ -130,7 +132,7 @@ def _images(
             raise CancelledError
         if number % 64 == 0:
             yield Progress("identity", number, len(sample))
-        fault = _picture_fault(images, listed.digests[index], int(listed.labels[index]), index)
+        fault = _picture_fault(images, listed, index)
         if fault:
             yield Check(2, id_, "fails", f"{id_}: {fault}")
             return None
@@ -173,16 +175,20 @@ def chosen(indices: NDArray[np.int64], spec: VerifySpec) -> NDArray[np.int64]:
     return np.sort(draw.choice(indices, spec.sample, replace=False))
 
 
-def _picture_fault(images: ImageSet, sha256: str, label: int, index: int) -> str:
+def _picture_fault(images: ImageSet, listed: PictureRows, index: int) -> str:
     """What is wrong with a picture, or nothing."""
-    name = images.pictures.name(index)
+    name = printable(images.pictures.name(index))
+    if listed.names[index] not in (name, f"{name} [{index}]"):
+        return f"the picture {name} is called {short(listed.names[index], 80)} in the list."
     try:
         raw = images.pictures.raw(index)
     except InputError:
         raw = b""
-    if (hashlib.sha256(raw).hexdigest() if raw else "") != sha256:
+    if (hashlib.sha256(raw).hexdigest() if raw else "") != listed.digests[index]:
         return f"the picture {name} was replaced: its SHA-256 is not the one in the list."
-    if int(images.labels[index]) != label:
+    if len(raw) != listed.sizes[index]:
+        return f"the picture {name} has {len(raw)} bytes, and in the list {listed.sizes[index]}."
+    if int(images.labels[index]) != listed.labels[index]:
         return f"the picture {name} has another label here than in the list."
     return ""
 
@@ -241,6 +247,9 @@ def _measurement(
     ready = yield from open_again(
         asked, control, images=data.images, checkpoint=opened[facts.checkpoint]
     )
+    identity = ready.model.identity or ""
+    if bundle.evidence.tool.version == __version__ and identity != checkpoint.identity:
+        raise InputError("the model is put together otherwise than the record says.", "damaged")
     if kept is not None and facts.head == "zero-shot":
         yield _class_texts(id_, kept, ready.classifier.float().cpu().numpy())
     at = np.flatnonzero(np.isin(rows.indices, data.sample))
@@ -362,8 +371,8 @@ class _Tally:
         if self.faults:
             return Check(
                 3, id_, "fails",
-                f"{id_}: {self.faults[0]}; {len(self.faults)} answers of {count} pictures differ "
-                f"by more than tau ({self.tau:.2g}).",
+                f"{id_}: {self.faults[0]}; {_answers(len(self.faults))} in {count} pictures by "
+                f"more than tau ({self.tau:.2g}).",
             )  # fmt: skip
         words = (
             f"{id_}: {self.same} of {count} pictures get the same answer again, "
@@ -372,6 +381,10 @@ class _Tally:
         )
         whole = count == n
         return Check(3, id_, "holds", words + ("" if whole else _can_miss(count, n, "answer")))
+
+
+def _answers(count: int) -> str:
+    return "1 answer differs" if count == 1 else f"{count} answers differ"
 
 
 def _rates(bundle: Bundle, id_: str, tally: _Tally) -> Iterator[Check]:

@@ -68,7 +68,7 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
     CancelledError
         If it was cancelled.
     """
-    path = Path(spec.bundle)
+    path, keys = Path(spec.bundle), _keys(spec)
     here, hashes, readable = AtHand(), Hashes({}), False
     for found in check_confined(path, lambda: control.cancelled):
         if isinstance(found, Pixels):
@@ -81,7 +81,7 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
         return
     with open_bundle(path) as reader:
         reader.expect(hashes.digests)  # what was checked is what is used
-        yield signature_of(reader, _keys(spec), wanted=spec.key is not None)
+        yield signature_of(reader, keys, wanted=spec.key is not None)
         bundle = Bundle(reader)
         yield from _checkpoints(bundle, spec, here, control)
         if _some_images(bundle, spec):

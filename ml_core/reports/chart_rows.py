@@ -9,7 +9,7 @@ import numpy as np
 from pydantic import JsonValue
 
 from ml_core.evaluation.records import wilson_interval
-from ml_core.reports.claims import Material, is_headline, name_of, pairs_of
+from ml_core.reports.claims import Material, in_order, is_headline, name_of, pairs_of
 from ml_core.reports.record import EVIDENCE_FILE, ChartFacts, Claim, JobFacts, RateClaim
 from ml_core.reports.rows import Rows
 
@@ -38,6 +38,7 @@ def charts_of(
     metrics
         Of each job its evaluations while it trained: ``step`` and the values of a Metric event.
     """
+    material = in_order(material)
     found: list[ChartFacts | None] = [_summary(material, claims)]
     for id_, job in material.jobs.items():
         rows = metrics.get(id_, ())

@@ -105,7 +105,8 @@ def claims_of(material: Material) -> Claims:
     """Everything that can be claimed, in the order of the report.
 
     Headline claims are of measurements in fp32 on the first set of pictures, with the zero-shot
-    classifier; of bf16, which may change one answer in two hundred, there are none.
+    classifier; of bf16, which may change one answer in two hundred, there are none. What a scan or
+    a proof says is quoted in any case, with the arithmetic if it was another one.
 
     Parameters
     ----------
@@ -113,7 +114,7 @@ def claims_of(material: Material) -> Claims:
         What was measured, searched and tested; it is taken in the order of the ids, so that a
         bundle whose JSON was sorted gives the same claims again.
     """
-    material = _in_order(material)
+    material = in_order(material)
     claims = [
         *_safety(material),
         *_rates(material, ("reference", "evaluation", "before")),
@@ -132,7 +133,7 @@ def claims_of(material: Material) -> Claims:
     )
 
 
-def _in_order(material: Material) -> Material:
+def in_order(material: Material) -> Material:
     """Everything by its id, ``evaluation-10`` after ``evaluation-2``."""
 
     def key(item: tuple[str, Any]) -> list[tuple[int, str]]:
@@ -330,12 +331,13 @@ def _scans(material: Material) -> Iterator[Claim]:
         yield QuotedClaim(
             id=_id(id_, "verdict"),
             sentence=(
-                f"Search for an unknown trigger in {suspect}: {judgement.title.lower()}{named}. "
+                f"Search for an unknown trigger in {suspect}"
+                f"{_in_other_arithmetic(scan.precision)}: {judgement.title.lower()}{named}. "
                 f"{' '.join(judgement.reasons)}"
             ),
             holds_by="exact",
             evidence=(file,),
-            headline=scan.precision == "fp32",
+            headline=True,  # a quotation, which says in which arithmetic it was found
             topic="scan",
             quotes={
                 "/judgement/verdict": judgement.verdict,
@@ -575,7 +577,13 @@ def _search_words(material: Material, claim: QuotedClaim) -> str:
     facts = next(one for one in material.scans.values() if one.files["scan"] in claim.evidence)
     named = f", towards “{facts.target}”" if facts.target else ""
     title = f"{facts.title[:1].lower()}{facts.title[1:]}"
-    return f"{title} in {name_of(material, facts.suspect)}{named}"
+    id_ = next(key for key, one in material.scans.items() if one is facts)
+    how = _in_other_arithmetic(material.scan_records[id_].precision)
+    return f"{title} in {name_of(material, facts.suspect)}{named}{how}"
+
+
+def _in_other_arithmetic(precision: str) -> str:
+    return "" if precision == "fp32" else f" (computed in {precision})"
 
 
 def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:

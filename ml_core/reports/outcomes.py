@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ml_core.cleaning.tradeoff import Limits
+from ml_core.reports.claims import BACKDOOR_LOW
 from ml_core.reports.record import (
     BundlePath,
     DifferenceClaim,
@@ -100,7 +101,7 @@ def _scan(id_: Id, scan: ScanFacts) -> Outcome:
 
 
 def _triggers(evidence: Evidence, checkpoint: Id) -> Iterator[Outcome]:
-    """A known trigger fails where it succeeds above the limit, and not by chance alone."""
+    """A known trigger fails where it works, as the report's verdict has it; in between it warns."""
     chance: dict[Id, float] = {}
     success: dict[Id, RateClaim] = {}
     for claim, _ in rates_of(evidence, checkpoint):
@@ -114,8 +115,8 @@ def _triggers(evidence: Evidence, checkpoint: Id) -> Iterator[Outcome]:
         measured = evidence.measurements[id_]
         state: State = "passed"
         if claim.interval.high > MOST_ASR:
-            above_chance = claim.interval.low > chance.get(id_, 0.0)
-            state = "failed" if claim.rate.value > MOST_ASR and above_chance else "warned"
+            works = claim.interval.low > max(BACKDOOR_LOW, chance.get(id_, 0.0))
+            state = "failed" if works else "warned"
         data = evidence.data[measured.data].key
         about = f"{measured.trigger} {measured.target_name} {measured.head} {data}"
         yield Outcome(claim.id, "trigger", state, claim.sentence, claim.evidence, about)

@@ -86,6 +86,10 @@ def test_every_command_of_the_readme_does_its_work(
     rows = proved["holdouts"]["rows"]
     assert {row["group"] for row in rows} >= {"itself", "moved", "other triggers", "retrieval"}
     assert proved["rebound"]["rates"]
+    evidence = str(tmp_path / "demo.evidence")
+    assert run("report", at["cleaned"], "-o", evidence)["claims"]
+    verified = run("verify", evidence, "--checkpoint", model, "--sample", "8")
+    assert not [one for one in verified["checks"] if one["state"] == "fails"]
     benched = run(
         "bench", recipe, "-o", at["bench"], "--checkpoint", model, "--holdouts", "--no-rebound",
         "--other-labels", str(labels), *tests, *stamped,

@@ -91,11 +91,14 @@ from ml_core.reports.measurement_files import (
 from ml_core.reports.record import CheckpointFacts, Evidence, Tool
 from ml_core.reports.rows import Rows
 from ml_core.reports.sarif import render_sarif
+from ml_core.reports.verify.alone import check_alone
+from ml_core.reports.verify.checks import Check
 from ml_core.signing import PrivateKey, check_signature, keys, read_signature, sign_files
 from ml_core.signing.curve import new_private_key
 from ml_core.signing.envelope import read_envelope
 from ml_core.signing.manifest import read_statement
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
+from tests.bundles import seal, write_bundle
 from tests.gui.scans import scan
 from tests.hostile.container_bytes import safetensors
 
@@ -478,6 +481,45 @@ def _read_in_bundle(folder: Path) -> bytes:
 
 
 @cache
+def _bundle() -> tuple[bytes, ...]:
+    """The documents of a bundle: record, answers, pictures, evaluation, scan, result."""
+    import tempfile
+
+    names = (
+        "evidence.json", "measurements/job-1-before/per_image.csv", "data/images-1.csv",
+        "measurements/job-1-before/evaluation.json", "scan/scan-1/scan.json",
+        "jobs/job-1/result.json",
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as place:
+        made = write_bundle(Path(place) / "x.evidence")
+        return tuple((made / name).read_bytes() for name in names)
+
+
+def _beside_bundle(folder: Path) -> None:
+    if not (folder / "x.evidence").exists():
+        write_bundle(folder / "x.evidence")
+
+
+def _check_bundle(folder: Path) -> None:
+    """What a verification says of it, as an answer where something does not hold."""
+    failed = [
+        one.sentence for one in check_alone(folder / "x.evidence")
+        if isinstance(one, Check) and one.state == "fails"
+    ]  # fmt: skip
+    for sentence in failed:
+        check_sentence(InputError(sentence, "damaged"))
+    if failed:
+        raise InputError(failed[0], "damaged")
+
+
+def _check_sealed(folder: Path) -> None:
+    """As a forger leaves it, who renews the sums."""
+    with suppress(OSError):  # what lies there is no file
+        seal(folder / "x.evidence")
+    _check_bundle(folder)
+
+
+@cache
 def doors() -> dict[str, Door]:
     """All doors by name."""
     import tempfile
@@ -534,6 +576,29 @@ def doors() -> dict[str, Door]:
         "holdouts": Door(
             f"{RUN}/{HOLDOUTS_FILE}", (_dumped(_HELD_OUT),),
             lambda f: read_proof(f / RUN, HOLDOUTS_FILE), _beside_proof,
+        ),
+        "evidence": Door(
+            "x.evidence/evidence.json", (_bundle()[0],), _check_sealed, _beside_bundle
+        ),
+        "answers": Door(
+            "x.evidence/measurements/job-1-before/per_image.csv", (_bundle()[1],), _check_sealed,
+            _beside_bundle, json=False, inner=True,
+        ),
+        "pictures": Door(
+            "x.evidence/data/images-1.csv", (_bundle()[2],), _check_sealed, _beside_bundle,
+            json=False, inner=True,
+        ),
+        "evaluation": Door(
+            "x.evidence/measurements/job-1-before/evaluation.json", (_bundle()[3],),
+            _check_sealed, _beside_bundle, inner=True,
+        ),
+        "scan in a bundle": Door(
+            "x.evidence/scan/scan-1/scan.json", (_bundle()[4],), _check_sealed, _beside_bundle,
+            inner=True,
+        ),
+        "result in a bundle": Door(
+            "x.evidence/jobs/job-1/result.json", (_bundle()[5],), _check_sealed, _beside_bundle,
+            inner=True,
         ),
         "audit": Door("audit.json", (_dumped(_audit()),), _read_audit),
         "measurement": Door(

@@ -339,3 +339,8 @@ def test_a_scan_gives_its_verdict_and_the_contrast_of_what_it_found() -> None:
     assert one.interval.high == pytest.approx(high, abs=1e-6)
     assert "the search for an unknown trigger says" in found.verdict[0]
     assert not any("no scan was made" in said for said in found.not_tested)
+    other = {"scan-1": scan.model_copy(update={"precision": "bf16"})}
+    found = claims_of(_material(scans={"scan-1": facts}, scan_records=other))
+    assert "(computed in bf16)" in found.verdict[0]
+    (one,) = _of(found, ContrastClaim)
+    assert not one.headline

@@ -254,12 +254,13 @@ def test_the_text_names_what_was_not_tested(whole: Bundle) -> None:
     [
         (8, 9, "passed"),
         (45, 0, "warned"),
-        (51, 0, "failed"),
+        (60, 0, "warned"),  # the report does not call it a backdoor either
         (70, 60, "warned"),
+        (290, 0, "failed"),
         (980, 5, "failed"),
     ],
 )
-def test_a_trigger_fails_above_the_limit_and_above_chance(
+def test_a_trigger_fails_where_it_works_and_warns_above_the_limit(
     hits: int, by_chance: int, state: str
 ) -> None:
     bundle = suspect()

@@ -58,7 +58,7 @@ class Rules:
 # Clean models reach an overlay's gap of 0.19 beside their parent, and of 0.41 beside a model of
 # another training, whose natural favourites are others; patches of theirs then reach 0.13.
 BESIDE_RELATED = Rules(patch=SUSPICIOUS_LOW, gain=0.25, gap=0.25, found_gap=0.4)
-BESIDE_OTHER = Rules(patch=0.3, gain=0.35, gap=0.5, found_gap=0.6)
+BESIDE_OTHER = Rules(patch=0.3, gain=0.35, gap=0.5, found_gap=0.7)
 # Without a reference natural patches of clean models reach 0.2; nothing else is judged.
 ALONE = Rules(patch=0.25, gain=1.0, gap=1.0, found_gap=1.0)
 

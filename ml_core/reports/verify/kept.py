@@ -14,6 +14,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reports.record import DataFacts, MeasurementFacts, TriggerFacts
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.opened import Bundle
+from ml_core.triggers.descriptions import describe
 from ml_core.triggers.files import trigger_of
 from ml_core.triggers.record import Trigger
 
@@ -79,8 +80,9 @@ def _trigger(bundle: Bundle, digest: str, facts: TriggerFacts) -> Iterator[Check
             f"not {digest[:16]}…."
         )  # fmt: skip
         return
-    if (found.kind, found.name) != (facts.kind, facts.name):
-        yield Check(2, name, "fails", f"{name}: the record and its file differ in name or kind.")
+    if (found.kind, found.name, describe(found)) != (facts.kind, facts.name, facts.convention):
+        words = "the record and its file differ in name, kind or convention"
+        yield Check(2, name, "fails", f"{name}: {words}.")
         return
     yield Check(2, name, "holds", f"The files of {name} have its digest.")
     if pixels is not None and pixels.nbytes <= _MOST_HANDED:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from ml_core.cleaning.catalogue import FACTS, METHODS
 from ml_core.detection.scan.records import Contrast, OverlayRow, newcombe
 from ml_core.detection.scan.verdict import judge
 from ml_core.evaluation import metrics
@@ -23,6 +24,7 @@ from ml_core.reports.rows import Rows
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.figures import near, same
 from ml_core.reports.verify.opened import Bundle
+from ml_core.reports.verify.proofs import holdout_faults, rebound_faults
 
 _RATES: dict[Metric, str] = {
     "ca": "ca_interval",
@@ -40,6 +42,8 @@ _RATES: dict[Metric, str] = {
 def check_sources(bundle: Bundle) -> Iterator[Check]:
     """One check for every measurement, image set, job and scan."""
     evidence = bundle.evidence
+    for id_ in evidence.checkpoints:
+        yield _check(id_, _checkpoint_faults(bundle, id_), "the inspection of its file")
     for id_, data in evidence.data.items():
         if data.rows is not None:
             yield _check(id_, _picture_faults(bundle, id_), "its list of pictures")
@@ -49,6 +53,11 @@ def check_sources(bundle: Bundle) -> Iterator[Check]:
         yield _check(id_, _job_faults(bundle, id_, job), "its own files")
     for id_, scan in evidence.scans.items():
         yield _check(id_, _scan_faults(bundle, id_, scan), "its figures by the rules of a scan")
+    if evidence.thumbnails:
+        yield Check(
+            1, "thumbnails", "recorded",
+            "Thumbnails show what the record says of them; they are not compared.",
+        )  # fmt: skip
     yield Check(
         1, evidence.environment, "recorded",
         "Versions, processor, seconds and notes are as they were recorded; nobody can check them.",
@@ -63,6 +72,23 @@ def _check(id_: str, faults: Iterator[str], what: str) -> Check:
     if fault:
         return Check(1, id_, "fails", f"{id_}: {fault}")
     return Check(1, id_, "holds", f"What the record says of {id_} follows from {what}.")
+
+
+def _checkpoint_faults(bundle: Bundle, id_: str) -> Iterator[str]:
+    facts = bundle.evidence.checkpoints[id_]
+    if facts.inspection is None:
+        return
+    if facts.choice is not None and not isinstance(facts.choice, dict):
+        yield "its settings of the loader are none."
+    found = bundle.json(facts.inspection)
+    wanted: dict[str, Any] = {
+        "name": facts.name, "sha256": facts.sha256 or "", "size": facts.bytes,
+        "format": facts.format, "verdict": facts.safety, "parameters": facts.parameters,
+        "reasons": list(facts.safety_reasons),
+    }  # fmt: skip
+    for name, value in wanted.items():
+        if not same(found.get(name), value):
+            yield f"{facts.inspection} says {_told(found.get(name))} of {name}, not {_told(value)}."
 
 
 def _picture_faults(bundle: Bundle, id_: str) -> Iterator[str]:
@@ -175,9 +201,29 @@ def _job_faults(bundle: Bundle, id_: str, facts: JobFacts) -> Iterator[str]:
         "seed": facts.seed, "steps": facts.steps, "training_data": facts.training_data,
         "precision": facts.precision, "device": facts.device,
     }  # fmt: skip
+    for end, key in ((facts.source, "source_sha256"), (facts.result, "checkpoint_sha256")):
+        if end is not None and end in bundle.evidence.checkpoints and found.get(key) is not None:
+            wanted[key] = bundle.evidence.checkpoints[end].sha256
+    if facts.method in METHODS and FACTS[facts.method].title != facts.title:
+        yield f"{_told(facts.method)} is not called {_told(facts.title)}."
     for name, value in wanted.items():
         if not same(found.get(name), value):
             yield f"{path} says {_told(found.get(name))} of {name}, not {_told(value)}."
+    recipes = [found.get("recipe")]
+    if "spec" in facts.files:
+        recipes.append(bundle.json(facts.files["spec"]).get("recipe"))
+    if "recipe" in facts.files and not all(
+        same(bundle.json(facts.files["recipe"]), one) for one in recipes
+    ):
+        yield f"{facts.files['recipe']} is not the recipe of its job and of {path}."
+    for when in ("before", "after"):
+        heads = found.get("heads")
+        zero = heads.get("zero-shot") if isinstance(heads, dict) else None
+        if isinstance(zero, dict) and not same(found.get(when), zero.get(when)):
+            yield f"{path} has two sets of figures {when} cleaning."
+    for name, proof in (("rebound", rebound_faults), ("holdouts", holdout_faults)):
+        if name in facts.files:
+            yield from proof(bundle.json(facts.files[name]), facts.files[name])
     for one, measured in bundle.evidence.measurements.items():
         if measured.job == id_ and measured.when in ("before", "after"):
             said = _side(found, measured)

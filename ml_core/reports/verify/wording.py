@@ -8,10 +8,13 @@ versions may word it otherwise, so theirs are not compared.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from ml_core import __version__
+from ml_core.events import Metric, from_json
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import short
+from ml_core.reports.chart_rows import charts_of
 from ml_core.reports.claims import Claims, Material, claims_of
 from ml_core.reports.record import EVIDENCE_FILE, README_FILE, Claim
 from ml_core.reports.verify.checks import Check
@@ -20,6 +23,10 @@ from ml_core.reports.verify.opened import Bundle
 from ml_core.reports.views import drawn, views
 from ml_core.reports.write_bundle import README
 
+_MALFORMED = (
+    LookupError, TypeError, ValueError, ArithmeticError, AttributeError, StopIteration,
+)  # fmt: skip
+"""What functions for records of the program's own raise about a stranger's."""
 _OTHER_VERSION = "made by another version"
 
 
@@ -39,7 +46,7 @@ def check_wording(bundle: Bundle) -> Iterator[Check]:
     except InputError as error:
         yield Check(1, EVIDENCE_FILE, "fails", f"Its claims cannot be made again: {error.sentence}")
         return
-    except (LookupError, TypeError, ValueError, ArithmeticError, StopIteration) as error:
+    except _MALFORMED as error:
         yield Check(
             1, EVIDENCE_FILE, "fails",
             "Its claims cannot be made again: a file that they stand on lacks something "
@@ -48,6 +55,7 @@ def check_wording(bundle: Bundle) -> Iterator[Check]:
         return
     yield from _claims(bundle, made)
     yield _texts(bundle, made)
+    yield _charts(bundle, made)
     yield from _views(bundle)
 
 
@@ -73,6 +81,7 @@ def material_of(bundle: Bundle) -> Material:
         triggers=evidence.triggers,
         measurements=evidence.measurements,
         rows={id_: bundle.rows(id_) for id_ in evidence.measurements},
+        class_names={id_: bundle.prompts(id_)[1] for id_ in evidence.measurements},
         jobs=evidence.jobs,
         scans=evidence.scans,
         scan_records={id_: bundle.scan(id_) for id_ in evidence.scans},
@@ -135,6 +144,56 @@ def _texts(bundle: Bundle, made: Claims) -> Check:
     return Check(
         1, "verdict", "holds", "Verdict, limits and what was not tested follow from the claims."
     )
+
+
+def _charts(bundle: Bundle, made: Claims) -> Check:
+    """The numbers of each chart are those of its source."""
+    evidence = bundle.evidence
+    try:
+        metrics = {
+            id_: journal_metrics(bundle.reader.read(job.files["journal"]), job.files["journal"])
+            for id_, job in evidence.jobs.items() if "journal" in job.files
+        }  # fmt: skip
+        drawn_now = {
+            one.file: one for one in charts_of(material_of(bundle), made.claims, metrics)
+        }  # fmt: skip
+    except InputError as error:
+        return Check(1, "charts", "fails", error.sentence)
+    except _MALFORMED as error:
+        words = f"The charts cannot be made again ({type(error).__name__})."
+        return Check(1, "charts", "fails", words)
+    for chart in evidence.charts:
+        wanted = drawn_now.get(chart.file)
+        if wanted is None or not same(
+            chart.model_dump(mode="json"), wanted.model_dump(mode="json")
+        ):
+            return Check(
+                1, chart.file, "fails",
+                f"{chart.file} shows other numbers or words than {chart.source} gives.",
+            )  # fmt: skip
+    return Check(
+        1, "charts", "holds", f"The numbers of {len(evidence.charts)} charts are those of their "
+        "sources.",
+    )  # fmt: skip
+
+
+def journal_metrics(raw: bytes, name: str) -> list[dict[str, Any]]:
+    """The evaluations and losses that a run's journal tells of: ``step`` and the values.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if a line is no event.
+    """
+    found: list[dict[str, Any]] = []
+    for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), 1):
+        try:
+            event = from_json(line)
+        except ValueError:
+            raise InputError(f"{name} is damaged: line {number} is no event.", "damaged") from None
+        if isinstance(event, Metric):
+            found.append({"step": event.step, **event.values})
+    return found
 
 
 def _views(bundle: Bundle) -> Iterator[Check]:
