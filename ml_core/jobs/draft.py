@@ -12,6 +12,7 @@ from ml_core.jobs.report_spec import ReportSpec
 from ml_core.reports.claims import claims_of
 from ml_core.reports.html.report import render_html
 from ml_core.reports.record import BundlePath, Evidence
+from ml_core.reports.write_bundle import as_read
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +45,7 @@ def draft(spec: ReportSpec, control: Control) -> Generator[Event, None, Draft]:
     """
     sources = yield from read_sources(spec, control)
     claims = claims_of(sources.material())
-    evidence = evidence_of(sources, claims, spec.name or "Draft", {})
+    evidence = as_read(evidence_of(sources, claims, spec.name or "Draft", {}))
 
     def read(path: BundlePath) -> bytes:
         content = sources.files[path]

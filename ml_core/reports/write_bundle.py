@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shutil
 import zipfile
@@ -110,8 +111,9 @@ def write_bundle(
         content = whole[name]
         return content if isinstance(content, bytes) else content.read_bytes()
 
+    record = as_read(evidence)
     for view in views:
-        whole[view.path] = view.render(evidence, read)
+        whole[view.path] = view.render(record, read)
     for name in whole:
         _PATH.validate_python(name)
     try:
@@ -134,6 +136,11 @@ def write_bundle(
             details=str(error),
         ) from error
     return out
+
+
+def as_read(evidence: Evidence) -> Evidence:
+    """The record as its file gives it, with sorted objects: whoever verifies has no other."""
+    return Evidence.model_validate(json.loads(json_bytes(evidence.model_dump(mode="json"))))
 
 
 def sums_of(files: Files) -> bytes:
