@@ -324,10 +324,10 @@ class ReportStation(QWidget):
         self.written.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.show_written = QPushButton("Show in folder")
         self.verify_written = QPushButton("Verify it now")
-        again, back = QPushButton(), QPushButton("Back to the report")
+        again, self.back = QPushButton(), QPushButton("Back to the report")
         bind(again, actions["report.verify_files"], text=True)
-        back.clicked.connect(self._show_report)
-        self.checks = ChecksView(FoldingRow(again, back))
+        self.back.clicked.connect(self._show_report)
+        self.checks = ChecksView(FoldingRow(again, self.back))
         self.checks.setObjectName("report.checks")
         self.empty_verify = QPushButton()
         bind(self.empty_verify, actions["report.verify"], text=True)
@@ -495,6 +495,7 @@ class ReportStation(QWidget):
         if self.pages.currentIndex() != CHECKS:
             self._show_report()
         self._show_busy()
+        self.back.setEnabled(not self.verifying.is_running)  # nothing else leads here again
         self.shell.commands_changed.emit()
 
     @Slot()
@@ -524,7 +525,8 @@ class ReportStation(QWidget):
             self.busy_words.setText(f"{work.words}…")
         elif self._signing:
             self.busy_words.setText("Signing…")
-        taken = is_taken(self.context.device.wanted) and work is None
+        own = any(one.is_running for one in self._works())
+        taken = is_taken(self.context.device.wanted) and not own
         hint = _TAKEN if taken and self.drafting.chosen else ""
         self.hint.setText(hint)
         self.hint.setVisible(bool(hint))

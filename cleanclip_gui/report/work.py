@@ -94,9 +94,9 @@ class Work(QObject):
         elif isinstance(event, Finding):
             self.found.emit(event.values)
         elif isinstance(event, Progress):
-            self.fraction = event.done / event.total if event.total else None
+            self.fraction = event.done / event.total if event.total > 1 else None
             said = STAGES.get(event.stage, event.stage)
-            far = event.total and event.done < event.total and event.total < 1_000_000
+            far = event.done < event.total and 1 < event.total < 1_000_000  # else bytes
             of = f", {count_text(event.done)} of {count_text(event.total)}" if far else ""
             self.words = f"{said}{of}"
             self.progressed.emit()

@@ -568,6 +568,10 @@ def test_checks_arrive_level_by_level_and_are_added_up(station, qtbot, tmp_path)
     runner.event_received.emit(Progress("arithmetic", 3, 12))
     assert station.checks.busy.bar.value() == 250
     assert "Computing every figure again, 3 of 12" in station.checks.words.text()
+    runner.event_received.emit(Progress("open", 0, 1))
+    assert station.checks.words.text() == "Opening"
+    assert station.checks.busy.bar.maximum() == 0  # one thing has no share
+    assert not station.back.isEnabled()
     tell_checks(station)
     tree = station.checks.tree
     heads = [head.text(0) for head in tree._heads()]
@@ -578,6 +582,9 @@ def test_checks_arrive_level_by_level_and_are_added_up(station, qtbot, tmp_path)
     runner.ended.emit(Done("finished", {"summary": line, "exit": 1, "checks": []}))
     assert station.checks.summary.text() == line
     assert "does not hold" in station.checks.title.text()
+    station.back.click()
+    assert station.pages.currentIndex() == EMPTY
+    station.pages.setCurrentIndex(CHECKS)
     assert tree.currentItem().text(0) == "ca"  # what fails is shown
     assert not station.checks.busy.isVisible()
 
