@@ -24,6 +24,7 @@ STATIONS = (
     "studio",
     "scan",
     "clean",
+    "report",
 )
 
 

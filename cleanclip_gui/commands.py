@@ -12,7 +12,10 @@ from PySide6.QtWidgets import QAbstractSpinBox, QApplication
 
 from cleanclip_gui import theme
 
-MENUS = ("&File", "Sessi&on", "&Edit", "&Paint", "&Trigger", "&Scan", "&Clean", "&View", "&Help")
+MENUS = (
+    "&File", "Sessi&on", "&Edit", "&Paint", "&Trigger", "&Scan", "&Clean", "Rep&ort", "&View",
+    "&Help",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

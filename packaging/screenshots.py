@@ -17,6 +17,7 @@ NAMES = {
     "4-scan": "scan",
     "5-clean": "clean",
     "6-compare": "compare",
+    "8-report": "report",
 }
 
 

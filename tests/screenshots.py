@@ -767,6 +767,64 @@ def _scan_at_work(s: Stage) -> Iterator[None]:
         s.act("scan.cancel")
 
 
+def report(s: Stage) -> None:
+    """What can be claimed and what is missing; bundles that hold, and one that was changed."""
+    from PySide6.QtWidgets import QPushButton
+
+    with s.page("report-empty"):
+        s.act("view.report")
+    s.open_poisoned()
+    with s.page("report-nothing"):
+        s.act("view.report")
+        s.wait_for("Nothing that a stranger could check")
+    s.act("view.studio")
+    s.act("trigger.demo")
+    s.measured()
+    s.act("view.scan")
+    s.answer = str(_write_scan("found"))
+    s.act("scan.open")
+    s.wait_for("Backdoor-like trigger found")
+    s.act("view.report")
+    with s.page("report-measuring", works=True):
+        s.press("Measure and keep")
+        s.wait_for("Measuring", MEASURE_S)
+    s.wait_for("of a clean reference", MEASURE_S)
+    for kept in HOME.rglob("measurement.json"):  # it is listed with its time
+        os.utime(kept, (1_790_000_000, 1_790_000_000))
+    s.act("view.studio")
+    with s.page("report-claims"):
+        s.act("view.report")
+        s.wait_for("Choose a claim")
+    with s.page("report-preview"):
+        s.tab("Preview")
+    with s.page("report-write"):
+        s.act("report.write")
+    with s.page("report-verified"):
+        s.answer = str(_bundle() / "evidence.json")
+        s.act("report.verify")
+        s.wait_for("What was checked holds", MEASURE_S)
+    with s.page("report-files"):
+        s.part(QPushButton, "Check it against files…")
+        s.act("report.verify_files")
+    with s.page("report-changed"):
+        s.answer = str(_bundle(changed=True) / "evidence.json")
+        s.act("report.verify")
+        s.wait_for("damaged or was changed", MEASURE_S)
+
+
+def _bundle(*, changed: bool = False) -> Path:
+    """A bundle of evidence that holds, or one with another figure in its record."""
+    from tests.bundles import write_bundle
+
+    folder = FILES / ("changed.evidence" if changed else "results.evidence")
+    shutil.rmtree(folder, ignore_errors=True)
+    write_bundle(folder)
+    if changed:
+        record = folder / "evidence.json"
+        record.write_text(record.read_text("utf-8").replace("95.0 %", "15.0 %"), "utf-8")
+    return folder
+
+
 def runs(s: Stage) -> None:
     """Runs of before: in the table, compared, and shown as if they had just ended."""
     from PySide6.QtCore import Qt
@@ -990,6 +1048,7 @@ STORIES: dict[str, Callable[[Stage], None]] = {
     "studio": studio,
     "scan": scan,
     "clean": clean_form,
+    "report": report,
     "runs": runs,
     "interrupted": interrupted,
     "data": data,

@@ -45,8 +45,8 @@ MAX_LINE = 4_000_000
 CANCEL_GRACE_S = 0.5
 # A child that said its last word gives back its memory within this time or is ended.
 LAST_WORD_GRACE_S = 10.0
-# The doctor writes nothing that could be lost.
-_DOCTOR_MS = 1500
+# The doctor and a verification write nothing that could be lost.
+_NOTHING_LOST_MS = 1500
 
 _RUNNING: dict[str, JobRunner] = {}
 
@@ -359,7 +359,7 @@ def doctor_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     """Return a runner of the loader doctor; what it found is its last word's result."""
     command = [*worker_command(spec_path), "--doctor"]
     return JobRunner(
-        spec_path, device=device, command=command, closing_ms=_DOCTOR_MS, temporary=True,
+        spec_path, device=device, command=command, closing_ms=_NOTHING_LOST_MS, temporary=True,
         what="loader doctor",
     )  # fmt: skip
 
@@ -402,6 +402,27 @@ def proof_runner(spec_path: Path, kind: str, device: str) -> JobRunner:
     return JobRunner(spec_path, device=device, command=command, what=what)
 
 
+def measurement_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
+    """Return a runner that measures a checkpoint and keeps it; it writes into the spec's folder."""
+    command = [*worker_command(spec_path), "--measurement"]
+    return JobRunner(spec_path, device=device, command=command, temporary=True, what="measurement")
+
+
+def report_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
+    """Return a runner that writes a bundle of evidence."""
+    command = [*worker_command(spec_path), "--report"]
+    return JobRunner(spec_path, device=device, command=command, temporary=True, what="report")
+
+
+def verify_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
+    """Return a runner that checks a bundle of evidence and writes nothing."""
+    command = [*worker_command(spec_path), "--verify"]
+    return JobRunner(
+        spec_path, device=device, command=command, closing_ms=_NOTHING_LOST_MS, temporary=True,
+        what="verification",
+    )  # fmt: skip
+
+
 def resume_run(output_dir: Path, *, device: str = "cpu", processes: int = 1) -> JobRunner:
     """Return a runner that goes on with the run in ``output_dir``; start it with ``launch``.
 
@@ -428,3 +449,6 @@ class Runners:
     scan: Callable[..., JobRunner] = scan_runner
     scan_estimate: Callable[..., JobRunner] = scan_estimate_runner
     waiting_scan: Callable[[], WaitingChild | None] = lambda: None
+    measurement: Callable[..., JobRunner] = measurement_runner
+    report: Callable[..., JobRunner] = report_runner
+    verify: Callable[..., JobRunner] = verify_runner

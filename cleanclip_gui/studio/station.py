@@ -66,7 +66,7 @@ _TEXTS = "Class texts are being embedded…"
 _PAGES = (
     (
         "trigger", "Trigger", "Trigger", "Paint or choose a trigger",
-        "Tri&gger canvas", "stamp", "Ctrl+Shift+1",
+        "Trigger can&vas", "stamp", "Ctrl+Shift+1",
     ),
     (
         "attribution", "Where it looks", "Looks", "Where the model looks on one picture",
@@ -393,7 +393,7 @@ class StudioStation(QWidget):
                 self._is_shown, lambda: self.columns.left_open,
             ),
             Command(
-                "view.numbers", "Numbers at the &right", "&View",
+                "view.numbers", "Numbers at the ri&ght", "&View",
                 lambda: self.columns.toggle_right(), "Show or hide Studio's numbers.",
                 "column-right", "Ctrl+Shift+H", 1, self._is_shown,
                 lambda: self.columns.right_open,

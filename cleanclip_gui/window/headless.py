@@ -207,4 +207,8 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
 
     yield Wait(looked_at_again, _EVALUATE_S, "the cleaned model was not measured")
     shot("7-studio-cleaned")
+    bar.update(stage, completed=97, description="Adding up what can be claimed")
+    window.show_station("report")
+    yield Wait(lambda: not tasks.is_busy(), _OPEN_S, "the report was not put together")
+    shot("8-report")
     bar.update(stage, completed=100, description="Done")

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QFrame, QSizePolicy, QToolButton, QVBoxLayout, QWi
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
 
-_LOGO, _STATION, _ICON = 48, 52, 42  # pixels of height
+_LOGO, _STATION, _ICON = 48, 52, 34  # pixels of height
 
 
 class Rail(QFrame):
@@ -47,12 +47,12 @@ class Rail(QFrame):
         return button
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """Where there is no room for names, icons stand alone; their tool tips name them."""
+        """Where there is no room, the logo goes, and then the names, which tool tips tell."""
         super().resizeEvent(event)
-        needed = _LOGO + len(self._named) * (_STATION + theme.SPACE_XS)
+        needed = len(self._named) * (_STATION + theme.SPACE_XS)
         needed += self._tools.sizeHint().height() + 5 * theme.SPACE_S
         named = self.height() >= needed
-        self._logo.setVisible(named)
+        self._logo.setVisible(self.height() >= needed + _LOGO)
         style = Qt.ToolButtonStyle
         for button in self._named:
             button.setToolButtonStyle(

@@ -35,6 +35,7 @@ from ml_core.events import Control, Done, Event, Message, to_json
 from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
 from ml_core.jobs.doctor_spec import DoctorSpec
 from ml_core.jobs.failures import exit_code, failure
+from ml_core.jobs.measurement_spec import MeasurementSpec
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.report_spec import ReportSpec
 from ml_core.jobs.scan_spec import ScanSpec
@@ -52,8 +53,11 @@ _OTHERS: Mapping[str, tuple[type[BaseModel], str, str]] = {
     "rebound": (ReboundSpec, "ml_core.jobs.rebound", "rebound"),
     "holdouts": (HoldoutSpec, "ml_core.jobs.holdouts", "holdouts"),
     "scan": (ScanSpec, "ml_core.jobs.scan", "scan"),
+    "measurement": (MeasurementSpec, "ml_core.jobs.measurement", "measurement"),
     "verify": (VerifySpec, "ml_core.jobs.verify", "verify"),
 }
+# Those that need no model for most of what they do, and load torch themselves where they do.
+_WITHOUT_MODEL = ("verify",)
 # Those that several processes do together.
 _SHARED = ("audit", "embeddings", "scan")
 CANCEL_GRACE_SECONDS = 0.8
@@ -177,7 +181,8 @@ def _asked(options: argparse.Namespace) -> str:
 def _load(kind: str) -> None:
     """Import what a job needs: torch, and the job's own module."""
     with collector_off():
-        import open_clip.model  # noqa: F401  # with torch; every job builds a model
+        if kind not in _WITHOUT_MODEL:
+            import open_clip.model  # noqa: F401  # with torch: the job builds a model
 
         if kind:
             import_module(_OTHERS[kind][1])

@@ -264,6 +264,17 @@ def clear_measurement(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
+def read_kept(folder: Path) -> Kept:
+    """What was measured, and how, without its answers; raises as `read_measurement`."""
+    path = folder / MEASUREMENT_FILE
+    if not path.exists():
+        raise InputError(
+            f"There is no kept measurement in {plain(folder.name)}: `cleanclip evaluate --keep` "
+            "leaves one."
+        )
+    return _FILE.check(_FILE.read(path, inside=folder), Kept, path.name)
+
+
 def read_measurement(folder: Path) -> Measurement:
     """Read a measurement folder, which somebody else may have written.
 
@@ -272,13 +283,7 @@ def read_measurement(folder: Path) -> Measurement:
     InputError
         ``usage`` if it is none, ``damaged`` with what is wrong in it.
     """
-    path = folder / MEASUREMENT_FILE
-    if not path.exists():
-        raise InputError(
-            f"There is no kept measurement in {plain(folder.name)}: `cleanclip evaluate --keep` "
-            "leaves one."
-        )
-    kept = _FILE.check(_FILE.read(path, inside=folder), Kept, path.name)
+    kept = read_kept(folder)
     evaluation = _FILE.read(folder / EVALUATION_FILE, inside=folder)
     rows = from_csv(_bytes(folder / PER_IMAGE_FILE, _MOST_TABLE), PER_IMAGE_FILE, kept.classes)
     templates, names = parse_prompts(_bytes(folder / PROMPTS_FILE, _MOST_TEXT))

@@ -107,7 +107,7 @@ def write_bundle(
     taken = (_OWN | {SIGNATURE_FILE}) & whole.keys()
     if taken:
         raise ValueError(f"the bundle writes {min(taken)} itself")
-    record = whole[EVIDENCE_FILE] = record_bytes(evidence)
+    whole[EVIDENCE_FILE] = record_bytes(evidence)
     whole[SCHEMA_FILE] = json_bytes(schema())
     whole[README_FILE] = README.encode()
 
@@ -115,7 +115,7 @@ def write_bundle(
         content = whole[name]
         return content if isinstance(content, bytes) else content.read_bytes()
 
-    again = Evidence.model_validate_json(record)  # as whoever checks it reads it
+    again = as_read(evidence)
     for view in views:
         whole[view.path] = view.render(again, read)
     for name in whole:
@@ -137,6 +137,11 @@ def write_bundle(
             details=str(error),
         ) from error
     return out
+
+
+def as_read(evidence: Evidence) -> Evidence:
+    """The record as its file gives it: whoever verifies has no other."""
+    return Evidence.model_validate_json(record_bytes(evidence))
 
 
 def sums_of(files: Files) -> bytes:

@@ -1,0 +1,161 @@
+"""A verification as it goes on: level by level, each check with what was found."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.report.sentence_tree import Row, SentenceTree
+from cleanclip_gui.theme import look
+from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import plain
+from ml_core.reports.verify.checks import DAMAGED, HOLDS, LEVELS, Check, State
+
+_TITLES = ("What", "Found", "Result")
+LEVEL_TITLES = (
+    "Level 0: is it intact?",
+    "Level 1: does it add up?",
+    "Level 2: is it about these files?",
+    "Level 3: does the model answer so?",
+    "Level 4: does the training lead there?",
+)
+assert len(LEVEL_TITLES) == len(LEVELS)
+STATES: Mapping[State, tuple[str, str]] = {
+    "holds": ("holds", "success"),
+    "fails": ("does not hold", "danger"),
+    "not checked": ("not checked", "muted"),
+    "recorded": ("recorded", "muted"),
+}
+# exit code -> what it means, icon and tone of the card
+_ENDS: Mapping[int, tuple[str, str, str]] = {
+    HOLDS: ("What was checked holds", "tick", "ok"),
+    1: ("Something that it claims does not hold", "warning", "danger"),
+    DAMAGED: ("The bundle is damaged or was changed", "danger", "danger"),
+}
+_COLOURS = {"ok": "success", "danger": "danger", "": "muted"}
+_ICON, _SUBJECT = 28, 200  # pixels
+
+
+class ChecksView(QWidget):
+    """What is being checked, how far it is, and the sum in the end.
+
+    ``busy.cancel_clicked`` asks to end it; ``acts`` stand below the sum.
+    """
+
+    def __init__(self, acts: QWidget, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.checks: list[Check] = []
+        self._icon, self._tone = "search", ""
+        self._picture = Label()
+        self._picture.setFixedSize(_ICON, _ICON)
+        self.title = Label("", "heading", wrap=True)
+        self.bundle = Label("", "subtle", wrap=True)
+        self.summary = Label("", wrap=True)
+        self.summary.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.error = Label("", "error", wrap=True)
+        self.busy = BusyRow("Progress of the verification")
+        self.words = Label("", "caption")
+        self.card = QFrame()
+        self.card.setProperty("card", True)
+        self.card.setAccessibleName("Result of the verification")
+        text = QVBoxLayout()
+        text.setSpacing(theme.SPACE_S)
+        for part in (
+            self.title, self.bundle, self.summary, self.error, self.busy, self.words, acts,
+        ):  # fmt: skip
+            text.addWidget(part)
+        inside = QHBoxLayout(self.card)
+        inside.setContentsMargins(*(theme.SPACE_L,) * 4)
+        inside.setSpacing(theme.SPACE_L)
+        inside.addWidget(self._picture, 0, Qt.AlignmentFlag.AlignTop)
+        inside.addLayout(text, 1)
+        self.tree = SentenceTree("Checks of the bundle", _TITLES, 1, narrow=_SUBJECT)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_M)
+        layout.addWidget(self.card)
+        layout.addWidget(self.tree, 1)
+
+    def begin(self, name: str) -> None:
+        """Forget what was checked before: another verification begins."""
+        self.checks = []
+        self.tree.show_groups(())
+        self.bundle.setText(plain(name, 200))
+        self._look("Checking the bundle", "search", "")
+        self.summary.hide()
+        self.error.hide()
+        self.busy.show()
+        self.words.show()
+
+    def add_check(self, check: Check) -> None:
+        """Show one more."""
+        self.checks.append(check)
+        word, tone = STATES[check.state]
+        texts = (plain(check.subject, 80), plain(check.sentence, 900), word)
+        row = Row(
+            len(self.checks), texts, ("", "", tone), bold=(2,) if check.state == "fails" else ()
+        )
+        self.tree.add_row(LEVEL_TITLES[check.level], row)
+
+    def show_progress(self, fraction: float | None, words: str) -> None:
+        """Show how far it is."""
+        bar = self.busy.bar
+        bar.setRange(0, 0 if fraction is None else 1000)
+        if fraction is not None:
+            bar.setValue(round(1000 * fraction))
+        self.words.setText(words)
+
+    def end(self, result: Mapping[str, Any]) -> None:
+        """Show the sum of a verification that came to its end."""
+        code = result.get("exit")
+        title, icon, tone = _ENDS.get(code if isinstance(code, int) else DAMAGED, _ENDS[DAMAGED])
+        self._look(title, icon, tone)
+        self.summary.setText(plain(result.get("summary", ""), 900))
+        self.summary.show()
+        self._stop()
+        self._show_first_fault()
+
+    def fail(self, title: str, sentence: str) -> None:
+        """Show why it did not come to its end."""
+        self._look(title, "warning", "")
+        self.error.setText(plain(sentence, 900))
+        self.error.setVisible(bool(sentence))
+        self._stop()
+
+    @property
+    def not_given(self) -> Sequence[Check]:
+        """Checks that were not made for want of a file."""
+        return [check for check in self.checks if check.state == "not checked"]
+
+    def changeEvent(self, event) -> None:  # noqa: N802
+        """Repaint the picture in the new theme's colours."""
+        super().changeEvent(event)
+        if event.type() == event.Type.PaletteChange:
+            self._paint()
+
+    def _stop(self) -> None:
+        self.busy.hide()
+        self.words.hide()
+
+    def _show_first_fault(self) -> None:
+        for number, check in enumerate(self.checks, 1):
+            if check.state == "fails":
+                self.tree.select(number)
+                return
+
+    def _look(self, title: str, icon: str, tone: str) -> None:
+        self._icon, self._tone = icon, tone
+        self.title.setText(title)
+        self.title.setFont(look.sized(self.font(), 1.3, bold=True))
+        theme.set_property(self.card, "tone", tone)
+        self.card.setAccessibleDescription(title)
+        self._paint()
+
+    def _paint(self) -> None:
+        colour = theme.colour(_COLOURS[self._tone])
+        self._picture.setPixmap(theme.picture(self._icon, colour, _ICON))

@@ -1,0 +1,177 @@
+"""Puts the report together beside the window, whenever what it is made of has changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, cast
+
+from PySide6.QtCore import QObject, Signal, Slot
+
+from cleanclip_gui.jobs import tasks
+from cleanclip_gui.report.parts import Part, parts_of, usually_chosen
+from cleanclip_gui.session import Session
+from cleanclip_gui.session.settings import PastScan, SettingsStore
+from ml_core.events import Control as JobControl
+from ml_core.jobs.report_spec import ReportSpec
+from ml_core.reading.errors import CancelledError, InputError
+
+if TYPE_CHECKING:
+    from ml_core.jobs.draft import Draft
+
+Make = Callable[[ReportSpec, Callable[[], bool]], "Draft"]
+
+
+def make_draft(spec: ReportSpec, cancelled: Callable[[], bool]) -> Draft:
+    """The draft of a report; imports torch, which is loaded once a checkpoint is open.
+
+    Raises
+    ------
+    InputError
+        If something cannot be read.
+    CancelledError
+        Once ``cancelled()`` is true.
+    """
+    from ml_core.jobs.draft import draft
+
+    control = JobControl()
+    steps = draft(spec, control)
+    while True:
+        if cancelled():
+            raise CancelledError
+        try:
+            next(steps)
+        except StopIteration as end:
+            return cast("Draft", end.value)
+
+
+class Drafting(QObject):
+    """``changed`` tells that parts, draft, error or :attr:`is_busy` are others."""
+
+    changed = Signal()
+
+    def __init__(
+        self,
+        session: Session,
+        settings: SettingsStore,
+        make: Make = make_draft,
+        parent: QObject | None = None,
+    ) -> None:
+        super().__init__(parent)
+        self._session, self._settings, self._make = session, settings, make
+        self._picked: dict[Path, bool] = {}
+        self._of: tuple[object, ...] | None = None  # what the draft on show is made of
+        self.parts: tuple[Part, ...] = ()
+        self.chosen: frozenset[Path] = frozenset()
+        self.draft: Draft | None = None
+        self.error: InputError | None = None
+        self.is_busy = False
+
+    @property
+    def chosen_parts(self) -> tuple[Part, ...]:
+        """What goes into the report."""
+        return tuple(part for part in self.parts if part.folder in self.chosen)
+
+    @Slot()
+    def refresh(self) -> None:
+        """Look what there is, and draft anew if that is something else."""
+        facts = self._session.checkpoint
+        self.is_busy = True
+        tasks.run(
+            partial(
+                self._look, "" if facts is None else facts.inspection.sha256, self._shown(),
+                tuple(self._settings.value.scans), dict(self._picked), self._of,
+            ),
+            self._on_found, self._on_failed, on_done=self._on_done, slot="draft",
+        )  # fmt: skip
+        self.changed.emit()
+
+    def pick(self, part: Part, wanted: bool) -> None:
+        """Take something in, or leave it out."""
+        self._picked[part.folder] = wanted
+        self.refresh()
+
+    @Slot()
+    def forget(self) -> None:
+        """Another checkpoint comes: what was picked is of the one before."""
+        self._picked.clear()
+        self.parts, self.chosen, self.draft, self.error = (), frozenset(), None, None
+        self._of = None
+
+    def spec(self, out: str, parts: Sequence[Part] | None = None) -> ReportSpec:
+        """The report of what is chosen."""
+        chosen = self.chosen_parts if parts is None else parts
+        folders = {
+            kind: tuple(str(part.folder) for part in chosen if part.kind == kind)
+            for kind in ("run", "scan", "measurement")
+        }
+        return ReportSpec(
+            runs=folders["run"], scans=folders["scan"], measurements=folders["measurement"], out=out
+        )
+
+    def folder_of(self, kind: str, id_: str) -> Path | None:
+        """Where the job or scan of that id of the draft lies: ids follow the order given."""
+        ready = [part for part in self.chosen_parts if part.kind == kind and not part.later]
+        number = id_.rpartition("-")[2]
+        at = int(number) - 1 if number.isdigit() else -1
+        return ready[at].folder if 0 <= at < len(ready) else None
+
+    def _shown(self) -> tuple[str, ...]:
+        run, scan = self._session.run, self._session.scan
+        return ("" if run is None else run.output_dir, "" if scan is None else scan.folder)
+
+    def _look(
+        self,
+        sha256: str,
+        shown: tuple[str, ...],
+        scans: tuple[PastScan, ...],
+        picked: dict[Path, bool],
+        before: tuple[object, ...] | None,
+        control: tasks.Control,
+    ) -> Iterator[object]:
+        """Runs in its own thread; touches nothing of the object."""
+        run = Path(shown[0]) if shown[0] else None
+        parts = parts_of(sha256, () if run is None else (run,), scans)
+        chosen = {
+            part.folder
+            for part in parts
+            if picked.get(part.folder, part.folder in usually_chosen(parts, shown))
+        }
+        yield _Parts(parts, frozenset(chosen))
+        ready = [part for part in parts if part.folder in chosen and not part.later]
+        now = (sha256, *(part.stamp for part in ready))
+        if now == before:
+            return
+        made = None
+        if ready:
+            made = self._make(self.spec("draft", ready), control.cancelled)
+        yield _Made(now, made)
+
+    @Slot(object)
+    def _on_found(self, found: object) -> None:
+        if isinstance(found, _Parts):
+            self.parts, self.chosen = found.parts, found.chosen
+        elif isinstance(found, _Made):
+            self._of, self.draft, self.error = found.of, found.draft, None
+        self.changed.emit()
+
+    @Slot(object)
+    def _on_failed(self, error: InputError) -> None:
+        self._of, self.draft, self.error, self.is_busy = None, None, error, False
+        self.changed.emit()
+
+    @Slot()
+    def _on_done(self) -> None:
+        self.is_busy = False
+        self.changed.emit()
+
+
+class _Parts:
+    def __init__(self, parts: tuple[Part, ...], chosen: frozenset[Path]) -> None:
+        self.parts, self.chosen = parts, chosen
+
+
+class _Made:
+    def __init__(self, of: tuple[object, ...], draft: Draft | None) -> None:
+        self.of, self.draft = of, draft

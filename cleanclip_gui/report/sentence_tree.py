@@ -1,0 +1,227 @@
+"""Rows under headings, whose sentences take as many lines as they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, QRect, QSize, Qt, Signal
+from PySide6.QtGui import QFontMetrics, QResizeEvent
+from PySide6.QtWidgets import (
+    QAbstractItemView,
+    QHeaderView,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.text import tip
+
+_PAD = theme.SPACE_S  # above and below a sentence together
+_SIDES = 14  # what the style leaves empty beside a cell's text
+_KEY = Qt.ItemDataRole.UserRole
+_TONE = Qt.ItemDataRole.UserRole + 1
+
+
+@dataclass(frozen=True)
+class Row:
+    """Texts of the columns, a key of the caller's, and a named colour for each column's text.
+
+    A column with a ``tone`` that is empty has the usual colour; ``bold`` are numbers of columns.
+    """
+
+    key: object
+    texts: tuple[str, ...]
+    tones: tuple[str, ...] = ()
+    bold: tuple[int, ...] = ()
+
+
+class SentenceTree(QTreeWidget):
+    """Groups of rows; one column has sentences and takes what the others leave.
+
+    ``chosen(object)`` carries the key of the row that is selected, None without one;
+    ``wanted(object)`` that of the row on which Return or a double click fell.
+
+    Parameters
+    ----------
+    name
+        For screen readers.
+    titles
+        Of the columns.
+    wrapped
+        The column with the sentences.
+    narrow
+        Pixels of the first column, whose long texts are elided; 0: as wide as its texts.
+    """
+
+    chosen = Signal(object)
+    wanted = Signal(object)
+
+    def __init__(
+        self,
+        name: str,
+        titles: Sequence[str],
+        wrapped: int,
+        parent: QWidget | None = None,
+        *,
+        narrow: int = 0,
+    ) -> None:
+        super().__init__(parent)
+        self._wrapped = wrapped
+        self.setAccessibleName(name)
+        self.setHeaderLabels(list(titles))
+        self.setWordWrap(True)
+        self.setIndentation(theme.SPACE_M)
+        self.setAlternatingRowColors(True)
+        self.setAllColumnsShowFocus(True)
+        self.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
+        self.setVerticalScrollMode(QAbstractItemView.ScrollMode.ScrollPerPixel)
+        self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        self.setTabKeyNavigation(False)
+        self.setItemDelegate(_Delegate(wrapped, self))
+        header = self.header()
+        header.setStretchLastSection(False)
+        header.setSectionsMovable(False)
+        for column in range(len(titles)):
+            header.setSectionResizeMode(
+                column,
+                QHeaderView.ResizeMode.Stretch
+                if column == wrapped
+                else QHeaderView.ResizeMode.ResizeToContents,
+            )
+        if narrow:
+            header.setSectionResizeMode(0, QHeaderView.ResizeMode.Interactive)
+            header.resizeSection(0, narrow)
+        header.sectionResized.connect(self._on_section_resized)
+        self.currentItemChanged.connect(self._on_current_changed)
+        self.itemActivated.connect(self._on_activated)
+
+    def show_groups(self, groups: Sequence[tuple[str, Sequence[Row]]]) -> None:
+        """Show other rows; the selected one stays so if its key is still there."""
+        kept, at = self.key, self.verticalScrollBar().value()
+        closed = {head.text(0) for head in self._heads() if not head.isExpanded()}
+        self.clear()
+        for title, rows in groups:
+            self._add_group(title).addChildren([self._item(row) for row in rows])
+        for head in self._heads():
+            head.setExpanded(head.text(0) not in closed)
+        self._tint()
+        if kept is not None:
+            self.select(kept)
+        self.verticalScrollBar().setValue(at)
+
+    def add_row(self, title: str, row: Row) -> None:
+        """Append a row to the group of that title, which is made if there is none."""
+        found = self.findItems(title, Qt.MatchFlag.MatchExactly, 0)
+        head = found[0] if found else self._add_group(title)
+        item = self._item(row)
+        head.addChild(item)
+        head.setExpanded(True)
+        self._tint_item(item)
+
+    def select(self, key: object) -> None:
+        """Select the row with a key."""
+        for item in self._items():
+            if item.data(0, _KEY) == key:
+                self.setCurrentItem(item)
+                return
+
+    @property
+    def key(self) -> object:
+        """Of the selected row; None without one."""
+        item = self.currentItem()
+        return None if item is None else item.data(0, _KEY)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Take the new theme's colours."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self._tint()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Sentences need other heights at another width."""
+        super().resizeEvent(event)
+        self.scheduleDelayedItemsLayout()
+
+    def _heads(self) -> Iterator[QTreeWidgetItem]:
+        for number in range(self.topLevelItemCount()):
+            head = self.topLevelItem(number)
+            assert head is not None
+            yield head
+
+    def _items(self) -> Iterator[QTreeWidgetItem]:
+        """The rows, without the headings."""
+        for head in self._heads():
+            for place in range(head.childCount()):
+                item = head.child(place)
+                assert item is not None
+                yield item
+
+    def _add_group(self, title: str) -> QTreeWidgetItem:
+        head = QTreeWidgetItem(self, [title])
+        head.setFirstColumnSpanned(True)
+        head.setFont(0, theme.figure_font(theme.FONT_POINTS, bold=True))
+        head.setFlags(Qt.ItemFlag.ItemIsEnabled | Qt.ItemFlag.ItemIsSelectable)
+        return head
+
+    def _item(self, row: Row) -> QTreeWidgetItem:
+        item = QTreeWidgetItem(list(row.texts))
+        item.setData(0, _KEY, row.key)
+        for column, text in enumerate(row.texts):
+            item.setTextAlignment(column, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
+            if column != self._wrapped:
+                item.setToolTip(column, tip(text))
+            if column < len(row.tones):
+                item.setData(column, _TONE, row.tones[column])
+            if column in row.bold:
+                item.setFont(column, theme.figure_font(theme.FONT_POINTS, bold=True))
+        return item
+
+    def _tint(self) -> None:
+        for item in self._items():
+            self._tint_item(item)
+
+    def _tint_item(self, item: QTreeWidgetItem) -> None:
+        for column in range(item.columnCount()):
+            if tone := item.data(column, _TONE):
+                item.setForeground(column, theme.colour(tone))
+
+    def _on_section_resized(self, *_: int) -> None:
+        self.scheduleDelayedItemsLayout()
+
+    def _on_current_changed(self, *_: object) -> None:
+        self.chosen.emit(self.key)
+
+    def _on_activated(self, item: QTreeWidgetItem, _: int) -> None:
+        key = item.data(0, _KEY)
+        if key is not None:
+            self.wanted.emit(key)
+
+
+class _Delegate(QStyledItemDelegate):
+    """Gives a row the height of its sentence at the width of its column."""
+
+    def __init__(self, wrapped: int, parent: SentenceTree) -> None:
+        super().__init__(parent)
+        self._wrapped, self._tree = wrapped, parent
+
+    def sizeHint(  # noqa: N802
+        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> QSize:
+        """As high as the wrapped text, with some room."""
+        hint = super().sizeHint(option, index)
+        line = self._tree.fontMetrics().height()
+        if not index.parent().isValid() or index.column() != self._wrapped:
+            return QSize(hint.width(), line + _PAD)
+        indent = 2 * self._tree.indentation() if self._wrapped == 0 else 0
+        width = self._tree.columnWidth(self._wrapped) - indent - _SIDES
+        font = index.data(Qt.ItemDataRole.FontRole)
+        metrics = self._tree.fontMetrics() if font is None else QFontMetrics(font)
+        flags = Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignTop
+        box = metrics.boundingRect(
+            QRect(0, 0, max(width, 60), 100_000), int(flags), str(index.data() or "")
+        )
+        return QSize(hint.width(), box.height() + _PAD)

@@ -1,0 +1,752 @@
+"""Report: what was measured as claims, a bundle of it for a stranger, and the check of one."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import QSize, Qt, QUrl, Slot
+from PySide6.QtGui import QDesktopServices, QShowEvent
+from PySide6.QtWidgets import (
+    QFrame,
+    QHBoxLayout,
+    QPushButton,
+    QScrollArea,
+    QStackedWidget,
+    QTabWidget,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme, threads
+from cleanclip_gui.commands import Command
+from cleanclip_gui.jobs import tasks
+from cleanclip_gui.jobs.runner import DEVICES, is_taken
+from cleanclip_gui.report.checks_view import ChecksView
+from cleanclip_gui.report.claim_rows import Place
+from cleanclip_gui.report.claims_view import ClaimsView
+from cleanclip_gui.report.drafting import Drafting
+from cleanclip_gui.report.measuring import known_reference, reference_spec, suspect_spec
+from cleanclip_gui.report.missing import Missing, missing
+from cleanclip_gui.report.missing_list import MissingList
+from cleanclip_gui.report.parts import Part
+from cleanclip_gui.report.parts_list import PartsList
+from cleanclip_gui.report.preview import Preview
+from cleanclip_gui.report.verify_dialog import VerifyDialog
+from cleanclip_gui.report.work import Work
+from cleanclip_gui.report.write_dialog import Wanted, WriteDialog
+from cleanclip_gui.station import AtWork, Context, Station
+from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.columns import Columns, Needs, Room
+from cleanclip_gui.widgets.folding_row import FoldingRow
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.name_filters import CHECKPOINTS
+from cleanclip_gui.widgets.text import bytes_text, plain, plural
+from ml_core.atomic import replace_files
+from ml_core.events import Done
+from ml_core.jobs.measurement_spec import MeasurementSpec
+from ml_core.jobs.report_spec import ReportSpec
+from ml_core.jobs.verify_spec import VerifySpec
+from ml_core.paths import cache_dir
+from ml_core.reading.errors import InputError
+from ml_core.reports.open_bundle import open_bundle
+from ml_core.reports.record import EVIDENCE_FILE
+from ml_core.reports.verify.checks import Check
+from ml_core.reports.write_bundle import FOLDER_SUFFIX, ZIP_SUFFIX
+from ml_core.signing import load_key, sign_path, trusted_keys
+
+ROOM = Room(left=Needs(290, 320), middle=Needs(380, 560))
+EMPTY, DRAFT, CHECKS = range(3)
+_ALONE = "bundle"
+"""Takes no device: with the bundle alone no model is loaded."""
+_TAKEN = "Another job is running on this device; this can start when it has ended."
+_FOLDERS, _ZIPS = f"Evidence folder (*{FOLDER_SUFFIX})", f"Evidence in one file (*{ZIP_SUFFIX})"
+_BUNDLES = f"Evidence ({EVIDENCE_FILE} *{ZIP_SUFFIX})"
+_LEAD = (
+    "What was measured here stays on this machine until it is handed over. A report puts it "
+    "together for somebody who does not trust you: each claim with its figures and its interval, "
+    "and in a bundle every answer of the model that it stands on."
+)
+_HOW = (
+    ("Measure", "Open a checkpoint, try a trigger in Studio, scan it, clean it, test the result. "
+     "What can be claimed appears here by itself."),
+    ("Write", "A bundle holds the report as a page, the record, every answer and the hashes of "
+     "all files. Weights and pictures go in only if you want it."),
+    ("Verify", "Whoever gets the bundle checks it with “cleanclip verify”, or drops it on this "
+     "window: the arithmetic with the bundle alone, the rest with checkpoint and pictures."),
+)  # fmt: skip
+_LIMITS = "A report says what was measured. It proves no model harmless."
+_NOTHING = (
+    "Nothing that a stranger could check was kept of this checkpoint yet. What is missing stands "
+    "on the left."
+)
+_DRAFTING = "Adding up what was measured…"
+_NEEDS_PARTS = "Needs something that was measured and kept: Report says what is missing."
+
+
+def make(context: Context) -> Station:
+    """The station, for the window."""
+    return ReportStation(context)
+
+
+class ReportStation(QWidget):
+    """What goes in and what is missing on the left; on the right the claims, or a verification."""
+
+    id = "report"
+    title = "&Report"
+    question = "What can I show to somebody who does not trust me?"
+    icon = "report"
+    shortcut = "Ctrl+9"
+
+    def __init__(self, context: Context, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("report")
+        self.setAccessibleName("Report")
+        self.context = context
+        self.session, self.shell = context.session, context.shell
+        self.drafting = Drafting(context.session, context.settings, parent=self)
+        self.measuring = Work(context.runners.measurement, self)
+        self.writing = Work(context.runners.report, self)
+        self.verifying = Work(context.runners.verify, self)
+        self.write_dialog: WriteDialog | None = None
+        self.verify_dialog: VerifyDialog | None = None
+        self._wanted: Wanted | None = None  # of the bundle that is being written
+        self._written: Path | None = None
+        self._verified: Path | None = None
+        self._signing = False
+        context.actions.add(self.commands())
+        self._make_parts()
+        self._lay_out()
+        self._connect()
+        self._refresh()
+
+    # What the window asks of a station
+
+    def is_available(self) -> bool:
+        """Always: a bundle of somebody else can be verified without a checkpoint."""
+        return True
+
+    def commands(self) -> tuple[Command, ...]:
+        """What can be done with a report."""
+        made = (
+            Command(
+                "report.write", "&Write bundle…", "Rep&ort", self.write,
+                "Write the evidence into a folder or one file, in the background.", "save",
+                "Ctrl+Shift+J", 0, self._can_write, needs=_NEEDS_PARTS,
+            ),
+            Command(
+                "report.browse", "&Open the report in the browser", "Rep&ort", self.browse,
+                "Show the report as it would be written now, with its charts.", "open", "", 0,
+                lambda: self.drafting.draft is not None, needs=_NEEDS_PARTS,
+            ),
+            Command(
+                "report.measure", "&Measure and keep", "Rep&ort", self.measure,
+                "Measure the open checkpoint in fp32 on the pictures in use, with the trigger in "
+                "use, and keep every answer.", "target", "", 1, self._can_measure,
+                needs="Needs a checkpoint and pictures, and no other job at work.",
+            ),
+            Command(
+                "report.measure_reference", "Measure a &reference", "Rep&ort",
+                self.measure_reference,
+                "Measure a clean checkpoint in the same way, to compare with.", "compare", "", 1,
+                self._can_measure,
+                needs="Needs a checkpoint and pictures, and no other job at work.",
+            ),
+            Command(
+                "report.verify", "&Verify a bundle…", "Rep&ort", self.choose_bundle,
+                "Check a bundle that somebody else made; nothing in it is run.", "tick",
+                "Ctrl+Shift+V", 2, lambda: not self.verifying.is_running,
+                needs="A bundle is being checked.",
+            ),
+            Command(
+                "report.verify_files", "Check it against &files…", "Rep&ort", self.ask_for_files,
+                "Check the same bundle with its checkpoints and pictures.", "search", "", 2,
+                lambda: self._verified is not None and not self.verifying.is_running,
+                needs="Needs a bundle that was checked.",
+            ),
+            Command(
+                "report.cancel", "&Cancel the report's job", "Rep&ort", self.cancel,
+                "End what is being measured, written or checked.", "cancel", "", 3,
+                lambda: any(work.is_running for work in self._works()),
+                needs="Nothing is at work.",
+            ),
+        )  # fmt: skip
+        return tuple(replace(command, repeats=False) for command in made)
+
+    def at_work(self) -> tuple[AtWork, ...]:
+        """Measurements, bundles that are being written, and verifications."""
+        said = (
+            (self.measuring, "A measurement is going on.", "Nothing of it is kept."),
+            (self.writing, "A bundle is being written.", "No half bundle is left."),
+            (self.verifying, "A bundle is being checked.", "The bundle stays as it is."),
+        )
+        return tuple(AtWork(what, kept, one.cancel) for one, what, kept in said if one.is_running)
+
+    def take_file(self, path: Path) -> bool:
+        """Verify a bundle: its folder, its zip or its record."""
+        bundle = bundle_at(path)
+        if bundle is None:
+            return False
+        self.verify(bundle)
+        return True
+
+    def may_close(self) -> bool:
+        """Nothing here is unsaved."""
+        return True
+
+    # What the user does
+
+    @Slot()
+    def write(self) -> None:
+        """Ask what the bundle is to hold."""
+        if not self._can_write():
+            return
+        try:
+            keys = [key for key in trusted_keys() if key.own]
+        except InputError as error:
+            self.shell.logged.emit(error.sentence)
+            keys = []
+        self.write_dialog = WriteDialog(keys, self.window())
+        self.write_dialog.chosen.connect(self._on_write_chosen)
+        self.write_dialog.open()
+
+    @Slot()
+    def browse(self) -> None:
+        """Write the page to a place of its own, and hand it to the browser."""
+        draft = self.drafting.draft
+        if draft is None:
+            return
+        path = cache_dir() / "report" / "draft.html"
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            replace_files({path: draft.html})
+        except OSError as error:
+            self._fail(f"The page cannot be written: {error.strerror or error}.",
+                       "Could not open the report")  # fmt: skip
+            return
+        QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
+
+    @Slot()
+    def measure(self) -> None:
+        """Measure the suspect, and keep it."""
+        if self._can_measure():
+            self._measure(partial(suspect_spec, self.session, self.context.device.wanted))
+
+    @Slot()
+    def measure_reference(self) -> None:
+        """Measure a clean checkpoint in the same way; asks for one if none is known."""
+        if not self._can_measure():
+            return
+        path = known_reference(self.session)
+        if not path:
+            path = self.context.prompts.open_file(
+                self.window(), "A clean checkpoint to compare with", "", CHECKPOINTS
+            )
+        if path:
+            run = next(
+                (part.folder for part in self.drafting.chosen_parts if part.kind == "run"), None
+            )
+            device = self.context.device.wanted
+            self._measure(partial(reference_spec, self.session, path, run, device))
+
+    @Slot()
+    def choose_bundle(self) -> None:
+        """Ask for a bundle, and check it."""
+        chosen = self.context.prompts.open_file(self.window(), "Verify a bundle", "", _BUNDLES)
+        if not chosen:
+            return
+        bundle = bundle_at(Path(chosen))
+        if bundle is None:
+            self._fail(
+                f"{plain(Path(chosen).name, 80)} is no evidence bundle: choose the "
+                f"{EVIDENCE_FILE} in its folder, or its zip.", "Could not verify the bundle",
+            )  # fmt: skip
+            return
+        self.verify(bundle)
+
+    def verify(self, bundle: Path) -> None:
+        """Check a bundle by itself."""
+        self._verify(VerifySpec(bundle=str(bundle)), _ALONE)
+
+    @Slot()
+    def ask_for_files(self) -> None:
+        """Ask for the files that the bundle is about."""
+        if self._verified is None or self.verifying.is_running:
+            return
+        subjects = [
+            check.subject for check in self.checks.not_given
+            if check.level == 2 and check.subject.startswith("images-")
+        ]  # fmt: skip
+        facts, cleaned = self.session.checkpoint, self.session.cleaned
+        offered = [one.path for one in (facts, cleaned) if one is not None]
+        self.verify_dialog = VerifyDialog(
+            str(self._verified), offered, subjects, self.context.prompts, self.window()
+        )
+        self.verify_dialog.chosen.connect(self._on_verify_chosen)
+        self.verify_dialog.open()
+
+    @Slot()
+    def cancel(self) -> None:
+        """End what is at work here."""
+        for work in self._works():
+            work.cancel()
+
+    def _works(self) -> tuple[Work, ...]:
+        return (self.measuring, self.writing, self.verifying)
+
+    # How it is laid out
+
+    def _make_parts(self) -> None:
+        actions = self.context.actions
+        self.parts = PartsList()
+        self.missing = MissingList(actions)
+        self.hint = Label("", "caption", wrap=True)
+        self.write_button = QPushButton(theme.icon("save", "on_accent"), "")
+        self.write_button.setObjectName("report.write_button")
+        self.write_button.setProperty("primary", True)
+        self.write_button.setProperty("large", True)
+        bind(self.write_button, actions["report.write"], text=True)
+        self.verify_button = QPushButton()
+        bind(self.verify_button, actions["report.verify"], text=True)
+        self.busy = BusyRow("Progress of the report")
+        self.busy_words = Label("", "caption", wrap=True)
+        self.claims = ClaimsView()
+        self.claims.setObjectName("report.claims")
+        browse = QPushButton()
+        bind(browse, actions["report.browse"], text=True, icon=True)
+        self.preview = Preview(browse)
+        self.drafting_words = Label("", "caption")
+        self.draft_error = Label("", "error", wrap=True)
+        self.nothing = Label(_NOTHING, wrap=True)
+        self.written = Label("", wrap=True)
+        self.written.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.show_written = QPushButton("Show in folder")
+        self.verify_written = QPushButton("Verify it now")
+        again, self.back = QPushButton(), QPushButton("Back to the report")
+        bind(again, actions["report.verify_files"], text=True)
+        self.back.clicked.connect(self._show_report)
+        self.checks = ChecksView(FoldingRow(again, self.back))
+        self.checks.setObjectName("report.checks")
+        self.empty_verify = QPushButton()
+        bind(self.empty_verify, actions["report.verify"], text=True)
+
+    def _lay_out(self) -> None:
+        self.tabs = QTabWidget()
+        self.tabs.setDocumentMode(True)
+        self.tabs.tabBar().setDrawBase(False)
+        self.tabs.addTab(self.claims, "Claims")
+        self.tabs.addTab(self.preview, "Preview")
+        self.tabs.setCornerWidget(self.drafting_words)
+        self.pages = QStackedWidget()
+        self.pages.addWidget(_scrolling(self._empty_page()))
+        self.pages.addWidget(self._draft_page())
+        self.pages.addWidget(self.checks)
+        self.columns = Columns(self._left_side(), self.pages, None, ROOM)
+        layout = QHBoxLayout(self)
+        layout.setContentsMargins(*(theme.SPACE_M,) * 4)
+        layout.addWidget(self.columns)
+
+    def _left_side(self) -> QWidget:
+        """What goes in and what is missing, scrolling, above the buttons."""
+        page = QWidget()
+        page.setObjectName("page")
+        inside = QVBoxLayout(page)
+        inside.setContentsMargins(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_M)
+        inside.setSpacing(theme.SPACE_M)
+        self.parts_title = Label("What goes into it", "heading")
+        inside.addWidget(self.parts_title)
+        inside.addWidget(self.parts)
+        inside.addSpacing(theme.SPACE_S)
+        inside.addWidget(Label("Missing for a full report", "heading"))
+        inside.addWidget(self.missing)
+        inside.addStretch(1)
+        rule = QFrame()
+        rule.setProperty("rule", True)
+        foot = QVBoxLayout()
+        foot.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+        foot.setSpacing(theme.SPACE_S)
+        for part in (
+            self.hint, self.busy_words, self.busy, self.write_button, self.verify_button,
+        ):  # fmt: skip
+            foot.addWidget(part)
+        card = QFrame()
+        card.setProperty("card", True)
+        layout = QVBoxLayout(card)
+        layout.setContentsMargins(1, 1, 1, 1)
+        layout.setSpacing(0)
+        layout.addWidget(_scrolling(page), 1)
+        layout.addWidget(rule)
+        layout.addLayout(foot)
+        return card
+
+    def _empty_page(self) -> QWidget:
+        card = QFrame()
+        card.setProperty("card", True)
+        layout = QVBoxLayout(card)
+        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
+        layout.setSpacing(theme.SPACE_M)
+        layout.addWidget(Label(self.question, "title", wrap=True))
+        layout.addWidget(Label(_LEAD, wrap=True))
+        layout.addWidget(self.nothing)
+        for title, words in _HOW:
+            layout.addWidget(Label(title, "heading"))
+            layout.addWidget(Label(words, wrap=True))
+        layout.addWidget(Label(_LIMITS, "subtle", wrap=True))
+        layout.addWidget(FoldingRow(self.empty_verify))
+        page = QWidget()
+        page.setObjectName("page")
+        outer = QVBoxLayout(page)
+        outer.setContentsMargins(0, 0, 0, 0)
+        outer.addWidget(card)
+        outer.addStretch(1)
+        return page
+
+    def _draft_page(self) -> QWidget:
+        self.written_card = QFrame()
+        self.written_card.setProperty("card", True)
+        self.written_card.setProperty("tone", "ok")
+        self.written_card.setAccessibleName("The bundle that was written")
+        done = QHBoxLayout(self.written_card)
+        done.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+        done.setSpacing(theme.SPACE_S)
+        done.addWidget(self.written, 1)
+        done.addWidget(self.verify_written)
+        done.addWidget(self.show_written)
+        self.written_card.hide()
+        page = QWidget()
+        layout = QVBoxLayout(page)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setSpacing(theme.SPACE_M)
+        layout.addWidget(self.written_card)
+        layout.addWidget(self.draft_error)
+        layout.addWidget(self.tabs, 1)
+        return page
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Fits a small laptop."""
+        return QSize(1200, 700)
+
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """Something may have been measured meanwhile."""
+        super().showEvent(event)
+        self._draft()
+
+    # What follows what happens
+
+    def _connect(self) -> None:
+        shell, events = self.shell, self.session.events
+        self.drafting.changed.connect(self._refresh)
+        self.parts.picked.connect(self._on_picked)
+        self.missing.wanted.connect(self._on_missing_wanted)
+        self.claims.place_wanted.connect(self._on_place_wanted)
+        self.checks.busy.cancel_clicked.connect(self.verifying.cancel)
+        self.busy.cancel_clicked.connect(self._on_cancel_clicked)
+        self.show_written.clicked.connect(self._on_show_written)
+        self.verify_written.clicked.connect(self._on_verify_written)
+        self.measuring.ended.connect(self._on_measured)
+        self.writing.ended.connect(self._on_written)
+        self.verifying.found.connect(self._on_check)
+        self.verifying.progressed.connect(self._on_verifying)
+        self.verifying.ended.connect(self._on_verified)
+        for work in self._works():
+            work.logged.connect(shell.logged)
+            work.progressed.connect(self._show_busy)
+            work.began.connect(self._refresh)
+            shell.closing.connect(work.cancel)
+        events.checkpoint.connect(self._on_checkpoint_change)
+        for event in (events.run, events.scan):
+            event.connect(self._draft)
+        for event in (events.images, events.trigger):
+            event.connect(self._show_missing)
+        shell.commands_changed.connect(self._show_missing)
+        DEVICES.changed.connect(self._refresh, Qt.ConnectionType.QueuedConnection)
+
+    def _on_checkpoint_change(self, *_: object) -> None:
+        self.drafting.forget()
+        self._written = None
+        self.written_card.hide()
+        self._draft()
+
+    @Slot()
+    def _draft(self, *_: object) -> None:
+        """Put the report together, now or when the page is next shown."""
+        if self.isVisible():
+            self.drafting.refresh()
+        self._refresh()
+
+    @Slot()
+    def _refresh(self, *_: object) -> None:
+        """Show what there is, what is missing and what can be done."""
+        drafting = self.drafting
+        self.parts.show_parts(drafting.parts, drafting.chosen)
+        self._show_missing()
+        draft = drafting.draft
+        evidence = None if draft is None else draft.evidence
+        self.claims.show_evidence(evidence)
+        self.tabs.setTabText(0, f"Claims ({self.claims.count})" if self.claims.count else "Claims")
+        self.preview.show_html(None if draft is None else draft.html)
+        error = drafting.error
+        self.draft_error.setText("" if error is None else plain(error.sentence, 900))
+        self.draft_error.setVisible(error is not None)
+        self.drafting_words.setText(_DRAFTING if drafting.is_busy else "")
+        self.nothing.setVisible(self.session.checkpoint is not None)
+        if self.pages.currentIndex() != CHECKS:
+            self._show_report()
+        self._show_busy()
+        self.back.setEnabled(not self.verifying.is_running)  # nothing else leads here again
+        self.shell.commands_changed.emit()
+
+    @Slot()
+    def _show_missing(self, *_: object) -> None:
+        found = missing(self.session, self.drafting.chosen_parts)
+        self.missing.show_missing(found)
+
+    @Slot()
+    def _show_report(self) -> None:
+        """The page of the report: its claims, or how to come to some."""
+        drafting = self.drafting
+        anything = drafting.draft is not None or drafting.error is not None
+        later = any(part.later for part in drafting.chosen_parts)
+        self.pages.setCurrentIndex(DRAFT if anything or later or self._written else EMPTY)
+
+    @Slot()
+    def _show_busy(self) -> None:
+        """What is being measured or written, above the buttons."""
+        work = next((one for one in (self.measuring, self.writing) if one.is_running), None)
+        for part in (self.busy, self.busy_words):
+            part.setVisible(work is not None or (part is self.busy_words and self._signing))
+        if work is not None:
+            bar = self.busy.bar
+            bar.setRange(0, 0 if work.fraction is None else 1000)
+            if work.fraction is not None:
+                bar.setValue(round(1000 * work.fraction))
+            self.busy_words.setText(f"{work.words}…")
+        elif self._signing:
+            self.busy_words.setText("Signing…")
+        own = any(one.is_running for one in self._works())
+        taken = is_taken(self.context.device.wanted) and not own
+        hint = _TAKEN if taken and self.drafting.chosen else ""
+        self.hint.setText(hint)
+        self.hint.setVisible(bool(hint))
+
+    @Slot(object, bool)
+    def _on_picked(self, part: Part, wanted: bool) -> None:
+        self.drafting.pick(part, wanted)
+
+    @Slot(object)
+    def _on_missing_wanted(self, found: Missing) -> None:
+        """Do what a line asks for; a run is shown first where its test is asked for."""
+        if found.run is not None:
+            run = self.session.run
+            if run is None or Path(run.output_dir) != found.run:
+                self.shell.run_wanted.emit(str(found.run))
+            self.shell.station_wanted.emit("clean")
+            self.context.actions.refresh()
+        if found.command in self.context.actions.by_id:
+            self.context.actions.run(found.command)
+
+    @Slot(object)
+    def _on_place_wanted(self, place: Place) -> None:
+        """Show where a claim was measured."""
+        folder = self.drafting.folder_of(place.kind, place.id)
+        if place.kind == "scan" and folder is not None:
+            self.shell.scan_wanted.emit(str(folder))
+        elif place.kind == "run" and folder is not None:
+            self.shell.run_wanted.emit(str(folder))
+            self.shell.station_wanted.emit("clean")
+        else:
+            name = "checkpoint" if place.kind == "checkpoint" else "studio"
+            self.shell.station_wanted.emit(name)
+
+    # Measuring
+
+    def _can_measure(self) -> bool:
+        free = not self.measuring.is_running and not is_taken(self.context.device.wanted)
+        return free and self.session.checkpoint is not None and self.session.images is not None
+
+    def _measure(self, made: partial[MeasurementSpec]) -> None:
+        self.shell.station_wanted.emit(self.id)
+        try:
+            self.measuring.start(made(), self.context.device.wanted)
+        except InputError as error:
+            self.shell.failed.emit(error.titled("Could not measure"))
+        self._refresh()
+
+    @Slot(object)
+    def _on_measured(self, last: Done) -> None:
+        if last.status == "failed":
+            self._fail(last.error, "Could not measure", last.details)
+        self._draft()
+
+    # Writing
+
+    def _can_write(self) -> bool:
+        free = not self.writing.is_running and not is_taken(self.context.device.wanted)
+        return free and not self._signing and bool(self.drafting.chosen_parts)
+
+    @Slot(object)
+    def _on_write_chosen(self, wanted: Wanted) -> None:
+        facts = self.session.checkpoint
+        stem = Path("report" if facts is None else facts.path).stem
+        name = f"{plain(stem, 60)}{FOLDER_SUFFIX}{ZIP_SUFFIX if wanted.as_zip else ''}"
+        chosen = self.context.prompts.save_file(
+            self.window(), "Write the bundle", name, _ZIPS if wanted.as_zip else _FOLDERS
+        )
+        if not chosen:
+            return
+        spec = self.drafting.spec(chosen).model_copy(
+            update={
+                "include_images": wanted.images,
+                "include_checkpoints": wanted.checkpoints,
+                "pdf": wanted.pdf,
+                "device": self.context.device.wanted,
+            }
+        )
+        self._write(spec, wanted)
+
+    def _write(self, spec: ReportSpec, wanted: Wanted) -> None:
+        self._wanted = wanted
+        try:
+            self.writing.start(spec, self.context.device.wanted)
+        except InputError as error:
+            self.shell.failed.emit(error.titled("Could not write the bundle"))
+        self._refresh()
+
+    @Slot(object)
+    def _on_written(self, last: Done) -> None:
+        wanted, self._wanted = self._wanted, None
+        if last.status == "failed":
+            self._fail(last.error, "Could not write the bundle", last.details)
+        elif last.status == "finished":
+            place = Path(str(last.result.get("path", "")))
+            self._written = place
+            size, files = last.result.get("bytes", 0), last.result.get("files", 0)
+            said = f"Written: {plain(place.name, 120)}, {plural(files, 'file')}, "
+            self._say_written(f"{said}{bytes_text(size)}.")
+            if wanted is not None and wanted.key:
+                self._sign(place, wanted)
+        self._refresh()
+
+    def _sign(self, place: Path, wanted: Wanted) -> None:
+        """Sign a bundle beside the window; the passphrase is written nowhere."""
+        self._signing = True
+
+        def work(control: tasks.Control) -> str:
+            key = load_key(wanted.key, lambda name: wanted.passphrase)
+            sign_path(place, key, cancelled=control.cancelled)
+            return f"{key.public.short} {key.public.name}".rstrip()
+
+        tasks.run(
+            work, self._on_signed, self._on_sign_failed, slot="sign",
+            closing_ms=threads.CLOSING_MS,
+        )  # fmt: skip
+
+    @Slot(object)
+    def _on_signed(self, who: str) -> None:
+        self._signing = False
+        self._say_written(f"{self.written.text()} Signed with {plain(who, 120)}.")
+        self._refresh()
+
+    @Slot(object)
+    def _on_sign_failed(self, error: InputError) -> None:
+        self._signing = False
+        self._say_written(f"{self.written.text()} It is not signed.")
+        self.shell.failed.emit(error.titled("Could not sign the bundle"))
+        self._refresh()
+
+    def _say_written(self, words: str) -> None:
+        self.written.setText(words)
+        self.written_card.show()
+        self.shell.logged.emit(words)
+
+    @Slot()
+    def _on_show_written(self) -> None:
+        if self._written is not None:
+            QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._written.parent)))
+
+    @Slot()
+    def _on_verify_written(self) -> None:
+        if self._written is not None:
+            self.verify(self._written)
+
+    @Slot()
+    def _on_cancel_clicked(self) -> None:
+        self.measuring.cancel()
+        self.writing.cancel()
+
+    # Verifying
+
+    @Slot(object)
+    def _on_verify_chosen(self, spec: VerifySpec) -> None:
+        device = self.context.device.wanted
+        self._verify(spec.model_copy(update={"device": device}), device)
+
+    def _verify(self, spec: VerifySpec, device: str) -> None:
+        self.shell.station_wanted.emit(self.id)
+        if self.verifying.is_running:
+            self._fail("Another bundle is being checked; wait for it or cancel it first.",
+                       "Could not verify the bundle")  # fmt: skip
+            return
+        try:
+            self.verifying.start(spec, device)
+        except InputError as error:
+            self.shell.failed.emit(error.titled("Could not verify the bundle"))
+            return
+        self._verified = Path(spec.bundle)
+        self.checks.begin(self._verified.name)
+        self._on_verifying()
+        self.pages.setCurrentIndex(CHECKS)
+        self._refresh()
+
+    @Slot(object)
+    def _on_check(self, values: dict[str, object]) -> None:
+        self.checks.add_check(Check(**values))  # type: ignore[arg-type]
+
+    @Slot()
+    def _on_verifying(self) -> None:
+        self.checks.show_progress(self.verifying.fraction, self.verifying.words)
+
+    @Slot(object)
+    def _on_verified(self, last: Done) -> None:
+        if last.status == "finished":
+            self.checks.end(last.result)
+        elif last.status == "failed":
+            self.checks.fail("The check did not come to its end", last.error)
+        else:
+            self.checks.fail("Cancelled", "")
+        self._refresh()
+
+    def _fail(self, sentence: str, title: str, details: str = "") -> None:
+        self.shell.failed.emit(InputError(sentence, details=details).titled(title))
+
+
+def bundle_at(path: Path) -> Path | None:
+    """The bundle that a path means: its folder, its zip, or the record in its folder.
+
+    None if it is something else; of a zip no more is read than the list of its files.
+    """
+    if path.name == EVIDENCE_FILE and path.is_file():
+        return path.parent
+    if path.is_dir():
+        return path if (path / EVIDENCE_FILE).is_file() else None
+    if path.suffix.lower() != ZIP_SUFFIX or not path.is_file():
+        return None
+    if path.name.lower().endswith(f"{FOLDER_SUFFIX}{ZIP_SUFFIX}"):
+        return path  # whatever is wrong with it is told
+    try:
+        open_bundle(path).close()
+    except InputError:
+        return None
+    return path
+
+
+def _scrolling(widget: QWidget) -> QScrollArea:
+    """A scroll area that a widget fills, without a bar below."""
+    scroll = QScrollArea()
+    scroll.setWidgetResizable(True)
+    scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    scroll.setWidget(widget)
+    return scroll

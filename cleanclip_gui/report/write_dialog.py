@@ -1,0 +1,129 @@
+"""Ask what a bundle is to hold, and who signs it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from importlib.util import find_spec
+
+from PySide6.QtCore import Signal, Slot
+from PySide6.QtWidgets import QCheckBox, QLineEdit, QRadioButton, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.combo_box import ElidingComboBox
+from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
+from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import plain
+from ml_core.reports.views import PDF_FILE, views
+from ml_core.signing import PublicKey
+
+_LEAD = (
+    "Everything that the report stands on goes into one place, so that a stranger can check it. "
+    "Some pictures of each measurement are measured again, to know by how much the model's answers "
+    "move between machines."
+)
+_WEIGHTS = "The weights make it large. Without them it names them by their SHA-256."
+_NO_PDF = "This needs the package weasyprint: install cleanclip-gui[pdf]."
+_NO_PDF_VIEW = "This version makes no PDF; print report.html in a browser."
+_NO_KEY = "You have no key yet; “cleanclip key new” makes one."
+_NO_LIBRARY = "This needs the package cryptography: install cleanclip-gui[sign]."
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What the bundle is to be; ``key`` is the id of the key that signs it, or empty."""
+
+    as_zip: bool
+    images: bool
+    checkpoints: bool
+    pdf: bool
+    key: str = ""
+    passphrase: str = ""
+
+
+class WriteDialog(FittedDialog):
+    """``chosen(Wanted)`` when the place is to be asked for.
+
+    Parameters
+    ----------
+    keys
+        The user's own keys.
+    """
+
+    chosen = Signal(object)
+
+    def __init__(self, keys: Sequence[PublicKey], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Write a bundle")
+        self._keys = tuple(keys)
+        self.folder = QRadioButton("A &folder")
+        self.as_zip = QRadioButton("One &zip file, to send")
+        self.folder.setChecked(True)
+        self.images = QCheckBox("Include the &pictures")
+        self.checkpoints = QCheckBox("Include the &checkpoints")
+        self.checkpoints.setToolTip(_WEIGHTS)
+        self.pdf = QCheckBox("Also the report as P&DF")
+        problem = _pdf_problem()
+        self.pdf.setEnabled(not problem)
+        self.pdf.setToolTip(problem)
+        self.sign = QCheckBox("&Sign it")
+        problem = _sign_problem(keys)
+        self.sign.setEnabled(not problem)
+        self.sign.setToolTip(problem)
+        self.key = ElidingComboBox()
+        self.key.setAccessibleName("Key")
+        for key in keys:
+            self.key.addItem(f"{plain(key.name, 60)} ({key.short})", key.key_id)
+        self.passphrase = QLineEdit()
+        self.passphrase.setEchoMode(QLineEdit.EchoMode.Password)
+        self.passphrase.setAccessibleName("Passphrase")
+        self.passphrase.setPlaceholderText("if it has one")
+        form = field_form()
+        form.addRow(Label("Key", "field", buddy=self.key), self.key)
+        form.addRow(Label("Passphrase", "field", buddy=self.passphrase), self.passphrase)
+        self.signing = QWidget()
+        self.signing.setLayout(form)
+        form.setContentsMargins(theme.SPACE_XL, 0, 0, 0)
+        self.signing.hide()
+        self.sign.toggled.connect(self.signing.setVisible)
+        self.ok = primary_button("Choose where to save…")
+        self.ok.clicked.connect(self._on_accepted)
+        notes = [
+            Label(text, "caption", wrap=True)
+            for text in dict.fromkeys((self.pdf.toolTip(), self.sign.toolTip())) if text
+        ]  # fmt: skip
+        parts = (
+            Label(_LEAD, wrap=True), self.folder, self.as_zip, self.images, self.checkpoints,
+            Label(_WEIGHTS, "caption", wrap=True), self.pdf, self.sign, self.signing, *notes,
+        )  # fmt: skip
+        frame(self, "Write a bundle", parts, self.ok)
+        self.resize(560, 0)
+
+    @Slot()
+    def _on_accepted(self) -> None:
+        self.accept()
+        signs = self.sign.isChecked()
+        self.chosen.emit(
+            Wanted(
+                as_zip=self.as_zip.isChecked(),
+                images=self.images.isChecked(),
+                checkpoints=self.checkpoints.isChecked(),
+                pdf=self.pdf.isChecked(),
+                key=str(self.key.currentData()) if signs else "",
+                passphrase=self.passphrase.text() if signs else "",
+            )
+        )
+
+
+def _pdf_problem() -> str:
+    """Why no PDF can be made; empty if one can."""
+    if not any(view.path == PDF_FILE for view in views()):
+        return _NO_PDF_VIEW
+    return "" if find_spec("weasyprint") is not None else _NO_PDF
+
+
+def _sign_problem(keys: Sequence[PublicKey]) -> str:
+    """Why nothing can be signed; empty if it can."""
+    if find_spec("cryptography") is None:
+        return _NO_LIBRARY
+    return "" if keys else _NO_KEY

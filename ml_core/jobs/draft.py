@@ -1,0 +1,54 @@
+"""What a report would say of runs, scans and measurements, without writing it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from dataclasses import dataclass
+
+from ml_core.events import Control, Event
+from ml_core.jobs.report import evidence_of
+from ml_core.jobs.report_sources import read_sources
+from ml_core.jobs.report_spec import ReportSpec
+from ml_core.reports.claims import claims_of
+from ml_core.reports.html.report import render_html
+from ml_core.reports.record import BundlePath, Evidence
+from ml_core.reports.write_bundle import as_read
+
+
+@dataclass(frozen=True, eq=False)
+class Draft:
+    """A report that was not written: its record, and its page as it would be now."""
+
+    evidence: Evidence
+    html: bytes
+
+
+def draft(spec: ReportSpec, control: Control) -> Generator[Event, None, Draft]:
+    """Put a report together; nothing is measured again, so tau stays unknown.
+
+    Parameters
+    ----------
+    spec
+        Its runs kept their answers: others would be measured.
+
+    Yields
+    ------
+    Event
+        Progress of the stage ``open``.
+
+    Raises
+    ------
+    InputError
+        As `read_sources`.
+    CancelledError
+        If it was cancelled.
+    """
+    sources = yield from read_sources(spec, control)
+    claims = claims_of(sources.material())
+    evidence = as_read(evidence_of(sources, claims, spec.name or "Draft", {}))
+
+    def read(path: BundlePath) -> bytes:
+        content = sources.files[path]
+        return content if isinstance(content, bytes) else content.read_bytes()
+
+    return Draft(evidence, render_html(evidence, read))

@@ -1,0 +1,86 @@
+"""A measurement that is kept for a report, and the report as it would be written of it."""
+
+from __future__ import annotations
+
+from collections.abc import Generator
+from pathlib import Path
+from typing import TypeVar
+
+import pytest
+
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Control, Done, Event, Progress
+from ml_core.jobs.draft import draft
+from ml_core.jobs.measurement import measurement
+from ml_core.jobs.measurement_spec import MeasurementSpec
+from ml_core.jobs.report_spec import ReportSpec
+from ml_core.model import ClipModel
+from ml_core.reports.measurement_files import read_measurement
+from ml_core.triggers import demo_trigger, save_trigger
+
+Result = TypeVar("Result")
+
+
+def returned(steps: Generator[Event, None, Result]) -> Result:
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
+
+
+@pytest.fixture
+def spec(tiny_model: ClipModel, tmp_path: Path) -> MeasurementSpec:
+    source = save_checkpoint(tiny_model, tmp_path / "tiny.safetensors", provenance={})
+    trigger = save_trigger(demo_trigger(), tmp_path / "trigger")[1]
+    return MeasurementSpec(
+        checkpoint=str(source), images=ImageSpec(kind="demo", split="test", n=24),
+        trigger=str(trigger), target=2, output_dir=str(tmp_path / "kept"), device="cpu",
+    )  # fmt: skip
+
+
+def test_it_is_measured_in_fp32_and_kept_with_every_answer(spec: MeasurementSpec) -> None:
+    events = list(measurement(spec, Control()))
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.details
+    stages = {event.stage for event in events if isinstance(event, Progress)}
+    assert {"open", "measure"} <= stages
+    found = read_measurement(Path(spec.output_dir))
+    assert (found.kept.when, found.kept.precision, found.kept.target) == ("evaluation", "fp32", 2)
+    assert len(found.rows) == 24
+    assert found.kept.trigger is not None
+    assert done.result["asr_excl"] == found.evaluation["asr_excl"]
+
+
+def test_nobody_named_a_target_of_a_measurement_without_a_trigger(spec: MeasurementSpec) -> None:
+    bare = spec.model_copy(update={"trigger": None, "targeted": False, "when": "reference"})
+    list(measurement(bare, Control()))
+    kept = read_measurement(Path(spec.output_dir)).kept
+    assert (kept.when, kept.target, kept.trigger) == ("reference", None, None)
+
+
+def test_cancelled_or_without_its_file_it_leaves_nothing(spec: MeasurementSpec) -> None:
+    control = Control()
+    control.cancel()
+    assert list(measurement(spec, control))[-1] == Done("cancelled")
+    gone = spec.model_copy(update={"checkpoint": "/nowhere/gone.pt"})
+    done = list(measurement(gone, Control()))[-1]
+    assert isinstance(done, Done)
+    assert done.status == "failed"
+    assert "gone.pt" in done.error
+    assert not Path(spec.output_dir).exists()
+
+
+def test_a_draft_claims_what_a_bundle_would(spec: MeasurementSpec, tmp_path: Path) -> None:
+    list(measurement(spec, Control()))
+    asked = ReportSpec(measurements=(spec.output_dir,), out="draft", name="Tiny")
+    made = returned(draft(asked, Control()))
+    metrics = {claim.metric for claim in made.evidence.claims if claim.kind == "rate"}
+    assert {"ca", "asr_excl", "baseline_target_rate"} <= metrics
+    assert all(claim.holds_by == "exact" for claim in made.evidence.claims)  # tau is not known
+    assert b"<h1" in made.html
+    assert b"Tiny" in made.html
+    assert not (tmp_path / "draft").exists()
