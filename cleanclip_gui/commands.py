@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QAbstractSpinBox, QApplication
 from cleanclip_gui import theme
 
 MENUS = (
-    "&File", "Sessi&on", "&Edit", "&Paint", "&Trigger", "&Scan", "&Clean", "Rep&ort", "&View",
+    "&File", "Sessio&n", "&Edit", "&Paint", "&Trigger", "&Scan", "&Clean", "Rep&ort", "&View",
     "&Help",
 )  # fmt: skip
 

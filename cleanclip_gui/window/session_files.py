@@ -75,7 +75,7 @@ class SessionFiles(QObject):
 
     def commands(self) -> tuple[Command, ...]:
         """Those of the menu."""
-        menu, needs = "Sessi&on", "Open a checkpoint first."
+        menu, needs = "Sessio&n", "Open a checkpoint first."
         return (
             Command(
                 "session.open", "&Open session…", menu, self.choose,
