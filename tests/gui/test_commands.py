@@ -85,7 +85,7 @@ def test_a_menu_has_its_groups_one_after_the_other(window):
     assert rows.index("file.templates") < rows.index("file.convert")
 
 
-@pytest.mark.parametrize("station", ["welcome", "checkpoint", "studio", "clean"])
+@pytest.mark.parametrize("station", ["welcome", "checkpoint", "studio", "scan", "clean", "report"])
 def test_mnemonics_that_are_seen_together_do_not_clash(window, station):
     window.show_station(station)
     buttons = [b.text() for b in window.findChildren(QAbstractButton) if b.isVisible()]
