@@ -82,7 +82,7 @@ from ml_core.detection.scan.sides import Side, Sides
 from ml_core.detection.scan.speed import batch_of, in_turns, rates, settle
 from ml_core.detection.scan.swap import WORDS, swap_rows, word_rows
 from ml_core.detection.scan.thorough import thorough
-from ml_core.detection.scan.verdict import SMALLEST_HELD_OUT, is_agreed, judge, signs_of
+from ml_core.detection.scan.verdict import SMALLEST_HELD_OUT, is_agreed, is_near, judge, signs_of
 from ml_core.evaluation.canvases import read_canvases
 from ml_core.evaluation.embedding_store import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
@@ -128,10 +128,21 @@ _REFERENCE_LIMIT = 256 * 1024**2
 
 Record = TypeVar("Record", bound=BaseModel)
 Arrays = dict[str, Tensor]
+State = Mapping[str, Tensor]
 _KINDS: dict[Stage, type[BaseModel]] = {
     "pull": Pull, "probes": Probes, "patches": Patches, "overlays": Overlays,
     "thorough": Thorough, "swap": Swap, "weights": Weights,
 }  # fmt: skip
+
+
+def _distance(own: State, others: State, *, visual: bool) -> float:
+    """Euclidean distance of an encoder's weights, relative to the reference's."""
+    apart = norm = 0.0
+    for name, value in own.items():
+        if value.is_floating_point() and name.startswith("visual.") == visual:
+            apart += float((value.double() - others[name].double()).square().sum())
+            norm += float(others[name].double().square().sum())
+    return math.sqrt(apart / norm) if norm else 0.0
 
 
 def scan(spec: ScanSpec, control: Control, ranks: Ranks = ALONE) -> Generator[Event, None, None]:
@@ -351,6 +362,9 @@ class _Scanning:
                 "The reference has the weights of the checkpoint itself: choose a clean one that "
                 "it is to be compared with, or none."
             )
+        image, text = (_distance(own, others, visual=visual) for visual in (True, False))
+        if not is_near(image, text):  # they would take long and could not be judged
+            self._skipped |= {"overlays", "thorough"}
 
     def _pictures(
         self, model: ClipModel, images: ImageSet

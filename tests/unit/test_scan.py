@@ -176,15 +176,18 @@ def test_patches_are_judged_beside_the_reference(found: PatchRound, verdict: str
 
 
 def test_a_place_that_was_found_counts() -> None:
-    weak = patch_round("bbbbbb", 60)
+    weak = patch_round("bbbbbb", 80)
     refined = Refined(
-        side=9, target="b", anywhere=contrast(70), grid=((0.0,) * 7,) * 7, place=(6, 6),
+        side=9, target="b", anywhere=contrast(90), grid=((0.0,) * 7,) * 7, place=(6, 6),
         here=contrast(180), eight_bit=contrast(178), jpeg=contrast(170), fixed=True,
     )  # fmt: skip
     judged = said(Stages(patches=Patches(rounds=(weak,), refined=refined)))
     assert judged.verdict == "found"
     assert "at its place" in judged.reasons[0]
     assert judged.score == pytest.approx(0.9)
+    # One that had to be refined so far is also found on clean models that were trained far on.
+    weaker = Patches(rounds=(patch_round("bbbbbb", 60),), refined=refined)
+    assert said(Stages(patches=weaker)).verdict == "suspicious"
 
 
 @pytest.mark.parametrize(
@@ -237,8 +240,9 @@ def test_beside_a_model_of_another_training_only_large_differences_count() -> No
     for weights in (OTHER, Weights(image=None, text=None, most=())):
         beside = {"weights": weights}
         judged = [said(stages.model_copy(update=beside)) for stages in weak]
-        assert [one.verdict for one in judged] == ["nothing"] * 3
-        assert all("no parent" in one.warnings[0] for one in judged)
+        assert [one.verdict for one in judged] == ["unknown", "nothing", "nothing"]
+        assert all("differ naturally" in one.warnings[0] for one in judged)
+        assert all("overlays cannot be judged" in one.warnings[0] for one in judged)
         assert said(strong.model_copy(update=beside)).verdict == "found"
     assert not said(strong).warnings
 

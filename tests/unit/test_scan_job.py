@@ -102,7 +102,7 @@ def test_the_twin_alone_has_nothing(tmp_path: Path) -> None:
 def tiny_spec(tmp_path: Path, tiny_checkpoint: Path, tiny_model: ClipModel) -> ScanSpec:
     """Two random models, which are searched in seconds."""
     for value in tiny_model.module.parameters():
-        value.data.add_(0.01)
+        value.data.mul_(1.02)
     path = tmp_path / "reference.safetensors"
     reference = save_checkpoint(tiny_model, path, provenance={"made": "test"})
     return _spec(
@@ -117,6 +117,20 @@ def test_the_same_seed_finds_the_same(tmp_path: Path, tiny_spec: ScanSpec) -> No
     assert one.stages == two.stages
     other = {"output_dir": str(tmp_path / "three"), "seed": 1}
     assert _scanned(tiny_spec.model_copy(update=other)).stages != one.stages
+
+
+def test_overlays_are_not_searched_beside_a_model_of_another_training(
+    tmp_path: Path, tiny_spec: ScanSpec, tiny_model: ClipModel
+) -> None:
+    assert _scanned(tiny_spec).stages.overlays is not None
+    for value in tiny_model.module.visual.parameters():
+        value.data.mul_(1.5)
+    path = save_checkpoint(tiny_model, tmp_path / "far.safetensors", provenance={"made": "far"})
+    far = {"reference": str(path), "output_dir": str(tmp_path / "far")}
+    found = _scanned(tiny_spec.model_copy(update=far))
+    assert found.stages.overlays is None
+    assert "overlays cannot be judged" in found.judgement.warnings[0]
+    assert "over the whole picture beyond the known" in " ".join(found.judgement.not_searched)
 
 
 def test_a_cancelled_scan_goes_on_after_its_last_stage(
