@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from pathlib import Path
 from typing import Annotated
 
@@ -32,7 +33,7 @@ def report(
         typer.Option(
             "--output",
             "-o",
-            help="New folder NAME.evidence, or NAME.zip for one file.",
+            help="New folder NAME.evidence, or NAME.zip for one file; with --format that file.",
             parser=given_path,
         ),
     ] = None,
@@ -64,6 +65,14 @@ def report(
         bool, typer.Option(help="A few small pictures without and with the trigger.")
     ] = True,
     pdf: Annotated[bool, typer.Option("--pdf", help="Also make the report as PDF.")] = False,
+    output_format: Annotated[
+        str | None,
+        typer.Option(
+            "--format",
+            help="Not the bundle but the record alone, also that of an existing bundle: "
+            "text, json, sarif, html, cdx, intoto or model-card.",
+        ),
+    ] = None,
     key: Annotated[
         str | None, typer.Option("--key", help="Sign it with this key of yours, see `key list`.")
     ] = None,
@@ -85,19 +94,28 @@ def report(
         cleanclip report cleaned/ -o demo.evidence
 
         cleanclip report cleaned/ --scan scanned/ --measurement measured-reference/ -o demo.zip
+
+        cleanclip report demo.evidence --format model-card
     """
     from ml_core.jobs.report_session import with_sessions
     from ml_core.jobs.report_spec import ReportSpec
     from ml_core.reading.errors import InputError
+    from ml_core.reports.export_bundle import evidence_format, exported, is_bundle
 
-    if out is None:
+    form = None if output_format is None else evidence_format(output_format)
+    if form is not None and len(runs or ()) == 1 and is_bundle((runs or [Path()])[0]):
+        if out is not None:
+            output.check_not_over(out, *(runs or ()))
+        output.give(exported((runs or [Path()])[0], form), out)
+        return
+    if out is None and form is None:
         raise InputError("Name the new folder or zip with -o.")
     scans = tuple(one.removeprefix(PREFIX) for one in scan or ())
     asked = ReportSpec(
         runs=tuple(map(str, runs or ())),
         scans=scans,
         measurements=tuple(map(str, measurement or ())),
-        out=str(out),
+        out=str(out or "report"),
         name=name,
         include_images=include_images,
         include_checkpoints=include_checkpoints,
@@ -115,6 +133,15 @@ def report(
     with output.working("Loading torch"):
         from ml_core.jobs.report import report as write_report
 
+    if form is not None:
+        with tempfile.TemporaryDirectory() as place:
+            bundle = Path(place) / "record.evidence"
+            alone = asked.model_copy(
+                update={"out": str(bundle), "name": name or (out.stem if out else "report")}
+            )
+            run_to_result(lambda control: write_report(alone, control))
+            output.give(exported(bundle, form), out)
+        return
     found = run_to_result(lambda control: write_report(asked, control))
     if private is not None:
         found["signature"] = str(sign_path(Path(found["path"]), private))

@@ -91,3 +91,40 @@ def test_a_signature_is_asked_for_by_naming_a_key(
     (signed / "README.txt").write_text("other")
     seal(signed)
     assert run_command(["verify", str(signed), "--key", str(tmp_path / "Ada.pub")]) == 2
+
+
+@pytest.mark.parametrize(
+    ("form", "part"),
+    [
+        ("text", "Not tested"),
+        ("json", '"schema_version": "1.0"'),
+        ("sarif", '"2.1.0"'),
+        ("html", "<!doctype html>"),
+        ("cdx", '"CycloneDX"'),
+        ("intoto", "https://in-toto.io/attestation/test-result/v0.1"),
+        ("model-card", "model-index:"),
+    ],
+)
+def test_the_record_of_a_bundle_in_a_format(
+    form: str, part: str, bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    packed = zipped(bundle, tmp_path / "x.zip")
+    assert run_command(["report", str(bundle), "--format", form]) == 0
+    shown = capsys.readouterr().out
+    assert part.lower() in shown.lower()
+    file = tmp_path / "record"
+    assert run_command(["report", str(packed), "--format", form, "-o", str(file)]) == 0
+    assert file.read_text() == shown
+
+
+def test_what_no_format_and_no_bundle_is(
+    bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert run_command(["report", str(bundle), "--format", "docx"]) == 3
+    assert "There is no format 'docx'" in capsys.readouterr().err
+    other = tmp_path / "x.zip"
+    other.write_bytes(b"PK")
+    assert run_command(["report", str(other), "--format", "text"]) == 2
+    assert "x.zip" in capsys.readouterr().err
+    packed = zipped(bundle, tmp_path / "y.zip")
+    assert run_command(["report", str(packed), "--format", "html", "-o", str(packed)]) == 3
