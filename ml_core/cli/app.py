@@ -11,6 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
+from itertools import pairwise
 from typing import Annotated, NoReturn
 
 import typer
@@ -107,9 +108,18 @@ def run_command(arguments: Sequence[str]) -> int:
         status = exit_code(code)
     if sentence:  # without arguments the help was shown instead
         output.say(sentence)
-    if "--json" in arguments:
+    if _answers_in_json(arguments):
         output.print_json({"error": sentence, "error_code": code, "details": details})
     return status
+
+
+def _answers_in_json(arguments: Sequence[str]) -> bool:
+    """Whether standard output was to hold JSON, which then tells the error."""
+    if "--json" in arguments:
+        return True
+    to_file = any(one in ("-o", "--output") or one.startswith("--output=") for one in arguments)
+    asked = "--format=json" in arguments or ("--format", "json") in pairwise(arguments)
+    return asked and not to_file
 
 
 def _refuse_doing_it_twice(arguments: Sequence[str]) -> None:

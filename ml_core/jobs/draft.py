@@ -11,8 +11,8 @@ from ml_core.jobs.report_sources import read_sources
 from ml_core.jobs.report_spec import ReportSpec
 from ml_core.reports.claims import claims_of
 from ml_core.reports.html.report import render_html
-from ml_core.reports.record import BundlePath, Evidence
-from ml_core.reports.write_bundle import as_read
+from ml_core.reports.record import Evidence
+from ml_core.reports.write_bundle import as_read, reading
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,9 +46,4 @@ def draft(spec: ReportSpec, control: Control) -> Generator[Event, None, Draft]:
     sources = yield from read_sources(spec, control)
     claims = claims_of(sources.material())
     evidence = as_read(evidence_of(sources, claims, spec.name or "Draft", {}))
-
-    def read(path: BundlePath) -> bytes:
-        content = sources.files[path]
-        return content if isinstance(content, bytes) else content.read_bytes()
-
-    return Draft(evidence, render_html(evidence, read))
+    return Draft(evidence, render_html(evidence, reading(sources.files)))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Generator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -270,7 +271,7 @@ def _checkpoint(
         identity=model.identity or "",
         donor=given or None,
         adapter=adapter,
-        choice=model.origin.get(CHOICE_KEY),
+        choice=json.loads(json.dumps(model.origin.get(CHOICE_KEY))),  # lists, as JSON has them
         assumptions=tuple(model.assumptions),
         cautions=tuple(opened.architecture.cautions),
         safety=verdict,

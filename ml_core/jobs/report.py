@@ -23,6 +23,7 @@ from ml_core.jobs.report_spec import ReportSpec
 from ml_core.jobs.tau import measuring_tau
 from ml_core.jobs.thumbnails import MOST, flipped, pictures_of
 from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.regular_file import read_file
 from ml_core.reports.chart_rows import charts_of
 from ml_core.reports.claims import Claims, claims_of
 from ml_core.reports.environment import environment
@@ -256,7 +257,7 @@ class _Again:
         if images.key == found.kept.data.key:
             return True
         listed = yield from opening(lambda watch: list_pictures(images, watch), self.control)
-        return listed == (found.folder / PICTURES_FILE).read_bytes()
+        return listed == read_file(found.folder / PICTURES_FILE, inside=found.folder)
 
     def include_images(self) -> Generator[Event, None, None]:
         """Copy the pictures, but for those that the program composes.

@@ -16,6 +16,7 @@ from pydantic import TypeAdapter
 
 from ml_core.events import finite
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_file, read_file
 from ml_core.reports.measurement_files import json_bytes
 from ml_core.reports.record import (
     EVIDENCE_FILE,
@@ -27,6 +28,7 @@ from ml_core.reports.record import (
     Evidence,
     schema,
 )
+from ml_core.reports.rendering import Read
 from ml_core.reports.views import View
 
 FOLDER_SUFFIX, ZIP_SUFFIX = ".evidence", ".zip"
@@ -111,10 +113,7 @@ def write_bundle(
     whole[SCHEMA_FILE] = json_bytes(schema())
     whole[README_FILE] = README.encode()
 
-    def read(name: BundlePath) -> bytes:
-        content = whole[name]
-        return content if isinstance(content, bytes) else content.read_bytes()
-
+    read = reading(whole)
     again = as_read(evidence)
     for view in views:
         whole[view.path] = view.render(again, read)
@@ -139,6 +138,16 @@ def write_bundle(
     return out
 
 
+def reading(files: Files) -> Read:
+    """Gives the bytes of files; KeyError of others. Files that are added later are found too."""
+
+    def read(name: BundlePath) -> bytes:
+        content = files[name]
+        return content if isinstance(content, bytes) else read_file(content)
+
+    return read
+
+
 def as_read(evidence: Evidence) -> Evidence:
     """The record as its file gives it: whoever verifies has no other."""
     return Evidence.model_validate_json(record_bytes(evidence))
@@ -153,7 +162,7 @@ def sums_of(files: Files) -> bytes:
 def _sha256(content: bytes | Path) -> str:
     if isinstance(content, bytes):
         return hashlib.sha256(content).hexdigest()
-    with content.open("rb") as file:
+    with open_file(content) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
@@ -205,7 +214,7 @@ def _copy(content: bytes | Path, file: BinaryIO) -> Iterator[int]:
         file.write(content)
         yield len(content)
         return
-    with content.open("rb") as source:
+    with open_file(content) as source:
         while chunk := source.read(_CHUNK):
             file.write(chunk)
             yield len(chunk)

@@ -48,6 +48,9 @@ OWN_FILES = {
     "ml_core/cleaning/state.py": "safetensors opens the path that was examined before",
     "ml_core/jobs/worker.py": "the null device",
     "ml_core/reading/regular_file.py": "the door",
+    "ml_core/reports/environment.py": "the kernel's own",
+    "ml_core/reports/sessions/seal.py": "what it makes anew, for its owner alone",
+    "ml_core/signing/keys.py": "what it makes anew, for its owner alone",
     "ml_core/reading/sandbox.py": "the kernel's own, and places that are not opened to be read",
 }
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import builtins
 import re
+import subprocess
 import sys
 import zlib
 from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import ImageFile
 
 from ml_core.reading import InputError
 from ml_core.reports.html.pdf import render_pdf
@@ -20,7 +22,10 @@ from tests import evidence_samples
 from tests.evidence_samples import png, reading
 
 try:
+    truncated = ImageFile.LOAD_TRUNCATED_IMAGES
     import weasyprint
+
+    ImageFile.LOAD_TRUNCATED_IMAGES = truncated
 except (ImportError, OSError, UserWarning):  # the latter two: no Pango, no fonts
     pytest.skip("needs WeasyPrint, Pango and fonts", allow_module_level=True)
 
@@ -97,3 +102,13 @@ def test_an_old_weasyprint_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(weasyprint, "__version__", "69.1")
     with pytest.raises(InputError, match=r"weasyprint 69\.1"):
         render_pdf(b"<html></html>", b"{}")
+
+
+def test_pictures_that_are_cut_off_stay_damaged_for_the_rest_of_the_program() -> None:
+    code = (
+        "from PIL import ImageFile\n"
+        "from ml_core.reports.html.pdf import render_pdf\n"
+        "render_pdf(b'<p>x</p>', b'{}')\n"
+        "assert ImageFile.LOAD_TRUNCATED_IMAGES is False\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=120)

@@ -78,6 +78,9 @@ def render_pdf(html: bytes, evidence_json: bytes) -> bytes:
 
 
 def _weasyprint() -> ModuleType:
+    from PIL import ImageFile
+
+    truncated = ImageFile.LOAD_TRUNCATED_IMAGES
     try:
         import weasyprint
     except ImportError:
@@ -92,6 +95,8 @@ def _weasyprint() -> ModuleType:
             "Pango (on Debian: apt install libpango-1.0-0 libpangoft2-1.0-0).",
             "unsupported",
         ) from None
+    finally:  # weasyprint lets Pillow take pictures that are cut off, in the whole program
+        ImageFile.LOAD_TRUNCATED_IMAGES = truncated
     if int(re.match(r"\d*", weasyprint.__version__)[0] or 0) < 70:  # type: ignore[index]
         raise InputError(
             f"There is no PDF with weasyprint {weasyprint.__version__}: {_INSTEAD}, or install "
