@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from safetensors.numpy import save_file
 
+from cleanclip_gui.jobs.children import WaitingChild
 from cleanclip_gui.jobs.runner import JobRunner
 from ml_core.detection.scan.records import (
     Contrast,
@@ -196,7 +197,11 @@ def waiting_child(folder: Path) -> Callable[..., JobRunner]:
     lines = "".join(f"{to_json(event)}\n" for event in events())
     script.write_text(f"import sys\nprint({lines!r}, end='', flush=True)\nsys.stdin.read()\n")
 
-    def new_runner(path: Path, *, device: str = "cpu") -> JobRunner:
+    def new_runner(
+        path: Path, *, device: str = "cpu", child: WaitingChild | None = None
+    ) -> JobRunner:
+        if child is not None:
+            child.end()
         return JobRunner(path, device=device, command=[sys.executable, str(script)])
 
     return new_runner
