@@ -126,8 +126,8 @@ def _among(
     if outside:
         return Check(
             4, id_, "fails",
-            f"{id_} was run again with {SEEDS} seeds: {' and '.join(outside)} of the bundle lies "
-            f"outside of what they reach ({figures}).",
+            f"{id_} was run again with {SEEDS} seeds: {' and '.join(outside)} of the bundle "
+            f"{'lies' if len(outside) == 1 else 'lie'} outside of what they reach ({figures}).",
         )  # fmt: skip
     return Check(
         4, id_, "holds",
