@@ -635,3 +635,11 @@ def test_a_pointer_into_nothing(bundle: Path) -> None:
 
     edit(bundle, EVIDENCE_FILE, change)
     assert "has nothing at" in failures(seal(bundle))[0]
+
+
+def test_a_pdf_is_not_made_again(bundle: Path) -> None:
+    (bundle / "report.pdf").write_bytes(b"%PDF-1.7 whatever it says")
+    found = checks(seal(bundle))
+    assert exit_status(found) == 0
+    (one,) = (check for check in found if check.subject == "report.pdf" and check.level == 1)
+    assert (one.state, one.reason) == ("not checked", "report.pdf is not made again")
