@@ -94,7 +94,7 @@ def decree(one: Side, pictures: Tensor, steps: int) -> dict[str, object]:
         optimizer.zero_grad()
         (-near + weight * m.sum()).backward()
         optimizer.step()
-        share = float(m.mean())
+        share = float(m.detach().mean())
         if float(near.detach()) > 0.95:
             weight *= 1.2
             if share < best:
