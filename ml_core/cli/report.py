@@ -84,10 +84,10 @@ def report(
     """Write evidence that a stranger can check: a report, and every answer that it stands on.
 
     From runs (with what `prove` found), scans and kept measurements; a session of the window stands
-    for its runs and scans. No path, user or host of this
-    machine goes in. Of each measurement 256 pictures are measured again with another batch size
-    and thread count, to know by how much logits move; so checkpoints and pictures should still be
-    where they were. `cleanclip verify` checks the result.
+    for its runs and scans. No path, user or host of this machine goes in. Of each measurement 256
+    pictures are measured again with another batch size and thread count, to know by how much logits
+    move; so checkpoints and pictures should still be where they were. `cleanclip verify` checks the
+    result.
 
     Examples:
 
@@ -103,16 +103,17 @@ def report(
     from ml_core.reports.export_bundle import evidence_format, exported, is_bundle
 
     form = None if output_format is None else evidence_format(output_format)
-    if form is not None and len(runs or ()) == 1 and is_bundle((runs or [Path()])[0]):
+    given = tuple(runs or ())
+    if form is not None and len(given) == 1 and is_bundle(given[0]):
         if out is not None:
-            output.check_not_over(out, *(runs or ()))
-        output.give(exported((runs or [Path()])[0], form), out)
+            output.check_not_over(out, *given)
+        output.give(exported(given[0], form), out)
         return
     if out is None and form is None:
         raise InputError("Name the new folder or zip with -o.")
     scans = tuple(one.removeprefix(PREFIX) for one in scan or ())
     asked = ReportSpec(
-        runs=tuple(map(str, runs or ())),
+        runs=tuple(map(str, given)),
         scans=scans,
         measurements=tuple(map(str, measurement or ())),
         out=str(out or "report"),

@@ -11,7 +11,7 @@ from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import torch
@@ -24,7 +24,7 @@ from torch import Tensor
 
 from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.compare import by_tower, compare_checkpoints
+from ml_core.checkpoints.compare import compare_checkpoints
 from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet, open_images
@@ -135,11 +135,11 @@ _KINDS: dict[Stage, type[BaseModel]] = {
 }  # fmt: skip
 
 
-def _distance(own: State, others: State, *, visual: bool) -> float:
+def _distance(own: State, others: State, encoder: Literal["image", "text"]) -> float:
     """Euclidean distance of an encoder's weights, relative to the reference's."""
     apart = norm = 0.0
     for name, value in own.items():
-        if value.is_floating_point() and name.startswith("visual.") == visual:
+        if value.is_floating_point() and name.startswith("visual.") == (encoder == "image"):
             apart += float((value.double() - others[name].double()).square().sum())
             norm += float(others[name].double().square().sum())
     return math.sqrt(apart / norm) if norm else 0.0
@@ -212,6 +212,7 @@ class _Scanning:
         self._seconds: dict[str, float] = {}
         self._notes: list[str] = []
         self._skipped: set[str] = set()
+        self._apart = (math.nan, math.nan)  # image and text encoder, from the reference
         self._arrays: dict[str, Arrays] = {}
 
     def run(self) -> Generator[Event, None, None]:
@@ -362,7 +363,7 @@ class _Scanning:
                 "The reference has the weights of the checkpoint itself: choose a clean one that "
                 "it is to be compared with, or none."
             )
-        image, text = (_distance(own, others, visual=visual) for visual in (True, False))
+        self._apart = image, text = _distance(own, others, "image"), _distance(own, others, "text")
         if not is_near(image, text):  # they would take long and could not be judged
             self._skipped |= {"overlays", "thorough"}
 
@@ -651,11 +652,7 @@ class _Scanning:
         assert second is not None
         yield Progress("weights", 0, 0)
         changes = list(compare_checkpoints(second, first, self._cancelled))
-        towers = {tower.name: tower.relative for tower in by_tower(changes)}
-        image, text = (
-            next((v for name, v in towers.items() if name.startswith(side)), math.nan)
-            for side in ("image", "text")
-        )
+        image, text = self._apart
         most = sorted((c for c in changes if math.isfinite(c.relative)), key=lambda c: -c.relative)
         return Weights(
             image=image if math.isfinite(image) else None,

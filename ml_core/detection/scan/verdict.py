@@ -62,8 +62,7 @@ class Rules:
 # overlays reach 0.77, patches a lower bound of 0.3 and known triggers 0.44 on clean models.
 BESIDE_NEAR = Rules(patch=SUSPICIOUS_LOW, gain=0.25, gap=0.25, found_gap=0.4)
 BESIDE_FAR = Rules(patch=0.3, gain=FOUND_GAIN, gap=math.inf, found_gap=math.inf)
-# Without a reference natural patches of clean models reach 0.2; nothing else is judged.
-ALONE = Rules(patch=0.25, gain=math.inf, gap=math.inf, found_gap=math.inf)
+PATCH_ALONE = 0.25  # without a reference: natural patches of clean models reach 0.2
 
 
 @dataclass(frozen=True)
@@ -209,7 +208,7 @@ def _patch_signs(stages: Stages, rules: Rules) -> Iterator[Sign]:
         if measured.suspect.value >= FOUND_RATE and measured.beside.value <= NATURAL_RATE:
             sure = measured.low > FOUND_LOW and found.best.contrast.difference >= FOUND_START
             verdict = "found" if sure else "nothing"
-        least = (rules if measured.reference is not None else ALONE).patch
+        least = rules.patch if measured.reference is not None else PATCH_ALONE
         if verdict == "nothing" and measured.low > least:
             verdict = "suspicious"
         yield Sign(
