@@ -21,6 +21,11 @@ PRESET_SOURCES: Mapping[str, str] = {
     "checkpoint.",
 }
 
+_WHOSE: Mapping[str, str] = {
+    PAPER: "is the published one",
+    ADAPTED: "is the demo's in proportion, at most a fifth",
+}
+
 
 def presets(method: Method, pretraining: Pretraining = DEMO) -> dict[str, Recipe]:
     """Named recipes of ``method`` for a checkpoint, the one to begin with first.
@@ -102,22 +107,12 @@ def about_rate(recipe: Recipe, pretraining: Pretraining) -> str:
     """
     if too_high := warn_of_rate(recipe, pretraining):
         return too_high
-    known = (PAPER, *PRESET_SOURCES)
-    if (
-        pretraining.kind == "demo"
-        or not _moves_weights(recipe.method)
-        or recipe.preset not in known
-    ):
+    trained = _moves_weights(recipe.method)
+    if pretraining.kind == "demo" or not trained or recipe.preset not in PRESET_SOURCES:
         return ""
-    whose = (
-        "is the published one"
-        if recipe.preset == PAPER
-        else "is the demo's in proportion, at most a fifth"
-    )
-    share = recipe.lr / pretraining.assumed
-    return (
-        f"The learning rate of {rate_text(recipe.lr)} {whose}: {_share(share)} {pretraining.words}."
-    )
+    whose = _WHOSE.get(recipe.preset, "was chosen on the demo")
+    share = f"{_share(recipe.lr / pretraining.assumed)} {pretraining.words}"
+    return f"The learning rate of {rate_text(recipe.lr)} {whose}: {share}."
 
 
 def warn_of_rate(recipe: Recipe, pretraining: Pretraining) -> str:

@@ -188,7 +188,7 @@ def test_a_rate_that_may_destroy_the_checkpoint_is_asked_about_once(
     panel.form.set_preset("quick")
     panel.start_button.click()
     (asked,) = answers.asked
-    assert "is 4 times the peak of 5e-4" in asked
+    assert "times the peak of 5e-4" in asked
     assert panel.run.runner is None
     assert not (panel.setup.folder()).exists()
     answers.yes = True

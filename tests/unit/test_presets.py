@@ -96,6 +96,7 @@ def test_a_sentence_tells_where_the_rate_comes_from() -> None:
     assert (
         "of 1e-4 is the demo's in proportion, at most a fifth: 1/5 of the peak of 5e-4" in adapted
     )
+    assert "1e-4 was chosen on the demo: 1/5 of" in about_rate(preset("tbar", "quick"), CLIP)
     assert about_rate(preset("interpolate", "quick"), CLIP) == ""  # it has none
     assert about_rate(preset("linear-probe", "quick"), CLIP) == ""
     assert about_rate(preset("cleanclip", "quick").changed(lr=5e-5), CLIP) == ""  # the user's own
