@@ -48,6 +48,8 @@ from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_wid
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain, plural
+from ml_core.cleaning.budget import fitted_budget
+from ml_core.cleaning.pretraining import DEMO, with_parent
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done
 from ml_core.jobs.specs import CleanSpec, read_spec
@@ -56,6 +58,7 @@ from ml_core.reading.errors import InputError
 
 ROOM = Room(left=Needs(396, 396), middle=Needs(372, 520))  # the set-up is on the left
 THIS_RUN, RUNS, COMPARISON = range(3)
+SHORT_SECONDS = 3600.0  # what a run on a processor can be cut to
 ASK_SECONDS = 60.0  # of work that cancelling would lose
 ESTIMATE_WAITS = "Another job is running; measure when it has finished."
 _START, _ADD = "&Start cleaning", "A&dd to the queue"
@@ -123,6 +126,7 @@ class CleanStation(QWidget):
             self.is_busy, self,
         )  # fmt: skip
         self._can_start = self._is_free = False
+        self._accepted: set[str] = set()  # warnings of rates, for the checkpoint that is open
         context.actions.add(self.commands())
         self._tips = {name: action.toolTip() for name, action in context.actions.by_id.items()}
         self._make_buttons()
@@ -278,7 +282,9 @@ class CleanStation(QWidget):
 
     @Slot()
     def start(self) -> None:
-        """Write the job that is set, and run it or let it wait."""
+        """Write the job that is set, and run it or let it wait; ask about too high a rate."""
+        if not self._may_start():
+            return
         try:
             spec_path = self.setup.write(self.session, device=self.context.device.wanted)
             spec = read_spec(spec_path)
@@ -287,6 +293,17 @@ class CleanStation(QWidget):
             return
         asked = self.session.trigger, self.session.target
         self.queue.start_or_add(spec_path.parent, spec, asked)
+
+    def _may_start(self) -> bool:
+        """Whether the rate suits the checkpoint, or the user wants it, which is asked once."""
+        warning = self.form.rate_warning()
+        if not warning or warning in self._accepted:
+            return True
+        prompts, question = self.context.prompts, f"{warning} Start all the same?"
+        if not prompts.confirm(self.window(), "Learning rate", question, "Start", "Go back"):
+            return False
+        self._accepted.add(warning)
+        return True
 
     def set_preset(self, preset: str) -> None:
         """Set CleanCLIP's preset of that name, unless something is being cleaned."""
@@ -378,6 +395,10 @@ class CleanStation(QWidget):
         self.start_button.setProperty("primary", True)
         self.start_button.setProperty("large", True)
         self.estimate_button = QPushButton()
+        self.shorten_button = QPushButton("Shorten to an hour")
+        self.shorten_button.setToolTip(
+            "Take as many examples as an hour of training allows here; fewer may clean less."
+        )
         self.try_button = QPushButton(theme.icon("studio", "on_accent"), "")
         self.try_button.setProperty("primary", True)
         self.save_button = QPushButton()
@@ -437,6 +458,7 @@ class CleanStation(QWidget):
         foot.setSpacing(theme.SPACE_S)
         foot.addWidget(self.hint)
         foot.addWidget(self.estimate_label)
+        foot.addWidget(self.shorten_button, 0, Qt.AlignmentFlag.AlignLeft)
         foot.addLayout(buttons)
         layout = QVBoxLayout(card)
         layout.setContentsMargins(1, 1, 1, 1)
@@ -502,6 +524,7 @@ class CleanStation(QWidget):
         self.saving.busy_changed.connect(self._refresh)
         self.setup.changed.connect(self._on_setup_changed)
         self.setup.reference.changed.connect(self._on_reference_changed)
+        self.shorten_button.clicked.connect(self._on_shorten_clicked)
         self.newest_button.clicked.connect(self.run.show_newest)
         run.began.connect(self._on_run_began)
         run.ended.connect(self._on_run_ended)
@@ -512,6 +535,7 @@ class CleanStation(QWidget):
         DEVICES.changed.connect(self._on_device_taken, Qt.ConnectionType.QueuedConnection)
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
+        events.reference.connect(self._show_pretraining)
         events.trigger.connect(self._on_trigger_change)
         events.images.connect(self._on_images_change)
         events.devices.connect(self._on_devices_change)
@@ -534,6 +558,9 @@ class CleanStation(QWidget):
         estimated = self.run.estimated
         self.estimate_label.setText(estimate_sentence(estimated) if estimated else "")
         self.estimate_label.setVisible(bool(estimated))
+        self.shorten_button.setVisible(
+            bool(estimated) and estimated.get("train_seconds", 0.0) > 1.1 * SHORT_SECONDS
+        )
         self._refresh()
 
     def _show_earlier(self) -> None:
@@ -705,6 +732,17 @@ class CleanStation(QWidget):
         self.auditing.close()
 
     @Slot()
+    def _on_shorten_clicked(self) -> None:
+        """Set as many examples and epochs as the measured steps allow in the time."""
+        found = self.run.estimated
+        if not found or self.form.problem():
+            return
+        steps = max(1, int(SHORT_SECONDS / found["step_seconds"]))
+        fitted = fitted_budget(self.form.recipe(), steps, found["pairs"])
+        self.form.set_budget(fitted)
+        self._log(f"Shortened to {self.form.budget.text()}.")
+
+    @Slot()
     def _on_setup_changed(self) -> None:
         self.run.forget_estimate()
         self._refresh()
@@ -724,8 +762,20 @@ class CleanStation(QWidget):
         self.run.forget_estimate()
         path = Path(facts.path) if facts is not None else Path()
         self.setup.set_weight_bytes(path.stat().st_size if path.is_file() else 0)
-        self.form.set_demo(facts is None or facts.of_demo)
+        self._accepted.clear()
+        self._show_pretraining()
         self.run.follow(facts, keep=self.proving.is_running)
+
+    def _show_pretraining(self, *_: object) -> None:
+        """Offer the presets that suit the checkpoint; a reference may tell what it does not."""
+        facts, other = self.session.checkpoint, self.session.reference
+        if facts is None or facts.of_demo:
+            found = DEMO
+        elif other is not None and other.architecture == facts.architecture:
+            found = with_parent(facts.pretraining, other.pretraining)
+        else:
+            found = facts.pretraining
+        self.form.set_pretraining(found)
 
     def _on_trigger_change(self, _trigger: object) -> None:
         self._refresh()

@@ -19,6 +19,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.methods.method import Extras
+from ml_core.cleaning.pretraining import carried
 from ml_core.cleaning.speed import speed_from_dict
 from ml_core.cleaning.state import read_facts
 from ml_core.cleaning.weight_space import Validate
@@ -33,6 +34,7 @@ from ml_core.jobs.artifacts import (
     save_result,
     save_step,
 )
+from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import lock_folder
@@ -210,6 +212,8 @@ def _clean(
     if not ranks.first:
         yield Done(outcome.status)
         return
+    # Whoever cleans the result once more needs the rate of the pretraining, too.
+    model.origin |= carried(pretraining_at(opened))
     facts = provenance(spec, inputs, outcome, source_sha256)
     yield from save_result(spec, model, inputs, outcome, facts)
     lap("save")
