@@ -21,7 +21,8 @@ DROP = 1.0
 """Points of clean accuracy that a rate may cost."""
 _UNDER = 3.0  # the start is so far under the upper end
 _DECADE = 10.0
-_CLEAR = 2.0  # spreads by which a loss must move, to be no chance
+_CLEAR = 6.0  # spreads by which a smoothed loss must move: more than a dozen means do by chance
+_MEDIAN_DIFFERENCE = 0.9539  # of two normal numbers of spread 1
 _FEWEST_AVERAGED = 5
 
 
@@ -70,7 +71,8 @@ class Proposal:
     steepest
         Rate at which the smoothed loss falls fastest; None if it never falls clearly.
     turned
-        Rate at which the smoothed loss is lowest, where it rises clearly afterwards; else None.
+        Last rate at which the smoothed loss is about as low as anywhere, where it rises clearly
+        afterwards; else None.
     """
 
     low: float | None
@@ -168,7 +170,7 @@ def rounded(rate: float) -> float:
 
 def smoothed(values: Sequence[float]) -> list[float]:
     """The centred mean over a tenth of the values, at least five, fewer at both ends."""
-    half = max(_FEWEST_AVERAGED, len(values) // 10) // 2
+    half = _half(len(values))
     return [
         fmean(values[place - side : place + side + 1])
         for place in range(len(values))
@@ -176,19 +178,29 @@ def smoothed(values: Sequence[float]) -> list[float]:
     ]
 
 
+def _half(count: int) -> int:
+    """Values on each side that are averaged with one."""
+    return max(_FEWEST_AVERAGED, count // 10) // 2
+
+
 def _of_loss(rows: Sequence[RateRow]) -> tuple[float | None, float | None]:
     """Where the smoothed loss falls fastest, and where it turns up; None where neither is clear."""
     steps = [(row.lr, row.loss) for row in rows if row.lr and row.loss is not None]
     if len(steps) < 2 * _FEWEST_AVERAGED:
         return None, None
-    rates, losses = [rate for rate, _ in steps], [loss for _, loss in steps]
-    curve = smoothed(losses)
-    # Of neighbours, so that the trend is not taken for scatter; of a mean over several.
-    scatter = [abs(after - before) for before, after in pairwise(losses)]
-    median = sorted(scatter)[len(scatter) // 2]
-    clear = _CLEAR * 1.0484 * median / math.sqrt(_FEWEST_AVERAGED)  # normal: median / .9539
+    losses = [loss for _, loss in steps]
+    # The ends are averaged over fewer steps than the rest: what one step does there is chance.
+    half = _half(len(steps))
+    curve = smoothed(losses)[half : len(steps) - half]
+    rates = [rate for rate, _ in steps][half : len(steps) - half]
+    # Of neighbours, so that the trend is not taken for scatter.
+    scatter = sorted(abs(after - before) for before, after in pairwise(losses))
+    spread = scatter[len(scatter) // 2] / _MEDIAN_DIFFERENCE / math.sqrt(2 * half + 1)
+    clear = _CLEAR * spread
     lowest = min(range(len(curve)), key=curve.__getitem__)
-    turned = rates[lowest] if max(curve[lowest:]) - curve[lowest] > clear else None
+    # Not the lowest place itself: on a flat curve that is anywhere.
+    near = [place for place, value in enumerate(curve) if value <= curve[lowest] + clear]
+    turned = rates[near[-1]] if near[-1] + 1 < len(curve) else None
     if lowest < 2 or max(curve[:lowest]) - curve[lowest] <= clear:
         return None, turned
     steepest = min(range(1, lowest), key=lambda place: curve[place + 1] - curve[place - 1])
