@@ -70,6 +70,9 @@ class RateChart(Chart):
         if self.plot is None or self.band is None or self.start is None:
             return
         self.plot.getAxis("bottom").setGrid(48)
+        if self._level_line is not None:  # accuracy comes from above
+            self._level_line.label.anchors = [(0, 0), (0, 0)]
+            self._level_line.label.updatePosition()
         found = self._proposal
         shown = found is not None and found.low is not None
         self.band.setVisible(shown)
