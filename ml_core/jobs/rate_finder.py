@@ -38,8 +38,8 @@ from ml_core.jobs.rate_finder_spec import (
     RATES_TABLE,
     RateRecord,
     RateSpec,
-    parse_record,
     ramp_job,
+    read_record,
 )
 from ml_core.jobs.run import validator
 from ml_core.jobs.specs import CleanSpec, check_spec
@@ -47,11 +47,9 @@ from ml_core.model import ClipModel
 from ml_core.paths import cache_dir
 from ml_core.ranks import ALONE
 from ml_core.reading.errors import CancelledError, DivergedError, InputError
-from ml_core.reading.regular_file import read_file
 from ml_core.reports.rate_svg import rate_svg
 
 _FORMAT = "rates 1"
-_LARGEST = 4_000_000  # bytes of a kept record
 _KEPT = 200  # records
 
 
@@ -354,8 +352,8 @@ def _kept_path(key: str) -> Path:
 def _kept(path: Path, drop: float) -> RateRecord | None:
     """What an earlier ramp found, judged by this limit; None if there was none."""
     try:
-        record = parse_record(read_file(path, _LARGEST + 1, inside=path.parent), path.name)
-    except (OSError, InputError):  # there is none, or it is damaged: the ramp is run again
+        record = read_record(path)
+    except InputError:  # there is none, or it is damaged: the ramp is run again
         return None
     proposal = propose(record.rows, drop)
     return record.model_copy(update={"cached": True, "drop": drop, "proposal": proposal})

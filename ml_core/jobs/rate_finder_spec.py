@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -12,6 +13,7 @@ from ml_core.data.specs import ImageSpec, PathText
 from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
+from ml_core.reading.plain import plain
 
 RATES_FILE, RATES_TABLE, RATES_CHART = "rates.json", "rates.csv", "rates.svg"
 LOWEST, HIGHEST = 1e-6, 1e-2
@@ -134,15 +136,16 @@ class RateRecord(BaseModel):
     cached: bool = False
 
 
-def parse_record(raw: bytes, name: str) -> RateRecord:
-    """What a rate finder found, from the bytes of its JSON.
+def read_record(path: Path) -> RateRecord:
+    """What a rate finder found, from its `RATES_FILE`.
 
     Raises
     ------
     InputError
-        ``damaged`` if they are something else.
+        If there is none, or it is something else.
     """
-    return _RECORD.check(_RECORD.parse(raw, name), RateRecord, name)
+    fields = _RECORD.read(path, inside=path.parent)
+    return _RECORD.check(fields, RateRecord, plain(path.name))
 
 
 def refusal(recipe: Recipe) -> str:

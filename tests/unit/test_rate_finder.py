@@ -25,8 +25,8 @@ from ml_core.jobs.rate_finder_spec import (
     RATES_TABLE,
     RateRecord,
     RateSpec,
-    parse_record,
     ramp_job,
+    read_record,
 )
 from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 from ml_core.jobs.specs import CleanSpec
@@ -88,8 +88,7 @@ def test_a_ramp_takes_its_rates_and_measures_on_its_way(
     ramps = [e for e in events if isinstance(e, Progress) and e.stage == "ramp"]
     assert ramps[-1].done == ramps[-1].total == STEPS
     assert not any(isinstance(e, Progress) and e.stage == "train" for e in events)
-    raw = (out / RATES_FILE).read_bytes()
-    assert parse_record(raw, RATES_FILE) == record
+    assert read_record(out / RATES_FILE) == record
     table = list(csv.DictReader((out / RATES_TABLE).read_text().splitlines()))
     assert [float(row["lr"]) for row in table] == pytest.approx(rates)
     assert table[1]["ca"] == ""
@@ -311,7 +310,11 @@ def test_the_job_comes_through_its_file(tiny_checkpoint: Path, tmp_path: Path) -
         read_spec_file(path, RateSpec)
 
 
-def test_a_record_of_another_kind_is_refused_in_a_sentence() -> None:
+def test_a_record_of_another_kind_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / RATES_FILE
+    with pytest.raises(InputError, match="no record of a rate finder"):
+        read_record(path)
     for raw in (b"", b"[]", b'{"kind": "rates"}', b'{"kind": "rebound"}'):
-        with pytest.raises(InputError):
-            parse_record(raw, "rates.json")
+        path.write_bytes(raw)
+        with pytest.raises(InputError, match="find the rate again"):
+            read_record(path)
