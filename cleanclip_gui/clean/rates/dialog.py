@@ -33,8 +33,8 @@ from ml_core.jobs.rate_finder_spec import HIGHEST, LOWEST, STEPS, RateRecord
 
 HELP = (
     "A copy of the checkpoint is trained for a few steps while the learning rate rises. Where "
-    "accuracy on validation images begins to fall, the rate is too high. The checkpoint itself "
-    "stays as it is."
+    "accuracy on validation images begins to fall, the rate is too high. The backdoor is not "
+    "looked at: within the range, higher rates remove more of it. The checkpoint stays as it is."
 )
 _STAGES = {
     "open": "Opening the checkpoint and the data",
