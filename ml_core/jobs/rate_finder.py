@@ -282,8 +282,8 @@ def _record(
         notes.append(recipe.facts.note)
     if batch != recipe.batch_size:
         notes.append(
-            f"The ramp took batches of {batch}; the recipe's, of {recipe.batch_size}, may bear half "
-            "the rate or twice as much."
+            f"The ramp took batches of {batch}; those of the recipe, {recipe.batch_size}, may bear "
+            "half the rate or twice as much."
         )
     if spec.steps > inputs.recipe.total_steps:
         notes.append(
