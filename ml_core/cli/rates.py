@@ -14,7 +14,7 @@ from ml_core.cleaning.rate_range import DROP, rate_text
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cli import output
 from ml_core.cli.arguments import build_recipe, checkpoint_path, is_demo, with_settings
-from ml_core.cli.clean import clean_spec
+from ml_core.cli.clean import clean_spec, refuse_beside
 from ml_core.cli.options import (
     Checkpoint,
     CleaningOptions,
@@ -46,8 +46,9 @@ from ml_core.reading.errors import InputError
 
 @flatten_options
 def rates(
-    checkpoint: Checkpoint,
+    context: typer.Context,
     *,
+    checkpoint: Checkpoint,
     method: Method = "cleanclip",
     preset: Preset = "default",
     settings: Settings = None,
@@ -92,8 +93,11 @@ def rates(
         cleanclip rates model.safetensors --method mmcl --pairs pairs.csv --images photos/ \\
             --labels imagenet-1k --low 1e-7 --high 1e-3 --steps 40 -o rates
     """
+    if estimate and output_dir is not None:
+        raise InputError("--estimate writes nothing: leave it or -o out.")
     checkpoint = checkpoint_path(checkpoint)
     if recipe is not None:
+        refuse_beside(context, "recipe", "method", "preset")
         chosen = with_settings(read_recipe(recipe), settings or [], seed)
     else:
         demo = is_demo(checkpoint, options.donor, use_choice=not options.no_choice)

@@ -171,8 +171,7 @@ def watched_images(job: CleanSpec) -> ImageSpec:
     """
     if job.images is None:
         raise InputError(
-            "The rate finder watches accuracy on validation images: choose labelled images "
-            "(--images)."
+            "The rate finder watches accuracy on validation images: choose labelled images."
         )
     return job.images.halves()[0] if job.test_images in (None, job.images) else job.images
 

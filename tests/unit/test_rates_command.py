@@ -67,6 +67,8 @@ def test_an_estimate_trains_nothing_else(
         (["--low", "1e-3", "--high", "1e-4"], "at least twice the lowest"),
         (["--labels", "cifar-10", "--pairs", "demo"], "choose labelled images"),
         (["--high", "5"], "less than or equal to 1"),
+        (["--estimate", "-o", "out"], "--estimate writes nothing"),
+        (["--recipe", "r.json", "--method", "par"], "--method cannot be combined with --recipe"),
     ],
 )
 def test_what_cannot_be_found_is_refused_before_torch(
