@@ -32,9 +32,9 @@ from ml_core.events import Metric, Progress
 from ml_core.jobs.rate_finder_spec import HIGHEST, LOWEST, STEPS, RateRecord
 
 HELP = (
-    "A copy of the checkpoint is trained for a few steps while the learning rate rises. Where "
-    "accuracy on validation images begins to fall, the rate is too high. The backdoor is not "
-    "looked at: within the range, higher rates remove more of it. The checkpoint stays as it is."
+    "A copy of the checkpoint is trained for a few steps while the learning rate rises. In the "
+    "proposed range it keeps its accuracy on validation images. The backdoor is not looked at: "
+    "higher rates remove more of it, and a run wins accuracy back as its rate falls."
 )
 _STAGES = {
     "open": "Opening the checkpoint and the data",
