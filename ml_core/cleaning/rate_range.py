@@ -3,8 +3,13 @@
 The learning-rate range test of Smith (arXiv 1506.01186, section 3.3): the rate grows geometrically
 from step to step, and the loss of every step and the accuracy at some of them tell where learning
 begins and where it breaks. A ramp accumulates its damage: at the rate r the model has taken about
-``1 / ln(growth a step)`` steps of r, not the hundreds that a run takes near its peak. So the rate
-at which the ramp loses accuracy is an upper end, and the proposed start lies well under it.
+``1 / ln(growth a step)`` steps of r, not the hundreds that a run takes near its peak. So the
+proposed start lies well under the rate at which the ramp loses accuracy.
+
+Only accuracy is looked at, no backdoor. On the demo (CleanCLIP, 40 000 pairs) a whole run at the
+proposed start of 1.4e-4 cost 0.8 points of accuracy and left the attack success rate at 78 % (98 %
+before); the preset's 2e-3, beyond the range, leaves 1.3 % and costs 1.7 points: a run wins accuracy
+back as its rate falls. The range says where little is risked, not how high to go.
 """
 
 from __future__ import annotations

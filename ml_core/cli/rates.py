@@ -82,9 +82,9 @@ def rates(
     A copy of the checkpoint is trained for a few steps at a rate that rises geometrically (the
     range test of Smith, arXiv 1506.01186). The upper end of the proposed range is the last rate
     before accuracy on validation images falls by more than --drop points; the start is a third of
-    it, for a run stays near its peak longer than the ramp. The backdoor is not looked at: within
-    the range, higher rates remove more of it. Nothing of the copy is kept, and the same ramp is not
-    run twice. With -o it writes rates.json, rates.csv and rates.svg.
+    it, for a run stays near its peak longer than the ramp. The backdoor is not looked at: higher
+    rates remove more of it, and a run wins accuracy back as its rate falls. Nothing of the copy is
+    kept, and the same ramp is not run twice. With -o it writes rates.json, rates.csv and rates.svg.
 
     Examples:
 
