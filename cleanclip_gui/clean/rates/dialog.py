@@ -45,7 +45,7 @@ _STAGES = {
     "estimate": "Measuring a few steps",
     "ramp": "Raising the rate",
 }
-_CHART = 138
+_CHART = 122
 
 
 @dataclass(frozen=True)
