@@ -186,7 +186,8 @@ def _ramp(
     ramp = _Ramp()
 
     def rate_of(step: int) -> float:
-        return ramp_rate(step, spec.steps, spec.low, spec.high)
+        # Where examples repeat, whole epochs may have a few steps more than asked for.
+        return ramp_rate(min(step, spec.steps - 1), spec.steps, spec.low, spec.high)
 
     assert inputs.validation is not None
     watched = replace(inputs, validation=replace(inputs.validation, trigger=None))

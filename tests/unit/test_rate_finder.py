@@ -268,6 +268,9 @@ def test_few_pairs_are_shown_more_than_once_and_it_is_said(
     assert [row.step for row in record.rows] == list(range(STEPS + 1))
     assert record.rows[-1].lr == pytest.approx(1e-3)
     assert any("24 training examples for 12 steps" in note for note in record.notes)
+    uneven = record_of(spec(tiny_checkpoint, tmp_path, pairs=PairSpec(n=24), steps=11))
+    assert uneven.rows[-1].ca is not None
+    assert max(row.lr for row in uneven.rows) == pytest.approx(1e-3)
 
 
 def test_as_many_templates_as_there_is_time_for(tiny_checkpoint: Path, tmp_path: Path) -> None:
