@@ -708,6 +708,32 @@ def clean_form(s: Stage) -> None:
         s.act("clean.compare")
 
 
+def rates(s: Stage) -> None:
+    """The rate finder: as it opens, at work, and with what it found."""
+    from tests.gui.ramps import child, finished, record, told
+
+    s.open_poisoned()
+    s.act("view.clean")
+    finding = s.window.stations["clean"].finding
+    with s.page("rates-form", part=lambda: _whole_form(s)):
+        s.spin()
+    with s.page("rates-ready", stays=True):
+        s.act("clean.find_rate")
+        s.wait(s.dialogs, "the dialog")
+    with s.page("rates-running", stays=True, works=True):
+        finding._new_runner = child(FILES, told(record())[:80], waits=True)
+        s.press("Start")
+        s.wait_for("Raising the rate: step")
+        s.spin(300)
+    with s.page("rates-found"):
+        s.press("Cancel")
+        s.wait_for("Cancelled")
+        finding._new_runner = child(FILES, finished(record()))
+        s.press("Start")
+        s.wait_for("are worth trying")
+        s.spin(300)
+
+
 def scan(s: Stage) -> None:
     """A scan that is set, one at work, and what scans may say."""
     from PySide6.QtWidgets import QProgressBar
@@ -1048,6 +1074,7 @@ STORIES: dict[str, Callable[[Stage], None]] = {
     "studio": studio,
     "scan": scan,
     "clean": clean_form,
+    "rates": rates,
     "report": report,
     "runs": runs,
     "interrupted": interrupted,

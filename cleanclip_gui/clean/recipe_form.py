@@ -79,6 +79,8 @@ class RecipeForm(QWidget):
         self.more.setIcon(theme.icon("chevron-down", "accent"))
         self.more.setProperty("quiet", True)
         self._advanced = QWidget()
+        self.find_rate = QPushButton()  # of a command of the station, which binds it
+        self.find_rate.setProperty("quiet", True)
         # What else the method takes has its place between the choosers and the fields.
         self.below_choosers = QVBoxLayout()
         self.below_choosers.setSpacing(theme.SPACE_S)
@@ -118,6 +120,11 @@ class RecipeForm(QWidget):
         """Choose a preset of the method in use."""
         self._load_method(name)
         self.changed.emit()
+
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate."""
+        self.rows["lr"].set_value(rate)
+        self._on_row_edited()
 
     def set_pretraining(self, pretraining: Pretraining) -> None:
         """Offer what suits a checkpoint that was pretrained so, and begin with it.
@@ -217,6 +224,8 @@ class RecipeForm(QWidget):
         row.reset_requested.connect(partial(self._reset_row, row))
         self.rows[name] = row
         (self._basic_box if name in BASIC else self._rest_box).addWidget(row)
+        if name == "lr":
+            self._basic_box.addWidget(self.find_rate, 0, Qt.AlignmentFlag.AlignRight)
         return row
 
     def _add_rest(self) -> None:
@@ -254,6 +263,7 @@ class RecipeForm(QWidget):
         for name, row in self.rows.items():
             row.set_value(getattr(base, name))
             row.setVisible(name in used)
+        self.find_rate.setVisible("lr" in used)
         self._about_method.setText(f"{FACTS[method].help} {FACTS[method].source}.")
         self._refresh()
 

@@ -29,6 +29,7 @@ from cleanclip_gui.clean.charts.cleaning_charts import CleaningCharts
 from cleanclip_gui.clean.page_head import PageHead
 from cleanclip_gui.clean.proof.proof import ProofSection, ProofTests
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
+from cleanclip_gui.clean.rates.finding import RateFinding
 from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
 from cleanclip_gui.clean.run import CleaningRun, estimate_folder
 from cleanclip_gui.clean.run_bar import RunBar
@@ -49,9 +50,11 @@ from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain, plural
 from ml_core.cleaning.budget import fitted_budget
+from ml_core.cleaning.catalogue import Method
 from ml_core.cleaning.pretraining import DEMO, with_parent
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done
+from ml_core.jobs.rate_finder_spec import refusal
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
@@ -69,6 +72,7 @@ _AUDIT = (
     "Finished embeddings are reused by the next audit.",
 )
 _ALPHA = ("An alpha is being measured or saved.", "The run's result stays as it is.")
+_RATES = ("The rate finder is running.", "Nothing of it is kept.")
 _SAVING = ("A file is being saved.", "The file it would replace and the run's own file are kept.")
 _TEST_KEEPS = "It will start from the beginning next time."
 
@@ -106,6 +110,7 @@ class CleanStation(QWidget):
         self.trying = TryCleaned(session, context.inference, shell, self)
         self.saving = SaveCleaned(prompts, self)
         self.auditing = Auditing(session, prompts, self.data.pairs, self, context.runners.audit)
+        self.finding = RateFinding(self._rate_job, prompts, self, context.runners.rates)
         # ... and what shows it.
         self.charts = CleaningCharts(prompts)
         self.charts.rates.setObjectName("clean.rates")
@@ -158,6 +163,11 @@ class CleanStation(QWidget):
                 "Look for poisoned pairs in the training data that is chosen.", "search",
                 "Ctrl+Shift+A", 0,
                 lambda: self.session.checkpoint is not None and self.data.takes_pairs,
+            ),
+            Command(
+                "clean.find_rate", "&Find a rate…", "&Clean", self.finding.open,
+                "Raise the learning rate on a copy and see where accuracy falls.", "sliders", "", 0,
+                lambda: self._can_start and not refusal(self.form.recipe()),
             ),
             Command(
                 "clean.open_audit", "Ope&n audit…", "&Clean", self.auditing.choose,
@@ -250,6 +260,8 @@ class CleanStation(QWidget):
             found.append(AtWork(said, _TEST_KEEPS, partial(self._end, self.proving.cancel)))
         if self.auditing.is_running:
             found.append(AtWork(*_AUDIT, partial(self._end, self.auditing.cancel)))
+        if self.finding.is_running:
+            found.append(AtWork(*_RATES, partial(self._end, self.finding.cancel)))
         if self.alpha_line.is_busy:
             found.append(AtWork(*_ALPHA, _leave))
         if self.saving.is_busy:
@@ -321,6 +333,12 @@ class CleanStation(QWidget):
             self.run.estimate(self.setup.write(self.session, estimate_folder()))
         except InputError as error:
             self.shell.failed.emit(error.titled("Could not measure the steps"))
+
+    def _rate_job(self, folder: Path) -> tuple[CleanSpec, str]:
+        """The job that is set, written into a folder, and the one device of its ramp."""
+        device = self.context.device.wanted
+        spec = read_spec(self.setup.write(self.session, folder, device=device))
+        return spec.model_copy(update={"device": device, "processes": 1}), device
 
     @Slot()
     def cancel(self) -> None:
@@ -412,6 +430,7 @@ class CleanStation(QWidget):
         bind(self.try_button, actions["clean.try"], text=True)
         bind(self.save_button, actions["clean.save"], text=True, icon=True)
         bind(self.setup.audit_button, actions["clean.audit"], text=True, icon=True)
+        bind(self.form.find_rate, actions["clean.find_rate"], text=True)
         bind(self.setup.resume_other, actions["clean.resume_folder"], text=True)
         bind(self.proof.rebound_button, actions["clean.rebound"], text=True)
         bind(self.proof.holdouts_button, actions["clean.holdouts"], text=True)
@@ -502,7 +521,7 @@ class CleanStation(QWidget):
         shell.trusted_wanted.connect(self.setup.reference.set_path)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
-            self.runs, self.alpha_line, self.proving,
+            self.runs, self.alpha_line, self.proving, self.finding,
         ):  # fmt: skip
             part.failed.connect(shell.failed)
         for line in (run.logged, self.queue.logged, self.proving.logged):
@@ -519,6 +538,7 @@ class CleanStation(QWidget):
         self.runs.run_opened.connect(partial(self.show_page, THIS_RUN))
         self.proving.changed.connect(self._on_proof_changed)
         self.auditing.excluded.connect(self._on_excluded)
+        self.finding.found.connect(self._on_rate_found)
         self.alpha_line.saved.connect(self._on_saved)
         self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self._refresh)
@@ -680,6 +700,13 @@ class CleanStation(QWidget):
             if same_pairs(self.data.pairs(), audited):
                 self.data.exclude.setText(path)
 
+    @Slot(str, float)
+    def _on_rate_found(self, method: Method, rate: float) -> None:
+        """Set the rate, with the method that it was looked for with."""
+        if self.form.method.method != method:
+            self.form.set_method(method)
+        self.form.set_rate(rate)
+
     def _on_saved(self, path: Path, adapter: bool = False) -> None:
         if adapter:
             self._log(f"Saved the adapter as {path.name}; keep it with the weights.")
@@ -730,6 +757,7 @@ class CleanStation(QWidget):
         self.queue.hold(True)
         self.runs.keep_name()
         self.auditing.close()
+        self.finding.close()
 
     @Slot()
     def _on_shorten_clicked(self) -> None:

@@ -45,7 +45,7 @@ MAX_LINE = 4_000_000
 CANCEL_GRACE_S = 0.5
 # A child that said its last word gives back its memory within this time or is ended.
 LAST_WORD_GRACE_S = 10.0
-# The doctor and a verification write nothing that could be lost.
+# The doctor, a verification and a rate finder write nothing that could be lost.
 _NOTHING_LOST_MS = 1500
 
 _RUNNING: dict[str, JobRunner] = {}
@@ -402,6 +402,15 @@ def proof_runner(spec_path: Path, kind: str, device: str) -> JobRunner:
     return JobRunner(spec_path, device=device, command=command, what=what)
 
 
+def rates_runner(spec_path: Path, *, device: str = "cpu", estimate: bool = False) -> JobRunner:
+    """Return a runner of a rate finder, or of its estimate; nothing of the model is kept."""
+    command = [*worker_command(spec_path), "--rates", *(["--estimate"] if estimate else [])]
+    return JobRunner(
+        spec_path, device=device, command=command, closing_ms=_NOTHING_LOST_MS, temporary=True,
+        what="rate finder",
+    )  # fmt: skip
+
+
 def measurement_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     """Return a runner that measures a checkpoint and keeps it; it writes into the spec's folder."""
     command = [*worker_command(spec_path), "--measurement"]
@@ -452,3 +461,4 @@ class Runners:
     measurement: Callable[..., JobRunner] = measurement_runner
     report: Callable[..., JobRunner] = report_runner
     verify: Callable[..., JobRunner] = verify_runner
+    rates: Callable[..., JobRunner] = rates_runner

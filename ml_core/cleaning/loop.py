@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -54,6 +55,7 @@ _SLOWER = 0.5
 
 Keep = Callable[[int, Tensor | None], Saved]
 MakeBatch = Callable[[int], Batch]
+RateOf = Callable[[int], float]
 
 
 @dataclass(frozen=True, eq=False)
@@ -73,6 +75,7 @@ class _Job:
     identity: str
     ranks: Ranks
     speed: Speed
+    rate_of: RateOf
 
     @property
     def total(self) -> int:
@@ -125,6 +128,7 @@ def train(
     identity: str = "",
     speed: Speed | None = None,
     ranks: Ranks = ALONE,
+    rate_of: RateOf | None = None,
 ) -> Generator[Event, None, Outcome]:
     """Clean ``model`` in place.
 
@@ -160,6 +164,9 @@ def train(
         What an earlier run measured, to repeat it; None measures if the recipe says so.
     ranks
         The processes that train together. Saved files are seen by all of them.
+    rate_of
+        Step (0 for the first) to its learning rate, in place of the recipe's schedule; None
+        follows the schedule.
 
     Yields
     ------
@@ -203,6 +210,7 @@ def train(
         job = _Job(
             model, recipe, method, optimizer, run, make_batch, control, validate, keep,
             state_path, identity, ranks, speed,
+            rate_of or partial(rate_at, total_steps=recipe.total_steps, recipe=recipe),
         )  # fmt: skip
         if facts is not None and state_path is not None:
             load_state(state_path, model.module, method.trained, optimizer)
@@ -282,7 +290,7 @@ def _train(job: _Job) -> Generator[Event, None, Outcome]:
 
 def _step(job: _Job, batch: Batch) -> Generator[Event, None, dict[str, float]]:
     """One step; in smaller pieces if the batch does not fit."""
-    rate = job.run.rate_factor * rate_at(job.run.step, job.total, job.recipe)
+    rate = job.run.rate_factor * job.rate_of(job.run.step)
 
     def act(chunk: int) -> dict[str, float]:
         return take_step(

@@ -124,7 +124,7 @@ def clean(
         if checkpoint is None or output_dir is None:
             raise InputError("Name the checkpoint and an output folder (-o), or a --job file.")
         if recipe is not None:
-            _refuse(context, "recipe", "method", "preset")
+            refuse_beside(context, "recipe", "method", "preset")
             chosen = with_settings(read_recipe(recipe), settings or [], seed)
         checkpoint = checkpoint_path(checkpoint)
         known = pretraining_at(
@@ -174,7 +174,7 @@ def _refuse_all_but(context: typer.Context, wanted: str, *allowed: str) -> None:
             )
 
 
-def _refuse(context: typer.Context, wanted: str, *others: str) -> None:
+def refuse_beside(context: typer.Context, wanted: str, *others: str) -> None:
     """Refuse options that say what the file of another one says."""
     for name in others:
         source = context.get_parameter_source(name)

@@ -196,7 +196,7 @@ def _clean(
             inputs.make_batch,
             control,
             extras=Extras(classifier, inputs.trigger, spec.target, reference),
-            validate=_validator(model, inputs, control) if ranks.first else None,
+            validate=validator(model, inputs, control) if ranks.first else None,
             keep=kept if spec.keep_steps and ranks.first else None,
             state_path=folder / STATE_FILE,
             resume=resume,
@@ -257,7 +257,7 @@ def _origin(model: ClipModel) -> tuple[str, ...]:
     return (json.dumps(model.origin, sort_keys=True),) if model.origin else ()
 
 
-def _validator(model: ClipModel, inputs: Inputs, control: Control) -> Validate | None:
+def validator(model: ClipModel, inputs: Inputs, control: Control) -> Validate | None:
     """What the loop calls to watch CA and ASR on validation images, or None."""
     bench = inputs.validation
     if bench is None:

@@ -59,6 +59,7 @@ from ml_core.jobs.audit_spec import AuditSpec, read_audit_spec
 from ml_core.jobs.bench_spec import BenchSpec
 from ml_core.jobs.doctor_spec import DoctorSpec, read_doctor_spec
 from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
+from ml_core.jobs.rate_finder_spec import RateSpec, read_record
 from ml_core.jobs.result_text import training_words
 from ml_core.jobs.scan_spec import SCAN_FILE
 from ml_core.jobs.spec_file import read_spec_file
@@ -106,6 +107,7 @@ from ml_core.signing.envelope import read_envelope
 from ml_core.signing.manifest import read_statement
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
 from tests.bundles import seal, write_bundle
+from tests.gui.ramps import record, rows
 from tests.gui.scans import scan
 from tests.hostile.container_bytes import safetensors
 
@@ -589,6 +591,14 @@ def doors() -> dict[str, Door]:
         "bench job": Door(
             "b.json", (bench.model_dump_json().encode(),),
             lambda f: read_spec_file(f / "b.json", BenchSpec).jobs(),
+        ),
+        "rates job": Door(
+            "q.json", (RateSpec(job=_spec()).model_dump_json().encode(),),
+            lambda f: read_spec_file(f / "q.json", RateSpec),
+        ),
+        "rates": Door(
+            "rates.json", (record(rows(12)).model_dump_json().encode(),),
+            lambda f: read_record(f / "rates.json"),
         ),
         "result": Door(
             f"{RUN}/{RESULT_FILE}", (_dumped(_result()),), _read_result, _beside_result
