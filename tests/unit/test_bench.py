@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.budget import fitted_budget
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipe_file import write_recipe
 from ml_core.cleaning.tradeoff import Limits, Point
@@ -19,7 +20,7 @@ from ml_core.cli.app import run_command
 from ml_core.data.demo import compose, demo_classes
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress
-from ml_core.jobs.bench import bench, fitted_budget
+from ml_core.jobs.bench import bench
 from ml_core.jobs.bench_spec import BenchSpec
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
