@@ -80,8 +80,9 @@ def search(
     The attacker's trigger is unknown, so triggers of our own (canaries) are planted in a copy.
     Recipes run on the copy, many short and the better half twice as long, and what removes the
     canaries within the limits is chosen. The copy is kept in the cache for the next search; the
-    checkpoint itself is left alone. With --trigger, also scan:FOLDER, that one is watched beside
-    them. Writes search.json, search.csv, tradeoff.svg and chosen.recipe.json.
+    checkpoint itself is left alone. With --trigger, also scan:FOLDER, each recipe runs on a copy
+    without canaries too, where that one is measured. Writes search.json, search.csv, tradeoff.svg
+    and chosen.recipe.json.
 
     Examples:
 

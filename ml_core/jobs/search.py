@@ -26,7 +26,6 @@ from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.figures import percent
 from ml_core.jobs.canary import (
-    Measured,
     Watched,
     canary_folder,
     measure_watched,
@@ -105,6 +104,7 @@ class _Search:
         self._begin = time.monotonic()
         self._speeds: dict[str, Speed | None] = {}
         self._step_seconds: dict[str, float] = {}
+        self._beside: Trials | None = None  # of the trigger that the user named
 
     def run(self) -> Generator[Event, None, None]:
         spec = self._spec
@@ -119,7 +119,7 @@ class _Search:
             trials.model, trials.bench, trials.watched, self._control, "validate"
         )
         once = time.monotonic() - began
-        yield from self._told_of_trigger(trials, start)
+        named = yield from self._told_of_trigger()
         key = _key(spec, canaries)
         record = self._earlier(key)
         if record is None:
@@ -129,7 +129,7 @@ class _Search:
                 canaries=canaries,
                 ca_before=canaries.ca_before,
                 start_ca=start.ca,
-                start_asr=max(row.asr_excl or 0.0 for row in start.rows),
+                start_asr=max(named, *(row.asr_excl or 0.0 for row in start.rows)),
                 plan=rounds,
                 planned=rounds[0].candidates,
                 max_ca_drop=spec.max_ca_drop,
@@ -176,9 +176,7 @@ class _Search:
         )
         model = open_checkpoint(place / COPY_FILE).build("cpu")
         set_threads(base.threads)
-        watched = watched_of(canaries, place)
-        if base.trigger is not None:
-            watched.append(Watched(TRIGGER, load_trigger(Path(base.trigger)), base.target))
+        watched = tuple(watched_of(canaries, place))
         bench = bench_of(images, label_set, None, 0, model.preprocess, part.seed)
         rebound = None
         if spec.rebound_steps:
@@ -196,21 +194,34 @@ class _Search:
                 spec.peak_lr * spec.rebound_factor,
                 spec.canaries.seed,
             )
-        model.to(choose_device(base.device))
+        device = choose_device(base.device)
+        model.to(device)
+        if base.trigger is not None:
+            found = open_checkpoint(Path(base.checkpoint), base.donor, use_choice=base.use_choice)
+            own = found.build("cpu")
+            own.to(device)
+            named = Watched(TRIGGER, load_trigger(Path(base.trigger)), base.target)
+            self._beside = Trials(base, own, bench, (named,), rebound)
         yield Progress("open", 1, 1)
-        return Trials(base, model, bench, tuple(watched), rebound)
+        return Trials(base, model, bench, watched, rebound)
 
-    def _told_of_trigger(self, trials: Trials, start: Measured) -> Generator[Event, None, None]:
-        """Say where planting has weakened the trigger that the user named."""
-        if trials.watched[-1].name != TRIGGER:
-            return
-        rate = start.rows[-1].asr_excl or 0.0
+    def _told_of_trigger(self) -> Generator[Event, None, float]:
+        """Say how well the trigger that the user named works on the checkpoint; its rate."""
+        beside = self._beside
+        if beside is None:
+            return 0.0
+        found = yield from measure_watched(
+            beside.model, beside.bench, beside.watched, self._control, "validate"
+        )
+        rate = found.rows[0].asr_excl or 0.0
         weak = rate < _ALIVE
         yield Message(
-            f"The trigger that was named has a success rate of {percent(rate)} on the copy with "
-            f"the canaries{': it says little about recipes' if weak else ''}.",
+            f"The trigger that was named has a success rate of {percent(rate)} on this "
+            f"checkpoint{': it says little about recipes' if weak else ''}. Each recipe also runs "
+            "on a copy without canaries, where it is measured.",
             "warning" if weak else "info",
         )
+        return rate
 
     def _planned(
         self, trials: Trials, candidates: Sequence[_Candidate], once: float
@@ -223,7 +234,9 @@ class _Search:
         if spec.rebound_steps:
             fixed += once + spec.rebound_steps * own.get("mmcl", min(own.values()))
         left = 60 * spec.minutes - (time.monotonic() - self._begin)
-        times = [own[one.recipe.method] for one in candidates]
+        runs = 1 if self._beside is None else 2
+        fixed *= runs
+        times = [runs * own[one.recipe.method] for one in candidates]
         found = plan(times, fixed, left)
         if not found:
             needed = 60 * spec.minutes - left + fixed + FEWEST_STEPS * times[0]
@@ -297,33 +310,31 @@ class _Search:
         self, trials: Trials, one: _Candidate, rung: int, steps: int
     ) -> Generator[Event, None, SearchRow]:
         """One run."""
-        method = one.recipe.method
-        trial: Trial = yield from trials.run(
-            lengthened(one.recipe, steps), self._control, speed=self._speeds.get(method)
-        )
+        method, recipe = one.recipe.method, lengthened(one.recipe, steps)
+        begin = time.monotonic()
+        trial = yield from trials.run(recipe, self._control, speed=self._speeds.get(method))
         self._speeds[method] = trial.speed
+        rates = _rates(trials, trial)
+        if rates is not None and self._beside is not None:
+            other = yield from self._beside.run(recipe, self._control, speed=trial.speed)
+            more = _rates(self._beside, other)
+            rates = None if more is None else (*rates, *more)
         row = SearchRow(
             name=one.name,
             rung=rung,
             steps=trial.recipe.total_steps,
             recipe=trial.recipe,
-            seconds=trial.seconds,
+            seconds=time.monotonic() - begin,
         )
         measured = trial.measured
-        if measured is None or (trials.rebound is not None and trial.rebound is None):
+        if measured is None or rates is None:
             return row.model_copy(update={"status": "diverged"})
-        again: Sequence[Evaluation | None] = (
-            [None] * len(measured.rows) if trial.rebound is None else trial.rebound.rows
-        )
         return row.model_copy(
             update={
                 "ca": measured.ca,
                 "ca_low": measured.ca_interval[0],
                 "ca_high": measured.ca_interval[1],
-                "watched": tuple(
-                    _rate(*parts)
-                    for parts in zip(trials.watched, measured.rows, again, strict=True)
-                ),
+                "watched": rates,
             }
         )
 
@@ -365,6 +376,17 @@ class _Search:
         except InputError:
             return None
         return found if found.key == key and found.plan else None
+
+
+def _rates(trials: Trials, trial: Trial) -> tuple[WatchedRate, ...] | None:
+    """What a run left of each watched trigger; None if it, or the rebound, diverged."""
+    measured = trial.measured
+    if measured is None or (trials.rebound is not None and trial.rebound is None):
+        return None
+    again: Sequence[Evaluation | None] = (
+        [None] * len(measured.rows) if trial.rebound is None else trial.rebound.rows
+    )
+    return tuple(_rate(*parts) for parts in zip(trials.watched, measured.rows, again, strict=True))
 
 
 def _rate(watched: Watched, found: Evaluation, again: Evaluation | None) -> WatchedRate:

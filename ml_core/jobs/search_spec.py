@@ -37,8 +37,9 @@ class SearchSpec(BaseModel):
     Attributes
     ----------
     base
-        The checkpoint, its data and validation images; a trigger of it, if it has one, is watched
-        beside the canaries. Its recipe is not used. Its ``output_dir`` is the search's folder.
+        The checkpoint, its data and validation images; a trigger of it, if it has one, is measured
+        beside the canaries, on a copy without them, because planting might remove it. Its recipe
+        is not used. Its ``output_dir`` is the search's folder.
     recipes
         What is tried, the likeliest first; their lengths are set by the search.
     minutes

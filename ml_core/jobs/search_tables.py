@@ -20,7 +20,7 @@ def summary_of(record: SearchRecord) -> str:
     best = record.best
     if best is None or best.ca_drop is None or best.worst_asr is None:
         return "No run gave a model that can be measured."
-    limits = f"an accuracy drop of {record.max_ca_drop:g} and {record.max_asr:g} % success"
+    limits = f"accuracy drop {record.max_ca_drop:g}, success {record.max_asr:g} %"
     moved = "rises" if best.ca_drop < 0 else "falls"
     figures = (
         f"{best.name}, {best.steps} steps: clean accuracy {moved} by {abs(best.ca_drop):.1f} "
@@ -29,7 +29,7 @@ def summary_of(record: SearchRecord) -> str:
         f"succeed (mean {percent(best.mean_asr)})"
     )
     if record.keeps:
-        return f"Within the limits ({limits}): {figures}."
+        return f"Keeps the limits ({limits}): {figures}."
     return f"No recipe that was tried keeps the limits ({limits}). The best trade-off is {figures}."
 
 

@@ -103,7 +103,12 @@ def main(argv: Sequence[str] | None = None) -> None:
             trial = drained(trials.run(lengthened(recipe, args.steps), control))
             row |= figures(side, trial.measured, trials.watched)
         rows.append(row)
-        print(candidate_name(recipe), json.dumps(row), f"{time.process_time() - begin:.0f} s")
+        print(
+            candidate_name(recipe),
+            json.dumps(row),
+            f"{time.process_time() - begin:.0f} s",
+            flush=True,
+        )
         record = {"model": args.model.name, "ca_before": canaries.ca_before, "rows": rows}
         record |= {"canaries": canaries.model_dump(mode="json"), **correlations(rows)}
         replace_files({file: json.dumps(record, indent=1).encode()})

@@ -155,6 +155,11 @@ def test_a_rebound_and_a_trigger_are_measured_beside_the_canaries(
     assert all(one.rebound is not None for one in record.rows[0].watched)
     assert 7 not in [one.target for one in record.canaries.canaries]
     assert any("trigger that was named has a success rate" in text for text in _texts(events))
+    own = _record(spec).rows[0].watched[-1]
+    alone = changes | {"canaries": SMALL.model_copy(update={"seed": 1})}
+    _ran(spec.model_copy(update=alone))  # other canaries leave it as it is: it is on another copy
+    again = _record(spec).rows[0].watched[-1]
+    assert (again.asr, again.rebound) == (own.asr, own.rebound)
 
 
 def test_methods_that_take_labelled_images_need_no_captions(spec: SearchSpec) -> None:
@@ -257,9 +262,7 @@ def test_the_sentence_says_whether_the_limits_are_kept(spec: SearchSpec) -> None
     record = _record(spec).model_copy(
         update={"rows": (_row(0.5, 0.01),), "chosen": 0, "keeps": True}
     )
-    assert summary_of(record).startswith(
-        "Within the limits (an accuracy drop of 1 and 2 % success)"
-    )
+    assert summary_of(record).startswith("Keeps the limits (accuracy drop 1, success 2 %)")
     assert "falls by 0.5 points" in summary_of(record)
     missed = record.model_copy(update={"rows": (_row(3.0, 0.25),), "keeps": False})
     assert summary_of(missed).startswith("No recipe that was tried keeps the limits")
