@@ -56,7 +56,7 @@ def search(
             "pairs 1.5e-3)."
         ),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=2, help="Examples in a step.")] = 128,
+    batch_size: Annotated[int, typer.Option(min=2, help="Pairs or images in a step.")] = 128,
     max_ca_drop: Annotated[
         float, typer.Option(min=0, max=100, help="Points of clean accuracy that may be lost.")
     ] = 1.0,
