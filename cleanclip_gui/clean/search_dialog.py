@@ -43,7 +43,7 @@ _COLUMNS = (
     ("Worst ASR", "Highest success rate, also after the rebound."),
     ("", ""),
 )
-_WIDTHS = (64, 52, 64, 50, 80, 84, 44)
+_WIDTHS = (72, 64, 74, 62, 94, 98, 54)
 
 
 class SearchDialog(QDialog):
@@ -190,8 +190,8 @@ class SearchDialog(QDialog):
         first.addWidget(self.start, 0, Qt.AlignmentFlag.AlignTop)
         middle = QHBoxLayout()
         middle.setSpacing(theme.SPACE_M)
-        middle.addWidget(self.table, 8)
-        middle.addWidget(self.chart, 7)
+        middle.addWidget(self.table, 3)
+        middle.addWidget(self.chart, 2)
         self.card = QFrame()
         self.card.setProperty("card", True)
         self.card.setAccessibleName("What the search found")
