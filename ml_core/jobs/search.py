@@ -63,6 +63,7 @@ _TIMED_STEPS = 4
 _OVER = 1.1  # of the time: a run that would end later is not begun
 _DEMO_SEED = 12_000
 _ALIVE = 0.5
+_MOST_MORE = 4  # rounds beyond the plan
 
 
 def search(spec: SearchSpec, control: Control) -> Generator[Event, None, None]:
@@ -274,8 +275,9 @@ class _Search:
         total = sum(rung.candidates * rung.steps for rung in record.plan)
         done = 0
         record = record.model_copy(update={"rows": ()})
-        for number, rung in enumerate(record.plan):
-            scores = {}
+        number = 0
+        while number < len(record.plan):
+            rung, scores = record.plan[number], {}
             for one in alive[: rung.candidates]:
                 yield Progress("search", done, total)
                 row = there.get((one.name, number))
@@ -292,6 +294,11 @@ class _Search:
             alive = sorted(
                 (one for one in alive if one.name in scores), key=lambda one: best.index(one.name)
             )
+            number += 1
+            if number == len(record.plan) and alive and self._goes_on(record):
+                last = RungRecord(candidates=1, steps=2 * rung.steps)
+                record = record.model_copy(update={"plan": (*record.plan, last)})
+                total += last.steps
         late = sum(rung.candidates for rung in record.plan) - len(record.rows)
         if late:
             yield Message(f"The time is up: {late} runs of the plan were left out.", "warning")
@@ -299,6 +306,12 @@ class _Search:
         yield Progress("search", total, total)
         yield self._saved(record)
         return record
+
+    def _goes_on(self, record: SearchRecord) -> bool:
+        """Whether the last recipe runs on beyond the plan: nothing keeps the limits, and it can."""
+        doubled = sum(rung.candidates == 1 for rung in record.plan) - 1
+        steps = 2 * record.plan[-1].steps
+        return not record.keeps and doubled < _MOST_MORE and self._in_time(record, steps)
 
     def _in_time(self, record: SearchRecord, steps: int) -> bool:
         """Whether a run of so many steps would end in time, by how long the last ones took."""

@@ -64,6 +64,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
         return rungs(len(times), 2) if budget > 1 else ()
 
     monkeypatch.setattr("ml_core.jobs.search.plan", planned)
+    monkeypatch.setattr("ml_core.jobs.search._MOST_MORE", 0)
 
 
 def _ran(spec: SearchSpec, control: Control | None = None) -> tuple[list[Event], Done]:
@@ -214,6 +215,23 @@ def test_the_time_ends_a_plan_that_was_too_long(
     assert done.status == "finished"
     assert [row.rung for row in _record(spec).rows] == [0, 0, 0]
     assert any("3 runs of the plan were left out" in text for text in _texts(events))
+
+
+def test_time_that_is_left_goes_to_the_last_recipe_until_the_limits_are_kept(
+    spec: SearchSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_core.jobs.search._MOST_MORE", 2)
+    hard = {"recipes": spec.recipes[:1], "max_asr": 0.0, "max_ca_drop": 0.0}
+    monkeypatch.setattr("ml_core.cleaning.halving.Score.keeps", lambda *_: False)
+    _ran(spec.model_copy(update=hard))
+    record = _record(spec)
+    assert [(row.rung, row.steps) for row in record.rows] == [(0, 2), (1, 4), (2, 8)]
+    assert [rung.steps for rung in record.plan] == [2, 4, 8]
+    again, _ = _ran(spec.model_copy(update=hard))
+    assert not any("Round" in text for text in _texts(again))
+    monkeypatch.setattr("ml_core.cleaning.halving.Score.keeps", lambda *_: True)
+    _ran(spec.model_copy(update=hard | {"max_asr": 1.0}))
+    assert len(_record(spec).rows) == 1
 
 
 def test_time_that_allows_fewer_recipes_is_said(
