@@ -1067,7 +1067,30 @@ def _unseal(folder: Path) -> None:
     (folder / "session.json").write_text(json.dumps(fields | {"seal": "0" * 64}))
 
 
+def search(s: Stage) -> None:
+    """The search for a recipe, before and after."""
+    from hashlib import sha256
+
+    from cleanclip_gui.clean.searching import searches_dir
+    from ml_core.jobs.demo import demo_checkpoint
+    from tests.gui.searches import search_record, write_search
+
+    s.open_poisoned()
+    with s.page("search-form"):
+        s.act("view.clean")
+        s.act("clean.search")
+        s.wait(s.dialogs, "the dialog")
+    folder = searches_dir() / sha256(demo_checkpoint().read_bytes()).hexdigest()[:24]
+    for name, rows in (("search-missed", 3), ("search-found", 7)):
+        write_search(folder, search_record(rows))
+        with s.page(name):
+            s.act("clean.search")
+            s.wait(s.dialogs, "the dialog")
+            s.wait_for("earlier search")
+
+
 STORIES: dict[str, Callable[[Stage], None]] = {
+    "search": search,
     "first": first_page,
     "checkpoint": checkpoint,
     "file": other_files,

@@ -37,6 +37,7 @@ from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.run_folders.saved_run import SavedRun
 from cleanclip_gui.clean.runs.page import RunsPage
 from cleanclip_gui.clean.save_result import SaveCleaned
+from cleanclip_gui.clean.searching import Searching
 from cleanclip_gui.clean.setup import CleanSetup
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.commands import Command
@@ -70,6 +71,10 @@ _RUN = ("A cleaning run is going on.", "Its last save is kept.")
 _AUDIT = (
     "An audit of training pairs is going on.",
     "Finished embeddings are reused by the next audit.",
+)
+_SEARCH = (
+    "A search for a recipe is going on.",
+    "What was measured is kept; the next search goes on from there.",
 )
 _ALPHA = ("An alpha is being measured or saved.", "The run's result stays as it is.")
 _RATES = ("The rate finder is running.", "Nothing of it is kept.")
@@ -111,6 +116,9 @@ class CleanStation(QWidget):
         self.saving = SaveCleaned(prompts, self)
         self.auditing = Auditing(session, prompts, self.data.pairs, self, context.runners.audit)
         self.finding = RateFinding(self._rate_job, prompts, self, context.runners.rates)
+        self.searching = Searching(
+            session, prompts, partial(self.setup.write, session), self, context.runners.search
+        )
         # ... and what shows it.
         self.charts = CleaningCharts(prompts)
         self.charts.rates.setObjectName("clean.rates")
@@ -172,6 +180,11 @@ class CleanStation(QWidget):
             Command(
                 "clean.open_audit", "Ope&n audit…", "&Clean", self.auditing.choose,
                 "Show an earlier audit with its exclusions.", "folder",
+            ),
+            Command(
+                "clean.search", "Search &for a recipe…", "&Clean", self.searching.open,
+                "Find the recipe that fits this checkpoint, on triggers planted in a copy.",
+                "search", "", 0, lambda: self.session.checkpoint is not None,
             ),
             Command(
                 "clean.resume_folder", "&Resume a run…", "&Clean", self.resuming.choose,
@@ -262,6 +275,8 @@ class CleanStation(QWidget):
             found.append(AtWork(*_AUDIT, partial(self._end, self.auditing.cancel)))
         if self.finding.is_running:
             found.append(AtWork(*_RATES, partial(self._end, self.finding.cancel)))
+        if self.searching.is_running:
+            found.append(AtWork(*_SEARCH, partial(self._end, self.searching.cancel)))
         if self.alpha_line.is_busy:
             found.append(AtWork(*_ALPHA, _leave))
         if self.saving.is_busy:
@@ -431,6 +446,7 @@ class CleanStation(QWidget):
         bind(self.save_button, actions["clean.save"], text=True, icon=True)
         bind(self.setup.audit_button, actions["clean.audit"], text=True, icon=True)
         bind(self.form.find_rate, actions["clean.find_rate"], text=True)
+        bind(self.setup.search_button, actions["clean.search"], text=True, icon=True)
         bind(self.setup.resume_other, actions["clean.resume_folder"], text=True)
         bind(self.proof.rebound_button, actions["clean.rebound"], text=True)
         bind(self.proof.holdouts_button, actions["clean.holdouts"], text=True)
@@ -521,7 +537,7 @@ class CleanStation(QWidget):
         shell.trusted_wanted.connect(self.setup.reference.set_path)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
-            self.runs, self.alpha_line, self.proving, self.finding,
+            self.runs, self.alpha_line, self.proving, self.finding, self.searching,
         ):  # fmt: skip
             part.failed.connect(shell.failed)
         for line in (run.logged, self.queue.logged, self.proving.logged):
@@ -539,6 +555,7 @@ class CleanStation(QWidget):
         self.proving.changed.connect(self._on_proof_changed)
         self.auditing.excluded.connect(self._on_excluded)
         self.finding.found.connect(self._on_rate_found)
+        self.searching.used.connect(self.setup.set_recipe)
         self.alpha_line.saved.connect(self._on_saved)
         self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self._refresh)

@@ -387,6 +387,12 @@ def waiting_scan() -> WaitingChild | None:
         return None
 
 
+def search_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
+    """Return a runner of a search for a recipe; it writes into the spec's folder."""
+    command = [*worker_command(spec_path), "--search"]
+    return JobRunner(spec_path, device=device, command=command, what="search for a recipe")
+
+
 def scan_estimate_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     """Return a runner that measures how long a scan would take, and searches nothing."""
     command = [*worker_command(spec_path), "--scan", "--estimate"]
@@ -454,6 +460,7 @@ class Runners:
     run: Callable[[Path, Mode, str, int], JobRunner] = make_runner
     proof: Callable[[Path, str, str], JobRunner] = proof_runner
     audit: Callable[..., JobRunner] = audit_runner
+    search: Callable[..., JobRunner] = search_runner
     doctor: Callable[..., JobRunner] = doctor_runner
     scan: Callable[..., JobRunner] = scan_runner
     scan_estimate: Callable[..., JobRunner] = scan_estimate_runner

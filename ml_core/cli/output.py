@@ -54,6 +54,8 @@ STAGES = {
     "evaluate": "Evaluating",
     "reference": "Reference",
     "estimate": "Measuring steps",
+    "canaries": "Planting canaries",
+    "search": "Search",
     "rebound": "Finetuning again",
     "ramp": "Raising the rate",
     "overlap": "Overlap",

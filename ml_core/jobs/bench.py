@@ -8,20 +8,19 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.budget import fitted_budget
 from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.tradeoff import Limits, points
 from ml_core.evaluation.evaluate import versions
-from ml_core.events import Control, Done, Event, Message, Saved
-from ml_core.exports import to_csv
+from ml_core.events import Control, Done, Event, Message
 from ml_core.jobs.bench_spec import BENCH_FILE, CHART_FILE, TABLE_FILE, BenchSpec
+from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.estimate import estimate
 from ml_core.jobs.failures import failure
 from ml_core.jobs.holdouts import holdouts
 from ml_core.jobs.inputs import opening_inputs
-from ml_core.jobs.journal import read_events, read_json, write_json
+from ml_core.jobs.journal import read_events, read_json
 from ml_core.jobs.proof_specs import (
     HOLDOUTS_FILE,
     REBOUND_FILE,
@@ -334,15 +333,11 @@ def _write(
     spec: BenchSpec, rows: list[Row], curves: list[Curve], begin: float
 ) -> Generator[Event, None, None]:
     """Table and chart as far as they go, after each job."""
-    folder = Path(spec.base.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(_record(spec, rows, begin), folder / BENCH_FILE)
-    table = to_csv([COLUMNS, *([row.get(name) for name in COLUMNS] for row in rows)])
-    chart = tradeoff_svg(curves, Limits())
-    replace_files(
-        {
-            folder / TABLE_FILE: table.encode(),
-            folder / CHART_FILE: chart.encode(),
-        }
+    yield write_comparison(
+        Path(spec.base.output_dir),
+        Names(BENCH_FILE, TABLE_FILE, CHART_FILE),
+        _record(spec, rows, begin),
+        COLUMNS,
+        rows,
+        tradeoff_svg(curves, Limits()),
     )
-    yield Saved(str(folder / BENCH_FILE), "result")

@@ -33,6 +33,7 @@ from pydantic import BaseModel
 from ml_core.collector import collector_off
 from ml_core.events import Control, Done, Event, Message, to_json
 from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
+from ml_core.jobs.canary_spec import CanarySpec
 from ml_core.jobs.doctor_spec import DoctorSpec
 from ml_core.jobs.failures import exit_code, failure
 from ml_core.jobs.measurement_spec import MeasurementSpec
@@ -40,6 +41,7 @@ from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.rate_finder_spec import RateSpec
 from ml_core.jobs.report_spec import ReportSpec
 from ml_core.jobs.scan_spec import ScanSpec
+from ml_core.jobs.search_spec import SearchSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.jobs.verify_spec import VerifySpec
@@ -54,6 +56,8 @@ _OTHERS: Mapping[str, tuple[type[BaseModel], str, str]] = {
     "rebound": (ReboundSpec, "ml_core.jobs.rebound", "rebound"),
     "holdouts": (HoldoutSpec, "ml_core.jobs.holdouts", "holdouts"),
     "scan": (ScanSpec, "ml_core.jobs.scan", "scan"),
+    "canaries": (CanarySpec, "ml_core.jobs.canary", "plant"),
+    "search": (SearchSpec, "ml_core.jobs.search", "search"),
     "measurement": (MeasurementSpec, "ml_core.jobs.measurement", "measurement"),
     "verify": (VerifySpec, "ml_core.jobs.verify", "verify"),
     "rates": (RateSpec, "ml_core.jobs.rate_finder", "find_rate"),
