@@ -88,6 +88,18 @@ _UNLEARN: Fields = {
     "stop_below_ca": 10.0,
     "eval_every": 32,
 }
+_ADVERSARIAL: Fields = {
+    "pairs": 2048,
+    "epochs": 8,
+    "batch_size": 64,
+    "lr": 3e-4,
+    "warmup_steps": 10,
+    "weight_decay": 0.0,
+    "lambda_hold": 5.0,
+    "batch_norm": "frozen",
+    "stop_below_ca": 15.0,
+    "eval_every": 32,
+}
 _TBAR: Fields = {
     "pairs": 1024,
     "epochs": 2,
@@ -177,6 +189,11 @@ FIELDS: Mapping[Method, Mapping[str, Fields]] = {
             "eval_every": 500,
             "save_every": 500,
         },
+    },
+    "adversarial": {
+        "quick": _ADVERSARIAL,
+        "talk": {**_ADVERSARIAL, "pairs": 1024, "epochs": 6, "eval_every": 16, "save_every": 0},
+        "thorough": {**_ADVERSARIAL, "pairs": 16_384, "epochs": 4, "eval_every": 128},
     },
     "unlearn": {
         "quick": _UNLEARN,
