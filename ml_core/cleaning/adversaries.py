@@ -25,7 +25,15 @@ from ml_core.detection.scan.patches import paste
 from ml_core.triggers.counter import PLACE, uniform
 
 Kind = Literal["patch", "spot", "texture", "warp"]
-_SHARES: Mapping[Kind, float] = {"patch": 0.35, "spot": 0.15, "texture": 0.4, "warp": 0.1}
+# The kinds of each slot, one life after the other, and its lives' length; slots beyond begin anew.
+# A patch and a texture act in every step: with kinds drawn by chance a backdoor came back in steps
+# without its kind. Some triggers are met by many fresh patterns, others only by sharp ones.
+_SLOTS: tuple[tuple[tuple[Kind, ...], int], ...] = (
+    (("patch",), 1),
+    (("texture",), 1),
+    (("patch", "patch", "spot"), 3),
+    (("texture", "texture", "texture", "warp"), 3),
+)
 _AREAS = (0.01, 0.06)  # of a patch, as a part of the picture
 _RATIOS = (0.05, 0.3)  # of a texture, blended over the picture
 _KNOTS = 6
@@ -71,7 +79,8 @@ class Adversaries:
     count
         How many act at a time.
     life
-        Steps until one is replaced; they are replaced in turns.
+        Steps until one is replaced by a fresh one; half of the slots keep theirs three times as
+        long.
     seed
         Of the run.
     """
@@ -148,16 +157,27 @@ class Adversaries:
 
     def _age(self, slot: int) -> int:
         """Steps since a slot's adversary was drawn."""
-        return (int(self._step) + slot * self.life // self.count) % self.life
+        return self._since(slot) % self._life(slot)
+
+    def _life(self, slot: int) -> int:
+        return self.life * _SLOTS[slot % len(_SLOTS)][1]
+
+    def _since(self, slot: int) -> int:
+        """Steps so far, shifted so that not all slots change at once."""
+        return int(self._step) + slot * self.life // self.count
+
+    def _birth(self, slot: int) -> int:
+        """How many adversaries a slot had before."""
+        return self._since(slot) // self._life(slot)
 
     def _numbers(self, slot: int, what: int) -> np.random.Generator:
-        birth = (int(self._step) + slot * self.life // self.count) // self.life
-        return np.random.default_rng([self.seed, slot, birth, what])
+        return np.random.default_rng([self.seed, slot, self._birth(slot), what])
 
     def _born(self, slot: int) -> Shape:
         """Kind and size of the adversary of a slot as of now."""
         draw = self._numbers(slot, 0)
-        kind: Kind = draw.choice(list(_SHARES), p=list(_SHARES.values()))
+        kinds, _ = _SLOTS[slot % len(_SLOTS)]
+        kind = kinds[self._birth(slot) % len(kinds)]
         if kind == "texture":
             return Shape(kind, self.size, ratio=float(draw.uniform(*_RATIOS)))
         if kind == "warp":
