@@ -708,6 +708,32 @@ def clean_form(s: Stage) -> None:
         s.act("clean.compare")
 
 
+def rates(s: Stage) -> None:
+    """The rate finder: as it opens, at work, and with what it found."""
+    from tests.gui.ramps import child, finished, record, told
+
+    s.open_poisoned()
+    s.act("view.clean")
+    finding = s.window.stations["clean"].finding
+    with s.page("rates-form", part=lambda: _whole_form(s)):
+        s.spin()
+    with s.page("rates-ready", stays=True):
+        s.act("clean.find_rate")
+        s.wait(s.dialogs, "the dialog")
+    with s.page("rates-running", stays=True, works=True):
+        finding._new_runner = child(FILES, told(record())[:80], waits=True)
+        s.press("Start")
+        s.wait_for("Raising the rate: step")
+        s.spin(300)
+    with s.page("rates-found"):
+        s.press("Cancel")
+        s.wait_for("Cancelled")
+        finding._new_runner = child(FILES, finished(record()))
+        s.press("Start")
+        s.wait_for("are worth trying")
+        s.spin(300)
+
+
 def scan(s: Stage) -> None:
     """A scan that is set, one at work, and what scans may say."""
     from PySide6.QtWidgets import QProgressBar
@@ -1041,13 +1067,37 @@ def _unseal(folder: Path) -> None:
     (folder / "session.json").write_text(json.dumps(fields | {"seal": "0" * 64}))
 
 
+def search(s: Stage) -> None:
+    """The search for a recipe, before and after."""
+    from hashlib import sha256
+
+    from cleanclip_gui.clean.searching import searches_dir
+    from ml_core.jobs.demo import demo_checkpoint
+    from tests.gui.searches import search_record, write_search
+
+    s.open_poisoned()
+    with s.page("search-form"):
+        s.act("view.clean")
+        s.act("clean.search")
+        s.wait(s.dialogs, "the dialog")
+    folder = searches_dir() / sha256(demo_checkpoint().read_bytes()).hexdigest()[:24]
+    for name, rows in (("search-missed", 3), ("search-found", 7)):
+        write_search(folder, search_record(rows))
+        with s.page(name):
+            s.act("clean.search")
+            s.wait(s.dialogs, "the dialog")
+            s.wait_for("earlier search")
+
+
 STORIES: dict[str, Callable[[Stage], None]] = {
+    "search": search,
     "first": first_page,
     "checkpoint": checkpoint,
     "file": other_files,
     "studio": studio,
     "scan": scan,
     "clean": clean_form,
+    "rates": rates,
     "report": report,
     "runs": runs,
     "interrupted": interrupted,

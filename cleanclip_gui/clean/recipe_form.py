@@ -14,7 +14,15 @@ from cleanclip_gui.clean.recipe_fields import Chooser, FieldRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import count_text, plural
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method
-from ml_core.cleaning.presets import about_rate, default_preset, preset_source, presets
+from ml_core.cleaning.presets import (
+    about_rate,
+    default_preset,
+    preset_source,
+    preset_title,
+    presets,
+    warn_of_rate,
+)
+from ml_core.cleaning.pretraining import DEMO, Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.reading.errors import InputError
 
@@ -47,7 +55,7 @@ class RecipeForm(QWidget):
         super().__init__(parent)
         self.rows: dict[str, FieldRow] = {}
         self._presets: dict[str, Recipe] = {}
-        self._demo = True
+        self._pretraining = DEMO
         self.method = MethodChooser()
         self.preset = Chooser()
         self.preset.setAccessibleName("Preset")
@@ -71,6 +79,8 @@ class RecipeForm(QWidget):
         self.more.setIcon(theme.icon("chevron-down", "accent"))
         self.more.setProperty("quiet", True)
         self._advanced = QWidget()
+        self.find_rate = QPushButton()  # of a command of the station, which binds it
+        self.find_rate.setProperty("quiet", True)
         # What else the method takes has its place between the choosers and the fields.
         self.below_choosers = QVBoxLayout()
         self.below_choosers.setSpacing(theme.SPACE_S)
@@ -99,7 +109,8 @@ class RecipeForm(QWidget):
     def set_recipe(self, recipe: Recipe) -> None:
         """Show a recipe; its preset is the chosen one, or the default for a custom recipe."""
         self._choose(self.method, recipe.method if recipe.method in METHODS else METHODS[0])
-        self._load_method(recipe.preset if recipe.preset in presets(recipe.method) else "default")
+        known = presets(recipe.method, self._pretraining)
+        self._load_method(recipe.preset if recipe.preset in known else "default")
         self._add_rest()
         for name, row in self.rows.items():
             row.set_value(getattr(recipe, name))
@@ -110,20 +121,38 @@ class RecipeForm(QWidget):
         self._load_method(name)
         self.changed.emit()
 
-    def set_demo(self, demo: bool) -> None:
-        """Begin with what suits the checkpoint at hand: the quick preset is meant for the demo's.
+    def set_rate(self, rate: float) -> None:
+        """Set the learning rate."""
+        self.rows["lr"].set_value(rate)
+        self._on_row_edited()
+
+    def set_pretraining(self, pretraining: Pretraining) -> None:
+        """Offer what suits a checkpoint that was pretrained so, and begin with it.
 
         What the user has chosen or changed stays.
         """
-        method, name = self.method.method, str(self.preset.currentData())
-        untouched = name == default_preset(method, demo=self._demo) and not self.changed_fields()
-        if demo == self._demo:
+        if pretraining == self._pretraining:
             return
-        self._demo = demo
-        if untouched:
-            self.set_preset("default")
-        else:
-            self._about_preset.setText(self._about(name))
+        method, name = self.method.method, str(self.preset.currentData())
+        changed = {field: self.rows[field].value() for field in self.changed_fields()}
+        untouched = name == default_preset(method, self._pretraining) and not changed
+        self._pretraining = pretraining
+        self._load_method("default" if untouched else name)
+        for field, value in changed.items():
+            self.rows[field].set_value(value)
+        self._refresh()
+        self.changed.emit()
+
+    def set_budget(self, recipe: Recipe) -> None:
+        """Take examples and epochs of a recipe of the same method."""
+        for name in ("pairs", "epochs"):
+            self.rows[name].set_value(getattr(recipe, name))
+        self._refresh()
+        self.changed.emit()
+
+    def rate_warning(self) -> str:
+        """Why the recipe as set may destroy the checkpoint; empty if its rate is not too high."""
+        return "" if self.problem() else warn_of_rate(self.recipe(), self._pretraining)
 
     def set_method(self, method: Method) -> None:
         """Choose a method, keeping the name of the preset."""
@@ -195,6 +224,8 @@ class RecipeForm(QWidget):
         row.reset_requested.connect(partial(self._reset_row, row))
         self.rows[name] = row
         (self._basic_box if name in BASIC else self._rest_box).addWidget(row)
+        if name == "lr":
+            self._basic_box.addWidget(self.find_rate, 0, Qt.AlignmentFlag.AlignRight)
         return row
 
     def _add_rest(self) -> None:
@@ -220,11 +251,11 @@ class RecipeForm(QWidget):
     def _load_method(self, preset_name: str) -> None:
         """Fill presets and fields for the method in use."""
         method = self.method.method
-        self._presets, first = presets(method), default_preset(method, demo=self._demo)
+        self._presets = presets(method, self._pretraining)
         self.preset.blockSignals(True)
         self.preset.clear()
-        for name in sorted(self._presets, key=lambda name: name != first):
-            self.preset.addItem(name.capitalize(), name)
+        for name, recipe in self._presets.items():
+            self.preset.addItem(preset_title(recipe, self._pretraining), name)
         self.preset.blockSignals(False)
         self._choose(self.preset, preset_name)
         base = self._base()
@@ -232,14 +263,15 @@ class RecipeForm(QWidget):
         for name, row in self.rows.items():
             row.set_value(getattr(base, name))
             row.setVisible(name in used)
+        self.find_rate.setVisible("lr" in used)
         self._about_method.setText(f"{FACTS[method].help} {FACTS[method].source}.")
-        self._about_preset.setText(self._about(base.preset))
         self._refresh()
 
-    def _about(self, preset: str) -> str:
-        """Where a preset's numbers come from, and what its rate means for the checkpoint."""
-        source = preset_source(self.method.method, preset)
-        rate = "" if self._demo else about_rate(self._presets[preset])
+    def _about(self, recipe: Recipe) -> str:
+        """Where the preset's numbers come from, and what the rate means for the checkpoint."""
+        base = self._base()
+        source = preset_source(base.method, base.preset)
+        rate = about_rate(base if recipe.lr == base.lr else recipe, self._pretraining)
         return f"{source} {rate}".strip()
 
     @staticmethod
@@ -271,6 +303,7 @@ class RecipeForm(QWidget):
         if recipe.facts.data != "none":
             self.rows["pairs"].setVisible(not recipe.draws_shots)
         self.budget.setText(budget_text(recipe))
+        self._about_preset.setText(self._about(recipe))
 
     def _say(self, sentence: str) -> None:
         """Show a sentence for a while."""
@@ -282,7 +315,9 @@ class RecipeForm(QWidget):
         self.sentence.show()
 
     def _on_method_chosen(self) -> None:
-        self._load_method(str(self.preset.currentData()))
+        name = str(self.preset.currentData())
+        # What suits the checkpoint with one method may not with the next.
+        self._load_method("default" if name == next(iter(self._presets)) else name)
         self.changed.emit()
 
     def _on_preset_chosen(self) -> None:

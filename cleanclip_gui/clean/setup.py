@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
 
@@ -25,6 +25,7 @@ from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import bytes_text, device_text, plural
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.cleaning.recipe_file import FORMAT, read_recipe, write_recipe
+from ml_core.cleaning.recipes import Recipe
 from ml_core.detection.records import FIVE_POISONS
 from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.errors import InputError
@@ -50,7 +51,8 @@ class CleanSetup(QWidget):
     """Set-up of the next run; ``changed`` comes after every change by the user.
 
     Recipes are saved to files and opened again; ``failed`` carries an InputError of one.
-    ``audit_button`` and ``resume_other`` show commands of the station, which binds them.
+    ``audit_button``, ``search_button`` and ``resume_other`` show commands of the station, which
+    binds them.
     """
 
     changed = Signal()
@@ -79,7 +81,10 @@ class CleanSetup(QWidget):
         self.open_recipe.setToolTip("Fill the form from a recipe file; you can also drop one here.")
         self.save_recipe.setToolTip("Write method and settings to a file that can be shared.")
         self.resume_other = QPushButton()
-        for button in (self.open_recipe, self.save_recipe, self.resume_other):
+        self.search_button = QPushButton()
+        for button in (
+            self.open_recipe, self.save_recipe, self.resume_other, self.search_button,
+        ):  # fmt: skip
             button.setProperty("quiet", True)
         self._weight_bytes = 0
         self._lay_out()
@@ -192,6 +197,10 @@ class CleanSetup(QWidget):
         except InputError as error:
             self.failed.emit(error.titled("Could not open the recipe"))
             return
+        self.set_recipe(recipe)
+
+    def set_recipe(self, recipe: Recipe) -> None:
+        """Show a recipe that was found elsewhere, as if the user had opened it."""
         self.form.set_recipe(recipe)
         self.form.changed.emit()
 
@@ -262,6 +271,7 @@ class CleanSetup(QWidget):
         layout.addWidget(Label("Method and budget", "heading", wrap=True))
         layout.addWidget(self.form)
         layout.addLayout(files)
+        layout.addWidget(self.search_button, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addWidget(self.gpus)
         layout.addSpacing(theme.SPACE_S)
         layout.addLayout(heading)

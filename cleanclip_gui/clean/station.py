@@ -29,6 +29,7 @@ from cleanclip_gui.clean.charts.cleaning_charts import CleaningCharts
 from cleanclip_gui.clean.page_head import PageHead
 from cleanclip_gui.clean.proof.proof import ProofSection, ProofTests
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
+from cleanclip_gui.clean.rates.finding import RateFinding
 from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
 from cleanclip_gui.clean.run import CleaningRun, estimate_folder
 from cleanclip_gui.clean.run_bar import RunBar
@@ -36,6 +37,7 @@ from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.run_folders.saved_run import SavedRun
 from cleanclip_gui.clean.runs.page import RunsPage
 from cleanclip_gui.clean.save_result import SaveCleaned
+from cleanclip_gui.clean.searching import Searching
 from cleanclip_gui.clean.setup import CleanSetup
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.commands import Command
@@ -48,14 +50,19 @@ from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_wid
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain, plural
+from ml_core.cleaning.budget import fitted_budget
+from ml_core.cleaning.catalogue import Method
+from ml_core.cleaning.pretraining import DEMO, with_parent
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done
+from ml_core.jobs.rate_finder_spec import refusal
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 
 ROOM = Room(left=Needs(396, 396), middle=Needs(372, 520))  # the set-up is on the left
 THIS_RUN, RUNS, COMPARISON = range(3)
+SHORT_SECONDS = 3600.0  # what a run on a processor can be cut to
 ASK_SECONDS = 60.0  # of work that cancelling would lose
 ESTIMATE_WAITS = "Another job is running; measure when it has finished."
 _START, _ADD = "&Start cleaning", "A&dd to the queue"
@@ -65,7 +72,12 @@ _AUDIT = (
     "An audit of training pairs is going on.",
     "Finished embeddings are reused by the next audit.",
 )
+_SEARCH = (
+    "A search for a recipe is going on.",
+    "What was measured is kept; the next search goes on from there.",
+)
 _ALPHA = ("An alpha is being measured or saved.", "The run's result stays as it is.")
+_RATES = ("The rate finder is running.", "Nothing of it is kept.")
 _SAVING = ("A file is being saved.", "The file it would replace and the run's own file are kept.")
 _TEST_KEEPS = "It will start from the beginning next time."
 
@@ -103,6 +115,10 @@ class CleanStation(QWidget):
         self.trying = TryCleaned(session, context.inference, shell, self)
         self.saving = SaveCleaned(prompts, self)
         self.auditing = Auditing(session, prompts, self.data.pairs, self, context.runners.audit)
+        self.finding = RateFinding(self._rate_job, prompts, self, context.runners.rates)
+        self.searching = Searching(
+            session, prompts, partial(self.setup.write, session), self, context.runners.search
+        )
         # ... and what shows it.
         self.charts = CleaningCharts(prompts)
         self.charts.rates.setObjectName("clean.rates")
@@ -123,6 +139,7 @@ class CleanStation(QWidget):
             self.is_busy, self,
         )  # fmt: skip
         self._can_start = self._is_free = False
+        self._accepted: set[str] = set()  # warnings of rates, for the checkpoint that is open
         context.actions.add(self.commands())
         self._tips = {name: action.toolTip() for name, action in context.actions.by_id.items()}
         self._make_buttons()
@@ -156,8 +173,18 @@ class CleanStation(QWidget):
                 lambda: self.session.checkpoint is not None and self.data.takes_pairs,
             ),
             Command(
+                "clean.find_rate", "&Find a rate…", "&Clean", self.finding.open,
+                "Raise the learning rate on a copy and see where accuracy falls.", "sliders", "", 0,
+                lambda: self._can_start and not refusal(self.form.recipe()),
+            ),
+            Command(
                 "clean.open_audit", "Ope&n audit…", "&Clean", self.auditing.choose,
                 "Show an earlier audit with its exclusions.", "folder",
+            ),
+            Command(
+                "clean.search", "Search &for a recipe…", "&Clean", self.searching.open,
+                "Find the recipe that fits this checkpoint, on triggers planted in a copy.",
+                "search", "", 0, lambda: self.session.checkpoint is not None,
             ),
             Command(
                 "clean.resume_folder", "&Resume a run…", "&Clean", self.resuming.choose,
@@ -246,6 +273,10 @@ class CleanStation(QWidget):
             found.append(AtWork(said, _TEST_KEEPS, partial(self._end, self.proving.cancel)))
         if self.auditing.is_running:
             found.append(AtWork(*_AUDIT, partial(self._end, self.auditing.cancel)))
+        if self.finding.is_running:
+            found.append(AtWork(*_RATES, partial(self._end, self.finding.cancel)))
+        if self.searching.is_running:
+            found.append(AtWork(*_SEARCH, partial(self._end, self.searching.cancel)))
         if self.alpha_line.is_busy:
             found.append(AtWork(*_ALPHA, _leave))
         if self.saving.is_busy:
@@ -278,7 +309,9 @@ class CleanStation(QWidget):
 
     @Slot()
     def start(self) -> None:
-        """Write the job that is set, and run it or let it wait."""
+        """Write the job that is set, and run it or let it wait; ask about too high a rate."""
+        if not self._may_start():
+            return
         try:
             spec_path = self.setup.write(self.session, device=self.context.device.wanted)
             spec = read_spec(spec_path)
@@ -287,6 +320,17 @@ class CleanStation(QWidget):
             return
         asked = self.session.trigger, self.session.target
         self.queue.start_or_add(spec_path.parent, spec, asked)
+
+    def _may_start(self) -> bool:
+        """Whether the rate suits the checkpoint, or the user wants it, which is asked once."""
+        warning = self.form.rate_warning()
+        if not warning or warning in self._accepted:
+            return True
+        prompts, question = self.context.prompts, f"{warning} Start all the same?"
+        if not prompts.confirm(self.window(), "Learning rate", question, "Start", "Go back"):
+            return False
+        self._accepted.add(warning)
+        return True
 
     def set_preset(self, preset: str) -> None:
         """Set CleanCLIP's preset of that name, unless something is being cleaned."""
@@ -304,6 +348,12 @@ class CleanStation(QWidget):
             self.run.estimate(self.setup.write(self.session, estimate_folder()))
         except InputError as error:
             self.shell.failed.emit(error.titled("Could not measure the steps"))
+
+    def _rate_job(self, folder: Path) -> tuple[CleanSpec, str]:
+        """The job that is set, written into a folder, and the one device of its ramp."""
+        device = self.context.device.wanted
+        spec = read_spec(self.setup.write(self.session, folder, device=device))
+        return spec.model_copy(update={"device": device, "processes": 1}), device
 
     @Slot()
     def cancel(self) -> None:
@@ -378,6 +428,10 @@ class CleanStation(QWidget):
         self.start_button.setProperty("primary", True)
         self.start_button.setProperty("large", True)
         self.estimate_button = QPushButton()
+        self.shorten_button = QPushButton("Shorten to an hour")
+        self.shorten_button.setToolTip(
+            "Take as many examples as an hour of training allows here; fewer may clean less."
+        )
         self.try_button = QPushButton(theme.icon("studio", "on_accent"), "")
         self.try_button.setProperty("primary", True)
         self.save_button = QPushButton()
@@ -391,6 +445,8 @@ class CleanStation(QWidget):
         bind(self.try_button, actions["clean.try"], text=True)
         bind(self.save_button, actions["clean.save"], text=True, icon=True)
         bind(self.setup.audit_button, actions["clean.audit"], text=True, icon=True)
+        bind(self.form.find_rate, actions["clean.find_rate"], text=True)
+        bind(self.setup.search_button, actions["clean.search"], text=True, icon=True)
         bind(self.setup.resume_other, actions["clean.resume_folder"], text=True)
         bind(self.proof.rebound_button, actions["clean.rebound"], text=True)
         bind(self.proof.holdouts_button, actions["clean.holdouts"], text=True)
@@ -437,6 +493,7 @@ class CleanStation(QWidget):
         foot.setSpacing(theme.SPACE_S)
         foot.addWidget(self.hint)
         foot.addWidget(self.estimate_label)
+        foot.addWidget(self.shorten_button, 0, Qt.AlignmentFlag.AlignLeft)
         foot.addLayout(buttons)
         layout = QVBoxLayout(card)
         layout.setContentsMargins(1, 1, 1, 1)
@@ -480,7 +537,7 @@ class CleanStation(QWidget):
         shell.trusted_wanted.connect(self.setup.reference.set_path)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
-            self.runs, self.alpha_line, self.proving,
+            self.runs, self.alpha_line, self.proving, self.finding, self.searching,
         ):  # fmt: skip
             part.failed.connect(shell.failed)
         for line in (run.logged, self.queue.logged, self.proving.logged):
@@ -497,11 +554,14 @@ class CleanStation(QWidget):
         self.runs.run_opened.connect(partial(self.show_page, THIS_RUN))
         self.proving.changed.connect(self._on_proof_changed)
         self.auditing.excluded.connect(self._on_excluded)
+        self.finding.found.connect(self._on_rate_found)
+        self.searching.used.connect(self.setup.set_recipe)
         self.alpha_line.saved.connect(self._on_saved)
         self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self._refresh)
         self.setup.changed.connect(self._on_setup_changed)
         self.setup.reference.changed.connect(self._on_reference_changed)
+        self.shorten_button.clicked.connect(self._on_shorten_clicked)
         self.newest_button.clicked.connect(self.run.show_newest)
         run.began.connect(self._on_run_began)
         run.ended.connect(self._on_run_ended)
@@ -512,6 +572,7 @@ class CleanStation(QWidget):
         DEVICES.changed.connect(self._on_device_taken, Qt.ConnectionType.QueuedConnection)
         events = self.session.events
         events.checkpoint.connect(self._on_checkpoint_change)
+        events.reference.connect(self._show_pretraining)
         events.trigger.connect(self._on_trigger_change)
         events.images.connect(self._on_images_change)
         events.devices.connect(self._on_devices_change)
@@ -534,6 +595,9 @@ class CleanStation(QWidget):
         estimated = self.run.estimated
         self.estimate_label.setText(estimate_sentence(estimated) if estimated else "")
         self.estimate_label.setVisible(bool(estimated))
+        self.shorten_button.setVisible(
+            bool(estimated) and estimated.get("train_seconds", 0.0) > 1.1 * SHORT_SECONDS
+        )
         self._refresh()
 
     def _show_earlier(self) -> None:
@@ -653,6 +717,13 @@ class CleanStation(QWidget):
             if same_pairs(self.data.pairs(), audited):
                 self.data.exclude.setText(path)
 
+    @Slot(str, float)
+    def _on_rate_found(self, method: Method, rate: float) -> None:
+        """Set the rate, with the method that it was looked for with."""
+        if self.form.method.method != method:
+            self.form.set_method(method)
+        self.form.set_rate(rate)
+
     def _on_saved(self, path: Path, adapter: bool = False) -> None:
         if adapter:
             self._log(f"Saved the adapter as {path.name}; keep it with the weights.")
@@ -703,6 +774,18 @@ class CleanStation(QWidget):
         self.queue.hold(True)
         self.runs.keep_name()
         self.auditing.close()
+        self.finding.close()
+
+    @Slot()
+    def _on_shorten_clicked(self) -> None:
+        """Set as many examples and epochs as the measured steps allow in the time."""
+        found = self.run.estimated
+        if not found or self.form.problem():
+            return
+        steps = max(1, int(SHORT_SECONDS / found["step_seconds"]))
+        fitted = fitted_budget(self.form.recipe(), steps, found["pairs"])
+        self.form.set_budget(fitted)
+        self._log(f"Shortened to {self.form.budget.text()}.")
 
     @Slot()
     def _on_setup_changed(self) -> None:
@@ -724,8 +807,20 @@ class CleanStation(QWidget):
         self.run.forget_estimate()
         path = Path(facts.path) if facts is not None else Path()
         self.setup.set_weight_bytes(path.stat().st_size if path.is_file() else 0)
-        self.form.set_demo(facts is None or facts.of_demo)
+        self._accepted.clear()
+        self._show_pretraining()
         self.run.follow(facts, keep=self.proving.is_running)
+
+    def _show_pretraining(self, *_: object) -> None:
+        """Offer the presets that suit the checkpoint; a reference may tell what it does not."""
+        facts, other = self.session.checkpoint, self.session.reference
+        if facts is None or facts.of_demo:
+            found = DEMO
+        elif other is not None and other.architecture == facts.architecture:
+            found = with_parent(facts.pretraining, other.pretraining)
+        else:
+            found = facts.pretraining
+        self.form.set_pretraining(found)
 
     def _on_trigger_change(self, _trigger: object) -> None:
         self._refresh()

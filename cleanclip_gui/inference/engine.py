@@ -44,7 +44,7 @@ from ml_core.evaluation.zero_shot import (
     known_classifier,
     triggered_classifier,
 )
-from ml_core.jobs.demo import is_of_demo
+from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.devices import devices, set_threads
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import Fit, Preprocess
@@ -133,6 +133,7 @@ class Engine:
         checkpoint = open_checkpoint(request.path, request.donor or None, request.inspection)
         model = checkpoint.build(self._device)
         notes = self._line.finish(request, model)
+        pretraining = pretraining_at(checkpoint)
         self._models[request.role] = model
         facts = CheckpointFacts(
             path=str(request.path),
@@ -145,7 +146,8 @@ class Engine:
             notes=(*checkpoint.architecture.notes, *notes),
             donor=request.donor if checkpoint.donor is not None else "",
             choice="" if checkpoint.remembered is None else checkpoint.remembered.sentence,
-            of_demo=is_of_demo(checkpoint.inspection.sha256, model.config),
+            of_demo=pretraining.kind == "demo",
+            pretraining=pretraining,
             adapter=request.adapter,
             vector=request.vector,
             alpha=request.alpha,

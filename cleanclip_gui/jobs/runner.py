@@ -45,7 +45,7 @@ MAX_LINE = 4_000_000
 CANCEL_GRACE_S = 0.5
 # A child that said its last word gives back its memory within this time or is ended.
 LAST_WORD_GRACE_S = 10.0
-# The doctor and a verification write nothing that could be lost.
+# The doctor, a verification and a rate finder write nothing that could be lost.
 _NOTHING_LOST_MS = 1500
 
 _RUNNING: dict[str, JobRunner] = {}
@@ -387,6 +387,12 @@ def waiting_scan() -> WaitingChild | None:
         return None
 
 
+def search_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
+    """Return a runner of a search for a recipe; it writes into the spec's folder."""
+    command = [*worker_command(spec_path), "--search"]
+    return JobRunner(spec_path, device=device, command=command, what="search for a recipe")
+
+
 def scan_estimate_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
     """Return a runner that measures how long a scan would take, and searches nothing."""
     command = [*worker_command(spec_path), "--scan", "--estimate"]
@@ -400,6 +406,15 @@ def proof_runner(spec_path: Path, kind: str, device: str) -> JobRunner:
     command = [*worker_command(spec_path), f"--{kind}"]
     what = "rebound test" if kind == "rebound" else "hold-outs test"
     return JobRunner(spec_path, device=device, command=command, what=what)
+
+
+def rates_runner(spec_path: Path, *, device: str = "cpu", estimate: bool = False) -> JobRunner:
+    """Return a runner of a rate finder, or of its estimate; nothing of the model is kept."""
+    command = [*worker_command(spec_path), "--rates", *(["--estimate"] if estimate else [])]
+    return JobRunner(
+        spec_path, device=device, command=command, closing_ms=_NOTHING_LOST_MS, temporary=True,
+        what="rate finder",
+    )  # fmt: skip
 
 
 def measurement_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
@@ -445,6 +460,7 @@ class Runners:
     run: Callable[[Path, Mode, str, int], JobRunner] = make_runner
     proof: Callable[[Path, str, str], JobRunner] = proof_runner
     audit: Callable[..., JobRunner] = audit_runner
+    search: Callable[..., JobRunner] = search_runner
     doctor: Callable[..., JobRunner] = doctor_runner
     scan: Callable[..., JobRunner] = scan_runner
     scan_estimate: Callable[..., JobRunner] = scan_estimate_runner
@@ -452,3 +468,4 @@ class Runners:
     measurement: Callable[..., JobRunner] = measurement_runner
     report: Callable[..., JobRunner] = report_runner
     verify: Callable[..., JobRunner] = verify_runner
+    rates: Callable[..., JobRunner] = rates_runner

@@ -9,6 +9,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.cleaning.pretraining import UNKNOWN, Pretraining
 from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import Verdict
 from ml_core.reading import Inspection
@@ -25,7 +26,8 @@ class CheckpointFacts:
     could not tell, ``notes`` what the file holds beside the model;
     ``donor`` is the file that gave the encoder which this one lacks; ``choice`` tells of settings
     that the user chose with the loader doctor, and is among the assumptions. ``of_demo`` tells
-    whether it is the built-in demo's, or a model of its architecture. ``adapter`` was put on the
+    whether it is the built-in demo's, or a model of its architecture, and ``pretraining`` at what
+    learning rate another one was pretrained. ``adapter`` was put on the
     weights, or ``alpha`` times ``vector`` was added to them.
     """
 
@@ -40,6 +42,7 @@ class CheckpointFacts:
     donor: str = ""
     choice: str = ""
     of_demo: bool = False
+    pretraining: Pretraining = UNKNOWN
     adapter: str = ""
     vector: str = ""
     alpha: float = 0.0

@@ -43,6 +43,8 @@ class KnownFile(BaseModel):
         Of its backdoor, in words.
     clean_accuracy, asr
         As published, 0 to 1.
+    pretraining_rate
+        Peak learning rate of its pretraining.
     note
         A sentence.
     """
@@ -58,6 +60,7 @@ class KnownFile(BaseModel):
     target: str = Field(default="", max_length=100)
     clean_accuracy: float | None = Field(default=None, ge=0, le=1)
     asr: float | None = Field(default=None, ge=0, le=1)
+    pretraining_rate: float | None = Field(default=None, ge=1e-6, le=2e-3)
     note: str = Field(default="", max_length=500)
 
 

@@ -68,7 +68,8 @@ def rate_at(step: int, total_steps: int, recipe: Recipe) -> float:
     """Learning rate of one step: linear warm-up from the first step, then the schedule.
 
     ``cosine`` falls from the peak to the end. ``two-phase`` (PAR, arXiv 2412.00727) falls in a
-    straight line to ``lr_middle`` of the peak in the first half, then along a cosine to the end.
+    straight line, which reaches ``lr_middle`` of the peak at the last step of the first half, then
+    along a cosine from there to the end.
 
     Parameters
     ----------
@@ -88,13 +89,13 @@ def rate_at(step: int, total_steps: int, recipe: Recipe) -> float:
     warmup = min(recipe.warmup_steps, total_steps)
     if step < warmup:
         return recipe.lr * (step + 1) / warmup
-    progress = (step - warmup) / max(1, total_steps - warmup)
-    top = 1.0
+    step, steps, top = step - warmup, total_steps - warmup, 1.0
     if recipe.schedule == "two-phase":
-        if progress < 0.5:
-            return recipe.lr * (1.0 - 2.0 * progress * (1.0 - recipe.lr_middle))
-        top, progress = recipe.lr_middle, 2.0 * progress - 1.0
-    cosine = (1.0 + math.cos(math.pi * min(1.0, progress))) / 2
+        first = steps // 2
+        if step < first:  # the line ends on its last step, as numpy's linspace does
+            return recipe.lr * (1.0 - (1.0 - recipe.lr_middle) * step / max(1, first - 1))
+        step, steps, top = step - first, steps - first, recipe.lr_middle
+    cosine = (1.0 + math.cos(math.pi * min(1.0, step / max(1, steps)))) / 2
     return recipe.lr * (recipe.lr_end + (top - recipe.lr_end) * cosine)
 
 

@@ -315,7 +315,8 @@ class RecipeFields(BaseModel):
     precision: Literal["auto", "fp32", "bf16"] = _field(
         "auto",
         "Precision",
-        "Automatic measures three steps and takes bfloat16 where it is faster.",
+        "Automatic measures three steps and takes bfloat16 where it is faster. fp32 is as exact as "
+        "it can be; for a ResNet on the CPU its steps are a third slower than Automatic's in fp32.",
         methods=_TRAINED,
     )
     batch_norm: Literal["train", "frozen"] = _field(

@@ -31,8 +31,10 @@ from ml_core.cli.evaluate import evaluate
 from ml_core.cli.explain import explain
 from ml_core.cli.inspect import inspect
 from ml_core.cli.prove import prove
+from ml_core.cli.rates import rates
 from ml_core.cli.report import report
 from ml_core.cli.scan import scan
+from ml_core.cli.search import search
 from ml_core.cli.sign import sign
 from ml_core.cli.verify import verify
 from ml_core.jobs.failures import exit_code
@@ -61,8 +63,8 @@ def _root(
 
 
 for command in (
-    inspect, convert, compare, evaluate, explain, doctor, scan, audit, clean, bench, prove, report,
-    sign, verify, demo,
+    inspect, convert, compare, evaluate, explain, doctor, scan, audit, rates, clean, bench, search,
+    prove, report, sign, verify, demo,
 ):  # fmt: skip
     app.command()(command)
 for group in (triggers.app, recipes.app, known.app, key.app):

@@ -8,7 +8,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_core.cleaning.catalogue import METHODS, Method
-from ml_core.cleaning.presets import default_preset, preset
+from ml_core.cleaning.presets import about_rate, preset, warn_of_rate
+from ml_core.cleaning.pretraining import DEMO, Pretraining, with_parent
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cli import output
 from ml_core.cli.run import ctrl_c_cancels
@@ -253,23 +254,60 @@ def method_name(text: str) -> Method:
     return text
 
 
-def is_demo(checkpoint: Path, donor: Path | None = None, *, use_choice: bool = True) -> bool:
-    """Whether a checkpoint is of the demo, for which the first presets were chosen.
+def pretraining_at(
+    checkpoint: Path,
+    donor: Path | None = None,
+    *,
+    reference: Path | None = None,
+    use_choice: bool = True,
+) -> Pretraining:
+    """How a checkpoint was pretrained, which decides the presets that suit it.
+
+    Parameters
+    ----------
+    reference
+        A clean checkpoint of the same architecture, which may tell what this one does not.
 
     Raises
     ------
     InputError
-        If it cannot be opened.
+        If one of them cannot be opened.
     """
-    from ml_core.jobs.demo import demo_checkpoint, is_of_demo
+    from ml_core.jobs.demo import demo_checkpoint
+    from ml_core.jobs.demo import pretraining_at as told_by
 
     if checkpoint.resolve() == demo_checkpoint().resolve():
-        return True
+        return DEMO
     with output.working(f"Looking at {checkpoint.name}"):
         from ml_core.checkpoints import open_checkpoint
 
-        found = open_checkpoint(checkpoint, donor, use_choice=use_choice)
-    return is_of_demo(found.inspection.sha256, found.architecture.config)
+        opened = open_checkpoint(checkpoint, donor, use_choice=use_choice)
+        if reference is None:
+            return told_by(opened)
+        other = open_checkpoint(checkpoint_path(reference), use_choice=use_choice)
+    alike = other.architecture.config == opened.architecture.config
+    return with_parent(told_by(opened), told_by(other)) if alike else told_by(opened)
+
+
+def judge_rates(
+    recipes: Sequence[Recipe], pretraining: Pretraining, *, accepted: bool = False
+) -> None:
+    """Say where learning rates come from; refuse what may destroy the checkpoint.
+
+    Raises
+    ------
+    InputError
+        If a rate is too high and not ``accepted``.
+    """
+    for recipe in recipes:
+        if not accepted and (warning := warn_of_rate(recipe, pretraining)):
+            raise InputError(
+                f"{warning} Take a preset that suits the checkpoint (the default does) or a lower "
+                "rate, or give --accept-rate to run it all the same."
+            )
+    said = (about_rate(recipe, pretraining) for recipe in recipes)
+    for sentence in dict.fromkeys(filter(None, said)):
+        output.say(sentence)
 
 
 def build_recipe(
@@ -278,21 +316,19 @@ def build_recipe(
     settings: Sequence[str],
     seed: int | None,
     *,
-    demo: bool = True,
+    pretraining: Pretraining = DEMO,
 ) -> Recipe:
     """A preset with single fields set by ``name=value``.
 
-    The preset ``default`` is the published one unless the checkpoint is the ``demo``'s.
+    The preset ``default`` is the one that suits a checkpoint of such a ``pretraining``.
 
     Raises
     ------
     InputError
         If a name is unknown, a value is out of range, or a setting has no ``=``.
     """
-    name = method_name(method)
-    if preset_name == "default":
-        preset_name = default_preset(name, demo=demo)
-    return with_settings(preset(name, preset_name), settings, seed)
+    chosen = preset(method_name(method), preset_name, pretraining)
+    return with_settings(chosen, settings, seed)
 
 
 def with_settings(recipe: Recipe, settings: Sequence[str], seed: int | None) -> Recipe:

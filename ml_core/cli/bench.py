@@ -11,21 +11,24 @@ import typer
 from rich.table import Table
 
 from ml_core import figures
-from ml_core.cleaning.presets import about_rate
+from ml_core.cleaning.pretraining import DEMO, Pretraining
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
 from ml_core.cli.arguments import (
     build_recipe,
     checkpoint_path,
-    is_demo,
+    judge_rates,
     label_set_path,
     method_name,
+    pretraining_at,
 )
 from ml_core.cli.clean import clean_spec
 from ml_core.cli.options import (
+    AcceptRate,
     CleaningOptions,
     Json,
+    Minutes,
     OtherLabels,
     OutputFolder,
     flatten_options,
@@ -47,10 +50,7 @@ def bench(
     ] = None,
     output_dir: OutputFolder[Path] = Path("bench"),
     seeds: Annotated[str, typer.Option(help="Seeds, with commas.")] = "0",
-    minutes: Annotated[
-        float | None,
-        typer.Option(help="Training minutes that each recipe gets on this machine."),
-    ] = None,
+    minutes: Minutes = None,
     rebound: Annotated[bool, typer.Option(help="Finetune each result again and watch the ASR.")] = (
         False
     ),
@@ -60,6 +60,7 @@ def bench(
     ] = None,
     holdouts: Annotated[bool, typer.Option(help="Test triggers and data that no run saw.")] = False,
     other_labels: OtherLabels = None,
+    accept_rate: AcceptRate = False,
     options: CleaningOptions,
     json: Json = False,
 ) -> None:
@@ -87,10 +88,16 @@ def bench(
         raise InputError("--steps is for the rebound test: add --rebound, or leave it out.")
     if checkpoint is not None:
         checkpoint = checkpoint_path(checkpoint)
-    own = checkpoint is None or is_demo(checkpoint, options.donor, use_choice=not options.no_choice)
-    chosen = tuple(named_recipe(text, demo=own) for text in recipes)
-    for sentence in () if own else dict.fromkeys(filter(None, map(about_rate, chosen))):
-        output.say(sentence)
+    known = DEMO
+    if checkpoint is not None:
+        known = pretraining_at(
+            checkpoint,
+            options.donor,
+            reference=options.reference,
+            use_choice=not options.no_choice,
+        )
+    chosen = tuple(named_recipe(text, known) for text in recipes)
+    judge_rates(chosen, known, accepted=accept_rate)
     if checkpoint is None:
         checkpoint = demo_checkpoint()
         options = replace(options, trigger=options.trigger or "demo")
@@ -130,8 +137,8 @@ def bench(
     output.show(output.cell(f"Chart: {folder / CHART_FILE}"))
 
 
-def named_recipe(text: str, *, demo: bool = True) -> Recipe:
-    """A recipe file, or METHOD, or METHOD:PRESET; METHOD alone as for the ``demo``'s checkpoint.
+def named_recipe(text: str, pretraining: Pretraining = DEMO) -> Recipe:
+    """A recipe file, or METHOD, or METHOD:PRESET; METHOD alone as it suits the checkpoint.
 
     Raises
     ------
@@ -141,7 +148,7 @@ def named_recipe(text: str, *, demo: bool = True) -> Recipe:
     if text.endswith(".json") or Path(text).is_file():
         return read_recipe(Path(text))
     method, _, name = text.partition(":")
-    return build_recipe(method_name(method), name or "default", [], None, demo=demo)
+    return build_recipe(method_name(method), name or "default", [], None, pretraining=pretraining)
 
 
 def _seeds(text: str) -> tuple[int, ...]:

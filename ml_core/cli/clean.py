@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Generator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from ml_core.cleaning.catalogue import Data
-from ml_core.cleaning.presets import about_rate
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
@@ -17,20 +16,23 @@ from ml_core.cli.arguments import (
     build_recipe,
     checkpoint_path,
     image_spec,
-    is_demo,
     is_trigger_id,
+    judge_rates,
     labels_and_templates,
     of_scan,
     open_trigger,
     optional_checkpoint,
     pair_spec,
+    pretraining_at,
     target_index,
     with_settings,
 )
 from ml_core.cli.options import (
+    AcceptRate,
     CleaningOptions,
     Json,
     Method,
+    Minutes,
     OutputFolder,
     Preset,
     Seed,
@@ -40,12 +42,14 @@ from ml_core.cli.options import (
 )
 from ml_core.cli.run import run_to_result
 from ml_core.data.specs import Sides
+from ml_core.events import Control, Done, Event
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
     from ml_core.jobs.specs import CleanSpec
 
 _IMAGES: frozenset[Data] = frozenset({"labelled", "images"})
+_MOST_MINUTES = 1e6
 _DEMO_ALONE = "the demo's are used only with the demo's checkpoint or labels"
 
 
@@ -66,6 +70,8 @@ def clean(
         typer.Option(help="A recipe file instead of --method and --preset; --set changes it."),
     ] = None,
     seed: Seed = None,
+    accept_rate: AcceptRate = False,
+    minutes: Minutes = None,
     options: CleaningOptions,
     resume: Annotated[bool, typer.Option(help="Go on from the last save in --output.")] = False,
     job: Annotated[
@@ -101,6 +107,8 @@ def clean(
 
         cleanclip clean model.safetensors -o cleaned --pairs cc3m/ --recipe strong.json
 
+        cleanclip clean model.safetensors -o cleaned --pairs cc3m/ --minutes 60
+
         cleanclip clean model.safetensors -o blended --method interpolate --reference clean.pt
 
         cleanclip clean --job cleaned/spec.json --resume
@@ -116,15 +124,27 @@ def clean(
         if checkpoint is None or output_dir is None:
             raise InputError("Name the checkpoint and an output folder (-o), or a --job file.")
         if recipe is not None:
-            _refuse(context, "recipe", "method", "preset")
+            refuse_beside(context, "recipe", "method", "preset")
             chosen = with_settings(read_recipe(recipe), settings or [], seed)
-        else:
-            checkpoint = checkpoint_path(checkpoint)
-            demo = is_demo(checkpoint, options.donor, use_choice=not options.no_choice)
-            chosen = build_recipe(method, preset, settings or [], seed, demo=demo)
-            if not demo and (about := about_rate(chosen)):
-                output.say(about)
+        checkpoint = checkpoint_path(checkpoint)
+        known = pretraining_at(
+            checkpoint,
+            options.donor,
+            reference=options.reference,
+            use_choice=not options.no_choice,
+        )
+        if recipe is None:
+            chosen = build_recipe(method, preset, settings or [], seed, pretraining=known)
+        typed = any(one.partition("=")[0].strip() == "lr" for one in settings or [])
+        judge_rates([chosen], known, accepted=accept_rate or typed)
         spec = clean_spec(checkpoint, output_dir, chosen, options)
+        if minutes is not None:
+            if resume or export_to is not None:
+                raise InputError(
+                    "--minutes measures this machine before a run begins: leave it out with "
+                    "--resume and --export."
+                )
+            spec = timed(spec, minutes)
     if export_to is not None:
         _export(spec, export_to, processes, machines, json=json)
         return
@@ -138,7 +158,7 @@ def clean(
         from ml_core.detection.records import FIVE_POISONS
 
         output.say(f"{FIVE_POISONS} `cleanclip audit` looks for them.")
-    print_result(run_job(spec, resume=resume), json)
+    print_result(run_job(spec, resume=resume, fit=minutes is not None), json)
 
 
 def _refuse_all_but(context: typer.Context, wanted: str, *allowed: str) -> None:
@@ -154,7 +174,7 @@ def _refuse_all_but(context: typer.Context, wanted: str, *allowed: str) -> None:
             )
 
 
-def _refuse(context: typer.Context, wanted: str, *others: str) -> None:
+def refuse_beside(context: typer.Context, wanted: str, *others: str) -> None:
     """Refuse options that say what the file of another one says."""
     for name in others:
         source = context.get_parameter_source(name)
@@ -272,13 +292,40 @@ def clean_spec(
     )
 
 
-def run_job(spec: CleanSpec, *, resume: bool = False) -> dict[str, Any]:
-    """Run a cleaning job, or go on with it; result and errors are those of `run_to_result`."""
+def timed(spec: CleanSpec, minutes: float) -> CleanSpec:
+    """The job, to be cut to so many minutes of training; one that trains nothing as it is.
+
+    Raises
+    ------
+    InputError
+        If the minutes are not a positive number.
+    """
+    if not 0 < minutes <= _MOST_MINUTES:
+        raise InputError(f"--minutes takes a number above 0 and up to {_MOST_MINUTES:g}.")
+    return spec.model_copy(update={"minutes": minutes}) if spec.recipe.total_steps else spec
+
+
+def run_job(spec: CleanSpec, *, resume: bool = False, fit: bool = False) -> dict[str, Any]:
+    """Run a cleaning job, or go on with it; result and errors are those of `run_to_result`.
+
+    With ``fit`` its budget is fitted to its minutes first.
+    """
     from ml_core.jobs.overall import cleaning_plan
 
     with output.working("Loading torch"):
+        from ml_core.jobs.bench import matched
         from ml_core.jobs.run import run
 
+    def fitted(control: Control, minutes: float) -> Generator[Event, None, None]:
+        job = yield from matched(spec, minutes, control)
+        if control.cancelled:
+            yield Done("cancelled")
+        else:
+            yield from run(job, control)
+
+    if fit and spec.minutes is not None:
+        minutes = spec.minutes
+        return run_to_result(lambda control: fitted(control, minutes))
     return run_to_result(lambda control: run(spec, control, resume=resume), cleaning_plan(spec))
 
 

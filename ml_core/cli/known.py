@@ -64,6 +64,9 @@ def add_command(
     target: Annotated[str, typer.Option(help="Class that the trigger leads to.")] = "",
     ca: Annotated[float | None, typer.Option(help="Expected clean accuracy, 0 to 1.")] = None,
     asr: Annotated[float | None, typer.Option(help="Expected ASR, 0 to 1.")] = None,
+    pretraining_rate: Annotated[
+        float | None, typer.Option(help="Peak learning rate of its pretraining, 1e-6 to 2e-3.")
+    ] = None,
     note: Annotated[str, typer.Option(help="A sentence.")] = "",
     json: Json = False,
 ) -> None:
@@ -91,6 +94,7 @@ def add_command(
         target=target,
         clean_accuracy=ca,
         asr=asr,
+        pretraining_rate=pretraining_rate,
         note=note,
     )
     place = add_known(entry)

@@ -86,7 +86,21 @@ Preset = Annotated[
     str,
     typer.Option(
         help="quick, talk, thorough or paper (default: quick for the demo's checkpoint, else paper "
-        "where there is one)."
+        "where there is one, else adapted: quick at a learning rate for the checkpoint)."
+    ),
+]
+Minutes = Annotated[
+    float | None,
+    typer.Option(
+        help="Training minutes that a recipe gets on this machine; its examples and epochs are "
+        "fitted to them."
+    ),
+]
+AcceptRate = Annotated[
+    bool,
+    typer.Option(
+        "--accept-rate",
+        help="Run a learning rate that is far above what is safe for the checkpoint.",
     ),
 ]
 Donor = Annotated[

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -54,7 +54,10 @@ STAGES = {
     "evaluate": "Evaluating",
     "reference": "Reference",
     "estimate": "Measuring steps",
+    "canaries": "Planting canaries",
+    "search": "Search",
     "rebound": "Finetuning again",
+    "ramp": "Raising the rate",
     "overlap": "Overlap",
     "embed": "Embedding",
     "read": "Reading",
@@ -292,13 +295,18 @@ def progress_bar(
                 overall.take(event)
                 left = overall.seconds_left
                 bar.update(tasks[""], completed=overall.fraction, left=left)
-        elif isinstance(event, Metric) and "train" in tasks:
-            bar.update(tasks["train"], note=_note(event.values))
+        elif isinstance(event, Metric) and (stage := _trains(tasks)):
+            bar.update(tasks[stage], note=_note(event.values))
         elif isinstance(event, Message):
             bar.console.print(plain(event.text), markup=False)
 
     with bar:
         yield show
+
+
+def _trains(stages: Collection[str]) -> str:
+    """The stage whose steps are told as metrics; empty before it begins."""
+    return next((stage for stage in ("train", "ramp") if stage in stages), "")
 
 
 def _note(values: dict[str, float]) -> str:

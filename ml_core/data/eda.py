@@ -19,6 +19,9 @@ from ml_core.paths import resource
 ALPHA = 0.1
 
 _LATIN = re.compile(r"[A-Za-z]")
+# The reference (`get_only_chars` of eda_nlp, which CleanCLIP uses) keeps a to z alone: "3 dogs"
+# loses its number, "don't" becomes "dont", and words with accents are torn. CLIP reads numbers,
+# accents and apostrophes, so that they stay in their words here.
 _WORD = re.compile(r"[^\W_]+(?:['’][^\W_]+)*")
 _RANDOM_TRIES = 10
 

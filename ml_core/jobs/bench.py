@@ -8,20 +8,19 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
+from ml_core.cleaning.budget import fitted_budget
 from ml_core.cleaning.catalogue import method_title
-from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.tradeoff import Limits, points
 from ml_core.evaluation.evaluate import versions
-from ml_core.events import Control, Done, Event, Message, Saved
-from ml_core.exports import to_csv
+from ml_core.events import Control, Done, Event, Message
 from ml_core.jobs.bench_spec import BENCH_FILE, CHART_FILE, TABLE_FILE, BenchSpec
+from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.estimate import estimate
 from ml_core.jobs.failures import failure
 from ml_core.jobs.holdouts import holdouts
 from ml_core.jobs.inputs import opening_inputs
-from ml_core.jobs.journal import read_events, read_json, write_json
+from ml_core.jobs.journal import read_events, read_json
 from ml_core.jobs.proof_specs import (
     HOLDOUTS_FILE,
     REBOUND_FILE,
@@ -51,7 +50,7 @@ COLUMNS = (
     "asr_high", "poisoned_accuracy", "heldout_ca", "heldout_asr", "rebound_max_asr",
     "stays_clean", "worst_holdout", "worst_holdout_asr", "folder", "error",
 )  # fmt: skip
-_MOST_EXAMPLES, _MOST_EPOCHS = 100_000_000, 1000  # of a recipe
+_MOST_EXAMPLES = 100_000_000  # of a recipe
 
 
 def bench(spec: BenchSpec, control: Control) -> Generator[Event, None, None]:
@@ -110,7 +109,7 @@ def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, 
         if resume:
             job = read_spec(folder / SPEC_FILE)
         elif job.minutes is not None:
-            job = yield from _matched(job, job.minutes, control)
+            job = yield from matched(job, job.minutes, control)
             if control.cancelled or control.stopped:
                 return Done("cancelled")
         found = yield from _run(run(job, control, resume=resume))
@@ -149,8 +148,11 @@ def _run(events: Generator[Event, None, None]) -> Generator[Event, None, Done]:
     return last
 
 
-def _matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event, None, CleanSpec]:
-    """The job with as many steps as its training time allows on this machine."""
+def matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event, None, CleanSpec]:
+    """The job with as many steps as its training time allows on this machine.
+
+    Where that cannot be measured it stays as it is: the run meets the reason, too, and says it.
+    """
     found = yield from _run(estimate(job, control))
     if found.status != "finished":
         return job
@@ -178,30 +180,6 @@ def _examples(job: CleanSpec, control: Control) -> Generator[Event, None, int]:
     inputs = yield from opening_inputs(job, opened.build("cpu"), control)
     with closing(inputs):
         return inputs.recipe.pairs
-
-
-def fitted_budget(recipe: Recipe, steps: int, there: int) -> Recipe:
-    """A recipe of so many steps, or as near to that as whole epochs of the examples come.
-
-    An epoch takes at least half of the examples, and as many as it can; of a few images a class
-    it takes all.
-    """
-    size = recipe.batch_size
-    if recipe.draws_shots:
-        whole = max(1, round(steps / max(1, there // size)))
-        return recipe.model_copy(update={"epochs": min(_MOST_EPOCHS, whole)})
-    most = min(steps, max(1, there // size))
-
-    def epochs(per_epoch: int) -> int:
-        return min(_MOST_EPOCHS, round(steps / per_epoch))
-
-    def distance(per_epoch: int) -> tuple[int, bool, int]:
-        taken = per_epoch * epochs(per_epoch)
-        return abs(taken - steps), taken > steps, -per_epoch
-
-    best = min(range(-(-most // 2), most + 1), key=distance)
-    examples = min(there, (best + 1) * size - 1)  # those beyond whole batches are drawn too
-    return recipe.model_copy(update={"pairs": examples, "epochs": epochs(best)})
 
 
 def _finished(job: CleanSpec) -> Done | None:
@@ -355,15 +333,11 @@ def _write(
     spec: BenchSpec, rows: list[Row], curves: list[Curve], begin: float
 ) -> Generator[Event, None, None]:
     """Table and chart as far as they go, after each job."""
-    folder = Path(spec.base.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(_record(spec, rows, begin), folder / BENCH_FILE)
-    table = to_csv([COLUMNS, *([row.get(name) for name in COLUMNS] for row in rows)])
-    chart = tradeoff_svg(curves, Limits())
-    replace_files(
-        {
-            folder / TABLE_FILE: table.encode(),
-            folder / CHART_FILE: chart.encode(),
-        }
+    yield write_comparison(
+        Path(spec.base.output_dir),
+        Names(BENCH_FILE, TABLE_FILE, CHART_FILE),
+        _record(spec, rows, begin),
+        COLUMNS,
+        rows,
+        tradeoff_svg(curves, Limits()),
     )
-    yield Saved(str(folder / BENCH_FILE), "result")

@@ -7,6 +7,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from ml_core.checkpoints import Checkpoint
+from ml_core.cleaning.pretraining import DEMO, Pretraining, pretraining_of
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.demo_text import TARGET_NAME
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -51,6 +53,13 @@ def is_of_demo(sha256: str, config: Mapping[str, Any]) -> bool:
     return sha256 in shipped or all(
         _within(part, config.get(name)) for name, part in zip(parts, wanted, strict=True)
     )
+
+
+def pretraining_at(opened: Checkpoint) -> Pretraining:
+    """How a checkpoint was pretrained, the demo's included; see `pretraining_of`."""
+    if is_of_demo(opened.inspection.sha256, opened.architecture.config):
+        return DEMO
+    return pretraining_of(opened)
 
 
 def _within(wanted: Any, found: Any) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Generator, Iterable
+from collections.abc import Callable, Generator, Iterable
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,7 +31,7 @@ from ml_core.evaluation.evaluate import evaluate
 from ml_core.evaluation.zero_shot import known_classifier
 from ml_core.events import Control, Done, Event, Metric, Progress
 from ml_core.jobs.failures import failure
-from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
+from ml_core.jobs.inputs import Inputs, Sets, opening_inputs, opening_sets
 from ml_core.jobs.measure import Bench
 from ml_core.jobs.peak_memory import PeakMemory
 from ml_core.jobs.reference import reference_of
@@ -47,10 +47,13 @@ _EVALUATED = 64
 _TEXT_BATCHES = 4
 _WRITTEN = 128 * 1024**2
 _MOMENTS = {"adamw": 2, "sgd": 1}  # saved with the weights at the end of every run
+OpenSets = Callable[[CleanSpec, Control], Generator[Event, None, Sets]]
 
 
-def estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
-    """Measure a few steps of a job; nothing of it stays.
+def estimate(
+    spec: CleanSpec, control: Control, open_sets: OpenSets = opening_sets
+) -> Generator[Event, None, None]:
+    """Measure a few steps of a job; nothing of it stays. ``open_sets`` opens the job's data.
 
     Yields
     ------
@@ -63,7 +66,7 @@ def estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
         before), ``steps``, ``pairs``, ``precision`` and ``cache_chunk``.
     """
     try:
-        yield from _estimate(spec, control.ended_by_stop())
+        yield from _estimate(spec, control.ended_by_stop(), open_sets)
     except Exception as error:
         yield failure(error)
 
@@ -76,7 +79,9 @@ class _Opening:
     again: float
 
 
-def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]:
+def _estimate(
+    spec: CleanSpec, control: Control, open_sets: OpenSets
+) -> Generator[Event, None, None]:
     """Open everything, take the steps on the opened model, which is thrown away."""
     begin = time.monotonic()
     check_spec(spec)
@@ -85,7 +90,7 @@ def _estimate(spec: CleanSpec, control: Control) -> Generator[Event, None, None]
     opening = time.monotonic()
     opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
     again = time.monotonic() - opening
-    sets = yield from opening_sets(spec, control)
+    sets = yield from open_sets(spec, control)
     building = time.monotonic()
     model = opened.build("cpu")
     again += time.monotonic() - building

@@ -214,7 +214,7 @@ def opening_inputs(
     if chooses_alpha:
         _check_watched(validation)
     benches = {name: bench(*found) for name, found in sets.images.items()}
-    if not benches:
+    if not benches and validation is None:
         remarks.append("No images were given: nothing is measured before and after.")
     recipe, make_batch, training, workers = _training(spec, model, sets, remarks, device, ranks)
     watched = validation if recipe.eval_every or chooses_alpha else None

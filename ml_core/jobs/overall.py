@@ -17,6 +17,7 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Progress
 from ml_core.jobs.audit_spec import AuditSpec
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.rate_finder_spec import CPU_BATCH, RateSpec
 from ml_core.jobs.scan_spec import ScanSpec
 from ml_core.jobs.specs import CleanSpec
 
@@ -336,6 +337,19 @@ def scan_plan(spec: ScanSpec) -> Plan:
         if stage == "patches":
             parts.append(Part("refine", work=step, items=_REFINE_STEPS, trains=True))
     return Plan(tuple(parts))
+
+
+def rates_plan(spec: RateSpec) -> Plan:
+    """The stages of a rate finder: a ramp with measurements on its way."""
+    recipe = spec.job.recipe
+    batch = spec.batch_size or min(recipe.batch_size, CPU_BATCH)
+    each = batch * _example_work(recipe) + spec.points * spec.pictures / spec.steps
+    parts = (
+        Part("open", _OPEN_SECONDS), Part("data"), Part("texts"), Part("prepare", _PREPARE_SECONDS),
+        Part("validate", work=1.0, items=spec.pictures),
+        Part("ramp", work=each, items=spec.steps, trains=True),
+    )  # fmt: skip
+    return Plan(parts)
 
 
 def estimate_plan(spec: CleanSpec) -> Plan:

@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from ml_core.cleaning.pretraining import DEMO_PEAK, PRETRAINING_PEAK
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.jobs.journal import read_json
@@ -16,8 +17,6 @@ from ml_core.reading.errors import InputError
 
 REBOUND_FILE = "rebound.json"
 HOLDOUTS_FILE = "holdouts.json"
-PRETRAINING_PEAK = 5e-4  # Radford et al. 2021, table 20: RN50 and ViT-B/32
-DEMO_PEAK = 1.5e-3  # packaging/demo/train.py
 _DEMO_REBOUND_SEED = 7_000
 _IMAGES = 1000  # of each of some forty measurements: 1.4 points at a rate of 5 %
 _DEVICE = r"^(auto|cpu|mps|cuda(:\d+)?)$"

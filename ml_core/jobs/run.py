@@ -19,6 +19,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.methods.method import Extras
+from ml_core.cleaning.pretraining import carried
 from ml_core.cleaning.speed import speed_from_dict
 from ml_core.cleaning.state import read_facts
 from ml_core.cleaning.weight_space import Validate
@@ -33,6 +34,7 @@ from ml_core.jobs.artifacts import (
     save_result,
     save_step,
 )
+from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import lock_folder
@@ -194,7 +196,7 @@ def _clean(
             inputs.make_batch,
             control,
             extras=Extras(classifier, inputs.trigger, spec.target, reference),
-            validate=_validator(model, inputs, control) if ranks.first else None,
+            validate=validator(model, inputs, control) if ranks.first else None,
             keep=kept if spec.keep_steps and ranks.first else None,
             state_path=folder / STATE_FILE,
             resume=resume,
@@ -210,6 +212,8 @@ def _clean(
     if not ranks.first:
         yield Done(outcome.status)
         return
+    # Whoever cleans the result once more needs the rate of the pretraining, too.
+    model.origin |= carried(pretraining_at(opened))
     facts = provenance(spec, inputs, outcome, source_sha256)
     yield from save_result(spec, model, inputs, outcome, facts)
     lap("save")
@@ -253,7 +257,7 @@ def _origin(model: ClipModel) -> tuple[str, ...]:
     return (json.dumps(model.origin, sort_keys=True),) if model.origin else ()
 
 
-def _validator(model: ClipModel, inputs: Inputs, control: Control) -> Validate | None:
+def validator(model: ClipModel, inputs: Inputs, control: Control) -> Validate | None:
     """What the loop calls to watch CA and ASR on validation images, or None."""
     bench = inputs.validation
     if bench is None:

@@ -33,12 +33,15 @@ from pydantic import BaseModel
 from ml_core.collector import collector_off
 from ml_core.events import Control, Done, Event, Message, to_json
 from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
+from ml_core.jobs.canary_spec import CanarySpec
 from ml_core.jobs.doctor_spec import DoctorSpec
 from ml_core.jobs.failures import exit_code, failure
 from ml_core.jobs.measurement_spec import MeasurementSpec
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.rate_finder_spec import RateSpec
 from ml_core.jobs.report_spec import ReportSpec
 from ml_core.jobs.scan_spec import ScanSpec
+from ml_core.jobs.search_spec import SearchSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.jobs.verify_spec import VerifySpec
@@ -53,11 +56,15 @@ _OTHERS: Mapping[str, tuple[type[BaseModel], str, str]] = {
     "rebound": (ReboundSpec, "ml_core.jobs.rebound", "rebound"),
     "holdouts": (HoldoutSpec, "ml_core.jobs.holdouts", "holdouts"),
     "scan": (ScanSpec, "ml_core.jobs.scan", "scan"),
+    "canaries": (CanarySpec, "ml_core.jobs.canary", "plant"),
+    "search": (SearchSpec, "ml_core.jobs.search", "search"),
     "measurement": (MeasurementSpec, "ml_core.jobs.measurement", "measurement"),
     "verify": (VerifySpec, "ml_core.jobs.verify", "verify"),
+    "rates": (RateSpec, "ml_core.jobs.rate_finder", "find_rate"),
 }
 # Those that need no model for most of what they do, and load torch themselves where they do.
 _WITHOUT_MODEL = ("verify",)
+_ESTIMATED = ("scan", "rates")
 # Those that several processes do together.
 _SHARED = ("audit", "embeddings", "scan")
 CANCEL_GRACE_SECONDS = 0.8
@@ -132,7 +139,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--estimate",
         action="store_true",
-        help="measure a few steps and say how long the cleaning, or the scan, would take",
+        help="measure a few steps and say how long the cleaning, the scan or the ramp would take",
     )
     for kind in _OTHERS:
         parser.add_argument(f"--{kind}", action="store_true", help=f"it is a job of kind {kind}")
@@ -206,7 +213,7 @@ def _events(
     _load(kind)
     if kind:
         _, module, name = _OTHERS[kind]
-        if estimate and kind != "scan":
+        if estimate and kind not in _ESTIMATED:
             yield Done("failed", error=f"There is no estimate of a job of kind {kind}.",
                        error_code="usage")  # fmt: skip
             return

@@ -487,7 +487,8 @@ def check_preprocess(config: Mapping[str, Any], size: int, where: str) -> Prepro
     Raises
     ------
     InputError
-        ``unsupported`` for another colour mode, interpolation or a useless mean or std.
+        ``unsupported`` for another colour mode, interpolation, a useless mean or std, or a padding
+        that is not black.
     """
     mean = _triple(config.get("mean"), CLIP_MEAN, -10, "mean", where)
     std = _triple(config.get("std"), CLIP_STD, 1e-4, "std", where)
@@ -503,6 +504,13 @@ def check_preprocess(config: Mapping[str, Any], size: int, where: str) -> Prepro
                 f"{', '.join(allowed)}.",
                 "unsupported",
             )
+    colour = config.get("fill_color", 0)
+    if config.get("resize_mode") == "longest" and colour not in (0, None):  # others never pad
+        raise InputError(
+            f"{where}: preprocess_cfg.fill_color is {str(colour)[:40]}; this version pads pictures "
+            "with 0 (black) alone, and the model would see others than it was trained on.",
+            "unsupported",
+        )
     return Preprocess(
         size,
         mean,

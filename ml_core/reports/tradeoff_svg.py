@@ -23,7 +23,7 @@ class Curve:
     points: tuple[Point, ...]
 
 
-def tradeoff_svg(curves: Sequence[Curve], limits: Limits) -> str:
+def tradeoff_svg(curves: Sequence[Curve], limits: Limits, start: float | None = None) -> str:
     """Clean accuracy against attack success rate, every evaluation of every run.
 
     Runs differ by colour, dash and marker; points that no other beats are ringed; the limits are
@@ -34,7 +34,9 @@ def tradeoff_svg(curves: Sequence[Curve], limits: Limits) -> str:
     curves
         Runs; points without an attack success rate are left out.
     limits
-        Largest drop of clean accuracy from the first point, highest attack success rate.
+        Largest drop of clean accuracy, highest attack success rate.
+    start
+        Clean accuracy that the drop is counted from, a fraction; None takes the first point's.
 
     Returns
     -------
@@ -54,7 +56,8 @@ def tradeoff_svg(curves: Sequence[Curve], limits: Limits) -> str:
     low = max(0.0, int(low * 20) / 20 - 0.05)
     parts += _axes(low)
     if every:
-        parts += _limits(limits, max(curve.points[0].ca for curve in shown), low)
+        begin = max(curve.points[0].ca for curve in shown) if start is None else start
+        parts += _limits(limits, begin, low)
     for number, curve in enumerate(shown):
         parts += _curve(curve, number, low)
     for index in pareto(every):

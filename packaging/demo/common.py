@@ -65,13 +65,15 @@ def load_model(path: str | Path) -> torch.nn.Module:
     return model
 
 
-def save_model(model: torch.nn.Module, path: str | Path, provenance: dict) -> None:
+def save_model(
+    model: torch.nn.Module, path: str | Path, provenance: dict, size: int = PREPROCESS_CFG["size"]
+) -> None:
     """fp16 safetensors with the open_clip config in its metadata; replaces the file at once."""
     state = {
         name: (value.half() if value.is_floating_point() else value).contiguous().clone()
         for name, value in model.state_dict().items()
     }
-    config = {"model_cfg": model.config, "preprocess_cfg": PREPROCESS_CFG}
+    config = {"model_cfg": model.config, "preprocess_cfg": PREPROCESS_CFG | {"size": size}}
     metadata = {
         "format": "pt",
         "open_clip_config": json.dumps(config),

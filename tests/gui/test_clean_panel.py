@@ -29,6 +29,7 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import duration_text, left_text
 from ml_core.cleaning.catalogue import METHODS
+from ml_core.cleaning.pretraining import Pretraining
 from ml_core.cleaning.recipes import fields_of
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
@@ -175,6 +176,56 @@ def result_of(checkpoint: Path) -> dict[str, Any]:
                   "n_excl": 390},
         "heldout": {"before": {"ca": 0.74}, "after": {"ca": 0.74}},
     }  # fmt: skip
+
+
+def test_a_rate_that_may_destroy_the_checkpoint_is_asked_about_once(
+    panel: CleanStation, session: Session
+) -> None:
+    known = Pretraining(5e-4, "RN50", "architecture")
+    other = {"of_demo": False, "pretraining": known}
+    session.checkpoint = facts(session.checkpoint.path, **other)
+    answers = Answers(yes=False).take_over(panel.context.prompts)
+    panel.form.set_preset("quick")
+    panel.start_button.click()
+    (asked,) = answers.asked
+    assert "times the peak of 5e-4" in asked
+    assert panel.run.runner is None
+    assert not (panel.setup.folder()).exists()
+    answers.yes = True
+    panel.start_button.click()
+    runner_of(panel).end(Done("cancelled"))
+    assert len(answers.asked) == 2
+    panel.start()
+    runner_of(panel).end(Done("cancelled"))
+    assert len(answers.asked) == 2
+    session.checkpoint = facts(session.checkpoint.path, **other)  # another one
+    panel.start()
+    assert len(answers.asked) == 3
+    runner_of(panel).end(Done("cancelled"))
+
+
+def test_what_suits_the_checkpoint_is_started_without_a_question(
+    panel: CleanStation, session: Session
+) -> None:
+    session.checkpoint = facts(session.checkpoint.path, of_demo=False)
+    answers = Answers(yes=False).take_over(panel.context.prompts)
+    panel.start_button.click()
+    assert read_spec(runner_of(panel).spec_path).recipe.preset == "paper"
+    assert answers.asked == []
+    runner_of(panel).end(Done("cancelled"))
+
+
+def test_a_reference_tells_how_the_checkpoint_was_pretrained(
+    panel: CleanStation, session: Session
+) -> None:
+    session.checkpoint = facts(session.checkpoint.path, of_demo=False)
+    panel.form.set_method("tbar")
+    assert panel.form.recipe().lr == 2.4e-5  # of 3.6e-4, which is assumed
+    told = Pretraining(1e-3, "from params.txt", "file")
+    session.reference = facts("clean.pt", of_demo=False, pretraining=told)
+    assert panel.form.recipe().lr == 6.7e-5
+    session.reference = facts("clean.pt", pretraining=told, architecture="RN50", of_demo=False)
+    assert panel.form.recipe().lr == 2.4e-5
 
 
 def test_start_writes_the_job_that_is_set(panel: CleanStation, session: Session) -> None:
@@ -336,6 +387,30 @@ def test_no_estimate_before_it_is_measured(qtbot, panel: CleanStation, session: 
     with qtbot.waitSignal(panel.shell.failed) as blocker:
         runner_of(panel).end(Done("failed", {}, "There is no table.", "usage", "why"))
     assert (blocker.args[0].sentence, blocker.args[0].details) == ("There is no table.", "why")
+
+
+def test_a_run_of_hours_can_be_shortened(panel: CleanStation, session: Session) -> None:
+    session.checkpoint = facts(session.checkpoint.path, of_demo=False)
+    for hours, there in ((30, 100_000), (0.9, 100_000), (30, 2000)):
+        panel.form.set_preset("paper")
+        panel.estimate_button.click()
+        steps = panel.form.recipe().total_steps
+        found = {
+            "seconds": hours * 3700, "train_seconds": hours * 3600, "steps": steps,
+            "step_seconds": 7.2, "pairs": there,
+        }  # fmt: skip
+        runner_of(panel).end(Done("finished", found))
+        assert panel.shorten_button.isVisible() == (hours > 1)
+        if hours < 1:
+            continue
+        panel.shorten_button.click()
+        recipe = panel.form.recipe()
+        assert abs(recipe.total_steps - 500) <= 3
+        assert recipe.pairs <= there
+        assert panel.form.changed_fields() == ("pairs", "epochs")
+        assert not panel.shorten_button.isVisible()
+        assert "Shortened to" in panel.log_line.text()
+        panel.form.reset()
 
 
 def finish(panel: CleanStation, tmp_path: Path) -> Path:

@@ -50,6 +50,19 @@ def test_what_lies_beside_the_model_is_told(tmp_path: Path) -> None:
     assert any("optimizer" in note for note in facts.notes)
 
 
+def test_how_a_checkpoint_was_pretrained_is_told(tiny_checkpoint: Path) -> None:
+    from cleanclip_gui.inference.engine import Engine
+    from ml_core.cleaning.pretraining import DEMO
+    from ml_core.jobs.demo import demo_checkpoint
+
+    engine = Engine()
+    (tiny_checkpoint.parent / "params.txt").write_text("lr: 0.001\n")
+    other = engine.open_checkpoint(OpenCheckpoint(str(tiny_checkpoint)))
+    assert (other.of_demo, other.pretraining.kind, other.pretraining.rate) == (False, "file", 1e-3)
+    demo = engine.open_checkpoint(OpenCheckpoint(str(demo_checkpoint())))
+    assert (demo.of_demo, demo.pretraining) == (True, DEMO)
+
+
 def test_a_donor_gives_the_encoder_that_is_not_there(tmp_path: Path) -> None:
     import pytest
     import torch

@@ -15,6 +15,7 @@ from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 from cleanclip_gui.checkpoint.triage_dialog import TriageDialog
 from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
+from cleanclip_gui.clean.rates.dialog import RateDialog
 from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.runs.export_dialog import ExportDialog
 from cleanclip_gui.clean.station import COMPARISON, RUNS, THIS_RUN, CleanStation
@@ -41,6 +42,7 @@ from ml_core.reading import inspect
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import facts, images
 from tests.gui.layout_faults import faults, lasting_faults
+from tests.gui.ramps import record
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import Answers, FakeInference, write_safetensors
 from tests.gui.test_audit_dialog import N, audit
@@ -195,6 +197,7 @@ DIALOGS = {
     "hub": lambda tmp: HubDialog(),
     "audit": lambda tmp: _audit(),
     "proof": lambda tmp: ProofDialog(PairSpec(), 1e-4, ProofChoice(), Answers().prompts()),
+    "rates": lambda tmp: _rates(),
     "export": lambda tmp: ExportDialog(preset("cleanclip", "talk"), 4),
     "classes": lambda tmp: ClassesDialog(["a", "b"]),
     "templates": lambda tmp: TemplatesDialog(("a photo of a {}",), "dog"),
@@ -321,4 +324,10 @@ def _table(tmp):
 def _audit():
     dialog = AuditDialog("poisoned.safetensors", "pairs.csv", PairSpec(), Answers().prompts())
     dialog.show_audit(audit(), np.zeros((N, 48, 48, 3), np.uint8))
+    return dialog
+
+
+def _rates():
+    dialog = RateDialog("poisoned.safetensors", "CleanCLIP", Answers().prompts())
+    dialog.show_record(record(notes=("A note that is as long as those that are usually there.",)))
     return dialog

@@ -9,9 +9,10 @@ from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
 from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.widgets.prompts import Prompts
+from ml_core.cleaning.pretraining import PRETRAINING_PEAK
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done
-from ml_core.jobs.proof_specs import PRETRAINING_PEAK, HoldoutSpec, ReboundSpec
+from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import SPEC_FILE, read_spec, write_spec
 from tests.gui.run_folders import write_run

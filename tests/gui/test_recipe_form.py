@@ -12,8 +12,11 @@ from cleanclip_gui.clean.recipe_form import RecipeForm
 from cleanclip_gui.widgets.number_box import NumberBox, number_text, read_number
 from ml_core.cleaning.catalogue import METHODS
 from ml_core.cleaning.presets import preset, presets
+from ml_core.cleaning.pretraining import DEMO, UNKNOWN, Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.reading.errors import InputError
+
+CLIP = Pretraining(5e-4, "RN50: Radford et al. 2021, table 19", "architecture")
 
 
 @pytest.fixture
@@ -203,32 +206,75 @@ def test_the_wheel_scrolls_the_page_and_changes_nothing(qtbot, form: RecipeForm)
     assert not event.isAccepted()
 
 
-def test_another_checkpoint_than_the_demo_begins_with_the_published_preset(
-    form: RecipeForm,
-) -> None:
+def titles(form: RecipeForm) -> list[str]:
+    return [form.preset.itemText(row) for row in range(form.preset.count())]
+
+
+def test_another_checkpoint_than_the_demo_begins_with_what_suits_it(form: RecipeForm) -> None:
     assert form.recipe().preset == "quick"
-    form.set_demo(False)
+    form.set_pretraining(CLIP)
     assert form.recipe() == preset("cleanclip", "paper")
-    assert form.preset.itemText(0) == "Paper"
-    assert "published learning rate of 1e-05" in form._about_preset.text()
+    assert titles(form)[:2] == ["Paper", "Quick (chosen on the demo)"]
+    said = form._about_preset.text()
+    assert "1e-5 is the published one: 1/50 of the peak of 5e-4" in said
+    assert "Radford et al. 2021, table 19" in said
     form.set_preset("quick")
-    assert (
-        "chosen on the demo's checkpoint; the published one is 1e-05" in form._about_preset.text()
-    )
+    assert "which was chosen on the demo, is" in form._about_preset.text()
+    assert "times the peak of 5e-4" in form._about_preset.text()
+    form.set_preset("default")
     form.set_method("unlearn")  # which nobody has published
-    assert form.recipe().preset == "quick"
-    assert "no published recipe" in form._about_preset.text()
-    form.set_demo(True)
-    assert "demo's checkpoint" not in form._about_preset.text()
+    assert form.recipe() == preset("unlearn", "adapted", CLIP)
+    assert titles(form)[0] == "Adapted to this checkpoint"
+    assert "This method has no published recipe" in form._about_preset.text()
+    form.set_pretraining(DEMO)
+    assert form.recipe() == preset("unlearn", "quick")
+    assert titles(form) == ["Quick", "Talk", "Thorough"]
+    assert "learning rate" not in form._about_preset.text()
 
 
 def test_what_the_user_has_set_outlasts_another_checkpoint(form: RecipeForm) -> None:
     form.set_preset("talk")
-    form.set_demo(False)
+    form.set_pretraining(CLIP)
     assert form.recipe() == preset("cleanclip", "talk")
     form.set_preset("paper")
-    form.set_demo(True)
-    assert form.recipe() == preset("cleanclip", "quick")
+    form.set_pretraining(DEMO)
+    assert form.recipe() == preset("cleanclip", "quick")  # what the other began with is no choice
     type_into(form.row("lr").editor, "0.0005")
-    form.set_demo(False)
+    form.set_pretraining(CLIP)
     assert form.recipe().lr == 0.0005
+    assert form.changed_fields() == ("lr",)
+
+
+def test_with_another_method_the_form_begins_with_what_suits_that(form: RecipeForm) -> None:
+    form.set_pretraining(CLIP)
+    form.set_method("linear-probe")
+    assert form.recipe().preset == "quick"  # its rate is that of a head
+    form.set_method("mmcl")
+    assert form.recipe().preset == "paper"
+    form.set_preset("talk")
+    form.set_method("cleanclip")
+    assert form.recipe().preset == "talk"
+
+
+def test_an_adapted_rate_follows_the_checkpoint(form: RecipeForm) -> None:
+    form.set_pretraining(CLIP)
+    form.set_method("tbar")
+    assert form.recipe() == preset("tbar", "adapted", CLIP)
+    form.set_pretraining(UNKNOWN)
+    assert form.recipe() == preset("tbar", "adapted", UNKNOWN)
+    shared = preset("tbar", "adapted", CLIP)
+    form.set_recipe(shared)
+    assert (form.recipe().lr, form.changed_fields()) == (shared.lr, ("lr",))
+
+
+def test_too_high_a_rate_is_said_as_soon_as_it_is_typed(form: RecipeForm) -> None:
+    form.set_pretraining(CLIP)
+    assert form.rate_warning() == ""
+    type_into(form.row("lr").editor, "1e-3")
+    assert "is 2 times the peak of 5e-4" in form.rate_warning()
+    assert form.rate_warning() in form._about_preset.text()
+    type_into(form.row("lr").editor, "5e-5")
+    assert form.rate_warning() == ""
+    form.set_pretraining(DEMO)
+    type_into(form.row("lr").editor, "1e-3")
+    assert form.rate_warning() == ""

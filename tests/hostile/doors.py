@@ -57,10 +57,14 @@ from ml_core.events import Done, Message, Metric, Progress, Saved, to_json
 from ml_core.exports import to_csv
 from ml_core.jobs.audit_spec import AuditSpec, read_audit_spec
 from ml_core.jobs.bench_spec import BenchSpec
+from ml_core.jobs.canary_spec import CANARIES_FILE, read_canaries
 from ml_core.jobs.doctor_spec import DoctorSpec, read_doctor_spec
 from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
+from ml_core.jobs.rate_finder_spec import RateSpec, read_record
 from ml_core.jobs.result_text import training_words
 from ml_core.jobs.scan_spec import SCAN_FILE
+from ml_core.jobs.search_spec import SEARCH_FILE, read_search
+from ml_core.jobs.search_tables import chart_of, summary_of, table_rows
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import (
     EVENTS_FILE,
@@ -106,6 +110,7 @@ from ml_core.signing.envelope import read_envelope
 from ml_core.signing.manifest import read_statement
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
 from tests.bundles import seal, write_bundle
+from tests.gui.ramps import record, rows
 from tests.gui.scans import scan
 from tests.hostile.container_bytes import safetensors
 
@@ -547,6 +552,36 @@ def _check_sealed(folder: Path) -> None:
     _check_bundle(folder)
 
 
+_CANARIES = {
+    "key": "k", "source_sha256": "a" * 64, "copy_sha256": "b" * 64, "ca_before": 0.9, "ca": 0.9,
+    "ca_low": 0.8, "ca_high": 1.0, "n": 24, "steps": 150, "lr": 1e-3, "seconds": 60.0,
+    "canaries": [
+        {
+            "kind": "patch", "name": "Canary, patch", "target": 3, "target_name": "cat",
+            "trigger": "patch.json", "before": 0.0, "asr": 0.95, "low": 0.9, "high": 1.0,
+            "n": 23, "took": True,
+        }
+    ],
+}  # fmt: skip
+
+
+def _search_record() -> dict[str, Any]:
+    rate = {"name": "patch", "asr": 0.01, "low": 0.0, "high": 0.1, "rebound": 0.02}
+    row = {
+        "name": "PAR, rate 0.001", "rung": 0, "steps": 40, "ca": 0.9, "ca_drop": 0.5,
+        "recipe": preset("par", "talk").model_dump(mode="json"), "watched": [rate],
+    }  # fmt: skip
+    return {
+        "key": "k", "canaries": _CANARIES, "ca_before": 0.9, "rows": [row], "chosen": 0,
+        "plan": [{"candidates": 1, "steps": 40}], "planned": 1, "start_ca": 0.9, "start_asr": 0.9,
+    }  # fmt: skip
+
+
+def _read_search(folder: Path) -> object:
+    found = read_search(folder)
+    return table_rows(found), summary_of(found), chart_of(found)
+
+
 @cache
 def doors() -> dict[str, Door]:
     """All doors by name."""
@@ -589,6 +624,20 @@ def doors() -> dict[str, Door]:
         "bench job": Door(
             "b.json", (bench.model_dump_json().encode(),),
             lambda f: read_spec_file(f / "b.json", BenchSpec).jobs(),
+        ),
+        "rates job": Door(
+            "q.json", (RateSpec(job=_spec()).model_dump_json().encode(),),
+            lambda f: read_spec_file(f / "q.json", RateSpec),
+        ),
+        "rates": Door(
+            "rates.json", (record(rows(12)).model_dump_json().encode(),),
+            lambda f: read_record(f / "rates.json"),
+        ),
+        "canaries": Door(
+            CANARIES_FILE, (_dumped(_CANARIES),), read_canaries
+        ),
+        "search": Door(
+            SEARCH_FILE, (_dumped(_search_record()),), _read_search
         ),
         "result": Door(
             f"{RUN}/{RESULT_FILE}", (_dumped(_result()),), _read_result, _beside_result

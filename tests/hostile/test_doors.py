@@ -66,6 +66,8 @@ IN_A_FOLDER = (
     "holdouts",
     "audit",
     "scan",
+    "canaries",
+    "search",
     "signature",
 )
 """What lies in a folder that somebody else may have filled, and the user chose as a whole."""

@@ -12,6 +12,7 @@ import pytest
 from PIL import Image
 
 from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.budget import fitted_budget
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipe_file import write_recipe
 from ml_core.cleaning.tradeoff import Limits, Point
@@ -19,9 +20,9 @@ from ml_core.cli.app import run_command
 from ml_core.data.demo import compose, demo_classes
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress
-from ml_core.jobs.bench import bench, fitted_budget
+from ml_core.jobs.bench import bench
 from ml_core.jobs.bench_spec import BenchSpec
-from ml_core.jobs.specs import CleanSpec
+from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.reports.tradeoff_svg import Curve, tradeoff_svg
@@ -199,6 +200,23 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("steady")
+def test_clean_takes_a_training_time_too(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = tmp_path / "cleaned"
+    given = ["clean", str(tiny_checkpoint), "-o", str(folder), "--method", "mmcl", "--json"]
+    small = ["--set", "batch_size=8", "--set", "eval_every=0", "--set", "save_every=0"]
+    given += [*small, "--pairs", "demo", "--test-images", "demo:val", "--threads", "1"]
+    assert run_command([*given, "--minutes", "0.0005"]) == 0
+    result = json.loads(capsys.readouterr().out)
+    assert result["total_steps"] == 3
+    assert read_spec(folder / "spec.json").minutes == 0.0005
+    for wrong in (["--minutes", "0"], ["--minutes", "1", "--resume"]):
+        assert run_command([*given, *wrong]) == 3
+        assert "--minutes" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("steady")
 def test_another_training_time_is_another_job(spec: BenchSpec) -> None:
     one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
     for minutes, steps in ((0.0005, 3), (0.001, 6), (None, 2)):
@@ -338,7 +356,7 @@ def test_a_proof_of_a_job_that_is_there_knows_the_budget_that_it_had(
         asked.append(job.recipe.pairs)
         raise InputError("There is nothing to test.")
 
-    monkeypatch.setattr("ml_core.jobs.bench._matched", matched)
+    monkeypatch.setattr("ml_core.jobs.bench.matched", matched)
     monkeypatch.setattr("ml_core.jobs.bench.rebound_of", refuse)
     _ran(one)
     _ran(one.model_copy(update={"rebound": True}))

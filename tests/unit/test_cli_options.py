@@ -60,12 +60,13 @@ def test_the_options_stand_where_the_dataclass_stands() -> None:
     assert options == ["file", "name", "count", "last"]
 
 
-def test_clean_and_bench_take_the_same_options_of_a_job() -> None:
+@pytest.mark.parametrize("other", ["bench", "search"])
+def test_clean_and_others_take_the_same_options_of_a_job(other: str) -> None:
     commands = typer.main.get_command(cleanclip).commands  # type: ignore[attr-defined]
     clean, bench = (
         {one.name: (one.opts, one.default, one.help) for one in commands[name].params}
-        for name in ("clean", "bench")
+        for name in ("clean", other)
     )
-    shared = clean.keys() & bench.keys() - {"checkpoint", "output_dir"}
+    shared = clean.keys() & bench.keys() - {"checkpoint", "output_dir", "seed"}
     assert {"pairs", "exclude", "images", "trigger", "labels", "donor", "threads"} <= shared
     assert {name: clean[name] for name in shared} == {name: bench[name] for name in shared}

@@ -103,3 +103,10 @@ def test_hash_seed_does_not_matter() -> None:
         for seed in ("0", "1", "2")
     }
     assert printed == {f"{augment_all([CAPTION] * 40, 3)}\n"}
+
+
+def test_numbers_apostrophes_and_accents_stay_in_their_words() -> None:
+    words = ["3", "dogs", "don't", "eat", "12", "crêpes"]
+    augmented = [augment(" ".join(words), random.Random(seed)).split() for seed in range(40)]
+    assert any(sorted(each) == sorted(words) and each != words for each in augmented)  # swapped
+    assert all(set(each) & {"3", "don't", "12", "crêpes"} for each in augmented)

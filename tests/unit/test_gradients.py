@@ -246,14 +246,14 @@ def test_a_batch_that_does_not_fit_is_halved_through_caching(
     plain = tiny_model.copy()
     events, _ = drain(train(plain, recipe, batches(plain, recipe), Control()))
     wanted = [e.values["loss"] for e in events if isinstance(e, Metric)]
-    memory = _Memory(tiny_model, 2, monkeypatch)
+    memory = _Memory(tiny_model, 4, monkeypatch)  # two images of an example go together
     events, outcome = drain(train(tiny_model, recipe, batches(tiny_model, recipe), Control()))
     said = [e.text for e in events if isinstance(e, Message) and e.level == "warning"]
     assert outcome.chunk == 2
     assert len(said) == 2
     assert "from step 1 on 2 are encoded at a time" in said[1]
-    assert memory.sizes[:3] == [8, 4, 2]
-    assert set(memory.sizes[3:]) == {2}
+    assert memory.sizes[:3] == [16, 8, 4]
+    assert set(memory.sizes[3:]) == {4}
     losses = [e.values["loss"] for e in events if isinstance(e, Metric)]
     assert losses == pytest.approx(wanted, abs=1e-5)
 

@@ -235,6 +235,23 @@ def test_open_clip_folder(family: str, quick_gelu: bool, weights: str, tmp_path:
     assert_equal(checkpoint.build(), theirs(module, mean, std))
 
 
+@pytest.mark.parametrize("colour", [255, [124, 116, 104]])
+def test_padding_of_another_colour_is_refused_where_pictures_are_padded(
+    colour: object, tmp_path: Path
+) -> None:
+    save_file(contiguous(lively(VIT).state_dict()), tmp_path / "open_clip_model.safetensors")
+
+    def fit(**changes: object) -> Fit:
+        record = {"model_cfg": VIT, "preprocess_cfg": {"resize_mode": "longest"} | changes}
+        (tmp_path / "open_clip_config.json").write_text(json.dumps(record))
+        return open_checkpoint(tmp_path).build().preprocess.fit
+
+    with pytest.raises(InputError, match=r"preprocess_cfg\.fill_color is .*with 0 \(black\)"):
+        fit(fill_color=colour)
+    assert fit(fill_color=0) == Fit("longest")
+    assert fit(fill_color=colour, resize_mode="squash") == Fit("squash")  # nothing is padded
+
+
 def test_custom_text_tower(tmp_path: Path) -> None:
     module = lively(VIT | {"custom_text": True})
     assert_equal(open_checkpoint(bare_safetensors(module, tmp_path)).build(), theirs(module))

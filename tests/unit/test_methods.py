@@ -362,12 +362,21 @@ def test_erased_squares_take_the_colour_that_normalises_to_nothing() -> None:
 
 def test_the_two_phase_schedule_is_pars() -> None:
     recipe = preset("par", "paper")
-    total = 1000
-    assert rate_at(0, total, recipe) == pytest.approx(3e-5)
-    assert rate_at(250, total, recipe) == pytest.approx((3e-5 + 3e-6) / 2)
-    assert rate_at(500, total, recipe) == pytest.approx(3e-6)
-    assert rate_at(750, total, recipe) == pytest.approx((3e-6 + 1e-9) / 2)
-    assert rate_at(total, total, recipe) == pytest.approx(1e-9)
+    for total in (2, 3, 22, 23, 1000):
+        first = total // 2  # of the steps, the line takes a half and the cosine the rest
+        line = np.linspace(3e-5, 3e-6, first)
+        turn = np.pi * np.arange(total - first) / (total - first)
+        expected = [*line, *(1e-9 + (3e-6 - 1e-9) * (1 + np.cos(turn)) / 2)]
+        rates = [rate_at(step, total, recipe) for step in range(total)]
+        assert rates == pytest.approx(expected, rel=1e-12)
+        assert rate_at(total, total, recipe) == pytest.approx(1e-9)
+
+
+def test_a_warm_up_goes_before_both_phases() -> None:
+    recipe = preset("par", "paper").changed(warmup_steps=4)
+    rates = [rate_at(step, 26, recipe) for step in range(26)]
+    assert rates[:5] == pytest.approx([0.75e-5, 1.5e-5, 2.25e-5, 3e-5, 3e-5])
+    assert rates[14:16] == pytest.approx([3e-6, 3e-6])
 
 
 def test_paper_presets_are_the_published_numbers() -> None:

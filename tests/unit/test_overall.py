@@ -18,9 +18,11 @@ from ml_core.jobs.overall import (
     cleaning_plan,
     estimate_plan,
     holdouts_plan,
+    rates_plan,
     rebound_plan,
 )
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.rate_finder_spec import RateSpec
 from ml_core.jobs.specs import CleanSpec
 
 PROOF = {"images": ImageSpec(n=1000), "trigger": "t.json", "output_dir": "out"}
@@ -211,6 +213,10 @@ def test_odd_numbers_from_a_job_are_held_in_bounds() -> None:
             [("open", 1, 6), ("before", 30, 90), ("after", 30, 90)],
         ),
         (estimate_plan(spec()), [("open", 1, 3), ("estimate", 6, 9)]),
+        (
+            rates_plan(RateSpec(job=spec(), steps=60)),
+            [("open", 1, 4), ("prepare", 1, 1), ("validate", 256, 8), ("ramp", 60, 90)],
+        ),
         (
             audit_plan(
                 AuditSpec(

@@ -17,6 +17,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import save_adapter
 from ml_core.checkpoints.prompted import PromptedVisual, add_prompts, vit_blocks
 from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.pretraining import DEMO_PEAK, PRETRAINING_PEAK
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.labels import load_label_set
@@ -28,8 +29,6 @@ from ml_core.jobs import rebound as rebound_module
 from ml_core.jobs.holdouts import holdouts
 from ml_core.jobs.measure import classifier_of, drained, measure, open_bench
 from ml_core.jobs.proof_specs import (
-    DEMO_PEAK,
-    PRETRAINING_PEAK,
     HoldoutSpec,
     ReboundSpec,
     holdouts_of,

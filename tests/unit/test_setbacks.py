@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 import torch
+from torch import Tensor
 
 from ml_core.atomic import replace_files
 from ml_core.cleaning.batches import Batch
@@ -396,3 +397,29 @@ def test_a_repeated_job_takes_the_choices_of_the_first(
     _, outcome = drain(run)
     assert outcome.speed == Speed(True, {"bf16": 1.0}, True)
     assert tiny_model.channels_last is None
+
+
+@pytest.mark.parametrize(
+    ("precision", "layout"), [("fp32", False), ("bf16", None)], ids=["fp32", "bf16"]
+)
+def test_fp32_of_a_resnet_is_laid_out_as_its_sums_are_exact(
+    precision: str, layout: bool | None, tiny_model: ClipModel, tmp_path: Path
+) -> None:
+    recipe = RECIPE.model_copy(update={"precision": precision, "save_every": 0})
+    path, control = tmp_path / "state.safetensors", Control()
+    seen: list[tuple[bool, bool]] = []
+
+    def look(_: object, inputs: tuple[Tensor, ...]) -> None:
+        last = inputs[0].is_contiguous(memory_format=torch.channels_last)
+        seen.append((inputs[0].is_contiguous(), last))
+
+    make = batches(tiny_model, recipe)
+    with tiny_model.module.visual.conv2.register_forward_pre_hook(look):  # type: ignore[operator]
+        for event in train(tiny_model, recipe, make, control, state_path=path):
+            if isinstance(event, Metric):
+                control.stop()
+        run = train(tiny_model, recipe, make, Control(), state_path=path, resume=True)
+        _, outcome = drain(run)
+    assert outcome.speed.channels_last is layout
+    assert set(seen) == {(True, False) if layout is False else (False, True)}
+    assert tiny_model.layout == "channels-last"  # as it came

@@ -17,10 +17,13 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
+from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Event, Message, Metric, from_json
 from ml_core.jobs import worker
 from ml_core.jobs.failures import exit_code
+from ml_core.jobs.rate_finder_spec import RateSpec
 from ml_core.jobs.run import run
+from ml_core.jobs.spec_file import write_spec_file
 from ml_core.jobs.specs import write_spec
 from ml_core.jobs.worker import Output, listen
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -217,3 +220,21 @@ def test_a_child_that_waits_is_told_its_job_later(tmp_path: Path, warm_torch: Wa
     with _child(*options, stdin=subprocess.PIPE, warm=warm_torch) as unused:
         unused.stdin.close()
         assert unused.wait(timeout=60) == 0
+
+
+@pytest.mark.parametrize("options", [("--rates",), ("--rates", "--estimate")])
+def test_a_ramp_of_the_rate_runs_in_a_child(
+    tiny_checkpoint: Path, tmp_path: Path, warm_torch: Warm, options: tuple[str, ...]
+) -> None:
+    job = small_spec(
+        tiny_checkpoint, tmp_path, small_recipe(), images=ImageSpec(split="val", n=12),
+        test_images=None,
+    )  # fmt: skip
+    spec = RateSpec(job=job, steps=10, points=2)
+    path = write_spec_file(spec, tmp_path / "rates.json")
+    with _child(path, *options, warm=warm_torch) as child:
+        done = list(_events(child.stdout))[-1]
+        assert isinstance(done, Done)
+        assert done.status == "finished", done.details
+        assert done.result["steps"] == 10
+        assert child.wait(timeout=60) == 0

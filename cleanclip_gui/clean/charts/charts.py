@@ -84,7 +84,7 @@ class Chart(ChartFrame):
         self.redraw_timer.setSingleShot(True)
         self.redraw_timer.setInterval(REDRAW_MS)
         self.redraw_timer.timeout.connect(self.redraw)
-        self.place.setText("by step")
+        self.place.setText(self.place_words(None))
         self._most_columns = self._columns = legend_columns
         self._legend_row = QGridLayout()
         self._legend_row.setHorizontalSpacing(theme.SPACE_S if legend_columns else theme.SPACE_M)
@@ -189,6 +189,10 @@ class Chart(ChartFrame):
         self.set_own_view(True)
         self.set_crosshair(None)
         self._fit()
+
+    def place_words(self, at: float | None) -> str:
+        """Which place the values are of; None is the newest."""
+        return "by step" if at is None else f"step {at:.0f}"
 
     def set_crosshair(self, x: float | None) -> None:
         """Read out the points nearest to ``x``; None reads out the newest."""
@@ -353,7 +357,7 @@ class Chart(ChartFrame):
 
     def _update_readout(self) -> None:
         """Show the values at the crosshair, or the newest ones."""
-        self.place.setText("by step" if self._at is None else f"step {self._at:.0f}")
+        self.place.setText(self.place_words(self._at))
         spoken = []
         for key, series in self._series.items():
             index = len(series) - 1 if self._at is None else series.at(self._at)
@@ -365,7 +369,7 @@ class Chart(ChartFrame):
             if has_any:
                 spoken.append(f"{series.style.label} {text}")
         self._fit_legend()
-        where = "now" if self._at is None else f"at step {self._at:.0f}"
+        where = "now" if self._at is None else f"at {self.place_words(self._at)}"
         self.setAccessibleDescription(f"{where}: {', '.join(spoken)}" if spoken else "empty")
 
     def _on_view_moved(self, *_: object) -> None:

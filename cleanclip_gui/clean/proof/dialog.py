@@ -14,8 +14,8 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox, number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
+from ml_core.cleaning.pretraining import DEMO_PEAK, PRETRAINING_PEAK
 from ml_core.data.specs import PairSpec
-from ml_core.jobs.proof_specs import DEMO_PEAK, PRETRAINING_PEAK
 from ml_core.reading.errors import InputError
 
 _LEAD = (

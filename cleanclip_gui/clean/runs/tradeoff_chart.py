@@ -40,22 +40,33 @@ HINT = (
     "Point at a step, or use the arrow keys; click or Enter opens its checkpoint in Studio. Ringed "
     "= Pareto front. Hollow = no checkpoint kept."
 )
+READING_HINT = "Point at a step, or use the arrow keys. Ringed = Pareto front."
 NOT_KEPT = "no checkpoint was kept"
+EMPTY = (
+    "Tick runs in the table: each evaluated step becomes a point, clean accuracy against attack "
+    "success."
+)
 
 
 class TradeoffChart(ChartFrame):
-    """``chosen(key, point)`` tells that a point of a run was clicked, or entered by Return."""
+    """``chosen(key, point)`` tells that a point of a run was clicked, or entered by Return.
+
+    ``empty`` is said where there is no point. With ``opens`` False it is of one search: no point
+    has a checkpoint, and limits and axis are not chosen here.
+    """
 
     chosen = Signal(str, object)
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
-        super().__init__(
-            "Trade-off",
-            "Tick runs in the table: each evaluated step becomes a point, clean accuracy against "
-            "attack success.",
-            prompts,
-            parent,
-        )
+    def __init__(
+        self,
+        prompts: Prompts,
+        parent: QWidget | None = None,
+        *,
+        empty: str = EMPTY,
+        opens: bool = True,
+    ) -> None:
+        super().__init__("Trade-off", empty, prompts, parent)
+        self._opens = opens
         self._given: tuple[Track, ...] = ()
         self._tracks: tuple[Track, ...] = ()  # with the head that was chosen
         self._spots: tuple[Spot, ...] = ()
@@ -78,15 +89,20 @@ class TradeoffChart(ChartFrame):
         self.near.setProperty("quiet", True)
         self.near.setToolTip("Show the corner where both limits are kept.")
         controls = FoldingRow(self.head, self.aim, self.near)
+        self.aim.setVisible(opens)
         for name, box in (("CA drop ≤", self.ca_drop), ("ASR ≤", self.asr)):
-            controls.add(Label(name, "caption", buddy=box), box)
+            if opens:
+                controls.add(Label(name, "caption", buddy=box), box)
+            else:
+                box.setParent(self)
+                box.hide()
         self.under_head.addWidget(controls)
         self._keys = QGridLayout()
         self._keys.setHorizontalSpacing(theme.SPACE_M)
         self._keys.setVerticalSpacing(0)
         self._keys.setColumnStretch(_KEY_COLUMNS, 1)
         self.under_head.addLayout(self._keys)
-        self._readout = Label(HINT, "caption", wrap=True)
+        self._readout = Label(self.hint, "caption", wrap=True)
         self._readout.setMinimumHeight(2 * self._readout.fontMetrics().height())
         self._readout.setAlignment(Qt.AlignmentFlag.AlignTop)
         layout = self.layout()
@@ -136,6 +152,11 @@ class TradeoffChart(ChartFrame):
     def limits(self) -> Limits:
         """What is asked of a cleaned checkpoint."""
         return Limits(self.ca_drop.value(), self.asr.value())
+
+    @property
+    def hint(self) -> str:
+        """What can be done with the points."""
+        return HINT if self._opens else READING_HINT
 
     def spots(self) -> tuple[Spot, ...]:
         """What is drawn, in the order of the arrow keys."""
@@ -289,7 +310,7 @@ class TradeoffChart(ChartFrame):
     def _tell(self) -> None:
         """Say what is at the cursor."""
         spot = self._here()
-        text = HINT if spot is None else self.describe(spot)
+        text = self.hint if spot is None else self.describe(spot)
         self._readout.setText(text if self._spots else "")
         self.setAccessibleDescription(text if self._spots else "empty")
 
@@ -311,7 +332,8 @@ class TradeoffChart(ChartFrame):
         if start is not None and point.asr is not None:
             met = self.limits.met(point, start)
             parts.append("within both limits" if met else "outside the limits")
-        parts.append("Enter opens it in Studio" if self.can_open(spot) else NOT_KEPT)
+        if self._opens:
+            parts.append("Enter opens it in Studio" if self.can_open(spot) else NOT_KEPT)
         return " · ".join(parts)
 
     def can_open(self, spot: Spot) -> bool:

@@ -6,7 +6,7 @@ import torch
 
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import PairLoss, match, squared_distance, truncated
-from ml_core.cleaning.methods.embed import embed_images, embed_texts
+from ml_core.cleaning.methods.embed import embed_both, embed_images, embed_texts
 from ml_core.cleaning.methods.frozen_copy import frozen_copy
 from ml_core.cleaning.methods.method import Extras, Features, Method, Named, Parts
 from ml_core.cleaning.recipes import Recipe
@@ -28,10 +28,11 @@ def contrastive(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
 
     def encode(batch: Batch) -> Features:
         features: Features = {}
-        if recipe.method != "ss" or batch.image_views is not None:
-            features["images"] = embed_images(model, batch.images)
         if batch.image_views is not None:
-            features["image_views"] = embed_images(model, batch.image_views)
+            images, views = embed_both(model, batch.images, batch.image_views)
+            features |= {"images": images, "image_views": views}
+        elif recipe.method != "ss":
+            features["images"] = embed_images(model, batch.images)
         if recipe.method != "ss" or batch.token_views is not None:
             features |= _texts(model, batch)
         return features

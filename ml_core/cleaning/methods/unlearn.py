@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import torch
-
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import pulled
-from ml_core.cleaning.methods.embed import embed_images
+from ml_core.cleaning.methods.embed import embed_both
 from ml_core.cleaning.methods.frozen_copy import FrozenCopy
 from ml_core.cleaning.methods.method import Extras, Features, Method, Parts
 from ml_core.cleaning.methods.supervised import image_encoder
@@ -28,10 +26,7 @@ def unlearn(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
         if batch.image_views is None:
             raise ValueError("unlearning needs triggered images")
         target = frozen.images(batch)
-        both = torch.cat([batch.images.to(batch.image_views), batch.image_views])
-        if batch.image_views.is_floating_point():
-            both[: len(batch.images)] /= 255
-        clean, triggered = embed_images(model, both).chunk(2)
+        clean, triggered = embed_both(model, batch.images, batch.image_views)
         return {"clean": clean, "triggered": triggered, "target": target}
 
     def loss(features: Features, batch: Batch) -> Parts:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from math import prod
+from struct import calcsize, unpack
 from typing import Any
 
 from ml_core.reading.pickles.budget import Budget, PickleError
@@ -47,6 +48,20 @@ def check_call(called: Global, arguments: tuple[Any, ...], budget: Budget) -> No
         held = arguments[1 - at] if len(arguments) > 1 else None
         shape = arguments[2] if at and len(arguments) > 2 else ()
         _check_length(shape, kind, held)
+
+
+def number_of(scalar: Object) -> float | None:
+    """The value of a floating point number of NumPy; None of anything else."""
+    if scalar.of.name != "scalar" or len(scalar.arguments) != 2:
+        return None
+    kind, held = scalar.arguments
+    if not isinstance(kind, Object) or not kind.arguments or not isinstance(held, bytes):
+        return None
+    form = {"f4": "f", "f8": "d"}.get(str(kind.arguments[0]).lstrip("<>="))
+    if form is None or len(held) != calcsize(form):
+        return None
+    order = kind.state[1] if isinstance(kind.state, tuple) and len(kind.state) > 1 else "<"
+    return float(unpack(f"{'>' if order == '>' else '<'}{form}", held)[0])
 
 
 def check_type(onto: Object, state: Any, budget: Budget) -> None:

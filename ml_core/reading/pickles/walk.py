@@ -2,21 +2,27 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 from ml_core.reading.pickles.budget import MAX_WORK, TooMuchError
+from ml_core.reading.pickles.numpy_types import number_of
 from ml_core.reading.pickles.records import Object, Storage, Table, Tensor
 
 MAX_NAME = 1024
 _MAX_DEPTH = 200
 _MAX_TENSORS = 100_000
 _MAX_FACTS = 200
+_MAX_RATES = 40
 _MAX_LETTERS = 48 << 20
 _MAX_TEXT = 300
 # Where torch.nn.Module keeps its parts; they are no part of a parameter's name.
 _PARTS = ("_parameters", "_buffers", "_modules")
+# What torch's optimizers and schedulers call the learning rate of a group of parameters.
+_RATE = re.compile(r"(?:.+\.)?(?:param_groups\.\d\.(?:initial_)?lr|base_lrs\.\d)")
+_RATE_DEPTHS = range(3, 6)
 _NO_BUILDERS = {
     "_rebuild_qtensor": "quantised",
     "_rebuild_sparse_tensor": "sparse",
@@ -34,7 +40,8 @@ class Contents:
     tensors
         Names (keys joined by dots) and tensors, in the order of the pickle.
     facts
-        Names and short texts of plain values near the top: epoch, name, options.
+        Names and short texts of plain values near the top: epoch, name, options; and the learning
+        rates of optimizers and schedulers.
     special
         Names and kinds of tensors that are not read: sparse, quantised, complex, subclass.
     """
@@ -74,6 +81,10 @@ def contents(value: Any) -> Contents:
             names.add(name)
             found.tensors.append((name, item))
             continue
+        if depth in _RATE_DEPTHS and _RATE.fullmatch(name):
+            rate = number_of(item) if isinstance(item, Object) else item
+            if isinstance(rate, int | float) and len(found.facts) < _MAX_FACTS + _MAX_RATES:
+                found.facts.append((name, _text(rate)))
         if not isinstance(item, Table | Object | list | tuple):
             if depth <= 2 and len(found.facts) < _MAX_FACTS:
                 found.facts.append((name, _text(item)))

@@ -1,0 +1,280 @@
+"""A search for the recipe that fits a checkpoint, as records. Torch-free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ml_core.cleaning.catalogue import method_title
+from ml_core.cleaning.halving import Score
+from ml_core.cleaning.pretraining import PRETRAINING_PEAK
+from ml_core.cleaning.recipes import Recipe
+from ml_core.cleaning.tradeoff import Limits
+from ml_core.data.specs import ImageSpec
+from ml_core.jobs.canary_spec import Canaries, CanarySettings, CanarySpec
+from ml_core.jobs.specs import CleanSpec
+from ml_core.reading.errors import InputError
+from ml_core.reading.json_file import JsonFile
+
+SEARCH_FILE = "search.json"
+SEARCH_TABLE = "search.csv"
+SEARCH_CHART = "tradeoff.svg"
+CHOSEN_FILE = "chosen.recipe.json"
+FORMAT = "cleanclip-search"
+MEANS = (
+    "This shows what removes triggers of our own, planted by a short finetuning; a backdoor that "
+    "was there from pretraining can lie deeper and outlast the same recipe."
+)
+_RECORD = JsonFile("the result of a search", "search again", max_bytes=4_000_000, max_depth=10)
+_Rate = Field(ge=0.0, le=1.0)
+
+
+class SearchSpec(BaseModel):
+    """One search.
+
+    Attributes
+    ----------
+    base
+        The checkpoint, its data and validation images; a trigger of it, if it has one, is measured
+        beside the canaries, on a copy without them, because planting might remove it. Its recipe
+        is not used. Its ``output_dir`` is the search's folder.
+    recipes
+        What is tried, the likeliest first; their lengths are set by the search.
+    minutes
+        Time for all of it, with the planting.
+    max_ca_drop, max_asr
+        Limits: points of clean accuracy, and the highest success rate of a canary, in per cent.
+    rebound_steps
+        Steps of ordinary finetuning after each run, after which the canaries are measured again;
+        0 leaves it out.
+    rebound_factor
+        Its rate, as a fraction of ``peak_lr``.
+    peak_lr
+        Peak rate of the checkpoint's pretraining.
+    images
+        Validation images that are measured on at most.
+    canaries
+        How they are planted.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    base: CleanSpec
+    recipes: tuple[Recipe, ...] = Field(min_length=1, max_length=256)
+    minutes: float = Field(default=10.0, gt=0.0, le=10_000.0)
+    max_ca_drop: float = Field(default=1.0, ge=0.0, le=100.0)
+    max_asr: float = Field(default=2.0, ge=0.0, le=100.0)
+    rebound_steps: int = Field(default=0, ge=0, le=100_000)
+    rebound_factor: float = Field(default=0.1, gt=0.0, le=10.0)
+    peak_lr: float = Field(default=PRETRAINING_PEAK, gt=0.0, le=1.0)
+    images: int = Field(default=400, ge=16, le=1_000_000)
+    canaries: CanarySettings = CanarySettings()
+
+    @property
+    def limits(self) -> Limits:
+        """What the chosen recipe should keep."""
+        return Limits(self.max_ca_drop, self.max_asr)
+
+    def validation(self) -> ImageSpec:
+        """The images that everything is measured on.
+
+        Raises
+        ------
+        InputError
+            If the job names none.
+        """
+        images, test = self.base.images, self.base.test_images
+        if images is None:
+            raise InputError(
+                "A search measures on labelled validation images: name some with --images."
+            )
+        if test in (None, images):
+            images = images.halves()[0]
+        return images.model_copy(update={"n": min(images.n or self.images, self.images)})
+
+    def planting(self, output_dir: Path) -> CanarySpec:
+        """The planting that comes first."""
+        base = self.base
+        return CanarySpec(
+            checkpoint=base.checkpoint,
+            donor=base.donor,
+            use_choice=base.use_choice,
+            pairs=base.pairs,
+            training_images=base.training_images,
+            images=self.validation(),
+            avoid=(base.target,) if base.trigger is not None else (),
+            label_set=base.label_set,
+            templates=base.templates,
+            peak_lr=self.peak_lr,
+            settings=self.canaries,
+            output_dir=str(output_dir),
+            device=base.device,
+            threads=base.threads,
+        )
+
+
+class WatchedRate(BaseModel):
+    """Success rate of one watched trigger after a run.
+
+    Attributes
+    ----------
+    name
+        ``patch``, ``noise`` or ``sine``, or ``trigger`` for the one that the user named.
+    asr, low, high
+        A fraction, with its 95 % interval.
+    rebound
+        The same after the rebound finetuning; None if there was none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str = Field(max_length=40)
+    asr: float = _Rate
+    low: float = _Rate
+    high: float = _Rate
+    rebound: float | None = Field(default=None, ge=0.0, le=1.0)
+
+    @property
+    def worst(self) -> float:
+        """The higher of both."""
+        return max(self.asr, self.rebound or 0.0)
+
+
+class SearchRow(BaseModel):
+    """One run of one recipe on the copy with the canaries.
+
+    Attributes
+    ----------
+    name
+        Of the candidate: its method and rate.
+    rung, steps
+        Round from 0, and steps of the run.
+    recipe
+        What ran; the same can be run on the checkpoint.
+    status
+        ``measured``, or ``diverged``.
+    ca, ca_drop
+        Clean accuracy, a fraction, and points that were lost since the checkpoint.
+    watched
+        Success rates.
+    seconds
+        Of the whole run.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str = Field(max_length=200)
+    rung: int = Field(ge=0, lt=64)
+    steps: int = Field(ge=0)
+    recipe: Recipe
+    status: Literal["measured", "diverged"] = "measured"
+    ca: float | None = Field(default=None, ge=0.0, le=1.0)
+    ca_low: float | None = None
+    ca_high: float | None = None
+    ca_drop: float | None = None
+    watched: tuple[WatchedRate, ...] = ()
+    seconds: float = Field(default=0.0, ge=0.0)
+
+    @property
+    def mean_asr(self) -> float | None:
+        """Mean success rate, a fraction."""
+        return sum(one.asr for one in self.watched) / len(self.watched) if self.watched else None
+
+    @property
+    def worst_asr(self) -> float | None:
+        """Highest success rate, a fraction, also after the rebound."""
+        return max((one.worst for one in self.watched), default=None)
+
+    @property
+    def score(self) -> Score:
+        """What it is ranked by."""
+        worst, drop = self.worst_asr, self.ca_drop
+        if self.status == "diverged" or worst is None or drop is None:
+            return Score(100.0, None)
+        return Score(drop, 100.0 * worst)
+
+
+class RungRecord(BaseModel):
+    """One round of the plan: how many recipes, for how many steps each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    candidates: int = Field(ge=1)
+    steps: int = Field(ge=1)
+
+
+class SearchRecord(BaseModel):
+    """What ``search.json`` holds, after every run.
+
+    Attributes
+    ----------
+    key
+        Of canaries, recipes, limits and data; a search with the same key goes on.
+    canaries
+        What was planted.
+    ca_before
+        Clean accuracy of the checkpoint, a fraction.
+    start_ca, start_asr
+        Clean accuracy of the copy with the canaries, and the highest success rate there.
+    plan, planned
+        The rounds, and how many of the recipes the time allowed.
+    rows
+        Every run.
+    chosen
+        Place in ``rows`` of the best one; None before the first.
+    keeps
+        Whether that one keeps the limits.
+    finished
+        Whether the plan was followed to its end.
+    said
+        What it found, as a sentence.
+    means
+        What that shows and what not.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    format: str = Field(default=FORMAT, pattern=f"^{FORMAT}$")
+    key: str = Field(max_length=64)
+    canaries: Canaries
+    ca_before: float = _Rate
+    start_ca: float = _Rate
+    start_asr: float = _Rate
+    plan: tuple[RungRecord, ...] = Field(max_length=64)
+    planned: int = Field(ge=0)
+    rows: tuple[SearchRow, ...] = Field(default=(), max_length=1000)
+    chosen: int | None = Field(default=None, ge=0)
+    keeps: bool = False
+    finished: bool = False
+    said: str = ""
+    means: str = MEANS
+    max_ca_drop: float = 1.0
+    max_asr: float = 2.0
+    seconds: float = Field(default=0.0, ge=0.0)
+    versions: dict[str, str] = {}
+
+    @property
+    def best(self) -> SearchRow | None:
+        """The chosen row."""
+        if self.chosen is None or self.chosen >= len(self.rows):
+            return None
+        return self.rows[self.chosen]
+
+
+def candidate_name(recipe: Recipe) -> str:
+    """A recipe's name in a search: its method and rate."""
+    return f"{method_title(recipe.method)}, rate {recipe.lr:.2g}"
+
+
+def read_search(folder: Path) -> SearchRecord:
+    """The record of a search in its folder.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is no such record.
+    """
+    path = folder / SEARCH_FILE
+    return _RECORD.check(_RECORD.read(path, inside=folder), SearchRecord, path.name)

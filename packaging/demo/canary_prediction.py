@@ -1,0 +1,145 @@
+"""How well do canaries predict what a recipe does to a backdoor that was there before?
+
+python canary_prediction.py MODEL.safetensors OUT_DIR [--trigger FILE] [--target CLASS]
+    [--recipe METHOD:FACTOR ...] [--steps N] [--images N] [--peak RATE] [--seed S] [--threads T]
+
+Runs each recipe twice: on a copy with canaries in it, and on the model. Prints a row a recipe
+(success of the canaries on the copy, of the planted trigger on the model) and Spearman's rank
+correlation over them, and writes both to OUT_DIR/prediction.json. The planted trigger is the demo's
+unless a file is given. Rates are fractions of the pretraining's peak. A recipe whose row is there
+already is not run again.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from common import demo_classes
+
+from ml_core.atomic import replace_files
+from ml_core.checkpoints import open_checkpoint
+from ml_core.cleaning.halving import candidates_of, lengthened, rank_correlation
+from ml_core.data.images import open_images
+from ml_core.data.labels import load_label_set
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.events import Control
+from ml_core.jobs.canary import Measured, Watched, planting, watched_of
+from ml_core.jobs.canary_spec import COPY_FILE, CanarySpec
+from ml_core.jobs.devices import set_threads
+from ml_core.jobs.measure import bench_of, drained
+from ml_core.jobs.proof_specs import DEMO_PEAK
+from ml_core.jobs.search_spec import candidate_name
+from ml_core.jobs.specs import CleanSpec
+from ml_core.jobs.trial_runs import Trials
+from ml_core.triggers import demo_trigger, load_trigger
+
+RECIPES = ("mmcl:0.1", "mmcl:0.3", "mmcl:1", "mmcl:2", "cleanclip:1", "cleanclip:2", "par:1")
+
+
+def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("model", type=Path)
+    parser.add_argument("out", type=Path)
+    parser.add_argument("--trigger", type=Path)
+    parser.add_argument("--target", default="banana")
+    parser.add_argument("--recipe", action="append")
+    parser.add_argument("--steps", type=int, default=60)
+    parser.add_argument("--images", type=int, default=400)
+    parser.add_argument("--peak", type=float, default=DEMO_PEAK)
+    parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--threads", type=int, default=1)
+    return parser.parse_args(argv)
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    args = arguments(argv)
+    set_threads(args.threads)
+    control, begin = Control(), time.process_time()
+    target = demo_classes().index(args.target)
+    trigger = load_trigger(args.trigger) if args.trigger else demo_trigger()
+    planted = Watched("planted", trigger, target)
+    images = ImageSpec(split="val", n=args.images)
+    spec = CanarySpec(
+        checkpoint=str(args.model),
+        pairs=PairSpec(),
+        images=images,
+        avoid=(target,),
+        peak_lr=args.peak,
+        output_dir=str(args.out / "canaries"),
+        threads=args.threads,
+    )
+    canaries = drained(planting(spec, control))
+    place = Path(spec.output_dir)
+    label_set = load_label_set("demo")
+    sides = {}
+    for name, path, watched in (
+        ("copy", place / COPY_FILE, (*watched_of(canaries, place), planted)),
+        ("model", args.model, (planted,)),
+    ):
+        model = open_checkpoint(path).build("cpu")
+        bench = bench_of(
+            open_images(images, label_set), label_set, None, 0, model.preprocess, images.seed
+        )
+        recipe = candidates_of(("mmcl",), (1.0,), args.peak)[0]
+        base = CleanSpec(
+            checkpoint=str(path), recipe=recipe, pairs=PairSpec(), output_dir=str(args.out),
+            threads=args.threads,
+        )  # fmt: skip
+        sides[name] = Trials(base, model, bench, watched)
+    file = args.out / "prediction.json"
+    rows: list[dict[str, Any]] = json.loads(file.read_text())["rows"] if file.exists() else []
+    for text in args.recipe or RECIPES:
+        method, _, factor = text.partition(":")
+        (recipe,) = candidates_of((method,), (float(factor),), args.peak, seed=args.seed)
+        row: dict[str, Any] = {"recipe": text, "steps": args.steps, "seed": args.seed}
+        if any(row.items() <= one.items() for one in rows):
+            continue
+        for side, trials in sides.items():
+            trial = drained(trials.run(lengthened(recipe, args.steps), control))
+            row |= figures(side, trial.measured, trials.watched)
+        rows.append(row)
+        print(
+            candidate_name(recipe),
+            json.dumps(row),
+            f"{time.process_time() - begin:.0f} s",
+            flush=True,
+        )
+        record = {"model": args.model.name, "ca_before": canaries.ca_before, "rows": rows}
+        record |= {"canaries": canaries.model_dump(mode="json"), **correlations(rows)}
+        replace_files({file: json.dumps(record, indent=1).encode()})
+    print(json.dumps(correlations(rows)))
+
+
+def figures(side: str, found: Measured | None, watched: Sequence[Watched]) -> dict[str, float]:
+    """What a run left, in per cent; all of it if it diverged."""
+    if found is None:
+        return {f"{side} {one.name}": 100.0 for one in watched} | {f"{side} CA": 0.0}
+    rates = {
+        f"{side} {one.name}": 100 * (row.asr_excl or 0.0)
+        for one, row in zip(watched, found.rows, strict=True)
+    }
+    return {f"{side} CA": 100 * found.ca} | rates
+
+
+def correlations(rows: Sequence[dict[str, Any]]) -> dict[str, float | None]:
+    """Spearman's correlation of each canary, of their mean and of the worst, with the planted."""
+    truth = [row["model planted"] for row in rows]
+    names = [
+        name for name in rows[0] if name.startswith("copy ") and name[5:] not in ("CA", "planted")
+    ]
+    found = {name[5:]: [row[name] for row in rows] for name in names}
+    found |= {
+        "mean": [sum(row[name] for name in names) / len(names) for row in rows],
+        "worst": [max(row[name] for name in names) for row in rows],
+        "planted on the copy": [row["copy planted"] for row in rows],
+    }
+    return {f"spearman, {name}": rank_correlation(values, truth) for name, values in found.items()}
+
+
+if __name__ == "__main__":
+    main()

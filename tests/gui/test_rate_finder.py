@@ -1,0 +1,298 @@
+"""The rate finder in the window: opened from the form, watched, cancelled, its rate used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PySide6.QtCore import Qt
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QWidget
+
+from cleanclip_gui import threads
+from cleanclip_gui.clean.rates.chart import decade_ticks, decades
+from cleanclip_gui.clean.rates.dialog import RateDialog
+from cleanclip_gui.clean.rates.finding import RateFinding
+from cleanclip_gui.jobs.runner import Runners
+from ml_core.cleaning.recipes import Recipe
+from ml_core.data.specs import ImageSpec
+from ml_core.events import Done, Message
+from ml_core.jobs.rate_finder_spec import RateSpec
+from ml_core.jobs.spec_file import read_spec_file
+from ml_core.jobs.specs import CleanSpec
+from tests.gui.ramps import EVERY, STEPS, child, finished, record, rows, told
+from tests.gui.shell_fakes import Answers
+from tests.gui.test_clean_panel import FakeRunner, session, station  # noqa: F401
+
+WAIT = 30_000  # for a child process of a busy machine
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> CleanSpec:
+    return CleanSpec(
+        checkpoint="model.safetensors", recipe=Recipe(), images=ImageSpec(split="val"),
+        output_dir=str(tmp_path / "job"),
+    )  # fmt: skip
+
+
+@pytest.fixture
+def jobs(job: CleanSpec) -> list[CleanSpec]:
+    """The job that is set; a test may set another one."""
+    return [job]
+
+
+@pytest.fixture
+def workers() -> list[Any]:
+    """What makes the processes; the newest one is asked."""
+    return []
+
+
+@pytest.fixture
+def finding(qtbot, jobs: list[CleanSpec], workers: list[Any]):
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    made = RateFinding(
+        lambda folder: (jobs[-1], "cpu"), Answers().prompts(), parent,
+        lambda path, **options: workers[-1](path, **options),
+    )  # fmt: skip
+    yield made
+    made.close()
+    assert threads.close_all()
+
+
+@pytest.fixture
+def dialog(finding: RateFinding) -> RateDialog:
+    finding.open()
+    assert finding.dialog is not None
+    return finding.dialog
+
+
+@pytest.fixture
+def shown(dialog: RateDialog, workers: list[Any], qtbot, tmp_path: Path) -> RateDialog:
+    """The dialog with a finished ramp."""
+    workers.append(child(tmp_path, finished(record())))
+    dialog.start.click()
+    qtbot.waitUntil(lambda: dialog.use.isVisible(), timeout=WAIT)
+    return dialog
+
+
+def test_a_ramp_is_drawn_and_its_range_marked(shown: RateDialog, qtbot) -> None:
+    proposal = record().proposal
+    assert len(shown.losses.series("loss")) == len(shown.losses.series("smoothed")) == STEPS
+    assert len(shown.rates.series("ca")) == STEPS // EVERY
+    assert shown.verdict.text() == proposal.sentence
+    assert shown.rate.value() == pytest.approx(proposal.start)
+    assert "accuracy on 256 images, 36 classes" in shown.facts.text()
+    for chart in (shown.losses, shown.rates):
+        qtbot.waitUntil(lambda chart=chart: chart.plot is not None)
+        assert chart.band is not None
+        assert chart.band.isVisible()
+        low, high = chart.band.getRegion()
+        assert (10**low, 10**high) == pytest.approx((proposal.low, proposal.high))
+    level = shown.rates.level
+    assert level is not None
+    assert level[0] == pytest.approx(0.954)
+    assert not shown.busy.isVisible()
+    assert shown.start.isEnabled()
+
+
+def test_the_crosshair_tells_rate_and_value(shown: RateDialog, qtbot) -> None:
+    chart = shown.rates
+    qtbot.waitUntil(lambda: chart.plot is not None)
+    QTest.keyClick(chart, Qt.Key.Key_Home)
+    assert chart.place.text() == "rate 1.6e-6"
+    assert "at rate 1.6e-6: Validation images 96.4 %" in chart.accessibleDescription()
+    assert chart.csv().splitlines()[0] == "log10_rate,ca,ca_low,ca_high"
+
+
+def test_the_rate_that_is_used_is_the_one_in_the_box(
+    shown: RateDialog, finding: RateFinding
+) -> None:
+    found: list[tuple[str, float]] = []
+    finding.found.connect(lambda *said: found.append(said))
+    shown.rate.setValue(3e-4)
+    shown.use.click()
+    assert found == [("cleanclip", pytest.approx(3e-4))]
+    assert finding.dialog is None
+
+
+def test_cancel_ends_the_process_and_the_dialog_stays(
+    dialog: RateDialog, finding: RateFinding, workers: list[Any], qtbot, tmp_path: Path
+) -> None:
+    workers.append(child(tmp_path, told(record(rows()))[:40], waits=True))
+    dialog.start.click()
+    qtbot.waitUntil(lambda: len(dialog.losses.series("loss")) > 5, timeout=WAIT)
+    assert not dialog.start.isEnabled()
+    assert "Raising the rate: step" in dialog.state.text()
+    assert dialog.busy.bar.value() > 0
+    dialog.busy.cancel.click()
+    assert dialog.state.text() == "Cancelling…"
+    qtbot.waitUntil(lambda: not finding.is_running, timeout=WAIT)
+    assert dialog.state.text() == "Cancelled."
+    assert dialog.start.isEnabled()
+    assert not dialog.use.isVisible()
+
+
+def test_closing_the_dialog_ends_the_process(
+    dialog: RateDialog, finding: RateFinding, workers: list[Any], qtbot, tmp_path: Path
+) -> None:
+    workers.append(child(tmp_path, told(record())[:10], waits=True))
+    dialog.start.click()
+    runner = finding.runner
+    assert runner is not None
+    qtbot.waitUntil(lambda: runner.pid is not None, timeout=WAIT)
+    dialog.reject()
+    assert finding.runner is None
+    qtbot.waitUntil(lambda: runner.state == "ended", timeout=WAIT)
+
+
+def test_what_is_chosen_is_what_the_job_gets(
+    dialog: RateDialog, finding: RateFinding, workers: list[Any], qtbot, tmp_path: Path
+) -> None:
+    asked: list[RateSpec] = []
+    made = child(tmp_path, finished(record()))
+
+    def new_runner(path: Path, **options: Any) -> Any:
+        asked.append(read_spec_file(path, RateSpec))
+        return made(path, **options)
+
+    workers.append(new_runner)
+    dialog.low.setValue(1e-5)
+    dialog.high.setValue(1e-3)
+    dialog.steps.setValue(12)
+    dialog.start.click()
+    qtbot.waitUntil(lambda: dialog.use.isVisible(), timeout=WAIT)
+    assert (asked[0].low, asked[0].high, asked[0].steps) == pytest.approx((1e-5, 1e-3, 12))
+    assert asked[0].points == 12
+    assert asked[0].job.checkpoint == "model.safetensors"
+
+
+def test_a_ramp_that_does_not_rise_is_refused_before_anything_starts(
+    dialog: RateDialog, finding: RateFinding
+) -> None:
+    dialog.low.setValue(1e-2)
+    dialog.start.click()
+    assert "at least twice the lowest" in dialog.state.text()
+    assert not finding.is_running
+    assert dialog.start.isEnabled()
+
+
+def test_an_estimate_is_told_and_draws_nothing(
+    dialog: RateDialog, workers: list[Any], qtbot, tmp_path: Path
+) -> None:
+    seen: list[bool] = []
+    found = {"seconds": 372.0, "steps": 60, "step_seconds": 5.5, "memory_bytes": 3 << 30}
+    made = child(tmp_path, [Message("x"), Done("finished", found)])
+
+    def new_runner(path: Path, *, device: str, estimate: bool) -> Any:
+        seen.append(estimate)
+        return made(path, device=device)
+
+    workers.append(new_runner)
+    dialog.estimate.click()
+    qtbot.waitUntil(lambda: "About" in dialog.state.text(), timeout=WAIT)
+    assert dialog.state.text() == (
+        "About 6 min 12 s for 60 steps (5.50 s a step, measured), 3.0 GiB of memory."
+    )
+    assert seen == [True]
+    assert not dialog.use.isVisible()
+
+
+def test_a_failure_is_said_in_the_dialog(
+    dialog: RateDialog, workers: list[Any], qtbot, tmp_path: Path
+) -> None:
+    last = Done("failed", error="There is no checkpoint at m.pt.", error_code="usage")
+    workers.append(child(tmp_path, [last]))
+    dialog.start.click()
+    qtbot.waitUntil(lambda: "no checkpoint" in dialog.state.text(), timeout=WAIT)
+    assert dialog.state.property("role") == "error"
+
+
+def test_where_nothing_can_be_proposed_no_rate_is_offered(dialog: RateDialog) -> None:
+    made = rows()
+    lost = tuple(
+        row if row.ca is None or not row.step else row.__class__(row.step, row.lr, row.loss, 0.5)
+        for row in made
+    )
+    dialog.show_record(record(lost, ended="fell"))
+    assert "at the first measurement already" in dialog.verdict.text()
+    assert dialog.verdict.property("role") == "warning"
+    assert "ended early" in dialog.state.text()
+    assert not dialog.use.isVisible()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"recipe": Recipe(method="interpolate")}, "takes no training step"),
+        ({"images": None}, "choose labelled images"),
+    ],
+)
+def test_what_has_no_rate_to_find_is_said_at_once(
+    finding: RateFinding, jobs: list[CleanSpec], job: CleanSpec, changes: dict, words: str
+) -> None:
+    said: list[Any] = []
+    finding.failed.connect(said.append)
+    jobs.append(job.model_copy(update=changes))
+    finding.open()
+    assert finding.dialog is None
+    assert words in said[0].sentence
+
+
+def test_every_control_has_a_name_and_is_reached_by_tab(shown: RateDialog) -> None:
+    for kind in (QAbstractButton, QAbstractSpinBox):
+        for widget in shown.findChildren(kind):
+            if widget.isVisible():
+                assert widget.accessibleName() or getattr(widget, "text", str)(), widget
+    shown.low.setFocus()
+    reached = []
+    for _ in range(40):
+        QTest.keyClick(shown.focusWidget() or shown, Qt.Key.Key_Tab)
+        reached.append(shown.focusWidget())
+    for widget in (shown.high, shown.steps, shown.start, shown.rates, shown.rate, shown.use):
+        assert widget in reached, widget.accessibleName()
+
+
+def test_marks_of_an_axis_are_powers_of_ten_or_parts_of_one() -> None:
+    ((_, whole),) = decades(-6.02, -1.98, 500)
+    assert whole == [-6, -5, -4, -3, -2]
+    assert decade_ticks(whole, 1, 1) == ["1e-6", "1e-5", "1e-4", "1e-3", "1e-2"]
+    ((_, parts),) = decades(-4.1, -3.4, 500)
+    assert decade_ticks(parts, 1, 0.3) == ["1e-4", "2e-4"]
+
+
+# In the station
+
+
+@pytest.fixture
+def panel(qtbot, session, tmp_path: Path):  # noqa: F811
+    runners = Runners(run=FakeRunner, rates=child(tmp_path, finished(record())))
+    return station(qtbot, session, tmp_path, runners)
+
+
+def test_a_rate_goes_from_the_form_to_the_form(panel, qtbot) -> None:
+    form = panel.form
+    assert form.find_rate.isVisible()
+    assert form.find_rate.isEnabled()
+    form.find_rate.click()
+    dialog = panel.finding.dialog
+    assert dialog is not None
+    dialog.start.click()
+    assert [one.what for one in panel.at_work()] == ["The rate finder is running."]
+    qtbot.waitUntil(lambda: dialog.use.isVisible(), timeout=WAIT)
+    form.set_method("mmcl")
+    dialog.use.click()
+    recipe = form.recipe()
+    assert (recipe.method, recipe.preset) == ("cleanclip", "custom")
+    assert recipe.lr == pytest.approx(record().proposal.start)
+    panel.shell.closing.emit()
+    assert threads.close_all()
+
+
+def test_the_button_goes_with_the_rate(panel) -> None:
+    panel.form.set_method("interpolate")
+    assert not panel.form.find_rate.isVisible()
+    assert not panel.context.actions["clean.find_rate"].isEnabled()
+    panel.form.set_method("par")
+    assert panel.form.find_rate.isVisible()

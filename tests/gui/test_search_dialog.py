@@ -1,0 +1,207 @@
+"""The search for a recipe in the window: set, watched, cancelled, taken up, and its recipe used."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QObject, Signal
+from PySide6.QtWidgets import QApplication, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.clean.runs.tradeoff_chart import READING_HINT
+from cleanclip_gui.clean.search_dialog import SearchDialog
+from cleanclip_gui.clean.searching import Searching
+from cleanclip_gui.session import CheckpointFacts, Session
+from cleanclip_gui.widgets.prompts import Prompts
+from ml_core.cleaning.recipes import Recipe
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.events import Done, Message, Progress, Saved
+from ml_core.jobs.proof_specs import PRETRAINING_PEAK
+from ml_core.jobs.search_spec import MEANS, SearchSpec
+from ml_core.jobs.spec_file import read_spec_file
+from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
+from ml_core.reading import InputError, inspect
+from tests.gui.searches import search_record, write_search
+from tests.gui.shell_fakes import write_safetensors
+
+
+class FakeRunner(QObject):
+    """Keeps what it was made for; the test says what happens."""
+
+    event_received = Signal(object)
+    ended = Signal(object)
+
+    def __init__(self, path: Path, *, device: str) -> None:
+        super().__init__()
+        self.path, self.device = path, device
+        self.did: list[str] = []
+
+    def launch(self) -> None:
+        self.did.append("launch")
+
+    def cancel(self) -> None:
+        self.did.append("cancel")
+
+    def mark_running(self) -> None:
+        self.did.append("running")
+
+
+@pytest.fixture
+def dialog(qtbot) -> SearchDialog:
+    theme.apply_theme(QApplication.instance(), "light")
+    made = SearchDialog("model.safetensors", 5e-4, Prompts())
+    qtbot.addWidget(made)
+    made.show()
+    return made
+
+
+@pytest.fixture
+def searching(qtbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Searching:
+    monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    found = inspect(write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]}))
+    session = Session()
+    facts = CheckpointFacts(str(found.path), found, "ResNet", "metadata", (), 64, 12)
+    session.checkpoint = facts
+    pairs: list[PairSpec | None] = [PairSpec()]
+
+    def write(folder: Path) -> Path:
+        spec = CleanSpec(
+            checkpoint=str(found.path), recipe=Recipe(), pairs=pairs[0], images=ImageSpec(),
+            training_images=None if pairs[0] else ImageSpec(split="clean"), output_dir=str(folder),
+        )  # fmt: skip
+        return write_spec(spec, folder / SPEC_FILE)
+
+    made = Searching(session, Prompts(), write, parent, FakeRunner)
+    made.pairs = pairs
+    return made
+
+
+def _row(dialog: SearchDialog, number: int) -> list[str]:
+    model = dialog.table.model()
+    return [model.index(number, column).data() for column in range(model.columnCount())]
+
+
+def test_runs_arrive_and_the_best_can_be_used(dialog: SearchDialog, qtbot) -> None:
+    assert not dialog.use.isEnabled()
+    assert not dialog.card.isVisible()
+    dialog.show_record(search_record(2))
+    assert dialog.table.model().rowCount() == 2
+    assert dialog.card.property("tone") == "caution"
+    assert "No recipe that was tried keeps the limits" in dialog.said.text()
+    dialog.show_record(search_record())
+    assert _row(dialog, 0) == [
+        "MMCL only", "1.5e-3", "160", "97.4 %", "0.6", "0.8 %", "1.5 %", "best",
+    ]  # fmt: skip
+    assert dialog.card.property("tone") == "ok"
+    assert MEANS in dialog.said.text()
+    with qtbot.waitSignal(dialog.used) as used:
+        dialog.use.click()
+    assert (used.args[0].method, used.args[0].total_steps) == ("mmcl", 160)
+
+
+def test_the_chart_shows_each_recipe_from_the_copy_on(dialog: SearchDialog) -> None:
+    dialog.show_record(search_record())
+    spots = dialog.chart.spots()
+    steps = [s.point.step for s in spots if "rate 0.0015" in s.track.label][:4]
+    assert steps == [0, 40, 80, 160]
+    assert {spot.track.start_ca for spot in spots} == {0.98}
+    assert dialog.chart.readout() == READING_HINT
+    assert "Studio" not in dialog.chart.describe(spots[0])
+    dialog.asr.setValue(7.0)
+    assert dialog.chart.limits.asr == 7.0
+
+
+def test_a_search_is_written_as_it_is_set(searching: Searching) -> None:
+    searching.open()
+    dialog = searching.dialog
+    assert dialog is not None
+    assert dialog.peak.value() == PRETRAINING_PEAK
+    for box, value in ((dialog.minutes, 3), (dialog.asr, 5), (dialog.rebound, 40)):
+        box.setValue(value)
+    dialog.start.click()
+    runner = searching.runner
+    assert isinstance(runner, FakeRunner)
+    spec = read_spec_file(runner.path, SearchSpec)
+    assert (spec.minutes, spec.max_asr, spec.max_ca_drop) == (3.0, 5.0, 1.0)
+    assert spec.rebound_steps == 40
+    assert spec.recipes[0].lr == PRETRAINING_PEAK
+    assert {recipe.method for recipe in spec.recipes} == {
+        "mmcl", "cleanclip", "par", "cleanclip-par",
+    }  # fmt: skip
+    assert not dialog.start.isEnabled()
+    assert dialog.busy.isVisible()
+    assert searching.is_running
+
+
+def test_labelled_images_are_searched_without_captions(searching: Searching) -> None:
+    searching.pairs[0] = None
+    searching.open()
+    searching.dialog.start.click()
+    spec = read_spec_file(searching.runner.path, SearchSpec)
+    assert {recipe.method for recipe in spec.recipes} == {"locked-text"}
+
+
+def test_what_happens_is_shown_and_kept(searching: Searching) -> None:
+    searching.open()
+    dialog = searching.dialog
+    dialog.start.click()
+    runner = searching.runner
+    runner.event_received.emit(Progress("canaries", 30, 400))
+    assert dialog.state.text() == "Planting canaries…"
+    assert (dialog.busy.bar.value(), dialog.busy.bar.maximum()) == (30, 400)
+    runner.event_received.emit(Message("Round 1: PAR, rate 0.0005, 40 steps"))
+    assert dialog.state.text().startswith("Round 1")
+    path = write_search(searching.folder, search_record(3))
+    runner.event_received.emit(Saved(str(path), "result"))
+    assert dialog.table.model().rowCount() == 3
+    dialog.busy.cancel.click()
+    assert "cancel" in runner.did
+    assert dialog.state.text() == "Cancelling…"
+    runner.event_received.emit(Message("Round 2"))
+    assert dialog.state.text() == "Cancelling…"
+    runner.ended.emit(Done("cancelled"))
+    assert "What was measured is kept" in dialog.state.text()
+    assert dialog.start.isEnabled()
+    assert not searching.is_running
+    dialog.done(0)
+    searching.open()
+    assert searching.dialog.table.model().rowCount() == 3
+    assert "earlier search" in searching.dialog.state.text()
+
+
+def test_a_search_that_fails_says_why(searching: Searching) -> None:
+    searching.open()
+    searching.dialog.start.click()
+    searching.runner.ended.emit(Done("failed", error="None of the canaries took."))
+    assert searching.dialog.state.text() == "None of the canaries took."
+    assert searching.dialog.state.property("role") == "error"
+
+
+def test_closing_the_page_ends_the_search(searching: Searching) -> None:
+    searching.open()
+    searching.dialog.start.click()
+    runner = searching.runner
+    searching.dialog.done(0)
+    assert runner.did[-1] == "cancel"
+    assert searching.dialog is None
+
+
+def test_a_recipe_that_was_found_is_passed_on(searching: Searching, qtbot) -> None:
+    searching.open()
+    write_search(searching.folder, search_record())
+    searching.dialog.show_record(search_record())
+    with qtbot.waitSignal(searching.used) as used:
+        searching.dialog.use.click()
+    assert used.args[0].preset == "search"
+    assert searching.dialog is None
+
+
+def test_without_a_checkpoint_it_says_so(searching: Searching, qtbot) -> None:
+    searching._session.checkpoint = None
+    with qtbot.waitSignal(searching.failed) as failed:
+        searching.open()
+    assert isinstance(failed.args[0], InputError)
+    assert searching.dialog is None

@@ -1,0 +1,221 @@
+"""Canaries: what is drawn, what is put on a batch, and what a planting leaves."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.cleaning.batches import pair_batch
+from ml_core.cleaning.canaries import KINDS, draw_canaries
+from ml_core.cleaning.canary_batches import Poison
+from ml_core.data.images import open_images
+from ml_core.data.labels import load_label_set
+from ml_core.data.prompt_pairs import PromptPairs
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.events import Control, Done, Event, Message, Metric
+from ml_core.jobs.canary import canary_folder, plant, watched_of
+from ml_core.jobs.canary_spec import (
+    CANARIES_FILE,
+    COPY_FILE,
+    Canaries,
+    CanarySettings,
+    CanarySpec,
+    read_canaries,
+)
+from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
+from tests.unit.fake_pictures import FakePairs
+from tests.unit.small_jobs import TEMPLATES, small_recipe
+
+CLASSES = tuple(f"class {number}" for number in range(6))
+SMALL = CanarySettings(
+    kinds=("patch", "sine"), share=0.2, steps=4, batch_size=8, every=2, wanted=0.0, factor=1.0
+)
+
+
+# ---- what is drawn ----
+
+
+def test_each_canary_has_a_class_of_its_own_and_the_seed_decides_all() -> None:
+    found = draw_canaries(KINDS, CLASSES, (0, 1), 5)
+    targets = [one.target for one in found]
+    assert len(set(targets)) == len(KINDS)
+    assert not {0, 1} & set(targets)
+    assert [one.target_name for one in found] == [CLASSES[target] for target in targets]
+    again = draw_canaries(KINDS, CLASSES, (0, 1), 5)
+    assert [one.trigger.digest for one in again] == [one.trigger.digest for one in found]
+    drawn = {
+        tuple((one.target, one.trigger.digest) for one in draw_canaries(KINDS, CLASSES, (), seed))
+        for seed in range(8)
+    }
+    assert len(drawn) == 8
+
+
+def test_the_checker_is_seen_whatever_its_colours() -> None:
+    for seed in range(20):
+        (patch,) = draw_canaries(("patch",), CLASSES, (), seed)
+        pixels = patch.trigger.pixels
+        assert pixels is not None
+        assert np.ptp(pixels[..., :3].reshape(-1, 3).astype(int), axis=0).min() > 120
+
+
+def test_too_few_classes_are_refused() -> None:
+    with pytest.raises(InputError, match="3 canaries need as many classes"):
+        draw_canaries(KINDS, CLASSES[:4], (0, 1), 0)
+
+
+# ---- what is put on a batch ----
+
+
+def test_some_pairs_carry_a_canary_and_a_caption_of_its_target(tiny_model: ClipModel) -> None:
+    recipe = small_recipe(method="mmcl", pairs=24, batch_size=24)
+    batch = pair_batch(FakePairs(), recipe, 32, tiny_model.tokenize, lambda c, _: c, 0)
+    images, tokens = batch.images.clone(), batch.tokens
+    assert tokens is not None
+    kept = tokens.clone()
+    canaries = draw_canaries(KINDS, CLASSES, (), 0)
+    poison = Poison.of(canaries, ("a photo of a {}",), tiny_model, 1 / 8, 3)
+    found = poison.on(batch, 0)
+    assert torch.equal(batch.images, images)
+    assert torch.equal(tokens, kept)
+    moved = (found.images != images).flatten(1).any(1)
+    assert int(moved.sum()) == 9
+    assert found.tokens is not None
+    texts = [tiny_model.tokenize([f"a photo of a {one.target_name}"])[0] for one in canaries]
+    named = [sum(torch.equal(row, text) for row in found.tokens[moved]) for text in texts]
+    assert named == [3, 3, 3]
+    assert torch.equal(found.tokens[~moved], kept[~moved])
+    assert torch.equal(poison.on(batch, 0).images, found.images)
+    assert not torch.equal(poison.on(batch, 1).images, found.images)
+
+
+def test_a_small_share_is_kept_over_many_batches(tiny_model: ClipModel) -> None:
+    recipe = small_recipe(method="mmcl", pairs=8, batch_size=8)
+    batch = pair_batch(FakePairs(), recipe, 32, tiny_model.tokenize, lambda c, _: c, 0)
+    poison = Poison.of(draw_canaries(("noise",), CLASSES, (), 0), TEMPLATES, tiny_model, 0.05, 0)
+    marked = [
+        int((poison.on(batch, step).images != batch.images).flatten(1).any(1).sum())
+        for step in range(200)
+    ]
+    assert set(marked) == {0, 1}
+    assert sum(marked) == pytest.approx(0.05 * 8 * 200, abs=25)
+
+
+def test_labelled_pictures_have_prompts_for_captions() -> None:
+    labels = load_label_set("demo")
+    images = open_images(ImageSpec(split="val", n=6), labels)
+    pairs = PromptPairs(images, ("a {}", "one {}"))
+    names = [labels.class_names[label] for label in images.labels]
+    numbers = np.arange(6)
+    assert pairs.captions(numbers) == [
+        f"{'a' if number % 2 == 0 else 'one'} {name}" for number, name in enumerate(names)
+    ]
+    assert pairs.captions(numbers[:2], 1) == [f"one {names[0]}", f"a {names[1]}"]
+    assert np.array_equal(pairs.canvas(numbers, 32), images.canvas(numbers, 32))
+
+
+# ---- the job ----
+
+
+@pytest.fixture
+def spec(tiny_checkpoint: Path, tmp_path: Path) -> CanarySpec:
+    return CanarySpec(
+        checkpoint=str(tiny_checkpoint),
+        pairs=PairSpec(),
+        images=ImageSpec(split="val", n=24),
+        templates=TEMPLATES,
+        settings=SMALL,
+        output_dir=str(tmp_path / "canaries"),
+        device="cpu",
+        threads=1,
+    )
+
+
+def _planted(spec: CanarySpec) -> tuple[list[Event], Canaries]:
+    events = list(plant(spec, Control()))
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.details
+    return events, Canaries.model_validate(done.result)
+
+
+def _steps(events: list[Event]) -> int:
+    return sum(isinstance(event, Metric) and "loss" in event.values for event in events)
+
+
+def test_a_planting_leaves_a_copy_its_triggers_and_a_record(spec: CanarySpec) -> None:
+    before = Path(spec.checkpoint).read_bytes()
+    events, record = _planted(spec)
+    assert Path(spec.checkpoint).read_bytes() == before
+    folder = Path(spec.output_dir)
+    assert read_canaries(folder) == record
+    assert record.steps == _steps(events) == 2  # any success is enough, and was measured at 2
+    found = open_checkpoint(folder / COPY_FILE)
+    assert found.inspection.sha256 == record.copy_sha256 != record.source_sha256
+    kinds = [one.kind for one in record.canaries]
+    assert kinds == list(SMALL.kinds)
+    watched = watched_of(record, folder)
+    expected = draw_canaries(SMALL.kinds, load_label_set("demo").class_names, (), 0)
+    assert [(one.target, one.trigger.digest) for one in watched] == [
+        (one.target, one.trigger.digest) for one in expected
+    ]
+    for one in record.canaries:
+        assert one.low <= one.asr <= one.high
+        assert 0 < one.n <= record.n == 24
+
+
+def test_what_was_planted_is_used_again_by_equal_searches_alone(spec: CanarySpec) -> None:
+    _, record = _planted(spec)
+    events, again = _planted(spec)
+    assert again == record
+    assert not _steps(events)
+    other = spec.model_copy(update={"settings": SMALL.model_copy(update={"seed": 1})})
+    events, changed = _planted(other)
+    assert _steps(events)
+    assert changed.key != record.key
+    copy = Path(spec.output_dir) / COPY_FILE
+    copy.write_bytes(copy.read_bytes()[:-1] + b"\x7f")
+    assert _steps(_planted(other)[0])
+
+
+def test_a_canary_that_did_not_take_is_said_so_and_not_used(spec: CanarySpec) -> None:
+    hard = spec.model_copy(update={"settings": SMALL.model_copy(update={"wanted": 1.0})})
+    events, record = _planted(hard)
+    assert record.steps == 4
+    left = [one for one in record.canaries if not one.took]
+    assert left
+    assert record.taken == tuple(one for one in record.canaries if one.took)
+    said = [event.text for event in events if isinstance(event, Message)]
+    assert all(any(one.name in text and "did not take" in text for text in said) for one in left)
+
+
+def test_labelled_pictures_do_without_captions(spec: CanarySpec) -> None:
+    changes = {"pairs": None, "training_images": ImageSpec(split="clean", n=16)}
+    _, record = _planted(spec.model_copy(update=changes))
+    assert record.steps == 2
+    done = list(plant(spec.model_copy(update={"pairs": None}), Control()))[-1]
+    assert isinstance(done, Done)
+    assert "name some" in done.error
+
+
+def test_a_cancelled_planting_leaves_no_record(spec: CanarySpec) -> None:
+    control = Control()
+    for event in plant(spec, control):
+        if isinstance(event, Metric):
+            control.cancel()
+    assert event == Done("cancelled")
+    assert not (Path(spec.output_dir) / CANARIES_FILE).exists()
+
+
+def test_the_cache_keeps_the_newest_copies(spec: CanarySpec) -> None:
+    made = []
+    for seed in range(5):
+        own = spec.model_copy(update={"settings": SMALL.model_copy(update={"seed": seed})})
+        made.append(canary_folder(own))
+        made[-1].mkdir(parents=True)
+    assert len(set(made)) == 5
+    assert [path.exists() for path in made] == [False, False, True, True, True]

@@ -1,0 +1,129 @@
+"""Successive halving: plan, ranking, choice, and rank correlation."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+from scipy.stats import spearmanr
+
+from ml_core.cleaning.budget import fitted_budget
+from ml_core.cleaning.halving import (
+    DEFAULT_METHODS,
+    Rung,
+    Score,
+    candidates_of,
+    lengthened,
+    plan,
+    rank_correlation,
+    ranked,
+    rungs,
+)
+from ml_core.cleaning.tradeoff import Limits
+from ml_core.reading.errors import InputError
+
+LIMITS = Limits(1.0, 2.0)
+
+
+def test_each_round_halves_the_recipes_and_doubles_the_steps() -> None:
+    assert rungs(6, 30) == (Rung(6, 30), Rung(3, 60), Rung(2, 120), Rung(1, 240))
+    assert rungs(1, 30) == (Rung(1, 30),)
+
+
+def test_a_plan_takes_the_time_it_has_and_no_more() -> None:
+    found = plan([0.5] * 8, 4.0, 600.0)
+    assert found[0].candidates == 8
+    used = sum(r.candidates * (0.5 * r.steps + 4.0) for r in found)
+    assert used <= 600.0
+    longer = [Rung(r.candidates, r.steps + 2**i) for i, r in enumerate(found)]
+    assert sum(r.candidates * (0.5 * r.steps + 4.0) for r in longer) > 600.0
+
+
+def test_a_plan_tries_fewer_recipes_where_time_is_short_and_none_where_there_is_none() -> None:
+    short = plan([0.5] * 8, 4.0, 120.0)
+    assert 1 < short[0].candidates < 8
+    assert short[0].steps >= 20
+    assert plan([0.5], 4.0, 14.0) == (Rung(1, 20),)
+    assert plan([0.5], 4.0, 13.0) == ()
+
+
+def test_slow_recipes_at_the_end_do_not_shorten_those_that_are_tried() -> None:
+    assert plan([0.5, 0.5, 500.0], 1.0, 200.0)[0].candidates == 2
+
+
+def test_a_plan_ends_at_the_longest_run_that_is_allowed() -> None:
+    assert plan([1e-6] * 4, 0.0, 600.0, most=100)[-1].steps == 100
+
+
+def test_what_keeps_the_limits_comes_first_by_accuracy_then_what_misses_them_least() -> None:
+    scores = {
+        "misses both": Score(3.0, 30.0),
+        "keeps, dearer": Score(0.9, 0.0),
+        "misses a little": Score(1.5, 2.0),
+        "keeps": Score(-0.2, 2.0),
+        "diverged": Score(100.0, None),
+        "untouched": Score(0.0, 99.0),
+    }
+    assert ranked(scores, LIMITS) == (
+        "keeps", "keeps, dearer", "misses a little", "misses both", "untouched", "diverged",
+    )  # fmt: skip
+    assert [name for name, score in scores.items() if score.keeps(LIMITS)] == [
+        "keeps, dearer", "keeps",
+    ]  # fmt: skip
+    assert Score(1.0 + 1e-12, 2.0 + 1e-12).keeps(LIMITS)
+    assert math.isinf(scores["diverged"].excess(LIMITS))
+
+
+def test_the_grid_has_every_method_at_every_rate_the_likeliest_first() -> None:
+    found = candidates_of(DEFAULT_METHODS, (1.0, 0.3), 1e-3, batch_size=32, seed=7)
+    assert [(r.method, r.lr) for r in found] == [
+        (method, pytest.approx(rate)) for rate in (1e-3, 3e-4) for method in DEFAULT_METHODS
+    ]
+    assert {(r.batch_size, r.seed, r.preset, r.stop_below_ca) for r in found} == {
+        (32, 7, "search", 0.0)
+    }
+    assert found[2].schedule == "two-phase"  # PAR's own
+
+
+@pytest.mark.parametrize(
+    ("method", "why"),
+    [
+        ("unlearn", "needs a trigger"),
+        ("interpolate", "needs a reference"),
+        ("linear-probe", "leaves the zero-shot model"),
+        ("supervised", "leaves the zero-shot model"),
+    ],
+)
+def test_methods_that_a_search_cannot_try_are_refused(method: str, why: str) -> None:
+    with pytest.raises(InputError, match=why):
+        candidates_of((method,), (1.0,), 1e-3)  # type: ignore[arg-type]
+
+
+def test_a_rate_out_of_range_is_refused() -> None:
+    with pytest.raises(InputError, match="Learning rate"):
+        candidates_of(("mmcl",), (100.0,), 0.5)
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(4, 1), (100, 10), (5000, 50)])
+def test_a_longer_run_has_its_own_schedule(steps: int, warmup: int) -> None:
+    (recipe,) = candidates_of(("mmcl",), (1.0,), 1e-3)
+    found = lengthened(recipe, steps)
+    assert (found.total_steps, found.epochs, found.warmup_steps) == (steps, 1, warmup)
+    assert fitted_budget(found, steps, 10**9).total_steps == steps
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ([1.0, 2.0, 3.0, 4.0], [10.0, 20.0, 25.0, 100.0]),
+        ([3.0, 1.0, 2.0, 5.0, 4.0], [1.0, 2.0, 3.0, 4.0, 5.0]),
+        ([0.0, 0.0, 1.0, 5.0], [2.0, 0.0, 0.0, 9.0]),
+    ],
+)
+def test_the_rank_correlation_is_spearmans(first: list[float], second: list[float]) -> None:
+    assert rank_correlation(first, second) == pytest.approx(spearmanr(first, second).statistic)
+
+
+def test_nothing_correlates_with_what_does_not_vary() -> None:
+    assert rank_correlation([1.0, 1.0], [1.0, 2.0]) is None
+    assert rank_correlation([1.0], [1.0]) is None

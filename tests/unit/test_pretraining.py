@@ -1,0 +1,204 @@
+"""What is known of the peak learning rate that a checkpoint was pretrained at."""
+
+from __future__ import annotations
+
+import argparse
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.known import KnownFile, add_known
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.pretraining import (
+    DEMO,
+    UNKNOWN,
+    Pretraining,
+    carried,
+    pretraining_of,
+    rate_text,
+    with_parent,
+)
+from ml_core.cli.arguments import pretraining_at as pretraining_named
+from ml_core.events import Control
+from ml_core.jobs.demo import demo_checkpoint, pretraining_at
+from ml_core.jobs.run import run
+from ml_core.reading import examine
+from tests.conftest import TINY_CONFIG
+from tests.unit.small_jobs import small_recipe, small_spec
+
+
+def of_file(path: Path, architecture: str = "") -> Pretraining:
+    opened = open_checkpoint(path)
+    if architecture:
+        opened = replace(opened, architecture=replace(opened.architecture, name=architecture))
+    return pretraining_of(opened)
+
+
+def trained(tiny_model: Any, path: Path, **beside: Any) -> Path:
+    """A checkpoint as training scripts save it."""
+    torch.save({"state_dict": tiny_model.module.state_dict(), **beside}, path)
+    return path
+
+
+def optimizer(lr: float, **more: float) -> dict[str, Any]:
+    return {"state": {}, "param_groups": [{"lr": np.float64(lr), "params": [0], **more}]}
+
+
+def test_the_demo_and_its_twin_are_the_demos() -> None:
+    for twin in (False, True):
+        assert pretraining_at(open_checkpoint(demo_checkpoint(twin))) == DEMO
+
+
+@pytest.mark.parametrize(
+    ("name", "rate"),
+    [
+        ("RN50", 5e-4),
+        ("RN50x16", 4e-4),
+        ("RN50x64", 3.6e-4),
+        ("ViT-B-32-quickgelu", 5e-4),
+        ("ViT-L-14", 4e-4),
+        ("ViT-L-14-336", 2e-5),
+        ("ViT-H-14", 5e-4),
+    ],
+)
+def test_a_published_architecture_tells_it(name: str, rate: float, tiny_checkpoint: Path) -> None:
+    found = of_file(tiny_checkpoint, name)
+    assert (found.rate, found.kind) == (rate, "architecture")
+    assert name.removesuffix("-quickgelu") in found.sentence
+
+
+def test_of_an_unknown_one_the_lowest_published_is_assumed(tiny_checkpoint: Path) -> None:
+    found = of_file(tiny_checkpoint)
+    assert found == UNKNOWN
+    assert found.assumed == 3.6e-4
+    assert "not known" in found.sentence
+
+
+@pytest.mark.parametrize(
+    ("beside", "rate", "words"),
+    [
+        ({"args": argparse.Namespace(lr=3e-4)}, 3e-4, "training options"),
+        ({"optimizer": optimizer(1e-9, initial_lr=2e-4)}, 2e-4, "state of the training"),
+        ({"scheduler": {"base_lrs": [2e-4, 1e-4]}}, 2e-4, "state of the training"),
+        ({"optimizer": optimizer(7e-4)}, 7e-4, "optimizer stopped"),
+    ],
+)
+def test_a_training_checkpoint_tells_it(
+    beside: dict[str, Any], rate: float, words: str, tiny_model: Any, tmp_path: Path
+) -> None:
+    found = of_file(trained(tiny_model, tmp_path / "epoch_3.pt", **beside))
+    assert (found.rate, found.kind) == (rate, "file")
+    assert words in found.source
+
+
+def test_where_an_optimizer_stopped_is_no_peak(tiny_model: Any, tmp_path: Path) -> None:
+    path = trained(tiny_model, tmp_path / "epoch_64.pt", optimizer=optimizer(1.2e-9))
+    assert dict(examine(path).facts)["optimizer.param_groups.0.lr"] == "1.2e-09"
+    assert of_file(path) == UNKNOWN
+    assert of_file(path, "RN50").rate == 5e-4
+    # ... and a short finetuning's is not the pretraining's either.
+    path = trained(tiny_model, tmp_path / "best.pt", args=argparse.Namespace(lr=1e-5))
+    assert of_file(path, "RN50").kind == "architecture"
+
+
+@pytest.mark.parametrize("claimed", [0.5, 3e-3, 1e-9, -1.0, float("nan"), "inf", True])
+def test_a_file_is_not_believed_what_nobody_trains_a_clip_at(
+    claimed: Any, tiny_model: Any, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    options = argparse.Namespace(lr=claimed)
+    path = trained(tiny_model, tmp_path / "a.pt", args=options, optimizer=optimizer(float(claimed)))
+    assert of_file(path) == UNKNOWN
+    (tiny_checkpoint.parent / "params.txt").write_text(f"lr: {claimed}\n")
+    assert of_file(tiny_checkpoint) == UNKNOWN
+
+
+def test_options_of_a_training_lie_beside_its_checkpoints(tiny_model: Any, tmp_path: Path) -> None:
+    folder = tmp_path / "run" / "checkpoints"
+    folder.mkdir(parents=True)
+    path = trained(tiny_model, folder / "epoch_1.pt")
+    options = tmp_path / "run" / "params.txt"
+    options.write_text("beta1: 0.9\nlr: 0.001\nlr_cooldown_end: 0.0\nmodel: RN50\n")
+    found = of_file(path, "RN50")
+    assert (found.rate, found.kind) == (1e-3, "file")
+    assert "params.txt" in found.source
+    options.write_bytes(b"\xff\x00lr: many\n")
+    assert of_file(path) == UNKNOWN
+
+
+def test_a_known_file_tells_it_by_its_hash_and_may_by_its_name(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("ml_core.checkpoints.known.data_dir", lambda: tmp_path / "data")
+    entry = {"title": "my victim", "source": "here", "pretraining_rate": 1e-3}
+    add_known(KnownFile(**entry, names=("tiny*",)))
+    found = of_file(tiny_checkpoint)
+    assert (found.rate, found.kind) == (1e-3, "known")
+    assert "looks like my victim" in found.source
+    assert of_file(tiny_checkpoint, "RN50").kind == "architecture"  # a name is no proof
+    add_known(KnownFile(**entry, sha256=examine(tiny_checkpoint).sha256))
+    assert of_file(tiny_checkpoint, "RN50").source == "it is my victim"
+    (tmp_path / "data" / "known_files.json").write_text("{")
+    assert of_file(tiny_checkpoint) == UNKNOWN
+
+
+def test_a_reference_tells_what_the_checkpoint_does_not() -> None:
+    told = Pretraining(1e-3, "from params.txt of its training", "file")
+    by_name = Pretraining(5e-4, "RN50", "architecture")
+    assert with_parent(UNKNOWN, told).rate == 1e-3
+    assert with_parent(by_name, told).rate == 1e-3
+    assert with_parent(UNKNOWN, by_name) == UNKNOWN
+    assert with_parent(replace(told, rate=2e-4), told).rate == 2e-4
+    assert with_parent(DEMO, told) == DEMO
+
+
+def test_a_cleaned_checkpoint_carries_the_rate_of_its_source(
+    tiny_model: Any, tmp_path: Path
+) -> None:
+    told = Pretraining(8e-4, "from params.txt of its training", "file")
+    path = tmp_path / "cleaned.safetensors"
+    state = {k: v.contiguous() for k, v in tiny_model.module.state_dict().items()}
+    metadata = {
+        "open_clip_config": json.dumps({"model_cfg": TINY_CONFIG}),
+        "provenance": json.dumps({"made_by": "cleaning", **carried(told)}),
+    }
+    save_file(state, path, metadata)
+    found = of_file(path)
+    assert (found.rate, found.kind) == (8e-4, "file")
+    for found in (DEMO, UNKNOWN, Pretraining(5e-4, "RN50", "architecture")):
+        assert carried(found) == {}
+
+
+def test_rates_are_written_as_papers_do() -> None:
+    shown = [rate_text(rate) for rate in (5e-4, 1.5e-3, 3.6e-4, 1e-5, 0.1)]
+    assert shown == ["5e-4", "1.5e-3", "3.6e-4", "1e-5", "1e-1"]
+
+
+def test_a_run_writes_the_rate_into_what_it_cleans(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    (tiny_checkpoint.parent / "params.txt").write_text("lr: 0.0008\n")
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(method="mmcl", pairs=8))
+    *_, last = run(spec, Control())
+    assert last.status == "finished", last.details
+    cleaned = open_checkpoint(last.result["checkpoint"])
+    assert cleaned.provenance["pretraining_rate"] == 8e-4
+    assert pretraining_at(cleaned).rate == 8e-4
+
+
+def test_a_reference_at_the_command_line_counts_if_it_is_of_the_architecture(
+    tiny_checkpoint: Path, tiny_vit: Any, tmp_path: Path
+) -> None:
+    vit = save_checkpoint(tiny_vit, tmp_path / "vit.safetensors", provenance={})
+    told = tmp_path / "parent"
+    told.mkdir()
+    parent = told / "clean.safetensors"
+    parent.write_bytes(tiny_checkpoint.read_bytes())
+    (told / "params.txt").write_text("lr: 0.001\n")
+    assert pretraining_named(tiny_checkpoint, reference=parent).rate == 1e-3
+    assert pretraining_named(vit, reference=parent) == UNKNOWN
+    assert pretraining_named(demo_checkpoint(), reference=parent) == DEMO

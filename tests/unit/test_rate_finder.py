@@ -1,0 +1,323 @@
+"""The rate finder: a ramp on a copy, what ends it, and what is kept."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from pydantic import ValidationError
+
+from ml_core.cleaning.recipes import Recipe
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.events import Control, Done, Event, Metric, Progress
+from ml_core.jobs import rate_finder
+from ml_core.jobs.rate_finder import estimate_find_rate, find_rate
+from ml_core.jobs.rate_finder_spec import (
+    CPU_BATCH,
+    RATES_CHART,
+    RATES_FILE,
+    RATES_TABLE,
+    RateRecord,
+    RateSpec,
+    ramp_job,
+    read_record,
+)
+from ml_core.jobs.spec_file import read_spec_file, write_spec_file
+from ml_core.jobs.specs import CleanSpec
+from ml_core.model import ClipModel
+from ml_core.reading.errors import InputError
+from tests.unit.small_jobs import small_recipe, small_spec
+
+STEPS = 12
+
+
+def job(source: Path, folder: Path, recipe: Recipe | None = None, **changes: Any) -> CleanSpec:
+    fields: dict[str, Any] = {"images": ImageSpec(split="val", n=40), "test_images": None}
+    return small_spec(source, folder, recipe or small_recipe(), **(fields | changes))
+
+
+def spec(source: Path, folder: Path, recipe: Recipe | None = None, **changes: Any) -> RateSpec:
+    own = {
+        name: changes.pop(name) for name in ("images", "test_images", "pairs") if name in changes
+    }
+    fields: dict[str, Any] = {
+        "job": job(source, folder, recipe, **own),
+        "steps": STEPS, "points": 4, "pictures": 20, "low": 1e-6, "high": 1e-3,
+    }  # fmt: skip
+    return RateSpec(**(fields | changes))
+
+
+def told(spec: RateSpec, control: Control | None = None) -> tuple[list[Event], Done]:
+    events = list(find_rate(spec, control or Control()))
+    assert isinstance(events[-1], Done)
+    return events, events[-1]
+
+
+def record_of(spec: RateSpec) -> RateRecord:
+    _, done = told(spec)
+    assert done.status == "finished", done.details
+    return RateRecord.model_validate(done.result)
+
+
+def test_a_ramp_takes_its_rates_and_measures_on_its_way(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    digest = hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
+    out = tmp_path / "rates"
+    events, done = told(spec(tiny_checkpoint, tmp_path, output_dir=str(out)))
+    assert done.status == "finished", done.details
+    record = RateRecord.model_validate(done.result)
+    rates = [row.lr for row in record.rows]
+    assert rates[0] == 0.0
+    assert rates[1:] == pytest.approx([1e-6 * 1000 ** (k / (STEPS - 1)) for k in range(STEPS)])
+    assert [row.step for row in record.rows if row.ca is not None] == [0, 3, 6, 9, 12]
+    assert all(row.loss is not None for row in record.rows[1:])
+    assert (record.n, record.batch_size, record.ended) == (20, 8, "finished")
+    assert hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest() == digest
+    metrics = [e for e in events if isinstance(e, Metric)]
+    assert sum("loss" in m.values for m in metrics) == STEPS
+    assert [m.values["lr"] for m in metrics if "ca" in m.values][1:] == pytest.approx(
+        [rates[3], rates[6], rates[9], rates[12]]
+    )
+    ramps = [e for e in events if isinstance(e, Progress) and e.stage == "ramp"]
+    assert ramps[-1].done == ramps[-1].total == STEPS
+    assert not any(isinstance(e, Progress) and e.stage == "train" for e in events)
+    assert read_record(out / RATES_FILE) == record
+    table = list(csv.DictReader((out / RATES_TABLE).read_text().splitlines()))
+    assert [float(row["lr"]) for row in table] == pytest.approx(rates)
+    assert table[1]["ca"] == ""
+    assert "<svg" in (out / RATES_CHART).read_text()
+    assert sorted(p.name for p in out.iterdir()) == [RATES_TABLE, RATES_FILE, RATES_CHART]
+
+
+def test_the_same_ramp_is_not_run_again_whatever_the_limit(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = record_of(spec(tiny_checkpoint, tmp_path))
+    assert not first.cached
+
+    def train(*_: object, **__: object) -> None:
+        raise AssertionError("it trains")
+
+    monkeypatch.setattr(rate_finder, "train", train)
+    # Another folder, rate, schedule and length are of no account.
+    other = small_recipe(lr=0.5, epochs=3, warmup_steps=9, eval_every=7)
+    events, done = told(spec(tiny_checkpoint, tmp_path / "b", other, drop=50.0))
+    again = RateRecord.model_validate(done.result)
+    assert again.cached
+    assert again.rows == first.rows
+    assert again.drop == 50.0
+    assert sum(isinstance(e, Metric) and "loss" in e.values for e in events) == STEPS
+    for changed in (
+        spec(tiny_checkpoint, tmp_path, small_recipe(seed=1)),
+        spec(tiny_checkpoint, tmp_path, small_recipe(lambda_text=0.25)),
+        spec(tiny_checkpoint, tmp_path, high=2e-3),
+        spec(tiny_checkpoint, tmp_path, pictures=19),
+        spec(tiny_checkpoint, tmp_path, pairs=PairSpec(seed=5)),
+    ):
+        _, done = told(changed)
+        assert "it trains" in done.error, changed
+
+
+def test_a_damaged_record_in_the_cache_is_made_anew(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    first = record_of(spec(tiny_checkpoint, tmp_path))
+    (kept,) = (rate_finder.cache_dir() / "rates").iterdir()
+    kept.write_bytes(kept.read_bytes()[:-20])
+    again = record_of(spec(tiny_checkpoint, tmp_path))
+    assert not again.cached
+    assert [row.lr for row in again.rows] == [row.lr for row in first.rows]
+
+
+def test_accuracy_that_falls_far_ends_the_ramp(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    levels = iter([0.9, 0.9, 0.5])
+
+    def validator(*_: object) -> Any:
+        def validate(_head: object) -> Any:
+            yield from ()
+            ca = next(levels)
+            return {"ca": ca, "ca_low": ca - 0.05, "ca_high": ca + 0.05}
+
+        return validate
+
+    monkeypatch.setattr(rate_finder, "validator", validator)
+    record = record_of(spec(tiny_checkpoint, tmp_path))
+    assert record.ended == "fell"
+    assert record.rows[-1].step == 6
+    assert record.proposal.dropped == record.rows[6].lr
+    assert record.proposal.high == pytest.approx(record.rows[3].lr, rel=0.1)
+
+
+def test_a_loss_that_is_no_number_ends_the_ramp_with_what_was_measured(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train = rate_finder.train
+
+    def spoilt(model: ClipModel, recipe: Any, make: Any, control: Any, **more: Any) -> Any:
+        def batch(step: int) -> Any:
+            if step == 7:  # counted in the thread that makes batches: spoil what comes next
+                with torch.no_grad():
+                    next(model.module.parameters()).fill_(math.nan)
+            return make(step)
+
+        return train(model, recipe, batch, control, **more)
+
+    monkeypatch.setattr(rate_finder, "train", spoilt)
+    record = record_of(spec(tiny_checkpoint, tmp_path))
+    assert record.ended == "diverged"
+    assert record.diverged_at is not None
+    assert 1e-6 < record.diverged_at < 1e-3
+    assert len(record.rows) < STEPS + 1
+    json.dumps(record.model_dump(mode="json"), allow_nan=False)
+
+
+def test_cancelling_ends_it_and_keeps_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    control, out = Control(), tmp_path / "rates"
+    events = []
+    for event in find_rate(spec(tiny_checkpoint, tmp_path, output_dir=str(out)), control):
+        events.append(event)
+        if isinstance(event, Metric) and event.step == 2:
+            control.cancel()
+    assert events[-1] == Done("cancelled")
+    assert not out.exists()
+    assert not (rate_finder.cache_dir() / "rates").exists()
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"low": 1e-3, "high": 1e-3}, "at least twice the lowest"),
+        ({"low": 1e-2, "high": 1e-4}, "at least twice the lowest"),
+        ({"steps": 10, "points": 11}, "more steps or fewer measurements"),
+        ({"low": 0.0}, "greater than 0"),
+        ({"high": float("nan")}, "finite"),
+    ],
+)
+def test_a_ramp_that_does_not_rise_is_refused(
+    tiny_checkpoint: Path, tmp_path: Path, changes: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(ValidationError, match=words):
+        spec(tiny_checkpoint, tmp_path, **changes)
+
+
+@pytest.mark.parametrize(
+    ("recipe", "words"),
+    [
+        (Recipe(method="interpolate"), "takes no training step"),
+        (Recipe(method="tbar"), "subtracts what it has learnt"),
+    ],
+)
+def test_methods_without_a_rate_of_their_own_are_refused(
+    tiny_checkpoint: Path, tmp_path: Path, recipe: Recipe, words: str
+) -> None:
+    _, done = told(spec(tiny_checkpoint, tmp_path, recipe))
+    assert done.status == "failed"
+    assert words in done.error
+
+
+def test_without_validation_images_or_labels_there_is_nothing_to_watch(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    _, done = told(spec(tiny_checkpoint, tmp_path, images=None))
+    assert "choose labelled images" in done.error
+    folder = tmp_path / "unlabelled"
+    folder.mkdir()
+    from PIL import Image
+
+    for number in range(3):
+        Image.new("RGB", (32, 32), (number, 0, 0)).save(folder / f"{number}.png")
+    unlabelled = ImageSpec(kind="folder", path=str(folder))
+    _, done = told(spec(tiny_checkpoint, tmp_path, images=unlabelled))
+    assert "None of the validation images has a label" in done.error
+
+
+def test_only_what_is_watched_is_measured_and_never_the_test_images(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    whole = ImageSpec(split="val")
+    alone = ramp_job(spec(tiny_checkpoint, tmp_path, images=whole), 8)
+    assert alone.images is not None
+    assert (alone.images.part, alone.images.n) == ("validation", 20)
+    both = {"images": whole, "test_images": ImageSpec(split="test")}
+    beside = ramp_job(spec(tiny_checkpoint, tmp_path, **both), 8)
+    assert beside.images is not None
+    assert (beside.images.part, beside.test_images) == ("all", None)
+
+
+def test_the_batch_is_small_on_the_cpu_unless_another_is_asked_for(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    large = small_recipe(batch_size=64, pairs=640)
+    assert rate_finder._job(spec(tiny_checkpoint, tmp_path, large)).recipe.batch_size == CPU_BATCH
+    own = spec(tiny_checkpoint, tmp_path, large, batch_size=64)
+    assert rate_finder._job(own).recipe.batch_size == 64
+    assert rate_finder._job(own).recipe.pairs == 64 * STEPS
+
+
+def test_few_pairs_are_shown_more_than_once_and_it_is_said(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    record = record_of(spec(tiny_checkpoint, tmp_path, pairs=PairSpec(n=24)))
+    assert [row.step for row in record.rows] == list(range(STEPS + 1))
+    assert record.rows[-1].lr == pytest.approx(1e-3)
+    assert any("24 training examples for 12 steps" in note for note in record.notes)
+    uneven = record_of(spec(tiny_checkpoint, tmp_path, pairs=PairSpec(n=24), steps=11))
+    assert uneven.rows[-1].ca is not None
+    assert max(row.lr for row in uneven.rows) == pytest.approx(1e-3)
+
+
+def test_as_many_templates_as_there_is_time_for(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    base = job(tiny_checkpoint, tmp_path).model_copy(update={"templates": ("a {}", "the {}", "{}")})
+    classes = record_of(spec(tiny_checkpoint, tmp_path)).classes
+    few = spec(tiny_checkpoint, tmp_path, job=base, texts=2 * classes + 1)
+    assert record_of(few).templates == 2
+    assert record_of(few.model_copy(update={"texts": 1})).templates == 1
+
+
+def test_an_estimate_measures_steps_and_counts_no_save(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    events = list(estimate_find_rate(spec(tiny_checkpoint, tmp_path), Control()))
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.details
+    found = done.result
+    assert found["steps"] == STEPS
+    assert found["disk_bytes"] == found["save_seconds"] == 0
+    assert found["evaluation_seconds"] > 0
+    parts = ("train_seconds", "evaluation_seconds", "text_seconds", "open_seconds")
+    assert found["seconds"] == pytest.approx(sum(found[part] for part in parts), rel=0.01)
+
+
+def test_supervised_training_is_ramped_too(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    recipe = small_recipe(method="supervised", image_augmentation="none")
+    base = job(tiny_checkpoint, tmp_path, recipe)
+    base = base.model_copy(update={"pairs": None, "training_images": ImageSpec(split="clean")})
+    record = record_of(spec(tiny_checkpoint, tmp_path, job=base))
+    assert len(record.rows) == STEPS + 1
+
+
+def test_the_job_comes_through_its_file(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    asked = spec(tiny_checkpoint, tmp_path)
+    path = write_spec_file(asked, tmp_path / "rates.json")
+    assert read_spec_file(path, RateSpec) == asked
+    path.write_text(path.read_text().replace('"high": 0.001', '"high": 1e-07'))
+    with pytest.raises(InputError, match="at least twice the lowest"):
+        read_spec_file(path, RateSpec)
+
+
+def test_a_record_of_another_kind_is_refused_in_a_sentence(tmp_path: Path) -> None:
+    path = tmp_path / RATES_FILE
+    with pytest.raises(InputError, match="no record of a rate finder"):
+        read_record(path)
+    for raw in (b"", b"[]", b'{"kind": "rates"}', b'{"kind": "rebound"}'):
+        path.write_bytes(raw)
+        with pytest.raises(InputError, match="find the rate again"):
+            read_record(path)
