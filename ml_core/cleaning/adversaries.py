@@ -2,11 +2,11 @@
 
 A backdoor of which nothing is known is still a pattern that moves every picture. So patterns are
 drawn at random (patches, textures over the whole picture, warps), and while the model is trained
-not to be moved by them each is improved by gradient ascent on how far it moves the embeddings; after
-some steps another one takes its place. The pattern is the same for all pictures, as a trigger is:
-universal adversarial training (Shafahi et al., AAAI 2020, arXiv 1811.11304), with the gradient of
-the training step itself (Shafahi et al., NeurIPS 2019, arXiv 1904.12843), over perturbations that
-triggers consist of.
+not to be moved by them each is improved by gradient ascent on how far it moves the embeddings;
+after some steps another one takes its place. A pattern is the same for all pictures, as a trigger
+is: universal adversarial training (Shafahi et al., AAAI 2020, arXiv 1811.11304), with the gradient
+of the training step itself (Shafahi et al., NeurIPS 2019, arXiv 1904.12843), over perturbations
+that triggers consist of.
 """
 
 from __future__ import annotations
@@ -21,8 +21,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ml_core.detection.scan.patches import paste
 from ml_core.triggers.counter import PLACE, uniform
+from ml_core.triggers.paste import paste
 
 Kind = Literal["patch", "spot", "texture", "warp"]
 # The kinds of each slot, one life after the other, and its lives' length; slots beyond begin anew.
@@ -85,9 +85,7 @@ class Adversaries:
         Of the run.
     """
 
-    def __init__(
-        self, size: int, count: int, life: int, seed: int, device: torch.device
-    ) -> None:
+    def __init__(self, size: int, count: int, life: int, seed: int, device: torch.device) -> None:
         self.size, self.count, self.life, self.seed = size, count, life, seed
         self.device = device
         self._step = torch.zeros(1, dtype=torch.int64)

@@ -66,9 +66,7 @@ def test_they_are_replaced_in_turns_after_their_steps() -> None:
     for _ in range(9):
         seen.append(rivals.tensors["patterns"].clone())
         rivals.sharpen()  # nothing acted, so a pattern changes only where another one begins
-    changes = [
-        [bool((a[slot] != b[slot]).any()) for slot in range(2)] for a, b in pairwise(seen)
-    ]
+    changes = [[bool((a[slot] != b[slot]).any()) for slot in range(2)] for a, b in pairwise(seen)]
     assert [row[0] for row in changes] == [False, False, False, True] * 2
     assert [row[1] for row in changes] == [False, True, False, False] * 2
 
@@ -92,7 +90,7 @@ def test_sharpening_moves_embeddings_further(tiny_model: ClipModel) -> None:
 def test_textures_are_of_many_kinds_and_a_straight_field_bends_nothing() -> None:
     made = [texture(48, np.random.default_rng(k)) for k in range(24)]
     assert all(one.shape == (3, 48, 48) and one.dtype == np.float32 for one in made)
-    assert all(0 < one.min() and one.max() < 1 for one in made)
+    assert all(one.min() > 0 and one.max() < 1 for one in made)
     steps = [float(np.abs(np.diff(one)).mean()) for one in made]  # between neighbours
     assert max(steps) > 5 * min(steps)
     images = _images(2)
@@ -143,4 +141,4 @@ def test_gradient_caching_changes_nothing(tiny_model: ClipModel) -> None:
         events, _ = drain(train(model, recipe, make, Control()))
         losses.append([e.values["loss"] for e in events if isinstance(e, Metric)])
     # Adam makes a full step of a gradient that is nothing but rounding, hence not closer.
-    assert losses[0] == pytest.approx(losses[1], rel=0.02)
+    assert losses[0] == pytest.approx(losses[1], rel=0.02, abs=1e-6)

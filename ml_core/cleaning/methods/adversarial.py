@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from ml_core.cleaning.adversaries import Adversaries
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import pulled
-from ml_core.cleaning.methods.embed import embed_images
+from ml_core.cleaning.methods.embed import embed_both
 from ml_core.cleaning.methods.frozen_copy import FrozenCopy
 from ml_core.cleaning.methods.method import Extras, Features, Method, Parts
 from ml_core.cleaning.methods.supervised import image_encoder
@@ -37,8 +36,7 @@ def adversarial(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
         target = frozen.images(batch)
         images = batch.images.float().div_(255)
         numbers = torch.arange(len(images)) if batch.numbers is None else batch.numbers
-        both = torch.cat([images, adversaries.apply(images, numbers)])
-        clean, triggered = embed_images(model, both).chunk(2)
+        clean, triggered = embed_both(model, images, adversaries.apply(images, numbers))
         return {"clean": clean, "triggered": triggered, "target": target}
 
     def loss(features: Features, batch: Batch) -> Parts:
