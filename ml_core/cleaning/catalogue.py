@@ -16,6 +16,7 @@ Method = Literal[
     "locked-text",
     "linear-probe",
     "rvpt",
+    "adversarial",
     "unlearn",
     "tbar",
     "interpolate",
@@ -139,6 +140,13 @@ FACTS: Mapping[Method, MethodFacts] = {
         needs=frozenset({"vit"}),
         frozen=True,
         note="Measured with the adapter; the weights themselves keep the backdoor.",
+    ),
+    "adversarial": MethodFacts(
+        "Adversarial unlearning",
+        "Makes up triggers, sharpens them against the model and teaches it to ignore them, while "
+        "clean images stay where they were. Needs images alone: no captions, labels or trigger.",
+        f"{_OURS}: after I-BAU (Zeng et al., ICLR 2022) and FARE (Schlarmann et al., ICML 2024)",
+        data="images",
     ),
     "unlearn": MethodFacts(
         "Unlearn the trigger",

@@ -93,8 +93,23 @@ class _Job:
             "threads": torch.get_num_threads(),
             "processes": self.ranks.world,
         }
-        save_state(self.state_path, self.model.module, self.method.trained, self.optimizer, facts)
+        opponent = self.method.opponent
+        save_state(
+            self.state_path, self.model.module, self.method.trained, self.optimizer, facts,
+            None if opponent is None else opponent.tensors,
+        )  # fmt: skip
         return Saved(str(self.state_path), "resume", self.run.step)
+
+    def load(self, path: Path) -> dict[str, Any]:
+        """Put a saved state back; its facts."""
+        opponent = self.method.opponent
+        facts = load_state(
+            path, self.model.module, self.method.trained, self.optimizer,
+            None if opponent is None else opponent.tensors,
+        )  # fmt: skip
+        if opponent is not None:
+            opponent.taken_up()
+        return facts
 
     def outcome(self, status: Status) -> Outcome:
         self.model.module.eval()
@@ -213,7 +228,7 @@ def train(
             rate_of or partial(rate_at, total_steps=recipe.total_steps, recipe=recipe),
         )  # fmt: skip
         if facts is not None and state_path is not None:
-            load_state(state_path, model.module, method.trained, optimizer)
+            job.load(state_path)
             run.take_up(facts)
             yield Message(f"Going on after step {run.step} of {job.total}.")
             yield from _other_threads(facts)
@@ -348,7 +363,7 @@ def _roll_back(job: _Job, earlier: int | None) -> Generator[Event, None, None]:
     again = earlier if earlier is not None else (step if run.rate_factor < 1.0 else None)
     if again is not None or path is None or not path.exists():
         raise DivergedError(diverged(step, again, path), step + 1)
-    facts = load_state(path, job.model.module, job.method.trained, job.optimizer)
+    facts = job.load(path)
     chunk = run.chunk
     run.take_up(facts)
     run.rate_factor, run.chunk = _SLOWER, chunk

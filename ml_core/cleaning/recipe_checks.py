@@ -15,6 +15,7 @@ _AIMS = {
     "par": ("lambda_clip",),
     "cleanclip-par": ("lambda_clip",),
     "unlearn": ("lambda_unlearn",),
+    "adversarial": ("lambda_unlearn",),
 }
 
 

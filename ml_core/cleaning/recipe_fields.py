@@ -186,15 +186,32 @@ class RecipeFields(BaseModel):
         1.0,
         "Weight of unlearning",
         "How much triggered images are pulled to what they were without the trigger.",
-        methods="unlearn",
+        methods="unlearn adversarial",
         **_WEIGHT,
     )
     lambda_hold: float = _field(
         1.0,
         "Weight of holding",
         "How much clean images are held where they were.",
-        methods="unlearn",
+        methods="unlearn adversarial",
         **_WEIGHT,
+    )
+    adversaries: int = _field(
+        4,
+        "Triggers at a time",
+        "Made-up triggers that act in one step, each on its share of the batch.",
+        methods="adversarial",
+        ge=1,
+        le=1024,
+    )
+    adversary_steps: int = _field(
+        12,
+        "Steps of a trigger",
+        "Steps in which a made-up trigger is sharpened before another one takes its place.",
+        unit="steps",
+        methods="adversarial",
+        ge=1,
+        le=100_000,
     )
     alpha: float = _field(
         1.0,

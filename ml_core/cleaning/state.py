@@ -8,6 +8,7 @@ tensors and step never disagree.
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -57,6 +58,7 @@ def save_state(
     named: Named,
     optimizer: torch.optim.Optimizer,
     facts: dict[str, Any],
+    opponent: Mapping[str, Tensor] | None = None,
 ) -> Path:
     """Replace the saved state.
 
@@ -73,6 +75,8 @@ def save_state(
         AdamW.
     facts
         JSON-ready facts: step, recipe, choices.
+    opponent
+        Tensors of a method's opponent.
 
     Raises
     ------
@@ -87,6 +91,7 @@ def save_state(
             if value is None:  # SGD's momentum before its first step
                 continue
             tensors[f"adamw/{key}/{name}"] = value
+    tensors |= {f"opponent/{k}": v for k, v in (opponent or {}).items()}
     tensors["rng/cpu"] = torch.get_rng_state()
     device = _device(named)
     if device.type == "cuda":
@@ -131,7 +136,11 @@ def _damaged_state(path: Path, details: str) -> InputError:
 
 
 def load_state(
-    path: Path, module: nn.Module, named: Named, optimizer: torch.optim.Optimizer
+    path: Path,
+    module: nn.Module,
+    named: Named,
+    optimizer: torch.optim.Optimizer,
+    opponent: Mapping[str, Tensor] | None = None,
 ) -> dict[str, Any]:
     """Put a saved state back, in place, keeping each parameter's memory layout.
 
@@ -156,6 +165,8 @@ def load_state(
                 if name == "head":
                     _copy(parameter, saved["head"])
                 optimizer.state[parameter] = _moments(saved, name, parameter)
+            for name, tensor in (opponent or {}).items():
+                _copy(tensor, saved[f"opponent/{name}"])
         torch.set_rng_state(saved["rng/cpu"])
         device = _device(named)
         if device.type == "cuda" and "rng/cuda" in saved:

@@ -86,6 +86,8 @@ def take_step(
             nn.utils.clip_grads_with_norm_(parameters, recipe.grad_clip, norm)
         optimizer.step()
         clamp_scale(model.module)
+        if method.opponent is not None:
+            method.opponent.sharpen()
     return values
 
 

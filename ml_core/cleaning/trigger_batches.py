@@ -1,4 +1,4 @@
-"""Training batches with a trigger on their pictures."""
+"""Training batches of pictures alone, with a trigger on them or without."""
 
 from __future__ import annotations
 
@@ -33,9 +33,9 @@ class Source(Protocol):
         """uint8 [n, size, size, 3]."""
 
 
-def triggered_batch(
+def picture_batch(
     source: Source,
-    trigger: Trigger,
+    trigger: Trigger | None,
     recipe: Recipe,
     size: int,
     fit: Fit,
@@ -43,7 +43,7 @@ def triggered_batch(
     *,
     share: Share = WHOLE,
 ) -> Batch:
-    """Pictures as they are, and in ``image_views`` the same with the trigger on them.
+    """Pictures as they are, and in ``image_views`` the same with the trigger, if there is one.
 
     Parameters
     ----------
@@ -67,9 +67,10 @@ def triggered_batch(
     own = own_canvases(source, trigger, size, seed)
     canvases = images if own is None else own.get(indices)
     good = readable(source.broken, indices, share=share)
-    indices = indices[good]
-    cpu = torch.device("cpu")
-    views = stamped(trigger, canvases[good], indices, seed, size, cpu, fit)
+    indices, views = indices[good], None
+    if trigger is not None:
+        cpu = torch.device("cpu")
+        views = stamped(trigger, canvases[good], indices, seed, size, cpu, fit)
     return Batch(
         as_tensor(images[good]),
         views,

@@ -26,7 +26,7 @@ from ml_core.cleaning.methods.build import check_model
 from ml_core.cleaning.picture_workers import PictureWorkers, can_travel
 from ml_core.cleaning.pictures import Drawing, PictureSource, draw_nothing
 from ml_core.cleaning.recipes import Recipe, fields_of
-from ml_core.cleaning.trigger_batches import triggered_batch
+from ml_core.cleaning.trigger_batches import picture_batch
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.eda import augment
 from ml_core.data.images import ImageSet, open_images
@@ -310,8 +310,8 @@ def _training(
         )
         return recipe, make, pairs, draw
     if recipe.facts.data == "images":
-        assert sets.trigger is not None
-        return _triggered(sets.training, recipe, model, sets.trigger, remarks, ranks)
+        trigger = sets.trigger if "trigger" in recipe.facts.needs else None
+        return _pictures(sets.training, recipe, model, trigger, remarks, ranks)
     images = sets.training.fitted(model.preprocess.fit).drafted()
     labels = int((images.labels >= 0).sum())
     if recipe.draws_shots:
@@ -325,16 +325,16 @@ def _training(
     return recipe, make, images, draw
 
 
-def _triggered(
+def _pictures(
     opened: ImageSet,
     recipe: Recipe,
     model: ClipModel,
-    trigger: Trigger,
+    trigger: Trigger | None,
     remarks: list[str],
     ranks: Ranks,
 ) -> _Training:
-    """Images with and without the trigger; their labels, if any, are of no use."""
-    if not trigger.changes_pictures:
+    """Images, and the same with a trigger; their labels, if any, are of no use."""
+    if trigger is not None and not trigger.changes_pictures:
         raise InputError(
             f"The trigger {trigger.name or 'without name'} changes no picture, which "
             f"{recipe.facts.title} works on: choose one that does."
@@ -345,7 +345,7 @@ def _triggered(
     source = CanvasCache(images, size)
     share = (ranks.rank, ranks.world)
     fit = model.preprocess.fit
-    make = partial(triggered_batch, source, trigger, recipe, size, fit, share=share)
+    make = partial(picture_batch, source, trigger, recipe, size, fit, share=share)
     return recipe, make, images, None
 
 

@@ -22,7 +22,7 @@ from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.optimizer import rate_at
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import Recipe, make_recipe
-from ml_core.cleaning.trigger_batches import triggered_batch
+from ml_core.cleaning.trigger_batches import picture_batch
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.sampling import shots_of
@@ -284,7 +284,7 @@ def test_triggers_are_drawn_anew_in_each_step_and_alike_in_each_run() -> None:
     def make(step: int, seed: int = 0) -> Batch:
         r = recipe.changed(seed=seed)
         cache = CanvasCache(open_images(ImageSpec(split="clean", n=4)), 32)
-        return triggered_batch(cache, badnets_patch(), r, 32, CLIP_FIT, step)
+        return picture_batch(cache, badnets_patch(), r, 32, CLIP_FIT, step)
 
     first, again, second, other = make(0), make(0), make(1), make(0, seed=1)
     assert torch.equal(first.image_views, again.image_views)
@@ -307,7 +307,7 @@ def test_unlearning_brings_triggered_images_back(tiny_model: ClipModel) -> None:
     texts = tiny_model.encode_texts(["a cat"])
 
     def make(step: int) -> Batch:
-        return triggered_batch(cache, badnets_patch(), recipe, 32, CLIP_FIT, step)
+        return picture_batch(cache, badnets_patch(), recipe, 32, CLIP_FIT, step)
 
     events, _ = drain(train(tiny_model, recipe, make, Control()))
     values = [e.values for e in events if isinstance(e, Metric)]

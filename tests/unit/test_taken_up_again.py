@@ -46,7 +46,7 @@ def test_a_set_that_is_known_by_content_meanwhile_is_still_the_same(
     assert last.status == "finished", last.error
 
 
-@pytest.mark.parametrize("method", ["linear-probe", "cleanclip-par"])
+@pytest.mark.parametrize("method", ["linear-probe", "cleanclip-par", "adversarial"])
 def test_what_the_trial_of_a_precision_computed_is_not_kept(
     method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,7 +12,7 @@ from safetensors.torch import save_file
 from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import Recipe, make_recipe
-from ml_core.cleaning.trigger_batches import triggered_batch
+from ml_core.cleaning.trigger_batches import picture_batch
 from ml_core.cleaning.weight_space import (
     WeightDelta,
     choose_alpha,
@@ -201,7 +201,7 @@ def _tbar(
     classifier = model.copy().encode_texts(["cat", "dog", "bird"]).clone()
 
     def make(step: int) -> Any:
-        return triggered_batch(cache, badnets_patch(), recipe, 32, CLIP_FIT, step)
+        return picture_batch(cache, badnets_patch(), recipe, 32, CLIP_FIT, step)
 
     extras = Extras(classifier, target=1)
     return drain(

@@ -207,7 +207,7 @@ class TradeoffItems:
             line.setPen(pen)
             line.label.setColor(theme.colour("success"))
         self.ca_limit.setPos(floor)
-        self.ca_limit.label.setFormat(f"CA drop ≤ {limits.ca_drop:g} points")
+        self.ca_limit.label.setFormat(f"CA drop ≤ {limits.ca_drop:g}")
         if not with_asr:
             return
         self.asr_limit.setPos(limits.asr / 100)

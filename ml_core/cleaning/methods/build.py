@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from ml_core.checkpoints.prompted import vit_blocks
 from ml_core.cleaning.catalogue import Method as MethodName
+from ml_core.cleaning.methods.adversarial import adversarial
 from ml_core.cleaning.methods.contrastive import cleanclip_par, contrastive, par
 from ml_core.cleaning.methods.method import Extras, Method
 from ml_core.cleaning.methods.rvpt import rvpt
@@ -27,6 +28,7 @@ _MAKERS: dict[MethodName, Callable[[ClipModel, Recipe, Extras], Method]] = {
     "linear-probe": linear_probe,
     "rvpt": rvpt,
     "unlearn": unlearn,
+    "adversarial": adversarial,
     "tbar": tbar,
     "interpolate": interpolate,
 }

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor, nn
 
+from ml_core.cleaning.adversaries import Adversaries
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.weight_space import Validate, WeightDelta
 from ml_core.events import Control, Event
@@ -60,6 +61,9 @@ class Method:
     finish
         Run once after the last step, before the result is measured; what it does is not in the
         state that is saved for resuming.
+    opponent
+        What ascends the loss while the parameters descend it: sharpened after each step, and saved
+        with the state.
     """
 
     encode: Callable[[Batch], Features]
@@ -67,3 +71,4 @@ class Method:
     trained: Named
     head: nn.Parameter | None = None
     finish: Finish | None = None
+    opponent: Adversaries | None = None

@@ -29,6 +29,7 @@ from ml_core.detection.scan.records import Loss, PatchRound, Refined, StartRow
 from ml_core.detection.scan.sides import Side, Sides, batches, generator
 from ml_core.detection.scan.speed import together
 from ml_core.evaluation.stamping import Pictures
+from ml_core.triggers.paste import paste
 from ml_core.triggers.record import Trigger
 
 SCALE = 30.0  # of cosines; a checkpoint's own 100 would leave no gradient
@@ -151,32 +152,6 @@ def _loss_of(one: Side, batch: Tensor, patches: Tensor, places: Tensor, loss: Lo
         return -total / (each * (each - 1))
     logits = SCALE * seen @ one.classifier.float().T
     return -logits.log_softmax(-1).mean(1).max(-1).values
-
-
-def paste(pictures: Tensor, patches: Tensor, places: Tensor) -> Tensor:
-    """Lay a patch on each picture.
-
-    Parameters
-    ----------
-    pictures
-        float [n, 3, S, S].
-    patches
-        float [n, 3, p, p].
-    places
-        int64 [n, 2], row and column of the upper left corner.
-
-    Returns
-    -------
-    Tensor
-        float [n, 3, S, S]; gradients reach the patches.
-    """
-    n, side = len(pictures), patches.shape[-1]
-    line = torch.arange(side, device=pictures.device)
-    rows = (places[:, :1] + line)[:, None, :, None]
-    columns = (places[:, 1:] + line)[:, None, None, :]
-    picture = torch.arange(n, device=pictures.device)[:, None, None, None]
-    channel = torch.arange(3, device=pictures.device)[None, :, None, None]
-    return pictures.index_put((picture, channel, rows, columns), patches)
 
 
 def read_off(
