@@ -43,8 +43,8 @@ def search(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Methods to try, with commas; default: those that train on pairs and need neither "
-            "trigger nor reference."
+            help="Methods to try, with commas; default: mmcl, cleanclip, par and cleanclip-par, or "
+            "locked-text where there are labelled images and no pairs."
         ),
     ] = None,
     rates: Annotated[

@@ -436,10 +436,9 @@ def _check_data(spec: SearchSpec) -> None:
                 f"{facts.title} trains on image-caption pairs: choose some, or search among "
                 "methods that take labelled images."
             )
-        if facts.data == "labelled" and spec.base.training_images is None:
+        if facts.data in ("labelled", "images") and spec.base.training_images is None:
             raise InputError(
-                f"{facts.title} trains on labelled images: choose some to train on, or leave "
-                "it out."
+                f"{facts.title} trains on images: choose some to train on, or leave it out."
             )
 
 

@@ -11,6 +11,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ml_core.cleaning.halving import candidates_of
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.cleaning.recipe_file import read_recipe
@@ -186,6 +187,10 @@ def test_few_pairs_are_shown_more_than_once(spec: SearchSpec) -> None:
     [
         ({"recipes": (small_recipe(method="unlearn"),)}, "needs a trigger"),
         ({"pairs": None}, "trains on image-caption pairs"),
+        (
+            {"recipes": candidates_of(("adversarial",), (0.1,), 1e-3), "training_images": None},
+            "Adversarial unlearning trains on images: choose some",
+        ),
         ({"images": None}, "labelled validation images"),
         ({"minutes": 0.001}, "too short for a search"),
         ({"pairs": PairSpec(n=3)}, "has 3 pairs"),
