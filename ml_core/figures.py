@@ -11,6 +11,12 @@ def signed(value: float, digits: int = 1) -> str:
     return shown[1:] if float(shown) == 0 else shown
 
 
+def rate_text(rate: float) -> str:
+    """A learning rate as papers write it, with three digits at most: ``5e-4``."""
+    digits, _, exponent = f"{rate:.2e}".partition("e")
+    return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
+
+
 def percent(rate: float | None, missing: str = "–", unit: str = " %", *, digits: int = 1) -> str:
     """A rate in per cent, e.g. ``97.8 %``; ``missing`` if it is None, no sign if ``unit`` is ""."""
     return missing if rate is None else f"{100 * rate:.{digits}f}{unit}"

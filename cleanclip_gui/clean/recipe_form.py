@@ -91,6 +91,11 @@ class RecipeForm(QWidget):
         self.more.toggled.connect(self._on_more_toggled)
         self._load_method("default")
 
+    @property
+    def pretraining(self) -> Pretraining:
+        """What is known of how the checkpoint was pretrained."""
+        return self._pretraining
+
     def recipe(self) -> Recipe:
         """The recipe as set; its preset is ``custom`` if a number differs.
 

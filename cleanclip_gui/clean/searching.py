@@ -12,9 +12,13 @@ from cleanclip_gui.clean.search_dialog import SearchDialog
 from cleanclip_gui.jobs.runner import JobRunner, search_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.prompts import Prompts
-from ml_core.cleaning.catalogue import Method
-from ml_core.cleaning.halving import DEFAULT_FACTORS, DEFAULT_METHODS, candidates_of
-from ml_core.cleaning.pretraining import DEMO
+from ml_core.cleaning.halving import (
+    DEFAULT_FACTORS,
+    DEFAULT_METHODS,
+    WITHOUT_CAPTIONS,
+    candidates_of,
+)
+from ml_core.cleaning.pretraining import Pretraining
 from ml_core.events import Done, Message, Progress, Saved
 from ml_core.jobs.search_spec import SearchSpec, read_search
 from ml_core.jobs.spec_file import write_spec_file
@@ -23,7 +27,7 @@ from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 
 SEARCH_SPEC = "search-spec.json"
-_WITHOUT_CAPTIONS: tuple[Method, ...] = ("locked-text",)
+_STILL_ENDING = "The search that was closed is still ending: start again in a moment."
 _KEPT = "What was measured is kept: the same search goes on from there."
 
 
@@ -36,7 +40,9 @@ class Searching(QObject):
     """One dialog, one process.
 
     ``used(recipe)`` carries the recipe that the user took. ``failed`` carries an InputError for the
-    window to show. ``write_job`` writes the job that is set up into a folder and returns its path.
+    window to show. ``write_job`` writes the job that is set up into a folder and returns its path;
+    ``pretraining`` tells what is known of the checkpoint's, whose rate the tried ones are multiples
+    of.
     """
 
     used = Signal(object)
@@ -47,16 +53,19 @@ class Searching(QObject):
         session: Session,
         prompts: Prompts,
         write_job: Callable[[Path], Path],
+        pretraining: Callable[[], Pretraining],
         parent: QWidget,
         new_runner: Callable[..., JobRunner] = search_runner,
     ) -> None:
         super().__init__(parent)
         self._session, self._prompts, self._parent = session, prompts, parent
         self._write_job, self._new_runner = write_job, new_runner
+        self._pretraining = pretraining
         self.dialog: SearchDialog | None = None
         self.runner: JobRunner | None = None
         self.folder = searches_dir()
         self._path = ""
+        self._begun_in: SearchDialog | None = None
 
     @property
     def is_running(self) -> bool:
@@ -79,29 +88,33 @@ class Searching(QObject):
         found = facts.inspection
         self._path = facts.path
         self.folder = searches_dir() / (found.sha256 or found.name)[:24]
-        pretraining = DEMO if facts.of_demo else facts.pretraining
-        dialog = SearchDialog(found.name, pretraining.assumed, self._prompts, self._parent.window())
+        known = self._pretraining()
+        dialog = SearchDialog(found.name, known.assumed, self._prompts, self._parent.window())
+        dialog.show_ended(known.sentence)
         self.dialog = dialog
         dialog.start_clicked.connect(self.start)
         dialog.cancel_clicked.connect(self.cancel)
         dialog.used.connect(self._on_used)
         dialog.closed.connect(self._on_closed)
         if self._show_record():
-            dialog.show_ended("An earlier search of this checkpoint found this.")
+            dialog.show_ended(f"An earlier search of this checkpoint found this. {known.sentence}")
         dialog.show()
 
     @Slot()
     def start(self) -> None:
         """Begin, or go on with the same search."""
         dialog, device = self.dialog, self._session.device
-        if dialog is None or self.runner is not None:
+        if dialog is None:
+            return
+        if self.runner is not None:
+            dialog.show_ended(_STILL_ENDING, error=True)
             return
         facts = self._session.checkpoint
         if facts is None or facts.path != self._path:
             dialog.show_ended("That checkpoint is no longer open: open it again.", error=True)
             return
         try:
-            path = write_spec_file(self._spec(dialog), self.folder / SEARCH_SPEC)
+            path = write_spec_file(self._spec(dialog, device), self.folder / SEARCH_SPEC)
             runner = self._new_runner(path, device=device)
             runner.event_received.connect(self._on_event)
             runner.ended.connect(self._on_ended)
@@ -112,7 +125,7 @@ class Searching(QObject):
         except OSError as error:
             dialog.show_ended(f"The job could not be written: {error.strerror}.", error=True)
             return
-        self.runner = runner
+        self.runner, self._begun_in = runner, dialog
         dialog.show_running()
 
     @Slot()
@@ -123,7 +136,12 @@ class Searching(QObject):
             if self.dialog is not None:
                 self.dialog.show_cancelling()
 
-    def _spec(self, dialog: SearchDialog) -> SearchSpec:
+    def close(self) -> None:
+        """Close the dialog and cancel what it does."""
+        if self.dialog is not None:
+            self.dialog.done(0)
+
+    def _spec(self, dialog: SearchDialog, device: str) -> SearchSpec:
         """The search that is set.
 
         Raises
@@ -132,10 +150,15 @@ class Searching(QObject):
             If the training data are not named, or a value is out of range.
         """
         base = read_spec(self._write_job(self.folder))
-        methods = _WITHOUT_CAPTIONS if base.pairs is None else DEFAULT_METHODS
+        if base.pairs is None and base.training_images is None:
+            raise InputError(
+                f"{base.recipe.facts.title} trains on no data, and a search needs some: choose a "
+                "method that takes pairs or labelled images, and its training data."
+            )
+        methods = WITHOUT_CAPTIONS if base.pairs is None else DEFAULT_METHODS
         peak = dialog.peak.value()
         return SearchSpec(
-            base=base.model_copy(update={"processes": 1}),
+            base=base.model_copy(update={"device": device, "processes": 1}),
             recipes=candidates_of(methods, DEFAULT_FACTORS, peak),
             minutes=dialog.minutes.value(),
             max_ca_drop=dialog.ca_drop.value(),
@@ -160,7 +183,7 @@ class Searching(QObject):
         if self.runner is None:
             return
         self.runner.mark_running()
-        if self.dialog is None:
+        if self.dialog is None or self.dialog is not self._begun_in:
             return
         if isinstance(event, Progress):
             self.dialog.show_progress(event)
@@ -172,7 +195,7 @@ class Searching(QObject):
     @Slot(object)
     def _on_ended(self, done: Done) -> None:
         self.runner = None
-        if self.dialog is None:
+        if self.dialog is None or self.dialog is not self._begun_in:
             return
         self._show_record()
         if done.status == "finished":

@@ -117,8 +117,9 @@ class CleanStation(QWidget):
         self.auditing = Auditing(session, prompts, self.data.pairs, self, context.runners.audit)
         self.finding = RateFinding(self._rate_job, prompts, self, context.runners.rates)
         self.searching = Searching(
-            session, prompts, partial(self.setup.write, session), self, context.runners.search
-        )
+            session, prompts, partial(self.setup.write, session),
+            lambda: self.form.pretraining, self, context.runners.search,
+        )  # fmt: skip
         # ... and what shows it.
         self.charts = CleaningCharts(prompts)
         self.charts.rates.setObjectName("clean.rates")
@@ -173,7 +174,7 @@ class CleanStation(QWidget):
                 lambda: self.session.checkpoint is not None and self.data.takes_pairs,
             ),
             Command(
-                "clean.find_rate", "&Find a rate…", "&Clean", self.finding.open,
+                "clean.find_rate", "Find a &learning rate…", "&Clean", self.finding.open,
                 "Raise the learning rate on a copy and see where accuracy falls.", "sliders", "", 0,
                 lambda: self._can_start and not refusal(self.form.recipe()),
             ),
@@ -775,6 +776,7 @@ class CleanStation(QWidget):
         self.runs.keep_name()
         self.auditing.close()
         self.finding.close()
+        self.searching.close()
 
     @Slot()
     def _on_shorten_clicked(self) -> None:

@@ -18,6 +18,7 @@ from ml_core.cleaning.tradeoff import Limits
 from ml_core.reading.errors import InputError
 
 DEFAULT_METHODS: tuple[Method, ...] = ("mmcl", "cleanclip", "par", "cleanclip-par")
+WITHOUT_CAPTIONS: tuple[Method, ...] = ("locked-text",)
 DEFAULT_FACTORS = (1.0, 0.3, 2.0, 0.1)
 FEWEST_STEPS = 20
 _WARMUP_SHARE, _MOST_WARMUP = 0.1, 50

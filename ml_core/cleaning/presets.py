@@ -6,8 +6,9 @@ from collections.abc import Mapping
 
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method
 from ml_core.cleaning.preset_fields import FIELDS, OWN_SOURCES
-from ml_core.cleaning.pretraining import DEMO, DEMO_PEAK, SAFE_SHARE, Pretraining, rate_text
+from ml_core.cleaning.pretraining import DEMO, DEMO_PEAK, SAFE_SHARE, Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of, make_recipe
+from ml_core.figures import rate_text
 from ml_core.reading.errors import InputError
 
 PAPER, ADAPTED = "paper", "adapted"

@@ -15,6 +15,7 @@ from typing import Literal
 
 from ml_core.checkpoints.known import KnownFile, known_files, look_up
 from ml_core.checkpoints.open import Checkpoint
+from ml_core.figures import rate_text
 from ml_core.reading import Inspection
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import read_file
@@ -131,12 +132,6 @@ def pretraining_of(opened: Checkpoint) -> Pretraining:
     if last > (found.rate or _LOWEST * 10):
         return Pretraining(last, "where its optimizer stopped; the peak was not lower", "file")
     return found
-
-
-def rate_text(rate: float) -> str:
-    """A learning rate as papers write it: ``5e-4``."""
-    digits, _, exponent = f"{rate:.2e}".partition("e")
-    return f"{digits.rstrip('0').rstrip('.')}e{int(exponent)}"
 
 
 def with_parent(own: Pretraining, parent: Pretraining) -> Pretraining:

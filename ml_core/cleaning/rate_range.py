@@ -8,8 +8,9 @@ proposed start lies well under the rate at which the ramp loses accuracy.
 
 Only accuracy is looked at, no backdoor. On the demo (CleanCLIP, 40 000 pairs) a whole run at the
 proposed start of 1.4e-4 cost 0.8 points of accuracy and left the attack success rate at 78 % (98 %
-before); the preset's 2e-3, beyond the range, leaves 1.3 % and costs 1.7 points: a run wins accuracy
-back as its rate falls. The range says where little is risked, not how high to go.
+before; measured while images and views were encoded in two passes); the preset's 2e-3, beyond the
+range, leaves 1.6 % and costs 1.1 points: a run wins accuracy back as its rate falls. The range says
+where little is risked, not how high to go.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from statistics import fmean
 
-from ml_core.figures import percent
+from ml_core.figures import percent, rate_text
 
 DROP = 1.0
 """Points of clean accuracy that a rate may cost."""
@@ -161,14 +162,8 @@ def propose(rows: Sequence[RateRow], drop: float = DROP) -> Proposal:
     return Proposal(low, high, start, f"{seen} {words}", **facts)
 
 
-def rate_text(rate: float) -> str:
-    """A rate in words, e.g. ``1.5e-3``."""
-    mantissa, exponent = f"{rate:.1e}".split("e")
-    return f"{mantissa.removesuffix('.0')}e{int(exponent)}"
-
-
 def rounded(rate: float) -> float:
-    """A rate with the two digits that `rate_text` shows, never above it."""
+    """A rate with two digits, never above it."""
     unit = 10.0 ** (math.floor(math.log10(rate)) - 1)
     return float(f"{math.floor(rate / unit * (1 + 1e-9)) * unit:.3g}")
 

@@ -10,7 +10,7 @@ import typer
 from rich.table import Table
 
 from ml_core import figures
-from ml_core.cleaning.rate_range import DROP, rate_text
+from ml_core.cleaning.rate_range import DROP
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cli import output
 from ml_core.cli.arguments import build_recipe, checkpoint_path, pretraining_at, with_settings
@@ -176,7 +176,7 @@ def rates_table(record: dict[str, Any]) -> Table:
             continue
         interval = None if row["ca_low"] is None else (row["ca_low"], row["ca_high"])
         table.add_row(
-            rate_text(row["lr"]) if row["lr"] else "start",
+            figures.rate_text(row["lr"]) if row["lr"] else "start",
             str(row["step"]),
             f"{sum(losses) / len(losses):.3f}" if losses else "–",
             figures.percent(row["ca"]),

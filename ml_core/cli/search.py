@@ -9,8 +9,15 @@ import typer
 from rich.table import Table
 
 from ml_core import figures
-from ml_core.cleaning.catalogue import Method
-from ml_core.cleaning.halving import DEFAULT_FACTORS, DEFAULT_METHODS, candidates_of
+from ml_core.cleaning.halving import (
+    DEFAULT_FACTORS,
+    DEFAULT_METHODS,
+    WITHOUT_CAPTIONS,
+    candidates_of,
+)
+from ml_core.cleaning.presets import warn_of_rate
+from ml_core.cleaning.pretraining import Pretraining
+from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
 from ml_core.cli.arguments import build_recipe, checkpoint_path, method_name, pretraining_at
 from ml_core.cli.clean import clean_spec
@@ -24,8 +31,6 @@ from ml_core.cli.options import (
 from ml_core.cli.run import run_to_result
 from ml_core.reading.errors import InputError
 
-_WITHOUT_CAPTIONS: tuple[Method, ...] = ("locked-text",)
-
 
 @flatten_options
 def search(
@@ -38,8 +43,8 @@ def search(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Methods to try, with commas; default: those that train on pairs and need neither "
-            "trigger nor reference."
+            help="Methods to try, with commas; default: mmcl, cleanclip, par and cleanclip-par, or "
+            "locked-text where there are labelled images and no pairs."
         ),
     ] = None,
     rates: Annotated[
@@ -79,7 +84,9 @@ def search(
     The attacker's trigger is unknown, so triggers of our own (canaries) are planted in a copy.
     Recipes run on the copy, many short and the better half twice as long, and what removes the
     canaries within the limits is chosen. The copy is kept in the cache for the next search; the
-    checkpoint itself is left alone. With --trigger, also scan:FOLDER, each recipe runs on a copy
+    checkpoint itself is left alone. Rates that are tried may be above what is safe without such a
+    search: where the chosen one is, `clean` wants --accept-rate, and the search says so. With
+    --trigger, also scan:FOLDER, each recipe runs on a copy
     without canaries too, where that one is measured. Writes search.json, search.csv, tradeoff.svg
     and chosen.recipe.json.
 
@@ -95,9 +102,14 @@ def search(
     from ml_core.jobs.search_spec import SearchSpec
 
     if options.reference is not None:
-        raise InputError("A search tries methods that need no reference: leave --reference out.")
+        raise InputError(
+            "A search tries methods that need no reference: leave --reference out. If it tells "
+            "what the checkpoint was pretrained at, give that with --peak-rate."
+        )
+    if peak_rate is not None and not 0 < peak_rate <= 1:
+        raise InputError("--peak-rate takes a learning rate above 0 and up to 1.")
     captions = options.pairs is not None or options.training_images is None
-    usual = DEFAULT_METHODS if captions else _WITHOUT_CAPTIONS
+    usual = DEFAULT_METHODS if captions else WITHOUT_CAPTIONS
     names = usual if methods is None else tuple(map(method_name, methods.split(",")))
     factors = DEFAULT_FACTORS if rates is None else _factors(rates)
     tried = candidates_of(names, factors, peak_rate or 1e-3, batch_size=batch_size, seed=seed)
@@ -112,6 +124,8 @@ def search(
     known = pretraining_at(
         checkpoint_path(checkpoint), options.donor, use_choice=not options.no_choice
     )
+    if peak_rate is None:
+        output.say(known.sentence)
     peak = peak_rate or known.assumed
     spec = SearchSpec(
         base=base,
@@ -133,8 +147,23 @@ def search(
     output.show(search_table(result))
     for sentence in (result["said"], result["means"]):
         output.say(sentence)
+    if said := _about_chosen(result, known):
+        output.say(said)
     for what, key in (("Recipe", "recipe"), ("Table", "table"), ("Chart", "chart")):
         output.show(output.cell(f"{what}: {result[key]}"))
+
+
+def _about_chosen(result: dict[str, Any], pretraining: Pretraining) -> str:
+    """What ``clean`` wants with the recipe that was chosen; empty where it runs as it is."""
+    if result["chosen"] is None:
+        return ""
+    recipe = Recipe.model_validate(result["rows"][result["chosen"]]["recipe"])
+    if not warn_of_rate(recipe, pretraining):
+        return ""
+    return (
+        f"Its learning rate of {figures.rate_text(recipe.lr)} is above what is safe for a "
+        "checkpoint on which nothing was tried: run it with clean --recipe and --accept-rate."
+    )
 
 
 def search_table(result: dict[str, Any]) -> Table:

@@ -18,13 +18,14 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.gradients import check_pieces
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import Extras
-from ml_core.cleaning.rate_range import RateRow, propose, ramp_rate, rate_text
+from ml_core.cleaning.rate_range import RateRow, propose, ramp_rate
 from ml_core.cleaning.recipes import fields_of
 from ml_core.data.images import open_images
 from ml_core.data.labels import LabelSet
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved
 from ml_core.exports import to_csv
+from ml_core.figures import rate_text
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.estimate import estimate
 from ml_core.jobs.failures import failure

@@ -45,6 +45,7 @@ from ml_core.jobs.search_spec import (
     SEARCH_CHART,
     SEARCH_FILE,
     SEARCH_TABLE,
+    TRIGGER,
     RungRecord,
     SearchRecord,
     SearchRow,
@@ -58,7 +59,6 @@ from ml_core.jobs.trial_runs import ReboundSetting, Trial, Trials
 from ml_core.reading.errors import InputError
 from ml_core.triggers.files import load_trigger
 
-TRIGGER = "trigger"
 _TIMED_STEPS = 4
 _OVER = 1.1  # of the time: a run that would end later is not begun
 _DEMO_SEED = 12_000
@@ -433,13 +433,12 @@ def _check_data(spec: SearchSpec) -> None:
         facts = recipe.facts
         if facts.data == "pairs" and (spec.base.pairs is None or spec.base.pairs.one_sided):
             raise InputError(
-                f"{facts.title} trains on image-caption pairs: name some with --pairs, or search "
-                "among methods that take labelled images."
+                f"{facts.title} trains on image-caption pairs: choose some, or search among "
+                "methods that take labelled images."
             )
-        if facts.data == "labelled" and spec.base.training_images is None:
+        if facts.data in ("labelled", "images") and spec.base.training_images is None:
             raise InputError(
-                f"{facts.title} trains on labelled images: name some with --training-images, or "
-                "leave it out."
+                f"{facts.title} trains on images: choose some to train on, or leave it out."
             )
 
 

@@ -13,6 +13,7 @@ from ml_core.cleaning.pretraining import PRETRAINING_PEAK
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.tradeoff import Limits
 from ml_core.data.specs import ImageSpec
+from ml_core.figures import rate_text
 from ml_core.jobs.canary_spec import Canaries, CanarySettings, CanarySpec
 from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.errors import InputError
@@ -23,6 +24,7 @@ SEARCH_TABLE = "search.csv"
 SEARCH_CHART = "tradeoff.svg"
 CHOSEN_FILE = "chosen.recipe.json"
 FORMAT = "cleanclip-search"
+TRIGGER = "trigger"  # what the one that the user named is called among the watched ones
 MEANS = (
     "This shows what removes triggers of our own, planted by a short finetuning; a backdoor that "
     "was there from pretraining can lie deeper and outlast the same recipe."
@@ -88,7 +90,7 @@ class SearchSpec(BaseModel):
         images, test = self.base.images, self.base.test_images
         if images is None:
             raise InputError(
-                "A search measures on labelled validation images: name some with --images."
+                "A search measures on labelled validation images: choose labelled images."
             )
         if test in (None, images):
             images = images.halves()[0]
@@ -265,7 +267,7 @@ class SearchRecord(BaseModel):
 
 def candidate_name(recipe: Recipe) -> str:
     """A recipe's name in a search: its method and rate."""
-    return f"{method_title(recipe.method)}, rate {recipe.lr:.2g}"
+    return f"{method_title(recipe.method)}, rate {rate_text(recipe.lr)}"
 
 
 def read_search(folder: Path) -> SearchRecord:

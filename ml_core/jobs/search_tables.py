@@ -6,7 +6,7 @@ from typing import Any
 
 from ml_core.cleaning.tradeoff import Limits, Point
 from ml_core.figures import percent
-from ml_core.jobs.search_spec import SearchRecord
+from ml_core.jobs.search_spec import TRIGGER, SearchRecord
 from ml_core.reports.tradeoff_svg import Curve, tradeoff_svg
 
 COLUMNS = (
@@ -22,10 +22,12 @@ def summary_of(record: SearchRecord) -> str:
         return "No run gave a model that can be measured."
     limits = f"accuracy drop {record.max_ca_drop:g}, success {record.max_asr:g} %"
     moved = "rises" if best.ca_drop < 0 else "falls"
+    named = any(one.name == TRIGGER for one in best.watched)
+    whose = "a canary or the trigger that was named" if named else "a canary"
     figures = (
         f"{best.name}, {best.steps} steps: clean accuracy {moved} by {abs(best.ca_drop):.1f} "
         "points to "
-        f"{percent(best.ca)}, and at most {percent(best.worst_asr)} of the canaries' attacks "
+        f"{percent(best.ca)}, and at most {percent(best.worst_asr)} of the attacks with {whose} "
         f"succeed (mean {percent(best.mean_asr)})"
     )
     if record.keeps:

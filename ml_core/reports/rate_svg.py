@@ -6,8 +6,8 @@ import math
 from collections.abc import Callable, Sequence
 from xml.sax.saxutils import escape
 
-from ml_core.cleaning.rate_range import Proposal, RateRow, rate_text, smoothed
-from ml_core.figures import percent
+from ml_core.cleaning.rate_range import Proposal, RateRow, smoothed
+from ml_core.figures import percent, rate_text
 
 _LOSS, _CA, _BAND = "#0072B2", "#D55E00", "#009E73"
 _WIDTH, _LEFT, _PLOT_WIDTH = 760, 72, 664

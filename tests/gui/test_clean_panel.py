@@ -125,6 +125,21 @@ def close(panel: CleanStation) -> bool:
     return threads.close_all()
 
 
+def test_a_search_ends_with_the_window(panel: CleanStation) -> None:
+    panel.searching.open()
+    assert panel.searching.dialog is not None
+    close(panel)
+    assert panel.searching.dialog is None
+
+
+def test_the_search_begins_with_the_rate_that_the_presets_follow(panel: CleanStation) -> None:
+    told = Pretraining(8e-4, "from params.txt of its training", "file")
+    panel.form.set_pretraining(told)
+    panel.searching.open()
+    assert panel.searching.dialog is not None
+    assert panel.searching.dialog.peak.value() == told.rate
+
+
 def test_the_named_reference_is_known_to_other_stations(panel: CleanStation) -> None:
     panel.setup.reference.set_path("clean.pt")
     assert panel.session.trusted == str(Path("clean.pt").absolute())

@@ -14,10 +14,10 @@ from cleanclip_gui.clean.search_dialog import SearchDialog
 from cleanclip_gui.clean.searching import Searching
 from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.widgets.prompts import Prompts
+from ml_core.cleaning.pretraining import UNKNOWN, Pretraining
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Message, Progress, Saved
-from ml_core.jobs.proof_specs import PRETRAINING_PEAK
 from ml_core.jobs.search_spec import MEANS, SearchSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
@@ -66,16 +66,20 @@ def searching(qtbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Searchi
     facts = CheckpointFacts(str(found.path), found, "ResNet", "metadata", (), 64, 12)
     session.checkpoint = facts
     pairs: list[PairSpec | None] = [PairSpec()]
+    labelled = [False]
 
     def write(folder: Path) -> Path:
         spec = CleanSpec(
             checkpoint=str(found.path), recipe=Recipe(), pairs=pairs[0], images=ImageSpec(),
-            training_images=None if pairs[0] else ImageSpec(split="clean"), output_dir=str(folder),
+            training_images=ImageSpec(split="clean") if labelled[0] else None,
+            output_dir=str(folder),
         )  # fmt: skip
         return write_spec(spec, folder / SPEC_FILE)
 
-    made = Searching(session, Prompts(), write, parent, FakeRunner)
-    made.pairs = pairs
+    known = [UNKNOWN]
+    made = Searching(session, Prompts(), write, lambda: known[0], parent, FakeRunner)
+    made.known = known
+    made.pairs, made.labelled = pairs, labelled
     return made
 
 
@@ -105,7 +109,7 @@ def test_runs_arrive_and_the_best_can_be_used(dialog: SearchDialog, qtbot) -> No
 def test_the_chart_shows_each_recipe_from_the_copy_on(dialog: SearchDialog) -> None:
     dialog.show_record(search_record())
     spots = dialog.chart.spots()
-    steps = [s.point.step for s in spots if "rate 0.0015" in s.track.label][:4]
+    steps = [s.point.step for s in spots if "rate 1.5e-3" in s.track.label][:4]
     assert steps == [0, 40, 80, 160]
     assert {spot.track.start_ca for spot in spots} == {0.98}
     assert dialog.chart.readout() == READING_HINT
@@ -118,7 +122,7 @@ def test_a_search_is_written_as_it_is_set(searching: Searching) -> None:
     searching.open()
     dialog = searching.dialog
     assert dialog is not None
-    assert dialog.peak.value() == PRETRAINING_PEAK
+    assert dialog.peak.value() == UNKNOWN.assumed
     for box, value in ((dialog.minutes, 3), (dialog.asr, 5), (dialog.rebound, 40)):
         box.setValue(value)
     dialog.start.click()
@@ -127,7 +131,7 @@ def test_a_search_is_written_as_it_is_set(searching: Searching) -> None:
     spec = read_spec_file(runner.path, SearchSpec)
     assert (spec.minutes, spec.max_asr, spec.max_ca_drop) == (3.0, 5.0, 1.0)
     assert spec.rebound_steps == 40
-    assert spec.recipes[0].lr == PRETRAINING_PEAK
+    assert spec.recipes[0].lr == UNKNOWN.assumed
     assert {recipe.method for recipe in spec.recipes} == {
         "mmcl", "cleanclip", "par", "cleanclip-par",
     }  # fmt: skip
@@ -136,8 +140,44 @@ def test_a_search_is_written_as_it_is_set(searching: Searching) -> None:
     assert searching.is_running
 
 
-def test_labelled_images_are_searched_without_captions(searching: Searching) -> None:
+def test_the_rates_follow_what_is_known_of_the_pretraining(searching: Searching) -> None:
+    told = Pretraining(8e-4, "its reference, from params.txt of its training", "known")
+    searching.known[0] = told
+    searching.open()
+    assert searching.dialog.peak.value() == told.rate
+    assert searching.dialog.state.text() == told.sentence
+    searching.dialog.start.click()
+    assert read_spec_file(searching.runner.path, SearchSpec).peak_lr == told.rate
+
+
+def test_a_search_waits_for_the_end_of_the_one_before(searching: Searching) -> None:
+    searching.open()
+    searching.dialog.start.click()
+    before = searching.runner
+    searching.dialog.done(0)
+    searching.open()
+    dialog = searching.dialog
+    dialog.start.click()
+    assert searching.runner is before
+    assert "is still ending" in dialog.state.text()
+    before.event_received.emit(Message("Round 1"))
+    before.ended.emit(Done("cancelled"))
+    assert "is still ending" in dialog.state.text()  # its last words are about no page
+    dialog.start.click()
+    assert searching.runner is not before
+    assert dialog.busy.isVisible()
+
+
+def test_a_job_without_data_cannot_be_searched(searching: Searching) -> None:
     searching.pairs[0] = None
+    searching.open()
+    searching.dialog.start.click()
+    assert searching.runner is None
+    assert "choose a method that takes pairs or labelled images" in searching.dialog.state.text()
+
+
+def test_labelled_images_are_searched_without_captions(searching: Searching) -> None:
+    searching.pairs[0], searching.labelled[0] = None, True
     searching.open()
     searching.dialog.start.click()
     spec = read_spec_file(searching.runner.path, SearchSpec)
@@ -152,7 +192,7 @@ def test_what_happens_is_shown_and_kept(searching: Searching) -> None:
     runner.event_received.emit(Progress("canaries", 30, 400))
     assert dialog.state.text() == "Planting canaries…"
     assert (dialog.busy.bar.value(), dialog.busy.bar.maximum()) == (30, 400)
-    runner.event_received.emit(Message("Round 1: PAR, rate 0.0005, 40 steps"))
+    runner.event_received.emit(Message("Round 1: PAR, rate 5e-4, 40 steps"))
     assert dialog.state.text().startswith("Round 1")
     path = write_search(searching.folder, search_record(3))
     runner.event_received.emit(Saved(str(path), "result"))

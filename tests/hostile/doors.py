@@ -568,7 +568,7 @@ _CANARIES = {
 def _search_record() -> dict[str, Any]:
     rate = {"name": "patch", "asr": 0.01, "low": 0.0, "high": 0.1, "rebound": 0.02}
     row = {
-        "name": "PAR, rate 0.001", "rung": 0, "steps": 40, "ca": 0.9, "ca_drop": 0.5,
+        "name": "PAR, rate 1e-3", "rung": 0, "steps": 40, "ca": 0.9, "ca_drop": 0.5,
         "recipe": preset("par", "talk").model_dump(mode="json"), "watched": [rate],
     }  # fmt: skip
     return {

@@ -22,11 +22,11 @@ from ml_core.cleaning.pretraining import (
     Pretraining,
     carried,
     pretraining_of,
-    rate_text,
     with_parent,
 )
 from ml_core.cli.arguments import pretraining_at as pretraining_named
 from ml_core.events import Control
+from ml_core.figures import rate_text
 from ml_core.jobs.demo import demo_checkpoint, pretraining_at
 from ml_core.jobs.run import run
 from ml_core.reading import examine

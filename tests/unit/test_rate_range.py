@@ -14,10 +14,10 @@ from ml_core.cleaning.rate_range import (
     RateRow,
     propose,
     ramp_rate,
-    rate_text,
     rounded,
     smoothed,
 )
+from ml_core.figures import rate_text
 
 STEPS, EVERY = 60, 5
 LOW, HIGH = 1e-6, 1e-2

@@ -11,7 +11,9 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ml_core.cleaning.halving import candidates_of
 from ml_core.cleaning.loop import train
+from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli.app import run_command
@@ -31,6 +33,7 @@ from ml_core.jobs.search_spec import (
 from ml_core.jobs.search_tables import summary_of
 from ml_core.reading.errors import DivergedError, InputError
 from ml_core.triggers import badnets_patch, save_trigger
+from tests.gui.searches import search_record
 from tests.unit.small_jobs import small_recipe, small_spec
 
 SMALL = CanarySettings(
@@ -184,6 +187,10 @@ def test_few_pairs_are_shown_more_than_once(spec: SearchSpec) -> None:
     [
         ({"recipes": (small_recipe(method="unlearn"),)}, "needs a trigger"),
         ({"pairs": None}, "trains on image-caption pairs"),
+        (
+            {"recipes": candidates_of(("adversarial",), (0.1,), 1e-3), "training_images": None},
+            "Adversarial unlearning trains on images: choose some",
+        ),
         ({"images": None}, "labelled validation images"),
         ({"minutes": 0.001}, "too short for a search"),
         ({"pairs": PairSpec(n=3)}, "has 3 pairs"),
@@ -287,6 +294,11 @@ def test_the_sentence_says_whether_the_limits_are_kept(spec: SearchSpec) -> None
     assert "25.0 %" in summary_of(missed)
     better = record.model_copy(update={"rows": (_row(-0.5, 0.01),)})
     assert "clean accuracy rises by 0.5 points" in summary_of(better)
+    assert "attacks with a canary succeed" in summary_of(better)
+    row = _row(0.5, 0.01)
+    named = (*row.watched, row.watched[0].model_copy(update={"name": "trigger"}))
+    both = record.model_copy(update={"rows": (row.model_copy(update={"watched": named}),)})
+    assert "with a canary or the trigger that was named succeed" in summary_of(both)
     nothing = record.model_copy(update={"chosen": None})
     assert "can be measured" in summary_of(nothing)
 
@@ -326,21 +338,20 @@ def test_the_command_asks_for_a_search(
     (spec,) = asked
     assert [(r.method, r.lr, r.batch_size, r.seed) for r in spec.recipes] == [
         (method, pytest.approx(rate), 16, 4)
-        for rate in (1.5e-3, 1.5e-4)  # of the demo's pretraining
+        for rate in (UNKNOWN.assumed, 0.1 * UNKNOWN.assumed)
         for method in ("mmcl", "par")
     ]
     assert (spec.minutes, spec.max_ca_drop, spec.max_asr) == (3.0, 0.5, 5.0)
-    assert (spec.rebound_steps, spec.canaries.seed, spec.peak_lr) == (20, 4, 1.5e-3)
+    assert (spec.rebound_steps, spec.canaries.seed, spec.peak_lr) == (20, 4, UNKNOWN.assumed)
     assert spec.validation().split == "val"
     assert run_command([*arguments, "--peak-rate", "1e-4"]) == 0
     assert asked[1].recipes[0].lr == pytest.approx(1e-4)
 
 
-def test_a_published_checkpoint_is_searched_around_clips_own_rate(
+def test_a_checkpoint_is_searched_around_the_rate_of_its_pretraining(
     tiny_checkpoint: Path, tmp_path: Path, asked: list[SearchSpec]
 ) -> None:
-    pairs = tmp_path / "pairs.txt"
-    pairs.write_text("a cat\n", encoding="utf-8")
+    (tiny_checkpoint.parent / "params.txt").write_text("lr: 0.0008\n")
     table = tmp_path / "pairs.csv"
     table.write_text("image,caption\na.png,a cat\n", encoding="utf-8")
     labels = tmp_path / "labels.txt"
@@ -352,7 +363,7 @@ def test_a_published_checkpoint_is_searched_around_clips_own_rate(
         "--images", str(photos), "--labels", str(labels), "--json",
     ]  # fmt: skip
     assert run_command(arguments) == 0
-    assert asked[0].peak_lr == 5e-4
+    assert asked[0].peak_lr == 8e-4
     assert asked[0].validation().part == "validation"
 
 
@@ -364,6 +375,7 @@ def test_a_published_checkpoint_is_searched_around_clips_own_rate(
         (["--methods", "unlearn"], "needs a trigger"),
         (["--methods", "nope"], "Unknown method"),
         (["--reference", "clean.pt"], "need no reference"),
+        (["--peak-rate", "0"], "--peak-rate takes a learning rate above 0"),
     ],
 )
 def test_the_command_refuses_what_cannot_be_searched(
@@ -393,3 +405,26 @@ def test_the_command_shows_what_was_found(
     assert "chosen" in shown.out
     assert "MMCL only" in shown.out
     assert MEANS in shown.err.replace("\n", " ")
+
+
+@pytest.mark.parametrize(("lr", "asked_for"), [(2e-3, True), (1e-5, False)])
+def test_a_chosen_rate_that_clean_would_refuse_says_what_it_wants(
+    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch, lr: float, asked_for: bool,
+) -> None:  # fmt: skip
+    (tiny_checkpoint.parent / "params.txt").write_text("lr: 0.0008\n")
+    record = search_record()
+    best = record.best
+    assert best is not None
+    rows = (best.model_copy(update={"recipe": best.recipe.model_copy(update={"lr": lr})}),)
+    record = record.model_copy(update={"rows": rows, "chosen": 0})
+
+    def ran(spec: SearchSpec, control: Control) -> Iterator[Event]:
+        paths = {"recipe": "r", "table": "t", "chart": "c"}
+        yield Done("finished", result=record.model_dump(mode="json") | paths)
+
+    monkeypatch.setattr("ml_core.jobs.search.search", ran)
+    assert run_command(["search", str(tiny_checkpoint), "-o", str(tmp_path / "out")]) == 0
+    said = capsys.readouterr().err.replace("\n", " ")
+    assert "pretrained at a peak of 8e-4" in said
+    assert ("--accept-rate" in said) is asked_for

@@ -10,7 +10,8 @@ import numpy as np
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart
 from cleanclip_gui.clean.charts.series import series_csv
-from ml_core.cleaning.rate_range import Proposal, rate_text
+from ml_core.cleaning.rate_range import Proposal
+from ml_core.figures import rate_text
 
 if TYPE_CHECKING:
     import pyqtgraph as pg
