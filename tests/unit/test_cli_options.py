@@ -67,6 +67,6 @@ def test_clean_and_others_take_the_same_options_of_a_job(other: str) -> None:
         {one.name: (one.opts, one.default, one.help) for one in commands[name].params}
         for name in ("clean", other)
     )
-    shared = clean.keys() & bench.keys() - {"checkpoint", "output_dir", "seed"}
+    shared = clean.keys() & bench.keys() - {"checkpoint", "output_dir", "seed", "minutes"}
     assert {"pairs", "exclude", "images", "trigger", "labels", "donor", "threads"} <= shared
     assert {name: clean[name] for name in shared} == {name: bench[name] for name in shared}

@@ -157,7 +157,7 @@ def test_the_verdict_says_no_more_than_was_measured(
 def test_a_copy_that_breaks_down_is_said_and_what_was_seen_before_counts(
     tiny_checkpoint: Path, tmp_path: Path, trigger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def rate_at(step: int, total: int, recipe: Recipe) -> float:
+    def rate_at(step: int, total_steps: int, recipe: Recipe) -> float:
         return float("inf") if recipe.lr == 1.0 and step == 2 else 1e-5
 
     monkeypatch.setattr("ml_core.cleaning.loop.rate_at", rate_at)
