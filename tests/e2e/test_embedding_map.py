@@ -73,7 +73,13 @@ def test_map_before_and_after_a_real_run(qtbot, window, monkeypatch):
     qtbot.waitUntil(lambda: session.trigger is not None, timeout=LOAD_MS)
     monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 72)  # measured before and after
     short = preset("cleanclip", "talk").changed(
-        pairs=640, batch_size=32, warmup_steps=2, eval_every=0, save_every=0, precision="fp32"
+        pairs=640,
+        batch_size=32,
+        lr=2e-3,
+        warmup_steps=2,
+        eval_every=0,
+        save_every=0,
+        precision="fp32",
     )
     window.stations["clean"].form.set_recipe(short)
     window.show_station("clean")

@@ -60,13 +60,16 @@ def test_the_options_stand_where_the_dataclass_stands() -> None:
     assert options == ["file", "name", "count", "last"]
 
 
-@pytest.mark.parametrize("other", ["bench", "search"])
-def test_clean_and_others_take_the_same_options_of_a_job(other: str) -> None:
+@pytest.mark.parametrize(
+    ("other", "own"),
+    [("bench", set()), ("search", {"minutes"})],  # of the whole search, not of one training
+)
+def test_clean_and_others_take_the_same_options_of_a_job(other: str, own: set[str]) -> None:
     commands = typer.main.get_command(cleanclip).commands  # type: ignore[attr-defined]
     clean, bench = (
         {one.name: (one.opts, one.default, one.help) for one in commands[name].params}
         for name in ("clean", other)
     )
-    shared = clean.keys() & bench.keys() - {"checkpoint", "output_dir", "seed", "minutes"}
+    shared = clean.keys() & bench.keys() - {"checkpoint", "output_dir", "seed"} - own
     assert {"pairs", "exclude", "images", "trigger", "labels", "donor", "threads"} <= shared
     assert {name: clean[name] for name in shared} == {name: bench[name] for name in shared}
