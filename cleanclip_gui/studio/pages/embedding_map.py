@@ -298,7 +298,7 @@ class EmbeddingMapPage(QWidget):
             self.plot.show_part(None, None, fit=False)
             self.says.setText("Nothing is measured yet: press Measure.")
             return
-        self.plot.show_part(found.parts[number], found.places[number], fit=fit)
+        self.plot.show_part(found.parts[number], found.places[number], fit=fit, others=found.places)
         self.says.setText(sentence(found, number))
 
     def _on_part_changed(self) -> None:

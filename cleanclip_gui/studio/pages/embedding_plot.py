@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
 from typing import Any
 
@@ -57,13 +58,26 @@ class EmbeddingPlot(QWidget):
         self._lasso: Lasso | None = None
         self.part: Embeddings | None = None
         self.places: Points | None = None
+        self._all: Sequence[Points] = ()
         self.visible = (True, True, True)
         self.drawn: NDArray[np.int64] = np.empty(0, np.int64)
         self.chosen: NDArray[np.int64] = np.empty(0, np.int64)
 
-    def show_part(self, part: Embeddings | None, places: Points | None, *, fit: bool) -> None:
-        """Draw the points of one checkpoint; ``fit`` moves the view over them."""
+    def show_part(
+        self,
+        part: Embeddings | None,
+        places: Points | None,
+        *,
+        fit: bool,
+        others: Sequence[Points] = (),
+    ) -> None:
+        """Draw the points of one checkpoint; ``fit`` moves the view over them.
+
+        ``others`` are those of all checkpoints of the map: the view takes them in as well, for it
+        stands still when another checkpoint is shown.
+        """
         self.part, self.places = part, places
+        self._all = others or (() if places is None else (places,))
         self._build()
         self._draw()
         if fit:
@@ -85,9 +99,11 @@ class EmbeddingPlot(QWidget):
         self._draw()
 
     def show_all(self) -> None:
-        """Fit the view to the points."""
+        """Fit the view to the points of every checkpoint."""
         if self._plot is not None and self.places is not None and len(self.places):
-            spots = self.places.astype(np.float64)  # float32 overflows in the view's arithmetic
+            spots = np.concatenate(self._all).astype(
+                np.float64
+            )  # float32 overflows in the view's arithmetic
             low, high = spots.min(axis=0), spots.max(axis=0)
             pad = 0.1 * np.maximum(high - low, 1e-6)
             self._plot.setRange(
