@@ -96,6 +96,14 @@ def test_every_command_of_the_readme_does_its_work(
     )  # fmt: skip
     (run_of_bench,) = benched["rows"]
     assert run_of_bench
+    ramp = ("--method", "mmcl", "--steps", "10", "--points", "2", "--batch-size", "8")
+    assert run("rates", model, *ramp, "-o", str(tmp_path / "rates"), *on, *stamped)["rows"]
+    looked = run(
+        "search", model, "-o", str(tmp_path / "search"), "--methods", "mmcl", "--rates", "0.1",
+        "--minutes", "0.05", "--batch-size", "8", "--canary-steps", "1", *on, *stamped,
+        expected=3,
+    )  # fmt: skip
+    assert "None of the canaries took" in looked["error"]  # in one step
     run("demo", "--method", "mmcl", "--seed", "0", *TINY, "--test-images", "32", "-o", at["demo"])
     named = set(re.findall(r"^cleanclip ([a-z]+)", README.read_text(encoding="utf-8"), re.M))
     assert named == set(told)

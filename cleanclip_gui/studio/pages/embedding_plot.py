@@ -101,9 +101,8 @@ class EmbeddingPlot(QWidget):
     def show_all(self) -> None:
         """Fit the view to the points of every checkpoint."""
         if self._plot is not None and self.places is not None and len(self.places):
-            spots = np.concatenate(self._all).astype(
-                np.float64
-            )  # float32 overflows in the view's arithmetic
+            # float32 overflows in the view's arithmetic
+            spots = np.concatenate(self._all).astype(np.float64)
             low, high = spots.min(axis=0), spots.max(axis=0)
             pad = 0.1 * np.maximum(high - low, 1e-6)
             self._plot.setRange(
