@@ -3,6 +3,7 @@
 import json
 import struct
 from dataclasses import fields
+from pathlib import Path
 
 import numpy as np
 from PySide6.QtCore import QObject, Signal
@@ -19,6 +20,7 @@ from cleanclip_gui.session import CheckpointFacts, ImagesState
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.events import to_json
+from ml_core.jobs.demo import demo_checkpoint
 from ml_core.reading import InputError, inspect
 
 CLASSES = ("apple", "banana", "cheese")
@@ -93,7 +95,7 @@ class FakeEngine(TextsKnown):
         found = inspect(request.path)
         return CheckpointFacts(
             request.path, found, "ResNet 64 px", "metadata", ("8 heads assumed",), 64, 12,
-            donor=request.donor,
+            donor=request.donor, of_demo=Path(request.path) == demo_checkpoint(),
         )  # fmt: skip
 
     def load_images(self, request, watch, commit):

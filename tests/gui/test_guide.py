@@ -66,7 +66,7 @@ def test_it_leads_from_opening_to_the_flip(window, qtbot):
     guide.card.next.click()
     assert (window.station, guide.card.next.text()) == ("scan", "Search for a trigger")
     ticked = window.stations["scan"].setup.chosen_stages()
-    assert ticked == ("pull", "patches")
+    assert ticked == ("pull", "patches", "weights")  # beside the clean twin
     window.session.scan = ScanState("out", "running")
     assert not guide.card.next.isEnabled()
     assert guide._outline._target is window.stations["scan"].live.patches
