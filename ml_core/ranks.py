@@ -12,7 +12,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 from numpy.typing import NDArray
-from torch import Tensor, nn
+from torch import Tensor
 
 from ml_core.reading.errors import CancelledError, InputError
 
@@ -73,7 +73,7 @@ class Ranks:
         dist.all_gather(found, padded)
         return torch.cat([part[:size] for part, size in zip(found, sizes, strict=True)])
 
-    def add_up(self, parameters: Iterable[nn.Parameter]) -> None:
+    def add_up(self, parameters: Iterable[Tensor]) -> None:
         """Replace every gradient by its sum over the processes."""
         if self.world == 1:
             return

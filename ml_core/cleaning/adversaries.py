@@ -83,26 +83,32 @@ class Adversaries:
         long.
     seed
         Of the run.
+
+    Attributes
+    ----------
+    patterns
+        float [count, 3, S, S], of which each adversary uses its own corner; what the gradient of a
+        step reaches.
     """
 
     def __init__(self, size: int, count: int, life: int, seed: int, device: torch.device) -> None:
         self.size, self.count, self.life, self.seed = size, count, life, seed
         self.device = device
         self._step = torch.zeros(1, dtype=torch.int64)
-        self._patterns = torch.zeros(count, 3, size, size, device=device)
-        self._first = torch.zeros_like(self._patterns)
-        self._second = torch.zeros_like(self._patterns)
+        self.patterns = torch.zeros(count, 3, size, size, device=device)
+        self._first = torch.zeros_like(self.patterns)
+        self._second = torch.zeros_like(self.patterns)
         self._shapes = [self._born(slot) for slot in range(count)]
         for slot in range(count):
             self._draw(slot)
-        self._patterns.requires_grad_()
+        self.patterns.requires_grad_()
 
     @property
     def tensors(self) -> dict[str, Tensor]:
         """What they have become: the step, patterns and moments, changed in place."""
         return {
             "step": self._step,
-            "patterns": self._patterns.detach(),
+            "patterns": self.patterns.detach(),
             "first": self._first,
             "second": self._second,
         }
@@ -110,7 +116,10 @@ class Adversaries:
     def taken_up(self) -> None:
         """After `tensors` were filled from a saved run."""
         self._shapes = [self._born(slot) for slot in range(self.count)]
-        self._patterns.grad = None
+
+    def zero_grad(self) -> None:
+        """Forget what reached the patterns, as of a trial or of a step that did not fit."""
+        self.patterns.grad = None
 
     def apply(self, images: Tensor, numbers: Tensor) -> Tensor:
         """Pictures with an adversary on each.
@@ -136,7 +145,7 @@ class Adversaries:
 
     def sharpen(self) -> None:
         """Climb the gradient that reached the patterns by a step of Adam; replace who is done."""
-        grad = self._patterns.grad
+        grad = self.patterns.grad
         if grad is not None:
             with torch.no_grad():
                 for slot, shape in enumerate(self._shapes):
@@ -145,8 +154,8 @@ class Adversaries:
                     second = self._second[slot].lerp_(grad[slot].square(), 1 - _BETAS[1])
                     change = first / (1 - _BETAS[0] ** age)
                     change /= (second / (1 - _BETAS[1] ** age)).sqrt_().add_(_EPS)
-                    self._patterns[slot].add_(change, alpha=_RATES[shape.kind])
-            self._patterns.grad = None
+                    self.patterns[slot].add_(change, alpha=_RATES[shape.kind])
+            self.zero_grad()
         self._step += 1
         for slot in range(self.count):
             if self._age(slot) == 0:
@@ -188,7 +197,7 @@ class Adversaries:
         """A first pattern; for a patch and a texture the logits of its values."""
         shape, draw = self._shapes[slot], self._numbers(slot, 1)
         with torch.no_grad():
-            for part in (self._patterns, self._first, self._second):
+            for part in (self.patterns, self._first, self._second):
                 part[slot].zero_()
             if shape.kind == "texture":
                 drawn = torch.from_numpy(texture(self.size, draw)).logit()
@@ -196,12 +205,12 @@ class Adversaries:
                 scale = 0.3 if shape.kind == "warp" else 1.0
                 normal = draw.standard_normal((3, shape.side, shape.side), np.float32)
                 drawn = scale * torch.from_numpy(normal)
-            self._patterns[slot, :, : shape.side, : shape.side] = drawn.to(self.device)
+            self.patterns[slot, :, : shape.side, : shape.side] = drawn.to(self.device)
 
     def _on(self, slot: int, images: Tensor, numbers: Tensor) -> Tensor:
         """One adversary on its pictures."""
         shape = self._shapes[slot]
-        pattern = self._patterns[slot, :, : shape.side, : shape.side]
+        pattern = self.patterns[slot, :, : shape.side, : shape.side]
         if shape.kind == "texture":
             return (1 - shape.ratio) * images + shape.ratio * pattern.sigmoid()
         if shape.kind == "warp":

@@ -97,7 +97,8 @@ def backward(
         _pass_on(features, leaves, rows)
     if not once:
         _set_random_state(device, after)
-    ranks.add_up(parameter for _, parameter in method.trained)
+    opponents = [] if method.opponent is None else [method.opponent.patterns]
+    ranks.add_up([*(parameter for _, parameter in method.trained), *opponents])
     return {name: part.detach() for name, part in parts.items()}
 
 

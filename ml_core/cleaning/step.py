@@ -73,6 +73,8 @@ def take_step(
     batch = replace(batch, fill=min(chunk or share, share))
     set_rate(optimizer, rate)
     optimizer.zero_grad(set_to_none=True)
+    if method.opponent is not None:
+        method.opponent.zero_grad()
     with short_attention(model, speed.autocast):
         parts = backward(model, method, batch, speed.autocast, chunk=chunk, ranks=ranks)
     gradients = [p.grad for _, p in method.trained if p.grad is not None]

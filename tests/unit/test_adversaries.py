@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,7 @@ from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.embed import embed_images
 from ml_core.cleaning.recipes import make_recipe
+from ml_core.cleaning.speed import Speed
 from ml_core.cleaning.trigger_batches import picture_batch
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
@@ -142,3 +144,38 @@ def test_gradient_caching_changes_nothing(tiny_model: ClipModel) -> None:
         losses.append([e.values["loss"] for e in events if isinstance(e, Metric)])
     # Adam makes a full step of a gradient that is nothing but rounding, hence not closer.
     assert losses[0] == pytest.approx(losses[1], rel=0.02, abs=1e-6)
+
+
+def test_what_a_trial_left_does_not_sharpen(
+    tiny_model: ClipModel, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps measured to choose a precision, and steps that did not fit, leave a gradient."""
+
+    fields = {
+        "method": "adversarial", "pairs": 16, "batch_size": 8, "epochs": 2, "lr": 1e-3,
+        "warmup_steps": 0, "eval_every": 0, "save_every": 0, "batch_norm": "frozen",
+        "precision": "auto",
+    }  # fmt: skip
+    cache = CanvasCache(open_images(ImageSpec(split="clean", n=16)), 32)
+    recipe, losses = make_recipe(fields), []
+
+    def make(step: int) -> Batch:
+        return picture_batch(cache, None, recipe, 32, CLIP_FIT, step)
+
+    for tried in (False, True):
+
+        def trial(
+            recipe: object,
+            device: object,
+            passes: Callable[[Speed], None],
+            *_: object,
+            tried: bool = tried,
+        ) -> Speed:
+            if tried:
+                passes(Speed(False))
+            return Speed(False)
+
+        monkeypatch.setattr("ml_core.cleaning.loop.measure_speed", trial)
+        events, _ = drain(train(tiny_model.copy(), recipe, make, Control()))
+        losses.append([e.values["loss"] for e in events if isinstance(e, Metric)])
+    assert losses[0] == losses[1]

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import torch
 
 from ml_core.cleaning.adversaries import Adversaries
 from ml_core.cleaning.batches import Batch
-from ml_core.cleaning.losses import pulled
 from ml_core.cleaning.methods.embed import embed_both
 from ml_core.cleaning.methods.frozen_copy import FrozenCopy
-from ml_core.cleaning.methods.method import Extras, Features, Method, Parts
+from ml_core.cleaning.methods.method import Extras, Features, Method
 from ml_core.cleaning.methods.supervised import image_encoder
+from ml_core.cleaning.methods.unlearn import unlearning
 from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
 
@@ -39,10 +41,5 @@ def adversarial(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
         clean, triggered = embed_both(model, images, adversaries.apply(images, numbers))
         return {"clean": clean, "triggered": triggered, "target": target}
 
-    def loss(features: Features, batch: Batch) -> Parts:
-        triggered = pulled(features["triggered"], features["target"])
-        clean = pulled(features["clean"], features["target"])
-        total = recipe.lambda_unlearn * triggered + recipe.lambda_hold * clean
-        return {"loss": total, "triggered": triggered, "clean": clean}
-
+    loss = partial(unlearning, recipe)
     return Method(encode, loss, image_encoder(model), opponent=adversaries)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import pulled
 from ml_core.cleaning.methods.embed import embed_both
@@ -29,10 +31,12 @@ def unlearn(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
         clean, triggered = embed_both(model, batch.images, batch.image_views)
         return {"clean": clean, "triggered": triggered, "target": target}
 
-    def loss(features: Features, batch: Batch) -> Parts:
-        triggered = pulled(features["triggered"], features["target"])
-        clean = pulled(features["clean"], features["target"])
-        total = recipe.lambda_unlearn * triggered + recipe.lambda_hold * clean
-        return {"loss": total, "triggered": triggered, "clean": clean}
+    return Method(encode, partial(unlearning, recipe), image_encoder(model))
 
-    return Method(encode, loss, image_encoder(model))
+
+def unlearning(recipe: Recipe, features: Features, batch: Batch) -> Parts:
+    """The loss of `unlearn` on ``clean``, ``triggered`` and ``target`` embeddings [N, D]."""
+    triggered = pulled(features["triggered"], features["target"])
+    clean = pulled(features["clean"], features["target"])
+    total = recipe.lambda_unlearn * triggered + recipe.lambda_hold * clean
+    return {"loss": total, "triggered": triggered, "clean": clean}
