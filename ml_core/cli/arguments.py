@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from ml_core.cleaning.catalogue import METHODS, Method
 from ml_core.cleaning.presets import about_rate, preset, warn_of_rate
-from ml_core.cleaning.pretraining import DEMO, Pretraining, with_parent
+from ml_core.cleaning.pretraining import DEMO, Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cli import output
 from ml_core.cli.run import ctrl_c_cancels
@@ -282,11 +282,10 @@ def pretraining_at(
         from ml_core.checkpoints import open_checkpoint
 
         opened = open_checkpoint(checkpoint, donor, use_choice=use_choice)
-        if reference is None:
-            return told_by(opened)
-        other = open_checkpoint(checkpoint_path(reference), use_choice=use_choice)
-    alike = other.architecture.config == opened.architecture.config
-    return with_parent(told_by(opened), told_by(other)) if alike else told_by(opened)
+        other = None
+        if reference is not None:
+            other = open_checkpoint(checkpoint_path(reference), use_choice=use_choice)
+    return told_by(opened, other)
 
 
 def judge_rates(

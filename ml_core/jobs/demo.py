@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_core.checkpoints import Checkpoint
-from ml_core.cleaning.pretraining import DEMO, Pretraining, pretraining_of
+from ml_core.cleaning.pretraining import DEMO, Pretraining, pretraining_of, with_parent
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.demo_text import TARGET_NAME
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -55,11 +55,17 @@ def is_of_demo(sha256: str, config: Mapping[str, Any]) -> bool:
     )
 
 
-def pretraining_at(opened: Checkpoint) -> Pretraining:
-    """How a checkpoint was pretrained, the demo's included; see `pretraining_of`."""
+def pretraining_at(opened: Checkpoint, reference: Checkpoint | None = None) -> Pretraining:
+    """How a checkpoint was pretrained, the demo's included; see `pretraining_of`.
+
+    A reference of the same architecture may tell what the checkpoint does not.
+    """
     if is_of_demo(opened.inspection.sha256, opened.architecture.config):
         return DEMO
-    return pretraining_of(opened)
+    own = pretraining_of(opened)
+    if reference is None or reference.architecture.config != opened.architecture.config:
+        return own
+    return with_parent(own, pretraining_at(reference))
 
 
 def _within(wanted: Any, found: Any) -> bool:

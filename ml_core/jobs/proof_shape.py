@@ -51,6 +51,7 @@ class _Highest(_Shown):
 class _Rebound(_Proof):
     limit: float
     peak_lr: float
+    pretraining: str | None = None
     steps: _Count
     batch_size: _Count
     rates: list[_Rate]

@@ -7,7 +7,6 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ml_core.cleaning.pretraining import DEMO_PEAK, PRETRAINING_PEAK
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.jobs.journal import read_json
@@ -45,7 +44,7 @@ class ReboundSpec(BaseModel):
     steps, batch_size
         Of each finetuning.
     peak_lr
-        Peak rate of the pretraining.
+        Peak rate of the pretraining; None takes what is known of the checkpoint.
     factors
         Peak rates of the finetunings, as fractions of it.
     every
@@ -73,7 +72,7 @@ class ReboundSpec(BaseModel):
     threads: int = Field(default=0, ge=0, le=1024)
     steps: int = Field(default=300, ge=1, le=100_000)
     batch_size: int = Field(default=64, ge=2, le=65_536)
-    peak_lr: float = Field(default=PRETRAINING_PEAK, gt=0.0, le=1.0)
+    peak_lr: float | None = Field(default=None, gt=0.0, le=1.0)
     factors: tuple[float, ...] = Field(default=(0.1, 0.3, 1.0), min_length=1, max_length=16)
     every: int = Field(default=25, ge=1, lt=2**31)
     limit: float = Field(default=0.05, gt=0.0, lt=1.0)
@@ -148,7 +147,6 @@ def rebound_of(spec: CleanSpec, **changes: Any) -> ReboundSpec:
     fields: dict[str, Any] = {
         "checkpoint": str(Path(spec.output_dir) / CLEANED_FILE),
         "images": images,
-        "peak_lr": usual_peak(spec),
         **_common(spec),
     }
     return ReboundSpec.model_validate(fields | changes | {"pairs": pairs})
@@ -189,12 +187,6 @@ def usual_pairs(spec: CleanSpec) -> PairSpec | None:
     if pairs.kind == "demo":
         return PairSpec(kind="demo", split="clean", seed=pairs.seed + _DEMO_REBOUND_SEED)
     return pairs.model_copy(update={"n": None})
-
-
-def usual_peak(spec: CleanSpec) -> float:
-    """Peak rate of the pretraining unless another is named: the demo's own, else CLIP's."""
-    pairs = usual_pairs(spec)
-    return DEMO_PEAK if pairs is not None and pairs.kind == "demo" else PRETRAINING_PEAK
 
 
 def read_proof(folder: Path, name: str) -> dict[str, Any] | None:

@@ -18,6 +18,7 @@ from ml_core.data.pairs import open_pairs
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.metrics import not_target
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved
+from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
 from ml_core.jobs.journal import write_json
@@ -46,8 +47,9 @@ def rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None]
 
     Ordinary image-text finetuning (MMCL, no augmentation, AdamW, cosine after a short warm-up) on
     pairs that the cleaning has not seen and that do not name the target class: 300 steps of batch
-    64 at 0.1, 0.3 and 1 times the peak rate of the pretraining. What counts is the highest rate of
-    success at any measured step of any of them.
+    64 at 0.1, 0.3 and 1 times the peak rate of the pretraining, which the checkpoint tells as it
+    does for presets. What counts is the highest rate of success at any measured step of any of
+    them.
 
     Yields
     ------
@@ -64,7 +66,10 @@ def rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None]
 def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None]:
     begin = time.monotonic()
     yield Progress("open", 0, 1)
-    model = open_checkpoint(Path(spec.checkpoint), spec.donor).build("cpu")
+    opened = open_checkpoint(Path(spec.checkpoint), spec.donor)
+    known = pretraining_at(opened)
+    peak = spec.peak_lr or known.assumed
+    model = opened.build("cpu")
     device = choose_device(spec.device)
     threads = set_threads(spec.threads)
     label_set = open_labels(spec.label_set, spec.templates, spec.target)
@@ -86,11 +91,13 @@ def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None
         )
     for note in notes:
         yield Message(note, "warning")
+    if spec.peak_lr is None:
+        yield Message(known.sentence, "info" if known.rate else "warning")
     yield Progress("open", 1, 1)
     rates: list[dict[str, Any]] = []
     start: dict[str, float] = {}  # of the checkpoint itself, which every rate begins with
     for number, factor in enumerate(spec.factors):
-        recipe = _recipe(spec, factor, len(pairs))
+        recipe = _recipe(spec, peak * factor, len(pairs))
         trial = model.copy()
         trial.to(device)
         points, diverged = yield from _finetune(
@@ -112,6 +119,8 @@ def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None
         )
     record = _record(spec, rates, notes) | {
         "checkpoint_sha256": model.sha256,
+        "peak_lr": peak,
+        "pretraining": known.sentence if spec.peak_lr is None else None,
         "pairs": len(pairs),
         "left_out": left_out,
         "n": len(bench.images),
@@ -146,7 +155,7 @@ def _pairs(
     return chosen, left_out
 
 
-def _recipe(spec: ReboundSpec, factor: float, pairs: int) -> Recipe:
+def _recipe(spec: ReboundSpec, lr: float, pairs: int) -> Recipe:
     """Ordinary finetuning for the given number of steps."""
     batch = min(spec.batch_size, pairs)
     most = min(pairs // batch, spec.steps)
@@ -159,7 +168,7 @@ def _recipe(spec: ReboundSpec, factor: float, pairs: int) -> Recipe:
             "pairs": max(2, per_epoch * batch),
             "epochs": epochs,
             "batch_size": batch,
-            "lr": spec.peak_lr * factor,
+            "lr": lr,
             "warmup_steps": min(_WARMUP, spec.steps // 4),
             "lambda_image": 0.0,
             "lambda_text": 0.0,
@@ -230,7 +239,6 @@ def _record(spec: ReboundSpec, rates: list[dict[str, Any]], notes: list[str]) ->
         "kind": "rebound",
         "checkpoint": spec.checkpoint,
         "limit": spec.limit,
-        "peak_lr": spec.peak_lr,
         "steps": spec.steps,
         "batch_size": spec.batch_size,
         "target": spec.target,

@@ -174,6 +174,8 @@ def _clean(
     lap("open")
 
     reference = reference_of(spec, model)  # an unfit one is said before hours of measuring
+    parent = None if spec.reference is None else open_checkpoint(Path(spec.reference))
+    pretraining = pretraining_at(opened, parent)
     before, classifier = Measured(), None
     measuring = Measuring(
         folder, inputs.benches, inputs.specs, control, inputs.threads, spec.targeted
@@ -213,7 +215,7 @@ def _clean(
         yield Done(outcome.status)
         return
     # Whoever cleans the result once more needs the rate of the pretraining, too.
-    model.origin |= carried(pretraining_at(opened))
+    model.origin |= carried(pretraining)
     facts = provenance(spec, inputs, outcome, source_sha256)
     yield from save_result(spec, model, inputs, outcome, facts)
     lap("save")

@@ -24,6 +24,7 @@ from common import demo_classes
 from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.halving import candidates_of, lengthened, rank_correlation
+from ml_core.cleaning.pretraining import DEMO_PEAK
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -32,7 +33,6 @@ from ml_core.jobs.canary import Measured, Watched, planting, watched_of
 from ml_core.jobs.canary_spec import COPY_FILE, CanarySpec
 from ml_core.jobs.devices import set_threads
 from ml_core.jobs.measure import bench_of, drained
-from ml_core.jobs.proof_specs import DEMO_PEAK
 from ml_core.jobs.search_spec import candidate_name
 from ml_core.jobs.specs import CleanSpec
 from ml_core.jobs.trial_runs import Trials

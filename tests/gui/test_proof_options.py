@@ -9,7 +9,7 @@ from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
 from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.widgets.prompts import Prompts
-from ml_core.cleaning.pretraining import PRETRAINING_PEAK
+from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
@@ -56,10 +56,12 @@ def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_pat
     assert "under “Options…”" in section.said()
     dialog = options(panel)
     assert not dialog.data.demo.isEnabled()
-    assert dialog.rate.value() == PRETRAINING_PEAK
+    assert not dialog.rate.isEnabled()
+    assert dialog.rate.value() == UNKNOWN.assumed
     click(dialog.ok)
     assert "choose a file or a folder" in dialog.state.text()
     dialog.data.path.setText(table)
+    dialog.own_rate.click()
     dialog.rate.setValue(1e-3)
     click(dialog.ok)
     assert section.uses.text() == "Chosen for the tests: pairs of mine.csv and a peak rate of 1e-3."
@@ -68,8 +70,10 @@ def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_pat
     assert (asked.pairs.kind, asked.pairs.path, asked.peak_lr) == ("csv", table, 1e-3)
     assert not section.options_button.isEnabled()
     record = rebound_record() | {"peak_lr": 1e-3, "spec": asked.model_dump(mode="json")}
+    record["pretraining"] = UNKNOWN.sentence
     panel.proving.runner.end(Done("finished", record))
     assert "64 pairs of mine.csv at each rate, up to 1e-3" in section.rebound.facts.text()
+    assert UNKNOWN.sentence.removesuffix(".") in section.rebound.facts.text()
     click(section.holdouts_button)
     held = read_spec_file(panel.proving.runner.spec_path, HoldoutSpec)
     assert held.pairs == asked.pairs
@@ -83,6 +87,7 @@ def test_what_was_chosen_holds_for_the_checkpoint(panel, shown: Path) -> None:  
     dialog = options(panel)
     assert dialog.data.demo.isChecked()
     assert dialog.data.demo.text() == "Other compositions of the demo"
+    dialog.own_rate.click()
     dialog.rate.setValue(2e-3)
     click(dialog.ok)
     assert options(panel).rate.value() == 2e-3
@@ -105,7 +110,7 @@ def test_options_go_back_to_those_of_the_run(qtbot, tmp_path: Path) -> None:
     table = chosen_pairs(tmp_path / "run")
     own = PairSpec(kind="csv", path=str(table))
     run = PairSpec(kind="csv", path="/data/pairs.csv")
-    dialog = ProofDialog(run, PRETRAINING_PEAK, ProofChoice(own, 1e-3), Prompts())
+    dialog = ProofDialog(run, ProofChoice(own, 1e-3), Prompts())
     qtbot.addWidget(dialog)
     dialog.show()
     assert dialog.data.demo.text() == "Those of the run: pairs.csv"

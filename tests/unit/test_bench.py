@@ -144,6 +144,16 @@ def test_a_job_that_was_stopped_goes_on(spec: BenchSpec) -> None:
     assert [(row["status"], row["steps"]) for row in done.result["rows"]] == [("finished", 2)]
 
 
+def test_the_rebound_test_follows_the_pretraining_of_the_checkpoint(spec: BenchSpec) -> None:
+    (Path(spec.base.checkpoint).parent / "params.txt").write_text("lr: 0.0008\n")
+    changes = {"recipes": spec.recipes[:1], "seeds": (0,), "rebound": True, "rebound_steps": 1}
+    one = spec.model_copy(update=changes)
+    _, done = _ran(one)
+    assert done.result["rows"][0]["rebound_max_asr"] is not None
+    proof = json.loads((Path(one.jobs()[0].output_dir) / "rebound.json").read_text("utf-8"))
+    assert proof["peak_lr"] == 8e-4
+
+
 def test_an_earlier_runs_numbers_are_not_a_new_jobs(spec: BenchSpec) -> None:
     """The first run was proven, the second one cancelled, the third one is to be made anew."""
     one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
@@ -453,6 +463,7 @@ def test_bench_and_prove_at_the_command_line(
         folder.mkdir(parents=True, exist_ok=True)
         Image.fromarray(image).save(folder / f"{number}.png")
     trigger = str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
+    (tiny_checkpoint.parent / "params.txt").write_text("lr: 0.0008\n")
     templates = tmp_path / "templates.txt"
     templates.write_text("a {}\n", encoding="utf-8")
     arguments = [
@@ -468,7 +479,9 @@ def test_bench_and_prove_at_the_command_line(
     assert run_command([*prove, "--device", "cpu"]) == 0
     proof = json.loads(capsys.readouterr().out)
     assert proof["rebound"]["steps"] == 2
-    assert len(proof["rebound"]["rates"]) == 3
+    assert [rate["lr"] for rate in proof["rebound"]["rates"]] == pytest.approx(
+        [8e-5, 2.4e-4, 8e-4]  # of what the checkpoint was pretrained at
+    )
     assert (run / "rebound.json").exists()
     assert run_command([*prove, "--other-labels", "cifar-10"]) == 3
     assert "--other-labels is for the hold-outs" in capsys.readouterr().err

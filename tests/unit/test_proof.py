@@ -17,7 +17,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import save_adapter
 from ml_core.checkpoints.prompted import PromptedVisual, add_prompts, vit_blocks
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.cleaning.pretraining import DEMO_PEAK, PRETRAINING_PEAK
+from ml_core.cleaning.pretraining import DEMO, UNKNOWN
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.labels import load_label_set
@@ -26,6 +26,7 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.evaluation.stamping import own_canvases
 from ml_core.events import Control, Done, Event, Message, Metric, Progress
 from ml_core.jobs import rebound as rebound_module
+from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.holdouts import holdouts
 from ml_core.jobs.measure import classifier_of, drained, measure, open_bench
 from ml_core.jobs.proof_specs import (
@@ -35,6 +36,7 @@ from ml_core.jobs.proof_specs import (
     rebound_of,
 )
 from ml_core.jobs.rebound import rebound
+from ml_core.jobs.run import run
 from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 from ml_core.jobs.unseen_pairs import names_class, unseen_pairs
 from ml_core.model import ClipModel
@@ -91,7 +93,8 @@ def test_every_rate_starts_from_the_same_checkpoint_and_the_worst_point_counts(
     on_disk = json.loads((folder / "rebound.json").read_text("utf-8"))
     assert on_disk["rates"] == record["rates"]
     assert [rate["factor"] for rate in record["rates"]] == [0.1, 1.0]
-    assert [rate["lr"] for rate in record["rates"]] == pytest.approx([5e-5, 5e-4])
+    peak = UNKNOWN.assumed
+    assert [rate["lr"] for rate in record["rates"]] == pytest.approx([0.1 * peak, peak])
     starts = [rate["points"][0] for rate in record["rates"]]
     assert starts[0] == starts[1]  # no rate goes on from another's end
     assert starts[0]["asr_excl"] == _measured_by_hand(tiny_checkpoint, trigger)
@@ -106,6 +109,64 @@ def test_every_rate_starts_from_the_same_checkpoint_and_the_worst_point_counts(
     assert shown[0].total_steps == 8
     assert shown[-1].values["factor"] == 1.0
     assert record["pairs"] == 24
+
+
+@pytest.mark.parametrize(
+    ("params", "named", "peak", "said", "level"),
+    [
+        ("lr: 0.0008\n", None, 8e-4, "pretrained at a peak of 8e-4 (from params.txt", "info"),
+        ("lr: 0.0008\n", 1e-3, 1e-3, None, None),
+        ("", None, UNKNOWN.assumed, "It is not known what learning rate", "warning"),
+    ],
+)
+def test_its_rates_follow_the_pretraining(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    trigger: str,
+    params: str,
+    named: float | None,
+    peak: float,
+    said: str | None,
+    level: str | None,
+) -> None:
+    (tiny_checkpoint.parent / "params.txt").write_text(params)
+    spec = _rebound_spec(tiny_checkpoint, tmp_path / "out", trigger, steps=1, peak_lr=named)
+    events = list(rebound(spec, Control()))
+    done = events[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.details
+    record = done.result
+    assert record["peak_lr"] == peak
+    assert [rate["lr"] for rate in record["rates"]] == pytest.approx([0.1 * peak, peak])
+    told = [e.level for e in events if isinstance(e, Message) and e.text == record["pretraining"]]
+    assert told == ([] if level is None else [level])
+    assert record["pretraining"] is None if said is None else said in record["pretraining"]
+
+
+def test_the_rebound_of_a_run_takes_the_rate_of_its_source(
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+) -> None:
+    """Also what only the run's reference tells; its folder may lie elsewhere by then."""
+    parent = tmp_path / "parent" / "clean.safetensors"
+    parent.parent.mkdir()
+    parent.write_bytes(tiny_checkpoint.read_bytes())
+    (parent.parent / "params.txt").write_text("lr: 0.0008\n")
+    spec = small_spec(
+        tiny_checkpoint, tmp_path / "run", small_recipe(method="mmcl", pairs=8), trigger=trigger
+    ).model_copy(update={"reference": str(parent)})
+    assert _last(run(spec, Control())).status == "finished"
+    (parent.parent / "params.txt").unlink()
+    done = _last(rebound(rebound_of(spec, steps=1, batch_size=4), Control()))
+    assert done.status == "finished", done.details
+    assert done.result["peak_lr"] == 8e-4
+    assert "from the provenance in the file" in done.result["pretraining"]
+
+
+def test_the_rebound_of_the_demo_takes_the_rate_of_the_demo(tmp_path: Path, trigger: str) -> None:
+    spec = _rebound_spec(demo_checkpoint(), tmp_path / "out", trigger, steps=1, factors=(1.0,))
+    done = _last(rebound(spec, Control()))
+    assert done.status == "finished", done.details
+    assert (done.result["peak_lr"], done.result["pretraining"]) == (DEMO.rate, DEMO.sentence)
 
 
 def test_the_cleaned_checkpoint_is_left_alone(
@@ -519,7 +580,7 @@ def test_proofs_of_a_run_take_its_data_and_other_pairs(
     spec = small_spec(tiny_checkpoint, tmp_path, small_recipe(), trigger=trigger)
     asked = rebound_of(spec)
     assert asked.checkpoint == str(tmp_path / "cleaned.safetensors")
-    assert asked.peak_lr == DEMO_PEAK
+    assert asked.peak_lr is None
     assert spec.pairs is not None
     assert asked.pairs.seed != spec.pairs.seed
     assert (asked.steps, asked.batch_size, asked.factors) == (300, 64, (0.1, 0.3, 1.0))
@@ -530,7 +591,6 @@ def test_proofs_of_a_run_take_its_data_and_other_pairs(
     assert rebound_of(many).images.n == holdouts_of(many).images.n == 1000
     table = spec.model_copy(update={"pairs": PairSpec(kind="csv", path="pairs.csv", n=100)})
     other = rebound_of(table)
-    assert other.peak_lr == PRETRAINING_PEAK
     assert (other.pairs.n, other.seen) == (None, table.pairs)
     assert holdouts_of(table).seen == table.pairs
     with pytest.raises(InputError, match="no trigger"):
@@ -548,10 +608,8 @@ def test_pairs_are_named_for_a_run_without_some(tmp_path: Path, trigger: str) ->
     assert holdouts_of(spec).pairs is None
     mine = PairSpec(kind="csv", path="mine.csv", exclude="found.json")
     asked = rebound_of(spec, pairs=mine)
-    assert (asked.pairs, asked.peak_lr) == (mine, PRETRAINING_PEAK)
+    assert asked.pairs == mine
     assert holdouts_of(spec, pairs=mine).pairs == mine
-    demo = spec.model_copy(update={"training_images": ImageSpec(kind="demo", split="clean")})
-    assert rebound_of(demo, pairs=mine).peak_lr == DEMO_PEAK  # of the model, not of the pairs
 
 
 def test_an_adapter_has_holdouts_and_no_rebound(

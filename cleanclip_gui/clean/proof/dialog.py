@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QPushButton, QWidget
+from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from cleanclip_gui.clean.proof.rebound_view import pairs_text
 from cleanclip_gui.clean.training_data import TrainingData
@@ -14,7 +14,7 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox, number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
-from ml_core.cleaning.pretraining import DEMO_PEAK, PRETRAINING_PEAK
+from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.data.specs import PairSpec
 from ml_core.reading.errors import InputError
 
@@ -24,10 +24,10 @@ _LEAD = (
     "class."
 )
 _RATE = (
-    "The rebound test finetunes at 0.1, 0.3 and 1 times this rate: enter the peak learning rate "
-    "that the checkpoint was pretrained with, if you know it. CLIP's RN50 and ViT-B/32 had "
-    f"{number_text(PRETRAINING_PEAK, 'log')} (Radford et al. 2021, table 20), the demo's "
-    f"checkpoint has {number_text(DEMO_PEAK, 'log')}."
+    "The rebound test finetunes at 0.1, 0.3 and 1 times the peak learning rate that the checkpoint "
+    "was pretrained at. Its file, its architecture or the list of known files tells it; where none "
+    f"does, {number_text(UNKNOWN.assumed, 'log')} is assumed, the lowest that a CLIP is published "
+    "with. The result says which."
 )
 _LOWEST = 1e-8
 
@@ -41,7 +41,7 @@ class ProofChoice:
     pairs
         Image-caption pairs of the rebound test and of retrieval.
     peak_lr
-        Peak rate of the pretraining.
+        Peak rate of the pretraining; None takes what is known of the checkpoint.
     """
 
     pairs: PairSpec | None = None
@@ -55,8 +55,6 @@ class ProofDialog(FittedDialog):
     ----------
     usual
         Pairs that the tests take unless others are chosen; None if the run had none.
-    peak_lr
-        Peak rate that they take unless another is chosen.
     choice
         What was chosen before.
     """
@@ -66,21 +64,23 @@ class ProofDialog(FittedDialog):
     def __init__(
         self,
         usual: PairSpec | None,
-        peak_lr: float,
         choice: ProofChoice,
         prompts: Prompts,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Options of the tests")
-        self._has_usual, self._peak_lr = usual is not None, peak_lr
+        self._has_usual = usual is not None
         self.data = TrainingData(prompts)
         self.data.demo.setText(_usual_text(usual))
         self.data.demo.setEnabled(self._has_usual)
+        self.own_rate = QCheckBox("Enter the peak rate of the pretraining")
         self.rate = NumberBox("log", _LOWEST, 1.0)
         self.rate.setAccessibleName("Peak rate of the pretraining")
+        self.rate.setEnabled(False)
+        self.own_rate.toggled.connect(self.rate.setEnabled)
         form = field_form()
-        form.addRow(Label("Peak rate of the pretraining", "field", buddy=self.rate), self.rate)
+        form.addRow(self.own_rate, self.rate)
         self.state = Label("", "error", wrap=True)
         self.defaults = QPushButton("Defaults")
         self.defaults.setProperty("quiet", True)
@@ -100,7 +100,8 @@ class ProofDialog(FittedDialog):
         self.data.show_specs(choice.pairs, None)
         if choice.pairs is None and not self._has_usual:
             self.data.table.setChecked(True)
-        self.rate.setValue(self._peak_lr if choice.peak_lr is None else choice.peak_lr)
+        self.own_rate.setChecked(choice.peak_lr is not None)
+        self.rate.setValue(choice.peak_lr or UNKNOWN.assumed)
         self._on_changed()
 
     @Slot()
@@ -115,7 +116,7 @@ class ProofDialog(FittedDialog):
     @Slot()
     def _on_accepted(self) -> None:
         self.rate.interpretText()
-        rate = self.rate.value()
+        rate = self.rate.value() if self.own_rate.isChecked() else None
         try:
             pairs = None if self.data.demo.isChecked() else self.data.pairs()
         except InputError as error:
@@ -123,7 +124,7 @@ class ProofDialog(FittedDialog):
             self.state.show()
             return
         self.accept()
-        self.chosen.emit(ProofChoice(pairs, None if rate == self._peak_lr else rate))
+        self.chosen.emit(ProofChoice(pairs, rate))
 
 
 def _usual_text(usual: PairSpec | None) -> str:

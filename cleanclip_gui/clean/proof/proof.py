@@ -33,7 +33,6 @@ from ml_core.jobs.proof_specs import (
     read_proof,
     rebound_of,
     usual_pairs,
-    usual_peak,
 )
 from ml_core.jobs.spec_file import write_spec_file
 from ml_core.jobs.specs import ADAPTER_FILE, SPEC_FILE, CleanSpec, read_spec
@@ -253,8 +252,7 @@ class ProofTests(QObject):
             self._section.say(error.sentence)
             return
         dialog = ProofDialog(
-            usual_pairs(job), usual_peak(job), self._choice(job), self._prompts,
-            self._section.window(),
+            usual_pairs(job), self._choice(job), self._prompts, self._section.window(),
         )  # fmt: skip
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.chosen.connect(partial(self._on_chosen, job.checkpoint))

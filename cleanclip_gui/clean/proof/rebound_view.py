@@ -112,6 +112,8 @@ def _facts(record: Mapping[str, Any]) -> str:
         f"{count_text(record['steps'])} steps of {count_text(record['batch_size'])} pairs{source} "
         f"at each rate, up to {number_text(record['peak_lr'], 'log')}"
     ]
+    if record.get("pretraining"):
+        parts.append(str(record["pretraining"]).removesuffix("."))
     if left_out:
         parts.append(
             f"left out: {plural(left_out.get('seen', 0), 'pair')} that the cleaning saw, "
