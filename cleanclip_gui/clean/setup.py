@@ -141,6 +141,7 @@ class CleanSetup(QWidget):
     def show_spec(self, spec: CleanSpec) -> None:
         """Show what a job is."""
         self.form.set_recipe(spec.recipe)
+        self.data.set_data(spec.recipe.facts.data)
         self.data.show_specs(spec.pairs, spec.training_images)
         self.reference.set_path(spec.reference or "")
         self.keep_steps.setChecked(spec.keep_steps)
@@ -233,7 +234,7 @@ class CleanSetup(QWidget):
 
     def _on_changed(self) -> None:
         facts = FACTS[self.form.method.method]
-        self.data.set_uses_pairs(facts.data == "pairs")
+        self.data.set_data(facts.data)
         if not self.form.problem():
             self.data.set_sides(self.form.recipe().sides)
         self.data.setVisible(facts.data != "none")

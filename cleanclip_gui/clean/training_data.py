@@ -6,10 +6,11 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Signal
+from PySide6.QtCore import Signal, Slot
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
+    QCheckBox,
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
@@ -28,6 +29,7 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
+from ml_core.cleaning.catalogue import Data
 from ml_core.data.captioned.detect import KINDS, detect
 from ml_core.data.exclusions import read_exclusions
 from ml_core.data.sets.detect import FILES
@@ -65,6 +67,8 @@ class TrainingData(QWidget):
         self.table = QRadioButton("Own pairs")
         self.folder = QRadioButton("Own folder (one per class, or a set)")
         self.demo.setChecked(True)
+        self.of_pairs = QCheckBox("Take the pictures of image-caption pairs")
+        self.of_pairs.hide()  # until a method takes images alone
         self._choices = QButtonGroup(self)
         for button in (self.demo, self.table, self.folder):
             self._choices.addButton(button)
@@ -114,6 +118,7 @@ class TrainingData(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_XS)
         for widget in (
+            self.of_pairs,
             self.demo,
             self.table,
             self._table_details,
@@ -122,6 +127,7 @@ class TrainingData(QWidget):
             self.exclude_row,
         ):
             layout.addWidget(widget)
+        self.of_pairs.clicked.connect(self._on_of_pairs_clicked)
         self._choices.buttonToggled.connect(self._on_source_chosen)
         self.browse.clicked.connect(self._on_browse_clicked)
         self.browse_pairs.clicked.connect(self._on_browse_pairs_clicked)
@@ -141,6 +147,17 @@ class TrainingData(QWidget):
             edit.textChanged.connect(self.changed)
             edit.setAcceptDrops(False)  # or a dropped file becomes text in it
         self._name_path()
+
+    def set_data(self, data: Data) -> None:
+        """Ask for what a method trains on.
+
+        One that takes images alone goes on with the pictures of own pairs that are named.
+        """
+        alone = data == "images"
+        if alone and self.of_pairs.isHidden():
+            self.of_pairs.setChecked(self._uses_pairs and self.table.isChecked())
+        self.of_pairs.setVisible(alone)
+        self.set_uses_pairs(self.of_pairs.isChecked() if alone else data == "pairs")
 
     def set_uses_pairs(self, uses_pairs: bool) -> None:
         """Ask for captions (True) or labels (False) beside the images."""
@@ -228,6 +245,7 @@ class TrainingData(QWidget):
     def show_specs(self, pairs: PairSpec | None, images: ImageSpec | None) -> None:
         """Show what a job trains on; the one that is None is not asked for."""
         self.set_uses_pairs(images is None)
+        self.of_pairs.setChecked(images is None)
         used = pairs or images
         self.exclude.setText((pairs and pairs.exclude) or "")
         self.pictures.setText((pairs and pairs.pictures) or "")
@@ -357,6 +375,11 @@ class TrainingData(QWidget):
         form.setRowVisible(2, columns)
         form.setRowVisible(3, captions)
         form.setRowVisible(4, kind == "coco")
+
+    @Slot(bool)
+    def _on_of_pairs_clicked(self, checked: bool) -> None:
+        self.set_uses_pairs(checked)
+        self.changed.emit()
 
     def _on_source_chosen(self) -> None:
         self._table_details.setVisible(self.table.isChecked())

@@ -153,6 +153,7 @@ def clean(
     if (
         spec.pairs is not None
         and spec.pairs.kind != "demo"
+        and spec.recipe.uses_pairs
         and not (spec.pairs.one_sided or resume)
     ):
         from ml_core.detection.records import FIVE_POISONS
@@ -231,9 +232,16 @@ def clean_spec(
     pairs = options.pairs or ("demo" if demo else None)
     if pairs is None and "pairs" in wanted:
         raise InputError(f"Name image-caption pairs with --pairs: {_DEMO_ALONE}.")
-    training_images = options.training_images or ("demo:clean" if demo else None)
-    if training_images is None and wanted & _IMAGES:
-        raise InputError(f"Name images to train on with --training-images: {_DEMO_ALONE}.")
+    # Pairs have pictures, too, and no labels.
+    pictured = options.pairs is not None and "images" in wanted and "labelled" not in wanted
+    training_images = options.training_images
+    if training_images is None and demo and not pictured:
+        training_images = "demo:clean"
+    if training_images is None and wanted & _IMAGES and not pictured:
+        pairs_too = "" if "labelled" in wanted else "image-caption pairs with --pairs, or "
+        raise InputError(
+            f"Name {pairs_too}images to train on with --training-images: {_DEMO_ALONE}."
+        )
     label_set = labels_and_templates(options.labels, options.templates)
     trigger, target = of_scan(options.trigger, options.target)
     size = 224
@@ -271,7 +279,7 @@ def clean_spec(
             exclude=options.exclude,
             sides=sides.pop() if len(sides) == 1 and not rebound else "both",
         )
-        if pairs is not None and ("pairs" in wanted or compared is not None)
+        if pairs is not None and ("pairs" in wanted or pictured or compared is not None)
         else None,
         training_images=image_spec(training_images, training=True)
         if training_images is not None and wanted & _IMAGES

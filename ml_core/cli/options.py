@@ -157,8 +157,8 @@ TrainingImages = Annotated[
     typer.Option(
         "--training-images",
         help="Images of methods that take no captions, labelled where the method needs labels: "
-        "folder, published set (its training pictures), CSV, shard, Parquet or demo:SPLIT."
-        + _DEMO_ALONE,
+        "folder, published set (its training pictures), CSV, shard, Parquet or demo:SPLIT. Where "
+        "no labels are needed, the pictures of --pairs will do." + _DEMO_ALONE,
     ),
 ]
 Reference = Annotated[

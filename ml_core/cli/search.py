@@ -43,8 +43,9 @@ def search(
     methods: Annotated[
         str | None,
         typer.Option(
-            help="Methods to try, with commas; default: mmcl, cleanclip, par and cleanclip-par, or "
-            "locked-text where there are labelled images and no pairs."
+            help="Methods to try, with commas; default: mmcl, adversarial, cleanclip, par and "
+            "cleanclip-par, or locked-text and adversarial where there are labelled images and no "
+            "pairs."
         ),
     ] = None,
     rates: Annotated[

@@ -288,6 +288,9 @@ def _training(
     recipe, size, share = spec.recipe, model.image_size, (ranks.rank, ranks.world)
     if recipe.facts.data == "none" or sets.training is None:
         return recipe, _no_batch, None, None
+    if recipe.facts.data == "images":
+        trigger = sets.trigger if "trigger" in recipe.facts.needs else None
+        return _pictures(sets.training, recipe, model, trigger, remarks, ranks)
     fill = _mean_colour(model)
     if isinstance(sets.training, PairSet):
         pairs = sets.training.fitted(model.preprocess.fit).drafted()
@@ -309,9 +312,6 @@ def _training(
             draw=partial(draw_nothing, drawing) if unseen else draw,
         )
         return recipe, make, pairs, draw
-    if recipe.facts.data == "images":
-        trigger = sets.trigger if "trigger" in recipe.facts.needs else None
-        return _pictures(sets.training, recipe, model, trigger, remarks, ranks)
     images = sets.training.fitted(model.preprocess.fit).drafted()
     labels = int((images.labels >= 0).sum())
     if recipe.draws_shots:
@@ -326,14 +326,14 @@ def _training(
 
 
 def _pictures(
-    opened: ImageSet,
+    opened: PictureSet,
     recipe: Recipe,
     model: ClipModel,
     trigger: Trigger | None,
     remarks: list[str],
     ranks: Ranks,
 ) -> _Training:
-    """Images, and the same with a trigger; their labels, if any, are of no use."""
+    """Images, and the same with a trigger; labels or captions, if any, are of no use."""
     if trigger is not None and not trigger.changes_pictures:
         raise InputError(
             f"The trigger {trigger.name or 'without name'} changes no picture, which "

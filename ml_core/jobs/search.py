@@ -55,6 +55,7 @@ from ml_core.jobs.search_spec import (
     read_search,
 )
 from ml_core.jobs.search_tables import chart_of, columns_of, summary_of, table_rows
+from ml_core.jobs.specs import has_images
 from ml_core.jobs.trial_runs import ReboundSetting, Trial, Trials
 from ml_core.reading.errors import InputError
 from ml_core.triggers.files import load_trigger
@@ -436,9 +437,13 @@ def _check_data(spec: SearchSpec) -> None:
                 f"{facts.title} trains on image-caption pairs: choose some, or search among "
                 "methods that take labelled images."
             )
-        if facts.data in ("labelled", "images") and spec.base.training_images is None:
+        labelled = facts.data == "labelled"
+        if (labelled and spec.base.training_images is None) or (
+            facts.data == "images" and not has_images(spec.base)
+        ):
             raise InputError(
-                f"{facts.title} trains on images: choose some to train on, or leave it out."
+                f"{facts.title} trains on {'labelled ' * labelled}images: choose some to train on, "
+                "or leave it out."
             )
 
 

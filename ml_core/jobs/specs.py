@@ -52,9 +52,10 @@ class CleanSpec(BaseModel):
     recipe
         Method, budget and hyperparameters.
     pairs
-        Clean image-caption pairs; needed by CleanCLIP and MMCL.
+        Clean image-caption pairs; needed by CleanCLIP and MMCL. Methods that train on images alone
+        take their pictures where there are no ``training_images``.
     training_images
-        Labelled images to train on; needed by supervised finetuning.
+        Images to train on; with labels needed by supervised finetuning.
     images
         Labelled validation images, watched while training; None watches nothing.
     test_images
@@ -151,9 +152,15 @@ def check_spec(spec: CleanSpec) -> None:
         )
     if facts.data == "pairs" and spec.pairs is not None:
         _check_sides(spec.recipe, spec.pairs)
-    if facts.data in ("labelled", "images") and spec.training_images is None:
-        kind = "labelled images" if facts.data == "labelled" else "images"
-        raise InputError(f"{facts.title} trains on {kind}: choose a folder, a CSV or the demo.")
+    if facts.data == "labelled" and spec.training_images is None:
+        raise InputError(
+            f"{facts.title} trains on labelled images: choose a folder, a CSV or the demo."
+        )
+    if facts.data == "images" and not has_images(spec):
+        raise InputError(
+            f"{facts.title} trains on images: choose a folder, a CSV, image-caption pairs or the "
+            "demo."
+        )
     if "trigger" in facts.needs and spec.trigger is None:
         raise InputError(f"{facts.title} needs the trigger: paint or open one, or give its file.")
     if "reference" in facts.needs and spec.reference is None:
@@ -191,9 +198,17 @@ def _check_sides(recipe: Recipe, pairs: PairSpec) -> None:
         )
 
 
+def has_images(spec: CleanSpec) -> bool:
+    """Whether there are pictures to train on, whatever stands beside them."""
+    return spec.training_images is not None or (
+        spec.pairs is not None and spec.pairs.kind != "texts"
+    )
+
+
 def trained_on(spec: CleanSpec) -> PairSpec | ImageSpec | None:
     """What the run opens to train on: where no number is named, as much as its recipe takes.
 
+    A method that takes images alone takes those of pairs where the job names no others.
     So many images of each class are drawn from all that are there.
     """
     recipe, facts = spec.recipe, spec.recipe.facts
@@ -201,6 +216,8 @@ def trained_on(spec: CleanSpec) -> PairSpec | ImageSpec | None:
         return None
     part: PairSpec | ImageSpec | None
     part = spec.pairs if facts.data == "pairs" else spec.training_images
+    if facts.data == "images":
+        part = part or spec.pairs
     if isinstance(part, ImageSpec) and recipe.draws_shots:
         return part.model_copy(update={"shots": recipe.shots, "shots_seed": recipe.seed})
     if part is None or part.n is not None:

@@ -127,14 +127,15 @@ class Trials:
                     "heldout_images": None, "trigger": None, "reference": None}
         )  # fmt: skip
         sets = yield from self._opened(job, control)
-        fitted = fitted_budget(recipe, recipe.total_steps, _examples(sets))
+        labelled = recipe.facts.data == "labelled"
+        fitted = fitted_budget(recipe, recipe.total_steps, _examples(sets, labelled))
         job = job.model_copy(update={"recipe": fitted})
         copy = self.model.copy()
         copy.sha256 = None  # it changes: no cached embedding is its own
         inputs = yield from opening_inputs(job, copy, control, sets=sets)
         with closing(inputs):
             extras = Extras()
-            if recipe.facts.data == "labelled":
+            if labelled:
                 extras = Extras((yield from classifier_of(copy, inputs.label_set, control)))
             moments: list[float] = []
             events = train(copy, inputs.recipe, inputs.make_batch, control, extras=extras,
@@ -159,7 +160,10 @@ class Trials:
     def _opened(self, job: CleanSpec, control: Control) -> Generator[Event, None, Sets]:
         """The training data of a job, opened once for all runs of one length."""
         named = trained_on(job)
-        key = "" if named is None else f"{type(named).__name__} {named.model_dump_json()}"
+        key = ""
+        if named is not None:  # images are opened with labels, or without
+            kind = f"{type(named).__name__} {job.recipe.facts.data == 'labelled'}"
+            key = f"{kind} {named.model_dump_json()}"
         if key not in self._sets:
             while len(self._sets) >= _KEPT_SETS:
                 self._sets.pop(next(iter(self._sets)))
@@ -191,10 +195,10 @@ class Trials:
         return (yield from measure_watched(copy, self.bench, self.watched, control, "validate"))
 
 
-def _examples(sets: Sets) -> int:
+def _examples(sets: Sets, labelled: bool) -> int:
     """How many examples there are to train on."""
     training = sets.training
-    if isinstance(training, ImageSet):
+    if labelled and isinstance(training, ImageSet):
         return int((training.labels >= 0).sum())
     return 0 if training is None else len(training)
 

@@ -133,7 +133,7 @@ def test_a_search_is_written_as_it_is_set(searching: Searching) -> None:
     assert spec.rebound_steps == 40
     assert spec.recipes[0].lr == UNKNOWN.assumed
     assert {recipe.method for recipe in spec.recipes} == {
-        "mmcl", "cleanclip", "par", "cleanclip-par",
+        "mmcl", "adversarial", "cleanclip", "par", "cleanclip-par",
     }  # fmt: skip
     assert not dialog.start.isEnabled()
     assert dialog.busy.isVisible()
@@ -181,7 +181,7 @@ def test_labelled_images_are_searched_without_captions(searching: Searching) -> 
     searching.open()
     searching.dialog.start.click()
     spec = read_spec_file(searching.runner.path, SearchSpec)
-    assert {recipe.method for recipe in spec.recipes} == {"locked-text"}
+    assert {recipe.method for recipe in spec.recipes} == {"locked-text", "adversarial"}
 
 
 def test_what_happens_is_shown_and_kept(searching: Searching) -> None:

@@ -77,6 +77,29 @@ def test_a_method_that_takes_pairs_goes_back_to_the_demo(data: TrainingData) -> 
     assert data.pairs() == PairSpec(kind="demo", split="clean")
 
 
+def test_images_alone_may_be_those_of_pairs(qtbot, data: TrainingData, tmp_path: Path) -> None:
+    table = tmp_path / "pairs.csv"
+    table.write_text("image,caption\n")
+    own = PairSpec(kind="csv", path=str(table))
+    data.set_data("images")  # the demo's own images
+    assert data.of_pairs.isVisible()
+    assert (data.pairs(), data.images()) == (None, ImageSpec(kind="demo", split="clean"))
+    data.set_data("pairs")
+    assert not data.of_pairs.isVisible()
+    assert drag(data, table)
+    data.set_data("images")  # pairs that are named stay in use
+    assert (data.pairs(), data.images()) == (own, None)
+    with qtbot.waitSignal(data.changed):
+        data.of_pairs.click()
+    assert data.pairs() is None
+    assert data.folder.isVisible()
+    data.set_data("images")
+    assert data.pairs() is None
+    data.set_data("labelled")
+    assert not data.of_pairs.isVisible()
+    assert data.images() is not None
+
+
 def test_what_can_be_dropped(qtbot, data: TrainingData, pictures: Path, tmp_path: Path) -> None:
     table = tmp_path / "pairs.TSV"
     table.write_text("image\tcaption\n")

@@ -14,6 +14,7 @@ from ml_core.detection.records import FIVE_POISONS
 from ml_core.events import Done, Event
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.specs import CleanSpec
+from tests.unit.pair_files import table
 
 
 @pytest.fixture
@@ -65,6 +66,27 @@ def test_the_demos_checkpoint_or_labels_take_them(
     assert [spec.pairs for spec in started] == [PairSpec(), PairSpec(), None]
     assert started[2].training_images == ImageSpec(split="clean")
     assert FIVE_POISONS not in capsys.readouterr().err
+
+
+def test_the_pictures_of_pairs_are_images(
+    own: list[str], started: list[Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    pairs = PairSpec(kind="csv", path=str(table(tmp_path / "pairs", range(4))))
+    named = ["--pairs", str(pairs.path)]
+    method = ["--method", "adversarial", "--accept-rate"]
+    assert run_command(["clean", *own, *method]) == 3
+    assert "Name image-caption pairs with --pairs, or images" in capsys.readouterr().err
+    assert run_command(["clean", *own, *method, *named]) == 130
+    assert run_command(["clean", *own[:3], *method, *named]) == 130  # beside the demo's labels
+    assert run_command(["bench", "adversarial", "mmcl", "--checkpoint", *own, *named]) == 130
+    for spec in (*started[:2], started[2].base):
+        assert (spec.pairs, spec.training_images) == (pairs, None)
+    images = ["--training-images", "demo:clean"]
+    assert run_command(["clean", *own, *method, *named, *images]) == 130
+    assert started[3].training_images == ImageSpec(split="clean")
+    supervised = ["bench", "adversarial", "supervised", "--checkpoint", *own, *named]
+    assert run_command(supervised) == 3
+    assert "Name images to train on with --training-images" in capsys.readouterr().err
 
 
 def test_a_comparison_asks_for_what_its_recipes_take(

@@ -10,6 +10,7 @@ from typing import Any
 from xml.etree import ElementTree
 
 import pytest
+from PIL import Image
 
 from ml_core.cleaning.halving import candidates_of
 from ml_core.cleaning.loop import train
@@ -17,6 +18,7 @@ from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli.app import run_command
+from ml_core.data.demo import compose, demo_classes
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Saved
 from ml_core.jobs.canary_spec import CanarySettings
@@ -31,9 +33,11 @@ from ml_core.jobs.search_spec import (
     read_search,
 )
 from ml_core.jobs.search_tables import summary_of
+from ml_core.jobs.specs import has_images
 from ml_core.reading.errors import DivergedError, InputError
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.gui.searches import search_record
+from tests.unit.pair_files import table
 from tests.unit.small_jobs import small_recipe, small_spec
 
 SMALL = CanarySettings(
@@ -174,6 +178,50 @@ def test_methods_that_take_labelled_images_need_no_captions(spec: SearchSpec) ->
     assert _record(spec).rows[0].recipe.method == "locked-text"
 
 
+def test_the_pictures_of_pairs_are_enough_for_methods_without_captions(
+    spec: SearchSpec, tmp_path: Path
+) -> None:
+    data = table(tmp_path / "own", range(40))
+    base = spec.base.model_copy(
+        update={"training_images": None, "pairs": PairSpec(kind="csv", path=str(data))}
+    )
+    recipes = (small_recipe(method="adversarial", lr=1e-4),)
+    _, done = _ran(spec.model_copy(update={"base": base, "recipes": recipes}))
+    assert done.status == "finished", done.details
+    row = _record(spec).rows[0]
+    assert (row.status, row.recipe.method, row.steps) == ("measured", "adversarial", 2)
+    chosen = read_recipe(Path(done.result["recipe"]))
+    job = base.model_copy(update={"recipe": chosen, "output_dir": str(tmp_path / "cleaned")})
+    last = list(run(job, Control()))[-1]
+    assert isinstance(last, Done)
+    assert last.status == "finished", last.details
+    assert last.result["steps"] == 2
+    texts = base.model_copy(update={"pairs": PairSpec(kind="texts", path=str(data))})
+    assert not has_images(texts)
+
+
+def test_images_are_opened_with_labels_for_methods_that_need_them(
+    spec: SearchSpec, tmp_path: Path
+) -> None:
+    drawn = compose("val", range(24), size=64)
+    for number, (image, label) in enumerate(zip(drawn.images, drawn.labels, strict=True)):
+        folder = tmp_path / "own" / demo_classes()[label]
+        folder.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(image).save(folder / f"{number}.png")
+    own = ImageSpec(kind="folder", path=str(tmp_path / "own"))
+    base = spec.base.model_copy(update={"pairs": None, "training_images": own})
+    recipes = (
+        small_recipe(method="adversarial", lr=1e-4),
+        small_recipe(method="locked-text", shots=0),
+    )
+    _, done = _ran(spec.model_copy(update={"base": base, "recipes": recipes}))
+    assert done.status == "finished", done.details
+    rows = _record(spec).rows
+    assert [(row.recipe.method, row.steps) for row in rows[:2]] == [
+        ("adversarial", 2), ("locked-text", 2),
+    ]  # fmt: skip
+
+
 def test_few_pairs_are_shown_more_than_once(spec: SearchSpec) -> None:
     base = spec.base.model_copy(update={"pairs": PairSpec(n=9)})
     _, done = _ran(spec.model_copy(update={"base": base, "recipes": spec.recipes[:1]}))
@@ -188,7 +236,11 @@ def test_few_pairs_are_shown_more_than_once(spec: SearchSpec) -> None:
         ({"recipes": (small_recipe(method="unlearn"),)}, "needs a trigger"),
         ({"pairs": None}, "trains on image-caption pairs"),
         (
-            {"recipes": candidates_of(("adversarial",), (0.1,), 1e-3), "training_images": None},
+            {
+                "recipes": candidates_of(("adversarial",), (0.1,), 1e-3),
+                "training_images": None,
+                "pairs": None,
+            },
             "Adversarial unlearning trains on images: choose some",
         ),
         ({"images": None}, "labelled validation images"),
@@ -365,6 +417,9 @@ def test_a_checkpoint_is_searched_around_the_rate_of_its_pretraining(
     assert run_command(arguments) == 0
     assert asked[0].peak_lr == 8e-4
     assert asked[0].validation().part == "validation"
+    # What takes images alone is tried on those of the pairs.
+    assert "adversarial" in {recipe.method for recipe in asked[0].recipes}
+    assert asked[0].base.training_images is None
 
 
 @pytest.mark.parametrize(
