@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -37,7 +36,7 @@ from ml_core.jobs.canary_spec import (
 )
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
-from ml_core.jobs.folder_lock import lock_folder
+from ml_core.jobs.folder_lock import delete_unused, lock_folder
 from ml_core.jobs.journal import write_json
 from ml_core.jobs.measure import Bench, bench_of, classifier_of, measure, open_labels
 from ml_core.jobs.opening import opening
@@ -186,19 +185,22 @@ def sentence_of(row: PlantedCanary) -> str:
 def canary_folder(spec: CanarySpec) -> Path:
     """Where the copies of a checkpoint are kept between searches, by what the spec says.
 
-    The record there says whether it is of the same bytes. All but the newest folders are deleted.
+    The record there says whether it is of the same bytes.
     """
     told = spec.model_dump(mode="json", exclude={"output_dir", "device", "threads"})
     name = hashlib.sha256(json.dumps([_FORMAT, told], sort_keys=True).encode()).hexdigest()[:24]
-    folder = cache_dir() / _FOLDER / name
+    return cache_dir() / _FOLDER / name
+
+
+def delete_older_copies(folder: Path) -> None:
+    """Delete all copies in the cache but this one, the newest others, and those in use."""
     with_times = [
         (path.stat().st_mtime, path)
         for path in folder.parent.glob("*")
         if path.is_dir() and not path.is_symlink() and path != folder
     ]
     for _, path in sorted(with_times, reverse=True)[_MOST_KEPT - 1 :]:
-        shutil.rmtree(path, ignore_errors=True)
-    return folder
+        delete_unused(path)
 
 
 def watched_of(record: Canaries, folder: Path) -> list[Watched]:

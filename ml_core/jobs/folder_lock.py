@@ -5,6 +5,7 @@ The kernel lets go of it however the process ends, so what lies there afterwards
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -61,6 +62,20 @@ def at_work(folder: Path) -> bool:
         return True
     except (OSError, NotImplementedError):
         return False
+
+
+def delete_unused(folder: Path) -> None:
+    """Delete a folder that processes share, unless one is at work in it.
+
+    It stays where that cannot be known.
+    """
+    from filelock import Timeout
+
+    try:
+        with _lock_of(folder, _ASKING_SECONDS):
+            shutil.rmtree(folder, ignore_errors=True)
+    except (Timeout, OSError, NotImplementedError):
+        return
 
 
 def _lock_of(folder: Path, timeout: float) -> BaseFileLock:

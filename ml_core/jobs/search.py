@@ -28,6 +28,7 @@ from ml_core.figures import percent
 from ml_core.jobs.canary import (
     Watched,
     canary_folder,
+    delete_older_copies,
     measure_watched,
     planting,
     watched_of,
@@ -114,8 +115,14 @@ class _Search:
         for one in candidates:
             check_method(one.recipe.method)
         _check_data(spec)
-        canaries, place = yield from self._planted()
-        trials = yield from self._trials(canaries, place)
+        place = canary_folder(spec.planting(self._folder))
+        lock = lock_folder(place)  # until the copy is in memory: other searches delete old ones
+        try:
+            delete_older_copies(place)
+            canaries = yield from self._planted(place)
+            trials = yield from self._trials(canaries, place)
+        finally:
+            lock.release()
         began = time.monotonic()
         start = yield from measure_watched(
             trials.model, trials.bench, trials.watched, self._control, "validate"
@@ -151,21 +158,15 @@ class _Search:
             "finished", result | {what: str(self._folder / name) for what, name in files.items()}
         )
 
-    def _planted(self) -> Generator[Event, None, tuple[Canaries, Path]]:
+    def _planted(self, place: Path) -> Generator[Event, None, Canaries]:
         """The canaries, planted now or by an earlier search."""
-        spec = self._spec
-        place = canary_folder(spec.planting(self._folder))
-        lock = lock_folder(place)
-        try:
-            found = yield from planting(spec.planting(place), self._control)
-        finally:
-            lock.release()
+        found = yield from planting(self._spec.planting(place), self._control)
         if not found.taken:
             raise InputError(
                 "None of the canaries took, so nothing can be learnt from them: plant them with "
                 "more steps, a larger share or a higher rate."
             )
-        return found, place
+        return found
 
     def _trials(self, canaries: Canaries, place: Path) -> Generator[Event, None, Trials]:
         """The copy with the canaries in it, and what is measured of it."""

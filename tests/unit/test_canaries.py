@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.prompt_pairs import PromptPairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric
-from ml_core.jobs.canary import canary_folder, plant, watched_of
+from ml_core.jobs.canary import canary_folder, delete_older_copies, plant, watched_of
 from ml_core.jobs.canary_spec import (
     CANARIES_FILE,
     COPY_FILE,
@@ -26,6 +27,7 @@ from ml_core.jobs.canary_spec import (
     CanarySpec,
     read_canaries,
 )
+from ml_core.jobs.folder_lock import lock_folder
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from tests.unit.fake_pictures import FakePairs
@@ -211,11 +213,22 @@ def test_a_cancelled_planting_leaves_no_record(spec: CanarySpec) -> None:
     assert not (Path(spec.output_dir) / CANARIES_FILE).exists()
 
 
-def test_the_cache_keeps_the_newest_copies(spec: CanarySpec) -> None:
+@pytest.mark.parametrize("used", [False, True])
+def test_the_cache_keeps_the_newest_copies_and_those_in_use(spec: CanarySpec, used: bool) -> None:
     made = []
+    lock = None
     for seed in range(5):
         own = spec.model_copy(update={"settings": SMALL.model_copy(update={"seed": seed})})
         made.append(canary_folder(own))
         made[-1].mkdir(parents=True)
+        os.utime(made[-1], (seed, seed))
+        if used and not seed:
+            lock = lock_folder(made[0])
+            os.utime(made[0], (0, 0))
+        delete_older_copies(made[-1])
     assert len(set(made)) == 5
-    assert [path.exists() for path in made] == [False, False, True, True, True]
+    assert [path.exists() for path in made] == [used, False, True, True, True]
+    if lock is not None:
+        lock.release()
+    delete_older_copies(made[-1])
+    assert not made[0].exists()

@@ -20,8 +20,10 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.cli.app import run_command
 from ml_core.data.demo import compose, demo_classes
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Control, Done, Event, Message, Saved
+from ml_core.events import Control, Done, Event, Message, Progress, Saved
+from ml_core.jobs.canary import canary_folder, watched_of
 from ml_core.jobs.canary_spec import CanarySettings
+from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.run import run
 from ml_core.jobs.search import search
 from ml_core.jobs.search_spec import (
@@ -116,6 +118,26 @@ def test_rounds_are_run_and_one_recipe_is_chosen(spec: SearchSpec) -> None:
     assert len(chart.findall("{http://www.w3.org/2000/svg}polyline")) == 3
     saved = [event for event in events if isinstance(event, Saved)]
     assert len(saved) > len(record.rows)
+
+
+def test_the_copy_is_in_use_until_it_is_in_memory(
+    spec: SearchSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Other searches, of other checkpoints, delete what lies in the cache."""
+    place = canary_folder(spec.planting(Path(spec.base.output_dir)))
+    seen = []
+
+    def open_watched(*args: Any) -> Any:
+        seen.append(at_work(place))
+        return watched_of(*args)
+
+    monkeypatch.setattr("ml_core.jobs.search.watched_of", open_watched)
+    for event in search(spec, Control()):
+        if isinstance(event, Progress) and event.stage in ("canaries", "search"):
+            seen.append((event.stage, at_work(place)))
+    assert isinstance(event, Done)
+    assert event.status == "finished", event.details
+    assert set(seen) == {True, ("canaries", True), ("search", False)}
 
 
 def test_a_search_that_was_cancelled_goes_on(spec: SearchSpec) -> None:
