@@ -1201,8 +1201,8 @@ def _write_audit() -> Path:
         AUDIT_FILE,
         THUMBNAILS_FILE,
         AuditSpec,
-        write_audit_spec,
     )
+    from ml_core.jobs.spec_file import write_spec_file
     from ml_core.jobs.specs import SPEC_FILE
 
     folder, count = HOME / "data" / "audits" / "audit-20261125-141503", 40
@@ -1235,7 +1235,7 @@ def _write_audit() -> Path:
     pictures = np.random.default_rng(0).integers(0, 256, (count, 4, 4, 3), np.uint8)
     np.save(folder / THUMBNAILS_FILE, pictures.repeat(12, 1).repeat(12, 2))
     spec = AuditSpec(checkpoint=str(POISONED), pairs=PairSpec(), output_dir=str(folder))
-    write_audit_spec(spec, folder / SPEC_FILE)
+    write_spec_file(spec, folder / SPEC_FILE)
     return folder
 
 

@@ -12,6 +12,7 @@ from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QPushButton, QVBoxLa
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.image_choice import ImageChoice
 from cleanclip_gui.checkpoint.trials_table import TrialsTable
+from cleanclip_gui.jobs.launching import launch
 from cleanclip_gui.jobs.runner import JobRunner, doctor_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.busy_row import BusyRow
@@ -22,7 +23,7 @@ from cleanclip_gui.widgets.text import plain, plural
 from ml_core.checkpoints.choice import Choice
 from ml_core.checkpoints.saved_choices import forget, remember, remembered
 from ml_core.events import Done, Finding
-from ml_core.jobs.doctor_spec import DoctorSpec, write_doctor_spec
+from ml_core.jobs.doctor_spec import DoctorSpec
 from ml_core.paths import cache_dir
 from ml_core.reading import InputError, Inspection
 
@@ -160,18 +161,13 @@ class DoctorDialog(QDialog):
             device=device,
         )
         try:
-            path = write_doctor_spec(spec, cache_dir() / "doctor" / f"{os.getpid()}.json")
-            runner = self._new_runner(path, device=device)
-            runner.event_received.connect(self._on_event)
-            runner.ended.connect(self._on_ended)
-            runner.launch()
+            path = cache_dir() / "doctor" / f"{os.getpid()}.json"
+            self.runner = launch(
+                self._new_runner, spec, path, self._on_event, self._on_ended, device=device
+            )
         except InputError as error:
             self._end(error.sentence, error=True)
             return
-        except OSError as error:
-            self._end(f"The job could not be written: {error.strerror}.", error=True)
-            return
-        self.runner = runner
         self.trials.clear_trials()
         self.card.hide()
         self.use.setEnabled(False)

@@ -9,6 +9,7 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.clean.search_dialog import SearchDialog
+from cleanclip_gui.jobs.launching import launch
 from cleanclip_gui.jobs.runner import JobRunner, search_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.prompts import Prompts
@@ -21,7 +22,6 @@ from ml_core.cleaning.halving import (
 from ml_core.cleaning.pretraining import Pretraining
 from ml_core.events import Done, Message, Progress, Saved
 from ml_core.jobs.search_spec import SearchSpec, read_search
-from ml_core.jobs.spec_file import write_spec_file
 from ml_core.jobs.specs import read_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
@@ -114,16 +114,12 @@ class Searching(QObject):
             dialog.show_ended("That checkpoint is no longer open: open it again.", error=True)
             return
         try:
-            path = write_spec_file(self._spec(dialog, device), self.folder / SEARCH_SPEC)
-            runner = self._new_runner(path, device=device)
-            runner.event_received.connect(self._on_event)
-            runner.ended.connect(self._on_ended)
-            runner.launch()
+            runner = launch(
+                self._new_runner, self._spec(dialog, device), self.folder / SEARCH_SPEC,
+                self._on_event, self._on_ended, device=device,
+            )  # fmt: skip
         except InputError as error:
             dialog.show_ended(error.sentence, error=True)
-            return
-        except OSError as error:
-            dialog.show_ended(f"The job could not be written: {error.strerror}.", error=True)
             return
         self.runner, self._begun_in = runner, dialog
         dialog.show_running()

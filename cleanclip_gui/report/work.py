@@ -8,12 +8,11 @@ from collections.abc import Callable, Mapping
 from pydantic import BaseModel
 from PySide6.QtCore import QObject, Signal, Slot
 
+from cleanclip_gui.jobs.launching import launch
 from cleanclip_gui.jobs.runner import JobRunner
 from cleanclip_gui.widgets.text import count_text
 from ml_core.events import Done, Event, Finding, Message, Progress
-from ml_core.jobs.spec_file import write_spec_file
 from ml_core.paths import cache_dir
-from ml_core.reading.errors import InputError
 
 STAGES: Mapping[str, str] = {
     "open": "Opening", "data": "Reading the pictures", "texts": "Embedding the class texts",
@@ -63,16 +62,12 @@ class Work(QObject):
         InputError
             If the spec cannot be written, or another job runs on the device.
         """
-        try:
-            path = write_spec_file(spec, cache_dir() / "report" / f"{uuid.uuid4().hex}.json")
-        except OSError as error:
-            raise InputError(f"The job cannot be written: {error.strerror or error}.") from error
-        runner = self._new_runner(path, device=device)
-        runner.event_received.connect(self._on_event)
-        runner.line_logged.connect(self.logged)
-        runner.ended.connect(self._on_ended)
-        runner.launch()
-        self._runner, self.fraction, self.words = runner, None, "Starting"
+        path = cache_dir() / "report" / f"{uuid.uuid4().hex}.json"
+        self._runner = launch(
+            self._new_runner, spec, path, self._on_event, self._on_ended, self.logged,
+            device=device,
+        )  # fmt: skip
+        self.fraction, self.words = None, "Starting"
         self.began.emit()
         self.progressed.emit()
 

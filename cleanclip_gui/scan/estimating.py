@@ -8,13 +8,13 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Signal, Slot
 
+from cleanclip_gui.jobs.launching import launch
 from cleanclip_gui.jobs.runner import JobRunner, scan_estimate_runner
 from cleanclip_gui.scan.scanning import SPEC_FILE
 from cleanclip_gui.widgets.text import count_text, duration_text
 from ml_core.events import Done, Event
-from ml_core.jobs.scan_spec import ScanSpec, write_scan_spec
+from ml_core.jobs.scan_spec import ScanSpec
 from ml_core.paths import cache_dir
-from ml_core.reading.errors import InputError
 
 MEASURING = "Opening the models and timing three batches…"
 
@@ -49,18 +49,11 @@ class Estimating(QObject):
         InputError
             If the folder cannot be written, or a job runs on the device.
         """
-        folder = estimate_folder()
-        try:
-            path = write_scan_spec(spec, folder / SPEC_FILE)
-        except OSError as error:
-            raise InputError(
-                f"The folder {folder.name} cannot be written: {error.strerror}."
-            ) from error
-        runner = self._new_runner(path, device=device)
-        runner.event_received.connect(self._on_event)
-        runner.ended.connect(self._on_ended)
-        runner.launch()
-        self._runner, self._holds = runner, True
+        self._runner = launch(
+            self._new_runner, spec, estimate_folder() / SPEC_FILE, self._on_event, self._on_ended,
+            device=device,
+        )  # fmt: skip
+        self._holds = True
         self._say(MEASURING)
 
     @Slot()

@@ -10,13 +10,13 @@ from pathlib import Path
 from PySide6.QtCore import QObject, Signal, Slot
 
 from cleanclip_gui.jobs.children import WaitingChild
+from cleanclip_gui.jobs.launching import launch
 from cleanclip_gui.jobs.runner import JobRunner, scan_runner
 from cleanclip_gui.scan.live_scan import LiveScan
 from ml_core.events import Done, Event, Message, Progress
 from ml_core.jobs.overall import Overall, Plan, scan_plan
-from ml_core.jobs.scan_spec import SCAN_FILE, STAGES_FOLDER, ScanSpec, write_scan_spec
+from ml_core.jobs.scan_spec import SCAN_FILE, STAGES_FOLDER, ScanSpec
 from ml_core.paths import data_dir
-from ml_core.reading.errors import InputError
 
 # Not the name of a cleaning job, which the Clean station takes up.
 SPEC_FILE = "scan-spec.json"
@@ -122,21 +122,13 @@ class Scanning(QObject):
         InputError
             If the folder cannot be written, or another job runs on the device.
         """
-        folder = Path(spec.output_dir)
-        try:
-            path = write_scan_spec(spec, folder / SPEC_FILE)
-        except OSError as error:
-            raise InputError(
-                f"The scan's folder {folder.name} cannot be written: {error.strerror}."
-            ) from error
         child = {} if self._child is None else {"child": self._child}
-        runner = self._new_runner(path, device=device, **child)
-        runner.event_received.connect(self._on_event)
-        runner.line_logged.connect(self.logged)
-        runner.ended.connect(self._on_ended)
-        runner.launch()
+        self.runner = launch(
+            self._new_runner, spec, Path(spec.output_dir) / SPEC_FILE, self._on_event,
+            self._on_ended, self.logged, device=device, **child,
+        )  # fmt: skip
         self._child = None  # the runner's
-        self.runner, self.spec, self.is_cancelling = runner, spec, False
+        self.spec, self.is_cancelling = spec, False
         self._overall = Overall(scan_plan(spec))
         self.live = LiveScan(spec.runs, spec.starts)
         self.began.emit()

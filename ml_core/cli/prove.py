@@ -23,7 +23,8 @@ def prove(
     holdouts: Annotated[bool, typer.Option(help="The table of hold-outs.")] = True,
     steps: Annotated[int, typer.Option(min=1, help="Steps of each finetuning.")] = 300,
     peak_lr: Annotated[
-        float | None, typer.Option(help="Peak rate of the pretraining (default: what is known of it).")
+        float | None,
+        typer.Option(help="Peak rate of the pretraining (default: what is known of it)."),
     ] = None,
     limit: Annotated[
         float, typer.Option(help="Highest ASR, in per cent, of a model that stays clean.")

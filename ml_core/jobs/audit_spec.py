@@ -8,7 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.detection.records import Neighbourhood
-from ml_core.jobs.spec_file import read_spec_file, write_spec_file
+from ml_core.jobs.spec_file import read_spec_file
 
 AUDIT_FILE = "audit.json"
 SCORES_FILE = "scores.csv"
@@ -99,11 +99,6 @@ class EmbeddingAuditSpec(AuditSettings):
     reference: PathText | None = None
 
 
-def write_audit_spec(spec: AuditSettings, path: Path) -> Path:
-    """Write ``spec`` as JSON; return the path."""
-    return write_spec_file(spec, path)
-
-
 def read_audit_spec(path: Path) -> AuditSpec:
-    """Read what :func:`write_audit_spec` wrote; raises as `read_spec_file`."""
+    """Read a job from its file; raises as `read_spec_file`."""
     return read_spec_file(path, AuditSpec)

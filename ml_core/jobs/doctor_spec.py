@@ -7,7 +7,7 @@ from pathlib import Path
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.data.specs import ImageSpec, PathText
-from ml_core.jobs.spec_file import read_spec_file, write_spec_file
+from ml_core.jobs.spec_file import read_spec_file
 
 
 class DoctorSpec(BaseModel):
@@ -35,11 +35,6 @@ class DoctorSpec(BaseModel):
     threads: int = Field(default=0, ge=0, le=1024)
 
 
-def write_doctor_spec(spec: DoctorSpec, path: Path) -> Path:
-    """Write ``spec`` as JSON; return the path."""
-    return write_spec_file(spec, path)
-
-
 def read_doctor_spec(path: Path) -> DoctorSpec:
-    """Read what :func:`write_doctor_spec` wrote; raises as `read_spec_file`."""
+    """Read a job from its file; raises as `read_spec_file`."""
     return read_spec_file(path, DoctorSpec)

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.data.specs import ImageSpec, PathText
 from ml_core.detection.scan.scan_file import SCAN_FILE as SCAN_FILE
-from ml_core.jobs.spec_file import read_spec_file, write_spec_file
+from ml_core.jobs.spec_file import read_spec_file
 
 TRIGGER_STEM = "found"
 PATCHES_FILE = "patches.safetensors"
@@ -80,11 +80,6 @@ class ScanSpec(BaseModel):
         )
 
 
-def write_scan_spec(spec: ScanSpec, path: Path) -> Path:
-    """Write ``spec`` as JSON; return the path."""
-    return write_spec_file(spec, path)
-
-
 def read_scan_spec(path: Path) -> ScanSpec:
-    """Read what :func:`write_scan_spec` wrote; raises as `read_spec_file`."""
+    """Read a job from its file; raises as `read_spec_file`."""
     return read_spec_file(path, ScanSpec)

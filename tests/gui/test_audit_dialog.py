@@ -34,8 +34,8 @@ from ml_core.jobs.audit_spec import (
     THUMBNAILS_FILE,
     AuditSpec,
     read_audit_spec,
-    write_audit_spec,
 )
+from ml_core.jobs.spec_file import write_spec_file
 from ml_core.reading import InputError, inspect
 from tests.gui.dropped import purpose
 from tests.gui.factories import facts, images
@@ -436,7 +436,7 @@ def saved_audit(tmp_path, session, name="audit-1"):
         pairs=PAIRS.model_copy(update={"n": 100}),
         output_dir=str(folder),
     )
-    write_audit_spec(spec, folder / "spec.json")
+    write_spec_file(spec, folder / "spec.json")
     return folder
 
 

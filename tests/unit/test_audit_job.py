@@ -27,8 +27,8 @@ from ml_core.jobs.audit_spec import (
     THUMBNAILS_FILE,
     AuditSpec,
     read_audit_spec,
-    write_audit_spec,
 )
+from ml_core.jobs.spec_file import write_spec_file
 from ml_core.paths import resource
 from ml_core.reading import InputError
 from tests.warm import Warm
@@ -80,7 +80,7 @@ def finished(spec: AuditSpec) -> tuple[Done, Audit]:
 
 
 def test_the_spec_comes_back(spec: AuditSpec, tmp_path: Path) -> None:
-    path = write_audit_spec(spec, tmp_path / "deep" / "spec.json")
+    path = write_spec_file(spec, tmp_path / "deep" / "spec.json")
     assert read_audit_spec(path) == spec
 
 
@@ -347,7 +347,7 @@ def test_a_damaged_record_is_a_sentence(damage: bytes, tmp_path: Path) -> None:
 
 
 def test_the_worker_runs_it_on_request(spec: AuditSpec, tmp_path: Path, warm_torch: Warm) -> None:
-    path = write_audit_spec(spec, tmp_path / "spec.json")
+    path = write_spec_file(spec, tmp_path / "spec.json")
     with warm_torch.start(
         "ml_core.jobs.worker", str(path), "--audit", stdin=subprocess.DEVNULL, text=True
     ) as ended:

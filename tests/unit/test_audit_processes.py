@@ -21,8 +21,8 @@ from ml_core.jobs.audit_spec import (
     THUMBNAILS_FILE,
     AuditSpec,
     read_audit_spec,
-    write_audit_spec,
 )
+from ml_core.jobs.spec_file import write_spec_file
 from tests.unit.two_processes import two_processes
 from tests.warm import Program, Warm
 
@@ -70,7 +70,7 @@ def _in_two(
     home = Path(spec.output_dir).parent / "home of two"
     home.mkdir()
     monkeypatch.setenv("CLEANCLIP_HOME", str(home))
-    path = write_audit_spec(spec, home.parent / "job.json")
+    path = write_spec_file(spec, home.parent / "job.json")
     return two_processes(warm, path, "--audit")
 
 
@@ -137,7 +137,7 @@ def test_cancelling_the_first_process_ends_all(
     spec: AuditSpec, tmp_path: Path, warm_torch: Warm
 ) -> None:
     slow = spec.model_copy(update={"pairs": PairSpec(n=4000), "batch_size": 1})
-    path = write_audit_spec(slow, tmp_path / "job.json")
+    path = write_spec_file(slow, tmp_path / "job.json")
 
     def cancel(first: Program) -> None:
         assert first.stdin is not None

@@ -9,7 +9,8 @@ from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import wilson_interval
 from ml_core.events import Control, Done, Finding, from_json, to_json
 from ml_core.jobs.doctor import examine_settings
-from ml_core.jobs.doctor_spec import DoctorSpec, read_doctor_spec, write_doctor_spec
+from ml_core.jobs.doctor_spec import DoctorSpec, read_doctor_spec
+from ml_core.jobs.spec_file import write_spec_file
 from ml_core.paths import resource
 from ml_core.reading import InputError
 
@@ -24,7 +25,7 @@ def spec():
 
 
 def test_the_spec_comes_back(spec, tmp_path):
-    path = write_doctor_spec(spec, tmp_path / "deep" / "spec.json")
+    path = write_spec_file(spec, tmp_path / "deep" / "spec.json")
     assert read_doctor_spec(path) == spec
 
 
@@ -78,7 +79,7 @@ def test_too_few_images_are_a_sentence(spec):
 
 def test_the_worker_runs_it_on_request(spec, tmp_path, warm_torch):
     missing = spec.model_copy(update={"checkpoint": str(tmp_path / "gone.pt")})
-    path = write_doctor_spec(missing, tmp_path / "spec.json")
+    path = write_spec_file(missing, tmp_path / "spec.json")
     with warm_torch.start(
         "ml_core.jobs.worker", str(path), "--doctor", stdin=subprocess.DEVNULL, text=True
     ) as ended:

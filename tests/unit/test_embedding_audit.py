@@ -28,9 +28,9 @@ from ml_core.jobs.audit_spec import (
     SCORES_FILE,
     AuditSpec,
     EmbeddingAuditSpec,
-    write_audit_spec,
 )
 from ml_core.jobs.embedding_audit import audit_embeddings
+from ml_core.jobs.spec_file import write_spec_file
 from ml_core.reading.errors import InputError
 from tests.unit.embedding_files import unit_rows, write_embeddings, write_metadata
 from tests.unit.two_processes import two_processes
@@ -202,7 +202,7 @@ def test_two_processes_find_the_neighbours_of_one(
     spec = spec.model_copy(update={"neighbours": "all"})
     wanted, _ = _finished(spec)
     two = spec.model_copy(update={"output_dir": str(tmp_path / "two")})
-    path = write_audit_spec(two, tmp_path / "job.json")
+    path = write_spec_file(two, tmp_path / "job.json")
     events, codes = two_processes(warm_torch, path, "--embeddings")
     assert codes == [0, 0], events
     assert (tmp_path / "two" / SCORES_FILE).read_bytes() == (

@@ -20,7 +20,8 @@ from ml_core.events import Control, Done, Event, Finding, Progress
 from ml_core.jobs import scan as job
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.scan import estimate_scan, scan
-from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, ScanSpec, write_scan_spec
+from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, ScanSpec
+from ml_core.jobs.spec_file import write_spec_file
 from ml_core.model import ClipModel
 from ml_core.triggers import load_trigger
 from tests.unit.two_processes import two_processes
@@ -199,7 +200,7 @@ def test_two_processes_find_what_one_finds(
     """Starts and classes are shared: batches differ in size, and sums in their last bits."""
     alone = _scanned(tiny_spec).stages
     two = tiny_spec.model_copy(update={"output_dir": str(tmp_path / "two")})
-    path = write_scan_spec(two, tmp_path / "job.json")
+    path = write_spec_file(two, tmp_path / "job.json")
     events, codes = two_processes(warm_torch, path, "--scan")
     assert codes == [0, 0], events
     assert events[1] == []  # the second process is silent

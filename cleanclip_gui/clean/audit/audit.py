@@ -13,6 +13,7 @@ from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.clean.audit.setup import AuditWish
+from cleanclip_gui.jobs.launching import launch, let_go
 from cleanclip_gui.jobs.runner import JobRunner, audit_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.name_filters import EXCLUSIONS
@@ -29,7 +30,6 @@ from ml_core.jobs.audit_spec import (
     THUMBNAILS_FILE,
     AuditSpec,
     read_audit_spec,
-    write_audit_spec,
 )
 from ml_core.jobs.overall import Overall, Plan, audit_plan
 from ml_core.jobs.specs import SPEC_FILE
@@ -185,15 +185,12 @@ class Auditing(QObject):
                 output_dir=str(folder),
                 device=device,
             )
-            runner = self._new_runner(write_audit_spec(spec, folder / SPEC_FILE), device=device)
-            runner.event_received.connect(self._on_event)
-            runner.ended.connect(self._on_ended)
-            runner.launch()
+            runner = launch(
+                self._new_runner, spec, folder / SPEC_FILE, self._on_event, self._on_ended,
+                device=device,
+            )  # fmt: skip
         except InputError as error:
             dialog.show_ended(error.sentence, error=True)
-            return
-        except OSError as error:
-            dialog.show_ended(f"The job could not be written: {error.strerror}.", error=True)
             return
         self.runner, self.folder = runner, folder
         self._overall = Overall(audit_plan(spec))
@@ -259,10 +256,7 @@ class Auditing(QObject):
     @Slot()
     def _on_closed(self) -> None:
         if self.runner is not None:
-            # Its last words are about no dialog, or another one.
-            self.runner.event_received.disconnect(self._on_event)
-            self.runner.ended.disconnect(self._on_ended)
-            self.runner.cancel()
+            let_go(self.runner, self._on_event, self._on_ended)
             self.runner = None
         self.dialog = None
 

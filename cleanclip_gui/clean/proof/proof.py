@@ -15,6 +15,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
 from cleanclip_gui.clean.proof.holdouts_table import HoldoutsView
 from cleanclip_gui.clean.proof.rebound_view import ReboundView, pairs_text
+from cleanclip_gui.jobs.launching import launch
 from cleanclip_gui.jobs.runner import JobRunner, proof_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.folding_row import FoldingRow
@@ -34,7 +35,6 @@ from ml_core.jobs.proof_specs import (
     rebound_of,
     usual_pairs,
 )
-from ml_core.jobs.spec_file import write_spec_file
 from ml_core.jobs.specs import ADAPTER_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 
@@ -286,18 +286,13 @@ class ProofTests(QObject):
             if kind == "holdouts":
                 chosen.pop("peak_lr", None)
             spec = (rebound_of if kind == "rebound" else holdouts_of)(job, **chosen)
-            path = write_spec_file(spec, folder / f"{kind}-spec.json")
             device = self._session.device if job.device == "auto" else job.device
-            runner = self._new_runner(path, kind, device)
-            runner.event_received.connect(self._on_event)
-            runner.line_logged.connect(self.logged)
-            runner.ended.connect(self._on_ended)
-            runner.launch()
+            runner = launch(
+                lambda path: self._new_runner(path, kind, device), spec,
+                folder / f"{kind}-spec.json", self._on_event, self._on_ended, self.logged,
+            )  # fmt: skip
         except InputError as error:
             self._section.say(error.sentence)
-            return
-        except OSError as error:
-            self._section.say(f"The test cannot be written into {folder.name}: {error.strerror}.")
             return
         self.runner, self.kind, self._tested = runner, kind, folder
         self._begun = time.monotonic()

@@ -10,13 +10,13 @@ from PySide6.QtCore import QObject, Signal, Slot
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.clean.rates.dialog import RateDialog
+from cleanclip_gui.jobs.launching import launch, let_go
 from cleanclip_gui.jobs.runner import JobRunner, rates_runner
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.cleaning.recipes import explain
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.overall import Overall, Plan, estimate_plan, rates_plan
 from ml_core.jobs.rate_finder_spec import RateRecord, RateSpec, refusal, watched_images
-from ml_core.jobs.spec_file import write_spec_file
 from ml_core.jobs.specs import CleanSpec
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
@@ -123,19 +123,15 @@ class RateFinding(QObject):
                 job=job, low=wish.low, high=wish.high, steps=wish.steps,
                 points=min(_POINTS, wish.steps),
             )  # fmt: skip
-            path = write_spec_file(spec, folder / "rates.json")
-            runner = self._new_runner(path, device=device, estimate=estimate)
-            runner.event_received.connect(self._on_event)
-            runner.ended.connect(self._on_ended)
-            runner.launch()
+            runner = launch(
+                self._new_runner, spec, folder / "rates.json", self._on_event, self._on_ended,
+                device=device, estimate=estimate,
+            )  # fmt: skip
         except ValidationError as error:
             dialog.show_ended(explain(error), error=True)
             return
         except InputError as error:
             dialog.show_ended(error.sentence, error=True)
-            return
-        except OSError as error:
-            dialog.show_ended(f"The job could not be written: {error.strerror}.", error=True)
             return
         self.runner, self._estimating, self._method = runner, estimate, job.recipe.method
         self._overall = Overall(estimate_plan(job) if estimate else rates_plan(spec))
@@ -151,10 +147,7 @@ class RateFinding(QObject):
     @Slot()
     def _on_closed(self) -> None:
         if self.runner is not None:
-            # Its last words are about no dialog, or another one.
-            self.runner.event_received.disconnect(self._on_event)
-            self.runner.ended.disconnect(self._on_ended)
-            self.runner.cancel()
+            let_go(self.runner, self._on_event, self._on_ended)
             self.runner = None
         self.dialog = None
 
