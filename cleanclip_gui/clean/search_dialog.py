@@ -94,7 +94,6 @@ class SearchDialog(QDialog):
         self.said = Label("", wrap=True)
         self.said.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.use = QPushButton("Use this recipe")
-        self.use.setProperty("primary", True)
         self.use.setEnabled(False)
         self.use.clicked.connect(self._on_use_clicked)
         self.ca_drop.valueChanged.connect(self.chart.ca_drop.setValue)
@@ -149,6 +148,9 @@ class SearchDialog(QDialog):
         theme.set_property(self.card, "tone", "ok" if record.keeps else "caution")
         self.card.setVisible(record.best is not None)
         self.use.setEnabled(record.best is not None)
+        # The main button takes a recipe only where one keeps the limits.
+        theme.set_property(self.use, "primary", record.keeps)
+        theme.set_property(self.start, "primary", not record.keeps)
 
     def show_ended(self, words: str, *, error: bool = False) -> None:
         """It is over, or could not begin."""
@@ -218,6 +220,7 @@ class SearchDialog(QDialog):
         layout.addLayout(buttons)
         for button in self.findChildren(QPushButton):
             button.setAutoDefault(button in (self.start, self.use))
+        self.start.setDefault(True)  # of the fields; Use is pressed by Enter where it has the focus
         resize_within(self, 1180, 760)
 
 

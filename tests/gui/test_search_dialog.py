@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from PySide6.QtCore import QObject, Signal
-from PySide6.QtWidgets import QApplication, QWidget
+from PySide6.QtWidgets import QApplication, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.runs.tradeoff_chart import READING_HINT
@@ -88,6 +88,11 @@ def _row(dialog: SearchDialog, number: int) -> list[str]:
     return [model.index(number, column).data() for column in range(model.columnCount())]
 
 
+def _main(dialog: SearchDialog) -> list[QPushButton]:
+    """The buttons that stand out."""
+    return [one for one in dialog.findChildren(QPushButton) if one.property("primary")]
+
+
 def test_runs_arrive_and_the_best_can_be_used(dialog: SearchDialog, qtbot) -> None:
     assert not dialog.use.isEnabled()
     assert not dialog.card.isVisible()
@@ -95,7 +100,12 @@ def test_runs_arrive_and_the_best_can_be_used(dialog: SearchDialog, qtbot) -> No
     assert dialog.table.model().rowCount() == 2
     assert dialog.card.property("tone") == "caution"
     assert "No recipe that was tried keeps the limits" in dialog.said.text()
+    assert dialog.use.isEnabled()
+    assert _main(dialog) == [dialog.start]
     dialog.show_record(search_record())
+    assert _main(dialog) == [dialog.use]
+    assert dialog.start.isDefault()  # Enter in a field takes no recipe
+    assert not dialog.use.isDefault()
     assert _row(dialog, 0) == [
         "MMCL only", "1.5e-3", "160", "97.4 %", "0.6", "0.8 %", "1.5 %", "best",
     ]  # fmt: skip

@@ -264,6 +264,16 @@ def test_a_limit_s_text_hides_no_point(chart: TradeoffChart) -> None:
     view = chart.plot.getViewBox()
     places = [view.mapViewToScene(QPointF(s.x, s.y)) for s in chart.spots()]
     assert not any(box.contains(place) for place in places)
+    limit = chart.items.ca_limit.label
+    # Where the limit of accuracy would be written, under its line.
+    high = Point(0, chart.items.ca_limit.value() - 0.004, 0.99)
+    chart.set_tracks([replace(FIRST, points=(FIRST.points[0], high, *under))])
+    QTest.qWait(50)
+    for words in (text, limit):
+        box = words.mapRectToScene(words.boundingRect())
+        places = [view.mapViewToScene(QPointF(s.x, s.y)) for s in chart.spots()]
+        assert not any(box.adjusted(-6, -6, 6, 6).contains(place) for place in places)
+    assert not text.collidesWithItem(limit)
     chart.near.click()
     QTest.qWait(50)
     box = text.mapRectToScene(text.boundingRect())

@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QRectF, Qt
+from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QBrush
 from PySide6.QtWidgets import QGraphicsRectItem
 
@@ -19,7 +19,8 @@ from cleanclip_gui.clean.charts.series import SeriesStyle
 from ml_core.cleaning.tradeoff import Aim, Head, Limits, Point, pareto
 
 _SIZE, _RING = 11, 19
-_ALONG = (0.03, 0.2, 0.35, 0.5, 0.65, 0.8)  # places of a limit's text along its line
+_CLEAR = (7, 13)  # pixels between a limit's text and the middle of a point: at least, better
+_PLACES = 24  # of a limit's text along its line, of which one is chosen
 
 
 @dataclass(frozen=True)
@@ -143,22 +144,38 @@ class TradeoffItems:
         self.place_text()
 
     def place_text(self) -> None:
-        """Write the limit of attack success where it hides the fewest points."""
-        view, text = self._plot.getViewBox(), self.asr_limit.label.textItem.boundingRect()
+        """Write the limits where they hide the fewest points, and not over each other."""
+        view = self._plot.getViewBox()
         # Asked for its pixels before it has any, a view box ends the process.
         (left, right), (low, high) = view.viewRange()
-        x_scale, y_scale = view.width() / (right - left), view.height() / (high - low)
-        limit = self.asr_limit.value()
+        wide, high_up = view.width(), view.height()
+        x_scale, y_scale = wide / (right - left), high_up / (high - low)
+        spots = [QPointF((s.x - left) * x_scale, (s.y - low) * y_scale) for s in self._spots]
+        written = QRectF()
 
-        def hidden(position: float) -> int:
-            under = low + position * (high - low)
-            return sum(
-                -_RING < (spot.x - limit) * x_scale < text.width() + _RING
-                and -_RING < (spot.y - under) * y_scale < text.height() + _RING
-                for spot in self._spots
-            )
+        def lies(line: Any, place: float) -> QRectF:
+            """Where a text would be, in pixels from the lower left corner."""
+            text = line.label.textItem.boundingRect()
+            if line is self.asr_limit:
+                corner = QPointF((line.value() - left) * x_scale, place * high_up)
+            else:
+                under = (line.value() - low) * y_scale - text.height()
+                corner = QPointF(place * wide - text.width(), under)
+            return QRectF(corner, text.size())
 
-        self.asr_limit.label.setPosition(min(_ALONG, key=hidden))
+        def hides(line: Any, place: float) -> tuple[int, ...]:
+            box = lies(line, place)
+            cut = box.left() < 0 or box.bottom() > high_up  # whose bottom is the upper side here
+            around = [box.adjusted(-far, -far, far, far) for far in _CLEAR]
+            count = [sum(map(one.contains, spots)) for one in around]
+            return cut + box.intersects(written), *count
+
+        for line, first, by in ((self.asr_limit, 0.03, 1), (self.ca_limit, 0.99, -1)):
+            places = [first + by * number / _PLACES for number in range(_PLACES)]
+            best = min(places, key=lambda place: hides(line, place))
+            line.label.setPosition(best)
+            if line.isVisible():
+                written = lies(line, best)
 
     def point_out(self, spot: Spot | None) -> None:
         """Ring the spot at the cursor."""
