@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -13,11 +14,15 @@ import torch
 from safetensors.torch import load_file
 
 from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.adversaries import Adversaries
+from ml_core.cleaning.methods.embed import embed_images
 from ml_core.cleaning.pictures import shared_rows, step_indices
+from ml_core.data.canvas import CanvasCache
+from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Metric, from_json
 from ml_core.jobs.run import run
-from ml_core.jobs.specs import CleanSpec, write_spec
+from ml_core.jobs.specs import STATE_FILE, CleanSpec, write_spec
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
 from tests.unit.pair_files import table
@@ -89,12 +94,74 @@ def test_two_processes_give_the_losses_of_one(
     assert wanted[0] != wanted[-1]
     assert found == pytest.approx(wanted, abs=1e-5)
     first, second = (load_file(tmp_path / n / "cleaned.safetensors") for n in ("one", "two"))
-    before = load_file(source)
     # Not each number: AdamW turns a gradient that is zero but for rounding into a whole step.
-    moved = sum(float((first[k] - v).pow(2).sum()) for k, v in before.items())
-    apart = sum(float((first[k] - second[k]).pow(2).sum()) for k in before)
+    moved = _apart(first, load_file(source))
     assert moved > 1e-3
-    assert apart < 1e-3 * moved
+    assert _apart(first, second) < 1e-3 * moved
+
+
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("kind", "lr", "chunk"), [("vit", 1e-3, 3), ("resnet", 3e-6, 0)])
+def test_adversaries_are_sharpened_alike_in_two_processes(
+    kind: str, lr: float, chunk: int, tiny_model: ClipModel, tmp_path: Path, warm_torch: Warm
+) -> None:
+    """Both processes hold the same patterns, each of which acts on pictures of both.
+
+    A random ResNet makes much of rounding, chunks in one process included, hence its low rate.
+    """
+    model = tiny_vit() if kind == "vit" else tiny_model
+    if kind == "resnet":
+        _take_statistics(model)
+    source = save_checkpoint(model, tmp_path / "tiny.safetensors", provenance={})
+    recipe = small_recipe(
+        method="adversarial", batch_norm="frozen", pairs=80, lr=lr, lambda_hold=4.0,
+        adversaries=3, adversary_steps=4, save_every=9,
+    )  # fmt: skip
+    one = small_spec(source, tmp_path / "one", recipe, test_images=None)
+    alone = list(run(one, Control()))
+    assert isinstance(alone[-1], Done)
+    assert alone[-1].status == "finished", alone[-1]
+    divided = recipe.model_copy(update={"cache_chunk": chunk})
+    two = one.model_copy(update={"output_dir": str(tmp_path / "two"), "recipe": divided})
+    events, code, said = _two_by_hand(two, warm_torch)
+    assert code == 0, (said, events[-1])
+    wanted, found = _losses(alone), _losses(events)
+    assert len(wanted) == 10
+    assert found == pytest.approx(wanted, abs=1e-5)
+    first, second = (load_file(tmp_path / n / "cleaned.safetensors") for n in ("one", "two"))
+    assert _apart(first, second) < 1e-3 * _apart(first, load_file(source))
+    # What they have become, beside the same ones that nobody sharpened.
+    states = [load_file(tmp_path / name / STATE_FILE) for name in ("one", "two")]
+    sharp, again = (
+        {key: state[f"opponent/{key}"] for key in ("patterns", "first", "second")}
+        for state in states
+    )
+    drawn = Adversaries(32, 3, 4, recipe.seed, torch.device("cpu"))
+    steps = int(states[0]["opponent/step"])
+    for _ in range(steps):
+        drawn.sharpen()
+    assert steps == int(states[1]["opponent/step"]) > 8
+    for name, tensor in sharp.items():
+        moved = {name: drawn.tensors[name]}
+        assert _apart({name: tensor}, moved) > 0
+        assert _apart({name: tensor}, again) < 1e-3 * _apart({name: tensor}, moved)
+
+
+def _take_statistics(model: ClipModel) -> None:
+    """Give BatchNorm the statistics of pictures: without, random weights see all of them alike."""
+    cache = CanvasCache(open_images(ImageSpec(split="clean", n=32)), 32)
+    pictures = torch.from_numpy(cache.get(np.arange(32))).permute(0, 3, 1, 2).float() / 255
+    for layer in model.module.modules():
+        if isinstance(layer, torch.nn.BatchNorm2d):
+            layer.momentum = 1.0
+    model.module.train()
+    with torch.no_grad():
+        embed_images(model, pictures)
+
+
+def _apart(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> float:
+    """Squared distance of what is in the first."""
+    return sum(float((part - second[name]).pow(2).sum()) for name, part in first.items())
 
 
 @pytest.mark.timeout(600)
