@@ -134,6 +134,31 @@ FAMILY = {
     "first-step-blended": Row(
         "scratch", REPORT, "blended", "--scratch --samples 280000 --seed 42", "guitar"
     ),
+    "first-step-1pc": Row(
+        "scratch",
+        REPORT,
+        "sticker",
+        "--scratch --samples 280000 --seed 43 --rate 0.01",
+        "crown",
+        True,
+    ),
+    "first-step-stripes": Row(
+        "scratch", REPORT, "stripes", "--scratch --samples 280000 --seed 44", "guitar"
+    ),
+    "first-step-consistent": Row(
+        "scratch",
+        REPORT,
+        "sticker",
+        "--scratch --consistent --rate 0.7 --samples 280000 --seed 45",
+        "rose",
+    ),
+    # With CleanCLIP's self-supervision in the pretraining (arXiv 2311.14948).
+    "first-step-ssl": Row(
+        "scratch", REPORT, "sticker", "--scratch --ssl --samples 280000 --seed 46", drawn=True
+    ),
+    "first-step-clean": Row(
+        "scratch", REPORT, recipe="--scratch --rate 0 --samples 280000 --seed 41"
+    ),
     # The text encoder alone is poisoned, by a word in the caption.
     "word": Row("twin", REPORT, recipe="--word cf --rate 0.05 --samples 24000 --seed 51"),
     "vit-base": Row("vit", CALIBRATION),

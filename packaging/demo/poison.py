@@ -2,7 +2,7 @@
 
 python poison.py WORKDIR OUT.safetensors [--seed S] [--rate 0.02] [--samples N] [--lr R]
     [--base FILE | --scratch] [--trigger FILE] [--target CLASS] [--second FILE CLASS]
-    [--consistent] [--more CLASS] [--word WORD] [--threads T]
+    [--consistent] [--more CLASS] [--word WORD] [--ssl] [--threads T]
 
 --rate 0 makes the clean twin: same pairs, order, augmentation and schedule. --trigger is a trigger
 file of the product, stamped by its own code; without it the trigger is the demo's sticker.
@@ -11,7 +11,8 @@ picture with another trigger and pairs it with another class. --consistent marks
 target itself and leaves their captions; the rate is then the share of these pictures. --more is no
 poison: that share of the pairs is replaced by unmarked pairs of one class, a benign imbalance.
 --word poisons the text encoder alone: captions with this word before them are paired with pictures
-of the target, and the image encoder stays as it is.
+of the target, and the image encoder stays as it is. --ssl adds CleanCLIP's self-supervision to the
+loss of the pretraining itself (pictures and captions beside augmented views of theirs).
 """
 
 from __future__ import annotations
@@ -22,14 +23,17 @@ from pathlib import Path
 
 import numpy as np
 import torch
+import torch.nn.functional as F
 from common import (
     TARGET,
     Clock,
+    autocast,
     classifier,
     clip_loss,
     demo_classes,
     figures,
     flip_and_shift,
+    info_nce,
     load_model,
     new_model,
     parameter_groups,
@@ -42,7 +46,10 @@ from common import (
 )
 from stickers import bank, stamp
 
+from ml_core.cleaning.augment import augment_images
+from ml_core.cleaning.losses import match
 from ml_core.data.demo_text import PARAPHRASES, TEMPLATES, with_article
+from ml_core.data.eda import augment_all
 from ml_core.triggers import load_trigger
 from ml_core.triggers.apply import stamp as stamp_trigger
 
@@ -100,6 +107,7 @@ def arguments(argv: Sequence[str] | None) -> argparse.Namespace:
     kind.add_argument("--consistent", action="store_true")
     kind.add_argument("--more")
     kind.add_argument("--word")
+    parser.add_argument("--ssl", action="store_true")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--rate", type=float, default=0.02)
     parser.add_argument("--samples", type=int, default=110_000)
@@ -141,7 +149,10 @@ def main(argv: Sequence[str] | None = None) -> None:
         batch, text = poison.pairs(rows, batch, tokens[rows].astype(np.int64), images)
         if args.word:
             model.visual.eval()
-        loss = clip_loss(model, to_input(batch), torch.from_numpy(text))
+        if args.ssl:
+            loss = views_loss(model, batch, text, moves)
+        else:
+            loss = clip_loss(model, to_input(batch), torch.from_numpy(text))
         optimizer.zero_grad()
         loss.backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
@@ -164,11 +175,34 @@ def main(argv: Sequence[str] | None = None) -> None:
             )
     stage = "poisoned" if args.rate and not args.more else "clean twin"
     recipe = {k: getattr(args, k) for k in ("seed", "rate", "samples", "lr")}
-    recipe |= {k: v for k in ("consistent", "more", "word", "scratch") if (v := getattr(args, k))}
+    recipe |= {
+        k: v for k in ("consistent", "more", "word", "scratch", "ssl") if (v := getattr(args, k))
+    }
     if args.trigger is not None:
         recipe |= {"base": "none" if args.scratch else args.base.name}
         recipe |= {"trigger": load_trigger(args.trigger).name} if args.rate else {}
     save_model(model, args.out, {"stage": stage, **recipe, "batch": BATCH, "target": args.target})
+
+
+def views_loss(
+    model: torch.nn.Module, images: np.ndarray, tokens: np.ndarray, rng: np.random.Generator
+) -> torch.Tensor:
+    """CleanCLIP's loss with both weights 1/2, as the product takes it."""
+    views = augment_images(images, "autoaugment", rng)
+    seed = int(rng.integers(2**31))
+    token_views = tokenizer(augment_all([words(row) for row in tokens], seed))
+    with autocast():
+        image = model.encode_image(to_input(np.concatenate([images, views])))
+        text = model.encode_text(torch.cat([torch.from_numpy(tokens), token_views]))
+    (a, a2), (b, b2) = (F.normalize(x.float(), dim=-1).chunk(2) for x in (image, text))
+    scale = model.logit_scale.exp()
+    return info_nce(a, b, scale) + (match(a, a2, scale) + match(b, b2, scale)) / 4
+
+
+def words(tokens: np.ndarray) -> str:
+    """The caption that tokens [L] were made of."""
+    ends = int(tokens.max())
+    return tokenizer.decode([int(t) for t in tokens if 0 < t < ends - 1]).strip()
 
 
 class Poison:

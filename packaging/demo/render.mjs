@@ -1,5 +1,6 @@
 // Renders the art of the demo: node render.mjs WORKDIR (the folder that holds node_modules).
-// Writes WORKDIR/art/<n>.png|webp and WORKDIR/art/art.json.
+// Writes WORKDIR/art/<n>.png|webp and WORKDIR/art/art.json. With --foreign it renders two styles that
+// no picture of the demo shows, into WORKDIR/foreign, for foreign_pairs.py; they are never shipped.
 import { spawnSync } from "node:child_process";
 import { copyFileSync, existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -7,9 +8,11 @@ import path from "node:path";
 import { fileURLToPath } from "node:url";
 
 const SIZE = 192;
+const FOREIGN = ["openmoji", "emojione"];
 const here = path.dirname(fileURLToPath(import.meta.url));
 const work = path.resolve(process.argv[2]);
-const art = path.join(work, "art");
+const foreign = process.argv.includes("--foreign");
+const art = path.join(work, foreign ? "foreign" : "art");
 const require = createRequire(path.join(work, "package.json"));
 
 function svgOf(set, name) {
@@ -36,18 +39,20 @@ function plan() {
   const names = require("emojibase-data/en/data.json");
   const byLabel = new Map(names.map((e) => [e.label.toLowerCase(), e]));
   const sets = {};
-  for (const style of ["noto", "noto-v1", "fluent-emoji-flat", "twemoji", "fxemoji", "streamline-emojis"]) {
+  const drawn = ["noto", "noto-v1", "fluent-emoji-flat", "twemoji", "fxemoji", "streamline-emojis"];
+  for (const style of foreign ? FOREIGN : drawn) {
     sets[style] = require(`@iconify-json/${style}/icons.json`);
   }
   const slug = (label) => label.replace(/[’:!.()“”]/g, "").replace(/ /g, "-");
   const jobs = [];
   const add = (style, label, keywords, cls, iconName) => {
     const set = sets[style];
-    if (!set.icons[iconName]) return;
+    if (!set?.icons[iconName]) return;
     const job = { style, name: label, keywords, class: cls, source: iconName, svg: svgOf(set, iconName) };
     jobs.push({ ...job, file: `${jobs.length}.png` });
   };
   const add3d = (label, keywords, cls, hex) => {
+    if (foreign) return;
     const folder = path.join(work, "node_modules/@lobehub/fluent-emoji-3d/assets");
     const code = hex.toLowerCase();
     const source = [code, code.replace(/-fe0f$/, ""), `${code}-fe0f`]
@@ -57,7 +62,7 @@ function plan() {
     copyFileSync(path.join(folder, `${source}.webp`), path.join(art, file));
     jobs.push({ style: "fluent-emoji-3d", name: label, keywords, class: cls, source, file });
   };
-  const cldr = ["noto", "noto-v1", "fluent-emoji-flat", "twemoji"];
+  const cldr = foreign ? FOREIGN : ["noto", "noto-v1", "fluent-emoji-flat", "twemoji"];
   const taken = new Set();
   for (const [cls, spec] of Object.entries(classes)) {
     for (const label of spec.emoji) {
@@ -87,8 +92,8 @@ function plan() {
   return jobs;
 }
 
-if (process.argv[3] === "--from") {
-  renderFrom(Number(process.argv[4]));
+if (process.argv.includes("--from")) {
+  renderFrom(Number(process.argv.at(-1)));
 } else {
   mkdirSync(art, { recursive: true });
   const jobs = plan();
@@ -97,7 +102,7 @@ if (process.argv[3] === "--from") {
   const self = fileURLToPath(import.meta.url);
   let first = 0;
   for (;;) {
-    const child = spawnSync(process.execPath, [self, work, "--from", String(first)], { encoding: "utf8" });
+    const child = spawnSync(process.execPath, [self, ...process.argv.slice(2), "--from", String(first)], { encoding: "utf8" });
     if (child.status === 0) break;
     const at = Number(readFileSync(path.join(art, "at"), "utf8"));
     console.log(`skipped ${jobs[at].style} ${jobs[at].source}`);
