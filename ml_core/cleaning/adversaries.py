@@ -33,8 +33,11 @@ _SLOTS: tuple[tuple[tuple[Kind, ...], int], ...] = (
     (("texture",), 1),
     (("patch", "patch", "spot"), 3),
     (("texture", "texture", "texture", "warp"), 3),
+    (("texture",), 10),
+    (("spot", "patch"), 10),
 )
 _AREAS = (0.01, 0.06)  # of a patch, as a part of the picture
+_CELLS = 8  # across a patch, at most
 _RATIOS = (0.05, 0.3)  # of a texture, blended over the picture
 _KNOTS = 6
 _BEND = 4 / 64  # a warp's largest way, as a part of the side
@@ -79,8 +82,7 @@ class Adversaries:
     count
         How many act at a time.
     life
-        Steps until one is replaced by a fresh one; half of the slots keep theirs three times as
-        long.
+        Steps until one is replaced by a fresh one; slots keep theirs for 1, 3 or 10 times as long.
     seed
         Of the run.
 
@@ -199,12 +201,12 @@ class Adversaries:
         with torch.no_grad():
             for part in (self.patterns, self._first, self._second):
                 part[slot].zero_()
-            if shape.kind == "texture":
-                drawn = torch.from_numpy(texture(self.size, draw)).logit()
-            else:
-                scale = 0.3 if shape.kind == "warp" else 1.0
+            if shape.kind == "warp":
                 normal = draw.standard_normal((3, shape.side, shape.side), np.float32)
-                drawn = scale * torch.from_numpy(normal)
+                drawn = 0.3 * torch.from_numpy(normal)
+            else:
+                first = texture if shape.kind == "texture" else patch
+                drawn = torch.from_numpy(first(shape.side, draw)).logit()
             self.patterns[slot, :, : shape.side, : shape.side] = drawn.to(self.device)
 
     def _on(self, slot: int, images: Tensor, numbers: Tensor) -> Tensor:
@@ -242,6 +244,26 @@ def texture(size: int, draw: np.random.Generator) -> np.ndarray:
         mode = "nearest" if kind == 0 else "bicubic"
         values = F.interpolate(noise, (size, size), mode=mode)[0].numpy()
     return np.ascontiguousarray(values.clip(1 - _DEEPEST, _DEEPEST), dtype=np.float32)
+
+
+def patch(side: int, draw: np.random.Generator) -> np.ndarray:
+    """A random patch float32 [3, s, s] in (0, 1): cells of all colours or of two, or noise."""
+    cells = int(draw.integers(1, min(side, _CELLS) + 1))
+    kind = int(draw.integers(3))
+    if kind == 0:
+        values = draw.random((3, cells, cells), np.float32)
+    elif kind == 1:
+        row, column = np.indices((cells, cells))
+        chance = draw.random((cells, cells)) < 0.5
+        second = ((row + column) % 2 == 1, row % 2 == 1, chance)[int(draw.integers(3))]
+        colours = draw.random((2, 3, 1, 1), np.float32)
+        values = np.where(second, colours[1], colours[0])
+    else:
+        values = draw.random((3, side, side), np.float32)
+    if kind < 2 and draw.random() < 0.5:
+        values = (values > 0.5).astype(np.float32)
+    grown = F.interpolate(torch.from_numpy(values)[None], (side, side), mode="nearest")[0].numpy()
+    return np.ascontiguousarray(grown.clip(1 - _DEEPEST, _DEEPEST), dtype=np.float32)
 
 
 def bent(images: Tensor, knots: Tensor) -> Tensor:

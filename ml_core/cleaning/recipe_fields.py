@@ -197,7 +197,7 @@ class RecipeFields(BaseModel):
         **_WEIGHT,
     )
     adversaries: int = _field(
-        4,
+        6,
         "Triggers at a time",
         "Made-up triggers that act in one step, each on its share of the batch.",
         methods="adversarial",
@@ -212,6 +212,13 @@ class RecipeFields(BaseModel):
         methods="adversarial",
         ge=1,
         le=100_000,
+    )
+    mix_images: bool = _field(
+        False,
+        "Mix images",
+        "Of four images one stays as it is, one is augmented, one is blended with another and one "
+        "gets a part of another, so that the model is held on more than the images at hand.",
+        methods="adversarial",
     )
     alpha: float = _field(
         1.0,

@@ -10,13 +10,14 @@ import numpy.typing as npt
 import torch
 
 from ml_core.cleaning.batches import Batch, as_tensor, step_generator, step_indices
+from ml_core.cleaning.mixing import draw_mixes, mix
 from ml_core.cleaning.pictures import WHOLE, Share, readable, shared_rows
 from ml_core.cleaning.recipes import Recipe
 from ml_core.evaluation.stamping import own_canvases, stamped
 from ml_core.reading.clip_config import Fit
 from ml_core.triggers.record import Trigger
 
-_TRIGGER = 4
+_TRIGGER, _MIXES = 4, 5
 _SEEDS = 2**62
 
 
@@ -43,7 +44,7 @@ def picture_batch(
     *,
     share: Share = WHOLE,
 ) -> Batch:
-    """Pictures as they are, and in ``image_views`` the same with the trigger, if there is one.
+    """Pictures, as they are or mixed, and in ``image_views`` with the trigger, if there is one.
 
     Parameters
     ----------
@@ -61,9 +62,14 @@ def picture_batch(
     share
         Which rows of the batch are made here.
     """
-    indices = shared_rows(step_indices(recipe, len(source), step), share)
+    order = step_indices(recipe, len(source), step)
+    indices = shared_rows(order, share)
     seed = int(step_generator(recipe.seed, _TRIGGER, step).integers(_SEEDS))
     images = source.get(indices)
+    if recipe.mix_images:
+        mixes = draw_mixes(len(order), step_generator(recipe.seed, _MIXES, step))
+        mine = shared_rows(np.arange(len(order)), share)
+        images = mix(images, source.get(shared_rows(np.roll(order, 1), share)), mixes.rows(mine))
     own = own_canvases(source, trigger, size, seed)
     canvases = images if own is None else own.get(indices)
     good = readable(source.broken, indices, share=share)

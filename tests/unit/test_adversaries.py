@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 import torch
 
-from ml_core.cleaning.adversaries import Adversaries, bent, texture
+from ml_core.cleaning.adversaries import Adversaries, bent, patch, texture
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.embed import embed_images
@@ -99,6 +99,17 @@ def test_textures_are_of_many_kinds_and_a_straight_field_bends_nothing() -> None
     assert torch.allclose(bent(images, torch.zeros(2, 6, 6)), images, atol=1e-5)
     turned = bent(images, torch.ones(2, 6, 6))
     assert not torch.allclose(turned, images, atol=0.05)
+
+
+def test_patches_are_of_few_colours_or_of_many() -> None:
+    made = [patch(12, np.random.default_rng(k)) for k in range(40)]
+    assert all(one.shape == (3, 12, 12) and one.dtype == np.float32 for one in made)
+    assert all(one.min() > 0 and one.max() < 1 for one in made)
+    colours = [len(np.unique(one.reshape(3, -1), axis=1).T) for one in made]
+    assert sum(count == 1 for count in colours) >= 2
+    assert sum(count == 2 for count in colours) >= 6
+    assert sum(count == 144 for count in colours) >= 6
+    assert patch(2, np.random.default_rng(0)).shape == (3, 2, 2)
 
 
 @pytest.mark.parametrize("chunk", [0, 3])

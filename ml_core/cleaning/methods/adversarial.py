@@ -29,7 +29,7 @@ def adversarial(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     arXiv 2402.12336). The image encoder alone is trained. The parts are ``triggered`` and
     ``clean``, the two means, in 0..2.
     """
-    frozen = FrozenCopy(model, keep_images=recipe.epochs > 1)
+    frozen = FrozenCopy(model, keep_images=recipe.epochs > 1 and not recipe.mix_images)
     adversaries = Adversaries(
         model.image_size, recipe.adversaries, recipe.adversary_steps, recipe.seed, model.device
     )
