@@ -1,8 +1,8 @@
 """Pictures beyond those at hand, made of them: a model that is held on these is held more widely.
 
-A quarter each stays as it is, is augmented by AutoAugment, is blended with another one (mixup, Zhang
-et al., ICLR 2018, arXiv 1710.09412) and gets a part of another one (CutMix, Yun et al., ICCV 2019,
-arXiv 1905.04899). Torch-free.
+A quarter each stays as it is, is augmented by AutoAugment, is blended with another one (mixup,
+Zhang et al., ICLR 2018, arXiv 1710.09412) and gets a part of another one (CutMix, Yun et al., ICCV
+2019, arXiv 1905.04899). Torch-free.
 """
 
 from __future__ import annotations
@@ -28,8 +28,8 @@ class Mixes:
     kinds
         int64 [N]: 0 stays, 1 is augmented, 2 is blended, 3 gets a part of another image.
     chances
-        float [N, 4], uniform: the ratio of a blend in the first column; of a part its height, width,
-        row and column.
+        float [N, 4], uniform: the ratio of a blend in the first column; of a part its height,
+        width, row and column.
     augmentations
         For those that are augmented.
     """
