@@ -35,6 +35,8 @@ _SLOTS: tuple[tuple[tuple[Kind, ...], int], ...] = (
     (("texture", "texture", "texture", "warp"), 3),
     (("texture",), 10),
     (("spot", "patch"), 10),
+    (("texture",), 25),
+    (("spot", "patch"), 25),
 )
 _AREAS = (0.01, 0.06)  # of a patch, as a part of the picture
 _CELLS = 8  # across a patch, at most
@@ -82,7 +84,8 @@ class Adversaries:
     count
         How many act at a time.
     life
-        Steps until one is replaced by a fresh one; slots keep theirs for 1, 3 or 10 times as long.
+        Steps until one is replaced by a fresh one; slots keep theirs for 1, 3, 10 or 25 times as
+        long.
     seed
         Of the run.
 

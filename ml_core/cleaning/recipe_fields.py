@@ -197,7 +197,7 @@ class RecipeFields(BaseModel):
         **_WEIGHT,
     )
     adversaries: int = _field(
-        6,
+        8,
         "Triggers at a time",
         "Made-up triggers that act in one step, each on its share of the batch.",
         methods="adversarial",

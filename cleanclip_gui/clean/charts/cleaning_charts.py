@@ -37,6 +37,7 @@ LOSSES: tuple[tuple[str, str, int, int | None], ...] = (
     ("repulsion", "Moved", 2, None),
     ("triggered", "Triggered", 1, None),
     ("clean", "Clean", 2, None),
+    ("match", "Contrast", 3, None),
 )
 
 _SETTLE_MS = 60
