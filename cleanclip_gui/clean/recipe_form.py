@@ -275,7 +275,7 @@ class RecipeForm(QWidget):
     def _about(self, recipe: Recipe) -> str:
         """Where the preset's numbers come from, and what the rate means for the checkpoint."""
         base = self._base()
-        source = preset_source(base.method, base.preset, self._pretraining)
+        source = preset_source(base.method, base.preset)
         rate = about_rate(base if recipe.lr == base.lr else recipe, self._pretraining)
         return f"{source} {rate}".strip()
 

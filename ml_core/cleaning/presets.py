@@ -22,12 +22,6 @@ PRESET_SOURCES: Mapping[str, str] = {
     "checkpoint.",
 }
 
-_FROZEN = (
-    "BatchNorm, if there is any, is frozen, unlike in the published recipes: in training its "
-    "statistics are those of the last few batches, half of them augmented, which costs a ResNet "
-    "accuracy (docs/bench.md). Set it to train for the recipe as published."
-)
-
 _WHOSE: Mapping[str, str] = {
     PAPER: "is the published one",
     ADAPTED: "is the demo's in proportion, at most a fifth",
@@ -40,7 +34,7 @@ def presets(method: Method, pretraining: Pretraining = DEMO) -> dict[str, Recipe
     For the demo: ``quick``, ``talk``, ``thorough``, and ``paper`` where something is published.
     What was chosen on the demo comes last for any other checkpoint; before it is ``paper``, or
     ``adapted`` where nothing is published: ``quick`` with its learning rate in proportion to the
-    peaks of the two pretrainings, at most a fifth of the checkpoint's. Both freeze BatchNorm.
+    peaks of the two pretrainings, at most a fifth of the checkpoint's.
 
     Parameters
     ----------
@@ -64,9 +58,6 @@ def presets(method: Method, pretraining: Pretraining = DEMO) -> dict[str, Recipe
         lr = _adapted_rate(found[_ADAPTED_FROM].lr, pretraining)
         found[ADAPTED] = found[_ADAPTED_FROM].changed(lr=lr, preset=ADAPTED)
     first = [name for name in (PAPER, ADAPTED) if name in found]
-    if _moves_weights(method):
-        for name in first:
-            found[name] = found[name].changed(batch_norm="frozen", preset=name)
     return {name: found[name] for name in (*first, *(name for name in found if name not in first))}
 
 
@@ -104,16 +95,9 @@ def is_demos(recipe: Recipe, pretraining: Pretraining) -> bool:
     return named and pretraining.kind != "demo" and _moves_weights(recipe.method)
 
 
-def preset_source(method: Method, name: str, pretraining: Pretraining = DEMO) -> str:
-    """Where a preset's numbers come from, as sentences; empty for an unknown one.
-
-    They say where it differs from what is published.
-    """
-    source = OWN_SOURCES.get((method, name), PRESET_SOURCES.get(name, ""))
-    base = FIELDS[method].get(_ADAPTED_FROM if name == ADAPTED else name, {})
-    offered = presets(method, pretraining).get(name)
-    frozen = offered is not None and offered.batch_norm == "frozen"
-    return f"{source} {_FROZEN}" if frozen and base.get("batch_norm") != "frozen" else source
+def preset_source(method: str, name: str) -> str:
+    """Where a preset's numbers come from, as a sentence; empty for an unknown one."""
+    return OWN_SOURCES.get((method, name), PRESET_SOURCES.get(name, ""))
 
 
 def about_rate(recipe: Recipe, pretraining: Pretraining) -> str:

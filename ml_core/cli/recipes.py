@@ -76,7 +76,7 @@ def show_command(
         return
     facts = recipe.facts
     output.say(f"{facts.title}: {facts.help} ({facts.source})")
-    source = preset_source(recipe.method, recipe.preset, known)
+    source = preset_source(recipe.method, recipe.preset)
     for sentence in (source, about_rate(recipe, known), facts.note):
         if sentence:
             output.say(sentence)
@@ -121,10 +121,9 @@ def _pretraining(checkpoint: Path | None) -> Pretraining:
     return DEMO if checkpoint is None else pretraining_at(checkpoint_path(checkpoint))
 
 
-def _method(method: str, known: Pretraining) -> dict[str, object]:
+def _method(method: str, pretraining: Pretraining) -> dict[str, object]:
     """A method as JSON-ready values."""
-    named = method_name(method)
-    facts = FACTS[named]
+    facts = FACTS[method_name(method)]
     return {
         "title": facts.title,
         "help": facts.help,
@@ -134,7 +133,7 @@ def _method(method: str, known: Pretraining) -> dict[str, object]:
         "control": facts.control,
         "note": facts.note,
         "presets": {
-            name: f"{preset_source(named, name, known)} {about_rate(recipe, known)}".strip()
-            for name, recipe in presets(named, known).items()
+            name: f"{preset_source(method, name)} {about_rate(recipe, pretraining)}".strip()
+            for name, recipe in presets(method_name(method), pretraining).items()
         },
     }

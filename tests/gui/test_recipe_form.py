@@ -213,12 +213,11 @@ def titles(form: RecipeForm) -> list[str]:
 def test_another_checkpoint_than_the_demo_begins_with_what_suits_it(form: RecipeForm) -> None:
     assert form.recipe().preset == "quick"
     form.set_pretraining(CLIP)
-    assert form.recipe() == preset("cleanclip", "paper", CLIP)
+    assert form.recipe() == preset("cleanclip", "paper")
     assert titles(form)[:2] == ["Paper", "Quick (chosen on the demo)"]
     said = form._about_preset.text()
     assert "1e-5 is the published one: 1/50 of the peak of 5e-4" in said
     assert "Radford et al. 2021, table 19" in said
-    assert "BatchNorm, if there is any, is frozen, unlike in the published recipes" in said
     form.set_preset("quick")
     assert "which was chosen on the demo, is" in form._about_preset.text()
     assert "times the peak of 5e-4" in form._about_preset.text()

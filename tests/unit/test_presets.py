@@ -13,7 +13,6 @@ from ml_core.cleaning.presets import (
     default_preset,
     highest_rate,
     preset,
-    preset_source,
     preset_title,
     presets,
     warn_of_rate,
@@ -46,9 +45,7 @@ def test_another_checkpoint_begins_with_what_is_published_or_adapted_to_it(
         names = list(presets(method, known))
         if "paper" in presets(method):
             assert names[0] == "paper"
-            published = preset(method, "paper")
-            frozen = {} if FACTS[method].frozen else {"batch_norm": "frozen"}
-            assert preset(method, "default", known) == published.model_copy(update=frozen)
+            assert preset(method, "default", known) == preset(method, "paper")
         elif FACTS[method].frozen:
             assert names[0] == "quick"  # its rate is that of a head
         else:
@@ -63,26 +60,10 @@ def test_nothing_that_suits_a_checkpoint_is_above_a_fifth_of_its_pretraining(
         adapted = preset(method, "default", known)
         assert adapted.lr <= 0.2 * known.assumed * (1 + 1e-9)
         assert warn_of_rate(adapted, known) == ""
-        others = {"lr": 1.0, "preset": "", "batch_norm": "frozen"}
-        rest = adapted.model_copy(update=others | {"batch_norm": adapted.batch_norm})
-        assert rest == preset(method, "quick").model_copy(update=others)
+        rest = adapted.model_copy(update={"lr": 1.0, "preset": ""})
+        assert rest == preset(method, "quick").model_copy(update={"lr": 1.0, "preset": ""})
     for method in METHODS:
         assert warn_of_rate(preset(method, "default", known), known) == ""
-
-
-def test_batch_norm_is_frozen_for_another_checkpoint_and_the_preset_says_so() -> None:
-    for method, name in (("cleanclip", "paper"), ("par", "paper"), ("cleanclip-par", "adapted")):
-        assert preset(method, name, UNKNOWN).batch_norm == "frozen"
-        assert "is frozen, unlike in the published recipes" in preset_source(method, name, UNKNOWN)
-    # The demo's presets were chosen with batch statistics, and stay as they were chosen.
-    for known in (DEMO, UNKNOWN):
-        assert preset("cleanclip", "quick", known).batch_norm == "train"
-        assert "BatchNorm" not in preset_source("cleanclip", "quick", known)
-    assert preset("cleanclip", "paper").batch_norm == "train"
-    assert "BatchNorm" not in preset_source("cleanclip", "paper")
-    # Theirs from the beginning.
-    assert "BatchNorm" not in preset_source("unlearn", "adapted", UNKNOWN)
-    assert "BatchNorm" not in preset_source("rvpt", "paper", UNKNOWN)
 
 
 def test_an_adapted_rate_is_the_demos_in_proportion_unless_that_is_too_high() -> None:
