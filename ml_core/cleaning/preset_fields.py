@@ -96,7 +96,7 @@ _ADVERSARIAL: Fields = {
     "warmup_steps": 20,
     "weight_decay": 0.0,
     "beta2": 0.98,
-    "lambda_hold": 4.0,
+    "lambda_hold": 6.0,
     "mix_images": True,
     "batch_norm": "frozen",
     "stop_below_ca": 15.0,
