@@ -196,7 +196,7 @@ DIALOGS = {
     "doctor": lambda tmp: DoctorDialog(Session(), Answers().prompts(), _inspected(tmp)),
     "hub": lambda tmp: HubDialog(),
     "audit": lambda tmp: _audit(),
-    "proof": lambda tmp: ProofDialog(PairSpec(), 1e-4, ProofChoice(), Answers().prompts()),
+    "proof": lambda tmp: ProofDialog(PairSpec(), ProofChoice(), Answers().prompts()),
     "rates": lambda tmp: _rates(),
     "export": lambda tmp: ExportDialog(preset("cleanclip", "talk"), 4),
     "classes": lambda tmp: ClassesDialog(["a", "b"]),

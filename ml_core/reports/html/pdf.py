@@ -7,7 +7,10 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from types import ModuleType
 from typing import Any
@@ -16,6 +19,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reports.record import EVIDENCE_FILE
 
 _EPOCH = datetime(1980, 1, 1, tzinfo=UTC)
+_CLOCK = "SOURCE_DATE_EPOCH"  # reproducible-builds.org/specs/source-date-epoch
 _INSTEAD = "open report.html in a browser and print it there into a PDF file"
 
 
@@ -67,14 +71,29 @@ def render_pdf(html: bytes, evidence_json: bytes) -> bytes:
             pdf_variant="pdf/ua-1"
         )
         document.metadata.attachments = [record]
-        made: bytes = document.write_pdf(
-            pdf_variant="pdf/ua-1",
-            pdf_identifier=hashlib.sha256(html + evidence_json).digest()[:16],
-        )
+        with _fixed_time():
+            made: bytes = document.write_pdf(
+                pdf_variant="pdf/ua-1",
+                pdf_identifier=hashlib.sha256(html + evidence_json).digest()[:16],
+            )
     finally:
         for logger, level in zip(loggers, levels, strict=True):
             logger.setLevel(level)
     return made
+
+
+@contextmanager
+def _fixed_time() -> Iterator[None]:
+    """Fonts that fontTools cuts down, where HarfBuzz-Subset is missing, do not tell the time."""
+    before = os.environ.get(_CLOCK)
+    os.environ[_CLOCK] = str(int(_EPOCH.timestamp()))
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[_CLOCK]
+        else:
+            os.environ[_CLOCK] = before
 
 
 def _weasyprint() -> ModuleType:
