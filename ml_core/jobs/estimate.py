@@ -34,7 +34,7 @@ from ml_core.jobs.failures import failure
 from ml_core.jobs.inputs import Inputs, Sets, opening_inputs, opening_sets
 from ml_core.jobs.measure import Bench
 from ml_core.jobs.peak_memory import PeakMemory
-from ml_core.jobs.reference import reference_of
+from ml_core.jobs.reference import opened_reference, reference_of
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
 from ml_core.ranks import Ranks
@@ -119,7 +119,7 @@ def _measured(
     yield Progress("estimate", 2, _STEPS + 2)
 
     recipe = inputs.recipe
-    reference = reference_of(spec, model)
+    reference = reference_of(spec, model, opened_reference(spec))
     shared: dict[str, object] = {
         "open_seconds": opening.first + opening.again,
         "batch_seconds": batch_seconds,

@@ -6,25 +6,32 @@ from pathlib import Path
 
 from torch import Tensor
 
-from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints import Checkpoint, open_checkpoint
 from ml_core.evaluation.candidates import QUESTIONS, settings_of, words
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 
 
-def reference_of(spec: CleanSpec, model: ClipModel) -> dict[str, Tensor] | None:
-    """The weights of the reference that the method takes, if it takes one.
+def opened_reference(spec: CleanSpec) -> Checkpoint | None:
+    """The reference that a job names, if it names one; raises as `open_checkpoint`."""
+    return None if spec.reference is None else open_checkpoint(Path(spec.reference))
+
+
+def reference_of(
+    spec: CleanSpec, model: ClipModel, opened: Checkpoint | None
+) -> dict[str, Tensor] | None:
+    """The weights of the opened reference, if the method takes one.
 
     Raises
     ------
     InputError
-        If the reference cannot be opened, is of another architecture, or computes differently.
+        If the reference cannot be read, is of another architecture, or computes differently.
     """
-    if "reference" not in spec.recipe.facts.needs or spec.reference is None:
+    if "reference" not in spec.recipe.facts.needs or spec.reference is None or opened is None:
         return None
     path = Path(spec.reference)
-    other = open_checkpoint(path).build("cpu")
+    other = opened.build("cpu")
     mine, theirs = model.module.state_dict(), other.module.state_dict()
     odd = [
         name

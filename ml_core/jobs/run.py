@@ -42,7 +42,7 @@ from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
 from ml_core.jobs.journal import journaled, write_json
 from ml_core.jobs.keep import Head, Measuring, Source
 from ml_core.jobs.measure import classifier_of, measure, metric_values
-from ml_core.jobs.reference import reference_of
+from ml_core.jobs.reference import opened_reference, reference_of
 from ml_core.jobs.results import provenance, result_record, step_provenance
 from ml_core.jobs.specs import (
     EVENTS_FILE,
@@ -173,9 +173,10 @@ def _clean(
     yield Progress("open", 1, 1)
     lap("open")
 
-    reference = reference_of(spec, model)  # an unfit one is said before hours of measuring
-    parent = None if spec.reference is None else open_checkpoint(Path(spec.reference))
+    parent = opened_reference(spec)
+    reference = reference_of(spec, model, parent)  # an unfit one is said before hours of measuring
     pretraining = pretraining_at(opened, parent)
+    del parent
     before, classifier = Measured(), None
     measuring = Measuring(
         folder, inputs.benches, inputs.specs, control, inputs.threads, spec.targeted
