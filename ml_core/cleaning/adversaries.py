@@ -7,14 +7,20 @@ after some steps another one takes its place. A pattern is the same for all pict
 is: universal adversarial training (Shafahi et al., AAAI 2020, arXiv 1811.11304), with the gradient
 of the training step itself (Shafahi et al., NeurIPS 2019, arXiv 1904.12843), over perturbations
 that triggers consist of.
+
+A small patch of any pattern hardly moves an embedding, and its gradient leads to no backdoor. So
+before the first step textures are grown over the whole picture, as far as they move all pictures
+together, which is easy: where they lead are the directions that the checkpoint gives way to. Each
+patch then grows along one of them before the model meets it, as the inversion of a trigger does
+towards a class (Neural Cleanse, Wang et al., S&P 2019), without a class; the best are met again.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 import torch
@@ -25,6 +31,8 @@ from ml_core.triggers.counter import PLACE, uniform
 from ml_core.triggers.paste import paste
 
 Kind = Literal["patch", "spot", "texture", "warp"]
+Encode = Callable[[Tensor], Tensor]
+_KINDS: tuple[Kind, ...] = get_args(Kind)
 # The kinds of each slot, one life after the other, and its lives' length; slots beyond begin anew.
 # A patch and a texture act in every step: with kinds drawn by chance a backdoor came back in steps
 # without its kind. Some triggers are met by many fresh patterns, others only by sharp ones.
@@ -45,6 +53,12 @@ _KNOTS = 6
 _BEND = 4 / 64  # a warp's largest way, as a part of the side
 _RATES: Mapping[Kind, float] = {"patch": 0.3, "spot": 0.3, "texture": 0.3, "warp": 0.1}
 _BETAS, _EPS = (0.5, 0.9), 1e-8
+_DIRECTIONS, _REMEMBERED = 16, 16
+_DIRECTION_CLIMBS, _PATCH_CLIMBS, _CLIMB = 20, 30, 1.0  # steps of growth, and their rate
+_LOOKED_AT = 16  # pictures of a step of growth
+_DIRECTION_RATIO = 0.2
+_FACTS = 5  # of a shape
+_AGAIN = 0  # the slot in which every other patch is one that was met before
 _DEEPEST = 0.98
 
 
@@ -70,6 +84,10 @@ class Shape:
     place: tuple[int, int] = (0, 0)
     ratio: float = 1.0
 
+    @property
+    def is_patch(self) -> bool:
+        return self.kind in ("patch", "spot")
+
 
 class Adversaries:
     """So many adversaries, each of which acts on its share of a batch.
@@ -88,6 +106,8 @@ class Adversaries:
         long.
     seed
         Of the run.
+    width
+        Of an embedding.
 
     Attributes
     ----------
@@ -96,31 +116,83 @@ class Adversaries:
         step reaches.
     """
 
-    def __init__(self, size: int, count: int, life: int, seed: int, device: torch.device) -> None:
+    def __init__(
+        self, size: int, count: int, life: int, seed: int, device: torch.device, width: int
+    ) -> None:
         self.size, self.count, self.life, self.seed = size, count, life, seed
         self.device = device
         self._step = torch.zeros(1, dtype=torch.int64)
+        self._grown = -1  # the step whose patches have grown
         self.patterns = torch.zeros(count, 3, size, size, device=device)
         self._first = torch.zeros_like(self.patterns)
         self._second = torch.zeros_like(self.patterns)
-        self._shapes = [self._born(slot) for slot in range(count)]
+        self._directions = torch.zeros(_DIRECTIONS, width, device=device)
+        most = _side(_AREAS[1], size)
+        self._memory = torch.zeros(_REMEMBERED, 3, most, most, device=device)
+        self._effects = torch.zeros(_REMEMBERED)  # 0: nothing is remembered there
+        self._remembered = torch.zeros(_REMEMBERED, _FACTS)
+        self._now = torch.zeros(count, _FACTS)
+        self._shapes = [Shape("warp", 0)] * count
         for slot in range(count):
-            self._draw(slot)
+            self._begin(slot)
         self.patterns.requires_grad_()
 
     @property
     def tensors(self) -> dict[str, Tensor]:
-        """What they have become: the step, patterns and moments, changed in place."""
+        """What they have become: step, patterns, moments and memory, changed in place."""
         return {
             "step": self._step,
             "patterns": self.patterns.detach(),
             "first": self._first,
             "second": self._second,
+            "shapes": self._now,
+            "directions": self._directions,
+            "memory": self._memory,
+            "effects": self._effects,
+            "remembered": self._remembered,
         }
 
     def taken_up(self) -> None:
         """After `tensors` were filled from a saved run."""
-        self._shapes = [self._born(slot) for slot in range(self.count)]
+        self._shapes = [_shape(facts) for facts in self._now]
+        self._grown = -1
+
+    @property
+    def due(self) -> bool:
+        """Whether a patch begins with this step that is to grow first."""
+        return self._grown != int(self._step) and bool(self._growing())
+
+    def grow(self, encode: Encode, images: Tensor) -> None:
+        """Let the patches that begin with this step grow, before the model meets them.
+
+        Parameters
+        ----------
+        encode
+            float [n, 3, S, S] in [0, 1] to unit embeddings [n, D], with gradients of the pictures;
+            of the model as it is now, in evaluation mode.
+        images
+            float [N, 3, S, S] in [0, 1], the step's pictures.
+        """
+        self._grown = int(self._step)
+        with torch.no_grad():
+            plain = encode(images)
+        if not bool(self._directions.any()):
+            for number in range(_DIRECTIONS):
+                self._directions[number] = self._direction(encode, images, plain, number)
+        for slot in self._growing():
+            draw = self._numbers(slot, 2)
+            toward = self._directions[int(draw.integers(_DIRECTIONS))]
+            shape = self._shapes[slot]
+            begin = self.patterns[slot, :, : shape.side, : shape.side].detach()
+
+            def near(moved: Tensor, _: Tensor, toward: Tensor = toward) -> Tensor:
+                return (moved @ toward).mean()
+
+            grown = self._climb(encode, images, shape, begin, draw, _PATCH_CLIMBS, near)
+            with torch.no_grad():
+                self.patterns[slot, :, : shape.side, : shape.side] = grown
+                moved = encode(self._put(shape, grown, images, self._places(shape, draw, images)))
+            self._remember(shape, grown, float(((moved - plain) @ toward).mean()))
 
     def zero_grad(self) -> None:
         """Forget what reached the patterns, as of a trial or of a step that did not fit."""
@@ -155,17 +227,88 @@ class Adversaries:
             with torch.no_grad():
                 for slot, shape in enumerate(self._shapes):
                     age = self._age(slot) + 1
-                    first = self._first[slot].lerp_(grad[slot], 1 - _BETAS[0])
-                    second = self._second[slot].lerp_(grad[slot].square(), 1 - _BETAS[1])
-                    change = first / (1 - _BETAS[0] ** age)
-                    change /= (second / (1 - _BETAS[1] ** age)).sqrt_().add_(_EPS)
+                    change = _adam(grad[slot], self._first[slot], self._second[slot], age)
                     self.patterns[slot].add_(change, alpha=_RATES[shape.kind])
             self.zero_grad()
         self._step += 1
         for slot in range(self.count):
             if self._age(slot) == 0:
-                self._shapes[slot] = self._born(slot)
-                self._draw(slot)
+                self._begin(slot)
+
+    def _growing(self) -> list[int]:
+        """Slots of patches that begin with this step and live longer than the shortest."""
+        begins = [not int(self._step) or self._age(slot) == 0 for slot in range(self.count)]
+        return [
+            slot for slot, shape in enumerate(self._shapes)
+            if begins[slot] and self._life(slot) > self.life and shape.is_patch
+        ]  # fmt: skip
+
+    def _direction(self, encode: Encode, images: Tensor, plain: Tensor, number: int) -> Tensor:
+        """Where a texture leads that grows by how far it moves all pictures together."""
+        draw = np.random.default_rng([self.seed, number, 0, 3])
+        shape = Shape("texture", self.size, ratio=_DIRECTION_RATIO)
+        begin = torch.from_numpy(texture(self.size, draw)).logit().to(self.device)
+
+        def together(moved: Tensor, rows: Tensor) -> Tensor:
+            shifts = moved - plain[rows]
+            count = len(shifts)
+            pairs = shifts.sum(0).square().sum() - shifts.square().sum()
+            return pairs / max(1, count * (count - 1))
+
+        grown = self._climb(encode, images, shape, begin, draw, _DIRECTION_CLIMBS, together)
+        with torch.no_grad():
+            moved = encode(self._put(shape, grown, images, None))
+        return F.normalize(moved.mean(0), dim=0)
+
+    def _climb(
+        self,
+        encode: Encode,
+        images: Tensor,
+        shape: Shape,
+        begin: Tensor,
+        draw: np.random.Generator,
+        steps: int,
+        score: Callable[[Tensor, Tensor], Tensor],
+    ) -> Tensor:
+        """A pattern after some steps up a score of (embeddings, rows of pictures)."""
+        pattern = begin.clone().requires_grad_()
+        first, second = torch.zeros_like(begin), torch.zeros_like(begin)
+        for step in range(steps):
+            count = min(_LOOKED_AT, len(images))
+            rows = torch.from_numpy(draw.choice(len(images), count, replace=False))
+            chosen = images[rows.to(images.device)]
+            shown = self._put(shape, pattern, chosen, self._places(shape, draw, chosen))
+            (grad,) = torch.autograd.grad(score(encode(shown), rows.to(images.device)), pattern)
+            with torch.no_grad():
+                pattern.add_(_adam(grad, first, second, step + 1), alpha=_CLIMB)
+        return pattern.detach()
+
+    def _remember(self, shape: Shape, pattern: Tensor, effect: float) -> None:
+        """Keep a pattern that moves pictures further than the weakest that is kept."""
+        place = int(self._effects.argmin())
+        if effect <= float(self._effects[place]):
+            return
+        self._effects[place] = effect
+        self._remembered[place] = _facts(shape)
+        self._memory[place].zero_()
+        self._memory[place, :, : shape.side, : shape.side] = pattern
+
+    def _begin(self, slot: int) -> None:
+        """A fresh adversary, or one that was met before."""
+        known = torch.nonzero(self._effects).flatten()
+        with torch.no_grad():
+            for part in (self.patterns, self._first, self._second):
+                part[slot].zero_()
+            if slot == _AGAIN and self._birth(slot) % 2 and len(known):
+                place = known[int(self._numbers(slot, 4).integers(len(known)))]
+                shape = _shape(self._remembered[place])
+                drawn = self._memory[place, :, : shape.side, : shape.side]
+            else:
+                shape = self._born(slot)
+                drawn = self._drawn(shape, self._numbers(slot, 1)).to(self.device)
+            self.patterns[slot, :, : shape.side, : shape.side] = drawn
+        self._shapes[slot] = shape
+        self._now[slot] = _facts(shape)
 
     def _age(self, slot: int) -> int:
         """Steps since a slot's adversary was drawn."""
@@ -194,39 +337,69 @@ class Adversaries:
             return Shape(kind, self.size, ratio=float(draw.uniform(*_RATIOS)))
         if kind == "warp":
             return Shape(kind, _KNOTS)
-        side = max(2, round(math.sqrt(draw.uniform(*_AREAS)) * self.size))
+        side = _side(draw.uniform(*_AREAS), self.size)
         row, column = (int(draw.integers(self.size - side + 1)) for _ in range(2))
         return Shape(kind, side, (row, column))
 
-    def _draw(self, slot: int) -> None:
+    def _drawn(self, shape: Shape, draw: np.random.Generator) -> Tensor:
         """A first pattern; for a patch and a texture the logits of its values."""
-        shape, draw = self._shapes[slot], self._numbers(slot, 1)
-        with torch.no_grad():
-            for part in (self.patterns, self._first, self._second):
-                part[slot].zero_()
-            if shape.kind == "warp":
-                normal = draw.standard_normal((3, shape.side, shape.side), np.float32)
-                drawn = 0.3 * torch.from_numpy(normal)
-            else:
-                first = texture if shape.kind == "texture" else patch
-                drawn = torch.from_numpy(first(shape.side, draw)).logit()
-            self.patterns[slot, :, : shape.side, : shape.side] = drawn.to(self.device)
+        if shape.kind == "warp":
+            return 0.3 * torch.from_numpy(
+                draw.standard_normal((3, shape.side, shape.side), np.float32)
+            )
+        first = texture if shape.kind == "texture" else patch
+        return torch.from_numpy(first(shape.side, draw)).logit()
 
     def _on(self, slot: int, images: Tensor, numbers: Tensor) -> Tensor:
         """One adversary on its pictures."""
         shape = self._shapes[slot]
         pattern = self.patterns[slot, :, : shape.side, : shape.side]
+        places = None
+        if shape.is_patch:
+            chance = uniform(numbers, 2, seed=self.seed + int(self._step), stream=PLACE)
+            places = (chance * (self.size - shape.side + 1)).long()
+        return self._put(shape, pattern, images, places)
+
+    def _places(self, shape: Shape, draw: np.random.Generator, images: Tensor) -> Tensor | None:
+        """Where a growing patch lies on each picture."""
+        if not shape.is_patch:
+            return None
+        return torch.from_numpy(draw.integers(0, self.size - shape.side + 1, (len(images), 2)))
+
+    def _put(self, shape: Shape, pattern: Tensor, images: Tensor, places: Tensor | None) -> Tensor:
+        """A pattern on pictures, a patch at places [n, 2] unless it keeps to its own."""
         if shape.kind == "texture":
             return (1 - shape.ratio) * images + shape.ratio * pattern.sigmoid()
-        if shape.kind == "warp":
+        if shape.kind == "warp" or places is None:
             return bent(images, pattern[:2])
         if shape.kind == "spot":
             places = torch.tensor([shape.place]).expand(len(images), 2)
-        else:
-            chance = uniform(numbers, 2, seed=self.seed + int(self._step), stream=PLACE)
-            places = (chance * (self.size - shape.side + 1)).long()
         patches = pattern.sigmoid().expand(len(images), -1, -1, -1)
         return paste(images, patches, places.to(images.device))
+
+
+def _adam(grad: Tensor, first: Tensor, second: Tensor, age: int) -> Tensor:
+    """The change by Adam of an adversary's ``age``-th step; its moments change in place."""
+    first.lerp_(grad, 1 - _BETAS[0])
+    second.lerp_(grad.square(), 1 - _BETAS[1])
+    spread = (second / (1 - _BETAS[1] ** age)).sqrt_().add_(_EPS)
+    return first / (1 - _BETAS[0] ** age) / spread
+
+
+def _side(area: float, size: int) -> int:
+    """Pixels of a patch's side, of its part of the picture."""
+    return max(2, round(math.sqrt(area) * size))
+
+
+def _facts(shape: Shape) -> Tensor:
+    """A shape as float32 [5], to be kept in a file."""
+    return torch.tensor([_KINDS.index(shape.kind), shape.side, *shape.place, shape.ratio])
+
+
+def _shape(facts: Tensor) -> Shape:
+    """What :func:`_facts` wrote."""
+    kind, side, row, column, ratio = facts.tolist()
+    return Shape(_KINDS[int(kind)], int(side), (int(row), int(column)), ratio)
 
 
 def texture(size: int, draw: np.random.Generator) -> np.ndarray:

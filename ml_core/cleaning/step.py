@@ -8,10 +8,12 @@ from dataclasses import replace
 import torch
 from torch import Tensor, nn
 
+from ml_core.cleaning.adversaries import Adversaries
 from ml_core.cleaning.attention import short_attention
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.gradients import backward
 from ml_core.cleaning.losses import MAX_LOG_SCALE
+from ml_core.cleaning.methods.embed import embed_images
 from ml_core.cleaning.methods.method import Method, Parts
 from ml_core.cleaning.optimizer import set_rate
 from ml_core.cleaning.recipes import Recipe
@@ -68,6 +70,8 @@ def take_step(
     Weights stay as they are if the loss or the gradient is no number. ``chunk`` and ``ranks``
     are those of :func:`ml_core.cleaning.gradients.backward`.
     """
+    if method.opponent is not None and method.opponent.due:
+        _let_grow(model, method.opponent, batch, speed, ranks)
     training_mode(model, recipe)
     share = -(-recipe.batch_size // ranks.world)  # without the pictures that cannot be read
     batch = replace(batch, fill=min(chunk or share, share))
@@ -91,6 +95,23 @@ def take_step(
         if method.opponent is not None:
             method.opponent.sharpen()
     return values
+
+
+def _let_grow(
+    model: ClipModel, opponent: Adversaries, batch: Batch, speed: Speed, ranks: Ranks
+) -> None:
+    """Adversaries grow against the model as it is, on the pictures of all processes."""
+    model.module.eval()
+    sizes = ranks.sizes(len(batch), model.device)
+    images = ranks.gather(batch.images[: len(batch)], sizes).float().div_(255)
+
+    def encode(shown: Tensor) -> Tensor:
+        with autocast(model.device, speed.autocast):
+            return embed_images(model, shown)
+
+    if len(images):
+        with short_attention(model, speed.autocast):
+            opponent.grow(encode, images)
 
 
 def is_finite(values: dict[str, float]) -> bool:

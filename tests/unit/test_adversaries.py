@@ -25,6 +25,7 @@ from ml_core.reading.clip_config import CLIP_FIT
 from tests.unit.draining import drain
 
 CPU = torch.device("cpu")
+WIDTH = 16
 
 
 def _images(count: int, size: int = 32) -> torch.Tensor:
@@ -32,7 +33,7 @@ def _images(count: int, size: int = 32) -> torch.Tensor:
 
 
 def test_each_acts_on_its_share_and_the_result_is_a_picture() -> None:
-    rivals = Adversaries(32, 4, 10, 0, CPU)
+    rivals = Adversaries(32, 4, 10, 0, CPU, WIDTH)
     images = _images(16)
     with torch.no_grad():
         made = rivals.apply(images, torch.arange(16))
@@ -44,7 +45,7 @@ def test_each_acts_on_its_share_and_the_result_is_a_picture() -> None:
 
 
 def test_what_is_done_to_a_picture_does_not_depend_on_its_batch() -> None:
-    rivals = Adversaries(32, 3, 10, 5, CPU)
+    rivals = Adversaries(32, 3, 10, 5, CPU, WIDTH)
     images, numbers = _images(9), torch.tensor([4, 17, 2, 9, 30, 8, 1, 0, 12])
     with torch.no_grad():
         whole = rivals.apply(images, numbers)
@@ -56,14 +57,14 @@ def test_the_same_seed_draws_the_same_and_another_one_others() -> None:
     images, numbers = _images(8), torch.arange(8)
     with torch.no_grad():
         first, again, other = (
-            Adversaries(32, 4, 10, seed, CPU).apply(images, numbers) for seed in (3, 3, 4)
+            Adversaries(32, 4, 10, seed, CPU, WIDTH).apply(images, numbers) for seed in (3, 3, 4)
         )
     assert torch.equal(first, again)
     assert not torch.equal(first, other)
 
 
 def test_they_are_replaced_in_turns_after_their_steps() -> None:
-    rivals = Adversaries(32, 2, 4, 0, CPU)
+    rivals = Adversaries(32, 2, 4, 0, CPU, WIDTH)
     seen = []
     for _ in range(9):
         seen.append(rivals.tensors["patterns"].clone())
@@ -76,7 +77,7 @@ def test_they_are_replaced_in_turns_after_their_steps() -> None:
 def test_sharpening_moves_embeddings_further(tiny_model: ClipModel) -> None:
     model = tiny_model
     model.module.requires_grad_(False).eval()
-    rivals = Adversaries(32, 4, 1000, 2, CPU)
+    rivals = Adversaries(32, 4, 1000, 2, CPU, WIDTH)
     images, numbers = _images(32), torch.arange(32)
     with torch.no_grad():
         plain = embed_images(model, images)

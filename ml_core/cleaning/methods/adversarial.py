@@ -36,8 +36,9 @@ def adversarial(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     """
     frozen = FrozenCopy(model, keep_images=recipe.epochs > 1 and not recipe.mix_images)
     adversaries = Adversaries(
-        model.image_size, recipe.adversaries, recipe.adversary_steps, recipe.seed, model.device
-    )
+        model.image_size, recipe.adversaries, recipe.adversary_steps, recipe.seed, model.device,
+        model.embed_dim,
+    )  # fmt: skip
 
     def encode(batch: Batch) -> Features:
         target = frozen.images(batch)
