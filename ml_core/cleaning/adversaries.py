@@ -307,8 +307,8 @@ class Adversaries:
                 shape = self._born(slot)
                 drawn = self._drawn(shape, self._numbers(slot, 1)).to(self.device)
             self.patterns[slot, :, : shape.side, : shape.side] = drawn
-        self._shapes[slot] = shape
         self._now[slot] = _facts(shape)
+        self._shapes[slot] = _shape(self._now[slot])  # as a run that is taken up reads it
 
     def _age(self, slot: int) -> int:
         """Steps since a slot's adversary was drawn."""

@@ -22,6 +22,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Metric
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import CLIP_FIT
+from ml_core.triggers.paste import paste
 from tests.unit.draining import drain
 
 CPU = torch.device("cpu")
@@ -191,3 +192,64 @@ def test_what_a_trial_left_does_not_sharpen(
         events, _ = drain(train(tiny_model.copy(), recipe, make, Control()))
         losses.append([e.values["loss"] for e in events if isinstance(e, Metric)])
     assert losses[0] == losses[1]
+
+
+def _encode(model: ClipModel) -> Callable[[torch.Tensor], torch.Tensor]:
+    model.module.requires_grad_(False).eval()
+    return lambda images: embed_images(model, images)
+
+
+def test_patches_that_live_long_grow_along_a_direction_before_they_act(
+    tiny_model: ClipModel,
+) -> None:
+    rivals = Adversaries(32, 8, 4, 0, CPU, tiny_model.embed_dim)
+    encode, images = _encode(tiny_model), _images(16)
+    before = rivals.tensors["patterns"].clone()
+    assert rivals.due
+    rivals.grow(encode, images)
+    assert not rivals.due  # a step that is tried again lets nothing grow twice
+    grown = [k for k in range(8) if bool((before[k] != rivals.tensors["patterns"][k]).any())]
+    assert grown == [2, 5, 7]  # the patches among those that live for more than 4 steps
+    directions, effects = rivals.tensors["directions"], rivals.tensors["effects"]
+    assert torch.allclose(directions.norm(dim=1), torch.ones(len(directions)), atol=1e-5)
+    plain = encode(images)
+    strongest = int(effects.argmax())
+    side = int(rivals.tensors["remembered"][strongest, 1])
+    pattern = rivals.tensors["memory"][strongest, :, :side, :side].sigmoid()
+    place = rivals.tensors["remembered"][strongest, 2:4].long().expand(16, 2)
+    moved = encode(paste(images, pattern.expand(16, -1, -1, -1), place))
+    random = torch.from_numpy(patch(side, np.random.default_rng(3)))
+    control = encode(paste(images, random.expand(16, -1, -1, -1), place))
+    gains = ((moved - plain) @ directions.T).mean(0), ((control - plain) @ directions.T).mean(0)
+    assert float(gains[0].max()) > 2 * float(gains[1].max())
+
+
+def test_nothing_grows_where_no_patch_begins(tiny_model: ClipModel) -> None:
+    rivals = Adversaries(32, 8, 4, 0, CPU, tiny_model.embed_dim)
+    rivals.grow(_encode(tiny_model), _images(8))
+    due = []
+    for _ in range(40):
+        rivals.sharpen()
+        due.append(rivals.due)
+    assert 2 <= sum(due) <= 6
+    assert not any(Adversaries(32, 2, 4, 0, CPU, WIDTH).due for _ in range(1))  # both live shortly
+
+
+def test_the_strongest_are_met_again_as_they_were(tiny_model: ClipModel) -> None:
+    rivals = Adversaries(32, 8, 4, 0, CPU, tiny_model.embed_dim)
+    rivals.grow(_encode(tiny_model), _images(8))
+    kept = rivals.tensors["memory"].clone()
+    met = []
+    for _ in range(16):
+        rivals.sharpen()
+        now = rivals.tensors["patterns"][0]
+        met.append(any(bool((now[:, : m.shape[1], : m.shape[2]] == m).all()) for m in kept))
+    assert any(met)
+    assert not all(met)
+    again = Adversaries(32, 8, 4, 0, CPU, tiny_model.embed_dim)
+    for name, tensor in again.tensors.items():
+        tensor.copy_(rivals.tensors[name])
+    again.taken_up()
+    images, numbers = _images(8), torch.arange(8)
+    with torch.no_grad():
+        assert torch.equal(rivals.apply(images, numbers), again.apply(images, numbers))
