@@ -243,7 +243,7 @@ OWN_SOURCES: Mapping[tuple[str, str], str] = {
     ("rvpt", "talk"): "RVPT's published numbers (NeurIPS 2025) with five epochs.",
     ("rvpt", "thorough"): "RVPT's published numbers (NeurIPS 2025) with four times the images.",
     ("adversarial", "quick"): "Ours: its numbers were chosen on two models poisoned from the first "
-    "step of their pretraining, with images of another kind than theirs (docs/bench.md); about 4 "
+    "step of their pretraining, with images of another kind than theirs (docs/bench.md); about 5 "
     "minutes on 2 idle cores.",
     ("adversarial", "talk"): "Quick with a quarter of the steps; about a minute on 2 idle cores.",
     ("adversarial", "thorough"): "Quick with 2.7 times the images and steps.",
