@@ -54,7 +54,9 @@ def _environment(**more: str) -> dict[str, str]:
 
 def command_line_page(date: str) -> str:
     """The page of ``cleanclip``: what typer tells of every command, as pandoc's Markdown."""
-    told = _run(sys.executable, "-m", "typer", "ml_core.cli.app", "utils", "docs", "--name", "cleanclip")
+    told = _run(
+        sys.executable, "-m", "typer", "ml_core.cli.app", "utils", "docs", "--name", "cleanclip"
+    )
     head, *commands = re.split(r"^## ", told, flags=re.M)
     about = head.partition("\n")[2].partition("**Usage**")[0].partition("Exit codes")[0].strip()
     # Commands have their whole text below, so their list with shortened lines is left out.

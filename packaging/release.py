@@ -57,7 +57,8 @@ def list_dependencies(python: str, out: Path) -> None:
     """Write what an environment that has the wheel consists of, as CycloneDX."""
     subprocess.run(
         [
-            sys.executable, "-m", "cyclonedx_py", "environment", python, "--output-reproducible",
+            sys.executable, "-m", "cyclonedx_py", "environment", python, "--pyproject",
+            str(ROOT / "pyproject.toml"), "--mc-type", "application", "--output-reproducible",
             "--spec-version", "1.6", "--of", "JSON", "-o", str(out),
         ],
         check=True,
@@ -82,11 +83,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--commit", default="HEAD")
     parser.add_argument("--out", type=Path, default=ROOT / "dist")
-    parser.add_argument("--check", action="store_true", help="build twice and compare; keep nothing")
-    parser.add_argument("--environment", help="a Python that has the wheel: list what it consists of")
+    parser.add_argument(
+        "--check", action="store_true", help="build twice and compare; keep nothing"
+    )
+    parser.add_argument(
+        "--finish",
+        metavar="PYTHON",
+        help="build nothing: list what is in this interpreter's environment, and renew the sums",
+    )
     options = parser.parse_args()
     if options.check:
         return check(options.commit)
+    if options.finish:
+        list_dependencies(options.finish, options.out / "cleanclip-gui.cdx.json")
+        write_sums(options.out)
+        return 0
     options.out.mkdir(parents=True, exist_ok=True)
     for old in (*options.out.glob("cleanclip*"), *options.out.glob(SUMS)):
         old.unlink()
@@ -94,8 +105,6 @@ def main() -> int:
     subprocess.run(
         [sys.executable, "-m", "twine", "check", "--strict", str(wheel), str(archive)], check=True
     )
-    if options.environment:
-        list_dependencies(options.environment, options.out / f"{wheel.stem}.cdx.json")
     write_sums(options.out)
     print((options.out / SUMS).read_text(encoding="ascii"), end="")
     return 0

@@ -93,7 +93,12 @@ def tsne_map(
         folder = Path(name)
         np.save(folder / POINTS, points, allow_pickle=False)
         (folder / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
-        yield from _watch(list(command or child_command("ml_core.evaluation.tsne_worker")), folder, settings["iterations"], cancelled)
+        yield from _watch(
+            list(command or child_command("ml_core.evaluation.tsne_worker")),
+            folder,
+            settings["iterations"],
+            cancelled,
+        )
         laid = _read(folder / PLACES, len(points))
     ends = np.cumsum([len(cloud) for cloud in clouds])[:-1]
     places = tuple(np.split(laid, ends))
