@@ -4,7 +4,7 @@ PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean wheel
+.PHONY: demo test lint bench clean wheel dist frozen deb check-packages
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m cleanclip_gui.window.system_libraries
@@ -26,6 +26,30 @@ bench: $(VENV)/.installed-test
 
 wheel: $(VENV)/.installed-test
 	$(BIN)/python -m pip wheel -q --no-deps -w dist .
+
+# Packages: docs/packages.md. TORCH_ARGS tells pip where the processor's build of torch is.
+TOOLS := build/tools/bin/python
+FROZEN := build/frozen
+TORCH_ARGS ?= --extra-index-url https://download.pytorch.org/whl/cpu
+
+build/tools/.installed: packaging/requirements-release.txt
+	@$(PYTHON) packaging/check_python.py
+	@$(PYTHON) -m venv build/tools
+	@$(TOOLS) -m pip install --quiet -r $<
+	@touch $@
+
+dist: build/tools/.installed
+	@$(TOOLS) packaging/release.py
+
+frozen: dist
+	@$(PYTHON) packaging/frozen/build.py --wheel dist/*.whl --pip-args="$(TORCH_ARGS)"
+
+deb: frozen
+	@$(FROZEN)/venv/bin/python packaging/deb/build.py --frozen $(FROZEN)/dist/cleanclip-gui --tree build/deb
+	@$(TOOLS) packaging/release.py --finish $(FROZEN)/venv/bin/python
+
+check-packages: deb
+	@$(TOOLS) packaging/checks/run.py --venv $(FROZEN)/venv/bin/python --tree build/deb
 
 clean:
 	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis

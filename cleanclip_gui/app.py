@@ -59,7 +59,7 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="cleanclip-gui", description="Open, examine, attack and clean CLIP checkpoints."
     )
-    parser.add_argument("path", nargs="?", help="checkpoint to open")
+    parser.add_argument("path", nargs="?", help="checkpoint, bundle, session or pictures to open")
     parser.add_argument("--demo", action="store_true", help="open the built-in demo")
     return parser.parse_args(list(argv))
 
@@ -98,7 +98,7 @@ def _run(options: argparse.Namespace) -> int:
         if options.demo:
             QTimer.singleShot(0, window, window.start_tour)
         elif options.path:
-            window.open_path(options.path)
+            window.take_named(options.path)
         code = app.exec()
     stop_logging(handlers)
     if threads.still_running():

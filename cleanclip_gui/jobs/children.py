@@ -16,6 +16,7 @@ from typing import IO, cast
 import psutil
 
 import ml_core
+from ml_core.children import child_command
 
 _LOG = logging.getLogger(__name__)
 
@@ -28,10 +29,8 @@ _WAITING_NEEDS = 3 << 30
 
 def worker_command(spec_path: Path, resume: bool = False) -> list[str]:
     """Command line of the child that runs ``spec_path``."""
-    frozen = bool(getattr(sys, "frozen", False))
-    start = ["--worker"] if frozen else ["-P", "-m", "ml_core.jobs.worker"]
     options = ["--supervised", *(["--resume"] if resume else [])]
-    return [sys.executable, *start, str(spec_path), *options]
+    return [*child_command("ml_core.jobs.worker"), str(spec_path), *options]
 
 
 def together(command: Sequence[str], processes: int) -> list[str]:
@@ -39,10 +38,8 @@ def together(command: Sequence[str], processes: int) -> list[str]:
 
     All of them inherit the pipe on which commands come; the first one alone reads it.
     """
-    frozen = bool(getattr(sys, "frozen", False))
-    start = ["--torchrun"] if frozen else ["-P", "-m", "torch.distributed.run"]
     options = [_LAUNCHER, f"--nproc-per-node={processes}", "--no-python"]
-    return [sys.executable, *start, *options, *command]
+    return [*child_command("torch.distributed.run"), *options, *command]
 
 
 def environment(command: Sequence[str] = ()) -> dict[str, str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
@@ -373,8 +374,15 @@ class MainWindow(QMainWindow):
         shell.checkpoint_wanted.emit(str(path))
 
     @Slot(str)
+    def take_named(self, path: str) -> None:
+        """Open what was named at the start as if it had been dropped; hf-hub:owner/name too."""
+        if os.path.lexists(path):
+            self.take_file(Path(path).absolute())
+        else:
+            self.open_path(path)
+
     def open_path(self, path: str, *_: object) -> None:
-        """Open a checkpoint file or folder, or a session, that was named at the start."""
+        """Open a checkpoint file or folder, or a session."""
         if is_session(Path(path)):
             self.sessions.open(path)
             return

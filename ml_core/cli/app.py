@@ -47,7 +47,6 @@ app = typer.Typer(
     "codes: 0 done, 1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 internal "
     "error, 130 cancelled with Ctrl-C.",
     no_args_is_help=True,
-    add_completion=False,
     rich_markup_mode="markdown",
     pretty_exceptions_enable=False,
 )

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import subprocess
-import sys
 import tempfile
 import threading
 import time
@@ -20,6 +19,7 @@ from typing import Any
 
 import numpy as np
 
+from ml_core.children import child_command
 from ml_core.evaluation.embedding_map import EmbeddingMap, Embeddings, Points, check_parts
 from ml_core.evaluation.tsne_worker import PLACES, POINTS, SETTINGS
 from ml_core.reading.errors import CancelledError, InputError
@@ -93,19 +93,17 @@ def tsne_map(
         folder = Path(name)
         np.save(folder / POINTS, points, allow_pickle=False)
         (folder / SETTINGS).write_text(json.dumps(settings), encoding="utf-8")
-        yield from _watch(list(command or _command()), folder, settings["iterations"], cancelled)
+        yield from _watch(
+            list(command or child_command("ml_core.evaluation.tsne_worker")),
+            folder,
+            settings["iterations"],
+            cancelled,
+        )
         laid = _read(folder / PLACES, len(points))
     ends = np.cumsum([len(cloud) for cloud in clouds])[:-1]
     places = tuple(np.split(laid, ends))
     settings |= {"scikit-learn": version("scikit-learn"), "metric": "euclidean, unit vectors"}
     yield TsneStep(1.0, EmbeddingMap("t-SNE", tuple(parts), places, settings))
-
-
-def _command() -> list[str]:
-    """How the child is started; a frozen program starts itself."""
-    if getattr(sys, "frozen", False):
-        return [sys.executable, "--tsne"]
-    return [sys.executable, "-P", "-m", "ml_core.evaluation.tsne_worker"]
 
 
 def _watch(

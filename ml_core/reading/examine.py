@@ -15,6 +15,7 @@ from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
+from ml_core.children import child_command
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.garbage_collection import collector_off
 from ml_core.reading.inspect import locate
@@ -155,9 +156,8 @@ class _Collector:
 
 
 def _command() -> list[str]:
-    """Command line of the reading process; a frozen program starts itself."""
-    frozen = bool(getattr(sys, "frozen", False))
-    return [sys.executable, *(["--reader"] if frozen else ["-P", "-m", "ml_core.reading.worker"])]
+    """Command line of the reading process."""
+    return child_command("ml_core.reading.worker")
 
 
 def environment() -> dict[str, str]:

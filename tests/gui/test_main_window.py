@@ -217,6 +217,20 @@ def test_only_several_checkpoints_make_a_list(window, tmp_path, monkeypatch, nam
     assert [path.name for path in first] == ([] if several else [names[0]])
 
 
+def test_what_is_named_at_the_start_is_taken_like_a_drop(window, tmp_path, monkeypatch) -> None:
+    dropped, wanted = [], []
+    monkeypatch.setattr(window, "take_file", dropped.append)
+    window.context.shell.checkpoint_wanted.connect(wanted.append)
+    (tmp_path / "a.evidence.zip").touch()
+    monkeypatch.chdir(tmp_path)
+    window.take_named("a.evidence.zip")
+    assert dropped == [tmp_path / "a.evidence.zip"]
+    assert not wanted
+    monkeypatch.setattr(window.stations["checkpoint"], "open_path", lambda path: None)
+    window.take_named("hf-hub:owner/name")
+    assert (len(dropped), wanted) == (1, ["hf-hub:owner/name"])
+
+
 def test_a_dropped_picture_becomes_the_trigger(window, qtbot, tmp_path):
     from PIL import Image
 

@@ -17,6 +17,7 @@ from typing import IO, Any, cast
 
 import numpy as np
 
+from ml_core.children import child_command
 from ml_core.events import Done, Finding, Progress, from_json
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.examine import environment, kill_group
@@ -97,12 +98,10 @@ def time_limit(path: Path) -> float:
 
 
 def start() -> subprocess.Popen[bytes]:
-    """Start the process in a group of its own; a frozen program starts itself."""
-    frozen = bool(getattr(sys, "frozen", False))
-    module = ["--verifier"] if frozen else ["-P", "-m", "ml_core.reports.verify.worker"]
+    """Start the process in a group of its own."""
     try:
         return subprocess.Popen(
-            [sys.executable, *module],
+            child_command("ml_core.reports.verify.worker"),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,

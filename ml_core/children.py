@@ -1,0 +1,53 @@
+"""How this program starts itself again for a part of its work, from source or frozen.
+
+From source a child is ``python -m MODULE``. A frozen program has no interpreter to start, so it
+starts its own executable with a word in the first place, and both programs ask `dispatch` for it.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import runpy
+import sys
+
+_WORDS = {
+    "ml_core.reading.worker": "--reader",
+    "ml_core.reports.verify.worker": "--verifier",
+    "ml_core.jobs.worker": "--worker",
+    "ml_core.evaluation.tsne_worker": "--tsne",
+    "torch.distributed.run": "--torchrun",
+}
+
+
+def child_command(module: str) -> list[str]:
+    """The beginning of the command line that runs one of the modules above."""
+    word = _WORDS[module]
+    if getattr(sys, "frozen", False):
+        return [sys.executable, word]
+    return [sys.executable, "-P", "-m", module]
+
+
+def dispatch() -> None:
+    """Be the child that the command line asks for and leave; return if it asks for none."""
+    multiprocessing.freeze_support()  # of the processes that read pictures
+    if not getattr(sys, "frozen", False):
+        return
+    _restore_library_path()
+    modules = {word: module for module, word in _WORDS.items()}
+    module = modules.get(sys.argv[1]) if len(sys.argv) > 1 else None
+    if module is not None:
+        del sys.argv[1]
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+        sys.exit(0)
+
+
+def _restore_library_path() -> None:
+    """Programs of the system that are started from here must not load the bundle's libraries."""
+    name = "LD_LIBRARY_PATH"
+    if name in os.environ:
+        before = os.environ.pop(f"{name}_ORIG", None)
+        if before:
+            os.environ[name] = before
+        else:
+            del os.environ[name]
