@@ -4,7 +4,7 @@ PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean wheel dist frozen deb check-packages
+.PHONY: demo test lint bench clean docs wheel dist frozen deb check-packages
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m cleanclip_gui.window.system_libraries
@@ -23,6 +23,9 @@ lint: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	@$(BIN)/python -m cleanclip_gui.window.system_libraries
 	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m tests.benchmarks
+
+docs: .venv-docs/.installed
+	@.venv-docs/bin/python packaging/docs/build.py
 
 wheel: $(VENV)/.installed-test
 	$(BIN)/python -m pip wheel -q --no-deps -w dist .
@@ -52,7 +55,7 @@ check-packages: deb
 	@$(TOOLS) packaging/checks/run.py --venv $(FROZEN)/venv/bin/python --tree build/deb
 
 clean:
-	rm -rf $(VENV) build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-docs build dist demo-output .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 $(VENV)/.created: packaging/check_python.py
@@ -70,3 +73,10 @@ $(VENV)/.installed-test: $(VENV)/.created pyproject.toml
 	@echo "Installing CleanCLIP GUI and its test tools into $(VENV)"
 	@$(BIN)/python -m pip install --quiet $(PIP_ARGS) -e '.[test]'
 	@touch $@ $(VENV)/.installed
+
+.venv-docs/.installed: packaging/check_python.py pyproject.toml
+	@$(PYTHON) packaging/check_python.py
+	@echo "Installing CleanCLIP GUI and the tools of its documentation into .venv-docs"
+	@$(PYTHON) -m venv --clear .venv-docs
+	@.venv-docs/bin/python -m pip install --quiet $(PIP_ARGS) -e '.[docs]'
+	@touch $@

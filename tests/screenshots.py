@@ -432,6 +432,15 @@ def first_page(s: Stage) -> None:
     with s.page("first-about"):
         s.act("help.about")
         s.wait(s.dialogs, "the dialog")
+    with s.page("first-help"):
+        s.act("help.page")
+        s.wait(s.dialogs, "the dialog")
+    with s.page("first-help-limits"):
+        s.act("help.limits")
+        s.wait(s.dialogs, "the dialog")
+    with s.page("first-help-searched"):
+        s.act("help.glossary")
+        s.part(QLineEdit, "Search the help").setText("rebound")
     with s.page("first-hub"):
         s.act("file.hub")
         s.wait(s.dialogs, "the dialog")

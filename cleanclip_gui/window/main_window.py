@@ -55,6 +55,7 @@ from cleanclip_gui.window.crash import LogBridge, log_file
 from cleanclip_gui.window.error_dialog import ErrorDialog
 from cleanclip_gui.window.guide import Guide
 from cleanclip_gui.window.header import Header
+from cleanclip_gui.window.help_dialog import HelpDialog
 from cleanclip_gui.window.keys_dialog import KeysDialog
 from cleanclip_gui.window.log_pane import LogPane
 from cleanclip_gui.window.rail import Rail
@@ -130,6 +131,7 @@ class MainWindow(QMainWindow):
         self.bridge = bridge or LogBridge(self)
         self._recent: tuple[tuple[str, ...], ...] = ()
         self._demo_path = ""  # of the demo that is being opened
+        self._help: HelpDialog | None = None
         self._is_closing = False
         self._closing_limit = QTimer(self, singleShot=True, interval=threads.CLOSING_MS)
         self._closing_limit.timeout.connect(self._on_closing_limit)
@@ -311,8 +313,21 @@ class MainWindow(QMainWindow):
     def _help_commands(self) -> tuple[Command, ...]:
         return (
             Command(
+                "help.page", "&Help on this page", "&Help", self.show_help,
+                "What this page is for, and what its words mean.", "info", "F1",
+            ),
+            Command(
+                "help.limits", "What this tool cannot &see", "&Help",
+                partial(self.show_help, "limits"), "Backdoors that are known to slip through.",
+                "eye",
+            ),
+            Command(
+                "help.glossary", "&Glossary", "&Help", partial(self.show_help, "glossary"),
+                "Terms of the field, with their sources.", "text",
+            ),
+            Command(
                 "help.keys", "&Keyboard shortcuts", "&Help", self.show_keys,
-                "All keys and what they do.", "text", "F1",
+                "All keys and what they do.", "text", "Ctrl+F1",
             ),
             Command(
                 "help.log_file", "Open the &log folder", "&Help", self.open_log_folder,
@@ -454,6 +469,16 @@ class MainWindow(QMainWindow):
         if place is not None and place.id != self.station:
             return f"Go to {place.title.replace('&', '')} first."
         return "Not possible now."
+
+    def show_help(self, page: str = "") -> None:
+        """Show a page of the help, else that of the station on show, beside the window."""
+        if self._help is None:
+            self._help = HelpDialog(self)
+            self._help.keys_wanted.connect(self.show_keys)
+        self._help.show_page(page or self.station)
+        self._help.show()
+        self._help.raise_()
+        self._help.activateWindow()
 
     def show_keys(self) -> None:
         """List every key."""

@@ -25,7 +25,10 @@ class InputError(Exception):
     details
         Shown on demand.
 
-    ``title`` says in a few words what failed, where somebody on the way of the exception said so.
+    Attributes
+    ----------
+    title
+        In a few words what failed, where somebody on the way of the exception said so.
     """
 
     def __init__(self, sentence: str, code: ErrorCode = "usage", details: str = "") -> None:

@@ -1,4 +1,8 @@
-"""Every command of the README, one after another, with a published trigger on its own canvas."""
+"""Every command of the README and of the tutorial, one after another.
+
+The README's with a published trigger on its own canvas; the tutorial's as they stand there, with
+options that make them short.
+"""
 
 from __future__ import annotations
 
@@ -16,8 +20,10 @@ from ml_core.data.demo import compose, demo_classes
 from ml_core.paths import resource
 from ml_core.triggers.published import published
 from tests.unit.small_jobs import small_recipe
+from tests.unit.test_docs import commands
 
 README = Path(__file__).parents[2] / "README.md"
+TUTORIAL = README.parent / "docs" / "tutorial.md"
 TARGET = "banana"
 FEW = {"pairs": 32, "batch_size": 16, "warmup_steps": 1, "eval_every": 0, "save_every": 0}
 TINY = [part for name, value in FEW.items() for part in ("--set", f"{name}={value}")]
@@ -107,3 +113,37 @@ def test_every_command_of_the_readme_does_its_work(
     run("demo", "--method", "mmcl", "--seed", "0", *TINY, "--test-images", "32", "-o", at["demo"])
     named = set(re.findall(r"^cleanclip ([a-z]+)", README.read_text(encoding="utf-8"), re.M))
     assert named == set(told)
+
+
+def test_every_command_of_the_tutorial_does_its_work(
+    images: str,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    work = tmp_path / "work"
+    work.mkdir()
+    (work / "resources").symlink_to(resource("demo").parent)
+    monkeypatch.chdir(work)
+    few = ["--stages", "patches", "--starts", "2", "--search", "16", "--held-out", "128"]
+    shorter = {
+        "evaluate": ["--n", "72"],
+        "scan": few,
+        "clean": [*TINY, "--test-images", images],
+        "prove": ["--steps", "1"],
+        "verify": ["--sample", "8"],
+    }
+    told: dict[str, Any] = {}
+    for arguments in commands(TUTORIAL):
+        name = arguments[0]
+        capsys.readouterr()
+        status = run_command([*arguments, *shorter.get(name, []), "--json"])
+        out, err = capsys.readouterr()
+        assert status == (1 if name == "scan" else 0), f"{arguments}: {err[-2000:]}"
+        told[name] = json.loads(out)
+    assert {"inspect", "report"} | shorter.keys() == told.keys()
+    assert told["inspect"]["verdict"] == "loads"
+    assert told["scan"]["judgement"]["target"] == TARGET
+    assert told["evaluate"]["asr_excl"] > 0.9
+    assert told["prove"]["rebound"]["rates"]
+    assert not [check for check in told["verify"]["checks"] if check["state"] == "fails"]

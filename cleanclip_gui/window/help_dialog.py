@@ -1,0 +1,385 @@
+"""Help without the network: the pages of the stations, the glossary, and the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from PySide6.QtCore import QEvent, QSize, Qt, QUrl, Signal, Slot
+from PySide6.QtGui import (
+    QDesktopServices,
+    QKeySequence,
+    QPalette,
+    QShortcut,
+    QTextBlock,
+    QTextCharFormat,
+    QTextCursor,
+    QTextDocument,
+    QTextFrameFormat,
+    QTextLength,
+    QTextTable,
+)
+from PySide6.QtWidgets import (
+    QDialog,
+    QHBoxLayout,
+    QLineEdit,
+    QPushButton,
+    QTextBrowser,
+    QTextEdit,
+    QToolButton,
+    QTreeWidget,
+    QTreeWidgetItem,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.dialog_frame import resize_within
+from cleanclip_gui.widgets.label import ElidedLabel
+from cleanclip_gui.widgets.text import tip
+from cleanclip_gui.window.help_pages import (
+    docs_folder,
+    help_folder,
+    listed,
+    read_page,
+    slug,
+    target_of,
+    title_of,
+)
+
+_PATH = Qt.ItemDataRole.UserRole
+_LIST_WIDTH = 264
+_MARKDOWN = (
+    QTextDocument.MarkdownFeature.MarkdownDialectGitHub
+    | QTextDocument.MarkdownFeature.MarkdownNoHTML
+)
+
+
+@dataclass
+class _Visit:
+    """A page that was shown, and how far down."""
+
+    page: Path
+    scroll: int = 0
+
+
+class HelpDialog(QDialog):
+    """A list of pages at the left, the page at the right, with search, back and forward.
+
+    Beside the window, not before it: one reads and does at once. ``keys_wanted`` asks for the
+    list of all keys. Nothing is fetched: a link to a paper opens the browser, on a click.
+    """
+
+    keys_wanted = Signal()
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Help")
+        self._visits: list[_Visit] = []
+        self._at = -1
+        self._groups: list[QTreeWidgetItem] = []
+        self._items: list[QTreeWidgetItem] = []
+        self.field = QLineEdit()
+        self.field.setPlaceholderText("Search the help")
+        self.field.setAccessibleName("Search the help")
+        self.field.setClearButtonEnabled(True)
+        self.field.addAction(
+            theme.icon("search", "muted"), QLineEdit.ActionPosition.LeadingPosition
+        )
+        self.field.textChanged.connect(self._on_searched)
+        self.field.returnPressed.connect(self._find_next)
+        self.tree = QTreeWidget()
+        self.tree.setAccessibleName("Pages of the help")
+        self.tree.setHeaderHidden(True)
+        self.tree.setRootIsDecorated(False)
+        self.tree.setIndentation(theme.SPACE_M)
+        self.tree.setUniformRowHeights(True)
+        self.tree.currentItemChanged.connect(self._on_chosen)
+        self.back = self._button("back", "Back", QKeySequence.StandardKey.Back)
+        self.back.clicked.connect(self._go_back)
+        self.forward = self._button("next", "Forward", QKeySequence.StandardKey.Forward)
+        self.forward.clicked.connect(self._go_forward)
+        self.page = QTextBrowser()
+        self.page.setAccessibleName("Page of the help")
+        self.page.setOpenLinks(False)
+        self.page.anchorClicked.connect(self._on_link)
+        self.page.highlighted.connect(self._tell_link)
+        self.told = ElidedLabel("", "caption")
+        keys = QPushButton("Keyboard shortcuts")
+        keys.clicked.connect(self.keys_wanted)
+        close = QPushButton("Close")
+        close.clicked.connect(self.accept)
+        for button in (keys, close):
+            button.setAutoDefault(False)  # Return in the field looks for the next place
+        QShortcut(QKeySequence.StandardKey.Find, self).activated.connect(self._to_field)
+        left = QVBoxLayout()
+        left.setSpacing(theme.SPACE_S)
+        left.addWidget(self.field)
+        left.addWidget(self.tree, 1)
+        bar = QHBoxLayout()
+        bar.addWidget(self.back)
+        bar.addWidget(self.forward)
+        bar.addWidget(self.told, 1)
+        right = QVBoxLayout()
+        right.setSpacing(theme.SPACE_S)
+        right.addLayout(bar)
+        right.addWidget(self.page, 1)
+        columns = QHBoxLayout()
+        columns.setSpacing(theme.SPACE_M)
+        columns.addLayout(left)
+        columns.addLayout(right, 1)
+        self.tree.setFixedWidth(_LIST_WIDTH)
+        self.field.setFixedWidth(_LIST_WIDTH)
+        buttons = QHBoxLayout()
+        buttons.addWidget(keys)
+        buttons.addStretch()
+        buttons.addWidget(close)
+        layout = QVBoxLayout(self)
+        layout.setContentsMargins(*(theme.SPACE_L,) * 4)
+        layout.setSpacing(theme.SPACE_M)
+        layout.addLayout(columns, 1)
+        layout.addLayout(buttons)
+        resize_within(self, 1040, 660)
+        self._list_pages()
+
+    def show_page(self, name: str, heading: str = "") -> None:
+        """Show a page of the stations by the name of its file, such as ``scan``."""
+        self._open(help_folder() / f"{name}.md", heading)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Draw the page in the colours of another theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and self._at >= 0:
+            scroll = self.page.verticalScrollBar().value()
+            self._draw(self._visits[self._at].page)
+            self.page.verticalScrollBar().setValue(scroll)
+
+    # The list
+
+    def _button(self, icon: str, name: str, key: QKeySequence.StandardKey) -> QToolButton:
+        button = QToolButton()
+        button.setIcon(theme.icon(icon))
+        button.setAccessibleName(name)
+        button.setShortcut(QKeySequence(key))
+        shown = QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText)
+        button.setToolTip(f"{name} ({shown})")
+        button.setEnabled(False)
+        return button
+
+    def _list_pages(self) -> None:
+        for title, folder in (("This window", help_folder()), ("In depth", docs_folder())):
+            pages = listed(folder)
+            if not pages:
+                continue
+            group = QTreeWidgetItem(self.tree, [title])
+            group.setFlags(Qt.ItemFlag.ItemIsEnabled)
+            for path in pages:
+                title = title_of(path)
+                item = QTreeWidgetItem(group, [title.split(":")[0]])
+                item.setToolTip(0, tip(title))
+                item.setData(0, _PATH, str(path))
+                self._items.append(item)
+            self._groups.append(group)
+        self.tree.expandAll()
+
+    @Slot(QTreeWidgetItem)
+    def _on_chosen(self, item: QTreeWidgetItem | None, *_: object) -> None:
+        path = item.data(0, _PATH) if item is not None else None
+        if path and (self._at < 0 or Path(path) != self._visits[self._at].page):
+            self._open(Path(path))
+            self._mark_found()
+
+    # Pages
+
+    def _open(self, path: Path, heading: str = "") -> None:
+        """Show a page from its beginning, or from a heading, as a new visit."""
+        self._keep_scroll()
+        del self._visits[self._at + 1 :]
+        self._visits.append(_Visit(path))
+        self._at += 1
+        self._draw(path)
+        self._after_moving()
+        if heading:
+            self._scroll_to(heading)
+
+    def _keep_scroll(self) -> None:
+        if self._at >= 0:
+            self._visits[self._at].scroll = self.page.verticalScrollBar().value()
+
+    @Slot()
+    def _go_back(self) -> None:
+        self._go(-1)
+
+    @Slot()
+    def _go_forward(self) -> None:
+        self._go(1)
+
+    def _go(self, step: int) -> None:
+        if not 0 <= self._at + step < len(self._visits):
+            return
+        self._keep_scroll()
+        self._at += step
+        visit = self._visits[self._at]
+        self._draw(visit.page)
+        self._after_moving()
+        self.page.verticalScrollBar().setValue(visit.scroll)
+
+    def _after_moving(self) -> None:
+        """The buttons, and the page's line in the list."""
+        self.back.setEnabled(self._at > 0)
+        self.forward.setEnabled(self._at + 1 < len(self._visits))
+        self.told.setText("")
+        page = str(self._visits[self._at].page)
+        shown = [item for item in self._items if item.data(0, _PATH) == page]
+        self.tree.blockSignals(True)
+        self.tree.clearSelection()
+        for item in shown:
+            self.tree.setCurrentItem(item)
+        self.tree.blockSignals(False)
+
+    def _draw(self, path: Path) -> None:
+        document = self.page.document()
+        document.setBaseUrl(QUrl.fromLocalFile(f"{path.parent}/"))
+        document.setDocumentMargin(theme.SPACE_L)
+        document.setMarkdown(read_page(path), _MARKDOWN)
+        _dress(document, self.page.palette(), self.page.viewport().width())
+        self.page.moveCursor(QTextCursor.MoveOperation.Start)
+
+    def _scroll_to(self, heading: str) -> None:
+        block = next(
+            (b for b in _headings(self.page.document()) if slug(b.text()) == heading), None
+        )
+        if block is not None:
+            top = self.page.document().documentLayout().blockBoundingRect(block).top()
+            self.page.verticalScrollBar().setValue(int(top))
+
+    @Slot(QUrl)
+    def _on_link(self, url: QUrl) -> None:
+        """Another page here; an address of the network in the browser."""
+        if url.scheme() in ("http", "https"):
+            QDesktopServices.openUrl(url)
+            return
+        path, heading = target_of(url.toString(), self._visits[self._at].page)
+        if path == self._visits[self._at].page and heading:
+            self._scroll_to(heading)
+            return
+        self._open(path, heading)
+
+    @Slot(QUrl)
+    def _tell_link(self, url: QUrl) -> None:
+        outside = url.scheme() in ("http", "https")
+        self.told.setText(f"Opens in the browser: {url.toString()}" if outside else "")
+
+    # Search
+
+    @Slot()
+    def _to_field(self) -> None:
+        self.field.setFocus()
+        self.field.selectAll()
+
+    @Slot(str)
+    def _on_searched(self, text: str) -> None:
+        """Show the pages that have all words, and the first place in one of them."""
+        words = text.casefold().split()
+        found = []
+        for item in self._items:
+            content = read_page(Path(item.data(0, _PATH))).casefold()
+            item.setHidden(not all(word in content for word in words))
+            if not item.isHidden():
+                found.append(item)
+        for group in self._groups:
+            group.setHidden(all(item.isHidden() for item in self._items if item.parent() is group))
+        self.told.setText("" if found else "No page of the help has these words.")
+        if words and found and self.tree.currentItem() not in found:
+            self.tree.setCurrentItem(found[0])
+        self._mark_found()
+        self.page.moveCursor(QTextCursor.MoveOperation.Start)
+        if words and found:
+            self._find_next()
+
+    @Slot()
+    def _find_next(self) -> None:
+        """Go to the next place of what was typed, from the top again after the last."""
+        wanted = self._wanted()
+        if wanted and not self.page.find(wanted):
+            self.page.moveCursor(QTextCursor.MoveOperation.Start)
+            self.page.find(wanted)
+
+    def _wanted(self) -> str:
+        """What to look for on the page: all that was typed if it stands there, else a word."""
+        text = self.field.text().strip()
+        content = self.page.document().toPlainText().casefold()
+        parts: Sequence[str] = (text, *text.split())
+        return next((part for part in parts if part and part.casefold() in content), "")
+
+    def _mark_found(self) -> None:
+        """Colour every place of what was typed."""
+        marks, wanted = [], self._wanted()
+        look = QTextCharFormat()
+        look.setBackground(theme.colour("warning_soft"))
+        cursor = self.page.document().find(wanted) if wanted else QTextCursor()
+        while not cursor.isNull():
+            mark = QTextEdit.ExtraSelection()
+            mark.cursor, mark.format = cursor, look
+            marks.append(mark)
+            cursor = self.page.document().find(wanted, cursor)
+        self.page.setExtraSelections(marks)
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """As it was made."""
+        return self.size()
+
+
+def _blocks(document: QTextDocument) -> list[QTextBlock]:
+    blocks, block = [], document.begin()
+    while block.isValid():
+        blocks.append(block)
+        block = block.next()
+    return blocks
+
+
+def _headings(document: QTextDocument) -> list[QTextBlock]:
+    return [block for block in _blocks(document) if block.blockFormat().headingLevel()]
+
+
+def _dress(document: QTextDocument, palette: QPalette, width: int) -> None:
+    """Air around headings and paragraphs, thin tables as wide as the page, pictures that fit."""
+    most = max(200, width - 3 * theme.SPACE_L)
+    cursor = QTextCursor(document)
+    for block in _blocks(document):
+        cursor.setPosition(block.position())
+        look = block.blockFormat()
+        level = look.headingLevel()
+        if level:
+            look.setTopMargin(0 if block.position() == 0 else theme.SPACE_L)
+            look.setBottomMargin(theme.SPACE_S)
+        elif cursor.currentTable() is None:
+            look.setBottomMargin(theme.SPACE_S)
+            look.setLineHeight(125, 1)  # per cent: QTextBlockFormat.ProportionalHeight
+        cursor.setBlockFormat(look)
+        pieces = block.begin()
+        while not pieces.atEnd():
+            piece = pieces.fragment()
+            if piece.isValid() and piece.charFormat().isImageFormat():
+                image = piece.charFormat().toImageFormat()
+                image.setMaximumWidth(QTextLength(QTextLength.Type.FixedLength, most))
+                image.setWidth(most)
+                cursor.setPosition(piece.position())
+                cursor.setPosition(
+                    piece.position() + piece.length(), QTextCursor.MoveMode.KeepAnchor
+                )
+                cursor.setCharFormat(image)
+            pieces += 1
+    for frame in document.rootFrame().childFrames():
+        if isinstance(frame, QTextTable):
+            shape = frame.format()
+            shape.setBorder(1)
+            shape.setBorderCollapse(True)
+            shape.setBorderBrush(palette.mid())
+            shape.setBorderStyle(QTextFrameFormat.BorderStyle.BorderStyle_Solid)
+            shape.setCellPadding(theme.SPACE_XS + 2)
+            shape.setCellSpacing(0)
+            shape.setTopMargin(theme.SPACE_S)
+            shape.setBottomMargin(theme.SPACE_M)
+            frame.setFormat(shape)

@@ -1,0 +1,165 @@
+"""Help: the page of the station on show, links, search, back and forward, and what is missing."""
+
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import QUrl
+from PySide6.QtWidgets import QApplication
+
+from cleanclip_gui.app import make_window
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.station import Context
+from cleanclip_gui.window import help_dialog
+from cleanclip_gui.window.help_dialog import HelpDialog
+from cleanclip_gui.window.help_pages import docs_folder, help_folder, title_of
+from cleanclip_gui.window.keys_dialog import KeysDialog
+from tests.gui.shell_fakes import Answers, FakeEngine
+
+
+@pytest.fixture
+def opened(monkeypatch):
+    """Addresses that the browser was given."""
+    urls: list[str] = []
+    monkeypatch.setattr(
+        help_dialog.QDesktopServices, "openUrl", lambda url: urls.append(url.toString())
+    )
+    return urls
+
+
+@pytest.fixture
+def helping(qtbot, opened):
+    dialog = HelpDialog()
+    qtbot.addWidget(dialog)
+    dialog.show()
+    return dialog
+
+
+def titled(dialog):
+    """The heading of the page on show."""
+    return dialog.page.document().begin().text()
+
+
+def listed(dialog):
+    """Files of the pages in the list that show."""
+    items = [item for item in dialog._items if not item.isHidden()]
+    return [Path(item.data(0, help_dialog._PATH)) for item in items]
+
+
+def test_help_opens_at_the_page_of_the_station(qtbot, tmp_path):
+    window = make_window(
+        Context(
+            inference=Inference(FakeEngine),
+            settings=SettingsStore(tmp_path / "config"),
+            prompts=Answers().prompts(),
+        )
+    )
+    qtbot.addWidget(window)
+    window.show()
+    assert window.actions_["help.page"].shortcut().toString() == "F1"
+    for station in ("welcome", *window.stations):
+        window.show_station(station)
+        window.actions_["help.page"].trigger()
+        (dialog,) = window.findChildren(HelpDialog)  # the same one each time
+        assert dialog.isVisible()
+        assert not dialog.isModal()
+        assert titled(dialog) == title_of(help_folder() / f"{station}.md")
+    window.actions_["help.limits"].trigger()
+    assert titled(dialog) == "What this tool cannot see"
+    window.actions_["help.glossary"].trigger()
+    assert titled(dialog) == "Glossary"
+    dialog.keys_wanted.emit()
+    assert any(isinstance(w, KeysDialog) for w in QApplication.topLevelWidgets())
+    window.close()
+    assert not dialog.isVisible()
+
+
+def test_a_link_leads_to_its_heading_and_back_returns_to_the_place(helping):
+    helping.show_page("clean")
+    bar = helping.page.verticalScrollBar()
+    bar.setValue(bar.maximum() // 2)
+    place = bar.value()
+    assert place
+    helping.page.anchorClicked.emit(QUrl("numbers.md#rebound"))
+    assert titled(helping) == "What the numbers mean"
+    assert bar.value() > 0
+    top = helping.page.cursorForPosition(helping.page.viewport().rect().topLeft())
+    assert top.block().text() == "Rebound"
+    helping.back.click()
+    assert titled(helping) == "Clean: can the backdoor be removed?"
+    assert bar.value() == place
+    assert not helping.back.isEnabled()
+    helping.forward.click()
+    assert titled(helping) == "What the numbers mean"
+    assert not helping.forward.isEnabled()
+
+
+def test_the_documentation_is_read_here_and_a_paper_in_the_browser(helping, opened):
+    helping.show_page("limits")
+    helping.page.anchorClicked.emit(QUrl("../../docs/scan.md"))
+    assert titled(helping) == title_of(docs_folder() / "scan.md")
+    assert opened == []
+    helping.show_page("limits")
+    assert opened == []
+    paper = "https://arxiv.org/abs/2602.07152"
+    helping.page.highlighted.emit(QUrl(paper))
+    assert helping.told.text() == f"Opens in the browser: {paper}"
+    helping.page.anchorClicked.emit(QUrl(paper))
+    assert opened == [paper]
+    assert titled(helping) == "What this tool cannot see"
+
+
+def test_search_shows_the_pages_with_the_words_and_the_place(helping, qtbot):
+    helping.show_page("welcome")
+    everything = listed(helping)
+    qtbot.keyClicks(helping.field, "rebound test")
+    found = listed(helping)
+    assert 0 < len(found) < len(everything)
+    for path in found:
+        text = path.read_text(encoding="utf-8").casefold()
+        assert "rebound" in text
+        assert "test" in text
+    assert helping.page.textCursor().selectedText().casefold() in ("rebound test", "rebound")
+    assert helping.page.extraSelections()
+    helping.field.setText("qqqq")
+    assert listed(helping) == []
+    assert helping.told.text() == "No page of the help has these words."
+    helping.field.clear()
+    assert listed(helping) == everything
+    assert not helping.page.extraSelections()
+
+
+def test_choosing_in_the_list_shows_the_page(helping):
+    helping.show_page("welcome")
+    for item in helping._items:
+        helping.tree.setCurrentItem(item)
+        path = Path(item.data(0, help_dialog._PATH))
+        assert titled(helping) == title_of(path)
+        assert helping.tree.currentItem() is item
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe\x00bad"])
+def test_a_missing_or_damaged_page_is_one_sentence(qtbot, monkeypatch, tmp_path, content):
+    for module in ("help_dialog", "help_pages"):
+        monkeypatch.setattr(f"cleanclip_gui.window.{module}.help_folder", lambda: tmp_path)
+        monkeypatch.setattr(f"cleanclip_gui.window.{module}.docs_folder", lambda: tmp_path / "no")
+    if content is not None:
+        (tmp_path / "scan.md").write_bytes(content)
+    dialog = HelpDialog()
+    qtbot.addWidget(dialog)
+    dialog.show_page("scan")
+    said = dialog.page.toPlainText()
+    assert said == "The page scan.md of the help is missing or damaged; install the program again."
+    dialog.field.setText("rebound")
+    assert listed(dialog) == []
+
+
+def test_the_page_follows_the_theme(helping, qtbot):
+    helping.show_page("glossary")
+    bar = helping.page.verticalScrollBar()
+    bar.setValue(300)
+    palette = helping.palette()
+    palette.setColor(palette.ColorRole.Link, "#ff0000")
+    helping.setPalette(palette)
+    assert titled(helping) == "Glossary"
+    assert bar.value() == 300

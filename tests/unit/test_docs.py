@@ -1,0 +1,196 @@
+"""Documentation and help: links, sources, commands. Needs no tool that builds them."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import shlex
+import subprocess
+import sys
+import tomllib
+from contextlib import suppress
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+import typer
+
+from cleanclip_gui.window.help_pages import (
+    help_folder,
+    listed,
+    read_page,
+    slug,
+    target_of,
+    title_of,
+)
+from ml_core.cli.app import app
+from ml_core.jobs.cluster import SLURM_FILE, export_job
+from ml_core.jobs.specs import CleanSpec
+from tests.unit.small_jobs import small_recipe
+
+ROOT = Path(__file__).parents[2]
+DOCS, HELP = ROOT / "docs", ROOT / "resources" / "help"
+PAGES = sorted([*DOCS.rglob("*.md"), *HELP.glob("*.md"), ROOT / "README.md"])
+STATIONS = ("welcome", "checkpoint", "studio", "scan", "clean", "report")
+
+
+def named(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def prose(page: Path) -> str:
+    """A page without its blocks of code."""
+    return re.sub(r"^```.*?^```$", "", page.read_text(encoding="utf-8"), flags=re.M | re.S)
+
+
+def headings(page: Path) -> set[str]:
+    return {slug(text) for text in re.findall(r"^#+ (.+)$", prose(page), re.M)}
+
+
+def links(page: Path) -> list[str]:
+    inside = re.sub(r"`[^`\n]*`", "", prose(page))
+    found = re.findall(r"\]\(((?:[^()\s]|\([^()\s]*\))+)\)", inside)
+    return [link for link in found if not link.startswith(("http://", "https://"))]
+
+
+def dead(page: Path) -> list[str]:
+    """Links of a page that lead to no file, or to no heading of it."""
+    wrong = []
+    for link in links(page):
+        address, _, heading = link.partition("#")
+        target = (page.parent / address).resolve() if address else page
+        if not target.is_file() or (heading and heading not in headings(target)):
+            wrong.append(link)
+    return wrong
+
+
+@pytest.mark.parametrize("page", PAGES, ids=named)
+def test_every_link_inside_leads_somewhere(page: Path) -> None:
+    assert not dead(page)
+
+
+def test_a_link_that_leads_nowhere_is_seen(tmp_path: Path) -> None:
+    (tmp_path / "there.md").write_text("# There\n\n## A part, of it\n")
+    page = tmp_path / "page.md"
+    page.write_text("[a](there.md#a-part-of-it) [b](gone.md) [c](there.md#other) `[d](code.md)`")
+    assert dead(page) == ["gone.md", "there.md#other"]
+
+
+@pytest.mark.parametrize("page", sorted(HELP.glob("*.md")), ids=named)
+def test_the_window_finds_what_the_site_finds(page: Path) -> None:
+    for link in links(page):
+        path, heading = target_of(link, page)
+        assert path.is_file(), link
+        assert not heading or heading in headings(path), link
+
+
+def test_every_station_has_its_page() -> None:
+    assert help_folder() == HELP
+    assert [page.stem for page in listed(HELP)][: len(STATIONS)] == list(STATIONS)
+    titles = [title_of(page) for page in listed(HELP)]
+    assert all(
+        read_page(page).startswith(f"# {t}\n") for page, t in zip(listed(HELP), titles, strict=True)
+    )
+
+
+def test_every_entry_of_the_glossary_has_a_source() -> None:
+    entries = re.split(r"^## ", (HELP / "glossary.md").read_text(encoding="utf-8"), flags=re.M)[1:]
+    assert len(entries) > 30
+    for entry in entries:
+        assert re.search(r"^Source: .*\]\(", entry, re.M), entry.splitlines()[0]
+    terms = [entry.splitlines()[0].casefold() for entry in entries]
+    assert terms == sorted(terms)
+
+
+def commands(page: Path) -> list[list[str]]:
+    """Lines of a page's blocks of code that call cleanclip, with the lines that go on."""
+    text = page.read_text(encoding="utf-8")
+    found = []
+    for language, block in re.findall(r"^```(\w*)\n(.*?)^```$", text, re.M | re.S):
+        if language not in ("", "bash", "console"):
+            continue
+        lines = block.replace("\\\n", " ").splitlines()
+        values = dict(re.findall(r"""\b([A-Z]+)=["']?([^"';\n]+)""", block))
+        for line in lines:
+            call = line.removeprefix("$ ")
+            if call.startswith("cleanclip "):
+                for name, value in values.items():
+                    call = call.replace(f"${name}", value)
+                found.append(shlex.split(call, comments=True)[1:])
+    return found
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if commands(page)], ids=named)
+def test_every_command_is_understood_by_the_command_line(page: Path) -> None:
+    root = typer.main.get_command(app)
+    for arguments in commands(page):
+        context = root.make_context("cleanclip", list(arguments))
+        _, command, rest = root.resolve_command(context, arguments)  # type: ignore[attr-defined]
+        with suppress(typer.Exit):  # of --help
+            while hasattr(command, "commands"):
+                context = command.make_context(command.name, rest, parent=context)
+                _, command, rest = command.resolve_command(context, rest)
+            command.make_context(command.name, rest, parent=context)
+
+
+def test_the_batch_script_of_the_page_is_the_one_that_is_written(tmp_path: Path) -> None:
+    spec = CleanSpec(
+        checkpoint="/data/suspect.safetensors",
+        recipe=small_recipe(method="cleanclip", batch_norm="frozen"),
+        output_dir=str(tmp_path / "run"),
+    )
+    export_job(spec, tmp_path / "job", processes=4)
+    written = (tmp_path / "job" / SLURM_FILE).read_text(encoding="utf-8")
+    assert written.rstrip() in (DOCS / "cluster.md").read_text(encoding="utf-8")
+
+
+@pytest.fixture(scope="module")
+def builder() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("docs_build", ROOT / "packaging/docs/build.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_reference_names_modules_that_exist(builder: ModuleType) -> None:
+    for modules in builder.MODULES.values():
+        for name in modules:
+            assert importlib.util.find_spec(name) is not None, name
+
+
+def test_the_reference_of_the_command_line_has_every_command(builder: ModuleType) -> None:
+    said = builder.command_line()
+    root = typer.main.get_command(app)
+    for name in root.commands:  # type: ignore[attr-defined]
+        assert f"## `cleanclip {name}`" in said
+
+
+def test_every_page_of_docs_stands_in_the_contents(builder: ModuleType) -> None:
+    placed = {"index.md", "tutorial.md", *builder.HOW_TO, *builder.IN_DEPTH, *builder.REFERENCE}
+    assert placed == {page.name for page in DOCS.glob("*.md")}
+    station_pages = {
+        f"{name}.md" for name in (*builder.BY_STATION, "numbers", "limits", "glossary")
+    }
+    assert station_pages == {page.name for page in HELP.glob("*.md")}
+
+
+def test_a_dead_link_of_the_built_site_is_seen(builder: ModuleType, tmp_path: Path) -> None:
+    (tmp_path / "a.html").write_text('<a href="b.html#x"></a><a href="b.html#y"></a>')
+    (tmp_path / "b.html").write_text(
+        '<p id="x"></p><img src="gone.png"><a href="https://c.d/"></a>'
+    )
+    assert sorted(builder.dead_links(tmp_path)) == ["a.html: b.html#y", "b.html: gone.png"]
+
+
+def test_the_wheel_holds_help_and_documentation() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    wheel = project["tool"]["hatch"]["build"]["targets"]["wheel"]["force-include"]
+    assert wheel["resources"] == "ml_core/_resources"
+    assert wheel["docs"] == "ml_core/_resources/docs"
+
+
+def test_help_pages_need_no_qt() -> None:
+    line = "import sys, cleanclip_gui.window.help_pages; assert 'PySide6' not in sys.modules"
+    subprocess.run([sys.executable, "-c", line], check=True, cwd=ROOT)
