@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QAccessible, QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
+from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import change_text, plain
 
 
@@ -47,6 +48,7 @@ class HeatStrip(QWidget):
         self._top = 0.0
         self._at = -1
         self.setAccessibleName(f"{title}: change of each layer")
+        give_role(self, QAccessible.Role.Chart)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
@@ -123,7 +125,8 @@ class HeatStrip(QWidget):
 
     def _point(self, number: int) -> None:
         self._at = min(max(number, 0), len(self._layers) - 1)
-        self.pointed.emit(words(self._layers[self._at]))
+        self.setAccessibleDescription(words(self._layers[self._at]))
+        self.pointed.emit(self.accessibleDescription())
         self.update()
 
 

@@ -6,12 +6,13 @@ import math
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QAccessible, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import count_text, plain, plural
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ class _Bars(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
+        self.setAccessibleName("Histogram")
+        give_role(self, QAccessible.Role.Chart)
         self.shown: Histogram | None = None
         self.logarithmic = False
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
@@ -135,7 +138,9 @@ class HistogramCard(QFrame):
         self.facts.setText(words)
         bad = counted is not None and bool(counted.nan or counted.inf)
         theme.set_property(self.facts, "role", "error" if bad else "subtle")
-        self.setAccessibleDescription(f"{self.name.text()}: {words}")
+        ends = "" if counted is None else f", from {counted.low:.4g} to {counted.high:.4g}"
+        for part in (self, self.bars):
+            part.setAccessibleDescription(f"{self.name.text()}: {words}{ends}")
         self.bars.update()
 
     def _on_log_toggled(self, on: bool) -> None:

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent, QPen, QResizeEvent
+from PySide6.QtGui import QAccessible, QPainter, QPaintEvent, QPen, QResizeEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import (
     NOT_MEASURED,
     UNBROKEN,
@@ -147,12 +148,21 @@ def _from_to(row: Row) -> str:
     return f"from {before} to {after}"
 
 
+def spoken(row: Row) -> str:
+    """Both rates, for who hears them."""
+    before, after = (percent(rate, NOT_MEASURED) for rate in (row.before, row.after))
+    return f"{before} before, {after} after"
+
+
 class RateLine(QWidget):
     """A line from 0 to 100 % with a hollow mark before, a filled one after, and intervals."""
 
     def __init__(self, row: Row, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._row = row
+        self.setAccessibleName(row.title)
+        self.setAccessibleDescription(spoken(row))
+        give_role(self, QAccessible.Role.Chart)
         self.setMinimumWidth(90)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
@@ -262,12 +272,8 @@ class BeforeAfter(QFrame):
         self._table.hide()
         self._table.deleteLater()
         self._table = table
-        spoken = [
-            f"{row.title}: {percent(row.before, NOT_MEASURED)} before, "
-            f"{percent(row.after, NOT_MEASURED)} after"
-            for row in rows
-        ]
-        self.setAccessibleDescription(f"{self._sentence.text()} {'; '.join(spoken)}.")
+        said = "; ".join(f"{row.title}: {spoken(row)}" for row in rows)
+        self.setAccessibleDescription(f"{self._sentence.text()} {said}.")
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Of the figures alone, as small as they get."""

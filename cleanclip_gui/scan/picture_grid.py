@@ -8,12 +8,21 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QRect, QSize, Qt
-from PySide6.QtGui import QFontMetrics, QImage, QPainter, QPaintEvent, QPen, QResizeEvent
+from PySide6.QtGui import (
+    QAccessible,
+    QFontMetrics,
+    QImage,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QResizeEvent,
+)
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.images import rgba_to_image
+from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import plain
 
 _LINE, _GAP = 17, theme.SPACE_S
@@ -51,6 +60,7 @@ class PictureGrid(QWidget):
     ) -> None:
         super().__init__(parent)
         self.setAccessibleName(name)
+        give_role(self, QAccessible.Role.Graphic)
         self._side, self._lines, self._abreast = side, lines, abreast
         self.cells: tuple[Cell, ...] = ()
         self._images: list[list[QImage]] = []

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QAccessible, QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
+from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import percent
 from ml_core.detection.scan.records import Refined
 
@@ -29,6 +30,7 @@ class PositionMap(QWidget):
         self._best: tuple[int, int] | None = None
         self._at: tuple[int, int] | None = None
         self.setAccessibleName("Where the patch works")
+        give_role(self, QAccessible.Role.Chart)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMouseTracking(True)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
@@ -111,7 +113,9 @@ class PositionMap(QWidget):
         if self.grid:
             last = len(self.grid) - 1
             self._at = min(max(row, 0), last), min(max(column, 0), last)
-            self.pointed.emit(self._words(*self._at).capitalize())
+            words = self._words(*self._at).capitalize()
+            self.setAccessibleDescription(words)
+            self.pointed.emit(words)
             self.update()
 
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QRectF, QSize, Qt
-from PySide6.QtGui import QFontMetrics, QPainter, QPaintEvent
+from PySide6.QtGui import QAccessible, QFontMetrics, QPainter, QPaintEvent
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
+from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import plain
 from ml_core.detection.scan.records import Pull, PullRow
 
@@ -23,6 +24,7 @@ class PullChart(QWidget):
         self._most = most
         self.rows: tuple[PullRow, ...] = ()
         self.setAccessibleName("Classes that draw pictures")
+        give_role(self, QAccessible.Role.Chart)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.show_pull(None)
 

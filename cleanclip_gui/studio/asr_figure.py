@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Sequence
 
 from PySide6.QtCore import QRectF, QSignalBlocker, QSize, Qt, Signal
-from PySide6.QtGui import QFont, QPainter, QPaintEvent
+from PySide6.QtGui import QAccessible, QFont, QPainter, QPaintEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
     QComboBox,
@@ -23,6 +23,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import faded, track_colour, triggered_colour
 from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import NOT_MEASURED, THIN, count_text, percent, percent_range, tip
 from ml_core.evaluation.records import Evaluation
 
@@ -52,6 +53,8 @@ class IntervalTrack(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.setAccessibleName("Attack success rate with its interval")
+        give_role(self, QAccessible.Role.Chart)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setFixedHeight(14)
         self._rate: float | None = None
@@ -61,6 +64,8 @@ class IntervalTrack(QWidget):
     def set_rate(self, rate: float | None, interval: tuple[float, float] | None) -> None:
         """Show a rate, or an empty line."""
         self._rate, self._interval = rate, interval
+        ends = "" if interval is None else f", 95\u2009% interval {percent_range(interval)}"
+        self.setAccessibleDescription(percent(rate, NOT_MEASURED) + ends)
         self.update()
 
     def set_stale(self, stale: bool) -> None:

@@ -233,6 +233,7 @@ QDockWidget { titlebar-close-icon: none; titlebar-normal-icon: none; }
 QDockWidget::title { background: $window; padding: 6px 12px; border-top: 1px solid $border; }
 
 QFrame[card="true"] { background: $surface; border: 1px solid $border; border-radius: 10px; }
+QFrame[card="true"]:focus, QScrollArea:focus { border: 2px solid $focus; }
 QFrame[card="true"][tone="ok"] { background: $success_soft; border-color: $success; }
 QFrame[card="true"][tone="caution"] { background: $warning_soft; border-color: $warning; }
 QFrame[card="true"][tone="danger"] { background: $danger_soft; border-color: $danger; }

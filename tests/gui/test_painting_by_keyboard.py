@@ -209,3 +209,12 @@ def test_losing_the_focus_finishes_what_the_keys_were_drawing(canvas):
     canvas.clearFocus()
     assert not canvas.busy
     assert canvas.document.stack.count() == 1
+
+
+def test_the_cursor_comes_back_where_it_was_left(canvas, qtbot):
+    """Whoever goes to another colour by Tab need not find the place again."""
+    press(canvas, K.Key_Left, times=5)
+    canvas.clearFocus()
+    canvas.setFocus(Qt.FocusReason.BacktabFocusReason)
+    press(canvas, K.Key_Space)
+    assert box(canvas) == (16, 16, 11, 11)

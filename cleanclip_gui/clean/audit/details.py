@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
-from PySide6.QtGui import QPainter, QPaintEvent, QPen, QPixmap
+from PySide6.QtGui import QAccessible, QPainter, QPaintEvent, QPen, QPixmap
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import count_text, fitting, plain, tip
 from ml_core.detection.records import SCORE, SCORES, Distribution, SuspectPair
@@ -33,6 +34,7 @@ class ScoreSpread(QWidget):
         self.setMinimumHeight(104)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Distribution of the score")
+        give_role(self, QAccessible.Role.Chart)
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Wide and low."""

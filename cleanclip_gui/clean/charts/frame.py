@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, QSize, Qt, Signal
-from PySide6.QtGui import QGuiApplication, QWheelEvent
+from PySide6.QtGui import QAccessible, QGuiApplication, QWheelEvent
 from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
@@ -27,6 +27,7 @@ from cleanclip_gui.widgets.action_button import tool_button
 from cleanclip_gui.widgets.chart_file import save_chart
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
+from cleanclip_gui.widgets.roles import give_role
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,6 +50,7 @@ class ChartFrame(QFrame):
         self.setProperty("card", True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(title)
+        give_role(self, QAccessible.Role.Chart)
         self._prompts = prompts
         self._title_text = title
         self.plot: pg.PlotWidget | None = None

@@ -69,6 +69,7 @@ class _Sample(QWidget):
     def __init__(self, style: SeriesStyle) -> None:
         super().__init__()
         self._style = style
+        self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setFixedSize(22, 14)
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802

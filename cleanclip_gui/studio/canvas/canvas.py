@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QEvent, QPointF, QRect, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import (
+    QAccessible,
     QBrush,
     QColor,
     QDragEnterEvent,
@@ -35,7 +36,7 @@ from cleanclip_gui.studio.canvas.foreground import Foreground, paint_foreground
 from cleanclip_gui.studio.canvas.geometry import fitting_scale, limited_zoom, zoomed_centre
 from cleanclip_gui.studio.canvas.ink import Ink
 from cleanclip_gui.studio.canvas.keys import ARROWS, TOOL_KEYS, KeyAction, key_action
-from cleanclip_gui.studio.canvas.scene import LAYER_FORMAT, turned
+from cleanclip_gui.studio.canvas.scene import LAYER_FORMAT, painted_rect, turned
 from cleanclip_gui.studio.canvas.selection import Selection
 from cleanclip_gui.studio.canvas.tools import (
     BrushTool,
@@ -50,7 +51,9 @@ from cleanclip_gui.studio.canvas.tools import (
     ToolEvent,
 )
 from cleanclip_gui.widgets.images import rgba_to_image
+from cleanclip_gui.widgets.roles import give_role
 
+_HOW = "Paint with the mouse, or move the cursor with the arrow keys and paint with Space or Enter."
 _NO_IMAGE = "Open a checkpoint and images to paint on them."
 _PICTURE_SUFFIXES = (".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".json")
 _TENSOR_SUFFIXES = (".npy", ".npz", ".pt", ".pth")
@@ -108,10 +111,7 @@ class TriggerCanvas(QGraphicsView):
         super().__init__(parent)
         self.setObjectName("triggerCanvas")
         self.setAccessibleName("Trigger canvas")
-        self.setAccessibleDescription(
-            "Paint with the mouse, or move the cursor with the arrow keys and paint with Space "
-            "or Enter."
-        )
+        give_role(self, QAccessible.Role.Canvas)
         self.document = document
         self.selection = Selection(document, self)
         self.ink = Ink(QColor(0, 0, 0))
@@ -140,6 +140,7 @@ class TriggerCanvas(QGraphicsView):
         self._held_by_shift = False  # a line that ends when Shift is released
         self._hover: QPointF | None = None
         self._key_cursor: QPointF | None = None
+        self._left_at: QPointF | None = None  # where the keys' cursor was when the focus went
         self._panned_from: QPointF | None = None  # viewport point of the middle button
         self._key_actions: dict[KeyAction, Callable[[], object]] = {
             "undo": lambda: self.cancel() if self.holding else document.undo(),
@@ -164,6 +165,10 @@ class TriggerCanvas(QGraphicsView):
             "turn_right": lambda: self.turn_patch(_ANGLE_STEP),
         }
 
+        document.edit_finished.connect(self._describe)
+        document.resized.connect(self._describe)
+        document.stack.indexChanged.connect(self._describe)
+        self._describe()
         self.setScene(QGraphicsScene(self))
         self._base = self.scene().addPixmap(QPixmap())
         self._overlay = self.scene().addPixmap(QPixmap())
@@ -462,6 +467,22 @@ class TriggerCanvas(QGraphicsView):
         cursor = self._tools[self._tool].cursor(self._hover, self.pixel_scale)
         self.viewport().setCursor(cursor)
 
+    def _describe(self, *_: object) -> None:
+        """Say what is painted, where the keys' cursor is, and how to paint, for who hears it."""
+        rect, cursor = painted_rect(self.document.layer), self._key_cursor
+        said = ["Nothing is painted."]
+        if not rect.isEmpty():
+            said = [
+                f"Painted from x {rect.left()}, y {rect.top()} to x {rect.right()}, "
+                f"y {rect.bottom()}."
+            ]
+        if self.document.patch is not None:
+            said.append("A patch lies on the picture.")
+        if cursor is not None:
+            said.append(f"Cursor at x {int(cursor.x())}, y {int(cursor.y())}.")
+        said.append(_HOW)
+        self.setAccessibleDescription(" ".join(said))
+
     def _emit_pointed(self, at: QPointF | None) -> None:
         size = self.document.size
         if at is not None and 0 <= at.x() < size and 0 <= at.y() < size:
@@ -548,6 +569,7 @@ class TriggerCanvas(QGraphicsView):
         self._key_cursor = new
         self.drag(new, constrain=shift and not draws)
         self._emit_pointed(new)
+        self._describe()
         self.viewport().update()
 
     def _end_shift_line(self) -> None:
@@ -556,10 +578,11 @@ class TriggerCanvas(QGraphicsView):
             self.release()
 
     def _ensure_key_cursor(self) -> QPointF:
-        """The keyboard's cursor; it begins in the middle."""
+        """The keyboard's cursor; it begins in the middle, and later where it was left."""
         if self._key_cursor is None:
-            middle = self.document.size / 2
-            self._key_cursor = QPointF(middle, middle)
+            size = float(self.document.size)
+            at = self._left_at or QPointF(size / 2, size / 2)
+            self._key_cursor = QPointF(min(at.x(), size), min(at.y(), size))
         return self._key_cursor
 
     def focusInEvent(self, event: QFocusEvent) -> None:  # noqa: N802
@@ -570,11 +593,11 @@ class TriggerCanvas(QGraphicsView):
         self.viewport().update()
 
     def focusOutEvent(self, event: QFocusEvent) -> None:  # noqa: N802
-        """Hide it again, and finish what it was doing."""
+        """Hide it again, and finish what it was doing; it comes back where it is."""
         super().focusOutEvent(event)
         if self._held_by_key:
             self.release()
-        self._key_cursor = None
+        self._left_at, self._key_cursor = self._key_cursor or self._left_at, None
         self.viewport().update()
 
     # Zoom and pan

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QEvent, QPointF, Qt, Signal
 from PySide6.QtGui import (
+    QAccessible,
     QBrush,
     QColor,
     QKeyEvent,
@@ -25,6 +26,7 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
+from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import plain
 from ml_core.evaluation.embedding_map import Embeddings, Points
 
@@ -47,6 +49,7 @@ class EmbeddingPlot(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAccessibleName("Embedding map")
+        give_role(self, QAccessible.Role.Chart)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMinimumSize(200, 160)
         self._layout = QVBoxLayout(self)

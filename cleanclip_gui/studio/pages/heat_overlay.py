@@ -5,11 +5,12 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
-from PySide6.QtGui import QImage, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
+from PySide6.QtGui import QAccessible, QImage, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
+from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import plain, tip
 from ml_core.evaluation.attribution_files import colours, overlay
 from ml_core.evaluation.attribution_records import HeatMap
@@ -45,6 +46,7 @@ class HeatOverlay(QWidget):
         self._cell: tuple[int, int] | None = None
         self._stale = False
         self.setAccessibleName(title)
+        give_role(self, QAccessible.Role.Graphic)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setMouseTracking(True)
         self.setMinimumSize(120, 140)
@@ -178,6 +180,7 @@ class HeatScale(QWidget):
         self._low = self._high = 0.0
         self._unit = ""
         self.setAccessibleName("Colour scale")
+        give_role(self, QAccessible.Role.Graphic)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def set_range(self, low: float, high: float, unit: str) -> None:

@@ -1,0 +1,123 @@
+"""The guided demo without a mouse: only keys are pressed, and the window is only looked at."""
+
+from __future__ import annotations
+
+from functools import partial
+from hashlib import sha256
+from pathlib import Path
+
+import pytest
+from PySide6.QtCore import Qt, QTimer
+from PySide6.QtWidgets import QApplication, QFileDialog
+
+from cleanclip_gui.window.guide import STEPS
+from ml_core.data.specs import ImageSpec
+from tests.keyboard import Keyboard, focused, heard_name
+
+pytestmark = pytest.mark.timeout(600)
+K = Qt.Key
+CONTROL = Qt.KeyboardModifier.ControlModifier
+WAIT, CLEAN = 120_000, 300_000
+
+
+def rate(session) -> float | None:
+    """The attack success rate on the screen, once it is final."""
+    found = session.evaluation
+    return None if found is None or found.partial or found.trigger is None else found.asr_excl
+
+
+def card_text(window) -> str:
+    """What a screen reader hears of the guide's card."""
+    return window.guide.card.accessibleDescription()
+
+
+def paint_checker(keys: Keyboard) -> None:
+    """A red and white checker of 3 x 3 cells at the upper right, with the focus on the canvas.
+
+    The cursor of the keys begins in the middle, and Ctrl takes it 8 pixels at once.
+    """
+    keys.tab_to("Colour Red, #dc1428")  # Tab comes to the colour in use, arrows to the others
+    keys.press(K.Key_Right)
+    assert heard_name(focused()) == "Colour White, #fafafa"
+    keys.press(K.Key_Space)
+    keys.tab_to("Trigger canvas")
+    keys.press(K.Key_Right, modifier=CONTROL, times=2)
+    keys.press(K.Key_Up, modifier=CONTROL, times=3)
+    for turn in (K.Key_Right, K.Key_Left, K.Key_Right):  # three rows, as one writes
+        keys.press(K.Key_Return)
+        keys.press(turn, times=6)
+        keys.press(K.Key_Return)
+        keys.press(K.Key_Down, times=3)
+    keys.tab_to("Colour White, #fafafa", back=True)
+    keys.press(K.Key_Left)
+    keys.press(K.Key_Space)
+    keys.tab_to("Trigger canvas")
+    keys.press(K.Key_BracketLeft)  # as wide as a cell; the cursor is where it was left
+    keys.press(K.Key_Up, times=3)
+    for way in ((), (K.Key_Left,) * 6, (K.Key_Up,) * 3 + (K.Key_Right,) * 3,
+                (K.Key_Up,) * 3 + (K.Key_Left,) * 3, (K.Key_Right,) * 6):  # fmt: skip
+        keys.press(*way, K.Key_Space)
+
+
+def save_by_name(qtbot, keys: Keyboard, path: Path) -> None:
+    """Press what asks for a file, write its path into the dialog, and press Return."""
+
+    def answer() -> None:
+        if not isinstance(QApplication.activeModalWidget(), QFileDialog):
+            QTimer.singleShot(100, answer)
+            return
+        keys.press(K.Key_A, modifier=CONTROL)
+        keys.write(str(path))
+        keys.press(K.Key_Return)
+
+    QTimer.singleShot(100, answer)  # the dialog has an event loop of its own
+    keys.press(K.Key_Space)
+    qtbot.waitUntil(path.is_file, timeout=WAIT)
+
+
+def test_the_demo_is_done_by_keyboard_alone(qtbot, window, tmp_path, monkeypatch):
+    monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 100)  # fewer pictures to wait for
+    some = partial(ImageSpec, n=720)
+    monkeypatch.setattr("cleanclip_gui.window.main_window.ImageSpec", some)
+    session, keys = window.session, Keyboard(window)
+    window.activateWindow()
+    qtbot.waitUntil(window.isActiveWindow)
+
+    keys.tab_to("Try the demo")
+    keys.press(K.Key_Space)
+    for title in ("Open", "Look", "Stick"):
+        qtbot.waitUntil(lambda: heard_name(focused()) in ("Next", "Add demo sticker"), timeout=WAIT)
+        assert STEPS[window.guide.position].title == title
+        if title != "Stick":
+            keys.press(K.Key_Return)
+    assert session.evaluation.asr_excl is None
+
+    paint_checker(keys)
+    qtbot.waitUntil(lambda: rate(session) is not None, timeout=WAIT)
+    painted = rate(session)
+    keys.tab_to("Next")
+    keys.press(K.Key_Return)
+    assert STEPS[window.guide.position].title == "Flip"
+    assert "turn into “banana”" in card_text(window)
+    assert painted >= 0.5
+
+    keys.tab_to("End tour")
+    keys.press(K.Key_Space)
+    keys.tab_to("Clean")
+    keys.press(K.Key_Space)
+    keys.tab_to("Preset")
+    keys.press(K.Key_T)
+    assert focused().currentText() == "Talk"
+    keys.tab_to("Training examples")
+    keys.write("1920")
+    keys.tab_to("Start cleaning")
+    keys.press(K.Key_Space)
+    qtbot.waitUntil(lambda: session.run is not None and session.run.status == "running")
+    qtbot.waitUntil(lambda: session.run.status != "running", timeout=CLEAN)
+    assert session.run.status == "finished", session.run.error
+    assert session.run.result["after"]["asr_excl"] <= painted / 2
+
+    keys.tab_to("Save cleaned checkpoint…")
+    saved = tmp_path / "cleaned.safetensors"
+    save_by_name(qtbot, keys, saved)
+    assert sha256(saved.read_bytes()).hexdigest() == session.run.result["checkpoint_sha256"]
