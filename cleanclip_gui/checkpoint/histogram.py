@@ -28,11 +28,11 @@ class _Bars(QWidget):
         self.shown: Histogram | None = None
         self.logarithmic = False
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setMinimumHeight(84)
+        self.setMinimumHeight(theme.px(84))
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Wide and low."""
-        return QSize(600, 110)
+        return QSize(theme.px(600), theme.px(110))
 
     def heights(self) -> list[float]:
         """Height of each bar, from 0 to 1."""
@@ -89,7 +89,7 @@ class HistogramCard(QFrame):
         super().__init__(parent)
         self.setProperty("card", True)
         self.setAccessibleName("Histogram of the chosen tensor")
-        self.setFixedHeight(176)
+        self.setFixedHeight(theme.px(176))
         self.name = Label("", "heading")
         self.name.setMinimumWidth(1)
         self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)

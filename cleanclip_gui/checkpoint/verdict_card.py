@@ -70,7 +70,7 @@ class VerdictCard(QFrame):
         self._icon = "checkpoint"
         self._name = ""
         self._picture = Label()
-        self._picture.setFixedSize(34, 34)
+        self._picture.setFixedSize(theme.px(34), theme.px(34))
         self.name = self._label("title")
         self.verdict = self._label("heading")
         self.backdoor = self._label("heading")

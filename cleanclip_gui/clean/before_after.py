@@ -153,12 +153,12 @@ class RateLine(QWidget):
     def __init__(self, row: Row, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._row = row
-        self.setMinimumWidth(90)
+        self.setMinimumWidth(theme.px(90))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Wide and low."""
-        return QSize(240, 28)
+        return QSize(theme.px(240), theme.px(28))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw track, intervals, the way between, and both marks."""

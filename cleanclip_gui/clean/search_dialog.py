@@ -247,5 +247,5 @@ def _box(kind: Kind, low: float, high: float, unit: str, value: float, name: str
     box = NumberBox(kind, low, high, unit)
     box.setAccessibleName(name)
     box.setValue(value)
-    box.setFixedWidth(112)
+    box.setFixedWidth(theme.px(112))
     return box

@@ -65,7 +65,7 @@ class DataBar(QWidget):
         bind(self.templates, context.actions["file.templates"])
         self.problems.clicked.connect(self.show_problems)
         self.busy = BusyRow("Progress of opening images")
-        self.busy.bar.setFixedWidth(_BAR)
+        self.busy.bar.setFixedWidth(theme.px(_BAR))
         self.busy.cancel.setAccessibleName("Cancel opening images")
         self.busy.cancel_clicked.connect(self._on_cancel_clicked)
         self.busy.hide()

@@ -52,7 +52,7 @@ class ChecksView(QWidget):
         self.checks: list[Check] = []
         self._icon, self._tone = "search", ""
         self._picture = Label()
-        self._picture.setFixedSize(_ICON, _ICON)
+        self._picture.setFixedSize(theme.px(_ICON), theme.px(_ICON))
         self.title = Label("", "heading", wrap=True)
         self.bundle = Label("", "subtle", wrap=True)
         self.summary = Label("", wrap=True)

@@ -37,7 +37,7 @@ class ScanVerdict(QFrame):
         self.setObjectName("scan.verdict")
         self._icon, self._colour = "scan", "text"
         self._picture = Label()
-        self._picture.setFixedSize(34, 34)
+        self._picture.setFixedSize(theme.px(34), theme.px(34))
         self.title = Label("", wrap=True)
         self.figure = Label("", "heading", wrap=True)
         self.reasons = Label("", wrap=True)

@@ -32,7 +32,7 @@ class PastScan(BaseModel):
 
 
 class Settings(BaseModel):
-    """Choices of the user. ``device`` empty means the best one found.
+    """Choices of the user. ``device`` empty means the best one found; ``size`` of type in per cent.
 
     ``recent`` are checkpoints and ``sessions`` folders of sessions, the newest first.
     ``last_run`` is the folder of a run that goes on, or went on when the window was killed.
@@ -43,7 +43,8 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    theme: Literal["light", "dark", "system"] = "system"
+    theme: Literal["light", "dark", "contrast-light", "contrast-dark", "system"] = "system"
+    size: int = Field(default=100, ge=100, le=200)
     device: str = ""
     last_folder: str = ""
     last_run: str = ""

@@ -53,7 +53,7 @@ class IntervalTrack(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setFixedHeight(14)
+        self.setFixedHeight(theme.px(14))
         self._rate: float | None = None
         self._interval: tuple[float, float] | None = None
         self._stale = False
@@ -70,7 +70,7 @@ class IntervalTrack(QWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Thin and wide."""
-        return QSize(200, 14)
+        return QSize(theme.px(200), theme.px(14))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Paint line, bar, band and end mark."""
@@ -105,7 +105,7 @@ class Fact(QWidget):
         super().__init__()
         self.caption = ElidedLabel(name, "caption")
         self.value = Label("–", "figureSmall")
-        self.value.setMinimumHeight(26)  # of its larger font, whichever it has
+        self.value.setMinimumHeight(theme.px(26))  # of its larger font, whichever it has
         self.remark = Label("", "caption")
         self.remark.setMinimumHeight(self.remark.fontMetrics().lineSpacing())  # with words or not
         self.setToolTip(help_text)
@@ -327,7 +327,7 @@ class AsrFigure(QFrame):
     def _fit_figure(self, number: bool) -> None:
         """Words are smaller than the number, at the same height."""
         theme.set_property(self.figure, "role", "figure" if number else "title")
-        self.figure.setFixedHeight(62)
+        self.figure.setFixedHeight(theme.px(62))
         font = QFont(self.figure.font())
         font.setFeature(QFont.Tag("tnum"), 1)
         self.figure.setFont(font)

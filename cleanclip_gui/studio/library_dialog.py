@@ -77,7 +77,7 @@ class TriggerLibrary(QDialog):
         self.tree.setHeaderLabels(["Trigger", "ASR", "Source", "Size"])
         self.tree.setRootIsDecorated(False)
         self.tree.setIndentation(theme.SPACE_M)
-        self.tree.setIconSize(QSize(_PICTURE, _PICTURE))
+        self.tree.setIconSize(QSize(theme.px(_PICTURE), theme.px(_PICTURE)))
         self.tree.setAllColumnsShowFocus(True)
         self.tree.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.tree.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)

@@ -74,4 +74,4 @@ class AboutDialog(FittedDialog):
         close.setDefault(True)
         close.clicked.connect(self.accept)
         layout.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
-        self.setFixedWidth(540)
+        self.setFixedWidth(theme.px(540))

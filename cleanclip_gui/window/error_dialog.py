@@ -86,7 +86,7 @@ class ErrorDialog(QDialog):
         layout.addWidget(self.details, 1)
         layout.addLayout(buttons)
         self._column = layout
-        self.setMinimumWidth(520)
+        self.setMinimumWidth(theme.px(520))
         close.setFocus()
 
     @Slot()

@@ -201,10 +201,13 @@ class MainWindow(QMainWindow):
                 continue
             menu = self.menuBar().addMenu(title)
             menu.aboutToShow.connect(actions.refresh)
+            inner: dict[str, QMenu] = {}
             for before, command in zip([None, *commands], commands, strict=False):
                 if before is not None and before.group != command.group:
                     menu.addSeparator()
-                menu.addAction(actions[command.id])
+                if command.submenu and command.submenu not in inner:
+                    inner[command.submenu] = menu.addMenu(command.submenu)
+                inner.get(command.submenu, menu).addAction(actions[command.id])
                 if command.id == "file.open_folder":
                     menu.addMenu(self._recent_menu())
                 if command.id == "session.open_zip":
@@ -273,25 +276,42 @@ class MainWindow(QMainWindow):
         themes = (
             ("light", "&Light theme", "Dark on light.", "sun"),
             ("dark", "&Dark theme", "Light on dark.", "moon"),
+            ("contrast-light", "Light, &high contrast", "Black on white, strong lines.", "sun"),
+            ("contrast-dark", "Dark, high &contrast", "White on black, strong lines.", "moon"),
             ("system", "Theme as th&e desktop", "Follow the desktop's setting.", "settings"),
         )
         return (
             *stations,
             Command(
                 "view.welcome", "&Welcome page", "&View", partial(self.show_station, "welcome"),
-                "Back to the first page.", "back", "Ctrl+0", 0, None,
+                "Back to the first page.", "back", "Alt+Home", 0, None,
                 partial(self._is_shown, "welcome"), "station",
             ),
             *(
                 Command(
                     f"view.{name}", text, "&View", partial(self.set_theme, name), says, icon, "",
-                    2, None, partial(self._is_theme, name), "theme",
+                    2, None, partial(self._is_theme, name), "theme", submenu="Them&e",
                 )
                 for name, text, says, icon in themes
             ),
             Command(
                 "view.switch_theme", "Switch &theme", "&View", self.switch_theme,
                 "Switch between light and dark.", "moon", "Ctrl+Shift+D", 3, rail=True,
+            ),
+            Command(
+                "view.larger", "&Larger", "&View", self.make_larger,
+                "Make everything larger, up to twice the size.", "zoom-in", "Ctrl++", 2,
+                lambda: theme.size() < theme.SIZES[-1], other_keys=("Ctrl+=",), submenu="Si&ze",
+            ),
+            Command(
+                "view.smaller", "&Smaller", "&View", self.make_smaller,
+                "Make everything smaller again.", "zoom-out", "Ctrl+-", 2,
+                lambda: theme.size() > theme.SIZES[0], submenu="Si&ze",
+            ),
+            Command(
+                "view.usual_size", "&Usual size", "&View", partial(self.set_size, 100),
+                "Everything at 100 %.", "fit", "Ctrl+0", 2,
+                lambda: theme.size() != theme.SIZES[0], submenu="Si&ze",
             ),
             Command(
                 "view.log", "L&og", "&View", self.toggle_log, "Show or hide the log.", "log",
@@ -406,7 +426,7 @@ class MainWindow(QMainWindow):
             self.header.tell(used.inspection.name, used.title, used.choice)
 
     def set_theme(self, name: Any) -> None:
-        """Put on light, dark or system, and keep it."""
+        """Put on a theme, or that of the desktop, and keep it."""
         self.settings.update(theme=name)
         theme.apply_theme(cast(QApplication, QApplication.instance()), name)
         self._refresh()
@@ -415,8 +435,23 @@ class MainWindow(QMainWindow):
         return self.settings.value.theme == name
 
     def switch_theme(self) -> None:
-        """From light to dark and back."""
-        self.set_theme("light" if theme.is_dark() else "dark")
+        """From light to dark and back, with the contrast as it is."""
+        other = "light" if theme.is_dark() else "dark"
+        self.set_theme(f"contrast-{other}" if theme.is_high_contrast() else other)
+
+    def set_size(self, percent: int) -> None:
+        """Give everything another size, and keep it."""
+        self.settings.update(size=percent)
+        theme.set_size(percent)
+        self._refresh()
+
+    def make_larger(self) -> None:
+        """The next size above."""
+        self.set_size(min(size for size in theme.SIZES if size > theme.size()))
+
+    def make_smaller(self) -> None:
+        """The next size below."""
+        self.set_size(max(size for size in theme.SIZES if size < theme.size()))
 
     def toggle_log(self) -> None:
         """Show or hide the log."""

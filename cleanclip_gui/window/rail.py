@@ -18,11 +18,11 @@ class Rail(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("rail", True)
-        self.setFixedWidth(100)
+        self.setFixedWidth(theme.px(100))
         self.setAccessibleName("Stations")
         self._logo = Label()
         self._logo.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._logo.setFixedHeight(_LOGO)
+        self._logo.setFixedHeight(theme.px(_LOGO))
         self._stations = QVBoxLayout()
         self._stations.setSpacing(theme.SPACE_XS)
         self._named: list[QToolButton] = []
@@ -40,8 +40,8 @@ class Rail(QFrame):
     def add_station(self, action: QAction) -> QToolButton:
         """Add a large button with its icon above its name."""
         button = self._button(action, 24, Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
-        button.setMinimumHeight(_STATION)
-        button.setMaximumHeight(68)
+        button.setMinimumHeight(theme.px(_STATION))
+        button.setMaximumHeight(theme.px(68))
         self._stations.addWidget(button)
         self._named.append(button)
         return button

@@ -114,7 +114,7 @@ class WelcomePage(QWidget):
 
         inner = QWidget()
         inner.setLayout(column)
-        inner.setMaximumWidth(980)
+        inner.setMaximumWidth(theme.px(980))
         inner.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         page = QWidget()
         page.setObjectName("page")
@@ -137,8 +137,8 @@ class WelcomePage(QWidget):
         """Recent checkpoints beside the place to drop a file."""
         self.recent = QListWidget()
         self.recent.setAccessibleName("Recent checkpoints and sessions")
-        self.recent.setMinimumHeight(64)
-        self.recent.setMaximumHeight(_LOWER)
+        self.recent.setMinimumHeight(theme.px(64))
+        self.recent.setMaximumHeight(theme.px(_LOWER))
         self.recent.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.recent.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.recent.itemActivated.connect(self._on_recent_activated)
@@ -198,8 +198,8 @@ class WelcomePage(QWidget):
             self.recent.addItem(item)
         self._recent_box.setVisible(bool(listed))
         self._drop_title.setVisible(bool(listed))
-        self.drop.setMinimumHeight(64 if listed else 88)
-        self.drop.setMaximumHeight(_LOWER if listed else 88)
+        self.drop.setMinimumHeight(theme.px(64 if listed else 88))
+        self.drop.setMaximumHeight(theme.px(_LOWER if listed else 88))
 
     def set_continue(self, text: str) -> None:
         """Offer to open again what was open last; no text offers nothing."""

@@ -30,13 +30,13 @@ class ScoreSpread(QWidget):
         super().__init__()
         self.shown: Distribution | None = None
         self.marked: float | None = None
-        self.setMinimumHeight(104)
+        self.setMinimumHeight(theme.px(104))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Distribution of the score")
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Wide and low."""
-        return QSize(320, 110)
+        return QSize(theme.px(320), theme.px(110))
 
     def show_spread(self, shown: Distribution | None, marked: float | None) -> None:
         """Show a distribution, and where the chosen pair is in it."""
@@ -121,7 +121,7 @@ class SuspectDetails(QFrame):
         self.setProperty("card", True)
         self.setAccessibleName("The chosen pair")
         self.picture = Label()
-        self.picture.setFixedSize(_PICTURE, _PICTURE)
+        self.picture.setFixedSize(theme.px(_PICTURE), theme.px(_PICTURE))
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.picture.setAccessibleName("Picture of the chosen pair")
         self.caption = Label("", "heading", wrap=True)

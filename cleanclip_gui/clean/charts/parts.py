@@ -69,7 +69,7 @@ class _Sample(QWidget):
     def __init__(self, style: SeriesStyle) -> None:
         super().__init__()
         self._style = style
-        self.setFixedSize(22, 14)
+        self.setFixedSize(theme.px(22), theme.px(14))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw line and marker as the chart does."""

@@ -43,7 +43,7 @@ class Comparison(QWidget):
             "images are drawn in one chart.",
         )
         for chart in (self.tradeoff, self.curves):
-            chart.stack.setMinimumHeight(_PLOT)
+            chart.stack.setMinimumHeight(theme.px(_PLOT))
         self.pick_tradeoff = QPushButton("Trade-off")
         self.pick_tradeoff.setToolTip("Clean accuracy against attack success.")
         self.pick_curves = QPushButton("Over steps")

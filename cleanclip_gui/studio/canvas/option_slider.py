@@ -25,7 +25,7 @@ class OptionSlider(QWidget):
         self.slider.setRange(low, high)
         self.slider.setAccessibleName(name)
         self.slider.setToolTip(name)
-        self.slider.setMinimumWidth(36)
+        self.slider.setMinimumWidth(theme.px(36))
         self.slider.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.value = Label("", "caption")
         self.value.setMinimumWidth(

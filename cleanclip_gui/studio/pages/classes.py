@@ -201,7 +201,7 @@ class ClassesPage(QWidget):
         layout.addLayout(head)
         layout.addWidget(self.warning)
         layout.addLayout(grid)
-        tables.setMinimumHeight(_TABLES)
+        tables.setMinimumHeight(theme.px(_TABLES))
         layout.addWidget(tables, 1)
 
     def _place_facts(self, columns: int) -> None:

@@ -48,7 +48,7 @@ class EmbeddingPlot(QWidget):
         super().__init__(parent)
         self.setAccessibleName("Embedding map")
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setMinimumSize(200, 160)
+        self.setMinimumSize(theme.px(200), theme.px(160))
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._plot: Any = None

@@ -110,7 +110,7 @@ class TextPage(QWidget):
         self.target.setPlaceholderText("Caption the attacker aims at")
         self.says = Label(_NO_CAPTIONS, wrap=True)
         self.recalls = RowsTable("Recall of captions and pictures", _RECALLS)
-        self.recalls.setFixedHeight(92)
+        self.recalls.setFixedHeight(theme.px(92))
         self.recalls.setSortingEnabled(False)
         self.first = RowsTable("Captions ranked first", _FIRST)
         self.spread_says = Label(_NO_SPREAD, wrap=True)
