@@ -44,7 +44,7 @@ class _Bars(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw bars, axis, its ends, and zero where it lies between them."""
         painter = QPainter(self)
-        area = QRectF(self.rect()).adjusted(0, 2, 0, -_AXIS)
+        area = QRectF(self.rect()).adjusted(0, 2, 0, -theme.px(_AXIS))
         painter.setPen(QPen(theme.colour("border_strong")))
         painter.drawLine(area.bottomLeft(), area.bottomRight())
         shown = self.shown
@@ -63,7 +63,7 @@ class _Bars(QWidget):
             painter.drawRect(QRectF(left, area.bottom() - tall, max(1.0, step - gap), tall))
         painter.setPen(look.text_colour(self, muted=True))
         painter.setFont(look.sized(self.font(), 0.9))
-        words = QRectF(area.left(), area.bottom() + 3, area.width(), _AXIS - 3)
+        words = QRectF(area.left(), area.bottom() + 3, area.width(), theme.px(_AXIS) - 3)
         if shown.low == shown.high:
             text = f"every value is {shown.low:.4g}"
             painter.drawText(words, Qt.AlignmentFlag.AlignCenter, text)

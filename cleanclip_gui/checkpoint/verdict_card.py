@@ -207,7 +207,7 @@ class VerdictCard(QFrame):
         self._paint()
 
     def _paint(self) -> None:
-        self._picture.setPixmap(theme.icon(self._icon).pixmap(34, 34))
+        self._picture.setPixmap(theme.icon(self._icon).pixmap(theme.px(34), theme.px(34)))
 
     def _tell(self, name: str, verdict: str, reason: str, state: str) -> None:
         self.cancel.hide()

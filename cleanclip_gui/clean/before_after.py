@@ -271,7 +271,7 @@ class BeforeAfter(QFrame):
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Of the figures alone, as small as they get."""
-        return QSize(_NARROWEST, super().minimumSizeHint().height())
+        return QSize(theme.px(_NARROWEST), super().minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Leave out lines and intervals where there is no room; tool tips tell the intervals."""
@@ -280,8 +280,8 @@ class BeforeAfter(QFrame):
 
     def _make_room(self) -> None:
         for widget in self._spare:
-            widget.setVisible(self.width() >= _WIDE)
-        usual = self.width() >= _USUAL
+            widget.setVisible(self.width() >= theme.px(_WIDE))
+        usual = self.width() >= theme.px(_USUAL)
         for title in self._titles:
             title.setWordWrap(not usual)
         for figure in self._figures:

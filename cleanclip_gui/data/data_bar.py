@@ -382,7 +382,7 @@ class _Chip(QToolButton):
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """A few letters."""
         hint = super().minimumSizeHint()
-        return QSize(min(hint.width(), self._LEAST), hint.height())
+        return QSize(min(hint.width(), theme.px(self._LEAST)), hint.height())
 
 
 def _chip(icon: str, name: str) -> QToolButton:

@@ -18,6 +18,7 @@ that depend on type are asked for with :func:`px` at the moment of use, and ``SP
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Literal, cast
@@ -28,12 +29,13 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from cleanclip_gui.theme import sizes
 from cleanclip_gui.theme.icons import icon, picture
-from cleanclip_gui.theme.sizes import SIZES, px
+from cleanclip_gui.theme.sizes import SIZES, px, space
 from cleanclip_gui.theme.stylesheet import stylesheet
 from ml_core.paths import resource
 
 Scheme = Literal["light", "dark", "contrast-light", "contrast-dark"]
 ThemeName = Literal["light", "dark", "contrast-light", "contrast-dark", "system"]
+Motion = Literal["system", "full", "reduced"]
 
 ACCENT = "#1f6fa8"
 FONT_FAMILY = "Inter"
@@ -43,6 +45,7 @@ _SPACES = {
     "SPACE_XS": 4, "SPACE_S": 8, "SPACE_M": 12, "SPACE_L": 16, "SPACE_XL": 24, "SPACE_XXL": 32,
 }  # fmt: skip
 _ICON_SIZE = 18
+_GENERAL = Qt.UIEffect.UI_General
 if TYPE_CHECKING:
     SPACE_XS: int
     SPACE_S: int
@@ -55,7 +58,7 @@ else:
 
     def __getattr__(name: str) -> int:
         if name in _SPACES:
-            return sizes.space(_SPACES[name])
+            return space(_SPACES[name])
         if name == "ICON_SIZE":
             return px(_ICON_SIZE)
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
@@ -182,6 +185,8 @@ class _State(QObject):
         super().__init__()
         self.choice: ThemeName = "light"
         self.scheme: Scheme = "light"
+        self.motion: Motion = "system"
+        self.usual_motion: tuple[bool, int] | None = None  # effects and blinking, as Qt has them
         self.font_loaded = False
         self.connected = False
 
@@ -260,6 +265,39 @@ def set_size(percent: int) -> None:
     for widget in app.allWidgets():
         if widget.isVisible():
             QApplication.sendEvent(widget, QEvent(QEvent.Type.PaletteChange))
+
+
+def set_motion(motion: Motion) -> None:
+    """Say whether what moves by itself may: menus that roll, the cursor that blinks, and what asks.
+
+    ``system`` is what the desktop says of its effects, on Windows and macOS; Qt does not know what
+    other desktops say, and takes it for as usual.
+    """
+    app = QApplication.instance()
+    _state.motion = motion
+    if not isinstance(app, QApplication):
+        return
+    if _state.usual_motion is None:
+        hints = app.styleHints()
+        _state.usual_motion = app.isEffectEnabled(_GENERAL), hints.cursorFlashTime()
+    effects, flash = _state.usual_motion
+    still = motion_is_reduced()
+    app.setEffectEnabled(_GENERAL, effects and not still)
+    app.setCursorFlashTime(0 if still else flash)
+
+
+def motion_is_reduced() -> bool:
+    """Whether nothing may move by itself: ask before something is animated."""
+    if _state.motion == "system":
+        if not desktop_tells_motion() or _state.usual_motion is None:
+            return False
+        return not _state.usual_motion[0]
+    return _state.motion == "reduced"
+
+
+def desktop_tells_motion() -> bool:
+    """Whether Qt knows what the desktop says of things that move."""
+    return sys.platform in ("win32", "darwin")
 
 
 def load_fonts() -> str:
@@ -462,6 +500,7 @@ __all__ = [
     "FONT_FAMILY",
     "FONT_POINTS",
     "ICON_SIZE",
+    "Motion",
     "LIGHT",
     "SCHEMES",
     "SIZES",
@@ -475,19 +514,23 @@ __all__ = [
     "ThemeName",
     "apply_theme",
     "colour",
+    "desktop_tells_motion",
     "figure_font",
     "icon",
     "is_dark",
     "is_high_contrast",
     "load_fonts",
+    "motion_is_reduced",
     "palette",
     "picture",
     "px",
     "scheme",
     "series_colours",
+    "set_motion",
     "set_property",
     "set_size",
     "size",
+    "space",
     "styled_afterwards",
     "stylesheet",
     "tokens",

@@ -20,7 +20,6 @@ from PySide6.QtWidgets import (
     QGridLayout,
     QHeaderView,
     QLayout,
-    QListView,
     QListWidget,
     QTableWidget,
     QTreeWidget,
@@ -120,7 +119,7 @@ def rescale(widgets: Iterable[QWidget], old: int, new: int) -> None:
     for widget in widgets:
         _again(widget, _lengths(widget), old, new)
         layout = widget.layout()
-        if layout is not None:
+        if isinstance(layout, QLayout):
             _rescale_layout(layout, old, new)
         _rescale_items(widget, new / old)
         widget.updateGeometry()
@@ -219,9 +218,7 @@ def _rescale_layout(layout: QLayout, old: int, new: int) -> None:
 
 
 def _rescale_items(widget: QWidget, factor: float) -> None:
-    """Fonts and heights of single items, and the cells of a grid."""
-    if isinstance(widget, QListView) and widget.gridSize().isValid():
-        widget.setGridSize(widget.gridSize() * factor)
+    """Fonts and heights of single items."""
     if isinstance(widget, QListWidget):
         for row in range(widget.count()):
             item = widget.item(row)

@@ -48,7 +48,7 @@ class AboutDialog(FittedDialog):
         self.setWindowTitle("About CleanCLIP GUI")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         picture = Label()
-        picture.setPixmap(theme.icon("logo", "accent").pixmap(48, 48))
+        picture.setPixmap(theme.icon("logo", "accent").pixmap(theme.px(48), theme.px(48)))
         name = Label("CleanCLIP GUI", "title")
         number = Label(f"Version {version}, MIT licence", "subtle")
         words = QVBoxLayout()

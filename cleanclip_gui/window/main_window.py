@@ -29,11 +29,13 @@ from PySide6.QtWidgets import (
     QApplication,
     QDialog,
     QDockWidget,
+    QFrame,
     QHBoxLayout,
     QLineEdit,
     QMainWindow,
     QMenu,
     QPushButton,
+    QScrollArea,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -56,6 +58,7 @@ from cleanclip_gui.window.guide import Guide
 from cleanclip_gui.window.header import Header
 from cleanclip_gui.window.keys_dialog import KeysDialog
 from cleanclip_gui.window.log_pane import LogPane
+from cleanclip_gui.window.preferences_dialog import Acts, PreferencesDialog
 from cleanclip_gui.window.rail import Rail
 from cleanclip_gui.window.session_files import SessionFiles
 from cleanclip_gui.window.session_keeper import SessionKeeper
@@ -169,7 +172,12 @@ class MainWindow(QMainWindow):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(self.header)
-        column.addWidget(self.pages, 1)
+        scroll = QScrollArea()  # what is larger than the window can be reached
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setWidget(self.pages)
+        column.addWidget(scroll, 1)
         central = QWidget()
         whole = QHBoxLayout(central)
         whole.setContentsMargins(0, 0, 0, 0)
@@ -260,6 +268,10 @@ class MainWindow(QMainWindow):
             Command(
                 "file.quit", "&Quit", "&File", self.close, "Close the window.", "cancel",
                 "Ctrl+Q", 9,
+            ),
+            Command(
+                "edit.preferences", "Preferenc&es…", "&Edit", self.show_preferences,
+                "Device, look, folders, and what the program may do.", "settings", "Ctrl+,", 9,
             ),
         )  # fmt: skip
 
@@ -425,6 +437,25 @@ class MainWindow(QMainWindow):
         if self.station not in ("welcome", "checkpoint") and used is not None:
             self.header.tell(used.inspection.name, used.title, used.choice)
 
+    def set_motion(self, motion: theme.Motion) -> None:
+        """Say whether what moves by itself may, and keep it."""
+        self.settings.update(motion=motion)
+        theme.set_motion(motion)
+
+    def choose_device(self, name: str) -> None:
+        """Compute on a device, and keep it; empty is the best one found."""
+        self.settings.update(device=name)
+        if self.session.devices:
+            self.context.device.move(name or self.session.devices[0])
+
+    def show_preferences(self) -> None:
+        """Show all settings."""
+        PreferencesDialog(
+            self.context,
+            Acts(self.set_theme, self.set_size, self.set_motion, self.choose_device),
+            self,
+        ).open()
+
     def set_theme(self, name: Any) -> None:
         """Put on a theme, or that of the desktop, and keep it."""
         self.settings.update(theme=name)
@@ -576,8 +607,7 @@ class MainWindow(QMainWindow):
 
     @Slot(str)
     def _on_device_chosen(self, name: str) -> None:
-        self.settings.update(device=name)
-        self.context.device.move(name)
+        self.choose_device(name)
 
     def _on_run_change(self, run: RunState | None) -> None:
         self._show_job()

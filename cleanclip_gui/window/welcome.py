@@ -233,9 +233,13 @@ class WelcomePage(QWidget):
             self._paint_pictures()
 
     def _paint_pictures(self) -> None:
-        self._drop_picture.setPixmap(theme.icon("upload", "muted").pixmap(28, 28))
+        self._drop_picture.setPixmap(
+            theme.icon("upload", "muted").pixmap(theme.px(28), theme.px(28))
+        )
         for label in self.findChildren(Label, "stepPicture"):
-            label.setPixmap(theme.icon(label.property("icon"), "accent").pixmap(26, 26))
+            label.setPixmap(
+                theme.icon(label.property("icon"), "accent").pixmap(theme.px(26), theme.px(26))
+            )
 
     @Slot(QListWidgetItem)
     def _on_recent_activated(self, item: QListWidgetItem) -> None:
@@ -275,7 +279,7 @@ def _step(number: int, icon: str, name: str, text: str) -> QFrame:
     picture = Label()
     picture.setObjectName("stepPicture")
     picture.setProperty("icon", icon)
-    picture.setPixmap(theme.icon(icon, "accent").pixmap(26, 26))
+    picture.setPixmap(theme.icon(icon, "accent").pixmap(theme.px(26), theme.px(26)))
     heading = Label(f"{number}. {name}", "heading")
     body = Label(text, "subtle", wrap=True)
     layout = QVBoxLayout(card)

@@ -72,7 +72,7 @@ class ScoreSpread(QWidget):
             return
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        area = QRectF(self.rect()).adjusted(1, 14, -1, -_AXIS)
+        area = QRectF(self.rect()).adjusted(1, 14, -1, -theme.px(_AXIS))
         pairs, reference = self.heights()
         step = area.width() / len(pairs)
         painter.setPen(Qt.PenStyle.NoPen)
@@ -103,14 +103,16 @@ class ScoreSpread(QWidget):
         score = SCORE[self.shown.score]
         painter.setPen(look.text_colour(self, muted=True))
         painter.setFont(look.sized(self.font(), 0.9))
-        words = QRectF(area.left(), area.bottom() + 2, area.width(), _AXIS / 2)
+        words = QRectF(area.left(), area.bottom() + 2, area.width(), theme.px(_AXIS) / 2)
         left, right = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
         low, high = f"{self.shown.edges[0]:.4g}", f"{self.shown.edges[-1]:.4g}"
         painter.drawText(words, left, low if score.high else f"{low}, suspicious")
         painter.drawText(words, right, f"suspicious, {high}" if score.high else high)
         legend = "bars: all pairs (square-root scale)"
         legend += "; dashes: clean reference" if reference else ""
-        painter.drawText(words.translated(0, _AXIS / 2), Qt.AlignmentFlag.AlignCenter, legend)
+        painter.drawText(
+            words.translated(0, theme.px(_AXIS) / 2), Qt.AlignmentFlag.AlignCenter, legend
+        )
 
 
 class SuspectDetails(QFrame):
@@ -180,7 +182,9 @@ class SuspectDetails(QFrame):
                 Qt.AspectRatioMode.KeepAspectRatio,
                 Qt.TransformationMode.SmoothTransformation,
             )
-            self.picture.setPixmap(pixmap.scaled(_PICTURE, _PICTURE, keep, smooth))
+            self.picture.setPixmap(
+                pixmap.scaled(theme.px(_PICTURE), theme.px(_PICTURE), keep, smooth)
+            )
         rows = []
         for number, one in enumerate(SCORES):
             at = pair.standings[one.name]

@@ -98,7 +98,7 @@ class Comparison(QWidget):
         self._arrange()
 
     def _arrange(self) -> None:
-        both = self.width() >= _BOTH
+        both = self.width() >= theme.px(_BOTH)
         self._switch.setVisible(not both)
         self.tradeoff.setVisible(both or self.pick_tradeoff.isChecked())
         self.curves.setVisible(both or self.pick_curves.isChecked())

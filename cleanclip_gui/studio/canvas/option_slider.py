@@ -109,7 +109,9 @@ class CompactBar(QWidget):
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Narrow: a small window need not be wider for the words' sake."""
-        return QSize(min(_NARROW, self.row.minimumSize().width()), self.row.minimumSize().height())
+        return QSize(
+            min(theme.px(_NARROW), self.row.minimumSize().width()), self.row.minimumSize().height()
+        )
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Fit into the new width."""

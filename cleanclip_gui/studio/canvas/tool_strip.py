@@ -177,7 +177,7 @@ class ToolStrip(QWidget):
         tools = -(-(len(self.tools) + 1) // columns) * (self.picture.sizeHint().height() + 1)
         colours = -(-(len(self.swatches) + 1) // columns) * (self.own.height() + 2)
         lines = 3 if columns == _COLUMNS[0] else 2
-        readout = _ZOOM + lines * self.place.fontMetrics().height()
+        readout = theme.px(_ZOOM) + lines * self.place.fontMetrics().height()
         return tools + colours + readout + 3 * theme.SPACE_XS
 
     @property

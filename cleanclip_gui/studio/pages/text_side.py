@@ -148,7 +148,7 @@ class TextPage(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Break the rows where they do not fit."""
         super().resizeEvent(event)
-        wide = self.width() >= _WIDE
+        wide = self.width() >= theme.px(_WIDE)
         across, down = QBoxLayout.Direction.LeftToRight, QBoxLayout.Direction.TopToBottom
         for row in self._rows:
             row.setDirection(across if wide else down)
