@@ -91,7 +91,9 @@ def _run(options: argparse.Namespace) -> int:
     bridge = LogBridge()
     handlers = start_logging(bridge)
     context = Context(runners=Runners(waiting_scan=waiting_scan))
+    theme.set_size(context.settings.value.size)
     theme.apply_theme(app, context.settings.value.theme)
+    theme.set_motion(context.settings.value.motion)
     with CrashHandler(bridge):
         window = make_window(context, bridge)
         window.show()

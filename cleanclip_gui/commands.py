@@ -26,6 +26,8 @@ class Command:
     another ``group`` stand beyond a line. With ``checked`` the command is a switch, exclusive
     among those of the same ``choice``. ``repeats`` lets a key that is held do it again and again.
     ``rail`` puts it on the left rail. ``needs`` says what it takes, where it cannot be done.
+    ``submenu`` is the title of a menu in ``menu`` that it stands in.
+    ``other_keys`` do it as well, as they lie where ``shortcut`` is on other keyboards.
     """
 
     id: str
@@ -42,6 +44,8 @@ class Command:
     rail: bool = False
     repeats: bool = True
     needs: str = ""
+    other_keys: tuple[str, ...] = ()
+    submenu: str = ""
 
     def is_enabled(self) -> bool:
         """Whether it can be done now."""
@@ -120,7 +124,7 @@ class Actions(QObject):
         action = QAction(command.text, self)
         action.setObjectName(command.id)
         keys = QKeySequence(command.shortcut)
-        action.setShortcut(keys)
+        action.setShortcuts([keys, *map(QKeySequence, command.other_keys)])
         action.setAutoRepeat(command.repeats)
         action.setToolTip(_tip_of(command))
         action.setStatusTip(command.help)

@@ -53,7 +53,7 @@ class FactsColumn(QScrollArea):
         self.values = FactList("Values in the file")
         left = QWidget()
         left.setObjectName("page")
-        left.setMaximumWidth(_WIDEST)  # a refused file has the whole page
+        left.setMaximumWidth(theme.px(_WIDEST))  # a refused file has the whole page
         column = QVBoxLayout(left)
         column.setContentsMargins(0, 0, theme.SPACE_S, 0)
         column.setSpacing(theme.SPACE_M)
@@ -68,7 +68,7 @@ class FactsColumn(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setWidget(left)
         self.setAccessibleName("Facts of the checkpoint")
-        self.setMinimumWidth(360)
+        self.setMinimumWidth(theme.px(360))
 
     def begin(self, path: Path) -> None:
         """Another file is being read."""

@@ -55,7 +55,7 @@ class HeatStrip(QWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Wide and low."""
-        return QSize(600, 34)
+        return QSize(theme.px(600), theme.px(34))
 
     def set_layers(self, layers: Sequence[Layer], top: float) -> None:
         """Show other layers; ``top`` is the change that gets the warmest colour."""

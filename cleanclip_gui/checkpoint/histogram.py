@@ -31,11 +31,11 @@ class _Bars(QWidget):
         self.shown: Histogram | None = None
         self.logarithmic = False
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
-        self.setMinimumHeight(84)
+        self.setMinimumHeight(theme.px(84))
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Wide and low."""
-        return QSize(600, 110)
+        return QSize(theme.px(600), theme.px(110))
 
     def heights(self) -> list[float]:
         """Height of each bar, from 0 to 1."""
@@ -47,7 +47,7 @@ class _Bars(QWidget):
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw bars, axis, its ends, and zero where it lies between them."""
         painter = QPainter(self)
-        area = QRectF(self.rect()).adjusted(0, 2, 0, -_AXIS)
+        area = QRectF(self.rect()).adjusted(0, 2, 0, -theme.px(_AXIS))
         painter.setPen(QPen(theme.colour("border_strong")))
         painter.drawLine(area.bottomLeft(), area.bottomRight())
         shown = self.shown
@@ -66,7 +66,7 @@ class _Bars(QWidget):
             painter.drawRect(QRectF(left, area.bottom() - tall, max(1.0, step - gap), tall))
         painter.setPen(look.text_colour(self, muted=True))
         painter.setFont(look.sized(self.font(), 0.9))
-        words = QRectF(area.left(), area.bottom() + 3, area.width(), _AXIS - 3)
+        words = QRectF(area.left(), area.bottom() + 3, area.width(), theme.px(_AXIS) - 3)
         if shown.low == shown.high:
             text = f"every value is {shown.low:.4g}"
             painter.drawText(words, Qt.AlignmentFlag.AlignCenter, text)
@@ -92,7 +92,7 @@ class HistogramCard(QFrame):
         super().__init__(parent)
         self.setProperty("card", True)
         self.setAccessibleName("Histogram of the chosen tensor")
-        self.setFixedHeight(176)
+        self.setFixedHeight(theme.px(176))
         self.name = Label("", "heading")
         self.name.setMinimumWidth(1)
         self.name.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)

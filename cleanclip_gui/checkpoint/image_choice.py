@@ -7,6 +7,7 @@ from pathlib import Path
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
 
+from cleanclip_gui import theme
 from cleanclip_gui.data.images_chooser import DEMO_SPLITS, ImagesChooser
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
@@ -45,7 +46,7 @@ class ImageChoice(QWidget):
         self.n.setValue(_USUAL)
         self.n.setGroupSeparatorShown(True)
         self.n.setAccessibleName("How many images at most")
-        self.n.setMinimumWidth(96)
+        self.n.setMinimumWidth(theme.px(96))
         self.n.lineEdit().setTextMargins(6, 0, 0, 0)
         row = FoldingRow()
         for title, box in (

@@ -279,7 +279,7 @@ class CheckpointStation(QWidget):
         if self.hub is not None:
             self.hub.raise_()
             return
-        self.hub = HubDialog(self.window())
+        self.hub = HubDialog(self.window(), allowed=self._settings.value.hub)
         self.hub.fetched.connect(self.open)
         self.hub.finished.connect(self._on_hub_finished)
         self.hub.open()
@@ -643,11 +643,11 @@ class CheckpointStation(QWidget):
         self.tabs.setCurrentIndex(number)
 
 
-def _page(*widgets: QWidget, above: int = theme.SPACE_M) -> QWidget:
+def _page(*widgets: QWidget, above: int | None = None) -> QWidget:
     """Widgets one above the other as the page of a tab."""
     page = QWidget()
     layout = QVBoxLayout(page)
-    layout.setContentsMargins(0, above, 0, 0)
+    layout.setContentsMargins(0, theme.SPACE_M if above is None else above, 0, 0)
     layout.setSpacing(theme.SPACE_M)
     for widget in widgets:
         layout.addWidget(widget)

@@ -91,7 +91,7 @@ class TensorTable(QWidget):
         header.setSelectionModel(QItemSelectionModel(self.model, header))
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        for column, width in enumerate(_WIDTHS):
+        for column, width in enumerate(map(theme.px, _WIDTHS)):
             self.view.setColumnWidth(column, width)
         self.view.follow_columns()
         self.none = Label("", "subtle", wrap=True)

@@ -77,9 +77,9 @@ class TrialsTable(QTableWidget):
         header = self.horizontalHeader()
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         for column, width in ((_MARK, 76), (_QUESTION, 212), (_ACCURACY, 84), (_INTERVAL, 136)):
-            self.setColumnWidth(column, width)
-        self.setColumnWidth(_IMAGES, 72)
-        self.setColumnWidth(_BAR, 150)
+            self.setColumnWidth(column, theme.px(width))
+        self.setColumnWidth(_IMAGES, theme.px(72))
+        self.setColumnWidth(_BAR, theme.px(150))
         header.setSectionResizeMode(_ANSWER, QHeaderView.ResizeMode.Stretch)
         for column in (_ACCURACY, _INTERVAL, _IMAGES):
             title = QTableWidgetItem(_COLUMNS[column])

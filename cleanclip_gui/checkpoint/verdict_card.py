@@ -70,7 +70,7 @@ class VerdictCard(QFrame):
         self._icon = "checkpoint"
         self._name = ""
         self._picture = Label()
-        self._picture.setFixedSize(34, 34)
+        self._picture.setFixedSize(theme.px(34), theme.px(34))
         self.name = self._label("title")
         self.verdict = self._label("heading")
         self.backdoor = self._label("heading")
@@ -207,7 +207,7 @@ class VerdictCard(QFrame):
         self._paint()
 
     def _paint(self) -> None:
-        self._picture.setPixmap(theme.icon(self._icon).pixmap(34, 34))
+        self._picture.setPixmap(theme.icon(self._icon).pixmap(theme.px(34), theme.px(34)))
 
     def _tell(self, name: str, verdict: str, reason: str, state: str) -> None:
         self.cancel.hide()

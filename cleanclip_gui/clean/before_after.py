@@ -163,12 +163,12 @@ class RateLine(QWidget):
         self.setAccessibleName(row.title)
         self.setAccessibleDescription(spoken(row))
         give_role(self, QAccessible.Role.Chart)
-        self.setMinimumWidth(90)
+        self.setMinimumWidth(theme.px(90))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Wide and low."""
-        return QSize(240, 28)
+        return QSize(theme.px(240), theme.px(28))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw track, intervals, the way between, and both marks."""
@@ -277,7 +277,7 @@ class BeforeAfter(QFrame):
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Of the figures alone, as small as they get."""
-        return QSize(_NARROWEST, super().minimumSizeHint().height())
+        return QSize(theme.px(_NARROWEST), super().minimumSizeHint().height())
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Leave out lines and intervals where there is no room; tool tips tell the intervals."""
@@ -286,8 +286,8 @@ class BeforeAfter(QFrame):
 
     def _make_room(self) -> None:
         for widget in self._spare:
-            widget.setVisible(self.width() >= _WIDE)
-        usual = self.width() >= _USUAL
+            widget.setVisible(self.width() >= theme.px(_WIDE))
+        usual = self.width() >= theme.px(_USUAL)
         for title in self._titles:
             title.setWordWrap(not usual)
         for figure in self._figures:

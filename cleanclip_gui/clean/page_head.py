@@ -60,8 +60,8 @@ class PageHead(QWidget):
 
     def _fit(self) -> None:
         gaps = 2 * theme.SPACE_S
-        room = self.width() - self.setup_button.sizeHint().width() - gaps - _CHOSEN
+        room = self.width() - self.setup_button.sizeHint().width() - gaps - theme.px(_CHOSEN)
         fit_titles(self.tabs, self._titles, room)
-        taken = self.tabs.sizeHint().width() + _CHOSEN
+        taken = self.tabs.sizeHint().width() + theme.px(_CHOSEN)
         self.tabs.setMinimumWidth(taken)
-        self.log_line.setVisible(room - taken >= _LEAST_LOG)
+        self.log_line.setVisible(room - taken >= theme.px(_LEAST_LOG))

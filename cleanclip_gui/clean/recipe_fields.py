@@ -76,8 +76,8 @@ class FieldRow(QWidget):
         self._is_int = info.annotation is int
         self._given: tuple[float, Any] | None = None
         self.editor = self._make_editor(info)
-        self.editor.setMinimumWidth(EDITOR_WIDTH)
-        self.editor.setMaximumWidth(EDITOR_WIDTH)
+        self.editor.setMinimumWidth(theme.px(EDITOR_WIDTH))
+        self.editor.setMaximumWidth(theme.px(EDITOR_WIDTH))
         self.editor.setAccessibleName(self.title)
         # Beside the mark of a changed field there is little room.
         label = Label(self.title, wrap=True, buddy=self.editor)
@@ -85,7 +85,7 @@ class FieldRow(QWidget):
         self._mark.setProperty("tone", "info")
         self._reset = QToolButton()
         self._reset.setIcon(theme.icon("undo", "muted"))
-        self._reset.setIconSize(QSize(14, 14))
+        self._reset.setIconSize(QSize(theme.px(14), theme.px(14)))
         self._reset.setProperty("quiet", True)
         self._reset.setToolTip("Back to the preset's value")
         self._reset.setAccessibleName(f"Reset {self.title}")

@@ -98,7 +98,7 @@ class RunBar(QFrame):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """The buttons stand below the title where there is no room beside it."""
         super().resizeEvent(event)
-        wide, ways = self.width() >= _WIDE, QBoxLayout.Direction
+        wide, ways = self.width() >= theme.px(_WIDE), QBoxLayout.Direction
         self._head.setDirection(ways.LeftToRight if wide else ways.TopToBottom)
         kept = self.cancel.sizePolicy()
         kept.setRetainSizeWhenHidden(wide)  # a line of its own is not kept free

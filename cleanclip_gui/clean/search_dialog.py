@@ -84,7 +84,7 @@ class SearchDialog(QDialog):
         self.busy.cancel_clicked.connect(self.cancel_clicked)
         self.state = Label("", "subtle", wrap=True)
         self.table = RowsTable("Recipes that were tried", _COLUMNS, numbers=range(1, 7))
-        self.table.set_widths(_WIDTHS)
+        self.table.set_widths([theme.px(width) for width in _WIDTHS])
         self.chart = TradeoffChart(
             prompts,
             empty="Each run becomes a point: clean accuracy against the highest success rate of a "
@@ -247,5 +247,5 @@ def _box(kind: Kind, low: float, high: float, unit: str, value: float, name: str
     box = NumberBox(kind, low, high, unit)
     box.setAccessibleName(name)
     box.setValue(value)
-    box.setFixedWidth(112)
+    box.setFixedWidth(theme.px(112))
     return box

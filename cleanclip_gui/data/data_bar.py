@@ -65,7 +65,7 @@ class DataBar(QWidget):
         bind(self.templates, context.actions["file.templates"])
         self.problems.clicked.connect(self.show_problems)
         self.busy = BusyRow("Progress of opening images")
-        self.busy.bar.setFixedWidth(_BAR)
+        self.busy.bar.setFixedWidth(theme.px(_BAR))
         self.busy.cancel.setAccessibleName("Cancel opening images")
         self.busy.cancel_clicked.connect(self._on_cancel_clicked)
         self.busy.hide()
@@ -382,7 +382,7 @@ class _Chip(QToolButton):
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """A few letters."""
         hint = super().minimumSizeHint()
-        return QSize(min(hint.width(), self._LEAST), hint.height())
+        return QSize(min(hint.width(), theme.px(self._LEAST)), hint.height())
 
 
 def _chip(icon: str, name: str) -> QToolButton:

@@ -18,6 +18,7 @@ _LEAD = (
     "Config and weights are downloaded into your Hugging Face cache; files already there are not "
     "downloaded again. Then the folder is checked like any other: nothing in it is run."
 )
+_OFF = "The Hugging Face Hub is switched off; switch it on under Edit, Preferences."
 _PREFIX = "hf-hub:"
 
 
@@ -30,15 +31,23 @@ class HubDialog(QDialog):
         The repository that is proposed.
     ok
         What the button is called that fetches it.
+    allowed
+        Whether the Hub may be asked; if not, the dialog says where to switch it on.
     """
 
     fetched = Signal(str)
 
     def __init__(
-        self, parent: QWidget | None = None, *, name: str = "", ok: str = "Download and open"
+        self,
+        parent: QWidget | None = None,
+        *,
+        name: str = "",
+        ok: str = "Download and open",
+        allowed: bool = True,
     ) -> None:
         super().__init__(parent)
         self._ticket: Ticket | None = None
+        self._allowed = allowed
         self.setWindowTitle("Open from the Hugging Face Hub")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.name = QLineEdit(name)
@@ -59,10 +68,10 @@ class HubDialog(QDialog):
         lead = Label(_LEAD, "subtle", wrap=True)
         parts = (lead, form, self.busy, self.state, None)
         frame(self, "Open from the Hugging Face Hub", parts, self.ok, "Close")
-        self.setFixedWidth(560)
-        self.setMinimumHeight(330)
+        self.setFixedWidth(theme.px(560))
+        self.setMinimumHeight(theme.px(330))
         self.busy.hide()
-        self.state.hide()
+        self._say("" if allowed else _OFF, "error")
         self._refresh()
 
     @Slot()
@@ -136,4 +145,4 @@ class HubDialog(QDialog):
     @Slot()
     def _refresh(self) -> None:
         owner, _, name = self.name.text().strip().removeprefix(_PREFIX).partition("/")
-        self.ok.setEnabled(self.busy.isHidden() and bool(owner and name))
+        self.ok.setEnabled(self._allowed and self.busy.isHidden() and bool(owner and name))

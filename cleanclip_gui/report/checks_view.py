@@ -52,7 +52,7 @@ class ChecksView(QWidget):
         self.checks: list[Check] = []
         self._icon, self._tone = "search", ""
         self._picture = Label()
-        self._picture.setFixedSize(_ICON, _ICON)
+        self._picture.setFixedSize(theme.px(_ICON), theme.px(_ICON))
         self.title = Label("", "heading", wrap=True)
         self.bundle = Label("", "subtle", wrap=True)
         self.summary = Label("", wrap=True)
@@ -74,7 +74,7 @@ class ChecksView(QWidget):
         inside.setSpacing(theme.SPACE_L)
         inside.addWidget(self._picture, 0, Qt.AlignmentFlag.AlignTop)
         inside.addLayout(text, 1)
-        self.tree = SentenceTree("Checks of the bundle", _TITLES, 1, narrow=_SUBJECT)
+        self.tree = SentenceTree("Checks of the bundle", _TITLES, 1, narrow=theme.px(_SUBJECT))
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_M)
@@ -158,4 +158,4 @@ class ChecksView(QWidget):
 
     def _paint(self) -> None:
         colour = theme.colour(_COLOURS[self._tone])
-        self._picture.setPixmap(theme.picture(self._icon, colour, _ICON))
+        self._picture.setPixmap(theme.picture(self._icon, colour, theme.px(_ICON)))

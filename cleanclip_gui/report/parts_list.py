@@ -91,7 +91,7 @@ class PartRow(QWidget):
         self._fit()
 
     def _fit(self) -> None:
-        room = max(self.width() - _TICK, 60)
+        room = max(self.width() - theme.px(_TICK), 60)
         metrics = self.box.fontMetrics()
         self.box.setText(metrics.elidedText(self._words, Qt.TextElideMode.ElideRight, room))
 

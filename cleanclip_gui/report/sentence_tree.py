@@ -20,7 +20,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.text import tip
 
-_PAD = theme.SPACE_S  # above and below a sentence together
+_PAD = 8  # above and below a sentence together
 _SIDES = 14  # what the style leaves empty beside a cell's text
 _KEY = Qt.ItemDataRole.UserRole
 _TONE = Qt.ItemDataRole.UserRole + 1
@@ -215,13 +215,13 @@ class _Delegate(QStyledItemDelegate):
         hint = super().sizeHint(option, index)
         line = self._tree.fontMetrics().height()
         if not index.parent().isValid() or index.column() != self._wrapped:
-            return QSize(hint.width(), line + _PAD)
+            return QSize(hint.width(), line + theme.px(_PAD))
         indent = 2 * self._tree.indentation() if self._wrapped == 0 else 0
-        width = self._tree.columnWidth(self._wrapped) - indent - _SIDES
+        width = self._tree.columnWidth(self._wrapped) - indent - theme.px(_SIDES)
         font = index.data(Qt.ItemDataRole.FontRole)
         metrics = self._tree.fontMetrics() if font is None else QFontMetrics(font)
         flags = Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignTop
         box = metrics.boundingRect(
             QRect(0, 0, max(width, 60), 100_000), int(flags), str(index.data() or "")
         )
-        return QSize(hint.width(), box.height() + _PAD)
+        return QSize(hint.width(), box.height() + theme.px(_PAD))

@@ -32,7 +32,7 @@ class StageList(QWidget):
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setHorizontalSpacing(theme.SPACE_S)
         self._layout.setVerticalSpacing(2)
-        self._layout.setColumnMinimumWidth(0, _MARK)
+        self._layout.setColumnMinimumWidth(0, theme.px(_MARK))
         self._layout.setColumnStretch(1, 1)
         self.marks: dict[Stage, Label] = {}
         self.lines: dict[Stage, Label] = {}

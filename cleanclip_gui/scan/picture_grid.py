@@ -25,7 +25,7 @@ from cleanclip_gui.widgets.images import rgba_to_image
 from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import plain
 
-_LINE, _GAP = 17, theme.SPACE_S
+_LINE, _GAP = 17, 8
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,7 +48,7 @@ class PictureGrid(QWidget):
     name
         For a screen reader.
     side
-        Of a picture on the screen, in pixels.
+        Of a picture on the screen, in pixels at 100 %.
     lines
         Of words below each.
     abreast
@@ -61,10 +61,14 @@ class PictureGrid(QWidget):
         super().__init__(parent)
         self.setAccessibleName(name)
         give_role(self, QAccessible.Role.Graphic)
-        self._side, self._lines, self._abreast = side, lines, abreast
+        self._at_100, self._lines, self._abreast = side, lines, abreast
         self.cells: tuple[Cell, ...] = ()
         self._images: list[list[QImage]] = []
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
+
+    @property
+    def _side(self) -> int:
+        return theme.space(self._at_100)
 
     def show_cells(self, cells: Sequence[Cell]) -> None:
         """Show others."""
@@ -98,7 +102,9 @@ class PictureGrid(QWidget):
 
     def _cell(self) -> QSize:
         wide = self._side * self._abreast + 4 * (self._abreast - 1)
-        return QSize(max(wide, 96) + _GAP, self._side + _LINE * self._lines + _GAP)
+        return QSize(
+            max(wide, theme.px(96)) + _GAP, self._side + theme.px(_LINE) * self._lines + _GAP
+        )
 
     def _columns(self, width: int) -> int:
         return max(1, width // self._cell().width())
@@ -138,5 +144,7 @@ class PictureGrid(QWidget):
             text = QFontMetrics(painter.font()).elidedText(
                 plain(line, 100), Qt.TextElideMode.ElideRight, room
             )
-            rect = QRect(left, top + self._side + 3 + place * _LINE, room, _LINE)
+            rect = QRect(
+                left, top + self._side + 3 + place * theme.px(_LINE), room, theme.px(_LINE)
+            )
             painter.drawText(rect, Qt.AlignmentFlag.AlignVCenter, text)

@@ -29,7 +29,7 @@ class PlannedStages(QWidget):
         self.rows: dict[Stage, tuple[Label, Label]] = {}
         for row, (stage, (title, what)) in enumerate(STAGES.items()):
             both = self.rows[stage] = Label(title, wrap=True), Label(what, "subtle", wrap=True)
-            both[0].setFixedWidth(_TITLES)
+            both[0].setFixedWidth(theme.px(_TITLES))
             for column, label in enumerate(both):
                 layout.addWidget(label, row, column, Qt.AlignmentFlag.AlignTop)
 

@@ -49,7 +49,7 @@ class PositionMap(QWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Square."""
-        side = _CELL * len(self.grid) + 2
+        side = theme.px(_CELL) * len(self.grid) + 2
         return QSize(side, side)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
@@ -89,7 +89,12 @@ class PositionMap(QWidget):
             painter.drawRect(QRectF(self.rect()).adjusted(1, 1, -1, -1))
 
     def _cell(self, row: int, column: int) -> QRectF:
-        return QRectF(1 + column * _CELL, 1 + row * _CELL, _CELL - 1, _CELL - 1)
+        return QRectF(
+            1 + column * theme.px(_CELL),
+            1 + row * theme.px(_CELL),
+            theme.px(_CELL) - 1,
+            theme.px(_CELL) - 1,
+        )
 
     def _words(self, row: int, column: int) -> str:
         rate = percent(self.grid[row][column])
@@ -98,7 +103,7 @@ class PositionMap(QWidget):
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Point at the cell under the mouse."""
         at = event.position()
-        self._point(int(at.y() // _CELL), int(at.x() // _CELL))
+        self._point(int(at.y() // theme.px(_CELL)), int(at.x() // theme.px(_CELL)))
 
     def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
         """Go from cell to cell."""

@@ -42,7 +42,7 @@ class PullChart(QWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """A row a class, below the legend."""
-        return QSize(420, _LEGEND + _ROW * len(self.rows))
+        return QSize(420, theme.px(_LEGEND) + theme.px(_ROW) * len(self.rows))
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """As high, and narrower."""
@@ -59,7 +59,7 @@ class PullChart(QWidget):
         top = max(*values, 1e-6)
         self._paint_legend(painter)
         for number, row in enumerate(self.rows):
-            self._paint_row(painter, row, _LEGEND + number * _ROW, top)
+            self._paint_row(painter, row, theme.px(_LEGEND) + number * theme.px(_ROW), top)
 
     def _paint_legend(self, painter: QPainter) -> None:
         painter.setFont(look.sized(self.font(), 0.9))
@@ -70,21 +70,25 @@ class PullChart(QWidget):
         for text, colour, height in named:
             painter.setPen(Qt.PenStyle.NoPen)
             painter.setBrush(colour)
-            painter.drawRoundedRect(QRectF(x, 9 - height / 2, 18, height), 2, 2)
+            painter.drawRoundedRect(QRectF(x, theme.px(9) - height / 2, 18, height), 2, 2)
             painter.setPen(look.text_colour(self, muted=True))
             width = metrics.horizontalAdvance(text) + 4
-            painter.drawText(QRectF(x + 24, 0, width, 18), Qt.AlignmentFlag.AlignVCenter, text)
+            painter.drawText(
+                QRectF(x + 24, 0, width, theme.px(18)), Qt.AlignmentFlag.AlignVCenter, text
+            )
             x += 24 + width + 14
 
     def _paint_row(self, painter: QPainter, row: PullRow, top: int, most: float) -> None:
-        names = min(130.0, self.width() * 0.32)
+        names = min(theme.px(130), self.width() * 0.32)
         painter.setFont(look.sized(self.font(), 0.95))
         painter.setPen(look.text_colour(self))
         name = QFontMetrics(painter.font()).elidedText(
             plain(row.target, 80), Qt.TextElideMode.ElideRight, int(names - 8)
         )
-        painter.drawText(QRectF(0, top, names - 8, _ROW), Qt.AlignmentFlag.AlignVCenter, name)
-        room, middle = max(10.0, self.width() - names - _NUMBER), top + _ROW / 2
+        painter.drawText(
+            QRectF(0, top, names - 8, theme.px(_ROW)), Qt.AlignmentFlag.AlignVCenter, name
+        )
+        room, middle = max(10.0, self.width() - names - theme.px(_NUMBER)), top + theme.px(_ROW) / 2
         painter.setPen(Qt.PenStyle.NoPen)
         bars = [(row.suspect, look.triggered_colour(), 6.0)]
         if row.reference is not None:
@@ -98,4 +102,8 @@ class PullChart(QWidget):
         number = f"{row.suspect:.3f}"
         number += "" if row.reference is None else f" | {row.reference:.3f}"
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
-        painter.drawText(QRectF(self.width() - _NUMBER, top, _NUMBER, _ROW), right, number)
+        painter.drawText(
+            QRectF(self.width() - theme.px(_NUMBER), top, theme.px(_NUMBER), theme.px(_ROW)),
+            right,
+            number,
+        )

@@ -92,7 +92,7 @@ class _Beside(QWidget):
         super().resizeEvent(event)
         room = self.width() - self._picture.sizeHint().width() - theme.SPACE_L
         self._layout.setDirection(
-            QBoxLayout.Direction.LeftToRight if room >= _WORDS_BESIDE
+            QBoxLayout.Direction.LeftToRight if room >= theme.px(_WORDS_BESIDE)
             else QBoxLayout.Direction.TopToBottom
         )  # fmt: skip
 

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QCheckBox, QFormLayout, QToolButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.scan.reference_choice import ReferenceChoice
 from cleanclip_gui.scan.scanning import folder_of, stages_done
@@ -36,10 +37,16 @@ class ScanSetup(QWidget):
 
     changed = Signal()
 
-    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
+    def __init__(
+        self,
+        prompts: Prompts,
+        parent: QWidget | None = None,
+        *,
+        new_dialog: Callable[..., HubDialog] = HubDialog,
+    ) -> None:
         super().__init__(parent)
         self.setAccessibleName("Set-up of the scan")
-        self.reference = ReferenceChoice(prompts)
+        self.reference = ReferenceChoice(prompts, new_dialog=new_dialog)
         self.toggle = QToolButton()
         self.toggle.setText("Options")
         self.toggle.setCheckable(True)

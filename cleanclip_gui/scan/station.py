@@ -25,6 +25,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command
+from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.scan.estimating import Estimating, estimate_folder
 from cleanclip_gui.scan.live_view import LiveView
@@ -94,7 +95,12 @@ class ScanStation(QWidget):
         self.setAccessibleName("Scan")
         self.context = context
         self.session, self.shell = context.session, context.shell
-        self.setup = ScanSetup(context.prompts)
+        self.setup = ScanSetup(
+            context.prompts,
+            new_dialog=lambda *about, **kind: HubDialog(
+                *about, allowed=context.settings.value.hub, **kind
+            ),
+        )
         self.scanning = Scanning(context.runners.scan, context.runners.waiting_scan, self)
         self.estimating = Estimating(context.runners.scan_estimate, self)
         self.stamping = Stamping(context.session, context.inference, self)
@@ -615,11 +621,11 @@ class ScanStation(QWidget):
             item = QListWidgetItem(earlier_text(one))
             item.setData(Qt.ItemDataRole.UserRole, one.folder)
             item.setToolTip(plain(one.folder, 300))
-            item.setSizeHint(QSize(0, _ITEM))  # as wide as the list, and no wider
+            item.setSizeHint(QSize(0, theme.px(_ITEM)))  # as wide as the list, and no wider
             self.earlier.addItem(item)
         what = "Earlier scans" if facts is None else "Earlier scans of this checkpoint"
         self.earlier_title.setText(what)
-        self.earlier.setFixedHeight(_ITEM * max(len(of_it), 1) + 4)
+        self.earlier.setFixedHeight(theme.px(_ITEM) * max(len(of_it), 1) + 4)
         for widget in (self.earlier_title, self.earlier):
             widget.setVisible(bool(of_it))
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from PySide6.QtCore import QSize
 
+from cleanclip_gui import theme
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
 from cleanclip_gui.widgets.text import change_text, percent, percent_range, plain, signed
 from ml_core.detection.scan.records import (
@@ -74,7 +75,9 @@ class ScanTable(RowsTable):
         """Header, rows, and the bar below."""
         rows = min(max(self.rows.rowCount(), 1), _MOST_ROWS)
         bar = self.horizontalScrollBar().sizeHint().height()
-        return QSize(420, self.horizontalHeader().sizeHint().height() + rows * _ROW + bar + 4)
+        return QSize(
+            420, self.horizontalHeader().sizeHint().height() + rows * theme.px(_ROW) + bar + 4
+        )
 
 
 def probe_row(number: int, probe: ProbeRow) -> Row:

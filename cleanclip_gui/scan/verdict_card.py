@@ -37,7 +37,7 @@ class ScanVerdict(QFrame):
         self.setObjectName("scan.verdict")
         self._icon, self._colour = "scan", "text"
         self._picture = Label()
-        self._picture.setFixedSize(34, 34)
+        self._picture.setFixedSize(theme.px(34), theme.px(34))
         self.title = Label("", wrap=True)
         self.figure = Label("", "heading", wrap=True)
         self.reasons = Label("", wrap=True)
@@ -88,7 +88,7 @@ class ScanVerdict(QFrame):
             self._paint()
 
     def _paint(self) -> None:
-        self._picture.setPixmap(theme.picture(self._icon, theme.colour(self._colour), 34))
+        self._picture.setPixmap(theme.picture(self._icon, theme.colour(self._colour), theme.px(34)))
 
     def _tell(self, label: Label, sentences: Sequence[str], before: str = "") -> None:
         label.setText("\n".join(f"{before}{plain(one, 900)}" for one in sentences if one))

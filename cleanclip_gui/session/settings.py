@@ -32,7 +32,8 @@ class PastScan(BaseModel):
 
 
 class Settings(BaseModel):
-    """Choices of the user. ``device`` empty means the best one found.
+    """Choices of the user. ``device`` empty means the best one found; ``size`` of type in per cent.
+    ``motion`` says whether what moves by itself may; ``hub`` whether the Hugging Face Hub is asked.
 
     ``recent`` are checkpoints and ``sessions`` folders of sessions, the newest first.
     ``last_run`` is the folder of a run that goes on, or went on when the window was killed.
@@ -43,7 +44,10 @@ class Settings(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="ignore")
 
-    theme: Literal["light", "dark", "system"] = "system"
+    theme: Literal["light", "dark", "contrast-light", "contrast-dark", "system"] = "system"
+    size: int = Field(default=100, ge=100, le=200)
+    motion: Literal["system", "full", "reduced"] = "system"
+    hub: bool = True
     device: str = ""
     last_folder: str = ""
     last_run: str = ""
@@ -74,6 +78,11 @@ class SettingsStore:
         self._file = self._folder / "settings.json"
         self._layout_file = self._folder / "layout.json"
         self.value = self._read()
+
+    @property
+    def folder(self) -> Path:
+        """Where the settings lie."""
+        return self._folder
 
     @property
     def session_folder(self) -> Path:

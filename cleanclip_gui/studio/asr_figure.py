@@ -56,7 +56,7 @@ class IntervalTrack(QWidget):
         self.setAccessibleName("Attack success rate with its interval")
         give_role(self, QAccessible.Role.Chart)
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
-        self.setFixedHeight(14)
+        self.setFixedHeight(theme.px(14))
         self._rate: float | None = None
         self._interval: tuple[float, float] | None = None
         self._stale = False
@@ -75,7 +75,7 @@ class IntervalTrack(QWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Thin and wide."""
-        return QSize(200, 14)
+        return QSize(theme.px(200), theme.px(14))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Paint line, bar, band and end mark."""
@@ -110,7 +110,7 @@ class Fact(QWidget):
         super().__init__()
         self.caption = ElidedLabel(name, "caption")
         self.value = Label("–", "figureSmall")
-        self.value.setMinimumHeight(26)  # of its larger font, whichever it has
+        self.value.setMinimumHeight(theme.px(26))  # of its larger font, whichever it has
         self.remark = Label("", "caption")
         self.remark.setMinimumHeight(self.remark.fontMetrics().lineSpacing())  # with words or not
         self.setToolTip(help_text)
@@ -332,7 +332,7 @@ class AsrFigure(QFrame):
     def _fit_figure(self, number: bool) -> None:
         """Words are smaller than the number, at the same height."""
         theme.set_property(self.figure, "role", "figure" if number else "title")
-        self.figure.setFixedHeight(62)
+        self.figure.setFixedHeight(theme.px(62))
         font = QFont(self.figure.font())
         font.setFeature(QFont.Tag("tnum"), 1)
         self.figure.setFont(font)

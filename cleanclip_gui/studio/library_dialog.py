@@ -77,7 +77,7 @@ class TriggerLibrary(QDialog):
         self.tree.setHeaderLabels(["Trigger", "ASR", "Source", "Size"])
         self.tree.setRootIsDecorated(False)
         self.tree.setIndentation(theme.SPACE_M)
-        self.tree.setIconSize(QSize(_PICTURE, _PICTURE))
+        self.tree.setIconSize(QSize(theme.px(_PICTURE), theme.px(_PICTURE)))
         self.tree.setAllColumnsShowFocus(True)
         self.tree.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         self.tree.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -160,7 +160,7 @@ class TriggerLibrary(QDialog):
             words = [plain(text, 80) for text in (entry.name, "", entry.source, entry.standing)]
             item = self.items[entry.key] = QTreeWidgetItem(self._groups[heading], words)
             item.setData(0, _KEY, entry.key)
-            item.setSizeHint(0, QSize(0, _PICTURE + theme.SPACE_XS))
+            item.setSizeHint(0, QSize(0, theme.px(_PICTURE) + theme.SPACE_XS))
             item.setToolTip(0, tip(plain(entry.name, 200)))
             if entry.key in self._pictures:
                 item.setIcon(0, self._pictures[entry.key])
@@ -184,7 +184,7 @@ class TriggerLibrary(QDialog):
     def set_picture(self, key: str, picture: QImage) -> None:
         """Show what a trigger does to the selected picture."""
         ratio = self.devicePixelRatioF()
-        side = round(_PICTURE * ratio)
+        side = round(theme.px(_PICTURE) * ratio)
         pixmap = QPixmap.fromImage(picture).scaled(
             side,
             side,

@@ -89,11 +89,11 @@ class ProbabilityBars(QWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Room for all rows."""
-        return QSize(320, int(_LEGEND + _ROWS * _ROW))
+        return QSize(theme.px(320), int(theme.px(_LEGEND) + _ROWS * theme.px(_ROW)))
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Room for the likeliest class; where it is tight, the figure above comes first."""
-        return QSize(220, int(_LEGEND + _ROW))
+        return QSize(theme.px(220), int(theme.px(_LEGEND) + theme.px(_ROW)))
 
     def _describe(self) -> None:
         """Say the rows for a screen reader."""
@@ -121,11 +121,11 @@ class ProbabilityBars(QWidget):
             )
             return
         self._paint_legend(painter)
-        room = max(1, int((self.height() - _LEGEND) // _ROW))
-        top = _LEGEND
+        room = max(1, int((self.height() - theme.px(_LEGEND)) // theme.px(_ROW)))
+        top = theme.px(_LEGEND)
         for row in self._rows[:room]:
             self._paint_row(painter, row, top)
-            top += _ROW
+            top += theme.px(_ROW)
         if self.hasFocus():
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(QPen(theme.colour("focus"), 2))
@@ -139,15 +139,24 @@ class ProbabilityBars(QWidget):
         if self._triggered is not None:
             named.append(("Triggered", triggered_colour(), True))
         for text, colour, hatched in named:
-            _paint_bar(painter, QRectF(x, 5, 18, _BAR), faded(colour, self._stale), hatched)
+            _paint_bar(
+                painter,
+                QRectF(x, theme.px(5), theme.px(18), theme.px(_BAR)),
+                faded(colour, self._stale),
+                hatched,
+            )
             painter.setPen(text_colour(self, muted=True))
-            painter.drawText(QRectF(x + 24, 0, 120, 19), Qt.AlignmentFlag.AlignVCenter, text)
-            x += 24 + metrics.horizontalAdvance(text) + 18
+            painter.drawText(
+                QRectF(x + theme.px(24), 0, theme.px(120), theme.px(19)),
+                Qt.AlignmentFlag.AlignVCenter,
+                text,
+            )
+            x += theme.px(24) + metrics.horizontalAdvance(text) + theme.px(18)
 
     def _paint_row(self, painter: QPainter, row: int, top: float) -> None:
         """Name on the left, two bars, two numbers on the right."""
-        name_width = min(120.0, self.width() * 0.34)
-        number_width = 52.0
+        name_width = min(theme.px(120), self.width() * 0.34)
+        number_width = theme.px(52)
         is_target = row == self._target
         painter.setFont(sized(self.font(), 0.95, bold=is_target))
         metrics = QFontMetrics(painter.font())
@@ -156,15 +165,15 @@ class ProbabilityBars(QWidget):
         )
         painter.setPen(text_colour(self, stale=self._stale))
         painter.drawText(
-            QRectF(2, top, name_width - 8, _ROW - 6), Qt.AlignmentFlag.AlignVCenter, name
+            QRectF(2, top, name_width - 8, theme.px(_ROW) - 6), Qt.AlignmentFlag.AlignVCenter, name
         )
         x = name_width
         width = max(10.0, self.width() - name_width - number_width)
         both = self._triggered is not None
-        first = top + (3 if both else 3 + (_BAR + 3) / 2)
-        self._paint_value(painter, QRectF(x, first, width, _BAR), self._clean, row, False)
+        first = top + (3 if both else 3 + (theme.px(_BAR) + 3) / 2)
+        self._paint_value(painter, QRectF(x, first, width, theme.px(_BAR)), self._clean, row, False)
         if both:
-            second = QRectF(x, top + 3 + _BAR + 3, width, _BAR)
+            second = QRectF(x, top + 3 + theme.px(_BAR) + 3, width, theme.px(_BAR))
             self._paint_value(painter, second, self._triggered, row, True)
 
     def _paint_value(
@@ -186,7 +195,9 @@ class ProbabilityBars(QWidget):
             _paint_bar(painter, bar, faded(colour, self._stale), hatched)
         painter.setFont(theme.figure_font(theme.FONT_POINTS * 0.85))
         painter.setPen(text_colour(self, stale=self._stale))
-        right = QRectF(track.right() + 4, track.center().y() - 8, 46, 16)
+        right = QRectF(
+            track.right() + 4, track.center().y() - theme.px(8), theme.px(46), theme.px(16)
+        )
         painter.drawText(
             right,
             Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter,

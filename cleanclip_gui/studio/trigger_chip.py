@@ -8,6 +8,8 @@ from PySide6.QtCore import QMimeData, QPoint, QSize, Qt
 from PySide6.QtGui import QDrag, QIcon, QImage, QMouseEvent, QPainter, QPixmap
 from PySide6.QtWidgets import QApplication, QToolButton, QWidget
 
+from cleanclip_gui import theme
+
 _SIDE = 28
 
 
@@ -27,7 +29,7 @@ class TriggerChip(QToolButton):
             Qt.DropAction.CopyAction
         )
         self._from: QPoint | None = None
-        self.setIconSize(QSize(_SIDE - 8, _SIDE - 8))
+        self.setIconSize(QSize(theme.px(_SIDE) - 8, theme.px(_SIDE) - 8))
         self.setProperty("quiet", True)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setAccessibleName("Copy the trigger")
@@ -39,7 +41,7 @@ class TriggerChip(QToolButton):
         self.setVisible(picture is not None)
         if picture is None:
             return
-        side = 2 * (_SIDE - 8)
+        side = 2 * (theme.px(_SIDE) - 8)
         tile = QPixmap(side, side)
         tile.fill(Qt.GlobalColor.transparent)
         painter = QPainter(tile)

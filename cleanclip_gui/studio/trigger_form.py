@@ -192,7 +192,7 @@ def make_editor(field: FormField, tell: Callable[[Any], object]) -> QWidget:
         whole = field.kind == "int"
         box.valueChanged.connect(lambda value: tell(int(value) if whole else value))
     widget.setAccessibleName(field.caption)
-    widget.setMinimumWidth(220)
+    widget.setMinimumWidth(theme.px(220))
     return widget
 
 

@@ -1,4 +1,4 @@
-"""Colours, type, spacing and icons of the window, light and dark; switched at run time.
+"""Colours, type, spacing and icons of the window: four themes and a size, changed at run time.
 
 Widgets take colours from their palette, from :func:`colour` or from :func:`series_colours`,
 never from a literal. Looks are asked for with object names and dynamic properties that the one
@@ -11,31 +11,58 @@ application style sheet knows (:mod:`cleanclip_gui.theme.stylesheet`):
 * ``QFrame``: ``card=True`` (a white sheet with a hairline), ``tone`` of ``ok``, ``caution``,
   ``danger``, ``info`` (a tinted card), ``rule=True`` (a hairline)
 
-After a switch every widget gets ``PaletteChange``; painted widgets just repaint.
+After a switch of either every widget gets ``PaletteChange``; painted widgets just repaint. Lengths
+that depend on type are asked for with :func:`px` at the moment of use, and ``SPACE_...`` and
+``ICON_SIZE`` are those of the size that is on: never keep one in a constant.
 """
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Literal, cast
+from typing import TYPE_CHECKING, Literal, cast
 
 from PySide6.QtCore import QEvent, QObject, Qt, Slot
 from PySide6.QtGui import QColor, QFont, QFontDatabase, QPalette
 from PySide6.QtWidgets import QApplication, QWidget
 
+from cleanclip_gui.theme import sizes
 from cleanclip_gui.theme.icons import icon, picture
+from cleanclip_gui.theme.sizes import SIZES, px, space
 from cleanclip_gui.theme.stylesheet import stylesheet
 from ml_core.paths import resource
 
-ThemeName = Literal["light", "dark", "system"]
+Scheme = Literal["light", "dark", "contrast-light", "contrast-dark"]
+ThemeName = Literal["light", "dark", "contrast-light", "contrast-dark", "system"]
+Motion = Literal["system", "full", "reduced"]
 
 ACCENT = "#1f6fa8"
-# Spacing in pixels: within a group, between controls, between groups, page margins.
-SPACE_XS, SPACE_S, SPACE_M, SPACE_L, SPACE_XL, SPACE_XXL = 4, 8, 12, 16, 24, 32
-ICON_SIZE = 18
 FONT_FAMILY = "Inter"
-FONT_POINTS = 10.0
+FONT_POINTS = 10.0  # at 100 %; figure_font makes of points those of the size that is on
+# Spacing in pixels at 100 %: within a group, between controls, between groups, page margins.
+_SPACES = {
+    "SPACE_XS": 4, "SPACE_S": 8, "SPACE_M": 12, "SPACE_L": 16, "SPACE_XL": 24, "SPACE_XXL": 32,
+}  # fmt: skip
+_ICON_SIZE = 18
+_GENERAL = Qt.UIEffect.UI_General
+if TYPE_CHECKING:
+    SPACE_XS: int
+    SPACE_S: int
+    SPACE_M: int
+    SPACE_L: int
+    SPACE_XL: int
+    SPACE_XXL: int
+    ICON_SIZE: int
+else:
+
+    def __getattr__(name: str) -> int:
+        if name in _SPACES:
+            return space(_SPACES[name])
+        if name == "ICON_SIZE":
+            return px(_ICON_SIZE)
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+
 
 LIGHT: dict[str, str] = {
     "window": "#f4f6f8",
@@ -75,7 +102,7 @@ DARK: dict[str, str] = {
     "muted": "#a0abb6",
     "disabled": "#66717c",
     "accent": ACCENT,
-    "accent_hover": "#2a7fbd",
+    "accent_hover": "#2879b5",
     "accent_pressed": "#195c8c",
     "accent_text": "#7cbdec",
     "accent_soft": "#1b3448",
@@ -87,8 +114,68 @@ DARK: dict[str, str] = {
     "success": "#74d39b",
     "success_soft": "#1c3527",
 }
-_SERIES_LIGHT = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000")
-_SERIES_DARK = ("#56b4e9", "#e69f00", "#f0e442", "#cc79a7", "#2fbf94")
+CONTRAST_LIGHT: dict[str, str] = {
+    "window": "#ffffff",
+    "surface": "#ffffff",
+    "surface_alt": "#f4f4f4",
+    "sunken": "#e8e8e8",
+    "border": "#6b6b6b",
+    "border_strong": "#333333",
+    "field": "#000000",
+    "focus": "#b3007d",
+    "text": "#000000",
+    "muted": "#2b2b2b",
+    "disabled": "#5c5c5c",
+    "accent": "#003f75",
+    "accent_hover": "#00305a",
+    "accent_pressed": "#002340",
+    "accent_text": "#00376b",
+    "accent_soft": "#d9eafa",
+    "on_accent": "#ffffff",
+    "danger": "#8a0000",
+    "danger_soft": "#ffe9e6",
+    "warning": "#5c3700",
+    "warning_soft": "#fff0d4",
+    "success": "#0b4a26",
+    "success_soft": "#ddf2e3",
+}
+CONTRAST_DARK: dict[str, str] = {
+    "window": "#000000",
+    "surface": "#000000",
+    "surface_alt": "#141414",
+    "sunken": "#262626",
+    "border": "#8c8c8c",
+    "border_strong": "#c8c8c8",
+    "field": "#ffffff",
+    "focus": "#ffe14d",
+    "text": "#ffffff",
+    "muted": "#e0e0e0",
+    "disabled": "#a6a6a6",
+    "accent": "#5cd0ff",
+    "accent_hover": "#8fdfff",
+    "accent_pressed": "#38b8ec",
+    "accent_text": "#8fdfff",
+    "accent_soft": "#003247",
+    "on_accent": "#000000",
+    "danger": "#ffa39b",
+    "danger_soft": "#420b08",
+    "warning": "#ffc766",
+    "warning_soft": "#3a2700",
+    "success": "#7deaa6",
+    "success_soft": "#04301a",
+}
+SCHEMES: dict[Scheme, dict[str, str]] = {
+    "light": LIGHT,
+    "dark": DARK,
+    "contrast-light": CONTRAST_LIGHT,
+    "contrast-dark": CONTRAST_DARK,
+}
+_SERIES: dict[Scheme, tuple[str, ...]] = {
+    "light": ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000"),
+    "dark": ("#56b4e9", "#e69f00", "#f0e442", "#cc79a7", "#2fbf94"),
+    "contrast-light": ("#00569c", "#9c3d00", "#006b4d", "#8f2d6d", "#000000"),
+    "contrast-dark": ("#6cc8ff", "#ffb000", "#f0e442", "#ff9edb", "#3de0b0"),
+}
 
 
 class _State(QObject):
@@ -97,23 +184,25 @@ class _State(QObject):
     def __init__(self) -> None:
         super().__init__()
         self.choice: ThemeName = "light"
-        self.dark = False
+        self.scheme: Scheme = "light"
+        self.motion: Motion = "system"
+        self.usual_motion: tuple[bool, int] | None = None  # effects and blinking, as Qt has them
         self.font_loaded = False
         self.connected = False
 
     @Slot()
-    def _on_scheme_changed(self) -> None:
+    def _on_desktop_changed(self) -> None:
         app = QApplication.instance()
         if self.choice == "system" and isinstance(app, QApplication):
-            _paint(app, _desktop_is_dark(app))
+            _paint(app, _of_desktop(app))
 
 
 _state = _State()
 
 
-def tokens(dark: bool | None = None) -> dict[str, str]:
-    """Named colours of a theme as ``#rrggbb``; of the one that is on when ``dark`` is None."""
-    return DARK if (_state.dark if dark is None else dark) else LIGHT
+def tokens(scheme: Scheme | None = None) -> dict[str, str]:
+    """Named colours of a theme as ``#rrggbb``; of the one that is on when ``scheme`` is None."""
+    return SCHEMES[scheme or _state.scheme]
 
 
 def colour(name: str) -> QColor:
@@ -121,17 +210,94 @@ def colour(name: str) -> QColor:
     return QColor(tokens()[name])
 
 
+def scheme() -> Scheme:
+    """The theme that is on; where the desktop's is followed, what that is."""
+    return _state.scheme
+
+
 def is_dark() -> bool:
-    """Whether the dark theme is on."""
-    return _state.dark
+    """Whether a dark theme is on."""
+    return _state.scheme in ("dark", "contrast-dark")
 
 
-def series_colours(dark: bool | None = None) -> tuple[str, ...]:
+def is_high_contrast() -> bool:
+    """Whether a theme of high contrast is on."""
+    return _state.scheme in ("contrast-light", "contrast-dark")
+
+
+def series_colours(scheme: Scheme | None = None) -> tuple[str, ...]:
     """Five chart colours that colour-blind viewers can tell apart (Okabe and Ito).
 
     Use a dash pattern or a marker as well: never colour alone.
     """
-    return _SERIES_DARK if (_state.dark if dark is None else dark) else _SERIES_LIGHT
+    return _SERIES[scheme or _state.scheme]
+
+
+def size() -> int:
+    """Size of type and of what depends on it, in per cent of the usual."""
+    return sizes.percent.value
+
+
+def set_size(percent: int) -> None:
+    """Make type, spaces, icons and what depends on them larger or smaller, at once.
+
+    It is kept by nobody: the command that the user gives saves it. What is built later has it too.
+
+    Raises
+    ------
+    ValueError
+        If ``percent`` is not between 100 and 200.
+    """
+    if not SIZES[0] <= percent <= SIZES[-1]:
+        raise ValueError(f"The size must be between 100 and 200 %, not {percent}.")
+    old = sizes.percent.value
+    if percent == old:
+        return
+    sizes.percent.value = percent
+    app = QApplication.instance()
+    if not isinstance(app, QApplication) or not _state.connected:
+        return
+    _restyler.resized = True
+    with _new_sheet(app, percent / old):
+        app.setFont(_usual_font())
+        sizes.rescale(app.allWidgets(), old, percent)
+    sizes.rescale_headers(app.allWidgets(), old, percent)  # not below what their fonts take
+    for widget in app.allWidgets():
+        if widget.isVisible():
+            QApplication.sendEvent(widget, QEvent(QEvent.Type.PaletteChange))
+
+
+def set_motion(motion: Motion) -> None:
+    """Say whether what moves by itself may: menus that roll, the cursor that blinks, and what asks.
+
+    ``system`` is what the desktop says of its effects, on Windows and macOS; Qt does not know what
+    other desktops say, and takes it for as usual.
+    """
+    app = QApplication.instance()
+    _state.motion = motion
+    if not isinstance(app, QApplication):
+        return
+    if _state.usual_motion is None:
+        hints = app.styleHints()
+        _state.usual_motion = app.isEffectEnabled(_GENERAL), hints.cursorFlashTime()
+    effects, flash = _state.usual_motion
+    still = motion_is_reduced()
+    app.setEffectEnabled(_GENERAL, effects and not still)
+    app.setCursorFlashTime(0 if still else flash)
+
+
+def motion_is_reduced() -> bool:
+    """Whether nothing may move by itself: ask before something is animated."""
+    if _state.motion == "system":
+        if not desktop_tells_motion() or _state.usual_motion is None:
+            return False
+        return not _state.usual_motion[0]
+    return _state.motion == "reduced"
+
+
+def desktop_tells_motion() -> bool:
+    """Whether Qt knows what the desktop says of things that move."""
+    return sys.platform in ("win32", "darwin")
 
 
 def load_fonts() -> str:
@@ -144,9 +310,9 @@ def load_fonts() -> str:
 
 
 def figure_font(points: float, *, bold: bool = False) -> QFont:
-    """Font with digits of equal width, for numbers that change in place."""
+    """Font with digits of equal width, for numbers that change in place; points at 100 %."""
     font = QFont(load_fonts())
-    font.setPointSizeF(points)
+    font.setPointSizeF(sizes.points(points))
     font.setWeight(QFont.Weight.DemiBold if bold else QFont.Weight.Normal)
     font.setFeature(QFont.Tag("tnum"), 1)
     return font
@@ -158,24 +324,30 @@ def apply_theme(app: QApplication, name: ThemeName) -> None:
         app.setStyle("Fusion")
     hints = app.styleHints()
     if not _state.connected:
-        hints.colorSchemeChanged.connect(_state._on_scheme_changed)
-        font = QFont(load_fonts())
-        font.setPointSizeF(FONT_POINTS)
-        app.setFont(font)
+        hints.colorSchemeChanged.connect(_state._on_desktop_changed)
+        if hasattr(hints, "accessibility"):  # since Qt 6.10
+            hints.accessibility().contrastPreferenceChanged.connect(_state._on_desktop_changed)
+        app.setFont(_usual_font())
         _state.connected = True
     _state.choice = name
     if name == "system":
         hints.unsetColorScheme()
-        _paint(app, _desktop_is_dark(app))
+        _paint(app, _of_desktop(app))
         return
-    scheme = Qt.ColorScheme.Dark if name == "dark" else Qt.ColorScheme.Light
-    hints.setColorScheme(scheme)
-    _paint(app, name == "dark")
+    dark = name in ("dark", "contrast-dark")
+    hints.setColorScheme(Qt.ColorScheme.Dark if dark else Qt.ColorScheme.Light)
+    _paint(app, name)
 
 
-def palette(dark: bool) -> QPalette:
+def _usual_font() -> QFont:
+    font = QFont(load_fonts())
+    font.setPointSizeF(sizes.points(FONT_POINTS))
+    return font
+
+
+def palette(scheme: Scheme) -> QPalette:
     """The palette of a theme, every role in use set for the active and disabled groups."""
-    named = tokens(dark)
+    named = tokens(scheme)
     role, group = QPalette.ColorRole, QPalette.ColorGroup
     result = QPalette()
     for key, value in (
@@ -233,13 +405,23 @@ def styled_afterwards() -> Iterator[None]:
         app.setStyleSheet(sheet)
 
 
-def _desktop_is_dark(app: QApplication) -> bool:
-    """Return what the desktop says; light where it says nothing."""
-    return app.styleHints().colorScheme() == Qt.ColorScheme.Dark
+def _of_desktop(app: QApplication) -> Scheme:
+    """Return what the desktop says; light and the usual contrast where it says nothing."""
+    hints = app.styleHints()
+    dark = hints.colorScheme() == Qt.ColorScheme.Dark
+    if hasattr(hints, "accessibility"):
+        wanted = hints.accessibility().contrastPreference()
+        if wanted == Qt.ContrastPreference.HighContrast:
+            return "contrast-dark" if dark else "contrast-light"
+    return "dark" if dark else "light"
 
 
 class _Restyler(QObject):
     """Styles what is hidden when it is shown."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.resized = False  # once; then what is shown is told in any case
 
     def put_off(self, app: QApplication) -> None:
         """Take the old style from what does not show, so that Qt gives no new one to it now."""
@@ -266,24 +448,50 @@ class _Restyler(QObject):
         widget.setAttribute(_POLISHED, True)
         if not widget.testAttribute(Qt.WidgetAttribute.WA_SetPalette):
             widget.setPalette(QPalette())  # that of its parent, which has changed since
+        font = widget.font() if _has_font(widget) else None
         widget.style().polish(widget)
+        if font is not None and widget.font() != font:
+            widget.setFont(font)
         QApplication.sendEvent(widget, QEvent(QEvent.Type.StyleChange))
+        if self.resized:  # the palette may be as before
+            QApplication.sendEvent(widget, QEvent(QEvent.Type.PaletteChange))
 
 
 _POLISHED = Qt.WidgetAttribute.WA_WState_Polished
 _restyler = _Restyler()
 
 
-def _paint(app: QApplication, dark: bool) -> None:
+def _paint(app: QApplication, scheme: Scheme) -> None:
     """Set palette and style sheet: now for what shows, for the rest when it is shown.
 
     A new sheet in the place of an old one takes three times as long as both steps here.
     """
-    _state.dark = dark
+    _state.scheme = scheme
+    with _new_sheet(app):
+        app.setPalette(palette(scheme))
+
+
+@contextmanager
+def _new_sheet(app: QApplication, factor: float = 1.0) -> Iterator[None]:
+    """Change something while no style sheet is on, then set the one of theme and size.
+
+    A style sheet remembers the font that a widget had when it was first styled, and brings that
+    back: fonts that were set since are set again, ``factor`` times as large.
+    """
+    shown = [(widget, widget.font()) for widget in app.allWidgets() if _has_font(widget)]
     _restyler.put_off(app)
     app.setStyleSheet("")
-    app.setPalette(palette(dark))
-    app.setStyleSheet(stylesheet(tokens(dark)))
+    own = [(widget, sizes.grown(font, factor)) for widget, font in shown if _has_font(widget)]
+    yield
+    app.setStyleSheet(stylesheet(tokens(), sizes.percent.value))
+    for widget, font in own:
+        if widget.font() != font:
+            widget.setFont(font)
+
+
+def _has_font(widget: QWidget) -> bool:
+    """Whether a font was set on the widget itself: by code, or under a style sheet by that."""
+    return widget.testAttribute(Qt.WidgetAttribute.WA_SetFont)
 
 
 __all__ = [
@@ -292,24 +500,37 @@ __all__ = [
     "FONT_FAMILY",
     "FONT_POINTS",
     "ICON_SIZE",
+    "Motion",
     "LIGHT",
+    "SCHEMES",
+    "SIZES",
     "SPACE_L",
     "SPACE_M",
     "SPACE_S",
     "SPACE_XL",
     "SPACE_XS",
     "SPACE_XXL",
+    "Scheme",
     "ThemeName",
     "apply_theme",
     "colour",
+    "desktop_tells_motion",
     "figure_font",
     "icon",
-    "picture",
     "is_dark",
+    "is_high_contrast",
     "load_fonts",
+    "motion_is_reduced",
     "palette",
+    "picture",
+    "px",
+    "scheme",
     "series_colours",
+    "set_motion",
     "set_property",
+    "set_size",
+    "size",
+    "space",
     "styled_afterwards",
     "stylesheet",
     "tokens",

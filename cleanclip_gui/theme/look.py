@@ -10,7 +10,7 @@ from cleanclip_gui import theme
 
 def series() -> tuple[QColor, ...]:
     """Colours of the series of the theme in use, safe for the colour-blind."""
-    return tuple(QColor(c) for c in theme.series_colours(theme.is_dark()))
+    return tuple(QColor(c) for c in theme.series_colours())
 
 
 def clean_colour() -> QColor:
@@ -26,17 +26,18 @@ def triggered_colour() -> QColor:
 def text_colour(widget: QWidget, *, stale: bool = False, muted: bool = False) -> QColor:
     """The palette's text colour; muted for what explains, fainter for what is out of date."""
     colour = QColor(widget.palette().color(QPalette.ColorRole.WindowText))
+    strong = theme.is_high_contrast()
     if stale:
-        colour.setAlphaF(0.38)
+        colour.setAlphaF(0.62 if strong else 0.38)
     elif muted:
-        colour.setAlphaF(0.68)
+        colour.setAlphaF(0.85 if strong else 0.68)
     return colour
 
 
 def track_colour(widget: QWidget) -> QColor:
     """The colour of an empty bar."""
     colour = QColor(widget.palette().color(QPalette.ColorRole.WindowText))
-    colour.setAlphaF(0.10)
+    colour.setAlphaF(0.25 if theme.is_high_contrast() else 0.10)
     return colour
 
 

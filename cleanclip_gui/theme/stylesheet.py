@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from string import Template
 
+from cleanclip_gui.theme.sizes import of_sheet
 from ml_core.paths import resource
 
-_TEMPLATE = Template("""
+_SHEET = """
 QToolTip { background: $surface; color: $text; border: 1px solid $border_strong; padding: 4px 6px; }
 
 QMainWindow::separator { background: $border; width: 1px; height: 1px; }
@@ -272,13 +273,13 @@ QLabel[role="badge"][tone="danger"] { background: $danger_soft; color: $danger; 
 QLabel[role="badge"][tone="info"] { background: $accent_soft; color: $accent_text; }
 QLabel[stale="true"] { color: $disabled; }
 QLabel:disabled { color: $disabled; }
-""")
+"""
 
 
-def stylesheet(named: Mapping[str, str]) -> str:
-    """Fill in a theme's colours and the paths of the few pictures a style sheet needs."""
+def stylesheet(named: Mapping[str, str], percent: int = 100) -> str:
+    """Fill in a theme's colours, a size and the paths of the few pictures of a style sheet."""
     pictures = {
         name: resource("icons", f"{name.replace('_', '-')}.svg").as_posix()
         for name in ("chevron_up", "chevron_down", "tick", "dot")
     }
-    return _TEMPLATE.substitute(named, **pictures)
+    return Template(of_sheet(_SHEET, percent)).substitute(named, **pictures)

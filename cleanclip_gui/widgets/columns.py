@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
-from PySide6.QtCore import QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QSplitter, QWidget
+
+from cleanclip_gui import theme
 
 HANDLE = 8
 
@@ -23,7 +25,7 @@ class Widths(NamedTuple):
 
 
 class Needs(NamedTuple):
-    """Pixels that a column takes at least, and where there is room for all."""
+    """Pixels at 100 % that a column takes at least, and where there is room for all."""
 
     least: int
     usual: int
@@ -36,6 +38,10 @@ class Room:
     left: Needs
     middle: Needs
     right: Needs | None = None
+
+
+def _sized(needs: Needs) -> Needs:
+    return Needs(theme.space(needs.least), theme.space(needs.usual))
 
 
 def read_widths(saved: Sequence[int]) -> Widths | None:
@@ -110,16 +116,36 @@ class Columns(QSplitter):
         self.setChildrenCollapsible(False)
         self.setHandleWidth(HANDLE)
         self._left, self._right = left, right
-        self._room, self._wanted = room, wanted
+        self._at_100, self._wanted = room, wanted
         self._last: Side = "right"
         for place, (widget, needs) in enumerate(
             ((left, room.left), (middle, room.middle), (right, room.right))
         ):
             if widget is not None and needs is not None:
-                widget.setMinimumWidth(needs.least)
                 self.addWidget(widget)
                 self.setStretchFactor(place, int(widget is middle))
+        self._limit()
         self.splitterMoved.connect(self._on_moved)
+
+    @property
+    def _room(self) -> Room:
+        """What the columns need at the size of type that is on: half of what type gains."""
+        room = self._at_100
+        right = None if room.right is None else _sized(room.right)
+        return Room(_sized(room.left), _sized(room.middle), right)
+
+    def _limit(self) -> None:
+        room = self._room
+        for place, needs in enumerate((room.left, room.middle, room.right)):
+            if needs is not None:
+                self.widget(place).setMinimumWidth(needs.least)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Columns are as wide as the size of type needs them."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and self.count():
+            self._limit()
+            self._apply()
 
     @property
     def left_open(self) -> bool:

@@ -25,14 +25,14 @@ class FoldingRow(QWidget):
     def __init__(
         self,
         *groups: QWidget | Sequence[QWidget],
-        spacing: int = theme.SPACE_S,
+        spacing: int | None = None,
         parent: QWidget | None = None,
     ) -> None:
         super().__init__(parent)
         self._groups: list[tuple[QWidget, ...]] = []
         self._lines: list[list[int]] = []  # numbers of the groups in each
         self._rows: list[QHBoxLayout] = []
-        self._spacing = spacing
+        self._wanted_spacing = spacing
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(theme.SPACE_S)
@@ -48,6 +48,10 @@ class FoldingRow(QWidget):
         self._layout.addLayout(row)
         self._rows.append(row)
         self._fold(self._broken(self.width() if self.isVisible() else None))
+
+    @property
+    def _spacing(self) -> int:
+        return theme.SPACE_S if self._wanted_spacing is None else self._wanted_spacing
 
     @property
     def lines(self) -> int:

@@ -8,9 +8,11 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QTableView
 
+from cleanclip_gui import theme
+
 
 def show_rows(view: QTableView, height: int = 26) -> None:
-    """Set up a table whose rows are ``height`` pixels high; Tab leaves it."""
+    """Set up a table whose rows are ``height`` pixels high at 100 %; Tab leaves it."""
     view.setAlternatingRowColors(True)
     view.setShowGrid(False)
     view.setWordWrap(False)
@@ -19,7 +21,7 @@ def show_rows(view: QTableView, height: int = 26) -> None:
     view.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
     rows = view.verticalHeader()
     rows.hide()
-    rows.setDefaultSectionSize(height)
+    rows.setDefaultSectionSize(theme.px(height))
     rows.setSectionResizeMode(QHeaderView.ResizeMode.Fixed)
     view.horizontalHeader().setHighlightSections(False)
 
@@ -38,7 +40,7 @@ class FilledTable(QTableView):
         """Give the column what the others leave."""
         others = set(range(self.model().columnCount())) - {self.filling}
         left = self.viewport().width() - sum(map(self.columnWidth, others))
-        self.setColumnWidth(self.filling, max(self.narrowest, left))
+        self.setColumnWidth(self.filling, max(theme.px(self.narrowest), left))
 
     def follow_columns(self) -> None:
         """Fit the column whenever the user widens another one."""

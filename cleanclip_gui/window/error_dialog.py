@@ -37,7 +37,7 @@ class ErrorDialog(QDialog):
         self._details = plain(details, 50_000, lines=True)
 
         picture = Label()
-        picture.setPixmap(theme.icon("warning").pixmap(28, 28))
+        picture.setPixmap(theme.icon("warning").pixmap(theme.px(28), theme.px(28)))
         picture.setAccessibleName("Warning")
         heading = Label(title, "heading")
         self.label = Label(self.sentence)
@@ -86,7 +86,7 @@ class ErrorDialog(QDialog):
         layout.addWidget(self.details, 1)
         layout.addLayout(buttons)
         self._column = layout
-        self.setMinimumWidth(520)
+        self.setMinimumWidth(theme.px(520))
         close.setFocus()
 
     @Slot()

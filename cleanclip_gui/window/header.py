@@ -15,7 +15,7 @@ class Header(QFrame):
     def __init__(self, side: QWidget, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("bar", True)
-        self.setFixedHeight(52)
+        self.setFixedHeight(theme.px(52))
         self.title = ElidedLabel("", "heading")
         self.subtitle = ElidedLabel("", "subtle")
         self.title.least = 160

@@ -43,7 +43,7 @@ class LogPane(QWidget):
         layout.setContentsMargins(theme.SPACE_M, theme.SPACE_S, theme.SPACE_S, theme.SPACE_S)
         layout.addWidget(self.view, 1)
         layout.addLayout(side)
-        self.setMinimumHeight(110)
+        self.setMinimumHeight(theme.px(110))
 
     @Slot(str, str)
     def add(self, level: str, text: str) -> None:

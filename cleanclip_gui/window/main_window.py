@@ -30,11 +30,13 @@ from PySide6.QtWidgets import (
     QApplication,
     QDialog,
     QDockWidget,
+    QFrame,
     QHBoxLayout,
     QLineEdit,
     QMainWindow,
     QMenu,
     QPushButton,
+    QScrollArea,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -58,6 +60,7 @@ from cleanclip_gui.window.header import Header
 from cleanclip_gui.window.help_dialog import HelpDialog
 from cleanclip_gui.window.keys_dialog import KeysDialog
 from cleanclip_gui.window.log_pane import LogPane
+from cleanclip_gui.window.preferences_dialog import Acts, PreferencesDialog
 from cleanclip_gui.window.rail import Rail
 from cleanclip_gui.window.session_files import SessionFiles
 from cleanclip_gui.window.session_keeper import SessionKeeper
@@ -172,7 +175,12 @@ class MainWindow(QMainWindow):
         column.setContentsMargins(0, 0, 0, 0)
         column.setSpacing(0)
         column.addWidget(self.header)
-        column.addWidget(self.pages, 1)
+        scroll = QScrollArea()  # what is larger than the window can be reached
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        scroll.setWidget(self.pages)
+        column.addWidget(scroll, 1)
         central = QWidget()
         whole = QHBoxLayout(central)
         whole.setContentsMargins(0, 0, 0, 0)
@@ -204,10 +212,13 @@ class MainWindow(QMainWindow):
                 continue
             menu = self.menuBar().addMenu(title)
             menu.aboutToShow.connect(actions.refresh)
+            inner: dict[str, QMenu] = {}
             for before, command in zip([None, *commands], commands, strict=False):
                 if before is not None and before.group != command.group:
                     menu.addSeparator()
-                menu.addAction(actions[command.id])
+                if command.submenu and command.submenu not in inner:
+                    inner[command.submenu] = menu.addMenu(command.submenu)
+                inner.get(command.submenu, menu).addAction(actions[command.id])
                 if command.id == "file.open_folder":
                     menu.addMenu(self._recent_menu())
                 if command.id == "session.open_zip":
@@ -261,6 +272,10 @@ class MainWindow(QMainWindow):
                 "file.quit", "&Quit", "&File", self.close, "Close the window.", "cancel",
                 "Ctrl+Q", 9,
             ),
+            Command(
+                "edit.preferences", "Preferenc&es…", "&Edit", self.show_preferences,
+                "Device, look, folders, and what the program may do.", "settings", "Ctrl+,", 9,
+            ),
         )  # fmt: skip
 
     def _view_commands(self) -> tuple[Command, ...]:
@@ -276,25 +291,42 @@ class MainWindow(QMainWindow):
         themes = (
             ("light", "&Light theme", "Dark on light.", "sun"),
             ("dark", "&Dark theme", "Light on dark.", "moon"),
+            ("contrast-light", "Light, &high contrast", "Black on white, strong lines.", "sun"),
+            ("contrast-dark", "Dark, high &contrast", "White on black, strong lines.", "moon"),
             ("system", "Theme as th&e desktop", "Follow the desktop's setting.", "settings"),
         )
         return (
             *stations,
             Command(
                 "view.welcome", "&Welcome page", "&View", partial(self.show_station, "welcome"),
-                "Back to the first page.", "back", "Ctrl+0", 0, None,
+                "Back to the first page.", "back", "Alt+Home", 0, None,
                 partial(self._is_shown, "welcome"), "station",
             ),
             *(
                 Command(
                     f"view.{name}", text, "&View", partial(self.set_theme, name), says, icon, "",
-                    2, None, partial(self._is_theme, name), "theme",
+                    2, None, partial(self._is_theme, name), "theme", submenu="Them&e",
                 )
                 for name, text, says, icon in themes
             ),
             Command(
                 "view.switch_theme", "Switch &theme", "&View", self.switch_theme,
                 "Switch between light and dark.", "moon", "Ctrl+Shift+D", 3, rail=True,
+            ),
+            Command(
+                "view.larger", "&Larger", "&View", self.make_larger,
+                "Make everything larger, up to twice the size.", "zoom-in", "Ctrl++", 2,
+                lambda: theme.size() < theme.SIZES[-1], other_keys=("Ctrl+=",), submenu="Si&ze",
+            ),
+            Command(
+                "view.smaller", "&Smaller", "&View", self.make_smaller,
+                "Make everything smaller again.", "zoom-out", "Ctrl+-", 2,
+                lambda: theme.size() > theme.SIZES[0], submenu="Si&ze",
+            ),
+            Command(
+                "view.usual_size", "&Usual size", "&View", partial(self.set_size, 100),
+                "Everything at 100 %.", "fit", "Ctrl+0", 2,
+                lambda: theme.size() != theme.SIZES[0], submenu="Si&ze",
             ),
             Command(
                 "view.log", "L&og", "&View", self.toggle_log, "Show or hide the log.", "log",
@@ -428,8 +460,27 @@ class MainWindow(QMainWindow):
         if self.station not in ("welcome", "checkpoint") and used is not None:
             self.header.tell(used.inspection.name, used.title, used.choice)
 
+    def set_motion(self, motion: theme.Motion) -> None:
+        """Say whether what moves by itself may, and keep it."""
+        self.settings.update(motion=motion)
+        theme.set_motion(motion)
+
+    def choose_device(self, name: str) -> None:
+        """Compute on a device, and keep it; empty is the best one found."""
+        self.settings.update(device=name)
+        if self.session.devices:
+            self.context.device.move(name or self.session.devices[0])
+
+    def show_preferences(self) -> None:
+        """Show all settings."""
+        PreferencesDialog(
+            self.context,
+            Acts(self.set_theme, self.set_size, self.set_motion, self.choose_device),
+            self,
+        ).open()
+
     def set_theme(self, name: Any) -> None:
-        """Put on light, dark or system, and keep it."""
+        """Put on a theme, or that of the desktop, and keep it."""
         self.settings.update(theme=name)
         theme.apply_theme(cast(QApplication, QApplication.instance()), name)
         self._refresh()
@@ -438,8 +489,23 @@ class MainWindow(QMainWindow):
         return self.settings.value.theme == name
 
     def switch_theme(self) -> None:
-        """From light to dark and back."""
-        self.set_theme("light" if theme.is_dark() else "dark")
+        """From light to dark and back, with the contrast as it is."""
+        other = "light" if theme.is_dark() else "dark"
+        self.set_theme(f"contrast-{other}" if theme.is_high_contrast() else other)
+
+    def set_size(self, percent: int) -> None:
+        """Give everything another size, and keep it."""
+        self.settings.update(size=percent)
+        theme.set_size(percent)
+        self._refresh()
+
+    def make_larger(self) -> None:
+        """The next size above."""
+        self.set_size(min(size for size in theme.SIZES if size > theme.size()))
+
+    def make_smaller(self) -> None:
+        """The next size below."""
+        self.set_size(max(size for size in theme.SIZES if size < theme.size()))
 
     def toggle_log(self) -> None:
         """Show or hide the log."""
@@ -574,8 +640,7 @@ class MainWindow(QMainWindow):
 
     @Slot(str)
     def _on_device_chosen(self, name: str) -> None:
-        self.settings.update(device=name)
-        self.context.device.move(name)
+        self.choose_device(name)
 
     def _on_run_change(self, run: RunState | None) -> None:
         self._show_job()

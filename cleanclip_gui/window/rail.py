@@ -10,6 +10,8 @@ from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
 
 _LOGO, _STATION, _ICON = 48, 52, 34  # pixels of height
+_WIDE, _BARE = 100, 56  # pixels of width, with names and without
+_NARROW = 800  # pixels of a window that has no room for names
 
 
 class Rail(QFrame):
@@ -18,11 +20,11 @@ class Rail(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("rail", True)
-        self.setFixedWidth(100)
+        self.setFixedWidth(theme.px(_WIDE))
         self.setAccessibleName("Stations")
         self._logo = Label()
         self._logo.setAlignment(Qt.AlignmentFlag.AlignCenter)
-        self._logo.setFixedHeight(_LOGO)
+        self._logo.setFixedHeight(theme.px(_LOGO))
         self._stations = QVBoxLayout()
         self._stations.setSpacing(theme.SPACE_XS)
         self._named: list[QToolButton] = []
@@ -40,8 +42,8 @@ class Rail(QFrame):
     def add_station(self, action: QAction) -> QToolButton:
         """Add a large button with its icon above its name."""
         button = self._button(action, 24, Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
-        button.setMinimumHeight(_STATION)
-        button.setMaximumHeight(68)
+        button.setMinimumHeight(theme.px(_STATION))
+        button.setMaximumHeight(theme.px(68))
         self._stations.addWidget(button)
         self._named.append(button)
         return button
@@ -49,16 +51,21 @@ class Rail(QFrame):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Where there is no room, the logo goes, and then the names, which tool tips tell."""
         super().resizeEvent(event)
-        needed = len(self._named) * (_STATION + theme.SPACE_XS)
+        self.fit(self.window().width())
+
+    def fit(self, window: int) -> None:
+        """Give what the height and a window so wide have room for."""
+        needed = len(self._named) * (theme.px(_STATION) + theme.SPACE_XS)
         needed += self._tools.sizeHint().height() + 5 * theme.SPACE_S
-        named = self.height() >= needed
-        self._logo.setVisible(self.height() >= needed + _LOGO)
+        named = self.height() >= needed and window >= theme.px(_NARROW)
+        self._logo.setVisible(self.height() >= needed + theme.px(_LOGO))
         style = Qt.ToolButtonStyle
         for button in self._named:
             button.setToolButtonStyle(
                 style.ToolButtonTextUnderIcon if named else style.ToolButtonIconOnly
             )
-            button.setMinimumHeight(_STATION if named else _ICON)
+            button.setMinimumHeight(theme.px(_STATION if named else _ICON))
+        self.setFixedWidth(theme.px(_WIDE if named or window >= theme.px(_NARROW) else _BARE))
 
     def add_tool(self, action: QAction) -> QToolButton:
         """Add a small button at the bottom."""
@@ -70,7 +77,7 @@ class Rail(QFrame):
         button = QToolButton()
         button.setDefaultAction(action)
         button.setAccessibleName(action.text().replace("&", ""))
-        button.setIconSize(QSize(size, size))
+        button.setIconSize(QSize(theme.px(size), theme.px(size)))
         button.setToolButtonStyle(style)
         button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         if style == Qt.ToolButtonStyle.ToolButtonTextUnderIcon:
@@ -83,6 +90,8 @@ class Rail(QFrame):
         super().changeEvent(event)
         if event.type() == event.Type.PaletteChange:
             self._paint()
+            if self.isVisible():
+                self.fit(self.window().width())
 
     def _paint(self) -> None:
-        self._logo.setPixmap(theme.icon("logo", "accent").pixmap(32, 32))
+        self._logo.setPixmap(theme.icon("logo", "accent").pixmap(theme.px(32), theme.px(32)))

@@ -114,7 +114,7 @@ class WelcomePage(QWidget):
 
         inner = QWidget()
         inner.setLayout(column)
-        inner.setMaximumWidth(980)
+        inner.setMaximumWidth(theme.px(980))
         inner.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         page = QWidget()
         page.setObjectName("page")
@@ -137,8 +137,8 @@ class WelcomePage(QWidget):
         """Recent checkpoints beside the place to drop a file."""
         self.recent = QListWidget()
         self.recent.setAccessibleName("Recent checkpoints and sessions")
-        self.recent.setMinimumHeight(64)
-        self.recent.setMaximumHeight(_LOWER)
+        self.recent.setMinimumHeight(theme.px(64))
+        self.recent.setMaximumHeight(theme.px(_LOWER))
         self.recent.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.recent.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.recent.itemActivated.connect(self._on_recent_activated)
@@ -198,8 +198,8 @@ class WelcomePage(QWidget):
             self.recent.addItem(item)
         self._recent_box.setVisible(bool(listed))
         self._drop_title.setVisible(bool(listed))
-        self.drop.setMinimumHeight(64 if listed else 88)
-        self.drop.setMaximumHeight(_LOWER if listed else 88)
+        self.drop.setMinimumHeight(theme.px(64 if listed else 88))
+        self.drop.setMaximumHeight(theme.px(_LOWER if listed else 88))
 
     def set_continue(self, text: str) -> None:
         """Offer to open again what was open last; no text offers nothing."""
@@ -233,9 +233,13 @@ class WelcomePage(QWidget):
             self._paint_pictures()
 
     def _paint_pictures(self) -> None:
-        self._drop_picture.setPixmap(theme.icon("upload", "muted").pixmap(28, 28))
+        self._drop_picture.setPixmap(
+            theme.icon("upload", "muted").pixmap(theme.px(28), theme.px(28))
+        )
         for label in self.findChildren(Label, "stepPicture"):
-            label.setPixmap(theme.icon(label.property("icon"), "accent").pixmap(26, 26))
+            label.setPixmap(
+                theme.icon(label.property("icon"), "accent").pixmap(theme.px(26), theme.px(26))
+            )
 
     @Slot(QListWidgetItem)
     def _on_recent_activated(self, item: QListWidgetItem) -> None:
@@ -275,7 +279,7 @@ def _step(number: int, icon: str, name: str, text: str) -> QFrame:
     picture = Label()
     picture.setObjectName("stepPicture")
     picture.setProperty("icon", icon)
-    picture.setPixmap(theme.icon(icon, "accent").pixmap(26, 26))
+    picture.setPixmap(theme.icon(icon, "accent").pixmap(theme.px(26), theme.px(26)))
     heading = Label(f"{number}. {name}", "heading")
     body = Label(text, "subtle", wrap=True)
     layout = QVBoxLayout(card)

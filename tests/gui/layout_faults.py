@@ -61,14 +61,11 @@ def _overlaps(widget: QWidget) -> list[str]:
 
 
 def _laid_out(layout: QLayout) -> list[QWidget]:
-    found = []
-    for number in range(layout.count()):
-        item = layout.itemAt(number)
-        if (inner := item.layout()) is not None:
-            found += _laid_out(inner)
-        elif (widget := item.widget()) is not None:
-            found.append(widget)
-    return found
+    """Not by itemAt: what it returns outlives the item, and is taken for what comes after it."""
+    host = layout.parentWidget()
+    layouts = [layout, *layout.findChildren(QLayout)]
+    inside = host.findChildren(QWidget, options=Qt.FindChildOption.FindDirectChildrenOnly)
+    return [w for w in inside if any(one.indexOf(w) >= 0 for one in layouts)]
 
 
 def _cut(widget: QWidget) -> list[str]:

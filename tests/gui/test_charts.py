@@ -344,7 +344,7 @@ def test_the_theme_is_followed(qtbot, chart: Chart) -> None:
         colours.append(chart.drawn["a"].curve.opts["pen"].color().name())
         assert chart.plot.backgroundBrush().color() == theme.colour("surface")
     theme.apply_theme(QApplication.instance(), "light")
-    assert colours == [theme.series_colours(False)[0], theme.series_colours(True)[0]]
+    assert colours == [theme.series_colours("light")[0], theme.series_colours("dark")[0]]
 
 
 def test_metrics_go_to_their_charts(qtbot) -> None:

@@ -1,6 +1,7 @@
 """Both palettes can be read, icons follow the theme, and the style sheet is whole."""
 
 import re
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,7 @@ PAIRS = [
     ("text", "window"), ("text", "surface"), ("text", "surface_alt"), ("text", "accent_soft"),
     ("muted", "window"), ("muted", "surface"), ("muted", "sunken"),
     ("accent_text", "surface"), ("accent_text", "window"), ("accent_text", "accent_soft"),
-    ("on_accent", "accent"), ("on_accent", "accent_pressed"),
+    ("on_accent", "accent"), ("on_accent", "accent_hover"), ("on_accent", "accent_pressed"),
     ("danger", "surface"), ("danger", "danger_soft"), ("text", "danger_soft"),
     ("warning", "surface"), ("warning", "warning_soft"), ("text", "warning_soft"),
     ("success", "surface"), ("success", "success_soft"), ("text", "success_soft"),
@@ -57,23 +58,25 @@ def test_contrast_is_computed_as_wcag_says():
     assert contrast("#1f6fa8", "#ffffff") == pytest.approx(5.4, abs=0.05)
 
 
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("scheme", theme.SCHEMES)
 @pytest.mark.parametrize(("front", "back"), PAIRS)
-def test_text_stands_out_by_at_least_4_5_to_1(dark, front, back):
-    named = theme.tokens(dark)
-    assert contrast(named[front], named[back]) >= 4.5
+def test_text_stands_out(scheme, front, back):
+    named = theme.tokens(scheme)
+    least = 7.0 if scheme.startswith("contrast") else 4.5  # WCAG 1.4.6 and 1.4.3
+    assert contrast(named[front], named[back]) >= least
 
 
-@pytest.mark.parametrize("dark", [False, True])
-def test_series_stand_out_from_the_chart_and_from_each_other(dark):
-    colours = theme.series_colours(dark)
+@pytest.mark.parametrize("scheme", theme.SCHEMES)
+def test_series_stand_out_from_the_chart_and_from_each_other(scheme):
+    colours = theme.series_colours(scheme)
     assert len(set(colours)) == len(colours) >= 4
     for colour in colours:
-        assert contrast(colour, theme.tokens(dark)["surface"]) >= 2.5
+        least = 4.5 if scheme.startswith("contrast") else 2.5
+        assert contrast(colour, theme.tokens(scheme)["surface"]) >= least
 
 
-def test_both_themes_name_the_same_colours():
-    assert theme.LIGHT.keys() == theme.DARK.keys()
+def test_all_themes_name_the_same_colours():
+    assert {tuple(named) for named in theme.SCHEMES.values()} == {tuple(theme.LIGHT)}
     assert theme.LIGHT["accent"] == theme.ACCENT == "#1f6fa8"
 
 
@@ -87,9 +90,15 @@ def test_the_theme_switches_while_widgets_are_shown(back_to_light, qtbot):
     widget = QWidget()
     qtbot.addWidget(widget)
     widget.show()
-    for name, dark in (("dark", True), ("light", False), ("dark", True)):
+    for name, dark in (
+        ("dark", True), ("light", False), ("contrast-dark", True), ("contrast-light", False),
+        ("dark", True),
+    ):  # fmt: skip
         theme.apply_theme(back_to_light, name)
         assert theme.is_dark() is dark
+        assert theme.scheme() == name
+        assert theme.is_high_contrast() is name.startswith("contrast")
+        assert widget.palette().color(QPalette.ColorRole.Text) == theme.colour("text")
         assert (widget.palette().color(QPalette.ColorRole.Window).lightness() < 128) is dark
     theme.apply_theme(back_to_light, "system")
     assert theme.is_dark() is False  # offscreen names no scheme
@@ -134,8 +143,8 @@ def test_every_svg_is_small_and_valid(qapp):
 
 
 def test_the_style_sheet_has_no_gap_and_its_pictures_exist():
-    for dark in (False, True):
-        text = theme.stylesheet(theme.tokens(dark))
+    for scheme, percent in product(theme.SCHEMES, theme.SIZES):
+        text = theme.stylesheet(theme.tokens(scheme), percent)
         assert "$" not in text
         assert text.count("{") == text.count("}")
         for path in re.findall(r'url\("([^"]+)"\)', text):
@@ -189,12 +198,12 @@ def test_what_is_built_unstyled_looks_like_what_is_built_styled(qtbot, qapp):
     assert qapp.styleSheet() == sheet
 
 
-@pytest.mark.parametrize("dark", [False, True])
+@pytest.mark.parametrize("scheme", theme.SCHEMES)
 @pytest.mark.parametrize("mark", ["field", "focus"])
 @pytest.mark.parametrize("ground", ["window", "surface", "surface_alt"])
-def test_borders_of_fields_and_the_focus_are_seen(dark, mark, ground):
+def test_borders_of_fields_and_the_focus_are_seen(scheme, mark, ground):
     """WCAG 1.4.11: 3:1 for what is needed to see a control and its state."""
-    named = theme.tokens(dark)
+    named = theme.tokens(scheme)
     assert contrast(named[mark], named[ground]) >= 3.0
 
 

@@ -31,14 +31,14 @@ class ScoreSpread(QWidget):
         super().__init__()
         self.shown: Distribution | None = None
         self.marked: float | None = None
-        self.setMinimumHeight(104)
+        self.setMinimumHeight(theme.px(104))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Fixed)
         self.setAccessibleName("Distribution of the score")
         give_role(self, QAccessible.Role.Chart)
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Wide and low."""
-        return QSize(320, 110)
+        return QSize(theme.px(320), theme.px(110))
 
     def show_spread(self, shown: Distribution | None, marked: float | None) -> None:
         """Show a distribution, and where the chosen pair is in it."""
@@ -74,7 +74,7 @@ class ScoreSpread(QWidget):
             return
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)
-        area = QRectF(self.rect()).adjusted(1, 14, -1, -_AXIS)
+        area = QRectF(self.rect()).adjusted(1, 14, -1, -theme.px(_AXIS))
         pairs, reference = self.heights()
         step = area.width() / len(pairs)
         painter.setPen(Qt.PenStyle.NoPen)
@@ -105,14 +105,16 @@ class ScoreSpread(QWidget):
         score = SCORE[self.shown.score]
         painter.setPen(look.text_colour(self, muted=True))
         painter.setFont(look.sized(self.font(), 0.9))
-        words = QRectF(area.left(), area.bottom() + 2, area.width(), _AXIS / 2)
+        words = QRectF(area.left(), area.bottom() + 2, area.width(), theme.px(_AXIS) / 2)
         left, right = Qt.AlignmentFlag.AlignLeft, Qt.AlignmentFlag.AlignRight
         low, high = f"{self.shown.edges[0]:.4g}", f"{self.shown.edges[-1]:.4g}"
         painter.drawText(words, left, low if score.high else f"{low}, suspicious")
         painter.drawText(words, right, f"suspicious, {high}" if score.high else high)
         legend = "bars: all pairs (square-root scale)"
         legend += "; dashes: clean reference" if reference else ""
-        painter.drawText(words.translated(0, _AXIS / 2), Qt.AlignmentFlag.AlignCenter, legend)
+        painter.drawText(
+            words.translated(0, theme.px(_AXIS) / 2), Qt.AlignmentFlag.AlignCenter, legend
+        )
 
 
 class SuspectDetails(QFrame):
@@ -123,7 +125,7 @@ class SuspectDetails(QFrame):
         self.setProperty("card", True)
         self.setAccessibleName("The chosen pair")
         self.picture = Label()
-        self.picture.setFixedSize(_PICTURE, _PICTURE)
+        self.picture.setFixedSize(theme.px(_PICTURE), theme.px(_PICTURE))
         self.picture.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.picture.setAccessibleName("Picture of the chosen pair")
         self.caption = Label("", "heading", wrap=True)
@@ -182,7 +184,9 @@ class SuspectDetails(QFrame):
                 Qt.AspectRatioMode.KeepAspectRatio,
                 Qt.TransformationMode.SmoothTransformation,
             )
-            self.picture.setPixmap(pixmap.scaled(_PICTURE, _PICTURE, keep, smooth))
+            self.picture.setPixmap(
+                pixmap.scaled(theme.px(_PICTURE), theme.px(_PICTURE), keep, smooth)
+            )
         rows = []
         for number, one in enumerate(SCORES):
             at = pair.standings[one.name]

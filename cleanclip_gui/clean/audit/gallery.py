@@ -36,7 +36,7 @@ from cleanclip_gui.clean.audit.model import CELL_ROLE, SuspectCell, SuspectModel
 from cleanclip_gui.theme.look import sized
 from cleanclip_gui.widgets.cell_grid import as_grid, paint_ground
 
-CELL = QSize(130, 166)
+CELL = (130, 166)
 _PICTURE = 112
 _MARK = 24
 _Index = QModelIndex | QPersistentModelIndex
@@ -45,12 +45,17 @@ _Index = QModelIndex | QPersistentModelIndex
 def mark_rect(cell: QRect) -> QRect:
     """Where the button of a cell is that leaves the pair out or takes it in again."""
     picture = _picture_rect(cell)
-    return QRect(int(picture.right()) - _MARK - 3, int(picture.top()) + 4, _MARK, _MARK)
+    return QRect(
+        int(picture.right()) - theme.px(_MARK) - 3,
+        int(picture.top()) + 4,
+        theme.px(_MARK),
+        theme.px(_MARK),
+    )
 
 
 def _picture_rect(cell: QRect) -> QRectF:
-    left = cell.left() + (cell.width() - _PICTURE) / 2
-    return QRectF(left, cell.top() + 8, _PICTURE, _PICTURE)
+    left = cell.left() + (cell.width() - theme.px(_PICTURE)) / 2
+    return QRectF(left, cell.top() + 8, theme.px(_PICTURE), theme.px(_PICTURE))
 
 
 class SuspectDelegate(QStyledItemDelegate):
@@ -60,7 +65,7 @@ class SuspectDelegate(QStyledItemDelegate):
 
     def sizeHint(self, option: QStyleOptionViewItem, index: _Index) -> QSize:  # noqa: N802
         """All cells are equal."""
-        return CELL
+        return QSize(*map(theme.px, CELL))
 
     def editorEvent(  # noqa: N802
         self,
@@ -100,12 +105,18 @@ class SuspectView(QListView):
     def __init__(self, model: SuspectModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAccessibleName("Most suspicious pairs")
-        as_grid(self, CELL)
+        as_grid(self, QSize(*map(theme.px, CELL)))
         self.setSelectionMode(QListView.SelectionMode.ExtendedSelection)
         self.delegate_ = SuspectDelegate(self)
         self.setItemDelegate(self.delegate_)
         self.setModel(model)
         self.empty_text = ""
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Cells are as large as type and pictures are now."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self.setGridSize(QSize(*map(theme.px, CELL)))
 
     def chosen_rows(self) -> Sequence[int]:
         """Selected rows, ascending."""

@@ -8,6 +8,7 @@ from pathlib import Path
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
 
+from cleanclip_gui import theme
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS
@@ -57,7 +58,7 @@ class AuditSetup(QWidget):
         self.n = _box("How many pairs", 0, _MOST, 0, 1000)
         self.n.setSpecialValueText("All")
         self.n.setToolTip("A random sample of the pairs; All takes every one.")
-        self.n.setMinimumWidth(104)
+        self.n.setMinimumWidth(theme.px(104))
         if pairs.kind == "demo":
             self.n.setValue(_DEMO_PAIRS)
         self.k = _box("Neighbours", 2, 256, 16, 1)

@@ -224,7 +224,7 @@ class Chart(ChartFrame):
 
     def _entry(self) -> int:
         """Width of the widest entry of the legend."""
-        return max((e.sizeHint().width() for e in self._legend.values()), default=_ENTRY)
+        return max((e.sizeHint().width() for e in self._legend.values()), default=theme.px(_ENTRY))
 
     def _place_legend(self) -> None:
         """Put the entries into lines."""

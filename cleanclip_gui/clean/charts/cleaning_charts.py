@@ -95,7 +95,11 @@ class CleaningCharts(QWidget):
         layout.addWidget(self.rates, 4)
         layout.addLayout(self._lower, 3)
         self._arrange(narrow=False)
-        for chart, height in ((self.rates, _RATES), (self.losses, _SMALL), (self.rate, _SMALL)):
+        for chart, height in (
+            (self.rates, theme.px(_RATES)),
+            (self.losses, theme.px(_SMALL)),
+            (self.rate, theme.px(_SMALL)),
+        ):
             chart.stack.setMinimumHeight(height)
         for chart in self.all():
             chart.failed.connect(self.failed)
@@ -103,7 +107,7 @@ class CleaningCharts(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """The two small charts stand one below the other where it is narrow."""
         super().resizeEvent(event)
-        self._arrange(narrow=self.width() < _NARROW)
+        self._arrange(narrow=self.width() < theme.px(_NARROW))
 
     def _arrange(self, *, narrow: bool) -> None:
         ways = QBoxLayout.Direction

@@ -73,7 +73,7 @@ class ChartFrame(QFrame):
         top.addLayout(self.head_row, 1)
         for button in (self.reset_button, self.export_button):
             button.setProperty("small", True)
-            button.setFixedSize(24, 24)
+            button.setFixedSize(theme.px(24), theme.px(24))
             top.addWidget(button)
         self.under_head = QVBoxLayout()
         self.under_head.setSpacing(theme.SPACE_XS)
@@ -179,7 +179,7 @@ class ChartFrame(QFrame):
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """A comfortable size."""
-        return QSize(420, 220)
+        return QSize(theme.px(420), theme.px(220))
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Follow the theme."""

@@ -70,7 +70,7 @@ class _Sample(QWidget):
         super().__init__()
         self._style = style
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
-        self.setFixedSize(22, 14)
+        self.setFixedSize(theme.px(22), theme.px(14))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw line and marker as the chart does."""

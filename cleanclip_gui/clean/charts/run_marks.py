@@ -69,7 +69,7 @@ class MarkKey(QWidget):
             self._dress()
 
     def _dress(self) -> None:
-        self._picture.setPixmap(mark_icon(self._mark).pixmap(14, 14))
+        self._picture.setPixmap(mark_icon(self._mark).pixmap(theme.px(14), theme.px(14)))
 
 
 def ring_pen(name: str, width: float) -> QPen:

@@ -67,7 +67,7 @@ class HoldoutsView(QWidget):
             self._add_row(row, row["group"] == worst.get("group")
                           and row["name"] == worst.get("name"))  # fmt: skip
         height = self.table.horizontalHeader().sizeHint().height() + 4
-        self.table.setFixedHeight(height + _ROW * self.table.rowCount())
+        self.table.setFixedHeight(height + theme.px(_ROW) * self.table.rowCount())
         self.sentence.setText(worst_sentence(worst))
         notes = [plain(note, 300) for note in record.get("notes") or ()]
         pairs = (record.get("spec") or {}).get("pairs")
@@ -81,7 +81,7 @@ class HoldoutsView(QWidget):
         """Leave out what is small print where there is no room; tool tips tell the intervals."""
         super().resizeEvent(event)
         for column in (_MEASURE, _INTERVAL, _BASELINE, _N):
-            self.table.setColumnHidden(column, self.width() < _WIDE)
+            self.table.setColumnHidden(column, self.width() < theme.px(_WIDE))
 
     def texts(self) -> list[list[str]]:
         """Every row as it is shown."""

@@ -34,7 +34,7 @@ class ReboundView(QWidget):
             legend_columns=3,
             empty="One curve per learning rate appears here.",
         )
-        self.chart.setMinimumHeight(_CHART_HEIGHT)
+        self.chart.setMinimumHeight(theme.px(_CHART_HEIGHT))
         self.facts = Label("", "caption", wrap=True)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)

@@ -79,7 +79,7 @@ class RateDialog(QDialog):
         self.steps = NumberBox("int", 10, 10_000, "steps")
         self.steps.setAccessibleName("Steps of the ramp")
         self.steps.setValue(STEPS)
-        self.steps.setMinimumWidth(110)
+        self.steps.setMinimumWidth(theme.px(110))
         self.start = QPushButton("&Start")
         self.start.setProperty("primary", True)
         self.estimate = QPushButton("&Estimate")
@@ -269,7 +269,7 @@ class RateDialog(QDialog):
         layout.addWidget(self.busy)
         layout.addWidget(self.state)
         for chart in (self.losses, self.rates):
-            chart.setMinimumHeight(_CHART)
+            chart.setMinimumHeight(theme.px(_CHART))
             layout.addWidget(chart, 1)
         layout.addWidget(self.verdict)
         layout.addWidget(self.facts)
@@ -306,5 +306,5 @@ def _rate_box(name: str, value: float) -> NumberBox:
     box = NumberBox("log", 1e-12, 1.0)
     box.setAccessibleName(name)
     box.setValue(value)
-    box.setMinimumWidth(100)
+    box.setMinimumWidth(theme.px(100))
     return box

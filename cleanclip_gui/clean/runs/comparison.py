@@ -43,7 +43,7 @@ class Comparison(QWidget):
             "images are drawn in one chart.",
         )
         for chart in (self.tradeoff, self.curves):
-            chart.stack.setMinimumHeight(_PLOT)
+            chart.stack.setMinimumHeight(theme.px(_PLOT))
         self.pick_tradeoff = QPushButton("Trade-off")
         self.pick_tradeoff.setToolTip("Clean accuracy against attack success.")
         self.pick_curves = QPushButton("Over steps")
@@ -98,7 +98,7 @@ class Comparison(QWidget):
         self._arrange()
 
     def _arrange(self) -> None:
-        both = self.width() >= _BOTH
+        both = self.width() >= theme.px(_BOTH)
         self._switch.setVisible(not both)
         self.tradeoff.setVisible(both or self.pick_tradeoff.isChecked())
         self.curves.setVisible(both or self.pick_curves.isChecked())

@@ -20,6 +20,7 @@ from PySide6.QtCore import (
 from PySide6.QtGui import QContextMenuEvent, QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QWidget
 
+from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.run_marks import letter, mark_icon
 from cleanclip_gui.clean.recipe_form import budget_text
 from cleanclip_gui.clean.run_folders.history import PastRun
@@ -173,12 +174,14 @@ class RunsTable(FilledTable):
         show_rows(self, _ROW)
         self.setSelectionMode(QAbstractItemView.SelectionMode.SingleSelection)
         header = self.horizontalHeader()
-        for column, width in enumerate(_WIDTHS):
+        for column, width in enumerate(map(theme.px, _WIDTHS)):
             header.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
             self.setColumnWidth(column, width)
         self.follow_columns()
         scroll_bar = self.horizontalScrollBar().sizeHint().height()
-        self.setMinimumHeight(header.sizeHint().height() + _FEWEST * _ROW + scroll_bar + 2)
+        self.setMinimumHeight(
+            header.sizeHint().height() + _FEWEST * theme.px(_ROW) + scroll_bar + 2
+        )
         header.setSortIndicatorClearable(True)
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         self.setSortingEnabled(True)

@@ -396,7 +396,7 @@ def _limit(name: str, unit: str, value: float) -> NumberBox:
     box.setAccessibleName(name)
     box.setSingleStep(0.5)
     box.setValue(value)
-    box.setFixedWidth(112)
+    box.setFixedWidth(theme.px(112))
     return box
 
 

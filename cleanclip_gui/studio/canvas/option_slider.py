@@ -25,7 +25,7 @@ class OptionSlider(QWidget):
         self.slider.setRange(low, high)
         self.slider.setAccessibleName(name)
         self.slider.setToolTip(name)
-        self.slider.setMinimumWidth(36)
+        self.slider.setMinimumWidth(theme.px(36))
         self.slider.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.value = Label("", "caption")
         self.value.setMinimumWidth(
@@ -109,7 +109,9 @@ class CompactBar(QWidget):
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Narrow: a small window need not be wider for the words' sake."""
-        return QSize(min(_NARROW, self.row.minimumSize().width()), self.row.minimumSize().height())
+        return QSize(
+            min(theme.px(_NARROW), self.row.minimumSize().width()), self.row.minimumSize().height()
+        )
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Fit into the new width."""

@@ -62,7 +62,7 @@ class PaintBar(CompactBar):
         self.text = QLineEdit("Text")
         self.text.setAccessibleName("Text of the stamp")
         self.text.setMaxLength(60)
-        self.text.setMinimumWidth(60)
+        self.text.setMinimumWidth(theme.px(60))
         self.text.setPlaceholderText("Text")
         self.filled = QCheckBox("Filled")
         self.whole = QCheckBox("Whole canvas")
@@ -78,7 +78,7 @@ class PaintBar(CompactBar):
         self.angle.setWrapping(True)
         self.angle.setAccessibleName("Angle of the patch in degrees, clockwise")
         self.angle.setToolTip("Angle of the patch, clockwise (, and . on the canvas)")
-        self.angle.setFixedWidth(84)
+        self.angle.setFixedWidth(theme.px(84))
         self._options: dict[str, QWidget] = {
             "text": self.text,
             "width": self.width_slider,
@@ -119,7 +119,7 @@ class PaintBar(CompactBar):
         for button in (self.undo, self.redo, self.clear):
             actions.addWidget(button)
         row.addLayout(actions)
-        self.setMinimumHeight(36)
+        self.setMinimumHeight(theme.px(36))
 
     def _connect(self) -> None:
         self._pass_on(self.width_slider.changed, "width", float)

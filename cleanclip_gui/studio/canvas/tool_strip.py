@@ -47,8 +47,8 @@ class Swatch(QToolButton):
         self.colour = colour
         self.setCheckable(True)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-        self.setFixedSize(30, 24)
-        self.setIconSize(QSize(16, 16))
+        self.setFixedSize(theme.px(30), theme.px(24))
+        self.setIconSize(QSize(theme.px(16), theme.px(16)))
         self.set_colour(name, colour)
 
     def set_colour(self, name: str, colour: QColor) -> None:
@@ -130,7 +130,7 @@ class ToolStrip(QWidget):
         self.zoom_in = tool_button("zoom-in", "Zoom in", "+")
         for button in (self.zoom_out, self.fit_picture, self.zoom_in):
             button.setProperty("small", True)
-            button.setFixedSize(_ZOOM, _ZOOM)
+            button.setFixedSize(theme.px(_ZOOM), theme.px(_ZOOM))
             zoom.addWidget(button)
         readout = self._readout = QGridLayout()
         readout.setSpacing(0)
@@ -177,7 +177,7 @@ class ToolStrip(QWidget):
         tools = -(-(len(self.tools) + 1) // columns) * (self.picture.sizeHint().height() + 1)
         colours = -(-(len(self.swatches) + 1) // columns) * (self.own.height() + 2)
         lines = 3 if columns == _COLUMNS[0] else 2
-        readout = _ZOOM + lines * self.place.fontMetrics().height()
+        readout = theme.px(_ZOOM) + lines * self.place.fontMetrics().height()
         return tools + colours + readout + 3 * theme.SPACE_XS
 
     @property

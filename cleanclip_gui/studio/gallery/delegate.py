@@ -15,10 +15,16 @@ from cleanclip_gui.widgets.cell_grid import paint_ground
 
 THUMBNAIL = 96
 CELL_WIDTH = 116
-CELL_HEIGHT = 150
+_AROUND, _LINES = 18, 36  # pixels beside the picture: above and between, and of two labels
 _RADIUS = 6.0
 # Which checkpoint a label is of, where two are compared: the other one, and the one in use.
 FIRST_MARK, SECOND_MARK = "B →", "A →"
+
+
+def cell_size() -> QSize:
+    """Of a cell; pictures grow half as much as labels, as more of them are seen then."""
+    high = theme.space(THUMBNAIL + _AROUND) + theme.px(_LINES)
+    return QSize(theme.space(CELL_WIDTH), high)
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,7 +55,7 @@ class GalleryDelegate(QStyledItemDelegate):
         self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
     ) -> QSize:
         """All cells are equal."""
-        return QSize(CELL_WIDTH, CELL_HEIGHT)
+        return cell_size()
 
     def paint(
         self,
@@ -62,7 +68,10 @@ class GalleryDelegate(QStyledItemDelegate):
         painter.save()
         rect = paint_ground(painter, option)
         frame = QRectF(
-            rect.center().x() - THUMBNAIL / 2 + 0.5, rect.top() + 7, THUMBNAIL, THUMBNAIL
+            rect.center().x() - theme.space(THUMBNAIL) / 2 + 0.5,
+            rect.top() + 7,
+            theme.space(THUMBNAIL),
+            theme.space(THUMBNAIL),
         )
         _paint_thumbnail(painter, frame, cell.pixmap)
         stale = bool(cell.triggered) and not cell.fresh

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import (
+    QEvent,
     QItemSelectionModel,
     QModelIndex,
     QPoint,
-    QSize,
     Qt,
     QTimer,
     Signal,
@@ -29,10 +29,10 @@ from PySide6.QtWidgets import QHBoxLayout, QListView, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.gallery.delegate import (
-    CELL_HEIGHT,
     CELL_WIDTH,
     THUMBNAIL,
     GalleryDelegate,
+    cell_size,
 )
 from cleanclip_gui.studio.gallery.model import CELL_ROLE, GalleryModel
 from cleanclip_gui.studio.gallery.rows import FILTERS, ORDERS, Filter
@@ -45,6 +45,7 @@ from ml_core.evaluation.records import PerImage
 
 __all__ = ["CELL_ROLE", "Gallery", "GalleryModel", "GalleryView"]
 
+_BESIDE = 34  # pixels of the scroll bar and of what is empty beside the cells
 _SETTLED_MS = 120
 _LAID_OUT_MS = 150  # Qt lays items out anew 0.1 s after their view was resized
 
@@ -55,10 +56,16 @@ class GalleryView(QListView):
     def __init__(self, model: GalleryModel, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAccessibleName("Images")
-        as_grid(self, QSize(CELL_WIDTH, CELL_HEIGHT))
+        as_grid(self, cell_size())
         self.setItemDelegate(GalleryDelegate(CELL_ROLE, self))
         self.setModel(model)
         self._empty_text = "No images are open."
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Cells are as large as type and pictures are now."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self.setGridSize(cell_size())
 
     def set_empty_text(self, text: str) -> None:
         """What to say when there is nothing to show."""
@@ -140,10 +147,10 @@ class Gallery(QWidget):
         self.model.modelReset.connect(self._on_model_reset)
         self.view.selectionModel().currentChanged.connect(self._on_current_changed)
 
-    def width_of(self, columns: int) -> int:
-        """How wide it is with so many columns of thumbnails."""
-        bar = self.view.verticalScrollBar().sizeHint().width()
-        return columns * CELL_WIDTH + bar + 20
+    @staticmethod
+    def width_of(columns: int) -> int:
+        """How wide it is with so many columns of thumbnails, at 100 %."""
+        return columns * CELL_WIDTH + _BESIDE
 
     def set_images(self, labels: NDArray[np.int64], class_names: Sequence[str]) -> None:
         """Show another set."""
@@ -215,9 +222,9 @@ class Gallery(QWidget):
             return ()
         bounds = self.view.viewport().rect()
         rows = range(self.model.rowCount())
-        columns = max(1, bounds.width() // CELL_WIDTH)
+        columns = max(1, bounds.width() // cell_size().width())
         # Cells stand in a grid: the first one in view tells where to begin.
-        first = self.view.indexAt(QPoint(CELL_WIDTH // 2, CELL_HEIGHT // 4))
+        first = self.view.indexAt(QPoint(cell_size().width() // 2, cell_size().height() // 4))
         begin = max(0, first.row() - columns) if first.isValid() else 0
         found = []
         for row in rows[begin:]:
@@ -231,7 +238,7 @@ class Gallery(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """The filter says how many there are; where it is narrow, it alone."""
         super().resizeEvent(event)
-        self._count.setVisible(self.width() >= self.width_of(2) - CELL_WIDTH // 2)
+        self._count.setVisible(self.width() >= theme.space(self.width_of(2) - CELL_WIDTH // 2))
 
     def step(self, by: int) -> None:
         """Select the next or the previous image shown."""

@@ -103,7 +103,7 @@ class AttributionPage(QWidget):
         self.strength = QSlider(Qt.Orientation.Horizontal)
         self.strength.setRange(0, 100)
         self.strength.setValue(60)
-        self.strength.setFixedWidth(110)
+        self.strength.setFixedWidth(theme.px(110))
         self.strength.setAccessibleName("Strength of the map over the picture")
         self.strength.setToolTip(self.strength.accessibleName())
         self.shared = QCheckBox("Same scale for both")

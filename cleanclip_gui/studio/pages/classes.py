@@ -201,7 +201,7 @@ class ClassesPage(QWidget):
         layout.addLayout(head)
         layout.addWidget(self.warning)
         layout.addLayout(grid)
-        tables.setMinimumHeight(_TABLES)
+        tables.setMinimumHeight(theme.px(_TABLES))
         layout.addWidget(tables, 1)
 
     def _place_facts(self, columns: int) -> None:
@@ -219,7 +219,7 @@ class ClassesPage(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Two columns where three do not fit."""
         super().resizeEvent(event)
-        self._place_facts(3 if self.width() >= _WIDE else 2)
+        self._place_facts(3 if self.width() >= theme.px(_WIDE) else 2)
 
     def show_found(self, e: Evaluation | None, found: Breakdown | None) -> None:
         """Show an evaluation and what lies behind it."""

@@ -51,7 +51,7 @@ class EmbeddingPlot(QWidget):
         self.setAccessibleName("Embedding map")
         give_role(self, QAccessible.Role.Chart)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
-        self.setMinimumSize(200, 160)
+        self.setMinimumSize(theme.px(200), theme.px(160))
         self._layout = QVBoxLayout(self)
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._plot: Any = None

@@ -49,7 +49,7 @@ class HeatOverlay(QWidget):
         give_role(self, QAccessible.Role.Graphic)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setMouseTracking(True)
-        self.setMinimumSize(120, 140)
+        self.setMinimumSize(theme.px(120), theme.px(140))
         self.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
 
     @property
@@ -75,7 +75,7 @@ class HeatOverlay(QWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Square, with a line above."""
-        return QSize(280, 304)
+        return QSize(theme.px(280), theme.px(304))
 
     def square(self) -> QRectF:
         """Where the picture is."""
@@ -196,7 +196,7 @@ class HeatScale(QWidget):
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """A line and a bar."""
-        return QSize(240, 30)
+        return QSize(theme.px(240), theme.px(30))
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Paint bar and ends."""

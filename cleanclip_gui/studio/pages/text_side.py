@@ -110,7 +110,7 @@ class TextPage(QWidget):
         self.target.setPlaceholderText("Caption the attacker aims at")
         self.says = Label(_NO_CAPTIONS, wrap=True)
         self.recalls = RowsTable("Recall of captions and pictures", _RECALLS)
-        self.recalls.setFixedHeight(92)
+        self.recalls.setFixedHeight(theme.px(92))
         self.recalls.setSortingEnabled(False)
         self.first = RowsTable("Captions ranked first", _FIRST)
         self.spread_says = Label(_NO_SPREAD, wrap=True)
@@ -148,7 +148,7 @@ class TextPage(QWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Break the rows where they do not fit."""
         super().resizeEvent(event)
-        wide = self.width() >= _WIDE
+        wide = self.width() >= theme.px(_WIDE)
         across, down = QBoxLayout.Direction.LeftToRight, QBoxLayout.Direction.TopToBottom
         for row in self._rows:
             row.setDirection(across if wide else down)

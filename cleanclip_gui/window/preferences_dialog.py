@@ -1,0 +1,258 @@
+"""All settings that people choose, each in force as soon as it is changed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import Qt, QUrl, Slot
+from PySide6.QtGui import QDesktopServices
+from PySide6.QtWidgets import (
+    QCheckBox,
+    QComboBox,
+    QDialog,
+    QFrame,
+    QHBoxLayout,
+    QPushButton,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.jobs import tasks
+from cleanclip_gui.session.records import is_live
+from cleanclip_gui.session.settings import Settings
+from cleanclip_gui.station import Context
+from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.dialog_frame import field_form, primary_button, resize_within
+from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural, tip
+from ml_core.cache import Freed, cache_bytes, clear_cache
+from ml_core.paths import cache_dir, data_dir
+from ml_core.reading import InputError
+
+_THEMES = (
+    ("system", "As the desktop"), ("light", "Light"), ("dark", "Dark"),
+    ("contrast-light", "Light, high contrast"), ("contrast-dark", "Dark, high contrast"),
+)  # fmt: skip
+_STILL = ("reduced", "Nothing moves by itself")
+_MOTIONS = (
+    (("system", "As the desktop"), ("full", "As usual"), _STILL)
+    if theme.desktop_tells_motion()
+    else (("system", "As usual"), _STILL)
+)
+_HUB = "Repositories are fetched only when you ask for one. Off: nothing asks the Hub."
+
+
+@dataclass(frozen=True)
+class Acts:
+    """What puts a setting in force and keeps it; of the window, which also has commands for it."""
+
+    set_theme: Callable[[theme.ThemeName], object]
+    set_size: Callable[[int], object]
+    set_motion: Callable[[theme.Motion], object]
+    set_device: Callable[[str], object]
+
+
+class PreferencesDialog(QDialog):
+    """Device, look, hub, folders and cache.
+
+    Parameters
+    ----------
+    context
+        Its settings and session are shown.
+    acts
+        What the choices do.
+    """
+
+    def __init__(self, context: Context, acts: Acts, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Preferences")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self._context, self._acts = context, acts
+        self._ticket: Ticket | None = None
+        self.device = self._combo("Device", acts.set_device)
+        self.theme = self._combo("Theme", acts.set_theme, _THEMES)
+        sizes = tuple((size, f"{size} %") for size in theme.SIZES)
+        self.size_ = self._combo("Size", acts.set_size, sizes)
+        self.motion = self._combo("Motion", acts.set_motion, _MOTIONS)
+        self.hub = QCheckBox("May be asked")
+        self.hub.setAccessibleName("The Hugging Face Hub may be asked")
+        self.hub.toggled.connect(self._on_hub_toggled)
+        choices = field_form()
+        for name, field in (
+            ("&Device", self.device), ("&Theme", self.theme), ("&Size", self.size_),
+            ("&Motion", self.motion), ("&Hugging Face Hub", self.hub),
+        ):  # fmt: skip
+            choices.addRow(Label(name, "field", buddy=field), field)
+        choices.addRow(Label(), Label(_HUB, "caption", wrap=True))
+        self.cache = Label("", "subtle")
+        self.cache.setAccessibleName("Size of the cache")
+        self.clear = QPushButton("C&lear cache")
+        self.clear.clicked.connect(self.clear_cache)
+        self.busy = BusyRow("Progress of clearing the cache")
+        self.busy.bar.setRange(0, 0)
+        self.busy.cancel_clicked.connect(self._on_cancel)
+        self.busy.hide()
+        self.said = Label("", "subtle", wrap=True)
+        self.said.hide()
+        row = QHBoxLayout()
+        row.addWidget(self.cache, 1)
+        row.addWidget(self.clear)
+        page = QWidget()
+        page.setObjectName("page")
+        column = QVBoxLayout(page)
+        column.setContentsMargins(0, 0, theme.SPACE_S, 0)
+        column.setSpacing(theme.SPACE_M)
+        column.addLayout(choices)
+        column.addWidget(Label("Folders", "heading"))
+        for title, folder in (
+            ("Data", data_dir()), ("Settings", context.settings.folder), ("Cache", cache_dir()),
+        ):  # fmt: skip
+            column.addLayout(self._folder_row(title, folder))
+        column.addLayout(row)
+        column.addWidget(self.busy)
+        column.addWidget(self.said)
+        column.addStretch()
+        scroll = QScrollArea()
+        scroll.setWidgetResizable(True)
+        scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+        scroll.setWidget(page)
+        restore = QPushButton("&Restore defaults")
+        restore.setAutoDefault(False)
+        restore.clicked.connect(self.restore_defaults)
+        close = primary_button("Close")
+        close.clicked.connect(self.accept)
+        buttons = QHBoxLayout()
+        buttons.addWidget(restore)
+        buttons.addStretch()
+        buttons.addWidget(close)
+        whole = QVBoxLayout(self)
+        whole.setContentsMargins(*(theme.SPACE_XL,) * 4)
+        whole.setSpacing(theme.SPACE_M)
+        for part in (Label("Preferences", "title"), scroll):
+            whole.addWidget(part)
+        whole.addLayout(buttons)
+        self._fill()
+        resize_within(self, theme.px(600), theme.px(560))
+        self._measure()
+
+    def _combo(
+        self,
+        name: str,
+        act: Callable[..., object],
+        entries: tuple[tuple[object, str], ...] = (),
+    ) -> QComboBox:
+        combo = QComboBox()
+        combo.setAccessibleName(name)
+        for value, text in entries:
+            combo.addItem(text, value)
+        combo.activated.connect(lambda number: act(combo.itemData(number)))
+        return combo
+
+    def _folder_row(self, title: str, folder: Path) -> QHBoxLayout:
+        path = ElidedLabel(plain(str(folder), 400), "subtle")
+        path.setToolTip(tip(str(folder)))
+        button = QPushButton("Open folder")
+        button.setAccessibleName(f"Open the folder of {title.lower()}")
+        button.setAutoDefault(False)
+        button.clicked.connect(partial(_show, folder))
+        row = QHBoxLayout()
+        row.addWidget(Label(title, "field"))
+        row.addWidget(path, 1)
+        row.addWidget(button)
+        return row
+
+    def _fill(self) -> None:
+        """Show what is set now."""
+        settings, session = self._context.settings.value, self._context.session
+        self.device.clear()
+        self.device.addItem("Best one found", "")
+        for name in session.devices:
+            self.device.addItem(device_text(name), name)
+        if settings.device and settings.device not in session.devices:
+            self.device.addItem(f"{device_text(settings.device)} (not here now)", settings.device)
+        for combo, value in (
+            (self.device, settings.device), (self.theme, settings.theme),
+            (self.size_, settings.size), (self.motion, settings.motion),
+        ):  # fmt: skip
+            combo.setCurrentIndex(max(combo.findData(value), 0))
+        run = session.run
+        held = is_live(run) and run is not None and run.device != "cpu"
+        self.device.setEnabled(not held)
+        self.device.setToolTip("Change the device after the run." if held else "")
+        self.hub.setChecked(settings.hub)
+
+    @Slot(bool)
+    def _on_hub_toggled(self, on: bool) -> None:
+        self._context.settings.update(hub=on)
+
+    @Slot()
+    def restore_defaults(self) -> None:
+        """Everything here as it was at first; what was opened last is kept."""
+        usual = Settings()
+        self._context.settings.update(hub=usual.hub)
+        self._acts.set_theme(usual.theme)
+        self._acts.set_size(usual.size)
+        self._acts.set_motion(usual.motion)
+        if self.device.isEnabled():
+            self._acts.set_device(usual.device)
+        self._fill()
+
+    # The cache
+
+    def _measure(self) -> None:
+        tasks.run(lambda _: cache_bytes(), self._on_measured, slot="size")
+
+    def _on_measured(self, size: int) -> None:
+        self.cache.setText(f"{bytes_text(size)}, made again when it is needed")
+        self.clear.setEnabled(size > 0 and self._ticket is None)
+
+    @Slot()
+    def clear_cache(self) -> None:
+        """Remove what can be made again, beside the window."""
+
+        def work(control: tasks.Control) -> Freed:
+            return clear_cache(cancelled=control.cancelled)
+
+        self.said.hide()
+        self.busy.show()
+        self.clear.setEnabled(False)
+        self._ticket = tasks.run(work, self._on_cleared, self._on_failed)
+
+    def _on_cleared(self, freed: Freed) -> None:
+        words = f"{bytes_text(freed.bytes)} were freed, {plural(freed.files, 'file')}."
+        if freed.left:
+            words += f" {plural(freed.left, 'file')} in use stayed."
+        self._end(words)
+
+    def _on_failed(self, error: InputError) -> None:
+        self._end(error.sentence)
+
+    @Slot()
+    def _on_cancel(self) -> None:
+        if self._ticket is not None:
+            self._ticket.cancel()
+        self._end("Cancelled; what was removed is made again when it is needed.")
+
+    def _end(self, words: str) -> None:
+        self._ticket = None
+        self.busy.hide()
+        self.said.setText(plain(words, 300))
+        self.said.show()
+        self._measure()
+
+    def done(self, result: int) -> None:
+        """Leave off clearing when the dialog closes."""
+        if self._ticket is not None:
+            self._ticket.cancel()
+        super().done(result)
+
+
+def _show(folder: Path, *_: object) -> None:
+    QDesktopServices.openUrl(QUrl.fromLocalFile(str(folder)))

@@ -1,0 +1,45 @@
+"""At every size of type and in every window of a projector nothing is cut off or out of reach."""
+
+import pytest
+from PySide6.QtWidgets import QTabBar
+
+from cleanclip_gui import theme
+from tests.gui.layout_faults import lasting_faults
+from tests.gui.shell_fakes import write_safetensors
+
+STAGES = [(150, (1024, 768)), (150, (1280, 720)), (150, (1366, 768)), (200, (1366, 768))]
+
+
+@pytest.fixture(autouse=True)
+def usual(qapp):
+    yield
+    theme.set_size(100)
+
+
+@pytest.mark.parametrize(("percent", "size"), STAGES)
+def test_every_station_fits_at_every_size(small_window, qtbot, tmp_path, percent, size):
+    window = small_window
+    found = {}
+    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0], "visual.proj": [[1.0]]})
+    window.open_path(str(path))
+    qtbot.waitUntil(lambda: window.session.images is not None, timeout=10_000)
+
+    def look(name):
+        if wrong := lasting_faults(window, qtbot):
+            found[name] = wrong
+
+    theme.set_size(percent)
+    window.resize(*size)
+    for name in ("welcome", *window.stations):
+        window.show_station(name)
+        look(name)
+        page = window.pages.currentWidget()
+        for bar in page.findChildren(QTabBar):
+            for number in range(bar.count() if bar.isVisible() else 0):
+                if bar.isTabVisible(number) and bar.isTabEnabled(number):
+                    bar.setCurrentIndex(number)
+                    look(f"{name}, {bar.tabText(number)}")
+            if bar.isVisible():
+                bar.setCurrentIndex(0)
+    assert window.size().toTuple() == size
+    assert found == {}
