@@ -10,6 +10,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
 
 _LOGO, _STATION, _ICON = 48, 52, 34  # pixels of height
+_WIDE, _NARROW = 100, 56
 
 
 class Rail(QFrame):
@@ -18,7 +19,7 @@ class Rail(QFrame):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("rail", True)
-        self.setFixedWidth(100)
+        self.setFixedWidth(_WIDE)
         self.setAccessibleName("Stations")
         self._logo = Label()
         self._logo.setAlignment(Qt.AlignmentFlag.AlignCenter)
@@ -26,6 +27,7 @@ class Rail(QFrame):
         self._stations = QVBoxLayout()
         self._stations.setSpacing(theme.SPACE_XS)
         self._named: list[QToolButton] = []
+        self._wants_names = True
         self._tools = QVBoxLayout()
         self._tools.setSpacing(theme.SPACE_XS)
         layout = QVBoxLayout(self)
@@ -49,9 +51,18 @@ class Rail(QFrame):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Where there is no room, the logo goes, and then the names, which tool tips tell."""
         super().resizeEvent(event)
+        self._fit()
+
+    def set_named(self, on: bool) -> None:
+        """Show the names of the stations, or their icons alone in a narrow rail."""
+        self._wants_names = on
+        self.setFixedWidth(_WIDE if on else _NARROW)
+        self._fit()
+
+    def _fit(self) -> None:
         needed = len(self._named) * (_STATION + theme.SPACE_XS)
         needed += self._tools.sizeHint().height() + 5 * theme.SPACE_S
-        named = self.height() >= needed
+        named = self._wants_names and self.height() >= needed
         self._logo.setVisible(self.height() >= needed + _LOGO)
         style = Qt.ToolButtonStyle
         for button in self._named:
