@@ -32,8 +32,8 @@ def facts(session: Session, recorded: Recorded | None = None) -> tuple[Large, La
     """What stands at the left and at the right of the band, from the session or a recording."""
     if recorded is not None:
         return (
-            Large("Recorded", f"not live: {recorded.made}"),
-            Large(recorded.figure, "recorded earlier"),
+            Large("Recorded", "a result of an earlier run, not live"),
+            Large(recorded.figure, f"recorded earlier: {recorded.made}"),
         )
     if session.station == "clean":
         return _of_cleaning(session)
@@ -59,9 +59,9 @@ def _asr(session: Session) -> Large:
     found = session.evaluation
     if found is None or found.asr_excl is None:
         return Large(f"ASR {NOT_MEASURED}", "attack success rate: no trigger was measured")
-    n = f"estimate from {found.n_excl}" if found.partial else f"{found.n_excl}"
-    model = "cleaned model, " if session.role == "cleaned" else ""
-    meaning = f"attack success rate, {model}{n} pictures of other classes"
+    n = f"estimate, n = {found.n_excl}" if found.partial else f"n = {found.n_excl}"
+    of = "after cleaning" if session.role == "cleaned" else "attack success rate"
+    meaning = f"{of}, {n}"
     return Large(f"ASR {_short(found.asr_excl)}", meaning, found.asr_excl >= 0.5)
 
 

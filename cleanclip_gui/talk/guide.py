@@ -139,7 +139,7 @@ class Guide(QObject):
         self.position = position
         step = self.steps[position]
         self._shell.station_wanted.emit(step.station)
-        if step.prepare and (step.ready == "always" or not step.is_ready(self._session)):
+        if step.prepare and (step.prepares_always or not step.is_ready(self._session)):
             self._run(step.prepare)
         self._refresh()
         self.card.show()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from io import BytesIO
 from pathlib import Path
 
-from PIL import Image
+from PIL import Image, ImageOps
 from PySide6.QtCore import QObject, QTimer, Signal
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QWidget
@@ -47,7 +47,9 @@ def as_pillow(image: QImage) -> Image.Image:
 
 
 def write_loop(frames: list[QImage], path: Path) -> None:
-    """Write frames as a WebP that begins again at its end; equal ones in a row are one.
+    """Write frames as a WebP that begins again at its end.
+
+    Equal ones in a row are one, and all are as large as the first.
 
     Raises
     ------
@@ -59,6 +61,8 @@ def write_loop(frames: list[QImage], path: Path) -> None:
     for frame in frames:
         picture = as_pillow(frame)
         picture.thumbnail((_LARGEST, _LARGEST))
+        if pictures and picture.size != pictures[0].size:  # the window has changed its size
+            picture = ImageOps.pad(picture, pictures[0].size)
         if pictures and pictures[-1].tobytes() == picture.tobytes():
             durations[-1] += FRAME_MS
         else:

@@ -14,7 +14,7 @@ from cleanclip_gui.talk.guide import Guide
 from cleanclip_gui.talk.keys import KeyFilter
 from cleanclip_gui.talk.pointer import ClickRing, KeyCaption
 
-_LINES = 58  # heights of the window in lines of the card, at which its type begins to grow
+_LINES = 52  # heights of the window in lines of the card, at which its type begins to grow
 
 
 class _Curtain(QWidget):

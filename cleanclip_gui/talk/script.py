@@ -96,6 +96,15 @@ class Place(BaseModel):
     check_when = field_validator("when")(_condition)
 
 
+def _names(value: Any) -> Any:
+    """One condition in the place of a list of them; checked here, as names are strings anyway."""
+    names = [value] if isinstance(value, str) else value
+    if isinstance(names, list):
+        for name in names:
+            _condition(str(name))
+    return names
+
+
 _SOME = Field(min_length=1, max_length=12)
 
 
@@ -114,8 +123,8 @@ class Step(BaseModel):
 
     The first of ``text`` whose condition holds is on the card, that of ``target`` is in the frame.
     ``run`` is the command that Next does here before it goes on, shown as ``run_text``, while
-    ``run_if`` holds and ``ready`` does not; Next waits for ``ready`` otherwise. ``prepare`` is the
-    command that sets the station up when the step is shown.
+    ``run_if`` holds and none of ``ready`` does; Next waits for one of ``ready`` otherwise.
+    ``prepare`` is the command that sets the station up when the step is shown.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -124,7 +133,7 @@ class Step(BaseModel):
     station: str = Field(max_length=40)
     text: Annotated[tuple[Saying, ...], BeforeValidator(_sentences), _SOME]
     target: Annotated[tuple[Place, ...], BeforeValidator(_widgets), _SOME] = (Place(widget=""),)
-    ready: str = Field(default="always", max_length=60)
+    ready: Annotated[tuple[str, ...], BeforeValidator(_names), _SOME] = ("always",)
     run: str = Field(default="", max_length=60)
     run_text: str = Field(default="", max_length=40)
     run_if: str = Field(default="always", max_length=60)
@@ -132,7 +141,7 @@ class Step(BaseModel):
     notes: str = Field(default="", max_length=8000)
     recorded: Recorded | None = None
 
-    check_conditions = field_validator("ready", "run_if")(_condition)
+    check_condition = field_validator("run_if")(_condition)
     check_commands = field_validator("run", "prepare")(_command)
 
     def body(self, session: Session) -> str:
@@ -146,7 +155,12 @@ class Step(BaseModel):
 
     def is_ready(self, session: Session) -> bool:
         """Whether Next may go on."""
-        return holds(self.ready, session)
+        return any(holds(name, session) for name in self.ready)
+
+    @property
+    def prepares_always(self) -> bool:
+        """Whether the station is set up each time, as nothing says that it is no longer needed."""
+        return bool(self.prepare) and "always" in self.ready
 
     def acts(self, session: Session) -> bool:
         """Whether Next does something here first."""

@@ -175,7 +175,7 @@ def _until_ready(window: MainWindow, step: Step, one: Played) -> Iterator[Wait]:
 
     yield Wait(_either(over, limit), limit + 10, "")
     if not step.is_ready(session):
-        one.failures.append(f"“{step.ready}” did not come true within {limit:.0f} s")
+        one.failures.append(f"“{' or '.join(step.ready)}” did not come true within {limit:.0f} s")
 
 
 def _either(come: Callable[[], bool], seconds: float) -> Callable[[], bool]:

@@ -301,7 +301,7 @@ def test_a_recorded_result_is_called_so_on_the_card_and_in_the_band(window):
     assert card._made.text().startswith("Recorded earlier, not live: ")
     band = window.talk.presenter.band
     assert band.left.large.words == "Recorded"
-    assert band.right.large.meaning == "recorded earlier"
+    assert band.right.large.meaning == "recorded earlier: the demo, talk preset, seed 0"
     assert card.next.text() == "Next"
     window.session.run = RunState("out", "cleanclip", "finished")  # a live one takes its place
     assert not card._made.isVisible()
@@ -394,7 +394,8 @@ def test_pictures_of_all_steps(window, tmp_path):
     names = sorted(path.name for path in (tmp_path / "steps").iterdir())
     assert names[0] == "1-open.png"
     assert len(names) == len(window.guide.steps)
-    assert Image.open(tmp_path / "steps" / names[0]).size == window.size().toTuple()
+    with Image.open(tmp_path / "steps" / names[0]) as picture:
+        assert picture.size == window.size().toTuple()
     assert window.guide.position == 1
 
 
@@ -410,9 +411,9 @@ def test_a_film_of_the_canvas_is_a_webp_that_repeats(window, qtbot, tmp_path):
     window.actions_.run("talk.loop")
     assert not window.talk.loop.is_on
     qtbot.waitUntil(target.is_file, timeout=20_000)
-    film = Image.open(target)
-    assert (film.format, film.info["loop"]) == ("WEBP", 0)
-    assert film.n_frames > 1
+    with Image.open(target) as film:
+        assert (film.format, film.info["loop"]) == ("WEBP", 0)
+        assert film.n_frames > 1
 
 
 def test_clicks_and_keys_are_shown_if_wanted(window, qtbot):
@@ -469,5 +470,5 @@ RECORDED = Recorded(figure="ASR 2 %", text="It fell.", made="last week")
 def test_a_recorded_figure_is_never_without_its_label(window):
     left, right = facts(window.session, RECORDED)
     assert "Recorded" in left.words
-    assert "last week" in left.meaning
-    assert right == type(right)("ASR 2 %", "recorded earlier")
+    assert "not live" in left.meaning
+    assert right == type(right)("ASR 2 %", "recorded earlier: last week")
