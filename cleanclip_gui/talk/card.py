@@ -7,6 +7,7 @@ from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent, QPalette, QP
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import UNBROKEN
 
 _MARGIN = 6
 
@@ -179,7 +180,7 @@ class GuideCard(QFrame):
         """Show step ``number`` (from 1) of ``count``."""
         self._count.setText(f"{number} of {count}")
         self._title.setText(title)
-        self._body.setText(body)
+        self._body.setText(body.replace(" %", UNBROKEN))
         self.next.setText(next_text)
         had_focus = self.next.hasFocus() or self.hasFocus()
         self.next.setEnabled(can_go_on)

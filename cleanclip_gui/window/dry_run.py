@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import sys
@@ -27,6 +28,8 @@ if TYPE_CHECKING:
     from cleanclip_gui.window.main_window import MainWindow
 
 _STEP_S, _SETTLE_S, _ENABLED_S = 180.0, 60.0, 30.0
+_SCREEN = {"name": "stage", "x": 0, "y": 0, "width": 1920, "height": 1080, "logicalDpi": 96,
+           "logicalBaseDpi": 96, "dpr": 1.0}  # fmt: skip
 _LONG: dict[str, float] = {"scan.start": 900.0, "clean.start": 3600.0}
 
 
@@ -50,17 +53,19 @@ def run(
 
     A table of the steps goes to standard output; with ``pictures``, a PNG of each goes there.
     """
-    os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
     from PySide6.QtWidgets import QApplication
 
     from cleanclip_gui import theme
 
     logging.disable(logging.WARNING)
-    app = QApplication.instance() or QApplication([sys.argv[0]])
-    assert isinstance(app, QApplication)
-    theme.apply_theme(app, "light")
     console = Console()
     with TemporaryDirectory(prefix="cleanclip-talk-") as folder:
+        screen = Path(folder, "screen.json")
+        screen.write_text(json.dumps({"screens": [_SCREEN]}))
+        os.environ.setdefault("QT_QPA_PLATFORM", f"offscreen:configfile={screen}")
+        app = QApplication.instance() or QApplication([sys.argv[0]])
+        assert isinstance(app, QApplication)
+        theme.apply_theme(app, "light")
         window = make_window(quiet_context(Path(folder)))
         set_first_size(window)
         window.show()
