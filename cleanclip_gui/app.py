@@ -9,12 +9,15 @@ import os
 import signal
 import sys
 from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from cleanclip_gui.window import system_libraries
 
 if TYPE_CHECKING:
     from cleanclip_gui.station import Context
+    from cleanclip_gui.talk.script import Talk
     from cleanclip_gui.window.crash import LogBridge
     from cleanclip_gui.window.main_window import MainWindow
 
@@ -39,13 +42,26 @@ def main(argv: Sequence[str] | None = None) -> int:
     if problem:
         print(problem, file=sys.stderr)
         return 2
+    talk = None
+    if options.talk:
+        from ml_core.reading.errors import InputError
+
+        try:
+            talk = _talk(options.talk)
+        except InputError as error:
+            print(error.sentence, file=sys.stderr)
+            return 2
+        if options.dry_run:
+            from cleanclip_gui.window.dry_run import run
+
+            return run(make_window, talk, options.step - 1, options.pictures)
     if not has_display():
         return _without_display(options.demo)
     lacking = system_libraries.problem()
     if lacking:
         print(lacking, file=sys.stderr)
         return 2
-    return _run(options)
+    return _run(options, talk)
 
 
 def has_display() -> bool:
@@ -61,7 +77,39 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
     )
     parser.add_argument("path", nargs="?", help="checkpoint, bundle, session or pictures to open")
     parser.add_argument("--demo", action="store_true", help="open the built-in demo")
-    return parser.parse_args(list(argv))
+    talk = parser.add_argument_group("talks")
+    talk.add_argument(
+        "--talk", metavar="FILE", help="start a talk: a file, or the built-in tour or evidence"
+    )
+    talk.add_argument("--step", type=_count, default=1, help="begin at this step, from 1")
+    talk.add_argument("--present", action="store_true", help="present it on the full screen")
+    talk.add_argument(
+        "--dry-run", action="store_true", help="play all steps without a window and time them"
+    )
+    talk.add_argument(
+        "--pictures", type=Path, metavar="FOLDER", help="of a dry run: save a PNG of each step"
+    )
+    options = parser.parse_args(list(argv))
+    if not options.talk and (options.step > 1 or options.present or options.dry_run):
+        parser.error("--step, --present and --dry-run need --talk")
+    if options.pictures is not None and not options.dry_run:
+        parser.error("--pictures needs --dry-run")
+    return options
+
+
+def _count(text: str) -> int:
+    """A step's number."""
+    number = int(text)
+    if number < 1:
+        raise ValueError(text)
+    return number
+
+
+def _talk(name: str) -> Talk:
+    """A talk that comes with the program, or that of a file."""
+    from cleanclip_gui.talk.script import SHIPPED, load, shipped
+
+    return shipped(name) if name in SHIPPED else load(Path(name))
 
 
 def _without_display(demo: bool) -> int:
@@ -74,7 +122,7 @@ def _without_display(demo: bool) -> int:
     return 3
 
 
-def _run(options: argparse.Namespace) -> int:
+def _run(options: argparse.Namespace, talk: Talk | None) -> int:
     from PySide6.QtCore import QTimer
     from PySide6.QtWidgets import QApplication
 
@@ -97,7 +145,9 @@ def _run(options: argparse.Namespace) -> int:
     with CrashHandler(bridge):
         window = make_window(context, bridge)
         window.show()
-        if options.demo:
+        if talk is not None:
+            QTimer.singleShot(0, window, partial(_start_talk, window, talk, options))
+        elif options.demo:
             QTimer.singleShot(0, window, window.start_tour)
         elif options.path:
             window.take_named(options.path)
@@ -108,6 +158,18 @@ def _run(options: argparse.Namespace) -> int:
         logging.shutdown()
         os._exit(code)
     return code
+
+
+def _start_talk(window: MainWindow, talk: Talk, options: argparse.Namespace) -> None:
+    from ml_core.reading.errors import InputError
+
+    try:
+        window.talk.start_talk(talk, options.step - 1)
+    except InputError as error:
+        window.show_failure(error)
+        return
+    if options.present:
+        window.talk.present(full_screen=True)
 
 
 def make_window(context: Context, bridge: LogBridge | None = None) -> MainWindow:

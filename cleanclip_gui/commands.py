@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from PySide6.QtCore import QObject, QTimer, Slot
+from PySide6.QtCore import QObject, QTimer, Signal, Slot
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QAbstractSpinBox, QApplication
 
@@ -14,7 +14,7 @@ from cleanclip_gui import theme
 
 MENUS = (
     "&File", "Sessio&n", "&Edit", "&Paint", "&Trigger", "&Scan", "&Clean", "Rep&ort", "&View",
-    "&Help",
+    "Tal&k", "&Help",
 )  # fmt: skip
 
 
@@ -73,7 +73,10 @@ class Actions(QObject):
 
     :meth:`refresh_soon` does so once for all that changes in one turn of the event loop.
     ``key_tables`` has the keys of parts with keys of their own, for the list of all keys.
+    ``ran(id)`` tells that a command was used.
     """
+
+    ran = Signal(str)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -144,6 +147,9 @@ class Actions(QObject):
         typing = QApplication.focusWidget()
         if isinstance(typing, QAbstractSpinBox):
             typing.interpretText()
-        if command.is_enabled():
+        enabled = command.is_enabled()
+        if enabled:
             command.act()
         self.refresh()
+        if enabled:
+            self.ran.emit(command.id)

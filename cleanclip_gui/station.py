@@ -32,7 +32,8 @@ class Shell(QObject):
     ``checkpoints_wanted(paths)`` is to be checked, and ``images_wanted(ImageSpec,
     label set, templates)`` to be evaluated on. ``trigger_wanted(Trigger or None, target)`` is to be
     on Studio's canvas, with the class that it aims at; ``target_wanted(int)`` and
-    ``role_wanted(Role)`` change only the target, or the checkpoint that Studio looks at;
+    ``role_wanted(Role)`` change only the target, or the checkpoint that Studio looks at, and
+    ``image_wanted(int)`` the picture;
     ``snapshot_wanted(OtherSnapshot)`` is to be what Studio's canvas flips to.
     ``trusted_wanted(path)`` is to be the clean reference of cleaning methods, and
     ``reference_wanted(path)`` to be open as the one that Studio compares with.
@@ -59,6 +60,7 @@ class Shell(QObject):
     trigger_wanted = Signal(object, int)
     target_wanted = Signal(int)
     role_wanted = Signal(str)
+    image_wanted = Signal(int)
     snapshot_wanted = Signal(object)
     trusted_wanted = Signal(str)
     reference_wanted = Signal(str)

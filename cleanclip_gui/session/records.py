@@ -86,6 +86,18 @@ class ImagesState:
         return int(others.argmax()) if others.any() else 0
 
 
+@dataclass(frozen=True)
+class Prediction:
+    """What the model takes the selected image for, without the trigger and with it.
+
+    ``triggered`` is None where there is no trigger.
+    """
+
+    image: int
+    clean: str
+    triggered: str | None = None
+
+
 @dataclass(frozen=True, eq=False)
 class RunState:
     """A cleaning run: where its files are and how it stands.

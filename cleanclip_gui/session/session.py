@@ -11,6 +11,7 @@ from cleanclip_gui.session.records import (
     CheckpointFacts,
     ImagesState,
     OtherSnapshot,
+    Prediction,
     Role,
     RunProgress,
     RunState,
@@ -42,6 +43,7 @@ class Session:
     ``target``: the class that it aims at. Writer: Studio, which keeps the class of that name when
     other images come.
     ``selected_image``: Writer: Studio.
+    ``prediction``: what the model says of that image, None until it has. Writer: Studio.
     ``evaluation``: the newest numbers of trigger and target. Writer: Studio's live loop.
     ``speed``: how the checkpoint that Studio looks at is computed, in short and in full. Writer:
     Studio's :class:`AutoSpeed`.
@@ -68,6 +70,7 @@ class Session:
     target: int = 0
     evaluation: Evaluation | None = None
     selected_image: int = 0
+    prediction: Prediction | None = None
     run: RunState | None = None
     device: str = "cpu"
     devices: tuple[str, ...] = ()

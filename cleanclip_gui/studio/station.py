@@ -21,7 +21,7 @@ from cleanclip_gui.inference.questions import (
     ThumbnailsReady,
 )
 from cleanclip_gui.session import CheckpointFacts, ImagesState
-from cleanclip_gui.session.records import Role, RunState
+from cleanclip_gui.session.records import Prediction, Role, RunState
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.studio import library, trigger_files
 from cleanclip_gui.studio.asr_figure import AsrFigure
@@ -99,8 +99,8 @@ def make(context: Context) -> Station:
 class StudioStation(QWidget):
     """Gallery on the left, canvas and pages in the middle, numbers on the right.
 
-    It writes ``role``, ``target``, ``selected_image`` and ``other_snapshot`` of the session; its
-    live loop writes ``trigger`` and ``evaluation``.
+    It writes ``role``, ``target``, ``selected_image``, ``prediction`` and ``other_snapshot`` of the
+    session; its live loop writes ``trigger`` and ``evaluation``.
     """
 
     id = "studio"
@@ -564,6 +564,7 @@ class StudioStation(QWidget):
         events.run.connect(self._on_run_change)
         shell.target_wanted.connect(self._on_target_chosen)
         shell.role_wanted.connect(self._on_role_chosen)
+        shell.image_wanted.connect(self._on_image_selected)
 
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
         if facts is not None:
@@ -645,6 +646,7 @@ class StudioStation(QWidget):
         self.figure.set_note("")
         self.bars.set_probabilities((), None, None)
         self.canvas.set_images(None, None)
+        self.session.prediction = None
         asked = self.session.shown is not None and self.session.images is not None
         self._say_instead(_ASKED if asked else "")
 
@@ -693,6 +695,8 @@ class StudioStation(QWidget):
             images.class_names, result.clean_probs, result.triggered_probs, self.session.target
         )
         self.bars.set_stale(older)
+        if not older:
+            self.session.prediction = _top1(result, images)
         self.canvas.set_images(result.clean_image, None if older else result.triggered_image)
         if self.live.one_image:
             self._show_note()
@@ -767,6 +771,16 @@ class StudioStation(QWidget):
         """A stroke does not survive a change of station."""
         self.canvas.release()
         super().hideEvent(event)
+
+
+def _top1(result: PredictionReady, images: ImagesState) -> Prediction | None:
+    """The likeliest class of each; None while class texts are embedded."""
+    if result.clean_probs is None:
+        return None
+    clean = images.class_names[int(result.clean_probs.argmax())]
+    with_it = result.triggered_probs
+    triggered = None if with_it is None else images.class_names[int(with_it.argmax())]
+    return Prediction(result.question.index, clean, triggered)
 
 
 def with_key(text: str, key: str) -> str:

@@ -48,14 +48,15 @@ from cleanclip_gui.commands import MENUS, Command
 from cleanclip_gui.inference.questions import Failed
 from cleanclip_gui.session import CheckpointFacts, RunState
 from cleanclip_gui.session.records import RunProgress, is_live
-from cleanclip_gui.station import Context, Part, Station
+from cleanclip_gui.station import AtWork, Context, Part, Station
+from cleanclip_gui.talk.desk import TalkDesk
+from cleanclip_gui.talk.script import shipped
 from cleanclip_gui.widgets.dropped_files import is_checkpoint, local_paths
 from cleanclip_gui.widgets.text import left_text, plain, used_text
 from cleanclip_gui.window.about import AboutDialog
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import LogBridge, log_file
 from cleanclip_gui.window.error_dialog import ErrorDialog
-from cleanclip_gui.window.guide import Guide
 from cleanclip_gui.window.header import Header
 from cleanclip_gui.window.help_dialog import HelpDialog
 from cleanclip_gui.window.keys_dialog import KeysDialog
@@ -194,7 +195,11 @@ class MainWindow(QMainWindow):
         self.log_dock.setWidget(self.log)
         self.addDockWidget(Qt.DockWidgetArea.BottomDockWidgetArea, self.log_dock)
         self.log_dock.hide()
-        self.guide = Guide(self.context, self)
+        hidden = (self.menuBar(), self.status, self.log_dock)
+        self.talk = TalkDesk(self.context, self, hidden, self._at_work, self.start_demo)
+        self.guide = self.talk.guide
+        column.insertWidget(0, self.talk.presenter.band)
+        self.actions_.add(self.talk.commands())
         for button in self.findChildren(QPushButton):
             button.setAutoDefault(True)  # Return presses it, as in a dialog
         self.setAcceptDrops(True)
@@ -389,6 +394,7 @@ class MainWindow(QMainWindow):
         self.inference.busy_changed.connect(self.status.set_busy)
         self.inference.devices_found.connect(self._on_devices_found)
         self.status.device_chosen.connect(self._on_device_chosen)
+        self.talk.presenter.changed.connect(self._on_presenting_changed)
         self.guide.ended.connect(self.pages.setFocus)  # or Qt would put a ring around some button
         self.log_dock.visibilityChanged.connect(self._refresh)
         self.bridge.logged.connect(self.log.add)
@@ -438,6 +444,7 @@ class MainWindow(QMainWindow):
     @Slot()
     def start_tour(self) -> None:
         """Open the demo and lead through it."""
+        self.guide.set_talk(shipped("tour"))
         self.guide.start()
         self.start_demo()
 
@@ -445,10 +452,25 @@ class MainWindow(QMainWindow):
     def show_station(self, name: str) -> None:
         """Show the welcome page or a station."""
         self.pages.setCurrentWidget(self._pages[name])
-        self.header.setVisible(name != "welcome")
+        self._show_header()
         self.session.station = name
         self._tell_header()
         self._refresh()
+
+    def _show_header(self) -> None:
+        """Above every station; the band of a talk takes its place."""
+        shown = self.pages.currentWidget() is not self.welcome
+        self.header.setVisible(shown and not self.talk.presenter.is_on)
+
+    @Slot()
+    def _on_presenting_changed(self) -> None:
+        self.rail.set_named(not self.talk.presenter.is_on)
+        self._show_header()
+
+    def _at_work(self) -> list[AtWork]:
+        """What goes on in all parts."""
+        parts = (*self.stations.values(), self.data_bar)
+        return [work for part in parts for work in part.at_work()]
 
     def _is_shown(self, name: str) -> bool:
         return self.session.station == name
@@ -758,7 +780,7 @@ class MainWindow(QMainWindow):
             return False
         if not self.sessions.may_go(self.close):
             return False
-        at_work = [work for part in parts for work in part.at_work()]
+        at_work = self._at_work()
         if not at_work:
             return True
         it = "it" if len(at_work) == 1 else "them"

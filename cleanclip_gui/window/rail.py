@@ -28,6 +28,7 @@ class Rail(QFrame):
         self._stations = QVBoxLayout()
         self._stations.setSpacing(theme.SPACE_XS)
         self._named: list[QToolButton] = []
+        self._wants_names = True
         self._tools = QVBoxLayout()
         self._tools.setSpacing(theme.SPACE_XS)
         layout = QVBoxLayout(self)
@@ -53,11 +54,17 @@ class Rail(QFrame):
         super().resizeEvent(event)
         self.fit(self.window().width())
 
+    def set_named(self, on: bool) -> None:
+        """Show the names of the stations, or their icons alone in a narrow rail."""
+        self._wants_names = on
+        self.fit(self.window().width())
+
     def fit(self, window: int) -> None:
         """Give what the height and a window so wide have room for."""
         needed = len(self._named) * (theme.px(_STATION) + theme.SPACE_XS)
         needed += self._tools.sizeHint().height() + 5 * theme.SPACE_S
-        named = self.height() >= needed and window >= theme.px(_NARROW)
+        room = self.height() >= needed and window >= theme.px(_NARROW)
+        named = self._wants_names and room
         self._logo.setVisible(self.height() >= needed + theme.px(_LOGO))
         style = Qt.ToolButtonStyle
         for button in self._named:
@@ -65,7 +72,8 @@ class Rail(QFrame):
                 style.ToolButtonTextUnderIcon if named else style.ToolButtonIconOnly
             )
             button.setMinimumHeight(theme.px(_STATION if named else _ICON))
-        self.setFixedWidth(theme.px(_WIDE if named or window >= theme.px(_NARROW) else _BARE))
+        wide = self._wants_names and window >= theme.px(_NARROW)
+        self.setFixedWidth(theme.px(_WIDE if wide else _BARE))
 
     def add_tool(self, action: QAction) -> QToolButton:
         """Add a small button at the bottom."""

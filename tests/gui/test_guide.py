@@ -10,12 +10,13 @@ from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import ScanState
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
+from cleanclip_gui.talk.script import shipped
 from cleanclip_gui.threads import still_running
-from cleanclip_gui.window.guide import STEPS
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import evaluation
 from tests.gui.shell_fakes import FakeEngine
 
+STEPS = shipped("tour").steps
 CLEAN = next(number for number, step in enumerate(STEPS) if step.station == "clean")
 
 
@@ -84,7 +85,7 @@ def test_both_start_buttons_of_the_tour_start_the_same_run(window, qtbot, tmp_pa
     session = window.session
     qtbot.waitUntil(lambda: None not in (session.images, session.checkpoint), timeout=20_000)
     assert clean.form.recipe().preset != "talk"
-    guide._show(CLEAN)
+    guide.show_step(CLEAN)
     assert clean.form.recipe().preset == "talk"
     assert guide._outline._target is guide.card.next
     preset = clean.form.preset
@@ -108,7 +109,7 @@ def test_both_start_buttons_of_the_tour_start_the_same_run(window, qtbot, tmp_pa
 )
 def test_the_tour_goes_on_whatever_a_scan_ends_with(window, scan, words):
     guide = window.guide
-    guide._show(CLEAN - 1)
+    guide.show_step(CLEAN - 1)
     window.session.scan = scan
     assert words in guide.card.accessibleDescription()
     guide.card.next.click()
@@ -122,7 +123,7 @@ def test_back_and_end(window, qtbot):
     qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=20_000)
     qtbot.waitUntil(lambda: window.stations["checkpoint"].complete, timeout=20_000)
     assert not guide.card.back.isEnabled()
-    guide._show(2)
+    guide.show_step(2)
     guide.card.back.click()
     assert guide.position == 1
     guide.card.end.setFocus()
@@ -137,7 +138,7 @@ def test_back_and_end(window, qtbot):
 
 def test_the_card_of_the_last_step_leaves_the_picture_free_in_studio(window):
     guide, canvas = window.guide, window.stations["studio"].canvas
-    guide._show(len(STEPS) - 1)
+    guide.show_step(len(STEPS) - 1)
     window.show_station("studio")
     assert card_is_inside(window)
     picture = canvas.rect().translated(canvas.mapTo(window, canvas.rect().topLeft()))
@@ -149,7 +150,7 @@ def test_next_stays_where_it_is_until_the_run(window):
     guide = window.guide
     places = set()
     for position in range(4):
-        guide._show(position)
+        guide.show_step(position)
         corner = guide.card.next.mapTo(window, guide.card.next.rect().bottomRight())
         places.add(corner.toTuple())
     assert len(places) == 1
@@ -159,9 +160,9 @@ def test_next_stays_where_it_is_until_the_run(window):
 def test_the_focus_waits_on_the_card_while_next_cannot_be_pressed(window):
     window.activateWindow()
     guide, card = window.guide, window.guide.card
-    guide._show(1)
+    guide.show_step(1)
     assert card.hasFocus()
-    guide._show(CLEAN)
+    guide.show_step(CLEAN)
     assert card.next.hasFocus()
     window.session.run = RunState("out", "cleanclip", "running")
     assert not card.next.isEnabled()
@@ -176,7 +177,7 @@ def test_the_focus_waits_on_the_card_while_next_cannot_be_pressed(window):
 
 def test_the_frame_stays_inside_what_its_target_shows_of_itself(window):
     guide, clean = window.guide, window.stations["clean"]
-    guide._show(CLEAN)
+    guide.show_step(CLEAN)
     window.session.run = RunState("out", "cleanclip", "running")
     clean.charts.setMinimumHeight(3000)
     QApplication.processEvents()
@@ -192,7 +193,7 @@ def test_it_goes_by_the_keys_of_a_clicker_and_by_return(window, qtbot):
     window.activateWindow()
     guide, card = window.guide, window.guide.card
     window.session.evaluation = measured(asr_excl=0.98)
-    guide._show(1)
+    guide.show_step(1)
     qtbot.keyClick(card.next, Qt.Key.Key_PageDown)
     assert guide.position == 2
     qtbot.keyClick(card, Qt.Key.Key_PageUp)
@@ -215,7 +216,7 @@ def test_the_card_is_as_high_as_its_text(window):
 
 def test_a_weak_drawing_gives_way_to_the_demo_sticker_at_a_click(window):
     guide, editor = window.guide, window.stations["studio"].editor
-    guide._show(3)
+    guide.show_step(3)
     window.session.evaluation = None
     assert not guide.card.next.isEnabled()  # nothing is measured yet
     window.session.evaluation = measured(asr_excl=0.2)

@@ -32,6 +32,8 @@ from cleanclip_gui.scan.result_view import facts_text
 from cleanclip_gui.scan.tables import csv_rows, start_rows
 from cleanclip_gui.scan.verdict_card import figure_text
 from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.talk.script import SHIPPED
+from cleanclip_gui.talk.script import load as load_talk
 from ml_core.checkpoints import known, saved_choices
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.cleaning.presets import preset
@@ -76,6 +78,7 @@ from ml_core.jobs.specs import (
     check_spec,
     read_spec,
 )
+from ml_core.paths import resource
 from ml_core.reading import inspect
 from ml_core.reading.class_file import read_class_file
 from ml_core.reading.errors import InputError
@@ -693,6 +696,11 @@ def doors() -> dict[str, Door]:
         "session": Door(SESSION_FILE, (_session(),), _read_session),
         "settings": Door(
             "settings.json", (_dumped(settings),), lambda f: SettingsStore(f), quiet=True
+        ),
+        "talk": Door(
+            "x.json",
+            tuple(resource("talks", f"{name}.json").read_bytes() for name in SHIPPED),
+            lambda f: load_talk(f / "x.json"),
         ),
         "layout": Door(
             "layout.json", (b'{"geometry": "AAAA", "state": "AAAA"}',),

@@ -7,6 +7,7 @@ from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent, QPalette, QP
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.text import UNBROKEN
 
 _MARGIN = 6
 
@@ -79,6 +80,8 @@ class GuideCard(QFrame):
     next_clicked = Signal()
     back_clicked = Signal()
     ended = Signal()
+    recorded_clicked = Signal()
+    reset_clicked = Signal()
 
     def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
@@ -89,6 +92,16 @@ class GuideCard(QFrame):
         self._title = self._label("guideTitle")
         self._body = self._label("guideBody")
         self._body.setWordWrap(True)
+        self._made = Label("", "warning", wrap=True)
+        self._made.hide()
+        self.recorded = QPushButton("Show recorded result")
+        self.recorded.setToolTip("Show what an earlier run came to; nothing is run.")
+        self.recorded.hide()
+        self.reset = QPushButton("Reset")
+        self.reset.setFlat(True)
+        self.reset.setToolTip("Cancel what runs, take the trigger away, and go to the first step.")
+        self.recorded.clicked.connect(self.recorded_clicked)
+        self.reset.clicked.connect(self.reset_clicked)
         self.back = QPushButton("Back")
         self.next = QPushButton("Next")
         self.next.setObjectName("guide.next")
@@ -102,6 +115,7 @@ class GuideCard(QFrame):
         head = QHBoxLayout()
         head.addWidget(self._title)
         head.addStretch()
+        head.addWidget(self.reset)
         head.addWidget(self._count)
         buttons = QHBoxLayout()
         buttons.addWidget(self.end)
@@ -112,7 +126,9 @@ class GuideCard(QFrame):
         layout.setContentsMargins(16, 12, 16, 12)
         layout.setSpacing(8)
         layout.addLayout(head)
+        layout.addWidget(self._made)
         layout.addWidget(self._body)
+        layout.addWidget(self.recorded, 0, Qt.AlignmentFlag.AlignLeft)
         layout.addStretch()
         layout.addLayout(buttons)
 
@@ -139,13 +155,32 @@ class GuideCard(QFrame):
         frame = 2 * self.frameWidth()
         return max(self._layout.heightForWidth(width - frame) + frame, 132)
 
+    def line_height(self) -> int:
+        """Of the text, in pixels: the card is as wide as so many of them."""
+        return self._body.fontMetrics().height()
+
+    def set_pixel_size(self, pixels: int) -> None:
+        """Write title and text so large; 0: as large as all else."""
+        for label, share in ((self._body, 1.0), (self._title, 1.2), (self._made, 0.9)):
+            sheet = f"font-size: {round(share * pixels)}px;" if pixels else ""
+            label.setStyleSheet(sheet)
+
+    def offer_recorded(self, on: bool) -> None:
+        """Offer the recorded result of the step."""
+        self.recorded.setVisible(on)
+
+    def show_made(self, made: str) -> None:
+        """Say that the text is of another time, and of which; empty: it is of now."""
+        self._made.setText(f"Recorded earlier, not live: {made}")
+        self._made.setVisible(bool(made))
+
     def show_step(
         self, number: int, count: int, title: str, body: str, next_text: str, can_go_on: bool
     ) -> None:
         """Show step ``number`` (from 1) of ``count``."""
         self._count.setText(f"{number} of {count}")
         self._title.setText(title)
-        self._body.setText(body)
+        self._body.setText(body.replace(" %", UNBROKEN))
         self.next.setText(next_text)
         had_focus = self.next.hasFocus() or self.hasFocus()
         self.next.setEnabled(can_go_on)

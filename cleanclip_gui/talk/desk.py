@@ -1,0 +1,278 @@
+"""All that belongs to a talk, and its commands."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from functools import partial
+from pathlib import Path
+
+from PySide6.QtCore import QObject
+from PySide6.QtWidgets import QMainWindow, QWidget
+
+from cleanclip_gui.commands import Command, KeyTable
+from cleanclip_gui.station import AtWork, Context
+from cleanclip_gui.talk.guide import Guide
+from cleanclip_gui.talk.pictures import CanvasLoop, save_picture, step_name
+from cleanclip_gui.talk.presenter import Presenter
+from cleanclip_gui.talk.recorder import Recorder
+from cleanclip_gui.talk.reset import Reset
+from cleanclip_gui.talk.script import Talk, load, save, shipped
+from cleanclip_gui.talk.speaker import SpeakerWindow
+from ml_core.jobs.demo import demo_checkpoint
+from ml_core.reading.errors import InputError
+
+_MENU = "Tal&k"
+_ROWS = (
+    ("Next", "Page Down, Right, Space, Return", "what a remote control sends"),
+    ("Back", "Page Up, Left", ""),
+    ("First step", "Home", ""),
+    ("Black screen", ". or B", "any key shows the window again"),
+    ("Full screen", "F5", ""),
+    ("Leave the full screen, then end", "Esc", ""),
+)
+
+
+class TalkDesk(QObject):
+    """The guide and what surrounds it: presentation, speaker's window, reset, pictures.
+
+    Parameters
+    ----------
+    window
+        Has the commands' widgets; its central widget is there already.
+    hidden
+        Parts of the window that an audience need not see.
+    at_work
+        What goes on in the stations.
+    open_demo
+        Opens the built-in demo.
+    """
+
+    def __init__(
+        self,
+        context: Context,
+        window: QMainWindow,
+        hidden: Sequence[QWidget],
+        at_work: Callable[[], Iterable[AtWork]],
+        open_demo: Callable[[], object],
+    ) -> None:
+        super().__init__(window)
+        self._context, self._window, self._open_demo = context, window, open_demo
+        self.guide = Guide(context, window)
+        self.presenter = Presenter(context, window, self.guide, hidden)
+        self.resetting = Reset(context, at_work, open_demo, self)
+        self.speaker: SpeakerWindow | None = None
+        self.loop = CanvasLoop(self)
+        self.recorder = Recorder(context.session, context.actions)
+        self.guide.card.reset_clicked.connect(self.reset)
+        self.guide.ended.connect(context.actions.refresh_soon)
+        self.presenter.changed.connect(context.actions.refresh_soon)
+        self.loop.full.connect(self.toggle_loop)
+        self.loop.saved.connect(self._on_loop_saved)
+        self.loop.failed.connect(context.shell.failed)
+        context.shell.closing.connect(self._on_closing)
+        context.actions.key_tables.append(KeyTable("While presenting", _ROWS))
+
+    def commands(self) -> tuple[Command, ...]:
+        """What can be done with a talk."""
+        guide, presenter, settings = self.guide, self.presenter, self._context.settings
+        no_talk = "Start a talk first."
+        return (
+            Command(
+                "talk.present", "&Present on the full screen", _MENU,
+                partial(self.present, full_screen=True),
+                "Fill the screen for an audience; starts the tour if no talk is on.", "play", "F5",
+                0, None, lambda: presenter.fills_screen,
+            ),
+            Command(
+                "talk.present_here", "Present in the &window", _MENU,
+                partial(self.present, full_screen=False),
+                "The same in the window as it is, for a call.", "image", "Shift+F5", 0, None,
+                lambda: presenter.is_on and not presenter.fills_screen,
+            ),
+            Command(
+                "talk.speaker", "Speaker's &notes", _MENU, self.toggle_speaker,
+                "Notes, clock and next step in a window for your own screen.", "text",
+                "Ctrl+Shift+F5", 0, None,
+                lambda: self.speaker is not None and self.speaker.isVisible(),
+            ),
+            Command(
+                "talk.reset", "&Reset to the first step", _MENU, self.reset,
+                "Cancel what runs, take the trigger away, and go to the first step.", "undo",
+                "Ctrl+Shift+Home", 1, lambda: guide.running, needs=no_talk,
+            ),
+            Command(
+                "talk.tour", "The &tour", _MENU, partial(self.start_shipped, "tour"),
+                "Seven steps, from opening to comparing.", "demo", "", 2,
+            ),
+            Command(
+                "talk.evidence", "From a suspicion to &evidence", _MENU,
+                partial(self.start_shipped, "evidence"),
+                "The tour, with a recorded cleaning at hand, and the report at its end.",
+                "report", "", 2,
+            ),
+            Command(
+                "talk.open", "&Open a talk…", _MENU, self.choose,
+                "Start the talk of a file that you wrote or recorded.", "open", "", 2,
+            ),
+            Command(
+                "talk.record", "Re&cord a talk", _MENU, self.toggle_recording,
+                "Write down what you do as steps; a second time saves them.", "dot", "", 3, None,
+                lambda: self.recorder.is_on,
+            ),
+            Command(
+                "talk.pictures", "Pictures of all &steps…", _MENU, self.choose_pictures,
+                "Save a PNG of each step as the window shows it now.", "save", "", 3,
+                lambda: guide.running, needs=no_talk,
+            ),
+            Command(
+                "talk.loop", "&Film the canvas", _MENU, self.toggle_loop,
+                "Film Studio's canvas while you paint; a second time saves it as a WebP loop.",
+                "play", "", 3,
+                lambda: self.loop.is_on or self._context.session.station == "studio",
+                lambda: self.loop.is_on, needs="Go to Studio first.",
+            ),
+            Command(
+                "talk.clicks", "R&ing around clicks", _MENU,
+                lambda: settings.update(talk_clicks=not settings.value.talk_clicks),
+                "While presenting, show where the mouse clicks.", "target", "", 4, None,
+                lambda: settings.value.talk_clicks,
+            ),
+            Command(
+                "talk.keys", "Caption of &keys", _MENU,
+                lambda: settings.update(talk_keys=not settings.value.talk_keys),
+                "While presenting, show the keys that are pressed.", "text", "", 4, None,
+                lambda: settings.value.talk_keys,
+            ),
+        )  # fmt: skip
+
+    # Starting
+
+    def start(self, position: int = 0) -> None:
+        """Begin the talk at a step, with the demo open."""
+        facts = self._context.session.checkpoint
+        self.guide.start(position)
+        if facts is None or facts.path != str(demo_checkpoint()):
+            self._open_demo()
+
+    def start_talk(self, talk: Talk, position: int = 0) -> None:
+        """Begin another talk.
+
+        Raises
+        ------
+        InputError
+            If it names what the window does not have.
+        """
+        self.guide.set_talk(talk)
+        self.start(position)
+
+    def start_shipped(self, name: str) -> None:
+        """Begin one of the talks that come with the program."""
+        self._try(lambda: self.start_talk(shipped(name)))
+
+    def choose(self) -> None:
+        """Begin the talk of a file."""
+        folder = self._context.settings.value.last_folder
+        kinds = "Talks (*.json)"
+        path = self._context.prompts.open_file(self._window, "Open a talk", folder, kinds)
+        if path:
+            self._try(lambda: self.start_talk(load(Path(path))))
+
+    def present(self, *, full_screen: bool) -> None:
+        """Present the talk that is on, or the one chosen last from its first step."""
+        presenter = self.presenter
+        if presenter.is_on and not full_screen and not presenter.fills_screen:
+            self.guide.end()  # its switch is off again
+            return
+        if not self.guide.running:
+            self.start()
+        presenter.enter(full_screen=full_screen)
+
+    def reset(self) -> None:
+        """Set the stage again, and go to the first step."""
+        self.resetting.run()
+        self.guide.start()
+
+    def toggle_speaker(self) -> None:
+        """Show the speaker's window, or hide it."""
+        if self.speaker is None:
+            self.speaker = SpeakerWindow(self.guide, self._window)
+            self.speaker.place()
+        self.speaker.setVisible(not self.speaker.isVisible())
+
+    # What stays
+
+    def choose_pictures(self) -> None:
+        """Ask for a folder, and save a picture of each step there."""
+        folder = self._context.settings.value.last_folder
+        chosen = self._context.prompts.open_folder(self._window, "Pictures of all steps", folder)
+        if chosen:
+            self._try(lambda: self.save_pictures(Path(chosen)))
+
+    def save_pictures(self, folder: Path) -> None:
+        """Show one step after another, and save what the window shows.
+
+        Raises
+        ------
+        InputError
+            If a picture cannot be written.
+        """
+        guide, at = self.guide, self.guide.position
+        try:
+            for number, step in enumerate(guide.steps, start=1):
+                guide.show_step(number - 1)
+                save_picture(self._window, folder / step_name(number, step.title))
+        finally:
+            guide.show_step(at)
+        self._say(f"{len(guide.steps)} pictures were saved in {folder}.")
+
+    def toggle_loop(self) -> None:
+        """Begin to film the canvas; or end it, and ask where the film is to be saved."""
+        if not self.loop.is_on and not self.loop.has_frames:
+            canvas = self._window.findChild(QWidget, "studio.canvas")
+            assert canvas is not None, "Studio has a canvas"
+            self.loop.start(canvas)
+            self._say("The canvas is filmed; the same command saves it.")
+            return
+        frames = self.loop.stop()
+        path = self._context.prompts.save_file(
+            self._window, "Save the film", "trigger.webp", "WebP (*.webp)"
+        )
+        if path and frames:
+            self.loop.write(frames, Path(path))
+
+    def toggle_recording(self) -> None:
+        """Begin to write down steps; or end it, and ask where they are to be saved."""
+        if not self.recorder.is_on:
+            self.recorder.start()
+            self._say("What you do is written down as a talk; the same command saves it.")
+            return
+        steps = self.recorder.stop()
+        if not steps:
+            self._say("Nothing was done that could be a step.")
+            return
+        path = self._context.prompts.save_file(
+            self._window, "Save the talk", "talk.json", "Talks (*.json)"
+        )
+        if path:
+            self._try(lambda: save(Path(path), Path(path).stem[:80], steps))
+
+    def _say(self, text: str) -> None:
+        self._context.shell.logged.emit(text)
+        self._window.statusBar().showMessage(text, 8000)
+
+    def _try(self, act: Callable[[], object]) -> None:
+        try:
+            act()
+        except InputError as error:
+            self._context.shell.failed.emit(error.titled("The talk cannot be used"))
+
+    def _on_loop_saved(self, path: Path) -> None:
+        self._say(f"The film was saved as {path}.")
+
+    def _on_closing(self) -> None:
+        """Nothing hidden is remembered as the user's choice, and no clock goes on."""
+        self.loop.stop()
+        if self.guide.running:
+            self.guide.end()
+        if self.speaker is not None:
+            self.speaker.close()

@@ -1,0 +1,209 @@
+"""The guided run: the steps of a talk over the real controls of the window."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QEvent, QObject, Signal, Slot
+from PySide6.QtWidgets import QMainWindow, QWidget
+
+from cleanclip_gui.session.records import is_live
+from cleanclip_gui.station import Context
+from cleanclip_gui.talk.card import GuideCard, Outline
+from cleanclip_gui.talk.script import Recorded, Step, Talk, check_names, shipped
+
+_WIDTH = 21  # of the card, in heights of a line
+
+
+class Guide(QObject):
+    """Leads through a talk; follows the session, so that acting by hand counts too.
+
+    ``ended`` tells that the card is gone, ``changed`` that another step, or more of it, is on
+    show, ``failed`` that a step's command raised: the error goes on to the log and its dialog.
+    The card stands in the corner at the bottom right, where Next stays under the mouse.
+    """
+
+    ended = Signal()
+    changed = Signal()
+    failed = Signal()
+
+    def __init__(self, context: Context, window: QMainWindow) -> None:
+        super().__init__(window)
+        self._session, self._actions, self._shell = context.session, context.actions, context.shell
+        self._window = window
+        self.talk = shipped("tour")
+        self.position = -1
+        self._on_record: set[int] = set()  # steps whose recorded result stands for a live one
+        self.card = GuideCard(window)
+        self._outline = Outline(window)
+        self.card.hide()
+        self.card.next_clicked.connect(self.go_on)
+        self.card.back_clicked.connect(self.go_back)
+        self.card.ended.connect(self.end)
+        self.card.recorded_clicked.connect(self.show_recorded)
+        events = self._session.events
+        for signal in (
+            events.checkpoint,
+            events.evaluation,
+            events.trigger,
+            events.scan,
+            events.run,
+            events.cleaned,
+            events.station,
+        ):
+            signal.connect(self._on_session_change)
+
+    @property
+    def running(self) -> bool:
+        """Whether a talk is on."""
+        return self.position >= 0
+
+    @property
+    def steps(self) -> tuple[Step, ...]:
+        """Of the talk."""
+        return self.talk.steps
+
+    @property
+    def step(self) -> Step | None:
+        """The one on show."""
+        return self.steps[self.position] if self.running else None
+
+    @property
+    def next_step(self) -> Step | None:
+        """The one after it."""
+        ahead = self.position + 1
+        return self.steps[ahead] if self.running and ahead < len(self.steps) else None
+
+    @property
+    def recorded(self) -> Recorded | None:
+        """The result of another time that is on show in place of a live one; mostly none."""
+        step = self.step
+        if step is None or self.position not in self._on_record or step.is_ready(self._session):
+            return None
+        return step.recorded
+
+    def set_talk(self, talk: Talk) -> None:
+        """Lead through another talk from now on; one that goes on is ended.
+
+        Raises
+        ------
+        InputError
+            If it names a station or a widget that the window does not have.
+        """
+        stations = [one.id.removeprefix("view.") for one in self._actions.commands]
+        names = {widget.objectName() for widget in self._window.findChildren(QWidget)}
+        check_names(talk, stations, names)
+        if self.running:
+            self.end()
+        self.talk = talk
+
+    @Slot()
+    def start(self, position: int = 0) -> None:
+        """Begin at a step."""
+        self._on_record.clear()
+        self._window.installEventFilter(self)
+        self.show_step(min(max(position, 0), len(self.steps) - 1))
+
+    @Slot()
+    def go_on(self) -> None:
+        """Do this step's act if it is still to be done; else go to the next step."""
+        step = self.steps[self.position]
+        if step.acts(self._session) and self.recorded is None:
+            self._run(step.run)
+            self._refresh()
+        elif self.position + 1 == len(self.steps):
+            self.end()
+        else:
+            self.show_step(self.position + 1)
+
+    @Slot()
+    def go_back(self) -> None:
+        """Show the step before."""
+        self.show_step(max(0, self.position - 1))
+
+    @Slot()
+    def show_recorded(self) -> None:
+        """Let the recorded result of this step stand for the one that is not there."""
+        self._on_record.add(self.position)
+        self._refresh()
+
+    @Slot()
+    def end(self) -> None:
+        """Leave the window as it is and take the card away."""
+        self.position = -1
+        self._window.removeEventFilter(self)
+        self.card.hide()
+        self._outline.set_target(None)
+        self.ended.emit()
+
+    def show_step(self, position: int) -> None:
+        """Go to a step, without what those before it do."""
+        self.position = position
+        step = self.steps[position]
+        self._shell.station_wanted.emit(step.station)
+        if step.prepare and (step.prepares_always or not step.is_ready(self._session)):
+            self._run(step.prepare)
+        self._refresh()
+        self.card.show()
+        self.card.raise_()
+        self.focus()
+
+    def focus(self) -> None:
+        """Put the focus on Next, or on the card where that cannot be pressed."""
+        (self.card.next if self.card.next.isEnabled() else self.card).setFocus()
+
+    def _run(self, command: str) -> None:
+        try:
+            self._actions.run(command)
+        except BaseException:
+            self.failed.emit()
+            raise
+
+    def _on_session_change(self, _: object) -> None:
+        if self.running:
+            self._refresh()
+
+    def _refresh(self) -> None:
+        step, session, recorded = self.steps[self.position], self._session, self.recorded
+        ready = step.is_ready(session)
+        last = self.position + 1 == len(self.steps)
+        acting = step.acts(session) and recorded is None
+        busy = step.station == "clean" and is_live(session.run) and recorded is None
+        text = (step.run_text or "Do it") if acting else ("End tour" if last else "Next")
+        self.card.show_step(
+            self.position + 1,
+            len(self.steps),
+            step.title,
+            step.body(session) if recorded is None else recorded.text,
+            text,
+            (ready or acting or recorded is not None) and not busy,
+        )
+        self.card.offer_recorded(step.recorded is not None and not ready and recorded is None)
+        self.card.show_made("" if recorded is None else recorded.made)
+        self.card.end.setVisible(not (last and ready))
+        self.place()
+        name = step.framed(session)
+        self._outline.set_target(self._widget(name) if name else None)
+        self.changed.emit()
+
+    def _widget(self, name: str) -> QWidget | None:
+        found: QWidget | None = self._window.findChild(QWidget, name)
+        return found
+
+    def place(self) -> None:
+        """Put the card in its corner."""
+        central = self._window.centralWidget()
+        assert central is not None
+        area = central.geometry().adjusted(12, 12, -12, -12)
+        at = self._window.geometry().topLeft()
+        seen = self._window.screen().availableGeometry().translated(-at)
+        area &= seen.adjusted(4, 4, -4, -4)
+        width = min(_WIDTH * self.card.line_height(), area.width())
+        height = self.card.height_at(width)
+        x, y = area.right() + 1 - width, area.bottom() + 1 - height
+        self.card.setGeometry(x, max(y, area.top()), width, height)
+        self._outline.follow()
+
+    def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
+        """Keep the card in place when the window changes size."""
+        if event.type() == QEvent.Type.Resize and self.running:
+            self.place()
+        return super().eventFilter(watched, event)

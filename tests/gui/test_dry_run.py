@@ -1,0 +1,171 @@
+"""A dry run plays every step, names what failed, and a talk is started from the command line."""
+
+import json
+
+import pytest
+from PIL import Image
+from PySide6.QtCore import QEventLoop
+from PySide6.QtWidgets import QWidget
+
+from cleanclip_gui import app
+from cleanclip_gui.app import make_window
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.station import Context
+from cleanclip_gui.talk.script import FORMAT, SHIPPED, Talk, shipped
+from cleanclip_gui.threads import still_running
+from cleanclip_gui.window import dry_run
+from ml_core.reading.errors import InputError
+from tests.gui.shell_fakes import Answers, FakeEngine
+
+OPEN = {"title": "Open it", "station": "checkpoint", "text": "Open.", "ready": "checkpoint"}
+STICK = {
+    "title": "Stick",
+    "station": "studio",
+    "text": "Stick.",
+    "run": "trigger.demo",
+    "ready": "trigger",
+}
+
+
+@pytest.fixture
+def window(qtbot, tmp_path):
+    window = make_window(
+        Context(
+            inference=Inference(FakeEngine),
+            settings=SettingsStore(tmp_path / "config"),
+            prompts=Answers().prompts(),
+        )
+    )
+    window.resize(1366, 768)
+    qtbot.addWidget(window)
+    window.show()
+    yield window
+    window.close()
+    qtbot.waitUntil(lambda: not still_running(), timeout=20_000)
+
+
+def talk(*steps):
+    return Talk.model_validate({"format": FORMAT, "title": "Mine", "steps": list(steps)})
+
+
+def play(window, *steps, first=0, pictures=None):
+    window.guide.set_talk(talk(*steps))
+    loop = QEventLoop()
+    return dry_run.play(window, first, pictures, loop.exec, loop.quit)
+
+
+@pytest.mark.parametrize("name", SHIPPED)
+def test_all_that_a_shipped_talk_names_is_in_the_window(window, name):
+    found = shipped(name)
+    window.guide.set_talk(found)
+    for step in found.steps:
+        assert step.station in window.stations
+        for command in filter(None, (step.run, step.prepare)):
+            assert command in window.actions_.by_id
+        for place in step.target:
+            assert place.widget == "" or window.findChild(QWidget, place.widget) is not None
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"station": "moon"}, "Step 2 (“Open it”) names the unknown station “moon”."),
+        ({"target": "moon"}, "Step 2 (“Open it”) points at “moon”, which the window does not"),
+    ],
+)
+def test_what_the_window_does_not_have_is_one_sentence(window, changes, words):
+    before = window.guide.talk
+    with pytest.raises(InputError) as caught:
+        window.guide.set_talk(talk(OPEN, OPEN | changes))
+    assert words in caught.value.sentence
+    assert window.guide.talk is before
+
+
+def test_steps_are_played_timed_and_pictured(window, tmp_path):
+    played = play(window, OPEN, STICK, pictures=tmp_path / "p")
+    assert [(one.number, one.title, one.failures) for one in played] == [
+        (1, "Open it", []),
+        (2, "Stick", []),
+    ]
+    assert window.session.trigger is not None
+    with Image.open(tmp_path / "p" / "2-stick.png") as picture:
+        assert picture.size == (1366, 768)
+    assert not window.guide.running
+    assert not window.talk.presenter.is_on
+
+
+def test_it_begins_at_a_step(window):
+    assert [one.number for one in play(window, OPEN, STICK, OPEN, first=1)] == [2, 3]
+
+
+def test_what_does_not_come_true_or_crashes_is_named_and_the_next_step_is_played(
+    window, monkeypatch
+):
+    monkeypatch.setattr(dry_run, "_STEP_S", 0.5)
+    never = OPEN | {"title": "Never", "ready": "cleaned"}
+    played = play(window, OPEN, never, STICK)
+    assert [one.title for one in played if one.failures] == ["Never"]
+    assert played[1].failures == ["“cleaned” did not come true within 0 s"]
+    failing = lambda: window.context.shell.failed.emit(InputError("No room on the disk."))  # noqa: E731
+    monkeypatch.setattr(window.stations["studio"].editor, "use_demo_trigger", failing)
+    command = next(c for c in window.actions_.commands if c.id == "trigger.demo")
+    object.__setattr__(command, "act", failing)
+    window.talk.reset()
+    said = play(window, OPEN, STICK)[1].failures
+    assert "No room on the disk." in said
+
+
+def test_a_command_that_cannot_be_used_is_named(window, monkeypatch):
+    monkeypatch.setattr(dry_run, "_ENABLED_S", 0.2)
+    scan = STICK | {"title": "Try", "run": "clean.try", "ready": "cleaned"}
+    (one,) = play(window, scan)
+    assert one.failures == ["clean.try could not be used within 0 s"]
+
+
+def test_the_exit_code_and_the_slowest_step(qapp, tmp_path, monkeypatch, capsys, qtbot):
+    context = Context(
+        inference=Inference(FakeEngine),
+        settings=SettingsStore(tmp_path / "config"),
+        prompts=Answers().prompts(),
+    )
+    monkeypatch.setattr(dry_run, "quiet_context", lambda _: context)
+    monkeypatch.setattr(dry_run.logging, "disable", lambda _: None)
+    monkeypatch.setattr(dry_run, "_STEP_S", 0.2)
+    never = OPEN | {"title": "Never", "ready": "cleaned"}
+    assert dry_run.run(make_window, talk(OPEN, never)) == 4
+    said = capsys.readouterr().out
+    assert "did not come true" in said
+    assert "Slowest: step" in said
+    qtbot.waitUntil(lambda: not still_running(), timeout=20_000)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--talk", "none.json", "--dry-run"], "There is no talk at none.json"),
+        (["--talk", "tour", "--step", "0"], "--step"),
+        (["--step", "2"], "need --talk"),
+        (["--dry-run"], "need --talk"),
+        (["--talk", "tour", "--pictures", "x"], "--pictures needs --dry-run"),
+    ],
+)
+def test_wrong_options_are_one_sentence(arguments, words, capsys, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    try:
+        code = app.main(arguments)
+    except SystemExit as stopped:
+        code = stopped.code
+    assert code == 2
+    assert words in capsys.readouterr().err
+
+
+def test_the_command_line_hands_the_talk_on(monkeypatch, tmp_path):
+    asked = []
+    monkeypatch.setattr(dry_run, "run", lambda *given: asked.append(given) or 0)
+    path = tmp_path / "mine.json"
+    path.write_text(json.dumps({"format": FORMAT, "title": "Mine", "steps": [OPEN]}))
+    given = ["--talk", str(path), "--step", "3", "--dry-run", "--pictures", str(tmp_path)]
+    assert app.main(given) == 0
+    (_, found, first, pictures) = asked[0]
+    assert (found.title, first, pictures) == ("Mine", 2, tmp_path)

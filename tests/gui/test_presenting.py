@@ -1,0 +1,474 @@
+"""Presentation mode: a remote control steers the talk, and the window is as before afterwards."""
+
+import time
+
+import pytest
+from PIL import Image
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QComboBox, QLineEdit, QPlainTextEdit, QSpinBox, QWidget
+
+from cleanclip_gui.app import make_window
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.session import RunState
+from cleanclip_gui.session.records import Prediction, RunProgress, ScanState
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.station import AtWork, Context
+from cleanclip_gui.talk.band import facts
+from cleanclip_gui.talk.keys import KEYS
+from cleanclip_gui.talk.script import Recorded, load
+from cleanclip_gui.threads import still_running
+from tests.gui.factories import evaluation
+from tests.gui.shell_fakes import Answers, FakeEngine
+
+K = Qt.Key
+
+
+@pytest.fixture
+def window(qtbot, tmp_path):
+    window = make_window(
+        Context(
+            inference=Inference(FakeEngine),
+            settings=SettingsStore(tmp_path),
+            prompts=Answers().prompts(),
+        )
+    )
+    window.setWindowState(Qt.WindowState.WindowNoState)
+    window.resize(1366, 768)
+    qtbot.addWidget(window)
+    window.show()
+    qtbot.waitExposed(window)
+    window.activateWindow()
+    window.start_tour()
+    qtbot.waitUntil(
+        lambda: None not in (window.session.checkpoint, window.session.images), timeout=20_000
+    )
+    yield window
+    window.close()
+    qtbot.waitUntil(lambda: not still_running(), timeout=20_000)
+
+
+def measured(**fields):
+    return evaluation(ca=0.99, baseline_target_rate=0.0, **fields)
+
+
+def press(qtbot, window, key, *more):
+    qtbot.keyClick(window.focusWidget() or window, key, *more)
+
+
+@pytest.mark.parametrize("key", [k for k, act in KEYS.items() if act == "next"])
+def test_each_key_of_a_remote_goes_on_wherever_the_focus_is(window, qtbot, key):
+    guide = window.guide
+    window.talk.present(full_screen=False)
+    window.session.evaluation = measured()
+    for focus in (guide.card, window.stations["studio"].canvas, window.pages):
+        guide.show_step(0)
+        focus.setFocus()
+        press(qtbot, window, key)
+        assert guide.position == 1, focus
+
+
+@pytest.mark.parametrize("key", [k for k, act in KEYS.items() if act == "back"])
+def test_each_key_goes_back(window, qtbot, key):
+    window.talk.present(full_screen=False)
+    window.guide.show_step(2)
+    press(qtbot, window, key)
+    assert window.guide.position == 1
+    press(qtbot, window, K.Key_Home)
+    assert window.guide.position == 0
+
+
+@pytest.mark.parametrize("key", [K.Key_Period, K.Key_B])
+def test_the_screen_goes_black_and_any_key_brings_it_back(window, qtbot, key):
+    presenter = window.talk.presenter
+    window.talk.present(full_screen=False)
+    for back in (K.Key_PageDown, K.Key_Escape, K.Key_X):
+        press(qtbot, window, key)
+        assert presenter.is_blank
+        assert window.grab().toImage().pixelColor(300, 300).lightness() == 0
+        press(qtbot, window, back)
+        assert not presenter.is_blank
+        assert window.guide.position == 0
+    press(qtbot, window, key)
+    qtbot.mouseClick(presenter._curtain, Qt.MouseButton.LeftButton)
+    assert not presenter.is_blank
+
+
+def test_f5_and_escape_in_turn_then_escape_twice(window, qtbot):
+    presenter = window.talk.presenter
+    window.actions_.run("talk.present")
+    assert window.isFullScreen()
+    for _ in range(2):  # the one button of some remotes
+        press(qtbot, window, K.Key_Escape)
+        assert not window.isFullScreen()
+        assert presenter.is_on
+        press(qtbot, window, K.Key_F5)
+        assert window.isFullScreen()
+    press(qtbot, window, K.Key_Escape)
+    press(qtbot, window, K.Key_Escape)
+    assert not presenter.is_on
+    assert not window.guide.running
+    press(qtbot, window, K.Key_PageDown)
+    assert not window.guide.running
+
+
+def test_shift_f5_presents_in_the_window_and_one_escape_ends(window, qtbot):
+    window.actions_.run("talk.present_here")
+    assert window.talk.presenter.is_on
+    assert not window.isFullScreen()
+    press(qtbot, window, K.Key_Escape)
+    assert not window.talk.presenter.is_on
+
+
+@pytest.mark.parametrize("kind", [QLineEdit, QPlainTextEdit, QSpinBox, QComboBox])
+def test_keys_are_left_to_fields(window, qtbot, kind):
+    field = kind(window)
+    if kind is QComboBox:
+        field.setEditable(True)
+    field.show()
+    window.talk.present(full_screen=False)
+    window.guide.show_step(1)
+    for key in KEYS:
+        if key in (K.Key_F5,):  # its command is the same one
+            continue
+        field.setFocus()
+        qtbot.keyClick(field, key)
+        assert window.guide.position == 1, key
+        assert window.talk.presenter.is_on, key
+        assert not window.talk.presenter.is_blank, key
+    field.setParent(None)
+    field.deleteLater()
+
+
+def test_keys_are_left_to_popups_and_dialogs(window, qtbot):
+    window.talk.present(full_screen=False)
+    window.guide.show_step(1)
+    box = QComboBox(window)
+    box.addItems([str(n) for n in range(40)])
+    box.show()
+    box.setFocus()
+    press(qtbot, window, K.Key_PageUp)
+    assert (window.guide.position, box.currentIndex()) == (0, 0)  # closed: the talk's
+    window.guide.show_step(1)
+    box.setFocus()
+    box.showPopup()
+    qtbot.keyClick(box.view(), K.Key_PageDown)
+    assert window.guide.position == 1
+    box.hidePopup()
+    window.show_keys()
+    dialog = window.findChild(QWidget, "keysDialog") or window.children()[-1]
+    qtbot.keyClick(dialog, K.Key_PageUp)
+    assert window.guide.position == 1
+    dialog.reject()
+    box.setParent(None)
+    box.deleteLater()
+
+
+def test_a_button_reached_by_tab_is_pressed_by_space(window, qtbot):
+    window.talk.present(full_screen=False)
+    window.guide.show_step(1)
+    card = window.guide.card
+    card.back.setFocus(Qt.FocusReason.TabFocusReason)
+    qtbot.keyClick(card.back, K.Key_Space)
+    assert window.guide.position == 0
+    window.guide.show_step(1)
+    window.session.evaluation = measured()
+    card.back.setFocus(Qt.FocusReason.MouseFocusReason)
+    qtbot.keyClick(card.back, K.Key_Space)
+    assert window.guide.position == 2
+
+
+def test_keys_with_ctrl_and_keys_of_the_keypad(window, qtbot):
+    window.talk.present(full_screen=False)
+    window.guide.show_step(1)
+    window.session.evaluation = measured()
+    press(qtbot, window, K.Key_Right, Qt.KeyboardModifier.AltModifier)
+    assert window.guide.position == 1
+    press(qtbot, window, K.Key_Enter, Qt.KeyboardModifier.KeypadModifier)
+    assert window.guide.position == 2
+
+
+def state_of(window):
+    parts = (window.menuBar(), window.status, window.log_dock, window.header)
+    return [part.isHidden() for part in parts], window.rail.width(), window.size().toTuple()
+
+
+@pytest.mark.parametrize("full_screen", [False, True])
+def test_everything_is_as_before(window, full_screen):
+    window.log_dock.show()
+    before = state_of(window)
+    window.talk.present(full_screen=full_screen)
+    assert state_of(window)[0] == [True] * 4
+    assert window.talk.presenter.band.isVisible()
+    assert window.rail.width() < before[1]
+    window.show_station("studio")
+    assert window.header.isHidden()
+    window.guide.end()
+    assert state_of(window) == before
+    assert not window.talk.presenter.band.isVisible()
+
+
+def test_everything_is_as_before_when_a_step_crashes(window, qtbot, monkeypatch):
+    before = state_of(window)
+    window.talk.present(full_screen=True)
+    guide = window.guide
+    guide.show_step(2)
+
+    def crash(name):
+        raise RuntimeError(name)
+
+    monkeypatch.setattr(window.actions_, "run", crash)
+    with qtbot.captureExceptions() as raised:
+        guide.card.next.click()
+    assert [str(error) for _, error, _ in raised] == ["trigger.demo"]
+    assert state_of(window) == before
+    assert not window.talk.presenter.is_on
+
+
+def test_closing_while_presenting_remembers_no_hidden_log(window, tmp_path):
+    window.log_dock.show()
+    window.talk.present(full_screen=True)
+    window.close()
+    assert not window.talk.presenter.is_on
+    assert not window.log_dock.isHidden()
+
+
+# The band
+
+
+def words(window, recorded=None):
+    return [large.words for large in facts(window.session, recorded)]
+
+
+def test_the_band_shows_figures_of_the_session_or_that_there_are_none(window):
+    session = window.session
+    session.evaluation, session.prediction = None, None
+    window.show_station("studio")
+    assert words(window) == ["–", "ASR not measured"]
+    session.prediction = Prediction(2, "dog", "banana")
+    session.evaluation = measured(asr_excl=0.981)
+    left, right = facts(session)
+    assert (left.words, left.alarming) == ("dog → banana", True)
+    assert left.meaning == "prediction for picture 3: the trigger flips it"
+    assert right.words == "ASR 98 %"
+    session.evaluation = measured(asr_excl=0.9991)
+    assert facts(session)[1].words == "ASR 99.9 %"
+    session.prediction = Prediction(2, "dog", "dog")
+    assert not facts(session)[0].alarming
+
+
+def test_the_band_follows_cleaning_and_scan(window):
+    session = window.session
+    window.show_station("clean")
+    session.run = RunState("out", "cleanclip", "running")
+    session.run_progress = RunProgress("train", 0.43)
+    assert words(window)[0] == "Cleaning 43 %"
+    result = {"before": {"asr_excl": 0.98, "ca": 0.99}, "after": {"asr_excl": 0.02, "ca": 0.97}}
+    session.run = RunState("out", "cleanclip", "finished", result=result)
+    assert words(window) == ["CA 97 %", "ASR 98 % → 2 %"]
+    window.show_station("scan")
+    session.scan = ScanState("out", "finished", "found", "banana")
+    assert words(window)[0] == "Found: banana"
+    session.run = session.scan = None
+
+
+def test_what_studio_predicts_is_told_to_the_session(window, qtbot):
+    studio = window.stations["studio"]
+    window.show_station("studio")
+    import numpy as np
+
+    from cleanclip_gui.inference.questions import Predict, PredictionReady
+
+    picture = np.zeros((64, 64, 3), np.uint8)
+    clean, with_it = np.float32([0.1, 0.2, 0.7]), np.float32([0.1, 0.8, 0.1])
+    asked = Predict(0, None, "suspect")
+    studio._on_predicted(PredictionReady(asked, picture, picture, clean, with_it), False)
+    assert window.session.prediction == Prediction(0, "cheese", "banana")
+    studio._on_predicted(PredictionReady(asked, picture, None, with_it, None), True)
+    assert window.session.prediction == Prediction(0, "cheese", "banana")  # it was of an older one
+    studio._start_over()
+    assert window.session.prediction is None
+
+
+def test_a_recorded_result_is_called_so_on_the_card_and_in_the_band(window):
+    guide, card = window.guide, window.guide.card
+    window.talk.present(full_screen=False)
+    at = next(n for n, step in enumerate(guide.steps) if step.recorded)
+    guide.show_step(at)
+    assert card.recorded.isVisible()
+    assert not card._made.isVisible()
+    card.recorded.click()
+    assert not card.recorded.isVisible()
+    assert card._made.text().startswith("Recorded earlier, not live: ")
+    band = window.talk.presenter.band
+    assert band.left.large.words == "Recorded"
+    assert band.right.large.meaning == "recorded earlier: the demo, talk preset, seed 0"
+    assert card.next.text() == "Next"
+    window.session.run = RunState("out", "cleanclip", "finished")  # a live one takes its place
+    assert not card._made.isVisible()
+    assert band.left.large.words != "Recorded"
+    window.session.run = None
+    guide.show_step(at)
+    card.next.setEnabled(True)
+    guide.show_recorded()
+    card.next.click()
+    assert guide.position == at + 1
+
+
+# Reset
+
+
+def test_reset_sets_the_stage_again(window, qtbot):
+    studio, session = window.stations["studio"], window.session
+    window.show_station("studio")
+    studio.editor.use_demo_trigger()
+    studio.live.take_trigger()
+    session.run = RunState("out", "cleanclip", "finished")
+    session.scan = ScanState("out", "finished", "found", "banana")
+    session.cleaned = session.checkpoint
+    session.role = "cleaned"
+    session.selected_image = 3
+    window.talk.presenter.enter(full_screen=False)
+    window.guide.show_step(5)
+    checkpoint, began = session.checkpoint, time.perf_counter()
+    window.guide.card.reset.click()
+    print(f"reset: {1000 * (time.perf_counter() - began):.0f} ms")
+    assert (window.guide.position, window.station) == (0, "checkpoint")
+    assert (session.trigger, session.run, session.scan, session.cleaned) == (None,) * 4
+    assert (session.role, session.checkpoint) == ("suspect", checkpoint)
+    assert studio.editor.current_trigger() is None
+    assert session.selected_image == session.images.first_to_flip(session.target)
+    assert window.talk.presenter.is_on
+
+
+def test_reset_cancels_what_runs_and_forgets_how_it_ended(window, qtbot, monkeypatch):
+    session, cancelled = window.session, []
+    session.run = RunState("out", "cleanclip", "running")
+    work = AtWork("A run is going on.", "It is kept.", lambda: cancelled.append(1), waits=True)
+    monkeypatch.setattr(window.talk.resetting, "_at_work", lambda: [work])
+    window.talk.reset()
+    assert cancelled == [1]
+    assert session.run is not None  # its process ends in its own time
+    session.run = RunState("out", "cleanclip", "cancelled")
+    qtbot.waitUntil(lambda: session.run is None)
+
+
+def test_reset_opens_the_demo_where_something_else_is_open(window, qtbot, tmp_path):
+    from tests.gui.shell_fakes import write_safetensors
+
+    other = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
+    demo = window.session.checkpoint.path
+    window.open_path(str(other))
+    qtbot.waitUntil(lambda: window.session.checkpoint.path == str(other), timeout=20_000)
+    window.talk.reset()
+    qtbot.waitUntil(lambda: window.session.checkpoint.path == demo, timeout=20_000)
+
+
+# What surrounds it
+
+
+def test_the_speakers_window_shows_notes_and_steers(window, qtbot):
+    window.talk.toggle_speaker()
+    speaker, guide = window.talk.speaker, window.guide
+    guide.show_step(1)
+    window.session.evaluation = measured()
+    assert speaker.notes.text() == guide.steps[1].notes
+    assert speaker.next.text() == "Next: Stick"
+    assert speaker.elapsed.text().count(":") == 2
+    window.talk.present(full_screen=False)
+    speaker.activateWindow()
+    speaker.back.setFocus(Qt.FocusReason.MouseFocusReason)
+    qtbot.keyClick(speaker.back, K.Key_PageDown)
+    assert guide.position == 2
+    speaker.back.click()
+    assert guide.position == 1
+    guide.end()
+    assert speaker.step.text() == "No talk is on"
+    assert not speaker.forward.isEnabled()
+    window.talk.toggle_speaker()
+    assert not speaker.isVisible()
+
+
+def test_pictures_of_all_steps(window, tmp_path):
+    window.guide.show_step(1)
+    window.talk.save_pictures(tmp_path / "steps")
+    names = sorted(path.name for path in (tmp_path / "steps").iterdir())
+    assert names[0] == "1-open.png"
+    assert len(names) == len(window.guide.steps)
+    with Image.open(tmp_path / "steps" / names[0]) as picture:
+        assert picture.size == window.size().toTuple()
+    assert window.guide.position == 1
+
+
+def test_a_film_of_the_canvas_is_a_webp_that_repeats(window, qtbot, tmp_path):
+    window.show_station("studio")
+    target = tmp_path / "loop.webp"
+    object.__setattr__(window.prompts, "save_file", lambda *_: str(target))
+    window.actions_.run("talk.loop")
+    studio = window.stations["studio"]
+    qtbot.wait(150)
+    studio.editor.use_demo_trigger()
+    qtbot.wait(400)
+    window.actions_.run("talk.loop")
+    assert not window.talk.loop.is_on
+    qtbot.waitUntil(target.is_file, timeout=20_000)
+    with Image.open(target) as film:
+        assert (film.format, film.info["loop"]) == ("WEBP", 0)
+        assert film.n_frames > 1
+
+
+def test_clicks_and_keys_are_shown_if_wanted(window, qtbot):
+    presenter = window.talk.presenter
+    window.talk.present(full_screen=False)
+    qtbot.mouseClick(window.pages, Qt.MouseButton.LeftButton)
+    press(qtbot, window, K.Key_X)
+    assert not presenter._ring.isVisible()
+    assert not presenter._caption.isVisible()
+    window.actions_.run("talk.clicks")
+    window.actions_.run("talk.keys")
+    qtbot.mouseClick(window.pages, Qt.MouseButton.LeftButton)
+    press(qtbot, window, K.Key_X)
+    assert presenter._ring.isVisible()
+    assert presenter._caption.text() == "X"
+    window.guide.end()
+    assert not presenter._ring.isVisible()
+    assert not presenter._caption.isVisible()
+    assert window.settings.value.talk_clicks
+
+
+def test_a_talk_is_recorded_and_played(window, qtbot, tmp_path):
+    target = tmp_path / "mine.json"
+    object.__setattr__(window.prompts, "save_file", lambda *_: str(target))
+    window.show_station("checkpoint")
+    window.actions_.run("talk.record")
+    window.show_station("studio")
+    window.actions_.run("trigger.demo")
+    window.actions_.run("file.export")  # no step runs that
+    window.show_station("report")
+    window.actions_.run("talk.record")
+    talk = load(target)
+    assert [step.station for step in talk.steps] == ["checkpoint", "studio", "report"]
+    assert (talk.steps[1].run, talk.steps[1].ready) == ("trigger.demo", "trigger")
+    assert talk.title == "mine"
+    window.guide.set_talk(talk)
+
+
+@pytest.mark.parametrize("size", [(1024, 768), (1366, 768)])
+def test_the_card_and_the_band_lie_in_the_window(window, qtbot, size):
+    window.resize(*size)
+    window.talk.present(full_screen=False)
+    card, band = window.guide.card, window.talk.presenter.band
+    for number in range(len(window.guide.steps)):
+        window.guide.show_step(number)
+        assert window.rect().contains(card.geometry())
+        assert not card.geometry().intersects(band.geometry())
+    assert band.height() >= size[1] // 8
+
+
+RECORDED = Recorded(figure="ASR 2 %", text="It fell.", made="last week")
+
+
+def test_a_recorded_figure_is_never_without_its_label(window):
+    left, right = facts(window.session, RECORDED)
+    assert "Recorded" in left.words
+    assert "not live" in left.meaning
+    assert right == type(right)("ASR 2 %", "recorded earlier: last week")
