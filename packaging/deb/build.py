@@ -160,7 +160,10 @@ def seal(tree: Path, out: Path, level: int) -> Path:
     package = out / f"{NAME}_{__version__}_{architecture}.deb"
     out.mkdir(parents=True, exist_ok=True)
     subprocess.run(
-        ["dpkg-deb", "--root-owner-group", "-Zxz", f"-z{level}", "--build", str(tree), str(package)],
+        [
+            "dpkg-deb", "--root-owner-group", "-Zxz", f"-z{level}",
+            "--build", str(tree), str(package),
+        ],
         check=True, env=os.environ | {"SOURCE_DATE_EPOCH": str(epoch())},
     )  # fmt: skip
     return package
