@@ -99,7 +99,7 @@ Installed-Size: {size_kib}
 Section: science
 Priority: optional
 Depends: libc6 (>= {libc}), {depends}
-Recommends: libpango-1.0-0, libpangoft2-1.0-0, shared-mime-info
+Recommends: libpango-1.0-0, libpangoft2-1.0-0, libwayland-cursor0, shared-mime-info
 Description: find and remove backdoors in CLIP checkpoints
  Opens a downloaded CLIP checkpoint without running anything from it, measures
  what a trigger does, searches for triggers that nobody named, cleans the model
