@@ -57,6 +57,12 @@ def environment(command: Sequence[str] = ()) -> dict[str, str]:
     return values
 
 
+def _windows_flags() -> int:
+    """Below the window's priority, and out of reach of a Ctrl+C in its terminal; 0 elsewhere."""
+    names = ("BELOW_NORMAL_PRIORITY_CLASS", "CREATE_NEW_PROCESS_GROUP")
+    return sum(getattr(subprocess, name, 0) for name in names)
+
+
 def spawn(command: Sequence[str]) -> subprocess.Popen[str]:
     """Start the child in its own group, at low priority, so that the window stays quick."""
     windows = sys.platform == "win32"
@@ -70,7 +76,7 @@ def spawn(command: Sequence[str]) -> subprocess.Popen[str]:
         errors="replace",
         env=environment(command),
         start_new_session=not windows,
-        creationflags=getattr(subprocess, "BELOW_NORMAL_PRIORITY_CLASS", 0) if windows else 0,
+        creationflags=_windows_flags(),
     )
     if not windows:
         # A child that is not read from must not make the GUI thread wait on a full pipe.

@@ -21,8 +21,11 @@ from pathlib import Path
 USER = 1000
 LEAST_ASR = 0.95
 # One small step of cleaning: what counts is that every child process starts, and the rates before.
-TINY = ("--method", "mmcl", "--set", "pairs=32", "--set", "batch_size=16",
-        "--set", "warmup_steps=1", "--set", "eval_every=0", "--set", "save_every=0", "--test-images", "512")  # fmt: skip
+SETTINGS = ("pairs=32", "batch_size=16", "warmup_steps=1", "eval_every=0", "save_every=0")
+TINY = (
+    *("--method", "mmcl", "--test-images", "512"),
+    *(part for setting in SETTINGS for part in ("--set", setting)),
+)
 # In a mount namespace of its own: /opt cannot be written, and of the machine only X is seen.
 ENTER = """
 set -e
@@ -66,17 +69,19 @@ class Place:
 
 
 def clean_root(package: Path, folder: Path) -> Path:
-    """A Debian root with the package, and a user who never logged in."""
-    root, inside = folder / "root", f"/{package.name}"
+    """A Debian root with the package, and a user who never logged in.
+
+    ``$MMDEBSTRAP_OPTIONS`` may hold what a machine needs to reach its mirror.
+    """
+    root = folder / "root"
+    hooks = "/usr/share/mmdebstrap/hooks/file-mirror-automount"
     subprocess.run(
         [
-            "mmdebstrap", "--quiet", "--variant=minbase",
-            f"--customize-hook=copy-in {package.resolve()} /",
-            "--customize-hook=chroot \"$1\" env DEBIAN_FRONTEND=noninteractive apt-get install -qq "
-            f"-y --no-install-recommends {inside} >/dev/null",
-            f"--customize-hook=rm \"$1{inside}\"",
+            "mmdebstrap", "--quiet", "--variant=minbase", f"--hook-dir={hooks}",
+            f"--include={package.resolve()}",
             f"--customize-hook=chroot \"$1\" useradd -m -u {USER} somebody",
-            "stable", str(root),
+            *os.environ.get("MMDEBSTRAP_OPTIONS", "").split(),
+            "stable", str(root), "/etc/apt/sources.list.d/debian.sources",
         ],
         check=True,
     )  # fmt: skip

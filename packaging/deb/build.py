@@ -99,7 +99,7 @@ Installed-Size: {size_kib}
 Section: science
 Priority: optional
 Depends: libc6 (>= {libc}), {depends}
-Recommends: libpango-1.0-0, libpangoft2-1.0-0, shared-mime-info
+Recommends: libpango-1.0-0, libpangoft2-1.0-0, libwayland-cursor0, shared-mime-info
 Description: find and remove backdoors in CLIP checkpoints
  Opens a downloaded CLIP checkpoint without running anything from it, measures
  what a trigger does, searches for triggers that nobody named, cleans the model
@@ -160,7 +160,10 @@ def seal(tree: Path, out: Path, level: int) -> Path:
     package = out / f"{NAME}_{__version__}_{architecture}.deb"
     out.mkdir(parents=True, exist_ok=True)
     subprocess.run(
-        ["dpkg-deb", "--root-owner-group", "-Zxz", f"-z{level}", "--build", str(tree), str(package)],
+        [
+            "dpkg-deb", "--root-owner-group", "-Zxz", f"-z{level}",
+            "--build", str(tree), str(package),
+        ],
         check=True, env=os.environ | {"SOURCE_DATE_EPOCH": str(epoch())},
     )  # fmt: skip
     return package

@@ -1,0 +1,69 @@
+"""How child processes are started from source and by a frozen program."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from ml_core import children
+from ml_core.paths import resource
+
+ROOT = Path(__file__).parents[2]
+# What a frozen program's entry does, in an interpreter that says it is frozen.
+FROZEN = (
+    "import sys; sys.frozen = True\n"
+    "from ml_core.children import dispatch\n"
+    "dispatch()\n"
+    "import os; print('the program itself', sys.argv[1:], os.environ.get('LD_LIBRARY_PATH'))"
+)
+
+
+def frozen(*arguments: str, given: bytes = b"", **more: str) -> subprocess.CompletedProcess[bytes]:
+    environment = os.environ | {"PYTHONPATH": str(ROOT), "LD_LIBRARY_PATH": "/bundle"} | more
+    command = [sys.executable, "-P", "-c", FROZEN, *arguments]
+    return subprocess.run(command, input=given, capture_output=True, env=environment, check=False)
+
+
+def test_a_frozen_program_is_its_own_reader() -> None:
+    path = resource("demo", "poisoned.safetensors")
+    done = frozen("--reader", given=b"x 30\n" + os.fsencode(path))
+    assert done.returncode == 0, done.stderr.decode()
+    told = json.loads(done.stdout)
+    assert told["verdict"] == "loads"
+    assert told["sandbox"]
+
+
+def test_a_frozen_worker_gets_its_arguments() -> None:
+    done = frozen("--worker", "--help")
+    assert done.returncode == 0, done.stderr.decode()
+    assert b"--supervised" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("before", "after"), [({}, "None"), ({"LD_LIBRARY_PATH_ORIG": "/own"}, "/own")]
+)
+def test_anything_else_is_the_program_without_the_bundles_libraries(before, after) -> None:
+    done = frozen("model.safetensors", **before)
+    assert done.stdout.decode().strip() == f"the program itself ['model.safetensors'] {after}"
+
+
+def test_commands_of_children(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in children._WORDS:
+        if not module.startswith("torch"):
+            assert importlib.util.find_spec(module)
+        assert children.child_command(module) == [sys.executable, "-P", "-m", module]
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    words = [children.child_command(module)[1] for module in children._WORDS]
+    assert len(set(words)) == len(children._WORDS)
+
+
+def test_from_source_no_word_is_taken_for_a_child(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sys, "argv", ["cleanclip-gui", "--reader"])
+    children.dispatch()
+    assert sys.argv == ["cleanclip-gui", "--reader"]
