@@ -76,6 +76,13 @@ def test_a_link_that_leads_nowhere_is_seen(tmp_path: Path) -> None:
     assert dead(page) == ["gone.md", "there.md#other"]
 
 
+@pytest.mark.parametrize("page", [*DOCS.rglob("*.md"), *HELP.glob("*.md")], ids=named)
+def test_pages_lead_to_pages_that_are_shipped_with_them(page: Path) -> None:
+    for link in links(page):
+        target = (page.parent / (link.partition("#")[0] or page.name)).resolve()
+        assert target.is_relative_to(DOCS) or target.is_relative_to(HELP), link
+
+
 @pytest.mark.parametrize("page", sorted(HELP.glob("*.md")), ids=named)
 def test_the_window_finds_what_the_site_finds(page: Path) -> None:
     for link in links(page):
