@@ -9,8 +9,6 @@ The window has 1366 x 768 pixels, or what ``CLEANCLIP_SCREENSHOT_SIZE`` says, e.
 ``python -m tests.screenshots --compare A B DIFF_FOLDER`` says how much of each picture differs,
 and writes those that do side by side.
 
-``--access`` also says what is wrong on each page for who does not see it, or has no mouse.
-
 Parts are found by what the user sees: titles of tabs and buttons, accessible names, and the object
 names of the commands' actions. So one script serves the program before and after its modules move.
 
@@ -46,8 +44,6 @@ POISONED = BASE / "resources" / "demo" / "poisoned.safetensors"
 TWIN = POISONED.with_name("clean_twin.safetensors")
 SIZE_VARIABLE = "CLEANCLIP_SCREENSHOT_SIZE"  # e.g. 900x540, for the processes of the stories
 WIDTH, HEIGHT = (int(n) for n in os.environ.get(SIZE_VARIABLE, "1366x768").split("x"))
-ACCESS_VARIABLE = "CLEANCLIP_SCREENSHOT_ACCESS"
-ACCESS = os.environ.get(ACCESS_VARIABLE, "")  # not empty: what --access says
 SCREEN = {
     "name": "laptop", "x": 0, "y": 0, "width": WIDTH, "height": HEIGHT, "logicalDpi": 96,
     "logicalBaseDpi": 96, "dpr": 1.0,
@@ -326,8 +322,6 @@ class Stage:
         if not before.convertToFormat(QImage.Format.Format_RGB32).save(str(path)):
             raise OSError(f"{path} cannot be written")
         _tell("taken", name)
-        for fault in _access_faults(self.fronts()[-1]) if ACCESS else ():
-            _tell("access", name, fault)
 
     def _screen(self) -> Any:
         """All windows that show, on one picture."""
@@ -395,18 +389,6 @@ def _names(widget: Any) -> list[str]:
     """What a widget is called."""
     names = (widget.accessibleName(), _text(widget), widget.objectName())
     return [name for name in names if name]
-
-
-def _access_faults(front: Any) -> list[str]:
-    """What is wrong on a page for who does not see it, or has no mouse."""
-    from PySide6.QtWidgets import QMenu
-
-    from tests.gui.access_faults import focus_faults, name_faults
-
-    if isinstance(front, QMenu):
-        return []
-    front.activateWindow()
-    return [*name_faults(front), *focus_faults(front)]
 
 
 def _answer_file_dialogs(stage: Stage) -> None:
@@ -1613,19 +1595,12 @@ def main() -> int:
     parser.add_argument("--only", nargs="+", default=[], help="beginnings of names of pictures")
     parser.add_argument("--theme", choices=THEMES, help="one theme instead of both")
     parser.add_argument("--compare", nargs=3, type=Path, metavar=("A", "B", "DIFF_FOLDER"))
-    parser.add_argument(
-        "--access",
-        action="store_true",
-        help="say on each page what has no name or role, and where the focus is lost",
-    )
     parser.add_argument("--story", choices=STORIES, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.compare:
         return compare(*options.compare)
     if options.out is None:
         parser.error("name a folder for the pictures")
-    if options.access:
-        os.environ[ACCESS_VARIABLE] = "1"  # for the processes of the stories
     if options.story:
         return 1 if play(options.story, options.theme, options.out, options.only) else 0
     return take_all(options.out, options.only, [options.theme] if options.theme else THEMES)

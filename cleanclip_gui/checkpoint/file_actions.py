@@ -221,15 +221,15 @@ class FileButtons(QWidget):
     def __init__(self, actions: Actions, writer: FileWriter, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._writer = writer
+        self.donor = QPushButton(self)  # the first, also by Tab
+        self.donor.setProperty("primary", True)
+        bind(self.donor, actions["file.donor"])
         self.convert = self._button(actions, "file.convert")
         self.export = self._button(actions, "file.export")
         self.compare = self._button(actions, "file.compare")
         self.doctor = self._button(actions, "file.doctor")
         self.known = self._button(actions, "file.known")
         self.head = self._button(actions, "file.head")
-        self.donor = QPushButton(self)
-        self.donor.setProperty("primary", True)
-        bind(self.donor, actions["file.donor"])
         self._grid = QGridLayout()
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(theme.SPACE_S)

@@ -21,7 +21,7 @@ from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.table_rows import show_rows
 from cleanclip_gui.widgets.text import count_text, percent, percent_range, plain, tip
 
-_COLUMNS = ("", "Question", "Answer", "Accuracy", "95 % interval", "Images", "")
+_COLUMNS = ("Choice", "Question", "Answer", "Accuracy", "95 % interval", "Images", "Bar")
 _MARK, _QUESTION, _ANSWER, _ACCURACY, _INTERVAL, _IMAGES, _BAR = range(len(_COLUMNS))
 _RATES = Qt.ItemDataRole.UserRole
 _INNER = 6

@@ -41,7 +41,7 @@ _COLUMNS = (
     ("Drop", "Points of clean accuracy lost since the checkpoint."),
     ("Mean ASR", "Mean success rate of the canaries after the run."),
     ("Worst ASR", "Highest success rate, also after the rebound."),
-    ("", ""),
+    ("Best", "The recipe that the search chose."),
 )
 _WIDTHS = (72, 64, 74, 62, 94, 98, 54)
 

@@ -119,6 +119,7 @@ class ProbabilityBars(QWidget):
                 Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap,
                 self._empty_text,
             )
+            self._paint_focus(painter)
             return
         self._paint_legend(painter)
         room = max(1, int((self.height() - theme.px(_LEGEND)) // theme.px(_ROW)))
@@ -126,6 +127,10 @@ class ProbabilityBars(QWidget):
         for row in self._rows[:room]:
             self._paint_row(painter, row, top)
             top += theme.px(_ROW)
+        self._paint_focus(painter)
+
+    def _paint_focus(self, painter: QPainter) -> None:
+        """A frame while it has the focus."""
         if self.hasFocus():
             painter.setBrush(Qt.BrushStyle.NoBrush)
             painter.setPen(QPen(theme.colour("focus"), 2))

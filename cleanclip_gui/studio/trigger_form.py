@@ -66,6 +66,7 @@ class QualityBox(QWidget):
         super().__init__()
         self.on = QCheckBox("Save as JPEG")
         self.box = NumberBox("int", low, high)
+        self.box.setAccessibleName("JPEG quality")
         self.box.setValue(95)
         row = QHBoxLayout(self)
         row.setContentsMargins(0, 0, 0, 0)

@@ -75,6 +75,7 @@ from ml_core.reading import InputError
 from ml_core.reports.sessions.folder import is_session
 
 _LOG = logging.getLogger(__name__)
+_SEEN = 12  # pixels that show around what has the focus
 _TITLE = "CleanCLIP GUI"
 _FIRST_SIZE, _LEAST_SIZE, _FRAME = (1366, 768), (900, 540), 48
 
@@ -378,6 +379,7 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         shell = self.context.shell
+        cast(QApplication, QApplication.instance()).focusChanged.connect(self._show_focus)
         self.welcome.path_chosen.connect(shell.checkpoint_wanted)
         self.welcome.session_chosen.connect(self.sessions.open)
         self.welcome.continue_clicked.connect(self.sessions.go_on)
@@ -742,6 +744,18 @@ class MainWindow(QMainWindow):
             self.open_path(str(path))
 
     # Layout and closing
+
+    @Slot(QWidget, QWidget)
+    def _show_focus(self, _: QWidget | None, now: QWidget | None) -> None:
+        """Scroll what the focus came to into sight: Qt does so inside one scroll area alone."""
+        if now is None or QApplication.mouseButtons() != Qt.MouseButton.NoButton:
+            return  # what the mouse presses stays under it
+        around = now.parentWidget()
+        while around is not None:
+            inner = around.widget() if isinstance(around, QScrollArea) else None
+            if isinstance(around, QScrollArea) and inner is not None and inner.isAncestorOf(now):
+                around.ensureWidgetVisible(now, _SEEN, _SEEN)
+            around = around.parentWidget()
 
     def _restore_layout(self) -> None:
         """Bring back the geometry and the docks of the last time."""

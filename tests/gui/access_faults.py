@@ -197,9 +197,9 @@ def focus_faults(root: QWidget, most: int = 250) -> list[str]:
         before = QApplication.focusWidget()
         send_tab(root)
         widget = QApplication.focusWidget()
-        if widget is not None and widget is before and not stops and is_alone(widget):
-            stops.append(widget)
-            found += _stop_faults(widget)
+        if widget is not None and widget is before and is_alone(widget):
+            if not stops:
+                found += _stop_faults(widget)
             break
         if widget is None or widget is before:
             found.append(f"{'nothing' if widget is None else named(widget)}: Tab does not go on")

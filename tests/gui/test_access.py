@@ -1,17 +1,28 @@
-"""What a screen reader hears of combo boxes and of parts that hold others."""
+"""What a screen reader hears, and what somebody without a mouse comes to and sees."""
 
+import numpy as np
 import pytest
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QAccessible
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication, QDialog, QLineEdit, QTabBar, QToolButton, QWidget
 
+from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
+from cleanclip_gui.studio.canvas.document import PaintDocument
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar
 from cleanclip_gui.studio.gallery.gallery import Gallery
+from cleanclip_gui.widgets.roles import give_role
+from tests.gui.access_faults import changes_with_focus, focus_faults, name_faults
+from tests.gui.shell_fakes import write_safetensors
+from tests.keyboard import heard_name
 
-
-def labels(widget):
-    """Names of what labels a widget, as the accessibility bus tells them."""
-    heard = QAccessible.queryAccessibleInterface(widget)
-    found = [other.text(QAccessible.Text.Name) for other, _ in heard.relations()]
-    return [name for name in found if name]
+STATIONS = ("welcome", "checkpoint", "studio", "scan", "clean", "report")
+# Commands that open a dialog of this program, with a checkpoint open.
+DIALOGS = (
+    "view.palette", "help.keys", "help.about", "session.notes", "file.hub", "file.classes",
+    "file.templates", "file.convert", "file.doctor", "file.known", "trigger.library",
+    "trigger.parameters", "clean.audit", "clean.find_rate", "clean.search",
+)  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -26,4 +37,117 @@ def test_a_combo_box_is_named_and_not_only_its_value(qtbot, make, part, name):
     widget = make()
     qtbot.addWidget(widget)
     widget.show()
-    assert name in labels(getattr(widget, part))
+    assert name == heard_name(getattr(widget, part))
+
+
+@pytest.fixture
+def window(small_window, qtbot, tmp_path):
+    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0], "visual.proj": [[1.0]]})
+    small_window.open_path(str(path))
+    qtbot.waitUntil(lambda: small_window.session.images is not None, timeout=10_000)
+    small_window.activateWindow()
+    return small_window
+
+
+def pages(window, station):
+    """Show every tab of a station, one after the other."""
+    window.show_station(station)
+    yield station
+    for bar in window.pages.currentWidget().findChildren(QTabBar):
+        for number in range(bar.count()) if bar.isVisible() else ():
+            if bar.isTabVisible(number) and bar.isTabEnabled(number):
+                bar.setCurrentIndex(number)
+                yield f"{station}, {bar.tabText(number)}"
+
+
+@pytest.mark.parametrize("station", STATIONS)
+def test_everything_on_a_station_is_named_and_has_its_role(window, qtbot, station):
+    found = {}
+    for page in pages(window, station):
+        qtbot.wait(20)
+        if wrong := name_faults(window):
+            found[page] = wrong
+    assert found == {}
+
+
+@pytest.mark.parametrize("station", STATIONS)
+def test_the_focus_is_seen_wherever_tab_comes(window, qtbot, station):
+    found = {}
+    for page in pages(window, station):
+        qtbot.wait(20)
+        if wrong := focus_faults(window):
+            found[page] = wrong
+    assert found == {}
+
+
+@pytest.mark.parametrize("command", DIALOGS)
+def test_dialogs_are_named_and_show_the_focus(window, qtbot, command):
+    window.show_station("studio" if command.startswith("trigger") else "checkpoint")
+    window.actions_.refresh()
+    assert window.actions_[command].isEnabled()
+    window.actions_.run(command)
+    qtbot.waitUntil(lambda: open_dialogs() != [], timeout=5000)
+    (dialog, *_) = open_dialogs()
+    dialog.activateWindow()
+    assert dialog.windowTitle() or dialog.accessibleName()
+    assert [*name_faults(dialog), *focus_faults(dialog)] == []
+    dialog.reject()
+
+
+def open_dialogs():
+    return [w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog) and w.isVisible()]
+
+
+def test_a_screen_reader_opens_a_station(window):
+    window.show_station("checkpoint")
+    button = next(b for b in window.rail.findChildren(QToolButton) if heard_name(b) == "Studio")
+    face = QAccessible.queryAccessibleInterface(button).actionInterface()
+    face.doAction("Press")
+    assert window.station == "studio"
+    assert button.isChecked()
+
+
+def test_a_painted_widget_has_the_role_that_it_was_given(qtbot):
+    widget = QWidget()
+    qtbot.addWidget(widget)
+    give_role(widget, QAccessible.Role.Chart)
+    widget.setAccessibleName("Rates")
+    widget.show()
+    face = QAccessible.queryAccessibleInterface(widget)
+    assert face.role() == QAccessible.Role.Chart
+    assert face.text(QAccessible.Text.Name) == "Rates"
+
+
+def test_the_canvas_says_what_is_painted_and_where_the_cursor_is(qtbot):
+    document = PaintDocument(32)
+    canvas = TriggerCanvas(document)
+    document.setParent(canvas)
+    qtbot.addWidget(canvas)
+    canvas.show()
+    assert "Nothing is painted." in canvas.accessibleDescription()
+    canvas.setFocus(Qt.FocusReason.TabFocusReason)
+    canvas.set_images(np.full((32, 32, 3), 200, np.uint8), None)
+    canvas.set_ink(width=1, pixel=True)
+    QTest.keyClick(canvas, Qt.Key.Key_Space)
+    QTest.keyClick(canvas, Qt.Key.Key_Right)
+    said = canvas.accessibleDescription()
+    assert "Painted from x 16, y 16 to x 16, y 16." in said
+    assert "Cursor at x 17, y 16." in said
+
+
+def test_the_look_at_the_focus_can_fail(qtbot):
+    """A widget that draws nothing for the focus is found out; a field is not."""
+    box = QWidget()
+    qtbot.addWidget(box)
+    dull, field = QWidget(box), QLineEdit(box)
+    for number, widget in enumerate((dull, field)):
+        widget.setGeometry(10, 10 + 40 * number, 100, 30)
+        widget.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    box.show()
+    box.activateWindow()
+    dull.setFocus()
+    qtbot.waitUntil(dull.hasFocus)
+    assert not changes_with_focus(dull)
+    field.setFocus()
+    qtbot.waitUntil(field.hasFocus)
+    assert changes_with_focus(field)

@@ -50,6 +50,7 @@ class ChartFrame(QFrame):
         self.setProperty("card", True)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setAccessibleName(title)
+        self.setAccessibleDescription("empty")
         give_role(self, QAccessible.Role.Chart)
         self._prompts = prompts
         self._title_text = title

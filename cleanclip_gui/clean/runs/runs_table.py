@@ -112,6 +112,8 @@ class RunsModel(QAbstractTableModel):
         self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
     ) -> object:
         """Titles, with what they mean as tool tips."""
+        if section == SHOWN and role == Qt.ItemDataRole.AccessibleTextRole:
+            return "Shown in the charts"
         return title_data(TITLES, section, orientation, role, _NUMBERS, _TIPS)
 
     def flags(self, index: _Index) -> Qt.ItemFlag:

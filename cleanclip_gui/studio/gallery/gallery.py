@@ -136,6 +136,7 @@ class Gallery(QWidget):
         self.setTabOrder(self.filter, self.order)
         self.setTabOrder(self.order, self.with_trigger)
         self.setTabOrder(self.with_trigger, self.view)
+        self.setTabOrder(self.with_trigger, self.view)
         self._moved = QTimer(self, singleShot=True, interval=_SETTLED_MS)
         self._moved.timeout.connect(self.view_moved)
         bars = self.view.verticalScrollBar()

@@ -27,14 +27,14 @@ from PySide6.QtWidgets import QVBoxLayout, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.roles import give_role
-from cleanclip_gui.widgets.text import plain
+from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.evaluation.embedding_map import Embeddings, Points
 
 # Kinds differ in shape as well as in colour: a circle, a triangle, a star.
 SYMBOLS = ("o", "t1", "star")
 _SIZES = (6, 7, 13)
 MOST_POINTS = 4000
-_NEAR, _RING = 9.0, 10
+_NEAR, _RING, _FRAME = 9.0, 10, 2
 
 
 class EmbeddingPlot(QWidget):
@@ -49,11 +49,12 @@ class EmbeddingPlot(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAccessibleName("Embedding map")
+        self.setAccessibleDescription("empty")
         give_role(self, QAccessible.Role.Chart)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMinimumSize(theme.px(200), theme.px(160))
         self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
+        self._layout.setContentsMargins(*(_FRAME,) * 4)
         self._plot: Any = None
         self._scatter: list[Any] = []
         self._name: Any = None
@@ -81,6 +82,7 @@ class EmbeddingPlot(QWidget):
         """
         self.part, self.places = part, places
         self._all = others or (() if places is None else (places,))
+        self._describe()
         self._build()
         self._draw()
         if fit:
@@ -94,7 +96,21 @@ class EmbeddingPlot(QWidget):
     def set_chosen(self, rows: NDArray[np.int64]) -> None:
         """Ring some rows."""
         self.chosen = rows
+        self._describe()
         self._draw()
+
+    def _describe(self) -> None:
+        """Say how many points there are, for who hears it."""
+        count = 0 if self.places is None else len(self.places)
+        said = f"{plural(count, 'point')}, {count_text(len(self.chosen))} chosen"
+        self.setAccessibleDescription(said if count else "empty")
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Show the focus around the plot."""
+        if self.hasFocus():
+            painter = QPainter(self)
+            painter.setPen(QPen(theme.colour("focus"), _FRAME))
+            painter.drawRect(self.rect().adjusted(1, 1, -1, -1))
 
     def mark_class(self, index: int) -> None:
         """Write a class's name beside its text; -1 writes none."""
@@ -289,6 +305,9 @@ class Lasso(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self.setAccessibleName("Lasso")
+        self.setAccessibleDescription("A drag with the mouse chooses points.")
+        give_role(self, QAccessible.Role.Graphic)
         self._loop = QPolygonF()
         self.setMouseTracking(True)
         self.setCursor(Qt.CursorShape.CrossCursor)

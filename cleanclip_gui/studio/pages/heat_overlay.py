@@ -46,6 +46,7 @@ class HeatOverlay(QWidget):
         self._cell: tuple[int, int] | None = None
         self._stale = False
         self.setAccessibleName(title)
+        self.setAccessibleDescription(empty)
         give_role(self, QAccessible.Role.Graphic)
         self.setFocusPolicy(Qt.FocusPolicy.TabFocus)
         self.setMouseTracking(True)
@@ -94,6 +95,7 @@ class HeatOverlay(QWidget):
             )
             self._picture = to_image(pixels)
         self._cell = None
+        self._describe()
         self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
@@ -113,14 +115,15 @@ class HeatOverlay(QWidget):
             painter.setPen(look.text_colour(self, muted=True))
             flags = Qt.AlignmentFlag.AlignCenter | Qt.TextFlag.TextWordWrap
             painter.drawText(square.adjusted(16, 16, -16, -16), flags, self._empty)
+            self._paint_ring(painter, square)
             return
         painter.setOpacity(0.45 if self._stale else 1.0)
         painter.drawImage(square, self._picture)
         painter.setOpacity(1.0)
-        ring = theme.colour("focus" if self.hasFocus() else "border")
-        painter.setPen(QPen(ring, 2 if self.hasFocus() else 1))
+        painter.setPen(QPen(theme.colour("border"), 1))
         painter.setBrush(Qt.BrushStyle.NoBrush)
         painter.drawRect(square)
+        self._paint_ring(painter, square)
         if self._cell is not None and self._part is not None:
             rows, columns = self._part.values.shape
             row, column = self._cell
@@ -131,17 +134,35 @@ class HeatOverlay(QWidget):
             painter.setPen(QPen(theme.colour("text"), 1))
             painter.drawRect(box)
 
+    def _paint_ring(self, painter: QPainter, square: QRectF) -> None:
+        """Show the focus."""
+        if self.hasFocus():
+            painter.setBrush(Qt.BrushStyle.NoBrush)
+            painter.setPen(QPen(theme.colour("focus"), 2))
+            painter.drawRect(square)
+
+    def _describe(self) -> None:
+        """Say where the map is highest, or what the arrow keys are at, for who hears it."""
+        if self._part is None:
+            self.setAccessibleDescription(self._empty)
+            return
+        values = self._part.values
+        highest = divmod(int(values.argmax()), values.shape[1])
+        said = "" if self._cell else "Highest: "
+        self.setAccessibleDescription(said + self._words(self._cell or highest))
+
+    def _words(self, cell: tuple[int, int]) -> str:
+        assert self._part is not None
+        row, column = cell
+        return f"row {row + 1}, column {column + 1}: {float(self._part.values[cell]):.3g}"
+
     def _point_at(self, cell: tuple[int, int] | None) -> None:
         if self._part is None or cell == self._cell:
             return
         self._cell = cell
+        self._describe()
         self.update()
-        if cell is None:
-            self.pointed.emit("")
-            return
-        row, column = cell
-        value = float(self._part.values[row, column])
-        self.pointed.emit(f"{self._title}, row {row + 1}, column {column + 1}: {value:.3g}")
+        self.pointed.emit("" if cell is None else f"{self._title}, {self._words(cell)}")
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Read the cell under the pointer."""

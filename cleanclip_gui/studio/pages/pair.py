@@ -47,7 +47,7 @@ NAMES = {
     "target_margin": "Target margin",
 }
 _TWIN = "twin"  # of the demo; opened when it is asked for
-_COLUMNS = ("", "A", "B", "A − B", "95 % interval", "p")
+_COLUMNS = ("Rate", "A", "B", "A − B", "95 % interval", "p")
 _TIPS = {
     1: "The checkpoint that Studio looks at",
     2: "The checkpoint to compare with",
