@@ -139,7 +139,7 @@ class ImagesDialog(QDialog):
         header = self.table.horizontalHeader()
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.table.setColumnWidth(2, 240)
+        self.table.setColumnWidth(2, theme.px(240))
 
         self.ok = primary_button("Use these images")
         self.ok.clicked.connect(self._on_accepted)

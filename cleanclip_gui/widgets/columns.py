@@ -54,7 +54,8 @@ def _holding(needs: Needs, column: QWidget) -> Needs:
     for area in areas:
         page = area.widget()
         if page is not None and area.horizontalScrollBarPolicy() == never:
-            beside = area.verticalScrollBar().sizeHint().width() + 2 * theme.SPACE_L + 2
+            beside = area.verticalScrollBar().sizeHint().width()
+            beside += 0 if area is column else 2 * theme.SPACE_L + 2
             least = max(least, page.minimumSizeHint().width() + beside)
     return Needs(least, max(least, needs.usual))
 
@@ -156,10 +157,12 @@ class Columns(QSplitter):
         return Room(left, found.middle, right)
 
     def _limit(self) -> None:
+        """Tell the splitter what each column takes at least."""
         room = self._room
         for place, needs in enumerate((room.left, room.middle, room.right)):
-            if needs is not None:
-                self.widget(place).setMinimumWidth(needs.least)
+            column = self.widget(place)
+            if needs is not None and column is not None:
+                column.setMinimumWidth(needs.least)
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Columns are as wide as the size of type needs them."""

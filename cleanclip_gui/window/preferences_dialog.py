@@ -139,7 +139,7 @@ class PreferencesDialog(QDialog):
             whole.addWidget(part)
         whole.addLayout(buttons)
         self._fill()
-        resize_within(self, theme.px(600), theme.px(560))
+        resize_within(self, 600, 560)
         self._measure()
 
     def _combo(
