@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from cleanclip_gui import theme
 from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
