@@ -432,6 +432,9 @@ def first_page(s: Stage) -> None:
         s.wait(s.dialogs, "the palette")
     with s.page("first-palette-typed"):
         s.part(QLineEdit, "Type a command").setText("th")
+    with s.page("first-preferences"):
+        s.act("edit.preferences")
+        s.wait(s.dialogs, "the dialog")
     with s.page("first-about"):
         s.act("help.about")
         s.wait(s.dialogs, "the dialog")
