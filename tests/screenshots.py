@@ -1,10 +1,11 @@
 """Pictures of every page of the window, and a comparison of two folders of such pictures.
 
-``python -m tests.screenshots OUT_FOLDER [--only NAME...] [--theme light|dark]`` starts the program
+``python -m tests.screenshots OUT_FOLDER [--only NAME...] [--theme NAME]`` starts the program
 offscreen by its own entry, once for each story and theme, plays the story and saves
 ``OUT_FOLDER/THEME/NAME.png``. A name of ``--only`` is the beginning of a picture's name.
 
-The window has 1366 x 768 pixels, or what ``CLEANCLIP_SCREENSHOT_SIZE`` says, e.g. 900x540.
+The window has 1366 x 768 pixels, or what ``CLEANCLIP_SCREENSHOT_SIZE`` says, e.g. 900x540, and type
+of 100 %, or what ``CLEANCLIP_SCREENSHOT_PERCENT`` says.
 
 ``python -m tests.screenshots --compare A B DIFF_FOLDER`` says how much of each picture differs,
 and writes those that do side by side.
@@ -44,11 +45,13 @@ POISONED = BASE / "resources" / "demo" / "poisoned.safetensors"
 TWIN = POISONED.with_name("clean_twin.safetensors")
 SIZE_VARIABLE = "CLEANCLIP_SCREENSHOT_SIZE"  # e.g. 900x540, for the processes of the stories
 WIDTH, HEIGHT = (int(n) for n in os.environ.get(SIZE_VARIABLE, "1366x768").split("x"))
+PERCENT = int(os.environ.get("CLEANCLIP_SCREENSHOT_PERCENT", "100"))  # size of type
 SCREEN = {
     "name": "laptop", "x": 0, "y": 0, "width": WIDTH, "height": HEIGHT, "logicalDpi": 96,
     "logicalBaseDpi": 96, "dpr": 1.0,
 }  # fmt: skip
 THEMES = ("light", "dark")
+ALL_THEMES = (*THEMES, "contrast-light", "contrast-dark")
 _DEMO_IMAGES, IMAGES = 4000, 720  # fewer test images of the demo, so that it takes less time
 STORY_SECONDS = 900.0
 LOAD_S, ANSWER_S, MEASURE_S = 120.0, 30.0, 240.0
@@ -429,6 +432,9 @@ def first_page(s: Stage) -> None:
         s.wait(s.dialogs, "the palette")
     with s.page("first-palette-typed"):
         s.part(QLineEdit, "Type a command").setText("th")
+    with s.page("first-preferences"):
+        s.act("edit.preferences")
+        s.wait(s.dialogs, "the dialog")
     with s.page("first-about"):
         s.act("help.about")
         s.wait(s.dialogs, "the dialog")
@@ -1353,7 +1359,7 @@ def _row(
 def play(name: str, theme: str, folder: Path, only: Sequence[str]) -> int:
     """Start the program, play a story in its window, and end it; in a process of its own."""
     faulthandler.enable()
-    settings: dict[str, Any] = {"theme": theme}
+    settings: dict[str, Any] = {"theme": theme, "size": PERCENT}
     if name == "runs":
         _write_runs()
     if name == "interrupted":
@@ -1593,7 +1599,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="tests.screenshots", description=__doc__.split("\n")[0])
     parser.add_argument("out", type=Path, nargs="?", help="folder of the pictures")
     parser.add_argument("--only", nargs="+", default=[], help="beginnings of names of pictures")
-    parser.add_argument("--theme", choices=THEMES, help="one theme instead of both")
+    parser.add_argument("--theme", choices=ALL_THEMES, help="one theme instead of light and dark")
     parser.add_argument("--compare", nargs=3, type=Path, metavar=("A", "B", "DIFF_FOLDER"))
     parser.add_argument("--story", choices=STORIES, help=argparse.SUPPRESS)
     options = parser.parse_args()

@@ -68,7 +68,7 @@ class FactsColumn(QScrollArea):
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.setWidget(left)
         self.setAccessibleName("Facts of the checkpoint")
-        self.setMinimumWidth(theme.px(360))
+        theme.least_width(self, 360)
 
     def begin(self, path: Path) -> None:
         """Another file is being read."""

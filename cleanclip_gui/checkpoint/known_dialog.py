@@ -7,6 +7,7 @@ from typing import Any
 from PySide6.QtCore import Qt, Signal, Slot
 from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
 
+from cleanclip_gui import theme
 from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import plain
@@ -56,7 +57,7 @@ class KnownDialog(QDialog):
         self.ok.clicked.connect(self._on_accepted)
         parts = (Label(_LEAD, "subtle", wrap=True), form, self.state)
         frame(self, plain(found.name, 80), parts, self.ok)
-        self.resize(600, 0)
+        self.resize(theme.px(600), 0)
         self._on_text_changed()
 
     def _problem(self) -> str:

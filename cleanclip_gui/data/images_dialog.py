@@ -19,6 +19,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from cleanclip_gui import theme
 from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
@@ -139,7 +140,7 @@ class ImagesDialog(QDialog):
         header = self.table.horizontalHeader()
         header.setDefaultAlignment(Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        self.table.setColumnWidth(2, 240)
+        self.table.setColumnWidth(2, theme.px(240))
 
         self.ok = primary_button("Use these images")
         self.ok.clicked.connect(self._on_accepted)

@@ -29,7 +29,7 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from cleanclip_gui.theme import sizes
 from cleanclip_gui.theme.icons import icon, picture
-from cleanclip_gui.theme.sizes import SIZES, px, space
+from cleanclip_gui.theme.sizes import SIZES, least_width, px, space
 from cleanclip_gui.theme.stylesheet import stylesheet
 from ml_core.paths import resource
 
@@ -519,6 +519,7 @@ __all__ = [
     "icon",
     "is_dark",
     "is_high_contrast",
+    "least_width",
     "load_fonts",
     "motion_is_reduced",
     "palette",

@@ -29,6 +29,7 @@ from PySide6.QtWidgets import (
 
 SIZES = (100, 110, 125, 150, 175, 200)
 _NO_LIMIT = 16_777_215  # QWIDGETSIZE_MAX
+_HALF = "_grows_half"
 _BASE = "_at_100"  # name of the property that keeps what was set
 _SIZE_RESOLVED = 2  # QFont::SizeResolved
 
@@ -159,8 +160,15 @@ def _again(owner: QWidget | QLayout, lengths: list[_Length], old: int, new: int)
         owner.setProperty(_BASE, kept)
 
 
+def least_width(widget: QWidget, pixels: int) -> None:
+    """Give a column or a field a least width that grows as distances do, half as much as type."""
+    widget.setProperty(_HALF, True)
+    widget.setMinimumWidth(space(pixels))
+
+
 def _lengths(widget: QWidget) -> list[_Length]:
     found = []
+    half = bool(widget.property(_HALF))
     low, high = widget.minimumSize(), widget.maximumSize()
     if widget.isWindow():
         if low.width() == high.width():  # a dialog of fixed width
@@ -174,7 +182,7 @@ def _lengths(widget: QWidget) -> list[_Length]:
             ("low height", low.height(), widget.setMinimumHeight),
         ):
             if 1 < now < _NO_LIMIT:
-                found.append(_Length(name, now, put))
+                found.append(_Length(name, now, put, half))
     if isinstance(widget, (QAbstractButton, QAbstractItemView)) and widget.iconSize().isValid():
         found.append(_Length("icon", widget.iconSize().width(), partial(_set_icon, widget)))
     return found

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from PySide6.QtCore import QEvent, QSize, Qt, Signal
-from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QSplitter, QWidget
+from PySide6.QtGui import QResizeEvent, QShowEvent
+from PySide6.QtWidgets import QScrollArea, QSplitter, QWidget
 
 from cleanclip_gui import theme
 
@@ -42,6 +42,22 @@ class Room:
 
 def _sized(needs: Needs) -> Needs:
     return Needs(theme.space(needs.least), theme.space(needs.usual))
+
+
+def _holding(needs: Needs, column: QWidget) -> Needs:
+    """So wide that a page that scrolls down alone is not cut off at its side."""
+    least = needs.least
+    never = Qt.ScrollBarPolicy.ScrollBarAlwaysOff
+    areas = column.findChildren(QScrollArea)
+    if isinstance(column, QScrollArea):
+        areas.append(column)
+    for area in areas:
+        page = area.widget()
+        if page is not None and area.horizontalScrollBarPolicy() == never:
+            beside = area.verticalScrollBar().sizeHint().width()
+            beside += 0 if area is column else 2 * theme.SPACE_L + 2
+            least = max(least, page.minimumSizeHint().width() + beside)
+    return Needs(least, max(least, needs.usual))
 
 
 def read_widths(saved: Sequence[int]) -> Widths | None:
@@ -131,20 +147,27 @@ class Columns(QSplitter):
     def _room(self) -> Room:
         """What the columns need at the size of type that is on: half of what type gains."""
         room = self._at_100
-        right = None if room.right is None else _sized(room.right)
-        return Room(_sized(room.left), _sized(room.middle), right)
+        right = None if room.right is None or self._right is None else _sized(room.right)
+        found = Room(_sized(room.left), _sized(room.middle), right)
+        if theme.size() == 100:
+            return found
+        left = _holding(found.left, self._left)
+        if right is not None and self._right is not None:
+            right = _holding(right, self._right)
+        return Room(left, found.middle, right)
 
     def _limit(self) -> None:
+        """Tell the splitter what each column takes at least."""
         room = self._room
         for place, needs in enumerate((room.left, room.middle, room.right)):
-            if needs is not None:
-                self.widget(place).setMinimumWidth(needs.least)
+            column = self.widget(place)
+            if needs is not None and column is not None:
+                column.setMinimumWidth(needs.least)
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Columns are as wide as the size of type needs them."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange and self.count():
-            self._limit()
             self._apply()
 
     @property
@@ -198,7 +221,13 @@ class Columns(QSplitter):
         right = self._right.width() if self._right is not None and self.right_open else 0
         return Widths(self._left.width() if self.left_open else 0, right)
 
+    def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
+        """What is in the columns may have another size since they were hidden."""
+        super().showEvent(event)
+        self._apply()
+
     def _apply(self) -> None:
+        self._limit()
         total = self.width()
         wanted = self._usual() if self._wanted is None else self._wanted
         found = fitted(wanted, total, self._room, self._last)

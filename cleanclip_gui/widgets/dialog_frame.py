@@ -39,9 +39,9 @@ class FittedDialog(QDialog):
 
 
 def resize_within(dialog: QWidget, width: int, height: int) -> None:
-    """Take a size, or as much of it as the screen has."""
+    """Take a size in pixels at 100 %, or as much of it as the screen has."""
     room = dialog.screen().availableSize() - _FRAME
-    dialog.resize(QSize(width, height).boundedTo(room))
+    dialog.resize(QSize(theme.px(width), theme.px(height)).boundedTo(room))
 
 
 def primary_button(text: str) -> QPushButton:

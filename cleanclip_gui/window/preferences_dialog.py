@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import Qt, QUrl, Slot
+from PySide6.QtCore import QEvent, Qt, QUrl, Slot
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -121,7 +121,6 @@ class PreferencesDialog(QDialog):
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
-        scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(page)
         restore = QPushButton("&Restore defaults")
         restore.setAutoDefault(False)
@@ -139,7 +138,7 @@ class PreferencesDialog(QDialog):
             whole.addWidget(part)
         whole.addLayout(buttons)
         self._fill()
-        resize_within(self, theme.px(600), theme.px(560))
+        resize_within(self, 600, 560)
         self._measure()
 
     def _combo(
@@ -246,6 +245,12 @@ class PreferencesDialog(QDialog):
         self.said.setText(plain(words, 300))
         self.said.show()
         self._measure()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Grow with the size that is chosen here."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and self.isVisible():
+            resize_within(self, 600, 560)
 
     def done(self, result: int) -> None:
         """Leave off clearing when the dialog closes."""

@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import plain, tip
 
@@ -71,11 +72,7 @@ class WelcomePage(QWidget):
         self.open = _button(actions.by_id.get("file.open"), "Open file…", icon=True)
         self.folder = _button(actions.by_id.get("file.open_folder"), "Open folder…", icon=True)
         self.hub = _button(actions.by_id.get("file.hub"), "From the Hub…")
-        buttons = QHBoxLayout()
-        buttons.setSpacing(theme.SPACE_M)
-        for button in (self.demo, self.open, self.folder, self.hub):
-            buttons.addWidget(button)
-        buttons.addStretch()
+        buttons = FoldingRow(self.demo, self.open, self.folder, self.hub)
 
         self._steps = QWidget()
         steps = QHBoxLayout(self._steps)
@@ -104,7 +101,7 @@ class WelcomePage(QWidget):
         column.addSpacing(theme.SPACE_S)
         column.addWidget(lead)
         column.addSpacing(theme.SPACE_XL)
-        column.addLayout(buttons)
+        column.addWidget(buttons)
         column.addSpacing(theme.SPACE_XXL + theme.SPACE_S)
         column.addWidget(self._offers)
         column.addWidget(self._steps)

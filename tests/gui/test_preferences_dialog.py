@@ -12,6 +12,7 @@ from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.session.settings import Settings, SettingsStore
 from cleanclip_gui.window.preferences_dialog import PreferencesDialog
 from ml_core.paths import cache_dir
+from tests.gui.layout_faults import lasting_faults
 
 
 @pytest.fixture
@@ -125,3 +126,9 @@ def test_the_hub_refuses_when_it_is_off(dialog, small_window):
     hub.name.setText("owner/name")
     assert hub.ok.isEnabled()
     hub.close()
+
+
+@pytest.mark.parametrize("percent", [100, 150, 200])
+def test_its_words_fit_at_every_size(dialog, qtbot, percent):
+    choose(dialog.size_, percent)
+    assert lasting_faults(dialog, qtbot) == []

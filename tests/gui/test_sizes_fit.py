@@ -1,13 +1,15 @@
 """At every size of type and in every window of a projector nothing is cut off or out of reach."""
 
 import pytest
+from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QTabBar
 
 from cleanclip_gui import theme
 from tests.gui.layout_faults import lasting_faults
 from tests.gui.shell_fakes import write_safetensors
+from tests.gui.test_everything_fits import DIALOGS
 
-STAGES = [(150, (1024, 768)), (150, (1280, 720)), (150, (1366, 768)), (200, (1366, 768))]
+STAGES = [(150, (1024, 768)), (150, (1280, 720)), (150, (1366, 768)), (200, (1920, 1080))]
 
 
 @pytest.fixture(autouse=True)
@@ -43,3 +45,13 @@ def test_every_station_fits_at_every_size(small_window, qtbot, tmp_path, percent
                 bar.setCurrentIndex(0)
     assert window.size().toTuple() == size
     assert found == {}
+
+
+@pytest.mark.parametrize("name", DIALOGS)
+def test_every_dialog_shows_its_words_at_200_percent(qtbot, tmp_path, name):
+    theme.set_size(200)
+    dialog = DIALOGS[name](tmp_path)
+    qtbot.addWidget(dialog)
+    dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
+    dialog.show()
+    assert lasting_faults(dialog, qtbot) == []

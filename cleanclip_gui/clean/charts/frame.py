@@ -25,7 +25,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.action_button import tool_button
 from cleanclip_gui.widgets.chart_file import save_chart
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import ElidedLabel, Label
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.roles import give_role
 from ml_core.reading.errors import InputError
@@ -60,7 +60,7 @@ class ChartFrame(QFrame):
         self.place = Label("", "caption")
         self.head_row = QHBoxLayout()
         self.head_row.setSpacing(theme.SPACE_M)
-        self.head_row.addWidget(Label(title, "heading"))
+        self.head_row.addWidget(ElidedLabel(title, "heading"))
         self.head_row.addWidget(self.place)
         self.head_row.addStretch(1)
         self.reset_button = tool_button("fit", "Show the whole chart again (double click)")

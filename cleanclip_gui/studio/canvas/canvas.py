@@ -31,6 +31,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import QFrame, QGraphicsScene, QGraphicsView, QWidget
 
+from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.document import PaintDocument
 from cleanclip_gui.studio.canvas.foreground import Foreground, paint_foreground
 from cleanclip_gui.studio.canvas.geometry import fitting_scale, limited_zoom, zoomed_centre
@@ -746,7 +747,9 @@ def _checkerboard(palette: QPalette) -> QPixmap:
     tile = QPixmap(2 * _CHECKER, 2 * _CHECKER)
     tile.fill(palette.color(QPalette.ColorRole.Base))
     painter = QPainter(tile)
-    dark = palette.color(QPalette.ColorRole.Mid)
+    # Lines of high contrast are too near to the text that stands on the squares.
+    strong = theme.is_high_contrast()
+    dark = theme.colour("sunken") if strong else palette.color(QPalette.ColorRole.Mid)
     painter.fillRect(0, 0, _CHECKER, _CHECKER, dark)
     painter.fillRect(_CHECKER, _CHECKER, _CHECKER, _CHECKER, dark)
     painter.end()

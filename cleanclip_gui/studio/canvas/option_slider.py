@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QSignalBlocker, QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QSizePolicy, QSlider, QWidget
 
@@ -60,8 +60,14 @@ class OptionSlider(QWidget):
             grid.addWidget(self.slider, 0, 1)
             grid.addWidget(self.value, 0, 2)
         grid.setColumnStretch(1, 1)
-        grid.activate()
-        self.updateGeometry()  # or the row goes on with the room that it took before
+        self.lay_out()  # or the row goes on with the room that it took before
+
+    def lay_out(self) -> None:
+        """Take in at once what is shown now."""
+        self._grid.invalidate()
+        self._grid.activate()
+        self.setMinimumSize(0, 0)  # that of the other way, set while it had no parent
+        self.updateGeometry()
 
     def _on_value(self, value: int) -> None:
         self._write(f"{value}\u2009{self._unit}")
@@ -79,13 +85,15 @@ class CompactBar(QWidget):
     A subclass adds its controls to ``row``, and in ``set_compact`` saves what room it can besides.
     """
 
+    least = 0  # pixels of height at 100 %
+
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.row = QHBoxLayout(self)
         self.row.setContentsMargins(0, 0, 0, 0)
         self.row.setSpacing(2)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
-        self._compact = False
+        self._compact = self._is_fitting = False
 
     def set_compact(self, compact: bool) -> None:
         """Leave out words, or show them again."""
@@ -95,17 +103,43 @@ class CompactBar(QWidget):
 
     def fit(self) -> None:
         """Leave out what does not fit into the present width."""
+        if self._is_fitting:  # what is shown and hidden here resizes the row
+            return
+        self._is_fitting = True
         if self._compact:
             self.set_compact(False)
-        self.row.invalidate()
-        if self.row.minimumSize().width() > self.width():
+        self._show_values(True)
+        if self._is_too_wide():
             self.set_compact(True)
-            self.row.invalidate()
+            if self._is_too_wide():
+                self._show_values(False)
+                self.row.invalidate()
+        self.row.invalidate()
+        self.setMinimumHeight(max(theme.px(self.least), self.row.minimumSize().height()))
+        self._is_fitting = False
+
+    def _is_too_wide(self) -> bool:
+        for option in self.findChildren(OptionSlider):
+            option.updateGeometry()  # the row keeps what it knows of them
+        self.row.invalidate()
+        return self.row.minimumSize().width() > self.width()
+
+    def _show_values(self, shown: bool) -> None:
+        """Numbers are left out last, as tool tips tell them too."""
+        for option in self.findChildren(OptionSlider):
+            option.value.setVisible(shown)
+            option.lay_out()
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
         """What it was fitted for while hidden may have had another font."""
         super().showEvent(event)
         self.fit()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Fit again when type has another size."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and self.isVisible():
+            self.fit()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Narrow: a small window need not be wider for the words' sake."""

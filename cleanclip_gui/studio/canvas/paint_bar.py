@@ -48,6 +48,8 @@ class PaintBar(CompactBar):
     grid_toggled = Signal(bool)
     angle_chosen = Signal(float)
 
+    least = 36
+
     def __init__(self, actions: Mapping[str, QAction], parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.width_slider = OptionSlider("Size", "Size in pixels of the model's input", 1, 32, "px")
@@ -119,7 +121,6 @@ class PaintBar(CompactBar):
         for button in (self.undo, self.redo, self.clear):
             actions.addWidget(button)
         row.addLayout(actions)
-        self.setMinimumHeight(theme.px(36))
 
     def _connect(self) -> None:
         self._pass_on(self.width_slider.changed, "width", float)
@@ -155,7 +156,7 @@ class PaintBar(CompactBar):
         super().set_compact(compact)
         for key in ("pick_hint", "move_hint", "hand_hint"):
             self._options[key].setVisible(not compact and key in self._shown)
-        self.angle.setFixedWidth(66 if compact else 84)
+        self.angle.setFixedWidth(theme.px(66 if compact else 84))
         for box in (self.filled, self.whole, self.grey):
             box.setText("" if compact else box.accessibleName())
 

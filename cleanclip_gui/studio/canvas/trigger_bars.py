@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from PySide6.QtCore import QMimeData, Qt, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
-    QComboBox,
     QLineEdit,
     QSizePolicy,
     QToolButton,
@@ -20,6 +19,7 @@ from cleanclip_gui.studio.canvas.scene import SLOTS
 from cleanclip_gui.studio.canvas.tool_strip import action_button
 from cleanclip_gui.studio.trigger_chip import TriggerChip
 from cleanclip_gui.widgets.action_button import bind, tool_button
+from cleanclip_gui.widgets.combo_box import ElidingComboBox
 from cleanclip_gui.widgets.label import ElidedLabel, Label, spoken_name
 from cleanclip_gui.widgets.text import plain, tip
 
@@ -109,7 +109,8 @@ class PlacementBar(CompactBar):
         super().__init__(parent)
         row = self.row
         row.setSpacing(theme.SPACE_S)
-        self.placement = QComboBox()
+        self.placement = ElidingComboBox()
+        self.placement.setMinimumContentsLength(5)
         self.placement.setAccessibleName("Place of the trigger")
         for key, text in PLACEMENTS:
             self.placement.addItem(text, key)

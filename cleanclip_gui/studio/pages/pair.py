@@ -132,7 +132,7 @@ class PairPage(QWidget):
         self.differing = QPushButton("Show the images that differ")
         self.busy = BusyRow("Comparison")
         self.other.setSizeAdjustPolicy(ElidingComboBox.SizeAdjustPolicy.AdjustToContents)
-        self.other.setMinimumWidth(theme.px(160))  # less than its entries take
+        theme.least_width(self.other, 160)  # less than its entries take
         with_what = Label("Compare with", "subtle", buddy=self.other)
         head = FoldingRow((with_what, self.other, self.measure), (self.open, self.save))
         layout = QVBoxLayout(self)
