@@ -447,7 +447,7 @@ def test_a_talk_is_recorded_and_played(window, qtbot, tmp_path):
     window.actions_.run("talk.record")
     talk = load(target)
     assert [step.station for step in talk.steps] == ["checkpoint", "studio", "report"]
-    assert (talk.steps[1].run, talk.steps[1].ready) == ("trigger.demo", "trigger")
+    assert (talk.steps[1].run, talk.steps[1].ready) == ("trigger.demo", ("trigger",))
     assert talk.title == "mine"
     window.guide.set_talk(talk)
 
