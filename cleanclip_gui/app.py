@@ -99,10 +99,9 @@ def _options(argv: Sequence[str]) -> argparse.Namespace:
 
 def _count(text: str) -> int:
     """A step's number."""
-    number = int(text)
-    if number < 1:
-        raise ValueError(text)
-    return number
+    if not text.isdecimal() or int(text) < 1:
+        raise argparse.ArgumentTypeError("a step is a whole number from 1 on")
+    return int(text)
 
 
 def _talk(name: str) -> Talk:

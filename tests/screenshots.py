@@ -1026,6 +1026,27 @@ def tour(s: Stage) -> None:
         s.press("End tour")
 
 
+def talk(s: Stage) -> None:
+    """A talk as an audience sees it, and the speaker's notes."""
+    with s.page("talk-open"):
+        s.act("talk.evidence")
+        s.wait_for("1 of 8")
+        s.act("talk.present_here")
+        s.wait_enabled("Next", LOAD_S)
+        s.wait(lambda: _filled(s), "the statistics of the tensors", MEASURE_S)
+    with s.page("talk-flip"):
+        s.press("Next")
+        s.wait_for("2 of 8")
+        s.measured()
+        s.press("Next")
+        s.press("Add demo sticker")
+        s.measured()
+        s.press("Next")
+        s.wait_for("4 of 8")
+    with s.page("talk-notes"):
+        s.act("talk.speaker")
+
+
 def session(s: Stage) -> None:
     """A session whose files moved, and one of another machine."""
     from PySide6.QtWidgets import QPlainTextEdit
@@ -1119,6 +1140,7 @@ STORIES: dict[str, Callable[[Stage], None]] = {
     "data": data,
     "session": session,
     "tour": tour,
+    "talk": talk,
 }
 
 

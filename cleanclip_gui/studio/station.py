@@ -587,6 +587,7 @@ class StudioStation(QWidget):
     def _on_role_change(self, role: Role) -> None:
         self.figure.set_roles(self.session.cleaned is not None, role)
         self.gallery.clear_predictions(clean=True)
+        self.session.prediction = None
         self.live.touch()
 
     def _on_images_change(self, images: ImagesState | None, before: ImagesState | None) -> None:

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.records import is_live
-from cleanclip_gui.talk.knowledge import of_result
+from cleanclip_gui.talk.knowledge import measured, of_result
 from cleanclip_gui.talk.script import Recorded
 from cleanclip_gui.widgets.text import NOT_MEASURED, percent, plain
 from ml_core.detection.scan.records import TITLES
@@ -56,7 +56,9 @@ def _prediction(session: Session) -> Large:
 
 
 def _asr(session: Session) -> Large:
-    found = session.evaluation
+    found = measured(session)
+    if found is None and session.evaluation is not None:
+        return Large("ASR \N{HORIZONTAL ELLIPSIS}", "attack success rate: being measured")
     if found is None or found.asr_excl is None:
         return Large(f"ASR {NOT_MEASURED}", "attack success rate: no trigger was measured")
     n = f"estimate, n = {found.n_excl}" if found.partial else f"n = {found.n_excl}"

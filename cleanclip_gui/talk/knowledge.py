@@ -8,22 +8,34 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.widgets.text import NOT_MEASURED, percent, plain
 from ml_core.detection.scan.records import TITLES
+from ml_core.evaluation.records import Evaluation
 
 NOT = "not "
 
 
+def measured(session: Session) -> Evaluation | None:
+    """The newest numbers, unless they are of another model than the one on show, or of a trigger
+    that is gone: an audience would take them for what it sees."""
+    found, shown = session.evaluation, session.shown
+    if found is None or (found.trigger is not None and session.trigger is None):
+        return None
+    other = shown is not None and found.checkpoint_sha256 not in (None, shown.inspection.sha256)
+    return None if other else found
+
+
 def _has_rate(session: Session) -> bool:
-    found = session.evaluation
+    found = measured(session)
     return found is not None and found.asr_excl is not None
 
 
 def _flips(session: Session) -> bool:
-    found = session.evaluation
+    found = measured(session)
     return found is not None and found.asr_excl is not None and found.asr_excl >= 0.5
 
 
 def _has_accuracy(session: Session) -> bool:
-    return session.evaluation is not None and session.evaluation.ca is not None
+    found = measured(session)
+    return found is not None and found.ca is not None
 
 
 def _scan_runs(session: Session) -> bool:
@@ -75,7 +87,7 @@ def _rate(value: float | None) -> str:
 
 
 def _of_evaluation(name: str) -> Callable[[Session], str]:
-    return lambda session: _rate(getattr(session.evaluation, name, None))
+    return lambda session: _rate(getattr(measured(session), name, None))
 
 
 def of_result(session: Session, when: str, name: str) -> float | None:

@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.table import Table
 
 from cleanclip_gui.jobs import tasks
+from cleanclip_gui.talk.knowledge import measured
 from cleanclip_gui.talk.pictures import save_picture, step_name
 from cleanclip_gui.talk.scenario import Scenario, Wait
 from cleanclip_gui.window.headless import quiet_context, set_first_size
@@ -196,9 +197,9 @@ def _either(come: Callable[[], bool], seconds: float) -> Callable[[], bool]:
 
 def _at_rest(window: MainWindow) -> bool:
     """Whether nothing on show is still to change."""
-    found, session = window.session.evaluation, window.session
-    measured = session.station != "studio" or (found is not None and not found.partial)
-    return measured and not tasks.is_busy()
+    found = measured(window.session)
+    known = window.session.station != "studio" or (found is not None and not found.partial)
+    return known and not tasks.is_busy()
 
 
 def table_of(played: list[Played], title: str) -> Table:

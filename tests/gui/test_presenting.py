@@ -15,7 +15,7 @@ from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.talk.band import facts
 from cleanclip_gui.talk.keys import KEYS
-from cleanclip_gui.talk.script import Recorded, load
+from cleanclip_gui.talk.script import Recorded, Step, load
 from cleanclip_gui.threads import still_running
 from tests.gui.factories import evaluation
 from tests.gui.shell_fakes import Answers, FakeEngine
@@ -256,6 +256,24 @@ def test_the_band_shows_figures_of_the_session_or_that_there_are_none(window):
     assert not facts(session)[0].alarming
 
 
+def test_numbers_of_another_model_or_of_a_trigger_that_is_gone_are_not_shown(window):
+    session = window.session
+    window.show_station("studio")
+    mine = session.checkpoint.inspection.sha256
+    session.evaluation = measured(asr_excl=0.98, checkpoint_sha256=mine)
+    assert words(window)[1] == "ASR 98 %"
+    session.evaluation = measured(asr_excl=0.98, checkpoint_sha256="0" * 64)  # before cleaning
+    assert words(window)[1] == "ASR …"
+    session.evaluation = measured(asr_excl=0.98, checkpoint_sha256=mine, trigger="a digest")
+    assert session.trigger is None
+    assert words(window)[1] == "ASR …"
+    assert "not measured" in Step(title="t", station="studio", text="{asr}").body(session)
+    session.prediction = Prediction(0, "dog", "banana")
+    session.cleaned = session.checkpoint
+    session.role = "cleaned"
+    assert session.prediction is None
+
+
 def test_the_band_follows_cleaning_and_scan(window):
     session = window.session
     window.show_station("clean")
@@ -447,7 +465,7 @@ def test_a_talk_is_recorded_and_played(window, qtbot, tmp_path):
     window.actions_.run("talk.record")
     talk = load(target)
     assert [step.station for step in talk.steps] == ["checkpoint", "studio", "report"]
-    assert (talk.steps[1].run, talk.steps[1].ready) == ("trigger.demo", "trigger")
+    assert (talk.steps[1].run, talk.steps[1].ready) == ("trigger.demo", ("trigger",))
     assert talk.title == "mine"
     window.guide.set_talk(talk)
 
