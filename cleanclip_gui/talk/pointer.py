@@ -7,25 +7,18 @@ from PySide6.QtGui import QPainter, QPaintEvent, QPen
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.widgets.label import Label
 
 _RING_MS, _FRAME_MS, _CAPTION_MS = 480, 30, 1400
 
 
-def reduced_motion(settings: SettingsStore) -> bool:
-    """Whether the user wants nothing to move that need not."""
-    return bool(getattr(settings.value, "reduced_motion", False))
-
-
 class ClickRing(QWidget):
     """Opens around a click and fades; stands still under reduced motion."""
 
-    def __init__(self, parent: QWidget, settings: SettingsStore) -> None:
+    def __init__(self, parent: QWidget) -> None:
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        self._settings = settings
         self._age = 0
         self._timer = QTimer(self, interval=_FRAME_MS)
         self._timer.timeout.connect(self._on_timeout)
@@ -48,12 +41,12 @@ class ClickRing(QWidget):
         self._age += _FRAME_MS
         if self._age >= _RING_MS:
             self.hide()
-        elif not reduced_motion(self._settings):
+        elif not theme.motion_is_reduced():
             self.update()
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """A thick ring in the accent's colour."""
-        still = reduced_motion(self._settings)
+        still = theme.motion_is_reduced()
         share = 0.6 if still else 0.35 + 0.65 * self._age / _RING_MS
         painter = QPainter(self)
         painter.setRenderHint(QPainter.RenderHint.Antialiasing)

@@ -57,7 +57,7 @@ class Presenter(QObject):
         self.band = Band()
         self.band.hide()
         self._curtain = _Curtain(window)
-        self._ring = ClickRing(window, context.settings)
+        self._ring = ClickRing(window)
         self._caption = KeyCaption(window)
         self.keys = KeyFilter(guide.card.next, self)
         self.keys.pressed.connect(self._on_pressed)

@@ -7,10 +7,10 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
+from cleanclip_gui.window.guide import STEPS
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication, QFileDialog
 
-from cleanclip_gui.window.guide import STEPS
 from ml_core.data.specs import ImageSpec
 from tests.keyboard import Keyboard, focused, heard_name
 
