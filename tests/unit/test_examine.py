@@ -168,10 +168,13 @@ def test_the_process_starts_light() -> None:
     assert done.stdout == "[]\n"
 
 
-def test_the_window_of_a_frozen_program_reads_too(tmp_path: Path) -> None:
+@pytest.mark.parametrize("program", ["cleanclip", "cleanclip-gui"])
+def test_both_frozen_programs_read_too(tmp_path: Path, program: str) -> None:
     path = _safetensors(tmp_path / "good.safetensors")
+    entry = ROOT / "packaging" / "frozen" / f"{program}.py"
+    freeze = f"import runpy, sys; sys.frozen = True; runpy.run_path({str(entry)!r})"
     done = subprocess.run(
-        [sys.executable, "-m", "cleanclip_gui", "--reader"],
+        [sys.executable, "-c", freeze, "--reader"],
         input=b"inspect 20\n" + os.fsencode(path),
         cwd=ROOT,
         capture_output=True,
