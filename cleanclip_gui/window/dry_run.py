@@ -54,6 +54,7 @@ def run(
 
     A table of the steps goes to standard output; with ``pictures``, a PNG of each goes there.
     """
+    from PySide6.QtCore import QEventLoop
     from PySide6.QtWidgets import QApplication
 
     from cleanclip_gui import theme
@@ -76,7 +77,8 @@ def run(
             print(error.sentence, file=sys.stderr)
             window.close()
             return 2
-        played = play(window, first, pictures, app.exec, app.quit)
+        loop = QEventLoop()
+        played = play(window, first, pictures, loop.exec, loop.quit)
         window.close()
     console.print(table_of(played, talk.title))
     slowest = max(played, key=lambda one: one.seconds, default=None)

@@ -74,7 +74,7 @@ def race(
                 given_up = True
                 left = [other for other in left if not is_half(other)]
         if number == 0:
-            limit = hopeless * min(times[0] for times in taken.values())
+            limit = hopeless * min(taken[way][0] for way in left if way in taken)
             left = [way for way in left if way in taken and taken[way][0] <= limit]
     best = {
         way: min(times if len(times) == 1 or times[0] > seconds / 8 else times[1:])

@@ -11,6 +11,7 @@ import torch
 from ml_core.cleaning import speed as training_speed
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.evaluation import speed as speeds
+from ml_core.evaluation.race import race
 from ml_core.evaluation.speed import (
     forget_speed,
     measure_speed,
@@ -253,3 +254,14 @@ def test_a_measurement_makes_way_and_leaves_the_model_as_it_was(
     use_speed(model, found)
     forget_speed(model)
     assert (model.precision, model.channels_last) == ("fp32", None)
+
+
+def test_a_way_is_left_where_the_fastest_was_given_up() -> None:
+    """A busy machine: fp32 is slow at first, so that bf16 looks fast, and emulated a moment later."""
+    taken = {("a", False): 10.0, ("a", True): 1.0, ("b", False): 2.0, ("b", True): 5.0}
+    found = race(
+        list(taken), taken.__getitem__, 60.0, is_half=lambda way: way[1], emulates=True,
+        sure=lambda *_: True, hopeless=1.5,
+    )  # fmt: skip
+    assert found.given_up
+    assert found.left == (("b", False),)
