@@ -257,7 +257,7 @@ def test_a_measurement_makes_way_and_leaves_the_model_as_it_was(
 
 
 def test_a_way_is_left_where_the_fastest_was_given_up() -> None:
-    """A busy machine: fp32 is slow at first, so that bf16 looks fast, and emulated a moment later."""
+    """A busy machine: fp32 is slow at first, so that bf16 looks fast, then emulated."""
     taken = {("a", False): 10.0, ("a", True): 1.0, ("b", False): 2.0, ("b", True): 5.0}
     found = race(
         list(taken), taken.__getitem__, 60.0, is_half=lambda way: way[1], emulates=True,
