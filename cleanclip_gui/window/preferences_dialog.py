@@ -106,7 +106,8 @@ class PreferencesDialog(QDialog):
         page = QWidget()
         page.setObjectName("page")
         column = QVBoxLayout(page)
-        column.setContentsMargins(0, 0, theme.SPACE_S, 0)
+        edge = theme.SPACE_XS  # the frame of what has the focus is drawn there
+        column.setContentsMargins(edge, edge, theme.SPACE_S, edge)
         column.setSpacing(theme.SPACE_M)
         column.addLayout(choices)
         column.addWidget(Label("Folders", "heading"))
@@ -121,6 +122,7 @@ class PreferencesDialog(QDialog):
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
+        scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # it follows what Tab comes to
         scroll.setWidget(page)
         restore = QPushButton("&Restore defaults")
         restore.setAutoDefault(False)
