@@ -8,6 +8,8 @@ from pathlib import Path
 
 import ml_core
 from ml_core.paths import resource
+from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import read_file
 
 # In the order of the list; what else lies in the folder comes after them.
 _ORDER = (
@@ -43,12 +45,11 @@ def listed(folder: Path) -> list[Path]:
 def read_page(path: Path) -> str:
     """The Markdown of a page; one sentence in its place if it cannot be read."""
     try:
-        with path.open("rb") as file:
-            raw = file.read(_LARGEST + 1)
+        raw = read_file(path, _LARGEST + 1)
         if len(raw) > _LARGEST:
             raise OSError
         return raw.decode("utf-8")
-    except (OSError, UnicodeDecodeError):
+    except (InputError, OSError, UnicodeDecodeError):
         return f"The page {path.name} of the help is missing or damaged; install the program again."
 
 
