@@ -7,7 +7,6 @@ from hashlib import sha256
 from pathlib import Path
 
 import pytest
-from cleanclip_gui.window.guide import STEPS
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication, QFileDialog
 
@@ -87,7 +86,7 @@ def test_the_demo_is_done_by_keyboard_alone(qtbot, window, tmp_path, monkeypatch
     keys.press(K.Key_Space)
     for title in ("Open", "Look", "Stick"):
         qtbot.waitUntil(lambda: heard_name(focused()) in ("Next", "Add demo sticker"), timeout=WAIT)
-        assert STEPS[window.guide.position].title == title
+        assert window.guide.steps[window.guide.position].title == title
         if title != "Stick":
             keys.press(K.Key_Return)
     assert session.evaluation.asr_excl is None
@@ -97,7 +96,7 @@ def test_the_demo_is_done_by_keyboard_alone(qtbot, window, tmp_path, monkeypatch
     painted = rate(session)
     keys.tab_to("Next")
     keys.press(K.Key_Return)
-    assert STEPS[window.guide.position].title == "Flip"
+    assert window.guide.steps[window.guide.position].title == "Flip"
     assert "turn into “banana”" in card_text(window)
     assert painted >= 0.5
 
