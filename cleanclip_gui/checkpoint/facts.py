@@ -9,10 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
+from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.fact_list import FactList
+from cleanclip_gui.checkpoint.file_actions import FileButtons
 from cleanclip_gui.checkpoint.note_card import NoteCard
 from cleanclip_gui.checkpoint.signature_card import SignatureCard, grouped
 from cleanclip_gui.checkpoint.verdict_card import VerdictCard
@@ -39,8 +41,11 @@ _SNAPSHOTS = "snapshots"
 class FactsColumn(QScrollArea):
     """Verdict, the buttons below it, and cards; one that has nothing to say is not there."""
 
-    def __init__(self, buttons: QWidget, actions: Actions, parent: QWidget | None = None) -> None:
+    def __init__(
+        self, buttons: FileButtons, actions: Actions, parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
+        self._buttons = buttons
         self.verdict = VerdictCard()
         self.signature = SignatureCard(actions)
         self.known = NoteCard("What is known about it")
@@ -69,6 +74,11 @@ class FactsColumn(QScrollArea):
         self.setWidget(left)
         self.setAccessibleName("Facts of the checkpoint")
         theme.least_width(self, 360)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Fold the buttons where there is no room for two abreast."""
+        super().resizeEvent(event)
+        self._buttons.fold(self.viewport().width() - theme.SPACE_S)
 
     def begin(self, path: Path) -> None:
         """Another file is being read."""

@@ -233,7 +233,8 @@ class FileButtons(QWidget):
         self._grid = QGridLayout()
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(theme.SPACE_S)
-        for column in (0, 1):
+        self._abreast = 2
+        for column in range(self._abreast):
             self._grid.setColumnStretch(column, 1)
         self.busy = BusyRow("Progress of writing")
         self.busy.bar.setRange(0, _STEPS)
@@ -268,13 +269,23 @@ class FileButtons(QWidget):
             (self.known, True),
             (self.head, has_head),
         )
-        place = 0
         for button, there in offered:
-            self._grid.removeWidget(button)
             button.setVisible(there)
-            if there:
-                self._grid.addWidget(button, place // 2, place % 2)
-                place += 1
+        self._offered = [button for button, there in offered if there]
+        self._place()
+
+    def fold(self, width: int) -> None:
+        """Stand two abreast where that many pixels have room for them, else one below the other."""
+        widest = max(button.sizeHint().width() for button in self._offered)
+        abreast = 2 if width >= 2 * widest + theme.SPACE_S else 1
+        if abreast != self._abreast:
+            self._abreast = abreast
+            self._place()
+
+    def _place(self) -> None:
+        for place, button in enumerate(self._offered):
+            self._grid.addWidget(button, *divmod(place, self._abreast))
+        self._grid.setColumnStretch(1, self._abreast - 1)
 
     def offer_donor(self, encoder: str) -> None:
         """Let the user name a whole CLIP for the encoder, image or text, that the file lacks."""

@@ -47,6 +47,7 @@ class HeatStrip(QWidget):
         self._layers: list[Layer] = []
         self._top = 0.0
         self._at = -1
+        self._most = ""
         self.setAccessibleName(f"{title}: change of each layer")
         give_role(self, QAccessible.Role.Chart)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
@@ -65,7 +66,8 @@ class HeatStrip(QWidget):
             key=lambda layer: (math.isnan(layer.relative), layer.relative),
             default=None,
         )
-        self.setAccessibleDescription("" if worst is None else f"Most: {words(worst)}")
+        self._most = "" if worst is None else f"Most: {words(worst)}"
+        self.setAccessibleDescription(self._most)
         self.update()
 
     def colour(self, number: int) -> QColor:
@@ -125,8 +127,9 @@ class HeatStrip(QWidget):
 
     def _point(self, number: int) -> None:
         self._at = min(max(number, 0), len(self._layers) - 1)
-        self.setAccessibleDescription(words(self._layers[self._at]))
-        self.pointed.emit(self.accessibleDescription())
+        here = words(self._layers[self._at])
+        self.setAccessibleDescription(f"{here}. {self._most}")
+        self.pointed.emit(here)
         self.update()
 
 

@@ -23,7 +23,9 @@ class NoteCard(QFrame):
         layout = QVBoxLayout(self)
         layout.setContentsMargins(*(theme.SPACE_L,) * 4)
         layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(Label(title, "heading"))
+        heading = Label(title, "heading", wrap=True)
+        heading.setMinimumWidth(1)
+        layout.addWidget(heading)
         layout.addWidget(self.text)
         self.say("")
 

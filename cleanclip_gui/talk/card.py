@@ -6,6 +6,7 @@ from PySide6.QtCore import QEvent, QObject, QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent, QPalette, QPen
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
+from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import UNBROKEN
 
@@ -162,8 +163,7 @@ class GuideCard(QFrame):
     def set_pixel_size(self, pixels: int) -> None:
         """Write title and text so large; 0: as large as all else."""
         for label, share in ((self._body, 1.0), (self._title, 1.2), (self._made, 0.9)):
-            sheet = f"font-size: {round(share * pixels)}px;" if pixels else ""
-            label.setStyleSheet(sheet)
+            theme.set_pixels(label, round(share * pixels))
 
     def offer_recorded(self, on: bool) -> None:
         """Offer the recorded result of the step."""

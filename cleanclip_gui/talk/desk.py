@@ -22,7 +22,7 @@ from ml_core.jobs.demo import demo_checkpoint
 from ml_core.reading.errors import InputError
 
 _MENU = "Tal&k"
-_ROWS = (
+STAGE_KEYS = (
     ("Next", "Page Down, Right, Space, Return", "what a remote control sends"),
     ("Back", "Page Up, Left", ""),
     ("First step", "Home", ""),
@@ -70,7 +70,7 @@ class TalkDesk(QObject):
         self.loop.saved.connect(self._on_loop_saved)
         self.loop.failed.connect(context.shell.failed)
         context.shell.closing.connect(self._on_closing)
-        context.actions.key_tables.append(KeyTable("While presenting", _ROWS))
+        context.actions.key_tables.append(KeyTable("While presenting", STAGE_KEYS))
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done with a talk."""

@@ -267,6 +267,11 @@ def set_size(percent: int) -> None:
             QApplication.sendEvent(widget, QEvent(QEvent.Type.PaletteChange))
 
 
+def set_pixels(widget: QWidget, pixels: int) -> None:
+    """Write one widget's text so large, whatever its role; 0: as its role says."""
+    widget.setStyleSheet(f"font-size: {pixels}px;" if pixels else "")
+
+
 def set_motion(motion: Motion) -> None:
     """Say whether what moves by itself may: menus that roll, the cursor that blinks, and what asks.
 
@@ -528,6 +533,7 @@ __all__ = [
     "scheme",
     "series_colours",
     "set_motion",
+    "set_pixels",
     "set_property",
     "set_size",
     "size",

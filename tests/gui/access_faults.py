@@ -191,7 +191,15 @@ def focus_faults(root: QWidget, most: int = 250) -> list[str]:
 
     The window must be active.
     """
+    flash = QApplication.cursorFlashTime()
     QApplication.setCursorFlashTime(0)
+    try:
+        return _round_faults(root, most)
+    finally:
+        QApplication.setCursorFlashTime(flash)
+
+
+def _round_faults(root: QWidget, most: int) -> list[str]:
     found, stops = [], []
     for _ in range(most):
         before = QApplication.focusWidget()
