@@ -64,7 +64,7 @@ class FactList(QFrame):
         field = Label(name, "field")
         field.setAlignment(Qt.AlignmentFlag.AlignTop)
         shown = plain(value)
-        label = Label(fitting(shown, 40))
+        label = Label(fitting(shown, 4000 // theme.size()))
         if label.text() != shown:
             label.setToolTip(tip(shown))
         label.setWordWrap(True)

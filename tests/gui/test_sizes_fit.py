@@ -19,8 +19,8 @@ def usual(qapp):
 
 
 @pytest.mark.parametrize(("percent", "size"), STAGES)
-def test_every_station_fits_at_every_size(small_window, qtbot, tmp_path, percent, size):
-    window = small_window
+def test_every_station_fits_at_every_size(small_window, qtbot, tmp_path_factory, percent, size):
+    window, tmp_path = small_window, tmp_path_factory.mktemp("m")  # a short name
     found = {}
     path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0], "visual.proj": [[1.0]]})
     window.open_path(str(path))

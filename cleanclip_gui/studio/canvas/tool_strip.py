@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QSignalBlocker, QSize, Qt, Signal
+from PySide6.QtCore import QEvent, QSignalBlocker, QSize, Qt, Signal
 from PySide6.QtGui import QAction, QColor, QIcon, QPainter, QPen, QPixmap, QResizeEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -81,6 +81,7 @@ class ToolStrip(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
+        self._columns = 0
         self.tools: dict[str, QToolButton] = {}
         tools = self._tools_grid = QGridLayout()
         tools.setSpacing(1)
@@ -139,7 +140,6 @@ class ToolStrip(QWidget):
         readout.addWidget(self.shade, 3, 0, 1, 2)
         column.addLayout(readout)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
-        self._columns = 0
         self._place(_COLUMNS[0])
 
     def _place(self, columns: int) -> None:
@@ -155,11 +155,21 @@ class ToolStrip(QWidget):
                 grid.addWidget(button, number // columns, number % columns)
         beside = columns > _COLUMNS[0]
         self._readout.addWidget(self.scale, 0 if beside else 1, int(beside))
+        self._measure()
+
+    def _measure(self) -> None:
+        """Be as wide as what stands there."""
         widest = self.place.fontMetrics().horizontalAdvance("x 000  y 000")
         layout = self.layout()
         assert layout is not None
         layout.invalidate()
         self.setFixedWidth(max(widest, layout.sizeHint().width()) + 2)
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """What the theme sends last when everything gets another size."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange and self._columns:
+            self._measure()
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """As high as in the most columns."""
