@@ -22,6 +22,8 @@ from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
 from ml_core.text_tower import used_length
 
+_GROWN_ON = 64  # pictures of a batch
+
 
 def training_mode(model: ClipModel, recipe: Recipe) -> None:
     """Put the encoders into the mode that the method and the recipe ask for."""
@@ -103,7 +105,7 @@ def _let_grow(
     """Adversaries grow against the model as it is, on the pictures of all processes."""
     model.module.eval()
     sizes = ranks.sizes(len(batch), model.device)
-    images = ranks.gather(batch.images[: len(batch)], sizes).float().div_(255)
+    images = ranks.gather(batch.images[: len(batch)], sizes)[:_GROWN_ON].float().div_(255)
 
     def encode(shown: Tensor) -> Tensor:
         with autocast(model.device, speed.autocast):
