@@ -87,8 +87,8 @@ class CleaningCharts(QWidget):
         self.rates.under_head.addWidget(self._note)
         self._lower = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         self._lower.setSpacing(theme.SPACE_M)
-        self._lower.addWidget(self.losses, 2)
-        self._lower.addWidget(self.rate, 1)
+        self._lower.addWidget(self.losses, 5)
+        self._lower.addWidget(self.rate, 3)  # its title, value and button side by side
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_M)
