@@ -156,7 +156,7 @@ class AsrFigure(QFrame):
         self.target.activated.connect(self.target_chosen)
         self._roles = QWidget()
         self.role_buttons: dict[str, QPushButton] = {}
-        group = QButtonGroup(self)
+        self._group = QButtonGroup(self)
         roles = QHBoxLayout(self._roles)
         roles.setContentsMargins(0, 0, 0, 0)
         roles.setSpacing(theme.SPACE_XS)
@@ -165,10 +165,10 @@ class AsrFigure(QFrame):
             button.setCheckable(True)
             button.setAccessibleName(f"Look at the {role} checkpoint")
             button.setProperty("roleName", role)
-            group.addButton(button)
+            self._group.addButton(button)
             self.role_buttons[role] = button
             roles.addWidget(button, 1)
-        group.buttonClicked.connect(self._on_role_clicked)
+        self._group.buttonToggled.connect(self._on_role_toggled)
         self._roles.hide()
 
         self._heading = Label("Attack success rate", "heading")
@@ -253,8 +253,10 @@ class AsrFigure(QFrame):
     def set_roles(self, has_cleaned: bool, role: str) -> None:
         """Offer the switch between the checkpoints once there are two."""
         self._roles.setVisible(has_cleaned)
+        blocker = QSignalBlocker(self._group)
         for name, button in self.role_buttons.items():
             button.setChecked(name == role)
+        blocker.unblock()
 
     def set_note(self, text: str) -> None:
         """Say why nothing moves, e.g. that a job owns the device."""
@@ -381,8 +383,9 @@ class AsrFigure(QFrame):
         self.status.setText(text)
         self.status.setVisible(bool(text))
 
-    def _on_role_clicked(self, button: QPushButton) -> None:
-        self.role_chosen.emit(button.property("roleName"))
+    def _on_role_toggled(self, button: QPushButton, on: bool) -> None:
+        if on:
+            self.role_chosen.emit(button.property("roleName"))
 
 
 class _SearchBox(QComboBox):

@@ -59,6 +59,7 @@ class _Binding(QObject):
         self._button, self._action = button, action
         self._shows_text, self._shows_icon = text, icon
         action.changed.connect(self._follow)
+        button.toggled.connect(self._on_toggled)
         button.clicked.connect(self._on_clicked)
         self._follow()
 
@@ -74,7 +75,14 @@ class _Binding(QObject):
         if self._shows_icon:
             button.setIcon(action.icon())
 
+    @Slot(bool)
+    def _on_toggled(self, on: bool) -> None:
+        """A click switches the button first; a screen reader switches it without a click."""
+        if on != self._action.isChecked():
+            self._action.trigger()
+            self._follow()  # whatever the action did
+
     @Slot()
     def _on_clicked(self) -> None:
-        self._action.trigger()
-        self._follow()  # a checkable button has switched itself, whatever the action did
+        if not self._action.isCheckable():
+            self._action.trigger()

@@ -7,6 +7,7 @@ from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QFrame, QSizePolicy, QToolButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.label import Label
 
 _LOGO, _STATION, _ICON = 48, 52, 34  # pixels of height
@@ -83,7 +84,7 @@ class Rail(QFrame):
 
     def _button(self, action: QAction, size: int, style: Qt.ToolButtonStyle) -> QToolButton:
         button = QToolButton()
-        button.setDefaultAction(action)
+        bind(button, action, text=True, icon=True)
         button.setAccessibleName(action.text().replace("&", ""))
         button.setIconSize(QSize(theme.px(size), theme.px(size)))
         button.setToolButtonStyle(style)

@@ -9,6 +9,7 @@ from PySide6.QtWidgets import QApplication, QDialog, QLineEdit, QTabBar, QToolBu
 
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
+from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar
 from cleanclip_gui.studio.gallery.gallery import Gallery
 from cleanclip_gui.widgets.roles import give_role
@@ -98,11 +99,12 @@ def open_dialogs():
     return [w for w in QApplication.topLevelWidgets() if isinstance(w, QDialog) and w.isVisible()]
 
 
-def test_a_screen_reader_opens_a_station(window):
+@pytest.mark.parametrize("action", ["Press", "Toggle"])
+def test_a_screen_reader_opens_a_station(window, action):
     window.show_station("checkpoint")
     button = next(b for b in window.rail.findChildren(QToolButton) if heard_name(b) == "Studio")
     face = QAccessible.queryAccessibleInterface(button).actionInterface()
-    face.doAction("Press")
+    face.doAction(action)
     assert window.station == "studio"
     assert button.isChecked()
 
@@ -151,3 +153,14 @@ def test_the_look_at_the_focus_can_fail(qtbot):
     field.setFocus()
     qtbot.waitUntil(field.hasFocus)
     assert changes_with_focus(field)
+
+
+def test_a_screen_reader_toggles_what_a_click_would(window):
+    """What it offers first on a checkable button switches it without a click."""
+    window.show_station("studio")
+    studio = next(b for b in window.rail.findChildren(QToolButton) if heard_name(b) == "Studio")
+    studio.toggle()  # the station stays, and so does the look of its button
+    assert window.station == "studio"
+    assert studio.isChecked()
+    window.findChild(ToolStrip).tools["eraser"].toggle()
+    assert window.findChild(TriggerCanvas).tool == "eraser"

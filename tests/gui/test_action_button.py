@@ -96,3 +96,14 @@ def test_an_action_may_outlive_its_button(qapp, actions, lamp):
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete)
     actions["lamp.switch"].trigger()
     assert lamp.on
+
+
+def test_a_screen_reader_that_toggles_does_the_act(button, actions, lamp):
+    """Its first action of a checkable button switches it, without a click."""
+    bind(button, actions["lamp.switch"])
+    button.toggle()
+    assert lamp.on
+    assert button.isChecked()
+    button.toggle()
+    assert not lamp.on
+    assert not button.isChecked()

@@ -71,8 +71,7 @@ class Comparison(QWidget):
         self.said.hide()
         layout.addWidget(self.said)
         self.pick_tradeoff.setChecked(True)
-        self.pick_tradeoff.clicked.connect(self._arrange)
-        self.pick_curves.clicked.connect(self._arrange)
+        picks.buttonToggled.connect(self._arrange)
         self._arrange()
 
     def draw(self, shown: Sequence[tuple[int, PastRun, Mapping[Head, tuple[Point, ...]]]]) -> None:

@@ -94,7 +94,7 @@ class ToolStrip(QWidget):
         self.tools["brush"].setChecked(True)
         self.picture = tool_button("eye", "Show the picture under the trigger", checkable=True)
         self.picture.setChecked(True)
-        group.buttonClicked.connect(self._on_tool_clicked)
+        group.buttonToggled.connect(self._on_tool_toggled)
         self.picture.toggled.connect(self.picture_toggled)
 
         colours = self._colours_grid = QGridLayout()
@@ -106,6 +106,7 @@ class ToolStrip(QWidget):
             self._colours.addButton(swatch)
         self.swatches[0].setChecked(True)
         self._using = self.swatches[0]
+        self._colours.buttonToggled.connect(self._on_swatch_toggled)
         self._colours.buttonClicked.connect(self._on_swatch_clicked)
 
         self.place = Label("", "caption")
@@ -231,8 +232,13 @@ class ToolStrip(QWidget):
         """Ask for a colour; tests put another function here."""
         return QColorDialog.getColor(colour, self, "Brush colour")
 
-    def _on_tool_clicked(self, button: QToolButton) -> None:
-        self.tool_chosen.emit(button.property("toolName"))
+    def _on_tool_toggled(self, button: QToolButton, on: bool) -> None:
+        if on:
+            self.tool_chosen.emit(button.property("toolName"))
+
+    def _on_swatch_toggled(self, button: Swatch, on: bool) -> None:
+        if on:  # by a screen reader too, which does not click
+            self.colour_chosen.emit(button.colour)
 
     def _on_swatch_clicked(self, button: Swatch) -> None:
         if button is self.own and self._using is button:
