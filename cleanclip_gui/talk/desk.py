@@ -150,8 +150,9 @@ class TalkDesk(QObject):
     def start(self, position: int = 0) -> None:
         """Begin the talk at a step, with the demo open."""
         facts = self._context.session.checkpoint
-        self.guide.start(position)
-        if facts is None or facts.path != str(demo_checkpoint()):
+        opening = facts is None or facts.path != str(demo_checkpoint())
+        self.guide.start(position, opening=opening)
+        if opening:
             self._open_demo()
 
     def start_talk(self, talk: Talk, position: int = 0) -> None:

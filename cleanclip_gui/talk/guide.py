@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, Signal, Slot
+from PySide6.QtCore import QEvent, QObject, QTimer, Signal, Slot
 from PySide6.QtWidgets import QMainWindow, QWidget
 
 from cleanclip_gui.session.records import is_live
@@ -32,6 +32,7 @@ class Guide(QObject):
         self.talk = shipped("tour")
         self.position = -1
         self._on_record: set[int] = set()  # steps whose recorded result stands for a live one
+        self._begins = False  # in its middle, and waits for the checkpoint
         self.card = GuideCard(window)
         self._outline = Outline(window)
         self.card.hide()
@@ -50,6 +51,9 @@ class Guide(QObject):
             events.station,
         ):
             signal.connect(self._on_session_change)
+        self._soon = QTimer(self, singleShot=True, interval=0)  # all hear of a checkpoint first
+        self._soon.timeout.connect(self._catch_up)
+        events.checkpoint.connect(self._on_checkpoint_change)
 
     @property
     def running(self) -> bool:
@@ -96,11 +100,17 @@ class Guide(QObject):
         self.talk = talk
 
     @Slot()
-    def start(self, position: int = 0) -> None:
-        """Begin at a step."""
+    def start(self, position: int = 0, *, opening: bool = False) -> None:
+        """Begin at a step, with the trigger that the steps before it put on.
+
+        ``opening`` tells that another checkpoint is being opened, which is waited for.
+        """
         self._on_record.clear()
         self._window.installEventFilter(self)
         self.show_step(min(max(position, 0), len(self.steps) - 1))
+        self._begins = self.position > 0
+        if not opening:
+            self._catch_up()
 
     @Slot()
     def go_on(self) -> None:
@@ -160,6 +170,21 @@ class Guide(QObject):
     def _on_session_change(self, _: object) -> None:
         if self.running:
             self._refresh()
+
+    def _on_checkpoint_change(self, _: object) -> None:
+        self._soon.start()
+
+    @Slot()
+    def _catch_up(self) -> None:
+        """Do what the steps before this one do at once, where the talk began in its middle."""
+        if not self.running or not self._begins or self._session.checkpoint is None:
+            return
+        self._begins = False
+        for step in self.steps[: self.position]:
+            if step.run.startswith("trigger.") and step.acts(self._session):
+                self._shell.station_wanted.emit(step.station)
+                self._run(step.run)
+        self.show_step(self.position)  # its station may not have been there before
 
     def _refresh(self) -> None:
         step, session, recorded = self.steps[self.position], self._session, self.recorded

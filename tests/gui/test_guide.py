@@ -117,6 +117,23 @@ def test_the_tour_goes_on_whatever_a_scan_ends_with(window, scan, words):
     guide.end()
 
 
+def test_a_talk_begun_in_its_middle_has_the_trigger_of_the_steps_before(window, qtbot):
+    """And the station, which was not there before the checkpoint was."""
+    editor = window.stations["studio"].editor
+    window.talk.start(3)
+    assert STEPS[3].title == "Flip"
+    assert window.station != "studio"
+    qtbot.waitUntil(lambda: window.station == "studio", timeout=20_000)
+    assert editor.current_trigger() is not None
+    editor.clear()
+    window.session.evaluation = measured()  # once: the speaker may take it away
+    assert editor.current_trigger() is None
+    window.guide.start(CLEAN)  # the demo is open now
+    assert window.station == "clean"
+    assert editor.current_trigger() is not None
+    window.guide.end()
+
+
 def test_back_and_end(window, qtbot):
     guide = window.guide
     window.start_tour()
