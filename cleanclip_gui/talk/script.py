@@ -225,7 +225,7 @@ def check_names(talk: Talk, stations: Container[str], widgets: Container[str]) -
                 )
 
 
-def save(path: Path, title: str, steps: Iterable[dict[str, str]]) -> None:
+def save(path: Path, title: str, steps: Iterable[dict[str, Any]]) -> None:
     """Write a talk.
 
     Raises

@@ -470,6 +470,30 @@ def test_a_talk_is_recorded_and_played(window, qtbot, tmp_path):
     window.guide.set_talk(talk)
 
 
+def test_what_a_recorded_scan_and_run_came_to_is_in_the_talk(window, tmp_path):
+    target, session = tmp_path / "mine.json", window.session
+    object.__setattr__(window.prompts, "save_file", lambda *_: str(target))
+    session.run = RunState("old", "mmcl", "finished")  # before it was recorded
+    window.actions_.run("talk.record")
+    window.show_station("scan")
+    window.actions_.ran.emit("scan.start")
+    session.scan = ScanState("out", "running")
+    session.scan = ScanState("out", "finished", "found", "banana")
+    window.show_station("clean")
+    window.actions_.ran.emit("clean.start")
+    session.run = RunState("out", "mmcl", "running")
+    rates = ({"ca": 0.99, "asr_excl": 0.98}, {"ca": 0.97, "asr_excl": 0.02})
+    session.run = RunState(
+        "out", "mmcl", "finished", result=dict(zip(("before", "after"), rates, strict=True))
+    )
+    window.actions_.run("talk.record")
+    scan, clean = (step.recorded for step in load(target).steps if step.run)
+    assert "“banana”" in scan.text
+    assert clean.figure == "ASR 98.0 % → 2.0 %"
+    assert clean.text == "ASR 98.0 % → 2.0 %, clean accuracy 99.0 % → 97.0 %."
+    assert clean.made.startswith("poisoned.safetensors, 20")
+
+
 @pytest.mark.parametrize("size", [(1024, 768), (1366, 768)])
 def test_the_card_and_the_band_lie_in_the_window(window, qtbot, size):
     window.resize(*size)
