@@ -8,6 +8,7 @@ it. Where the processor's torch comes from is pip's matter: ``--pip-args``.
 from __future__ import annotations
 
 import argparse
+import os
 import shlex
 import subprocess
 import sys
@@ -26,7 +27,8 @@ def main() -> int:
     parser.add_argument("--work", type=Path, default=ROOT / "build" / "frozen")
     parser.add_argument("--pip-args", default=CPU, help=f"default: {CPU}")
     options = parser.parse_args()
-    home = options.work / "venv"
+    work = options.work.resolve()
+    home = work / "venv"
     python = home / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if not python.exists():
         venv.create(home, with_pip=True)
@@ -39,12 +41,14 @@ def main() -> int:
     subprocess.run(
         [
             str(python), "-m", "PyInstaller", "--noconfirm", "--log-level", "WARN",
-            "--distpath", str(options.work / "dist"), "--workpath", str(options.work / "work"),
+            "--distpath", str(work / "dist"), "--workpath", str(work / "work"),
             str(HERE / "cleanclip.spec"),
         ],
         check=True,
+        cwd=work,  # not where the sources lie, which would be taken in place of the wheel
+        env={name: value for name, value in os.environ.items() if name != "PYTHONPATH"},
     )  # fmt: skip
-    print(options.work / "dist" / "cleanclip-gui")
+    print(work / "dist" / "cleanclip-gui")
     return 0
 
 
