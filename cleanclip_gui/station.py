@@ -45,7 +45,8 @@ class Shell(QObject):
     none.
     ``commands_changed`` tells that something can be done now that could not be done before, or
     the other way round; ``demo_opening`` that the demo is begun, and a run that has ended is to be
-    forgotten; ``suspect_changing`` that another suspect checkpoint comes now, and what was cleaned
+    forgotten; ``computing_changed`` that the settings of threads or precision are others now;
+    ``suspect_changing`` that another suspect checkpoint comes now, and what was cleaned
     from the one before is to go; ``ready`` that the window is made and shows what is told;
     ``closing`` that it goes, and nothing keeps it any more.
     """
@@ -72,6 +73,7 @@ class Shell(QObject):
     commands_changed = Signal()
     demo_opening = Signal()
     suspect_changing = Signal()
+    computing_changed = Signal()
     ready = Signal()
     closing = Signal()
 

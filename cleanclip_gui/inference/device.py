@@ -1,11 +1,16 @@
-"""Where Studio computes while a run uses a GPU."""
+"""Where Studio computes while a run uses a GPU, and with how many threads."""
 
 from __future__ import annotations
 
+import os
+
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.questions import SetDevice
+from cleanclip_gui.inference.questions import SetDevice, SetThreads
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.text import used_text
+
+_THREADS = "OMP_NUM_THREADS"  # what `ml_core.jobs.devices.set_threads` looks at; jobs inherit it
+_TOLD = os.environ.get(_THREADS)
 
 
 class StudioDevice:
@@ -28,6 +33,16 @@ class StudioDevice:
     def move(self, device: str) -> None:
         """Ask the models to move; the session learns where they are."""
         self._inference.ask(SetDevice(device), self._on_moved)
+
+    def use_threads(self, number: int) -> None:
+        """Compute with so many from now on, 0 for what suits; jobs that start later do too."""
+        if number:
+            os.environ[_THREADS] = str(number)
+        elif _TOLD is None:
+            os.environ.pop(_THREADS, None)
+        else:
+            os.environ[_THREADS] = _TOLD
+        self._inference.ask(SetThreads())
 
     def release(self, device: str) -> str:
         """Leave ``device`` to a run; return what that means for Studio, as a sentence."""

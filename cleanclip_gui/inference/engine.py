@@ -110,6 +110,11 @@ class Engine:
         """Devices of this machine, best first."""
         return devices()
 
+    def set_threads(self) -> int:
+        """Take as many threads as the environment says; how fast a model is must be seen again."""
+        self._seconds_per_image.clear()
+        return set_threads(0)
+
     def set_device(self, name: str) -> str:
         """Move the models; return the device in use."""
         if name not in devices():

@@ -137,6 +137,10 @@ class ExplainingEngine(Engine):
     def measure_speed(self, request: MeasureSpeed, stopped: Callable[[], bool]) -> Iterator[object]:
         """Find the fastest way to encode, and use it unless others were busy here meanwhile."""
         images, model = self._require_images(), self._require_model(request.role)
+        place = model.sha256, str(model.device)
+        if request.precision != "auto" and model.precision != request.precision:
+            self._speeds.pop(place, None)
+            self._settle(model)
         yield from self.class_texts(request.role, None)
         order = stratified_order(images.set.labels, SEED)[:SAMPLE]
         canvases, parts = images.at(model.preprocess), []
@@ -146,9 +150,8 @@ class ExplainingEngine(Engine):
             parts.append(canvases.get(order[first : first + batch_of(model)]))
         sample = np.concatenate(parts)
         classifier = self._subject(model, images, None).classifier
-        found = speed_of(model, sample, classifier, cancelled=stopped)
+        found = speed_of(model, sample, classifier, precision=request.precision, cancelled=stopped)
         if not found.busy:
-            place = model.sha256, str(model.device)
             self._speeds[place] = found
             self._seconds_per_image.pop(place, None)
             self._settle(model)

@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
 from pathlib import Path
-from typing import ClassVar, Protocol
+from typing import ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -78,6 +78,9 @@ class Engine(Protocol):
 
     def set_device(self, name: str, /) -> str:
         """Move the models; return the device in use."""
+
+    def set_threads(self) -> int:
+        """Take as many threads as the environment says; return the number."""
 
     def open_checkpoint(self, question: OpenCheckpoint, /) -> CheckpointFacts:
         """Examine and load a checkpoint."""
@@ -261,6 +264,18 @@ class SetDevice(Question):
     def answers(self, engine: Engine, control: Control) -> Iterator[object]:
         if control.commit():
             yield engine.set_device(self.name)
+
+
+@dataclass(frozen=True, eq=False)
+class SetThreads(Question):
+    """Compute with as many threads as the environment says now; answered by the number."""
+
+    lane = Lane.ORDERED
+    act = "Changing the number of threads"
+
+    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
+        if control.commit():
+            yield engine.set_threads()
 
 
 @dataclass(frozen=True, eq=False)
@@ -487,13 +502,14 @@ class TellDetails(Question):
 class MeasureSpeed(Question):
     """Ask which arithmetic and layout are fastest for a model, and use them from then on.
 
-    Answered by a `Speed`.
+    ``precision`` fp32 leaves the layout alone to be chosen. Answered by a `Speed`.
     """
 
     act = "Choosing the fastest precision"
     yields_to_live = True
 
     role: Role = "suspect"
+    precision: Literal["auto", "fp32"] = "auto"
 
     def answers(self, engine: Engine, control: Control) -> Iterator[object]:
         yield from engine.measure_speed(self, control.stopped)

@@ -32,8 +32,10 @@ class PastScan(BaseModel):
 
 
 class Settings(BaseModel):
-    """Choices of the user. ``device`` empty means the best one found; ``size`` of type in per cent.
-    ``motion`` says whether what moves by itself may; ``hub`` whether the Hugging Face Hub is asked.
+    """Choices of the user. ``device`` empty means the best one found, ``threads`` 0 what suits the
+    processor; ``precision`` is Studio's, ``auto`` the fastest one that agrees with float32.
+    ``size`` of type is in per cent; ``motion`` says whether what moves by itself may, ``hub``
+    whether the Hugging Face Hub is asked.
 
     ``recent`` are checkpoints and ``sessions`` folders of sessions, the newest first.
     ``last_run`` is the folder of a run that goes on, or went on when the window was killed.
@@ -50,6 +52,8 @@ class Settings(BaseModel):
     motion: Literal["system", "full", "reduced"] = "system"
     hub: bool = True
     device: str = ""
+    threads: int = Field(default=0, ge=0, le=4096)
+    precision: Literal["auto", "fp32"] = "auto"
     last_folder: str = ""
     last_run: str = ""
     recent: tuple[str, ...] = Field(default=(), max_length=_MAX_RECENT)

@@ -10,6 +10,7 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import EvaluationUpdated, MeasureSpeed
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.records import is_live
+from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.studio.live import LiveLoop
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import percent
@@ -30,13 +31,19 @@ class AutoSpeed(QObject):
         Whose ``speed`` is written, and who is asked.
     live
         Tells when numbers come and when the trigger changes; learns its pace anew afterwards.
+    settings
+        Their precision is kept to.
     """
 
-    def __init__(self, session: Session, inference: Inference, live: LiveLoop) -> None:
+    def __init__(
+        self, session: Session, inference: Inference, live: LiveLoop, settings: SettingsStore
+    ) -> None:
         super().__init__(live)
         self._session, self._inference, self._live = session, inference, live
+        self._settings = settings
         self._ticket: Ticket | None = None
         self._known: tuple[str | None, str] | None = None  # checkpoint and device
+        self._again = False  # the numbers on show are of other settings
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
         self._timer.setInterval(_IDLE_MS)
@@ -52,7 +59,9 @@ class AutoSpeed(QObject):
         session = self._session
         if session.shown is not None and not is_live(session.run):
             self._ticket = self._inference.ask(
-                MeasureSpeed(session.role), self._on_measured, self._on_failed
+                MeasureSpeed(session.role, self._settings.value.precision),
+                self._on_measured,
+                self._on_failed,
             )
 
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
@@ -64,6 +73,9 @@ class AutoSpeed(QObject):
 
     def _on_measured(self, found: Speed) -> None:
         session = self._session
+        if self._again:
+            self._again = False
+            self._live.touch()
         if found.busy:
             return  # the engine has not taken it, and is asked again after the next numbers
         if session.evaluation is not None:
@@ -78,6 +90,13 @@ class AutoSpeed(QObject):
         self._timer.stop()
         if self._ticket is not None:
             self._ticket.cancel()
+
+    def choose_again(self) -> None:
+        """Threads or precision were changed: find what is fastest now, then measure with it."""
+        self.forget()
+        if self._session.evaluation is not None:
+            self._again = True
+            self.measure()
 
     def forget(self, *_: object) -> None:
         """What is on show is of another model or device."""

@@ -126,7 +126,8 @@ class StudioStation(QWidget):
         self.live = LiveLoop(self.session, self._inference, self.editor.current_trigger, self)
         self._follow_session()  # before its parts do: they find role and target in order
         self.visible_labels = VisibleLabels(self.session, self._inference, self.live, self.gallery)
-        self.auto_speed = AutoSpeed(self.session, self._inference, self.live)
+        self.auto_speed = AutoSpeed(self.session, self._inference, self.live, context.settings)
+        self.shell.computing_changed.connect(self.auto_speed.choose_again)
         self._trigger_rests = QTimer(self, singleShot=True, interval=_REST_MS)
         self._trigger_rests.timeout.connect(self._on_trigger_rests)
         self.session.events.trigger.connect(self._on_trigger_change)

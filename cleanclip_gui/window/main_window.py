@@ -395,6 +395,8 @@ class MainWindow(QMainWindow):
         self.inference.failed.connect(self._on_failed)
         self.inference.busy_changed.connect(self.status.set_busy)
         self.inference.devices_found.connect(self._on_devices_found)
+        if self.settings.value.threads:
+            self.context.device.use_threads(self.settings.value.threads)
         self.status.device_chosen.connect(self._on_device_chosen)
         self.talk.presenter.changed.connect(self._on_presenting_changed)
         self.guide.ended.connect(self.pages.setFocus)  # or Qt would put a ring around some button
@@ -499,7 +501,14 @@ class MainWindow(QMainWindow):
         """Show all settings."""
         PreferencesDialog(
             self.context,
-            Acts(self.set_theme, self.set_size, self.set_motion, self.choose_device),
+            Acts(
+                self.set_theme,
+                self.set_size,
+                self.set_motion,
+                self.choose_device,
+                self.set_threads,
+                self.set_precision,
+            ),
             self,
         ).open()
 
@@ -508,6 +517,17 @@ class MainWindow(QMainWindow):
         self.settings.update(theme=name)
         theme.apply_theme(cast(QApplication, QApplication.instance()), name)
         self._refresh()
+
+    def set_threads(self, number: int) -> None:
+        """Compute with so many threads, or with what suits for 0, and keep it."""
+        self.settings.update(threads=number)
+        self.context.device.use_threads(number)
+        self.context.shell.computing_changed.emit()
+
+    def set_precision(self, name: Any) -> None:
+        """Measure in the fastest precision that agrees, or in float32 alone, and keep it."""
+        self.settings.update(precision=name)
+        self.context.shell.computing_changed.emit()
 
     def _is_theme(self, name: str) -> bool:
         return self.settings.value.theme == name

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, Qt, QUrl, Slot
+from PySide6.QtCore import QEvent, QSignalBlocker, Qt, QUrl, Slot
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -17,6 +18,7 @@ from PySide6.QtWidgets import (
     QHBoxLayout,
     QPushButton,
     QScrollArea,
+    QSpinBox,
     QVBoxLayout,
     QWidget,
 )
@@ -45,6 +47,9 @@ _MOTIONS = (
     if theme.desktop_tells_motion()
     else (("system", "As usual"), _STILL)
 )
+_PRECISIONS = (("auto", "Fastest that agrees with float32"), ("fp32", "float32 always"))
+_PRECISION = "What Studio measures with. A cleaning run has its own, among all its settings."
+_THREADS = "Studio uses them from now on, jobs from their start on."
 _HUB = "Repositories are fetched only when you ask for one. Off: nothing asks the Hub."
 
 
@@ -56,6 +61,8 @@ class Acts:
     set_size: Callable[[int], object]
     set_motion: Callable[[theme.Motion], object]
     set_device: Callable[[str], object]
+    set_threads: Callable[[int], object]
+    set_precision: Callable[[str], object]
 
 
 class PreferencesDialog(QDialog):
@@ -76,6 +83,15 @@ class PreferencesDialog(QDialog):
         self._context, self._acts = context, acts
         self._ticket: Ticket | None = None
         self.device = self._combo("Device", acts.set_device)
+        self.threads = QSpinBox()
+        self.threads.setAccessibleName("Threads")
+        self.threads.setRange(0, max(os.cpu_count() or 1, context.settings.value.threads))
+        self.threads.setSpecialValueText("As many as suit the processor")
+        self.threads.setToolTip(_THREADS)
+        self.threads.setKeyboardTracking(False)
+        self.threads.valueChanged.connect(self._on_threads_changed)
+        self.precision = self._combo("Precision", acts.set_precision, _PRECISIONS)
+        self.precision.setToolTip(_PRECISION)
         self.theme = self._combo("Theme", acts.set_theme, _THEMES)
         sizes = tuple((size, f"{size} %") for size in theme.SIZES)
         self.size_ = self._combo("Size", acts.set_size, sizes)
@@ -85,8 +101,9 @@ class PreferencesDialog(QDialog):
         self.hub.toggled.connect(self._on_hub_toggled)
         choices = field_form()
         for name, field in (
-            ("&Device", self.device), ("&Theme", self.theme), ("&Size", self.size_),
-            ("&Motion", self.motion), ("&Hugging Face Hub", self.hub),
+            ("&Device", self.device), ("Th&reads", self.threads), ("&Precision", self.precision),
+            ("&Theme", self.theme), ("&Size", self.size_), ("&Motion", self.motion),
+            ("&Hugging Face Hub", self.hub),
         ):  # fmt: skip
             choices.addRow(Label(name, "field", buddy=field), field)
         choices.addRow(Label(), Label(_HUB, "caption", wrap=True))
@@ -181,8 +198,12 @@ class PreferencesDialog(QDialog):
         for combo, value in (
             (self.device, settings.device), (self.theme, settings.theme),
             (self.size_, settings.size), (self.motion, settings.motion),
+            (self.precision, settings.precision),
         ):  # fmt: skip
             combo.setCurrentIndex(max(combo.findData(value), 0))
+        blocker = QSignalBlocker(self.threads)
+        self.threads.setValue(settings.threads)
+        blocker.unblock()
         run = session.run
         held = is_live(run) and run is not None and run.device != "cpu"
         self.device.setEnabled(not held)
@@ -192,6 +213,10 @@ class PreferencesDialog(QDialog):
     @Slot(bool)
     def _on_hub_toggled(self, on: bool) -> None:
         self._context.settings.update(hub=on)
+
+    @Slot(int)
+    def _on_threads_changed(self, number: int) -> None:
+        self._acts.set_threads(number)
 
     @Slot()
     def restore_defaults(self) -> None:
@@ -203,6 +228,8 @@ class PreferencesDialog(QDialog):
         self._acts.set_motion(usual.motion)
         if self.device.isEnabled():
             self._acts.set_device(usual.device)
+        self._acts.set_threads(usual.threads)
+        self._acts.set_precision(usual.precision)
         self._fill()
 
     # The cache

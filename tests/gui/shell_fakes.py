@@ -85,6 +85,9 @@ class FakeEngine(TextsKnown):
     def set_device(self, name):
         return name
 
+    def set_threads(self):
+        return 1
+
     def open_checkpoint(self, request):
         if request.path.endswith("refuse.safetensors"):
             raise InputError("refuse.safetensors lacks the tensor visual.proj.", "damaged")

@@ -208,6 +208,26 @@ def test_the_fastest_arithmetic_is_found_after_the_first_numbers_and_told(
     assert session.speed == ("", "")
 
 
+def test_a_precision_that_was_set_is_kept_to(studio, qtbot, monkeypatch):
+    monkeypatch.setattr("ml_core.evaluation.speed._OWN_SHARE", 0.0)
+    store, session = studio.context.settings, studio.session
+    qtbot.waitUntil(lambda: session.speed[0] != "", timeout=_LONG)
+    store.update(precision="fp32")
+    studio.shell.computing_changed.emit()
+    qtbot.waitUntil(lambda: session.speed[0].startswith("fp32"), timeout=_LONG)
+    qtbot.waitUntil(lambda: not studio.live.stale and settled(studio), timeout=_LONG)
+    assert session.evaluation.precision == "fp32"
+
+
+def test_threads_that_were_set_are_taken_at_once(studio, qtbot, monkeypatch):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    taken = []
+    monkeypatch.setattr("ml_core.jobs.devices.torch.set_num_threads", taken.append)
+    studio.context.device.use_threads(3)
+    qtbot.waitUntil(lambda: taken == [3], timeout=_LONG)
+    studio.context.device.use_threads(0)
+
+
 def test_what_was_measured_while_others_were_busy_is_neither_used_nor_told(
     studio, qtbot, monkeypatch
 ):

@@ -9,6 +9,8 @@ from PySide6.QtWidgets import QApplication, QPushButton
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
+from cleanclip_gui.inference.questions import SetThreads
+from cleanclip_gui.jobs.children import environment
 from cleanclip_gui.session.settings import Settings, SettingsStore
 from cleanclip_gui.window.preferences_dialog import PreferencesDialog
 from ml_core.paths import cache_dir
@@ -58,13 +60,33 @@ def test_defaults_are_restored_and_what_was_opened_is_kept(dialog, tmp_path, qap
     dialog.hub.click()
     dialog.restore_defaults()
     kept, usual = saved(tmp_path), Settings()
-    for name in ("theme", "size", "motion", "hub", "device"):
+    for name in ("theme", "size", "motion", "hub", "device", "threads", "precision"):
         assert getattr(kept, name) == getattr(usual, name), name
     assert kept.recent == ("/models/a.pt",)
     assert (theme.size(), theme.motion_is_reduced()) == (100, False)
     assert qapp.cursorFlashTime() > 0
     assert dialog.hub.isChecked()
     assert dialog.size_.currentData() == 100
+
+
+def test_threads_and_precision_are_in_force_for_studio_and_for_jobs(
+    dialog, small_window, qtbot, tmp_path, monkeypatch
+):
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # and back afterwards
+    told = []
+    monkeypatch.setattr(
+        type(small_window.inference), "ask", lambda _, asked, *__: told.append(asked)
+    )
+    dialog.threads.setMaximum(8)
+    dialog.threads.setValue(3)
+    assert isinstance(told[-1], SetThreads)
+    assert environment()["OMP_NUM_THREADS"] == "3"
+    assert saved(tmp_path).threads == 3
+    choose(dialog.precision, "fp32")
+    assert saved(tmp_path).precision == "fp32"
+    dialog.restore_defaults()
+    assert (dialog.threads.value(), dialog.precision.currentData()) == (0, "auto")
+    assert os.environ.get("OMP_NUM_THREADS") != "3"
 
 
 def test_the_device_is_chosen_among_those_found(dialog, small_window, qtbot, tmp_path):
