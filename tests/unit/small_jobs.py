@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.data.specs import ImageSpec
 from ml_core.jobs.demo import demo_spec
@@ -23,6 +25,12 @@ def small_recipe(**fields: Any) -> Recipe:
         "precision": "fp32",
     }
     return make_recipe(small | fields)
+
+
+def few_climbs(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Adversaries that grow hardly at all, where a test is not about their growth."""
+    monkeypatch.setattr("ml_core.cleaning.adversaries._DIRECTION_CLIMBS", 2)
+    monkeypatch.setattr("ml_core.cleaning.adversaries._PATCH_CLIMBS", 2)
 
 
 def small_spec(source: Path, folder: Path, recipe: Recipe, **changes: Any) -> CleanSpec:

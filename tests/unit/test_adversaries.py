@@ -24,8 +24,17 @@ from ml_core.model import ClipModel
 from ml_core.reading.clip_config import CLIP_FIT
 from ml_core.triggers.paste import paste
 from tests.unit.draining import drain
+from tests.unit.small_jobs import few_climbs
 
 CPU = torch.device("cpu")
+
+
+@pytest.fixture(autouse=True)
+def _short(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    if "grow" not in request.node.name:
+        few_climbs(monkeypatch)
+
+
 WIDTH = 16
 
 

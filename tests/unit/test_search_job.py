@@ -40,7 +40,7 @@ from ml_core.reading.errors import DivergedError, InputError
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.gui.searches import search_record
 from tests.unit.pair_files import table
-from tests.unit.small_jobs import small_recipe, small_spec
+from tests.unit.small_jobs import few_climbs, small_recipe, small_spec
 
 SMALL = CanarySettings(
     kinds=("patch", "sine"), share=0.2, steps=2, batch_size=8, every=2, wanted=0.0
@@ -74,6 +74,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("ml_core.jobs.search.plan", planned)
     monkeypatch.setattr("ml_core.jobs.search._MOST_MORE", 0)
+    few_climbs(monkeypatch)
 
 
 def _ran(spec: SearchSpec, control: Control | None = None) -> tuple[list[Event], Done]:
