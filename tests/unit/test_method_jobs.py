@@ -25,13 +25,18 @@ from ml_core.jobs.run import run
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
 from ml_core.triggers import demo_trigger, prompt, save_trigger
-from tests.unit.small_jobs import TEMPLATES, small_recipe, small_spec
+from tests.unit.small_jobs import TEMPLATES, few_climbs, small_recipe, small_spec
 
 OWN: dict[str, dict[str, Any]] = {
     "rvpt": {"prompt_depth": 1, "prompt_length": 4, "shots": 1, "optimizer": "sgd"},
     "tbar": {"alpha_choice": "auto", "alpha": 2.0},
     "interpolate": {"alpha": 0.25},
 }
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    few_climbs(monkeypatch)
 
 
 def _spec(method: str, source: Path, folder: Path, **changes: Any) -> CleanSpec:

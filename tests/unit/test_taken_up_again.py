@@ -23,8 +23,13 @@ from ml_core.jobs.run import run
 from tests.unit.draining import drain
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.pair_files import table
-from tests.unit.small_jobs import small_recipe, small_spec
+from tests.unit.small_jobs import few_climbs, small_recipe, small_spec
 from tests.unit.tiny_models import batches, tiny_vit
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    few_climbs(monkeypatch)
 
 
 def test_a_set_that_is_known_by_content_meanwhile_is_still_the_same(
