@@ -42,6 +42,10 @@ _ELSEWHERE = ("file.quit", "file.demo", "clean.start", "clean.estimate", "scan.s
 _WITHOUT_MENU = (  # of the welcome page and the guided run
     "clean.resume_last", "clean.set_talk", "clean.set_default", "scan.set_demo",
 )  # fmt: skip
+LOOK = (
+    *("view.system", "view.light", "view.dark", "view.contrast-light", "view.contrast-dark"),
+    *("view.switch_theme", "view.larger", "view.smaller", "view.usual_size"),
+)
 opened_urls: list[object] = []
 
 
@@ -119,6 +123,8 @@ def test_every_command_is_in_its_menu_and_can_be_run(window, qtbot):
             action = window.actions_.by_id[command.id]
             if command.id in _ELSEWHERE or not action.isEnabled():
                 continue
+            if station == "clean" and command.id in LOOK:
+                continue  # of the whole window, and each takes a second
             action.trigger()
             for widget in QApplication.topLevelWidgets():
                 if isinstance(widget, QDialog) and widget.isVisible():

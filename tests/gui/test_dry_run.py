@@ -102,11 +102,13 @@ def test_it_begins_at_a_step(window):
 def test_what_does_not_come_true_or_crashes_is_named_and_the_next_step_is_played(
     window, monkeypatch
 ):
-    monkeypatch.setattr(dry_run, "_STEP_S", 20.0)
+    play(window, OPEN)
     never = OPEN | {"title": "Never", "ready": "cleaned"}
-    played = play(window, OPEN, never, STICK)
+    with monkeypatch.context() as patient:
+        patient.setattr(dry_run, "_STEP_S", 2.0)
+        played = play(window, OPEN, never, STICK)
     assert [one.title for one in played if one.failures] == ["Never"]
-    assert played[1].failures == ["“cleaned” did not come true within 20 s"]
+    assert played[1].failures == ["“cleaned” did not come true within 2 s"]
     failing = lambda: window.context.shell.failed.emit(InputError("No room on the disk."))  # noqa: E731
     monkeypatch.setattr(window.stations["studio"].editor, "use_demo_trigger", failing)
     command = next(c for c in window.actions_.commands if c.id == "trigger.demo")

@@ -105,10 +105,10 @@ def test_the_theme_switches_while_widgets_are_shown(back_to_light, qtbot):
 
 
 def test_every_icon_is_drawn_in_the_colour_of_the_theme(back_to_light):
-    for name in NAMED:
-        icon = theme.icon(name)
-        for choice in ("dark", "light"):
-            theme.apply_theme(back_to_light, choice)
+    icons = {name: theme.icon(name) for name in NAMED}
+    for choice in ("dark", "light"):
+        theme.apply_theme(back_to_light, choice)
+        for name, icon in icons.items():
             image = icon.pixmap(QSize(24, 24)).toImage()
             image = image.convertToFormat(QImage.Format.Format_ARGB32)
             solid = [
