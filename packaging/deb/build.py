@@ -143,8 +143,7 @@ def seal(tree: Path, out: Path, level: int) -> Path:
     files = sorted(path for path in tree.rglob("*") if path.is_file() and not path.is_symlink())
     for path in tree.rglob("*"):
         if not path.is_symlink():
-            runs = path.is_dir() or (path.stat().st_mode & 0o100 and ".so" not in path.name)
-            path.chmod(0o755 if runs else 0o644)
+            path.chmod(0o755 if path.is_dir() or _runs(path) else 0o644)
     sums = []
     for path in files:
         with path.open("rb") as file:
@@ -167,6 +166,14 @@ def seal(tree: Path, out: Path, level: int) -> Path:
         check=True, env=os.environ | {"SOURCE_DATE_EPOCH": str(epoch())},
     )  # fmt: skip
     return package
+
+
+def _runs(path: Path) -> bool:
+    """Whether a file is a program; some licences come with the mode of one."""
+    if ".so" in path.name or not path.stat().st_mode & 0o100:
+        return False
+    with path.open("rb") as file:
+        return file.read(4).startswith((b"\x7fELF", b"#!"))
 
 
 def main() -> int:

@@ -13,6 +13,7 @@ import pytest
 
 from ml_core import children
 from ml_core.paths import resource
+from ml_core.reports.verify.worker import _program
 
 ROOT = Path(__file__).parents[2]
 # What a frozen program's entry does, in an interpreter that says it is frozen.
@@ -37,6 +38,15 @@ def test_a_frozen_program_is_its_own_reader() -> None:
     told = json.loads(done.stdout)
     assert told["verdict"] == "loads"
     assert told["sandbox"]
+
+
+def test_the_verifier_of_a_frozen_program_may_read_its_modules(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """They are an archive at the end of the program; some are read at their first use."""
+    assert Path(sys.executable) not in set(_program())
+    monkeypatch.setattr(sys, "frozen", True, raising=False)
+    assert Path(sys.executable) in set(_program())
 
 
 def test_a_frozen_worker_gets_its_arguments() -> None:

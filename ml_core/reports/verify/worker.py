@@ -80,6 +80,8 @@ def _program() -> Iterator[Path]:
         yield Path(sysconfig.get_path(name))
     yield from map(Path, site.getsitepackages())
     yield Path(getattr(sys, "_MEIPASS", sys.prefix))
+    if getattr(sys, "frozen", False):  # its modules are an archive at the program's end
+        yield Path(sys.executable)
 
 
 def _load_what_starts_threads() -> None:
