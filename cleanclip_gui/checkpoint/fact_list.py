@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QObject, Qt, Slot
+from PySide6.QtCore import QEvent, QObject, Qt, Slot
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QGridLayout, QToolButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import fitting, plain, tip
+
+_WORD = 36  # letters of a word that the column has room for
 
 
 class _Copier(QObject):
@@ -28,6 +30,8 @@ class _Copier(QObject):
 class FactList(QFrame):
     """A card with a heading and rows of facts."""
 
+    _values: list[tuple[Label, str]] = []  # noqa: RUF012 - a palette may change before there are any
+
     def __init__(self, title: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setProperty("card", True)
@@ -43,6 +47,7 @@ class FactList(QFrame):
         self._prepare()
 
     def _prepare(self) -> None:
+        self._values = []
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setHorizontalSpacing(theme.SPACE_L)
         self._grid.setVerticalSpacing(theme.SPACE_S)
@@ -58,16 +63,22 @@ class FactList(QFrame):
         old.hide()
         old.deleteLater()
 
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Shorten words for another size of type."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            for label, shown in self._values:
+                _fit(label, shown)
+
     def add(self, name: str, value: object, *, copy: str = "", role: str = "") -> Label:
         """Add a row; ``copy`` is what its copy button puts on the clipboard."""
         row = self._grid.rowCount()
         field = Label(name, "field")
         field.setAlignment(Qt.AlignmentFlag.AlignTop)
         shown = plain(value)
-        label = Label(fitting(shown, 4000 // theme.size()))
-        if label.text() != shown:
-            label.setToolTip(tip(shown))
-        label.setWordWrap(True)
+        label = Label(wrap=True)
+        self._values.append((label, shown))
+        _fit(label, shown)
         label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         label.setAccessibleName(f"{name}: {shown}")
@@ -86,3 +97,9 @@ class FactList(QFrame):
             button.clicked.connect(slot)
             self._grid.addWidget(button, row, 2, Qt.AlignmentFlag.AlignTop)
         return label
+
+
+def _fit(label: Label, shown: str) -> None:
+    """Show a value whose words are short enough for the column; the tool tip has the whole one."""
+    label.setText(fitting(shown, _WORD * 100 // theme.size()))
+    label.setToolTip(tip(shown) if label.text() != shown else "")

@@ -9,7 +9,7 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWi
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import ElidedLabel, Label
 from cleanclip_gui.widgets.text import bytes_text, fitting, plain, tip
 from ml_core.reading import Inspection
 from ml_core.reading.verdict_text import verdict_words
@@ -71,7 +71,7 @@ class VerdictCard(QFrame):
         self._name = ""
         self._picture = Label()
         self._picture.setFixedSize(theme.px(34), theme.px(34))
-        self.name = self._label("title")
+        self.name = ElidedLabel("", "title")  # a name has no spaces to be wrapped at
         self.verdict = self._label("heading")
         self.backdoor = self._label("heading")
         self.scanned = self._label("heading")
