@@ -22,7 +22,9 @@ def usual(qapp):
 def test_every_station_fits_at_every_size(small_window, qtbot, tmp_path_factory, percent, size):
     window, tmp_path = small_window, tmp_path_factory.mktemp("m")
     found = {}
-    path = write_safetensors(tmp_path / "poisoned.safetensors", {"a": [1.0], "visual.proj": [[1.0]]})
+    path = write_safetensors(
+        tmp_path / "poisoned.safetensors", {"a": [1.0], "visual.proj": [[1.0]]}
+    )
     window.open_path(str(path))
     qtbot.waitUntil(lambda: window.session.images is not None, timeout=10_000)
 
