@@ -21,6 +21,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.widgets.text import tip
 
 _PAD = 8  # above and below a sentence together
+_SENTENCE = 150  # pixels that a sentence has at least
 _SIDES = 14  # what the style leaves empty beside a cell's text
 _KEY = Qt.ItemDataRole.UserRole
 _TONE = Qt.ItemDataRole.UserRole + 1
@@ -41,6 +42,9 @@ class Row:
 
 class SentenceTree(QTreeWidget):
     """Groups of rows; one column has sentences and takes what the others leave.
+
+    A sentence alone takes the whole width. Where the others would leave too little, the last ones
+    go.
 
     ``chosen(object)`` carries the key of the row that is selected, None without one;
     ``wanted(object)`` that of the row on which Return or a double click fell.
@@ -105,10 +109,14 @@ class SentenceTree(QTreeWidget):
         closed = {head.text(0) for head in self._heads() if not head.isExpanded()}
         self.clear()
         for title, rows in groups:
-            self._add_group(title).addChildren([self._item(row) for row in rows])
+            items = [self._item(row) for row in rows]
+            self._add_group(title).addChildren(items)
+            for item, row in zip(items, rows, strict=True):
+                item.setFirstColumnSpanned(self._wrapped == 0 and not any(row.texts[1:]))
         for head in self._heads():
             head.setExpanded(head.text(0) not in closed)
         self._tint()
+        self._hide_columns()
         if kept is not None:
             self.select(kept)
         self.verticalScrollBar().setValue(at)
@@ -144,7 +152,20 @@ class SentenceTree(QTreeWidget):
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Sentences need other heights at another width."""
         super().resizeEvent(event)
+        self._hide_columns()
         self.scheduleDelayedItemsLayout()
+
+    def _hide_columns(self) -> None:
+        """Leave out the last columns where sentences would have no room."""
+        header = self.header()
+        others = [n for n in range(1, self.columnCount()) if n != self._wrapped]
+        wide = {n: max(self.sizeHintForColumn(n), header.sectionSizeHint(n)) for n in others}
+        left = self.viewport().width() - theme.px(_SENTENCE)
+        if self._wrapped:
+            left -= header.sectionSize(0)
+        for column in others:
+            left -= wide[column]
+            self.setColumnHidden(column, left < 0)
 
     def _heads(self) -> Iterator[QTreeWidgetItem]:
         for number in range(self.topLevelItemCount()):
@@ -217,7 +238,10 @@ class _Delegate(QStyledItemDelegate):
         if not index.parent().isValid() or index.column() != self._wrapped:
             return QSize(hint.width(), line + theme.px(_PAD))
         indent = 2 * self._tree.indentation() if self._wrapped == 0 else 0
-        width = self._tree.columnWidth(self._wrapped) - indent - theme.px(_SIDES)
+        item = self._tree.itemFromIndex(index)
+        whole = item is not None and item.isFirstColumnSpanned()
+        column = self._tree.viewport().width() if whole else self._tree.columnWidth(self._wrapped)
+        width = column - indent - theme.px(_SIDES)
         font = index.data(Qt.ItemDataRole.FontRole)
         metrics = self._tree.fontMetrics() if font is None else QFontMetrics(font)
         flags = Qt.TextFlag.TextWordWrap | Qt.AlignmentFlag.AlignTop

@@ -22,6 +22,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import faded, track_colour, triggered_colour
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import ElidedLabel, Label
 from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import NOT_MEASURED, THIN, count_text, percent, percent_range, tip
@@ -154,12 +155,8 @@ class AsrFigure(QFrame):
         self._whole = True
         self.target = _search_box("Target class")
         self.target.activated.connect(self.target_chosen)
-        self._roles = QWidget()
         self.role_buttons: dict[str, QPushButton] = {}
         self._group = QButtonGroup(self)
-        roles = QHBoxLayout(self._roles)
-        roles.setContentsMargins(0, 0, 0, 0)
-        roles.setSpacing(theme.SPACE_XS)
         for role, text in (("suspect", "Before cleaning"), ("cleaned", "After cleaning")):
             button = QPushButton(text)
             button.setCheckable(True)
@@ -167,11 +164,11 @@ class AsrFigure(QFrame):
             button.setProperty("roleName", role)
             self._group.addButton(button)
             self.role_buttons[role] = button
-            roles.addWidget(button, 1)
         self._group.buttonToggled.connect(self._on_role_toggled)
+        self._roles = FoldingRow(*self.role_buttons.values())
         self._roles.hide()
 
-        self._heading = Label("Attack success rate", "heading")
+        self._heading = ElidedLabel("Attack success rate", "heading")  # beside a long status
         self.status = Label("", "badge")
         self.figure = Label(NOT_MEASURED, "figure")
         self.figure.setAccessibleName("Attack success rate")
@@ -209,8 +206,7 @@ class AsrFigure(QFrame):
         target_row.addWidget(label)
         target_row.addWidget(self.target, 1)
         head = QHBoxLayout()
-        head.addWidget(self._heading)
-        head.addStretch()
+        head.addWidget(self._heading, 1)
         head.addWidget(self.status, 0, Qt.AlignmentFlag.AlignVCenter)
         grid = QGridLayout()
         grid.setHorizontalSpacing(theme.SPACE_L)

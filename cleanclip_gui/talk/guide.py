@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, QTimer, Signal, Slot
-from PySide6.QtWidgets import QMainWindow, QWidget
+import shiboken6
+from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QTimer, Signal, Slot
+from PySide6.QtWidgets import QMainWindow, QScrollArea, QWidget
 
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import Context
@@ -51,6 +52,9 @@ class Guide(QObject):
             events.station,
         ):
             signal.connect(self._on_session_change)
+        self._framed: QWidget | None = None
+        self._settled = QTimer(self, singleShot=True, interval=0)  # its page is laid out first
+        self._settled.timeout.connect(self._bring_into_view)
         self._soon = QTimer(self, singleShot=True, interval=0)  # all hear of a checkpoint first
         self._soon.timeout.connect(self._catch_up)
         events.checkpoint.connect(self._on_checkpoint_change)
@@ -139,6 +143,7 @@ class Guide(QObject):
     def end(self) -> None:
         """Leave the window as it is and take the card away."""
         self.position = -1
+        self._framed = None
         self._window.removeEventFilter(self)
         self.card.hide()
         self._outline.set_target(None)
@@ -206,8 +211,19 @@ class Guide(QObject):
         self.card.end.setVisible(not (last and ready))
         self.place()
         name = step.framed(session)
-        self._outline.set_target(self._widget(name) if name else None)
+        framed = self._widget(name) if name else None
+        if framed is not self._framed:
+            self._framed = framed
+            self._settled.start()
+        self._outline.set_target(framed)
         self.changed.emit()
+
+    @Slot()
+    def _bring_into_view(self) -> None:
+        """Scroll to what is framed, where type is large and the window small."""
+        if self.running and self._framed is not None and shiboken6.isValid(self._framed):
+            reveal(self._framed)
+            self._outline.follow()
 
     def _widget(self, name: str) -> QWidget | None:
         found: QWidget | None = self._window.findChild(QWidget, name)
@@ -232,3 +248,19 @@ class Guide(QObject):
         if event.type() == QEvent.Type.Resize and self.running:
             self.place()
         return super().eventFilter(watched, event)
+
+
+def reveal(widget: QWidget) -> None:
+    """Scroll all areas around a widget until it is seen; of a larger one, its beginning."""
+    area = widget.parentWidget()
+    while area is not None:
+        inside = area.widget() if isinstance(area, QScrollArea) else None
+        if isinstance(area, QScrollArea) and inside is not None:
+            place = QRect(widget.mapTo(inside, QPoint()), widget.size())
+            room = area.viewport().size()
+            for bar, first, length, page in (
+                (area.horizontalScrollBar(), place.x(), place.width(), room.width()),
+                (area.verticalScrollBar(), place.y(), place.height(), room.height()),
+            ):
+                bar.setValue(max(min(bar.value(), first), min(first, first + length - page)))
+        area = area.parentWidget()

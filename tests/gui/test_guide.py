@@ -2,7 +2,7 @@
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QApplication
+from PySide6.QtWidgets import QApplication, QFrame, QScrollArea, QWidget
 
 from cleanclip_gui.app import make_window
 from cleanclip_gui.inference.inference import Inference
@@ -10,6 +10,7 @@ from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import ScanState
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
+from cleanclip_gui.talk.guide import reveal
 from cleanclip_gui.talk.script import shipped
 from cleanclip_gui.threads import still_running
 from ml_core.triggers import demo_trigger
@@ -251,3 +252,31 @@ def test_a_weak_drawing_is_not_called_a_backdoor(window):
     text = STEPS[3].body(window.session)
     assert "does not trigger" in text
     assert "backdoor" not in text.replace("does not trigger the backdoor", "")
+
+
+@pytest.mark.parametrize(
+    ("place", "size", "seen"),
+    [
+        ((900, 40), (80, 60), (880, 0)),  # to the right of what shows: as far as it takes
+        ((10, 950), (20, 20), (0, 870)),
+        ((700, 600), (400, 300), (700, 600)),  # larger than the room: its beginning
+        ((5, 5), (20, 20), (0, 0)),
+    ],
+)
+def test_what_is_framed_is_scrolled_to(qtbot, place, size, seen):
+    area, inside = QScrollArea(), QWidget()
+    part = QWidget(inside)
+    inside.setFixedSize(1200, 1000)
+    part.setGeometry(*place, *size)
+    area.setWidget(inside)
+    qtbot.addWidget(area)
+    area.setFrameShape(QFrame.Shape.NoFrame)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.resize(100, 100)
+    area.show()
+    reveal(part)
+    bars = area.horizontalScrollBar(), area.verticalScrollBar()
+    assert tuple(bar.value() for bar in bars) == seen
+    reveal(part)
+    assert tuple(bar.value() for bar in bars) == seen

@@ -22,6 +22,7 @@ from cleanclip_gui.report.missing_list import COMPLETE
 from cleanclip_gui.report.parts import OLDER, Part, measurements_dir, parts_of, usually_chosen
 from cleanclip_gui.report.preview import Preview
 from cleanclip_gui.report.preview_html import rich_text
+from cleanclip_gui.report.sentence_tree import Row, SentenceTree
 from cleanclip_gui.report.station import CHECKS, DRAFT, EMPTY, ReportStation, bundle_at
 from cleanclip_gui.report.verify_dialog import VerifyDialog
 from cleanclip_gui.report.write_dialog import Wanted, WriteDialog
@@ -699,3 +700,26 @@ def test_no_dialog_is_cut_off(qtbot, tmp_path):
             if box is not None:
                 box.click()
         assert lasting_faults(dialog, qtbot) == []
+
+
+def test_where_it_is_narrow_sentences_keep_their_room_and_the_last_columns_go(qtbot):
+    tree = SentenceTree("Claims", ("Claim", "Value", "95 % interval", "Holds by"), 0)
+    qtbot.addWidget(tree)
+    long = "A sentence that says something of a checkpoint and of what was measured on it. " * 2
+    rows = [Row(None, (long, "", "", "")), Row("ca", (long, "99.6 %", "99.3 to 99.7 %", "sum"))]
+    tree.show_groups([("The report says", rows)])
+    tree.resize(900, 400)
+    tree.show()
+    alone, claim = tree._items()
+    assert not any(map(tree.isColumnHidden, range(4)))
+    assert alone.isFirstColumnSpanned()
+    assert not claim.isFirstColumnSpanned()
+    qtbot.waitUntil(lambda: tree.visualItemRect(alone).height() > 0)
+    line = tree.fontMetrics().height()
+    assert tree.visualItemRect(alone).height() < 3 * line  # over the whole width
+    tree.resize(330, 400)
+    qtbot.waitUntil(lambda: tree.isColumnHidden(3))
+    assert not tree.isColumnHidden(1)
+    assert tree.columnWidth(0) >= 150
+    tree.resize(900, 400)
+    qtbot.waitUntil(lambda: not tree.isColumnHidden(3))
