@@ -51,6 +51,7 @@ from cleanclip_gui.studio.visible_labels import VisibleLabels
 from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
+from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import count_text, left_text, plain, tip
 from ml_core.data.demo_text import TARGET_NAME
@@ -209,9 +210,7 @@ class StudioStation(QWidget):
         column.addWidget(self.figure)
         below = QHBoxLayout()
         below.setSpacing(theme.SPACE_S)
-        below.addWidget(self.measured)
-        below.addStretch(1)
-        below.addWidget(self.measure_whole)
+        below.addWidget(FoldingRow(self.measured, self.measure_whole), 1)
         below.addWidget(self.whole, 2)
         below.addStrut(self.whole.sizeHint().height())  # so that nothing moves when it shows
         self.measure_whole.hide()

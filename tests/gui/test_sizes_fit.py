@@ -2,7 +2,7 @@
 
 import pytest
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QTabBar
+from PySide6.QtWidgets import QLayout, QTabBar
 
 from cleanclip_gui import theme
 from tests.gui.layout_faults import lasting_faults
@@ -57,3 +57,23 @@ def test_every_dialog_shows_its_words_at_200_percent(qtbot, tmp_path, name):
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose, False)
     dialog.show()
     assert lasting_faults(dialog, qtbot) == []
+
+
+def test_the_numbers_fit_their_column_whatever_they_say(small_window, qtbot, tmp_path):
+    window, studio = small_window, small_window.stations["studio"]
+    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0], "visual.proj": [[1.0]]})
+    window.open_path(str(path))
+    qtbot.waitUntil(lambda: window.session.images is not None, timeout=10_000)
+    theme.set_size(150)
+    window.resize(1024, 768)
+    window.show_station("studio")
+    qtbot.waitUntil(lambda: studio.columns.isVisible() and studio.figure.width() > 300)
+    page = studio.figure.parentWidget()
+    room = page.parentWidget().width()
+    studio.figure.set_roles(True, "cleaned")
+    studio.figure.status.setText("estimate, n = 4000")
+    for part in (studio.figure.status, studio.measured, studio.measure_whole):
+        part.show()
+    for layout in page.findChildren(QLayout):
+        layout.invalidate()
+    assert page.minimumSizeHint().width() <= room
