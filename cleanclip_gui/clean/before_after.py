@@ -29,6 +29,7 @@ from ml_core.jobs.result_text import training_words
 STEADY_POINTS = 0.05
 # Pixels of the table with small figures, with large ones, and with lines and intervals too.
 _NARROWEST, _USUAL, _WIDE = 320, 480, 640
+_UNIT = " points"  # of a change; without room the column's title alone says so
 _LARGE, _SMALL = 17, theme.FONT_POINTS + 1  # points
 
 
@@ -115,7 +116,7 @@ def difference_text(points: float | None) -> str:
     if abs(points) < STEADY_POINTS:
         return "= no change"
     arrow, sign = ("▲", "+") if points > 0 else ("▼", "−")
-    return f"{arrow} {sign}{abs(points):.1f} points"
+    return f"{arrow} {sign}{abs(points):.1f}{_UNIT}"
 
 
 def summary(result: Mapping[str, Any]) -> str:
@@ -232,6 +233,8 @@ class BeforeAfter(QFrame):
         self._spare: list[QWidget] = []  # lines and intervals, for which there may be no room
         self._titles: list[Label] = []
         self._figures: list[Label] = []  # the large ones
+        self._changes: list[Label] = []
+        self._change_title: Label | None = None
         for widget in (self._sentence, self._table, self._facts):
             self._layout.addWidget(widget)
 
@@ -247,10 +250,13 @@ class BeforeAfter(QFrame):
         grid.setColumnStretch(3, 1)
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         left = Qt.AlignmentFlag.AlignLeft | Qt.AlignmentFlag.AlignVCenter
-        for column, text in ((1, "Before"), (4, "After"), (6, "Change")):
-            grid.addWidget(Label(text, "caption"), 0, column, right)
+        self._change_title = Label("", "caption")
+        for column, label in (
+            (1, Label("Before", "caption")), (4, Label("After", "caption")), (6, self._change_title)
+        ):  # fmt: skip
+            grid.addWidget(label, 0, column, right)
         rows = rows_of(result)
-        self._spare, self._titles, self._figures = [], [], []
+        self._spare, self._titles, self._figures, self._changes = [], [], [], []
         for at, row in enumerate(rows, 1):
             self._titles.append(title := _title(row))
             grid.addWidget(title, at, 0)
@@ -266,7 +272,8 @@ class BeforeAfter(QFrame):
             if not row.quiet:
                 self._spare.append(line := RateLine(row))
                 grid.addWidget(line, at, 3)
-            grid.addWidget(_change(row), at, 6, right)
+            self._changes.append(change := _change(row))
+            grid.addWidget(change, at, 6, right)
         self._make_room()
         self._layout.replaceWidget(self._table, table)
         self._table.hide()
@@ -290,6 +297,11 @@ class BeforeAfter(QFrame):
         usual = self.width() >= theme.px(_USUAL)
         for title in self._titles:
             title.setWordWrap(not usual)
+        if self._change_title is not None:
+            self._change_title.setText("Change" if usual else "Points")
+        for change in self._changes:
+            words = change.text().removesuffix(_UNIT)
+            change.setText(words + _UNIT if usual and words[:1] in "▲▼" else words)
         for figure in self._figures:
             figure.setFont(theme.figure_font(_LARGE if usual else _SMALL, bold=True))
 

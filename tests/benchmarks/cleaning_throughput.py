@@ -11,7 +11,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.batches import pair_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.build import build_method
-from ml_core.cleaning.methods.method import Given
+from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.speed import Speed
 from ml_core.cleaning.step import forward
@@ -35,7 +35,7 @@ def run() -> list[Row]:
         eval_every=0,
         save_every=0,
         warmup_steps=0,
-        precision="bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32",  # type: ignore[no-untyped-call]
+        precision="bf16" if torch.cpu._is_avx512_bf16_supported() else "fp32",
     )
     pairs = open_pairs(PairSpec(kind="demo", n=recipe.pairs))
     bench = open_checkpoint(path).build()
@@ -56,12 +56,12 @@ def run() -> list[Row]:
         model.module.train()
         for parameter in model.module.parameters():
             parameter.requires_grad_(True)
-        method = build_method(model, recipe, Given())
+        method = build_method(model, recipe, Extras())
         speed = Speed(recipe.precision == "bf16", {})
         begin = time.perf_counter()
         for _ in range(STEPS):
             loss = forward(model, method, in_memory, speed)["loss"]
-            loss.backward()  # type: ignore[no-untyped-call]
+            loss.backward()
             model.module.zero_grad()
         return recipe.pairs / (time.perf_counter() - begin)
 

@@ -251,7 +251,7 @@ def _bare(name: str, batch: int, steps: int, folder: Path) -> Iterator[Step | st
     from ml_core.cleaning.attention import short_attention
     from ml_core.cleaning.batches import pair_batch
     from ml_core.cleaning.methods.build import build_method
-    from ml_core.cleaning.methods.method import Given
+    from ml_core.cleaning.methods.method import Extras
     from ml_core.cleaning.speed import Speed
     from ml_core.cleaning.step import cut_texts, forward
     from ml_core.data.eda import augment
@@ -262,9 +262,9 @@ def _bare(name: str, batch: int, steps: int, folder: Path) -> Iterator[Step | st
     pairs = open_pairs(PairSpec(kind="csv", path=str(folder / "pairs.csv")))
     made = pair_batch(pairs, recipe, 224, model.tokenize, lambda c, r: augment(c, r), 0)
     ready = cut_texts(model, made)
-    method = build_method(model, recipe, Given())
+    method = build_method(model, recipe, Extras())
     model.module.train()
-    half = bool(torch.cpu._is_avx512_bf16_supported())  # type: ignore[no-untyped-call]
+    half = bool(torch.cpu._is_avx512_bf16_supported())
     for _ in range(steps):
         begin = _clock()
         with short_attention(model, half):
