@@ -88,6 +88,7 @@ class PreferencesDialog(QDialog):
         self.threads.setRange(0, max(os.cpu_count() or 1, context.settings.value.threads))
         self.threads.setSpecialValueText("As many as suit the processor")
         self.threads.setToolTip(_THREADS)
+        self.threads.lineEdit().setTextMargins(6, 0, 0, 0)
         self.threads.setKeyboardTracking(False)
         self.threads.valueChanged.connect(self._on_threads_changed)
         self.precision = self._combo("Precision", acts.set_precision, _PRECISIONS)
@@ -157,7 +158,7 @@ class PreferencesDialog(QDialog):
             whole.addWidget(part)
         whole.addLayout(buttons)
         self._fill()
-        resize_within(self, 600, 560)
+        resize_within(self, 600, 680)
         self._measure()
 
     def _combo(
@@ -279,7 +280,7 @@ class PreferencesDialog(QDialog):
         """Grow with the size that is chosen here."""
         super().changeEvent(event)
         if event.type() == QEvent.Type.PaletteChange and self.isVisible():
-            resize_within(self, 600, 560)
+            resize_within(self, 600, 680)
 
     def done(self, result: int) -> None:
         """Leave off clearing when the dialog closes."""
