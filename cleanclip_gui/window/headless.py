@@ -209,6 +209,12 @@ def demo_script(window: MainWindow, output: Path, preset: str, bar: Progress) ->
     shot("7-studio-cleaned")
     bar.update(stage, completed=97, description="Adding up what can be claimed")
     window.show_station("report")
-    yield Wait(lambda: not tasks.is_busy(), _OPEN_S, "the report was not put together")
+    claims = window.findChild(QWidget, "report.claims")
+    assert claims is not None, "Report has a list of claims"
+    yield Wait(
+        lambda: claims.isVisible() and not tasks.is_busy(),
+        _OPEN_S,
+        "the report was not put together",
+    )
     shot("8-report")
     bar.update(stage, completed=100, description="Done")
