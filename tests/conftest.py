@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import itertools
 import os
 import subprocess
@@ -38,6 +39,13 @@ def _no_wait_for_the_disk(descriptor: int) -> None:
 
 
 os.fsync = _no_wait_for_the_disk
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is garbage never, and need not be looked through again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 @pytest.fixture(scope="session")
