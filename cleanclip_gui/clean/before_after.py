@@ -29,7 +29,6 @@ from ml_core.jobs.result_text import training_words
 STEADY_POINTS = 0.05
 # Pixels of the table with small figures, with large ones, and with lines and intervals too.
 _NARROWEST, _USUAL, _WIDE = 320, 480, 640
-_UNIT = " points"  # of a change; without room the column's title alone says so
 _LARGE, _SMALL = 17, theme.FONT_POINTS + 1  # points
 
 
@@ -109,14 +108,14 @@ def _pair(value: Any) -> tuple[float, float] | None:
     return (float(value[0]), float(value[1])) if value else None
 
 
-def difference_text(points: float | None) -> str:
-    """A change with arrow and sign, e.g. ``▼ −94.2 points``."""
+def difference_text(points: float | None, *, unit: bool = True) -> str:
+    """A change with arrow and sign, e.g. ``▼ −94.2 points``, or without its last word."""
     if points is None:
         return "–"
     if abs(points) < STEADY_POINTS:
         return "= no change"
     arrow, sign = ("▲", "+") if points > 0 else ("▼", "−")
-    return f"{arrow} {sign}{abs(points):.1f}{_UNIT}"
+    return f"{arrow} {sign}{abs(points):.1f}{' points' if unit else ''}"
 
 
 def summary(result: Mapping[str, Any]) -> str:
@@ -233,7 +232,7 @@ class BeforeAfter(QFrame):
         self._spare: list[QWidget] = []  # lines and intervals, for which there may be no room
         self._titles: list[Label] = []
         self._figures: list[Label] = []  # the large ones
-        self._changes: list[Label] = []
+        self._changes: list[tuple[Label, float | None]] = []
         self._change_title: Label | None = None
         for widget in (self._sentence, self._table, self._facts):
             self._layout.addWidget(widget)
@@ -272,8 +271,8 @@ class BeforeAfter(QFrame):
             if not row.quiet:
                 self._spare.append(line := RateLine(row))
                 grid.addWidget(line, at, 3)
-            self._changes.append(change := _change(row))
-            grid.addWidget(change, at, 6, right)
+            grid.addWidget(change := _change(row), at, 6, right)
+            self._changes.append((change, row.points))
         self._make_room()
         self._layout.replaceWidget(self._table, table)
         self._table.hide()
@@ -299,9 +298,8 @@ class BeforeAfter(QFrame):
             title.setWordWrap(not usual)
         if self._change_title is not None:
             self._change_title.setText("Change" if usual else "Points")
-        for change in self._changes:
-            words = change.text().removesuffix(_UNIT)
-            change.setText(words + _UNIT if usual and words[:1] in "▲▼" else words)
+        for change, points in self._changes:
+            change.setText(difference_text(points, unit=usual))
         for figure in self._figures:
             figure.setFont(theme.figure_font(_LARGE if usual else _SMALL, bold=True))
 

@@ -43,8 +43,7 @@ class Row:
 class SentenceTree(QTreeWidget):
     """Groups of rows; one column has sentences and takes what the others leave.
 
-    A sentence alone takes the whole width. Where the others would leave too little, the last ones
-    go.
+    A sentence alone takes the whole width.
 
     ``chosen(object)`` carries the key of the row that is selected, None without one;
     ``wanted(object)`` that of the row on which Return or a double click fell.
@@ -59,6 +58,8 @@ class SentenceTree(QTreeWidget):
         The column with the sentences.
     narrow
         Pixels of the first column, whose long texts are elided; 0: as wide as its texts.
+    spare
+        Columns that go, the last one first, where sentences would have too little room.
     """
 
     chosen = Signal(object)
@@ -72,9 +73,10 @@ class SentenceTree(QTreeWidget):
         parent: QWidget | None = None,
         *,
         narrow: int = 0,
+        spare: Sequence[int] = (),
     ) -> None:
         super().__init__(parent)
-        self._wrapped = wrapped
+        self._wrapped, self._spare = wrapped, spare
         self.setAccessibleName(name)
         self.setHeaderLabels(list(titles))
         self.setWordWrap(True)
@@ -156,16 +158,13 @@ class SentenceTree(QTreeWidget):
         self.scheduleDelayedItemsLayout()
 
     def _hide_columns(self) -> None:
-        """Leave out the last columns where sentences would have no room."""
-        header = self.header()
-        others = [n for n in range(1, self.columnCount()) if n != self._wrapped]
-        wide = {n: max(self.sizeHintForColumn(n), header.sectionSizeHint(n)) for n in others}
         left = self.viewport().width() - theme.px(_SENTENCE)
-        if self._wrapped:
-            left -= header.sectionSize(0)
-        for column in others:
-            left -= wide[column]
-            self.setColumnHidden(column, left < 0)
+        for column in range(self.columnCount() if self._spare else 0):
+            if column != self._wrapped:
+                header = self.header().sectionSizeHint(column)
+                left -= max(self.sizeHintForColumn(column), header)
+            if column in self._spare:
+                self.setColumnHidden(column, left < 0)
 
     def _heads(self) -> Iterator[QTreeWidgetItem]:
         for number in range(self.topLevelItemCount()):

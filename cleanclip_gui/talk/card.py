@@ -23,6 +23,11 @@ class Outline(QWidget):
         self._target: QWidget | None = None
         self.hide()
 
+    @property
+    def target(self) -> QWidget | None:
+        """What is framed."""
+        return self._target
+
     def set_target(self, target: QWidget | None) -> None:
         """Frame another widget, or none."""
         for watched in (self._target, self.parentWidget()):

@@ -52,7 +52,6 @@ class Guide(QObject):
             events.station,
         ):
             signal.connect(self._on_session_change)
-        self._framed: QWidget | None = None
         self._settled = QTimer(self, singleShot=True, interval=0)  # its page is laid out first
         self._settled.timeout.connect(self._bring_into_view)
         self._soon = QTimer(self, singleShot=True, interval=0)  # all hear of a checkpoint first
@@ -143,7 +142,6 @@ class Guide(QObject):
     def end(self) -> None:
         """Leave the window as it is and take the card away."""
         self.position = -1
-        self._framed = None
         self._window.removeEventFilter(self)
         self.card.hide()
         self._outline.set_target(None)
@@ -212,8 +210,7 @@ class Guide(QObject):
         self.place()
         name = step.framed(session)
         framed = self._widget(name) if name else None
-        if framed is not self._framed:
-            self._framed = framed
+        if framed is not self._outline.target:
             self._settled.start()
         self._outline.set_target(framed)
         self.changed.emit()
@@ -221,8 +218,9 @@ class Guide(QObject):
     @Slot()
     def _bring_into_view(self) -> None:
         """Scroll to what is framed, where type is large and the window small."""
-        if self.running and self._framed is not None and shiboken6.isValid(self._framed):
-            reveal(self._framed)
+        framed = self._outline.target
+        if framed is not None and shiboken6.isValid(framed):
+            reveal(framed)
             self._outline.follow()
 
     def _widget(self, name: str) -> QWidget | None:

@@ -42,7 +42,6 @@ def _look(qapp):
     from cleanclip_gui import theme
 
     theme.apply_theme(qapp, "light")
-    gc.freeze()  # what was imported need not be looked through after each test
 
 
 _modules_frozen = 0

@@ -11,6 +11,7 @@ from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
 from cleanclip_gui.studio.canvas.ink import composite, flood_fill, line_pixels
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
+from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 
 RED = [255, 0, 0, 255]
 SHIFT = Qt.KeyboardModifier.ShiftModifier
@@ -416,3 +417,22 @@ def test_ink_never_leaves_a_colour_brighter_than_its_alpha():
     assert (out[..., :3] <= out[..., 3:]).all()
     composite(out, before, np.zeros((64, 64), np.float32), np.array([9, 9, 9], np.uint8), 1.0)
     assert np.array_equal(out, before)
+
+
+def test_ones_own_colour_is_taken_first_and_asked_for_when_it_is_in_use(qtbot):
+    strip, asked, chosen = ToolStrip(), [], []
+    qtbot.addWidget(strip)
+    strip.ask_colour = lambda colour: asked.append(colour) or QColor("#102030")
+    strip.colour_chosen.connect(chosen.append)
+    strip.colour_chosen.connect(strip.set_colour)  # as the canvas answers
+    strip.own.click()
+    assert asked == []
+    assert [one.name() for one in chosen] == ["#ff7f0e"]
+    strip.own.click()
+    assert len(asked) == 1
+    assert strip.colour.name() == chosen[-1].name() == "#102030"
+    strip.swatches[2].click()
+    assert strip.colour == chosen[-1] == strip.swatches[2].colour
+    assert len(chosen) == 3
+    strip.swatches[2].click()  # with the eraser in hand it asks for the brush
+    assert len(chosen) == 4

@@ -703,7 +703,7 @@ def test_no_dialog_is_cut_off(qtbot, tmp_path):
 
 
 def test_where_it_is_narrow_sentences_keep_their_room_and_the_last_columns_go(qtbot):
-    tree = SentenceTree("Claims", ("Claim", "Value", "95 % interval", "Holds by"), 0)
+    tree = SentenceTree("Claims", ("Claim", "Value", "95 % interval", "Holds by"), 0, spare=(2, 3))
     qtbot.addWidget(tree)
     long = "A sentence that says something of a checkpoint and of what was measured on it. " * 2
     rows = [Row(None, (long, "", "", "")), Row("ca", (long, "99.6 %", "99.3 to 99.7 %", "sum"))]

@@ -105,7 +105,8 @@ class ToolStrip(QWidget):
         for swatch in (*self.swatches, self.own):
             self._colours.addButton(swatch)
         self.swatches[0].setChecked(True)
-        self._using = self.swatches[0]
+        self._pressed_in_use = False  # whether the swatch was in use when a click on it began
+        self._colours.buttonPressed.connect(self._on_swatch_pressed)
         self._colours.buttonToggled.connect(self._on_swatch_toggled)
         self._colours.buttonClicked.connect(self._on_swatch_clicked)
 
@@ -194,7 +195,7 @@ class ToolStrip(QWidget):
     @property
     def colour(self) -> QColor:
         """The colour in use."""
-        return self._using.colour
+        return next(one for one in (*self.swatches, self.own) if one.isChecked()).colour
 
     def set_tool(self, name: str) -> None:
         """Show which tool is in hand."""
@@ -211,7 +212,6 @@ class ToolStrip(QWidget):
         blocker = QSignalBlocker(self._colours)
         swatch.setChecked(True)
         blocker.unblock()
-        self._using = swatch
 
     def show_pointer(self, where: tuple[int, int, QColor | None] | None) -> None:
         """Say where the pointer is, and the colour there."""
@@ -240,10 +240,15 @@ class ToolStrip(QWidget):
         if on:  # by a screen reader too, which does not click
             self.colour_chosen.emit(button.colour)
 
+    def _on_swatch_pressed(self, button: Swatch) -> None:
+        self._pressed_in_use = button.isChecked()
+
     def _on_swatch_clicked(self, button: Swatch) -> None:
-        if button is self.own and self._using is button:
+        """A click on the one in use toggles nothing, but the brush may be wanted again."""
+        if not self._pressed_in_use:
+            return
+        if button is self.own:
             chosen = self.ask_colour(button.colour)
             if chosen.isValid():
                 button.set_colour("of your own", chosen)
-        self._using = button
         self.colour_chosen.emit(button.colour)
