@@ -4,7 +4,7 @@ PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench clean docs wheel dist frozen deb check-packages
+.PHONY: demo test lint bench size clean docs wheel dist frozen deb check-packages
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m cleanclip_gui.window.system_libraries
@@ -23,6 +23,9 @@ lint: $(VENV)/.installed-test
 bench: $(VENV)/.installed-test
 	@$(BIN)/python -m cleanclip_gui.window.system_libraries
 	@QT_QPA_PLATFORM=offscreen $(BIN)/python -m tests.benchmarks
+
+size:
+	@$(PYTHON) packaging/size.py $(AT)
 
 docs: .venv-docs/.installed
 	@.venv-docs/bin/python packaging/docs/build.py
