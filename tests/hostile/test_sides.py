@@ -4,50 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import os
-import struct
 import tracemalloc
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
-import numpy as np
 import pytest
 from PIL import Image
 
 from ml_core.data.sets.cifar import find_cifar
 from ml_core.data.sets.found import FoundSet
-from ml_core.data.sets.listed import find_flowers, find_food101, find_gtsrb, find_pets
-from ml_core.data.sets.mat_file import read_mat
+from ml_core.data.sets.listed import find_food101, find_gtsrb, find_pets
 from ml_core.data.sets.ppm import read_ppm
-from ml_core.data.sets.stl10 import find_stl10
 from ml_core.reading.errors import InputError
 from ml_core.reading.lists import MAX_LINES, read_lines
-
-_HEAD = bytes(124) + b"\x00\x01IM"
-
-
-def _element(kind: int, data: bytes) -> bytes:
-    """One element; packed ones are not filled up."""
-    fill = b"" if kind == 15 else bytes(-len(data) % 8)
-    return struct.pack("<II", kind, len(data)) + data + fill
-
-
-def _matrix(
-    shape: bytes, values: bytes, kind: int = 2, name: bytes = b"labels", flags: int = 9
-) -> bytes:
-    return _element(
-        14,
-        _element(6, struct.pack("<II", flags, 0))
-        + _element(5, shape)
-        + _element(1, name)
-        + _element(kind, values),
-    )
-
-
-def _mat(folder: Path, *elements: bytes) -> Path:
-    path = folder / "labels.mat"
-    path.write_bytes(_HEAD + b"".join(elements))
-    return path
 
 
 def _refused(read: Callable[[Path], object], path: Path, words: str) -> None:
@@ -64,48 +33,6 @@ def _refused(read: Callable[[Path], object], path: Path, words: str) -> None:
     assert peak < 100 << 20
 
 
-def test_many_packed_giants_in_a_small_file(tmp_path: Path) -> None:
-    giant = _matrix(struct.pack("<2i", 1, 1_000_000), bytes(1_000_000))
-    packed = _element(15, zlib.compress(giant, 9))
-    assert len(packed) < 2000
-    assert len(read_mat(_mat(tmp_path, packed))["labels"]) == 1_000_000
-    _refused(read_mat, _mat(tmp_path, *[packed] * 300), "unpacks to too much")
-    bomb = _element(15, zlib.compress(bytes(50_000_000), 9))
-    _refused(read_mat, _mat(tmp_path, bomb), "unpacks to too much")
-
-
-@pytest.mark.parametrize(
-    ("shape", "values", "kind", "words"),
-    [
-        (b"\1\0\0", b"", 2, "no shape"),
-        (struct.pack("<2i", 1, 2), bytes(3), 4, "unknown type"),
-        (struct.pack("<4i", *[2**30] * 4), b"", 2, "as many numbers"),
-        (struct.pack("<2i", -1, -1), b"\1", 2, "as many numbers"),
-        (struct.pack("<2i", 1, 1), struct.pack("<d", 1e300), 9, "whole numbers"),
-        (struct.pack("<2i", 1, 1), struct.pack("<d", float("nan")), 9, "whole numbers"),
-        (struct.pack("<2i", 1, 1), struct.pack("<Q", 2**64 - 1), 13, "whole numbers"),
-    ],
-)
-def test_an_array_of_lies(
-    tmp_path: Path, shape: bytes, values: bytes, kind: int, words: str
-) -> None:
-    _refused(read_mat, _mat(tmp_path, _matrix(shape, values, kind)), words)
-
-
-def test_mutated_arrays_are_numbers_or_a_sentence(tmp_path: Path) -> None:
-    whole = _mat(tmp_path, _matrix(struct.pack("<2i", 1, 5), bytes([1, 2, 3, 4, 5])))
-    good = whole.read_bytes()
-    packed = _element(15, zlib.compress(good[128:]))
-    rng = np.random.default_rng(0)
-    for number in range(600):
-        raw = bytearray(_HEAD + packed if number % 3 == 0 else good)
-        for place in rng.integers(0, len(raw), 1 + number % 4):
-            raw[place] = rng.integers(256)
-        whole.write_bytes(raw[: len(raw) - number % 7])
-        with contextlib.suppress(InputError):  # and nothing else
-            read_mat(whole)
-
-
 def _sparse(path: Path, head: bytes) -> Path:
     with path.open("wb") as file:
         file.write(head)
@@ -114,7 +41,6 @@ def _sparse(path: Path, head: bytes) -> Path:
 
 
 def test_sparse_giants(tmp_path: Path) -> None:
-    _refused(read_mat, _sparse(tmp_path / "x.mat", _HEAD), "2 MB")
     _refused(read_lines, _sparse(tmp_path / "x.txt", b"a\n"), "16 MB")
     _refused(read_ppm, _sparse(tmp_path / "x.ppm", b"P6 9999 9999 255\n"), "damaged")
     (tmp_path / "lines.txt").write_bytes(b"a\n" * (MAX_LINES + 2))
@@ -180,14 +106,6 @@ def _set_of(name: str, folder: Path) -> Callable[[], object]:
         (folder / "meta" / "classes.txt").write_text("a\n")
         (folder / "meta" / "test.txt").write_text("a/1\n")
         return lambda: find_food101(folder, train=False)
-    if name == "flowers":
-        for part in ("imagelabels", "setid"):
-            (folder / f"{part}.mat").write_bytes(b"x")
-        return lambda: find_flowers(folder, train=False)
-    if name == "stl":
-        (folder / "test_X.bin").write_bytes(bytes(3 * 96 * 96))
-        (folder / "test_y.bin").write_bytes(b"\1")
-        return lambda: find_stl10(folder, train=False)
     (folder / "batches.meta.txt").write_text("a\n")
     (folder / "test_batch.bin").write_bytes(bytes(3073))
     return lambda: find_cifar(folder, train=False)
@@ -199,9 +117,6 @@ def _set_of(name: str, folder: Path) -> Callable[[], object]:
         ("pets", "annotations/test.txt"),
         ("food", "meta/classes.txt"),
         ("food", "meta/test.txt"),
-        ("flowers", "imagelabels.mat"),
-        ("stl", "test_X.bin"),
-        ("stl", "test_y.bin"),
         ("cifar", "batches.meta.txt"),
         ("cifar", "test_batch.bin"),
     ],

@@ -192,17 +192,20 @@ def test_retrieval_on_pairs(
 def test_a_published_set_and_its_training_pictures(
     base: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    root = tmp_path / "stl10_binary"
+    root = tmp_path / "cifar-10-batches-bin"
     root.mkdir()
-    for split, count in (("test", 30), ("train", 20)):
-        pixels = np.random.default_rng(0).integers(0, 256, (count, 3 * 96 * 96), np.uint8)
-        (root / f"{split}_X.bin").write_bytes(pixels.tobytes())
-        (root / f"{split}_y.bin").write_bytes(bytes(1 + n % 10 for n in range(count)))
+    words = "airplane automobile bird cat deer dog frog horse ship truck"
+    (root / "batches.meta.txt").write_text(words.replace(" ", "\n"))
+    batches = {"test_batch": 30} | {f"data_batch_{number}": 4 for number in range(1, 6)}
+    for name, count in batches.items():
+        records = np.random.default_rng(0).integers(0, 256, (count, 3073), np.uint8)
+        records[:, 0] = np.arange(count) % 10
+        (root / f"{name}.bin").write_bytes(records.tobytes())
     names = tmp_path / "ten.txt"
-    names.write_text("plane bird auto cat deer dog horse ape ship truck".replace(" ", "\n"))
+    names.write_text("plane auto bird cat deer dog toad horse ship truck".replace(" ", "\n"))
     more = ["--images", str(root), "--labels", str(names)]
     found = run(capsys, [*base, *more])
-    assert (found["n"], found["details"]["data"]["name"]) == (24, "STL-10, test pictures")
+    assert (found["n"], found["details"]["data"]["name"]) == (24, "CIFAR-10, test pictures")
     assert "by their numbers" in found["problems"][0]
     assert run(capsys, [*base, *more, "--train"])["n"] == 20
     assert run_command([*base, "--train"]) == 3

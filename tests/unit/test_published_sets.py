@@ -7,19 +7,16 @@ import json
 import pickle
 import struct
 import tarfile
-import zlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
-from scipy import io as scipy_io
 
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import LabelSet
-from ml_core.data.sets.class_lists import FLOWERS, GTSRB
-from ml_core.data.sets.mat_file import read_mat
+from ml_core.data.sets.class_lists import GTSRB
 from ml_core.data.sets.ppm import read_ppm
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError
@@ -208,25 +205,6 @@ def test_cifar_pickles_that_are_something_else(cifar_py: Path) -> None:
     refused(cifar_py, "binary version of the set", "unsupported")
 
 
-# STL-10
-
-
-def test_stl_10_is_kept_column_by_column(tmp_path: Path) -> None:
-    pixels = np.random.default_rng(1).integers(0, 256, (2, 96, 96, 3), np.uint8)
-    (tmp_path / "test_X.bin").write_bytes(pixels.transpose(0, 3, 2, 1).tobytes())
-    (tmp_path / "test_y.bin").write_bytes(bytes([1, 10]))
-    images = opened(tmp_path)
-    assert np.array_equal(images.canvas([0, 1], 96), pixels)
-    assert images.labels.tolist() == [0, 9]
-    assert images.class_names[9] == "truck"
-    (tmp_path / "test_y.bin").write_bytes(bytes([1]))
-    refused(tmp_path, "1 labels for the 2 pictures")
-    (tmp_path / "test_y.bin").write_bytes(bytes([0, 1]))
-    refused(tmp_path, "label -1")
-    (tmp_path / "test_X.bin").write_bytes(bytes(100))
-    refused(tmp_path, "no whole number of STL-10")
-
-
 # lists beside pictures
 
 
@@ -268,63 +246,6 @@ def test_pets(tmp_path: Path) -> None:
     refused(root, "Line 2 of test.txt")
     (root / "annotations" / "test.txt").write_text("Abyssinian_2 one")
     refused(root, "Line 1 of test.txt")
-
-
-@pytest.fixture
-def flowers(tmp_path: Path) -> Path:
-    root = tmp_path / "flowers-102"
-    (root / "jpg").mkdir(parents=True)
-    for number in (2, 3):
-        data = jpeg(10 * number, kind="JPEG")
-        (root / "jpg" / f"image_{number:05d}.jpg").write_bytes(data)
-    scipy_io.savemat(
-        root / "imagelabels.mat",
-        {"labels": np.array([[77, 1, 102]], np.uint8)},
-        do_compression=True,
-    )
-    sets = {"trnid": np.array([[1]]), "valid": np.array([[1]]), "tstid": np.array([[3, 2]], float)}
-    scipy_io.savemat(root / "setid.mat", sets)
-    return root
-
-
-def test_flowers(flowers: Path) -> None:
-    images = opened(flowers)
-    assert images.labels.tolist() == [101, 0]
-    assert images.class_names == FLOWERS
-    assert len(set(FLOWERS)) == 102
-    assert grey(images) == pytest.approx([30, 20], abs=1)
-
-
-def test_flowers_with_damage(flowers: Path) -> None:
-    labels = flowers / "imagelabels.mat"
-    whole = labels.read_bytes()
-    for damage in (whole[:150], b"x" * 200, whole[:140] + bytes(40)):
-        labels.write_bytes(damage)
-        with pytest.raises(InputError, match=r"imagelabels\.mat"):
-            opened(flowers)
-    scipy_io.savemat(labels, {"labels": np.array([[1, 103, 2]])})
-    refused(flowers, "do not fit together")
-    scipy_io.savemat(labels, {"labels": np.array([["a"]], object)})
-    refused(flowers, "something else than real numbers")
-    scipy_io.savemat(labels, {"labels": np.array([[1.5, 2, 3]])})
-    refused(flowers, "whole numbers")
-    bomb = zlib.compress(bytes(64 << 20))
-    labels.write_bytes(whole[:128] + struct.pack("<II", 15, len(bomb)) + bomb)
-    refused(flowers, "unpacks to too much")
-
-
-def test_mat_files_are_those_of_scipy(tmp_path: Path) -> None:
-    rng = np.random.default_rng(0)
-    arrays = {
-        "a": rng.integers(0, 256, (3, 5), np.uint8),
-        "b": rng.integers(-9000, 9000, (1, 400)),
-        "c": rng.integers(0, 9, (2, 2)).astype(float),
-    }
-    for packed in (True, False):
-        scipy_io.savemat(tmp_path / "x.mat", arrays, do_compression=packed)
-        found = read_mat(tmp_path / "x.mat")
-        for name, values in arrays.items():
-            assert found[name].tolist() == values.reshape(-1, order="F").tolist()
 
 
 @pytest.fixture
@@ -551,7 +472,7 @@ def test_parquet_with_damage(tmp_path: Path) -> None:
 
 
 def test_other_files_and_several_sets(tmp_path: Path, cifar_bin: Path) -> None:
-    (cifar_bin.parent / "stl10_binary").mkdir()
+    (cifar_bin.parent / "food-101").mkdir()
     with pytest.raises(InputError, match="several image sets"):
         opened(cifar_bin.parent)
     other = tmp_path / "x.bin"

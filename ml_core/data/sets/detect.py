@@ -8,10 +8,9 @@ from pathlib import Path
 
 from ml_core.data.sets.cifar import find_cifar
 from ml_core.data.sets.found import FoundSet
-from ml_core.data.sets.listed import find_flowers, find_food101, find_gtsrb, find_pets
+from ml_core.data.sets.listed import find_food101, find_gtsrb, find_pets
 from ml_core.data.sets.parquet import find_parquet
 from ml_core.data.sets.shards import find_shards
-from ml_core.data.sets.stl10 import find_stl10
 from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
 
@@ -19,12 +18,10 @@ FILES = (".tar", ".parquet")
 """Endings of single files that are a set by themselves."""
 
 _Reader = Callable[[Path, bool], FoundSet | None]
-_READERS: tuple[_Reader, ...] = (
-    find_cifar, find_stl10, find_food101, find_flowers, find_pets, find_gtsrb,
-)  # fmt: skip
+_READERS: tuple[_Reader, ...] = (find_cifar, find_food101, find_pets, find_gtsrb)
 _INNER = (
     "cifar-10-batches-bin", "cifar-10-batches-py", "cifar-100-binary", "cifar-100-python",
-    "stl10_binary", "food-101", "flowers-102", "oxford-iiit-pet", "gtsrb",
+    "food-101", "oxford-iiit-pet", "gtsrb",
 )  # fmt: skip
 
 

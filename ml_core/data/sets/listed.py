@@ -12,9 +12,8 @@ from PIL import Image
 
 from ml_core.data.links import own_file
 from ml_core.data.pictures import summary
-from ml_core.data.sets.class_lists import FLOWERS, GTSRB
+from ml_core.data.sets.class_lists import GTSRB
 from ml_core.data.sets.found import FileSource, FoundSet
-from ml_core.data.sets.mat_file import read_mat
 from ml_core.data.sets.ppm import read_ppm
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
@@ -56,23 +55,6 @@ def find_pets(folder: Path, train: bool) -> FoundSet | None:
     found = _listed("Oxford-IIIT Pets", folder / "images", rows, names, train)
     shown = tuple(name.replace("_", " ") for name in found.class_names)
     return FoundSet(found.name, found.source, found.labels, shown, found.notes, found.left_out)
-
-
-def find_flowers(folder: Path, train: bool) -> FoundSet | None:
-    """Open ``flowers-102`` (Nilsback and Zisserman 2008): ``imagelabels.mat`` and ``setid.mat``."""
-    if not (folder / "imagelabels.mat").is_file() or not (folder / "setid.mat").is_file():
-        return None
-    labels = read_mat(own_file(folder, "imagelabels.mat")).get("labels")
-    numbers = read_mat(own_file(folder, "setid.mat")).get("trnid" if train else "tstid")
-    if labels is None or numbers is None or not len(labels) or not len(numbers):
-        raise InputError("imagelabels.mat or setid.mat lacks the labels; get it again.", "damaged")
-    in_range = numbers.min() >= 1 and numbers.max() <= len(labels)
-    if not in_range or labels.min() < 1 or labels.max() > len(FLOWERS):
-        raise InputError(
-            "setid.mat and imagelabels.mat do not fit together; get both again.", "damaged"
-        )
-    rows = [(f"image_{n:05d}.jpg", FLOWERS[labels[n - 1] - 1]) for n in numbers.tolist()]
-    return _listed("Flowers-102", folder / "jpg", rows, FLOWERS, train)
 
 
 def find_gtsrb(folder: Path, train: bool) -> FoundSet | None:
