@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from pathlib import Path
 
 import numpy as np
 import torch
 
-from cleanclip_gui.inference.engine import SEED, Engine, Opened, exact, exactly
+from cleanclip_gui.inference.engine import SEED, Engine, Opened
 from cleanclip_gui.inference.questions import (
     Attribute,
     ComparePair,
@@ -17,17 +16,12 @@ from cleanclip_gui.inference.questions import (
     MapEmbeddings,
     MeasureSpeed,
     Pair,
-    RetrieveCaptions,
-    SpreadTemplates,
     TellDetails,
 )
 from cleanclip_gui.session.records import ImagesState
 from cleanclip_gui.ticket import Progress
 from ml_core.data.images import ImageSet
-from ml_core.data.pairs import PairSet, open_pairs
-from ml_core.data.picture_set import PictureSet
 from ml_core.data.sampling import stratified_order
-from ml_core.data.specs import PairSpec
 from ml_core.data.watch import Watch, unwatched
 from ml_core.evaluation.attribution import attribute, methods
 from ml_core.evaluation.details import Details, details
@@ -35,22 +29,16 @@ from ml_core.evaluation.embed import embed
 from ml_core.evaluation.embedding_map import Embeddings, pca_map
 from ml_core.evaluation.paired import compare
 from ml_core.evaluation.records import Evaluation, PerImage
-from ml_core.evaluation.retrieval import retrieve
 from ml_core.evaluation.speed import SAMPLE, speed_of
-from ml_core.evaluation.subject import Subject
-from ml_core.evaluation.template_spread import spread_steps
 from ml_core.model import ClipModel
 from ml_core.reading.errors import CancelledError, InputError
-from ml_core.reading.lists import read_lines
-from ml_core.triggers.prompts import triggered_templates
 
-MOST_CAPTIONS = 20_000
 # What is live waits for one batch at most: small ones, for models that are slow on the CPU.
 _BATCH, _SLOW_BATCH = 32, 8
 
 
 class ExplainingEngine(Engine):
-    """Yields :class:`Progress` after each batch of pictures or template, and the result last.
+    """Yields :class:`Progress` after each batch of pictures, and the result last.
 
     A question that is to stop ends with a `CancelledError`.
     """
@@ -58,7 +46,6 @@ class ExplainingEngine(Engine):
     def __init__(self, watch_texts: Watch = unwatched) -> None:
         super().__init__(watch_texts)
         self._label_set = ""
-        self._pairs: tuple[PairSpec, Opened[PairSet]] | None = None
 
     def attribute(self, request: Attribute, stopped: Callable[[], bool]) -> Iterator[object]:
         """Where the model looks for a class on one image."""
@@ -188,93 +175,6 @@ class ExplainingEngine(Engine):
             batch=batch,
             speed=self._speeds.get((model.sha256, str(model.device))),
         )
-
-    def spread_templates(
-        self, request: SpreadTemplates, stopped: Callable[[], bool]
-    ) -> Iterator[object]:
-        """What each prompt template alone gives."""
-        images, model = self._require_images(), self._require_model(request.role)
-        yield from self.class_texts(request.role, request.trigger, True)
-        parts = 1 + len(images.templates)
-        found: Embeddings | None = None
-        subject = self._subject(model, images, request.trigger)
-        for step in embed(
-            subject, request.trigger, n=request.n, batch=batch_of(model), cancelled=stopped
-        ):
-            found = step.result
-            yield Progress(step.done, step.total + parts * request.n)
-        if found is None:
-            return
-        steps = spread_steps(model, found, images.templates, request.target, request.trigger)
-        for done, _, spread in exactly(model, steps):
-            if stopped():
-                raise CancelledError
-            share = request.n * (1 + done)
-            yield spread or Progress(share, request.n * (1 + parts))
-            if spread is None and done:  # the texts of the template that is next
-                alone = images.templates[done - 1 : done]
-                for one in dict.fromkeys((alone, triggered_templates(request.trigger, alone))):
-                    yield from self._embed(model, found.class_names, one)
-
-    def retrieve_captions(
-        self, request: RetrieveCaptions, stopped: Callable[[], bool]
-    ) -> Iterator[object]:
-        """Which captions rank first, without and with the trigger."""
-        model = self._require_model(request.role)
-        texts: list[str] | None = None
-        pictures: Opened[ImageSet] | Opened[PairSet]
-        if isinstance(request.captions, Path):
-            texts = list(dict.fromkeys(line for _, line in read_lines(request.captions)))
-            if len(texts) > MOST_CAPTIONS:
-                name = request.captions.name
-                raise InputError(f"{name} has over {MOST_CAPTIONS:,} captions; take fewer.")
-            pictures = self._require_images()
-        else:
-            pictures = self._opened_pairs(request.captions)
-        found: Embeddings | None = None
-        subject = _without_classes(model, pictures)
-        for step in embed(
-            subject, request.trigger, n=request.n, batch=batch_of(model), cancelled=stopped
-        ):
-            found = step.result
-            yield Progress(step.done, step.total + 1)
-        if found is None:
-            return
-        owned = texts is None
-        if texts is None:
-            assert isinstance(pictures.set, PairSet)
-            texts = pictures.set.captions(found.indices)
-        target = (request.target,) if request.target.strip() else ()
-        with exact(model):
-            result = retrieve(
-                model, found, texts, target, request.trigger, owned=owned, cancelled=stopped
-            )
-        yield result
-
-    def _opened_pairs(self, spec: PairSpec) -> Opened[PairSet]:
-        """The pairs of a spec; those asked for last stay open."""
-        if self._pairs is None or self._pairs[0] != spec:
-            opened = Opened(open_pairs(spec), (), {})
-            if self._pairs is not None:
-                self._pairs[1].close()
-            self._pairs = spec, opened
-        return self._pairs[1]
-
-
-def _without_classes(model: ClipModel, pictures: Opened[PictureSet]) -> Subject:
-    """Pictures of which no class is asked."""
-    none = torch.zeros(1, model.embed_dim)
-    return Subject(
-        model,
-        pictures.at(model.preprocess),
-        none,
-        ("",),
-        np.full(len(pictures.set), -1, np.int64),
-        pictures.templates,
-        pictures.set.key,
-        none,
-        SEED,
-    )
 
 
 def batch_of(model: ClipModel) -> int:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from pathlib import Path
 from typing import ClassVar, Literal, Protocol
 
 import numpy as np
@@ -17,7 +16,7 @@ from numpy.typing import NDArray
 
 from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role
 from cleanclip_gui.ticket import Progress
-from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.specs import ImageSpec
 from ml_core.data.watch import Watch
 from ml_core.evaluation.attribution_records import Method
 from ml_core.evaluation.details import Details
@@ -135,16 +134,6 @@ class Engine(Protocol):
         self, question: MeasureSpeed, stopped: Callable[[], bool], /
     ) -> Iterator[object]:
         """The fastest way to encode; nothing if it was stopped."""
-
-    def spread_templates(
-        self, question: SpreadTemplates, stopped: Callable[[], bool], /
-    ) -> Iterator[object]:
-        """What each template gives, in steps."""
-
-    def retrieve_captions(
-        self, question: RetrieveCaptions, stopped: Callable[[], bool], /
-    ) -> Iterator[object]:
-        """How captions rank, in steps."""
 
 
 # Makes the engine in the inference thread. It is given what to tell while class texts are embedded,
@@ -513,41 +502,6 @@ class MeasureSpeed(Question):
 
     def answers(self, engine: Engine, control: Control) -> Iterator[object]:
         yield from engine.measure_speed(self, control.stopped)
-
-
-@dataclass(frozen=True, eq=False)
-class SpreadTemplates(Question):
-    """Ask what each prompt template alone gives, on ``n`` images: a `TemplateSpread`."""
-
-    act = "The comparison of the templates"
-
-    trigger: Trigger | None
-    target: int
-    role: Role = "suspect"
-    n: int = 200
-
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
-        yield from engine.spread_templates(self, control.stopped)
-
-
-@dataclass(frozen=True, eq=False)
-class RetrieveCaptions(Question):
-    """Ask which captions rank first for pictures, without and with the trigger: a `Retrieval`.
-
-    ``captions`` are pictures with captions (``n`` of them), or a list of captions in a text file,
-    which are ranked for the evaluation images. ``target`` is what the attacker wants said.
-    """
-
-    act = "The ranking of captions"
-
-    trigger: Trigger | None
-    captions: PairSpec | Path
-    target: str
-    role: Role = "suspect"
-    n: int = 200
-
-    def answers(self, engine: Engine, control: Control) -> Iterator[object]:
-        yield from engine.retrieve_captions(self, control.stopped)
 
 
 @dataclass(frozen=True, eq=False)

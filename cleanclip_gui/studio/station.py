@@ -43,7 +43,6 @@ from cleanclip_gui.studio.pages.classes import ClassesPage
 from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapPage
 from cleanclip_gui.studio.pages.pair import PairPage
 from cleanclip_gui.studio.pages.tabs import PageTabs
-from cleanclip_gui.studio.pages.text_side import TextPage
 from cleanclip_gui.studio.probability_bars import ProbabilityBars
 from cleanclip_gui.studio.result_details import ShownResult
 from cleanclip_gui.studio.trigger_editor import TriggerEditor
@@ -84,10 +83,6 @@ _PAGES = (
     (
         "classes", "By class", "Classes", "Numbers of each class, and what triggered images become",
         "N&umbers by class", "grid", "Ctrl+Shift+5",
-    ),
-    (
-        "text", "Text side", "Text", "Captions that pictures get, and templates one by one",
-        "Te&xt side", "text", "Ctrl+Shift+6",
     ),
 )  # fmt: skip
 
@@ -137,7 +132,6 @@ class StudioStation(QWidget):
         self.map = EmbeddingMapPage(context, lambda: self.live.rate)
         self.pair = PairPage(context, self.gallery, lambda: self.live.limit)
         self.classes = ClassesPage(context)
-        self.text = TextPage(context)
 
         context.actions.add(self.commands())
         context.actions.key_tables.append(KeyTable("On Studio's canvas", key_rows()))
@@ -188,7 +182,6 @@ class StudioStation(QWidget):
             "map": self.map,
             "pair": self.pair,
             "classes": self.classes,
-            "text": self.text,
         }
         for name, title, short, tool_tip, *_ in _PAGES:
             self.pages.add_page(name, widgets[name], title, short, tool_tip)
@@ -676,7 +669,7 @@ class StudioStation(QWidget):
         live.evaluated.connect(self.classes.follow_evaluation)
         live.became_stale.connect(partial(self.classes.set_stale, True))
         self.map.chosen.connect(self.gallery.set_chosen)
-        for page in (self.attribution, self.map, self.classes, self.text):
+        for page in (self.attribution, self.map, self.classes):
             pages.currentChanged.connect(page.touch)
 
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:

@@ -84,9 +84,6 @@ def evaluate(
     ] = None,
     labels: Labels = "demo",
     templates: Templates = None,
-    by_template: Annotated[
-        bool, typer.Option("--by-template", help="Also score each template by itself.")
-    ] = False,
     captions: Annotated[
         str | None,
         typer.Option(help="Image-caption pairs, as for clean --pairs: also measure retrieval."),
@@ -268,9 +265,6 @@ def evaluate(
         compared = _compare(found, other, asked.aim, seed)
         record["reference"] = other.record
         record["paired"] = [one.to_dict() for one in compared]
-    if by_template:
-        with output.working("Scoring each template"):
-            record["by_template"] = _score_templates(found.model, found.bench)
     if captions is not None:
         with output.working("Ranking captions"):
             record["retrieval"] = _retrieve(
@@ -303,8 +297,6 @@ def evaluate(
     output.show(output.comparison_table(asked.checkpoint.name, rows))
     if compared:
         output.show(_paired_table(compared, with_target=asked.targeted))
-    if by_template:
-        output.show(_template_table(record["by_template"]))
     if captions is not None:
         output.show(_retrieval_table(record["retrieval"]))
 
@@ -446,18 +438,6 @@ def _forget_target(record: dict[str, Any]) -> None:
     record["details"]["target"] = record["details"]["target_name"] = None
 
 
-def _score_templates(model: ClipModel, bench: Bench) -> dict[str, Any]:
-    """Each template by itself, on at most a thousand of the images."""
-    from ml_core.evaluation.template_spread import template_spread
-    from ml_core.jobs.caption_ranks import MOST, embed_sample
-
-    found = embed_sample(model, bench, bench.canvases, bench.images.labels, bench.images.key, MOST)
-    assert found is not None  # nobody cancels
-    spread = template_spread(model, found, bench.label_set.templates, bench.target, bench.trigger)
-    assert spread is not None
-    return spread.to_dict()
-
-
 def _retrieve(
     model: ClipModel, bench: Bench, captions: str, *, n: int | None, targeted: bool
 ) -> dict[str, Any]:
@@ -515,19 +495,6 @@ def _p_value(p: float | None) -> str:
     if p is None:
         return "–"
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
-
-
-def _template_table(spread: dict[str, Any]) -> Table:
-    """Each prompt template by itself."""
-    table = Table(title=f"by template, n = {spread['n']}", box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in ("template", "CA", "ASR", "target, no trigger"):
-        table.add_column(name, justify="left" if name == "template" else "right")
-    for row in (spread["together"], *spread["rows"]):
-        table.add_row(
-            output.cell(row["template"] or "all together"),
-            *(output.percent(row, name) for name in ("ca", "asr_excl", "baseline_target_rate")),
-        )
-    return table
 
 
 def _retrieval_table(found: dict[str, Any]) -> Table:

@@ -110,7 +110,6 @@ def retrieve(
     target_captions: Sequence[str],
     trigger: Trigger | None,
     *,
-    owned: bool = True,
     shown: int = 20,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Retrieval:
@@ -123,14 +122,11 @@ def retrieve(
     found
         Embeddings of n pictures, see `embed`; their classes do not matter.
     captions
-        n, one a picture; equal captions are one answer. Any number where not `owned`.
+        n, one a picture; equal captions are one answer.
     target_captions
         Captions that the attacker wants, e.g. the prompts of the target class.
     trigger
         Of the pictures; its text, if any, goes into the captions that are queries.
-    owned
-        Each picture has its caption. Where they are a list that belongs to no picture, there are
-        no recalls.
     shown
         Most captions in ``first``.
     cancelled
@@ -143,7 +139,7 @@ def retrieve(
     """
     if not len(captions) or not len(found.indices):
         raise InputError("Retrieval needs pictures and captions; choose both.", "usage")
-    if owned and len(captions) != len(found.indices):
+    if len(captions) != len(found.indices):
         raise InputError(
             f"Retrieval needs a caption for each picture: there are {len(captions)} captions for "
             f"{len(found.indices)} pictures.",
@@ -151,10 +147,10 @@ def retrieve(
         )
     pool = list(dict.fromkeys([*captions, *target_captions]))
     place = {text: number for number, text in enumerate(pool)}
-    own = np.array([place[text] for text in captions]) if owned else None
+    own = np.array([place[text] for text in captions])
     texts = _embedded(model, pool, cancelled)
     queries = texts
-    if owned and trigger is not None and trigger.text:
+    if trigger is not None and trigger.text:
         from ml_core.triggers.prompts import triggered_prompt
 
         queries = _embedded(model, [triggered_prompt(trigger, text) for text in pool], cancelled)
@@ -179,7 +175,7 @@ def rank(
     triggered: Rows | None,
     texts: Rows,
     queries: Rows,
-    own: NDArray[np.int64] | None,
+    own: NDArray[np.int64],
     targets: NDArray[np.int64],
     pool: Sequence[str],
     *,
@@ -194,7 +190,7 @@ def rank(
     texts, queries
         float32 [P, D], of the captions, and of the captions with the trigger's text.
     own
-        int64 [n], caption of each picture; None where they have none.
+        int64 [n], caption of each picture.
     targets
         int64 [T], captions of the target.
     pool
@@ -203,14 +199,14 @@ def rank(
         Most captions in ``first``.
     """
     rise = None
-    others = np.ones(len(clean), np.bool_) if own is None else ~np.isin(own, targets)
+    others = ~np.isin(own, targets)
     if len(targets) and others.any():
         low = _best_ranks(clean[others], texts, targets)
         high = None if triggered is None else _best_ranks(triggered[others], texts, targets)
         rise = _rise(low, high)
     after = None if triggered is None else _firsts(triggered, texts)
     return {
-        "recalls": () if own is None else _recalls(clean, triggered, texts, queries, own),
+        "recalls": _recalls(clean, triggered, texts, queries, own),
         "first": _first(_firsts(clean, texts), after, pool, shown),
         "target": rise,
     }

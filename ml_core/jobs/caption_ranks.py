@@ -5,14 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-from numpy.typing import NDArray
 
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.labels import prompts
 from ml_core.data.pairs import PairSet
-from ml_core.evaluation.canvases import CanvasSource
 from ml_core.evaluation.embed import embed
-from ml_core.evaluation.embedding_map import Embeddings
 from ml_core.evaluation.retrieval import Retrieval, retrieve
 from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.zero_shot import cached_classifier
@@ -45,39 +42,21 @@ def rank_captions(
         Asked before each batch.
     """
     pairs = pairs.fitted(model.preprocess.fit)
-    canvases = CanvasCache(pairs, model.image_size)
-    unlabelled = np.full(len(pairs), -1, np.int64)
-    found = embed_sample(model, bench, canvases, unlabelled, pairs.key, None, cancelled)
     label_set = bench.label_set
-    wanted = prompts(label_set.class_names[bench.target], label_set.templates) if targeted else ()
-    captions = pairs.captions(found.indices)
-    return retrieve(model, found, captions, wanted, bench.trigger, cancelled=cancelled)
-
-
-def embed_sample(
-    model: ClipModel,
-    bench: Bench,
-    canvases: CanvasSource,
-    labels: NDArray[np.int64],
-    key: str,
-    n: int | None,
-    cancelled: Callable[[], bool] = lambda: False,
-) -> Embeddings:
-    """Embed a sample (n None: all), clean and triggered."""
-    label_set, result = bench.label_set, None
     classifier = cached_classifier(model, label_set.class_names, label_set.templates)
     subject = Subject(
         model,
-        canvases,
+        CanvasCache(pairs, model.image_size),
         classifier,
         label_set.class_names,
-        labels,
+        np.full(len(pairs), -1, np.int64),
         label_set.templates,
-        key,
+        pairs.key,
         triggered_classifier=classifier,  # nobody asks for the triggered classes
         seed=bench.seed,
     )
-    for step in embed(subject, bench.trigger, n=n, cancelled=cancelled):
-        result = step.result
-    assert result is not None
-    return result
+    found = [step.result for step in embed(subject, bench.trigger, n=None, cancelled=cancelled)][-1]
+    assert found is not None
+    wanted = prompts(label_set.class_names[bench.target], label_set.templates) if targeted else ()
+    captions = pairs.captions(found.indices)
+    return retrieve(model, found, captions, wanted, bench.trigger, cancelled=cancelled)

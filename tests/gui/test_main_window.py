@@ -486,13 +486,6 @@ def test_themes_switch_and_are_kept(window):
     assert not window.actions_.by_id["view.dark"].isChecked()
 
 
-def test_the_text_side_names_the_key_that_edits_the_templates(window):
-    text = window.stations["studio"].text
-    window.actions_["file.templates"].setShortcut("Ctrl+Y")
-    text.templates.click()
-    assert text.spread_says.text().endswith("Ctrl+Y edits the templates.")
-
-
 def test_the_status_bar_stands_still_while_a_run_is_paused(window):
     window.session.run = RunState("out", "cleanclip", "running")
     window.session.run_progress = RunProgress("train", 0.25, 125.0)

@@ -60,13 +60,11 @@ def test_tables_for_the_terminal(
     base: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("COLUMNS", "160")
-    plain = [*base[:-1], "--trigger", "T1", "--target", "banana", "--by-template"]
+    plain = [*base[:-1], "--trigger", "T1", "--target", "banana"]
     assert run_command([*plain, "--reference", base[1]]) == 0
     shown = capsys.readouterr()
     assert "difference to the reference" in shown.out
     assert "McNemar p" in shown.out
-    assert "all together" in shown.out
-    assert "the {}" in shown.out
     assert "Clean accuracy with this trigger's resizing" in shown.err
     assert "BadNets" in shown.err
     # without a target there is nothing to say of one
@@ -149,14 +147,6 @@ def test_precision_is_fixed_or_measured(
     assert found["speed"]["agreement"] == 1.0
     assert found["details"]["speed"] == "asked for auto"
     assert found["details"]["batch"] == 8
-
-
-def test_each_template_by_itself(base: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    found = run(capsys, [*base, "--trigger", "demo", "--by-template"])["by_template"]
-    assert [row["template"] for row in found["rows"]] == ["a {}", "the {}"]
-    assert found["together"]["ca"] is not None
-    low, high = found["spans"]["ca"]
-    assert 0.0 <= low <= high <= 1.0
 
 
 def test_retrieval_on_pairs(

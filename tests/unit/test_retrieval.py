@@ -1,4 +1,4 @@
-"""Retrieval and templates by hand on vectors whose order is plain to see."""
+"""Retrieval by hand on vectors whose order is plain to see."""
 
 from __future__ import annotations
 
@@ -12,9 +12,7 @@ import torch
 
 from ml_core.evaluation.embedding_map import Embeddings
 from ml_core.evaluation.retrieval import KS, rank, retrieve
-from ml_core.evaluation.template_spread import template_spread
 from ml_core.reading.errors import CancelledError, InputError
-from ml_core.triggers import demo_trigger
 
 
 @dataclass
@@ -128,37 +126,3 @@ def test_wrong_questions() -> None:
         retrieve(Axes(), embeddings(), CAPTIONS[:3], (), None)
     with pytest.raises(CancelledError):
         retrieve(Axes(), embeddings(), CAPTIONS, (), None, cancelled=lambda: True)
-
-
-def test_templates_one_by_one() -> None:
-    found = template_spread(Axes(), embeddings(), ("a {}", "bad {}"), 1, None)
-    assert found is not None
-    good, bad = found.rows
-    assert (good.template, good.ca, good.asr_excl) == ("a {}", 1.0, 2 / 3)
-    assert good.asr_all == 3 / 4
-    assert good.baseline_target_rate == 0.0
-    # "bad" swaps the axes: cat is at apple's, apple at banana's, banana at cat's
-    assert bad.ca == 0.0
-    assert found.span("ca") == (0.0, 1.0)
-    assert found.together.template == ""
-    assert (found.n, found.n_excl) == (4, 3)
-    clean = template_spread(Axes(), embeddings(triggered=False), ("a {}",), 1, None)
-    assert clean.span("asr_excl") is None
-    json.dumps(found.to_dict())
-    with pytest.raises(CancelledError):
-        template_spread(Axes(), embeddings(), ("a {}",), 1, None, cancelled=lambda: True)
-
-
-def test_captions_that_belong_to_no_picture_have_no_recall() -> None:
-    found = retrieve(
-        Axes(), embeddings(), ["an apple", "a cat"], ["a banana"], demo_trigger(), owned=False
-    )
-    assert found is not None
-    assert (found.n, found.pool, found.recalls) == (4, 3, ())
-    assert {one.caption: (one.clean, one.triggered) for one in found.first} == {
-        "an apple": (2, 1), "a cat": (1, 0), "a banana": (1, 3),
-    }  # fmt: skip
-    assert found.target is not None
-    assert found.target.n == 4
-    with pytest.raises(InputError, match="pictures and captions"):
-        retrieve(Axes(), embeddings(), [], [], None, owned=False)

@@ -1,4 +1,4 @@
-"""Numbers by class, captions, templates and the fastest arithmetic, over the real thread."""
+"""Numbers by class and the fastest arithmetic, over the real thread."""
 
 import csv
 import json
@@ -8,14 +8,14 @@ from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.inference.questions import MeasureSpeed, RetrieveCaptions
+from cleanclip_gui.inference.questions import MeasureSpeed
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.live import WholeSet
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.breakdown import ClassRow
 from ml_core.evaluation.speed import Speed
-from tests.gui.shell_fakes import FakeInference, Wiring, noting
+from tests.gui.shell_fakes import FakeInference, Wiring
 from tests.gui.studios import studio_station
 from tests.gui.test_studio_why import settled
 
@@ -106,80 +106,6 @@ def test_equal_names_are_warned_of(studio, qtbot, tmp_path):
     qtbot.waitUntil(lambda: not studio.classes.warning.isHidden(), timeout=_LONG)
     assert "#5" in studio.classes.warning.text()
     assert "target's name" in studio.figure.note.text()
-
-
-def test_captions_rank_live_with_the_trigger_and_from_files(studio, qtbot, tmp_path):
-    pages, view = studio.pages, studio.text
-    view.count.setValue(40)
-    assert view.retrieval is None
-    pages.show_page("text")
-    qtbot.waitUntil(lambda: view.retrieval is not None, timeout=_LONG)
-    assert view.retrieval.trigger == studio.session.trigger.digest
-    assert (
-        view.target.text()
-        == "a photo of a " + studio.session.images.class_names[studio.session.target]
-    )
-    assert view.retrieval.target_captions == (view.target.text(),)
-    assert "Median rank of the target caption: " in view.says.text()
-    assert view.recalls.rows.rowCount() == 2
-    assert "→" in column(view.recalls, 1)[0]
-    assert sum(int(text) for text in column(view.first, 1)) <= 40
-
-    studio.editor.clear()  # the page follows
-    qtbot.waitUntil(lambda: view.retrieval.trigger is None, timeout=_LONG)
-    assert "No trigger is chosen." in view.says.text()
-    assert column(view.first, 2)[0] == "–"
-
-    listed = tmp_path / "captions.txt"
-    listed.write_text("a dog\na cat\n\na dog\n")
-    studio.context.prompts.open_file = lambda *_: str(listed)
-    view.file.click()
-    qtbot.waitUntil(lambda: view.retrieval.pool == 3, timeout=_LONG)  # two, and the wanted one
-    assert view.recalls.isHidden()
-    assert sum(int(text) for text in column(view.first, 1)) == 40
-    studio.context.prompts.save_file = lambda *_: str(tmp_path / "first.csv")
-    view.save.click()
-    assert (tmp_path / "first.csv").read_text().startswith("caption,clean,triggered")
-
-    bad = tmp_path / "bad.txt"
-    bad.write_bytes(b"\xff\xfe\x00")
-    studio.context.prompts.open_file = lambda *_: str(bad)
-    view.file.click()
-    qtbot.waitUntil(lambda: "bad.txt" in view.says.text(), timeout=_LONG)
-    assert view.busy.isHidden()
-
-
-def test_templates_one_by_one_and_cancelled(studio, qtbot, monkeypatch):
-    view = studio.text
-    view.count.setValue(40)
-    studio.pages.show_page("text")
-    view.templates.click()
-    qtbot.waitUntil(lambda: view.spread is not None, timeout=_LONG)
-    templates = studio.session.images.templates
-    assert column(view.spread_table, 0) == ["All together", *templates]
-    assert "ASR" in view.spread_says.text()
-
-    asked = []
-    monkeypatch.setattr(studio.context.inference, "ask", noting(asked))
-    view.captions.click()
-    view.measure.click()
-    assert isinstance(asked[-1], RetrieveCaptions)
-    assert view.busy.isVisible()
-    view.busy.cancel.click()
-    assert view.busy.isHidden()
-    assert view.measure.isEnabled()
-
-
-def test_what_is_slow_is_measured_on_request_only(studio, monkeypatch):
-    view = studio.text
-    monkeypatch.setattr("cleanclip_gui.studio.pages.text_side.LIVE_SIDE", 1)
-    asked = []
-    monkeypatch.setattr(studio.context.inference, "ask", noting(asked))
-    studio.pages.show_page("text")
-    studio.text.ask_live()
-    assert not any(isinstance(one, RetrieveCaptions) for one in asked)
-    view.measure.click()
-    assert isinstance(asked[-1], RetrieveCaptions)
 
 
 def test_the_fastest_arithmetic_is_found_after_the_first_numbers_and_told(
