@@ -271,8 +271,8 @@ class RecipeFields(BaseModel):
     eda_alpha: float = _field(
         0.1,
         "Caption augmentation",
-        "Share of a caption's words that EDA replaces, inserts, swaps or deletes. Digits, apostrophes "
-        "and accents stay in their words; EDA's own code keeps the letters a to z alone.",
+        "Share of a caption's words that EDA replaces, inserts, swaps or deletes. Digits, "
+        "apostrophes and accents stay in their words; EDA's own code keeps a to z alone.",
         unit="of the words",
         methods=_VIEWS,
         ge=0.0,
