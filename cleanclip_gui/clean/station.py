@@ -21,7 +21,6 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.alpha import AlphaLine, AlphaRow
 from cleanclip_gui.clean.audit.audit import Auditing, same_pairs
 from cleanclip_gui.clean.before_after import BeforeAfter
 from cleanclip_gui.clean.buttons import OnceButton
@@ -76,7 +75,6 @@ _SEARCH = (
     "A search for a recipe is going on.",
     "What was measured is kept; the next search goes on from there.",
 )
-_ALPHA = ("An alpha is being measured or saved.", "The run's result stays as it is.")
 _RATES = ("The rate finder is running.", "Nothing of it is kept.")
 _SAVING = ("A file is being saved.", "The file it would replace and the run's own file are kept.")
 _TEST_KEEPS = "It will start from the beginning next time."
@@ -125,10 +123,6 @@ class CleanStation(QWidget):
         self.charts.rates.setObjectName("clean.rates")
         self.before_after = BeforeAfter()
         self.before_after.setObjectName("clean.before_after")
-        self.alpha = AlphaRow()
-        self.alpha_line = AlphaLine(
-            self.alpha, session, context.inference, shell, prompts, self.trying.hold, self
-        )
         self.proof = ProofSection(prompts)
         self.proving = ProofTests(self.proof, session, prompts, context.runners.proof, self)
         self.runs = RunsPage(
@@ -278,8 +272,6 @@ class CleanStation(QWidget):
             found.append(AtWork(*_RATES, partial(self._end, self.finding.cancel)))
         if self.searching.is_running:
             found.append(AtWork(*_SEARCH, partial(self._end, self.searching.cancel)))
-        if self.alpha_line.is_busy:
-            found.append(AtWork(*_ALPHA, _leave))
         if self.saving.is_busy:
             found.append(AtWork(*_SAVING, _leave))
         return tuple(found)
@@ -459,7 +451,7 @@ class CleanStation(QWidget):
         self.estimate_label = Label("", "caption", wrap=True)
         self.trouble_text = Label(wrap=True)
         result_buttons = FoldingRow(self.try_button, self.save_button)
-        self.result_card = _card(self.before_after, result_buttons, self.alpha, self.proof)
+        self.result_card = _card(self.before_after, result_buttons, self.proof)
         self.earlier_text = Label(wrap=True)
         self.newest_button = QPushButton("Show the current run")
         self.earlier_card = _card(self.earlier_text, FoldingRow(self.newest_button))
@@ -538,7 +530,7 @@ class CleanStation(QWidget):
         shell.trusted_wanted.connect(self.setup.reference.set_path)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
-            self.runs, self.alpha_line, self.proving, self.finding, self.searching,
+            self.runs, self.proving, self.finding, self.searching,
         ):  # fmt: skip
             part.failed.connect(shell.failed)
         for line in (run.logged, self.queue.logged, self.proving.logged):
@@ -557,7 +549,6 @@ class CleanStation(QWidget):
         self.auditing.excluded.connect(self._on_excluded)
         self.finding.found.connect(self._on_rate_found)
         self.searching.used.connect(self.setup.set_recipe)
-        self.alpha_line.saved.connect(self._on_saved)
         self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self._refresh)
         self.setup.changed.connect(self._on_setup_changed)
@@ -678,7 +669,6 @@ class CleanStation(QWidget):
         self.context.actions["clean.save"].setText(_SAVE_ADAPTER if adapter else _SAVE)
         self.result_card.show()
         self.scroll_area.verticalScrollBar().setValue(0)
-        self.alpha_line.show_result(result, self.run.asked)
         if self.run.folder is not None:
             self.proving.show_run(self.run.folder)
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Generic, TypeVar
 
 import numpy as np
@@ -20,9 +21,9 @@ from cleanclip_gui.inference.questions import (
     Thumbnails,
     ThumbnailsReady,
 )
-from cleanclip_gui.inference.weight_line import WeightLine
 from cleanclip_gui.session.records import CheckpointFacts, ImagesState, Role
 from cleanclip_gui.ticket import Progress
+from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.checkpoints.open import open_checkpoint
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet, open_images
@@ -103,7 +104,6 @@ class Engine:
         self._seconds_per_image: dict[tuple[str | None, str], float] = {}
         self._speeds: dict[tuple[str | None, str], Speed] = {}
         self._watch_texts = watch_texts
-        self._line = WeightLine()
         self._all_alike = False  # while two checkpoints are compared
 
     def devices(self) -> tuple[str, ...]:
@@ -131,16 +131,17 @@ class Engine:
         return name
 
     def open_checkpoint(self, request: OpenCheckpoint) -> CheckpointFacts:
-        """Examine and load a checkpoint; one that is open already is moved to another alpha."""
-        moved = self._line.moved(request, self._models.get(request.role))
-        if moved is not None:
-            return moved
+        """Examine and load a checkpoint, and put on its adapter."""
         checkpoint = open_checkpoint(request.path, request.donor or None, request.inspection)
         model = checkpoint.build(self._device)
-        notes = self._line.finish(request, model)
+        notes: tuple[str, ...] = ()
+        if request.adapter:
+            adapter = Path(request.adapter)
+            apply_adapter(model, read_adapter(adapter))
+            notes = (f"Cleaned only together with the adapter {adapter.name}.",)
         pretraining = pretraining_at(checkpoint)
         self._models[request.role] = model
-        facts = CheckpointFacts(
+        return CheckpointFacts(
             path=str(request.path),
             inspection=checkpoint.inspection,
             architecture=checkpoint.architecture.name,
@@ -154,10 +155,7 @@ class Engine:
             of_demo=pretraining.kind == "demo",
             pretraining=pretraining,
             adapter=request.adapter,
-            vector=request.vector,
-            alpha=request.alpha,
         )
-        return self._line.keep(request, facts)
 
     def load_images(
         self,

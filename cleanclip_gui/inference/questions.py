@@ -178,7 +178,7 @@ class OpenCheckpoint(Question):
     """Open a checkpoint in the place of the one of that role; answered by `CheckpointFacts`.
 
     ``donor`` is a whole CLIP that gives the encoder which the file lacks. ``adapter`` is put on
-    the weights; with ``vector``, a direction in weight space, ``alpha`` of it is added to them.
+    the weights.
     ``inspection`` is of the same path and saves another one, if the file has not changed since.
     """
 
@@ -190,8 +190,6 @@ class OpenCheckpoint(Question):
     role: Role = "suspect"
     donor: str = ""
     adapter: str = ""
-    vector: str = ""
-    alpha: float = 0.0
     inspection: Inspection | None = None
 
     @property

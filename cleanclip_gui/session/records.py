@@ -28,7 +28,7 @@ class CheckpointFacts:
     that the user chose with the loader doctor, and is among the assumptions. ``of_demo`` tells
     whether it is the built-in demo's, or a model of its architecture, and ``pretraining`` at what
     learning rate another one was pretrained. ``adapter`` was put on the
-    weights, or ``alpha`` times ``vector`` was added to them.
+    weights.
     """
 
     path: str
@@ -44,8 +44,6 @@ class CheckpointFacts:
     of_demo: bool = False
     pretraining: Pretraining = UNKNOWN
     adapter: str = ""
-    vector: str = ""
-    alpha: float = 0.0
 
     @property
     def title(self) -> str:

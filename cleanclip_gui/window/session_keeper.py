@@ -214,9 +214,7 @@ class SessionKeeper(QObject):
 
     def _open_cleaned(self, wanted: SavedCleaned) -> None:
         self._cleaned = wanted
-        question = OpenCheckpoint(
-            wanted.checkpoint, "cleaned", wanted.donor, wanted.adapter, wanted.vector, wanted.alpha
-        )
+        question = OpenCheckpoint(wanted.checkpoint, "cleaned", wanted.donor, wanted.adapter)
         self._shell.cleaned_wanted.emit(question, wanted.shown)
 
     # Saving
@@ -369,7 +367,7 @@ class SessionKeeper(QObject):
         self._files[facts.path] = FileFacts(
             digest=digest, known_by="weights", mark=mark_of(facts.path)
         )
-        for path, by in ((facts.donor, "weights"), (facts.adapter, "file"), (facts.vector, "file")):
+        for path, by in ((facts.donor, "weights"), (facts.adapter, "file")):
             known = self._files.get(path)
             if path and (known is None or known.mark != mark_of(path)):
                 self._files[path] = FileFacts.model_validate(
@@ -468,9 +466,8 @@ _MOST_FOLDERS = 1000
 
 def _saved_cleaned(facts: CheckpointFacts, *, shown: bool) -> SavedCleaned:
     return SavedCleaned(
-        checkpoint=facts.path, donor=facts.donor, adapter=facts.adapter, vector=facts.vector,
-        alpha=facts.alpha, shown=shown,
-    )  # fmt: skip
+        checkpoint=facts.path, donor=facts.donor, adapter=facts.adapter, shown=shown
+    )
 
 
 def _when(saved: float) -> str:

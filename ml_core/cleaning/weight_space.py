@@ -6,31 +6,23 @@ for a run's result and for the window's slider alike.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ml_core.atomic import replace_files
-from ml_core.checkpoints.tensors import read_tensors
-from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.cleaning.losses import MAX_LOG_SCALE
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Control, Event, Message, Progress
 from ml_core.figures import percent
 from ml_core.model import ClipModel
-from ml_core.reading import examine
 from ml_core.reading.errors import InputError
-from ml_core.reading.strict_json import JsonError, parse_object
 
 _COARSE = 8  # equal steps from 0 to the recipe's alpha
 _FINE = 4  # parts that the steps on both sides of the best one are then cut into
 STEPS_OF_ALPHA = _COARSE + 2 * (_FINE - 1)
-_FORMAT = "cleanclip-vector-1"
 # A BatchNorm's variance that goes to 0 or below would blow up what it divides.
 _VARIANCE_FLOOR = 0.1
 
@@ -209,56 +201,3 @@ def _words(chosen: dict[str, float], recipe: Recipe) -> tuple[str, Any]:
         f"{percent(chosen['asr_excl'])} at a clean accuracy of {percent(chosen['ca'])}.",
         "info",
     )
-
-
-def save_vector(vector: Weights, path: Path, facts: Mapping[str, Any]) -> Path:
-    """Write a direction with JSON facts (source_sha256, alpha, method) as its metadata.
-
-    Raises
-    ------
-    OSError
-        If the disk is full or the place cannot be written.
-    """
-    metadata = {"format": _FORMAT, "facts": json.dumps(dict(facts), sort_keys=True)}
-    replace_files({path: lambda file: write_safetensors(file, vector, metadata)})
-    return path
-
-
-def read_vector(path: Path, base: Mapping[str, Tensor], source_sha256: str | None) -> Weights:
-    """Read the direction that a run found from the weights ``base``.
-
-    Parameters
-    ----------
-    path
-        The vector's file.
-    base
-        State dict that it is for.
-    source_sha256
-        Of the file that ``base`` was read from.
-
-    Raises
-    ------
-    InputError
-        If the file is refused, is no vector, or is one of another architecture or checkpoint.
-    """
-    found = examine(path)
-    if found.refused:
-        raise found.refusal()
-    if found.metadata.get("format") != _FORMAT:
-        raise InputError(f"{found.name} is not a vector of this version.", "unsupported")
-    for info in found.tensors:
-        if info.name not in base or tuple(base[info.name].shape) != info.shape:
-            raise InputError(
-                f"{found.name} does not fit: its tensor {info.name[:80]} is of another "
-                "architecture; choose the vector of this checkpoint."
-            )
-    try:
-        facts = parse_object(found.metadata.get("facts", "{}").encode())
-    except (JsonError, UnicodeEncodeError) as error:
-        raise InputError(f"{found.name} is a damaged vector: {error}.", "damaged") from error
-    if facts.get("source_sha256") != source_sha256:
-        raise InputError(
-            f"{found.name} does not fit: it was made from another checkpoint; choose the vector "
-            "of this checkpoint, or open the one that the run cleaned."
-        )
-    return read_tensors(found)

@@ -389,7 +389,6 @@ def print_result(result: dict[str, Any], json: bool) -> None:
     for what, key in (
         (weights, "checkpoint"),
         ("Adapter, to be used with them", "adapter"),
-        ("Vector for other values of alpha", "vector"),
         ("Picture", "picture"),
     ):
         if key in result:

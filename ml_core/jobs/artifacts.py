@@ -13,7 +13,6 @@ from ml_core.checkpoints.adapter import apply_adapter, read_adapter, save_adapte
 from ml_core.checkpoints.prompted import PromptedVisual
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.loop import Outcome
-from ml_core.cleaning.weight_space import save_vector
 from ml_core.events import Event, Saved
 from ml_core.jobs.inputs import Inputs
 from ml_core.jobs.keep import Source, clear_measurements
@@ -34,7 +33,6 @@ from ml_core.reading.tokenizer_file import name_beside
 from ml_core.reports.measurement_files import MEASUREMENTS_FOLDER
 from ml_core.triggers import Trigger, save_trigger
 
-VECTOR_FILE = "vector.safetensors"
 _MADE = (
     STATE_FILE,
     RESULT_FILE,
@@ -43,7 +41,6 @@ _MADE = (
     CLEANED_FILE,
     ADAPTER_FILE,
     HEAD_FILE,
-    VECTOR_FILE,
     name_beside(Path(CLEANED_FILE)).name,
 )
 
@@ -105,17 +102,13 @@ def keep_trigger(spec: CleanSpec, trigger: Trigger | None) -> CleanSpec:
 def save_result(
     spec: CleanSpec, model: ClipModel, inputs: Inputs, outcome: Outcome, facts: Mapping[str, Any]
 ) -> Generator[Event, None, None]:
-    """Write the cleaned weights, or the adapter beside untouched ones; head and vector if any."""
+    """Write the cleaned weights, or the adapter beside untouched ones; the head if any."""
     folder = Path(spec.output_dir)
     written = save_weights(model, folder / CLEANED_FILE, folder / ADAPTER_FILE, facts)
     made = [written]
     if outcome.head is not None:
         names = inputs.label_set.class_names
         made.append(save_head(outcome.head, names, model.logit_scale, folder / HEAD_FILE))
-    if outcome.beside is not None:
-        own = {key: facts[key] for key in ("method", "source_sha256", "source_name")}
-        own["alpha"] = outcome.beside.alpha
-        made.append(save_vector(outcome.beside.vector, folder / VECTOR_FILE, own))
     for path in made:
         yield Saved(str(path), "checkpoint", outcome.step)
 
@@ -165,9 +158,9 @@ def result_files(spec: CleanSpec, outcome: Outcome) -> dict[str, Any]:
     """The part of a result record that names the files.
 
     ``checkpoint`` and ``checkpoint_sha256`` are the weights to open: of an adapter the untouched
-    ones, with the adapter's file as ``adapter``. ``linear_head`` if there is one. ``vector`` and
-    ``alpha`` of a method in weight space (the result is the source plus alpha times the vector),
-    and in ``alphas`` what was measured of each alpha that was tried.
+    ones, with the adapter's file as ``adapter``. ``linear_head`` if there is one. ``alpha`` of
+    a method in weight space (the result is the source plus alpha times its direction), and in
+    ``alphas`` what was measured of each alpha that was tried.
     """
     folder = Path(spec.output_dir)
     adapted = (folder / ADAPTER_FILE).exists()
@@ -181,7 +174,6 @@ def result_files(spec: CleanSpec, outcome: Outcome) -> dict[str, Any]:
     if outcome.head is not None:
         record["linear_head"] = str(folder / HEAD_FILE)
     if outcome.beside is not None:
-        record["vector"] = str(folder / VECTOR_FILE)
         record["alpha"] = outcome.beside.alpha
         record["alphas"] = [dict(row) for row in outcome.beside.tried]
     return record

@@ -131,8 +131,8 @@ def _measured(
         vector = direction(model.module.state_dict(), reference or {})
         evaluation_seconds = draw_seconds + image_seconds * _evaluated_images(inputs)
         text_seconds = texts.seconds(inputs, changes=any(map(is_of_texts, vector)))
-        weight_bytes, vector_bytes = _weights(model), _bytes(vector.values())
-        disk = (2 + _kept_steps(spec, inputs)) * weight_bytes + vector_bytes  # state, result, steps
+        weight_bytes = _weights(model)
+        disk = (2 + _kept_steps(spec, inputs)) * weight_bytes  # state, result, steps
         save_seconds = disk * write_seconds
         whole = opening.first + opening.again + evaluation_seconds + text_seconds + save_seconds
         yield Done(
@@ -190,11 +190,10 @@ def _measured(
     moments_kept = _MOMENTS[recipe.optimizer]
     head_bytes = 0 if outcome.head is None else _bytes([outcome.head])
     state_bytes = _weights(model) + moments_kept * _bytes(trained) + (1 + moments_kept) * head_bytes
-    vector_bytes = 0 if outcome.beside is None else _bytes(outcome.beside.vector.values())
     # What a result weighs: an adapter's weights are untouched, and are in no file of the run.
     adapted = isinstance(model.module.visual, PromptedVisual)
     result_bytes = head_bytes + (_bytes(trained) if adapted else _weights(model))
-    disk = state_bytes + vector_bytes + (1 + _kept_steps(spec, inputs)) * result_bytes
+    disk = state_bytes + (1 + _kept_steps(spec, inputs)) * result_bytes
     begun = state_bytes - moments_kept * (_bytes(trained) + head_bytes)  # before the first step
     later = (recipe.total_steps - 1) // recipe.save_every if recipe.save_every else 0
     save_seconds = write_seconds * (disk + begun + later * state_bytes)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,20 +11,16 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.clean.alpha import AlphaRow
 from cleanclip_gui.clean.proof.holdouts_table import worst_sentence
 from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.station import CleanStation
-from cleanclip_gui.inference.questions import Evaluate, EvaluationUpdated
 from cleanclip_gui.jobs.runner import JobRunner, Runners
-from cleanclip_gui.session import CheckpointFacts
 from ml_core.data.specs import ImageSpec
-from ml_core.evaluation.records import Evaluation
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import SPEC_FILE, read_spec, write_spec
-from tests.gui.factories import evaluation, facts
+from tests.gui.factories import facts
 from tests.gui.run_folders import CLEANED_SHA256, write_run
 from tests.gui.shell_fakes import Answers
 from tests.gui.test_clean_bench import panel, session  # noqa: F401
@@ -247,207 +242,6 @@ def test_a_run_without_a_trigger_says_why(qtbot, panel, shown: Path) -> None:  #
     click(panel.proof.rebound_button)
     assert not panel.proving.is_running
     assert "had no trigger" in panel.proof.said()
-
-
-# The slider
-
-
-@pytest.fixture
-def line(panel: CleanStation, shown: Path) -> Path:  # noqa: F811
-    """The same run with a vector."""
-    vector = shown / "vector.safetensors"
-    vector.write_bytes(b"vector")
-    path = shown / "result.json"
-    result = json.loads(path.read_text()) | {
-        "vector": "/elsewhere/vector.safetensors",
-        "alpha": 0.5,
-    }
-    path.write_text(json.dumps(result))
-    panel.runs.note_run(shown)
-    panel.runs.open_run(read_run(shown))
-    return vector
-
-
-def opens(panel: CleanStation) -> list[tuple[str, float]]:  # noqa: F811
-    questions = panel.context.inference.questions
-    return [(q.vector, q.alpha) for q in questions if getattr(q, "vector", "")]
-
-
-def test_a_result_without_a_vector_has_no_slider(panel, shown: Path) -> None:  # noqa: F811
-    assert panel.alpha.isHidden()
-
-
-def opened(panel: CleanStation, path: str) -> CheckpointFacts:  # noqa: F811
-    """The cleaned checkpoint that was asked for last was opened."""
-    made = facts(path)
-    panel.context.inference.answer(made)
-    return made
-
-
-def numbers(ca: float, asr: float, partial: bool = False) -> Evaluation:
-    return evaluation(ca=ca, asr_excl=asr, n=100, n_total=400, partial=partial)
-
-
-def measured(panel: CleanStation, ca: float, asr: float, partial: bool = False) -> None:  # noqa: F811
-    """What was asked for last has been measured."""
-    inference = panel.context.inference
-    found = numbers(ca, asr, partial)
-    inference.answer(EvaluationUpdated(inference.questions[-1], found, None))  # type: ignore[arg-type]
-
-
-def studio_measures(panel: CleanStation, session, question: Evaluate) -> None:  # noqa: F811
-    """Studio shows that question, and asks it."""
-    session.role, session.trigger = question.role, question.trigger
-    panel.context.inference.ask(question)
-
-
-def test_the_newest_alpha_is_opened_and_measured(qtbot, panel, session, line) -> None:  # noqa: F811
-    row = panel.alpha
-    assert row.isVisibleTo(panel)
-    assert row.alpha == pytest.approx(0.5)
-    row.slider.setFocus()
-    QTest.keyClick(row.slider, Qt.Key.Key_Right)
-    QTest.keyClick(row.slider, Qt.Key.Key_Right)
-    QTest.keyClick(row.slider, Qt.Key.Key_PageUp)
-    assert opens(panel) == [(str(line), pytest.approx(0.51))]  # one at a time
-    opened(panel, session.checkpoint.path)
-    assert opens(panel)[1:] == [(str(line), pytest.approx(0.72))]  # what was between is skipped
-    assert session.role == "suspect"  # what is not wanted any more is not shown
-    facts = opened(panel, session.checkpoint.path)
-    assert (session.role, session.cleaned) == ("cleaned", facts)
-    measured(panel, 0.955, 0.031, partial=True)
-    assert row.said() == (
-        "Alpha 0.72 · clean accuracy 95.5 % · attack success 3.1 % · 100 of 400 images"
-    )
-    assert panel.alpha_line.is_busy  # 300 are still to come
-    measured(panel, 0.955, 0.031)
-    assert not panel.alpha_line.is_busy
-
-
-def test_a_row_shows_no_other_model_s_numbers(panel, session, line, tmp_path) -> None:  # noqa: F811
-    panel.alpha.slider.setValue(51)
-    opened(panel, session.checkpoint.path)
-    measured(panel, 0.955, 0.031)
-    said, trigger = panel.alpha.said(), session.trigger
-    another = Evaluate(None, session.target, None, "cleaned")
-    studio_measures(panel, session, another)
-    session.evaluation = numbers(0.5, 0.99)
-    assert panel.alpha.said() == said  # of another trigger
-    studio_measures(panel, session, replace(another, trigger=trigger))
-    session.evaluation = numbers(0.95, 0.04)
-    assert "attack success 4.0 %" in panel.alpha.said()  # this row's question, asked by Studio
-    said = panel.alpha.said()
-    step = tmp_path / "step.safetensors"
-    step.write_bytes(b"weights")
-    panel.trying.begin({"checkpoint": str(step)}, (trigger, session.target))
-    opened(panel, str(step))
-    studio_measures(panel, session, replace(another, trigger=trigger))
-    session.evaluation = numbers(0.5, 0.99)
-    assert panel.alpha.said() == said  # of another run's step
-
-
-@pytest.mark.parametrize("instead", ["suspect", "another trigger", "nothing"])
-def test_a_measurement_that_nobody_awaits_has_ended(panel, session, line, instead) -> None:  # noqa: F811
-    panel.alpha.slider.setValue(51)
-    opened(panel, session.checkpoint.path)
-    measured(panel, 0.955, 0.031, partial=True)
-    assert panel.alpha_line.is_busy
-    asked = (session.trigger, session.target)
-    if instead == "nothing":  # Studio looks at one image
-        panel.context.inference.cancel("Evaluate")
-    elif instead == "suspect":
-        studio_measures(panel, session, Evaluate(*asked, None, "suspect"))
-    else:
-        studio_measures(panel, session, Evaluate(None, session.target, None, "cleaned"))
-    assert not panel.alpha_line.is_busy
-    if instead != "nothing":
-        session.evaluation = numbers(0.5, 0.99)
-        assert "Studio is measuring something else" in panel.alpha.said()
-    assert not panel.alpha_line.is_busy
-
-
-def test_studio_may_take_the_measurement_over(panel, session, line) -> None:  # noqa: F811
-    panel.alpha.slider.setValue(51)
-    opened(panel, session.checkpoint.path)
-    studio_measures(panel, session, Evaluate(session.trigger, session.target, None, "cleaned"))
-    session.evaluation = numbers(0.95, 0.04, partial=True)
-    assert "attack success 4.0 %" in panel.alpha.said()
-    assert panel.alpha_line.is_busy
-    session.evaluation = None
-    assert not panel.alpha_line.is_busy
-    session.evaluation = numbers(0.95, 0.03)
-    assert "attack success 3.0 %" in panel.alpha.said()
-    assert not panel.alpha_line.is_busy
-
-
-def test_an_alpha_of_the_result_before_is_not_shown(panel, session, line) -> None:  # noqa: F811
-    panel.alpha.slider.setValue(51)
-    first = panel.context.inference.tickets[-1]
-    result = panel.run.result | {"vector": str(line), "alpha": 0.5}
-    panel.alpha_line.show_result(result, (session.trigger, session.target))
-    panel.alpha.slider.setValue(52)
-    held = facts(session.checkpoint.path)
-    first.deliver(held)
-    assert (session.role, session.cleaned) == ("suspect", held)  # open, but not shown
-    made = opened(panel, session.checkpoint.path)
-    assert session.cleaned is made
-
-
-def test_the_alpha_opened_last_is_named_when_the_next_fails(panel, session, line) -> None:  # noqa: F811
-    panel.alpha.slider.setValue(51)
-    opened(panel, session.checkpoint.path)
-    panel.alpha.slider.setValue(52)
-    panel.alpha.slider.setValue(53)
-    held = opened(panel, session.checkpoint.path)
-    panel.context.inference.fail("The vector does not fit.")
-    assert session.cleaned is held
-
-
-def test_a_line_of_another_file_takes_the_cleaned_model_s_place(panel, session, line) -> None:  # noqa: F811
-    source = session.checkpoint.path
-    panel.alpha.slider.setValue(51)
-    session.checkpoint = facts("other.safetensors")
-    session.cleaned, session.role = facts("cleaned.safetensors"), "cleaned"
-    opened(panel, source)
-    assert (session.role, session.cleaned) == ("suspect", None)
-    measured(panel, 0.955, 0.031)
-    assert "clean accuracy 95.5 %" in panel.alpha.said()
-
-
-def test_the_result_s_alpha_is_kept_to_its_last_digit(qtbot) -> None:
-    row = AlphaRow()
-    qtbot.addWidget(row)
-    saved: list[float] = []
-    row.save_asked.connect(saved.append)
-    row.show_alpha(0.40625)
-    assert row.alpha == 0.40625
-    assert row.value.text() == "0.40625"
-    row.save.click()
-    row.slider.setValue(row.slider.value() + 1)
-    assert row.value.text() == "0.42"
-    row.slider.setValue(row.slider.value() - 1)
-    row.save.click()
-    assert saved == [0.40625, 0.40625]
-
-
-def test_an_alpha_is_saved_under_its_exact_value(panel, session, line) -> None:  # noqa: F811
-    asked: list[str] = []
-    panel.context.prompts.save_file = lambda *said: asked.append(said[2]) or ""
-    panel.alpha.show_alpha(0.40625)
-    panel.alpha.save.click()
-    assert asked == ["poisoned-alpha-0.40625.safetensors"]
-
-
-def test_a_vector_that_does_not_fit_is_said(qtbot, panel, line) -> None:  # noqa: F811
-    panel.alpha.slider.setValue(20)
-    inference, shown = panel.context.inference, []
-    panel.shell.failed.connect(shown.append)
-    inference.fail("The vector does not fit.")
-    assert panel.alpha.said() == "The vector does not fit."
-    assert len(shown) == 1  # in a dialog too
-    assert not panel.alpha_line.is_busy
-    panel.alpha.slider.setValue(30)
-    assert len(opens(panel)) == 2
 
 
 def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown: Path):  # noqa: F811

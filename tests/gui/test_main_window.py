@@ -41,7 +41,6 @@ from cleanclip_gui.window.keys_dialog import KeysDialog
 from cleanclip_gui.window.main_window import has_room
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
-from ml_core.triggers import demo_trigger, load_trigger, save_trigger
 from tests.gui.factories import facts
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
@@ -532,8 +531,6 @@ CUT_OFF = {
     "beginning next time.",
     "audit": "An audit of training pairs is going on. Cancel it and quit? Finished embeddings "
     "are reused by the next audit.",
-    "alpha": "An alpha is being measured or saved. Cancel it and quit? The run's result stays as "
-    "it is.",
     "save": "A file is being saved. Cancel it and quit? The file it would replace and the run's "
     "own file are kept.",
 }
@@ -544,8 +541,6 @@ def test_closing_asks_while_anything_is_being_worked_at(window, answers, what, m
     job, clean = FakeJob(), window.stations["clean"]
     if what == "audit":
         clean.auditing.runner = job
-    elif what == "alpha":
-        monkeypatch.setattr(type(clean.alpha_line), "is_busy", True)
     elif what == "save":
         monkeypatch.setattr(type(clean.saving), "is_busy", True)
     else:
@@ -558,36 +553,7 @@ def test_closing_asks_while_anything_is_being_worked_at(window, answers, what, m
     answers.yes = True
     assert window.close()
     assert not window.isVisible()
-    assert job.told == ([] if what in ("alpha", "save") else ["cancel"])
-
-
-def test_an_alpha_is_measured_whatever_studio_looks_at(window, qtbot, checkpoint, tmp_path):
-    opened(window, qtbot, checkpoint)
-    acts, row, session = (
-        window.stations["clean"].alpha_line,
-        window.stations["clean"].alpha,
-        window.session,
-    )
-    vector = tmp_path / "vector.safetensors"
-    vector.write_bytes(b"vector")
-    result = {"source": session.checkpoint.path, "vector": str(vector), "alpha": 0.40625}
-    trigger = load_trigger(save_trigger(demo_trigger(), tmp_path / "trigger")[1])
-    acts.show_result(result, (trigger, 1))
-    row.slider.setValue(50)
-    qtbot.waitUntil(lambda: row.said() == "Alpha 0.5 · 4 of 4 images", timeout=WAIT)
-    qtbot.waitUntil(lambda: not window.stations["studio"].live.stale, timeout=WAIT)
-    assert (session.role, session.trigger, session.target) == ("cleaned", trigger, 1)
-    assert row.said() == "Alpha 0.5 · 4 of 4 images"  # Studio's canvas holds the same trigger
-    assert not acts.is_busy
-    window.stations["studio"].live.set_one_image(True)
-    row.slider.setValue(60)
-    qtbot.waitUntil(lambda: row.said() == "Alpha 0.6 · 4 of 4 images", timeout=WAIT)
-    assert not acts.is_busy
-    window.stations["studio"].live.set_one_image(False)
-    window.stations["studio"].editor.clear()
-    qtbot.waitUntil(lambda: session.trigger is None, timeout=WAIT)
-    qtbot.waitUntil(lambda: not window.stations["studio"].live.stale, timeout=WAIT)
-    assert row.said() == "Alpha 0.6 · 4 of 4 images"
+    assert job.told == ([] if what == "save" else ["cancel"])
 
 
 def test_the_header_names_the_checkpoint_that_studio_looks_at(window, qtbot, checkpoint):

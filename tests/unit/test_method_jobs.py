@@ -15,7 +15,7 @@ from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.catalogue import FACTS, METHODS
 from ml_core.cleaning.recipes import Recipe, fields_of
-from ml_core.cleaning.weight_space import combine, read_vector
+from ml_core.cleaning.weight_space import combine, direction
 from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Saved
@@ -115,7 +115,7 @@ def test_the_adapter_is_measured_beside_untouched_weights(source: Path, tmp_path
 
 
 @pytest.mark.parametrize("source", ["interpolate"], indirect=True)
-def test_the_result_is_the_source_plus_alpha_times_the_vector(
+def test_the_result_is_the_source_plus_alpha_times_the_way_to_the_reference(
     source: Path, tiny_model: ClipModel, tmp_path: Path
 ) -> None:
     with torch.no_grad():
@@ -126,9 +126,8 @@ def test_the_result_is_the_source_plus_alpha_times_the_vector(
     result = _done(spec)[0].result
     assert result["alpha"] == 0.25
     opened = open_checkpoint(source)
-    base = opened.read_state()
-    vector = read_vector(Path(result["vector"]), base, opened.inspection.sha256)
-    expected = combine(base, vector, 0.25)
+    base, other = opened.read_state(), open_checkpoint(reference).read_state()
+    expected = combine(base, direction(base, other), 0.25)
     for name, value in open_checkpoint(Path(result["checkpoint"])).read_state().items():
         assert torch.allclose(value, expected[name], atol=1e-6), name
 

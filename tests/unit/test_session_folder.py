@@ -126,6 +126,14 @@ def test_a_strangers_record_is_refused_in_a_sentence(tmp_path: Path, text: str, 
     assert says in refused.value.sentence
 
 
+def test_weights_that_no_file_holds_are_not_taken_for_their_source() -> None:
+    moved = {"checkpoint": "poisoned.safetensors", "vector": "vector.safetensors", "alpha": 0.5}
+    assert SavedSession.model_validate({"cleaned": moved}).cleaned is None
+    kept = SavedSession.model_validate({"cleaned": moved | {"vector": ""}}).cleaned
+    assert kept is not None
+    assert kept.checkpoint == "poisoned.safetensors"
+
+
 def test_pipes_and_links_in_the_place_of_the_record_are_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"is no session: it has no session\.json"):
         read_session(tmp_path)

@@ -7,7 +7,6 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import save_file
 
 from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.methods.method import Extras
@@ -19,8 +18,6 @@ from ml_core.cleaning.weight_space import (
     combine,
     direction,
     place,
-    read_vector,
-    save_vector,
     settle,
     snapshot,
 )
@@ -236,22 +233,3 @@ def test_a_finished_run_taken_up_again_subtracts_once(
     _tbar(fresh, recipe, path, resume=True)
     for name, value in tiny_model.module.state_dict().items():
         assert torch.equal(value, fresh.module.state_dict()[name]), name
-
-
-def test_vectors_come_back_from_the_disk_and_fit_one_architecture(
-    tiny_model: ClipModel, tiny_vit: ClipModel, tmp_path: Path, tiny_checkpoint: Path
-) -> None:
-    base = snapshot(tiny_model)
-    vector = {"visual.conv1.weight": torch.full_like(base["visual.conv1.weight"], 0.5)}
-    path = save_vector(vector, tmp_path / "vector.safetensors", {"source_sha256": "ab"})
-    found = read_vector(path, base, "ab")
-    assert torch.equal(found["visual.conv1.weight"], vector["visual.conv1.weight"])
-    with pytest.raises(InputError, match="another architecture"):
-        read_vector(path, snapshot(tiny_vit), "ab")
-    with pytest.raises(InputError, match="is not a vector"):
-        read_vector(tiny_checkpoint, base, "ab")
-    damaged = tmp_path / "damaged.safetensors"
-    tensors = {name: value.contiguous() for name, value in vector.items()}
-    save_file(tensors, damaged, {"format": "cleanclip-vector-1", "facts": "{"})
-    with pytest.raises(InputError, match="damaged vector"):
-        read_vector(damaged, base, "ab")

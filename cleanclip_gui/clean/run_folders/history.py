@@ -42,7 +42,7 @@ MAX_EVALUATIONS = 40_000
 _TAIL_BYTES = 65_536
 _LOSS_STEP = re.compile(r'\{"event": "metric", "step": (\d+), .*"loss": ')
 _DIGITS = 16  # of a step
-_FILE_KEYS = ("checkpoint", "adapter", "vector", "linear_head")
+_FILE_KEYS = ("checkpoint", "adapter", "linear_head")
 Status = Literal[
     "not started", "finished", "stopped", "cancelled", "failed", "interrupted", "running", "waiting"
 ]

@@ -64,7 +64,6 @@ class _Result(_Pair):
     heads: dict[str, _Pair | None] | None = None
     checkpoint: PathText | None = None
     adapter: PathText | None = None
-    vector: PathText | None = None
     linear_head: PathText | None = None
     source: PathText | None = None
     donor: PathText | None = None

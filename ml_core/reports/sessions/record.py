@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PathText
@@ -52,7 +52,7 @@ class SavedCleaned(_Saved):
 
     Attributes
     ----------
-    checkpoint, donor, adapter, vector, alpha
+    checkpoint, donor, adapter
         The file, and what was put on its weights.
     shown
         Whether Studio looked at it.
@@ -61,14 +61,12 @@ class SavedCleaned(_Saved):
     checkpoint: PathText = Field(min_length=1)
     donor: PathText = ""
     adapter: PathText = ""
-    vector: PathText = ""
-    alpha: float = 0.0
     shown: bool = False
 
     @property
     def files(self) -> tuple[str, ...]:
         """All that it takes."""
-        named = (self.checkpoint, self.donor, self.adapter, self.vector)
+        named = (self.checkpoint, self.donor, self.adapter)
         return tuple(path for path in named if path)
 
 
@@ -132,6 +130,12 @@ class SavedSession(_Saved):
     files: dict[PathText, FileFacts] = Field(default={}, max_length=4 * _MOST_FOLDERS)
     seal: Digest = ""
 
+    @field_validator("cleaned", mode="before")
+    @classmethod
+    def _without_vector(cls, cleaned: Any) -> Any:
+        """Leave out weights that an older version moved along a vector: no file holds them."""
+        return None if isinstance(cleaned, Mapping) and cleaned.get("vector") else cleaned
+
     @property
     def outside(self) -> dict[str, str]:
         """Everything that lies outside of the session: path -> what it is."""
@@ -145,7 +149,6 @@ class SavedSession(_Saved):
                 (self.cleaned.checkpoint, "cleaned checkpoint"),
                 (self.cleaned.donor, "donor of the cleaned checkpoint"),
                 (self.cleaned.adapter, "adapter"),
-                (self.cleaned.vector, "weights that are added"),
             ]
         named += [(self.reference, "reference"), (self.trusted, "clean reference")]
         named += [(path, "run") for path in (self.run, *self.runs)]
@@ -177,8 +180,7 @@ class SavedSession(_Saved):
             images = images.model_copy(update={"path": path}) if path else None
         if cleaned is not None:
             changed = {
-                name: at(getattr(cleaned, name))
-                for name in ("checkpoint", "donor", "adapter", "vector")
+                name: at(getattr(cleaned, name)) for name in ("checkpoint", "donor", "adapter")
             }
             lost = any(getattr(cleaned, name) and not path for name, path in changed.items())
             cleaned = None if lost else cleaned.model_copy(update=changed)
