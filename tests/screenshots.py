@@ -896,9 +896,6 @@ def runs(s: Stage) -> None:
         table()
     with s.page("runs-selected"):
         table().setCurrentIndex(table().model().index(row_of("a note"), 1))
-    with s.page("runs-for-a-cluster"):
-        s.press("For a cluster…")
-        s.wait(s.dialogs, "the dialog")
     with s.page("runs-ticked"):
         model, role = table().model(), Qt.ItemDataRole.CheckStateRole
         for row in (row_of("a note"), row_of("the second"), row_of("Supervised")):

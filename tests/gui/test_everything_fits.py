@@ -17,7 +17,6 @@ from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
 from cleanclip_gui.clean.rates.dialog import RateDialog
 from cleanclip_gui.clean.run_folders.history import read_run
-from cleanclip_gui.clean.runs.export_dialog import ExportDialog
 from cleanclip_gui.clean.station import COMPARISON, RUNS, THIS_RUN, CleanStation
 from cleanclip_gui.data.classes_dialog import ClassesDialog
 from cleanclip_gui.data.hub_dialog import HubDialog
@@ -35,7 +34,6 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.window.about import AboutDialog
 from cleanclip_gui.window.error_dialog import ErrorDialog
 from cleanclip_gui.window.keys_dialog import KeysDialog
-from ml_core.cleaning.presets import preset
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Progress
 from ml_core.reading import inspect
@@ -197,7 +195,6 @@ DIALOGS = {
     "audit": lambda tmp: _audit(),
     "proof": lambda tmp: ProofDialog(PairSpec(), ProofChoice(), Answers().prompts()),
     "rates": lambda tmp: _rates(),
-    "export": lambda tmp: ExportDialog(preset("cleanclip", "talk"), 4),
     "classes": lambda tmp: ClassesDialog(["a", "b"]),
     "templates": lambda tmp: TemplatesDialog(("a photo of a {}",), "dog"),
     "images": lambda tmp: ImagesDialog(_table(tmp), "csv", "cifar-10"),

@@ -12,8 +12,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QMenu
 
 from cleanclip_gui.clean import run as run_module
-from cleanclip_gui.clean.run_folders.deleted import delete_run, deleted_runs, erase, restore_run
-from cleanclip_gui.clean.run_folders.history import list_runs, read_run
+from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STARTED
 from cleanclip_gui.clean.station import CleanStation
 from ml_core.events import Done, Metric, Progress, Saved, to_json
@@ -152,7 +151,10 @@ def test_the_history_is_sorted_by_a_click_on_a_title(
     runner_of(panel).end(Done("cancelled"))
 
 
-def test_a_deleted_run_can_be_put_back(qtbot, panel: CleanStation, tmp_path: Path) -> None:
+def test_a_deleted_run_is_in_the_trash(
+    qtbot, panel: CleanStation, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path))
     parent = tmp_path / "runs"
     old, middle, _ = three_runs(parent)
     history(qtbot, panel)
@@ -166,23 +168,15 @@ def test_a_deleted_run_can_be_put_back(qtbot, panel: CleanStation, tmp_path: Pat
     assert not middle.exists()
     assert not panel.run.has_result  # nothing of it is on show
     assert panel.result_card.isHidden()
-    assert "Deleted CleanCLIP, custom of" in panel.runs.said.text()
-    click(panel.runs.undo)
-    assert names(panel) == ["new", "middle", "old"]
-    assert table.chosen.folder == middle
-    assert panel.runs.undo.isHidden()
+    assert "Moved CleanCLIP, custom of" in panel.runs.said.text()
+    assert (tmp_path / "Trash" / "files" / "middle" / "result.json").is_file()
+    refused: list[InputError] = []
+    panel.shell.failed.connect(refused.append)
+    monkeypatch.setattr("cleanclip_gui.clean.runs.page.at_work", lambda folder: folder == old)
     table.choose(old)
     click(panel.runs.delete)
-    answers = Answers(yes=False)
-    answers.take_over(panel.context.prompts)
-    panel.runs.empty_deleted()
-    assert answers.asked == ["Remove 1 deleted run from the disk? This cannot be undone."]
-    assert len(deleted_runs(parent)) == 1
-    answers.yes = True
-    panel.runs.empty_deleted()
-    qtbot.waitUntil(lambda: "are removed" in panel.runs.said.text(), timeout=8000)
-    assert deleted_runs(parent) == ()
-    assert names(panel) == ["new", "middle"]
+    assert old.is_dir()
+    assert "Another process is using old" in refused[0].sentence
 
 
 def test_neither_the_run_at_work_nor_one_of_another_place_is_deleted(
@@ -201,22 +195,6 @@ def test_neither_the_run_at_work_nor_one_of_another_place_is_deleted(
     assert live.is_dir()
     runner_of(panel).end(Done("cancelled"))
     assert panel.runs.delete.isEnabled()
-
-
-def test_deleting_on_disk(tmp_path: Path) -> None:
-    folder = write_run(tmp_path, "one")
-    moved = delete_run(folder)
-    again = write_run(tmp_path, "one")
-    other = delete_run(again)
-    assert [path.name for path in deleted_runs(tmp_path)] == ["one", "one-2"]
-    assert list_runs(tmp_path) == ()
-    restore_run(moved, folder)
-    assert [run.folder for run in list_runs(tmp_path)] == [folder]
-    with pytest.raises(InputError, match="There is another one by now"):
-        restore_run(other, folder)
-    assert erase(deleted_runs(tmp_path)) == 0
-    with pytest.raises(InputError, match="cannot be deleted"):
-        delete_run(tmp_path / "never was")
 
 
 def test_the_right_button_offers_what_can_be_done(

@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QPoint, Qt, QUrl, Signal, Slot
+from PySide6.QtCore import QFile, QPoint, Qt, QUrl, Signal, Slot
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QMenu, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QLineEdit, QMenu, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.buttons import OnceButton, tool
@@ -19,13 +19,6 @@ from cleanclip_gui.clean.job import copy_job, trigger_of
 from cleanclip_gui.clean.queue import RunQueue
 from cleanclip_gui.clean.result import is_source, where_open
 from cleanclip_gui.clean.run import NO_TRIGGER, CleaningRun
-from cleanclip_gui.clean.run_folders.deleted import (
-    DELETED_FOLDER,
-    delete_run,
-    deleted_runs,
-    erase,
-    restore_run,
-)
 from cleanclip_gui.clean.run_folders.history import (
     PastRun,
     Status,
@@ -38,7 +31,6 @@ from cleanclip_gui.clean.run_folders.history import (
 )
 from cleanclip_gui.clean.run_folders.saved_run import SavedRun, read_saved_run
 from cleanclip_gui.clean.runs.comparison import Comparison
-from cleanclip_gui.clean.runs.export_dialog import ExportDialog
 from cleanclip_gui.clean.runs.runs_table import RunsTable, run_title, started_text
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.jobs import tasks
@@ -47,10 +39,10 @@ from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import plain, plural
+from cleanclip_gui.widgets.text import plain
 from ml_core.cleaning.tradeoff import Head, Point
 from ml_core.events import Event, Metric, Saved
-from ml_core.jobs.cluster import RESULTS_FOLDER, RUN_FILE, SLURM_FILE, elsewhere, export_job
+from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.halved_batch import halved
 from ml_core.jobs.specs import CleanSpec, as_measured
 from ml_core.reading.errors import InputError
@@ -114,9 +106,7 @@ class RunsPage(QWidget):
         self.duplicate = _button("Duplicate", "Queue the same job once more, in a new folder.")
         self.resume = _button("Resume", "Continue from the last save.")
         self.halve = _button("Half the batch", "Queue it again with half the examples in a step.")
-        self.export = _button("For a cluster…", "Write the job with a Slurm script.")
-        self.delete = tool("clear", "Delete the run (Del); this can be undone")
-        self.undo = _button("Undo", "Put the deleted run back.")
+        self.delete = tool("clear", "Move the run to the trash (Del)")
         self.hold = _button("Pause the queue", "Do not start another run after the current one.")
         self.hold.setCheckable(True)
         self.hold.setProperty("toggle", True)
@@ -131,7 +121,6 @@ class RunsPage(QWidget):
         self.name.setMaxLength(500)
         self.said = Label("", "caption", wrap=True)
         self.said.setMinimumHeight(self.said.fontMetrics().lineSpacing())  # a line has its place
-        self.undo.hide()
         self.comparison = Comparison(prompts)
         self.tradeoff, self.curves = self.comparison.tradeoff, self.comparison.curves
         self._past: dict[Path, PastRun] = {}
@@ -146,7 +135,6 @@ class RunsPage(QWidget):
         self._newer: set[Path] = set()
         self._removed: set[Path] = set()  # while they are read
         self._said_of_busy = False
-        self._deleted: tuple[Path, Path] | None = None  # where the last one lies, and lay
         self._lay_out()
         self._connect()
         self._refresh()
@@ -157,7 +145,6 @@ class RunsPage(QWidget):
         One that is true ``while_busy`` alone goes when nothing is at work any more.
         """
         self._said_of_busy = while_busy
-        self.undo.hide()
         self.said.setText(text)
         self.comparison.said.setText(text)
         self.comparison.said.setVisible(bool(text))
@@ -165,12 +152,8 @@ class RunsPage(QWidget):
     def _lay_out(self) -> None:
         acts = FoldingRow(
             self.open_, self.repeat, self.duplicate, self.resume, self.halve, self.start,
-            self.up, self.down, self.remove, self.export, self.delete, spacing=0,
+            self.up, self.down, self.remove, self.delete, spacing=0,
         )  # fmt: skip
-        foot = QHBoxLayout()
-        foot.setSpacing(theme.SPACE_S)
-        foot.addWidget(self.said, 1)
-        foot.addWidget(self.undo)
         head = FoldingRow(self.start_queue, self.hold, self.add_folder, spacing=0)
         card = QFrame()
         card.setProperty("card", True)
@@ -181,7 +164,7 @@ class RunsPage(QWidget):
         inside.addWidget(self.table, 1)
         inside.addWidget(acts)
         inside.addWidget(self.name)
-        inside.addLayout(foot)
+        inside.addWidget(self.said)
         layout = QVBoxLayout(self)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.addWidget(card)
@@ -199,7 +182,6 @@ class RunsPage(QWidget):
         self.table.delete_wanted.connect(partial(self._with_chosen, self.delete_run))
         self.table.rename_wanted.connect(self._on_rename_wanted)
         self.table.menu_wanted.connect(self._on_menu_wanted)
-        self.undo.clicked.connect(self._on_undo_clicked)
         self.table.runs.ticked.connect(self.compare)
         self.tradeoff.chosen.connect(self._on_point_chosen)
         self.tradeoff.failed.connect(self.failed)
@@ -217,7 +199,6 @@ class RunsPage(QWidget):
             (self.up, self._move_up),
             (self.down, self._move_down),
             (self.remove, self._remove),
-            (self.export, self._ask_gpus),
             (self.delete, self.delete_run),
         ):
             button.clicked.connect(partial(self._with_chosen, act))
@@ -413,7 +394,6 @@ class RunsPage(QWidget):
             (self.up, place > 0),
             (self.down, waiting and place < len(self.queue) - 1),
             (self.remove, waiting),
-            (self.export, run is not None),
             (self.delete, run is not None and not self._is_in_use(run.folder)),
         ):
             button.setEnabled(usable)
@@ -591,7 +571,7 @@ class RunsPage(QWidget):
             self.failed.emit(error.titled("Could not resume the run"))
 
     def delete_run(self, run: PastRun) -> None:
-        """Move a run to the deleted ones; one of another place is only taken out of the table."""
+        """Move a run to the trash; one of another place is only taken out of the table."""
         folder = run.folder
         if self._is_in_use(folder):
             return
@@ -600,37 +580,18 @@ class RunsPage(QWidget):
             self._forget_run(folder)
             self.say(f"Taken out of the table; its files stay in {plain(folder, 200)}.")
             return
-        try:
-            self._deleted = delete_run(folder), folder
-        except InputError as error:
-            self.failed.emit(error.titled("Could not delete the run"))
+        name = plain(folder.name, 80)
+        refusal = f"Another process is using {name}; delete it when that has finished."
+        if not at_work(folder):
+            refusal = f"{name} could not be moved to the trash; delete its folder by hand."
+            moved, _ = QFile.moveToTrash(str(folder))
+            refusal = "" if moved else refusal
+        if refusal:
+            self.failed.emit(InputError(refusal).titled("Could not delete the run"))
             return
         self._forget_run(folder)
         self._run.forget(folder)
-        self.say(
-            f"Deleted {plain(run_title(run), 80)} of {started_text(run.begun)}. Its files are in "
-            f"the folder “{DELETED_FOLDER}” until it is emptied."
-        )
-        self.undo.show()
-
-    def empty_deleted(self) -> None:
-        """Remove all deleted runs from the disk, after a question."""
-        folders = deleted_runs(self._runs_folder())
-        runs = plural(len(folders), "deleted run")
-        question = f"Remove {runs} from the disk? This cannot be undone."
-        asked = self._prompts.confirm(self.window(), "Deleted runs", question, "Remove", "Keep")
-        if asked and folders:
-            self._deleted = None
-            self.say("")
-            tasks.run(lambda _: erase(folders), self._on_erased, self._on_read_failed)
-
-    def _on_erased(self, left: int) -> None:
-        runs = plural(left, "deleted run")
-        self.say(
-            f"{runs} could not be removed; check that you may write to the folder."
-            if left
-            else "The deleted runs are removed from the disk."
-        )
+        self.say(f"Moved {plain(run_title(run), 80)} of {started_text(run.begun)} to the trash.")
 
     def _forget_run(self, folder: Path) -> None:
         """Take a run out of table and charts."""
@@ -642,20 +603,6 @@ class RunsPage(QWidget):
             self.compare(folder, False)
         self._refresh()
 
-    @Slot()
-    def _on_undo_clicked(self) -> None:
-        if self._deleted is None:
-            return
-        (moved, folder), self._deleted = self._deleted, None
-        self.say("")
-        try:
-            restore_run(moved, folder)
-        except InputError as error:
-            self.failed.emit(error.titled("Could not restore the run"))
-            return
-        self.note_run(folder)
-        self.table.choose(folder)
-
     def _on_menu_wanted(self, place: QPoint) -> None:
         """Show what can be done with the selected run."""
         run = self.table.chosen
@@ -664,7 +611,7 @@ class RunsPage(QWidget):
         if run is not None:
             for button in (
                 self.open_, self.repeat, self.duplicate, self.resume, self.halve, self.start,
-                self.up, self.down, self.remove, self.export,
+                self.up, self.down, self.remove,
             ):  # fmt: skip
                 if not button.isHidden():
                     action = menu.addAction(button.text() or button.accessibleName())
@@ -675,9 +622,6 @@ class RunsPage(QWidget):
             menu.addAction("Open the folder", partial(_show_in_files, run.folder))
             delete = menu.addAction("Delete", self.delete.click)
             delete.setEnabled(self.delete.isEnabled())
-        if deleted_runs(self._runs_folder()):
-            menu.addSeparator()
-            menu.addAction("Remove deleted runs from the disk…", self.empty_deleted)
         menu.popup(place)
 
     @Slot()
@@ -685,39 +629,6 @@ class RunsPage(QWidget):
         if self._said_of_busy and not self._is_busy():
             self.say("")
         self._refresh_buttons()
-
-    def _ask_gpus(self, run: PastRun) -> None:
-        """Ask for how many GPUs a job is written."""
-        dialog = ExportDialog(run.spec.recipe, run.spec.processes, self.window())
-        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.chosen.connect(partial(self._export, run))
-        dialog.open()
-
-    def _export(self, run: PastRun, gpus: int, machines: int) -> None:
-        """Write the job with a Slurm script into a folder of the user's choice."""
-        chosen = self._prompts.open_folder(self, "Folder for the cluster's job", "")
-        if not chosen:
-            return
-        folder = Path(chosen) / f"job-{run.folder.name}"
-        spec = run.spec
-        if not spec.device.startswith("cuda"):  # what this machine has says nothing of that one
-            spec = spec.model_copy(update={"device": "auto"})
-        try:
-            export_job(spec, folder, processes=gpus, machines=machines)
-        except InputError as error:
-            self.failed.emit(error.titled("Could not export the job"))
-            return
-        except OSError as error:
-            name = plain(folder.name, 80)
-            sentence = f"{name} cannot be written; choose another folder."
-            failure = InputError(sentence, "usage", str(error))
-            self.failed.emit(failure.titled("Could not export the job"))
-            return
-        seen = ", ".join(plain(path, 120) for path in elsewhere(run.spec)) or "no other files"
-        self.say(
-            f"The job is in {plain(folder, 200)}: submit {SLURM_FILE}, or run {RUN_FILE}. It must "
-            f"see {seen}. Bring its {RESULTS_FOLDER} folder back with “Add a run…”."
-        )
 
     def _spec_here(self, run: PastRun) -> CleanSpec:
         """A run's job, its checkpoint named where that file is open if it ran elsewhere."""
