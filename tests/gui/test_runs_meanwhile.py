@@ -207,7 +207,7 @@ def test_the_right_button_offers_what_can_be_done(
     menu = next(w for w in QApplication.topLevelWidgets() if isinstance(w, QMenu) and w.isVisible())
     texts = [action.text() for action in menu.actions() if action.text()]
     assert texts == [
-        "Show", "Repeat", "Duplicate", "For a cluster…", "Rename", "Open the folder",
+        "Show", "Repeat", "Duplicate", "Rename", "Open the folder",
         "Delete",
     ]  # fmt: skip
     next(action for action in menu.actions() if action.text() == "Show").trigger()

@@ -581,11 +581,11 @@ class RunsPage(QWidget):
             self.say(f"Taken out of the table; its files stay in {plain(folder, 200)}.")
             return
         name = plain(folder.name, 80)
-        refusal = f"Another process is using {name}; delete it when that has finished."
-        if not at_work(folder):
+        refusal = ""
+        if at_work(folder):
+            refusal = f"Another process is using {name}; delete it when that has finished."
+        elif not QFile(str(folder)).moveToTrash():
             refusal = f"{name} could not be moved to the trash; delete its folder by hand."
-            moved, _ = QFile.moveToTrash(str(folder))
-            refusal = "" if moved else refusal
         if refusal:
             self.failed.emit(InputError(refusal).titled("Could not delete the run"))
             return
