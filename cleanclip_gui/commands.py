@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QObject, QTimer, Slot
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QAbstractSpinBox, QApplication
 
@@ -73,10 +73,7 @@ class Actions(QObject):
 
     :meth:`refresh_soon` does so once for all that changes in one turn of the event loop.
     ``key_tables`` has the keys of parts with keys of their own, for the list of all keys.
-    ``ran(id)`` tells that a command was used.
     """
-
-    ran = Signal(str)
 
     def __init__(self, parent: QObject | None = None) -> None:
         super().__init__(parent)
@@ -147,9 +144,6 @@ class Actions(QObject):
         typing = QApplication.focusWidget()
         if isinstance(typing, QAbstractSpinBox):
             typing.interpretText()
-        enabled = command.is_enabled()
-        if enabled:
+        if command.is_enabled():
             command.act()
         self.refresh()
-        if enabled:
-            self.ran.emit(command.id)

@@ -42,7 +42,6 @@ class Settings(BaseModel):
     ``studio_columns`` are the widths of Studio's gallery and numbers in pixels, 0 for a closed one;
     ``clean_columns`` that of the set-up of a run, and nothing on the right; empty: as the window's
     width allows. ``scan_columns`` are the same of a scan; ``scans`` the last scans, newest first.
-    ``talk_clicks`` and ``talk_keys`` show clicks and keys to an audience.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -61,8 +60,6 @@ class Settings(BaseModel):
     studio_columns: tuple[int, ...] = Field(default=(), max_length=2)
     clean_columns: tuple[int, ...] = Field(default=(), max_length=2)
     scan_columns: tuple[int, ...] = Field(default=(), max_length=2)
-    talk_clicks: bool = False
-    talk_keys: bool = False
     scans: tuple[PastScan, ...] = Field(default=(), max_length=_MAX_SCANS)
 
 

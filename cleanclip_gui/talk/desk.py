@@ -14,9 +14,8 @@ from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.talk.guide import Guide
 from cleanclip_gui.talk.pictures import CanvasLoop, save_picture, step_name
 from cleanclip_gui.talk.presenter import Presenter
-from cleanclip_gui.talk.recorder import Recorder
 from cleanclip_gui.talk.reset import Reset
-from cleanclip_gui.talk.script import Talk, load, save, shipped
+from cleanclip_gui.talk.script import Talk, load, shipped
 from cleanclip_gui.talk.speaker import SpeakerWindow
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.reading.errors import InputError
@@ -62,7 +61,6 @@ class TalkDesk(QObject):
         self.resetting = Reset(context, at_work, open_demo, self)
         self.speaker: SpeakerWindow | None = None
         self.loop = CanvasLoop(self)
-        self.recorder = Recorder(context.session, context.actions)
         self.guide.card.reset_clicked.connect(self.reset)
         self.guide.ended.connect(context.actions.refresh_soon)
         self.presenter.changed.connect(context.actions.refresh_soon)
@@ -74,7 +72,7 @@ class TalkDesk(QObject):
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done with a talk."""
-        guide, presenter, settings = self.guide, self.presenter, self._context.settings
+        guide, presenter = self.guide, self.presenter
         no_talk = "Start a talk first."
         return (
             Command(
@@ -112,12 +110,7 @@ class TalkDesk(QObject):
             ),
             Command(
                 "talk.open", "&Open a talk…", _MENU, self.choose,
-                "Start the talk of a file that you wrote or recorded.", "open", "", 2,
-            ),
-            Command(
-                "talk.record", "Re&cord a talk", _MENU, self.toggle_recording,
-                "Write down what you do as steps; a second time saves them.", "dot", "", 3, None,
-                lambda: self.recorder.is_on,
+                "Start the talk of a file that you wrote.", "open", "", 2,
             ),
             Command(
                 "talk.pictures", "Pictures of all &steps…", _MENU, self.choose_pictures,
@@ -130,18 +123,6 @@ class TalkDesk(QObject):
                 "play", "", 3,
                 lambda: self.loop.is_on or self._context.session.station == "studio",
                 lambda: self.loop.is_on, needs="Go to Studio first.",
-            ),
-            Command(
-                "talk.clicks", "R&ing around clicks", _MENU,
-                lambda: settings.update(talk_clicks=not settings.value.talk_clicks),
-                "While presenting, show where the mouse clicks.", "target", "", 4, None,
-                lambda: settings.value.talk_clicks,
-            ),
-            Command(
-                "talk.keys", "Caption of &keys", _MENU,
-                lambda: settings.update(talk_keys=not settings.value.talk_keys),
-                "While presenting, show the keys that are pressed.", "text", "", 4, None,
-                lambda: settings.value.talk_keys,
             ),
         )  # fmt: skip
 
@@ -240,22 +221,6 @@ class TalkDesk(QObject):
         )
         if path and frames:
             self.loop.write(frames, Path(path))
-
-    def toggle_recording(self) -> None:
-        """Begin to write down steps; or end it, and ask where they are to be saved."""
-        if not self.recorder.is_on:
-            self.recorder.start()
-            self._say("What you do is written down as a talk; the same command saves it.")
-            return
-        steps = self.recorder.stop()
-        if not steps:
-            self._say("Nothing was done that could be a step.")
-            return
-        path = self._context.prompts.save_file(
-            self._window, "Save the talk", "talk.json", "Talks (*.json)"
-        )
-        if path:
-            self._try(lambda: save(Path(path), Path(path).stem[:80], steps))
 
     def _say(self, text: str) -> None:
         self._context.shell.logged.emit(text)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
-from PySide6.QtCore import QEvent, QKeyCombination, QObject, Qt, Signal
-from PySide6.QtGui import QKeyEvent, QKeySequence
+from PySide6.QtCore import QEvent, QObject, Qt, Signal
+from PySide6.QtGui import QKeyEvent
 from PySide6.QtWidgets import (
     QAbstractButton,
     QAbstractSpinBox,
@@ -64,7 +64,7 @@ class KeyFilter(QObject):
 
     It lets them through in text fields, spin boxes, popups and dialogs, and Space and Return on a
     button that was reached by the keyboard. ``any_key`` takes every key, while the screen is
-    blank. ``clicked(QWidget, QPoint)`` and ``typed(str)`` are for those who show clicks and keys.
+    blank.
 
     Parameters
     ----------
@@ -73,8 +73,6 @@ class KeyFilter(QObject):
     """
 
     pressed = Signal(str)
-    clicked = Signal(object, object)
-    typed = Signal(str)
 
     def __init__(self, next_button: QAbstractButton, parent: QObject) -> None:
         super().__init__(parent)
@@ -102,16 +100,13 @@ class KeyFilter(QObject):
             self._by_keyboard = event.reason() in _BY_KEYBOARD  # type: ignore[attr-defined]
             return False
         if kind == QEvent.Type.MouseButtonPress:
-            return self._take_click(watched, event)
+            return self._take_click(watched)
         assert isinstance(event, QKeyEvent)
         act = self._act_of(event)
         if not act:
-            if kind == QEvent.Type.KeyPress and not is_typing(QApplication.focusWidget()):
-                self.typed.emit(key_text(event))
             return False
         event.accept()
         if kind == QEvent.Type.KeyPress and not event.isAutoRepeat():
-            self.typed.emit(key_text(event))
             self.pressed.emit(act)
         return True
 
@@ -135,19 +130,8 @@ class KeyFilter(QObject):
             return ""
         return KEYS.get(key, "")
 
-    def _take_click(self, watched: QWidget, event: QEvent) -> bool:
+    def _take_click(self, watched: QWidget) -> bool:
         if self.any_key and not isinstance(watched.window(), QDialog):
             self.pressed.emit("blank")
             return True
-        self.clicked.emit(watched, event.position().toPoint())  # type: ignore[attr-defined]
         return False
-
-
-def key_text(event: QKeyEvent) -> str:
-    """A key as a caption, with those held beside it; empty for one of those alone."""
-    held = (_K.Key_Shift, _K.Key_Control, _K.Key_Alt, _K.Key_Meta, _K.Key_AltGr, _K.Key_unknown)
-    key = Qt.Key(event.key())
-    if key in held:
-        return ""
-    keys = QKeyCombination(event.modifiers() & ~_LEFT_ALONE, key)
-    return QKeySequence(keys).toString(QKeySequence.SequenceFormat.NativeText)

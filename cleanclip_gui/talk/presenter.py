@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, QObject, QPoint, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, QObject, Qt, Signal, Slot
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QMainWindow, QWidget
 
@@ -12,7 +12,6 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.talk.band import Band, facts
 from cleanclip_gui.talk.guide import Guide
 from cleanclip_gui.talk.keys import KeyFilter
-from cleanclip_gui.talk.pointer import ClickRing, KeyCaption
 
 _LINES = 52  # heights of the window in lines of the card, at which its type begins to grow
 
@@ -49,7 +48,7 @@ class Presenter(QObject):
         self, context: Context, window: QMainWindow, guide: Guide, hidden: Sequence[QWidget]
     ) -> None:
         super().__init__(window)
-        self._session, self._settings = context.session, context.settings
+        self._session = context.session
         self._window, self._guide, self._hidden = window, guide, hidden
         self._shown_before: list[QWidget] = []
         self._state_before = Qt.WindowState.WindowNoState
@@ -57,12 +56,8 @@ class Presenter(QObject):
         self.band = Band()
         self.band.hide()
         self._curtain = _Curtain(window)
-        self._ring = ClickRing(window)
-        self._caption = KeyCaption(window)
         self.keys = KeyFilter(guide.card.next, self)
         self.keys.pressed.connect(self._on_pressed)
-        self.keys.clicked.connect(self._on_clicked)
-        self.keys.typed.connect(self._on_typed)
         guide.ended.connect(self.leave)
         guide.failed.connect(self.leave)
         guide.changed.connect(self._show_facts)
@@ -111,7 +106,7 @@ class Presenter(QObject):
         self.is_on = False
         self.keys.set_on(False)
         self._window.removeEventFilter(self)
-        for own in (self._curtain, self._ring, self._caption, self.band):
+        for own in (self._curtain, self.band):
             own.hide()
         self._guide.card.set_pixel_size(0)
         self._leave_full_screen()
@@ -151,16 +146,6 @@ class Presenter(QObject):
             self.changed.emit()
         else:
             self._guide.end()
-
-    @Slot(object, object)
-    def _on_clicked(self, widget: QWidget, place: QPoint) -> None:
-        if self._settings.value.talk_clicks and widget.window() is self._window:
-            self._ring.show_at(widget.mapTo(self._window, place))
-
-    @Slot(str)
-    def _on_typed(self, text: str) -> None:
-        if self._settings.value.talk_keys:
-            self._caption.show_key(text)
 
     def _on_session_change(self, *_: object) -> None:
         self._show_facts()

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Container, Iterable
+from collections.abc import Container
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,7 +12,6 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_valida
 from cleanclip_gui.session import Session
 from cleanclip_gui.talk.knowledge import CONDITIONS, FIGURES, holds, is_condition
 from cleanclip_gui.widgets.text import plain
-from ml_core.atomic import replace_files
 from ml_core.paths import resource
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
@@ -223,22 +221,3 @@ def check_names(talk: Talk, stations: Container[str], widgets: Container[str]) -
                 raise InputError(
                     f"{where} points at “{name}”, which the window does not have.", "damaged"
                 )
-
-
-def save(path: Path, title: str, steps: Iterable[dict[str, Any]]) -> None:
-    """Write a talk.
-
-    Raises
-    ------
-    InputError
-        If the file cannot be written.
-    """
-    text = json.dumps(
-        {"format": FORMAT, "title": title, "steps": list(steps)}, indent=1, ensure_ascii=False
-    )
-    try:
-        replace_files({path: f"{text}\n".encode()})
-    except OSError as error:
-        raise InputError(
-            f"{plain(path.name, 80)} could not be saved: {error.strerror or error}."
-        ) from None

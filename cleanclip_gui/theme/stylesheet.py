@@ -247,8 +247,6 @@ QFrame[rail="true"] { background: $surface; border: none; border-right: 1px soli
 QFrame#guideCard { background: $surface; border: 2px solid $accent; border-radius: 10px; }
 QLabel#guideTitle { font-size: 12pt; font-weight: 600; }
 QLabel#guideCount { color: $muted; }
-QLabel[role="keyCaption"] { background: $text; color: $surface; border-radius: 8px;
-    padding: 6px 14px; font-size: 20pt; font-weight: 600; }
 
 QLabel { background: transparent; }
 QLabel[role="display"] { font-size: 24pt; font-weight: 600; }

@@ -15,7 +15,7 @@ from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.talk.band import facts
 from cleanclip_gui.talk.keys import KEYS
-from cleanclip_gui.talk.script import Recorded, Step, load
+from cleanclip_gui.talk.script import Recorded, Step
 from cleanclip_gui.threads import still_running
 from tests.gui.factories import evaluation
 from tests.gui.shell_fakes import Answers, FakeEngine
@@ -432,66 +432,6 @@ def test_a_film_of_the_canvas_is_a_webp_that_repeats(window, qtbot, tmp_path):
     with Image.open(target) as film:
         assert (film.format, film.info["loop"]) == ("WEBP", 0)
         assert film.n_frames > 1
-
-
-def test_clicks_and_keys_are_shown_if_wanted(window, qtbot):
-    presenter = window.talk.presenter
-    window.talk.present(full_screen=False)
-    qtbot.mouseClick(window.pages, Qt.MouseButton.LeftButton)
-    press(qtbot, window, K.Key_X)
-    assert not presenter._ring.isVisible()
-    assert not presenter._caption.isVisible()
-    window.actions_.run("talk.clicks")
-    window.actions_.run("talk.keys")
-    qtbot.mouseClick(window.pages, Qt.MouseButton.LeftButton)
-    press(qtbot, window, K.Key_X)
-    assert presenter._ring.isVisible()
-    assert presenter._caption.text() == "X"
-    window.guide.end()
-    assert not presenter._ring.isVisible()
-    assert not presenter._caption.isVisible()
-    assert window.settings.value.talk_clicks
-
-
-def test_a_talk_is_recorded_and_played(window, qtbot, tmp_path):
-    target = tmp_path / "mine.json"
-    object.__setattr__(window.prompts, "save_file", lambda *_: str(target))
-    window.show_station("checkpoint")
-    window.actions_.run("talk.record")
-    window.show_station("studio")
-    window.actions_.run("trigger.demo")
-    window.actions_.run("file.export")  # no step runs that
-    window.show_station("report")
-    window.actions_.run("talk.record")
-    talk = load(target)
-    assert [step.station for step in talk.steps] == ["checkpoint", "studio", "report"]
-    assert (talk.steps[1].run, talk.steps[1].ready) == ("trigger.demo", ("trigger",))
-    assert talk.title == "mine"
-    window.guide.set_talk(talk)
-
-
-def test_what_a_recorded_scan_and_run_came_to_is_in_the_talk(window, tmp_path):
-    target, session = tmp_path / "mine.json", window.session
-    object.__setattr__(window.prompts, "save_file", lambda *_: str(target))
-    session.run = RunState("old", "mmcl", "finished")  # before it was recorded
-    window.actions_.run("talk.record")
-    window.show_station("scan")
-    window.actions_.ran.emit("scan.start")
-    session.scan = ScanState("out", "running")
-    session.scan = ScanState("out", "finished", "found", "banana")
-    window.show_station("clean")
-    window.actions_.ran.emit("clean.start")
-    session.run = RunState("out", "mmcl", "running")
-    rates = ({"ca": 0.99, "asr_excl": 0.98}, {"ca": 0.97, "asr_excl": 0.02})
-    session.run = RunState(
-        "out", "mmcl", "finished", result=dict(zip(("before", "after"), rates, strict=True))
-    )
-    window.actions_.run("talk.record")
-    scan, clean = (step.recorded for step in load(target).steps if step.run)
-    assert "“banana”" in scan.text
-    assert clean.figure == "ASR 98.0 % → 2.0 %"
-    assert clean.text == "ASR 98.0 % → 2.0 %, clean accuracy 99.0 % → 97.0 %."
-    assert clean.made.startswith("poisoned.safetensors, 20")
 
 
 @pytest.mark.parametrize("size", [(1024, 768), (1366, 768)])
