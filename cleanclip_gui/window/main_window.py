@@ -227,7 +227,7 @@ class MainWindow(QMainWindow):
                 inner.get(command.submenu, menu).addAction(actions[command.id])
                 if command.id == "file.open_folder":
                     menu.addMenu(self._recent_menu())
-                if command.id == "session.open_zip":
+                if command.id == "session.open":
                     menu.addMenu(self._recent_sessions_menu())
         for command in actions.commands:
             if command.rail:

@@ -16,14 +16,12 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.threads import CLOSING_MS
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import plain
-from cleanclip_gui.window.find_files_dialog import FindFilesDialog, files_to_find
 from cleanclip_gui.window.notes_dialog import NotesDialog
 from cleanclip_gui.window.session_keeper import OpenedSession, SessionKeeper
+from cleanclip_gui.window.session_paths import SessionPaths, lost_files
 from ml_core.reading.errors import InputError
-from ml_core.reports.record import EVIDENCE_FILE
 from ml_core.reports.sessions.draft import OpenedCheckpoint, OpenedImages, draft
-from ml_core.reports.sessions.folder import is_session, read_session, write_session
-from ml_core.reports.sessions.from_bundle import from_bundle
+from ml_core.reports.sessions.folder import read_session, write_session
 from ml_core.reports.sessions.record import (
     SESSION_SUFFIX,
     FileFacts,
@@ -33,7 +31,6 @@ from ml_core.reports.sessions.same_file import facts_of, mark_of
 from ml_core.triggers import Trigger
 
 _KINDS = f"Session (*{SESSION_SUFFIX})"
-_BUNDLES = "Evidence (*.zip)"
 
 
 class SessionFiles(QObject):
@@ -69,9 +66,9 @@ class SessionFiles(QObject):
         self._session, self._shell = context.session, context.shell
         self._layout, self._restore = layout, restore
         self._saving: Ticket | None = None
-        self._reading: Ticket | None = None
         self._then: Callable[[], object] | None = None
-        self.dialog: FindFilesDialog | NotesDialog | None = None
+        self.dialog: NotesDialog | None = None
+        self.paths: SessionPaths | None = None
 
     def commands(self) -> tuple[Command, ...]:
         """Those of the menu."""
@@ -79,12 +76,8 @@ class SessionFiles(QObject):
         return (
             Command(
                 "session.open", "&Open session…", menu, self.choose,
-                "Go on with a session that was saved, or with the folder of a bundle.", "folder",
+                "Go on with a session that was saved.", "folder",
                 "Ctrl+Alt+O",
-            ),
-            Command(
-                "session.open_zip", "Open &zipped evidence…", menu, self.choose_zip,
-                "Go on with a bundle in one file, as a session without a name.", "open",
             ),
             Command(
                 "session.save", "&Save session", menu, self.save,
@@ -204,18 +197,8 @@ class SessionFiles(QObject):
         if chosen:
             self.open(chosen)
 
-    @Slot()
-    def choose_zip(self) -> None:
-        """Ask for a zipped bundle, and open it."""
-        start = self._context.settings.value.last_folder
-        chosen = self._context.prompts.open_file(
-            self._parent, "Open zipped evidence", start, _BUNDLES
-        )
-        if chosen:
-            self.open(chosen)
-
     def open(self, path: str, *_: object) -> None:
-        """Open a session's folder, or a bundle; ask for files that are not where they were."""
+        """Open a session's folder; ask for files that are not where they were."""
         place = Path(path).absolute()
         if not place.exists():
             self._context.settings.forget_session(path)
@@ -225,55 +208,36 @@ class SessionFiles(QObject):
             return
         if not self.may_go(partial(self.open, path)):
             return
-        if place.is_dir() and (is_session(place) or not (place / EVIDENCE_FILE).exists()):
-            self._open_folder(place)
-            return
-        self._reading = tasks.run(
-            partial(_read_bundle, place),
-            partial(self._on_bundle_read, place.stem),
-            self._on_not_read,
-            slot="read",
-        )
-
-    def _open_folder(self, place: Path) -> None:
         try:
             read = read_session(place)
         except InputError as error:
-            self._on_not_read(error)
+            self._shell.failed.emit(error.titled("Could not open the session"))
             return
         session = read.session
         triggers = self._keeper.triggers_of(place, session)
         saved = session if read.is_own else None
         opened = OpenedSession(session, triggers, str(place), saved)
-        self._ask_for_files(opened, read.is_own, place.stem)
-
-    def _on_bundle_read(self, name: str, opened: OpenedSession) -> None:
-        self._ask_for_files(opened, False, name)
-
-    def _on_not_read(self, error: InputError) -> None:
-        self._shell.failed.emit(error.titled("Could not open the session"))
+        self._ask_for_files(opened, read.is_own)
 
     @Slot()
     def go_on(self) -> None:
         """Open what an earlier window had open."""
         opened = self._keeper.offered()
         if opened is not None:
-            name = Path(opened.folder).stem or "the last time"
-            self._ask_for_files(opened, True, name)
+            self._ask_for_files(opened, True)
 
-    def _ask_for_files(self, opened: OpenedSession, is_own: bool, name: str) -> None:
-        files = files_to_find(opened.session, is_own)
-        if not files:
-            self._begin(opened, is_own, {})
-            return
-        self._show(
-            FindFilesDialog(name, opened.session, files, self._context.prompts, self._parent)
-        )
-        assert isinstance(self.dialog, FindFilesDialog)
-        self.dialog.answered.connect(partial(self._begin, opened, is_own))
+    def _ask_for_files(self, opened: OpenedSession, is_own: bool) -> None:
+        if self.paths is not None:
+            self.paths.cancel()
+        files = lost_files(opened.session, is_own)
+        paths = SessionPaths(opened.session, files, self._context.prompts, self._parent)
+        paths.settled.connect(partial(self._begin, opened, is_own))
+        self.paths = paths
+        paths.start()
 
     def _begin(self, opened: OpenedSession, is_own: bool, places: Mapping[str, str]) -> None:
         """Open the session with its files in these places."""
+        self.paths = None
         session = opened.session.moved(places)
         marked = {
             path: facts.model_copy(update={"mark": mark_of(path)}) if path in places.values()
@@ -299,33 +263,20 @@ class SessionFiles(QObject):
     @Slot()
     def edit_notes(self) -> None:
         """Show the notes, and keep what is written."""
-        dialog = NotesDialog(self._session.notes, self._parent)
-        self._show(dialog)
-        dialog.accepted.connect(self._on_notes_accepted)
-
-    @Slot()
-    def _on_notes_accepted(self) -> None:
-        if isinstance(self.dialog, NotesDialog):
-            self._session.notes = self.dialog.text
-
-    def _show(self, dialog: FindFilesDialog | NotesDialog) -> None:
-        """Open a dialog in the place of the one before."""
         if self.dialog is not None:
             self.dialog.reject()
-        self.dialog = dialog
+        dialog = self.dialog = NotesDialog(self._session.notes, self._parent)
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.accepted.connect(partial(self._on_notes_accepted, dialog))
         dialog.destroyed.connect(partial(self._forget, dialog))
         dialog.open()
 
-    def _forget(self, dialog: FindFilesDialog | NotesDialog, *_: object) -> None:
+    def _on_notes_accepted(self, dialog: NotesDialog) -> None:
+        self._session.notes = dialog.text
+
+    def _forget(self, dialog: NotesDialog, *_: object) -> None:
         if self.dialog is dialog:
             self.dialog = None
-
-
-def _read_bundle(place: Path, control: tasks.Control) -> OpenedSession:
-    """What can be opened of a bundle; it has no folder to save in."""
-    session, triggers = from_bundle(place)
-    return OpenedSession(session, {one.digest: one for one in triggers})
 
 
 def _opened(

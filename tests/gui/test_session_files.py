@@ -16,14 +16,13 @@ from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.threads import still_running
 from cleanclip_gui.window.error_dialog import ErrorDialog
-from cleanclip_gui.window.find_files_dialog import files_to_find
+from cleanclip_gui.window.session_paths import lost_files
 from ml_core.reading import inspect
 from ml_core.reports.record import EVIDENCE_FILE, Evidence
 from ml_core.reports.sessions.folder import read_session, write_session
 from ml_core.reports.sessions.record import SESSION_FILE, FileFacts, SavedSession
 from ml_core.reports.sessions.same_file import mark_of
 from ml_core.triggers import demo_trigger
-from tests.bundles import write_bundle
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
 WAIT = 20_000
@@ -200,22 +199,25 @@ def test_files_that_moved_are_asked_for_once_and_checked(
     write_safetensors(tmp_path / "another.safetensors", {"a": [9.0]})
 
     again = make()
+    places = [str(tmp_path / "another.safetensors"), str(moved / "m.safetensors")]
+
+    def open_file(parent, title, *rest):
+        answers.asked.append(title)
+        return places.pop(0)
+
+    answers.asked.clear()
+    object.__setattr__(again.prompts, "open_file", open_file)
     again.sessions.open(str(folder))
-    dialog = again.sessions.dialog
-    assert [row.name for row in dialog.rows] == ["m.safetensors", "trusted.safetensors"]
-    first, second = dialog.rows
-    answers.path = str(tmp_path / "another.safetensors")
-    first.choose.click()
-    qtbot.waitUntil(lambda: not first.is_checking, timeout=WAIT)
-    assert "another.safetensors is not the session's m.safetensors" in first.state.text()
-    assert not dialog.open_button.isEnabled()
-    answers.path = str(moved / "m.safetensors")
-    first.choose.click()
-    qtbot.waitUntil(lambda: bool(second.place), timeout=WAIT)  # it moved with the other
-    assert second.place == str(moved / "trusted.safetensors")
-    dialog.open_button.click()
-    qtbot.waitUntil(lambda: again.session.trusted == second.place, timeout=WAIT)
+    qtbot.waitUntil(lambda: again.session.checkpoint is not None, timeout=WAIT)
+    where = "Where is m.safetensors (checkpoint)? It is no longer in its place."
+    assert [answers.asked[0], answers.asked[2]] == [where, where]
+    assert "another.safetensors is not the session's m.safetensors" in answers.asked[1]
     assert again.session.checkpoint.path == str(moved / "m.safetensors")
+    # the other one moved with it, and is not asked for
+    qtbot.waitUntil(
+        lambda: again.session.trusted == str(moved / "trusted.safetensors"), timeout=WAIT
+    )
+    assert len(answers.asked) == 3
     qtbot.waitUntil(again.isWindowModified, timeout=WAIT)
     again.sessions.save()
     qtbot.waitUntil(lambda: not again.isWindowModified(), timeout=WAIT)
@@ -223,8 +225,8 @@ def test_files_that_moved_are_asked_for_once_and_checked(
 
     third = make()
     third.sessions.open(str(folder))
-    assert third.sessions.dialog is None  # nothing is asked twice
     qtbot.waitUntil(lambda: third.session.checkpoint is not None, timeout=WAIT)
+    assert len(answers.asked) == 3  # nothing is asked twice
 
 
 def test_times_that_changed_alone_are_not_asked_about(make, qtbot, tmp_path, answers, checkpoint):
@@ -239,8 +241,9 @@ def test_times_that_changed_alone_are_not_asked_about(make, qtbot, tmp_path, ans
     assert again.session.folder == str(folder)
 
 
+@pytest.mark.parametrize("yes", [True, False])
 def test_nothing_that_a_strangers_session_names_is_looked_at_unasked(
-    make, qtbot, tmp_path, checkpoint, monkeypatch
+    make, qtbot, tmp_path, answers, checkpoint, monkeypatch, yes
 ):
     sha256 = inspect(checkpoint).sha256
     files = {str(checkpoint): FileFacts(digest=sha256, known_by="weights")}
@@ -263,41 +266,27 @@ def test_nothing_that_a_strangers_session_names_is_looked_at_unasked(
     monkeypatch.setattr(type(checkpoint), "exists", exists)
     restored = []
     monkeypatch.setattr(window.sessions, "_restore", restored.append)
+    questions = []
+
+    def confirm(parent, title, text, *rest):
+        if not questions:
+            assert not {str(checkpoint), "//server/share/run"} & set(asked)
+        questions.append(text)
+        return yes and len(questions) == 1
+
+    object.__setattr__(window.prompts, "confirm", confirm)
     window.take_file(folder)
-    dialog = window.sessions.dialog
-    assert not {str(checkpoint), "//server/share/run"} & set(asked)
-    assert window.session.checkpoint is None
-    first, second = dialog.rows
-    assert first.state.text() == f"The session says that it is here: {checkpoint}"
-    first.here.click()
-    second.out.click()
-    qtbot.waitUntil(lambda: bool(first.place), timeout=WAIT)
-    dialog.open_button.click()
-    qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
-    assert "//server/share/run" not in asked
-    assert (window.session.runs, window.session.notes, restored) == ((), "theirs", [])
-    # so that saving makes it this machine's own
-    qtbot.waitUntil(window.isWindowModified, timeout=WAIT)
-
-
-def test_a_bundle_is_gone_on_with_and_never_written_into(
-    make, qtbot, tmp_path, answers, monkeypatch
-):
-    bundle = write_bundle(tmp_path / "one.evidence")
-    before = {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()}
-    window = make()
-    window.sessions.open(str(bundle))
-    qtbot.waitUntil(lambda: window.sessions.dialog is not None, timeout=WAIT)
-    dialog = window.sessions.dialog
-    assert {row.file.why for row in dialog.rows} == {"nowhere"}
-    assert [row.name for row in dialog.rows][:1] == ["suspect.safetensors"]
-    dialog.rest.click()
-    dialog.open_button.click()
-    qtbot.waitUntil(
-        lambda: window.stations["studio"].editor.current_trigger() == demo_trigger(), timeout=WAIT
-    )
-    assert window.session.folder == ""
-    assert {path: path.read_bytes() for path in bundle.rglob("*") if path.is_file()} == before
+    assert f"• checkpoint: {checkpoint}\n• run: //server/share/run" in questions[0]
+    qtbot.waitUntil(lambda: window.session.notes == "theirs", timeout=WAIT)
+    assert (window.session.runs, restored) == ((), [])
+    if yes:
+        qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
+        assert "There is nothing at //server/share/run" in questions[1]
+        # so that saving makes it this machine's own
+        qtbot.waitUntil(window.isWindowModified, timeout=WAIT)
+    else:
+        assert not {str(checkpoint), "//server/share/run"} & set(asked)
+        assert window.session.checkpoint is None
 
 
 def test_what_cannot_be_opened_or_saved_is_told(make, qtbot, tmp_path, answers, checkpoint):
@@ -324,14 +313,14 @@ def test_what_cannot_be_opened_or_saved_is_told(make, qtbot, tmp_path, answers, 
 
 
 def test_runs_that_were_deleted_are_not_asked_for_if_nobody_saved_them(
-    make, qtbot, tmp_path, checkpoint
+    make, qtbot, tmp_path, answers, checkpoint
 ):
     gone = str(tmp_path / "gone")
     session = SavedSession(checkpoint=str(checkpoint), run=gone, runs=(gone,), scans=(gone,))
     write_session(tmp_path / "config" / "unsaved.session", session, [])
     window = make()
     window.welcome.go_on.click()
-    assert window.sessions.dialog is None
+    assert answers.asked == []
     qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
     assert (window.session.runs, window.session.scans) == ((), ())
 
@@ -372,9 +361,9 @@ def test_of_what_has_changed_only_what_has_a_hash_or_must_not_change_is_asked_fo
             str(checkpoint): FileFacts(digest="a" * 64, mark=mark_of(checkpoint)),
         },
     )  # fmt: skip
-    found = {one.path: one.why for one in files_to_find(session, True)}
+    found = {one.path: one.why for one in lost_files(session, True)}
     assert found == {str(tmp_path / "gone"): "missing"}
     files = session.files | {str(labels): FileFacts(digest="a" * 64, mark="1-1")}
     changed = session.model_copy(update={"files": files, "trusted": ""})
-    assert [one.why for one in files_to_find(changed, True)] == ["changed"]
-    assert {one.why for one in files_to_find(changed, False)} == {"unasked"}
+    assert [one.why for one in lost_files(changed, True)] == ["changed"]
+    assert {one.why for one in lost_files(changed, False)} == {"unasked"}

@@ -141,17 +141,12 @@ def test_a_donor_or_cleaned_file_that_has_changed_is_told_and_left_alone(make, q
     part, _, cleaned = left_behind(make, qtbot, tmp_path)
     write_safetensors(cleaned, {"a": [4.0], "b": [5.0]})
     again = make()
+    session, answers = again.session, Answers(yes=False).take_over(again.prompts)
     again.welcome.go_on.click()
-    session, dialog = again.session, again.sessions.dialog
-    (row,) = dialog.rows
-    assert row.name == "cleaned.safetensors"
-    qtbot.waitUntil(lambda: not row.is_checking, timeout=WAIT)
-    assert "is not the session's cleaned.safetensors" in row.state.text()
-    assert not dialog.open_button.isEnabled()
-    row.out.click()
-    dialog.open_button.click()
     qtbot.waitUntil(lambda: again.station == "studio", timeout=WAIT)
     assert session.checkpoint.path == str(part)
+    (question,) = answers.asked
+    assert "is not the session's cleaned.safetensors" in question
     opened = []
     again.context.inference.ask(OpenCheckpoint(str(cleaned), "reference"), opened.append)
     qtbot.waitUntil(lambda: bool(opened), timeout=WAIT)  # what was asked before is answered too
@@ -163,12 +158,10 @@ def test_without_its_donor_a_checkpoint_asks_for_one(make, qtbot, tmp_path):
     _, donor, _ = left_behind(make, qtbot, tmp_path)
     donor.unlink()
     again = make()
+    answers = Answers().take_over(again.prompts)
     again.welcome.go_on.click()
-    dialog = again.sessions.dialog
-    assert [row.name for row in dialog.rows] == ["whole.safetensors"]
-    assert dialog.rows[0].state.text() == f"It is no longer there: {donor}"
-    dialog.rest.click()
-    dialog.open_button.click()
+    (question,) = answers.asked
+    assert question.startswith("Where is whole.safetensors (donor of the checkpoint)?")
     station = again.stations["checkpoint"]
     qtbot.waitUntil(lambda: station._lacks == "text", timeout=WAIT)
     assert again.session.checkpoint is None
@@ -188,13 +181,9 @@ def test_what_is_gone_is_asked_for_and_can_be_left_out(make, qtbot, tmp_path, ch
     folder = tmp_path / "config" / "unsaved.session"
     leave(folder, checkpoint, PAINTED, images=images, station="studio")
     window = make()
+    answers = Answers().take_over(window.prompts)
     window.welcome.go_on.click()
-    window.sessions.dialog.reject()
-    assert window.welcome._continue.isVisible()
-    window.welcome.go_on.click()
-    window.sessions.dialog.rest.click()
-    assert window.sessions.dialog.state.text() == "1 file left out; the rest opens."
-    window.sessions.dialog.open_button.click()
+    assert answers.asked[0].startswith("Where is pictures (evaluation images)?")
     qtbot.waitUntil(lambda: window.station == "studio", timeout=WAIT)
     assert window.session.checkpoint.path == str(checkpoint)
     assert window.stations["studio"].editor.current_trigger() == PAINTED

@@ -19,12 +19,10 @@ from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, Evidence
 from ml_core.reports.sessions.draft import OpenedCheckpoint, OpenedImages, draft
 from ml_core.reports.sessions.folder import (
-    is_session,
     read_session,
     session_trigger,
     write_session,
 )
-from ml_core.reports.sessions.from_bundle import from_bundle
 from ml_core.reports.sessions.record import (
     SESSION_FILE,
     FileFacts,
@@ -33,7 +31,6 @@ from ml_core.reports.sessions.record import (
 )
 from ml_core.reports.sessions.same_file import check_same, facts_of, mark_of
 from ml_core.triggers import Trigger, demo_trigger
-from tests.bundles import write_bundle, zipped
 from tests.hostile.container_bytes import safetensors
 
 PAINTED = Trigger(
@@ -286,36 +283,6 @@ def test_the_record_of_a_session_is_a_bundles_and_names_no_place(tmp_path: Path)
     assert named == there - {SESSION_FILE, EVIDENCE_FILE}
     for one in sorted(there - {SESSION_FILE}):
         assert str(tmp_path).encode() not in (folder / one).read_bytes(), one
-
-
-def test_a_bundle_is_gone_on_with_by_hash(tmp_path: Path) -> None:
-    folder = write_bundle(tmp_path / "one.evidence")
-    session, triggers = from_bundle(folder)
-    assert triggers == (demo_trigger(),)
-    assert session.trigger == demo_trigger().digest
-    assert session.checkpoint == "suspect/suspect.safetensors"
-    assert session.cleaned is not None
-    assert session.cleaned.checkpoint == "cleaned/cleaned.safetensors"
-    record = json.loads((folder / EVIDENCE_FILE).read_text())
-    known = session.files[session.checkpoint]
-    assert (known.digest, known.known_by) == (record["checkpoints"]["suspect"]["sha256"], "weights")
-    assert session.target == "cheese"
-    assert from_bundle(zipped(folder, tmp_path / "one.zip")) == (session, triggers)
-    assert not is_session(folder)
-    with pytest.raises(InputError, match="no evidence bundle"):
-        from_bundle(tmp_path)
-
-
-def test_a_bundle_with_odd_names_is_gone_on_with(tmp_path: Path) -> None:
-    folder = write_bundle(tmp_path / "one.evidence")
-    record = json.loads((folder / EVIDENCE_FILE).read_text())
-    for name in ("\U0001f34c" * 300, "../../etc/passwd", "a\0b", "", "C:\\x", ".."):
-        record["checkpoints"]["suspect"]["name"] = name
-        record["data"]["images-1"] |= {"name": name, "spec": {"kind": "folder"}}
-        (folder / EVIDENCE_FILE).write_text(json.dumps(record))
-        session, _ = from_bundle(folder)
-        place = Path(session.checkpoint)
-        assert (len(place.parts), place.parts[0]) == (2, "suspect"), name
 
 
 def test_a_session_is_no_finished_bundle(tmp_path: Path) -> None:
