@@ -314,17 +314,17 @@ class StudioStation(QWidget):
             ),
             Command(
                 "trigger.mirror", "Mirror left and &right", "&Trigger", editor.mirror_h,
-                "Mirror selection, patch or paint; M on the canvas.", "mirror-h", "", 0,
+                "Mirror patch or paint; M on the canvas.", "mirror-h", "", 0,
                 self._has_trigger,
             ),
             Command(
                 "trigger.mirror_down", "&Mirror top and bottom", "&Trigger", editor.mirror_v,
-                "Mirror selection, patch or paint; Shift+M on the canvas.", "mirror-v", "", 0,
+                "Mirror patch or paint; Shift+M on the canvas.", "mirror-v", "", 0,
                 self._has_trigger,
             ),
             Command(
                 "trigger.rotate", "&Turn by 90°", "&Trigger", editor.rotate,
-                "Turn selection, patch or paint clockwise.", "rotate", "Ctrl+Shift+R", 0,
+                "Turn patch or paint clockwise.", "rotate", "Ctrl+Shift+R", 0,
                 self._has_trigger,
             ),
             Command(

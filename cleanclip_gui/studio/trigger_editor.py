@@ -33,7 +33,7 @@ class TriggerEditor(QObject):
     Parameters
     ----------
     canvas
-        Shows the document; its selection is what mirroring and turning act on first.
+        Shows the document.
     prompts
         Ask for files and names.
     shell
@@ -117,8 +117,7 @@ class TriggerEditor(QObject):
 
     def clear(self) -> None:
         """Remove paint, patch and overlay."""
-        self._canvas.cancel()
-        self.document.clear()
+        self._canvas.clear()
 
     def flip_to_a(self) -> None:
         self.document.switch_snapshot("A")
@@ -127,40 +126,30 @@ class TriggerEditor(QObject):
         self.document.switch_snapshot("B")
 
     def mirror_h(self) -> None:
-        """Mirror selection, patch or paint: left and right."""
+        """Mirror patch or paint: left and right."""
         self._mirror(upright=False)
 
     def mirror_v(self) -> None:
-        """Mirror selection, patch or paint: top and bottom."""
+        """Mirror patch or paint: top and bottom."""
         self._mirror(upright=True)
 
     def _mirror(self, *, upright: bool) -> None:
         patch = self.document.patch
         text = "Mirror top and bottom" if upright else "Mirror left and right"
-        if self._canvas.selection.rect is None and patch is not None:
+        if patch is not None:
             mirrored = scene_trigger.mirrored(patch, upright=upright)
             self.document.set_patch(mirrored, text)
         else:
             scale = QTransform.fromScale(1, -1) if upright else QTransform.fromScale(-1, 1)
-            self._transform_paint(scale, text)
+            self.document.transform_paint(scale, text)
 
     def rotate(self) -> None:
-        """Turn selection, patch or paint by 90 degrees, clockwise."""
+        """Turn patch or paint by 90 degrees, clockwise."""
         patch = self.document.patch
-        if self._canvas.selection.rect is None and patch is not None:
+        if patch is not None:
             self.document.set_patch(turned(patch, patch.rotation + 90), "Turn by 90°")
         else:
-            self._transform_paint(QTransform().rotate(90), "Turn by 90°")
-
-    def _transform_paint(self, change: QTransform, text: str) -> None:
-        """Transform what is marked, or all that is painted."""
-        selection = self._canvas.selection
-        marked = selection.rect is not None
-        if not marked:
-            selection.mark_painted()
-        selection.transform(change, text)
-        if not marked:
-            selection.unmark()
+            self.document.transform_paint(QTransform().rotate(90), "Turn by 90°")
 
     # Place, size, angle, opacity, word
 

@@ -129,7 +129,7 @@ def test_the_canvas_says_what_is_painted_and_where_the_cursor_is(qtbot):
     assert "Nothing is painted." in canvas.accessibleDescription()
     canvas.setFocus(Qt.FocusReason.TabFocusReason)
     canvas.set_images(np.full((32, 32, 3), 200, np.uint8), None)
-    canvas.set_ink(width=1, pixel=True)
+    canvas.set_ink(width=1)
     QTest.keyClick(canvas, Qt.Key.Key_Space)
     QTest.keyClick(canvas, Qt.Key.Key_Right)
     said = canvas.accessibleDescription()

@@ -1,6 +1,7 @@
-"""The parts of the canvas without the canvas: geometry, keys, selection, tools, bar, foreground."""
+"""The parts of the canvas without the canvas: geometry, keys, tools, bar, foreground."""
 
 from collections import defaultdict
+from dataclasses import replace
 from typing import get_args
 
 import numpy as np
@@ -19,13 +20,10 @@ from cleanclip_gui.studio.canvas.geometry import (
     PatchDrag,
     along_axis,
     dragged_patch,
-    dragged_rect,
     fitting_scale,
     limited_zoom,
     patch_handle_at,
     pixel_rect,
-    rect_handle_at,
-    scaled_rect,
     square_corner,
     straight_end,
     zoomed_centre,
@@ -40,14 +38,13 @@ from cleanclip_gui.studio.canvas.keys import (
 )
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
-from cleanclip_gui.studio.canvas.selection import Selection
 from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.tools import (
     TOOLS,
     BrushTool,
     HandTool,
+    MoveTool,
     PickTool,
-    SelectTool,
     ShapeTool,
     ToolEvent,
 )
@@ -84,10 +81,11 @@ def test_handles_turn_with_the_patch():
     assert patch_handle_at(standing, rotate, CANVAS, 8.0) == "rotate"
 
 
-def test_a_small_rectangle_keeps_a_middle_to_be_moved_by():
-    rect = QRect(10, 10, 14, 14).toRectF()
-    assert rect_handle_at(rect, QPointF(17, 17), 1.0) == "body"
-    assert rect_handle_at(rect, QPointF(10, 24), 1.0) == "sw"
+def test_a_small_patch_keeps_a_middle_to_be_moved_by():
+    small = replace(patch(x=0.17, y=0.17), size=0.14)
+    box = small.rect(CANVAS)
+    assert patch_handle_at(small, box.center(), CANVAS, 1.0) == "body"
+    assert patch_handle_at(small, box.bottomLeft(), CANVAS, 1.0) == "sw"
 
 
 def test_a_corner_is_dragged_against_the_opposite_one_and_within_limits():
@@ -107,22 +105,6 @@ def test_shift_moves_a_patch_along_one_axis_and_turns_it_in_steps():
     turned = dragged_patch(turn, QPointF(80, 47), CANVAS, constrain=True)
     assert turned.rotation == pytest.approx(90)
     assert dragged_patch(turn, QPointF(50, 80), CANVAS).rotation == pytest.approx(180)
-
-
-def test_a_marked_rectangle_is_dragged_in_whole_pixels():
-    rect, start = QRect(10, 10, 4, 6), QPointF(12.4, 12.4)
-    assert dragged_rect(rect, "body", start, QPointF(15.2, 13.0)) == rect.translated(3, 1)
-    straight = dragged_rect(rect, "body", start, QPointF(15.2, 13.0), constrain=True)
-    assert straight == rect.translated(3, 0)
-    assert dragged_rect(rect, "nw", QPointF(10, 10), QPointF(8, 9)) == QRect(8, 9, 6, 7)
-    flat = dragged_rect(rect, "se", QPointF(14, 16), QPointF(10, 10))
-    assert (flat.width(), flat.height()) == (1, 1)
-
-
-def test_scaling_a_rectangle_changes_it_by_at_least_a_pixel_and_leaves_one():
-    assert scaled_rect(QRect(10, 10, 20, 20), 1.1).size() == QSize(22, 22)
-    assert scaled_rect(QRect(10, 10, 3, 3), 1.1).size() == QSize(4, 4)
-    assert scaled_rect(QRect(10, 10, 1, 1), 1 / 1.1).size() == QSize(1, 1)
 
 
 def test_constrained_points():
@@ -172,85 +154,18 @@ def test_every_key_action_has_a_key_and_the_canvas_does_it(qtbot):
 def test_shift_matters_only_where_it_means_something_else():
     assert key_action(Qt.Key.Key_M, shift=True, control=False) == "mirror_v"
     assert key_action(Qt.Key.Key_Z, shift=True, control=True) == "redo"
-    for key in (Qt.Key.Key_Plus, Qt.Key.Key_BraceRight, Qt.Key.Key_P):
+    for key in (Qt.Key.Key_Plus, Qt.Key.Key_BraceRight, Qt.Key.Key_G):
         assert key_action(key, shift=True, control=False) == key_action(
             key, shift=False, control=False
         )
-    assert key_action(Qt.Key.Key_P, shift=False, control=True) is None
-
-
-# Selection
-
-
-@pytest.fixture
-def document(qapp):
-    """A red and a blue square of 4 pixels at (4, 4) and (20, 4)."""
-    document = PaintDocument(32)
-    document.begin("Squares")
-    document.pixels()[4:8, 4:8] = RED
-    document.pixels()[4:8, 20:24] = BLUE
-    document.commit()
-    return document
-
-
-def test_paint_that_is_moved_twice_leaves_what_it_covered(document):
-    selection = Selection(document)
-    selection.mark(QRect(4, 4, 4, 4))
-    selection.move_by(16, 0)
-    assert document.rgba()[5, 21].tolist() == RED
-    selection.move_by(0, 10)
-    assert document.rgba()[5, 21].tolist() == BLUE
-    assert document.rgba()[15, 21].tolist() == RED
-    assert selection.rect == QRect(20, 14, 4, 4)
-    assert document.stack.count() == 2
-
-
-def test_what_is_marked_next_is_its_own_paint(document):
-    selection = Selection(document)
-    selection.mark(QRect(4, 4, 4, 4))
-    selection.move_by(0, 16)
-    selection.mark(QRect(20, 4, 4, 4))
-    selection.move_by(0, 16)
-    pixels = document.rgba()
-    assert pixels[21, 5].tolist() == RED
-    assert pixels[21, 21].tolist() == BLUE
-    assert not pixels[:16].any()
-
-
-def test_undo_and_edits_of_others_leave_nothing_marked(document):
-    selection = Selection(document)
-    told = []
-    selection.changed.connect(lambda: told.append(selection.rect))
-    selection.mark(QRect(4, 4, 4, 4))
-    selection.transform(QTransform().rotate(90), "Turn")
-    assert selection.rect == QRect(4, 4, 4, 4)
-    selection.move_by(1, 0)
-    document.undo()
-    assert selection.rect is None
-    assert told[-1] is None
-    selection.mark_painted()
-    assert selection.rect == QRect(4, 4, 20, 4)
-    document.set_scene("Place", placement="random")
-    assert not selection.unmark()
-    selection.mark_painted()
-    document.set_size(64)
-    assert selection.rect is None
-
-
-def test_erasing_marked_paint_is_one_step(document):
-    selection = Selection(document)
-    selection.mark(QRect(3, 3, 6, 6))
-    selection.erase()
-    assert not document.rgba()[:, :16].any()
-    assert document.rgba()[5, 21].tolist() == BLUE
-    assert document.stack.undoText() == "Delete selection"
+    assert key_action(Qt.Key.Key_G, shift=False, control=True) is None
 
 
 # Tools
 
 
 def event(x, y, **how):
-    return ToolEvent(QPointF(x, y), Ink(QColor(255, 0, 0), width=3, pixel=True), **how)
+    return ToolEvent(QPointF(x, y), Ink(QColor(255, 0, 0), width=3), **how)
 
 
 def test_tools_need_only_a_document(qapp):
@@ -286,18 +201,20 @@ def test_picker_and_hand_ask_and_tell_functions():
     assert (panned, len(zoomed)) == ([(10.0, 0.0)], 1)
 
 
-def test_paint_stays_marked_while_the_patch_is_moved(document):
-    selection = Selection(document)
-    select = SelectTool(document, selection)
+def test_the_move_tool_takes_the_patch_alone(qapp):
+    document = PaintDocument(32)
+    tool = MoveTool(document)
+    tool.press(event(16, 25.6, scale=20.0))  # there is none yet
+    tool.move(event(18, 25.6, scale=20.0))
+    tool.release()
+    assert document.stack.count() == 0
     document.set_patch(patch(y=0.8), "Stamp")
-    selection.mark(QRect(4, 4, 4, 4))
-    select.press(event(16, 25.6, scale=20.0))
-    select.move(event(18, 25.6, scale=20.0))
-    select.release()
+    tool.press(event(16, 25.6, scale=20.0))
+    tool.move(event(18, 25.6, scale=20.0))
+    tool.release()
     assert document.patch.x == pytest.approx(18 / 32)
-    assert selection.rect == QRect(4, 4, 4, 4)
-    assert select.cursor(QPointF(6, 6), 20.0) == Qt.CursorShape.SizeAllCursor
-    assert select.cursor(QPointF(30, 2), 20.0) == Qt.CursorShape.CrossCursor
+    assert tool.cursor(QPointF(18, 25.6), 20.0) == Qt.CursorShape.SizeAllCursor
+    assert tool.cursor(QPointF(30, 2), 20.0) == Qt.CursorShape.ArrowCursor
 
 
 # Bar of options
@@ -314,7 +231,7 @@ def test_each_option_of_the_bar_is_a_field_of_the_ink(qtbot):
     bar.letters.slider.setValue(20)
     bar.tolerance.slider.setValue(30)
     bar.text.setText("Hi")
-    for box in (bar.filled, bar.whole, bar.grey, bar.pixel):
+    for box in (bar.filled, bar.whole, bar.grey):
         box.click()
     assert chosen == [
         {"width": 7.0},
@@ -326,7 +243,6 @@ def test_each_option_of_the_bar_is_a_field_of_the_ink(qtbot):
         {"filled": True},
         {"whole": True},
         {"grey": True},
-        {"pixel": True},
     ]
     chosen.clear()
     bar.set_ink(Ink(QColor(0, 0, 0), text="Hi"))
@@ -358,9 +274,6 @@ def test_what_is_shown_is_drawn_where_it_is(qapp):
     grid = drawn(grid=True)
     assert grid[5, ::10].all()
     assert not grid[5, 5::10].any()
-    rows, columns = np.nonzero(drawn(selection=QRect(5, 6, 4, 3)))
-    assert (rows.min() + rows.max()) / 2 == pytest.approx(75, abs=1)
-    assert (columns.min() + columns.max()) / 2 == pytest.approx(70, abs=1)
     ring = drawn(pointer=QPointF(10, 10), brush=Ink(QColor("red"), width=6))
     assert not ring[95:105, 95:105].any()
     assert ring[100, 130]

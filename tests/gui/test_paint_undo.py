@@ -88,13 +88,12 @@ class Painting(RuleBasedStateMachine):
         width=st.integers(1, 9),
         hardness=st.floats(0, 1),
         opacity=st.floats(0.01, 1),
-        pixel=st.booleans(),
         filled=st.booleans(),
         red=st.integers(0, 255),
     )
-    def take_ink(self, width, hardness, opacity, pixel, filled, red):
+    def take_ink(self, width, hardness, opacity, filled, red):
         self.canvas.set_ink(
-            width=width, hardness=hardness, opacity=opacity, pixel=pixel, filled=filled,
+            width=width, hardness=hardness, opacity=opacity, filled=filled,
             colour=QColor(red, 90, 180),
         )  # fmt: skip
 
@@ -111,10 +110,9 @@ class Painting(RuleBasedStateMachine):
         self.canvas.move_by_arrow(dx, dy, shift=False, control=False)
         self.acted()
 
-    @rule(left=st.integers(0, 12), top=st.integers(0, 12), text=st.sampled_from(["Turn", "Mirror"]))
-    def transform(self, left, top, text):
-        self.canvas.selection.mark(QRect(left, top, 4, 3))
-        self.canvas.selection.transform(QTransform().rotate(90), text)
+    @rule(text=st.sampled_from(["Turn", "Mirror"]))
+    def transform(self, text):
+        self.document.transform_paint(QTransform().rotate(90), text)
         self.acted()
 
     @rule(placement=st.sampled_from(["fixed", "random"]), opacity=st.floats(0, 1))

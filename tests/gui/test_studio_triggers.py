@@ -160,21 +160,24 @@ def test_mirroring_a_patch_mirrors_its_pixels_and_twice_is_nothing(studio):
 @pytest.mark.parametrize("act", ["mirror_h", "mirror_v", "rotate"])
 def test_paint_is_mirrored_and_turned_within_its_box(studio, act):
     studio.canvas.set_tool("rectangle")
-    studio.canvas.set_ink(filled=True, pixel=True)
-    paint(studio, (20.5, 20.5), (27.5, 23.5))
+    studio.canvas.set_ink(filled=True)
+    paint(studio, (20, 20), (28, 24))
     studio.canvas.set_tool("brush")
     studio.canvas.set_ink(width=1)
     studio.tool_strip.swatches[5].click()
     paint(studio, (20.5, 20.5))
-    before = studio.document.rgba()[20:24, 20:28]
+
+    def painted():
+        pixels = studio.document.rgba()
+        rows, columns = pixels[..., 3].any(1).nonzero()[0], pixels[..., 3].any(0).nonzero()[0]
+        return pixels[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
+
+    before = painted()
     getattr(studio.editor, act)()
-    after = studio.document.rgba()
-    rows, columns = after[..., 3].any(1).nonzero()[0], after[..., 3].any(0).nonzero()[0]
-    box = after[rows[0] : rows[-1] + 1, columns[0] : columns[-1] + 1]
     wanted = {"mirror_h": before[:, ::-1], "mirror_v": before[::-1], "rotate": np.rot90(before, -1)}
-    assert np.array_equal(box, wanted[act])
+    assert np.array_equal(painted(), wanted[act])
     studio.editor.undo()
-    assert np.array_equal(studio.document.rgba()[20:24, 20:28], before)
+    assert np.array_equal(painted(), before)
 
 
 def test_what_the_canvas_shows_of_a_turned_patch_is_what_is_stamped(studio):

@@ -38,14 +38,13 @@ from cleanclip_gui.studio.canvas.geometry import fitting_scale, limited_zoom, zo
 from cleanclip_gui.studio.canvas.ink import Ink
 from cleanclip_gui.studio.canvas.keys import ARROWS, TOOL_KEYS, KeyAction, key_action
 from cleanclip_gui.studio.canvas.scene import LAYER_FORMAT, painted_rect, turned
-from cleanclip_gui.studio.canvas.selection import Selection
 from cleanclip_gui.studio.canvas.tools import (
     BrushTool,
     CanvasTool,
     FillTool,
     HandTool,
+    MoveTool,
     PickTool,
-    SelectTool,
     ShapeTool,
     TextTool,
     Tool,
@@ -114,7 +113,6 @@ class TriggerCanvas(QGraphicsView):
         self.setAccessibleName("Trigger canvas")
         give_role(self, QAccessible.Role.Canvas)
         self.document = document
-        self.selection = Selection(document, self)
         self.ink = Ink(QColor(0, 0, 0))
         self.grid = True
         self.clean: QPixmap | None = None
@@ -132,7 +130,7 @@ class TriggerCanvas(QGraphicsView):
             "fill": FillTool(document),
             "noise": FillTool(document, noise=True),
             "picker": PickTool(self.colour_at, self._on_colour_picked),
-            "move": SelectTool(document, self.selection),
+            "move": MoveTool(document),
             "hand": HandTool(self.pan, self.zoom_by),
         }
         self._tool: Tool = "brush"
@@ -146,18 +144,16 @@ class TriggerCanvas(QGraphicsView):
         self._key_actions: dict[KeyAction, Callable[[], object]] = {
             "undo": lambda: self.cancel() if self.holding else document.undo(),
             "redo": document.redo,
-            "select_all": self.select_all,
             "mirror_h": lambda: self.mirror_wanted.emit(False),
             "mirror_v": lambda: self.mirror_wanted.emit(True),
             "click": self.click_at_cursor,
             "press_or_release": self.press_or_release_at_cursor,
-            "delete": self.delete,
-            "cancel": lambda: self.cancel() if self.holding else self.selection.unmark(),
+            "delete": self.clear,
+            "cancel": self.cancel,
             "larger": lambda: self.change_size(1),
             "smaller": lambda: self.change_size(-1),
             "harder": lambda: self._change_hardness(_HARDNESS_STEP),
             "softer": lambda: self._change_hardness(-_HARDNESS_STEP),
-            "pixel": lambda: self.set_ink(pixel=not self.ink.pixel),
             "grid": lambda: self.set_grid(not self.grid),
             "zoom_in": lambda: self.zoom_by(2.0, self._key_cursor),
             "zoom_out": lambda: self.zoom_by(0.5, self._key_cursor),
@@ -185,7 +181,6 @@ class TriggerCanvas(QGraphicsView):
         self.setAcceptDrops(True)
         document.changed.connect(self.forget_triggered)
         document.resized.connect(self._on_document_resized)
-        self.selection.changed.connect(self._on_selection_changed)
         self._on_document_resized(document.size)
         self.forget_triggered()
         self._update_cursor()
@@ -269,9 +264,6 @@ class TriggerCanvas(QGraphicsView):
         self.setSceneRect(0, 0, size, size)
         self.zoom_to_fit()
 
-    def _on_selection_changed(self) -> None:
-        self.viewport().update()
-
     # Tool and ink
 
     @property
@@ -305,10 +297,8 @@ class TriggerCanvas(QGraphicsView):
             self.set_tool("brush")
 
     def change_size(self, sign: int) -> None:
-        """Make brush, patch, selection or the stamp's letters a step larger (1) or smaller (-1)."""
-        if self._tool == "move" and self.selection.rect is not None:
-            self.selection.scale_by(_SIZE_STEP**sign, smooth=not self.ink.pixel)
-        elif self._tool == "move":
+        """Make brush, patch or the stamp's letters a step larger (1) or smaller (-1)."""
+        if self._tool == "move":
             self.document.scale_patch(_SIZE_STEP**sign)
         elif self._tool == "text":
             self.set_ink(text_height=min(max(4, self.ink.text_height + sign), self.document.size))
@@ -321,24 +311,16 @@ class TriggerCanvas(QGraphicsView):
     def _on_colour_picked(self, colour: QColor) -> None:
         self.set_ink(colour=colour)
 
-    # Edits of patch, selection and paint that belong to no single tool
+    # Edits of patch and paint that belong to no single tool
 
     def turn_patch(self, degrees: float) -> None:
         """Turn the patch clockwise; turns in a row are one undo step."""
         self.document.change_patch(lambda p: turned(p, p.rotation + degrees), "Turn patch")
 
-    def select_all(self) -> None:
-        """Mark all paint, with the tool that moves it."""
-        self.set_tool("move")
-        self.selection.mark_painted()
-
-    def delete(self) -> None:
-        """Remove the marked paint; without any, all that is on the canvas."""
-        if self.selection.rect is not None and self._tool == "move":
-            self.selection.erase()
-        else:
-            self.cancel()
-            self.document.clear()
+    def clear(self) -> None:
+        """Remove all that is on the canvas."""
+        self.cancel()
+        self.document.clear()
 
     # Press, drag, release: by mouse, pen, keyboard or test
 
@@ -521,20 +503,17 @@ class TriggerCanvas(QGraphicsView):
             self.set_tool(TOOL_KEYS[key])
             return True
         action = key_action(key, shift=shift, control=control)
-        nothing_to_cancel = not self.holding and self.selection.rect is None
-        if action is None or (action == "cancel" and nothing_to_cancel):
+        if action is None or (action == "cancel" and not self.holding):
             return False
         self._key_actions[action]()
         return True
 
     def move_by_arrow(self, dx: int, dy: int, *, shift: bool, control: bool) -> None:
-        """Move by pixels what the arrow keys move: patch, selection, picture or cursor."""
+        """Move by pixels what the arrow keys move: patch, picture or cursor."""
         step = _LONG_STEP if control or (shift and self._tool == "move") else 1
         moves = self._tool == "move" and not control and not self._held_by_key
         if self._tool == "hand":
             self.pan(-_PAN_STEP * dx, -_PAN_STEP * dy)
-        elif moves and self.selection.rect is not None:
-            self.selection.move_by(dx * step, dy * step)
         elif moves and self.document.patch is not None:
             self.document.move_patch(dx * step, dy * step)
         else:
@@ -559,8 +538,8 @@ class TriggerCanvas(QGraphicsView):
             self._held_by_key = self.holding
 
     def _move_cursor(self, dx: int, dy: int, shift: bool) -> None:
-        old, size = self._ensure_key_cursor(), float(self.document.size)
-        new = QPointF(min(max(0.0, old.x() + dx), size), min(max(0.0, old.y() + dy), size))
+        old = self._ensure_key_cursor()
+        new = self._within(QPointF(old.x() + dx, old.y() + dy))
         draws = self._tool in ("brush", "eraser")
         if not shift:
             self._end_shift_line()
@@ -579,12 +558,16 @@ class TriggerCanvas(QGraphicsView):
             self.release()
 
     def _ensure_key_cursor(self) -> QPointF:
-        """The keyboard's cursor; it begins in the middle, and later where it was left."""
+        """The keyboard's cursor: in the middle of a pixel, at first of the canvas's middle one."""
         if self._key_cursor is None:
-            size = float(self.document.size)
-            at = self._left_at or QPointF(size / 2, size / 2)
-            self._key_cursor = QPointF(min(at.x(), size), min(at.y(), size))
+            middle = self.document.size // 2 + 0.5
+            self._key_cursor = self._within(self._left_at or QPointF(middle, middle))
         return self._key_cursor
+
+    def _within(self, at: QPointF) -> QPointF:
+        """The nearest middle of a pixel of the canvas's own."""
+        most = self.document.size - 0.5
+        return QPointF(min(max(0.5, at.x()), most), min(max(0.5, at.y()), most))
 
     def focusInEvent(self, event: QFocusEvent) -> None:  # noqa: N802
         """Show the keyboard's cursor when Tab brings the focus."""
@@ -721,7 +704,6 @@ class TriggerCanvas(QGraphicsView):
             message="" if self.has_image else self.empty_text,
             grid=self.grid and self._zoom > 1 and self.pixel_scale >= _GRID_SCALE,
             patch=scene.patch if moves and scene.placement == "fixed" else None,
-            selection=self.selection.rect if moves else None,
             pointer=pointer if self.has_image else None,
             brush=self.ink if self._tool in ("brush", "eraser") else None,
             crosshair=by_key,

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QObject, QPoint, QRect, Signal
-from PySide6.QtGui import QImage, QPainter, QUndoCommand, QUndoStack
+from PySide6.QtGui import QImage, QPainter, QTransform, QUndoCommand, QUndoStack
 
 from cleanclip_gui.studio.canvas.scene import (
     FloatingPatch,
@@ -236,6 +236,18 @@ class PaintDocument(QObject):
     def scale_patch(self, factor: float) -> None:
         """Resize the patch about its centre."""
         self.change_patch(lambda p: resized(p, factor), "Resize patch")
+
+    def transform_paint(self, change: QTransform, text: str) -> None:
+        """Mirror all paint, or turn it by right angles, about its centre."""
+        rect = painted_rect(self.layer)
+        piece = self.layer.copy(rect).transformed(change)
+        place = QRect(QPoint(0, 0), piece.size())
+        place.moveCenter(rect.center())
+        self.begin(text)
+        self.layer = blank(self.size)
+        _put(self.layer, place.topLeft(), piece)
+        self.touch()
+        self.commit()
 
     def clear(self) -> None:
         """Remove paint, patch and overlay, as one undo step."""

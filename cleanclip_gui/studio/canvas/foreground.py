@@ -22,7 +22,7 @@ class Foreground:
     """All that the foreground shows.
 
     ``to_view`` maps canvas pixels to pixels of the viewport ``view``; ``canvas`` is the canvas
-    pixels a side. ``patch`` and ``selection`` get handles; ``brush`` its outline and
+    pixels a side. ``patch`` gets handles; ``brush`` its outline and
     ``crosshair`` a cross about the ``pointer`` (canvas pixels).
     """
 
@@ -34,7 +34,6 @@ class Foreground:
     message: str = ""
     grid: bool = False
     patch: FloatingPatch | None = None
-    selection: QRect | None = None
     pointer: QPointF | None = None
     brush: Ink | None = None
     crosshair: bool = False
@@ -50,8 +49,6 @@ def paint_foreground(painter: QPainter, shown: Foreground) -> None:
     painter.setRenderHint(QPainter.RenderHint.Antialiasing)
     if shown.patch is not None:
         _paint_patch_handles(painter, shown.patch, shown)
-    if shown.selection is not None:
-        _paint_handles(painter, shown.to_view.mapRect(QRectF(shown.selection)), shown.highlight)
     if shown.pointer is not None:
         if shown.brush is not None:
             _paint_brush(painter, shown.brush, shown.pointer, shown.to_view)
@@ -114,23 +111,12 @@ def _paint_handles(painter: QPainter, frame: QRectF, colour: QColor) -> None:
 
 
 def _paint_brush(painter: QPainter, ink: Ink, at: QPointF, to_view: QTransform) -> None:
-    """What a dot of the brush would cover: whole pixels, or a circle."""
+    """What a dot of the brush would cover."""
     painter.setBrush(Qt.BrushStyle.NoBrush)
-    if ink.pixel:
-        side = max(1, round(ink.width))
-        before = (side - 1) // 2
-        x, y = math.floor(at.x()) - before, math.floor(at.y()) - before
-        frame = to_view.mapRect(QRectF(x, y, side, side))
-    else:
-        radius = max(ink.width * to_view.m11() / 2, 2.0)
-        middle = to_view.map(at)
-        frame = QRectF(middle.x() - radius, middle.y() - radius, 2 * radius, 2 * radius)
+    radius, middle = max(ink.width * to_view.m11() / 2, 2.0), to_view.map(at)
     for pen in _contrasting_pens():
         painter.setPen(pen)
-        if ink.pixel:
-            painter.drawRect(frame)
-        else:
-            painter.drawEllipse(frame)
+        painter.drawEllipse(middle, radius, radius)
 
 
 def _paint_crosshair(painter: QPainter, at: QPointF) -> None:

@@ -10,7 +10,7 @@ import math
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from PySide6.QtCore import QLineF, QPoint, QPointF, QRect, QRectF, QSize
+from PySide6.QtCore import QLineF, QPointF, QRect, QRectF, QSize
 
 from cleanclip_gui.studio.canvas.scene import MIN_PATCH, FloatingPatch, moved, turned
 
@@ -41,12 +41,6 @@ def patch_handle_at(patch: FloatingPatch, at: QPointF, canvas: int, scale: float
     rotate = QPointF(rect.center().x(), rect.top() - ROTATE_HANDLE_DISTANCE / scale)
     if QLineF(at, rotate).length() <= (HANDLE_RADIUS + _HIT_MARGIN) / scale:
         return "rotate"
-    return rect_handle_at(rect, at, scale)
-
-
-def rect_handle_at(rect: QRectF, at: QPointF, scale: float) -> Handle:
-    """The handle of an upright rectangle at a point; empty where there is none."""
-    scale = max(scale, 1e-6)
     # A small rectangle keeps a middle that can be taken hold of.
     reach = min(
         (HANDLE_RADIUS + _HIT_MARGIN) / scale, max(rect.width(), rect.height()) / 3 + 2 / scale
@@ -94,37 +88,6 @@ def dragged_patch(
     centre = anchor + diagonal * (factor / 2)
     larger = replace(patch, size=patch.size * factor)
     return moved(larger, centre.x() / canvas, centre.y() / canvas)
-
-
-def dragged_rect(
-    rect: QRect, handle: Handle, start: QPointF, at: QPointF, *, constrain: bool = False
-) -> QRect:
-    """A rectangle of whole pixels moved, or sized against its opposite corner.
-
-    ``constrain`` moves along one axis and sizes to a square.
-    """
-    delta = at - start
-    step = QPoint(round(delta.x()), round(delta.y()))
-    if handle == "body":
-        return rect.translated(along_axis(QPointF(step)).toPoint() if constrain else step)
-    places = corners(QRectF(rect))
-    anchor = places[_OPPOSITE[handle]]
-    corner = places[handle] + QPointF(step)
-    if constrain:
-        corner = square_corner(anchor, corner)
-    result = QRectF(anchor, corner).normalized().toRect()
-    return QRect(result.topLeft(), result.size().expandedTo(QSize(1, 1)))
-
-
-def scaled_rect(rect: QRect, factor: float) -> QRect:
-    """The rectangle scaled about its centre, by at least a pixel."""
-    width, height = max(1.0, rect.width() * factor), max(1.0, rect.height() * factor)
-    if round(width) == rect.width() and round(height) == rect.height():
-        step = 1 if factor > 1 else -1
-        width, height = max(1.0, rect.width() + step), max(1.0, rect.height() + step)
-    result = QRectF(0, 0, width, height)
-    result.moveCenter(QRectF(rect).center())
-    return result.toRect()
 
 
 def along_axis(delta: QPointF) -> QPointF:

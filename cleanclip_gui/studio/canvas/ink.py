@@ -7,7 +7,7 @@ not grow darker where the stroke crosses itself.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -28,7 +28,7 @@ class Ink:
     """What the painting tools paint with.
 
     ``width`` is in pixels of the model's input, ``hardness``, ``opacity`` and ``tolerance`` are
-    0 to 1. ``filled`` is for rectangle and ellipse; ``pixel`` paints whole pixels only;
+    0 to 1. ``filled`` is for rectangle and ellipse;
     ``text`` and ``text_height`` (pixels) are the stamp's. ``tolerance`` is how far a colour may
     differ and still be filled; ``whole`` fills the canvas, and ``grey`` with grey noise.
     """
@@ -38,7 +38,6 @@ class Ink:
     hardness: float = 1.0
     opacity: float = 1.0
     filled: bool = False
-    pixel: bool = False
     text: str = "Text"
     text_height: int = 12
     tolerance: float = 0.1
@@ -61,8 +60,6 @@ def add_segment(
     tuple of slice
         The box of the mask that may have changed.
     """
-    if ink.pixel:
-        return _add_pixels(mask, start, end, max(widths))
     radii = (max(widths[0], 1.0) / 2, max(widths[1], 1.0) / 2)
     reach = max(radii) + 1
     box = _box(
@@ -95,41 +92,6 @@ def _coverage(
     return (np.minimum(rim, 1 - t * t * (3 - 2 * t))).astype(np.float32)
 
 
-def _add_pixels(mask: Mask, start: QPointF, end: QPointF, width: float) -> Box:
-    """Add squares of whole pixels along the line of Bresenham."""
-    side, size = max(1, round(width)), mask.shape[0]
-    before = (side - 1) // 2
-    points = list(line_pixels(_pixel(start), _pixel(end)))
-    for x, y in points:
-        top, left = max(0, y - before), max(0, x - before)
-        mask[top : max(0, y - before + side), left : max(0, x - before + side)] = 1
-    xs, ys = [x for x, _ in points], [y for _, y in points]
-    return _box(size, min(xs) - side, min(ys) - side, max(xs) + side + 1, max(ys) + side + 1)
-
-
-def _pixel(at: QPointF) -> tuple[int, int]:
-    return math.floor(at.x()), math.floor(at.y())
-
-
-def line_pixels(start: tuple[int, int], end: tuple[int, int]) -> Iterator[tuple[int, int]]:
-    """Pixels of a line, one a column or row, whichever has more (Bresenham 1965)."""
-    (x, y), (x1, y1) = start, end
-    dx, dy = abs(x1 - x), -abs(y1 - y)
-    step_x, step_y = (1 if x < x1 else -1), (1 if y < y1 else -1)
-    error = dx + dy
-    while True:
-        yield x, y
-        if (x, y) == (x1, y1):
-            return
-        doubled = 2 * error
-        if doubled >= dy:
-            error += dy
-            x += step_x
-        if doubled <= dx:
-            error += dx
-            y += step_y
-
-
 def _box(size: int, left: float, top: float, right: float, bottom: float) -> Box:
     """Whole pixels of a canvas that a rectangle touches."""
     x0, y0 = max(0, math.floor(left)), max(0, math.floor(top))
@@ -145,8 +107,6 @@ def shape_mask(size: int, shape: Shape, start: QPointF, end: QPointF, ink: Ink) 
         mask = np.zeros((size, size), np.float32)
         add_segment(mask, start, end, (ink.width, ink.width), ink)
         return mask
-    if ink.pixel:
-        return _pixel_shape(size, shape, _pixel(start), _pixel(end), ink)
     rect = QRectF(start, end).normalized()
 
     def draw(painter: QPainter) -> None:
@@ -159,41 +119,7 @@ def shape_mask(size: int, shape: Shape, start: QPointF, end: QPointF, ink: Ink) 
             painter.setPen(pen)
         (painter.drawRect if shape == "rectangle" else painter.drawEllipse)(rect)
 
-    return _rendered(size, draw, smooth=True)
-
-
-def _pixel_shape(
-    size: int, shape: Shape, start: tuple[int, int], end: tuple[int, int], ink: Ink
-) -> Mask:
-    """A rectangle or ellipse of whole pixels, both corners' pixels included."""
-    left, right = sorted((start[0], end[0]))
-    top, bottom = sorted((start[1], end[1]))
-    width = max(1, round(ink.width))
-    y, x = np.ogrid[:size, :size]
-    inside = _filled(shape, x, y, left, top, right, bottom)
-    if not ink.filled:
-        w = width
-        inside = inside & ~_filled(shape, x, y, left + w, top + w, right - w, bottom - w)
-    return inside.astype(np.float32)
-
-
-def _filled(
-    shape: Shape,
-    x: NDArray[np.int64],
-    y: NDArray[np.int64],
-    left: int,
-    top: int,
-    right: int,
-    bottom: int,
-) -> NDArray[np.bool_]:
-    """Which pixels belong to the filled shape."""
-    box = (x >= left) & (x <= right) & (y >= top) & (y <= bottom)
-    if shape == "rectangle" or right < left or bottom < top:
-        return np.asarray(box)
-    half_x, half_y = (right - left + 1) / 2, (bottom - top + 1) / 2
-    across = (x + 0.5 - left - half_x) / half_x
-    down = (y + 0.5 - top - half_y) / half_y
-    return np.asarray(box & (across**2 + down**2 <= 1))
+    return _rendered(size, draw)
 
 
 def text_mask(size: int, at: QPointF, ink: Ink) -> Mask:
@@ -202,8 +128,6 @@ def text_mask(size: int, at: QPointF, ink: Ink) -> Mask:
     font.setPixelSize(max(4, ink.text_height))
     font.setWeight(QFont.Weight.DemiBold)
     font.setHintingPreference(QFont.HintingPreference.PreferNoHinting)
-    if ink.pixel:
-        font.setStyleStrategy(QFont.StyleStrategy.NoAntialias)
     metrics = QFontMetricsF(font)
     lines = ink.text.replace("\\n", "\n").split("\n")
     wide = max(metrics.horizontalAdvance(line) for line in lines)
@@ -215,17 +139,16 @@ def text_mask(size: int, at: QPointF, ink: Ink) -> Mask:
         painter.setPen(Qt.GlobalColor.white)
         painter.drawText(place, Qt.AlignmentFlag.AlignCenter, "\n".join(lines))
 
-    mask = _rendered(size, draw, smooth=not ink.pixel)
-    return (mask >= 0.5).astype(np.float32) if ink.pixel else mask
+    return _rendered(size, draw)
 
 
-def _rendered(size: int, draw: Callable[[QPainter], None], *, smooth: bool) -> Mask:
+def _rendered(size: int, draw: Callable[[QPainter], None]) -> Mask:
     """What ``draw`` paints in white, as a mask."""
     image = QImage(size, size, QImage.Format.Format_ARGB32_Premultiplied)
     image.fill(Qt.GlobalColor.transparent)
     painter = QPainter(image)
-    painter.setRenderHint(QPainter.RenderHint.Antialiasing, smooth)
-    painter.setRenderHint(QPainter.RenderHint.TextAntialiasing, smooth)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    painter.setRenderHint(QPainter.RenderHint.TextAntialiasing)
     draw(painter)
     painter.end()
     alpha = np.frombuffer(image.constBits(), np.uint8).reshape(size, size, 4)[..., 3]

@@ -10,8 +10,8 @@ from PySide6.QtGui import QKeySequence
 from cleanclip_gui.studio.canvas.tools import TOOLS, Tool
 
 KeyAction = Literal[
-    "undo", "redo", "select_all", "mirror_h", "mirror_v", "click", "press_or_release", "delete",
-    "cancel", "larger", "smaller", "harder", "softer", "pixel", "grid", "zoom_in", "zoom_out",
+    "undo", "redo", "mirror_h", "mirror_v", "click", "press_or_release", "delete",
+    "cancel", "larger", "smaller", "harder", "softer", "grid", "zoom_in", "zoom_out",
     "fit", "turn_left", "turn_right",
 ]  # fmt: skip
 
@@ -37,7 +37,6 @@ _PLAIN: dict[int, KeyAction] = {
     Qt.Key.Key_BracketRight: "larger",
     Qt.Key.Key_BraceLeft: "softer",
     Qt.Key.Key_BraceRight: "harder",
-    Qt.Key.Key_P: "pixel",
     Qt.Key.Key_G: "grid",
     Qt.Key.Key_Plus: "zoom_in",
     Qt.Key.Key_Equal: "zoom_in",
@@ -51,7 +50,6 @@ _SHIFT: dict[int, KeyAction] = {Qt.Key.Key_M: "mirror_v"}
 _CONTROL: dict[int, KeyAction] = {
     Qt.Key.Key_Z: "undo",
     Qt.Key.Key_Y: "redo",
-    Qt.Key.Key_A: "select_all",
 }
 _CONTROL_SHIFT: dict[int, KeyAction] = {Qt.Key.Key_Z: "redo"}
 
@@ -60,16 +58,14 @@ _CONTROL_SHIFT: dict[int, KeyAction] = {Qt.Key.Key_Z: "redo"}
 _TEXTS: dict[KeyAction, tuple[str, str]] = {
     "click": ("Use the tool at the cursor", "Shapes and texts: begin or end them."),
     "press_or_release": ("Press the tool, or let it go", "The arrow keys drag it meanwhile."),
-    "cancel": ("Cancel the stroke, or the selection", ""),
+    "cancel": ("Cancel the stroke", ""),
     "undo": ("Undo", ""),
     "redo": ("Redo", ""),
-    "smaller": ("Smaller brush, or patch with Select", "So does the wheel."),
-    "larger": ("Larger brush, or patch with Select", "So does the wheel."),
+    "smaller": ("Smaller brush, or patch with Move", "So does the wheel."),
+    "larger": ("Larger brush, or patch with Move", "So does the wheel."),
     "softer": ("Softer brush", ""),
     "harder": ("Harder brush", ""),
-    "pixel": ("Brush of whole pixels, or smooth", ""),
-    "select_all": ("Select all paint", ""),
-    "delete": ("Delete the selection; without one, all", ""),
+    "delete": ("Delete all that is on the canvas", ""),
     "mirror_h": ("Mirror left and right", ""),
     "mirror_v": ("Mirror top and bottom", ""),
     "turn_left": ("Turn the patch counter-clockwise", ""),
@@ -80,9 +76,13 @@ _TEXTS: dict[KeyAction, tuple[str, str]] = {
     "grid": ("Show or hide the pixel grid", ""),
 }
 _ARROW_ROWS = (
-    ("Move the cursor, or what Select holds, by a pixel", "Arrow keys", "With Hand: the picture."),
+    (
+        "Move the cursor, or the patch with Move, by a pixel",
+        "Arrow keys",
+        "With Hand: the picture.",
+    ),
     ("Draw with the brush or the eraser", "Shift+Arrow keys", "Letting Shift go ends the line."),
-    ("Move the cursor by more pixels", "Ctrl+Arrow keys", "With Select: Shift, the patch."),
+    ("Move the cursor by more pixels", "Ctrl+Arrow keys", "With Move: Shift, the patch."),
 )
 
 

@@ -23,12 +23,12 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.number_box import NumberBox
 
 _OPTIONS: dict[str, tuple[str, ...]] = {
-    "brush": ("width", "hardness", "opacity", "pixel"),
-    "eraser": ("width", "hardness", "opacity", "pixel"),
-    "line": ("width", "hardness", "opacity", "pixel"),
-    "rectangle": ("width", "opacity", "filled", "pixel"),
-    "ellipse": ("width", "opacity", "filled", "pixel"),
-    "text": ("text", "text_height", "opacity", "pixel"),
+    "brush": ("width", "hardness", "opacity"),
+    "eraser": ("width", "hardness", "opacity"),
+    "line": ("width", "hardness", "opacity"),
+    "rectangle": ("width", "opacity", "filled"),
+    "ellipse": ("width", "opacity", "filled"),
+    "text": ("text", "text_height", "opacity"),
     "fill": ("tolerance", "opacity", "whole"),
     "noise": ("tolerance", "opacity", "whole", "grey"),
     "picker": ("pick_hint",),
@@ -72,7 +72,6 @@ class PaintBar(CompactBar):
         for box in (self.filled, self.whole, self.grey):
             box.setAccessibleName(box.text())
             box.setToolTip(box.text())
-        self.pixel = tool_button("pixel", "Whole pixels, no soft edges", "P", checkable=True)
         self.grid = tool_button("grid", "Grid between pixels", "G", checkable=True)
         self.grid.setChecked(True)
         self.angle = NumberBox("float", -180, 180, "°")
@@ -91,14 +90,13 @@ class PaintBar(CompactBar):
             "filled": self.filled,
             "whole": self.whole,
             "grey": self.grey,
-            "pixel": self.pixel,
             "mirror_h": action_button(actions["trigger.mirror"]),
             "mirror_v": action_button(actions["trigger.mirror_down"]),
             "rotate": action_button(actions["trigger.rotate"]),
             "angle": self.angle,
             "grid": self.grid,
             "pick_hint": _hint("Picks the colour under the pointer."),
-            "move_hint": _hint("Drag the trigger, or drag a box to select paint."),
+            "move_hint": _hint("Drag the trigger, its corners, or the handle that turns it."),
             "hand_hint": _hint("Drag to move, click to zoom in."),
         }
         self.undo = action_button(actions["edit.undo"])
@@ -132,7 +130,6 @@ class PaintBar(CompactBar):
         self._pass_on(self.filled.toggled, "filled", bool)
         self._pass_on(self.whole.toggled, "whole", bool)
         self._pass_on(self.grey.toggled, "grey", bool)
-        self._pass_on(self.pixel.toggled, "pixel", bool)
         self.grid.toggled.connect(self.grid_toggled)
         self.angle.valueChanged.connect(self.angle_chosen)
 
@@ -171,7 +168,6 @@ class PaintBar(CompactBar):
             (self.filled, ink.filled),
             (self.whole, ink.whole),
             (self.grey, ink.grey),
-            (self.pixel, ink.pixel),
         ):
             blocker = QSignalBlocker(box)
             box.setChecked(value)

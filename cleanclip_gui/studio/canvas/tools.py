@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QPointF, QRect, QRectF, Qt
+from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QColor
 
 from cleanclip_gui.studio.canvas.document import PaintDocument
@@ -16,10 +16,8 @@ from cleanclip_gui.studio.canvas.geometry import (
     Handle,
     PatchDrag,
     dragged_patch,
-    dragged_rect,
     patch_handle_at,
     pixel_rect,
-    rect_handle_at,
     square_corner,
     straight_end,
 )
@@ -34,7 +32,6 @@ from cleanclip_gui.studio.canvas.ink import (
     text_mask,
 )
 from cleanclip_gui.studio.canvas.scene import moved
-from cleanclip_gui.studio.canvas.selection import Selection
 
 Tool = Literal[
     "brush", "eraser", "line", "rectangle", "ellipse", "text", "fill", "noise", "picker", "move",
@@ -52,7 +49,7 @@ TOOLS: tuple[tuple[Tool, str, str, str], ...] = (
     ("fill", "fill", "Fill", "F"),
     ("noise", "noise", "Noise fill", "N"),
     ("picker", "picker", "Colour picker", "I"),
-    ("move", "move", "Select, move, scale and turn", "V"),
+    ("move", "move", "Move, scale and turn", "V"),
     ("hand", "hand", "Hand and zoom", "H"),
 )
 
@@ -239,8 +236,9 @@ class FillTool(PaintTool):
         if max(abs(offset.x()), abs(offset.y())) < 1.5:
             return
         end = square_corner(start, event.at) if event.constrain else event.at
-        whole_pixels = Ink(ink.colour, filled=True, pixel=True)
-        mask = shape_mask(document.size, "rectangle", start, end, whole_pixels)
+        mask = np.zeros((document.size, document.size), np.float32)
+        area = pixel_rect(start, end, document.size)
+        mask[area.top() : area.bottom() + 1, area.left() : area.right() + 1] = 1
         self._apply(mask, self._colour, ink.opacity)
 
     def _new_noise(self, ink: Ink) -> NDArray[np.uint8]:
@@ -320,74 +318,49 @@ class HandTool(CanvasTool):
         return Qt.CursorShape.ClosedHandCursor if held else Qt.CursorShape.OpenHandCursor
 
 
-class SelectTool(CanvasTool):
-    """Moves, sizes and turns the patch; elsewhere it marks paint, and moves and sizes that."""
+class MoveTool(CanvasTool):
+    """Moves, sizes and turns the patch."""
 
     needs_drag = True
 
-    def __init__(self, document: PaintDocument, selection: Selection) -> None:
+    def __init__(self, document: PaintDocument) -> None:
         self._document = document
-        self._selection = selection
-        self._start = QPointF()
-        self._patch_drag: PatchDrag | None = None
-        self._marking = False
-        self._handle: Handle = ""  # of the selection
-        self._rect = QRect()  # the selection at the press
+        self._drag: PatchDrag | None = None
 
     def press(self, event: ToolEvent) -> None:
-        """Take hold of what lies there, or begin to mark a rectangle."""
-        self._start = event.at
-        patch_handle = self.patch_handle_at(event.at, event.scale)
-        if patch_handle:
-            self._begin_patch_drag(patch_handle, event.at)
+        """Take hold of the patch; one without a fixed place gets one."""
+        document, size, patch = self._document, self._document.size, self._document.patch
+        handle = self.patch_handle_at(event.at, event.scale)
+        if not handle or patch is None:
             return
-        self._handle = self._selection_handle_at(event.at, event.scale)
-        rect = self._selection.rect
-        if self._handle and rect is not None:
-            self._rect = rect
-            self._selection.begin("Move selection" if self._handle == "body" else "Scale selection")
-        else:
-            self._marking = True
-            self._selection.mark(None)
+        names = {"body": "Move patch", "rotate": "Turn patch"}
+        document.begin(names.get(handle, "Resize patch"))
+        if document.scene.placement != "fixed":
+            patch = moved(patch, event.at.x() / size, event.at.y() / size)
+            document.show_scene(replace(document.scene, placement="fixed", patch=patch))
+        self._drag = PatchDrag(handle, event.at, patch)
 
     def move(self, event: ToolEvent) -> None:
-        """Drag the patch, the marked paint, or the corner of the rectangle."""
-        at, constrain = event.at, event.constrain
-        document, size = self._document, self._document.size
-        if self._patch_drag is not None:
-            patch = dragged_patch(self._patch_drag, at, size, constrain=constrain)
+        """Drag it."""
+        document = self._document
+        if self._drag is not None:
+            patch = dragged_patch(self._drag, event.at, document.size, constrain=event.constrain)
             document.show_scene(replace(document.scene, patch=patch))
-        elif self._marking:
-            end = square_corner(self._start, at) if constrain else at
-            self._selection.mark(pixel_rect(self._start, end, size))
-        elif self._handle:
-            rect = dragged_rect(self._rect, self._handle, self._start, at, constrain=constrain)
-            self._selection.place(rect, smooth=not event.ink.pixel)
 
     def release(self) -> None:
-        """Let go: one undo step; a rectangle less than two pixels wide was a click."""
-        rect = self._selection.rect
-        if self._marking and rect is not None and rect.width() < 2:
-            self._selection.mark(None)
-        self._forget()
-        self._selection.commit()  # also for the patch: what is marked stays marked
+        """Let go: one undo step."""
+        self._drag = None
+        self._document.commit()
 
     def cancel(self) -> None:
         """Put it back."""
-        handle, marking = self._handle, self._marking
-        self._forget()
-        if handle:
-            self._selection.cancel(self._rect)
-        elif marking:
-            self._selection.mark(None)
+        self._drag = None
         self._document.cancel()
 
     def cursor(self, at: QPointF | None, scale: float) -> Qt.CursorShape:
         """What a press would take hold of."""
-        if at is None:
-            return Qt.CursorShape.ArrowCursor
-        handle = self.patch_handle_at(at, scale) or self._selection_handle_at(at, scale)
-        return _RESIZE_CURSORS[handle] if handle else Qt.CursorShape.CrossCursor
+        handle = "" if at is None else self.patch_handle_at(at, scale)
+        return _RESIZE_CURSORS[handle] if handle else Qt.CursorShape.ArrowCursor
 
     def patch_handle_at(self, at: QPointF, scale: float) -> Handle:
         """The handle of the patch; one without a fixed place can be taken from anywhere."""
@@ -397,24 +370,6 @@ class SelectTool(CanvasTool):
         if self._document.scene.placement != "fixed":
             return "body"
         return patch_handle_at(patch, at, self._document.size, scale)
-
-    def _selection_handle_at(self, at: QPointF, scale: float) -> Handle:
-        rect = self._selection.rect
-        return "" if rect is None else rect_handle_at(QRectF(rect), at, scale)
-
-    def _begin_patch_drag(self, handle: Handle, at: QPointF) -> None:
-        document, size = self._document, self._document.size
-        patch = document.patch
-        assert patch is not None
-        names = {"body": "Move patch", "rotate": "Turn patch"}
-        document.begin(names.get(handle, "Resize patch"))
-        if document.scene.placement != "fixed":  # a drag gives it one
-            patch = moved(patch, at.x() / size, at.y() / size)
-            document.show_scene(replace(document.scene, placement="fixed", patch=patch))
-        self._patch_drag = PatchDrag(handle, at, patch)
-
-    def _forget(self) -> None:
-        self._handle, self._marking, self._patch_drag = "", False, None
 
 
 def rgb(colour: QColor) -> NDArray[np.uint8]:
