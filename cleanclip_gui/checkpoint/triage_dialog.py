@@ -33,7 +33,6 @@ _COLUMNS = (
 _SIZE = 3
 _VERDICT = 1
 _WORST_FIRST = ("dangerous", "damaged", "caution", "loads")
-_READABLE = "Readable"
 
 
 @dataclass(frozen=True)
@@ -64,12 +63,11 @@ def _judged(path: Path, control: tasks.Control) -> Judgement:
     from ml_core.checkpoints.inspection_record import assess
 
     found = assess(examine(path, control.cancelled))
-    words = verdict_words(found.verdict, found.reason_code)
     told = found.architecture
     return Judgement(
         path,
         found.verdict,
-        _READABLE if found.verdict == "loads" else words,
+        found.words,
         "" if told is None else told["name"],
         found.inspection.size,
         found.reasons[0] if found.reasons and found.verdict != "loads" else "",

@@ -107,7 +107,11 @@ class Drafting(QObject):
             for kind in ("run", "scan", "measurement")
         }
         return ReportSpec(
-            runs=folders["run"], scans=folders["scan"], measurements=folders["measurement"], out=out
+            runs=folders["run"],
+            scans=folders["scan"],
+            measurements=folders["measurement"],
+            out=out,
+            author=self._settings.value.author or None,
         )
 
     def folder_of(self, kind: str, id_: str) -> Path | None:

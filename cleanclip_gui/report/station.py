@@ -208,7 +208,7 @@ class ReportStation(QWidget):
         except InputError as error:
             self.shell.logged.emit(error.sentence)
             keys = []
-        self.write_dialog = WriteDialog(keys, self.window())
+        self.write_dialog = WriteDialog(keys, self.context.settings.value.author, self.window())
         self.write_dialog.chosen.connect(self._on_write_chosen)
         self.write_dialog.open()
 
@@ -596,6 +596,7 @@ class ReportStation(QWidget):
         )
         if not chosen:
             return
+        self.context.settings.update(author=wanted.author)
         spec = self.drafting.spec(chosen).model_copy(
             update={
                 "include_images": wanted.images,

@@ -31,6 +31,12 @@ _OPTIMIZERS = (
     "adamw",
 )
 _MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
+COUNTED_BUFFERS = ("attn_mask", "position_ids", "token_type_ids", "relative_position_index")
+"""Buffers that follow from the sizes, which some versions of the libraries save."""
+OPENAI_SIZES = ("input_resolution", "context_length", "vocab_size")
+"""Numbers that OpenAI's archives keep among the tensors."""
+# What a layer keeps and no gradient changes.
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", *COUNTED_BUFFERS, *OPENAI_SIZES)
 
 
 @dataclass(frozen=True)
@@ -112,8 +118,14 @@ class Inspection:
 
     @property
     def parameters(self) -> int:
-        """How many numbers the tensors hold together, without what an optimizer keeps."""
-        return sum(tensor.elements for tensor in self.tensors) - self.optimizer_numbers
+        """How many numbers of the tensors are parameters: no buffers, nothing of an optimizer."""
+        whole = sum(tensor.elements for tensor in self.tensors)
+        return whole - self.optimizer_numbers - self.buffer_numbers
+
+    @property
+    def buffer_numbers(self) -> int:
+        """How many numbers are buffers, such as the running statistics of BatchNorm."""
+        return sum(tensor.elements for tensor in self.tensors if is_buffer(tensor.name))
 
     @property
     def optimizer_numbers(self) -> int:
@@ -139,6 +151,11 @@ def is_of_optimizer(name: str) -> bool:
     """Whether a tensor is an optimizer's by its name, and none of a model's."""
     parts = name.replace("/", ".").split(".")
     return parts[0] in _OPTIMIZERS or parts[-1] in _MOMENTS
+
+
+def is_buffer(name: str) -> bool:
+    """Whether a tensor is a buffer by its name, and no parameter."""
+    return name.rpartition(".")[2] in _BUFFERS and not is_of_optimizer(name)
 
 
 def refuse(

@@ -291,7 +291,7 @@ def test_program_code_is_shown_and_a_tensor_counted(panel, qtbot, tmp_path):
     torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), path)
     panel.open(path)
     qtbot.waitUntil(lambda: panel.complete, timeout=20_000)
-    assert panel.verdict.verdict.text() == "Loads with caution"
+    assert panel.verdict.verdict.text() == "Readable, with caution"
     assert panel.tabs.isTabVisible(3)
     assert "def forward" in panel.code.text.toPlainText()
     assert not panel.tensors.histogram.isVisible()

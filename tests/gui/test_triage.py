@@ -49,7 +49,7 @@ def test_every_file_gets_its_row_and_the_worst_is_first(dialog, qtbot, paths):
     why = dialog.table.rows.index(0, 4).data(Qt.ItemDataRole.ToolTipRole)
     assert "os.system" in why  # a long reason is cut in the table
     assert told["other.safetensors"][0] == "Refused: unsupported"
-    assert told[paths[0].name][0] in ("Readable", "Loads with caution")
+    assert told[paths[0].name][0] in ("Readable", "Readable, with caution")
     assert told[paths[0].name][1] == "ResNet 32 px, width 8"
     assert "gone.pt" in told["gone.pt"][3]
     assert dialog.state.text() == "4 of 4 files checked, 3 refused."
