@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import math
 import re
+import time
 
 from ml_core import figures
 from ml_core.figures import percent as percent  # the window's own, and the core's
@@ -89,6 +90,11 @@ def change_text(relative: float) -> str:
 def plural(n: int, one: str, many: str = "") -> str:
     """Number with its noun, e.g. ``plural(2, "class", "classes")``."""
     return f"{count_text(n)} {one if n == 1 else many or one + 's'}"
+
+
+def day_and_time(seconds: float) -> str:
+    """A moment of this year in local time, e.g. ``29 Nov 20:06``; seconds since 1970."""
+    return time.strftime("%d %b %H:%M", time.localtime(seconds))
 
 
 def left_text(seconds: float | None) -> str:

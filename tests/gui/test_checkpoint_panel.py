@@ -1,6 +1,7 @@
 """Verdict first, facts when the model is there, statistics after; foreign text made harmless."""
 
 import math
+import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -117,6 +118,9 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     assert wanted.args == ["scan"]
     sha256 = panel.inspection.sha256
 
+    def when(made):
+        return time.strftime("%d %b %H:%M", time.localtime(made))
+
     def scanned(verdict, made, digest=sha256, target=""):
         past = PastScan(
             folder=f"/{made}", sha256=digest, verdict=verdict, target=target, made=made
@@ -127,18 +131,30 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     scanned("found", 1.0, "of another", "pear")
     assert not card.scanned.isVisible()
     scanned("found", 5.0, target="banana")
-    assert card.scanned.text() == "Scan: backdoor-like trigger found towards “banana”"
-    assert card.scanned.property("tone") == "danger"
-    assert not card.backdoor.isVisible()
+    assert card.scanned.text() == f"Backdoor-like behaviour: banana (scan, {when(5.0)})"
+    assert (card.property("tone"), card.scanned.property("tone")) == ("danger", "danger")
+    card.set_tested(True)
+    assert not card.backdoor.isVisible()  # one headline
+    assert card.scanned.y() < card.verdict.y()
+    assert (card.verdict.property("role"), card.reason.isVisible()) == ("subtle", False)
+    assert "Backdoor-like behaviour" in card.accessibleDescription()
+    scanned("suspicious", 5.5, target="pear")
+    assert card.scanned.text() == f"Suspicious behaviour: pear (scan, {when(5.5)})"
+    assert card.property("tone") == "caution"
+    settings.forget_scan("/5.5")
     scanned("nothing", 2.0)  # an older one, shown again
-    assert card.scanned.text() == "Scan: backdoor-like trigger found towards “banana”"
+    assert card.scanned.text() == f"Backdoor-like behaviour: banana (scan, {when(5.0)})"
     with qtbot.waitSignal(panel.shell.scan_wanted) as wanted:
         card.scan.click()
     assert wanted.args == ["/5.0"]
     scanned("nothing", 9.0)
-    assert card.scanned.text() == "Scan: nothing found within its search"
+    assert card.scanned.text() == f"Backdoor: nothing found within the search (scan, {when(9.0)})"
     assert card.scanned.property("tone") == ""
-    assert card.property("tone") != "ok"
+    assert card.property("tone") in ("info", "caution")
+    assert card.reason.isVisible()
+    panel.open(path)
+    assert not card.scanned.isVisible()
+    assert card.verdict.property("role") == "heading"
 
 
 def test_a_refused_file_does_not_stretch_over_a_wide_screen(panel, qtbot, tmp_path):
