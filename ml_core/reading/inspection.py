@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ml_core.reading.container import Container
 from ml_core.reading.decompression import Piece
 from ml_core.reading.errors import ErrorCode, InputError, TruncatedError
+from ml_core.reading.folder import CONFIG_NAME, TRANSFORMERS_CONFIG_NAME
 from ml_core.reading.hashing import FileStamp
 from ml_core.reading.pickles.reading import CodePlace
 from ml_core.reading.safetensors_header import TensorInfo
@@ -131,6 +132,12 @@ class Inspection:
     def optimizer_numbers(self) -> int:
         """How many numbers an optimizer keeps in the file, such as AdamW's moments."""
         return sum(tensor.elements for tensor in self.tensors if is_of_optimizer(tensor.name))
+
+    @property
+    def config_name(self) -> str:
+        """Name of the file that ``config`` was read from."""
+        is_hf = self.format.startswith("transformers")
+        return TRANSFORMERS_CONFIG_NAME if is_hf else CONFIG_NAME
 
     @property
     def refused(self) -> bool:

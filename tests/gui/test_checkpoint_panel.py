@@ -10,6 +10,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton
 
 from cleanclip_gui import threads
+from cleanclip_gui.checkpoint.facts import metadata_text
 from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.checkpoint.tensor_model import TensorModel
 from cleanclip_gui.checkpoint.tensor_table import TensorTable
@@ -20,6 +21,7 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain
 from ml_core.evaluation.records import Evaluation
 from ml_core.reading import InputError, TensorInfo
+from tests.gui.factories import facts
 from tests.gui.shell_fakes import Answers, FakeEngine, StudioStandIn, write_safetensors
 
 
@@ -104,6 +106,19 @@ def test_what_can_be_read_is_not_called_good(panel, qtbot, tmp_path):
     assert wanted.args == ["studio"]
     panel.open(path)
     assert not card.test.isVisible()
+
+
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [("transformers folder", "config.json"), ("open_clip folder", "open_clip_config.json")],
+)
+def test_the_source_names_the_config_that_is_there(panel, form, name):
+    model = facts(architecture_source="config")
+    found = replace(model.inspection, format=form, config={"model_type": "clip"})
+    panel.facts.show_facts(found, None, replace(model, inspection=found))
+    shown = [label.text() for label in panel.facts.architecture.findChildren(QLabel)]
+    assert f"its {name}" in shown
+    assert metadata_text(found).startswith(f"{name}\n")
 
 
 def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_path):
