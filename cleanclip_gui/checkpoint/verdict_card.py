@@ -15,7 +15,7 @@ from ml_core.reading import Inspection
 from ml_core.reading.verdict_text import verdict_words
 
 # verdict -> icon, tone
-_LOOKS = {
+LOOKS = {
     "loads": ("info", "info"),  # not green: what can be read is not known to be harmless
     "caution": ("warning", "caution"),
     "dangerous": ("danger", "danger"),
@@ -34,8 +34,8 @@ _SCANNED = {
     "unknown": "Backdoor: cannot say",
 }
 _SCAN_LOOKS = {
-    "found": _LOOKS["dangerous"],
-    "suspicious": _LOOKS["caution"],
+    "found": LOOKS["dangerous"],
+    "suspicious": LOOKS["caution"],
 }  # nothing is welcome: nothing is proved
 
 
@@ -132,7 +132,7 @@ class VerdictCard(QFrame):
     def show_inspection(self, found: Inspection) -> None:
         """Give the verdict and its first reason."""
         if found.refused:
-            self._look(*_LOOKS[found.verdict])
+            self._look(*LOOKS[found.verdict])
             title = verdict_words(found.verdict, found.reason_code)
             reason = found.reasons[0] if found.reasons else ""
             self._tell(found.name, title, reason, "Nothing in it was run, and it was not opened.")
@@ -167,7 +167,7 @@ class VerdictCard(QFrame):
 
     def _tell_backdoor(self) -> None:
         words, found = scan_words(*self._scan), self._scan[0] in _SCAN_LOOKS
-        look = _SCAN_LOOKS.get(self._scan[0], _LOOKS[self._read_as])
+        look = _SCAN_LOOKS.get(self._scan[0], LOOKS[self._read_as])
         self._look(*look)
         self.scanned.setText(plain(words, 240))
         theme.set_property(self.scanned, "tone", look[1] if found else "")
@@ -192,13 +192,13 @@ class VerdictCard(QFrame):
         """Say why it cannot be opened after all; ``code`` is an InputError's."""
         refused = code in ("dangerous", "damaged", "unsupported")
         verdict = "dangerous" if code == "dangerous" else "damaged"
-        self._look(*_LOOKS[verdict])
+        self._look(*LOOKS[verdict])
         title = verdict_words(verdict, code) if refused else "It could not be opened"
         self._tell(name, title, sentence, "")
 
     def show_donor_needed(self, name: str, found: Judged, sentence: str) -> None:
         """Say that the file is sound and holds one encoder only."""
-        self._look(*_LOOKS[found.verdict])
+        self._look(*LOOKS[found.verdict])
         self._tell(name, _title(found), sentence, "Not in use yet: it needs a donor.")
 
     def set_state(self, text: str) -> None:
