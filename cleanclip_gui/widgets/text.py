@@ -94,7 +94,7 @@ def plural(n: int, one: str, many: str = "") -> str:
 
 def day_and_time(seconds: float) -> str:
     """A moment of this year in local time, e.g. ``29 Nov 20:06``; seconds since 1970."""
-    return time.strftime("%d %b %H:%M", time.localtime(seconds))
+    return time.strftime("%d\u00a0%b\u00a0%H:%M", time.localtime(seconds))
 
 
 def left_text(seconds: float | None) -> str:

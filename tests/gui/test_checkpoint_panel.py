@@ -1,7 +1,6 @@
 """Verdict first, facts when the model is there, statistics after; foreign text made harmless."""
 
 import math
-import time
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -18,7 +17,7 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session.records import ScanState
 from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.station import Context
-from cleanclip_gui.widgets.text import bytes_text, count_text, plain
+from cleanclip_gui.widgets.text import bytes_text, count_text, day_and_time, plain
 from ml_core.evaluation.records import Evaluation
 from ml_core.reading import InputError, TensorInfo
 from tests.gui.factories import facts
@@ -133,8 +132,7 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     assert wanted.args == ["scan"]
     sha256 = panel.inspection.sha256
 
-    def when(made):
-        return time.strftime("%d %b %H:%M", time.localtime(made))
+    when = day_and_time
 
     def scanned(verdict, made, digest=sha256, target=""):
         past = PastScan(
