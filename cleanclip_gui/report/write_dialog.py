@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QCheckBox, QLineEdit, QRadioButton, QWidget
+from PySide6.QtWidgets import QCheckBox, QLayout, QLineEdit, QRadioButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.combo_box import ElidingComboBox
@@ -103,7 +103,7 @@ class WriteDialog(FittedDialog):
             Label(text, "caption", wrap=True)
             for text in dict.fromkeys((self.pdf.toolTip(), self.sign.toolTip())) if text
         ]  # fmt: skip
-        parts = (
+        parts: tuple[QWidget | QLayout, ...] = (
             Label(_LEAD, wrap=True), self.folder, self.as_zip, self.images, self.checkpoints,
             Label(_WEIGHTS, "caption", wrap=True), self.pdf, author_row,
             self.sign, self.signing, *notes,
