@@ -1,14 +1,24 @@
-"""Numbers as the screen, the command line and the records say them."""
+"""Numbers, and colours of charts, as the screen, the command line and the records show them."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 
+SERIES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000", "#56b4e9", "#e69f00")
+"""Colours of series on white that colour-blind viewers can tell apart (Okabe and Ito)."""
+CA, ASR = 0, 1
+"""Which of them are of clean accuracy and of attack success, in every chart of one model."""
+
 
 def signed(value: float, digits: int = 1) -> str:
-    """A difference with its sign, e.g. ``+1.2``; what rounds to 0 has none."""
+    """A difference with its sign, e.g. ``+1.2`` or ``−94.2``; what rounds to 0 has none."""
     shown = f"{value:+.{digits}f}"
-    return shown[1:] if float(shown) == 0 else shown
+    return shown[1:] if float(shown) == 0 else shown.replace("-", "−")
+
+
+def count(n: int) -> str:
+    """A whole number with thin spaces between thousands, e.g. ``1 234 567``."""
+    return f"{n:,}".replace(",", "\u2009")
 
 
 def rate_text(rate: float) -> str:
@@ -30,3 +40,13 @@ def percent_range(
         return missing
     low, high = interval
     return f"{percent(low, unit='')}{to}{percent(high, unit=unit)}"
+
+
+def duration(seconds: float) -> str:
+    """A duration in words, e.g. ``3 min 5 s``."""
+    whole = round(seconds)
+    if whole < 60:
+        return f"{whole} s"
+    if whole < 3600:
+        return f"{whole // 60} min {whole % 60} s"
+    return f"{whole // 3600} h {whole % 3600 // 60} min"

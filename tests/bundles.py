@@ -262,6 +262,11 @@ def seal(folder: Path) -> Path:
                 made[view.path] = view.render(evidence, lambda path: (folder / path).read_bytes())
         for name, content in made.items():
             (folder / name).write_bytes(content)
+    return sums(folder)
+
+
+def sums(folder: Path) -> Path:
+    """Make SHA256SUMS anew."""
     names = sorted(
         path.relative_to(folder).as_posix() for path in folder.rglob("*") if path.is_file()
     )

@@ -421,6 +421,8 @@ def full() -> tuple[Evidence, Files]:
     evidence = Evidence(
         name="vit-b-32-from-the-forum",
         tool=Tool(name="CleanCLIP GUI", version="0.1.0"),
+        date="2026-11-29",
+        author="A. Analyst, Example Ltd",
         verdict=(
             "poisoned.safetensors carries a backdoor towards “banana”: the trigger makes "
             f"{100 * rate_before.value:.1f} % ({rate_before.hits} of {rate_before.n}) of the "
@@ -610,7 +612,7 @@ def hostile() -> tuple[Evidence, Files]:
 
     made: dict[str, Any] = {}
     for name, value in record.items():
-        made[name] = value if name == "schema_version" else spoilt(value, name)
+        made[name] = value if name in ("schema_version", "date") else spoilt(value, name)
     for id_, scan in record["scans"].items():
         made["scans"][id_]["verdict"] = scan["verdict"]
     first = made["checkpoints"]["suspect"]

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 _LISTED = 12
 _WIDEST = 760  # pixels: lines that are easy to read
 _SOURCES = {
-    "config": "its open_clip_config.json",
     "metadata": "the file's metadata",
     "shapes": "deduced from tensor shapes",
 }
@@ -118,7 +117,7 @@ class FactsColumn(QScrollArea):
         """What was built of it."""
         card = self.architecture
         card.add("Model", facts.architecture)
-        card.add("Source", _SOURCES.get(facts.architecture_source, facts.architecture_source))
+        card.add("Source", _source(facts.architecture_source, facts.inspection))
         card.add("Input", f"{facts.image_size} × {facts.image_size} pixels")
         card.add("Parameters", count_text(facts.parameters))
         if facts.donor:
@@ -138,7 +137,7 @@ class FactsColumn(QScrollArea):
         if told is None:
             return
         self.architecture.add("Model", told["name"])
-        self.architecture.add("Source", _SOURCES.get(told["source"], told["source"]))
+        self.architecture.add("Source", _source(told["source"], assessed.inspection))
         for assumption in told["assumptions"]:
             self.architecture.add("Assumed", assumption, role="warning")
         notes = told["notes"]
@@ -224,6 +223,11 @@ def hub_origin(path: Path) -> tuple[str, str] | None:
     return None
 
 
+def _source(source: str, found: Inspection) -> str:
+    """Where the architecture was read."""
+    return f"its {found.config_name}" if source == "config" else _SOURCES.get(source, source)
+
+
 def _elsewhere(found: Inspection) -> str:
     return what_loaders_do(
         found.format, found.verdict, found.globals, bool(found.embedded_code), found.unread
@@ -245,7 +249,7 @@ def metadata_text(found: Inspection) -> str:
         parts.append(f"{plain(key, 200)}\n{plain(value, 20_000, lines=True)}")
     if found.config is not None:
         config = json.dumps(found.config, indent=2, ensure_ascii=False)
-        parts.append(f"open_clip_config.json\n{plain(config, 20_000, lines=True)}")
+        parts.append(f"{found.config_name}\n{plain(config, 20_000, lines=True)}")
     if found.facts:
         values = "\n".join(
             f"{plain(name, 200)}: {plain(value, 400)}" for name, value in found.facts.items()

@@ -471,8 +471,10 @@ class CheckpointStation(QWidget):
         """What the last scan of the model on show found is told by the card."""
         if self._model is not None:
             last = self._last_scan()
-            said = ("", "") if last is None else (last.verdict, last.target)
-            self.verdict.set_scan(*said)
+            if last is None:
+                self.verdict.set_scan("")
+            else:
+                self.verdict.set_scan(last.verdict, last.target, last.made)
 
     def _follow_evaluation(self, *_: object) -> None:
         """Once a trigger was tried on the model on show, the card says so."""

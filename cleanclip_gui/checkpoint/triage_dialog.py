@@ -7,8 +7,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PySide6.QtCore import QModelIndex, Qt, Signal, Slot
-from PySide6.QtWidgets import QDialog, QWidget
+from PySide6.QtWidgets import QDialog, QHeaderView, QWidget
 
+from cleanclip_gui import theme
+from cleanclip_gui.checkpoint.verdict_card import LOOKS
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
@@ -33,7 +35,6 @@ _COLUMNS = (
 _SIZE = 3
 _VERDICT = 1
 _WORST_FIRST = ("dangerous", "damaged", "caution", "loads")
-_READABLE = "Readable"
 
 
 @dataclass(frozen=True)
@@ -64,16 +65,31 @@ def _judged(path: Path, control: tasks.Control) -> Judgement:
     from ml_core.checkpoints.inspection_record import assess
 
     found = assess(examine(path, control.cancelled))
-    words = verdict_words(found.verdict, found.reason_code)
     told = found.architecture
     return Judgement(
         path,
         found.verdict,
-        _READABLE if found.verdict == "loads" else words,
+        found.words,
         "" if told is None else told["name"],
         found.inspection.size,
         found.reasons[0] if found.reasons and found.verdict != "loads" else "",
     )
+
+
+class _Verdicts(RowsTable):
+    """Reasons to their last word, where stands what a file would run; other columns are narrow."""
+
+    filling, narrowest = len(_COLUMNS) - 1, 200
+
+    def __init__(self) -> None:
+        super().__init__("Verdicts", _COLUMNS, numbers=(_SIZE,))
+        self.setWordWrap(True)
+        header, heights = self.horizontalHeader(), self.verticalHeader()
+        heights.setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
+        for column, width in enumerate((150, 190, 110, 80)):
+            header.setSectionResizeMode(column, QHeaderView.ResizeMode.Interactive)
+            self.setColumnWidth(column, theme.px(width))
+        header.sectionResized.connect(self.resizeRowsToContents)
 
 
 class TriageDialog(QDialog):
@@ -90,8 +106,7 @@ class TriageDialog(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.judged: list[Judgement] = []
         self._paths = tuple(dict.fromkeys(paths))
-        self.table = RowsTable("Verdicts", _COLUMNS, numbers=(_SIZE,))
-        self.table.set_widths((152, 152, 84, 400))
+        self.table = _Verdicts()
         self.table.activated.connect(self._on_activated)
         self.table.row_chosen.connect(self._offer)
         self.table.rows.modelReset.connect(self._offer)  # sorting chooses no row
@@ -165,9 +180,15 @@ def _row(number: int, one: Judgement) -> Row:
         number,
         (
             Cell(plain(one.path.name, 200), one.path.name.lower()),
-            Cell(one.words, float(_WORST_FIRST.index(one.verdict))),
+            Cell(one.words, float(_WORST_FIRST.index(one.verdict)), LOOKS[one.verdict][0]),
             Cell(plain(one.model, 80), one.model.lower()),
             Cell(bytes_text(one.size) if one.size else "", float(one.size)),
-            Cell(plain(one.reason, 300), one.reason.lower()),
+            Cell(_why(one), one.reason.lower()),
         ),
     )
+
+
+def _why(one: Judgement) -> str:
+    """The reason without the name, which stands before it."""
+    words = plain(one.reason.removeprefix(f"{one.path.name} "), 1500)
+    return words[:1].upper() + words[1:]

@@ -10,12 +10,12 @@ from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWi
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import ElidedLabel, Label
-from cleanclip_gui.widgets.text import bytes_text, fitting, plain, tip
+from cleanclip_gui.widgets.text import bytes_text, day_and_time, fitting, plain, tip
 from ml_core.reading import Inspection
 from ml_core.reading.verdict_text import verdict_words
 
 # verdict -> icon, tone
-_LOOKS = {
+LOOKS = {
     "loads": ("info", "info"),  # not green: what can be read is not known to be harmless
     "caution": ("warning", "caution"),
     "dangerous": ("danger", "danger"),
@@ -28,12 +28,15 @@ _NOT_RULED_OUT = "The file is safe to read; that does not rule out a backdoor in
 
 
 _SCANNED = {
-    "found": "Scan: backdoor-like trigger found",
-    "suspicious": "Scan: suspicious",
-    "nothing": "Scan: nothing found within its search",
-    "unknown": "Scan: cannot say",
+    "found": "Backdoor-like behaviour",
+    "suspicious": "Suspicious behaviour",
+    "nothing": "Backdoor: nothing found within the search",
+    "unknown": "Backdoor: cannot say",
 }
-_SCAN_TONES = {"found": "danger", "suspicious": "caution"}  # nothing is welcome: nothing is proved
+_SCAN_LOOKS = {
+    "found": LOOKS["dangerous"],
+    "suspicious": LOOKS["caution"],
+}  # nothing is welcome: nothing is proved
 
 
 class Judged(Protocol):
@@ -81,9 +84,9 @@ class VerdictCard(QFrame):
         text.setSpacing(theme.SPACE_XS)
         for label in (
             self.name,
+            self.scanned,
             self.verdict,
             self.backdoor,
-            self.scanned,
             self.reason,
             self.state,
         ):
@@ -95,7 +98,8 @@ class VerdictCard(QFrame):
         self.scan.clicked.connect(self.scan_clicked)
         text.addSpacing(theme.SPACE_XS)
         text.addWidget(FoldingRow(self.test, self.scan))
-        self._tested, self._scan = False, ("", "")
+        self._tested, self._scan = False, ("", "", 0.0)
+        self._read_as = "loads"
         self._hide_backdoor()
         self.cancel = QPushButton("Cancel")
         self.cancel.setToolTip("Stop reading; the file is not opened")
@@ -128,7 +132,7 @@ class VerdictCard(QFrame):
     def show_inspection(self, found: Inspection) -> None:
         """Give the verdict and its first reason."""
         if found.refused:
-            self._look(*_LOOKS[found.verdict])
+            self._look(*LOOKS[found.verdict])
             title = verdict_words(found.verdict, found.reason_code)
             reason = found.reasons[0] if found.reasons else ""
             self._tell(found.name, title, reason, "Nothing in it was run, and it was not opened.")
@@ -141,9 +145,8 @@ class VerdictCard(QFrame):
 
     def _show_readable(self, name: str, found: Judged) -> None:
         """The file can be read; what its weights hide is another question."""
-        self._look(*_LOOKS[found.verdict])
         self._tell(name, _title(found), _first(found) or _NOT_RULED_OUT, "Loading the model…")
-        self._tested, self._scan = False, ("", "")
+        self._tested, self._scan, self._read_as = False, ("", "", 0.0), found.verdict
         self._tell_backdoor()
 
     def show_loaded(self, state: str) -> None:
@@ -157,23 +160,31 @@ class VerdictCard(QFrame):
         self._tested = tested
         self._tell_backdoor()
 
-    def set_scan(self, verdict: str, target: str = "") -> None:
-        """Say what the last scan of the file found; empty where none was made."""
-        self._scan = verdict, target
+    def set_scan(self, verdict: str, target: str = "", made: float = 0.0) -> None:
+        """Say first what the last scan of the file found; empty where none was made."""
+        self._scan = verdict, target, made
         self._tell_backdoor()
 
     def _tell_backdoor(self) -> None:
-        words = scan_words(*self._scan)
-        self.scanned.setText(plain(words, 200))
-        theme.set_property(self.scanned, "tone", _SCAN_TONES.get(self._scan[0], ""))
+        words, found = scan_words(*self._scan), self._scan[0] in _SCAN_LOOKS
+        look = _SCAN_LOOKS.get(self._scan[0], LOOKS[self._read_as])
+        self._look(*look)
+        self.scanned.setText(plain(words, 240))
+        theme.set_property(self.scanned, "tone", look[1] if found else "")
         self.scan.setText("Show the scan" if words else "Scan for a trigger")
         self.backdoor.setText(_TESTED if self._tested else _NOT_TESTED)
-        self.backdoor.setVisible(self._tested or not words)
+        self.backdoor.setVisible(not words)
         self.scanned.setVisible(bool(words))
+        # One headline: beside what a scan found, that the file can be read is a side note.
+        theme.set_property(self.verdict, "role", "subtle" if words else "heading")
+        self.reason.setVisible(not (found and self.reason.text() == _NOT_RULED_OUT))
+        said = ". ".join(filter(None, (plain(self._name), words, self.verdict.text())))
+        self.setAccessibleDescription(f"{said}. {self.reason.text()}")
 
     def _hide_backdoor(self) -> None:
         self.backdoor.hide()
         self.scanned.hide()
+        theme.set_property(self.verdict, "role", "heading")
         self.test.hide()
         self.scan.hide()
 
@@ -181,13 +192,13 @@ class VerdictCard(QFrame):
         """Say why it cannot be opened after all; ``code`` is an InputError's."""
         refused = code in ("dangerous", "damaged", "unsupported")
         verdict = "dangerous" if code == "dangerous" else "damaged"
-        self._look(*_LOOKS[verdict])
+        self._look(*LOOKS[verdict])
         title = verdict_words(verdict, code) if refused else "It could not be opened"
         self._tell(name, title, sentence, "")
 
     def show_donor_needed(self, name: str, found: Judged, sentence: str) -> None:
         """Say that the file is sound and holds one encoder only."""
-        self._look(*_LOOKS[found.verdict])
+        self._look(*LOOKS[found.verdict])
         self._tell(name, _title(found), sentence, "Not in use yet: it needs a donor.")
 
     def set_state(self, text: str) -> None:
@@ -226,10 +237,12 @@ class VerdictCard(QFrame):
         self.setAccessibleDescription(f"{plain(name)}. {verdict}. {plain(reason)}")
 
 
-def scan_words(verdict: str, target: str = "") -> str:
+def scan_words(verdict: str, target: str = "", made: float = 0.0) -> str:
     """What a scan found, in a line; empty for a verdict that is none."""
-    words = _SCANNED.get(verdict, "")
-    return f"{words} towards “{target}”" if words and target else words
+    if verdict not in _SCANNED:
+        return ""
+    aim = f": {target}" if target and verdict in _SCAN_LOOKS else ""
+    return f"{_SCANNED[verdict]}{aim} (scan{f', {day_and_time(made)}' if made else ''})"
 
 
 def _title(found: Judged) -> str:

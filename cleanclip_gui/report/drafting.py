@@ -47,7 +47,15 @@ def make_draft(spec: ReportSpec, cancelled: Callable[[], bool]) -> Draft:
 
 
 class Drafting(QObject):
-    """``changed`` tells that parts, draft, error or :attr:`is_busy` are others."""
+    """``changed`` tells that parts, draft, error or what is known of them are others.
+
+    Attributes
+    ----------
+    is_known
+        Whether it was looked what there is: until then no parts are not the same as none.
+    is_stale
+        Whether the draft is of other parts than those that are chosen: a new one is coming.
+    """
 
     changed = Signal()
 
@@ -66,7 +74,7 @@ class Drafting(QObject):
         self.chosen: frozenset[Path] = frozenset()
         self.draft: Draft | None = None
         self.error: InputError | None = None
-        self.is_busy = False
+        self.is_busy = self.is_known = self.is_stale = False
 
     @property
     def chosen_parts(self) -> tuple[Part, ...]:
@@ -98,6 +106,7 @@ class Drafting(QObject):
         self._picked.clear()
         self.parts, self.chosen, self.draft, self.error = (), frozenset(), None, None
         self._of = None
+        self.is_known = self.is_stale = False
 
     def spec(self, out: str, parts: Sequence[Part] | None = None) -> ReportSpec:
         """The report of what is chosen."""
@@ -107,7 +116,11 @@ class Drafting(QObject):
             for kind in ("run", "scan", "measurement")
         }
         return ReportSpec(
-            runs=folders["run"], scans=folders["scan"], measurements=folders["measurement"], out=out
+            runs=folders["run"],
+            scans=folders["scan"],
+            measurements=folders["measurement"],
+            out=out,
+            author=self._settings.value.author or None,
         )
 
     def folder_of(self, kind: str, id_: str) -> Path | None:
@@ -138,9 +151,9 @@ class Drafting(QObject):
             for part in parts
             if picked.get(part.folder, part.folder in usually_chosen(parts, shown))
         }
-        yield _Parts(parts, frozenset(chosen))
         ready = [part for part in parts if part.folder in chosen and not part.later]
         now = (sha256, *(part.stamp for part in ready))
+        yield _Parts(parts, frozenset(chosen), now != before)
         if now == before:
             return
         made = None
@@ -152,13 +165,15 @@ class Drafting(QObject):
     def _on_found(self, found: object) -> None:
         if isinstance(found, _Parts):
             self.parts, self.chosen = found.parts, found.chosen
+            self.is_known, self.is_stale = True, found.is_stale
         elif isinstance(found, _Made):
-            self._of, self.draft, self.error = found.of, found.draft, None
+            self._of, self.draft, self.error, self.is_stale = found.of, found.draft, None, False
         self.changed.emit()
 
     @Slot(object)
     def _on_failed(self, error: InputError) -> None:
         self._of, self.draft, self.error, self.is_busy = None, None, error, False
+        self.is_known, self.is_stale = True, False
         self.changed.emit()
 
     @Slot()
@@ -168,8 +183,8 @@ class Drafting(QObject):
 
 
 class _Parts:
-    def __init__(self, parts: tuple[Part, ...], chosen: frozenset[Path]) -> None:
-        self.parts, self.chosen = parts, chosen
+    def __init__(self, parts: tuple[Part, ...], chosen: frozenset[Path], is_stale: bool) -> None:
+        self.parts, self.chosen, self.is_stale = parts, chosen, is_stale
 
 
 class _Made:

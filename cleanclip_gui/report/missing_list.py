@@ -38,8 +38,16 @@ class MissingList(QWidget):
         self._layout.setSpacing(theme.SPACE_M)
         self._layout.addWidget(self._complete)
 
-    def show_missing(self, found: Sequence[Missing]) -> None:
-        """Show other lines, or the same with buttons that follow what can be done."""
+    def show_missing(self, found: Sequence[Missing] | None) -> None:
+        """Show other lines, or the same with buttons that follow what can be done.
+
+        Parameters
+        ----------
+        found
+            None while it is not known: nothing is shown, not even that nothing is missing.
+        """
+        self._complete.setVisible(found is not None and not found)
+        found = found or ()
         if self._shown != tuple(found):
             self._shown = tuple(found)
             while len(self.rows) > len(found):
@@ -57,7 +65,6 @@ class MissingList(QWidget):
             # A run that is not on show is shown first, and then the command can be done.
             possible = action is not None and (action.isEnabled() or one.run is not None)
             row.show_missing(one, possible, "" if action is None else action.toolTip())
-        self._complete.setVisible(not found)
 
 
 class MissingRow(QWidget):

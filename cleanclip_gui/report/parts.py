@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from cleanclip_gui.session.settings import PastScan
-from cleanclip_gui.widgets.text import plain
+from cleanclip_gui.widgets.text import day_and_time, plain
 from ml_core.cleaning.catalogue import method_title
 from ml_core.detection.scan.records import TITLES
 from ml_core.jobs.journal import read_json
@@ -65,7 +64,7 @@ class Part:
     @property
     def when(self) -> str:
         """The day and hour."""
-        return time.strftime("%d %b, %H:%M", time.localtime(self.begun))
+        return day_and_time(self.begun)
 
     @property
     def stamp(self) -> tuple[object, ...]:

@@ -32,8 +32,16 @@ class PartsList(QWidget):
         self._layout.setSpacing(theme.SPACE_S)
         self._layout.addWidget(self._none)
 
-    def show_parts(self, parts: Sequence[Part], chosen: Container[Path]) -> None:
-        """Show what there is; rows that stay keep the focus."""
+    def show_parts(
+        self, parts: Sequence[Part], chosen: Container[Path], *, known: bool = True
+    ) -> None:
+        """Show what there is; rows that stay keep the focus.
+
+        Parameters
+        ----------
+        known
+            Whether it was looked: else it is not said that there is nothing.
+        """
         wanted = {part.folder: part for part in parts}
         for folder in list(self.rows):
             if folder not in wanted:
@@ -50,7 +58,7 @@ class PartsList(QWidget):
             elif self._layout.indexOf(row) != number:
                 self._layout.insertWidget(number, row)
             row.show_part(part, folder in chosen)
-        self._none.setVisible(not wanted)
+        self._none.setVisible(known and not wanted)
 
 
 class PartRow(QWidget):

@@ -208,7 +208,7 @@ class ReportStation(QWidget):
         except InputError as error:
             self.shell.logged.emit(error.sentence)
             keys = []
-        self.write_dialog = WriteDialog(keys, self.window())
+        self.write_dialog = WriteDialog(keys, self.context.settings.value.author, self.window())
         self.write_dialog.chosen.connect(self._on_write_chosen)
         self.write_dialog.open()
 
@@ -480,18 +480,23 @@ class ReportStation(QWidget):
     def _refresh(self, *_: object) -> None:
         """Show what there is, what is missing and what can be done."""
         drafting = self.drafting
-        self.parts.show_parts(drafting.parts, drafting.chosen)
+        self.parts.show_parts(drafting.parts, drafting.chosen, known=self._is_known())
         self._show_missing()
         draft = drafting.draft
         evidence = None if draft is None else draft.evidence
         self.claims.show_evidence(evidence)
-        self.tabs.setTabText(0, f"Claims ({self.claims.count})" if self.claims.count else "Claims")
+        counted = self.claims.count and not drafting.is_stale
+        self.tabs.setTabText(0, f"Claims ({self.claims.count})" if counted else "Claims")
+        for view in (self.claims, self.preview):
+            view.setDisabled(
+                drafting.is_stale
+            )  # it speaks of other parts than those that are ticked
         self.preview.show_html(None if draft is None else draft.html)
         error = drafting.error
         self.draft_error.setText("" if error is None else plain(error.sentence, 900))
         self.draft_error.setVisible(error is not None)
         self.drafting_words.setText(_DRAFTING if drafting.is_busy else "")
-        self.nothing.setVisible(self.session.checkpoint is not None)
+        self.nothing.setVisible(self.session.checkpoint is not None and drafting.is_known)
         if self.pages.currentIndex() != CHECKS:
             self._show_report()
         self._show_busy()
@@ -500,14 +505,18 @@ class ReportStation(QWidget):
 
     @Slot()
     def _show_missing(self, *_: object) -> None:
-        found = missing(self.session, self.drafting.chosen_parts)
+        found = missing(self.session, self.drafting.chosen_parts) if self._is_known() else None
         self.missing.show_missing(found)
+
+    def _is_known(self) -> bool:
+        """Whether it was looked what was measured; without a checkpoint there is nothing."""
+        return self.drafting.is_known or self.session.checkpoint is None
 
     @Slot()
     def _show_report(self) -> None:
         """The page of the report: its claims, or how to come to some."""
         drafting = self.drafting
-        anything = drafting.draft is not None or drafting.error is not None
+        anything = drafting.draft is not None or drafting.error is not None or drafting.is_stale
         later = any(part.later for part in drafting.chosen_parts)
         self.pages.setCurrentIndex(DRAFT if anything or later or self._written else EMPTY)
 
@@ -596,6 +605,7 @@ class ReportStation(QWidget):
         )
         if not chosen:
             return
+        self.context.settings.update(author=wanted.author)
         spec = self.drafting.spec(chosen).model_copy(
             update={
                 "include_images": wanted.images,

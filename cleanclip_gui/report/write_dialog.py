@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QCheckBox, QLineEdit, QRadioButton, QWidget
+from PySide6.QtWidgets import QCheckBox, QLayout, QLineEdit, QRadioButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.combo_box import ElidingComboBox
@@ -37,6 +37,7 @@ class Wanted:
     images: bool
     checkpoints: bool
     pdf: bool
+    author: str = ""
     key: str = ""
     passphrase: str = ""
 
@@ -48,11 +49,15 @@ class WriteDialog(FittedDialog):
     ----------
     keys
         The user's own keys.
+    author
+        Who wrote the last one.
     """
 
     chosen = Signal(object)
 
-    def __init__(self, keys: Sequence[PublicKey], parent: QWidget | None = None) -> None:
+    def __init__(
+        self, keys: Sequence[PublicKey], author: str = "", parent: QWidget | None = None
+    ) -> None:
         super().__init__(parent)
         self.setWindowTitle("Write a bundle")
         self._keys = tuple(keys)
@@ -66,6 +71,12 @@ class WriteDialog(FittedDialog):
         problem = _pdf_problem()
         self.pdf.setEnabled(not problem)
         self.pdf.setToolTip(problem)
+        self.author = QLineEdit(author)
+        self.author.setMaxLength(200)
+        self.author.setAccessibleName("Author")
+        self.author.setPlaceholderText("a name, an organisation; may stay empty")
+        author_row = field_form()
+        author_row.addRow(Label("A&uthor", "field", buddy=self.author), self.author)
         self.sign = QCheckBox("&Sign it")
         problem = _sign_problem(keys)
         self.sign.setEnabled(not problem)
@@ -92,9 +103,10 @@ class WriteDialog(FittedDialog):
             Label(text, "caption", wrap=True)
             for text in dict.fromkeys((self.pdf.toolTip(), self.sign.toolTip())) if text
         ]  # fmt: skip
-        parts = (
+        parts: tuple[QWidget | QLayout, ...] = (
             Label(_LEAD, wrap=True), self.folder, self.as_zip, self.images, self.checkpoints,
-            Label(_WEIGHTS, "caption", wrap=True), self.pdf, self.sign, self.signing, *notes,
+            Label(_WEIGHTS, "caption", wrap=True), self.pdf, author_row,
+            self.sign, self.signing, *notes,
         )  # fmt: skip
         frame(self, "Write a bundle", parts, self.ok)
         self.resize(560, 0)
@@ -109,6 +121,7 @@ class WriteDialog(FittedDialog):
                 images=self.images.isChecked(),
                 checkpoints=self.checkpoints.isChecked(),
                 pdf=self.pdf.isChecked(),
+                author=self.author.text().strip(),
                 key=str(self.key.currentData()) if signs else "",
                 passphrase=self.passphrase.text() if signs else "",
             )

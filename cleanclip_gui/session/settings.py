@@ -42,6 +42,7 @@ class Settings(BaseModel):
     ``studio_columns`` are the widths of Studio's gallery and numbers in pixels, 0 for a closed one;
     ``clean_columns`` that of the set-up of a run, and nothing on the right; empty: as the window's
     width allows. ``scan_columns`` are the same of a scan; ``scans`` the last scans, newest first.
+    ``author`` stands in the reports that are written.
     """
 
     model_config = ConfigDict(frozen=True, extra="ignore")
@@ -60,6 +61,7 @@ class Settings(BaseModel):
     studio_columns: tuple[int, ...] = Field(default=(), max_length=2)
     clean_columns: tuple[int, ...] = Field(default=(), max_length=2)
     scan_columns: tuple[int, ...] = Field(default=(), max_length=2)
+    author: str = Field(default="", max_length=200)
     scans: tuple[PastScan, ...] = Field(default=(), max_length=_MAX_SCANS)
 
 

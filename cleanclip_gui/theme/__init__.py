@@ -31,6 +31,7 @@ from cleanclip_gui.theme import sizes
 from cleanclip_gui.theme.icons import icon, picture
 from cleanclip_gui.theme.sizes import SIZES, least_width, px, space
 from cleanclip_gui.theme.stylesheet import stylesheet
+from ml_core.figures import SERIES
 from ml_core.paths import resource
 
 Scheme = Literal["light", "dark", "contrast-light", "contrast-dark"]
@@ -171,7 +172,7 @@ SCHEMES: dict[Scheme, dict[str, str]] = {
     "contrast-dark": CONTRAST_DARK,
 }
 _SERIES: dict[Scheme, tuple[str, ...]] = {
-    "light": ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000"),
+    "light": SERIES[:5],
     "dark": ("#56b4e9", "#e69f00", "#f0e442", "#cc79a7", "#2fbf94"),
     "contrast-light": ("#00569c", "#9c3d00", "#006b4d", "#8f2d6d", "#000000"),
     "contrast-dark": ("#6cc8ff", "#ffb000", "#f0e442", "#ff9edb", "#3de0b0"),

@@ -15,6 +15,7 @@ from PySide6.QtCore import (
 )
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QWidget
 
+from cleanclip_gui import theme
 from cleanclip_gui.widgets.table_rows import (
     FilledTable,
     alignment,
@@ -29,10 +30,14 @@ _NO_PARENT = QModelIndex()
 
 @dataclass(frozen=True, slots=True)
 class Cell:
-    """A text, and what it sorts by, alike in a column; None comes last in either order."""
+    """A text, and what it sorts by, alike in a column; None comes last in either order.
+
+    ``icon`` names a picture of the theme that stands before the text.
+    """
 
     text: str
     key: float | str | tuple[float, int] | None = None
+    icon: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,7 +94,10 @@ class RowsModel(QAbstractTableModel):
         column = index.column()
         if role == Qt.ItemDataRole.TextAlignmentRole:
             return alignment(column, self._numbers)
-        text = self.rows[index.row()].cells[column].text
+        cell = self.rows[index.row()].cells[column]
+        if role == Qt.ItemDataRole.DecorationRole:
+            return theme.icon(cell.icon) if cell.icon else None
+        text = cell.text
         if role == Qt.ItemDataRole.ToolTipRole and column not in self._numbers:
             return tip(text)
         return text if role == Qt.ItemDataRole.DisplayRole else None

@@ -5,12 +5,15 @@ from __future__ import annotations
 import html
 import math
 import re
+import time
 
 from ml_core import figures
 from ml_core.figures import percent as percent  # the window's own, and the core's
 from ml_core.figures import percent_range as percent_range
+from ml_core.figures import signed as signed
 from ml_core.reading.plain import plain as escaped
 
+count_text, duration_text = figures.count, figures.duration
 NOT_MEASURED = "not measured"
 THIN = "\u2009%"
 """Sign of a percentage that stands close, beside a large figure."""
@@ -61,11 +64,6 @@ def bytes_text(n: int) -> str:
     raise AssertionError("unreachable")
 
 
-def count_text(n: int) -> str:
-    """Whole numbers with thin spaces between thousands, e.g. ``1 234 567``."""
-    return f"{n:,}".replace(",", "\u2009")
-
-
 def probability_text(value: float) -> str:
     """A probability in per cent, e.g. ``97.8 %`` or ``<0.1 %``: never a false 0 or 100."""
     per_cent = 100 * float(value)
@@ -89,24 +87,14 @@ def change_text(relative: float) -> str:
     return f"{100 * relative:.0f} %" if relative < 10 else f"{relative:.0f} times"
 
 
-def signed(value: float, digits: int = 1) -> str:
-    """A difference with its sign, e.g. ``+1.2`` or ``−94.2``; what rounds to 0 has none."""
-    return figures.signed(value, digits).replace("-", "−")
-
-
 def plural(n: int, one: str, many: str = "") -> str:
     """Number with its noun, e.g. ``plural(2, "class", "classes")``."""
     return f"{count_text(n)} {one if n == 1 else many or one + 's'}"
 
 
-def duration_text(seconds: float) -> str:
-    """A duration in words, e.g. ``3 min 5 s``."""
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60} s"
-    return f"{whole // 3600} h {whole % 3600 // 60} min"
+def day_and_time(seconds: float) -> str:
+    """A moment of this year in local time, e.g. ``29 Nov 20:06``; seconds since 1970."""
+    return time.strftime("%d\u00a0%b\u00a0%H:%M", time.localtime(seconds))
 
 
 def left_text(seconds: float | None) -> str:

@@ -13,7 +13,7 @@ from ml_core.reading.sandbox import SandboxState, available
 _LIMITS = (
     "Opening a file never runs code from it: its bytes are read as data, in a separate process. "
     "A pickle that names code outside a fixed list is refused.",
-    "“Loads” says that a file holds tensors and plain data. It does not say that the model is "
+    "“Readable” says that a file holds tensors and plain data. It does not say that the model is "
     "clean.",
     "An attack success rate is about one trigger on these images. A low rate does not prove that "
     "there is no other trigger.",

@@ -253,13 +253,14 @@ def _weights_beside(found: Inspection) -> str:
 
 
 def totals(found: Inspection) -> dict[str, Any]:
-    """How many tensors, parameters and bytes, and parameters by type."""
+    """How many tensors, parameters, buffers and bytes, and numbers by type."""
     dtypes: dict[str, int] = {}
     for tensor in found.tensors:
         dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + tensor.elements
     return {
         "tensors": len(found.tensors),
         "parameters": found.parameters,
+        "buffer_numbers": found.buffer_numbers,
         "optimizer_numbers": found.optimizer_numbers,
         "bytes": sum(tensor.nbytes for tensor in found.tensors),
         "dtypes": dict(sorted(dtypes.items())),

@@ -15,7 +15,7 @@ _CODE = ("CWE-502", "AML.T0010.003", "AML.T0011.000", "AML.T0018.002")
 _LEVELS: dict[str, Level] = {"caution": "warning", "dangerous": "error", "damaged": "error"}
 _MOST_PLACES = 100
 RULES = (
-    Rule("ok", "Loads", "The file holds tensors and plain data only.", "none", _SAFETENSORS),
+    Rule("ok", "Readable", "The file holds tensors and plain data only.", "none", _SAFETENSORS),
     Rule("note", "LoadsWithCaution", "The file loads, with a caution.", "warning", _PICKLES),
     Rule(
         "unknown_code", "NamesUnknownCode",

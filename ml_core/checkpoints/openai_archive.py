@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from ml_core.checkpoints.openai_names import EXTRAS
 from ml_core.reading import Inspection
+from ml_core.reading.inspection import OPENAI_SIZES
 
 
 def uses_quick_gelu(inspection: Inspection) -> bool | None:
@@ -23,4 +23,4 @@ def is_openai_archive(inspection: Inspection) -> bool:
     """
     ends = {tensor.name.rpartition(".")[2] for tensor in inspection.tensors}
     ends |= {name.rpartition(".")[2] for name in inspection.facts}
-    return bool(inspection.embedded_code) and ends.issuperset(EXTRAS)
+    return bool(inspection.embedded_code) and ends.issuperset(OPENAI_SIZES)

@@ -5,13 +5,11 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterable
 
+from ml_core.reading.inspection import COUNTED_BUFFERS, OPENAI_SIZES
+
 # Where training programs keep the model among other things.
 _TOPS = ("state_dict", "model_state_dict", "vision_encoder_state_dict", "model", "module", "visual")
 HEAD = re.compile(r"(?:^|\.)(?:linear|fc|head|classifier)\.(?:weight|bias)\Z")
-# Buffers that follow from the sizes, which some versions of the libraries save.
-_COUNTED = ("attn_mask", "position_ids", "token_type_ids", "relative_position_index")
-# Numbers that OpenAI's archives keep among the tensors.
-EXTRAS = ("input_resolution", "context_length", "vocab_size")
 
 
 def find_prefix(
@@ -62,7 +60,7 @@ def strip_prefix(names: Iterable[str], prefix: str) -> dict[str, str]:
         key = name.removeprefix(prefix)
         if (not inside and not name.startswith(top)) or is_head(name, prefix):
             continue
-        if key not in EXTRAS and key.rpartition(".")[2] not in _COUNTED:
+        if key not in OPENAI_SIZES and key.rpartition(".")[2] not in COUNTED_BUFFERS:
             keys[key] = name
     return keys
 

@@ -157,8 +157,8 @@ def _stated(inspection: Inspection) -> Description | None:
     """What the config beside the tensors says, or the one in their metadata."""
     where = inspection.name
     if inspection.config is not None:
+        label = f"{where}/{inspection.config_name}"
         if inspection.format.startswith("transformers"):
-            label = f"{where}/config.json"
             preprocess = preprocess_config(
                 inspection.preprocessor, f"{where}/preprocessor_config.json"
             )
@@ -167,7 +167,6 @@ def _stated(inspection: Inspection) -> Description | None:
             else:
                 stated = StatedConfig(model_config(inspection.config, label))
             return stated, preprocess, "config", label
-        label = f"{where}/open_clip_config.json"
         return *_from_config(inspection.config, label), "config", label
     text = inspection.metadata.get(CONFIG_KEY)
     if text is None:

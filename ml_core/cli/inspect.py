@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 from rich.table import Table
 
+from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path
 from ml_core.cli.options import Checkpoint, Donor, Json, NoChoice, OutputFile, OutputFormat
@@ -40,7 +41,7 @@ def inspect(
 ) -> None:
     """Say what a checkpoint is, without running anything in it.
 
-    Exit code: 0 (loads, also with caution), 1 (dangerous) or 2 (damaged or unsupported).
+    Exit code: 0 (readable, also with caution), 1 (dangerous) or 2 (damaged or unsupported).
 
     Examples:
 
@@ -103,7 +104,7 @@ def _table(assessed: Assessment, opinion: str, signature: SignatureFacts | None)
     table.add_row("Format", found.format)
     if found.container is not None:
         table.add_row("Container", output.cell(found.container.words))
-    table.add_row("Size", f"{found.size:,} bytes")
+    table.add_row("Size", f"{figures.count(found.size)} bytes")
     table.add_row("SHA-256", found.sha256 or "not computed")
     if signature is not None:
         table.add_row("Signature", output.cell(signature.sentence))
@@ -111,9 +112,12 @@ def _table(assessed: Assessment, opinion: str, signature: SignatureFacts | None)
         kinds = Counter(tensor.dtype for tensor in found.tensors)
         listed = ", ".join(f"{count} {dtype}" for dtype, count in kinds.most_common(_MAX_LISTED))
         table.add_row("Tensors", f"{len(found.tensors)} ({listed})")
-        beside = found.optimizer_numbers
-        more = f" (and {beside:,} numbers that an optimizer keeps)" if beside else ""
-        table.add_row("Parameters", f"{found.parameters:,}{more}")
+        beside = {
+            "numbers in buffers": found.buffer_numbers,
+            "numbers that an optimizer keeps": found.optimizer_numbers,
+        }
+        more = "".join(f", and {figures.count(n)} {what}" for what, n in beside.items() if n)
+        table.add_row("Parameters", figures.count(found.parameters) + more)
     for sentence in known_sentences(assessed):
         table.add_row("Known", output.cell(sentence))
     if architecture is not None:

@@ -52,6 +52,9 @@ def report(
     name: Annotated[
         str | None, typer.Option(help="Title of the report (default: the output's name).")
     ] = None,
+    author: Annotated[
+        str | None, typer.Option(help="Who writes it: a name, an organisation; nothing checks it.")
+    ] = None,
     notes: Annotated[
         bool, typer.Option("--notes", help="Also put in what was noted in the sessions.")
     ] = False,
@@ -118,6 +121,7 @@ def report(
         measurements=tuple(map(str, measurement or ())),
         out=str(out or "report"),
         name=name,
+        author=author,
         include_images=include_images,
         include_checkpoints=include_checkpoints,
         thumbnails=thumbnails,

@@ -45,5 +45,5 @@ def draft(spec: ReportSpec, control: Control) -> Generator[Event, None, Draft]:
     """
     sources = yield from read_sources(spec, control)
     claims = claims_of(sources.material())
-    evidence = as_read(evidence_of(sources, claims, spec.name or "Draft", {}))
+    evidence = as_read(evidence_of(spec, sources, claims, spec.name or "Draft", {}))
     return Draft(evidence, render_html(evidence, reading(sources.files)))

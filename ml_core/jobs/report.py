@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 
@@ -86,7 +87,7 @@ def _report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
         yield Message(note, "warning")
     known = Path.home(), *spec.runs, *spec.scans
     sources.notes += map(WithoutPaths(known).text, spec.notes)
-    evidence = evidence_of(sources, claims, _name(spec, out), again.thumbnails)
+    evidence = evidence_of(spec, sources, claims, _name(spec, out), again.thumbnails)
     told: list[Progress] = []
     size = 0
 
@@ -116,13 +117,19 @@ def _report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
 
 
 def evidence_of(
-    sources: Sources, claims: Claims, name: str, thumbnails: dict[BundlePath, str]
+    spec: ReportSpec,
+    sources: Sources,
+    claims: Claims,
+    name: str,
+    thumbnails: dict[BundlePath, str],
 ) -> Evidence:
-    """The record; charts that can be drawn and the environment go into the files, too."""
+    """The record of today; charts that can be drawn and the environment go into the files, too."""
     sources.files[ENVIRONMENT_FILE] = json_bytes(environment())
     evidence = Evidence(
         name=name,
         tool=Tool(name="CleanCLIP GUI", version=__version__),
+        date=datetime.now().astimezone().date().isoformat(),
+        author=spec.author,
         verdict=claims.verdict,
         not_tested=claims.not_tested,
         limits=claims.limits,

@@ -22,6 +22,8 @@ class ReportSpec(BaseModel):
         Where to: a folder, or a zip if the name ends so.
     name
         Title; None takes the output's name.
+    author
+        Who writes it, for the report; None leaves it open.
     include_images, include_checkpoints
         Whether pictures and weights go in.
     thumbnails
@@ -45,6 +47,7 @@ class ReportSpec(BaseModel):
     measurements: tuple[PathText, ...] = ()
     out: PathText
     name: str | None = Field(default=None, min_length=1, max_length=200)
+    author: str | None = Field(default=None, min_length=1, max_length=200)
     include_images: bool = False
     include_checkpoints: bool = False
     thumbnails: bool = True

@@ -10,6 +10,7 @@ from typing import Any, Literal
 from ml_core.reading.container import Container
 from ml_core.reading.decompression import Piece
 from ml_core.reading.errors import ErrorCode, InputError, TruncatedError
+from ml_core.reading.folder import CONFIG_NAME, TRANSFORMERS_CONFIG_NAME
 from ml_core.reading.hashing import FileStamp
 from ml_core.reading.pickles.reading import CodePlace
 from ml_core.reading.safetensors_header import TensorInfo
@@ -31,6 +32,12 @@ _OPTIMIZERS = (
     "adamw",
 )
 _MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
+COUNTED_BUFFERS = ("attn_mask", "position_ids", "token_type_ids", "relative_position_index")
+"""Buffers that follow from the sizes, which some versions of the libraries save."""
+OPENAI_SIZES = ("input_resolution", "context_length", "vocab_size")
+"""Numbers that OpenAI's archives keep among the tensors."""
+# What a layer keeps and no gradient changes.
+_BUFFERS = ("running_mean", "running_var", "num_batches_tracked", *COUNTED_BUFFERS, *OPENAI_SIZES)
 
 
 @dataclass(frozen=True)
@@ -112,13 +119,25 @@ class Inspection:
 
     @property
     def parameters(self) -> int:
-        """How many numbers the tensors hold together, without what an optimizer keeps."""
-        return sum(tensor.elements for tensor in self.tensors) - self.optimizer_numbers
+        """How many numbers of the tensors are parameters: no buffers, nothing of an optimizer."""
+        whole = sum(tensor.elements for tensor in self.tensors)
+        return whole - self.optimizer_numbers - self.buffer_numbers
+
+    @property
+    def buffer_numbers(self) -> int:
+        """How many numbers are buffers, such as the running statistics of BatchNorm."""
+        return sum(tensor.elements for tensor in self.tensors if is_buffer(tensor.name))
 
     @property
     def optimizer_numbers(self) -> int:
         """How many numbers an optimizer keeps in the file, such as AdamW's moments."""
         return sum(tensor.elements for tensor in self.tensors if is_of_optimizer(tensor.name))
+
+    @property
+    def config_name(self) -> str:
+        """Name of the file that ``config`` was read from."""
+        is_hf = self.format.startswith("transformers")
+        return TRANSFORMERS_CONFIG_NAME if is_hf else CONFIG_NAME
 
     @property
     def refused(self) -> bool:
@@ -139,6 +158,11 @@ def is_of_optimizer(name: str) -> bool:
     """Whether a tensor is an optimizer's by its name, and none of a model's."""
     parts = name.replace("/", ".").split(".")
     return parts[0] in _OPTIMIZERS or parts[-1] in _MOMENTS
+
+
+def is_buffer(name: str) -> bool:
+    """Whether a tensor is a buffer by its name, and no parameter."""
+    return name.rpartition(".")[2] in _BUFFERS and not is_of_optimizer(name)
 
 
 def refuse(

@@ -16,6 +16,7 @@ from ml_core.reading.pickles.walk import contents
 from ml_core.reading.safetensors_header import TensorInfo
 
 _MOST_PLACES = 100
+_NAMED = 5
 
 
 class UnknownCodeError(InputError):
@@ -76,8 +77,13 @@ def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[st
     places = [place for _, reading in readings for place in reading.places]
     for label, reading in readings:
         if reading.unknown:
-            shown = ", ".join(full.replace(" ", ".")[:100] for full in reading.unknown[:5])
-            more = f" and {len(reading.unknown) - 5} more" if len(reading.unknown) > 5 else ""
+            uses = [
+                use
+                for full in reading.unknown
+                for use in reading.calls.get(full, [full.replace(" ", ".")[:100]])
+            ]
+            shown = ", ".join(uses[:_NAMED])
+            more = f" and {len(uses) - _NAMED} more" if len(uses) > _NAMED else ""
             raise UnknownCodeError(
                 f"{name} names code that this tool does not know, which an ordinary loader would "
                 f"import and may run: {shown}{more} (in {label}); do not load it elsewhere.",

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 _WORDS = {
-    "loads": "Loads",
-    "caution": "Loads with caution",
+    "loads": "Readable",  # not more: what can be read is not known to be harmless
+    "caution": "Readable, with caution",
     "dangerous": "Refused: dangerous",
     "damaged": "Refused: damaged",
 }

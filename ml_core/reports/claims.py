@@ -16,7 +16,7 @@ from pydantic import JsonValue
 
 from ml_core.detection.scan.records import Scan, newcombe
 from ml_core.evaluation.paired import RESAMPLES
-from ml_core.figures import percent, percent_range, signed
+from ml_core.figures import count, percent, percent_range, signed
 from ml_core.reading.verdict_text import verdict_words
 from ml_core.reports.arithmetic import counted, difference_of, rate_of, wilson
 from ml_core.reports.record import (
@@ -286,11 +286,11 @@ def _differences(material: Material, *, after: bool) -> Iterator[Claim]:
                 id=_id(first, "minus", second, metric),
                 sentence=(
                     f"{_start(words_of(metric, one))}, {names[0]}{_head(one)} minus {names[1]} on "
-                    f"the same {found.n} pictures of {_where(material, one, metric)}: "
+                    f"the same {count(found.n)} pictures of {_where(material, one, metric)}: "
                     f"{signed(100 * found.difference)} points ({percent(mine.value)} minus "
                     f"{percent(theirs.value)}; 95 % interval {signed(100 * adjusted_low)} to "
-                    f"{signed(100 * adjusted_high)}; {found.only_mine} pictures only in the first, "
-                    f"{found.only_reference} only in the second, McNemar's exact p "
+                    f"{signed(100 * adjusted_high)}; {count(found.only_mine)} pictures only in the "
+                    f"first, {count(found.only_reference)} only in the second, McNemar's exact p "
                     f"{_p(found.p_exact)})."
                 ),
                 holds_by=_holds_by(one, other),
@@ -730,32 +730,36 @@ def _population(metric: Metric, facts: MeasurementFacts) -> str:
     return "of other classes" if metric == "asr_excl" else "of all classes"
 
 
+def _of(rate: Counted) -> str:
+    return f"{count(rate.hits)} of {count(rate.n)}"
+
+
 def _share(rate: Counted) -> str:
-    return f"{percent(rate.value)} ({rate.hits} of {rate.n})"
+    return f"{percent(rate.value)} ({_of(rate)})"
 
 
 def _told(rate: Counted, interval: Interval) -> str:
     return (
-        f"{percent(rate.value)} ({rate.hits} of {rate.n}; 95 % interval "
+        f"{percent(rate.value)} ({_of(rate)}; 95 % interval "
         f"{percent_range((interval.low, interval.high))})"
     )
 
 
 def _counts(row: Mapping[str, Any], hits: str, n: str, value: str) -> Counted | None:
     """Hits and n of a row; None of an older file, which has no hits, or of none at all."""
-    found, count = row.get(hits), row.get(n)
-    if not isinstance(found, int) or not isinstance(count, int) or not 0 <= found <= count:
+    found, total = row.get(hits), row.get(n)
+    if not isinstance(found, int) or not isinstance(total, int) or not 0 <= found <= total:
         return None
-    if not count or row.get(value) is None:
+    if not total or row.get(value) is None:
         return None
-    return counted(found, count)
+    return counted(found, total)
 
 
 def _counted_words(rate: Counted | None, *, bracketed: bool = False) -> str:
     if rate is None:
         return ""
     interval = wilson(rate)
-    said = f"{rate.hits} of {rate.n}; 95 % interval {percent_range((interval.low, interval.high))}"
+    said = f"{_of(rate)}; 95 % interval {percent_range((interval.low, interval.high))}"
     return f" ({said})" if bracketed else f" The highest rate is {said}."
 
 

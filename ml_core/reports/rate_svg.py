@@ -7,9 +7,9 @@ from collections.abc import Callable, Sequence
 from xml.sax.saxutils import escape
 
 from ml_core.cleaning.rate_range import Proposal, RateRow, smoothed
-from ml_core.figures import percent, rate_text
+from ml_core.figures import CA, SERIES, percent, rate_text
 
-_LOSS, _CA, _BAND = "#0072B2", "#D55E00", "#009E73"
+_LOSS, _CA, _BAND = SERIES[4], SERIES[CA], SERIES[2]
 _WIDTH, _LEFT, _PLOT_WIDTH = 760, 72, 664
 _UPPER, _LOWER = (28.0, 228.0), (262.0, 442.0)  # top and bottom of the two plots
 _HEIGHT = 508

@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSION = "1.1"
 EVIDENCE_FILE = "evidence.json"
 SCHEMA_FILE = "evidence.schema.json"
 SUMS_FILE = "SHA256SUMS"
@@ -374,7 +374,11 @@ class Evidence(Record):
     Attributes
     ----------
     schema_version
-        A reader of 1.x reads every 1.y.
+        A reader of 1.x reads every 1.y. 1.1 added ``date`` and ``author``.
+    date
+        Day on which it was written, in its writer's time zone.
+    author
+        Who says so, in his own words; nothing checks it.
     verdict
         Two sentences, made from headline claims alone.
     not_tested, limits
@@ -390,6 +394,8 @@ class Evidence(Record):
     schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^1\.\d{1,4}$")
     name: Text
     tool: Tool
+    date: str | None = Field(default=None, pattern=r"^\d{4}-\d{2}-\d{2}$")
+    author: Text | None = None
     verdict: tuple[Text, ...] = Field(max_length=4)
     not_tested: tuple[Text, ...]
     limits: tuple[Text, ...]

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from xml.sax.saxutils import escape
 
 from ml_core.cleaning.tradeoff import Limits, Point, pareto
-from ml_core.figures import percent
+from ml_core.figures import SERIES, percent
 
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#000000", "#56B4E9", "#E69F00")
 _DASHES = ("", "6 3", "2 3", "8 3 2 3")
 _MARKS = ("circle", "square", "diamond", "triangle")
 _WIDTH, _LEFT, _TOP, _PLOT_WIDTH, _PLOT_HEIGHT = 960, 64, 24, 520, 420
@@ -123,8 +122,8 @@ def _limits(limits: Limits, start: float, low: float) -> list[str]:
 
 def _curve(curve: Curve, number: int, low: float) -> list[str]:
     """A run's line, markers and entry in the legend."""
-    colour = _COLOURS[number % len(_COLOURS)]
-    dash = _DASHES[number // len(_COLOURS) % len(_DASHES)]
+    colour = SERIES[number % len(SERIES)]
+    dash = _DASHES[number // len(SERIES) % len(_DASHES)]
     mark = _MARKS[number % len(_MARKS)]
     places = [_place(point, low) for point in curve.points]
     path = " ".join(f"{x:.1f},{y:.1f}" for x, y in places)

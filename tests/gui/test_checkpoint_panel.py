@@ -9,6 +9,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication, QLabel, QToolButton
 
 from cleanclip_gui import threads
+from cleanclip_gui.checkpoint.facts import metadata_text
 from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.checkpoint.tensor_model import TensorModel
 from cleanclip_gui.checkpoint.tensor_table import TensorTable
@@ -16,9 +17,10 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session.records import ScanState
 from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.station import Context
-from cleanclip_gui.widgets.text import bytes_text, count_text, plain
+from cleanclip_gui.widgets.text import bytes_text, count_text, day_and_time, plain
 from ml_core.evaluation.records import Evaluation
 from ml_core.reading import InputError, TensorInfo
+from tests.gui.factories import facts
 from tests.gui.shell_fakes import Answers, FakeEngine, StudioStandIn, write_safetensors
 
 
@@ -105,6 +107,19 @@ def test_what_can_be_read_is_not_called_good(panel, qtbot, tmp_path):
     assert not card.test.isVisible()
 
 
+@pytest.mark.parametrize(
+    ("form", "name"),
+    [("transformers folder", "config.json"), ("open_clip folder", "open_clip_config.json")],
+)
+def test_the_source_names_the_config_that_is_there(panel, form, name):
+    model = facts(architecture_source="config")
+    found = replace(model.inspection, format=form, config={"model_type": "clip"})
+    panel.facts.show_facts(found, None, replace(model, inspection=found))
+    shown = [label.text() for label in panel.facts.architecture.findChildren(QLabel)]
+    assert f"its {name}" in shown
+    assert metadata_text(found).startswith(f"{name}\n")
+
+
 def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_path):
     path = write_safetensors(tmp_path / "m.safetensors", {"scanned": [3.0]})
     panel.open(path)
@@ -117,6 +132,8 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     assert wanted.args == ["scan"]
     sha256 = panel.inspection.sha256
 
+    when = day_and_time
+
     def scanned(verdict, made, digest=sha256, target=""):
         past = PastScan(
             folder=f"/{made}", sha256=digest, verdict=verdict, target=target, made=made
@@ -127,18 +144,30 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     scanned("found", 1.0, "of another", "pear")
     assert not card.scanned.isVisible()
     scanned("found", 5.0, target="banana")
-    assert card.scanned.text() == "Scan: backdoor-like trigger found towards “banana”"
-    assert card.scanned.property("tone") == "danger"
-    assert not card.backdoor.isVisible()
+    assert card.scanned.text() == f"Backdoor-like behaviour: banana (scan, {when(5.0)})"
+    assert (card.property("tone"), card.scanned.property("tone")) == ("danger", "danger")
+    card.set_tested(True)
+    assert not card.backdoor.isVisible()  # one headline
+    assert card.scanned.y() < card.verdict.y()
+    assert (card.verdict.property("role"), card.reason.isVisible()) == ("subtle", False)
+    assert "Backdoor-like behaviour" in card.accessibleDescription()
+    scanned("suspicious", 5.5, target="pear")
+    assert card.scanned.text() == f"Suspicious behaviour: pear (scan, {when(5.5)})"
+    assert card.property("tone") == "caution"
+    settings.forget_scan("/5.5")
     scanned("nothing", 2.0)  # an older one, shown again
-    assert card.scanned.text() == "Scan: backdoor-like trigger found towards “banana”"
+    assert card.scanned.text() == f"Backdoor-like behaviour: banana (scan, {when(5.0)})"
     with qtbot.waitSignal(panel.shell.scan_wanted) as wanted:
         card.scan.click()
     assert wanted.args == ["/5.0"]
     scanned("nothing", 9.0)
-    assert card.scanned.text() == "Scan: nothing found within its search"
+    assert card.scanned.text() == f"Backdoor: nothing found within the search (scan, {when(9.0)})"
     assert card.scanned.property("tone") == ""
-    assert card.property("tone") != "ok"
+    assert card.property("tone") in ("info", "caution")
+    assert card.reason.isVisible()
+    panel.open(path)
+    assert not card.scanned.isVisible()
+    assert card.verdict.property("role") == "heading"
 
 
 def test_a_refused_file_does_not_stretch_over_a_wide_screen(panel, qtbot, tmp_path):
@@ -291,7 +320,7 @@ def test_program_code_is_shown_and_a_tensor_counted(panel, qtbot, tmp_path):
     torch.jit.save(torch.jit.script(torch.nn.Linear(3, 2)), path)
     panel.open(path)
     qtbot.waitUntil(lambda: panel.complete, timeout=20_000)
-    assert panel.verdict.verdict.text() == "Loads with caution"
+    assert panel.verdict.verdict.text() == "Readable, with caution"
     assert panel.tabs.isTabVisible(3)
     assert "def forward" in panel.code.text.toPlainText()
     assert not panel.tensors.histogram.isVisible()

@@ -51,7 +51,7 @@ def facts(card):
 
 def test_a_stranger_among_the_tensors_is_a_caution_with_its_name(panel, qtbot, state, tmp_path):
     opened(panel, qtbot, state | {"odd\u202e": torch.zeros(2)}, tmp_path / "m.pt")
-    assert panel.verdict.verdict.text() == "Loads with caution"
+    assert panel.verdict.verdict.text() == "Readable, with caution"
     assert "odd\\u202e" in panel.verdict.reason.text()
     assert panel.tabs.isTabVisible(1)
     assert panel.keys.model.row(0) == ("odd\\u202e", "unexpected", "", "")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import threading
 from dataclasses import asdict, replace
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from PySide6.QtWidgets import QWidget
 from cleanclip_gui import threads
 from cleanclip_gui.commands import Command
 from cleanclip_gui.jobs.runner import Runners
+from cleanclip_gui.report import drafting
 from cleanclip_gui.report.checks_view import LEVEL_TITLES
 from cleanclip_gui.report.claim_rows import SECTIONS, Place, sections
 from cleanclip_gui.report.claims_view import NOT_TESTED, VERDICT
@@ -184,6 +186,40 @@ def test_return_and_the_button_show_where_a_claim_was_measured(station, qtbot, t
     station.claims.tree.select(of["checkpoint"].id)
     station.claims.show_button.click()
     assert station.stations == ["clean", "checkpoint"]
+
+
+def test_nothing_is_said_of_a_run_while_it_is_added_up(station, qtbot, tmp_path, monkeypatch):
+    folder = write_scan(tmp_path / "a-scan", scan("found", sha256=SHA))
+    station.context.settings.add_scan(
+        PastScan(folder=str(folder), sha256=SHA, verdict="found", target="banana", made=2.0)
+    )
+    may_go, look = threading.Event(), drafting.parts_of
+    monkeypatch.setattr(drafting, "parts_of", lambda *rest: may_go.wait(30) and look(*rest))
+    open_suspect(station.session, tmp_path)
+    qtbot.wait(50)
+    assert not station.drafting.is_known  # not even the files were looked at
+    assert not [row for row in station.missing.rows if row.isVisible()]
+    for part in (station.nothing, station.missing._complete, station.parts._none):
+        assert not part.isVisibleTo(station)
+    may_go.set()
+    drafted(station, qtbot)
+    assert station.claims.isEnabled()
+    old = station.claims.count
+    assert old
+    may_draft, made = threading.Event(), station.drafts
+    station.drafting._make = lambda *rest: may_draft.wait(30) and made(*rest)
+    run = run_of()
+    station.drafting.refresh()
+    qtbot.waitUntil(lambda: run in station.drafting.chosen)
+    assert station.drafting.is_stale
+    assert station.claims.count == old  # of the scan alone, greyed
+    assert not station.claims.isEnabled()
+    assert not station.preview.isEnabled()
+    assert station.tabs.tabText(0) == "Claims"
+    may_draft.set()
+    drafted(station, qtbot)
+    assert station.claims.isEnabled()
+    assert station.tabs.tabText(0) == f"Claims ({station.claims.count})"
 
 
 # What goes in
@@ -452,6 +488,7 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
     dialog = station.write_dialog
     dialog.as_zip.click()
     dialog.checkpoints.click()
+    dialog.author.setText(" A. Analyst ")
     dialog.ok.click()
     assert answers.asked == ["Write the bundle"]
     spec = station.writing._runner.spec
@@ -459,6 +496,8 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
     assert (spec["runs"], spec["scans"]) == ([str(run)], [str(folder)])
     assert spec["measurements"] == [str(kept)]
     assert (spec["include_images"], spec["include_checkpoints"]) == (False, True)
+    assert spec["author"] == "A. Analyst"
+    assert SettingsStore(station.context.settings.folder).value.author == "A. Analyst"
     assert station.at_work()[0].what == "A bundle is being written."
     station.writing._runner.event_received.emit(Progress("again", 64, 256))
     assert "Measuring pictures again, 64 of 256" in station.busy_words.text()
@@ -469,6 +508,8 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
     assert station.at_work() == ()
     station.verify_written.click()
     assert station.verifying._runner.spec["bundle"] == str(place)
+    station.context.actions.run("report.write")
+    assert station.write_dialog.author.text() == "A. Analyst"
 
 
 def test_what_goes_wrong_while_writing_is_said_once(station, qtbot, tmp_path):

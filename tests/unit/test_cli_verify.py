@@ -97,7 +97,7 @@ def test_a_signature_is_asked_for_by_naming_a_key(
     ("form", "part"),
     [
         ("text", "Not tested"),
-        ("json", '"schema_version": "1.0"'),
+        ("json", '"schema_version": "1.1"'),
         ("sarif", '"2.1.0"'),
         ("html", "<!doctype html>"),
         ("cdx", '"CycloneDX"'),

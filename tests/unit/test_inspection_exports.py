@@ -15,6 +15,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
+from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.inspection_record import (
     ask_for_second_opinion,
     assess,
@@ -59,8 +60,14 @@ def test_the_record_holds_what_is_promised(tiny_checkpoint: Path, refused: dict[
     found = record_of(tiny_checkpoint)
     assert set(KEYS) <= set(found)
     assert (found["verdict"], found["reason_code"]) == ("loads", "ok")
-    assert found["totals"]["parameters"] == found["parameters"] > 0
-    assert sum(found["totals"]["dtypes"].values()) == found["parameters"]
+    totals, model = found["totals"], open_checkpoint(tiny_checkpoint).build().module
+    assert totals["parameters"] == found["parameters"]
+    assert totals["parameters"] == sum(one.numel() for one in model.parameters())
+    assert totals["buffer_numbers"] == sum(
+        one.numel() for name, one in model.named_buffers() if name in model.state_dict()
+    )
+    assert totals["buffer_numbers"] > 0
+    assert sum(totals["dtypes"].values()) == totals["parameters"] + totals["buffer_numbers"]
     assert (refused["verdict"], refused["reason_code"]) == ("dangerous", "unknown_code")
     assert refused["globals"]["unknown"] == ["posix.system"]
 

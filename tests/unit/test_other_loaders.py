@@ -87,8 +87,8 @@ def test_long_lists_are_cut() -> None:
 
 
 def test_verdicts_in_words() -> None:
-    assert verdict_words("loads") == "Loads"
-    assert verdict_words("caution", "note") == "Loads with caution"
+    assert verdict_words("loads") == "Readable"
+    assert verdict_words("caution", "note") == "Readable, with caution"
     assert verdict_words("dangerous", "unknown_code") == "Refused: dangerous"
     assert verdict_words("damaged", "damaged") == "Refused: damaged"
     assert verdict_words("damaged", "unsupported") == "Refused: unsupported"

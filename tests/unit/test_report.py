@@ -10,6 +10,7 @@ import shutil
 import subprocess
 import zipfile
 from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -313,7 +314,10 @@ def test_the_command_writes_and_says_what_it_wrote(
     cleaned: CleanSpec, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = tmp_path / "demo.evidence"
-    assert run_command(["report", cleaned.output_dir, "-o", str(out), "--no-thumbnails"]) == 0
+    given = ["report", cleaned.output_dir, "-o", str(out), "--no-thumbnails", "--author", "Ada"]
+    assert run_command(given) == 0
+    assert _evidence(out).author == "Ada"
+    assert _evidence(out).date == datetime.now().astimezone().date().isoformat()
     told = capsys.readouterr()
     assert "Not tested: Unknown triggers" in told.out
     assert "cleanclip verify" in told.err

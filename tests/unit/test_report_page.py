@@ -15,6 +15,7 @@ from xml.etree import ElementTree
 
 import pytest
 
+from ml_core.figures import ASR, CA, SERIES
 from ml_core.reading import InputError
 from ml_core.reading.plain import plain
 from ml_core.reports.html.charts import draw_charts
@@ -107,12 +108,14 @@ def expected(value: Any, how: str) -> str:
         return " to ".join(signed(end) for end in ends(value))
     if how == "p":
         return f"{value:.3f}" if value >= 0.001 else "< 0.001"
+    if how == "duration":
+        return f"{round(value) // 60} min {round(value) % 60} s"
     if how == "exactly":
         return f"{value:.6g}"
     if isinstance(value, str):
         return plain(value[:2000] + ("…" if len(value) > 2000 else ""))
     if isinstance(value, int) and not isinstance(value, bool):
-        return f"{value:,}"
+        return f"{value:,}".replace(",", "\u2009")
     assert not isinstance(value, float)
     return json.dumps(value, ensure_ascii=False)
 
@@ -131,7 +134,7 @@ def check_numbers(page: Page, files: Files, evidence: Evidence) -> None:
     told.add(f"Evidence: {expected(evidence.name, '')}")  # the title of the window
     quoted: dict[int, tuple[dict[str, str], str]] = {}
     for piece in page.pieces:
-        text = piece.text.replace("\u00a0", " ")
+        text = piece.text.replace("\u00a0", " ").replace("\u202f", "\u2009")
         attrs = piece.nearest("data-field")
         if attrs is not None:
             before = quoted.get(id(attrs), (attrs, ""))[1]
@@ -359,7 +362,7 @@ def test_a_loss_is_no_rate() -> None:
     changed = evidence.model_copy(update={"charts": (one,)})
     text = rendered((changed, evidence_samples.sealed(changed, files))).text
     assert "0.75" in text
-    assert "75" not in text.replace("0.75", "")
+    assert "75.0" not in text
 
 
 def test_one_step_and_gaps_can_be_drawn() -> None:
@@ -409,6 +412,64 @@ def test_the_colour_of_the_verdict_follows_what_was_found() -> None:
         }
     )
     assert tone_of(fine, files) == "plain"
+
+
+def test_readable_is_no_praise_and_unopened_no_verdict() -> None:
+    evidence, files = evidence_samples.full()
+    unopened = evidence.checkpoints["reference"].model_copy(
+        update={
+            "format": "not inspected", "architecture": "not opened", "safety": "not inspected",
+            "parameters": 0, "bytes": 0, "safety_reasons": (),
+        }
+    )  # fmt: skip
+    changed = evidence.model_copy(
+        update={"checkpoints": evidence.checkpoints | {"reference": unopened}}
+    )
+    page = rendered((changed, evidence_samples.sealed(changed, files)))
+    badges = [
+        (piece.inside[-1][1]["class"], piece.text) for piece in page.pieces
+        if piece.inside and piece.inside[-1][1].get("class", "").startswith("badge")
+    ]  # fmt: skip
+    assert ("badge plain", "Readable") in badges
+    assert not any("ok" in classes for classes, _ in badges)
+    text = page.text
+    assert "Nobody looked into the file." in text
+    assert "nobody opened or inspected the file" in text
+    assert "Nothing to remark" not in text
+    assert not re.search(r"\b0 (parameters|bytes)", text)
+
+
+def test_the_head_says_when_and_who() -> None:
+    evidence, files = evidence_samples.full()
+    head = "Written on 2026-11-29 by A. Analyst, Example Ltd (recorded, not checked). Made with"
+    assert head in rendered((evidence, files)).text
+    bare = evidence.model_copy(update={"date": None, "author": None})
+    text = rendered((bare, evidence_samples.sealed(bare, files))).text
+    assert "Written on" not in text
+    assert "(recorded, not checked)." not in text
+    assert "Made with CleanCLIP GUI" in text
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [
+        ("clean accuracy", "attack success rate"),
+        ("Attack success rate", "Clean accuracy"),
+        ("attack success rate", "other"),
+    ],
+)
+def test_a_rate_has_the_colour_that_it_has_in_the_window(columns: tuple[str, str]) -> None:
+    evidence, _ = evidence_samples.minimal()
+    one = chart(("step", *columns), (0, 0.75, 0.25), (10, 0.5, 0.5))
+    changed = evidence.model_copy(update={"charts": (one,)})
+    (svg,) = (ElementTree.fromstring(raw) for raw in draw_charts(changed).values())
+    lines = [
+        group.attrib["stroke"] for group in svg.iter("{http://www.w3.org/2000/svg}g")
+        if len(group) > 1 and group.find("{http://www.w3.org/2000/svg}polyline") is not None
+    ]  # fmt: skip
+    wanted = {"clean accuracy": SERIES[CA], "attack success rate": SERIES[ASR]}
+    for name, colour in zip(columns, lines[::2], strict=True):
+        assert colour == wanted.get(name.lower(), colour)
 
 
 def test_what_is_said_first_belongs_together() -> None:

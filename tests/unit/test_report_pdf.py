@@ -18,7 +18,7 @@ from PIL import ImageFile
 from ml_core.reading import InputError
 from ml_core.reports.html.pdf import render_pdf
 from ml_core.reports.html.report import render_html
-from ml_core.reports.record import EVIDENCE_FILE
+from ml_core.reports.record import EVIDENCE_FILE, ChartFacts
 from tests import evidence_samples
 from tests.evidence_samples import png, reading
 
@@ -56,6 +56,27 @@ def test_tagged_with_its_record_and_the_same_twice() -> None:
     for words in (b"/Marked true", b"/StructTreeRoot", b"/Lang", b"pdfuaid", b"D:19800101"):
         assert words in whole, words
     assert render_pdf(page, record + b"\n") != first
+
+
+def test_the_numbers_of_a_chart_are_left_to_the_page() -> None:
+    evidence, files = evidence_samples.minimal()
+    drawn, odd = (
+        ChartFacts(
+            title="T", description="D", file=f"charts/{name}.svg", columns=columns,
+            rows=tuple((step, 1.0 / (step + 1)) for step in range(200)), source=EVIDENCE_FILE,
+        )
+        for name, columns in (("drawn", ("step", "loss")), ("odd", ("step", "rate, low")))
+    )  # fmt: skip
+    odd = odd.model_copy(update={"rows": tuple((str(step), value) for step, value in odd.rows)})
+
+    def pages(*charts: ChartFacts) -> int:
+        page = render_html(evidence.model_copy(update={"charts": charts}), reading(files))
+        assert all(chart.title in page.decode() for chart in charts)
+        return len(weasyprint.HTML(string=page.decode()).render().pages)
+
+    short = drawn.model_copy(update={"rows": drawn.rows[:2]})
+    assert pages(drawn) == pages(short)
+    assert pages(odd) > pages(short) + 2  # what cannot be drawn has its table alone
 
 
 def test_only_data_is_fetched(tmp_path: Path) -> None:

@@ -29,6 +29,7 @@ from cleanclip_gui.widgets.text import (
 from cleanclip_gui.widgets.text import plain as plain_text
 from ml_core.cleaning.rate_range import DROP, smoothed
 from ml_core.events import Metric, Progress
+from ml_core.figures import CA
 from ml_core.jobs.rate_finder_spec import HIGHEST, LOWEST, STEPS, RateRecord
 
 HELP = (
@@ -96,7 +97,7 @@ class RateDialog(QDialog):
         self.rates = RateChart(
             "Clean accuracy",
             prompts,
-            (SeriesStyle("ca", "Validation images", 1, markers=True, solid=True),),
+            (SeriesStyle("ca", "Validation images", CA, markers=True, solid=True),),
             show=percent,
             empty="Clean accuracy on validation images appears here.",
         )

@@ -31,6 +31,8 @@ def made(called: Any, arguments: Any, how: str, reading: Reading, budget: Budget
     if not isinstance(called, Global) or not isinstance(arguments, tuple):
         note_misuse(reading, called, how)
         return None
+    if called.group == "unknown":
+        reading.called(called, arguments)
     if called.group == "code" and arguments:
         reading.misused(f"{called.full} is called with arguments")
     not_done = called.group == "tensors" and called.full not in BUILDERS

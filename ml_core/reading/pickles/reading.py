@@ -6,12 +6,14 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ml_core.reading.pickles.budget import MAX_NAME, TooMuchError
+from ml_core.reading.pickles.literals import call_text
 from ml_core.reading.pickles.names import group_of
 from ml_core.reading.pickles.records import Global
 
 _MAX_KNOWN = 1000
 _MAX_UNKNOWN = 10_000
 _MAX_MISUSE = 100
+_MAX_CALLED, _MAX_CALLS = 100, 20
 _MAX_WHAT = 200
 
 
@@ -40,6 +42,8 @@ class Reading:
         Position after the last opcode.
     opcodes
         How many were read.
+    calls
+        Of unknown code that is called: the first calls of each name, as text.
     problem
         Why the pickle cannot be read, as half a sentence; empty if it can.
     excess
@@ -59,6 +63,7 @@ class Reading:
     value: Any = None
     names: dict[str, Global] = field(default_factory=dict)
     misuse: list[str] = field(default_factory=list)
+    calls: dict[str, list[str]] = field(default_factory=dict)
     end: int = 0
     opcodes: int = 0
     problem: str = ""
@@ -107,6 +112,13 @@ class Reading:
         if long:
             raise TooMuchError(f"a name in it has more than {MAX_NAME} characters")
         return known
+
+    def called(self, code: Global, arguments: tuple[Any, ...]) -> None:
+        """Note what an ordinary loader would call unknown code with."""
+        if code.full in self.calls or len(self.calls) < _MAX_CALLED:
+            texts = self.calls.setdefault(code.full, [])
+            if len(texts) < _MAX_CALLS:
+                texts.append(call_text(code, arguments))
 
     def misused(self, how: str) -> None:
         """Note a use that an ordinary loader would carry out."""

@@ -24,8 +24,8 @@ from ml_core import figures
 from ml_core.reports.html.fields import Field, place_of, raw, shown
 from ml_core.reports.record import Evidence
 
-COLOURS = ("#C2510A", "#0072B2", "#00795A", "#A4407C", "#444444", "#8A6100")
-"""Told apart by people with each kind of colour blindness, and never the only difference."""
+_LOOKS = {"clean accuracy": figures.CA, "attack success rate": figures.ASR}
+"""Which colour and dash a line has, whatever stands beside it; others have their place's."""
 _DASHES = ("", "7 3", "2 3", "9 3 2 3", "4 4", "1 2")
 _WIDTH = 860
 _FARTHEST = 1e15
@@ -209,7 +209,8 @@ def _lines(chart: Field) -> tuple[list[Markup], int]:
             chart.columns[0], (plot.left + plot.right) / 2, plot.bottom + 40, 60, anchor="middle"
         )
     )
-    for number, (i, band) in enumerate(series):
+    for place, (i, band) in enumerate(series):
+        number = _LOOKS.get(str(raw(chart.columns[i])).lower(), place)
         points = [(plot.x(row[0]), plot.y(row[i])) for row in rows if row[i] is not None]
         inner = []
         if band is not None:
@@ -220,7 +221,7 @@ def _lines(chart: Field) -> tuple[list[Markup], int]:
             inner.append(_shape("polygon", edge, 'stroke="none" fill-opacity="0.16"'))
         inner += _path(number, points)
         parts.append(_group(number, inner))
-        x, y = plot.left + (number % 2) * 400, 12 + 24 * (number // 2)
+        x, y = plot.left + (place % 2) * 400, 12 + 24 * (place // 2)
         parts += _legend(number, chart.columns[i], x, y)
     return parts, int(plot.bottom) + 52
 
@@ -267,9 +268,9 @@ def _series(names: Sequence[str]) -> list[str]:
 
 def _group(number: int, inner: Sequence[Markup]) -> Markup:
     """Shapes in the colour of a series."""
-    colour = COLOURS[number % len(COLOURS)]
+    number %= len(figures.SERIES)
     return Markup('<g class="s{}" stroke="{c}" fill="{c}">{}</g>').format(
-        number % len(COLOURS), Markup("").join(inner), c=colour
+        number, Markup("").join(inner), c=figures.SERIES[number]
     )
 
 
@@ -362,7 +363,7 @@ def _step_ticks(plot: _Plot) -> Iterator[Markup]:
     """Numbers below an axis of steps."""
     yield Markup('<g class="axis" aria-hidden="true">')
     for value in _round_numbers(plot.x0, plot.x1, 8):
-        yield _tick(f"{value:,.0f}", plot.x(value), plot.bottom + 18, "middle")
+        yield _tick(figures.count(round(value)), plot.x(value), plot.bottom + 18, "middle")
     yield Markup("</g>")
 
 

@@ -98,8 +98,8 @@ def place_of(field: Field) -> str:
 
 
 def unbroken(text: str) -> str:
-    """A per cent sign stays on the line of its figure."""
-    return text.replace(" %", "\u00a0%")
+    """A figure stays on one line, with its per cent sign."""
+    return text.replace(" %", "\u00a0%").replace("\u2009", "\u202f")
 
 
 def shown(value: Any) -> str:
@@ -109,7 +109,7 @@ def shown(value: Any) -> str:
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, int):
-        return f"{value:,}"
+        return figures.count(value)
     if isinstance(value, float):
         return f"{value:g}"
     text = value if isinstance(value, str) else _compact(value)
@@ -128,7 +128,7 @@ def percent(rate: Field) -> Markup:
 
 def points(difference: Field) -> Markup:
     """A difference of rates in percentage points, with its sign."""
-    return _as(difference, "points", lambda value: figures.signed(100 * value).replace("-", "−"))
+    return _as(difference, "points", lambda value: figures.signed(100 * value))
 
 
 def span(interval: Field) -> Markup:
@@ -141,15 +141,18 @@ def points_span(interval: Field) -> Markup:
     return _as(
         interval,
         "points-span",
-        lambda found: " to ".join(
-            figures.signed(100 * end).replace("-", "−") for end in _ends(found)
-        ),
+        lambda found: " to ".join(figures.signed(100 * end) for end in _ends(found)),
     )
 
 
 def p_value(p: Field) -> Markup:
     """A p-value with three decimals, or that it is below what they show."""
     return _as(p, "p", lambda value: f"{value:.3f}" if value >= 0.001 else "< 0.001")
+
+
+def duration(seconds: Field) -> Markup:
+    """How long something took."""
+    return _as(seconds, "duration", figures.duration)
 
 
 def exactly(number: Field) -> Markup:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from ml_core.figures import count
 from ml_core.reading.verdict_text import verdict_words
 from ml_core.reports.html.page import page
 
 _MOST_ROWS = 100_000
-_TONES = {"loads": "ok", "caution": "caution", "dangerous": "danger", "damaged": "danger"}
+_TONES = {"loads": "plain", "caution": "caution", "dangerous": "danger", "damaged": "danger"}
 _GROUPS = (
     ("unknown", "Code that this tool does not know"),
     ("code", "Pickled program objects, kept as inert records"),
@@ -45,12 +46,17 @@ def _file_facts(record: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
     if hub is not None:
         yield "Hugging Face Hub", f"{hub['repository']} at revision {hub['revision']}"
     yield "Format", record["format"]
-    yield "Size", f"{record['size']:,} bytes"
+    yield "Size", f"{count(record['size'])} bytes"
     yield "SHA-256", record["sha256"] or "not computed"
     if totals["tensors"]:
-        kinds = ", ".join(f"{count:,} {dtype}" for dtype, count in totals["dtypes"].items())
         yield "Tensors", totals["tensors"]
-        yield "Parameters", f"{totals['parameters']:,} ({kinds})"
+        yield "Parameters", count(totals["parameters"])
+        if totals["buffer_numbers"]:
+            yield "Numbers in buffers", count(totals["buffer_numbers"])
+        if totals["optimizer_numbers"]:
+            yield "Numbers that an optimizer keeps", count(totals["optimizer_numbers"])
+        kinds = (f"{count(n)} {dtype}" for dtype, n in totals["dtypes"].items())
+        yield "All numbers by type", ", ".join(kinds)
     for name, state in (record["sandbox"] or {}).items():
         yield f"Sandbox: {name}", state
 
@@ -77,7 +83,7 @@ def _lists(record: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str]]]:
             for one in keys["wrong_shape"]
         ]
         named += [
-            (f"{title} ({len(items):,})", items)
+            (f"{title} ({count(len(items))})", items)
             for title, items in (
                 ("Missing tensors", keys["missing"]),
                 ("Unexpected tensors, left out", keys["unexpected"]),

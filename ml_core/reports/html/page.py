@@ -54,6 +54,7 @@ def _environment() -> Environment:
         range=fields.span,
         points_range=fields.points_span,
         p_value=fields.p_value,
+        duration=fields.duration,
         exactly=fields.exactly,
         digest=fields.digest,
         opening=fields.opening,

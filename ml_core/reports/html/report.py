@@ -17,6 +17,7 @@ from markupsafe import Markup
 
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
+from ml_core.reading.verdict_text import verdict_words
 from ml_core.reports.claims import BACKDOOR_LOW
 from ml_core.reports.html.charts import columns_of, draw, is_rate, shape_of
 from ml_core.reports.html.fields import Field, Key, raw
@@ -71,9 +72,9 @@ HOLDS_BY = {
     "recorded": "not at all: it was written down, such as seconds and hardware",
 }
 _SAFETY = {
-    "loads": ("Loads", "ok"),
-    "caution": ("Loads with caution", "caution"),
-    "dangerous": ("Refused: dangerous", "danger"),
+    "loads": (verdict_words("loads"), "plain"),
+    "caution": (verdict_words("caution"), "caution"),
+    "dangerous": (verdict_words("dangerous"), "danger"),
     "damaged": ("Refused: damaged or unsupported", "danger"),
 }
 _ROLES = ("suspect", "cleaned", "reference")

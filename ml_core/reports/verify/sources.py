@@ -60,7 +60,8 @@ def check_sources(bundle: Bundle) -> Iterator[Check]:
         )  # fmt: skip
     yield Check(
         1, evidence.environment, "recorded",
-        "Versions, processor, seconds and notes are as they were recorded; nobody can check them.",
+        "Date, author, versions, processor, seconds and notes are as they were recorded; nobody "
+        "can check them.",
     )  # fmt: skip
 
 

@@ -16,7 +16,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import short
 from ml_core.reports.chart_rows import charts_of
 from ml_core.reports.claims import Claims, Material, claims_of
-from ml_core.reports.record import EVIDENCE_FILE, README_FILE, Claim
+from ml_core.reports.record import EVIDENCE_FILE, README_FILE, SCHEMA_VERSION, Claim
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.figures import same
 from ml_core.reports.verify.opened import Bundle
@@ -32,12 +32,13 @@ _OTHER_VERSION = "made by another version"
 
 def check_wording(bundle: Bundle) -> Iterator[Check]:
     """Compare claims, verdict, limits, charts and views with what is made of the record now."""
-    tool = bundle.evidence.tool.version
-    if tool != __version__:
+    tool, form = bundle.evidence.tool.version, bundle.evidence.schema_version
+    if (tool, form) != (__version__, SCHEMA_VERSION):
         yield Check(
             1, EVIDENCE_FILE, "not checked",
-            f"Sentences and views were made by version {short(tool, 40)}, and this is "
-            f"{__version__}: their words were not compared, only the figures of the claims.",
+            f"Sentences and views were made by version {short(tool, 40)} with schema {form}, and "
+            f"this is {__version__} with {SCHEMA_VERSION}: their words were not compared, only the "
+            "figures of the claims.",
             _OTHER_VERSION,
         )  # fmt: skip
         return
