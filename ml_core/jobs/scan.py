@@ -720,9 +720,8 @@ class _Scanning:
                 place = refined.corner(size) if refined.fixed else None
                 trigger = as_trigger(self._arrays["patches"]["refined"], size, place)
             elif sign.kind == "probe":
-                assert stages.probes is not None
-                kept = {probe.id: probe.trigger for probe in probes_at(size)}
-                trigger = kept[stages.probes.rows[0].id]
+                known = {probe.id: probe.trigger for probe in probes_at(size)}
+                trigger = known[sign.probe]
             else:
                 searched = [self._arrays.get(name, {}) for name in ("overlays", "thorough")]
                 weights = next(found for found in searched if sign.target in found)[sign.target]
