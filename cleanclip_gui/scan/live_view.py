@@ -146,7 +146,8 @@ class LiveView(QWidget):
             self.title.setText("Cancelling…")
             return
         left = left_text(seconds_left)
-        what = at_work(live.progress.stage) if live.progress is not None else "Starting"
+        stage = live.current if live.progress is None else live.progress.stage
+        what = "Starting" if stage is None else at_work(stage)
         self.title.setText(f"{what}{f', {left} in all' if left else '…'}")
 
     def follow(self, live: LiveScan, parts: Sequence[str] | frozenset[str]) -> None:

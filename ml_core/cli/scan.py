@@ -74,6 +74,10 @@ def scan(
     no_choice: NoChoice = False,
     device: Device = "auto",
     threads: Threads = 0,
+    anyway: Annotated[
+        bool,
+        typer.Option("--anyway", help="Scan also where a model names hardly any picture rightly."),
+    ] = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only measure how long it would take.")
     ] = False,
@@ -91,8 +95,9 @@ def scan(
     that are deployed are not watched: this looks at the model.
 
     Exit codes: 0 nothing found within this search, 1 found or suspicious, 2 cannot say (or a
-    damaged file), 3 usage, 4 internal error. A scan that was ended goes on where it was when it is
-    started again with the same options.
+    damaged file), 3 usage, 4 internal error. A model that names hardly any picture rightly ends the
+    scan with 2 after the first pictures, unless --anyway is given. A scan that was ended goes on
+    where it was when it is started again with the same options.
 
     Examples:
 
@@ -120,6 +125,7 @@ def scan(
         search=search,
         held_out=held_out,
         seed=seed,
+        anyway=anyway,
         output_dir=str(folder.resolve()),
         device=device,
         threads=threads,
@@ -135,11 +141,18 @@ def scan(
     with output.working("Loading torch"):
         from ml_core.detection.scan.records import Scan
         from ml_core.jobs import scan as job
+    run = job.estimate_scan if estimate else job.scan
+    try:
+        result = run_to_result(lambda control: run(spec, control))
+    except InputError as error:
+        if error.code == "unfit":
+            raise InputError(
+                f"{error.sentence} Scan it all the same with --anyway.", "unfit"
+            ) from error
+        raise
     if estimate:
-        found = run_to_result(lambda control: job.estimate_scan(spec, control))
-        _show_estimate(found, json=json)
+        _show_estimate(result, json=json)
         return
-    result = run_to_result(lambda control: job.scan(spec, control))
     place = result.pop("folder")
     record = Scan.model_validate(result)
     if json:

@@ -9,7 +9,7 @@ from ml_core.reading.plain import plain
 SAFETENSORS_COPY = "ask its author for a safetensors copy"
 """What helps where a limit is reached: getting the file again does not."""
 
-ErrorCode = Literal["dangerous", "damaged", "unsupported", "usage"]
+ErrorCode = Literal["dangerous", "damaged", "unsupported", "usage", "unfit"]
 
 
 class InputError(Exception):
@@ -20,8 +20,8 @@ class InputError(Exception):
     sentence
         One plain sentence that names the file, line or tensor and says what to do.
     code
-        ``dangerous`` (would run code), ``damaged``, ``unsupported`` or ``usage`` (a wrong
-        option, column or value).
+        ``dangerous`` (would run code), ``damaged``, ``unsupported``, ``usage`` (a wrong option,
+        column or value) or ``unfit`` (it can be done, and would say nothing).
     details
         Shown on demand.
 

@@ -66,7 +66,7 @@ from ml_core.detection.scan.records import (
 )
 from ml_core.detection.scan.scan_file import found_trigger, read_scan
 from ml_core.detection.scan.sides import Side, Sides, generator
-from ml_core.detection.scan.swap import swap_rows, word_rows
+from ml_core.detection.scan.swap import WORDS, swap_rows, word_rows
 from ml_core.detection.scan.verdict import judge, score
 from ml_core.jobs.scan_spec import NEEDS_REFERENCE
 from ml_core.model import ClipModel
@@ -618,7 +618,8 @@ def test_the_pull_leaves_out_the_pictures_of_a_class(
     tiny_model: ClipModel, pictures: np.ndarray
 ) -> None:
     sides = sides_of(tiny_model, pictures)
-    means = pull_of(sides.suspect, sides)
+    batches, means = _drained(pull_of(sides.suspect, sides))
+    assert batches == [16, 4]
     rows = sides.suspect.embed(pictures[:20])
     for number in range(3):
         others = [k for k in range(20) if k % 3 != number]
@@ -643,6 +644,7 @@ def test_probes_are_as_many_as_is_reckoned_with(size: int) -> None:
     probes = probes_at(size)
     assert len(probes) == cost.PROBES
     assert len({probe.id for probe in probes}) == len(probes)
+    assert len(WORDS) == cost.WORDS
     assert all(probe.trigger.canvas == "model" for probe in probes)
 
 
@@ -758,6 +760,7 @@ def test_the_cost_counts_passes() -> None:
     assert patches.both == 3 * 6 * 16 * 20
     assert patches.forward == 3 * 6 * 2 * 128
     assert cost.passes("overlays", 64, **asked).both == 2 * 9 * 10 * 25
+    assert cost.passes("swap", 64, **asked).forward == 2 * (128 + 88 * 32)  # a text as a picture
     assert cost.passes("thorough", 64, **asked).both == 2 * 10 * (72 * 12 + 18 * 25 + 16 * 60)
 
 
