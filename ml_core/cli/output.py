@@ -11,7 +11,7 @@ from collections.abc import Callable, Collection, Generator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, get_args
+from typing import TYPE_CHECKING, Any
 
 from rich import box
 from rich.console import Console
@@ -35,7 +35,7 @@ from ml_core.exports import save_export
 from ml_core.jobs.failures import failure
 from ml_core.jobs.launched import launched
 from ml_core.paths import data_dir
-from ml_core.reading.errors import ErrorCode, InputError
+from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
 
 if TYPE_CHECKING:
@@ -333,7 +333,7 @@ def raise_failure(done: Done) -> None:
     """
     if done.status != "failed":
         return
-    if done.error_code in get_args(ErrorCode):
+    if done.error_code in ("dangerous", "damaged", "unsupported", "usage"):
         raise InputError(done.error, done.error_code, done.details)  # type: ignore[arg-type]
     raise JobFailed(done)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -144,12 +145,11 @@ def scan(
     run = job.estimate_scan if estimate else job.scan
     try:
         result = run_to_result(lambda control: run(spec, control))
-    except InputError as error:
-        if error.code == "unfit":
-            raise InputError(
-                f"{error.sentence} Scan it all the same with --anyway.", "unfit"
-            ) from error
-        raise
+    except output.JobFailed as error:
+        if error.done.error_code != "unfit":
+            raise
+        how = f"{error.done.error} Scan it all the same with --anyway."
+        raise output.JobFailed(replace(error.done, error=how)) from error
     if estimate:
         _show_estimate(result, json=json)
         return
@@ -230,11 +230,12 @@ def _print(found: Scan, folder: Path) -> None:
         output.show(output.cell(f"  {sentence}"))
     for note in found.notes:
         output.show(output.cell(note))
-    if found.p is not None:
+    if found.p is not None and found.calibration is not None:
+        as_large = round(found.p * (1 + found.calibration)) - 1
         output.show(
             output.cell(
-                f"Of {found.calibration} scans of clean models of this kind, p = {found.p:.2g} had "
-                "a score as large."
+                f"{as_large} of {found.calibration} scans of clean models of this kind had a score "
+                f"as large (p = {found.p:.2g})."
             )
         )
     if found.found is not None:

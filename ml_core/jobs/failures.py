@@ -6,7 +6,7 @@ import errno
 import traceback
 
 from ml_core.events import Done
-from ml_core.reading.errors import CancelledError, InputError, TooLittleMemoryError
+from ml_core.reading.errors import CancelledError, InputError, TooLittleMemoryError, UnfitModelError
 
 # A quota, or a limit on the size of a file, is a full disk to whom it stops.
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
@@ -21,7 +21,7 @@ def failure(error: BaseException) -> Done:
     -------
     Done
         Cancelled after a `CancelledError`; else failed, with the ``error_code`` of an InputError,
-        or ``memory``, ``disk`` or ``internal``.
+        or ``unfit``, ``memory``, ``disk`` or ``internal``.
     """
     if isinstance(error, CancelledError):
         return Done("cancelled")
@@ -34,6 +34,8 @@ def failure(error: BaseException) -> Done:
         )
     if isinstance(error, TooLittleMemoryError):
         return _failed(error.sentence, "memory", error.details)
+    if isinstance(error, UnfitModelError):
+        return _failed(error.sentence, "unfit", error.details)
     if isinstance(error, InputError):
         return _failed(error.sentence, error.code, error.details)
     if _out_of_memory(error):

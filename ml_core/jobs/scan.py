@@ -113,7 +113,7 @@ from ml_core.jobs.scan_spec import (
 from ml_core.model import ClipModel
 from ml_core.paths import cache_dir
 from ml_core.ranks import ALONE, Ranks
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import CancelledError, InputError, UnfitModelError
 from ml_core.reading.regular_file import read_file
 from ml_core.triggers import Trigger, save_trigger
 
@@ -368,8 +368,8 @@ class _Scanning:
 
         Raises
         ------
-        InputError
-            ``unfit``, unless the spec asks for it.
+        UnfitModelError
+            Unless the spec asks for a scan anyway.
         """
         sides = self._sides
         pace = Pace("accuracy", len(sides.both) * len(sides.held_out))
@@ -379,7 +379,7 @@ class _Scanning:
         if self._spec.anyway:
             return
         for sentence in unfit_models(len(sides.class_names), suspect, reference):
-            raise InputError(sentence, "unfit")
+            raise UnfitModelError(sentence)
 
     def _check_pair(self, suspect: ClipModel, reference: ClipModel) -> None:
         """Refuse a reference that sees other pictures; leave out what another kind cannot do.

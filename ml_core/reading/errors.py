@@ -9,7 +9,7 @@ from ml_core.reading.plain import plain
 SAFETENSORS_COPY = "ask its author for a safetensors copy"
 """What helps where a limit is reached: getting the file again does not."""
 
-ErrorCode = Literal["dangerous", "damaged", "unsupported", "usage", "unfit"]
+ErrorCode = Literal["dangerous", "damaged", "unsupported", "usage"]
 
 
 class InputError(Exception):
@@ -20,8 +20,8 @@ class InputError(Exception):
     sentence
         One plain sentence that names the file, line or tensor and says what to do.
     code
-        ``dangerous`` (would run code), ``damaged``, ``unsupported``, ``usage`` (a wrong option,
-        column or value) or ``unfit`` (it can be done, and would say nothing).
+        ``dangerous`` (would run code), ``damaged``, ``unsupported`` or ``usage`` (a wrong
+        option, column or value).
     details
         Shown on demand.
 
@@ -70,3 +70,7 @@ class TruncatedError(InputError):
 
 class TooLittleMemoryError(InputError):
     """What was asked for does not fit into memory; a smaller batch helps."""
+
+
+class UnfitModelError(InputError):
+    """A model that works so badly that nothing could be said of it; it can be done if asked for."""

@@ -305,6 +305,7 @@ def test_the_command_prints_what_was_found_and_cleaning_takes_it(
     shown = capsys.readouterr().out
     assert "Backdoor-like trigger found" in shown
     assert "Not searched:" in shown
+    assert "0 of 35 scans of clean models" in shown  # and not "p = 0.028 had"
     job_folder = tmp_path / "cleaning"
     clean = ["clean", str(demo_checkpoint()), "-o", str(tmp_path / "c"), "--method", "unlearn"]
     assert run_command([*clean, "--trigger", f"scan:{out}", "--export", str(job_folder)]) == 0
