@@ -817,7 +817,9 @@ class _Scanning:
             for file in (pixels, path):
                 if file is not None:
                     yield Saved(str(file), "result")
-        clean, p = p_value(judgement.score, sides.suspect.model.config, reference is not None)
+        clean, p = None, None
+        if judgement.verdict != "unknown":
+            clean, p = p_value(judgement.score, sides.suspect.model.config, reference is not None)
         record = Scan(
             suspect=suspect, reference=reference, images=printable(images.name),
             images_key=images.lasting_key, classes=tuple(sides.class_names),

@@ -482,6 +482,11 @@ def test_no_verdict_looks_or_sounds_like_a_clean_bill(station, tmp_path, verdict
     assert card.not_searched.text()
 
 
+def test_a_scan_that_cannot_say_shows_no_figure(station, tmp_path):
+    result(station, tmp_path, "unknown", found=scan("found").found)
+    assert not station.result.verdict.figure.isVisible()
+
+
 def test_the_evidence_of_each_stage_is_shown(station, tmp_path):
     result(station, tmp_path)
     shown = station.result

@@ -197,6 +197,7 @@ def test_the_command_ends_with_2_unless_it_is_to_scan_anyway(
     assert run_command([*command, "--anyway", "--json"]) == 2  # cannot say
     told = json.loads(capsys.readouterr().out)
     assert told["judgement"]["verdict"] == "unknown"
+    assert told["p"] is None
 
 
 def test_texts_and_pictures_tell_how_far_they_are(tmp_path: Path) -> None:

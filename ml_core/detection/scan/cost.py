@@ -19,6 +19,7 @@ SHORTLIST = 9
 WORDS, WORD_TEXTS = 88, 32  # words before the prompts, and how many prompts
 HALVING = (12, 25, 60)  # steps of each round
 LAST = 16
+_TEXT = 0.4  # of a picture, that a text takes
 _MEASURED_AGAIN = 5  # times that a refined patch is measured on all held-out pictures
 
 
@@ -76,8 +77,9 @@ def passes(
     if stage == "thorough":
         steps = sum(count * taken for count, taken in zip(halving(classes), HALVING, strict=True))
         return Passes(3 * min(LAST, classes) * held_out, models * OVERLAY_PICTURES * steps)
-    if stage == "swap":  # a text takes no longer than a picture
-        return Passes(models * (held_out + WORDS * min(WORD_TEXTS, classes)))
+    if stage == "swap":
+        texts = WORDS * min(WORD_TEXTS, classes)
+        return Passes(models * (held_out + round(_TEXT * texts)))
     return Passes()
 
 

@@ -166,7 +166,7 @@ def judge(
     counting = [sign for sign in signs_of(stages, rules) if sign.counts]
     verdict: Verdict = counting[0].verdict if counting else "nothing"
     reasons = [sign.sentence for sign in counting] if first else [*_reasons(counting)]
-    damage = _damage(suspect, reference)
+    damage = ""
     cannot = [*_cannot(held_out, classes, suspect, reference)]
     if cannot:  # whatever was found is no better than this
         verdict, reasons = "unknown", [*cannot, *reasons] if first else cannot
@@ -177,7 +177,7 @@ def judge(
             reasons = [
                 "No stage that can be judged was run: choose patches, or give a clean reference."
             ]
-    elif damage and not first:
+    elif not first and verdict == "found" and (damage := _damage(suspect, reference)):
         verdict = "suspicious"
     warnings = [*_warnings(stages, reference)]
     if not first:
@@ -259,7 +259,7 @@ def _damage(suspect: ModelFacts, reference: ModelFacts | None) -> str:
     return (
         f"The checkpoint names {percent(suspect.accuracy.value)} of the pictures rightly, and the "
         f"reference {percent(reference.accuracy.value)}: a damaged model answers to many triggers, "
-        "so the verdict is suspicious at most."
+        "and nothing counts as found."
     )
 
 
