@@ -92,6 +92,11 @@ class LiveScan:
         left = [stage for stage in self.stages if stage not in self.finished]
         return left[0] if begun and left else None
 
+    @property
+    def at_work(self) -> str:
+        """What goes on, as the job's progress names it; empty before the first sign."""
+        return (self.current or "") if self.progress is None else self.progress.stage
+
     def take(self, event: Event) -> frozenset[Part]:
         """Take one in; which parts it changed. What cannot be read is logged and left out."""
         if isinstance(event, Progress):

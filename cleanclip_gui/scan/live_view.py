@@ -146,8 +146,7 @@ class LiveView(QWidget):
             self.title.setText("Cancelling…")
             return
         left = left_text(seconds_left)
-        stage = live.current if live.progress is None else live.progress.stage
-        what = "Starting" if stage is None else at_work(stage)
+        what = at_work(live.at_work) if live.at_work else "Starting"
         self.title.setText(f"{what}{f', {left} in all' if left else '…'}")
 
     def follow(self, live: LiveScan, parts: Sequence[str] | frozenset[str]) -> None:

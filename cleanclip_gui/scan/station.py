@@ -526,8 +526,7 @@ class ScanStation(QWidget):
     @Slot()
     def _on_progressed(self) -> None:
         scanning = self.scanning
-        where = "" if scanning.live.progress is None else scanning.live.progress.stage
-        told = RunProgress(where, scanning.fraction, scanning.seconds_left)
+        told = RunProgress(scanning.live.at_work, scanning.fraction, scanning.seconds_left)
         self.session.scan_progress = told
         self.live.show_progress(
             scanning.fraction, scanning.seconds_left, scanning.live, ending=scanning.is_cancelling

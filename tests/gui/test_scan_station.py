@@ -340,6 +340,7 @@ def test_the_line_of_a_stage_is_never_that_of_the_one_before(station):
     assert lines["probes"].text() == "Known triggers"
     assert live.stages.marks["probes"].text() == "▸"
     assert live.title.text().startswith("Known triggers")
+    assert station.session.scan_progress.stage == "probes"
     tell(station, Progress("probes", 0, 0))
     assert lines["probes"].text() == "Known triggers"
     tell(station, Progress("probes", 1, 43, 1.0, 42.0))
