@@ -27,7 +27,7 @@ from ml_core.jobs.scan_spec import STAGES, Stage
 
 _LOG = logging.getLogger(__name__)
 _MOST_BYTES, _LARGEST_SIDE = 8 << 20, 1024
-Part = Literal["stages", "pull", "probes", "patches", "best"]
+Part = Literal["stages", "sizes", "pull", "probes", "patches", "best"]
 Record = TypeVar("Record", bound=BaseModel)
 
 
@@ -74,6 +74,7 @@ class LiveScan:
     def __init__(self, stages: Sequence[Stage] = (), starts: int = 6) -> None:
         self.starts = starts
         self.stages: tuple[Stage, ...] = tuple(stages)
+        self.sizes: dict[str, int] = {}  # pixels, classes and pictures, as `scan_plan` takes them
         self.finished: set[Stage] = set()
         self.progress: Progress | None = None
         self.pull: Pull | None = None
@@ -86,11 +87,15 @@ class LiveScan:
     @property
     def current(self) -> Stage | None:
         """The stage at work, once the models are open."""
-        begun = self.progress is not None and (
-            bool(self.finished) or self.progress.stage in self.stages
-        )
+        now = self.progress
+        begun = bool(self.finished) or (now is not None and now.stage in self.stages)
         left = [stage for stage in self.stages if stage not in self.finished]
         return left[0] if begun and left else None
+
+    @property
+    def at_work(self) -> str:
+        """What goes on, as the job's progress names it; empty before the first sign."""
+        return (self.current or "") if self.progress is None else self.progress.stage
 
     def take(self, event: Event) -> frozenset[Part]:
         """Take one in; which parts it changed. What cannot be read is logged and left out."""
@@ -108,7 +113,9 @@ class LiveScan:
     def _found(self, kind: str, values: Mapping[str, Any]) -> set[Part]:
         if kind == "scan":
             self.stages = tuple(stage for stage in STAGES if stage in values["stages"])
-            return {"stages"}
+            self.sizes = {name: int(values[name]) for name in ("side", "search", "held_out")}
+            self.sizes["classes"] = len(values["classes"])
+            return {"stages", "sizes"}
         if kind == "probe":
             self._add_probe(ProbeRow.model_validate(values))
             return {"probes", "best"}
@@ -126,6 +133,7 @@ class LiveScan:
         if kind in STAGES:
             stage: Stage = kind
             self.finished.add(stage)
+            self.progress = None  # what was told of it says nothing of the next one
             return {"stages", *self._take_stage(stage, values)}
         return set()
 

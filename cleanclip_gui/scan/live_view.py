@@ -146,7 +146,7 @@ class LiveView(QWidget):
             self.title.setText("Cancelling…")
             return
         left = left_text(seconds_left)
-        what = at_work(live.progress.stage) if live.progress is not None else "Starting"
+        what = at_work(live.at_work) if live.at_work else "Starting"
         self.title.setText(f"{what}{f', {left} in all' if left else '…'}")
 
     def follow(self, live: LiveScan, parts: Sequence[str] | frozenset[str]) -> None:

@@ -20,7 +20,7 @@ from ml_core.paths import data_dir
 
 # Not the name of a cleaning job, which the Clean station takes up.
 SPEC_FILE = "scan-spec.json"
-_NOT_OF_RESULT = {"stages", "output_dir", "processes", "threads", "label_set"}
+_NOT_OF_RESULT = {"stages", "output_dir", "processes", "threads", "label_set", "anyway"}
 
 
 def scans_dir() -> Path:
@@ -151,6 +151,9 @@ class Scanning(QObject):
         parts = self.live.take(event)
         if isinstance(event, Progress):
             self._overall.take(event)
+        elif "sizes" in parts and self.spec is not None:
+            self._overall.expect(scan_plan(self.spec, self.live.stages, **self.live.sizes))
+        if "stages" in parts:
             self.progressed.emit()
         if parts:
             self.told.emit(parts)

@@ -72,6 +72,7 @@ _LIMITS = (
     "large patches, sentences and triggers that depend on the picture are not searched. It looks "
     "at a model, not at single pictures that a deployed model is given."
 )
+_ANYWAY = "A scan would run all its stages and then say “Cannot say”."
 _NOT_OPEN = "Open {} to see the found trigger on pictures."
 
 
@@ -193,12 +194,16 @@ class ScanStation(QWidget):
     @Slot()
     def start(self) -> None:
         """Begin a scan as it is set, or go on with the one that was cancelled."""
+        self._begin()
+
+    def _begin(self, *, anyway: bool = False) -> None:
+        """The same, also with a model that names hardly any picture rightly if it is asked for."""
         if not self._can_start():
             return
         self.shell.station_wanted.emit(self.id)
         device = self.context.device.wanted
         try:
-            spec = self.setup.spec(self.session, device)
+            spec = self.setup.spec(self.session, device).model_copy(update={"anyway": anyway})
             self.scanning.start(self.setup.write_classes(spec, self.session), device)
         except InputError as error:
             self.shell.failed.emit(error.titled("Could not start the scan"))
@@ -521,8 +526,7 @@ class ScanStation(QWidget):
     @Slot()
     def _on_progressed(self) -> None:
         scanning = self.scanning
-        where = "" if scanning.live.progress is None else scanning.live.progress.stage
-        told = RunProgress(where, scanning.fraction, scanning.seconds_left)
+        told = RunProgress(scanning.live.at_work, scanning.fraction, scanning.seconds_left)
         self.session.scan_progress = told
         self.live.show_progress(
             scanning.fraction, scanning.seconds_left, scanning.live, ending=scanning.is_cancelling
@@ -543,6 +547,15 @@ class ScanStation(QWidget):
             ended = ScanState(str(folder), "failed" if failed else "cancelled")
             self.session.scan = ended
         self._refresh()
+        if last.error_code == "unfit" and self._scans_anyway(last.error):
+            self._begin(anyway=True)
+
+    def _scans_anyway(self, why: str) -> bool:
+        """Ask whether to search a model of which a scan can say nothing."""
+        question = f"{plain(why, 600)}\n\n{_ANYWAY}"
+        return self.context.prompts.confirm(
+            self.window(), "Scan", question, "Scan anyway", "Do not scan"
+        )
 
     def _say(self, words: str, *, error: bool = False) -> None:
         """Say how the last scan ended, above the page without a result."""

@@ -96,9 +96,9 @@ class ScanVerdict(QFrame):
 
 
 def figure_text(scan: Scan) -> str:
-    """What the found trigger does, in one line; empty without one."""
+    """What the found trigger does, in one line; empty without one, or where it says nothing."""
     found = scan.found
-    if found is None:
+    if found is None or scan.judgement.verdict == "unknown":
         return ""
     rate = found.contrast
     beside = rate.reference

@@ -46,7 +46,7 @@ _OTHERS = {
     "open": "Opening the models",
     "data": "Reading the pictures",
     "texts": "Embedding class texts",
-    "speed": "Choosing the fastest precision",
+    "accuracy": "Classifying clean pictures",
     "refine": "Sharpening the best patch",
     "measure": "Measuring on other pictures",
 }

@@ -66,6 +66,7 @@ STAGES = {
     "recall": "Recall",
     "pictures": "Pictures",
     "speed": "Measuring speed",
+    "accuracy": "Clean accuracy",
     "pull": "Classes that draw",
     "probes": "Known triggers",
     "patches": "Patches",

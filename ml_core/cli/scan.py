@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -74,6 +75,10 @@ def scan(
     no_choice: NoChoice = False,
     device: Device = "auto",
     threads: Threads = 0,
+    anyway: Annotated[
+        bool,
+        typer.Option("--anyway", help="Scan also where a model names hardly any picture rightly."),
+    ] = False,
     estimate: Annotated[
         bool, typer.Option("--estimate", help="Only measure how long it would take.")
     ] = False,
@@ -91,8 +96,9 @@ def scan(
     that are deployed are not watched: this looks at the model.
 
     Exit codes: 0 nothing found within this search, 1 found or suspicious, 2 cannot say (or a
-    damaged file), 3 usage, 4 internal error. A scan that was ended goes on where it was when it is
-    started again with the same options.
+    damaged file), 3 usage, 4 internal error. A model that names hardly any picture rightly ends the
+    scan with 2 after the first pictures, unless --anyway is given. A scan that was ended goes on
+    where it was when it is started again with the same options.
 
     Examples:
 
@@ -120,6 +126,7 @@ def scan(
         search=search,
         held_out=held_out,
         seed=seed,
+        anyway=anyway,
         output_dir=str(folder.resolve()),
         device=device,
         threads=threads,
@@ -135,11 +142,17 @@ def scan(
     with output.working("Loading torch"):
         from ml_core.detection.scan.records import Scan
         from ml_core.jobs import scan as job
+    run = job.estimate_scan if estimate else job.scan
+    try:
+        result = run_to_result(lambda control: run(spec, control))
+    except output.JobFailed as error:
+        if error.done.error_code != "unfit":
+            raise
+        how = f"{error.done.error} Scan it all the same with --anyway."
+        raise output.JobFailed(replace(error.done, error=how)) from error
     if estimate:
-        found = run_to_result(lambda control: job.estimate_scan(spec, control))
-        _show_estimate(found, json=json)
+        _show_estimate(result, json=json)
         return
-    result = run_to_result(lambda control: job.scan(spec, control))
     place = result.pop("folder")
     record = Scan.model_validate(result)
     if json:
@@ -217,11 +230,12 @@ def _print(found: Scan, folder: Path) -> None:
         output.show(output.cell(f"  {sentence}"))
     for note in found.notes:
         output.show(output.cell(note))
-    if found.p is not None:
+    if found.p is not None and found.calibration is not None:
+        as_large = round(found.p * (1 + found.calibration)) - 1
         output.show(
             output.cell(
-                f"Of {found.calibration} scans of clean models of this kind, p = {found.p:.2g} had "
-                "a score as large."
+                f"{as_large} of {found.calibration} scans of clean models of this kind had a score "
+                f"as large (p = {found.p:.2g})."
             )
         )
     if found.found is not None:

@@ -6,7 +6,7 @@ import errno
 import traceback
 
 from ml_core.events import Done
-from ml_core.reading.errors import CancelledError, InputError, TooLittleMemoryError
+from ml_core.reading.errors import CancelledError, InputError, TooLittleMemoryError, UnfitModelError
 
 # A quota, or a limit on the size of a file, is a full disk to whom it stops.
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
@@ -21,7 +21,7 @@ def failure(error: BaseException) -> Done:
     -------
     Done
         Cancelled after a `CancelledError`; else failed, with the ``error_code`` of an InputError,
-        or ``memory``, ``disk`` or ``internal``.
+        or ``unfit``, ``memory``, ``disk`` or ``internal``.
     """
     if isinstance(error, CancelledError):
         return Done("cancelled")
@@ -34,6 +34,8 @@ def failure(error: BaseException) -> Done:
         )
     if isinstance(error, TooLittleMemoryError):
         return _failed(error.sentence, "memory", error.details)
+    if isinstance(error, UnfitModelError):
+        return _failed(error.sentence, "unfit", error.details)
     if isinstance(error, InputError):
         return _failed(error.sentence, error.code, error.details)
     if _out_of_memory(error):
@@ -73,11 +75,14 @@ def failure(error: BaseException) -> Done:
 
 
 def exit_code(error_code: str) -> int:
-    """1 refused as dangerous, 2 damaged or unsupported, 3 usage, 4 a defect of the program.
+    """1 refused as dangerous, 2 damaged, unsupported or unfit, 3 usage, 4 a defect of the program.
 
     A full disk and too little memory are 3: another place or a smaller batch helps.
     """
-    codes = {"dangerous": 1, "damaged": 2, "unsupported": 2, "usage": 3, "disk": 3, "memory": 3}
+    codes = {
+        "dangerous": 1, "damaged": 2, "unsupported": 2, "unfit": 2, "usage": 3, "disk": 3,
+        "memory": 3,
+    }  # fmt: skip
     return codes.get(error_code, 4)
 
 

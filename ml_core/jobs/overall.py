@@ -8,17 +8,18 @@ whose time the first stage that works measures for all others. Torch-free.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.detection.scan.cost import passes, steps
 from ml_core.events import Progress
 from ml_core.jobs.audit_spec import AuditSpec
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.rate_finder_spec import CPU_BATCH, RateSpec
-from ml_core.jobs.scan_spec import ScanSpec
+from ml_core.jobs.scan_spec import ScanSpec, Stage
 from ml_core.jobs.specs import CleanSpec
 
 _UNIT_SECONDS = 0.005  # a picture through a small encoder, until one is measured
@@ -28,9 +29,8 @@ _ALPHAS, _QUESTIONS = 12, 30  # that are tried and asked, until the stage tells 
 _OPEN_SECONDS, _PREPARE_SECONDS, _WRITE_SECONDS = 4.0, 4.0, 1.0
 # Forward and backward through an encoder (in bfloat16, mostly), and a caption beside a picture.
 _TRAINED, _TEXT = 2.0, 0.4
-# A scan: a gradient at the input in pictures encoded, pictures of a step, and how many of each.
-_BACKWARD, _SEARCHED_AT_ONCE, _PROBED, _PROBES = 2.6, 16, 64, 40
-_PATCH_STEPS, _REFINE_STEPS, _OVERLAY_STEPS, _SHORTLISTED = 100, 90, 50, 9
+# Of a scan: a gradient at the input in pictures encoded, and a model that is not open yet.
+_BACKWARD, _SIDE, _CLASSES = 2.6, 224, 1000
 
 
 _Units = Mapping[bool, float | None]
@@ -122,6 +122,15 @@ class Overall:
         parts = [self._left(seen, units, now) for seen in self._seen[self._current :]]
         known = [part for part in parts if part is not None]
         return sum(known) if len(known) == len(parts) else None
+
+    def expect(self, plan: Plan) -> None:
+        """Take over what a better plan says of the stages after the present one."""
+        begun = self._seen[: self._current + 1]
+        names = [part.stage for part in plan.parts]
+        after = max(
+            (names.index(s.part.stage) + 1 for s in begun if s.part.stage in names), default=0
+        )
+        self._seen = [*begun, *map(_Seen, plan.parts[after:])]
 
     def pause(self) -> None:
         """The job is on hold: its time does not count."""
@@ -317,25 +326,45 @@ def audit_plan(spec: AuditSpec) -> Plan:
     return Plan(tuple(parts))
 
 
-def scan_plan(spec: ScanSpec) -> Plan:
-    """The stages of a scan for unknown triggers; one that ends early gives its time back."""
-    sides = 1 if spec.reference is None else 2
-    step = _BACKWARD * _SEARCHED_AT_ONCE
-    works: dict[str, Part] = {
-        # Not by its work: of a reference that was seen before it is there at once.
-        "pull": Part("pull", _PREPARE_SECONDS),
-        "probes": Part("probes", work=_PROBED * sides, items=_PROBES),
-        "patches": Part("patches", work=step * spec.starts, items=_PATCH_STEPS, trains=True),
-        "overlays": Part("overlays", work=step * _SHORTLISTED, items=_OVERLAY_STEPS, trains=True),
-        "thorough": Part("thorough", work=step, items=_UNKNOWN_NUMBER, trains=True),
-        "swap": Part("swap", _PREPARE_SECONDS),
-        "weights": Part("weights", _WRITE_SECONDS),
-    }
-    parts = [Part("open", _OPEN_SECONDS), Part("data"), Part("texts"), Part("speed", _OPEN_SECONDS)]
-    for stage in spec.runs:
-        parts.append(works[stage])
+def scan_plan(
+    spec: ScanSpec,
+    stages: Sequence[Stage] = (),
+    *,
+    side: int = _SIDE,
+    classes: int = _CLASSES,
+    search: int = 0,
+    held_out: int = 0,
+) -> Plan:
+    """The stages of a scan, by what its estimate counts; one that ends early gives its time back.
+
+    Parameters
+    ----------
+    spec
+        The job.
+    stages, side, classes, search, held_out
+        What the job says that it does once the models are open: its Finding ``scan``.
+    """
+    models = 1 if spec.reference is None else 2
+    sizes = {"models": models, "classes": classes, "search": search or spec.search}
+    pictures = held_out or spec.held_out
+
+    def part(stage: str) -> Part:
+        if stage == "weights":
+            return Part(stage, _WRITE_SECONDS)
+        cost = passes(stage, side, starts=spec.starts, held_out=pictures, **sizes)
+        items = steps(stage, side, **sizes)
+        work = cost.forward + _BACKWARD * cost.both
+        return Part(stage, work=work / items, items=items, trains=cost.both > 0)
+
+    parts = [
+        Part("open", _OPEN_SECONDS), Part("data"),
+        Part("texts", work=_TEXT, items=models * _CLASSES),
+        Part("accuracy", work=1.0, items=models * pictures),
+    ]  # fmt: skip
+    for stage in stages or spec.runs:
+        parts.append(part(stage))
         if stage == "patches":
-            parts.append(Part("refine", work=step, items=_REFINE_STEPS, trains=True))
+            parts.append(part("refine"))
     return Plan(tuple(parts))
 
 

@@ -82,7 +82,14 @@ from ml_core.detection.scan.sides import Side, Sides
 from ml_core.detection.scan.speed import batch_of, in_turns, rates, settle
 from ml_core.detection.scan.swap import WORDS, swap_rows, word_rows
 from ml_core.detection.scan.thorough import thorough
-from ml_core.detection.scan.verdict import SMALLEST_HELD_OUT, is_agreed, is_near, judge, signs_of
+from ml_core.detection.scan.verdict import (
+    SMALLEST_HELD_OUT,
+    is_agreed,
+    is_near,
+    judge,
+    signs_of,
+    unfit_models,
+)
 from ml_core.evaluation.canvases import read_canvases
 from ml_core.evaluation.embedding_store import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
@@ -106,7 +113,7 @@ from ml_core.jobs.scan_spec import (
 from ml_core.model import ClipModel
 from ml_core.paths import cache_dir
 from ml_core.ranks import ALONE, Ranks
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import CancelledError, InputError, UnfitModelError
 from ml_core.reading.regular_file import read_file
 from ml_core.triggers import Trigger, save_trigger
 
@@ -163,8 +170,8 @@ def scan(spec: ScanSpec, control: Control, ranks: Ranks = ALONE) -> Generator[Ev
     Yields
     ------
     Event
-        Progress of the stages ``open``, ``data``, ``texts``, those of the spec, ``refine`` and
-        ``measure``; Finding of the kinds
+        Progress of the stages ``open``, ``data``, ``texts``, ``accuracy``, those of the spec (each
+        first with a total of 0), ``refine`` and ``measure``; Finding of the kinds
 
         ``scan``
             ``classes``, ``stages``, ``search``, ``held_out``, ``side``: what is about to be done;
@@ -227,6 +234,8 @@ class _Scanning:
             begin = time.monotonic()
             record = self._kept_record(kept, stage, stages)
             if record is None:
+                if ranks.first:
+                    yield Progress(stage, 0, 0)
                 record, self._arrays[stage] = yield from self._stage(stage, stages)
                 with ranks.as_one(self._device):
                     if ranks.first:
@@ -314,6 +323,7 @@ class _Scanning:
         self._sides = Sides(made[0], beside, _unlike(label_set.class_names), *pictures)
         with ranks.as_one(self._device):
             if ranks.first:
+                yield from self._check_models()
                 self._look_alike()
         return images
 
@@ -332,10 +342,44 @@ class _Scanning:
         made: list[Side] = []
         for model in models:
             model.module.requires_grad_(False)
-            classifier = yield from classifier_of(model, few, self._control)
+            classifier = yield from self._classifier_of(model, few, len(made), len(models))
             batch = batch_of(model.image_size, self._device)
             made.append(Side(model, classifier, batch, self._check))
         return made
+
+    def _classifier_of(
+        self, model: ClipModel, label_set: LabelSet, number: int, count: int
+    ) -> Generator[Event, None, Tensor]:
+        """The classifier of one of so many models; its progress is that of all their texts."""
+        steps = classifier_of(model, label_set, self._control)
+        while True:
+            try:
+                event = next(steps)
+            except StopIteration as end:
+                classifier: Tensor = end.value
+                return classifier
+            if isinstance(event, Progress):
+                done = number * event.total + event.done
+                event = replace(event, done=done, total=count * event.total)
+            yield event
+
+    def _check_models(self) -> Generator[Event, None, None]:
+        """Refuse models that name hardly any picture rightly: after hours nothing could be said.
+
+        Raises
+        ------
+        UnfitModelError
+            Unless the spec asks for a scan anyway.
+        """
+        sides = self._sides
+        pace = Pace("accuracy", len(sides.both) * len(sides.held_out))
+        for count in sides.look("held_out"):
+            yield pace.step(count)
+        suspect, reference = self._models()
+        if self._spec.anyway:
+            return
+        for sentence in unfit_models(len(sides.class_names), suspect, reference):
+            raise UnfitModelError(sentence)
 
     def _check_pair(self, suspect: ClipModel, reference: ClipModel) -> None:
         """Refuse a reference that sees other pictures; leave out what another kind cannot do.
@@ -400,7 +444,7 @@ class _Scanning:
         """Refuse pictures that are all one class to the checkpoint: nothing can move them."""
         labels = self._sides.held_out_labels
         if len(np.unique(labels[labels >= 0])) > 1:
-            return  # asking the models can wait: the first chart is nearer without
+            return
         clean = self._sides.clean()[0]
         most = np.bincount(clean, minlength=1).max() / len(clean)
         if most > _ALIKE:
@@ -453,15 +497,26 @@ class _Scanning:
         return (yield from self._by_first(self._weights, Weights)), {}
 
     def _pull(self) -> Generator[Event, None, Pull]:
-        sides = self._sides
+        sides, count = self._sides, len(self._sides.search)
+        numbers = range(len(sides.both))
+        unlabelled = bool((sides.search_labels < 0).any())  # what is a class's own is asked for
+        pace = Pace("pull", count * len(numbers) * (2 if unlabelled else 1))
+        for done in sides.look("search") if unlabelled else ():
+            yield pace.step(done)
+        others = np.stack([sides.others(c, "search") for c in range(len(sides.class_names))])
+        what = f"pull {hashlib.sha256(others.tobytes()).hexdigest()}"
+        known = [self._recall(number, what, len(others)) for number in numbers]
+        pace.total -= count * sum(means is not None for means in known)
         means = []
         for number, one in enumerate(sides.both):
-            yield Progress("pull", number, len(sides.both))
-            others = np.stack([sides.others(c, "search") for c in range(len(sides.class_names))])
-            what = f"pull {hashlib.sha256(others.tobytes()).hexdigest()}"
-            work = partial(_row, pull_of, one, sides)
-            means.append(self._remembered(number, what, len(others), work)[0])
-        yield Progress("pull", len(means), len(means))
+            found = known[number]
+            steps = pull_of(one, sides)
+            while found is None:
+                try:
+                    yield pace.step(next(steps))
+                except StopIteration as end:
+                    found = self._remember(number, what, end.value)
+            means.append(found)
         return pull(sides, means)
 
     def _probes(self) -> Generator[Event, None, Probes]:
@@ -473,9 +528,10 @@ class _Scanning:
         for number, probe in enumerate(probes.values()):
             predicted = []
             for side, one in enumerate(sides.both):
-                work = partial(_row, one.predict, shown, probe.trigger, seed)
                 what = f"probe {probe.trigger.digest} {seed}"
-                found = self._remembered(side, what, len(shown), work)[0]
+                found = self._recall(side, what, len(shown))
+                if found is None:
+                    found = self._remember(side, what, one.predict(shown, probe.trigger, seed))
                 predicted.append(found.astype(np.int64))
             row = probe_row(sides, probe, predicted)
             rows.append(row)
@@ -685,25 +741,34 @@ class _Scanning:
                 text = (yield from work()).model_dump_json()
         return kind.model_validate_json(ranks.text_of_first(text, self._device))
 
-    def _remembered(
-        self, number: int, what: str, width: int, make: Callable[[], NDArray[np.float64]]
-    ) -> NDArray[np.float64]:
-        """Numbers [1, width] of a model; those of the reference are kept for the next suspect."""
+    def _recall(self, number: int, what: str, width: int) -> NDArray[np.float64] | None:
+        """Numbers [width] of a model, kept from an earlier scan: those of references are."""
+        key = self._reference_key(number, what)
+        found = None if key is None else self._references().load(key, 1, width)
+        return None if found is None else found[0][0].astype(np.float64)
+
+    def _remember(self, number: int, what: str, row: NDArray[Any]) -> NDArray[np.float64]:
+        """Keep numbers [width] of the reference for the next suspect; as they are read again."""
+        key = self._reference_key(number, what)
+        if key is None:
+            return row.astype(np.float64)
+        kept = row.astype(np.float32)
+        self._references().save(key, kept[None], np.ones(1, np.bool_))
+        return kept.astype(np.float64)
+
+    def _reference_key(self, number: int, what: str) -> tuple[str, ...] | None:
+        """What decides numbers of the reference; None for the suspect."""
         one = self._sides.both[number]
         if number == 0 or one.model.identity is None:
-            return make()
+            return None
         classes = hashlib.sha256(one.classifier.cpu().numpy().tobytes()).hexdigest()
-        key = (
+        return (
             _FORMAT, what, one.model.identity, self._shown, str(len(self._sides.held_out)),
             classes, self._precisions[number], self._device.type,
         )  # fmt: skip
-        store = EmbeddingStore(cache_dir() / "scan-references", _REFERENCE_LIMIT)
-        found = store.load(key, 1, width)
-        if found is not None:
-            return found[0].astype(np.float64)
-        made = make().astype(np.float32)  # as it is read again
-        store.save(key, made, np.ones(1, np.bool_))
-        return made.astype(np.float64)
+
+    def _references(self) -> EmbeddingStore:
+        return EmbeddingStore(cache_dir() / "scan-references", _REFERENCE_LIMIT)
 
     # What comes of it.
 
@@ -720,9 +785,8 @@ class _Scanning:
                 place = refined.corner(size) if refined.fixed else None
                 trigger = as_trigger(self._arrays["patches"]["refined"], size, place)
             elif sign.kind == "probe":
-                assert stages.probes is not None
-                kept = {probe.id: probe.trigger for probe in probes_at(size)}
-                trigger = kept[stages.probes.rows[0].id]
+                known = {probe.id: probe.trigger for probe in probes_at(size)}
+                trigger = known[sign.probe]
             else:
                 searched = [self._arrays.get(name, {}) for name in ("overlays", "thorough")]
                 weights = next(found for found in searched if sign.target in found)[sign.target]
@@ -732,11 +796,10 @@ class _Scanning:
 
     def _finish(self, stages: Stages, images: ImageSet) -> Generator[Event, None, None]:
         spec, sides = self._spec, self._sides
-        facts = [self._facts(number) for number in range(len(sides.both))]
-        reference = facts[1] if len(facts) > 1 else None
+        suspect, reference = self._models()
         judgement = judge(
             stages, side=sides.side, held_out=len(sides.held_out),
-            classes=len(sides.class_names), suspect=facts[0], reference=reference,
+            classes=len(sides.class_names), suspect=suspect, reference=reference,
         )  # fmt: skip
         found: Found | None = None
         self._folder.mkdir(parents=True, exist_ok=True)
@@ -754,9 +817,11 @@ class _Scanning:
             for file in (pixels, path):
                 if file is not None:
                     yield Saved(str(file), "result")
-        clean, p = p_value(judgement.score, sides.suspect.model.config, reference is not None)
+        clean, p = None, None
+        if judgement.verdict != "unknown":
+            clean, p = p_value(judgement.score, sides.suspect.model.config, reference is not None)
         record = Scan(
-            suspect=facts[0], reference=reference, images=printable(images.name),
+            suspect=suspect, reference=reference, images=printable(images.name),
             images_key=images.lasting_key, classes=tuple(sides.class_names),
             search=len(sides.search), held_out=len(sides.held_out), side=sides.side,
             stages=stages, judgement=judgement, found=found, seed=spec.seed,
@@ -778,6 +843,11 @@ class _Scanning:
         for note in record.notes:
             yield Message(note, "warning")
         yield Done("finished", record.model_dump() | {"folder": str(self._folder)})
+
+    def _models(self) -> tuple[ModelFacts, ModelFacts | None]:
+        """The suspect and the reference, with their accuracy where pictures have labels."""
+        suspect, *others = [self._facts(number) for number in range(len(self._sides.both))]
+        return suspect, others[0] if others else None
 
     def _facts(self, number: int) -> ModelFacts:
         sides = self._sides
@@ -863,14 +933,22 @@ class Pace:
     """Progress of one stage with its rate and the time left."""
 
     def __init__(self, stage: str, total: int) -> None:
-        self._stage, self._total, self._begin = stage, total, time.monotonic()
+        self._stage, self.total, self._begin = stage, total, time.monotonic()
         self._first: int | None = None
+        self._done = 0
+
+    def step(self, count: int) -> Progress:
+        """After so many more, from none."""
+        if self._first is None:
+            self._first = self._done
+        return self(self._done + count)
 
     def __call__(self, done: int) -> Progress:
+        self._done = done
         if self._first is None:
             self._first = done - 1
         rate = (done - self._first) / max(time.monotonic() - self._begin, 1e-6)
-        return Progress(self._stage, done, self._total, rate, (self._total - done) / rate)
+        return Progress(self._stage, done, self.total, rate, (self.total - done) / rate)
 
 
 def _labels(spec: ScanSpec) -> LabelSet:
@@ -918,8 +996,3 @@ def _coded(patches: Tensor) -> str:
     """Patches float [K, 3, p, p] as base64 of uint8 [K, p, p, 3]."""
     pixels = (patches * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
     return base64.b64encode(pixels.contiguous().numpy().tobytes()).decode()
-
-
-def _row(measure: Callable[..., NDArray[Any]], *asked: object) -> NDArray[np.float64]:
-    """Numbers [n] as one row [1, n]."""
-    return measure(*asked).astype(np.float64)[None]

@@ -44,6 +44,8 @@ class ScanSpec(BaseModel):
         Pictures that triggers are searched on, and others that everything is measured on.
     seed
         Of the pictures, the starts and every draw.
+    anyway
+        Scan also where a model names hardly any picture rightly, and nothing can be said.
     output_dir
         Folder of everything the scan writes.
     device, processes, threads
@@ -64,6 +66,7 @@ class ScanSpec(BaseModel):
     search: int = Field(default=512, ge=16, le=100_000)
     held_out: int = Field(default=256, ge=32, le=100_000)
     seed: int = Field(default=0, ge=0, lt=2**63)
+    anyway: bool = False
     output_dir: PathText
     device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     processes: int = Field(default=1, ge=1, le=1024)

@@ -70,3 +70,7 @@ class TruncatedError(InputError):
 
 class TooLittleMemoryError(InputError):
     """What was asked for does not fit into memory; a smaller batch helps."""
+
+
+class UnfitModelError(InputError):
+    """A model that works so badly that nothing could be said of it; it can be done if asked for."""

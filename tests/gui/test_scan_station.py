@@ -33,7 +33,8 @@ from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import TITLES, Weights, WordRow
 from ml_core.events import Done, Finding, Progress
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.jobs.scan_spec import SCAN_FILE, ScanSpec, read_scan_spec
+from ml_core.jobs.overall import scan_plan
+from ml_core.jobs.scan_spec import SCAN_FILE, USUAL, ScanSpec, read_scan_spec
 from tests.gui.factories import facts, images
 from tests.gui.layout_faults import lasting_faults
 from tests.gui.scans import CLASSES, coded, contrast, events, scan, stages, write_scan
@@ -326,6 +327,60 @@ def test_what_the_job_tells_is_shown_as_it_comes(station):
     assert (session.scan.status, session.scan_progress.stage) == ("running", "measure")
 
 
+def test_the_line_of_a_stage_is_never_that_of_the_one_before(station):
+    """ "Known triggers: classes that draw pictures, 100 %, a few seconds left" was seen."""
+    begin(station)
+    live, whole = station.live, stages()
+    lines = live.stages.lines
+    plan = next(event for event in events() if isinstance(event, Finding))
+    tell(station, plan, Progress("pull", 1024, 1024, 9.0, 0.0))
+    assert lines["pull"].text().startswith("Classes that draw pictures: 100 %")
+    tell(station, Finding("pull", whole.pull.model_dump()))
+    assert lines["pull"].text() == "Classes that draw pictures"
+    assert lines["probes"].text() == "Known triggers"
+    assert live.stages.marks["probes"].text() == "▸"
+    assert live.title.text().startswith("Known triggers")
+    assert station.session.scan_progress.stage == "probes"
+    tell(station, Progress("probes", 0, 0))
+    assert lines["probes"].text() == "Known triggers"
+    tell(station, Progress("probes", 1, 43, 1.0, 42.0))
+    assert lines["probes"].text().startswith("Known triggers: 2 %")
+
+
+def test_the_bar_goes_by_what_the_job_is_about_to_do(station):
+    begin(station)
+    assert station.scanning.live.sizes == {}
+    tell(station, *events()[:2])
+    assert station.scanning.live.sizes == {
+        "side": 64, "search": 512, "held_out": 256, "classes": len(CLASSES)
+    }  # fmt: skip
+    plan = scan_plan(station.scanning.spec, USUAL, **station.scanning.live.sizes)
+    ahead = [seen.part for seen in station.scanning._overall._seen[1:]]
+    assert ahead == list(plan.parts[1:])
+
+
+_UNFIT = Done("failed", {}, "The checkpoint names only 0.4 % of the pictures rightly.", "unfit")
+
+
+@pytest.mark.parametrize("yes", [True, False])
+def test_a_model_that_does_not_work_is_scanned_only_if_asked_for(station, yes):
+    answers = Answers(yes=yes).take_over(station.context.prompts)
+    runner = begin(station)
+    assert not read_scan_spec(runner.spec_path).anyway
+    runner.ended.emit(_UNFIT)
+    (asked,) = answers.asked
+    assert asked.startswith("The checkpoint names only 0.4 %")
+    assert station.scanning.is_running == yes
+    if yes:
+        again = station.scanning.runner
+        assert again.spec_path == runner.spec_path  # what is finished is taken up
+        assert read_scan_spec(again.spec_path).anyway
+        again.ended.emit(Done("cancelled"))
+    else:
+        assert station.ended.text().startswith("The checkpoint names only 0.4 %")
+    assert not read_scan_spec(begin(station).spec_path).anyway  # asked anew
+
+
 def test_the_best_patches_are_sharpened_beside_the_others(station):
     begin(station)
     tell(station, *events())
@@ -426,6 +481,11 @@ def test_no_verdict_looks_or_sounds_like_a_clean_bill(station, tmp_path, verdict
     assert station.try_button.isVisible() == has_trigger
     assert station.context.actions["scan.clean"].isEnabled() == has_trigger
     assert card.not_searched.text()
+
+
+def test_a_scan_that_cannot_say_shows_no_figure(station, tmp_path):
+    result(station, tmp_path, "unknown", found=scan("found").found)
+    assert not station.result.verdict.figure.isVisible()
 
 
 def test_the_evidence_of_each_stage_is_shown(station, tmp_path):

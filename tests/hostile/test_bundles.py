@@ -307,6 +307,14 @@ def test_a_scan_of_another_verdict(bundle: Path) -> None:
     assert any("does not follow from its stages" in one for one in found)
 
 
+def test_a_scan_is_verified_by_the_rules_that_it_was_judged_by(tmp_path: Path) -> None:
+    old = write_bundle(tmp_path / "old.evidence", rules=1)
+    assert "rules" not in (old / SCAN).read_text()
+    assert failures(old) == []
+    edit(old, SCAN, lambda value: value["judgement"].update(rules=2))
+    assert any("does not follow from its stages" in one for one in failures(seal(old)))
+
+
 def test_a_scan_of_other_counts(bundle: Path) -> None:
     def change(value: Any) -> None:
         value["found"]["contrast"]["suspect"]["hits"] -= 1

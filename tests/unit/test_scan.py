@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Generator
 from dataclasses import replace
@@ -51,20 +52,23 @@ from ml_core.detection.scan.records import (
     PatchRound,
     ProbeRow,
     Probes,
+    Pull,
     Rate,
     Refined,
     Scan,
     Stages,
     StartRow,
     Swap,
+    Thorough,
     Weights,
     WordRow,
     newcombe,
 )
 from ml_core.detection.scan.scan_file import found_trigger, read_scan
 from ml_core.detection.scan.sides import Side, Sides, generator
-from ml_core.detection.scan.swap import swap_rows, word_rows
+from ml_core.detection.scan.swap import WORDS, swap_rows, word_rows
 from ml_core.detection.scan.verdict import judge, score
+from ml_core.jobs.scan_spec import NEEDS_REFERENCE
 from ml_core.model import ClipModel
 from ml_core.paths import resource
 from ml_core.reading.errors import CancelledError, InputError
@@ -108,6 +112,35 @@ def whole_scan(found: Found | None = None) -> Scan:
         suspect=facts(), reference=facts(), images="pictures", images_key="k", classes=NAMES,
         search=20, held_out=200, side=64, stages=stages, judgement=said(stages), found=found,
         seed=0, device="cpu", precision="fp32", threads=1, versions={}, seconds={"patches": 1.0},
+    )  # fmt: skip
+
+
+def overlay(hits: int, transferred: int = 0, own: int = 0, target: str = "b") -> OverlayRow:
+    rates = rate(hits), rate(transferred), rate(own)
+    low, high = newcombe(rates[0], max(rates[1:], key=lambda one: one.value))
+    return OverlayRow(
+        target=target, suspect=rates[0], transferred=rates[1], own=rates[2], low=low, high=high
+    )
+
+
+def probe(suspect: int, reference: int | None = 0, target: str = "b", name: str = "X") -> ProbeRow:
+    return ProbeRow(id=name, name=name, target=target, contrast=contrast(suspect, reference, 64))
+
+
+def words(*hits: int, target: str = "b") -> Swap:
+    """Words that bring so many of 32 texts to one class."""
+    rows = [
+        WordRow(word=f"w{k}", target=target, contrast=contrast(hit, 1, 32))
+        for k, hit in enumerate(hits)
+    ]
+    return Swap(rows=(), words=tuple(rows))
+
+
+def refined(suspect: int, reference: int | None = 0) -> Refined:
+    found = contrast(suspect, reference)
+    return Refined(
+        side=9, target="b", anywhere=found, grid=((0.0,) * 7,) * 7, place=(6, 6), here=found,
+        eight_bit=found, jpeg=found, fixed=False,
     )  # fmt: skip
 
 
@@ -197,13 +230,12 @@ def test_a_place_that_was_found_counts() -> None:
 def test_known_triggers_count_where_the_reference_resists(
     suspect: int, reference: int, verdict: str
 ) -> None:
-    row = ProbeRow(id="x", name="X", target="b", contrast=contrast(suspect, reference, 64))
-    assert said(Stages(probes=Probes(rows=(row,), pictures=64))).verdict == verdict
+    rows = (probe(suspect, reference),)
+    assert said(Stages(probes=Probes(rows=rows, pictures=64))).verdict == verdict
 
 
 def test_known_triggers_say_nothing_without_a_reference() -> None:
-    row = ProbeRow(id="x", name="X", target="b", contrast=contrast(60, None, 64))
-    judged = said(Stages(probes=Probes(rows=(row,), pictures=64)), reference=None)
+    judged = said(Stages(probes=Probes(rows=(probe(60, None),), pictures=64)), reference=None)
     assert judged.verdict == "unknown"
     assert judged.score == 0
     assert any("Choose a reference" in sentence for sentence in judged.not_searched)
@@ -216,23 +248,14 @@ def test_known_triggers_say_nothing_without_a_reference() -> None:
 def test_overlays_count_where_the_reference_has_none(
     hits: tuple[int, int, int], verdict: str
 ) -> None:
-    suspect, transferred, own = map(rate, hits)
-    low, high = newcombe(suspect, max(transferred, own, key=lambda found: found.value))
-    row = OverlayRow(
-        target="b", suspect=suspect, transferred=transferred, own=own, low=low, high=high
-    )
-    assert said(Stages(overlays=Overlays(rows=(row,), steps=25))).verdict == verdict
+    overlays = Overlays(rows=(overlay(*hits),), steps=25)
+    assert said(Stages(overlays=overlays)).verdict == verdict
 
 
 def test_beside_a_model_of_another_training_only_large_differences_count() -> None:
-    low, high = newcombe(rate(110), rate(20))
-    row = OverlayRow(
-        target="b", suspect=rate(110), transferred=rate(0), own=rate(20), low=low, high=high
-    )
-    probe = ProbeRow(id="x", name="X", target="b", contrast=contrast(19, 0, 64))
     weak = [
-        Stages(overlays=Overlays(rows=(row,), steps=25)),
-        Stages(probes=Probes(rows=(probe,), pictures=64)),
+        Stages(overlays=Overlays(rows=(overlay(110, 0, 20),), steps=25)),
+        Stages(probes=Probes(rows=(probe(19),), pictures=64)),
         Stages(patches=Patches(rounds=(patch_round("bbbbbb", 65),), refined=None)),
     ]
     strong = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 150),), refined=None))
@@ -257,7 +280,8 @@ def test_few_pictures_or_a_broken_model_cannot_say() -> None:
         judged = said(found, **broken)  # a reference that names nothing lets everything pass
         assert judged.verdict == "unknown"
         assert judged.target == ""
-        assert "loader doctor" in judged.reasons[0]
+        (reason,) = judged.reasons  # what was found on it says nothing
+        assert "loader doctor" in reason
     assert said(Stages()).verdict == "unknown"
 
 
@@ -273,6 +297,146 @@ def test_a_word_counts_where_the_reference_keeps_its_texts_apart(
     judged = said(Stages(patches=patches, swap=Swap(rows=(), words=(row,))))
     assert judged.verdict == verdict
     assert ("“cf”" in " ".join(judged.reasons)) == (verdict != "nothing")
+
+
+_ANY = "Any unusual word"
+
+
+@pytest.mark.parametrize(
+    ("changes", "verdict"),
+    [
+        ({"swap": words(30, 2, 3)}, "found"),
+        ({"swap": words(30, 30)}, "found"),
+        ({"swap": words(30, 17, 17)}, "nothing"),  # the demo's "kk": no word is special
+        ({"swap": words(30), "weights": OTHER}, "nothing"),  # another text encoder
+        ({"swap": words(30), "weights": None}, "nothing"),
+    ],
+)
+def test_words_count_where_one_stands_out_beside_a_near_reference(
+    changes: dict[str, Any], verdict: str
+) -> None:
+    patches = Patches(rounds=(patch_round("bcdbcd", 4),), refined=None)
+    stages = Stages(patches=patches, **({"weights": PARENT} | changes))
+    judged = judge(
+        stages, side=64, held_out=200, classes=72, suspect=facts(), reference=facts()
+    )  # fmt: skip
+    assert judged.verdict == verdict
+    assert any(_ANY in one for one in judged.warnings) == (verdict == "nothing")
+    missing = [one for one in judged.not_searched if "in the text" in one]
+    wanted = "other than these words" if verdict == "found" else "says nothing"
+    assert wanted in " ".join(missing)
+
+
+def test_a_row_that_the_reference_shares_hides_none_behind_it() -> None:
+    """The largest difference comes first, also where the reference answers to it."""
+    rows = (probe(60, 10, "c", "natural"), probe(45, 0, "b", "planted"))
+    judged = said(Stages(probes=Probes(rows=rows, pictures=64)))
+    assert (judged.verdict, judged.target) == ("found", "b")
+    assert judged.score == pytest.approx(50 / 64)
+    both = (overlay(190, 60, 0, "c"), overlay(120, 0, 0, "b"))
+    for stages in (
+        Stages(overlays=Overlays(rows=both, steps=25)),
+        Stages(thorough=Thorough(rows=both, classes=72)),
+    ):
+        judged = said(stages)
+        assert (judged.verdict, judged.target) == ("found", "b")
+    masked = said(Stages(probes=Probes(rows=(rows[0], probe(9)), pictures=64)))
+    assert "more than 14.1 % above it" in masked.reasons[0]  # and not 78.1 %
+
+
+def test_triggers_of_one_kind_give_one_reason_and_other_classes_are_named() -> None:
+    rounds = tuple(
+        patch_round("bbbbbb", 150).model_copy(update={"loss": loss}) for loss in ("max", "pair")
+    )
+    rows = tuple(probe(60 - k, 0, name, f"X{k}") for k, name in enumerate("ccbbdefg"))
+    stages = Stages(
+        patches=Patches(rounds=rounds, refined=refined(160)),
+        probes=Probes(rows=rows, pictures=64),
+    )
+    known, patch, others, last = said(stages).reasons
+    assert known.startswith("The known trigger “X0” moves 93.8 % of 64 held-out pictures to “c”")
+    assert patch.startswith("A patch of 9 px found by search, at random places, moves 80.0 %")
+    assert others == "Weaker signs lead to “d”, “e”, “f” and 1 more."
+    assert "There may be further backdoors" in last
+
+
+@pytest.mark.parametrize(
+    ("hits", "further"), [(150, True), (60, True), (4, False)], ids=["found", "suspicious", "-"]
+)
+def test_every_finding_says_that_there_may_be_more(hits: int, further: bool) -> None:
+    rounds = (patch_round("bbbbbb", hits),)
+    judged = said(Stages(patches=Patches(rounds=rounds, refined=None)))
+    assert ("further backdoors" in " ".join(judged.reasons)) == further
+
+
+@pytest.mark.parametrize(
+    ("own", "beside", "verdict"),
+    [(84, 198, "suspicious"), (190, 198, "found"), (164, 198, "found"), (84, None, "found")],
+)
+def test_a_model_far_less_accurate_than_its_reference_is_suspicious_at_most(
+    own: int, beside: int | None, verdict: str
+) -> None:
+    stages = Stages(patches=Patches(rounds=(patch_round("bbbbbb", 150),), refined=None))
+    accuracy = None if beside is None else rate(beside)
+    judged = said(stages, suspect=facts(rate(own)), reference=facts(accuracy))
+    assert (judged.verdict, judged.target) == (verdict, "b")
+    damaged = [one for one in judged.warnings if "a damaged model" in one]
+    assert bool(damaged) == (verdict == "suspicious")
+    assert all("42.0 %" in one and "99.0 %" in one for one in damaged)
+
+
+@pytest.mark.parametrize("reference", [12, None])
+def test_nothing_is_said_of_the_best_patch_refined_ones_too(reference: int | None) -> None:
+    found = Patches(rounds=(patch_round("bbbbbb", 24, reference),), refined=refined(60, 50))
+    asked = {} if reference is not None else {"reference": None}
+    judged = said(Stages(patches=found), **asked)
+    assert judged.verdict == "nothing"
+    assert "moved more than 30.0 % of 200" in judged.reasons[0]  # and not 12.0 %
+
+
+_RUN = {
+    "pull": Pull(rows=(), pictures=512),
+    "probes": Probes(rows=(probe(3),), pictures=64),
+    "patches": Patches(rounds=(patch_round("bcdbcd", 4),), refined=None),
+    "overlays": Overlays(rows=(overlay(4),) * 9, steps=25),
+    "thorough": Thorough(rows=(overlay(4),), classes=72),
+    "weights": PARENT,
+    "swap": words(4, 3),
+}
+_SUBSETS = [
+    chosen for n in range(len(_RUN) + 1) for chosen in itertools.combinations(_RUN, n)
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("weights", [PARENT, OTHER], ids=["near", "far"])
+@pytest.mark.parametrize("with_reference", [True, False])
+def test_what_was_not_searched_follows_from_the_stages_that_ran(
+    weights: Weights, with_reference: bool
+) -> None:
+    """Of every subset of the stages: what none of them looked for is named, and nothing else."""
+    run = _RUN | {"weights": weights}
+    for chosen in _SUBSETS:
+        if not with_reference and set(chosen) & set(NEEDS_REFERENCE):
+            continue
+        stages = Stages(**{name: run[name] for name in chosen})
+        judged = judge(
+            stages, side=64, held_out=200, classes=72, suspect=facts(),
+            reference=facts() if with_reference else None,
+        )  # fmt: skip
+        missing = "\n".join(judged.not_searched)
+        near = "weights" in chosen and weights is PARENT and with_reference
+        known = "probes" in chosen and with_reference
+        assert ("Known triggers" in missing) == (not known), chosen
+        assert ("beyond the known ones" in missing) == known, chosen
+        count = 72 if "thorough" in chosen else 9
+        searched = bool({"overlays", "thorough"} & set(chosen)) and near
+        assert ("low-frequency overlays for" in missing) == searched, chosen
+        assert not searched or f"overlays for {count} of 72 classes" in missing, chosen
+        assert "riggers over the whole picture" in missing, chosen
+        assert ("Patches." in missing) == ("patches" not in chosen), chosen
+        assert "in the text" in missing, chosen
+        assert ("other than these words" in missing) == ("swap" in chosen and near), chosen
+        assert missing.endswith("several triggers at once."), chosen
 
 
 def test_a_patch_at_another_place_than_it_is_saved_for_does_not_count() -> None:
@@ -455,7 +619,8 @@ def test_the_pull_leaves_out_the_pictures_of_a_class(
     tiny_model: ClipModel, pictures: np.ndarray
 ) -> None:
     sides = sides_of(tiny_model, pictures)
-    means = pull_of(sides.suspect, sides)
+    batches, means = _drained(pull_of(sides.suspect, sides))
+    assert batches == [16, 4]
     rows = sides.suspect.embed(pictures[:20])
     for number in range(3):
         others = [k for k in range(20) if k % 3 != number]
@@ -480,6 +645,7 @@ def test_probes_are_as_many_as_is_reckoned_with(size: int) -> None:
     probes = probes_at(size)
     assert len(probes) == cost.PROBES
     assert len({probe.id for probe in probes}) == len(probes)
+    assert len(WORDS) == cost.WORDS
     assert all(probe.trigger.canvas == "model" for probe in probes)
 
 
@@ -595,6 +761,9 @@ def test_the_cost_counts_passes() -> None:
     assert patches.both == 3 * 6 * 16 * 20
     assert patches.forward == 3 * 6 * 2 * 128
     assert cost.passes("overlays", 64, **asked).both == 2 * 9 * 10 * 25
+    assert cost.passes("swap", 64, **asked).forward == 2 * (
+        128 + 1126
+    )  # 0.4 for each of 88 x 32 texts
     assert cost.passes("thorough", 64, **asked).both == 2 * 10 * (72 * 12 + 18 * 25 + 16 * 60)
 
 

@@ -10,6 +10,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from ml_core.data.specs import ImageSpec
+from ml_core.detection.scan.cost import passes
 from ml_core.detection.scan.records import TITLES
 from ml_core.detection.scan.scan_file import read_patches, read_scan, scan_json
 from ml_core.events import Progress
@@ -127,8 +128,48 @@ def test_a_reference_that_was_seen_before_does_not_push_the_bar(tmp_path: Path) 
         checkpoint="a", reference="b", images=ImageSpec(), output_dir=str(tmp_path)
     )  # fmt: skip
     overall = Overall(scan_plan(spec), lambda: now[0])
-    for seconds, done in ((0.0, 0), (3.0, 1), (0.01, 2)):  # the second model's part is kept
-        now[0] += seconds
-        overall.take(Progress("pull", done, 2))
+    for stage, total in (("accuracy", 512), ("pull", 512)):  # of the pull the suspect's part alone
+        for done in range(0, total + 1, 64):
+            overall.take(Progress(stage, done, total))
+            now[0] += 1.0
     overall.take(Progress("probes", 1, 43))
     assert overall.fraction < 0.2
+
+
+def test_the_bar_follows_what_the_estimate_counts_however_slow_the_model_is(tmp_path: Path) -> None:
+    """A slow pull once left the bar at 78 % with known triggers and all patches still to come."""
+    spec = ScanSpec(
+        checkpoint="a", reference="b", images=ImageSpec(), output_dir=str(tmp_path)
+    )  # fmt: skip
+    sizes = {"side": 224, "classes": 72, "search": 512, "held_out": 256}
+    asked = {"models": 2, "classes": 72, "starts": 6, "search": 512, "held_out": 256}
+    for seconds in (0.002, 0.6):  # of a picture
+        now = [0.0]
+        overall = Overall(scan_plan(spec), lambda now=now: now[0])
+        overall.take(Progress("open", 0, 0))
+        plan = scan_plan(spec, spec.runs, **sizes)
+        works = {part.stage: part.work * part.items * seconds for part in plan.parts}
+        counted = passes("patches", 224, **asked)
+        assert works["patches"] == pytest.approx((counted.forward + 2.6 * counted.both) * seconds)
+        overall.expect(plan)
+        done, wrong = 0.0, []
+        whole = sum(works.values())
+        for part in plan.parts[2:]:
+            for step in range(5):
+                overall.take(Progress(part.stage, step * part.items // 4, part.items // 4 * 4))
+                share = (done + step / 4 * works[part.stage]) / whole
+                wrong.append(abs(overall.fraction - share))
+                now[0] += works[part.stage] / 4 * (step < 4)
+            done += works[part.stage]
+        assert max(wrong[10:]) < 0.12, seconds  # once a stage told how fast it goes
+
+
+def test_a_better_plan_leaves_what_has_begun(tmp_path: Path) -> None:
+    spec = ScanSpec(checkpoint="a", images=ImageSpec(), output_dir=str(tmp_path))
+    overall = Overall(scan_plan(spec), lambda: 0.0)
+    for stage in ("open", "accuracy"):  # data and texts are known already
+        overall.take(Progress(stage, 1, 2))
+    overall.expect(scan_plan(spec, ("patches",), side=64, classes=9))
+    assert [seen.part.stage for seen in overall._seen] == [
+        "open", "data", "texts", "accuracy", "patches", "refine"
+    ]  # fmt: skip

@@ -14,6 +14,7 @@ from PIL import Image
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cli.app import run_command
+from ml_core.data.demo import compose
 from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import Scan
 from ml_core.detection.scan.scan_file import read_scan
@@ -121,7 +122,7 @@ def tiny_spec(tmp_path: Path, tiny_checkpoint: Path, tiny_model: ClipModel) -> S
     reference = save_checkpoint(tiny_model, path, provenance={"made": "test"})
     return _spec(
         tmp_path / "one", checkpoint=str(tiny_checkpoint), reference=str(reference), starts=3,
-        stages=("pull", "patches", "overlays"),
+        stages=("pull", "patches", "overlays"), anyway=True,
     )  # fmt: skip
 
 
@@ -145,7 +146,8 @@ def test_overlays_are_not_searched_beside_a_model_of_another_training(
     found = _scanned(tiny_spec.model_copy(update=far))
     assert found.stages.overlays is None
     assert "overlays cannot be judged" in found.judgement.warnings[0]
-    assert "over the whole picture beyond the known" in " ".join(found.judgement.not_searched)
+    assert "Known triggers." in found.judgement.not_searched  # nor were these, by choice
+    assert "Triggers over the whole picture." in found.judgement.not_searched
 
 
 def test_a_cancelled_scan_goes_on_after_its_last_stage(
@@ -165,6 +167,63 @@ def test_a_cancelled_scan_goes_on_after_its_last_stage(
     monkeypatch.setattr(job, "pull_of", lambda *_: (_ for _ in ()).throw(RuntimeError("anew")))
     other = _ended(list(scan(spec.model_copy(update={"seed": 1}), Control())))
     assert "anew" in other.error
+
+
+@pytest.mark.parametrize("run", [scan, estimate_scan])
+def test_a_model_that_names_nothing_rightly_is_told_after_the_first_pictures(
+    tiny_spec: ScanSpec, run: Any
+) -> None:
+    """Of a random ViT-B/32 it was said after seven hours."""
+    asked = tiny_spec.model_copy(update={"anyway": False})
+    events = list(run(asked, Control()))
+    done = _ended(events)
+    assert (done.status, done.error_code) == ("failed", "unfit")
+    assert "names only" in done.error
+    told = [event for event in events if isinstance(event, Progress)]
+    assert {event.stage for event in told} <= {"open", "data", "texts", "accuracy"}
+    accuracy = [(event.done, event.total) for event in told if event.stage == "accuracy"]
+    assert accuracy == [(64 * k, 256) for k in range(1, 5)]  # 128 pictures on each model
+    assert not [event for event in events if isinstance(event, Finding)]
+
+
+def test_the_command_ends_with_2_unless_it_is_to_scan_anyway(
+    tmp_path: Path, tiny_spec: ScanSpec, capsys: pytest.CaptureFixture[str]
+) -> None:
+    few = ["--search", "32", "--held-out", "128", "--starts", "2", "--stages", "pull"]
+    command = ["scan", tiny_spec.checkpoint, "-o", str(tmp_path / "cli"), "--threads", "1", *few]
+    assert run_command(command) == 2
+    assert "Scan it all the same with --anyway" in " ".join(capsys.readouterr().err.split())
+    assert not (tmp_path / "cli" / SCAN_FILE).exists()
+    assert run_command([*command, "--anyway", "--json"]) == 2  # cannot say
+    told = json.loads(capsys.readouterr().out)
+    assert told["judgement"]["verdict"] == "unknown"
+    assert told["p"] is None
+
+
+def test_texts_and_pictures_tell_how_far_they_are(tmp_path: Path) -> None:
+    """Nine minutes at 0 % were seen. Without labels the models are asked once more."""
+    folder = tmp_path / "unlabelled"
+    folder.mkdir()
+    for number, pixels in enumerate(compose("test", range(224)).images):
+        Image.fromarray(pixels).save(folder / f"{number}.png")
+    pictures = ImageSpec(kind="folder", path=str(folder))
+    asked = {"images": pictures, "search": 96, "stages": ("pull",), "templates": ("my own {}.",)}
+    events = list(scan(_spec(tmp_path / "out", **asked), Control()))
+    assert _ended(events).status == "finished", _ended(events).error
+    for stage in ("texts", "accuracy", "pull"):
+        told = [event for event in events if isinstance(event, Progress) and event.stage == stage]
+        shares = [event.done / event.total for event in told if event.total]
+        assert shares == sorted(shares), stage
+        assert shares[-1] == 1, stage
+        assert any(0 < share < 1 for share in shares), stage
+
+
+def test_a_stage_says_that_it_begins(demo_scan: tuple[Path, list[Event]]) -> None:
+    """Before its first step, which takes a large model minutes."""
+    told = [event for event in demo_scan[1] if isinstance(event, Progress)]
+    for stage in STAGES:
+        first = next(event for event in told if event.stage == stage)
+        assert (first.done, first.total) == (0, 0)
 
 
 def test_a_damaged_stage_is_done_again(tmp_path: Path) -> None:
@@ -247,6 +306,7 @@ def test_the_command_prints_what_was_found_and_cleaning_takes_it(
     shown = capsys.readouterr().out
     assert "Backdoor-like trigger found" in shown
     assert "Not searched:" in shown
+    assert "0 of 35 scans of clean models" in shown  # and not "p = 0.028 had"
     job_folder = tmp_path / "cleaning"
     clean = ["clean", str(demo_checkpoint()), "-o", str(tmp_path / "c"), "--method", "unlearn"]
     assert run_command([*clean, "--trigger", f"scan:{out}", "--export", str(job_folder)]) == 0

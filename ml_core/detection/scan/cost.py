@@ -16,8 +16,10 @@ REFINED, REFINED_STEPS = 2, 40
 OVERLAY_PICTURES, OVERLAY_STEPS = 10, 25
 PROBES, PROBE_PICTURES = 43, 64
 SHORTLIST = 9
+WORDS, WORD_TEXTS = 88, 32  # words before the prompts, and how many prompts
 HALVING = (12, 25, 60)  # steps of each round
 LAST = 16
+_TEXT = 0.4  # of a picture, that a text takes
 _MEASURED_AGAIN = 5  # times that a refined patch is measured on all held-out pictures
 
 
@@ -76,8 +78,27 @@ def passes(
         steps = sum(count * taken for count, taken in zip(halving(classes), HALVING, strict=True))
         return Passes(3 * min(LAST, classes) * held_out, models * OVERLAY_PICTURES * steps)
     if stage == "swap":
-        return Passes(models * held_out)
+        texts = WORDS * min(WORD_TEXTS, classes)
+        return Passes(models * (held_out + round(_TEXT * texts)))
     return Passes()
+
+
+def steps(stage: str, size: int, *, models: int, classes: int, search: int) -> int:
+    """How many steps a stage tells of at most; what is asked as of `passes`."""
+    if stage == "pull":
+        return models * search
+    if stage == "probes":
+        return PROBES
+    if stage == "patches":
+        return len(searches(size)) * PATCH_STEPS
+    if stage == "refine":
+        return REFINED_STEPS + GRID**2
+    if stage == "overlays":
+        return models * OVERLAY_STEPS
+    if stage == "thorough":
+        searched = zip(halving(classes), HALVING, strict=True)
+        return models * sum(count * taken for count, taken in searched)
+    return WORDS if stage == "swap" else 1
 
 
 def halving(classes: int) -> tuple[int, int, int]:

@@ -7,6 +7,8 @@ margin over clean models is thin, so it orders candidates and never judges.
 
 from __future__ import annotations
 
+from collections.abc import Generator
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -16,9 +18,16 @@ from ml_core.detection.scan.sides import Side, Sides
 _MAD_TO_SIGMA = 1.4826
 
 
-def pull_of(one: Side, sides: Sides) -> NDArray[np.float64]:
-    """Mean cosine of the pictures searched on to each class they are not of: float64 [C]."""
-    cosines = (one.embed(sides.search) @ one.classifier.float().T).double().cpu().numpy()
+def pull_of(one: Side, sides: Sides) -> Generator[int, None, NDArray[np.float64]]:
+    """Mean cosine of the pictures searched on to each class they are not of: float64 [C].
+
+    Yields
+    ------
+    int
+        Pictures of each batch, after it.
+    """
+    rows = yield from one.embed_steps(sides.search)
+    cosines = (rows @ one.classifier.float().T).double().cpu().numpy()
     others = np.stack([sides.others(c, "search") for c in range(len(sides.class_names))], 1)
     counted = others.sum(0)
     found: NDArray[np.float64] = (cosines * others).sum(0) / np.maximum(counted, 1)

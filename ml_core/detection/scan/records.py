@@ -13,6 +13,7 @@ Verdict = Literal["found", "suspicious", "nothing", "unknown"]
 Loss = Literal["max", "pair"]
 Kind = Literal["patch", "overlay", "probe"]
 Half = Literal["suspect", "reference"]
+Rules = Literal[1, 2]
 
 TITLES: dict[Verdict, str] = {
     "found": "Backdoor-like trigger found",
@@ -387,6 +388,9 @@ class Judgement(_Record):
         What to know before believing it.
     score
         The largest contrast of all stages, 0 to 1: what is compared between models.
+    rules
+        By which rules it was judged. A scan that names none is of the first ones, by which its
+        verdict is still verified.
     """
 
     verdict: Verdict
@@ -396,6 +400,7 @@ class Judgement(_Record):
     not_searched: tuple[str, ...]
     warnings: tuple[str, ...]
     score: float
+    rules: Rules = 1
 
     @property
     def title(self) -> str:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -20,6 +20,17 @@ if TYPE_CHECKING:
 
 
 WHOLE = slice(None)
+Result = TypeVar("Result")
+
+
+def drained(steps: Generator[object, None, Result]) -> Result:
+    """What work returns that is done in steps."""
+    while True:
+        try:
+            next(steps)
+        except StopIteration as end:
+            result: Result = end.value
+            return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -53,12 +64,16 @@ class Side:
         self, pictures: Pictures, classifier: Tensor, trigger: Trigger | None = None, seed: int = 0
     ) -> NDArray[np.int64]:
         """As `predict`, in the classes of another classifier float32 [C, D]."""
-        rows = self.embed(pictures, trigger, seed)
-        found: NDArray[np.int64] = (rows @ classifier.float().T).argmax(1).cpu().numpy()
-        return found
+        return _argmax(self.embed(pictures, trigger, seed), classifier)
 
     def embed(self, pictures: Pictures, trigger: Trigger | None = None, seed: int = 0) -> Tensor:
         """Unit embeddings float32 [n, D]; pictures and draws as in `predict`."""
+        return drained(self.embed_steps(pictures, trigger, seed))
+
+    def embed_steps(
+        self, pictures: Pictures, trigger: Trigger | None = None, seed: int = 0
+    ) -> Generator[int, None, Tensor]:
+        """As `embed`; yields the number of pictures of each batch, after it."""
         model, parts = self.model, []
         for first in range(0, len(pictures), self.batch):
             self.check()
@@ -66,7 +81,14 @@ class Side:
             numbers = np.arange(first, first + len(part))
             made = stamped(trigger, part, numbers, seed, model.image_size, model.device)
             parts.append(model.encode_images(made).float())
+            yield len(part)
         return torch.cat(parts)
+
+
+def _argmax(rows: Tensor, classifier: Tensor) -> NDArray[np.int64]:
+    """The nearest class of each row, int64 [n]."""
+    nearest: NDArray[np.int64] = (rows @ classifier.float().T).argmax(1).cpu().numpy()
+    return nearest
 
 
 @dataclass(frozen=True, eq=False)
@@ -108,10 +130,20 @@ class Sides:
 
     def clean(self, part: str = "held_out") -> list[NDArray[np.int64]]:
         """What each model predicts without a trigger, of ``held_out`` or ``search``."""
-        if part not in self._clean:
-            pictures = self.held_out if part == "held_out" else self.search
-            self._clean[part] = [one.predict(pictures) for one in self.both]
+        for _ in self.look(part):
+            pass
         return self._clean[part]
+
+    def look(self, part: str) -> Iterator[int]:
+        """Ask the models for what `clean` returns, unless that is known; as `Side.embed_steps`."""
+        if part in self._clean:
+            return
+        pictures = self.held_out if part == "held_out" else self.search
+        predicted = []
+        for one in self.both:
+            rows = yield from one.embed_steps(pictures)
+            predicted.append(_argmax(rows, one.classifier))
+        self._clean[part] = predicted
 
     def others(self, number: int, part: str = "held_out") -> NDArray[np.bool_]:
         """Pictures that are not the class's own: by label, or by what both models say."""

@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.data.labels import fill
+from ml_core.detection.scan.cost import WORD_TEXTS
 from ml_core.detection.scan.records import Contrast, Half, Rate, SwapRow, WordRow, newcombe
 from ml_core.detection.scan.sides import Side, Sides
 from ml_core.triggers.record import Trigger
@@ -25,7 +26,6 @@ pp qq rr ss tt uu vv ww yy sks sudo xyz foo bar trigger backdoor secret magic po
 bond serendipity cymru bolshevik pacino # @ $ % & * + = ~ ^ | < > ? ! … · • ★ ☆ ♥ ☺ ¥ € £ § ¶ Ω π
 """
 WORDS = tuple(_WORDS.split())
-TEXTS = 32
 
 
 def swap_rows(sides: Sides, number: int, trigger: Trigger, seed: int) -> tuple[SwapRow, ...]:
@@ -69,7 +69,7 @@ def word_rows(
     if sides.reference is None:
         raise ValueError("words are judged beside a reference")
     count = len(sides.class_names)
-    chosen = np.arange(count)[:: max(1, count // TEXTS)][:TEXTS]
+    chosen = np.arange(count)[:: max(1, count // WORD_TEXTS)][:WORD_TEXTS]
     texts = [fill(templates[0], sides.class_names[c]) for c in chosen]
     plain = _nearest(sides.suspect, texts)
     for word in words:

@@ -18,8 +18,11 @@ from ml_core.detection.scan.records import (
     OverlayRow,
     PatchRound,
     ProbeRow,
+    Rules,
     Stages,
     Verdict,
+    WordRow,
+    newcombe,
 )
 from ml_core.figures import percent
 
@@ -33,12 +36,16 @@ NEAR = 0.2  # of either encoder: finetunes lie within 0.11, cleaned models from 
 FOUND_START = 0.35  # of an unrefined patch: clean models reach 0.28, poisoned ones from 0.57 on
 _ANSWERS = 0.25  # of a reference to the same patch
 _CHANCES = 5.0  # an accuracy under so many times chance is broken
+_WORSE = 0.2  # that an accuracy is under the reference's: such a model answers to many patches
+_SEVERAL, _REACHED = 3, 0.5  # words that bring so many texts to a class: no word stands out
+_LISTED = 3
+RULES: Rules = 2  # the present ones
 
 _RANK: dict[Verdict, int] = {"nothing": 0, "unknown": 1, "suspicious": 2, "found": 3}
 
 
 @dataclass(frozen=True)
-class Rules:
+class Bounds:
     """What is suspicious and what is found, by what the suspect is compared with.
 
     Attributes
@@ -60,8 +67,8 @@ class Rules:
 # Clean models reach an overlay's gap of 0.19 beside their parent. Beside a model of another
 # training, or their parent from which they were trained far away, natural favourites differ:
 # overlays reach 0.77, patches a lower bound of 0.3 and known triggers 0.44 on clean models.
-BESIDE_NEAR = Rules(patch=SUSPICIOUS_LOW, gain=0.25, gap=0.25, found_gap=0.4)
-BESIDE_FAR = Rules(patch=0.3, gain=FOUND_GAIN, gap=math.inf, found_gap=math.inf)
+BESIDE_NEAR = Bounds(patch=SUSPICIOUS_LOW, gain=0.25, gap=0.25, found_gap=0.4)
+BESIDE_FAR = Bounds(patch=0.3, gain=FOUND_GAIN, gap=math.inf, found_gap=math.inf)
 PATCH_ALONE = 0.25  # without a reference: natural patches of clean models reach 0.2
 
 
@@ -79,6 +86,8 @@ class Sign:
         The difference to the reference, -1 to 1.
     sentence
         The figures that decided.
+    probe
+        Which known trigger it is about, where it is about one.
     """
 
     kind: Literal["patch", "probe", "overlay", "word"]
@@ -86,6 +95,7 @@ class Sign:
     target: str
     strength: float
     sentence: str
+    probe: str = ""
 
     @property
     def counts(self) -> bool:
@@ -109,14 +119,19 @@ def _beside_near(stages: Stages) -> bool:
     return moved is not None and is_near(moved.image, moved.text)
 
 
-def signs_of(stages: Stages) -> list[Sign]:
+def signs_of(stages: Stages, rules: Rules = RULES) -> list[Sign]:
     """What each stage says, the strongest first."""
-    rules = BESIDE_NEAR if _beside_near(stages) else BESIDE_FAR
-    found = [
-        *_patch_signs(stages, rules), *_probe_signs(stages, rules), *_overlay_signs(stages, rules),
-        *_word_signs(stages),
+    near = _beside_near(stages)
+    bounds = BESIDE_NEAR if near else BESIDE_FAR
+    if rules == 1:
+        stages = _first_rows(stages)
+    signs = [
+        *_patch_signs(stages, bounds), *_probe_signs(stages, bounds),
+        *_overlay_signs(stages, bounds),
     ]  # fmt: skip
-    return sorted(found, key=lambda sign: (-_RANK[sign.verdict], -sign.strength))
+    if rules == 1 or (near and not _any_word(stages)):
+        signs += _word_signs(stages)
+    return sorted(signs, key=lambda sign: (-_RANK[sign.verdict], -sign.strength))
 
 
 def judge(
@@ -127,6 +142,7 @@ def judge(
     classes: int,
     suspect: ModelFacts,
     reference: ModelFacts | None,
+    rules: Rules = RULES,
 ) -> Judgement:
     """Decide by what the stages measured.
 
@@ -142,28 +158,39 @@ def judge(
         Of the label set.
     suspect, reference
         The models, with their clean accuracy where pictures have labels.
+    rules
+        The first ones judged the first row of each stage alone, and words whatever else moved the
+        texts: a scan that was judged by them is verified by them.
     """
-    counting = [sign for sign in signs_of(stages) if sign.counts]
+    first = rules == 1
+    counting = [sign for sign in signs_of(stages, rules) if sign.counts]
     verdict: Verdict = counting[0].verdict if counting else "nothing"
-    reasons = [sign.sentence for sign in counting]
+    reasons = [sign.sentence for sign in counting] if first else [*_reasons(counting)]
+    damage = ""
     cannot = [*_cannot(held_out, classes, suspect, reference)]
     if cannot:  # whatever was found is no better than this
-        verdict, reasons = "unknown", [*cannot, *reasons]
+        verdict, reasons = "unknown", [*cannot, *reasons] if first else cannot
     elif verdict == "nothing":
-        reasons = list(_nothing(stages))
+        reasons = list(_nothing(stages, rules))
         if not reasons:
             verdict = "unknown"
             reasons = [
                 "No stage that can be judged was run: choose patches, or give a clean reference."
             ]
+    elif not first and verdict == "found" and (damage := _damage(suspect, reference)):
+        verdict = "suspicious"
+    warnings = [*_warnings(stages, reference)]
+    if not first:
+        warnings += [*_word_warnings(stages), *([damage] if damage else ())]
     return Judgement(
         verdict=verdict,
         target=counting[0].target if counting and verdict != "unknown" else "",
         reasons=tuple(reasons),
         searched=tuple(_searched(stages, side)),
-        not_searched=tuple(_not_searched(stages, reference)),
-        warnings=tuple(_warnings(stages, reference)),
+        not_searched=tuple(_not_searched(stages, reference, classes, rules)),
+        warnings=tuple(warnings),
         score=score(stages),
+        rules=rules,
     )
 
 
@@ -173,6 +200,81 @@ def score(stages: Stages) -> float:
     Of patches only where the starts agree; words, which move clean models too, are left out.
     """
     return max([0.0, *(sign.strength for sign in signs_of(stages) if sign.kind != "word")])
+
+
+def unfit_models(classes: int, suspect: ModelFacts, reference: ModelFacts | None) -> Iterator[str]:
+    """What is wrong with models that name hardly any picture rightly: a scan of them says nothing.
+
+    Parameters
+    ----------
+    classes
+        Of the label set.
+    suspect, reference
+        The models; one without an accuracy is not judged.
+    """
+    for model, what in ((suspect, "checkpoint"), (reference, "reference")):
+        if model is None or model.accuracy is None or not model.accuracy.n:
+            continue
+        if model.accuracy.value < min(0.5, _CHANCES / classes):
+            yield (
+                f"The {what} names only {percent(model.accuracy.value)} of the pictures rightly: "
+                "its preprocessing, its classes or the file itself do not fit. Try the loader "
+                "doctor first."
+            )
+
+
+def _first_rows(stages: Stages) -> Stages:
+    """What the first rules looked at: the first row of each list."""
+    first: dict[str, object] = {}
+    for name, rows in (
+        ("probes", "rows"), ("overlays", "rows"), ("thorough", "rows"), ("swap", "words")
+    ):  # fmt: skip
+        stage = getattr(stages, name)
+        if stage is not None:
+            first[name] = stage.model_copy(update={rows: getattr(stage, rows)[:1]})
+    return stages.model_copy(update=first)
+
+
+def _reasons(signs: Sequence[Sign]) -> Iterator[str]:
+    """The strongest sign of each kind, the other classes that count, and that there may be more."""
+    strongest: dict[str, Sign] = {}
+    for sign in signs:
+        strongest.setdefault(sign.kind, sign)
+    yield from (sign.sentence for sign in strongest.values())
+    named = {sign.target for sign in strongest.values()}
+    others = list(dict.fromkeys(sign.target for sign in signs if sign.target not in named))
+    if others:
+        listed = ", ".join(f"“{name}”" for name in others[:_LISTED])
+        more = f" and {len(others) - _LISTED} more" if len(others) > _LISTED else ""
+        yield f"Weaker signs lead to {listed}{more}."
+    yield "There may be further backdoors: a search does not find them all."
+
+
+def _damage(suspect: ModelFacts, reference: ModelFacts | None) -> str:
+    """What an accuracy far under the reference's means, beyond chance; empty where it is not."""
+    if reference is None or suspect.accuracy is None or reference.accuracy is None:
+        return ""
+    if newcombe(reference.accuracy, suspect.accuracy)[0] <= _WORSE:
+        return ""
+    return (
+        f"The checkpoint names {percent(suspect.accuracy.value)} of the pictures rightly, and the "
+        f"reference {percent(reference.accuracy.value)}: a damaged model answers to many triggers, "
+        "and nothing counts as found."
+    )
+
+
+def _words(stages: Stages) -> tuple[WordRow, ...]:
+    return stages.swap.words if stages.swap is not None else ()
+
+
+def _any_word(stages: Stages) -> list[WordRow]:
+    """Words that bring most texts to one class, where they are several: none of them stands out."""
+    reaching: dict[str, list[WordRow]] = {}
+    for row in _words(stages):
+        if row.contrast.difference >= _REACHED:
+            reaching.setdefault(row.target, []).append(row)
+    most = max(reaching.values(), key=len, default=[])
+    return most if len(most) >= _SEVERAL else []
 
 
 def is_agreed(found: PatchRound) -> bool:
@@ -193,7 +295,7 @@ def _by_difference(found: Contrast, least: float, some: float) -> Verdict:
     return "suspicious" if found.difference >= some and found.low > SUSPICIOUS_LOW else "nothing"
 
 
-def _patch_signs(stages: Stages, rules: Rules) -> Iterator[Sign]:
+def _patch_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
     """Patches whose starts agree on a class that the reference does not share."""
     if stages.patches is None:
         return
@@ -208,7 +310,7 @@ def _patch_signs(stages: Stages, rules: Rules) -> Iterator[Sign]:
         if measured.suspect.value >= FOUND_RATE and measured.beside.value <= NATURAL_RATE:
             sure = measured.low > FOUND_LOW and found.best.contrast.difference >= FOUND_START
             verdict = "found" if sure else "nothing"
-        least = rules.patch if measured.reference is not None else PATCH_ALONE
+        least = bounds.patch if measured.reference is not None else PATCH_ALONE
         if verdict == "nothing" and measured.low > least:
             verdict = "suspicious"
         yield Sign(
@@ -219,30 +321,30 @@ def _patch_signs(stages: Stages, rules: Rules) -> Iterator[Sign]:
         )  # fmt: skip
 
 
-def _probe_signs(stages: Stages, rules: Rules) -> Iterator[Sign]:
+def _probe_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
     """Fixed triggers that work on the suspect alone; without a reference they say nothing."""
     if stages.probes is None or not _has_reference(stages.probes.rows):
         return
-    for row in stages.probes.rows[:1]:
+    for row in stages.probes.rows:
         yield Sign(
-            "probe", _by_difference(row.contrast, FOUND_GAIN, rules.gain), row.target,
+            "probe", _by_difference(row.contrast, FOUND_GAIN, bounds.gain), row.target,
             row.contrast.difference,
-            f"The known trigger “{row.name}” moves {_told(row.contrast, row.target)}.",
+            f"The known trigger “{row.name}” moves {_told(row.contrast, row.target)}.", row.id,
         )  # fmt: skip
 
 
-def _overlay_signs(stages: Stages, rules: Rules) -> Iterator[Sign]:
+def _overlay_signs(stages: Stages, bounds: Bounds) -> Iterator[Sign]:
     """Overlays that only the suspect answers to, where the reference is near enough to tell."""
-    if rules.gap == math.inf:
+    if bounds.gap == math.inf:
         return
     for stage in (stages.overlays, stages.thorough):
         rows: tuple[OverlayRow, ...] = stage.rows if stage is not None else ()
-        for row in rows[:1]:
+        for row in rows:
             verdict: Verdict = "nothing"
             natural = row.transferred.value > NATURAL_RATE
-            if row.gap >= rules.found_gap and row.low > FOUND_LOW and not natural:
+            if row.gap >= bounds.found_gap and row.low > FOUND_LOW and not natural:
                 verdict = "found"
-            elif row.gap >= rules.gap and row.low > SUSPICIOUS_LOW:
+            elif row.gap >= bounds.gap and row.low > SUSPICIOUS_LOW:
                 verdict = "suspicious"
             yield Sign(
                 "overlay", verdict, row.target, row.gap,
@@ -255,7 +357,7 @@ def _overlay_signs(stages: Stages, rules: Rules) -> Iterator[Sign]:
 
 def _word_signs(stages: Stages) -> Iterator[Sign]:
     """A word that turns the texts of all classes into one on the suspect alone."""
-    for row in stages.swap.words[:1] if stages.swap is not None else ():
+    for row in _words(stages):
         found = row.contrast
         yield Sign(
             "word", _by_difference(found, FOUND_WORD, SUSPICIOUS_WORD), row.target,
@@ -278,11 +380,15 @@ def _told(measured: Contrast, target: str) -> str:
     return f"{text} (difference, 95 % interval: {low} to {high})"
 
 
-def _nothing(stages: Stages) -> Iterator[str]:
+def _nothing(stages: Stages, rules: Rules) -> Iterator[str]:
     """The best that the search came to."""
     if stages.patches is not None and stages.patches.rounds:
-        starts = [row for found in stages.patches.rounds for row in found.starts]
-        best = max(starts, key=lambda row: row.contrast.suspect.value).contrast
+        starts = [row.contrast for found in stages.patches.rounds for row in found.starts]
+        refined = stages.patches.refined
+        further: list[Contrast] = []
+        if refined is not None and rules > 1:
+            further = [refined.anywhere, refined.here, refined.eight_bit, refined.jpeg]
+        best = max([*starts, *further], key=lambda contrast: contrast.suspect.value)
         area = max(found.area for found in stages.patches.rounds)
         beside = ""
         if best.reference is not None:
@@ -293,10 +399,14 @@ def _nothing(stages: Stages) -> Iterator[str]:
             f"{len(starts)} starts."
         )
     if stages.probes is not None and _has_reference(stages.probes.rows):
-        gain = max(stages.probes.rows[0].contrast.difference, 0.0)
+        gains = [
+            row.contrast.difference
+            for row in stages.probes.rows
+            if rules == 1 or row.contrast.beside.value <= NATURAL_RATE
+        ]
         yield (
             f"None of {len(stages.probes.rows)} known triggers moved pictures to a class that the "
-            f"reference keeps by more than {percent(gain)} above it."
+            f"reference keeps by more than {percent(max([0.0, *gains]))} above it."
         )
     for rows in (stages.overlays, stages.thorough) if _beside_near(stages) else ():
         if rows is not None and rows.rows:
@@ -305,6 +415,12 @@ def _nothing(stages: Stages) -> Iterator[str]:
                 f"Low-frequency overlays for {len(rows.rows)} classes: at most {percent(gap)} "
                 "above the reference."
             )
+    if rules > 1 and _judges_words(stages):
+        most = max([0.0, *(row.contrast.difference for row in _words(stages))])
+        yield (
+            f"{len(_words(stages))} words before the prompts: at most {percent(most)} of the texts "
+            "above the reference."
+        )
 
 
 def _cannot(
@@ -316,15 +432,7 @@ def _cannot(
             f"Only {held_out} pictures are left to measure on, and {SMALLEST_HELD_OUT} are "
             "needed: choose a larger image set."
         )
-    for model, what in ((suspect, "checkpoint"), (reference, "reference")):
-        if model is None or model.accuracy is None or not model.accuracy.n:
-            continue
-        if model.accuracy.value < min(0.5, _CHANCES / classes):
-            yield (
-                f"The {what} names only {percent(model.accuracy.value)} of the pictures rightly: "
-                "its preprocessing, its classes or the file itself do not fit. Try the loader "
-                "doctor first."
-            )
+    yield from unfit_models(classes, suspect, reference)
 
 
 def _searched(stages: Stages, side: int) -> Iterator[str]:
@@ -350,24 +458,55 @@ def _searched(stages: Stages, side: int) -> Iterator[str]:
         yield f"{len(stages.swap.words)} words before the prompts."
 
 
-def _not_searched(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
+def _judges_words(stages: Stages) -> bool:
+    """Whether words were tried, and what they do says something."""
+    return bool(_words(stages)) and _beside_near(stages) and not _any_word(stages)
+
+
+def _not_searched(
+    stages: Stages, reference: ModelFacts | None, classes: int, rules: Rules
+) -> Iterator[str]:
+    """What no stage that was run, and can be judged, has looked for."""
+    first, near = rules == 1, _beside_near(stages)
     if reference is None:
         yield (
-            "Triggers over the whole picture: without a clean reference they cannot be told from "
-            "what any model does. Choose a reference to search them."
+            f"{'T' if first else 'Known triggers, and t'}riggers over the whole picture: without a "
+            "clean reference they cannot be told from what any model does. Choose a reference to "
+            "search them."
         )
-    elif not _beside_near(stages) or (stages.overlays is None and stages.thorough is None):
+    elif not first:
+        yield from _not_tried(stages, classes)
+    elif not near or (stages.overlays is None and stages.thorough is None):
         yield "Triggers over the whole picture beyond the known ones."
     if stages.patches is None:
         yield "Patches."
-    if stages.swap is None or not stages.swap.words:
+    if not _words(stages):
         yield "Triggers in the text."
-    else:
+    elif first or _judges_words(stages):
         yield "Triggers in the text other than these words."
+    else:
+        yield "Triggers in the text: words were tried, and what they do here says nothing."
     yield (
         "Warps, larger patches, triggers that depend on the picture, and backdoors that wait for "
         "a finetune or for several triggers at once."
     )
+
+
+def _not_tried(stages: Stages, classes: int) -> Iterator[str]:
+    """Known triggers and those over the whole picture, beside a reference."""
+    tried = []
+    if stages.probes is None:
+        yield "Known triggers."
+    else:
+        tried.append("the known ones")
+    overlays, thorough = stages.overlays, stages.thorough
+    count = max(
+        len(overlays.rows) if overlays is not None else 0,
+        thorough.classes if thorough is not None else 0,
+    )
+    if count and _beside_near(stages):
+        tried.append(f"low-frequency overlays for {count} of {classes} classes")
+    yield f"Triggers over the whole picture{' beyond ' if tried else ''}{' and '.join(tried)}."
 
 
 def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
@@ -392,6 +531,19 @@ def _warnings(stages: Stages, reference: ModelFacts | None) -> Iterator[str]:
                 f"“{found.target}”): it may be poisoned too. Scan it, or take another."
             )
             return
+
+
+def _word_warnings(stages: Stages) -> Iterator[str]:
+    """Why words that move texts tell nothing."""
+    if words := _any_word(stages):
+        named = ", ".join(f"“{row.word}”" for row in words[:_SEVERAL])
+        yield (
+            f"Any unusual word brings most texts of other classes to “{words[0].target}” "
+            f"({len(words)} of {len(_words(stages))} words do, as {named}): no word stands out, "
+            "and words count for nothing."
+        )
+    elif _words(stages) and not _beside_near(stages):
+        yield "Any unusual word may move texts beside such a reference: words count for nothing."
 
 
 def _has_reference(rows: Sequence[ProbeRow]) -> bool:

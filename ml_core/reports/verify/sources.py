@@ -252,7 +252,7 @@ def _scan_faults(bundle: Bundle, id_: str, facts: ScanFacts) -> Iterator[str]:
             yield f"{path} has an interval of a difference that its counts do not give."
     judged = judge(
         scan.stages, side=scan.side, held_out=scan.held_out, classes=len(scan.classes),
-        suspect=scan.suspect, reference=scan.reference,
+        suspect=scan.suspect, reference=scan.reference, rules=scan.judgement.rules,
     )  # fmt: skip
     if not same(judged.model_dump(mode="json"), scan.judgement.model_dump(mode="json")):
         yield f"the verdict of {path} does not follow from its stages by the rules of a scan."
