@@ -33,7 +33,8 @@ def main() -> int:
     head, _, raw = sys.stdin.buffer.read(_MAX_REQUEST).partition(b"\n")
     path = Path(os.fsdecode(raw))
     _load_what_starts_threads()
-    state = enter((path, *_program()), int(head), MEMORY)
+    readable = {os.path.realpath(one) for one in (path, *_program())}
+    state = enter(map(Path, sorted(readable)), int(head), MEMORY)
     try:
         for event in events(path, state.as_texts()):
             answer.write(to_json(event) + "\n")
