@@ -6,6 +6,8 @@ import json
 import os
 import shutil
 import struct
+import subprocess
+import sys
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -13,8 +15,10 @@ from typing import Any
 
 import pytest
 
+from ml_core.events import Done
 from ml_core.reading.errors import InputError
 from ml_core.reports.record import EVIDENCE_FILE, SCHEMA_FILE, SUMS_FILE
+from ml_core.reports.verify import worker
 from ml_core.reports.verify.alone import check_alone
 from ml_core.reports.verify.checks import Check, exit_status, summary
 from ml_core.reports.verify.confined import check_confined
@@ -93,6 +97,46 @@ def test_an_untouched_bundle_holds_as_folder_and_as_zip(made: Path, tmp_path: Pa
 def test_the_confined_process_finds_the_same(made: Path) -> None:
     found = [one for one in check_confined(made) if isinstance(one, Check)]
     assert found == checks(made)
+
+
+_CONFINED = """
+import sys
+from pathlib import Path
+from ml_core.reports.verify.checks import Check, exit_status
+from ml_core.reports.verify.confined import check_confined
+sys.exit(exit_status(one for one in check_confined(Path(sys.argv[1])) if isinstance(one, Check)))
+"""
+
+
+@pytest.mark.skipif(sys.prefix == sys.base_prefix, reason="needs a virtual environment")
+def test_packages_that_lie_on_pythonpath_can_be_read(made: Path, tmp_path: Path) -> None:
+    """As module systems of clusters have it: an interpreter, and packages elsewhere."""
+    root = Path(__file__).parents[2]
+    for name, large in (("ml_core", "__pycache__"), ("resources", "demo")):
+        shutil.copytree(root / name, tmp_path / name, ignore=shutil.ignore_patterns(large))
+    places = [str(tmp_path), *(one for one in sys.path if one.endswith("-packages"))]
+    done = subprocess.run(
+        [sys._base_executable, "-P", "-c", _CONFINED, str(made)],  # type: ignore[attr-defined]
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(places)},
+        capture_output=True, text=True, check=False, timeout=120,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize(
+    "error", [ModuleNotFoundError("No module named 'numpy.x'"), PermissionError(13, "No", "/a")]
+)
+def test_a_program_that_cannot_be_read_is_not_the_fault_of_the_bundle(
+    error: Exception, made: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def broken(path: Path) -> None:
+        raise error
+
+    monkeypatch.setattr(worker, "check_alone", broken)
+    (done,) = worker.events(made, {})
+    assert isinstance(done, Done)
+    assert str(error) in done.error
+    assert "get the bundle again" not in done.error
 
 
 # One byte, file, name: level 0.

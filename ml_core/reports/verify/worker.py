@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import base64
 import os
-import site
 import sys
 import sysconfig
 import traceback
@@ -61,6 +60,12 @@ def events(path: Path, sandbox: dict[str, str]) -> Iterator[Event]:
                 yield Finding("check", asdict(found))
     except InputError as error:
         yield Done("failed", error=error.sentence, error_code=error.code, details=error.details)
+    except (ImportError, PermissionError) as error:  # the bundle's own files give an InputError
+        sentence = (
+            f"{path.name} was not checked: the confined process may not read a part of this "
+            f"program ({error}); install the program and its packages into one environment."
+        )
+        yield Done("failed", error=sentence, error_code="unsupported")
     except MemoryError:
         yield _cannot(path, "it needs more memory than a bundle should")
     except Exception as error:
@@ -77,9 +82,12 @@ def _cannot(path: Path, why: str, details: str = "") -> Done:
 def _program() -> Iterator[Path]:
     """Where the program's own modules and resources lie: they are read at their first use."""
     yield Path(__file__).resolve().parents[3]
-    for name in ("stdlib", "platstdlib", "purelib", "platlib"):
+    for name in ("stdlib", "platstdlib"):
         yield Path(sysconfig.get_path(name))
-    yield from map(Path, site.getsitepackages())
+    for name, module in tuple(sys.modules.items()):  # site-packages, PYTHONPATH, .pth files
+        file = getattr(module, "__file__", None)
+        if file is not None and "." not in name:
+            yield Path(file).parents[1 if hasattr(module, "__path__") else 0]
     yield Path(getattr(sys, "_MEIPASS", sys.prefix))
     if getattr(sys, "frozen", False):  # its modules are an archive at the program's end
         yield Path(sys.executable)
