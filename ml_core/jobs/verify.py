@@ -22,6 +22,7 @@ from ml_core.reports.verify.checks import Check, exit_status, summary
 from ml_core.reports.verify.confined import check_confined
 from ml_core.reports.verify.kept import Hashes, Pixels
 from ml_core.reports.verify.opened import Bundle
+from ml_core.reports.verify.printed import check_pdf
 from ml_core.reports.verify.signature import signature_of
 from ml_core.signing import PublicKey, find_key, read_public_key, trusted_keys
 
@@ -52,7 +53,7 @@ def verify(spec: VerifySpec, control: Control) -> Generator[Event]:
     result = {
         "checks": [asdict(one) for one in checks],
         "summary": summary(checks),
-        "exit": exit_status(checks),
+        "exit": exit_status(checks, strict=spec.strict),
         "seed": spec.seed,
     }
     yield Done("finished", result)
@@ -83,6 +84,7 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
         reader.expect(hashes.digests)  # what was checked is what is used
         yield signature_of(reader, keys, wanted=spec.key is not None)
         bundle = Bundle(reader)
+        yield from check_pdf(bundle, path, lambda: control.cancelled)
         yield from _checkpoints(bundle, spec, here, control)
         if _some_images(bundle, spec):
             from ml_core.jobs.answers_again import answers_again

@@ -11,12 +11,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-SCHEMA_VERSION = "1.0"
+SCHEMA_VERSIONS = ("1.0", "1.1")
+SCHEMA_VERSION = SCHEMA_VERSIONS[-1]
 EVIDENCE_FILE = "evidence.json"
 SCHEMA_FILE = "evidence.schema.json"
 SUMS_FILE = "SHA256SUMS"
 SIGNATURE_FILE = "evidence.sig"
 README_FILE = "README.txt"
+ENVIRONMENT_FILE = "environment.json"
+PDF_FILE = "report.pdf"
 SESSION_FILE = "session.json"
 """Makes a folder a session, which grows, and which is no bundle before it is written as one."""
 
@@ -385,6 +388,8 @@ class Evidence(Record):
         File with versions, CPU, GPU and system; no user, host or path.
     thumbnails
         Files and captions, 24 at most.
+    pdf
+        Where the report was printed, too; since schema 1.1.
     """
 
     schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^1\.\d{1,4}$")
@@ -404,6 +409,7 @@ class Evidence(Record):
     thumbnails: dict[BundlePath, Text] = Field(default={}, max_length=24)
     environment: BundlePath
     notes: tuple[Text, ...] = ()
+    pdf: Literal["report.pdf"] | None = None
 
     @model_validator(mode="after")
     def _names_what_is_there(self) -> Self:
@@ -430,7 +436,10 @@ class Evidence(Record):
         return self
 
 
-def schema() -> dict[str, Any]:
-    """JSON Schema 2020-12 of `Evidence`."""
+def schema(version: str = SCHEMA_VERSION) -> dict[str, Any]:
+    """JSON Schema 2020-12 of `Evidence`, in one of `SCHEMA_VERSIONS`."""
     made = Evidence.model_json_schema()
+    if version == "1.0":
+        made["properties"]["schema_version"]["default"] = version
+        del made["properties"]["pdf"]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | made
