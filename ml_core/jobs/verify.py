@@ -15,7 +15,6 @@ from ml_core.jobs.failures import failure
 from ml_core.jobs.verify_spec import VerifySpec
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.examine import examine
-from ml_core.reading.regular_file import open_regular
 from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.record import CheckpointFacts
 from ml_core.reports.verify.checks import Check, exit_status, summary
@@ -24,7 +23,7 @@ from ml_core.reports.verify.kept import Hashes, Pixels
 from ml_core.reports.verify.opened import Bundle
 from ml_core.reports.verify.printed import check_pdf
 from ml_core.reports.verify.signature import signature_of
-from ml_core.signing import PublicKey, find_key, read_public_key, trusted_keys
+from ml_core.signing import key_to_believe, trusted_keys
 
 
 def verify(spec: VerifySpec, control: Control) -> Generator[Event]:
@@ -69,7 +68,8 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
     CancelledError
         If it was cancelled.
     """
-    path, keys = Path(spec.bundle), _keys(spec)
+    path = Path(spec.bundle)
+    keys = trusted_keys() if spec.key is None else (key_to_believe(spec.key),)
     here, hashes, readable = AtHand(), Hashes({}), False
     for found in check_confined(path, lambda: control.cancelled):
         if isinstance(found, Pixels):
@@ -102,18 +102,6 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
                     4, id_, "not checked", f"{id_} was not run again: --retrain does it.",
                     "no --retrain",
                 )  # fmt: skip
-
-
-def _keys(spec: VerifySpec) -> tuple[PublicKey, ...]:
-    """The keys to believe: the one that is named, or all that the user trusts."""
-    if spec.key is None:
-        return trusted_keys()
-    path = Path(spec.key)
-    if not path.is_file():
-        return (find_key(spec.key),)
-    file, _ = open_regular(path)
-    with file:
-        return (read_public_key(file.read(1 << 16), path.name, path.name),)
 
 
 def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Control) -> Checking:
