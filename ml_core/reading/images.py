@@ -125,8 +125,10 @@ def _regular_file(path: Path, name: str) -> BinaryIO:
     """Open a regular file of limited size."""
     try:
         file = open_file(path)
-    except NotRegularError:
-        raise InputError(f"{name} is not a regular file.", "usage") from None
+    except NotRegularError as error:
+        raise InputError(
+            f"{name} is no picture but {error.kind}; choose a picture's file.", "usage"
+        ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "bad path"
         raise InputError(
