@@ -136,7 +136,7 @@ def test_fifo_does_not_hang(tmp_path: Path) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("no FIFOs here")
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(InputError, match="is no picture but a .*; choose a picture's file"):
+    with pytest.raises(InputError, match=r"is no picture but a .*; choose a picture's file"):
         read_image(tmp_path / "pipe.png")
 
 

@@ -10,6 +10,7 @@ from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading import InputError, read_lines, resolve_inside, tables
 from ml_core.reading.tables import iter_rows, read_columns
+from tests.unit.pair_files import png
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -174,7 +175,7 @@ def test_bad_lines_are_named(tmp_path: Path, content: bytes, sentence: str) -> N
         (b"image,caption\nb.png,a\n", "no such file); its paths are taken from its own folder"),
         (b"image,caption\na\0.png,a\n", "row 2 holds a NUL character; save it as UTF-8 text"),
         ("image,caption\na.png,a\n".encode("utf-16"), "row 1 holds a NUL character; save it as"),
-        (b'image,caption\na.png,"' + b"a\n" * 1_500_000, "look for a quote that does not close"),
+        (b'image,caption\na.png,"' + b"a" * 3_000_000, "look for a quote that does not close"),
     ],
 )
 def test_a_table_of_pairs_that_is_refused_says_what_to_do(
