@@ -80,22 +80,22 @@ class RowGroups:
                         "damaged",
                     )
         table = np.array(places, np.int64).reshape(-1, 4)
-        rows = float(table[:, 2].astype(float).sum())
+        count = float(table[:, 2].astype(float).sum())
         if (table < 0).any():
             raise InputError(
                 f"{self.paths[0].name} says a wrong number of rows; get it again.", "damaged"
             )
         held = sum(path.stat().st_size for path in self.paths)
-        if rows > max(_FREE_ROWS, held):
+        if count > max(_FREE_ROWS, held):
             raise InputError(
-                f"{self.paths[0].name} unpacks to far more than it holds: {rows:,.0f} rows of "
+                f"{self.paths[0].name} unpacks to far more than it holds: {count:,.0f} rows of "
                 f"{held:,} bytes; write each row once.",
                 "unsupported",
             )
-        if rows > MAX_ROWS:
+        if count > MAX_ROWS:
             raise InputError(
-                f"{self.paths[0].name} has over {MAX_ROWS:,} rows with the files beside it; take "
-                "some of the files away.",
+                f"{self.paths[0].name} has over {MAX_ROWS:,} rows, the files beside it included; "
+                "take a part of them.",
                 "unsupported",
             )
         self._places = table[table[:, 2] > 0]
