@@ -85,11 +85,13 @@ class PictureSet:
     def problems(self) -> tuple[str, ...]:
         """What was left out, with rows and names; grows as pictures are decoded."""
         broken = [sentence for _, sentence in sorted(self.broken.items())]
-        found = (summary("Not used, a damaged picture", broken),) if broken else ()
+        notes = self.notes
+        if broken:
+            notes += (summary("Not used, a damaged picture", broken),)
         odd = [sentence for _, sentence in sorted(getattr(self.pictures, "odd", {}).items())]
         if odd:
-            found += (summary("Used, an odd picture", odd),)
-        return self.notes + found
+            notes += (summary("Used, an odd picture", odd),)
+        return notes
 
     def canvas(self, indices: Sequence[int] | NDArray[np.int64], size: int) -> Canvases:
         """Draw pictures.

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from itertools import chain
 from pathlib import PurePosixPath
 
 from ml_core import __version__
@@ -79,9 +78,14 @@ def _name_fault(evidence: Evidence, name: BundlePath) -> tuple[str, str] | None:
 
 def _unread(evidence: Evidence) -> list[str]:
     """Files that the record names and that may be read by nothing else."""
-    parts = chain(evidence.triggers.values(), evidence.jobs.values(), evidence.scans.values())
-    files = (one.files if isinstance(one.files, tuple) else one.files.values() for one in parts)
-    return sorted({*evidence.thumbnails, *chain.from_iterable(files)})
+    files: list[str] = [*evidence.thumbnails]
+    for trigger in evidence.triggers.values():
+        files += trigger.files
+    for job in evidence.jobs.values():
+        files += job.files.values()
+    for scan in evidence.scans.values():
+        files += scan.files.values()
+    return sorted(set(files))
 
 
 def _content_fault(bundle: Bundle, name: str) -> tuple[str, str] | None:
