@@ -14,7 +14,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from safetensors.numpy import save
 
 from ml_core.events import Done
 from ml_core.reading.errors import InputError
@@ -25,6 +27,7 @@ from ml_core.reports.verify.checks import Check, exit_status, summary
 from ml_core.reports.verify.confined import check_confined
 from tests.bundles import seal, write_bundle, zipped
 from tests.hostile.doors import check_sentence
+from tests.unit.pair_files import png
 
 ANSWERS = "measurements/job-1-before/per_image.csv"
 RESULT = "jobs/job-1/result.json"
@@ -262,6 +265,20 @@ def test_a_bundle_carries_nothing_that_runs(
     edit(bundle, EVIDENCE_FILE, lambda value: change(bundle, value))
     assert any(why in one for one in failures(seal(bundle), 0))
     assert exit_status(checks(bundle)) == 2
+
+
+@pytest.mark.parametrize("count", [0, 3, 200])
+def test_what_a_scan_leaves_is_of_its_kind(bundle: Path, count: int) -> None:
+    """Patches of no round and of many."""
+    patches = save({f"{number}": np.zeros((3, 2, 2), np.float32) for number in range(count)})
+
+    def change(value: Any) -> None:
+        files = value["scans"]["scan-1"]["files"]
+        files["patches"] = _put(bundle, "scan/scan-1/patches.safetensors", patches)
+        value["thumbnails"][_put(bundle, "thumbnails/1.png", png(1))] = "x"
+
+    edit(bundle, EVIDENCE_FILE, change)
+    assert failures(seal(bundle), 0) == []
 
 
 def test_a_bundle_of_schema_1_0_holds_as_before(bundle: Path) -> None:

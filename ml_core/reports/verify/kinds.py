@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from io import BytesIO
 from pathlib import PurePosixPath
 
 from ml_core import __version__
 from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
-from ml_core.reading.arrays import parse_safetensors
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
 from ml_core.reading.json_file import JsonFile
+from ml_core.reading.safetensors_header import parse_header
 from ml_core.reports.environment import Environment
 from ml_core.reports.record import ENVIRONMENT_FILE, BundlePath, Evidence
 from ml_core.reports.verify.checks import Check
@@ -28,7 +29,7 @@ _READERS: Mapping[str, Callable[[bytes, str], object]] = {
     ".json": _JSON.parse,
     ".jsonl": journal_metrics,
     ".png": lambda raw, name: read_image(raw, name=name),
-    ".safetensors": parse_safetensors,
+    ".safetensors": lambda raw, name: parse_header(BytesIO(raw), len(raw), name),
 }
 _SUFFIXES = {*_READERS, ".csv", ".txt", ".svg"}
 
