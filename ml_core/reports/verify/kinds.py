@@ -62,6 +62,11 @@ def check_kinds(bundle: Bundle, named: set[str], folders: set[str]) -> Iterator[
     yield _environment(bundle)
 
 
+def read_environment(raw: bytes, name: str) -> Environment:
+    """The record of versions and machine; raises `InputError` if it is another."""
+    return _ENVIRONMENT.check(_ENVIRONMENT.parse(raw, name), Environment, name)
+
+
 def _suffix(name: str) -> str:
     return PurePosixPath(name).suffix.lower()
 
@@ -117,11 +122,12 @@ def _environment(bundle: Bundle) -> Check:
         words = f"The record names {name} in the place of {ENVIRONMENT_FILE}: do not open it."
         return Check(0, name, "fails", words)
     try:
-        fields = _ENVIRONMENT.parse(bundle.reader.read(name), name)
+        raw = bundle.reader.read(name)
+        _ENVIRONMENT.parse(raw, name)
     except InputError as error:
         return Check(0, name, "fails", error.sentence)
     try:
-        _ENVIRONMENT.check(fields, Environment, name)
+        read_environment(raw, name)
     except InputError as error:
         if bundle.evidence.tool.version != __version__:
             words = f"{name} has other fields than this version writes; they were not compared."

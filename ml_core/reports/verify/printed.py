@@ -14,10 +14,11 @@ from pathlib import Path
 from ml_core import __version__
 from ml_core.events import Progress
 from ml_core.reading.errors import InputError
-from ml_core.reports.environment import Environment, is_this_machine
+from ml_core.reports.environment import is_this_machine
 from ml_core.reports.record import EVIDENCE_FILE, PDF_FILE
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.confined import print_confined
+from ml_core.reports.verify.kinds import read_environment
 from ml_core.reports.verify.opened import Bundle
 
 _INSTEAD = "read report.html, which is"
@@ -47,9 +48,9 @@ def check_pdf(
     if printed == {name: bundle.reader.digest(name) for name in (PDF_FILE, EVIDENCE_FILE)}:
         yield Check(1, PDF_FILE, "holds", f"{PDF_FILE} is what is made from the record.")
         return
-    with suppress(InputError, ValueError):
-        fields = bundle.json(bundle.evidence.environment)
-        if is_this_machine(Environment.model_validate(fields)):
+    with suppress(InputError):
+        name = bundle.evidence.environment
+        if is_this_machine(read_environment(bundle.reader.read(name), name)):
             words = f"{PDF_FILE} is not what is made from the record on this machine: {_INSTEAD}."
             yield Check(1, PDF_FILE, "fails", words)
             return
