@@ -88,14 +88,18 @@ def _examined(path: Path, sandbox: dict[str, str]) -> bytes:
 
 
 def _readable(path: Path) -> tuple[Path, ...]:
-    """What may be opened: the chosen path, and what a Hugging Face cache's folder links to."""
+    """What may be opened: the chosen path, and what a Hugging Face cache's folder links to.
+
+    Links that lead to the chosen path are the user's. ``blobs`` came with the download, and counts
+    only as a folder of its own (`enter` follows no link).
+    """
     try:
-        folder = path.resolve()
-        if path.is_dir() and folder.parent.name == "snapshots":
-            return path, folder.parent.parent / "blobs"
+        chosen = path.resolve()
+        if chosen.is_dir() and chosen.parent.name == "snapshots":
+            return chosen, chosen.parent.parent / "blobs"
     except (OSError, ValueError, RuntimeError):
-        pass  # the reader says what is wrong with it
-    return (path,)
+        return ()  # the reader says what is wrong with it
+    return (chosen,)
 
 
 def _load_what_cannot_be_loaded_later() -> None:

@@ -41,9 +41,6 @@ def check_confined(
 ) -> Generator[Check | Progress | Pixels | Hashes]:
     """As `check_alone`, in a short-lived process that can do no harm (`ml_core.reading.sandbox`).
 
-    It is killed when ``cancelled()`` turns true, which is asked 20 times a second, or when it takes
-    longer than the bundle's size excuses.
-
     Raises
     ------
     InputError
@@ -55,6 +52,33 @@ def check_confined(
         raise InputError(
             f"There is no bundle at {short(str(path))}: give the folder NAME.evidence or its zip."
         )
+    yield from _answers(path, b"check", cancelled)
+
+
+def print_confined(path: Path, cancelled: Callable[[], bool] = lambda: False) -> Hashes:
+    """SHA-256 of the PDF that is made of a bundle here, and of the record that it is made of.
+
+    Raises
+    ------
+    InputError
+        As `check_confined`, and if WeasyPrint or Pango is missing.
+    CancelledError
+        If it was cancelled.
+    """
+    for found in _answers(path, b"print", cancelled):
+        if isinstance(found, Hashes):
+            return found
+    raise _not_ended(path, "the process that prints its report said nothing")
+
+
+def _answers(
+    path: Path, task: bytes, cancelled: Callable[[], bool]
+) -> Generator[Check | Progress | Pixels | Hashes]:
+    """What the process says, which is killed at the end.
+
+    It is killed when ``cancelled()`` turns true, which is asked 20 times a second, or when it takes
+    longer than the bundle's size excuses.
+    """
     seconds = time_limit(path)
     process = start()
     lines: Queue[bytes] = Queue(1000)
@@ -69,7 +93,7 @@ def check_confined(
     deadline = time.monotonic() + seconds
     try:
         with contextlib.suppress(OSError), cast(IO[bytes], process.stdin) as pipe:
-            pipe.write(b"%d\n" % seconds + os.fsencode(path))
+            pipe.write(b"%s %d\n" % (task, seconds) + os.fsencode(path))
         for _ in range(_MOST_LINES):
             found = _event(_next(lines, path, deadline, cancelled), path, errors)
             if found is None:
