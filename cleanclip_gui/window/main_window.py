@@ -393,6 +393,7 @@ class MainWindow(QMainWindow):
         shell.header_changed.connect(self.header.tell)
         shell.commands_changed.connect(self._show_recent)
         self.inference.failed.connect(self._on_failed)
+        self.inference.try_again = self._ask_to_start_again
         self.inference.busy_changed.connect(self.status.set_busy)
         self.inference.devices_found.connect(self._on_devices_found)
         if self.settings.value.threads:
@@ -676,6 +677,12 @@ class MainWindow(QMainWindow):
     def _on_failed(self, failed: Failed) -> None:
         self.status.set_device(self.session.device)  # a device may have refused
         self.show_error(failed.sentence, failed.details, failed.title)
+
+    def _ask_to_start_again(self, sentence: str) -> bool:
+        """The engine did not start: whether to try again."""
+        text = f"{sentence} Without it no checkpoint can be opened and nothing measured."
+        title = "The model library did not load"
+        return self.prompts.confirm(self, title, text, "Try again", "Go on without it")
 
     @Slot(object)
     def _on_devices_found(self, names: tuple[str, ...]) -> None:
