@@ -65,11 +65,6 @@ class Outline(QWidget):
             target = parent
         self.setGeometry(area.adjusted(-_MARGIN, -_MARGIN, _MARGIN, _MARGIN))
         self.show()
-        self.raise_()
-        window = self.parentWidget()
-        card = None if window is None else window.findChild(GuideCard)
-        if card is not None:
-            card.raise_()  # its words are read before the frame is seen
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw the frame in the palette's highlight colour."""

@@ -34,8 +34,8 @@ class Guide(QObject):
         self.position = -1
         self._on_record: set[int] = set()  # steps whose recorded result stands for a live one
         self._begins = False  # in its middle, and waits for the checkpoint
-        self.card = GuideCard(window)
         self._outline = Outline(window)
+        self.card = GuideCard(window)  # over the frame, and under what is made later
         self.card.hide()
         self.card.next_clicked.connect(self.go_on)
         self.card.back_clicked.connect(self.go_back)
@@ -156,7 +156,6 @@ class Guide(QObject):
             self._run(step.prepare)
         self._refresh()
         self.card.show()
-        self.card.raise_()
         self.focus()
 
     def focus(self) -> None:
