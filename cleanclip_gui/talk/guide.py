@@ -29,6 +29,9 @@ class Guide(QObject):
         super().__init__(window)
         self._session, self._actions, self._shell = context.session, context.actions, context.shell
         self._window = window
+        page = self._widget("pages")
+        assert page is not None, "the stations are there before the talk"
+        self._page = page
         self.talk = shipped("tour")
         self.position = -1
         self._on_record: set[int] = set()  # steps whose recorded result stands for a live one
@@ -108,7 +111,7 @@ class Guide(QObject):
         ``opening`` tells that another checkpoint is being opened, which is waited for.
         """
         self._on_record.clear()
-        self._window.installEventFilter(self)
+        self._page.installEventFilter(self)
         self.show_step(min(max(position, 0), len(self.steps) - 1))
         self._begins = self.position > 0
         if not opening:
@@ -141,7 +144,7 @@ class Guide(QObject):
     def end(self) -> None:
         """Leave the window as it is and take the card away."""
         self.position = -1
-        self._window.removeEventFilter(self)
+        self._page.removeEventFilter(self)
         self.card.hide()
         self._outline.set_target(None)
         self.ended.emit()
@@ -229,9 +232,8 @@ class Guide(QObject):
     def place(self) -> None:
         """Put the card in the first corner where it covers least of what is framed."""
         self._outline.follow()
-        page = self._widget("pages")
-        assert page is not None
-        area = QRect(page.mapTo(self._window, QPoint()), page.size()).adjusted(12, 12, -12, -12)
+        area = QRect(self._page.mapTo(self._window, QPoint()), self._page.size())
+        area = area.adjusted(12, 12, -12, -12)
         at = self._window.geometry().topLeft()
         seen = self._window.screen().availableGeometry().translated(-at)
         area &= seen.adjusted(4, 4, -4, -4)
@@ -256,8 +258,8 @@ class Guide(QObject):
         self.card.setGeometry(card.translated(corner))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Keep the card in place when the window changes size."""
-        if event.type() == QEvent.Type.Resize and self.running:
+        """Keep the card in place when the window changes size, or what is above the stations."""
+        if event.type() in (QEvent.Type.Resize, QEvent.Type.Move) and self.running:
             self.place()
         return super().eventFilter(watched, event)
 

@@ -524,6 +524,7 @@ def test_the_card_and_the_band_lie_in_the_window(window, qtbot, size):
     card, band = window.guide.card, window.talk.presenter.band
     for number in range(len(window.guide.steps)):
         window.guide.show_step(number)
+        QApplication.processEvents()  # the band is laid out
         assert window.rect().contains(card.geometry())
         assert not card.geometry().intersects(band.geometry())
     assert band.height() >= size[1] // 8

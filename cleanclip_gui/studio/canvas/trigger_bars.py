@@ -131,10 +131,12 @@ class PlacementBar(CompactBar):
         self.one = tool_button("image", "This image only, not the whole set", "", checkable=True)
         spoken_name("Place of the trigger", self.placement).setParent(self)
         row.addWidget(self.placement)
-        row.addWidget(self.size_slider, 1)
-        row.addWidget(self.opacity_slider, 1)
+        for option in (self.size_slider, self.opacity_slider):
+            option.setMaximumWidth(theme.px(240))  # 160 of them the slider's
+            row.addWidget(option, 1)
         row.addWidget(self.text)
         row.addWidget(self.one)
+        row.addStretch()
         self.placement.activated.connect(self._on_placement)
         self.size_slider.changed.connect(self._on_size)
         self.opacity_slider.changed.connect(self._on_opacity)
