@@ -57,6 +57,7 @@ from cleanclip_gui.window.about import AboutDialog
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import LogBridge, log_file
 from cleanclip_gui.window.error_dialog import ErrorDialog
+from cleanclip_gui.window.focus_keeper import FocusKeeper
 from cleanclip_gui.window.header import Header
 from cleanclip_gui.window.help_dialog import HelpDialog
 from cleanclip_gui.window.keys_dialog import KeysDialog
@@ -380,7 +381,9 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         shell = self.context.shell
-        cast(QApplication, QApplication.instance()).focusChanged.connect(self._show_focus)
+        app = cast(QApplication, QApplication.instance())
+        app.focusChanged.connect(self._show_focus)
+        FocusKeeper(app, self.pages)
         self.welcome.path_chosen.connect(shell.checkpoint_wanted)
         self.welcome.session_chosen.connect(self.sessions.open)
         self.welcome.continue_clicked.connect(self.sessions.go_on)
@@ -714,7 +717,8 @@ class MainWindow(QMainWindow):
             self._show_scan(self.session.scan_progress)
             return
         words = {"running": "is running", "paused": "is paused"}
-        text = f"{method_title(run.method)} {words[run.status]}" if run and is_live(run) else ""
+        title = plain((run.title or method_title(run.method)) if run else "", 80)
+        text = f"{title} {words[run.status]}" if run and is_live(run) else ""
         progress = self.session.run_progress
         counts = progress is not None and run is not None and run.status == "running"
         left = left_text(progress.seconds_left) if progress and counts else ""

@@ -730,6 +730,20 @@ def reachable(window):
             yield widget
 
 
+def test_the_focus_of_a_button_that_is_disabled_stays_on_its_page(window, qtbot, checkpoint):
+    opened(window, qtbot, checkpoint)
+    window.activateWindow()
+    window.show_station("scan")
+    page = window.stations["scan"]
+    buttons = [b for b in page.findChildren(QAbstractButton) if b.isVisible() and b.isEnabled()]
+    for button in buttons:
+        button.setFocus()
+        button.setEnabled(False)
+        qtbot.waitUntil(lambda: page.isAncestorOf(QApplication.focusWidget()))
+        button.setEnabled(True)
+    assert buttons
+
+
 def test_every_widget_that_takes_the_focus_has_a_name(window, qtbot, checkpoint):
     opened(window, qtbot, checkpoint)
     nameless = []
