@@ -64,8 +64,9 @@ class FocusKeeper(QObject):
 
 def _tab_stops(part: QWidget) -> list[QWidget]:
     """What Tab may come to in a part, in this order, whether it can be used now or not."""
-    stops, widget = [], part.nextInFocusChain()
-    while widget is not part:
+    stops: list[QWidget] = []
+    widget = part.nextInFocusChain()
+    while widget is not None and widget is not part:
         if part.isAncestorOf(widget) and widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
             stops.append(widget)
         widget = widget.nextInFocusChain()
