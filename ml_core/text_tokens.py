@@ -75,7 +75,7 @@ class TextTokenizer:
         InputError
             ``damaged`` if a text has a token that the text encoder does not, or stays too long.
         """
-        from open_clip.tokenizer import get_clean_fn
+        from ml_core.open_clip_parts import get_clean_fn
 
         clean = get_clean_fn(self._clean)
         cleaned = [clean(text) for text in texts]

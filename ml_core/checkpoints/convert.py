@@ -137,13 +137,13 @@ def _call(written: Path, model: ClipModel) -> str:
 
 def _stock_name(model: ClipModel) -> str:
     """open_clip's own name of just this model and preprocessing; empty if it has none."""
-    import open_clip
+    from ml_core.open_clip_parts import get_model_config
 
     if model.preprocess != Preprocess(model.image_size):
         return ""
     name = architecture_name(model.config)
     for own in (name, f"{name}-quickgelu"):
-        config = open_clip.get_model_config(own)
+        config = get_model_config(own)
         if config is None:
             continue
         if _filled(check_model_config(config, own)) == _filled(model.config):
@@ -153,7 +153,7 @@ def _stock_name(model: ClipModel) -> str:
 
 def _filled(config: Mapping[str, Any]) -> dict[str, Any]:
     """A checked config with open_clip's defaults where it says nothing."""
-    from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+    from ml_core.open_clip_parts import CLIPTextCfg, CLIPVisionCfg
 
     vision, text = CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"])
     both = {"vision_cfg": asdict(vision), "text_cfg": asdict(text)}

@@ -39,7 +39,7 @@ from cleanclip_gui.clean.run_folders.history import (
 from cleanclip_gui.clean.run_folders.saved_run import SavedRun, read_saved_run
 from cleanclip_gui.clean.runs.comparison import Comparison
 from cleanclip_gui.clean.runs.export_dialog import ExportDialog
-from cleanclip_gui.clean.runs.runs_table import RunsTable, run_title, started_text
+from cleanclip_gui.clean.runs.runs_table import RunsTable, started_text
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import Session
@@ -504,7 +504,7 @@ class RunsPage(QWidget):
             return
         if not point.checkpoint and point.step:
             self.say(
-                f"No checkpoint of step {point.step} of {plain(run_title(run), 80)} was kept. "
+                f"No checkpoint of step {point.step} of {plain(run.title, 80)} was kept. "
                 "Tick “Keep every evaluated checkpoint” and run it again to open its steps."
             )
             return
@@ -608,7 +608,7 @@ class RunsPage(QWidget):
         self._forget_run(folder)
         self._run.forget(folder)
         self.say(
-            f"Deleted {plain(run_title(run), 80)} of {started_text(run.begun)}. Its files are in "
+            f"Deleted {plain(run.title, 80)} of {started_text(run.begun)}. Its files are in "
             f"the folder “{DELETED_FOLDER}” until it is emptied."
         )
         self.undo.show()
