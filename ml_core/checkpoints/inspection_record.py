@@ -12,7 +12,7 @@ from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.hub import cached_as
 from ml_core.checkpoints.known import known_files, look_up
 from ml_core.checkpoints.layouts import find_layout
-from ml_core.checkpoints.recognise import find_architecture, one_encoder
+from ml_core.checkpoints.recognise import find_architecture, one_encoder, read_own_tokenizer
 from ml_core.checkpoints.saved_choices import with_remembered
 from ml_core.reading import InputError, Inspection, ask_picklescan
 from ml_core.reading.key_mismatch import KeyLists, refusal
@@ -141,6 +141,7 @@ def assess(
     chosen = choice is not None and choice.choice.logit_scale is not None
     try:
         check_tensors(told, found, scale_chosen=chosen)
+        read_own_tokenizer(found.path, told)
     except InputError as error:
         return Assessment(found, architecture, error, keys)
     return Assessment(found, architecture, None, keys, told.cautions)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ml_core.checkpoints.architecture import Architecture, Origin
@@ -44,7 +45,12 @@ from ml_core.reading.clip_config import (
 from ml_core.reading.hf_config import HF_CONFIG
 from ml_core.reading.key_mismatch import KeyLists
 from ml_core.reading.strict_json import JsonError, parse_object
-from ml_core.reading.tokenizer_file import beside, sentencepiece_beside
+from ml_core.reading.tokenizer_file import (
+    TokenizerFile,
+    beside,
+    read_tokenizer,
+    sentencepiece_beside,
+)
 
 CONFIG_KEY = "open_clip_config"
 ASSUMPTIONS_KEY = "assumptions"
@@ -151,6 +157,19 @@ def _warnings(config: Mapping[str, Any], inspection: Inspection, layout: Layout)
         return ()
     lone = sentencepiece_beside(inspection.path)
     return (f"Pictures can be embedded, texts cannot: {no_tokenizer(name, lone)}",)
+
+
+def read_own_tokenizer(path: Path, architecture: Architecture) -> TokenizerFile | None:
+    """Read and check what lies beside a checkpoint; None if it uses CLIP's, or lacks its own.
+
+    Raises
+    ------
+    InputError
+        As `read_tokenizer`.
+    """
+    other = architecture.layout.missing == "text"  # the donor's goes with its text encoder
+    file = None if other or not own_tokenizer(architecture.config) else beside(path)
+    return None if file is None else read_tokenizer(file)
 
 
 def _stated(inspection: Inspection) -> Description | None:
