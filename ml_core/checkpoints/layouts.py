@@ -23,6 +23,9 @@ TIMM_START = "visual.trunk."
 HF_START = "text.transformer."
 """What the names of timm's image encoders and transformers' text encoders begin with."""
 _IMAGE_MARKS = ("class_embedding", "attnpool.positional_embedding")
+_POSITIONS, _LONG_POSITIONS = "positional_embedding", "positional_embedding_res"
+_LONG_SEAM = 20
+"""From this token on Long-CLIP adds its second table."""
 _MAX_LISTED = 8
 
 
@@ -59,6 +62,18 @@ class Layout:
         if len(self.towers) == 2:
             return None
         return "text" if self.towers == ("image",) else "image"
+
+    @property
+    def assumption(self) -> str:
+        """How two tensors of the file make one of the model; empty if none do."""
+        seam = next((s for s in self.sources.values() if s.seam is not None), None)
+        if seam is None:
+            return ""
+        first, second = seam.names
+        return (
+            f"The rows of {second} from {seam.seam} on are taken in the place of those of {first}, "
+            "as Long-CLIP computes."
+        )
 
     def without(self, keys: Collection[str]) -> Layout:
         """The layout with some of the model's names left out."""
@@ -135,10 +150,20 @@ def _openai(shapes: Shapes, prefix: str, where: str) -> Layout:
     return _layout(
         "names of OpenAI and open_clip",
         ("image", "text") if whole else ("image",),
-        {key: Source((name,)) for key, name in keys.items()},
+        _each(keys, shapes),
         shapes,
         prefix,
     )
+
+
+def _each(keys: Mapping[str, str], shapes: Shapes) -> dict[str, Source]:
+    """Where each tensor is; Long-CLIP's two tables of positions are one (arXiv 2403.15378)."""
+    made = {key: Source((name,)) for key, name in keys.items()}
+    tables = [keys[key] for key in (_POSITIONS, _LONG_POSITIONS) if key in keys]
+    if len(tables) == 2 and len({shapes[name] for name in tables}) == 1 and shapes[tables[0]]:
+        made[_POSITIONS] = Source((tables[0], tables[1]), seam=_LONG_SEAM)
+        del made[_LONG_POSITIONS]
+    return made
 
 
 def _transformers(shapes: Shapes, prefix: str, where: str) -> Layout:
@@ -189,8 +214,7 @@ def _text_alone(shapes: Shapes, prefix: str, where: str) -> Layout:
     """A text encoder saved by itself."""
     keys = strip_prefix(shapes, prefix)
     refuse_foreign(keys, where)
-    made = {key: Source((name,)) for key, name in keys.items()}
-    return _layout("a text encoder by itself", ("text",), made, shapes, prefix)
+    return _layout("a text encoder by itself", ("text",), _each(keys, shapes), shapes, prefix)
 
 
 def _layout(

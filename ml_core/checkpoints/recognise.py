@@ -109,6 +109,8 @@ def find_architecture(
     if "quick_gelu" not in config and source == "shapes":
         config["quick_gelu"], sentence = assumed_activation(config)
         sentences, questions = (*sentences, sentence), (*questions, "activation")
+    if layout.assumption:
+        sentences += (layout.assumption,)
     if layout.missing is None and "logit_scale" not in layout.shapes:
         sentences += ("The file has no logit scale: CLIP's 100 is assumed.",)
         questions += ("logit scale",)
