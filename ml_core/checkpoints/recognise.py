@@ -107,7 +107,7 @@ def find_architecture(
     told = with_hf_config(told, inspection, layout, label)
     config, sentences, questions = dict(told.config), told.assumptions, told.questions
     if "quick_gelu" not in config and source == "shapes":
-        config["quick_gelu"], sentence = assumed_activation(config)
+        config["quick_gelu"], sentence = assumed_activation(config, layout.shapes)
         sentences, questions = (*sentences, sentence), (*questions, "activation")
     if layout.assumption:
         sentences += (layout.assumption,)

@@ -148,7 +148,18 @@ def test_the_largest_model_of_open_clip_is_told_by_its_shapes() -> None:
     assert told["text_cfg"].items() <= found.config["text_cfg"].items()
     assert expected_shapes(check_model_config(found.config, "x")) == shapes
     assert architecture_name(config) == "ViT-e-14"
-    assert assumed_activation(found.config)[0] is False
+    assert assumed_activation(found.config, shapes)[0] is False
+
+
+@pytest.mark.parametrize("name", ["ViT-S-16-alt", "ViT-S-32-alt", "ViT-B-32", "ViT-L-14", "RN50"])
+def test_the_activation_is_assumed_as_open_clip_has_it(name: str) -> None:
+    """QuickGELU where OpenAI's models have these shapes; GELU where no published one has it."""
+    shapes = expected_shapes(check_model_config(open_clip.get_model_config(name), name))
+    assert shapes is not None
+    config = config_from_shapes(shapes, "x").config
+    quick_gelu, sentence = assumed_activation(config, shapes)
+    assert quick_gelu is (open_clip.get_model_config(f"{name}-quickgelu") is not None)
+    assert quick_gelu or f"GELU is assumed, as in open_clip's {name}." in sentence
 
 
 def test_a_loose_file_of_a_published_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

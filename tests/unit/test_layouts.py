@@ -651,7 +651,7 @@ def test_transformers_names_without_a_config(tmp_path: Path) -> None:
 
 def long_clip_texts(module: nn.Module, rest: Tensor, texts: list[str]) -> Tensor:
     """Text embeddings as Long-CLIP's ``encode_text`` computes them (model_longclip.py)."""
-    length, width = rest.shape
+    length = len(rest)
     early = (torch.arange(length) < 20).float()[:, None]
     tokens = tokenize(texts, length)
     x = module.token_embedding(tokens)
