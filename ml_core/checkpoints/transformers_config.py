@@ -42,7 +42,14 @@ _BERT = {
     "intermediate_size": 3072, "max_position_embeddings": 512, "type_vocab_size": 2,
     "hidden_act": "gelu", "layer_norm_eps": 1e-12, "pad_token_id": 0,
 }  # fmt: skip
-_CHINESE = "OFA-Sys/chinese-clip-vit-base-patch16"
+_CHINESE = "OFA-Sys/chinese-clip-vit-base-patch16"  # of which the tokenizer is
+# Its text encoders by width and layers (Yang et al. 2022, table 1). open_clip builds its text encoder
+# by the config of a repository, and that of a Chinese CLIP's own is of both encoders.
+_BERTS = {
+    (768, 12): "hfl/chinese-roberta-wwm-ext",
+    (1024, 24): "hfl/chinese-roberta-wwm-ext-large",
+    (768, 3): "hfl/rbt3",
+}
 _CHINESE_LENGTH = 52  # tokens, as its authors train and test
 
 
@@ -118,8 +125,9 @@ def _chinese_text(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     bert = plain_hf_config({**_BERT, **given, "model_type": "bert"})
     if wrong := check_hf_config(bert):
         raise InputError(f"{where}: the text_config {wrong}; get it again.", "unsupported")
+    sizes = bert["hidden_size"], bert["num_hidden_layers"]
     return {
-        "hf_model_name": _CHINESE,
+        "hf_model_name": _BERTS.get(sizes, _BERTS[768, 12]),
         "hf_tokenizer_name": _CHINESE,
         "hf_pooler_type": "cls_last_hidden_state_pooler",
         "hf_proj_type": "linear",

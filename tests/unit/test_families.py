@@ -16,7 +16,12 @@ import transformers
 from torch import Tensor
 
 from cleanclip_gui.clean.save_result import copy_whole
-from ml_core.checkpoints import open_checkpoint, published_shapes, siglip_config
+from ml_core.checkpoints import (
+    open_checkpoint,
+    published_shapes,
+    siglip_config,
+    transformers_config,
+)
 from ml_core.checkpoints.compare import compare_checkpoints
 from ml_core.checkpoints.expected import expected_shapes
 from ml_core.checkpoints.inspection_record import assess
@@ -44,6 +49,7 @@ from ml_core.towers import make_empty, shapes_of
 from tests.unit.draining import drain
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.families import (
+    BERT,
     FAMILIES,
     HF_CONFIGS,
     PIECES,
@@ -58,6 +64,8 @@ from tests.unit.families import (
     write_tokenizer,
 )
 from tests.unit.small_jobs import small_recipe, small_spec
+from tests.unit.stock_open_clip import TEXTS as STOCK_TEXTS
+from tests.unit.stock_open_clip import in_cache, stock_embeddings
 
 
 @pytest.fixture(autouse=True)
@@ -482,6 +490,32 @@ def test_a_chinese_clip_of_transformers(tmp_path: Path) -> None:
     assert_close(ours(model), expected)
     saved = save_checkpoint(model, tmp_path / "ours", provenance={})
     assert_close(ours(open_checkpoint(saved).build()), expected)
+    cache = tmp_path / "cache"
+    text = config.text_config
+    bert = transformers.BertConfig(**{key: getattr(text, key) for key in BERT})
+    bert.save_pretrained(in_cache(cache, "hfl/chinese-roberta-wwm-ext"))
+    config.save_pretrained(in_cache(cache, "OFA-Sys/chinese-clip-vit-base-patch16"))
+    (stocks,) = stock_embeddings({saved: 32}, tmp_path, cache)
+    again = model.encode_texts(STOCK_TEXTS)
+    assert_close((stocks["images"], stocks["texts"]), (expected[0], again))
+
+
+@pytest.mark.parametrize(
+    ("sizes", "name"),
+    [
+        ({}, "hfl/chinese-roberta-wwm-ext"),
+        (
+            {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16},
+            "hfl/chinese-roberta-wwm-ext-large",
+        ),
+        ({"num_hidden_layers": 3}, "hfl/rbt3"),
+    ],
+)
+def test_a_chinese_clip_names_a_bert_of_its_size(sizes: dict[str, int], name: str) -> None:
+    record = {"model_type": "chinese_clip", "text_config": sizes}
+    told = transformers_config.model_config(record, "x")["text_cfg"]
+    assert told["hf_model_name"] == name
+    assert told["hf_tokenizer_name"] == "OFA-Sys/chinese-clip-vit-base-patch16"
 
 
 def test_the_table_in_the_docs_is_what_is_tested() -> None:
