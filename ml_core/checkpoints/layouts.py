@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -27,6 +26,7 @@ _POSITIONS, _LONG_POSITIONS = "positional_embedding", "positional_embedding_res"
 _LONG_SEAM = 20
 """From this token on Long-CLIP adds its second table."""
 _MAX_LISTED = 8
+_MAX_NAMED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -93,11 +93,15 @@ class Layout:
         told = () if self.head is None else (self.head.sentence,)
         if not self.left_out:
             return told
-        groups = Counter(name.partition(".")[0][:80] for name in self.left_out)
+        few = len(self.left_out) <= _MAX_NAMED
+        groups: dict[str, list[str]] = {}
+        for name in self.left_out:
+            groups.setdefault(name if few else name.partition(".")[0], []).append(name)
         shown = [
-            name if count == 1 else f"{name} ({count} tensors)"
-            for name, count in groups.most_common(_MAX_LISTED)
-        ]
+            # a lone one by its whole name: the model has others that begin so
+            names[0][:80] if len(names) == 1 else f"{group[:80]} ({len(names)} tensors)"
+            for group, names in sorted(groups.items(), key=lambda item: -len(item[1]))
+        ][:_MAX_LISTED]
         more = f" and {len(groups) - _MAX_LISTED} more" if len(groups) > _MAX_LISTED else ""
         return (*told, f"Left out, not part of the model: {', '.join(shown)}{more}.")
 

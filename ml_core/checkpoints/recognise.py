@@ -115,8 +115,8 @@ def find_architecture(
         sentences += ("The file has no logit scale: CLIP's 100 is assumed.",)
         questions += ("logit scale",)
     checked = check_model_config(config, label)
-    if checked["text_cfg"]["vocab_size"] > VOCABULARY:
-        sentences += (vocabulary_caution(checked),)
+    if checked["text_cfg"]["vocab_size"] > VOCABULARY and (said := vocabulary_caution(checked)):
+        sentences += (said,)
     preprocess = check_preprocess(preprocess_cfg, checked["vision_cfg"]["image_size"], label)
     if preprocess_cfg.get("mean") is None or preprocess_cfg.get("std") is None:
         questions += ("normalisation",)

@@ -20,7 +20,16 @@ from ml_core.checkpoints.inspection_record import assess
 from ml_core.reading import InputError, inspect, tokenizer_process
 from ml_core.reading.tokenizer_file import TokenizerFile, read_tokenizer
 from ml_core.text_tokens import TextTokenizer
-from tests.unit.families import BERT, FAMILIES, TEXTS, VIT, lively, unigram, write_folder
+from tests.unit.families import (
+    BERT,
+    FAMILIES,
+    HF_CONFIGS,
+    TEXTS,
+    VIT,
+    lively,
+    unigram,
+    write_folder,
+)
 
 TIMM = FAMILIES["EVA-CLIP"]
 HF = FAMILIES["multilingual (XLM-RoBERTa)"]
@@ -109,6 +118,21 @@ def test_a_config_that_wants_more_is_refused(case: str, tmp_path: Path) -> None:
     assert sentence.endswith(".")
     assert "\n" not in sentence
     assert sentence.count(". ") == 0
+
+
+@pytest.mark.parametrize(
+    "family", [name for name in FAMILIES if "tokenizer" in str(FAMILIES[name])]
+)
+def test_a_large_vocabulary_with_its_own_tokenizer_assumes_nothing(
+    family: str, tmp_path: Path
+) -> None:
+    config = with_text(FAMILIES[family], vocab_size=256_000)
+    beside = HF_CONFIGS.get(config["text_cfg"].get("hf_model_name", ""))
+    beside = None if beside is None else beside | {"vocab_size": 256_000}
+    assessed = assess(inspect(folder_of(config, tmp_path, beside)))
+    assert assessed.architecture is not None
+    assert assessed.architecture["config"]["text_cfg"]["vocab_size"] == 256_000
+    assert all(assessed.architecture["assumptions"])
 
 
 def test_a_name_of_timm_does_not_allocate_its_gigabytes(tmp_path: Path) -> None:

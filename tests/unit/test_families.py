@@ -500,6 +500,39 @@ def test_a_chinese_clip_of_transformers(tmp_path: Path) -> None:
     assert_close((stocks["images"], stocks["texts"]), (expected[0], again))
 
 
+def test_a_metaclip_2_of_transformers(tmp_path: Path) -> None:
+    common = {"num_hidden_layers": 2, "num_attention_heads": 1, "hidden_size": 64}
+    common |= {"intermediate_size": 96}
+    tokens = {"eos_token_id": 2, "bos_token_id": 0, "pad_token_id": 1, "vocab_size": 40}
+    config = transformers.MetaClip2Config(
+        text_config=common | tokens | {"max_position_embeddings": 16},
+        vision_config=common | {"image_size": 32, "patch_size": 8},
+        projection_dim=24,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = transformers.MetaClip2Model(config).eval()
+        with torch.no_grad():
+            for value in theirs.parameters():
+                value.add_(torch.randn_like(value) * 0.15)
+    folder = tmp_path / "metaclip"
+    theirs.save_pretrained(folder)
+    write_tokenizer("facebook/xlm-v-base", folder)
+    assert assess(inspect(folder)).verdict == "loads"
+    model = open_checkpoint(folder).build()
+    tokens = model.tokenize(TEXTS)
+    normal = (pixels(32) - torch.tensor(CLIP_MEAN).view(3, 1, 1)) / torch.tensor(CLIP_STD).view(
+        3, 1, 1
+    )
+    with torch.inference_mode():
+        made = theirs(input_ids=tokens, pixel_values=normal)
+    expected = made.image_embeds, made.text_embeds
+    assert_close(ours(model), expected)
+    saved = save_checkpoint(model, tmp_path / "ours", provenance={})
+    stocks = stock(saved)[1]
+    assert_close((expected[0], stocks), expected)
+
+
 @pytest.mark.parametrize(
     ("sizes", "name"),
     [

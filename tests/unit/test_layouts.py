@@ -649,6 +649,17 @@ def test_transformers_names_without_a_config(tmp_path: Path) -> None:
     assert_equal(checkpoint.build(), theirs(module))
 
 
+@pytest.mark.parametrize("beside", [{}, {f"optimizer.state.{n}": torch.ones(1) for n in range(5)}])
+def test_what_is_left_out_is_named_as_it_is(beside: dict[str, Tensor], tmp_path: Path) -> None:
+    state = as_transformers(lively(VIT)) | beside
+    state["vision_model.embeddings.position_ids"] = torch.arange(17)[None]
+    save_file(state, tmp_path / "model.safetensors")
+    (note,) = open_checkpoint(tmp_path / "model.safetensors").architecture.notes
+    assert "text_model.embeddings.position_ids" in note
+    assert "vision_model.embeddings.position_ids" in note
+    assert ("optimizer (5 tensors)" in note) is bool(beside)
+
+
 def long_clip_texts(module: nn.Module, rest: Tensor, texts: list[str]) -> Tensor:
     """Text embeddings as Long-CLIP's ``encode_text`` computes them (model_longclip.py)."""
     length = len(rest)
