@@ -109,7 +109,7 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             "mlp_ratio": mlp_ratio(positive(part, "intermediate_size", where), width),
         }
         if kind == "metaclip_2":
-            end = part.get("eos_token_id", 2)
+            end = part.get("eos_token_id", VOCABULARY - 1)  # its default
             made["text_cfg"] |= {"hf_tokenizer_name": _XLM_V, "pool_type": "eos", "eos_id": end}
         activations.append(part["hidden_act"])
     if len(set(map(str, activations))) > 1 or str(activations[0]) not in _ACTIVATIONS:

@@ -91,7 +91,7 @@ def _loader(form: str, verdict: str, globals_: Mapping[str, Sequence[str]], has_
             f"it names {_few(refused)}. People then turn the protection off, and "
             "weights_only=False would run whatever a file asks for; this one asks for plain data."
         )
-    if verdict == "damaged":
+    if verdict in ("damaged", "unsupported"):
         return "Not known: the file could not be read far enough to tell."
     if globals_:
         return (

@@ -12,6 +12,7 @@ import os
 import sys
 from array import array
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any, BinaryIO
 
 from ml_core.children import own_stdout
@@ -41,7 +42,7 @@ def main() -> int:
     try:
         if _answer(answers, load):
             for line in requests:
-                _answer(answers, lambda line=line: _reply(tokenizer, **json.loads(line)))
+                _answer(answers, partial(_reply, tokenizer, **json.loads(line)))
     except BrokenPipeError:
         return 1
     return 0
