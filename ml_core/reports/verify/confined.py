@@ -7,7 +7,6 @@ import binascii
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -20,7 +19,8 @@ import numpy as np
 from ml_core.children import child_command
 from ml_core.events import Done, Finding, Progress, from_json
 from ml_core.reading.errors import CancelledError, InputError
-from ml_core.reading.examine import environment, kill_group
+from ml_core.reading.examine import kill_group
+from ml_core.reading.examine import start as start_process
 from ml_core.reading.json_file import JsonFile, short
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.kept import Hashes, Pixels
@@ -124,14 +124,10 @@ def time_limit(path: Path) -> float:
 def start() -> subprocess.Popen[bytes]:
     """Start the process in a group of its own."""
     try:
-        return subprocess.Popen(
+        return start_process(
             child_command("ml_core.reports.verify.worker"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment() | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            start_new_session=sys.platform != "win32",
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            OMP_NUM_THREADS="1",
+            OPENBLAS_NUM_THREADS="1",
         )
     except OSError as error:
         raise InputError(
