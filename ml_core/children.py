@@ -10,9 +10,11 @@ import multiprocessing
 import os
 import runpy
 import sys
+from typing import BinaryIO
 
 _WORDS = {
     "ml_core.reading.worker": "--reader",
+    "ml_core.reading.tokenizer_worker": "--tokenizer",
     "ml_core.reports.verify.worker": "--verifier",
     "ml_core.jobs.worker": "--worker",
     "ml_core.evaluation.tsne_worker": "--tsne",
@@ -26,6 +28,13 @@ def child_command(module: str) -> list[str]:
     if getattr(sys, "frozen", False):
         return [sys.executable, word]
     return [sys.executable, "-P", "-m", module]
+
+
+def own_stdout() -> BinaryIO:
+    """Keep standard output for the child's answers; what is printed goes to standard error."""
+    own = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    return own
 
 
 def dispatch() -> None:

@@ -10,10 +10,10 @@ from __future__ import annotations
 from typing import Any
 
 import torch
-from open_clip.modified_resnet import AttentionPool2d
-from open_clip.transformer import ResidualAttentionBlock, VisionTransformer
 from torch import Tensor, nn
 from torch.nn import functional as F
+
+from ml_core.open_clip_parts import AttentionPool2d, ResidualAttentionBlock, VisionTransformer
 
 
 class FirstQueryPool(AttentionPool2d):  # type: ignore[misc]

@@ -226,7 +226,7 @@ class ClipModel:
                 f"{vocabulary_caution(self.config)}",
                 "unsupported",
             )
-        from open_clip.tokenizer import tokenize
+        from ml_core.open_clip_parts import tokenize
 
         tokens: Tensor = tokenize(list(texts), context_length=self.context_length)
         return tokens

@@ -35,6 +35,11 @@ def resource(*parts: str) -> Path:
     raise FileNotFoundError(f"The installation lacks the file resources/{'/'.join(parts)}.")
 
 
+def is_shipped(path: str | os.PathLike[str]) -> bool:
+    """Whether a path lies among the shipped files, where the user saves nothing."""
+    return any(Path(path).resolve().is_relative_to(root.resolve()) for root in _ROOTS)
+
+
 def _user_path(name: str, default: str) -> Path:
     home = os.environ.get("CLEANCLIP_HOME")
     return Path(home, name) if home else Path(default)

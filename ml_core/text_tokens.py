@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Sequence
-from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from ml_core.reading.errors import InputError
 from ml_core.reading.tokenizer_file import TokenizerFile
+from ml_core.reading.tokenizer_process import TokenizerProcess
+
+_MOST_KNOWN = 100_000
+"""Texts whose tokens are kept, of some hundred bytes each."""
 
 
 class TextTokenizer:
@@ -47,20 +50,16 @@ class TextTokenizer:
         self._vocab_size, self._name = vocab_size, name or "The model"
         self._clean = clean
         self.file = file
-        self._tokenizer = _made(file, self._name)
-        self.pad = file.pad
-        number = None if file.pad is None else self._tokenizer.token_to_id(file.pad)
-        if number is None:
+        self._process = TokenizerProcess(file, self._name)
+        self._known: dict[tuple[str, int], bytes] = {}
+        if file.pad is None or self._process.pad_id is None:
             raise InputError(
                 f"The tokenizer of {self._name} does not say which token fills short texts; put "
                 "tokenizer_config.json of the same repository beside it.",
                 "damaged",
             )
-        self.pad_id = int(number)
-        found = None
-        if strip_separator:
-            found = self._tokenizer.token_to_id(file.separator or "[SEP]")
-        self._separator = found
+        self.pad = file.pad
+        self._separator = self._process.separator_id if strip_separator else None
 
     @property
     def digest(self) -> str:
@@ -73,23 +72,11 @@ class TextTokenizer:
         Raises
         ------
         InputError
-            ``damaged`` if a text has a token that the text encoder does not, or stays too long.
+            ``damaged`` if a text has a token that the text encoder does not, or stays too long;
+            ``unsupported`` if the tokenizer takes too much memory or time.
         """
-        from open_clip.tokenizer import get_clean_fn
-
-        clean = get_clean_fn(self._clean)
-        cleaned = [clean(text) for text in texts]
-        self._tokenizer.enable_truncation(context_length)
-        self._fill(length=context_length)
-        found = _guarded(lambda: self._tokenizer.encode_batch(cleaned), self._name)
-        rows = [item.ids for item in found]
-        if any(len(row) != context_length for row in rows):
-            raise InputError(
-                f"The tokenizer of {self._name} does not cut texts to {context_length} tokens; get "
-                "it again.",
-                "damaged",
-            )
-        tokens = torch.tensor(rows, dtype=torch.int64).reshape(-1, context_length)
+        rows = np.frombuffer(self._rows(texts, context_length), np.int32)
+        tokens = torch.from_numpy(rows.astype(np.int64)).reshape(-1, context_length)
         if tokens.numel() and int(tokens.max()) >= self._vocab_size:
             raise InputError(
                 f"The tokenizer of {self._name} writes the token {int(tokens.max())} and the model "
@@ -100,41 +87,21 @@ class TextTokenizer:
             tokens[tokens == self._separator] = 0
         return tokens
 
+    def _rows(self, texts: Sequence[str], length: int) -> bytes:
+        """Tokens of all texts; the process is asked once, for those that are not known yet."""
+        from ml_core.open_clip_parts import get_clean_fn
+
+        if len(self._known) > _MOST_KNOWN:
+            self._known = {}
+        known = self._known
+        new = [text for text in dict.fromkeys(texts) if (text, length) not in known]
+        if new:
+            clean, size = get_clean_fn(self._clean), 4 * length
+            raw = self._process.tokens([clean(text) for text in new], length)
+            for number, text in enumerate(new):
+                known[text, length] = raw[number * size : (number + 1) * size]
+        return b"".join(known[text, length] for text in texts)
+
     def to_json(self) -> bytes:
         """A ``tokenizer.json`` that says all of it, the padding too."""
-        self._tokenizer.no_truncation()
-        self._fill(length=None)
-        return str(self._tokenizer.to_str()).encode()
-
-    def _fill(self, length: int | None) -> None:
-        """Fill short texts up to a length, or up to the longest."""
-        side = "left" if self.file.left else "right"
-        self._tokenizer.enable_padding(
-            direction=side, length=length, pad_id=self.pad_id, pad_token=self.pad
-        )
-
-
-def _made(file: TokenizerFile, name: str) -> Any:
-    """The library's object."""
-    # The library's threads do not survive a fork, and one thread is far faster than the encoder.
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    if file.json:
-        from tokenizers import Tokenizer
-
-        return _guarded(lambda: Tokenizer.from_str(file.json.decode()), name)
-    from tokenizers import BertWordPieceTokenizer
-
-    vocabulary = {piece: number for number, piece in enumerate(file.vocabulary)}
-    return BertWordPieceTokenizer(vocabulary, lowercase=file.lower)._tokenizer
-
-
-def _guarded(act: Any, name: str) -> Any:
-    """Call the library, of which a fault in the file may come as an error of any kind."""
-    try:
-        return act()
-    except (KeyboardInterrupt, SystemExit, GeneratorExit, MemoryError):
-        raise
-    except BaseException as error:  # its panics are no Exception
-        raise InputError(
-            f"The tokenizer of {name} cannot be used: {str(error)[:200]}; get it again.", "damaged"
-        ) from None
+        return self._process.to_json()

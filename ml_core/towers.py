@@ -40,10 +40,8 @@ def make_module(config: Mapping[str, Any]) -> nn.Module:
     """
     with warnings.catch_warnings(), collector_off():  # which would take a fifth of the import
         warnings.simplefilter("ignore")
-        from open_clip.coca_model import CoCa
-        from open_clip.model import CLIP, CustomTextCLIP
-
         from ml_core.last_layer import spare_last_layer
+        from ml_core.open_clip_parts import CLIP, CoCa, CustomTextCLIP
     arguments = copy.deepcopy(dict(config))
     custom = arguments.pop("custom_text", False)
     _check_timm(arguments)

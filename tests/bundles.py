@@ -24,6 +24,7 @@ from ml_core.evaluation.records import Evaluation
 from ml_core.reading.errors import InputError
 from ml_core.reports import arithmetic
 from ml_core.reports.claims import Material, claims_of
+from ml_core.reports.environment import Environment, Processor, Torch
 from ml_core.reports.measurement_files import (
     json_bytes,
     per_class_csv,
@@ -32,6 +33,7 @@ from ml_core.reports.measurement_files import (
 )
 from ml_core.reports.record import (
     EVIDENCE_FILE,
+    PDF_FILE,
     SIGNATURE_FILE,
     SUMS_FILE,
     CheckpointFacts,
@@ -56,6 +58,19 @@ NAMES = ("apple", "banana", "cheese", "cactus", "guitar", "frog")
 TEMPLATES = ("a photo of a {}.", "the {}.")
 RATES: tuple[Metric, ...] = ("ca", "top5", "asr_excl", "asr_all", "baseline_target_rate",
                              "poisoned_accuracy", "flip_rate")  # fmt: skip
+
+ENVIRONMENT = json_bytes(
+    Environment(
+        tool={"version": __version__}, python={"version": "3.13.1"}, packages={"torch": "2.9.0"},
+        system={"name": "Linux"}, settings={},
+        processor=Processor(name="CPU", cores=2, flags=("avx2",)),
+        torch=Torch(
+            version="2.9.0", git=None, cuda=None, cudnn=None, hip=None, mkl=True, mkldnn=True,
+            openmp=True, cpu_capability="AVX2", threads=1, matmul_precision="highest",
+            cudnn_tf32=False, deterministic=False, gpus=(),
+        ),
+    ).model_dump(mode="json")
+)  # fmt: skip
 
 
 def rows(poisoned: bool, seed: int = 0) -> Rows:
@@ -148,7 +163,7 @@ def _pictures() -> bytes:
     return out.getvalue().encode()
 
 
-def write_bundle(folder: Path, rules: Rules = RULES) -> Path:
+def write_bundle(folder: Path, rules: Rules = RULES, *, pdf: bool = False) -> Path:
     """Write the bundle; the folder. With the first rules of scans it is an old version's."""
     from safetensors.numpy import save
 
@@ -160,7 +175,7 @@ def write_bundle(folder: Path, rules: Rules = RULES) -> Path:
         files |= {f"triggers/{one.name}": one.read_bytes() for one in trigger_files}
     trigger_names = tuple(files)
     files["data/images-1.csv"] = _pictures()
-    files["environment.json"] = json_bytes({"python": "3.13.1", "threads": 1})
+    files["environment.json"] = ENVIRONMENT
     classifier = np.random.default_rng(1).normal(size=(CLASSES, 8)).astype(np.float32)
     digest = hashlib.sha256(classifier.tobytes()).hexdigest()
     same: dict[str, Any] = {
@@ -226,13 +241,17 @@ def write_bundle(folder: Path, rules: Rules = RULES) -> Path:
         checkpoints=checkpoints, data=data, triggers=triggers, measurements=measurements,
         jobs=jobs, scans=scans, claims=made.claims, environment="environment.json",
     )  # fmt: skip
-    return files_written(evidence, files, folder)
+    return files_written(evidence, files, folder, pdf=pdf)
 
 
-def files_written(evidence: Evidence, files: dict[str, bytes], folder: Path) -> Path:
+def files_written(
+    evidence: Evidence, files: dict[str, bytes], folder: Path, *, pdf: bool = False
+) -> Path:
     """As the program writes a bundle."""
     files |= drawn(evidence)
-    return write(evidence, files, folder, views=[one for one in views() if not one.asked])
+    if pdf:
+        evidence = evidence.model_copy(update={"pdf": PDF_FILE})
+    return write(evidence, files, folder, views=[one for one in views() if pdf or not one.asked])
 
 
 def _checkpoint(role: str, content: bytes) -> CheckpointFacts:
@@ -298,7 +317,7 @@ def bundle_of_kept(out: Path, kept: Path, tau: float | None = 1e-3) -> Path:
              "classifier.safetensors")  # fmt: skip
     files = {f"{place}/{name}": (kept / name).read_bytes() for name in names}
     files["data/images-1.csv"] = (kept / "pictures.csv").read_bytes()
-    files["environment.json"] = json_bytes({})
+    files["environment.json"] = ENVIRONMENT
     triggers = {}
     if facts.trigger is not None:
         digest = facts.trigger.digest

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal, Slot
@@ -16,7 +17,13 @@ from cleanclip_gui.widgets.name_filters import ALL
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import fitting, plain, tip
 from ml_core.reading import InputError
-from ml_core.signing import PublicKey, SignatureFacts, read_public_key, trust_key
+from ml_core.signing import (
+    PublicKey,
+    SignatureFacts,
+    caution_of_name,
+    read_public_key,
+    trust_key,
+)
 from ml_core.signing.keys import LONGEST_NAME, read_key_file
 
 _TONES = {"bad": "danger", "damaged": "caution"}  # a good one is no praise of the model
@@ -164,7 +171,11 @@ class TrustDialog(FittedDialog):
     @Slot()
     def _on_text_changed(self) -> None:
         if self._key is not None:
-            self._say("")
+            try:
+                words = caution_of_name(replace(self._key, name=self.name.text().strip()))
+            except InputError as error:
+                words = error.sentence
+            self._say(words)
         self._follow()
 
     def _say(self, problem: str) -> None:

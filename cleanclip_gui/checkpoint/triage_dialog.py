@@ -19,6 +19,7 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
 from ml_core.reading import InputError, examine
+from ml_core.reading.inspection import REFUSED, code_of
 from ml_core.reading.verdict_text import verdict_words
 
 _LEAD = (
@@ -34,7 +35,7 @@ _COLUMNS = (
 )
 _SIZE = 3
 _VERDICT = 1
-_WORST_FIRST = ("dangerous", "damaged", "caution", "loads")
+_WORST_FIRST = ("dangerous", "damaged", "unsupported", "caution", "loads")
 
 
 @dataclass(frozen=True)
@@ -56,8 +57,8 @@ def judge(paths: Sequence[Path], control: tasks.Control) -> Iterator[Judgement]:
         try:
             yield _judged(path, control)
         except InputError as error:
-            words = verdict_words("damaged", error.code)
-            yield Judgement(path, "damaged", words, reason=error.sentence)
+            verdict = code_of(error)
+            yield Judgement(path, verdict, verdict_words(verdict), reason=error.sentence)
     control.tell(Progress(len(paths), len(paths)))
 
 
@@ -158,7 +159,7 @@ class TriageDialog(QDialog):
         self._tell(f"{error.sentence} ")
 
     def _tell(self, first: str = "") -> None:
-        refused = sum(one.verdict in ("dangerous", "damaged") for one in self.judged)
+        refused = sum(one.verdict in REFUSED for one in self.judged)
         done = f"{len(self.judged)} of {plural(len(self._paths), 'file')} checked"
         self.state.setText(plain(f"{first}{done}, {refused} refused.", 600))
 

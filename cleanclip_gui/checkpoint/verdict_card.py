@@ -12,6 +12,7 @@ from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import ElidedLabel, Label
 from cleanclip_gui.widgets.text import bytes_text, day_and_time, fitting, plain, tip
 from ml_core.reading import Inspection
+from ml_core.reading.inspection import REFUSED
 from ml_core.reading.verdict_text import verdict_words
 
 # verdict -> icon, tone
@@ -20,6 +21,7 @@ LOOKS = {
     "caution": ("warning", "caution"),
     "dangerous": ("danger", "danger"),
     "damaged": ("warning", "caution"),
+    "unsupported": ("warning", "caution"),
 }
 _READABLE = "Readable. Nothing was run."
 _NOT_TESTED = "Backdoor: not tested yet"
@@ -44,7 +46,7 @@ class Judged(Protocol):
 
     @property
     def verdict(self) -> str:
-        """One of four words."""
+        """As `Inspection.verdict`."""
 
     @property
     def reason_code(self) -> str:
@@ -190,10 +192,8 @@ class VerdictCard(QFrame):
 
     def show_problem(self, name: str, sentence: str, code: str = "usage") -> None:
         """Say why it cannot be opened after all; ``code`` is an InputError's."""
-        refused = code in ("dangerous", "damaged", "unsupported")
-        verdict = "dangerous" if code == "dangerous" else "damaged"
-        self._look(*LOOKS[verdict])
-        title = verdict_words(verdict, code) if refused else "It could not be opened"
+        self._look(*LOOKS.get(code, LOOKS["unsupported"]))
+        title = verdict_words(code) if code in REFUSED else "It could not be opened"
         self._tell(name, title, sentence, "")
 
     def show_donor_needed(self, name: str, found: Judged, sentence: str) -> None:

@@ -101,7 +101,7 @@ class RunQueue(QObject):
         self._append(folder)
         if folder in self._folders:
             waiting = plural(len(self._folders), "run")
-            self.logged.emit(f"{folder.name} waits in the queue ({waiting}).")
+            self.logged.emit(f"{_title(folder)} waits in the queue ({waiting}).")
 
     def start_or_add(self, folder: Path, spec: CleanSpec, asked: Asked) -> None:
         """Start a written job, before those that wait; while something is at work, add it."""
@@ -153,9 +153,8 @@ class RunQueue(QObject):
         try:
             job = read_run(folder)
             if job.status != "not started":  # another window has the same queue
-                self.logged.emit(
-                    f"{folder.name} was started elsewhere and is no longer in the queue."
-                )
+                title = plain(job.title, 80)
+                self.logged.emit(f"{title} was started elsewhere and is no longer in the queue.")
                 return self._after_all()
             spec = job.spec
             asked = (None if spec.trigger is None else load_trigger(spec.trigger), spec.target)
@@ -173,7 +172,7 @@ class RunQueue(QObject):
         try:
             self._run.begin(folder, spec, asked)
         except InputError as error:
-            self.logged.emit(f"{folder.name} waits. {error.sentence}")
+            self.logged.emit(f"{_title(folder)} waits. {error.sentence}")
             return False
         return True
 
@@ -203,6 +202,14 @@ class RunQueue(QObject):
         said, self._failure = self._failure, ""
         if self.start_next() and said:  # the next one took its card away
             self.logged.emit(f"{said} The next run starts.")
+
+
+def _title(folder: Path) -> str:
+    """What a job is called; the name of its folder if it cannot be read."""
+    try:
+        return plain(read_run(folder).title, 80)
+    except InputError:
+        return plain(folder.name, 80)
 
 
 def write_queue(path: Path, folders: Sequence[Path]) -> None:

@@ -23,7 +23,7 @@ from cleanclip_gui.session import CheckpointFacts, RunState, Session
 from cleanclip_gui.session.records import RunProgress, is_live
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import count_text, duration_text, plain
-from ml_core.cleaning.catalogue import FACTS
+from ml_core.cleaning.catalogue import FACTS, run_title
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Message, Metric, Progress, Saved
 from ml_core.jobs.overall import Overall, Plan, cleaning_plan, estimate_plan
@@ -84,6 +84,11 @@ class ShownRun:
     result: dict[str, Any] = field(default_factory=dict)
     shows_result: bool = False
     trouble: Trouble | None = None
+
+    @property
+    def title(self) -> str:
+        """What it is called, as in the list of runs."""
+        return run_title(self.recipe.method, self.recipe.preset, self.name)
 
 
 def estimate_folder() -> Path:
@@ -256,13 +261,11 @@ class CleaningRun(QObject):
 
     @property
     def title(self) -> str:
-        """Name and method, and what it works on where another checkpoint was opened meanwhile."""
+        """What it is called, and what it works on where another checkpoint was opened meanwhile."""
         return self._title(self._of_bar)
 
     def _title(self, run: ShownRun | None) -> str:
-        title = FACTS["cleanclip" if run is None else run.recipe.method].title
-        if run is not None and run.name:
-            title = f"{plain(run.name, 60)} ({title})"
+        title = FACTS["cleanclip"].title if run is None else plain(run.title, 80)
         facts = self._session.checkpoint
         another = run is not None and facts is not None and facts.path != run.source
         return f"{title} on {plain(Path(run.source).name, 40)}" if run and another else title
@@ -319,7 +322,7 @@ class CleaningRun(QObject):
         of = "" if total is None else f" of {count_text(total)}"
         run.status = "interrupted"
         run.trouble = Trouble(
-            f"The run {plain(saved.folder.name, 80)} was interrupted; its last save is at step "
+            f"{plain(run.title, 80)} was interrupted; its last save is at step "
             f"{count_text(saved.step)}{of}. Resume continues from there.",
             can_resume=True,
             may_lack_memory=True,
@@ -514,7 +517,7 @@ class CleaningRun(QObject):
     def _set_run(self, run: ShownRun, status: Any, error: str = "") -> None:
         """Tell the rest of the window how the newest run stands."""
         self._session.run = RunState(
-            str(run.folder), run.recipe.method, status, run.device, run.result, error
+            str(run.folder), run.recipe.method, status, run.device, run.result, error, run.title
         )
 
     @Slot(object)

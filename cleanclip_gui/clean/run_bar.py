@@ -44,7 +44,7 @@ class RunBar(QFrame):
         super().__init__(parent)
         self.setProperty("card", True)
         self._run = run
-        self.title = Label("", "heading")
+        self.title = ElidedLabel("", "heading")
         self.details = ElidedLabel("", "caption")
         self.details.setFont(theme.figure_font(theme.FONT_POINTS - 1))
         self.throughput = Label("", "caption")

@@ -6,6 +6,7 @@ torch and open_clip are imported in that thread, after the window is on screen.
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 
 from PySide6.QtCore import QObject, QThread, Signal, Slot
 
@@ -20,7 +21,8 @@ from cleanclip_gui.ticket import Callback, Ticket
 class Inference(QObject):
     """Asks the models in another thread; answers arrive in the thread of this object.
 
-    ``failed(Failed)`` carries the failures of questions whose askers take none.
+    ``failed(Failed)`` carries the failures of questions whose askers take none. Where the engine
+    did not start twice, ``try_again(sentence)`` says whether to start it anew; questions wait.
 
     Parameters
     ----------
@@ -40,6 +42,7 @@ class Inference(QObject):
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
+        self.try_again: Callable[[str], bool] = lambda sentence: False
         self._mailbox = Mailbox()
         self._asked = 0
         self._open: defaultdict[str, list[QuestionTicket]] = defaultdict(list)  # by slot
@@ -51,6 +54,7 @@ class Inference(QObject):
         self._thread.finished.connect(self._on_finished)
         self._worker.answered.connect(self._on_answered)
         self._worker.failed.connect(self._on_failed)
+        self._worker.start_failed.connect(self._on_start_failed)
         self._worker.busy_changed.connect(self.busy_changed)
         self._worker.devices_found.connect(self.devices_found)
         self._started = False
@@ -117,6 +121,7 @@ class Inference(QObject):
     def end(self) -> None:
         """Ask the thread to end after the batch in flight; nobody is answered any more."""
         self._mailbox.close()
+        self._worker.try_again.put(False)
         self._thread.quit()
 
     def close(self, timeout_ms: int = 10_000) -> bool:
@@ -128,6 +133,10 @@ class Inference(QObject):
     def _on_finished(self) -> None:
         self._thread.wait(1000)  # the signal comes an instant before the thread is gone
         threads.leave(self)
+
+    @Slot(str)
+    def _on_start_failed(self, sentence: str) -> None:
+        self._worker.try_again.put(not self._mailbox.closed and self.try_again(sentence))
 
     @Slot(object, object)
     def _on_answered(self, ticket: QuestionTicket, answer: object) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import traceback
+from queue import SimpleQueue
 
 from PySide6.QtCore import QObject, Signal, Slot
 
@@ -17,6 +18,7 @@ from ml_core.data.watch import Watch
 from ml_core.reading.errors import CancelledError, InputError
 
 _LOG = logging.getLogger(__name__)
+_ATTEMPTS = 5  # to start the engine: the second by itself, the others when asked for
 
 
 def _torch_engine(watch_texts: Watch) -> Engine:
@@ -34,41 +36,57 @@ def _torch_engine(watch_texts: Watch) -> Engine:
 class InferenceWorker(QObject):
     """Takes tickets from the mailbox until it is closed; lives in the inference thread.
 
-    ``answered(ticket, answer)`` and ``failed(ticket, Failed)`` carry what becomes of them.
+    ``answered(ticket, answer)`` and ``failed(ticket, Failed)`` carry what becomes of them. After
+    ``start_failed(sentence)`` it waits until ``try_again`` holds whether to start the engine anew.
     """
 
     answered = Signal(object, object)
     failed = Signal(object, object)
     busy_changed = Signal(str)
     devices_found = Signal(object)
+    start_failed = Signal(str)
 
     def __init__(self, mailbox: Mailbox, engine: EngineFactory | None) -> None:
         super().__init__()
         self._mailbox = mailbox
         self._make_engine = engine or _torch_engine
         self._serving: list[_Control] = []  # the innermost one last
+        self._reason, self._details = "", ""  # why there is no engine
+        self.try_again: SimpleQueue[bool] = SimpleQueue()
         self._throttle = Throttle()
 
     @Slot()
     def run(self) -> None:
         """Serve until the mailbox is closed; nothing else ends it."""
-        self.busy_changed.emit("Loading torch…")
-        engine: Engine | None = None
-        try:
-            engine = self._make_engine(self._on_texts)
-            self.devices_found.emit(engine.devices())
-        except Exception as error:
-            _LOG.exception("the inference engine did not start")
-            reason = f"The model library did not load: {error}."
-            details = traceback.format_exc()
-        self.busy_changed.emit("")
+        engine = self._start()
         while (ticket := self._mailbox.take()) is not None:
             if engine is None:
-                self.failed.emit(ticket, Failed(ticket.question, reason, details))
+                self.failed.emit(ticket, Failed(ticket.question, self._reason, self._details))
             else:
                 self._serve(engine, ticket)
         # Model memory is given back in this thread, while its interpreter state exists.
         del engine
+
+    def _start(self) -> Engine | None:
+        """Make the engine; meanwhile the questions wait. None if it failed for good."""
+        for attempt in range(1, _ATTEMPTS + 1):
+            self.busy_changed.emit("Loading torch…")
+            try:
+                engine = self._make_engine(self._on_texts)
+                self.devices_found.emit(engine.devices())
+                return engine
+            except Exception as error:
+                _LOG.exception("the inference engine did not start")
+                self._reason = f"The model library did not load: {error}."
+                self._details = traceback.format_exc()
+            finally:
+                self.busy_changed.emit("")
+            if 1 < attempt < _ATTEMPTS:
+                self.start_failed.emit(self._reason)
+                if not self.try_again.get():
+                    break
+        self._reason += " Close the program and start it again."
+        return None
 
     def _serve(self, engine: Engine, ticket: QuestionTicket) -> None:
         """Answer one ticket; whatever goes wrong becomes a sentence."""

@@ -10,7 +10,7 @@ from typing import Literal
 
 from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.widgets.text import day_and_time, plain
-from ml_core.cleaning.catalogue import method_title
+from ml_core.cleaning.catalogue import run_title
 from ml_core.detection.scan.records import TITLES
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE
@@ -162,15 +162,13 @@ def _runs(sha256: str, others: Iterable[Path]) -> Iterator[Part]:
         result = read_json(folder / RESULT_FILE)
         if result.get("source_sha256") != sha256 or not (folder / SPEC_FILE).is_file():
             continue
-        method = str(result.get("method", ""))
-        name = plain(method_title(method), 60)
-        preset = plain(result.get("preset") or "own settings", 40)
+        title = run_title(str(result.get("method", "")), str(result.get("preset") or ""))
         kept = all(
             (folder / MEASUREMENTS_FOLDER / side / MEASUREMENT_FILE).is_file()
             for side in ("before", "after")
         )
         proofs = tuple(name for name in (REBOUND_FILE, HOLDOUTS_FILE) if (folder / name).is_file())
-        part = Part("run", folder, f"{name}, {preset}", _changed(folder / RESULT_FILE))
+        part = Part("run", folder, plain(title, 100), _changed(folder / RESULT_FILE))
         yield replace(part, proofs=proofs, later="" if kept else OLDER)
 
 

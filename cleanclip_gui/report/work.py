@@ -18,6 +18,7 @@ STAGES: Mapping[str, str] = {
     "open": "Opening", "data": "Reading the pictures", "texts": "Embedding the class texts",
     "measure": "Measuring", "again": "Measuring pictures again", "write": "Writing the bundle",
     "intact": "Checking that no file was changed", "arithmetic": "Computing every figure again",
+    "print": "Printing the report again",
     "identity": "Comparing the pictures", "inference": "Predicting pictures again",
 }  # fmt: skip
 """Words for the stages of these jobs; another one is shown by its own name."""

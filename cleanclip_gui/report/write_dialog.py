@@ -14,7 +14,8 @@ from cleanclip_gui.widgets.combo_box import ElidingComboBox
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import plain
-from ml_core.reports.views import PDF_FILE, views
+from ml_core.reports.record import PDF_FILE
+from ml_core.reports.views import views
 from ml_core.signing import PublicKey
 
 _LEAD = (

@@ -186,7 +186,8 @@ class ScanSetup(QWidget):
             return ""
         done = stages_done(Path(self.spec(session, device).output_dir))
         if done:
-            return f"Goes on with the scan that was cancelled: {plural(done, 'stage')} are reused."
+            reused = f"{plural(done, 'stage')} {'is' if done == 1 else 'are'} reused"
+            return f"Goes on with the scan that was cancelled: {reused}."
         return ""
 
     @Slot(bool)

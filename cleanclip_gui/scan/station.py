@@ -470,20 +470,10 @@ class ScanStation(QWidget):
         theme.set_property(self.estimate_label, "role", "error" if estimating.failed else "caption")
         self.estimate_label.setText(plain(estimating.text, 1000))
         self.estimate_label.setVisible(bool(estimating.text) and not self.scanning.is_running)
-        self._offer_to_cancel(estimating.is_running)
+        self.estimate_button.setVisible(not estimating.is_running)
+        self.cancel_estimate.setVisible(estimating.is_running)
         self._prepare()
         self.shell.commands_changed.emit()
-
-    def _offer_to_cancel(self, estimating: bool) -> None:
-        """Cancel stands where Estimate was, and takes the focus over: it goes nowhere else."""
-        shown, gone = self.cancel_estimate, self.estimate_button
-        if not estimating:
-            shown, gone = gone, shown
-        had_focus = gone.hasFocus()
-        shown.show()
-        if had_focus:
-            shown.setFocus()
-        gone.hide()
 
     @Slot()
     def _on_setup_change(self) -> None:

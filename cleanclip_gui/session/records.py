@@ -111,6 +111,7 @@ class RunState:
     device: str = "cpu"
     result: dict[str, Any] = field(default_factory=dict)
     error: str = ""
+    title: str = ""
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.atomic import replace_files
-from ml_core.paths import config_dir, data_dir
+from ml_core.paths import config_dir, data_dir, is_shipped
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
 
@@ -106,7 +106,8 @@ class SettingsStore:
     def add_recent(self, path: str) -> None:
         """Put a checkpoint at the head of the recent ones."""
         others = [p for p in self.value.recent if p != path]
-        self.update(recent=(path, *others)[:_MAX_RECENT], last_folder=str(Path(path).parent))
+        folder = self.value.last_folder if is_shipped(path) else str(Path(path).parent)
+        self.update(recent=(path, *others)[:_MAX_RECENT], last_folder=folder)
 
     def add_session(self, folder: str) -> None:
         """Put a session at the head of the recent ones."""

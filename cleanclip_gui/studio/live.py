@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -26,7 +28,8 @@ from ml_core.triggers import Trigger
 THROTTLE_MS = 60
 SLOW_SECONDS = 20.0  # a whole set that takes longer is not measured after every stroke
 SHORT_SECONDS = 5.0  # what is measured instead takes about this long
-_FEWEST = 32
+FAST_MODEL = 0.010  # seconds of its own for a picture; a lower pace is the machine's
+_FEWEST, _FEWEST_OF_FAST = 32, 256
 _MOST_GROWTHS = 4  # of one question, so that a machine of changing speed comes to an end
 _JUDGED_AFTER = 1.0  # seconds; the first small batches say little
 
@@ -52,14 +55,14 @@ def run_note(run: RunState | None) -> str:
     return f"On the CPU while a run uses {used_text(run.device)}."
 
 
-def short_size(n: int, rate: float) -> int | None:
+def short_size(n: int, rate: float, fewest: int = _FEWEST) -> int | None:
     """How many of ``n`` images to measure live at ``rate`` images a second; None for all.
 
     Powers of two, so that the size does not change with every breath of the machine.
     """
     if rate <= 0 or n / rate <= SLOW_SECONDS:
         return None
-    size = _FEWEST
+    size = fewest
     while 2 * size <= rate * SHORT_SECONDS:
         size *= 2
     return size if size < n else None
@@ -69,9 +72,11 @@ class LiveLoop(QObject):
     """Asks for the trigger's numbers while it changes, at most every 60 ms.
 
     It alone writes ``session.trigger`` and ``session.evaluation``. At most one evaluation is in
-    flight and the latest wins (the mailbox sees to that). On a slow model fewer images are
-    measured, and :attr:`note` says so. While many class texts are not embedded yet, numbers are
-    estimates from one prompt template, which :attr:`note` says too; then all are asked for anew.
+    flight and the latest wins (the mailbox sees to that). Where the whole set takes long, fewer
+    images are measured, and :attr:`note` says so. If that is the machine's doing and not the
+    model's, the others follow while nothing changes. While many class texts are not embedded yet,
+    numbers are estimates from one prompt template, which :attr:`note` says too; then all are asked
+    for anew.
 
     Signals
     -------
@@ -125,12 +130,14 @@ class LiveLoop(QObject):
         self._growths = 0
         self._part: int | None = None  # size of what is on show, where that is not the whole set
         self._rate = 0.0
+        self._own_seconds = math.inf  # of the processor for a picture, the least seen
         self._templates = 0  # of what is on show, where that is not all of them
         self._texts: Ticket | None = None
         self._texts_asked: EmbedTexts | None = None
         # An evaluation, and the images of its first result.
         self._first: tuple[Evaluate | None, int] = (None, 0)
         self._pace = QElapsedTimer()
+        self._processor = 0.0  # seconds of the process as the pace began
         self._since = QElapsedTimer()
         self._timer = QTimer(self)
         self._timer.setSingleShot(True)
@@ -153,8 +160,11 @@ class LiveLoop(QObject):
 
     @property
     def measures_part(self) -> bool:
-        """Whether the numbers are of a part of the set, because the model is slow."""
-        return not self._one_image and (self._part or self.limit) is not None
+        """Whether the numbers are of a part of the set, because the whole takes long."""
+        if self._one_image or (self._part or self.limit) is None:
+            return False
+        evaluation, images = self._session.evaluation, self._session.images
+        return evaluation is None or images is None or evaluation.n < images.n
 
     @property
     def is_estimate(self) -> bool:
@@ -181,8 +191,7 @@ class LiveLoop(QObject):
     def note(self) -> str:
         """What a reader of the numbers must know about them."""
         images = self._session.images
-        size = self._part or self.limit
-        notes = []
+        evaluation, notes = self._session.evaluation, []
         if self.is_estimate and images is not None:
             every = count_text(len(images.templates))
             notes.append(
@@ -191,11 +200,23 @@ class LiveLoop(QObject):
             )
         if self._one_image:
             return " ".join([*notes, "This image only: nothing is measured on the set."])
-        if size is not None and images is not None:
-            notes.append(
-                f"Estimate from {count_text(size)} of {count_text(images.n)} images (slow model)."
-            )
+        if self.measures_part and images is not None and evaluation is not None:
+            share = f"{count_text(evaluation.n)} of {count_text(images.n)} images"
+            notes.append(f"Estimate from {share} ({self._reason}).")
         return " ".join(notes) or run_note(self._session.run)
+
+    @property
+    def _reason(self) -> str:
+        """Why the numbers are of a part of the set."""
+        if self._is_affordable:
+            return "fewer while the machine is busy"
+        return "slow model" if self._own_seconds >= FAST_MODEL else "large set"
+
+    @property
+    def _is_affordable(self) -> bool:
+        """Whether the model itself would have the whole set measured soon, on an idle machine."""
+        images = self._session.images
+        return images is not None and images.n * self._own_seconds <= SLOW_SECONDS
 
     def set_one_image(self, one_image: bool) -> None:
         """Look at the selected image alone, or at the whole set."""
@@ -225,14 +246,20 @@ class LiveLoop(QObject):
             self._whole = whole
             self.whole_changed.emit()
 
-    def take_pace(self, rate: float) -> None:
-        """Learn that the model takes ``rate`` images a second, clean and triggered."""
+    def take_pace(self, rate: float, own_seconds: float = math.inf) -> None:
+        """Learn that the model takes ``rate`` images a second, clean and triggered.
+
+        ``own_seconds`` of the processor go into a picture, whatever else the machine does.
+        """
         images, self._rate = self._session.images, rate
-        self._limit = None if images is None else short_size(images.n, rate)
+        self._own_seconds = min(self._own_seconds, own_seconds)
+        fewest = _FEWEST_OF_FAST if self._own_seconds < FAST_MODEL else _FEWEST
+        self._limit = None if images is None else short_size(images.n, rate, fewest)
 
     def forget_pace(self) -> None:
         """How fast the model is must be seen again."""
         self._rate, self._limit, self._part, self._first = 0.0, None, None, (None, 0)
+        self._own_seconds = math.inf
 
     def start_over(self) -> None:
         """Another model or set: forget the numbers, await none, and ask for new ones."""
@@ -284,11 +311,11 @@ class LiveLoop(QObject):
             self._since.start()
             self._predict(self._session.trigger)
             if not self._one_image:
-                self._evaluate(self._session.trigger)
+                self._evaluate(self.limit)
 
-    def _evaluate(self, trigger: Trigger | None) -> None:
+    def _evaluate(self, n: int | None) -> None:
         session, before = self._session, self._evaluate_asked
-        asked = Evaluate(trigger, session.target, self.limit, session.role)
+        asked = Evaluate(session.trigger, session.target, n, session.role)
         self._evaluate_asked = asked
         self._inference.ask(
             asked,
@@ -321,6 +348,10 @@ class LiveLoop(QObject):
         if standing == "useless":
             return
         older = standing == "older"
+        shown = self._session.evaluation
+        if not older and not self._stale and shown is not None and result.evaluation.n < shown.n:
+            self._keep_pace(result, older)  # the same trigger again: until it says more
+            return
         if not older:
             images, size = self._session.images, result.evaluation.n_total
             self._part = size if images is not None and size < images.n else None
@@ -380,18 +411,22 @@ class LiveLoop(QObject):
         if self._first[0] is not question:
             self._first = (question, n)
             self._pace.start()
+            self._processor = time.process_time()
         seconds = self._pace.nsecsElapsed() / 1e9
-        if n > self._first[1] and (seconds >= _JUDGED_AFTER or not partial):
-            self.take_pace((n - self._first[1]) / max(seconds, 1e-6))
+        measured = n - self._first[1]
+        if measured > 0 and (seconds >= _JUDGED_AFTER or not partial):
+            own = min(seconds, time.process_time() - self._processor)
+            self.take_pace(measured / max(seconds, 1e-6), own / measured)
         images = self._session.images
         if images is None or self._rate == 0 or older:
             return
-        asked, wanted = result.evaluation.n_total, self.limit or images.n
+        asked, limit = result.evaluation.n_total, None if self._is_affordable else self.limit
+        size = limit or images.n
         # Fewer at once when it turns out slow; more when these are done and it was not.
-        grows = not partial and wanted > asked and self._growths < _MOST_GROWTHS
+        grows = not partial and size > asked and self._growths < _MOST_GROWTHS
         self._growths += grows
-        if grows or (partial and wanted < asked):
-            self._evaluate(self._session.trigger)
+        if grows or (partial and size < asked):
+            self._evaluate(limit)
 
 
 def _is_alike(before: Evaluate, asked: Evaluate) -> bool:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import QEvent, QObject, QRectF, Qt, Signal
-from PySide6.QtGui import QColor, QKeyEvent, QPainter, QPaintEvent, QPalette, QPen
+import shiboken6
+from PySide6.QtCore import QEvent, QObject, QPoint, QRectF, Qt, Signal
+from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen
 from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
@@ -11,6 +12,7 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import UNBROKEN
 
 _MARGIN = 6
+_WIDTH = 21  # of the card, in heights of a line
 
 
 class Outline(QWidget):
@@ -21,6 +23,7 @@ class Outline(QWidget):
         self.setAttribute(Qt.WidgetAttribute.WA_TransparentForMouseEvents)
         self.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self._target: QWidget | None = None
+        self._watched: list[QWidget] = []
         self.hide()
 
     @property
@@ -30,17 +33,18 @@ class Outline(QWidget):
 
     def set_target(self, target: QWidget | None) -> None:
         """Frame another widget, or none."""
-        for watched in (self._target, self.parentWidget()):
-            if watched is not None:
+        for watched in self._watched:
+            if shiboken6.isValid(watched):
                 watched.removeEventFilter(self)
-        self._target = target
-        for watched in (target, self.parentWidget()):
-            if target is not None and watched is not None:
-                watched.installEventFilter(self)
+        self._target, self._watched = target, []
+        while target is not None:  # up to the parent: in between something scrolls
+            target.installEventFilter(self)
+            self._watched.append(target)
+            target = None if target is self.parentWidget() else target.parentWidget()
         self.follow()
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Follow the target when it or the parent moves."""
+        """Follow the target when it or what it lies in moves."""
         if event.type() in (
             QEvent.Type.Resize,
             QEvent.Type.Move,
@@ -65,11 +69,6 @@ class Outline(QWidget):
             target = parent
         self.setGeometry(area.adjusted(-_MARGIN, -_MARGIN, _MARGIN, _MARGIN))
         self.show()
-        self.raise_()
-        window = self.parentWidget()
-        card = None if window is None else window.findChild(GuideCard)
-        if card is not None:
-            card.raise_()  # its words are read before the frame is seen
 
     def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
         """Draw the frame in the palette's highlight colour."""
@@ -81,7 +80,7 @@ class Outline(QWidget):
 
 
 class GuideCard(QFrame):
-    """One step of a guided run: what to see, and Back, Next and End."""
+    """One step of a guided run: what to see, and Back, Next and End; the mouse can drag it."""
 
     next_clicked = Signal()
     back_clicked = Signal()
@@ -94,6 +93,8 @@ class GuideCard(QFrame):
         self.setObjectName("guideCard")
         self.setAccessibleName("Guided run")
         self.setAutoFillBackground(True)
+        self.was_dragged = False
+        self._grip = QPoint()
         self._count = self._label("guideCount")
         self._title = self._label("guideTitle")
         self._body = self._label("guideBody")
@@ -156,14 +157,28 @@ class GuideCard(QFrame):
         else:
             button.click()
 
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        """Take hold of it."""
+        self._grip = event.position().toPoint()
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        """Drag it, within the window."""
+        window = self.parentWidget()
+        assert window is not None
+        place = self.geometry().translated(event.position().toPoint() - self._grip)
+        if event.buttons() & Qt.MouseButton.LeftButton and window.rect().contains(place):
+            self.move(place.topLeft())
+            self.was_dragged = True
+
+    def width_for(self, room: int) -> int:
+        """Of some words a line, and of all words of the buttons; no more than there is room for."""
+        usual = _WIDTH * self._body.fontMetrics().height()
+        return min(max(usual, self._layout.totalMinimumSize().width()), room)
+
     def height_at(self, width: int) -> int:
         """What the text needs; never so little that a short sentence looks lost."""
         frame = 2 * self.frameWidth()
         return max(self._layout.heightForWidth(width - frame) + frame, 132)
-
-    def line_height(self) -> int:
-        """Of the text, in pixels: the card is as wide as so many of them."""
-        return self._body.fontMetrics().height()
 
     def set_pixel_size(self, pixels: int) -> None:
         """Write title and text so large; 0: as large as all else."""

@@ -11,15 +11,14 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.talk.card import GuideCard, Outline
 from cleanclip_gui.talk.script import Recorded, Step, Talk, check_names, shipped
 
-_WIDTH = 21  # of the card, in heights of a line
-
 
 class Guide(QObject):
     """Leads through a talk; follows the session, so that acting by hand counts too.
 
     ``ended`` tells that the card is gone, ``changed`` that another step, or more of it, is on
     show, ``failed`` that a step's command raised: the error goes on to the log and its dialog.
-    The card stands in the corner at the bottom right, where Next stays under the mouse.
+    The card stands in the corner at the bottom right, where Next stays under the mouse, or in the
+    next one if it would cover what it speaks of; who drags it leaves it there for the step.
     """
 
     ended = Signal()
@@ -30,12 +29,15 @@ class Guide(QObject):
         super().__init__(window)
         self._session, self._actions, self._shell = context.session, context.actions, context.shell
         self._window = window
+        page = self._widget("pages")
+        assert page is not None, "the stations are there before the talk"
+        self._page = page
         self.talk = shipped("tour")
         self.position = -1
         self._on_record: set[int] = set()  # steps whose recorded result stands for a live one
         self._begins = False  # in its middle, and waits for the checkpoint
-        self.card = GuideCard(window)
         self._outline = Outline(window)
+        self.card = GuideCard(window)  # over the frame, and under what is made later
         self.card.hide()
         self.card.next_clicked.connect(self.go_on)
         self.card.back_clicked.connect(self.go_back)
@@ -109,7 +111,7 @@ class Guide(QObject):
         ``opening`` tells that another checkpoint is being opened, which is waited for.
         """
         self._on_record.clear()
-        self._window.installEventFilter(self)
+        self._page.installEventFilter(self)
         self.show_step(min(max(position, 0), len(self.steps) - 1))
         self._begins = self.position > 0
         if not opening:
@@ -142,7 +144,7 @@ class Guide(QObject):
     def end(self) -> None:
         """Leave the window as it is and take the card away."""
         self.position = -1
-        self._window.removeEventFilter(self)
+        self._page.removeEventFilter(self)
         self.card.hide()
         self._outline.set_target(None)
         self.ended.emit()
@@ -150,13 +152,13 @@ class Guide(QObject):
     def show_step(self, position: int) -> None:
         """Go to a step, without what those before it do."""
         self.position = position
+        self.card.was_dragged = False
         step = self.steps[position]
         self._shell.station_wanted.emit(step.station)
         if step.prepare and (step.prepares_always or not step.is_ready(self._session)):
             self._run(step.prepare)
         self._refresh()
         self.card.show()
-        self.card.raise_()
         self.focus()
 
     def focus(self) -> None:
@@ -207,12 +209,12 @@ class Guide(QObject):
         self.card.offer_recorded(step.recorded is not None and not ready and recorded is None)
         self.card.show_made("" if recorded is None else recorded.made)
         self.card.end.setVisible(not (last and ready))
-        self.place()
         name = step.framed(session)
         framed = self._widget(name) if name else None
         if framed is not self._outline.target:
             self._settled.start()
         self._outline.set_target(framed)
+        self.place()
         self.changed.emit()
 
     @Slot()
@@ -221,29 +223,43 @@ class Guide(QObject):
         framed = self._outline.target
         if framed is not None and shiboken6.isValid(framed):
             reveal(framed)
-            self._outline.follow()
+            self.place()
 
     def _widget(self, name: str) -> QWidget | None:
         found: QWidget | None = self._window.findChild(QWidget, name)
         return found
 
     def place(self) -> None:
-        """Put the card in its corner."""
-        central = self._window.centralWidget()
-        assert central is not None
-        area = central.geometry().adjusted(12, 12, -12, -12)
+        """Put the card in the first corner where it covers least of what is framed."""
+        self._outline.follow()
+        area = QRect(self._page.mapTo(self._window, QPoint()), self._page.size())
+        area = area.adjusted(12, 12, -12, -12)
         at = self._window.geometry().topLeft()
         seen = self._window.screen().availableGeometry().translated(-at)
         area &= seen.adjusted(4, 4, -4, -4)
-        width = min(_WIDTH * self.card.line_height(), area.width())
-        height = self.card.height_at(width)
-        x, y = area.right() + 1 - width, area.bottom() + 1 - height
-        self.card.setGeometry(x, max(y, area.top()), width, height)
-        self._outline.follow()
+        width = self.card.width_for(area.width())
+        card = QRect(0, 0, width, self.card.height_at(width))
+        right, bottom = area.right() + 1 - card.width(), area.bottom() + 1 - card.height()
+        corners = [
+            QPoint(x, max(y, area.top()))
+            for x in (right, area.left())
+            for y in (bottom, area.top())
+        ]
+
+        def covered(corner: QPoint) -> int:
+            both = card.translated(corner) & self._outline.geometry()
+            return both.width() * both.height()
+
+        framed = self._outline.target
+        free = framed is None or self.card.isAncestorOf(framed)
+        corner = corners[0] if free else min(corners, key=covered)
+        if self.card.was_dragged:
+            corner = self.card.pos()
+        self.card.setGeometry(card.translated(corner))
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802
-        """Keep the card in place when the window changes size."""
-        if event.type() == QEvent.Type.Resize and self.running:
+        """Keep the card in place when the window changes size, or what is above the stations."""
+        if event.type() in (QEvent.Type.Resize, QEvent.Type.Move) and self.running:
             self.place()
         return super().eventFilter(watched, event)
 

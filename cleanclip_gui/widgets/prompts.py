@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Qt, Slot
+from PySide6.QtCore import QObject, QStandardPaths, Qt, Slot
 from PySide6.QtWidgets import (
     QFileDialog,
     QHeaderView,
@@ -15,6 +15,8 @@ from PySide6.QtWidgets import (
     QTreeView,
     QWidget,
 )
+
+from ml_core.paths import is_shipped
 
 _WIDE = 900
 
@@ -76,8 +78,15 @@ class _Ending(QObject):
             self._dialog.selectFile(f"{Path(path).stem}{ending}")
 
 
+def _place_to_save(path: str) -> str:
+    """The folder of a proposed path; the user's documents in place of the shipped files."""
+    if is_shipped(path):
+        return QStandardPaths.writableLocation(QStandardPaths.StandardLocation.DocumentsLocation)
+    return str(Path(path).parent)
+
+
 def _save_file(parent: QWidget, title: str, path: str, kinds: str) -> str:
-    dialog = QFileDialog(parent, title, str(Path(path).parent), kinds)
+    dialog = QFileDialog(parent, title, _place_to_save(path), kinds)
     dialog.setAcceptMode(QFileDialog.AcceptMode.AcceptSave)
     dialog.selectFile(Path(path).name)
     _Ending(dialog)

@@ -57,6 +57,7 @@ from cleanclip_gui.window.about import AboutDialog
 from cleanclip_gui.window.command_palette import CommandPalette
 from cleanclip_gui.window.crash import LogBridge, log_file
 from cleanclip_gui.window.error_dialog import ErrorDialog
+from cleanclip_gui.window.focus_keeper import FocusKeeper
 from cleanclip_gui.window.header import Header
 from cleanclip_gui.window.help_dialog import HelpDialog
 from cleanclip_gui.window.keys_dialog import KeysDialog
@@ -178,6 +179,7 @@ class MainWindow(QMainWindow):
         column.setSpacing(0)
         column.addWidget(self.header)
         scroll = QScrollArea()  # what is larger than the window can be reached
+        scroll.setObjectName("pages")
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -379,7 +381,9 @@ class MainWindow(QMainWindow):
 
     def _connect(self) -> None:
         shell = self.context.shell
-        cast(QApplication, QApplication.instance()).focusChanged.connect(self._show_focus)
+        app = cast(QApplication, QApplication.instance())
+        app.focusChanged.connect(self._show_focus)
+        FocusKeeper(app, self.pages)
         self.welcome.path_chosen.connect(shell.checkpoint_wanted)
         self.welcome.session_chosen.connect(self.sessions.open)
         self.welcome.continue_clicked.connect(self.sessions.go_on)
@@ -393,6 +397,7 @@ class MainWindow(QMainWindow):
         shell.header_changed.connect(self.header.tell)
         shell.commands_changed.connect(self._show_recent)
         self.inference.failed.connect(self._on_failed)
+        self.inference.try_again = self._ask_to_start_again
         self.inference.busy_changed.connect(self.status.set_busy)
         self.inference.devices_found.connect(self._on_devices_found)
         if self.settings.value.threads:
@@ -677,6 +682,12 @@ class MainWindow(QMainWindow):
         self.status.set_device(self.session.device)  # a device may have refused
         self.show_error(failed.sentence, failed.details, failed.title)
 
+    def _ask_to_start_again(self, sentence: str) -> bool:
+        """The engine did not start: whether to try again."""
+        text = f"{sentence} Without it no checkpoint can be opened and nothing measured."
+        title = "The model library did not load"
+        return self.prompts.confirm(self, title, text, "Try again", "Go on without it")
+
     @Slot(object)
     def _on_devices_found(self, names: tuple[str, ...]) -> None:
         self.context.device.found(names, self.settings.value.device)
@@ -706,7 +717,8 @@ class MainWindow(QMainWindow):
             self._show_scan(self.session.scan_progress)
             return
         words = {"running": "is running", "paused": "is paused"}
-        text = f"{method_title(run.method)} {words[run.status]}" if run and is_live(run) else ""
+        title = plain((run.title or method_title(run.method)) if run else "", 80)
+        text = f"{title} {words[run.status]}" if run and is_live(run) else ""
         progress = self.session.run_progress
         counts = progress is not None and run is not None and run.status == "running"
         left = left_text(progress.seconds_left) if progress and counts else ""

@@ -51,7 +51,10 @@ def _made(
         parts.append(tensors[name] if uses[name] else tensors.pop(name))
     if source.zeros:
         return torch.zeros(parts[0].shape[-1:], dtype=parts[0].dtype)
-    if len(parts) > 1:
+    if source.seam is not None:
+        first, second = parts
+        made = torch.cat([first[: source.seam], second[source.seam :].to(first.dtype)])
+    elif len(parts) > 1:
         if not all(part.ndim and part.shape[1:] == parts[0].shape[1:] for part in parts):
             raise InputError(
                 f"{where}: the query, key and value of {key[:80]} have shapes that do not fit "

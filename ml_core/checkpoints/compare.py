@@ -194,9 +194,13 @@ class _Reader:
         if source.zeros:
             return iter([np.zeros(self.shape(source))])
         pieces = (piece for info in self.infos(source) for piece in self._rows(info))
-        if not source.transposed and source.rows is None:
+        if not source.transposed and source.rows is None and source.seam is None:
             return pieces
         whole = np.concatenate([*pieces, np.empty(0)])
+        if source.seam is not None:
+            size = len(whole) // 2
+            cut = source.seam * math.prod(self.shape(source)[1:])
+            whole = np.concatenate([whole[:cut], whole[size + cut :]])
         if source.rows is not None:
             start, stop = source.rows
             whole = whole[len(whole) * start // 3 : len(whole) * stop // 3]

@@ -18,6 +18,7 @@ from ml_core.checkpoints.choice import CHOICE_KEY
 from ml_core.checkpoints.config_record import config_record
 from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.open import PROVENANCE_KEY, Checkpoint, open_checkpoint
+from ml_core.checkpoints.published_shapes import find_published
 from ml_core.checkpoints.recognise import (
     ASSUMPTIONS_KEY,
     CONFIG_KEY,
@@ -53,6 +54,8 @@ class Converted:
         How many it holds.
     notes
         Sentences on what of the source is not in it.
+    assumptions
+        Sentences on what the source could not tell of the model.
     call
         The Python expression with which stock open_clip loads it; empty for a file whose
         configuration open_clip has under no name.
@@ -61,6 +64,7 @@ class Converted:
     path: Path
     tensors: int
     notes: tuple[str, ...]
+    assumptions: tuple[str, ...]
     call: str
 
 
@@ -122,8 +126,9 @@ def convert_to_open_clip(
     facts = {"act": "converted for open_clip", "source": source}
     written = save_checkpoint(model, target, provenance=facts, types=types, on_bytes=on_bytes)
     progress(total, total)
-    told = opened.architecture
-    return Converted(written, len(model.module.state_dict()), told.notes, _call(written, model))
+    count = len(model.module.state_dict())
+    notes = opened.architecture.notes
+    return Converted(written, count, notes, model.assumptions, _call(written, model))
 
 
 def _call(written: Path, model: ClipModel) -> str:
@@ -137,13 +142,15 @@ def _call(written: Path, model: ClipModel) -> str:
 
 def _stock_name(model: ClipModel) -> str:
     """open_clip's own name of just this model and preprocessing; empty if it has none."""
-    import open_clip
+    from ml_core.open_clip_parts import get_model_config
 
     if model.preprocess != Preprocess(model.image_size):
         return ""
     name = architecture_name(model.config)
-    for own in (name, f"{name}-quickgelu"):
-        config = open_clip.get_model_config(own)
+    shapes = {key: tuple(value.shape) for key, value in model.module.state_dict().items()}
+    published = (item.name for item in find_published(shapes))
+    for own in (name, f"{name}-quickgelu", *published):
+        config = get_model_config(own)
         if config is None:
             continue
         if _filled(check_model_config(config, own)) == _filled(model.config):
@@ -153,7 +160,7 @@ def _stock_name(model: ClipModel) -> str:
 
 def _filled(config: Mapping[str, Any]) -> dict[str, Any]:
     """A checked config with open_clip's defaults where it says nothing."""
-    from open_clip.model import CLIPTextCfg, CLIPVisionCfg
+    from ml_core.open_clip_parts import CLIPTextCfg, CLIPVisionCfg
 
     vision, text = CLIPVisionCfg(**config["vision_cfg"]), CLIPTextCfg(**config["text_cfg"])
     both = {"vision_cfg": asdict(vision), "text_cfg": asdict(text)}

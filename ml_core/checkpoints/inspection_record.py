@@ -12,9 +12,10 @@ from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.hub import cached_as
 from ml_core.checkpoints.known import known_files, look_up
 from ml_core.checkpoints.layouts import find_layout
-from ml_core.checkpoints.recognise import find_architecture, one_encoder
+from ml_core.checkpoints.recognise import find_architecture, one_encoder, read_own_tokenizer
 from ml_core.checkpoints.saved_choices import with_remembered
 from ml_core.reading import InputError, Inspection, ask_picklescan
+from ml_core.reading.inspection import code_of
 from ml_core.reading.key_mismatch import KeyLists, refusal
 from ml_core.reading.other_loaders import what_loaders_do
 from ml_core.reading.rules import RULES_VERSION
@@ -53,12 +54,12 @@ class Assessment:
 
     @property
     def verdict(self) -> str:
-        """``loads``, ``caution``, ``dangerous`` or ``damaged``."""
+        """As `Inspection.verdict`."""
         found = self.inspection
         if found.refused:
             return found.verdict
         if self.problem is not None:
-            return "damaged"
+            return code_of(self.problem)
         return "caution" if self.cautions else found.verdict
 
     @property
@@ -68,7 +69,7 @@ class Assessment:
         if found.refused:
             return found.reason_code
         if self.problem is not None:
-            return "unsupported" if self.problem.code == "usage" else self.problem.code
+            return code_of(self.problem)
         return "note" if self.cautions else found.reason_code
 
     @property
@@ -141,6 +142,7 @@ def assess(
     chosen = choice is not None and choice.choice.logit_scale is not None
     try:
         check_tensors(told, found, scale_chosen=chosen)
+        read_own_tokenizer(found.path, told)
     except InputError as error:
         return Assessment(found, architecture, error, keys)
     return Assessment(found, architecture, None, keys, told.cautions)

@@ -12,7 +12,6 @@ _SAFETENSORS = "https://huggingface.co/docs/safetensors/index"
 _PICKLES = "https://huggingface.co/docs/hub/security-pickle"
 _SERIALIZATION = "https://docs.pytorch.org/docs/stable/notes/serialization.html"
 _CODE = ("CWE-502", "AML.T0010.003", "AML.T0011.000", "AML.T0018.002")
-_LEVELS: dict[str, Level] = {"caution": "warning", "dangerous": "error", "damaged": "error"}
 _MOST_PLACES = 100
 RULES = (
     Rule("ok", "Readable", "The file holds tensors and plain data only.", "none", _SAFETENSORS),
@@ -101,7 +100,9 @@ def _level(verdict: str, number: int) -> Level:
     """How bad a reason is."""
     if verdict == "loads":
         return "none"
-    return _LEVELS[verdict] if number == 0 else "note"
+    if number:
+        return "note"
+    return "warning" if verdict == "caution" else "error"
 
 
 def _code(record: Mapping[str, Any]) -> Iterator[Place]:

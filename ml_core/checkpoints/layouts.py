@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -23,7 +22,11 @@ TIMM_START = "visual.trunk."
 HF_START = "text.transformer."
 """What the names of timm's image encoders and transformers' text encoders begin with."""
 _IMAGE_MARKS = ("class_embedding", "attnpool.positional_embedding")
+_POSITIONS, _LONG_POSITIONS = "positional_embedding", "positional_embedding_res"
+_LONG_SEAM = 20
+"""From this token on Long-CLIP adds its second table."""
 _MAX_LISTED = 8
+_MAX_NAMED = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -60,6 +63,18 @@ class Layout:
             return None
         return "text" if self.towers == ("image",) else "image"
 
+    @property
+    def assumption(self) -> str:
+        """How two tensors of the file make one of the model; empty if none do."""
+        seam = next((s for s in self.sources.values() if s.seam is not None), None)
+        if seam is None:
+            return ""
+        first, second = seam.names
+        return (
+            f"The rows of {second} from {seam.seam} on are taken in the place of those of {first}, "
+            "as Long-CLIP computes."
+        )
+
     def without(self, keys: Collection[str]) -> Layout:
         """The layout with some of the model's names left out."""
         if not keys:
@@ -78,11 +93,15 @@ class Layout:
         told = () if self.head is None else (self.head.sentence,)
         if not self.left_out:
             return told
-        groups = Counter(name.partition(".")[0][:80] for name in self.left_out)
+        few = len(self.left_out) <= _MAX_NAMED
+        groups: dict[str, list[str]] = {}
+        for name in self.left_out:
+            groups.setdefault(name if few else name.partition(".")[0], []).append(name)
         shown = [
-            name if count == 1 else f"{name} ({count} tensors)"
-            for name, count in groups.most_common(_MAX_LISTED)
-        ]
+            # a lone one by its whole name: the model has others that begin so
+            names[0][:80] if len(names) == 1 else f"{group[:80]} ({len(names)} tensors)"
+            for group, names in sorted(groups.items(), key=lambda item: -len(item[1]))
+        ][:_MAX_LISTED]
         more = f" and {len(groups) - _MAX_LISTED} more" if len(groups) > _MAX_LISTED else ""
         return (*told, f"Left out, not part of the model: {', '.join(shown)}{more}.")
 
@@ -135,10 +154,20 @@ def _openai(shapes: Shapes, prefix: str, where: str) -> Layout:
     return _layout(
         "names of OpenAI and open_clip",
         ("image", "text") if whole else ("image",),
-        {key: Source((name,)) for key, name in keys.items()},
+        _each(keys, shapes),
         shapes,
         prefix,
     )
+
+
+def _each(keys: Mapping[str, str], shapes: Shapes) -> dict[str, Source]:
+    """Where each tensor is; Long-CLIP's two tables of positions are one (arXiv 2403.15378)."""
+    made = {key: Source((name,)) for key, name in keys.items()}
+    tables = [keys[key] for key in (_POSITIONS, _LONG_POSITIONS) if key in keys]
+    if len(tables) == 2 and len({shapes[name] for name in tables}) == 1 and shapes[tables[0]]:
+        made[_POSITIONS] = Source((tables[0], tables[1]), seam=_LONG_SEAM)
+        del made[_LONG_POSITIONS]
+    return made
 
 
 def _transformers(shapes: Shapes, prefix: str, where: str) -> Layout:
@@ -189,8 +218,7 @@ def _text_alone(shapes: Shapes, prefix: str, where: str) -> Layout:
     """A text encoder saved by itself."""
     keys = strip_prefix(shapes, prefix)
     refuse_foreign(keys, where)
-    made = {key: Source((name,)) for key, name in keys.items()}
-    return _layout("a text encoder by itself", ("text",), made, shapes, prefix)
+    return _layout("a text encoder by itself", ("text",), _each(keys, shapes), shapes, prefix)
 
 
 def _layout(

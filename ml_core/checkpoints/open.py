@@ -12,13 +12,11 @@ from typing import TYPE_CHECKING, Any
 from ml_core.checkpoints.architecture import Architecture
 from ml_core.checkpoints.choice import CHOICE_KEY, Choice, chosen
 from ml_core.checkpoints.layouts import find_layout
-from ml_core.checkpoints.recognise import find_architecture
+from ml_core.checkpoints.recognise import find_architecture, read_own_tokenizer
 from ml_core.checkpoints.saved_choices import Remembered, with_remembered
 from ml_core.reading import Inspection, examine
-from ml_core.reading.clip_config import own_tokenizer
 from ml_core.reading.inspect import locate
 from ml_core.reading.strict_json import JsonError, parse_object
-from ml_core.reading.tokenizer_file import beside, read_tokenizer
 from ml_core.reading.weights_bytes import looks_same
 
 if TYPE_CHECKING:
@@ -88,9 +86,7 @@ class Checkpoint:
         """
         if self.donor is not None and self.architecture.layout.missing == "text":
             return self.donor.tokenizer
-        if not own_tokenizer(self.architecture.config):
-            return None
-        file = beside(self.path)
+        file = read_own_tokenizer(self.path, self.architecture)
         if file is None:
             return None
         from ml_core.text_tokens import TextTokenizer
@@ -98,7 +94,7 @@ class Checkpoint:
         text = self.architecture.config["text_cfg"]
         options = text.get("tokenizer_kwargs", {})
         return TextTokenizer(
-            read_tokenizer(file),
+            file,
             text["vocab_size"],
             clean=options.get("clean", "whitespace"),
             strip_separator=options.get("strip_sep_token", False),

@@ -48,8 +48,23 @@ def find_published(shapes: Mapping[str, tuple[int, ...]]) -> tuple[Published, ..
     )
 
 
-@cache
+def gelu_alone(shapes: Mapping[str, tuple[int, ...]]) -> str:
+    """Names of open_clip's CLIPs of OpenAI's kind with just these tensors, if none has QuickGELU.
+
+    Empty if one has, or if open_clip has no such model.
+    """
+    names: Mapping[str, str] = _file()["gelu"]
+    return names.get(digest(shapes), "")
+
+
 def _entries() -> dict[str, list[dict[str, Any]]]:
-    """The shipped list, which `packaging/open_clip/shapes.py` makes."""
-    models: dict[str, list[dict[str, Any]]] = json.loads(resource(FILE).read_bytes())["models"]
+    """Models by their tensors."""
+    models: dict[str, list[dict[str, Any]]] = _file()["models"]
     return models
+
+
+@cache
+def _file() -> dict[str, Any]:
+    """The shipped lists, which `packaging/open_clip/shapes.py` makes."""
+    lists: dict[str, Any] = json.loads(resource(FILE).read_bytes())
+    return lists

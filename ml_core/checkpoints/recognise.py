@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ml_core.checkpoints.architecture import Architecture, Origin
@@ -44,7 +45,12 @@ from ml_core.reading.clip_config import (
 from ml_core.reading.hf_config import HF_CONFIG
 from ml_core.reading.key_mismatch import KeyLists
 from ml_core.reading.strict_json import JsonError, parse_object
-from ml_core.reading.tokenizer_file import beside, sentencepiece_beside
+from ml_core.reading.tokenizer_file import (
+    TokenizerFile,
+    beside,
+    read_tokenizer,
+    sentencepiece_beside,
+)
 
 CONFIG_KEY = "open_clip_config"
 ASSUMPTIONS_KEY = "assumptions"
@@ -101,14 +107,16 @@ def find_architecture(
     told = with_hf_config(told, inspection, layout, label)
     config, sentences, questions = dict(told.config), told.assumptions, told.questions
     if "quick_gelu" not in config and source == "shapes":
-        config["quick_gelu"], sentence = assumed_activation(config)
+        config["quick_gelu"], sentence = assumed_activation(config, layout.shapes)
         sentences, questions = (*sentences, sentence), (*questions, "activation")
+    if layout.assumption:
+        sentences += (layout.assumption,)
     if layout.missing is None and "logit_scale" not in layout.shapes:
         sentences += ("The file has no logit scale: CLIP's 100 is assumed.",)
         questions += ("logit scale",)
     checked = check_model_config(config, label)
-    if checked["text_cfg"]["vocab_size"] > VOCABULARY:
-        sentences += (vocabulary_caution(checked),)
+    if checked["text_cfg"]["vocab_size"] > VOCABULARY and (said := vocabulary_caution(checked)):
+        sentences += (said,)
     preprocess = check_preprocess(preprocess_cfg, checked["vision_cfg"]["image_size"], label)
     if preprocess_cfg.get("mean") is None or preprocess_cfg.get("std") is None:
         questions += ("normalisation",)
@@ -151,6 +159,19 @@ def _warnings(config: Mapping[str, Any], inspection: Inspection, layout: Layout)
         return ()
     lone = sentencepiece_beside(inspection.path)
     return (f"Pictures can be embedded, texts cannot: {no_tokenizer(name, lone)}",)
+
+
+def read_own_tokenizer(path: Path, architecture: Architecture) -> TokenizerFile | None:
+    """Read and check what lies beside a checkpoint; None if it uses CLIP's, or lacks its own.
+
+    Raises
+    ------
+    InputError
+        As `read_tokenizer`.
+    """
+    other = architecture.layout.missing == "text"  # the donor's goes with its text encoder
+    file = None if other or not own_tokenizer(architecture.config) else beside(path)
+    return None if file is None else read_tokenizer(file)
 
 
 def _stated(inspection: Inspection) -> Description | None:

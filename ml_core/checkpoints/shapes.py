@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from math import inf, isqrt, nextafter
 from typing import Any, Literal
 
+from ml_core.checkpoints.published_shapes import gelu_alone
 from ml_core.reading import InputError
 
 Shapes = Mapping[str, tuple[int, ...]]
@@ -74,13 +75,17 @@ def config_from_shapes(shapes: Shapes, where: str) -> StatedConfig:
     return StatedConfig(config, notes, ("heads",))
 
 
-def assumed_activation(config: Mapping[str, Any]) -> tuple[bool, str]:
+def assumed_activation(config: Mapping[str, Any], shapes: Shapes) -> tuple[bool, str]:
     """Whether to assume QuickGELU where nothing tells the activation, and the sentence."""
     vision = config.get("vision_cfg", {})
     if vision.get("width") in _WIDE_HEADS and not isinstance(vision["layers"], list):
         return False, (
             "Tensor shapes do not show the activation: GELU is assumed, as in the published "
             "models this wide."
+        )
+    if names := gelu_alone(shapes):
+        return False, (
+            f"Tensor shapes do not show the activation: GELU is assumed, as in open_clip's {names}."
         )
     return True, (
         "Tensor shapes do not show the activation: QuickGELU is assumed, as in OpenAI's models; "

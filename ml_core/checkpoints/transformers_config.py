@@ -28,7 +28,7 @@ _TEXT = _COMMON | {
 }
 _ACTIVATIONS = {"quick_gelu": True, "gelu": False}
 _INTERPOLATIONS = {2: "bilinear", 3: "bicubic"}
-_MODELS = ("clip", "clip_vision_model", "clip_text_model", "chinese_clip")
+_MODELS = ("clip", "clip_vision_model", "clip_text_model", "chinese_clip", "metaclip_2")
 _OTHERS = {
     "siglip2": "a SigLIP 2 of variable resolution (NaFlex), which cuts each picture into patches "
     "of its own; take the same model with pictures of one size, such as "
@@ -42,7 +42,15 @@ _BERT = {
     "intermediate_size": 3072, "max_position_embeddings": 512, "type_vocab_size": 2,
     "hidden_act": "gelu", "layer_norm_eps": 1e-12, "pad_token_id": 0,
 }  # fmt: skip
-_CHINESE = "OFA-Sys/chinese-clip-vit-base-patch16"
+_CHINESE = "OFA-Sys/chinese-clip-vit-base-patch16"  # of which the tokenizer is
+# Its text encoders by width and layers (Yang et al. 2022, table 1). open_clip builds a text encoder
+# by the config of a repository, and that of a Chinese CLIP's own is of both encoders.
+_BERTS = {
+    (768, 12): "hfl/chinese-roberta-wwm-ext",
+    (1024, 24): "hfl/chinese-roberta-wwm-ext-large",
+    (768, 3): "hfl/rbt3",
+}
+_XLM_V = "facebook/xlm-v-base"  # MetaCLIP 2's tokenizer, as open_clip names it
 _CHINESE_LENGTH = 52  # tokens, as its authors train and test
 
 
@@ -66,7 +74,7 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     if kind not in _MODELS:
         raise InputError(
             f"{where} is of the model type {str(kind)[:40]!r}; of the transformers library this "
-            "version opens clip, chinese_clip and siglip.",
+            "version opens clip, chinese_clip, metaclip_2 and siglip.",
             "unsupported",
         )
     made: dict[str, Any] = {}
@@ -100,6 +108,9 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             "vocab_size": part["vocab_size"],
             "mlp_ratio": mlp_ratio(positive(part, "intermediate_size", where), width),
         }
+        if kind == "metaclip_2":
+            end = part.get("eos_token_id", VOCABULARY - 1)  # its default
+            made["text_cfg"] |= {"hf_tokenizer_name": _XLM_V, "pool_type": "eos", "eos_id": end}
         activations.append(part["hidden_act"])
     if len(set(map(str, activations))) > 1 or str(activations[0]) not in _ACTIVATIONS:
         raise InputError(
@@ -118,8 +129,9 @@ def _chinese_text(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     bert = plain_hf_config({**_BERT, **given, "model_type": "bert"})
     if wrong := check_hf_config(bert):
         raise InputError(f"{where}: the text_config {wrong}; get it again.", "unsupported")
+    sizes = bert["hidden_size"], bert["num_hidden_layers"]
     return {
-        "hf_model_name": _CHINESE,
+        "hf_model_name": _BERTS.get(sizes, _BERTS[768, 12]),
         "hf_tokenizer_name": _CHINESE,
         "hf_pooler_type": "cls_last_hidden_state_pooler",
         "hf_proj_type": "linear",

@@ -53,6 +53,9 @@ class Source:
         Axes of length one that are left out before.
     zeros
         Whether only as many zeros are meant as its last axis is long: of a bias that is not there.
+    seam
+        Of two tensors of one shape: the rows before this one are the first's, the others the
+        second's.
     """
 
     names: tuple[str, ...]
@@ -61,12 +64,15 @@ class Source:
     batched: bool = False
     squeezed: int = 0
     zeros: bool = False
+    seam: int | None = None
 
     def shape(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
         """Shape of the tensor that its sources make, by the shapes of the file's tensors."""
         first, *others = (shapes[name] for name in self.names)
         if self.zeros:
             return first[-1:]
+        if self.seam is not None:
+            return first
         if others and first and all(other[1:] == first[1:] for other in others):
             first = (first[0] + sum(other[0] for other in others), *first[1:])
         if self.rows is not None and first:

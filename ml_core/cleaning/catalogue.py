@@ -183,3 +183,8 @@ def method_title(method: str) -> str:
     if facts is None:
         return method
     return f"{facts.title} (control)" if facts.control else str(facts.title)
+
+
+def run_title(method: str, preset: str, name: str = "") -> str:
+    """What a run is called wherever it is spoken of: as the user calls it, or ``PAR, talk``."""
+    return name or f"{method_title(method)}, {preset or 'own settings'}"

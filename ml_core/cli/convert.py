@@ -18,8 +18,8 @@ from ml_core.reading.weights_bytes import file_of
 _AS_IS = "to copy every tensor under its own name instead, add --as-is"
 
 _NAMELESS = (
-    "open_clip has no model of this configuration by name: convert to a folder instead, which "
-    "brings its configuration along."
+    "open_clip has no model of this configuration and preprocessing by name: convert to a folder "
+    "instead, which brings them along."
 )
 
 
@@ -114,6 +114,7 @@ def convert(
             "saved": str(path_made),
             "tensors": count,
             "notes": [] if made is None else list(made.notes),
+            "assumptions": [] if made is None else list(made.assumptions),
             "load_with": None if made is None else made.call or None,
             "head": None if saved is None else str(saved),
         }
@@ -124,6 +125,8 @@ def convert(
     if made is not None:
         for note in made.notes:
             output.show(output.cell(note))
+        for assumption in made.assumptions:
+            output.show(output.cell(f"Assumed: {assumption}"))
         call = f"Stock open_clip loads it with {made.call}" if made.call else _NAMELESS
         output.show(output.cell(call))
     if saved is not None:

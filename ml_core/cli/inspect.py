@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
     from ml_core.signing import SignatureFacts
 
+EXIT_NOT_SIGNED = 1
 _MAX_LISTED = 12
 _GROUP_TITLES = {
     "tensors": "Names tensors",
@@ -38,10 +39,19 @@ def inspect(
     sarif: Annotated[bool, typer.Option("--sarif", help="Print a SARIF 2.1.0 log.")] = False,
     output_format: OutputFormat = None,
     output_file: OutputFile = None,
+    require_signature: Annotated[
+        str | None,
+        typer.Option(
+            metavar="KEY",
+            help="It must be signed with this key, a public key's file or the name of a trusted "
+            "one: exit with 1 if it is not.",
+        ),
+    ] = None,
 ) -> None:
     """Say what a checkpoint is, without running anything in it.
 
-    Exit code: 0 (readable, also with caution), 1 (dangerous) or 2 (damaged or unsupported).
+    Exit code: 0 (readable, also with caution), 1 (dangerous) or 2 (damaged or unsupported). Of a
+    readable file it is 1 where its signature does not fit it, or is not the one that is required.
 
     Examples:
 
@@ -54,6 +64,8 @@ def inspect(
         cleanclip inspect model.pt --sarif
 
         cleanclip inspect model.pt --output model.cdx.json
+
+        cleanclip inspect model.safetensors --require-signature ada.pub && echo "use it"
     """
     from ml_core.checkpoints import open_checkpoint
     from ml_core.checkpoints.inspection_record import (
@@ -62,7 +74,7 @@ def inspect(
         inspection_record,
     )
     from ml_core.reports.exports import chosen_format, inspection_bytes
-    from ml_core.signing import check_checkpoint
+    from ml_core.signing import check_checkpoint, key_to_believe
 
     if json + sarif + (output_format is not None) > 1:
         raise InputError("--json, --sarif and --format each name the whole answer; choose one.")
@@ -73,18 +85,25 @@ def inspect(
     path = checkpoint_path(path)
     if output_file is not None:
         output.check_not_over(output_file, path, donor)
+    key = None if require_signature is None else key_to_believe(require_signature)
     whole = None if donor is None else open_checkpoint(donor, use_choice=False)
     assessed = assess(examine(path), whole, use_choice=not no_choice)
     opinion = ask_for_second_opinion(assessed.inspection)
-    signature = check_checkpoint(assessed.inspection)
+    signature = check_checkpoint(assessed.inspection, None if key is None else (key,))
     if form == "text":
         content: Table | bytes = _table(assessed, opinion, signature)
     else:
         signed = None if signature is None else signature.to_dict()
         content = inspection_bytes(inspection_record(assessed, opinion, signed), form)
     output.give(content, output_file)
-    problem = assessed.problem
-    raise typer.Exit(output.EXIT_DONE if problem is None else exit_code(problem.code))
+    if assessed.problem is not None:
+        raise typer.Exit(exit_code(assessed.problem.code))
+    state = "none" if signature is None else signature.state
+    if key is not None and state != "good":
+        why = "It has no signature." if signature is None else signature.sentence
+        output.say(f"{assessed.inspection.name} is not signed with the key {key.name}: {why}")
+        raise typer.Exit(EXIT_NOT_SIGNED)
+    raise typer.Exit(EXIT_NOT_SIGNED if state == "bad" else output.EXIT_DONE)
 
 
 def _table(assessed: Assessment, opinion: str, signature: SignatureFacts | None) -> Table:

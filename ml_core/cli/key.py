@@ -46,6 +46,7 @@ def new_command(
     if passphrase or passphrase_file is not None:
         secret = passphrase_of(passphrase_file, "The new key", confirm=True)
     made = keys.new_key(name, secret)
+    _warn(made)
     if json:
         output.print_json(_record(made) | {"locked": bool(secret)})
         return
@@ -93,6 +94,7 @@ def trust_command(
     from ml_core.signing import keys
 
     made = keys.trust_key(keys.read_key_file(file), plain(file.name), name)
+    _warn(made)
     if json:
         output.print_json(_record(made))
         return
@@ -145,6 +147,15 @@ def forget_command(
         output.print_json({"forgotten": _record(found)})
         return
     output.show(output.cell(f"{found.name} is forgotten."))
+
+
+def _warn(key: PublicKey) -> None:
+    """Say so where its name looks like that of another key."""
+    from ml_core.signing import caution_of_name
+
+    caution = caution_of_name(key)
+    if caution:
+        output.say(f"Caution: {caution}")
 
 
 def _record(key: PublicKey) -> dict[str, object]:

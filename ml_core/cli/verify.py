@@ -61,6 +61,9 @@ def verify(
             "one (default: a signature is checked with all trusted keys).",
         ),
     ] = None,
+    strict: Annotated[
+        bool, typer.Option("--strict", help="Exit with 1 if anything was not checked.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, mps or cuda:N.")] = "cpu",
     threads: Threads = 0,
     json: Json = False,
@@ -71,7 +74,8 @@ def verify(
     identity; with the images every answer of the model; with --retrain the training. What is not
     given is "not checked". Nothing is unpacked and nothing of the bundle is run.
 
-    Exit codes: 0 all that was checked holds, 1 something does not, 2 the bundle is damaged or of a
+    Exit codes: 0 all that was checked holds, 1 something does not (with --strict also: something
+    was not checked), 2 the bundle is damaged or of a
     newer version, 3 usage, 4 internal error.
 
     Examples:
@@ -99,6 +103,7 @@ def verify(
         retrain=retrain,
         training=training,
         key=key,
+        strict=strict,
         device=device,
         threads=threads,
     )

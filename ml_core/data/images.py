@@ -36,6 +36,7 @@ from ml_core.data.table_files import (
 )
 from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
+from ml_core.reading.images import IMAGE_SUFFIXES
 from ml_core.reading.tables import read_columns
 
 
@@ -115,7 +116,7 @@ def open_images(
     chosen = chosen[shots_of(labels[chosen], spec.shots, spec.shots_seed)]
     pictures = found.take(chosen)
     left_out = found.left_out + len(labels) - len(keep)
-    notes = found.notes + notes
+    notes = found.notes + notes + (label_set.notes if label_set is not None else ())
     made = _finish(found.name, pictures, labels[chosen], class_names, notes, left_out, watch)
     return replace(made, blocks=kept_blocks(found.blocks, chosen), window=found.window)
 
@@ -199,6 +200,11 @@ def _from_set(path: Path, spec: ImageSpec, watch: Watch) -> _Found | None:
     """Pictures of a published set; None if it is none."""
     found = find_set(path, train=spec.split == "train", watch=watch)
     if found is None:
+        if spec.kind == "file" and path.suffix.lower() in IMAGE_SUFFIXES:
+            raise InputError(
+                f"{path.name} is a single picture: give its folder, {path.resolve().parent.name}.",
+                "usage",
+            )
         if spec.kind == "file":
             raise InputError(f"{path.name} is no WebDataset shard and no Parquet file.", "usage")
         return None

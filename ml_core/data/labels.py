@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -35,12 +35,15 @@ class LabelSet:
         Prompts that each hold ``{}``.
     ids
         A second name for each class (ImageNet's WordNet ids), or empty.
+    notes
+        Sentences, without their full stop, on what is odd about the user's own file.
     """
 
     name: str
     class_names: tuple[str, ...]
     templates: tuple[str, ...]
     ids: tuple[str, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -85,10 +88,14 @@ def load_label_set(name_or_path: str | Path, templates: str | Path | None = None
         label_set = _shipped(name)
     else:
         label_set = _own(Path(name_or_path))
-    if templates is None:
-        return label_set
-    chosen = load_templates(templates)
-    return LabelSet(label_set.name, label_set.class_names, chosen, label_set.ids)
+    notes = _notes(label_set) if name not in label_sets() else ()
+    if templates is not None:
+        return replace(label_set, templates=load_templates(templates), notes=notes)
+    if not label_set.templates:
+        if Path(name).suffix.lower() == ".py":
+            notes += (f"{label_set.name} has no templates, and the 80 of OpenAI are taken",)
+        label_set = replace(label_set, templates=_shipped(_FILES[0]).templates)
+    return replace(label_set, notes=notes)
 
 
 def load_templates(path: str | Path) -> tuple[str, ...]:
@@ -192,7 +199,7 @@ def _shipped(name: str) -> LabelSet:
 
 def _own(path: Path) -> LabelSet:
     """A label set from a user's text file, or from CleanCLIP's ``classes.py``."""
-    if path.suffix.lower() in (".json", ".csv", ".tsv"):
+    if path.suffix.lower() in (".json", ".csv", ".tsv", ".yaml", ".yml"):
         raise InputError(
             f"{path.name} is no plain class list; write one class name per line in a .txt file.",
             "unsupported",
@@ -211,5 +218,23 @@ def _own(path: Path) -> LabelSet:
     if not names:
         raise InputError(f"{path.name} holds no class name; write one per line.", "usage")
     if len(names) > MAX_CLASSES:
-        raise InputError(f"{path.name} has over {MAX_CLASSES:,} classes.", "unsupported")
-    return LabelSet(path.name, names, templates or _shipped(_FILES[0]).templates)
+        raise InputError(
+            f"{path.name} has over {MAX_CLASSES:,} classes; shorten it.", "unsupported"
+        )
+    return LabelSet(path.name, names, templates)
+
+
+def _notes(label_set: LabelSet) -> tuple[str, ...]:
+    """What a list of classes can be used with, and is seldom meant."""
+    notes: tuple[str, ...] = ()
+    if len(label_set.class_names) == 1:
+        notes += (f"{label_set.name} has a single class, and every picture is predicted as it",)
+    twice = duplicates(label_set)
+    if twice:
+        name, places = next(iter(twice.items()))
+        more = f", and {len(twice) - 1} more names" if len(twice) > 1 else ""
+        notes += (
+            f"{label_set.name} names {name[:80]!r} {len(places)} times{more}: classes of one name "
+            "cannot be told apart",
+        )
+    return notes

@@ -190,7 +190,7 @@ def _kept(
             notes += (f"The {spec.n} pairs are whole row groups of {name}, drawn at random",)
         kept = order[~np.isin(order, out)][: spec.n]
         return np.sort(kept), notes, len(out)
-    return np.setdiff1d(np.arange(count, dtype=np.int64), out), notes, len(out)
+    return np.delete(np.arange(count, dtype=np.int64), out), notes, len(out)
 
 
 def _pair_set(

@@ -83,10 +83,15 @@ class PictureSet:
 
     @property
     def problems(self) -> tuple[str, ...]:
-        """What was left out, with rows and names; grows as broken pictures are found."""
+        """What was left out, with rows and names; grows as pictures are decoded."""
         broken = [sentence for _, sentence in sorted(self.broken.items())]
-        found = (summary("Not used, a damaged picture", broken),) if broken else ()
-        return self.notes + found
+        notes = self.notes
+        if broken:
+            notes += (summary("Not used, a damaged picture", broken),)
+        odd = [sentence for _, sentence in sorted(getattr(self.pictures, "odd", {}).items())]
+        if odd:
+            notes += (summary("Used, an odd picture", odd),)
+        return notes
 
     def canvas(self, indices: Sequence[int] | NDArray[np.int64], size: int) -> Canvases:
         """Draw pictures.

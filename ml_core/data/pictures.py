@@ -21,7 +21,7 @@ from ml_core.data.watch import Watch, unwatched
 from ml_core.paths import resource
 from ml_core.reading.clip_config import CLIP_FIT, Fit
 from ml_core.reading.errors import InputError
-from ml_core.reading.images import picture_bytes, read_image
+from ml_core.reading.images import REMARK, picture_bytes, read_image
 from ml_core.reading.resize import Canvases, fit_to_canvas
 
 DEMO_SIZES: Mapping[str, int] = {
@@ -96,9 +96,10 @@ class Source(Protocol):
 
 
 class _Noting(Protocol):
-    """Pictures that note the broken ones."""
+    """Pictures that note the broken ones, and what else there is to say."""
 
     broken: dict[int, str]
+    odd: dict[int, str]
 
     def name(self, index: int) -> str:
         """What to call one in a sentence."""
@@ -120,7 +121,10 @@ def draw_each(
     def one(row: int) -> None:
         index = int(indices[row])
         try:
-            out[row] = fit_to_canvas(pictures.picture(index, least), size, fit)
+            image = pictures.picture(index, least)
+            if REMARK in image.info:
+                pictures.odd[index] = f"{pictures.name(index)}: {image.info[REMARK]}"
+            out[row] = fit_to_canvas(image, size, fit)
         except InputError as error:
             pictures.broken[index] = f"{pictures.name(index)}: {error.sentence.rstrip('.')}"
 
@@ -151,6 +155,7 @@ class FilePictures:
         self._files = KnownFiles(self._paths)
         self._names = names  # as the user knows them: relative path, with the row if any
         self.broken: dict[int, str] = {}
+        self.odd: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._paths)
@@ -206,6 +211,7 @@ class SourcePictures:
         self._files = KnownFiles(source.files)
         self._numbers = numbers
         self.broken: dict[int, str] = {}
+        self.odd: dict[int, str] = {}
 
     def __len__(self) -> int:
         return len(self._numbers)

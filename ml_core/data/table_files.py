@@ -19,7 +19,7 @@ from ml_core.data.packed_strings import PackedPaths, PackedTexts
 from ml_core.data.skip_count import SkipCount
 from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.errors import InputError
-from ml_core.reading.tables import iter_rows, listed, resolver
+from ml_core.reading.tables import NOT_UTF8, iter_rows, listed, resolver
 
 IMAGE_COLUMNS = (
     "image", "path", "image_path", "filepath", "file_path", "filename", "file_name", "file",
@@ -33,6 +33,7 @@ CAPTION_COLUMNS = (
     "caption", "title", "text", "captions", "description", "sentence", "alt_text", "alt",
 )  # fmt: skip
 _KEPT_PATHS = 1 << 16
+_PATHS = "its paths are taken from its own folder"
 MAX_LABELLED = 2_500_000  # 100 bytes each
 _MAX_LABEL_CHARACTERS = 16 << 20
 
@@ -191,17 +192,27 @@ def read_files(
             )
     problems = bad.notes + missing.notes
     if not numbers:
-        first = [*bad.first, *(f"{name}: no such file" for name in missing.first), "it has no row"]
+        first = [
+            *((fault, _advice(fault)) for fault in bad.first),
+            *((f"{name}: no such file", _PATHS) for name in missing.first),
+            ("it has no row below its header", "write a row for each picture"),
+        ]
+        fault, advice = first[0]
         raise InputError(
-            f"No picture of {path.name} can be used ({first[0]}); its paths are taken from its own "
-            "folder.",
-            "usage",
+            f"No picture of {path.name} can be used ({fault}); {advice}.", "usage",
             details="\n".join(problems),
-        )
+        )  # fmt: skip
     paths = PackedPaths(Path(root), below)
     return TableFiles(
         paths, RowNames(numbers, paths), tuple(texts), problems, bad.count + missing.count
     )
+
+
+def _advice(fault: str) -> str:
+    """What to do about a bad row."""
+    if NOT_UTF8 in fault:
+        return "save the table as UTF-8"
+    return _PATHS if "The path" in fault else "correct its rows"
 
 
 class Labels:

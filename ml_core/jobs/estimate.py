@@ -85,7 +85,7 @@ def _estimate(
     """Open everything, take the steps on the opened model, which is thrown away."""
     begin = time.monotonic()
     check_spec(spec)
-    import open_clip.model  # noqa: F401  # seconds, once a process: the result is opened without
+    import ml_core.open_clip_parts  # noqa: F401  # seconds, once a process: the result is opened without
 
     opening = time.monotonic()
     opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)

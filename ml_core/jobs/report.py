@@ -23,24 +23,21 @@ from ml_core.jobs.report_sources import Sources, open_where_it_is, read_sources
 from ml_core.jobs.report_spec import ReportSpec
 from ml_core.jobs.tau import measuring_tau
 from ml_core.jobs.thumbnails import MOST, flipped, pictures_of
+from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.regular_file import read_file
 from ml_core.reports.chart_rows import charts_of
 from ml_core.reports.claims import Claims, claims_of
 from ml_core.reports.environment import environment
 from ml_core.reports.measurement_files import PICTURES_FILE, Measurement, json_bytes
-from ml_core.reports.record import BundlePath, Evidence, Tool
-from ml_core.reports.views import PDF_FILE, drawn, views
+from ml_core.reports.record import ENVIRONMENT_FILE, PDF_FILE, BundlePath, Evidence, Tool
+from ml_core.reports.verify.kinds import PICTURES
+from ml_core.reports.views import drawn, views
 from ml_core.reports.without_paths import WithoutPaths
 from ml_core.reports.write_bundle import FOLDER_SUFFIX, ZIP_SUFFIX, write_bundle
 
-ENVIRONMENT_FILE = "environment.json"
 _MOST_PICTURES = 15_000
 _MOST_PICTURE_BYTES = 1 << 30
-_KINDS = (
-    (b"\x89PNG\r\n\x1a\n", ".png"), (b"\xff\xd8\xff", ".jpg"), (b"GIF8", ".gif"), (b"BM", ".bmp"),
-    (b"RIFF", ".webp"),
-)  # fmt: skip
 
 
 def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
@@ -88,6 +85,8 @@ def _report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
     known = Path.home(), *spec.runs, *spec.scans
     sources.notes += map(WithoutPaths(known).text, spec.notes)
     evidence = evidence_of(spec, sources, claims, _name(spec, out), again.thumbnails)
+    if spec.pdf:
+        evidence = evidence.model_copy(update={"pdf": PDF_FILE})
     told: list[Progress] = []
     size = 0
 
@@ -306,7 +305,7 @@ class _Again:
                     f"The pictures of {images.name} are more than "
                     f"{_MOST_PICTURE_BYTES >> 30} GB: leave --include-images out."
                 )
-            suffix = next((one for magic, one in _KINDS if raw.startswith(magic)), ".bin")
+            suffix = next(one for one, magic in PICTURES.items() if raw.startswith(magic))
             self.sources.files[f"data/{id_}/{index:07d}{suffix}"] = raw
 
 
@@ -324,7 +323,7 @@ def _include_checkpoints(sources: Sources) -> None:
             what = "is not there any more" if path is None else "is a folder of several files"
             raise InputError(f"{facts.name} {what}: leave --include-checkpoints out.")
         suffix = path.suffix.lower()
-        file = f"checkpoints/{id_}{suffix if suffix[1:].isalnum() and suffix.isascii() else ''}"
+        file = f"checkpoints/{id_}{suffix if suffix in CHECKPOINT_SUFFIXES else ''}"
         sources.files[file] = path
         sources.checkpoints[id_] = facts.model_copy(update={"file": file})
 

@@ -15,15 +15,15 @@ from ml_core.jobs.failures import failure
 from ml_core.jobs.verify_spec import VerifySpec
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.examine import examine
-from ml_core.reading.regular_file import open_regular
 from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.record import CheckpointFacts
 from ml_core.reports.verify.checks import Check, exit_status, summary
 from ml_core.reports.verify.confined import check_confined
 from ml_core.reports.verify.kept import Hashes, Pixels
 from ml_core.reports.verify.opened import Bundle
+from ml_core.reports.verify.printed import check_pdf
 from ml_core.reports.verify.signature import signature_of
-from ml_core.signing import PublicKey, find_key, read_public_key, trusted_keys
+from ml_core.signing import key_to_believe, trusted_keys
 
 
 def verify(spec: VerifySpec, control: Control) -> Generator[Event]:
@@ -52,7 +52,7 @@ def verify(spec: VerifySpec, control: Control) -> Generator[Event]:
     result = {
         "checks": [asdict(one) for one in checks],
         "summary": summary(checks),
-        "exit": exit_status(checks),
+        "exit": exit_status(checks, strict=spec.strict),
         "seed": spec.seed,
     }
     yield Done("finished", result)
@@ -68,7 +68,8 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
     CancelledError
         If it was cancelled.
     """
-    path, keys = Path(spec.bundle), _keys(spec)
+    path = Path(spec.bundle)
+    keys = trusted_keys() if spec.key is None else (key_to_believe(spec.key),)
     here, hashes, readable = AtHand(), Hashes({}), False
     for found in check_confined(path, lambda: control.cancelled):
         if isinstance(found, Pixels):
@@ -83,6 +84,7 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
         reader.expect(hashes.digests)  # what was checked is what is used
         yield signature_of(reader, keys, wanted=spec.key is not None)
         bundle = Bundle(reader)
+        yield from check_pdf(bundle, path, lambda: control.cancelled)
         yield from _checkpoints(bundle, spec, here, control)
         if _some_images(bundle, spec):
             from ml_core.jobs.answers_again import answers_again
@@ -100,18 +102,6 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
                     4, id_, "not checked", f"{id_} was not run again: --retrain does it.",
                     "no --retrain",
                 )  # fmt: skip
-
-
-def _keys(spec: VerifySpec) -> tuple[PublicKey, ...]:
-    """The keys to believe: the one that is named, or all that the user trusts."""
-    if spec.key is None:
-        return trusted_keys()
-    path = Path(spec.key)
-    if not path.is_file():
-        return (find_key(spec.key),)
-    file, _ = open_regular(path)
-    with file:
-        return (read_public_key(file.read(1 << 16), path.name, path.name),)
 
 
 def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Control) -> Checking:

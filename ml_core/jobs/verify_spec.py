@@ -32,6 +32,8 @@ class VerifySpec(BaseModel):
     key
         File of a public key, or name of a trusted one: the bundle must be signed with it. None
         believes every trusted key, and takes a bundle without signature.
+    strict
+        Whether what is not checked counts against the bundle.
     device, threads
         As of a `CleanSpec`.
     """
@@ -46,5 +48,6 @@ class VerifySpec(BaseModel):
     retrain: bool = False
     training: PathText | None = None
     key: str | None = Field(default=None, max_length=4096)
+    strict: bool = False
     device: str = Field(default="cpu", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
     threads: int = Field(default=0, ge=0, le=1024)

@@ -189,7 +189,7 @@ def _load(kind: str) -> None:
     """Import what a job needs: torch, and the job's own module."""
     with collector_off():
         if kind not in _WITHOUT_MODEL:
-            import open_clip.model  # noqa: F401  # with torch: the job builds a model
+            import ml_core.open_clip_parts  # noqa: F401  # with torch: the job builds a model
 
         if kind:
             import_module(_OTHERS[kind][1])

@@ -19,7 +19,7 @@ from ml_core.reading.torch_file import UnknownCodeError
 from ml_core.reading.weights_file import WeightsFile
 from ml_core.reading.zip_members import STORED, Member, ZipError, read_head
 
-_ENDINGS = (
+CHECKPOINT_SUFFIXES = (
     ".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle", ".npz", ".zip", ".tar",
 )  # fmt: skip
 
@@ -61,7 +61,7 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
     inside = [
         member
         for member in found
-        if member.name.lower().endswith(_ENDINGS) and not _is_beside(file, member)
+        if member.name.lower().endswith(CHECKPOINT_SUFFIXES) and not _is_beside(file, member)
     ]
     if len(inside) != 1:
         check_members(file, found, name)

@@ -54,7 +54,11 @@ def read_class_file(path: str | Path) -> tuple[tuple[str, ...], tuple[str, ...]]
     with file:
         raw = file.read(MAX_BYTES + 1)
     if size > MAX_BYTES or len(raw) > MAX_BYTES:
-        raise InputError(f"The class list {path.name} is larger than 4 MB.", "unsupported")
+        raise InputError(
+            f"The class list {path.name} is larger than 4 MB; write one class per line in a text "
+            "file instead.",
+            "unsupported",
+        )
     try:
         with warnings.catch_warnings():  # of odd escapes, which would be shown to the user
             warnings.simplefilter("ignore")

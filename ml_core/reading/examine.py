@@ -28,7 +28,7 @@ _LOG = logging.getLogger(__name__)
 BASE_SECONDS = 30.0
 SLOW_DISK = 10_000_000
 _MAX_FILES = 5000
-_MAX_ERRORS = 64 << 10
+MAX_ERRORS = 64 << 10
 MAX_OPINION = 2000
 _POLL_SECONDS = 0.05
 _END_SECONDS = 5.0
@@ -91,8 +91,8 @@ def _answer(path: Path, task: str, cancelled: Callable[[], bool]) -> bytes:
     """Run the process on a path and return what it says."""
     seconds = time_limit(path)
     process = _start(path)
-    answer = _Collector(cast(IO[bytes], process.stdout), MAX_BYTES)
-    errors = _Collector(cast(IO[bytes], process.stderr), _MAX_ERRORS)
+    answer = Collector(cast(IO[bytes], process.stdout), MAX_BYTES)
+    errors = Collector(cast(IO[bytes], process.stderr), MAX_ERRORS)
     try:
         _ask(process, b"%s %d\n" % (task.encode("ascii"), seconds) + os.fsencode(path))
         deadline = time.monotonic() + seconds
@@ -113,7 +113,7 @@ def _answer(path: Path, task: str, cancelled: Callable[[], bool]) -> bytes:
             cast(IO[bytes], pipe).close()
     status = process.returncode
     if status < 0:
-        raise _EndedError(f"the process that read it was ended {_signal_words(-status)}")
+        raise _EndedError(f"the process that read it was ended {signal_words(-status)}")
     if status > 0 or not answer.raw:
         details = errors.raw.decode("utf-8", "backslashreplace")
         raise _no_reader(path, f"it ended with status {status}", details)
@@ -134,7 +134,7 @@ def time_limit(path: Path) -> float:
     return BASE_SECONDS + total / SLOW_DISK
 
 
-class _Collector:
+class Collector:
     """Reads a pipe to its end in a thread, up to a limit."""
 
     def __init__(self, stream: IO[bytes], limit: int) -> None:
@@ -170,20 +170,29 @@ def environment() -> dict[str, str]:
     return environment
 
 
+def start(command: list[str], **more: str) -> subprocess.Popen[bytes]:
+    """Start a process in a group of its own, with three pipes; ``more`` of the environment.
+
+    Raises
+    ------
+    OSError
+        If the system does not start it.
+    """
+    return subprocess.Popen(
+        command,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        env=environment() | more,
+        start_new_session=sys.platform != "win32",
+        creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+    )
+
+
 def _start(path: Path) -> subprocess.Popen[bytes]:
-    """Start the process in a group of its own."""
-    windows = sys.platform == "win32"
+    """Start the reading process."""
     try:
-        return subprocess.Popen(
-            _command(),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            bufsize=0,
-            env=environment(),
-            start_new_session=not windows,
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
-        )
+        return start(_command())
     except OSError as error:
         raise _no_reader(path, error.strerror or str(error)) from None
 
@@ -218,10 +227,11 @@ def kill_group(process: subprocess.Popen[bytes]) -> None:
         process.wait(_END_SECONDS)
 
 
-def _signal_words(number: int) -> str:
+def signal_words(number: int) -> str:
     """Name a signal, and what usually sends it."""
     name = next((known.name for known in signal.Signals if known == number), "unknown")
     why = {
+        "SIGABRT": ", perhaps because memory ran out",
         "SIGKILL": ", perhaps because memory ran out",
         "SIGXCPU": ", as it computed for too long",
     }

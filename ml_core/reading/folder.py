@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
@@ -23,14 +23,20 @@ _PREFERRED = (
 _PREFERRED_PICKLES = ("open_clip_pytorch_model.bin", "pytorch_model.bin")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _INDEX = (".safetensors.index.json", ".bin.index.json")
-_RISKY = (*_PICKLES, ".py", ".so", ".dll", ".sh", ".exe")
+# What holds pickles, what Python runs, what a system starts or loads, and what a double click runs.
+_RISKY = (
+    *_PICKLES, ".dill", ".joblib", ".cloudpickle", ".pk", ".pck", ".pcl", ".p", ".mar", ".nemo",
+    ".py", ".pyc", ".pyw", ".pyz", ".pyd", ".so", ".dylib", ".dll", ".exe", ".com", ".scr", ".msi",
+    ".sh", ".bash", ".command", ".bat", ".cmd", ".ps1", ".vbs", ".vbe", ".js", ".jse", ".wsf",
+    ".hta", ".jar", ".desktop", ".lnk", ".appimage",
+)  # fmt: skip
 _MAX_FILES = 5000
 _MAX_DEPTH = 16
 
 
 @dataclass(frozen=True, slots=True)
 class FolderFiles:
-    """The config and the weights of a folder; ``risky`` are unread pickles and programs.
+    """The config and the weights of a folder.
 
     ``weights`` is the index of the shards if ``sharded``; ``preprocessor`` is there in folders of
     the transformers library.
@@ -41,7 +47,11 @@ class FolderFiles:
     sharded: bool
     preprocessor: Path | None
     unread: tuple[str, ...]
-    risky: tuple[str, ...]
+
+    @property
+    def risky(self) -> tuple[str, ...]:
+        """Unread pickles and programs."""
+        return risky(self.unread)
 
     @property
     def format(self) -> str:
@@ -50,11 +60,7 @@ class FolderFiles:
 
     def without(self, read: Collection[str]) -> FolderFiles:
         """The same, when some of the ``unread`` files are read after all."""
-        return replace(
-            self,
-            unread=tuple(name for name in self.unread if name not in read),
-            risky=tuple(name for name in self.risky if name not in read),
-        )
+        return replace(self, unread=tuple(name for name in self.unread if name not in read))
 
 
 def list_folder(path: Path) -> FolderFiles:
@@ -86,11 +92,15 @@ def list_folder(path: Path) -> FolderFiles:
     for name in read:
         check_link(path, path / name)
     unread = tuple(name for name in names_below(path) if name not in read)
-    risky = tuple(name for name in unread if name.lower().endswith(_RISKY))
     preprocessor = path / PREPROCESSOR_NAME if beside else None
     return FolderFiles(
-        path / config, path / weights, weights.endswith(_INDEX), preprocessor, unread, risky
+        path / config, path / weights, weights.endswith(_INDEX), preprocessor, unread
     )
+
+
+def risky(names: Iterable[str]) -> tuple[str, ...]:
+    """Those of these names that are of pickles or programs."""
+    return tuple(name for name in names if name.lower().endswith(_RISKY) or ".so." in name.lower())
 
 
 def names_below(path: Path) -> tuple[str, ...]:

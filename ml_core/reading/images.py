@@ -22,6 +22,9 @@ FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP")
 IMAGE_SUFFIXES = frozenset({".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp"})
 MAX_PIXELS = 100_000_000
 MAX_BYTES = 512 * 1024 * 1024
+REMARK = "cleanclip remark"
+"""Key in the ``info`` of a picture that is used though its file holds more than it."""
+_ZIP_END, _ZIP_END_BYTES = b"PK\x05\x06", 22
 
 MAX_MEMORY = 300_000_000
 """What decoding one picture may take: a file of 200 KB may hold 100 megapixels of one colour."""
@@ -112,7 +115,10 @@ def _decoded(file: BinaryIO, name: str, least: int | None) -> Image.Image:
         if image.width * image.height > MAX_PIXELS:
             raise _too_large(name)
         try:
-            return _turned(image, least, name)
+            made = _turned(image, least, name)
+            if _ends_as_zip(file):
+                made.info[REMARK] = "a zip archive lies behind the picture, and is not read"
+            return made
         except InputError:
             raise
         except _TOO_LARGE as error:
@@ -121,12 +127,20 @@ def _decoded(file: BinaryIO, name: str, least: int | None) -> Image.Image:
             raise _damaged(name, error) from error
 
 
+def _ends_as_zip(file: BinaryIO) -> bool:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _ZIP_END_BYTES))
+    return file.read(_ZIP_END_BYTES).startswith(_ZIP_END)
+
+
 def _regular_file(path: Path, name: str) -> BinaryIO:
     """Open a regular file of limited size."""
     try:
         file = open_file(path)
-    except NotRegularError:
-        raise InputError(f"{name} is not a regular file.", "usage") from None
+    except NotRegularError as error:
+        raise InputError(
+            f"{name} is no picture but {error.kind}; choose a picture's file.", "usage"
+        ) from None
     except (OSError, ValueError) as error:
         reason = getattr(error, "strerror", None) or "bad path"
         raise InputError(
@@ -152,10 +166,14 @@ def _turned(image: Image.Image, least: int | None, name: str) -> Image.Image:
             f"{MAX_MEMORY // 10**6} MB to decode; make it smaller.",
             "unsupported",
         )
+    frames = getattr(image, "is_animated", False)
     image.load()
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
     made = _halved(image) if large else _as_rgb(image)
-    return made if turn is None else made.transpose(turn)
+    made = made if turn is None else made.transpose(turn)
+    if frames:
+        made.info[REMARK] = "it has several frames, and the first is used"
+    return made
 
 
 def _needed(image: Image.Image, halved: bool) -> int:

@@ -9,14 +9,15 @@ from typing import Any, Literal
 
 from ml_core.reading.container import Container
 from ml_core.reading.decompression import Piece
-from ml_core.reading.errors import ErrorCode, InputError, TruncatedError
+from ml_core.reading.errors import InputError, TruncatedError
 from ml_core.reading.folder import CONFIG_NAME, TRANSFORMERS_CONFIG_NAME
 from ml_core.reading.hashing import FileStamp
 from ml_core.reading.pickles.reading import CodePlace
 from ml_core.reading.safetensors_header import TensorInfo
 from ml_core.reading.torch_file import UnknownCodeError
 
-Verdict = Literal["loads", "caution", "dangerous", "damaged"]
+Verdict = Literal["loads", "caution", "dangerous", "damaged", "unsupported"]
+REFUSED: tuple[Verdict, ...] = ("dangerous", "damaged", "unsupported")
 ReasonCode = Literal[
     "ok", "note", "unknown_code", "dangerous", "damaged", "truncated", "unsupported"
 ]
@@ -57,7 +58,9 @@ class Inspection:
         ``safetensors``, ``open_clip folder``, or the name of a refused format.
     verdict
         ``loads``, ``caution`` (loads, see reasons), ``dangerous`` (refused: the format can run
-        code when it is loaded) or ``damaged`` (refused: damaged or not supported).
+        code when it is loaded), ``damaged`` or ``unsupported`` (refused: healthy, as far as it was
+        read, but no checkpoint that this version opens). Older records call the last one
+        ``damaged``, too; their reason code tells them apart.
     reason_code
         ``ok``, ``note``, or the kind of refusal.
     reasons
@@ -142,16 +145,13 @@ class Inspection:
     @property
     def refused(self) -> bool:
         """Whether it cannot be opened."""
-        return self.verdict in ("dangerous", "damaged")
+        return self.verdict in REFUSED
 
     def refusal(self) -> InputError:
         """Make the error of a refused file: its first reason, the others as details."""
-        code: ErrorCode = "damaged"
-        if self.verdict == "dangerous":
-            code = "dangerous"
-        elif self.reason_code == "unsupported":
-            code = "unsupported"
-        return InputError(self.reasons[0], code, "\n".join(self.reasons[1:]))
+        assert self.verdict != "loads"
+        assert self.verdict != "caution"
+        return InputError(self.reasons[0], self.verdict, "\n".join(self.reasons[1:]))
 
 
 def is_of_optimizer(name: str) -> bool:
@@ -165,12 +165,17 @@ def is_buffer(name: str) -> bool:
     return name.rpartition(".")[2] in _BUFFERS and not is_of_optimizer(name)
 
 
+def code_of(error: InputError) -> Literal["dangerous", "damaged", "unsupported"]:
+    """The verdict on a file that is refused for this."""
+    return "unsupported" if error.code == "usage" else error.code
+
+
 def refuse(
     path: Path, error: InputError, form: str, size: int = 0, sha256: str = "", **facts: Any
 ) -> Inspection:
     """Make the record of a refused file."""
-    verdict: Verdict = "dangerous" if error.code == "dangerous" else "damaged"
-    code: ReasonCode = "unsupported" if error.code == "usage" else error.code
+    verdict = code_of(error)
+    code: ReasonCode = verdict
     if isinstance(error, UnknownCodeError):
         code = "unknown_code"
     elif isinstance(error, TruncatedError):

@@ -218,7 +218,8 @@ def _believe(found: Inspection) -> None:
         "loads": ("ok",),
         "caution": ("note",),
         "dangerous": ("dangerous", "unknown_code"),
-        "damaged": ("damaged", "truncated", "unsupported"),
+        "damaged": ("damaged", "truncated"),
+        "unsupported": ("unsupported",),
     }
     if found.reason_code not in words[found.verdict]:
         raise _MisfitError("the verdict and its reason contradict each other")

@@ -42,9 +42,11 @@ def read_lines(path: str | Path) -> list[tuple[int, str]]:
             f"The list {path.name} cannot be read: {error.strerror}.", "usage"
         ) from error
     if len(data) > MAX_BYTES:
-        raise InputError(f"The list {path.name} is larger than 16 MB.", "unsupported")
+        raise InputError(f"The list {path.name} is larger than 16 MB; shorten it.", "unsupported")
     if data.count(b"\n") > MAX_LINES:
-        raise InputError(f"The list {path.name} has over {MAX_LINES:,} lines.", "unsupported")
+        raise InputError(
+            f"The list {path.name} has over {MAX_LINES:,} lines; shorten it.", "unsupported"
+        )
     lines = []
     for number, raw in enumerate(data.removeprefix(b"\xef\xbb\xbf").split(b"\n"), start=1):
         try:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+from ml_core.reading.folder import risky
+
 # The plain names that PyTorch's own restricted unpickler takes (torch/_weights_only_unpickler.py,
 # 2.6 to 2.13), besides everything of torch itself.
 _WEIGHTS_ONLY = {
@@ -47,6 +49,9 @@ def what_loaders_do(
         said += (
             f" transformers with trust_remote_code=True would run {_few(programs)} of the folder."
         )
+    others = [name for name in risky(unread) if name not in programs]
+    if others and form.endswith(" folder"):
+        said += f" Beside it lies what can run code when it is loaded or started: {_few(others)}."
     return said
 
 
@@ -86,7 +91,7 @@ def _loader(form: str, verdict: str, globals_: Mapping[str, Sequence[str]], has_
             f"it names {_few(refused)}. People then turn the protection off, and "
             "weights_only=False would run whatever a file asks for; this one asks for plain data."
         )
-    if verdict == "damaged":
+    if verdict in ("damaged", "unsupported"):
         return "Not known: the file could not be read far enough to tell."
     if globals_:
         return (

@@ -12,6 +12,7 @@ import contextlib
 import ctypes
 import errno
 import os
+import stat
 import struct
 import sys
 from collections.abc import Callable, Iterable, Mapping
@@ -82,7 +83,8 @@ def enter(readable: Iterable[Path], seconds: int, memory: int = MEMORY) -> Sandb
     Parameters
     ----------
     readable
-        Files, and folders with all that is below them, that may still be opened for reading.
+        Files, and folders with all that is below them, that may still be opened for reading. A
+        path that is a link opens nothing: whoever trusts it resolves it first.
     seconds
         Processor time that is left, at least 1.
     memory
@@ -220,11 +222,14 @@ def _restrict(readable: tuple[Path, ...]) -> str:
 
 
 def _allow_reading(call: Callable[..., int], rules: int, path: Path) -> None:
-    """Add a rule; a path that cannot be opened needs none."""
+    """Add a rule; a path that cannot be opened, or is a link, needs none."""
     with contextlib.suppress(OSError, ValueError):
-        place = os.open(path, os.O_PATH | os.O_CLOEXEC)
+        place = os.open(path, os.O_PATH | os.O_CLOEXEC | os.O_NOFOLLOW)
         try:
-            allowed = _READ_FILE | (_READ_FOLDER if os.path.isdir(path) else 0)
+            mode = os.fstat(place).st_mode
+            if stat.S_ISLNK(mode):
+                return
+            allowed = _READ_FILE | (_READ_FOLDER if stat.S_ISDIR(mode) else 0)
             call(_ADD_RULE, rules, _PATH_BENEATH, struct.pack("=Qi", allowed, place), 0)
         finally:
             os.close(place)

@@ -21,6 +21,7 @@ MAX_ROWS = 20_000_000
 MAX_COLUMNS = 1000
 MAX_RECORD = 1 << 21
 """Characters of a row: the csv module takes what it is given into memory, and many times that."""
+NOT_UTF8 = "not UTF-8 text"
 _NAMED = 20
 _SHORT = 40
 
@@ -117,8 +118,8 @@ class _Lines:
         self.left -= len(line)
         if self.left <= 0:
             raise InputError(
-                f"{self._name} has a row of over {MAX_RECORD >> 20} million characters; it is no "
-                "table.",
+                f"{self._name} has a row of over {MAX_RECORD >> 20} million characters; look for a "
+                "quote that does not close.",
                 "unsupported",
             )
         return line
@@ -167,7 +168,7 @@ def _problem(record: list[str], width: int) -> str:
     if text.isascii() and text.isprintable():
         return ""
     if _SURROGATES.search(text):
-        return "not UTF-8 text"
+        return NOT_UTF8
     return "holds control characters" if _CONTROL.search(text) else ""
 
 

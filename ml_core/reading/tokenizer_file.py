@@ -1,13 +1,15 @@
 """A checkpoint's own tokenizer: JSON beside the weights, checked before a library gets it.
 
 ``tokenizer.json`` is data of the `tokenizers` library and names no code. What it may ask for is
-listed here all the same: a regular expression of its author could take hours on one text.
+listed here all the same: a regular expression of its author could take hours on one text, and
+replacements that follow each other all memory. What passes works in a process of its own
+(`ml_core.reading.tokenizer_process`).
 """
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,6 +28,11 @@ _MAX_BYTES = 48 << 20
 _MAX_PARTS = 3_000_000
 _MAX_SMALL = 4 << 20
 _MAX_TOKEN = 4096
+# No published tokenizer comes near these.
+_MAX_STEPS = 8
+_MAX_GROWTH = 4
+_MAX_PREPENDED = 15
+_MAX_PIECE = 256
 
 _MODELS = ("BPE", "Unigram", "WordPiece", "WordLevel")
 _PARTS = {
@@ -40,7 +47,6 @@ _PARTS = {
     "post_processor": (
         "Sequence", "TemplateProcessing", "BertProcessing", "RobertaProcessing", "ByteLevel",
     ),
-    "decoder": (),
 }  # fmt: skip
 # Expressions of published tokenizers; each looks at a character once.
 _REGEXES = (
@@ -162,32 +168,82 @@ def check_tokenizer(value: Mapping[str, Any], label: str) -> None:
             "repeated; get the tokenizer of the published model.",
             "unsupported",
         )
+    assert isinstance(model, Mapping)
+    vocabulary = model.get("vocab")
+    if isinstance(vocabulary, list):  # with the score of each
+        vocabulary = [entry[0] for entry in vocabulary if isinstance(entry, list) and entry]
+    _check_pieces(vocabulary if isinstance(vocabulary, list | Mapping) else (), label)
+    _check_pieces(model.values(), label)
     for part, known in _PARTS.items():
-        if part != "decoder":
-            _check_part(value.get(part), part, known, label)
+        _check_part(value.get(part), part, known, label)
 
 
-def _check_part(value: Any, part: str, known: Collection[str], label: str, depth: int = 0) -> None:
-    """Check a step, or a sequence of them."""
+def _check_part(value: Any, part: str, known: Collection[str], label: str) -> None:
+    """Check the steps of a part, and that they cannot make much of a short text."""
+    steps = list(_steps(value, part, known, label))
+    if len(steps) > _MAX_STEPS:
+        raise _swelling(label, f"has {len(steps)} steps in its {part}, more than {_MAX_STEPS}")
+    replaced = []
+    for step in steps:
+        pattern = step.get("pattern")
+        pattern = pattern if isinstance(pattern, Mapping) else {}
+        regex, string = pattern.get("Regex"), str(pattern.get("String", ""))
+        if "Regex" in pattern and regex not in _REGEXES:
+            raise InputError(
+                f"{label} splits texts by the regular expression {str(regex)[:60]!r}, which this "
+                "version does not know and does not run; get the tokenizer of the published "
+                "model.",
+                "unsupported",
+            )
+        if step["type"] == "Replace":
+            shortest = len(string) if regex is None else 1
+            if len(str(step.get("content", ""))) > _MAX_GROWTH * shortest:
+                raise _swelling(
+                    label, f"replaces a text by one more than {_MAX_GROWTH} times as long"
+                )
+            replaced.append((regex, string))
+        elif len(str(step.get("prepend", ""))) > _MAX_PREPENDED:
+            raise _swelling(label, f"puts more than {_MAX_PREPENDED} letters before each text")
+    if len(set(replaced)) < len(replaced):
+        raise _swelling(label, "replaces the same text in two of its steps")
+
+
+def _steps(
+    value: Any, part: str, known: Collection[str], label: str, depth: int = 0
+) -> Iterator[Mapping[str, Any]]:
+    """The steps of a part, those of nested sequences in their place."""
     if value is None:
         return
     kind = value.get("type") if isinstance(value, Mapping) else None
     if kind not in known or depth > 3:
         raise _unknown(label, part, kind)
-    pattern = value.get("pattern")
-    if isinstance(pattern, Mapping) and "Regex" in pattern and pattern["Regex"] not in _REGEXES:
-        raise InputError(
-            f"{label} splits texts by the regular expression {str(pattern['Regex'])[:60]!r}, which "
-            "this version does not know and does not run; get the tokenizer of the published "
-            "model.",
-            "unsupported",
-        )
+    if kind != "Sequence":
+        yield value
     for name in ("normalizers", "pretokenizers", "processors"):
         steps = value.get(name, ())
         if not isinstance(steps, list | tuple) or len(steps) > 32:
             raise _unknown(label, part, name)
         for step in steps:
-            _check_part(step, part, known, label, depth + 1)
+            yield from _steps(step, part, known, label, depth + 1)
+
+
+def _check_pieces(pieces: Iterable[object], label: str) -> None:
+    """Refuse pieces of a vocabulary that are whole books."""
+    for piece in pieces:
+        if isinstance(piece, str) and len(piece) > _MAX_PIECE // 4:
+            size = len(piece.encode("utf-8", "surrogatepass"))
+            if size > _MAX_PIECE:
+                raise _swelling(
+                    label, f"has a piece of {size} bytes in its vocabulary, more than {_MAX_PIECE}"
+                )
+
+
+def _swelling(label: str, what: str) -> InputError:
+    return InputError(
+        f"{label} {what}, by which a short text could take all memory; get the tokenizer of the "
+        "published model.",
+        "unsupported",
+    )
 
 
 def _unknown(label: str, part: str, kind: object) -> InputError:
@@ -259,4 +315,5 @@ def _pieces(raw: bytes, label: str) -> tuple[str, ...]:
             f"{', '.join(sorted(needed))} is not there; get it again.",
             "damaged",
         )
+    _check_pieces(pieces, label)
     return tuple(pieces)

@@ -1,4 +1,4 @@
-"""The four verdicts in words, the same in the window, on the command line and in exports."""
+"""The verdicts in words, the same in the window, on the command line and in exports."""
 
 from __future__ import annotations
 
@@ -7,11 +7,12 @@ _WORDS = {
     "caution": "Readable, with caution",
     "dangerous": "Refused: dangerous",
     "damaged": "Refused: damaged",
+    "unsupported": "Refused: unsupported",
 }
 
 
 def verdict_words(verdict: str, reason_code: str = "") -> str:
-    """Words for a verdict; what is refused as ``damaged`` may just be unsupported."""
+    """Words for a verdict; older records call ``damaged`` what is just unsupported."""
     if verdict == "damaged" and reason_code in ("unsupported", "usage"):
-        return "Refused: unsupported"
+        verdict = "unsupported"
     return _WORDS[verdict]

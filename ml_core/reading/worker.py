@@ -16,8 +16,8 @@ import traceback
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
-from typing import BinaryIO
 
+from ml_core.children import own_stdout
 from ml_core.reading.errors import InputError
 from ml_core.reading.inspect import inspect
 from ml_core.reading.inspection_json import error_to_json, to_json
@@ -29,7 +29,7 @@ MAX_REQUEST = 1 << 20
 def main() -> int:
     """Answer one request; 0 unless nobody listens."""
     gc.disable()  # a short life, and records without circles: searching for them costs seconds
-    answer = _own_stdout()
+    answer = own_stdout()
     head, _, raw = sys.stdin.buffer.read(MAX_REQUEST).partition(b"\n")
     task, seconds = head.split()
     path = Path(os.fsdecode(raw))
@@ -88,14 +88,18 @@ def _examined(path: Path, sandbox: dict[str, str]) -> bytes:
 
 
 def _readable(path: Path) -> tuple[Path, ...]:
-    """What may be opened: the chosen path, and what a Hugging Face cache's folder links to."""
+    """What may be opened: the chosen path, and what a Hugging Face cache's folder links to.
+
+    Links that lead to the chosen path are the user's. ``blobs`` came with the download, and counts
+    only as a folder of its own (`enter` follows no link).
+    """
     try:
-        folder = path.resolve()
-        if path.is_dir() and folder.parent.name == "snapshots":
-            return path, folder.parent.parent / "blobs"
+        chosen = path.resolve()
+        if chosen.is_dir() and chosen.parent.name == "snapshots":
+            return chosen, chosen.parent.parent / "blobs"
     except (OSError, ValueError, RuntimeError):
-        pass  # the reader says what is wrong with it
-    return (path,)
+        return ()  # the reader says what is wrong with it
+    return (chosen,)
 
 
 def _load_what_cannot_be_loaded_later() -> None:
@@ -103,13 +107,6 @@ def _load_what_cannot_be_loaded_later() -> None:
     for name in ("raw-unicode-escape", "unicode-escape", "utf-8-sig", "latin-1", "ascii", "cp437"):
         codecs.lookup(name)
     hashlib.sha256(b"").hexdigest()
-
-
-def _own_stdout() -> BinaryIO:
-    """Keep standard output for the answer; what is printed goes to standard error."""
-    own = os.fdopen(os.dup(1), "wb")
-    os.dup2(2, 1)
-    return own
 
 
 if __name__ == "__main__":

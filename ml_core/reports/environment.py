@@ -8,9 +8,12 @@ import sys
 from contextlib import suppress
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+from pydantic import Field
 
 from ml_core import __version__
+from ml_core.reports.record import Record
 
 PACKAGES = (
     "torch", "torchvision", "open_clip_torch", "timm", "transformers", "tokenizers", "safetensors",
@@ -23,6 +26,62 @@ _VARIABLES = (
 )  # fmt: skip
 """Settings that change numbers."""
 _LONGEST = 64
+_Short = Annotated[str, Field(max_length=200)]
+_Texts = Annotated[dict[_Short, _Short], Field(max_length=100)]
+
+
+class Gpu(Record):
+    """One that torch sees."""
+
+    name: _Short
+    capability: _Short
+    memory: int
+
+
+class Torch(Record):
+    """See `environment`."""
+
+    version: _Short
+    git: _Short | None
+    cuda: _Short | None
+    cudnn: int | None
+    hip: _Short | None
+    mkl: bool
+    mkldnn: bool
+    openmp: bool
+    cpu_capability: _Short
+    threads: int
+    matmul_precision: _Short
+    cudnn_tf32: bool
+    deterministic: bool
+    gpus: tuple[Gpu, ...] = Field(max_length=1024)
+
+
+class Processor(Record):
+    """See `environment`."""
+
+    name: _Short
+    cores: int | None
+    flags: tuple[_Short, ...] = Field(max_length=2000)
+
+
+class Environment(Record):
+    """What `environment` gives; whoever verifies takes nothing else for it."""
+
+    tool: _Texts
+    python: _Texts
+    packages: _Texts
+    system: _Texts
+    processor: Processor
+    torch: Torch
+    settings: _Texts
+
+
+def is_this_machine(fields: Environment) -> bool:
+    """Whether something was made with the processor, system and packages that are here."""
+    return (fields.packages, fields.system, fields.processor) == (
+        _packages(), _system(), Processor.model_validate(_processor()),
+    )  # fmt: skip
 
 
 def environment() -> dict[str, Any]:
@@ -30,13 +89,13 @@ def environment() -> dict[str, Any]:
 
     The same on one machine until something is installed or set; nothing in it tells whose it is.
     """
-    return {
+    fields = {
         "tool": {"name": "CleanCLIP GUI", "version": __version__},
         "python": {
             "version": platform.python_version(),
             "implementation": platform.python_implementation(),
         },
-        "packages": {name: found for name in PACKAGES if (found := _version(name)) is not None},
+        "packages": _packages(),
         "system": _system(),
         "processor": _processor(),
         "torch": _torch(),
@@ -46,6 +105,11 @@ def environment() -> dict[str, Any]:
             if os.environ.get(name, "/").replace(",", "").replace(":", "").isalnum()
         },
     }
+    return Environment.model_validate(fields).model_dump(mode="json")
+
+
+def _packages() -> dict[str, str]:
+    return {name: found for name in PACKAGES if (found := _version(name)) is not None}
 
 
 def _version(package: str) -> str | None:

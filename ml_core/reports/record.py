@@ -11,12 +11,15 @@ from typing import Annotated, Any, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
-SCHEMA_VERSION = "1.1"
+SCHEMA_VERSIONS = ("1.0", "1.1")
+SCHEMA_VERSION = SCHEMA_VERSIONS[-1]
 EVIDENCE_FILE = "evidence.json"
 SCHEMA_FILE = "evidence.schema.json"
 SUMS_FILE = "SHA256SUMS"
 SIGNATURE_FILE = "evidence.sig"
 README_FILE = "README.txt"
+ENVIRONMENT_FILE = "environment.json"
+PDF_FILE = "report.pdf"
 SESSION_FILE = "session.json"
 """Makes a folder a session, which grows, and which is no bundle before it is written as one."""
 
@@ -374,7 +377,7 @@ class Evidence(Record):
     Attributes
     ----------
     schema_version
-        A reader of 1.x reads every 1.y. 1.1 added ``date`` and ``author``.
+        A reader of 1.x reads every 1.y. 1.1 added ``date``, ``author`` and ``pdf``.
     date
         Day on which it was written, in its writer's time zone.
     author
@@ -389,6 +392,8 @@ class Evidence(Record):
         File with versions, CPU, GPU and system; no user, host or path.
     thumbnails
         Files and captions, 24 at most.
+    pdf
+        Where the report was printed, too.
     """
 
     schema_version: str = Field(default=SCHEMA_VERSION, pattern=r"^1\.\d{1,4}$")
@@ -410,6 +415,7 @@ class Evidence(Record):
     thumbnails: dict[BundlePath, Text] = Field(default={}, max_length=24)
     environment: BundlePath
     notes: tuple[Text, ...] = ()
+    pdf: Literal["report.pdf"] | None = None
 
     @model_validator(mode="after")
     def _names_what_is_there(self) -> Self:
@@ -436,7 +442,11 @@ class Evidence(Record):
         return self
 
 
-def schema() -> dict[str, Any]:
-    """JSON Schema 2020-12 of `Evidence`."""
+def schema(version: str = SCHEMA_VERSION) -> dict[str, Any]:
+    """JSON Schema 2020-12 of `Evidence`, in one of `SCHEMA_VERSIONS`."""
     made = Evidence.model_json_schema()
+    if version == "1.0":
+        made["properties"]["schema_version"]["default"] = version
+        for later in ("date", "author", "pdf"):
+            del made["properties"][later]
     return {"$schema": "https://json-schema.org/draft/2020-12/schema"} | made

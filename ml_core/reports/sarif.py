@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.checkpoints.inspection_sarif import RULES, inspection_findings
-from ml_core.reading.inspection import ReasonCode, Verdict
+from ml_core.reading.inspection import REFUSED, ReasonCode, Verdict
 from ml_core.reading.json_file import JsonFile
 from ml_core.reading.rules import RULES_VERSION
 from ml_core.reports.outcomes import Outcome, outcomes_of
@@ -44,7 +44,7 @@ _FILE = JsonFile(
     "the record of an inspection", "make the bundle again", max_bytes=64 << 20, max_depth=16,
     max_parts=2_000_000, half_characters=True,
 )  # fmt: skip
-_CODES = {"loads": "ok", "caution": "note", "dangerous": "dangerous", "damaged": "damaged"}
+_CODES: dict[str, str] = {"loads": "ok", "caution": "note", **{code: code for code in REFUSED}}
 
 
 def render_sarif(evidence: Evidence, read: Read) -> bytes:
@@ -170,7 +170,7 @@ def _inspection(facts: CheckpointFacts, read: Read) -> dict[str, Any]:
         return _FILE.check(parsed, _Inspection, facts.inspection).model_dump()
     return {
         "name": facts.name,
-        "verdict": facts.safety if facts.safety in _CODES else "damaged",
+        "verdict": facts.safety if facts.safety in _CODES else "unsupported",
         "reason_code": _CODES.get(facts.safety, "unsupported"),
         "reasons": facts.safety_reasons,
     }

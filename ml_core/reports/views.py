@@ -13,13 +13,12 @@ from ml_core.reports.html.charts import draw_charts
 from ml_core.reports.html.pdf import render_pdf
 from ml_core.reports.html.report import render_html
 from ml_core.reports.intoto import render_intoto
-from ml_core.reports.record import EVIDENCE_FILE, BundlePath, Evidence
+from ml_core.reports.record import EVIDENCE_FILE, PDF_FILE, BundlePath, Evidence
 from ml_core.reports.rendering import Read
 from ml_core.reports.sarif import render_sarif
 
 Render = Callable[[Evidence, Read], bytes]
 REPORT_FILE = "report.html"
-PDF_FILE = "report.pdf"
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,16 @@ from ml_core.signing.check import (
     read_signature,
 )
 from ml_core.signing.curve import PrivateKey, PublicKey, read_public_key
-from ml_core.signing.keys import find_key, forget_key, load_key, new_key, trust_key, trusted_keys
+from ml_core.signing.keys import (
+    caution_of_name,
+    find_key,
+    forget_key,
+    key_to_believe,
+    load_key,
+    new_key,
+    trust_key,
+    trusted_keys,
+)
 from ml_core.signing.sign import EVIDENCE_SIGNATURE, sign_files, sign_path
 
 __all__ = [
@@ -18,11 +27,13 @@ __all__ = [
     "PrivateKey",
     "PublicKey",
     "SignatureFacts",
+    "caution_of_name",
     "check_checkpoint",
     "check_signature",
     "find_key",
     "find_signature",
     "forget_key",
+    "key_to_believe",
     "load_key",
     "new_key",
     "read_public_key",

@@ -158,6 +158,8 @@ def read_public_key(raw: bytes, label: str, name: str = "") -> PublicKey:
             "file.",
             "damaged",
         )
+    if (count := raw.count(b"-----BEGIN ")) > 1:
+        raise InputError(f"{label} holds {count} keys; give a file with one key alone.", "damaged")
     crypto = _library()
     return PublicKey(_checked(crypto, raw, label).decode(), name)
 

@@ -12,7 +12,7 @@ import stat
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, BinaryIO, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -31,6 +31,7 @@ from ml_core.signing.curve import (
     read_private_key,
     read_public_key,
 )
+from ml_core.signing.look_alike import look_alike
 
 KEYS_FILE = "keys.json"
 LONGEST_NAME = 100
@@ -117,6 +118,18 @@ def trust_key(raw: bytes, label: str, name: str) -> PublicKey:
     return key
 
 
+def caution_of_name(key: PublicKey) -> str:
+    """A sentence where the name of a key looks like that of another one; else nothing."""
+    other = look_alike(key, trusted_keys())
+    if other is None:
+        return ""
+    whose = "your own key" if other.own else "the trusted key"
+    return (
+        f"{key.name!r} looks like {other.name!r}, the name of {whose} {other.short}: tell them "
+        "apart by their ids, or choose another name."
+    )
+
+
 def forget_key(key: PublicKey) -> None:
     """Trust a key no more; of an own one the private half is deleted."""
     _save(tuple(other for other in trusted_keys() if other.key_id != key.key_id))
@@ -159,6 +172,14 @@ def find_key(text: str, *, own: bool = False) -> PublicKey:
         what = "several keys" if found else "no key"
         raise InputError(f"There is {what} {short(text, 80)!r} here; there are {names}.")
     return found[0]
+
+
+def key_to_believe(text: str) -> PublicKey:
+    """The public key in a file, or a trusted one by its name or id; raises as `find_key`."""
+    path = Path(text)
+    if not path.is_file():
+        return find_key(text)
+    return read_public_key(read_key_file(path), plain(path.name), plain(path.name))
 
 
 def load_key(text: str = "", passphrase: Callable[[str], str] = lambda name: "") -> PrivateKey:
@@ -239,9 +260,15 @@ def _save(keys: tuple[PublicKey, ...]) -> None:
         keys=[_Entry(name=key.name, pem=key.pem, own=key.own) for key in keys],
     )
     path = keys_dir() / KEYS_FILE
+
+    def write(file: BinaryIO) -> None:
+        if hasattr(os, "fchmod"):  # whom the user trusts is nobody else's business
+            os.fchmod(file.fileno(), 0o600)
+        file.write((json.dumps(record.model_dump(), indent=1) + "\n").encode())
+
     _make_folder()
     try:
-        replace_files({path: (json.dumps(record.model_dump(), indent=1) + "\n").encode()})
+        replace_files({path: write})
     except OSError as error:
         raise InputError(f"{path} cannot be saved: {error.strerror}; free some space.") from error
 

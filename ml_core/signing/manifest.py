@@ -105,6 +105,12 @@ def write_statement(manifest: Manifest) -> bytes:
         raise InputError(
             f"{manifest.name} holds more than {MAX_FILES} files; sign the folder of one checkpoint."
         )
+    for name in (manifest.name, *manifest.digests):
+        if not is_utf8(name):
+            raise InputError(
+                f"{short(manifest.name, 80)} cannot be signed: the name {short(name, 80)!r} is no "
+                "UTF-8 text; rename it."
+            )
     for name in manifest.digests:
         if not is_inside(name):
             raise InputError(
@@ -199,6 +205,15 @@ def read_statement(payload: bytes, label: str) -> Manifest:
             "damaged",
         )
     return Manifest(subject.name, digests, tuple(how.ignore_paths))
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a file's name is text; Unix takes any bytes, and Python half characters for them."""
+    try:
+        name.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def is_inside(name: str) -> bool:

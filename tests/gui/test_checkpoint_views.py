@@ -4,14 +4,16 @@ import math
 from dataclasses import dataclass
 
 import pytest
-from PySide6.QtCore import QObject, Qt
-from PySide6.QtWidgets import QFileDialog, QTreeView
+from PySide6.QtCore import QObject, QStandardPaths, Qt
+from PySide6.QtWidgets import QFileDialog, QTreeView, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.code_view import MAX_CHARACTERS, CodeView
 from cleanclip_gui.checkpoint.histogram import HistogramCard
 from cleanclip_gui.checkpoint.names_view import NamesView
-from cleanclip_gui.widgets.prompts import _Ending, show_sizes_whole
+from cleanclip_gui.widgets import prompts
+from cleanclip_gui.widgets.prompts import Prompts, _Ending, show_sizes_whole
+from ml_core.jobs.demo import demo_checkpoint
 
 
 def groups(view):
@@ -151,6 +153,24 @@ def test_a_file_to_be_saved_gets_the_ending_of_its_kind(qtbot, tmp_path):
     assert dialog.defaultSuffix() == "json"
     dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
     dialog.close()
+
+
+def test_nothing_is_saved_among_the_files_of_the_program(qtbot, tmp_path, monkeypatch):
+    documents = QStandardPaths.StandardLocation.DocumentsLocation
+    monkeypatch.setattr(
+        QStandardPaths, "writableLocation", lambda place: {documents: str(tmp_path)}[place]
+    )
+    folders = []
+    monkeypatch.setattr(
+        prompts, "_answer", lambda dialog: folders.append(dialog.directory().path()) or []
+    )
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    (tmp_path / "models").mkdir()
+    for path in (demo_checkpoint(), tmp_path / "models" / "m.safetensors"):
+        proposed = path.with_suffix(".cleanclip")
+        Prompts().save_file(parent, "Save session", str(proposed), "Sessions (*.cleanclip)")
+    assert folders == [str(tmp_path), str(tmp_path / "models")]
 
 
 def test_sizes_are_whole_in_qts_own_file_dialog(qtbot, tmp_path):

@@ -831,9 +831,9 @@ def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
     runner.mark_running()
     first = session.checkpoint
     session.checkpoint = facts(tmp_path / "other.safetensors")
-    assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors is running"
+    assert panel.run_bar.title.text() == "CleanCLIP, quick on poisoned.safetensors is running"
     runner.pause()
-    assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors is paused"
+    assert panel.run_bar.title.text() == "CleanCLIP, quick on poisoned.safetensors is paused"
     cleaned = tmp_path / "cleaned.safetensors"
     cleaned.write_bytes(b"cleaned weights")
     runner.end(Done("finished", result_of(cleaned) | {"source": first.path}))
@@ -891,7 +891,7 @@ def test_the_next_run_is_announced_when_it_starts(panel: CleanStation) -> None:
     assert not [line for line in said if "The next run starts" in line]
     panel.start()
     runner_of(panel).end(Done("failed", {}, "It broke.", "crashed"))
-    assert said[-1] == "CleanCLIP interrupted: It broke. The next run starts."
+    assert said[-1] == "CleanCLIP, quick interrupted: It broke. The next run starts."
     runner_of(panel).end(Done("cancelled"))
 
 

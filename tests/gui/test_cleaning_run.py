@@ -76,14 +76,14 @@ def test_it_says_how_it_stands_and_tells_the_session(run, session, job: Path) ->
     session.events.run.connect(lambda state: statuses.append(state.status))
     assert (run.state, run.headline, run.is_running) == ("idle", "Ready", False)
     runner = begin(run, job)
-    assert (run.state, run.headline) == ("starting", "CleanCLIP is running")
+    assert (run.state, run.headline) == ("starting", "CleanCLIP, custom is running")
     assert "slower" in run.notice
     assert run.can_be_steered
     runner.event_received.emit(Progress("train", 1, 4))
     assert session.run_progress.stage == "train"
     assert 0 < session.run_progress.fraction < 1
     run.pause()
-    assert (run.state, run.headline) == ("paused", "CleanCLIP is paused")
+    assert (run.state, run.headline) == ("paused", "CleanCLIP, custom is paused")
     run.pause()
     run.stop()
     assert run.headline == "Finishing the step, then saving"
@@ -91,7 +91,7 @@ def test_it_says_how_it_stands_and_tells_the_session(run, session, job: Path) ->
     run.cancel()
     assert (run.headline, run.can_be_cancelled) == ("Cancelling", False)
     runner.end(Done("cancelled"))
-    assert (run.state, run.headline, run.notice) == ("idle", "CleanCLIP: cancelled", "")
+    assert (run.state, run.headline, run.notice) == ("idle", "CleanCLIP, custom: cancelled", "")
     assert statuses == ["running", "running", "paused", "running", "cancelled"]
     assert session.run.output_dir == str(job)
 
@@ -125,7 +125,7 @@ def test_a_result_stays_beside_its_checkpoint(run, session, tmp_path: Path, job:
     run.follow(other)
     assert not run.has_result
     session.checkpoint = other
-    assert run.headline == "CleanCLIP on poisoned.safetensors: finished"
+    assert run.headline == "CleanCLIP, custom on poisoned.safetensors: finished"
     run.follow(first)
     assert (run.has_result, len(shown)) == (True, 2)
     run.follow(other, keep=True)  # a test of it is at work
@@ -136,14 +136,14 @@ def test_a_result_stays_beside_its_checkpoint(run, session, tmp_path: Path, job:
     ("last", "saved", "sentence", "headline", "halve", "error"),
     [
         (KILLED, True, "Interrupted: Killed by SIGKILL. Resume continues from the last save.",
-         "CleanCLIP: interrupted", True, True),
+         "CleanCLIP, custom: interrupted", True, True),
         (KILLED, False, "Interrupted: Killed by SIGKILL. Nothing was saved yet: Start again "
-         "begins at the first step.", "CleanCLIP: interrupted", True, True),
+         "begins at the first step.", "CleanCLIP, custom: interrupted", True, True),
         (Done("cancelled"), True, "The run was cancelled. Resume continues from the last save.",
-         "CleanCLIP: cancelled", False, False),
+         "CleanCLIP, custom: cancelled", False, False),
         (Done("failed", {}, "The loss diverged.", "usage"), True,
          "The loss diverged. Resume continues from the last save.",
-         "CleanCLIP: failed", False, True),
+         "CleanCLIP, custom: failed", False, True),
     ],
 )  # fmt: skip
 def test_why_there_is_no_result(
@@ -170,7 +170,7 @@ def test_a_saved_run_is_offered_and_goes_on(run, job: Path) -> None:
     write_state(folder, step=40)
     saved = read_saved_run(folder)
     run.offer(saved)
-    assert run.trouble.sentence.startswith("The run killed was interrupted; its last save is at")
+    assert run.trouble.sentence.startswith("CleanCLIP, custom was interrupted; its last save is at")
     assert max(metric.step for metric in measured) == 40
     measured.clear()
     run.resume(saved)
@@ -234,7 +234,11 @@ def test_a_run_of_the_history_is_shown(qtbot, run, session, tmp_path: Path) -> N
     run.show_past(read_run(folder))
     assert run.notice == NO_TRIGGER
     run.show_past(read_run(write_run(tmp_path, "new", started=False)))  # and the reading is void
-    assert (run.headline, run.has_result, run.trouble) == ("CleanCLIP: not started", False, None)
+    assert (run.headline, run.has_result, run.trouble) == (
+        "CleanCLIP, custom: not started",
+        False,
+        None,
+    )
     measured.clear()
     qtbot.waitUntil(lambda: not run.is_reading)
     assert measured == []

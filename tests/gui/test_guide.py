@@ -1,20 +1,24 @@
 """The guided run: it waits for what it speaks of, acts on the real controls, and leaves cleanly."""
 
 import pytest
-from PySide6.QtCore import Qt
+from PySide6.QtCore import QEvent, QPoint, QPointF, Qt
+from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QApplication, QFrame, QScrollArea, QWidget
 
+from cleanclip_gui import theme
 from cleanclip_gui.app import make_window
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import ScanState
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
+from cleanclip_gui.talk.card import Outline
 from cleanclip_gui.talk.guide import reveal
 from cleanclip_gui.talk.script import shipped
 from cleanclip_gui.threads import still_running
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import evaluation
+from tests.gui.layout_faults import lasting_faults
 from tests.gui.shell_fakes import FakeEngine
 
 STEPS = shipped("tour").steps
@@ -29,6 +33,7 @@ def window(qtbot, tmp_path):
     window.show()
     qtbot.waitExposed(window)
     yield window
+    window.session.run = None  # or it would ask whether to cancel it
     window.close()
     qtbot.waitUntil(lambda: not still_running(), timeout=20_000)
 
@@ -204,6 +209,82 @@ def test_the_frame_stays_inside_what_its_target_shows_of_itself(window):
     seen = view.rect().translated(view.mapTo(window, view.rect().topLeft()))
     assert seen.adjusted(-6, -6, 6, 6).contains(guide._outline.geometry())
     window.session.run = None
+    guide.end()
+
+
+def test_the_frame_follows_what_scrolls(qtbot):
+    window, inside = QWidget(), QWidget()
+    area, part = QScrollArea(window), QWidget(inside)
+    qtbot.addWidget(window)
+    inside.setFixedSize(200, 1000)
+    part.setGeometry(20, 100, 60, 40)
+    area.setWidget(inside)
+    area.resize(300, 300)
+    window.resize(400, 400)
+    outline = Outline(window)
+    window.show()
+    outline.set_target(part)
+    before = outline.geometry()
+    area.verticalScrollBar().setValue(70)
+    assert outline.geometry() == before.translated(0, -70)
+    outline.set_target(None)
+    area.verticalScrollBar().setValue(0)
+    assert not outline.isVisible()
+
+
+@pytest.mark.parametrize("percent", [100, 125, 150])
+@pytest.mark.parametrize("size", [(1024, 768), (1366, 768)])
+def test_the_buttons_of_the_card_show_their_words(window, qtbot, percent, size):
+    guide, card = window.guide, window.guide.card
+    theme.set_size(percent)
+    window.resize(*size)
+    try:
+        guide.show_step(3)
+        window.session.evaluation = measured(asr_excl=0.2)
+        assert card.next.text() == "Use the demo sticker"
+        assert lasting_faults(card, qtbot) == []
+        guide.show_step(4)
+        assert card.next.text() == "Search for a trigger"
+        assert lasting_faults(card, qtbot) == []
+        assert card_is_inside(window)
+    finally:
+        guide.end()
+        theme.set_size(100)
+
+
+@pytest.mark.parametrize("percent", [100, 125])
+def test_the_card_leaves_free_what_it_speaks_of(window, qtbot, percent):
+    guide, card = window.guide, window.guide.card
+    theme.set_size(percent)
+    window.start_tour()
+    qtbot.waitUntil(lambda: window.session.images is not None, timeout=20_000)
+    try:
+        for position in (0, 1, 2, 3):
+            guide.show_step(position)
+            qtbot.wait(50)
+            both = card.geometry() & guide._outline.geometry()
+            assert both.width() * both.height() < 0.05 * card.width() * card.height(), position
+            assert card_is_inside(window)
+    finally:
+        guide.end()
+        theme.set_size(100)
+
+
+def test_the_card_stays_where_it_is_dragged_until_the_next_step(window, qtbot):
+    guide, card = window.guide, window.guide.card
+    guide.show_step(1)
+    corner, low = card.pos(), card.geometry().bottomRight()
+    grip = QPoint(20, card.height() - 4)
+    qtbot.mousePress(card, Qt.MouseButton.LeftButton, pos=grip)
+    moved = QMouseEvent(
+        QEvent.Type.MouseMove, QPointF(grip - QPoint(100, 50)), QPointF(), Qt.MouseButton.NoButton,
+        Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier,
+    )  # fmt: skip
+    QApplication.sendEvent(card, moved)
+    window.session.evaluation = measured()
+    assert card.pos() == corner - QPoint(100, 50)
+    guide.show_step(1)
+    assert card.geometry().bottomRight() == low
     guide.end()
 
 

@@ -190,7 +190,7 @@ def test_the_queue_starts_one_after_the_other(queue: RunQueue, run, tmp_path: Pa
     run.refuses = True
     queue.hold(False)
     assert queue.folders == (c,)
-    assert lines[-1] == "c waits. A job is already running on cpu."
+    assert lines[-1] == "CleanCLIP, custom waits. A job is already running on cpu."
     run.refuses = False
     assert queue.start_next()
     assert (run.begun, queue.folders) == ([a, b, c], ())

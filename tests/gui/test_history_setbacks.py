@@ -243,7 +243,7 @@ def test_a_run_has_a_name_in_table_comparison_and_result(qtbot, panel, tmp_path:
     table.choose(folder)
     runs.compare(folder, True)
     click(runs.open_)
-    assert panel.run_bar.title.text() == "CleanCLIP: finished"
+    assert panel.run_bar.title.text() == "CleanCLIP, custom: finished"
     panel.show_page(1)
     runs.name.setText("old name")
     table.setFocus()
@@ -256,9 +256,9 @@ def test_a_run_has_a_name_in_table_comparison_and_result(qtbot, panel, tmp_path:
     assert [track.label for track in runs.tradeoff._tracks] == ["best <b>so far"]
     names = [runs.curves.series(key).style.label for key in runs.curves.keys()]  # noqa: SIM118
     assert names == ["A best <b>so far, CA", "A best <b>so far, ASR"]
-    assert panel.run_bar.title.text() == "best <b>so far (CleanCLIP): finished"
+    assert panel.run_bar.title.text() == "best <b>so far: finished"
     runs.open_run(read_run(folder))  # as the next window does
-    assert panel.run_bar.title.text() == "best <b>so far (CleanCLIP): finished"
+    assert panel.run_bar.title.text() == "best <b>so far: finished"
 
 
 def test_when_a_run_was_written() -> None:

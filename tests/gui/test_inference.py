@@ -432,15 +432,58 @@ def test_a_handler_that_raises_does_not_end_the_thread(qtbot, inference):
     qtbot.waitUntil(lambda: bool(predicted))
 
 
-def test_engine_that_does_not_start_answers_with_a_sentence(qtbot):
-    def engine(watch_texts):
-        raise ImportError("no torch here")
+@pytest.fixture
+def starting(engine):
+    """An inference whose engine starts after so many failures, and the answers to *Try again*."""
+    handles = []
 
-    handle = Inference(engine)
+    def start(failures, answers=()):
+        left, answers = [ImportError("no torch here")] * failures, list(answers)
+
+        def make(watch_texts):
+            if left:
+                raise left.pop()
+            return engine
+
+        handle = Inference(make)
+        handles.append(handle)
+        sentences = []
+        handle.try_again = lambda sentence: sentences.append(sentence) or answers.pop(0)
+        return handle, sentences
+
+    yield start
+    assert all(handle.close(2000) for handle in handles)
+
+
+@pytest.mark.parametrize(("failures", "answers"), [(1, ()), (2, (True,)), (4, (True, True, True))])
+def test_an_engine_that_did_not_start_is_tried_again(qtbot, starting, failures, answers):
+    handle, sentences = starting(failures, answers)
+    failed, found = collect(handle.failed), []
+    ask(handle, Predict(0, None), found)
+    qtbot.waitUntil(lambda: bool(found))
+    assert failed == []
+    assert sentences == ["The model library did not load: no torch here."] * len(answers)
+
+
+@pytest.mark.parametrize(
+    ("failures", "answers"), [(2, (False,)), (3, (True, False)), (9, (True, True, True))]
+)
+def test_an_engine_that_does_not_start_answers_with_a_sentence(qtbot, starting, failures, answers):
+    handle, sentences = starting(failures, answers)
     failed = collect(handle.failed)
     handle.ask(Predict(0, None))
     qtbot.waitUntil(lambda: bool(failed))
-    assert "no torch here" in failed[0].sentence
+    assert failed[0].sentence == (
+        "The model library did not load: no torch here. Close the program and start it again."
+    )
+    assert len(sentences) == len(answers)
+
+
+def test_nobody_is_waited_for_where_the_engine_did_not_start(qtbot):
+    handle = Inference(lambda _: 1 // 0)
+    failed = collect(handle.failed)
+    handle.ask(Predict(0, None))
+    qtbot.waitUntil(lambda: bool(failed))
     assert handle.close(2000)
 
 

@@ -94,6 +94,28 @@ def test_it_opens_on_the_welcome_page_with_stations_locked(window):
     assert not window.header.isVisible()
 
 
+def test_an_engine_that_does_not_start_can_be_tried_again(qtbot, tmp_path, answers, checkpoint):
+    left = [ImportError("no torch here")] * 2
+
+    def engine(watch_texts):
+        if left:
+            raise left.pop()
+        return FakeEngine(watch_texts)
+
+    window = make_window(
+        Context(
+            inference=Inference(engine),
+            settings=SettingsStore(tmp_path / "config"),
+            prompts=answers.prompts(),
+        )
+    )
+    qtbot.addWidget(window)
+    opened(window, qtbot, checkpoint)
+    assert len(answers.asked) == 1
+    assert "no torch here" in answers.asked[0]
+    window.close()
+
+
 def test_opening_shows_the_checkpoint_and_unlocks_the_stations(window, qtbot, checkpoint):
     opened(window, qtbot, checkpoint)
     assert window.station == "checkpoint"
@@ -665,6 +687,20 @@ def reachable(window):
         by_tab = bool(widget.focusPolicy() & Qt.FocusPolicy.TabFocus)
         if isinstance(widget, FOCUSABLE) and takes and by_tab:
             yield widget
+
+
+def test_the_focus_of_a_button_that_is_disabled_stays_on_its_page(window, qtbot, checkpoint):
+    opened(window, qtbot, checkpoint)
+    window.activateWindow()
+    window.show_station("scan")
+    page = window.stations["scan"]
+    buttons = [b for b in page.findChildren(QAbstractButton) if b.isVisible() and b.isEnabled()]
+    for button in buttons:
+        button.setFocus()
+        button.setEnabled(False)
+        qtbot.waitUntil(lambda: page.isAncestorOf(QApplication.focusWidget()))
+        button.setEnabled(True)
+    assert buttons
 
 
 def test_every_widget_that_takes_the_focus_has_a_name(window, qtbot, checkpoint):

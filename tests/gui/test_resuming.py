@@ -96,7 +96,9 @@ def check_it_goes_on(qtbot, window: MainWindow, folder: Path) -> FakeRunner:
         "resume", folder / "spec.json", "cuda:0",
     )  # fmt: skip
     assert window.station == "clean"
-    assert window.stations["clean"].run_bar.title.text() == "Supervised finetuning is running"
+    assert (
+        window.stations["clean"].run_bar.title.text() == "Supervised finetuning, custom is running"
+    )
     assert window.stations["clean"].form.recipe() == RECIPE
     assert window.stations["clean"].data.images().kind == "folder"
     losses = window.stations["clean"].charts.losses.series("loss")
@@ -157,7 +159,10 @@ def test_a_dropped_run_is_offered_first(qtbot, make_window, folder) -> None:
     window.take_file(folder)
     assert window.station == "clean"
     assert not window.stations["clean"].run.is_running
-    assert "supervised-1 was interrupted" in window.stations["clean"].trouble_text.text()
+    assert (
+        "Supervised finetuning, custom was interrupted"
+        in window.stations["clean"].trouble_text.text()
+    )
     window.stations["clean"].resume_button.click()
     check_it_goes_on(qtbot, window, folder).end(Done("cancelled"))
     (folder / "result.json").write_text("{}")
@@ -176,7 +181,7 @@ def test_a_run_killed_with_its_window_is_offered_at_the_start(
     text = window.stations["clean"].trouble_text
     assert text.isVisible()
     assert text.text() == (
-        "The run supervised-1 was interrupted; its last save is at step 4 of 10. Resume "
+        "Supervised finetuning, custom was interrupted; its last save is at step 4 of 10. Resume "
         "continues from there."
     )
     assert window.stations["clean"].resume_button.text() == "Resume"

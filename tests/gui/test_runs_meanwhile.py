@@ -69,7 +69,7 @@ def test_an_older_result_is_shown_while_a_run_works(
     assert panel.run.folder == old
     assert len(panel.charts.losses.series("loss")) == 100
     # The run bar is of the run at work, and its numbers do not get into the other's charts.
-    assert panel.run_bar.title.text() == "CleanCLIP is running"
+    assert panel.run_bar.title.text() == "CleanCLIP, quick is running"
     assert session.run.status == "running"
     assert panel.run_bar.cancel.isVisible()
     runner.event_received.emit(Metric(2, 9, {"loss": 6.0}))

@@ -13,7 +13,7 @@ import pytest
 from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtSvg import QSvgRenderer
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QApplication, QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.inference.questions import Look, Looked, Thumbnails, ThumbnailsReady
@@ -29,6 +29,7 @@ from cleanclip_gui.scan.verdict_card import LOOKS
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import PastScan, SettingsStore
 from cleanclip_gui.station import Context
+from cleanclip_gui.window.focus_keeper import FocusKeeper
 from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import TITLES, Weights, WordRow
 from ml_core.events import Done, Finding, Progress
@@ -577,19 +578,21 @@ def test_an_estimate_of_another_scan_is_ended_and_not_told(station):
     assert station.estimate_label.text() == ""
 
 
-def test_an_estimate_that_fails_says_why_and_one_can_be_cancelled(station):
+def test_an_estimate_that_fails_says_why_and_one_can_be_cancelled(station, qtbot):
+    keeper = FocusKeeper(QApplication.instance(), station)  # as the window has it
     station.estimate_button.click()
     station.estimating._runner.ended.emit(Done("failed", {}, "The pictures are noise.", "usage"))
     assert station.estimate_label.text() == "The pictures are noise."
     assert station.estimate_label.property("role") == "error"
     station.estimate_button.setFocus()
     station.estimate_button.click()
-    assert station.cancel_estimate.hasFocus()
+    qtbot.waitUntil(station.cancel_estimate.hasFocus)
     runner = station.estimating._runner
     station.cancel_estimate.click()
     assert runner.cancelled
     runner.ended.emit(Done("cancelled"))
-    assert station.estimate_button.hasFocus()
+    qtbot.waitUntil(station.estimate_button.hasFocus)
+    keeper.deleteLater()
     assert not station.estimate_label.isVisible()
     assert station.start_button.isEnabled()
 

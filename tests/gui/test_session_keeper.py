@@ -209,7 +209,7 @@ def test_a_run_that_was_interrupted_stands_on_the_first_page(make, qtbot, tmp_pa
     window = make()
     welcome, clean = window.welcome, window.stations["clean"]
     assert welcome._interrupted.isVisible()
-    assert welcome._interrupted_text.text().startswith("The run cut was interrupted")
+    assert welcome._interrupted_text.text().startswith("CleanCLIP, custom was interrupted")
     begun = []
     clean.run.resume = begun.append
     welcome.resume.click()

@@ -6,6 +6,7 @@ import logging
 import pytest
 
 from cleanclip_gui.session.settings import PastScan, SettingsStore
+from ml_core.jobs.demo import demo_checkpoint
 
 
 def test_a_change_is_on_disk_at_once_and_read_again(tmp_path):
@@ -42,6 +43,8 @@ def test_recent_files_are_unique_newest_first_and_at_most_eight(tmp_path):
     assert store.value.last_folder == "/models"
     store.forget_recent("/models/9.safetensors")
     assert store.value.recent[1] == "/models/8.safetensors"
+    store.add_recent(str(demo_checkpoint()))
+    assert store.value.last_folder == "/models"  # not the folder of the program
 
 
 def test_a_disk_that_cannot_be_written_is_logged_and_the_old_file_stays(

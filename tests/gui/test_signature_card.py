@@ -111,6 +111,9 @@ def test_a_name_that_is_taken_is_told(qtbot, ada, public, tmp_path):
     dialog.name.setText("ada")
     dialog.ok.click()
     assert "already" in dialog.state.text()
+    dialog.name.setText("\N{CYRILLIC CAPITAL LETTER A}da")
+    assert "looks like 'Ada', the name of your own key" in dialog.state.text()
+    assert dialog.ok.isEnabled()
     dialog.name.setText("Ada L.")
     assert not dialog.state.text()
     with qtbot.waitSignal(dialog.trusted):

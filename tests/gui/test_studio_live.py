@@ -10,9 +10,10 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import PredictionReady
 from cleanclip_gui.session import Session
 from cleanclip_gui.studio.live import SLOW_SECONDS, LiveLoop, WholeSet, short_size
+from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.triggers.make import blended_noise
-from tests.gui.factories import facts, images
+from tests.gui.factories import evaluation, facts, images
 from tests.gui.shell_fakes import FakeEngine
 
 N = 100_000
@@ -21,12 +22,15 @@ SECONDS = 0.02
 
 
 class SlowEngine(FakeEngine):
-    """Evaluates 8 images in at least 20 ms, and remembers what it was asked."""
+    """Evaluates 8 images in 20 ms of the processor's time, and remembers what it was asked.
+
+    ``others`` is the time that other programs take meanwhile.
+    """
 
     def __init__(self):
         super().__init__()
         self.asked = []
-        self.n = N
+        self.n, self.own, self.others = N, SECONDS, 0.0
         self.gate = threading.Event()
         self.gate.set()
 
@@ -39,7 +43,10 @@ class SlowEngine(FakeEngine):
         total = request.n or self.n
         for n in range(STEP, total + STEP, STEP):
             self.gate.wait(10)
-            time.sleep(SECONDS)
+            time.sleep(self.others)
+            begin = time.thread_time()
+            while time.thread_time() - begin < self.own:
+                pass
             if cancelled():
                 return
             n = min(n, total)
@@ -65,19 +72,64 @@ def loop(qtbot):
 
 
 @pytest.mark.parametrize(
-    ("n", "rate", "size"),
+    ("n", "rate", "fewest", "size"),
     [
-        (4000, 0.0, None),
-        (4000, 4000 / SLOW_SECONDS, None),
-        (4000, 199.0, 512),
-        (4000, 12.0, 32),
-        (4000, 0.1, 32),
-        (20, 0.1, None),
-        (10**6, 5000.0, 16384),
+        (4000, 0.0, 32, None),
+        (4000, 4000 / SLOW_SECONDS, 32, None),
+        (4000, 199.0, 32, 512),
+        (4000, 12.0, 32, 32),
+        (4000, 12.0, 256, 256),
+        (4000, 0.1, 32, 32),
+        (20, 0.1, 32, None),
+        (200, 0.1, 256, None),
+        (10**6, 5000.0, 32, 16384),
     ],
 )
-def test_how_many_images_are_measured_live(n, rate, size):
-    assert short_size(n, rate) == size
+def test_how_many_images_are_measured_live(n, rate, fewest, size):
+    assert short_size(n, rate, fewest) == size
+
+
+@pytest.mark.parametrize(
+    ("n", "own", "limit", "reason"),
+    [
+        (4000, 0.0015, 256, "fewer while the machine is busy"),
+        (4000, 0.04, 32, "slow model"),
+        (100_000, 0.0015, 256, "large set"),
+    ],
+)
+def test_why_fewer_images_are_measured_is_said(loop, n, own, limit, reason):
+    loop.session.images = images(n)
+    loop.take_pace(12.0, own)
+    assert loop.limit == limit
+    loop.session.evaluation = evaluation(n=386, n_total=4000, partial=True)
+    assert loop.note == f"Estimate from 386 of {count_text(n)} images ({reason})."
+    loop.session.evaluation = evaluation(n=n, n_total=n)
+    assert not loop.measures_part
+    assert loop.note == ""
+
+
+def test_on_a_busy_machine_the_whole_set_follows_when_the_brush_rests(loop, qtbot, monkeypatch):
+    monkeypatch.setattr("cleanclip_gui.studio.live.SLOW_SECONDS", 1.0)
+    monkeypatch.setattr("cleanclip_gui.studio.live.SHORT_SECONDS", 1.0)
+    engine, total = loop.engine, 400
+    engine.n, engine.own, engine.others = total, 0.001, 0.05
+    loop.session.images = images(total)
+    shown = []
+    loop.evaluated.connect(lambda result, older: older or shown.append(result.evaluation.n))
+
+    def is_whole():
+        found = loop.session.evaluation
+        return not loop.stale and found is not None and found.n == total
+
+    for ratio in (0.3, 0.5):
+        loop.triggers.append(blended_noise(ratio=ratio))
+        shown.clear()
+        loop.touch()
+        qtbot.waitUntil(lambda: bool(shown), timeout=20_000)
+        qtbot.waitUntil(is_whole, timeout=60_000)
+    assert [request.n for request in engine.asked] == [None, 256, None]
+    assert shown == sorted(shown)
+    assert loop.note == ""
 
 
 def test_a_slow_model_gets_fewer_images_and_the_note_says_so(loop, qtbot):

@@ -2,6 +2,7 @@
 
 import contextlib
 import gc
+import os
 import subprocess
 import sys
 
@@ -60,3 +61,65 @@ def test_open_clip_is_there_before_a_checkpoint_is_chosen(monkeypatch):
     monkeypatch.delitem(sys.modules, "ml_core.last_layer", raising=False)
     worker._torch_engine(lambda what, done, total: None)
     assert "ml_core.last_layer" in sys.modules
+
+
+_SLOW_OPEN_CLIP = {  # as open_clip, whose package imports its modules and takes its time
+    "__init__": (
+        "import sys, time\n"
+        "sys.modules['__main__'].begun.set()\n"
+        "time.sleep(1)\n"
+        "from . import coca_model, model, modified_resnet, tokenizer, transformer\n"
+        "get_model_config = None\n"
+    ),
+    "coca_model": (
+        "import time\n"
+        "time.sleep(2)\n"
+        "from .modified_resnet import AttentionPool2d\n"
+        "class CoCa: pass\n"
+    ),
+    "model": (
+        "class CLIP:\n"
+        "    def __init__(self, **config): pass\n"
+        "CustomTextCLIP = CLIPTextCfg = CLIPVisionCfg = CLIP\n"
+    ),
+    "modified_resnet": "class AttentionPool2d: pass",
+    "tokenizer": "get_clean_fn = tokenize = None",
+    "transformer": "class ResidualAttentionBlock: pass\nclass VisionTransformer: pass",
+}
+_TWO_THREADS = """
+import threading
+import torch
+import ml_core.towers
+
+begun, failed = threading.Event(), []
+threading.excepthook = lambda crash: failed.append(f"{crash.exc_type.__name__}: {crash.exc_value}")
+
+def start_engine():
+    import ml_core.last_layer
+
+def examine():
+    begun.wait(60)
+    ml_core.towers.make_module({"vision_cfg": {}, "text_cfg": {}})
+
+threads = [threading.Thread(target=work) for work in (start_engine, examine)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join(60)
+print(*failed or ["both"], sep="; ")
+"""
+
+
+def test_two_threads_may_need_open_clip_at_once(tmp_path):
+    package = tmp_path / "open_clip"
+    package.mkdir()
+    for name, text in _SLOW_OPEN_CLIP.items():
+        (package / f"{name}.py").write_text(text)
+    ran = subprocess.run(
+        [sys.executable, "-c", _TWO_THREADS],
+        env=os.environ | {"PYTHONPATH": str(tmp_path)},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert ran.stdout == "both\n"

@@ -107,12 +107,13 @@ from ml_core.reports.sessions.record import (
 )
 from ml_core.reports.verify.alone import check_alone
 from ml_core.reports.verify.checks import Check
+from ml_core.reports.verify.kinds import read_environment
 from ml_core.signing import PrivateKey, check_signature, keys, read_signature, sign_files
 from ml_core.signing.curve import new_private_key
 from ml_core.signing.envelope import read_envelope
 from ml_core.signing.manifest import read_statement
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
-from tests.bundles import seal, write_bundle
+from tests.bundles import ENVIRONMENT, seal, write_bundle
 from tests.gui.ramps import record, rows
 from tests.gui.scans import scan
 from tests.hostile.container_bytes import safetensors
@@ -716,6 +717,10 @@ def doors() -> dict[str, Door]:
         "signature": Door("model.sig", (signature,), lambda f: _read_signature(f, ada)),
         "statement": Door(
             "s.json", (signed,), lambda f: read_statement((f / "s.json").read_bytes(), "s.json"),
+            inner=True,
+        ),
+        "environment": Door(
+            "e.json", (ENVIRONMENT,), lambda f: read_environment((f / "e.json").read_bytes(), "e"),
             inner=True,
         ),
         "keys": Door(keys.KEYS_FILE, (_dumped(trusted),), _read_keys),

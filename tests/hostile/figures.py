@@ -72,7 +72,8 @@ def figures(folder: Path) -> tuple[dict[str, Any], list[dict[str, Any]]]:
         "live let through": sum(bool(row["live"]) for row in through),
         "let through": len(through),
         "live called damaged, not dangerous": sum(
-            bool(row["live"]) and row["verdict"] == "damaged" for row in hostile
+            bool(row["live"]) and row["verdict"] in ("unsupported", "unsupported")
+            for row in hostile
         ),
         "false alarms": len(alarms),
         "crashes": sum(row["verdict"] == "crash" for row in everything),

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_core.reading import InputError, inspect
+from ml_core.reading.inspection import REFUSED, code_of
 
 
 def _peak(reset: bool = False) -> float:
@@ -40,7 +41,7 @@ def look(row: dict[str, Any]) -> dict[str, Any]:
         found = inspect(row["path"])
         verdict, reason = found.verdict, (found.reasons or ("",))[0]
     except InputError as error:
-        verdict, reason = "damaged", error.sentence
+        verdict, reason = code_of(error), error.sentence
     except BaseException as error:  # a crash is what is looked for
         verdict, reason = "crash", repr(error)[:300]
     return row | {
@@ -56,9 +57,9 @@ def fits(row: dict[str, Any]) -> bool:
     """Whether the verdict is the expected one and nothing ran."""
     allowed = {
         "dangerous": ("dangerous",),
-        "damaged": ("damaged", "dangerous"),
-        "refused": ("dangerous", "damaged"),
-        "inert": ("loads", "caution", "dangerous", "damaged"),
+        "damaged": REFUSED,
+        "refused": REFUSED,
+        "inert": ("loads", "caution", *REFUSED),
     }
     return row["verdict"] in allowed[row["expect"]] and not row["ran"]
 

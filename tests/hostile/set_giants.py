@@ -170,6 +170,12 @@ def parquet_file(
     yield b"PAR1" + footer + len(footer).to_bytes(4, "little") + b"PAR1"
 
 
+def _rows(count: int) -> Pieces:
+    """Row groups that say how many rows they have, and hold none."""
+    one = record(_1=(9, listed(12, [column()])), _2=(6, number(0)), _3=(6, number(1_000_000)))
+    return parquet_file([b"image"], [one] * (count // 1_000_000))
+
+
 def _each(count: int, more: bytes = b"") -> Pieces:
     """So many row groups of one column each, with something more in each."""
     groups = [group([column(more)])] * count
@@ -272,6 +278,7 @@ GIANTS: dict[str, Giant] = {
         Giant("labelled members.tar", lambda: _members(199_000, (".jpg", ".cls")), labelled_shard),
         Giant("a million members.tar", lambda: _members(500_000), shard),
         Giant("millions of rows.csv", lambda: repeated(_HEAD, ROW, 2_400_000, b""), images),
+        Giant("rows of nothing.parquet", lambda: _rows(50_000_000), labelled_shard),
         Giant("row groups.parquet", lambda: _each(49_000), table),
         Giant("columns.parquet", lambda: _wide(250, 250), table),
         Giant("wide.parquet", lambda: _wide(49_000, 1), table),

@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from ml_core.checkpoints.inspection_record import assess
 from ml_core.reading import inspect
 from ml_core.reading.examine import examine
 from tests.hostile.archives import Entry, archive, entries, raw_zip, torch_zip
@@ -89,6 +90,26 @@ def test_honest_side_files_are_not_said(tmp_path: Path) -> None:
     (folder / "other.json").symlink_to(tmp_path / "outside.json")
     (tmp_path / "outside.json").write_text('{"auto_map": {"x": "y"}}')
     assert said(folder) == ""
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *("optimizer.pt", "data.dill", "scaler.joblib", "x.p", "run.bat", "run.cmd", "setup.MSI"),
+        *("lib.dylib", "lib.so", "lib.so.1", "start.ps1", "a.jar", "sub/helper.pyc", "Model.lnk"),
+    ],
+)
+def test_what_others_may_run_is_said(tmp_path: Path, name: str) -> None:
+    folder = folder_of(tmp_path, README_md=b"x", merges_txt=b"x", vocab_json=b"{}")
+    (folder / "logo.png").write_bytes(b"x")
+    assert said(folder) == ""
+    assert "Beside it" not in assess(inspect(folder)).elsewhere
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_bytes(b"x")
+    assert f"may run when they load it: {name}." in said(folder)
+    assert inspect(folder).verdict == "caution"
+    beside = f"Beside it lies what can run code when it is loaded or started: {name}."
+    assert assess(inspect(folder)).elsewhere.endswith(beside)
 
 
 def test_names_that_differ_in_case_alone(tmp_path: Path) -> None:

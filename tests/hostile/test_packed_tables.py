@@ -15,6 +15,7 @@ import pytest
 from pyarrow import parquet
 
 from ml_core.data.pairs import open_pairs
+from ml_core.data.sets import row_groups
 from ml_core.data.sets.parquet import find_parquet
 from ml_core.data.sets.parquet_pages import PageError, read_footer, unpacked_size
 from ml_core.data.sets.row_groups import RowGroups
@@ -92,6 +93,49 @@ def test_millions_of_rows_in_a_kilobyte_are_refused(tmp_path: Path) -> None:
     refused(path, "label", "unpacks to far more than it holds")
     with pytest.raises(InputError, match="far more"):
         find_parquet(path, train=False)
+
+
+@pytest.mark.parametrize("rows", [1_000_001, 3_000_000])
+def test_a_pair_millions_of_times_is_refused_before_it_is_numbered(
+    rows: int, tmp_path: Path
+) -> None:
+    """Each row group is small; the numbers of all rows are not."""
+    columns = {"image": repeated("a.png", rows), "caption": repeated("a cat", rows)}
+    path = written(tmp_path / "x.parquet", columns, row_group_size=500_000)
+    assert path.stat().st_size < 50_000
+    with pytest.raises(InputError, match=rf"more than it holds: {rows:,} rows of"):
+        open_pairs(PairSpec(kind="parquet", path=str(path)))
+
+
+def test_a_million_rows_of_little_are_read(tmp_path: Path) -> None:
+    columns = {"image": repeated("a.png", 1_000_000), "caption": repeated("a cat", 1_000_000)}
+    path = written(tmp_path / "x.parquet", columns, row_group_size=500_000)
+    assert len(open_pairs(PairSpec(kind="parquet", path=str(path)))) == 1_000_000
+
+
+@pytest.mark.parametrize("kind", ["bytes", "record"])
+@pytest.mark.parametrize("beside", [0, 1])
+def test_a_row_that_no_picture_is_as_large_as_is_refused(
+    kind: str, beside: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Alone it is not even unpacked; beside a small one it is not copied."""
+    monkeypatch.setattr(row_groups, "_LARGEST_VALUE", 1000)
+    if not beside:
+        monkeypatch.setattr(row_groups, "_longest", lambda value: 0)
+    sizes = [1001, *[0] * beside]
+    rows = [bytes(size) if kind == "bytes" else {"bytes": bytes(size)} for size in sizes]
+    path = written(tmp_path / "x.parquet", {"image": pa.array(rows)}, use_dictionary=False)
+    with pytest.raises(InputError, match=r"x\.parquet has a row of over 0 MB; leave it out\."):
+        RowGroups([path]).value(0, "image")
+
+
+def test_too_little_memory_is_a_sentence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object, **__: object) -> None:
+        raise MemoryError
+
+    path = written(tmp_path / "x.parquet", {"image": pa.array([b"x"])})
+    monkeypatch.setattr(parquet.ParquetFile, "read_row_group", full)
+    refused(path, "image", "needs more memory than there is; write it again with smaller row")
 
 
 def test_what_is_large_because_it_holds_much_is_read(tmp_path: Path) -> None:

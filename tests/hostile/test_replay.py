@@ -13,6 +13,7 @@ import torch
 
 from ml_core.checkpoints.tensors import read_tensors
 from ml_core.reading import inspect
+from ml_core.reading.inspection import REFUSED
 from tests.hostile.benign import benign
 from tests.hostile.corpus import items
 from tests.hostile.item import Item
@@ -57,7 +58,7 @@ def test_hostile_files_are_refused(replayed: dict[str, dict[str, Any]], group: s
 
 def test_refusals_are_one_sentence(replayed: dict[str, dict[str, Any]]) -> None:
     for row in replayed.values():
-        if row["verdict"] in ("dangerous", "damaged"):
+        if row["verdict"] in REFUSED:
             assert row["reason"].endswith("."), row
             assert "Traceback" not in row["reason"]
             assert len(row["reason"]) < 1500, row["name"]

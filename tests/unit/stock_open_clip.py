@@ -54,7 +54,19 @@ def pixels(size: int) -> Tensor:
     return torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
-def stock_embeddings(saved: Mapping[Path, int], folder: Path) -> list[dict[str, Tensor]]:
+def in_cache(cache: Path, repository: str) -> Path:
+    """The folder of a repository in a Hugging Face cache, made as the library makes it."""
+    place = cache / f"models--{repository.replace('/', '--')}"
+    snapshot = place / "snapshots" / ("0" * 40)
+    for part in (snapshot, place / "refs"):
+        part.mkdir(parents=True)
+    (place / "refs" / "main").write_text("0" * 40)
+    return snapshot
+
+
+def stock_embeddings(
+    saved: Mapping[Path, int], folder: Path, cache: Path | None = None
+) -> list[dict[str, Tensor]]:
     """Load files and folders with stock open_clip, all in one new process.
 
     Parameters
@@ -63,6 +75,8 @@ def stock_embeddings(saved: Mapping[Path, int], folder: Path) -> list[dict[str, 
         Each with the side of its model's input.
     folder
         Where the answers go.
+    cache
+        A Hugging Face cache with the repositories that the configs name.
 
     Returns
     -------
@@ -78,7 +92,8 @@ def stock_embeddings(saved: Mapping[Path, int], folder: Path) -> list[dict[str, 
         cwd=folder,
         capture_output=True,
         text=True,
-        env=os.environ | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": ""},
+        env=os.environ
+        | {"HF_HUB_OFFLINE": "1", "PYTHONPATH": "", "HF_HUB_CACHE": str(cache or folder)},
         check=False,
     )
     assert result.returncode == 0, result.stderr

@@ -44,6 +44,13 @@ def test_json_and_the_code_of_a_claim_that_does_not_hold(
     assert {one["state"] for one in found["checks"]} >= {"holds", "fails", "not checked"}
 
 
+def test_strict_takes_nothing_on_trust(bundle: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run_command(["verify", str(bundle), "--strict", "--json"]) == 1
+    found = json.loads(capsys.readouterr().out)
+    assert found["exit"] == 1
+    assert "fails" not in {one["state"] for one in found["checks"]}
+
+
 @pytest.mark.parametrize(
     ("options", "said"),
     [

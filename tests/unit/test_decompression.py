@@ -209,7 +209,7 @@ def test_hostile_packing_is_refused(tmp_path: Path, kind: str) -> None:
     path = tmp_path / "m"
     path.write_bytes(make())
     found = examine(path)
-    assert found.verdict == "damaged"
+    assert found.verdict in ("damaged", "unsupported")
     assert words in found.reasons[0]
     assert found.reasons[0].count(". ") == 0
 

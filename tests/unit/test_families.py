@@ -16,7 +16,12 @@ import transformers
 from torch import Tensor
 
 from cleanclip_gui.clean.save_result import copy_whole
-from ml_core.checkpoints import open_checkpoint, published_shapes, siglip_config
+from ml_core.checkpoints import (
+    open_checkpoint,
+    published_shapes,
+    siglip_config,
+    transformers_config,
+)
 from ml_core.checkpoints.compare import compare_checkpoints
 from ml_core.checkpoints.expected import expected_shapes
 from ml_core.checkpoints.inspection_record import assess
@@ -44,6 +49,7 @@ from ml_core.towers import make_empty, shapes_of
 from tests.unit.draining import drain
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.families import (
+    BERT,
     FAMILIES,
     HF_CONFIGS,
     PIECES,
@@ -58,6 +64,8 @@ from tests.unit.families import (
     write_tokenizer,
 )
 from tests.unit.small_jobs import small_recipe, small_spec
+from tests.unit.stock_open_clip import TEXTS as STOCK_TEXTS
+from tests.unit.stock_open_clip import in_cache, stock_embeddings
 
 
 @pytest.fixture(autouse=True)
@@ -148,7 +156,18 @@ def test_the_largest_model_of_open_clip_is_told_by_its_shapes() -> None:
     assert told["text_cfg"].items() <= found.config["text_cfg"].items()
     assert expected_shapes(check_model_config(found.config, "x")) == shapes
     assert architecture_name(config) == "ViT-e-14"
-    assert assumed_activation(found.config)[0] is False
+    assert assumed_activation(found.config, shapes)[0] is False
+
+
+@pytest.mark.parametrize("name", ["ViT-S-16-alt", "ViT-S-32-alt", "ViT-B-32", "ViT-L-14", "RN50"])
+def test_the_activation_is_assumed_as_open_clip_has_it(name: str) -> None:
+    """QuickGELU where OpenAI's models have these shapes; GELU where no published one has it."""
+    shapes = expected_shapes(check_model_config(open_clip.get_model_config(name), name))
+    assert shapes is not None
+    config = config_from_shapes(shapes, "x").config
+    quick_gelu, sentence = assumed_activation(config, shapes)
+    assert quick_gelu is (open_clip.get_model_config(f"{name}-quickgelu") is not None)
+    assert quick_gelu or f"GELU is assumed, as in open_clip's {name}." in sentence
 
 
 def test_a_loose_file_of_a_published_model(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -471,6 +490,65 @@ def test_a_chinese_clip_of_transformers(tmp_path: Path) -> None:
     assert_close(ours(model), expected)
     saved = save_checkpoint(model, tmp_path / "ours", provenance={})
     assert_close(ours(open_checkpoint(saved).build()), expected)
+    cache = tmp_path / "cache"
+    text = config.text_config
+    bert = transformers.BertConfig(**{key: getattr(text, key) for key in BERT})
+    bert.save_pretrained(in_cache(cache, "hfl/chinese-roberta-wwm-ext"))
+    config.save_pretrained(in_cache(cache, "OFA-Sys/chinese-clip-vit-base-patch16"))
+    (stocks,) = stock_embeddings({saved: 32}, tmp_path, cache)
+    again = model.encode_texts(STOCK_TEXTS)
+    assert_close((stocks["images"], stocks["texts"]), (expected[0], again))
+
+
+def test_a_metaclip_2_of_transformers(tmp_path: Path) -> None:
+    common = {"num_hidden_layers": 2, "num_attention_heads": 1, "hidden_size": 64}
+    common |= {"intermediate_size": 96}
+    tokens = {"eos_token_id": 2, "bos_token_id": 0, "pad_token_id": 1, "vocab_size": 40}
+    config = transformers.MetaClip2Config(
+        text_config=common | tokens | {"max_position_embeddings": 16},
+        vision_config=common | {"image_size": 32, "patch_size": 8},
+        projection_dim=24,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        theirs = transformers.MetaClip2Model(config).eval()
+        with torch.no_grad():
+            for value in theirs.parameters():
+                value.add_(torch.randn_like(value) * 0.15)
+    folder = tmp_path / "metaclip"
+    theirs.save_pretrained(folder)
+    write_tokenizer("facebook/xlm-v-base", folder)
+    assert assess(inspect(folder)).verdict == "loads"
+    model = open_checkpoint(folder).build()
+    tokens = model.tokenize(TEXTS)
+    normal = (pixels(32) - torch.tensor(CLIP_MEAN).view(3, 1, 1)) / torch.tensor(CLIP_STD).view(
+        3, 1, 1
+    )
+    with torch.inference_mode():
+        made = theirs(input_ids=tokens, pixel_values=normal)
+    expected = made.image_embeds, made.text_embeds
+    assert_close(ours(model), expected)
+    saved = save_checkpoint(model, tmp_path / "ours", provenance={})
+    stocks = stock(saved)[1]
+    assert_close((expected[0], stocks), expected)
+
+
+@pytest.mark.parametrize(
+    ("sizes", "name"),
+    [
+        ({}, "hfl/chinese-roberta-wwm-ext"),
+        (
+            {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16},
+            "hfl/chinese-roberta-wwm-ext-large",
+        ),
+        ({"num_hidden_layers": 3}, "hfl/rbt3"),
+    ],
+)
+def test_a_chinese_clip_names_a_bert_of_its_size(sizes: dict[str, int], name: str) -> None:
+    record = {"model_type": "chinese_clip", "text_config": sizes}
+    told = transformers_config.model_config(record, "x")["text_cfg"]
+    assert told["hf_model_name"] == name
+    assert told["hf_tokenizer_name"] == "OFA-Sys/chinese-clip-vit-base-patch16"
 
 
 def test_the_table_in_the_docs_is_what_is_tested() -> None:

@@ -3,6 +3,7 @@
 import io
 import os
 import struct
+import zipfile
 import zlib
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import numpy as np
 import pytest
 from PIL import Image, ImageOps
 
+from ml_core.data.images import open_images
+from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError, images, read_image
 
 
@@ -32,6 +35,24 @@ def test_each_format_reads_as_rgb(tmp_path: Path, kind: str) -> None:
     assert (image.mode, image.size) == ("RGB", (5, 3))
     pixel = np.asarray(image)[1, 2].astype(int)
     assert np.abs(pixel - (255, 0, 0)).max() <= 2
+
+
+@pytest.mark.parametrize("kind", ["PNG", "WEBP", "GIF", "zip"])
+def test_what_a_file_holds_besides_its_picture_is_told(tmp_path: Path, kind: str) -> None:
+    frames = [Image.new("RGB", (5, 3), colour) for colour in ("red", "blue", "green")]
+    suffix = "png" if kind == "zip" else kind.lower()
+    frames[0].save(tmp_path / f"alone.{suffix}")
+    frames[0].save(tmp_path / f"more.{suffix}", save_all=kind != "zip", append_images=frames[1:])
+    words = "it has several frames, and the first is used"
+    if kind == "zip":
+        words = "a zip archive lies behind the picture, and is not read"
+        with zipfile.ZipFile(tmp_path / "more.png", "a") as archive:
+            archive.writestr("x.py", "x")
+    images = open_images(ImageSpec(kind="folder", path=str(tmp_path)))
+    assert images.problems == ()
+    images.canvas([0, 1], 8)
+    assert images.problems == (f"Used, an odd picture (1): more.{suffix}: {words}",)
+    assert np.asarray(read_image(tmp_path / f"more.{suffix}"))[0, 0].argmax() == 0
 
 
 def test_bytes_read_as_a_file_does() -> None:
@@ -128,7 +149,7 @@ def test_over_100_megapixels_is_refused_before_decoding() -> None:
 def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"gone\.png cannot be read: No such file"):
         read_image(tmp_path / "gone.png")
-    with pytest.raises(InputError, match=r"cannot be read|not a regular file"):
+    with pytest.raises(InputError, match=r"cannot be read|is no picture but"):
         read_image(tmp_path)
 
 
@@ -136,7 +157,7 @@ def test_fifo_does_not_hang(tmp_path: Path) -> None:
     if not hasattr(os, "mkfifo"):
         pytest.skip("no FIFOs here")
     os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(InputError, match="not a regular file"):
+    with pytest.raises(InputError, match=r"is no picture but a .*; choose a picture's file"):
         read_image(tmp_path / "pipe.png")
 
 

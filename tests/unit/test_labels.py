@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from ml_core.data.images import open_images
 from ml_core.data.labels import (
     LabelSet,
     duplicates,
@@ -15,7 +16,9 @@ from ml_core.data.labels import (
     normalise_name,
     prompts,
 )
+from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError
+from tests.unit.pair_files import png
 
 
 def test_imagenet_is_open_clips() -> None:
@@ -77,6 +80,59 @@ def test_unusable_lists(tmp_path: Path) -> None:
             load_label_set(tmp_path / name)
     with pytest.raises(InputError, match="holds no template"):
         load_templates(tmp_path / "empty.txt")
+
+
+_TEMPLATES = '"templates": [lambda c: f"a {c}."]'
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "notes"),
+    [
+        ("c.txt", "red fox\ncat\n", []),
+        ("one.txt", "cat\n", ["one.txt has a single class"]),
+        ("c.py", f'{{"classes": ["a", "b"], {_TEMPLATES}}}', []),
+        ("c.py", '{"classes": ["a", "b"]}', ["c.py has no templates, and the 80 of OpenAI"]),
+        ("two.txt", "a\nb\na\nB\n", ["two.txt names 'a' 2 times, and 1 more names: classes of"]),
+        (
+            "c.py", f'{{"classes": ["a", "b", "A", "c", "a"], {_TEMPLATES}}}',
+            ["c.py names 'a' 3 times: classes of one name cannot be told apart"],
+        ),
+    ],
+)  # fmt: skip
+def test_what_is_odd_about_a_list_is_told_with_the_pictures(
+    name: str, content: str, notes: list[str], tmp_path: Path
+) -> None:
+    (tmp_path / name).write_text(content)
+    own = load_label_set(tmp_path / name)
+    assert len(own.notes) == len(notes)
+    assert all(note.startswith(start) for note, start in zip(own.notes, notes, strict=True))
+    (tmp_path / "p").mkdir()
+    (tmp_path / "p" / "0.png").write_bytes(png(1))
+    assert (
+        open_images(ImageSpec(kind="folder", path=str(tmp_path / "p")), own).problems == own.notes
+    )
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "advice"),
+    [
+        (
+            "x.yaml",
+            b"!!python/object:os.system x\n",
+            "is no plain class list; write one class name",
+        ),
+        ("huge.py", b"#" * (5 << 20), "larger than 4 MB; write one class per line in a text file"),
+        ("huge.txt", b"a" * (17 << 20), "larger than 16 MB; shorten it"),
+        ("long.txt", b"a\n" * 500_001, "has over 500,000 lines; shorten it"),
+        ("many.txt", b"a\n" * 100_001, "has over 100,000 classes; shorten it"),
+    ],
+)
+def test_a_list_that_is_refused_says_what_to_do(
+    name: str, content: bytes, advice: str, tmp_path: Path
+) -> None:
+    (tmp_path / name).write_bytes(content)
+    with pytest.raises(InputError, match=advice):
+        load_label_set(tmp_path / name)
 
 
 def test_names_match_whatever_their_spelling() -> None:

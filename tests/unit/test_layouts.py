@@ -21,10 +21,12 @@ from PIL import Image
 from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.assemble import read_state
 from ml_core.checkpoints.choice import Choice
+from ml_core.checkpoints.compare import compare_checkpoints
 from ml_core.checkpoints.convert import convert_to_safetensors
 from ml_core.checkpoints.donor import DonorNeeded
 from ml_core.checkpoints.expected import check_tensors
@@ -645,6 +647,73 @@ def test_transformers_names_without_a_config(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(tmp_path / "model.safetensors")
     check_tensors(checkpoint.architecture, checkpoint.inspection)
     assert_equal(checkpoint.build(), theirs(module))
+
+
+@pytest.mark.parametrize("beside", [{}, {f"optimizer.state.{n}": torch.ones(1) for n in range(5)}])
+def test_what_is_left_out_is_named_as_it_is(beside: dict[str, Tensor], tmp_path: Path) -> None:
+    state = as_transformers(lively(VIT)) | beside
+    state["vision_model.embeddings.position_ids"] = torch.arange(17)[None]
+    save_file(state, tmp_path / "model.safetensors")
+    (note,) = open_checkpoint(tmp_path / "model.safetensors").architecture.notes
+    assert "text_model.embeddings.position_ids" in note
+    assert "vision_model.embeddings.position_ids" in note
+    assert ("optimizer (5 tensors)" in note) is bool(beside)
+
+
+def long_clip_texts(module: nn.Module, rest: Tensor, texts: list[str]) -> Tensor:
+    """Text embeddings as Long-CLIP's ``encode_text`` computes them (model_longclip.py)."""
+    length = len(rest)
+    early = (torch.arange(length) < 20).float()[:, None]
+    tokens = tokenize(texts, length)
+    x = module.token_embedding(tokens)
+    x = x + module.positional_embedding * early + rest * (1 - early)
+    mask = torch.full((length, length), -math.inf).triu(1)
+    for block in module.transformer.resblocks:
+        normed = block.ln_1(x)
+        attended, _ = block.attn(normed, normed, normed, need_weights=False, attn_mask=mask)
+        x = x + attended
+        x = x + block.mlp(block.ln_2(x))
+    x = module.ln_final(x)
+    x = x[torch.arange(len(texts)), tokens.argmax(-1)] @ module.text_projection
+    return x / x.norm(dim=-1, keepdim=True)
+
+
+def test_long_clip_adds_its_second_table_of_positions(tmp_path: Path) -> None:
+    module = lively(VIT | {"text_cfg": TEXT | {"context_length": 248}})
+    state = contiguous(module.state_dict())
+    rest = torch.randn_like(state["positional_embedding"]) * 0.3
+    torch.save(state | {"positional_embedding_res": rest}, tmp_path / "longclip.pt")
+    texts = ["a photo of a dog", " ".join(["a very long sentence"] * 14), "dog " * 300]
+    with torch.inference_mode():
+        expected = long_clip_texts(module, rest, texts)
+        short = F.normalize(module.encode_text(tokenize(texts, 248)), dim=-1)
+    assert (short[0] - expected[0]).abs().max() < 1e-5
+    assert F.cosine_similarity(short[1], expected[1], dim=0) < 0.95  # if it were left out
+    path = tmp_path / "longclip.pt"
+    assessed = assess(inspect(path))
+    assert assessed.verdict == "loads"
+    assert assessed.architecture is not None
+    sentence = (
+        "The rows of positional_embedding_res from 20 on are taken in the place of those of "
+        "positional_embedding, as Long-CLIP computes."
+    )
+    assert sentence in assessed.architecture["assumptions"]
+    model = open_checkpoint(path).build()
+    assert (model.encode_texts(texts) - expected).abs().max() < 1e-5
+    saved = save_checkpoint(model, tmp_path / "saved.safetensors", provenance={})
+    again = open_checkpoint(saved)
+    assert sentence in again.architecture.assumptions
+    assert torch.equal(again.build().encode_texts(texts), model.encode_texts(texts))
+    changes = compare_checkpoints(inspect(path), inspect(saved))
+    assert {change.state for change in changes} == {"equal"}
+
+
+def test_a_second_table_of_another_length_is_no_long_clip(tmp_path: Path) -> None:
+    state = contiguous(lively(VIT).state_dict()) | {"positional_embedding_res": torch.ones(4, 128)}
+    torch.save(state, tmp_path / "m.pt")
+    assessed = assess(inspect(tmp_path / "m.pt"))
+    assert assessed.verdict == "caution"
+    assert "positional_embedding_res" in assessed.reasons[0]
 
 
 def test_thirds_that_do_not_fit_are_told(tmp_path: Path) -> None:

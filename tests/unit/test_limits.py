@@ -10,6 +10,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from ml_core.reading import Inspection, examine, inspect, worker
 from ml_core.reading.strict_json import JsonError, JsonLimitError, parse_object
@@ -27,7 +28,7 @@ PICKLES = {
 
 
 def told(found: Inspection) -> str:
-    assert (found.verdict, found.reason_code) == ("damaged", "unsupported"), found.reasons
+    assert (found.verdict, found.reason_code) == ("unsupported", "unsupported"), found.reasons
     sentence = found.reasons[0]
     assert "again" not in sentence
     assert "sys." not in sentence
@@ -82,7 +83,7 @@ def test_arrays_of_other_types_are_left_out(tmp_path: Path) -> None:
     assert found.unread == ("names.npy", "turned.npy")
     np.savez(tmp_path / "m.npz", names=np.array(["a"]))
     refused = inspect(tmp_path / "m.npz")
-    assert (refused.verdict, refused.reason_code) == ("damaged", "unsupported")
+    assert (refused.verdict, refused.reason_code) == ("unsupported", "unsupported")
     assert "'names'" in refused.reasons[0]
 
 
@@ -115,7 +116,7 @@ def test_what_is_larger_than_any_checkpoint_is_not_read(
     path.write_bytes(bytes(100))
     monkeypatch.setattr(sys.modules[inspect.__module__], "_MAX_SIZE", 99)
     found = inspect(path)
-    assert (found.verdict, found.reason_code, found.sha256) == ("damaged", "unsupported", "")
+    assert (found.verdict, found.reason_code, found.sha256) == ("unsupported", "unsupported", "")
     assert "more than any checkpoint" in found.reasons[0]
 
 
@@ -139,3 +140,10 @@ def test_an_error_of_the_system_is_one_sentence(
     sentence, code, details = json.loads(worker._examined(tmp_path / "m.pt", {}))["error"]
     assert sentence == "m.pt cannot be read: Input/output error; choose a checkpoint file."
     assert (code, details) == ("unsupported", "")
+
+
+def test_a_tensor_with_a_long_name_is_healthy_and_beyond_a_limit(tmp_path: Path) -> None:
+    torch.save({"a" * 100_000: torch.zeros(2)}, tmp_path / "m.pt")
+    found = inspect(tmp_path / "m.pt")
+    assert (found.verdict, found.reason_code) == ("unsupported", "unsupported")
+    assert "a tensor's name has" in found.reasons[0]

@@ -118,7 +118,7 @@ def test_it_is_told_in_one_sentence(
     write, words = CASES[case]
     path = write(tmp_path)
     assessed = assess(inspect(path))
-    assert (assessed.verdict, assessed.reason_code) == ("damaged", "unsupported")
+    assert (assessed.verdict, assessed.reason_code) == ("unsupported", "unsupported")
     assert assessed.words == "Refused: unsupported"
     sentence = assessed.reasons[0]
     assert re.search(words, sentence), sentence

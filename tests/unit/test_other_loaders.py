@@ -91,4 +91,5 @@ def test_verdicts_in_words() -> None:
     assert verdict_words("caution", "note") == "Readable, with caution"
     assert verdict_words("dangerous", "unknown_code") == "Refused: dangerous"
     assert verdict_words("damaged", "damaged") == "Refused: damaged"
-    assert verdict_words("damaged", "unsupported") == "Refused: unsupported"
+    assert verdict_words("unsupported", "unsupported") == "Refused: unsupported"
+    assert verdict_words("damaged", "unsupported") == "Refused: unsupported"  # an older record

@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 
 from ml_core.reading import InputError, inspect, read_header
 from ml_core.reading.clip_config import check_model_config, check_preprocess, parameter_estimate
+from ml_core.reading.inspection import REFUSED
 
 CONFIG: dict[str, Any] = {
     "embed_dim": 128,
@@ -128,7 +129,7 @@ def test_changed_bytes_never_crash_the_reader(
     path = tmp_path_factory.getbasetemp() / "changed.safetensors"
     path.write_bytes(bytes(data[: len(data) - cut]))
     found = inspect(path)
-    assert found.verdict in ("loads", "caution", "damaged", "dangerous")
+    assert found.verdict in ("loads", "caution", *REFUSED)
     if cut:
         assert found.refused
 
@@ -191,7 +192,7 @@ def test_class_list_is_not_taken_for_a_pickle(tmp_path: Path) -> None:
 
 def test_a_harmless_pickle_is_refused_and_not_called_dangerous(tmp_path: Path) -> None:
     found = inspect(write(tmp_path, "x.pkl", pickle.dumps({"a": [1, 2]})))
-    assert (found.verdict, found.reason_code) == ("damaged", "unsupported")
+    assert (found.verdict, found.reason_code) == ("unsupported", "unsupported")
     assert "no PyTorch file" in found.reasons[0]
 
 
@@ -260,7 +261,7 @@ def test_tar_is_refused(tmp_path: Path) -> None:
 )
 def test_other_formats_are_named(tmp_path: Path, data: bytes, form: str, code: str) -> None:
     found = inspect(write(tmp_path, "m.safetensors", data))
-    assert (found.format, found.reason_code, found.verdict) == (form, code, "damaged")
+    assert (found.format, found.reason_code, found.verdict) == (form, code, code)
 
 
 def test_numpy_array_is_refused(tmp_path: Path) -> None:
@@ -273,7 +274,7 @@ def test_pipe_and_device_are_refused_without_waiting(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe.safetensors")
     assert "named pipe" in inspect(tmp_path / "pipe.safetensors").reasons[0]
     found = inspect("/dev/zero")
-    assert (found.verdict, found.reason_code) == ("damaged", "unsupported")
+    assert (found.verdict, found.reason_code) == ("unsupported", "unsupported")
 
 
 @pytest.mark.parametrize("name", ["absent.safetensors", "nul\0byte", "x" * 5000])
@@ -341,7 +342,7 @@ def test_what_lies_deeper_in_a_folder_is_listed_as_well(tmp_path: Path) -> None:
 def test_an_adapter_folder_is_named_and_its_files_are_listed(tmp_path: Path) -> None:
     place = folder(tmp_path, adapter_config__json=b"{}", adapter_model__bin=b"x")
     found = inspect(place)
-    assert (found.verdict, found.reason_code) == ("damaged", "unsupported")
+    assert (found.verdict, found.reason_code) == ("unsupported", "unsupported")
     assert "merge it into its base model" in found.reasons[0]
     assert found.unread == ("adapter_config.json", "adapter_model.bin")
 

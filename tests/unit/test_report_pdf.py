@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import base64
 import builtins
+import hashlib
 import re
+import shutil
 import subprocess
 import sys
 import time
@@ -18,8 +20,15 @@ from PIL import ImageFile
 from ml_core.reading import InputError
 from ml_core.reports.html.pdf import render_pdf
 from ml_core.reports.html.report import render_html
-from ml_core.reports.record import EVIDENCE_FILE, ChartFacts
+from ml_core.reports.open_bundle import open_bundle
+from ml_core.reports.record import EVIDENCE_FILE, PDF_FILE, ChartFacts
+from ml_core.reports.verify import printed
+from ml_core.reports.verify.checks import Check
+from ml_core.reports.verify.confined import print_confined
+from ml_core.reports.verify.kept import Hashes
+from ml_core.reports.verify.opened import Bundle
 from tests import evidence_samples
+from tests.bundles import seal, write_bundle
 from tests.evidence_samples import png, reading
 
 try:
@@ -77,6 +86,57 @@ def test_the_numbers_of_a_chart_are_left_to_the_page() -> None:
     short = drawn.model_copy(update={"rows": drawn.rows[:2]})
     assert pages(drawn) == pages(short)
     assert pages(odd) > pages(short) + 2  # what cannot be drawn has its table alone
+
+
+@pytest.fixture(scope="module")
+def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_bundle(tmp_path_factory.mktemp("made") / "x.evidence", pdf=True)
+
+
+def digests(bundle: Path) -> Hashes:
+    return Hashes({
+        name: hashlib.sha256((bundle / name).read_bytes()).hexdigest()
+        for name in (PDF_FILE, EVIDENCE_FILE)
+    })  # fmt: skip
+
+
+@pytest.mark.timeout(300)
+def test_the_confined_process_makes_the_same_of_a_bundle(bundle: Path) -> None:
+    assert print_confined(bundle).digests == digests(bundle).digests
+
+
+@pytest.mark.parametrize(
+    ("forged", "here", "problem", "state"),
+    [
+        (False, False, None, "holds"),
+        (True, True, None, "fails"),
+        (True, False, None, "not checked"),
+        (False, True, InputError("There is no PDF without Pango: x.", "unsupported"),
+         "not checked"),
+    ],
+)  # fmt: skip
+def test_a_pdf_is_made_again_and_compared(
+    forged: bool, here: bool, problem: InputError | None, state: str, bundle: Path,
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    made = digests(bundle)
+
+    def printed_again(*_: object) -> Hashes:
+        if problem is not None:
+            raise problem
+        return made
+
+    monkeypatch.setattr(printed, "print_confined", printed_again)
+    monkeypatch.setattr(printed, "is_this_machine", lambda fields: here)
+    copy = Path(shutil.copytree(bundle, tmp_path / "x.evidence"))
+    if forged:
+        (copy / PDF_FILE).write_bytes(b"%PDF-1.7 whatever it says")
+    with open_bundle(seal(copy)) as reader:
+        events = list(printed.check_pdf(Bundle(reader), copy, lambda: False))
+    (check,) = (event for event in events if isinstance(event, Check))
+    assert check.state == state
+    assert ("read report.html" in check.sentence) is (state != "holds")
+    assert problem is None or "Pango" in check.sentence
 
 
 def test_only_data_is_fetched(tmp_path: Path) -> None:

@@ -33,11 +33,12 @@ _CHILD = """
 import json, pickle, socket, subprocess, sys
 from pathlib import Path
 from ml_core.reading.sandbox import enter
+from ml_core.reading.worker import _readable
 request = json.loads(sys.stdin.read())
 "localhost".encode("idna")  # a codec is a module, which cannot be read later
 state = None
 if request["sandboxed"]:
-    state = enter([Path(request["readable"])], 20).as_texts()
+    state = enter(_readable(Path(request["readable"])), 20).as_texts()
 try:
     result = str(pickle.loads(bytes.fromhex(request["pickle"])))
 except BaseException as error:
@@ -154,6 +155,35 @@ def test_what_was_chosen_can_be_read_and_nothing_beside_it(chosen: Path, tmp_pat
         assert result.startswith("PermissionError"), (path, result)
     _, result = unpickle(Call(os.listdir, str(tmp_path)), chosen, sandboxed=True)
     assert result.startswith("PermissionError")
+
+
+@needs_landlock
+@pytest.mark.parametrize("linked", ["blobs", "file of blobs", "snapshot"])
+def test_a_cache_opens_its_own_blobs_and_nothing_that_is_linked_in_their_place(
+    linked: str, tmp_path: Path
+) -> None:
+    cache, secret = tmp_path / "models--a--b", tmp_path / "secret"
+    snapshot, blobs = cache / "snapshots" / "0123", cache / "blobs"
+    secret.mkdir()
+    (secret / "file").write_text("secret")
+    snapshot.mkdir(parents=True)
+    (snapshot / "weights").symlink_to("../../blobs/file")
+    if linked == "blobs":
+        blobs.symlink_to(secret)
+    else:
+        blobs.mkdir()
+        (blobs / "file").symlink_to(secret / "file")
+    if linked == "snapshot":
+        (tmp_path / "mine").symlink_to(snapshot)
+        snapshot = tmp_path / "mine"
+    for path in (secret / "file", snapshot / "weights", Path("/etc/passwd")):
+        _, result = unpickle(Call(open, str(path)), snapshot, sandboxed=True)
+        assert result.startswith("PermissionError"), (path, result)
+    if linked != "blobs":
+        (blobs / "file").unlink()
+        (blobs / "file").write_text("weights")
+        _, result = unpickle(Call(open, str(snapshot / "weights")), snapshot, sandboxed=True)
+        assert "TextIOWrapper" in result
 
 
 @pytest.fixture

@@ -42,7 +42,7 @@ from ml_core.signing import (
 from ml_core.signing.curve import new_private_key, read_private_key, read_public_key
 from ml_core.signing.digests import digests_of_folder, names_of_folder, stored_members
 from ml_core.signing.envelope import MAX_BYTES, Envelope, pae, read_envelope, write_envelope
-from ml_core.signing.keys import keys_dir, private_file
+from ml_core.signing.keys import KEYS_FILE, keys_dir, private_file
 from ml_core.signing.manifest import MAX_FILES, write_statement
 from tests.hostile.container_bytes import safetensors
 from tests.hostile.doors import check_sentence
@@ -605,6 +605,7 @@ def test_a_private_key_is_its_owners(tmp_path: Path) -> None:
     if os.name == "posix":
         assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert stat.S_IMODE(keys_dir().stat().st_mode) == 0o700
+        assert stat.S_IMODE((keys_dir() / KEYS_FILE).stat().st_mode) == 0o600
     assert load_key().public == made
     assert load_key("ada").public == made
     assert load_key(made.key_id[:8]).public == made
@@ -647,6 +648,30 @@ def test_keys_are_chosen_by_name() -> None:
     assert [key.name for key in trusted_keys()] == ["Eve"]
 
 
+@pytest.mark.parametrize(
+    ("name", "alike"),
+    [
+        ("\N{CYRILLIC CAPITAL LETTER A}da", True),
+        ("\N{GREEK CAPITAL LETTER ALPHA}d\N{CYRILLIC SMALL LETTER A}", True),
+        ("Ad\N{LATIN SMALL LETTER A WITH ACUTE}", True),
+        ("\N{FULLWIDTH LATIN CAPITAL LETTER A}da", True),
+        ("A-da.", True),
+        ("Ida", False),
+        ("Ada L.", False),
+        ("\N{CYRILLIC CAPITAL LETTER ZHE}da", False),
+    ],
+)
+def test_a_name_that_looks_like_another_is_told(
+    name: str, alike: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ada = new_key("Ada")
+    (tmp_path / "x.pub").write_text(VECTORS["public_key"])
+    assert run_command(["key", "trust", str(tmp_path / "x.pub"), "--name", name]) == 0
+    told = capsys.readouterr().err
+    assert (f"looks like 'Ada', the name of your own key {ada.short}" in told) is alike
+    assert [key.name for key in trusted_keys()] == ["Ada", name]
+
+
 def test_somebodys_key_is_trusted_once() -> None:
     public = VECTORS["public_key"].encode()
     made = trust_key(b"\n" + public, "a.pub", "Author")
@@ -679,6 +704,7 @@ def public_pem(key: Any) -> bytes:
         (lambda: new_private_key().to_pem(), "nobody should hand out"),
         (lambda: VECTORS["p384_public_key"].encode(), "on the curve secp384r1; only P-256"),
         (lambda: public_pem(ec.generate_private_key(ec.SECP256K1())), "secp256k1; only P-256"),
+        (lambda: VECTORS["public_key"].encode() * 2, "holds 2 keys"),
         (lambda: public_pem(rsa.generate_private_key(65537, 2048)), "of another kind than P-256"),
     ],
 )
@@ -756,6 +782,68 @@ def test_keys_and_signatures_at_the_command_line(
     capsys.readouterr()
     assert run_command(["inspect", str(path), "--json"]) == 2
     assert json.loads(capsys.readouterr().out)["signature"] is None
+
+
+def _untouched(checkpoint: Path) -> None:
+    pass
+
+
+def _unsigned(checkpoint: Path) -> None:
+    checkpoint.with_name("model.sig").unlink()
+
+
+def _rubbish(checkpoint: Path) -> None:
+    checkpoint.with_name("model.sig").write_bytes(b"{}")
+
+
+def _of_another_file(checkpoint: Path) -> None:
+    checkpoint.with_name("other").write_bytes(b"other")
+    checkpoint.with_name("model.sig").unlink()
+    sign_path(checkpoint.with_name("other"), load_key("Ada"))
+
+
+@pytest.mark.parametrize(
+    ("change", "key", "code", "says"),
+    [
+        (_untouched, None, 0, ""),
+        (_untouched, "Ada", 0, ""),
+        (_untouched, "ada.pub", 0, ""),
+        (_untouched, "Eve", 1, "is not signed with the key Eve: Signed by"),
+        (_unsigned, None, 0, ""),
+        (_unsigned, "Ada", 1, "is not signed with the key Ada: It has no signature."),
+        (_rubbish, None, 0, ""),
+        (_rubbish, "Ada", 1, "is not signed with the key Ada: model.sig is"),
+        (_of_another_file, None, 1, ""),
+        (_of_another_file, "Ada", 1, "it was made for other bytes"),
+        (_untouched, "Bob", 3, "no key 'Bob'"),
+    ],
+)  # fmt: skip
+def test_a_signature_that_does_not_hold_is_an_exit_code(
+    change: Callable[[Path], None], key: str | None, code: int, says: str, tiny_checkpoint: Path,
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
+) -> None:  # fmt: skip
+    monkeypatch.chdir(tiny_checkpoint.parent)
+    Path("ada.pub").write_text(new_key("Ada").pem)
+    new_key("Eve")
+    sign_path(tiny_checkpoint, load_key("Ada"))
+    change(tiny_checkpoint)
+    options = [] if key is None else ["--require-signature", key]
+    assert run_command(["inspect", str(tiny_checkpoint), "--json", *options]) == code
+    told = capsys.readouterr()
+    assert says in told.err
+    assert code == 3 or json.loads(told.out)["sha256"]
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs names of any bytes")
+@pytest.mark.parametrize("inside", [False, True])
+def test_a_name_that_is_no_text_is_not_signed(
+    inside: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new_key("Ada")
+    path = checkpoint(tmp_path / "c", os.fsdecode(b"model-\xff.safetensors"))
+    assert run_command(["sign", str(path.parent if inside else path)]) == 3
+    assert "\\udcff.safetensors' is no UTF-8 text; rename it." in capsys.readouterr().err
+    assert not list(tmp_path.rglob("*.sig"))
 
 
 def test_passphrases_at_the_command_line(

@@ -4,8 +4,13 @@ from pathlib import Path
 
 import pytest
 
+from ml_core.data.captioned.detect import detect
+from ml_core.data.images import open_images
+from ml_core.data.pairs import open_pairs
+from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading import InputError, read_lines, resolve_inside, tables
 from ml_core.reading.tables import iter_rows, read_columns
+from tests.unit.pair_files import png
 
 
 def write(path: Path, content: str | bytes) -> Path:
@@ -157,3 +162,36 @@ def test_lines_are_numbered(tmp_path: Path) -> None:
 def test_bad_lines_are_named(tmp_path: Path, content: bytes, sentence: str) -> None:
     with pytest.raises(InputError, match=sentence):
         read_lines(write(tmp_path / "c.txt", content))
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        (b"image,caption\nb\xe4r.png,a\n", "(row 2: not UTF-8 text); save the table as UTF-8"),
+        (b"image,caption\n", "(it has no row below its header); write a row for each picture"),
+        (b"image,caption\na.png\n", "(row 2: 1 fields where the header has 2); correct its rows"),
+        (b"image,caption\na.png,%s\n" % (b"x" * 140_000), "; correct its rows"),
+        (b"image,caption\n../a.png,a\n", "; its paths are taken from its own folder"),
+        (b"image,caption\nb.png,a\n", "no such file); its paths are taken from its own folder"),
+        (b"image,caption\na\0.png,a\n", "row 2 holds a NUL character; save it as UTF-8 text"),
+        ("image,caption\na.png,a\n".encode("utf-16"), "row 1 holds a NUL character; save it as"),
+        (b'image,caption\na.png,"' + b"a" * 3_000_000, "look for a quote that does not close"),
+    ],
+)
+def test_a_table_of_pairs_that_is_refused_says_what_to_do(
+    content: bytes, says: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "x.csv"
+    path.write_bytes(content)
+    with pytest.raises(InputError) as caught:
+        open_pairs(PairSpec(kind=detect(str(path)), path=str(path)))
+    assert says in caught.value.sentence
+    assert caught.value.sentence.startswith(("No picture of x.csv", "x.csv "))
+
+
+def test_a_single_picture_is_no_image_set(tmp_path: Path) -> None:
+    (tmp_path / "x.png").write_bytes(png(1))
+    with pytest.raises(
+        InputError, match=rf"x\.png is a single picture: give its folder, {tmp_path.name}"
+    ):
+        open_images(ImageSpec(kind="file", path=str(tmp_path / "x.png")))

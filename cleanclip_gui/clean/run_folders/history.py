@@ -14,6 +14,7 @@ from typing import Any, Literal
 from cleanclip_gui.clean.run_folders.result_shape import is_whole
 from cleanclip_gui.clean.run_folders.saved_run import can_resume, journal
 from ml_core.atomic import replace_files
+from ml_core.cleaning.catalogue import run_title
 from ml_core.cleaning.tradeoff import Head, Point, points
 from ml_core.data.labels import label_sets
 from ml_core.events import Done, Event, Metric, Saved, from_json
@@ -79,6 +80,11 @@ class PastRun:
     error: str = ""
     error_code: str = ""
     name: str = ""
+
+    @property
+    def title(self) -> str:
+        """What it is called, as the user or its recipe has it."""
+        return run_title(self.spec.recipe.method, self.spec.recipe.preset, self.name)
 
     @property
     def ran_out(self) -> bool:

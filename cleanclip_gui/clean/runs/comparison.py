@@ -12,13 +12,11 @@ from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle
 from cleanclip_gui.clean.charts.parts import SYMBOLS
 from cleanclip_gui.clean.charts.run_marks import letter
 from cleanclip_gui.clean.run_folders.history import PastRun
-from cleanclip_gui.clean.runs.runs_table import run_title
 from cleanclip_gui.clean.runs.tradeoff_chart import TradeoffChart
 from cleanclip_gui.clean.runs.tradeoff_plot import Track
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import percent, plain
-from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.tradeoff import Head, Point
 
 # So wide that two charts can stand side by side.
@@ -85,7 +83,7 @@ class Comparison(QWidget):
             self.curves.add_series(style)
         tracks = []
         for mark, run, found in shown:
-            zero_shot, title = found["zero-shot"], run_title(run)
+            zero_shot, title = found["zero-shot"], plain(run.title, 60)
             tracks.append(Track(str(run.folder), mark, title, zero_shot, found["linear"]))
             fill_curves(self.curves, letter(mark), zero_shot)
         self.curves.update_now()
@@ -105,7 +103,7 @@ class Comparison(QWidget):
 
 def _styles(mark: int, run: PastRun) -> tuple[SeriesStyle, ...]:
     """How the two curves of a run look and are called."""
-    name = plain(run.name, 24) or method_title(run.spec.recipe.method)
+    name = plain(run.title, 24)
     symbol = SYMBOLS[mark % len(SYMBOLS)]
     return tuple(
         SeriesStyle(

@@ -31,7 +31,7 @@ from cleanclip_gui.clean.run_folders.history import (
 )
 from cleanclip_gui.clean.run_folders.saved_run import SavedRun, read_saved_run
 from cleanclip_gui.clean.runs.comparison import Comparison
-from cleanclip_gui.clean.runs.runs_table import RunsTable, run_title, started_text
+from cleanclip_gui.clean.runs.runs_table import RunsTable, started_text
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import Session
@@ -484,7 +484,7 @@ class RunsPage(QWidget):
             return
         if not point.checkpoint and point.step:
             self.say(
-                f"No checkpoint of step {point.step} of {plain(run_title(run), 80)} was kept. "
+                f"No checkpoint of step {point.step} of {plain(run.title, 80)} was kept. "
                 "Tick “Keep every evaluated checkpoint” and run it again to open its steps."
             )
             return
@@ -591,7 +591,7 @@ class RunsPage(QWidget):
             return
         self._forget_run(folder)
         self._run.forget(folder)
-        self.say(f"Moved {plain(run_title(run), 80)} of {started_text(run.begun)} to the trash.")
+        self.say(f"Moved {plain(run.title, 80)} of {started_text(run.begun)} to the trash.")
 
     def _forget_run(self, folder: Path) -> None:
         """Take a run out of table and charts."""

@@ -26,7 +26,7 @@ from cleanclip_gui.clean.recipe_form import budget_text
 from cleanclip_gui.clean.run_folders.history import PastRun
 from cleanclip_gui.widgets.table_rows import FilledTable, alignment, show_rows, title_data
 from cleanclip_gui.widgets.text import percent, plain, tip
-from ml_core.cleaning.catalogue import method_title
+from ml_core.cleaning.catalogue import run_title
 
 _Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
@@ -256,16 +256,6 @@ class RunsTable(FilledTable):
             self.opened.emit(self.runs.runs[index.row()])
 
 
-def run_title(run: PastRun) -> str:
-    """Its name, or method and preset where it has none, e.g. ``PAR, talk``."""
-    return plain(run.name, 60) or recipe_title(run)
-
-
-def recipe_title(run: PastRun) -> str:
-    """Method and preset."""
-    return f"{method_title(run.spec.recipe.method)}, {plain(run.spec.recipe.preset, 30)}"
-
-
 def started_text(begun: float) -> str:
     """When a run was written: the time if it was today, the date too if not, the year if need be.
 
@@ -292,7 +282,8 @@ def _sort_key(run: PastRun, column: int) -> float | str | None:
 
 def _text(run: PastRun, column: int) -> str:
     if column == RUN:
-        return f"{plain(run.name, 200)} · {recipe_title(run)}" if run.name else recipe_title(run)
+        unnamed = run_title(run.spec.recipe.method, run.spec.recipe.preset)
+        return f"{plain(run.name, 200)} · {plain(unnamed, 80)}" if run.name else plain(unnamed, 80)
     if column == STARTED:
         return started_text(run.begun)
     if column == STATUS:

@@ -110,7 +110,7 @@ class PlacementBar(CompactBar):
         row = self.row
         row.setSpacing(theme.SPACE_S)
         self.placement = ElidingComboBox()
-        self.placement.setMinimumContentsLength(5)
+        self.placement.setMinimumContentsLength(8)
         self.placement.setAccessibleName("Place of the trigger")
         for key, text in PLACEMENTS:
             self.placement.addItem(text, key)
@@ -126,15 +126,17 @@ class PlacementBar(CompactBar):
         self.text.setPlaceholderText("Prompt word")
         self.text.setToolTip("Word added to every prompt (dual-key attacks); see Parameters")
         self.text.setMaxLength(200)
-        self.text.setMinimumWidth(theme.px(54))
+        self.text.setMinimumWidth(theme.px(34))
         self.text.setMaximumWidth(theme.px(106))
         self.one = tool_button("image", "This image only, not the whole set", "", checkable=True)
         spoken_name("Place of the trigger", self.placement).setParent(self)
         row.addWidget(self.placement)
-        row.addWidget(self.size_slider, 1)
-        row.addWidget(self.opacity_slider, 1)
+        for option in (self.size_slider, self.opacity_slider):
+            option.setMaximumWidth(theme.px(240))  # 160 of them the slider's
+            row.addWidget(option, 1)
         row.addWidget(self.text)
         row.addWidget(self.one)
+        row.addStretch()
         self.placement.activated.connect(self._on_placement)
         self.size_slider.changed.connect(self._on_size)
         self.opacity_slider.changed.connect(self._on_opacity)

@@ -7,6 +7,7 @@ from itertools import islice
 from pathlib import Path
 
 from ml_core.data.captioned.folder import TEXT_SUFFIXES
+from ml_core.data.captioned.one_sided import TABLE_SUFFIXES
 from ml_core.data.captioned.shards import is_pattern
 from ml_core.data.specs import PairKind, Sides
 from ml_core.data.table_files import CAPTION_COLUMNS, IMAGE_COLUMNS, find_column
@@ -85,6 +86,12 @@ def _of_file(path: Path, head: bytes, size: int) -> PairKind:
         return "coco"
     if size and b"\0" not in head:
         return "csv"
+    if path.suffix.lower() in TABLE_SUFFIXES and b"\0" in head:
+        row = head[: head.index(b"\0")].count(b"\n") + 1
+        raise InputError(
+            f"{path.name} is no table: row {row} holds a NUL character; save it as UTF-8 text.",
+            "damaged",
+        )
     raise InputError(f"{path.name} holds no image-caption pairs; give {_TAKEN}.", "unsupported")
 
 

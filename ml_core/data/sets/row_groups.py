@@ -27,6 +27,7 @@ from ml_core.data.sets.parquet_pages import (
 from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_regular
+from ml_core.reading.tables import MAX_ROWS
 
 KEPT_BYTES = 256 << 20
 """Row groups in memory, of which one is kept whatever its size."""
@@ -34,6 +35,10 @@ _GROUP_BYTES = 2 << 30
 _FREE, _RATIO = 64 << 20, 8
 """A column of a row group may unpack to so many bytes, or to so many times what it has."""
 _PER_VALUE = 16  # bytes for places and levels, at most
+_FREE_ROWS = 1_000_000
+"""So many rows may stand in any file; more need a byte each, as numbers of rows take memory."""
+_LARGEST_VALUE = 128 << 20  # bytes; a picture of 100 megapixels is a third of it
+_BUFFER = 1 << 20  # a column is read piece by piece, not whole before it is unpacked
 
 
 class RowGroups:
@@ -75,8 +80,24 @@ class RowGroups:
                         "damaged",
                     )
         table = np.array(places, np.int64).reshape(-1, 4)
-        if (table < 0).any() or float(table[:, 2].astype(float).sum()) >= 1 << 40:
-            raise InputError(f"{self.paths[0].name} says a wrong number of rows.", "damaged")
+        count = float(table[:, 2].astype(float).sum())
+        if (table < 0).any():
+            raise InputError(
+                f"{self.paths[0].name} says a wrong number of rows; get it again.", "damaged"
+            )
+        held = sum(path.stat().st_size for path in self.paths)
+        if count > max(_FREE_ROWS, held):
+            raise InputError(
+                f"{self.paths[0].name} unpacks to far more than it holds: {count:,.0f} rows of "
+                f"{held:,} bytes; write each row once.",
+                "unsupported",
+            )
+        if count > MAX_ROWS:
+            raise InputError(
+                f"{self.paths[0].name} has over {MAX_ROWS:,} rows, the files beside it included; "
+                "take a part of them.",
+                "unsupported",
+            )
         self._places = table[table[:, 2] > 0]
         self.blocks: NDArray[np.int64] = self._places[:, 2].copy()
         self._ends = np.cumsum(self.blocks)
@@ -103,11 +124,16 @@ class RowGroups:
         at = int(np.searchsorted(self._ends, number, side="right"))
         row = number - (int(self._ends[at - 1]) if at else 0)
         values = self._group(at, column)
+        path = self.paths[int(self._places[at, 0])]
         try:
-            return values[row].as_py()
+            value = values[row]
+            if _longest(value) > _LARGEST_VALUE:
+                raise _too_long(path)
+            return value.as_py()
+        except MemoryError as error:
+            raise damaged(path, error) from None
         except (ValueError, LookupError, OverflowError):  # also text that is none
-            name = self.paths[int(self._places[at, 0])].name
-            raise InputError(f"{name}, row {number + 1} is damaged.", "damaged") from None
+            raise InputError(f"{path.name}, row {number + 1} is damaged.", "damaged") from None
 
     def _group(self, at: int, column: str) -> Any:
         """A column of a row group."""
@@ -179,6 +205,8 @@ def _by_number(path: Path, footer: Footer, group: int, column: str) -> list[str]
             elif not leaf.fixed:
                 found = replace(found, repeated=0)  # a number is no longer than its place
             total += found
+    if total.unpacked > _LARGEST_VALUE * max(1, footer.groups[group][0]):
+        raise _too_long(path)
     needed = total.unpacked + total.repeated + _PER_VALUE * total.values
     if needed > _GROUP_BYTES:
         raise _too_large(path)
@@ -198,6 +226,24 @@ def _too_large(path: Path) -> InputError:
         "ones.",
         "unsupported",
     )
+
+
+def _too_long(path: Path) -> InputError:
+    return InputError(
+        f"{path.name} has a row of over {_LARGEST_VALUE >> 20} MB; leave it out.", "unsupported"
+    )
+
+
+def _longest(value: Any) -> int:
+    """Bytes of a value, or of the longest of its parts, before Python copies them."""
+    import pyarrow as pa
+
+    if isinstance(value, pa.StructScalar):
+        return max((_longest(value[name]) for name in value), default=0)
+    if isinstance(value, pa.DictionaryScalar):
+        value = value.value
+    raw = value.as_buffer() if hasattr(value, "as_buffer") else None
+    return 0 if raw is None else int(raw.size)
 
 
 @contextmanager
@@ -230,7 +276,11 @@ def parquet_file(path: Path, named: Sequence[str] = ()) -> Iterator[Any]:
                 thrift_container_size_limit=MAX_LISTED,
             )
             file = parquet.ParquetFile(
-                handle, metadata=footer.metadata, read_dictionary=list(named) or None
+                handle,
+                metadata=footer.metadata,
+                read_dictionary=list(named) or None,
+                buffer_size=_BUFFER,
+                pre_buffer=False,
             )
         except Exception as error:  # as above
             raise damaged(path, error) from None
@@ -242,6 +292,11 @@ def parquet_file(path: Path, named: Sequence[str] = ()) -> Iterator[Any]:
 
 def damaged(path: Path, error: Exception) -> InputError:
     """A file that pyarrow does not read, or should not."""
+    if isinstance(error, MemoryError):
+        return InputError(
+            f"{path.name} needs more memory than there is; write it again with smaller row groups.",
+            "unsupported",
+        )
     said = f" ({error})" if isinstance(error, PageError) else ""
     return InputError(
         f"{path.name} is no readable Parquet file{said}; get it again.",

@@ -10,7 +10,13 @@ from ml_core.reading.verdict_text import verdict_words
 from ml_core.reports.html.page import page
 
 _MOST_ROWS = 100_000
-_TONES = {"loads": "plain", "caution": "caution", "dangerous": "danger", "damaged": "danger"}
+_TONES = {
+    "loads": "plain",
+    "caution": "caution",
+    "dangerous": "danger",
+    "damaged": "danger",
+    "unsupported": "danger",
+}
 _GROUPS = (
     ("unknown", "Code that this tool does not know"),
     ("code", "Pickled program objects, kept as inert records"),

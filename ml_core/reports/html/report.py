@@ -76,6 +76,7 @@ _SAFETY = {
     "caution": (verdict_words("caution"), "caution"),
     "dangerous": (verdict_words("dangerous"), "danger"),
     "damaged": ("Refused: damaged or unsupported", "danger"),
+    "unsupported": ("Refused: unsupported", "danger"),
 }
 _ROLES = ("suspect", "cleaned", "reference")
 _SCAN_TONES = {"found": "danger", "suspicious": "caution", "nothing": "plain", "unknown": "plain"}
@@ -401,7 +402,7 @@ def _tone(evidence: Evidence) -> str:
                 if same == metric and _role(evidence, other) == "reference"
             ]
             worst.add("found" if all(high < found.low for high in references) else "suspicious")
-    if worst & {"dangerous", "damaged", "found"}:
+    if worst & {"dangerous", "damaged", "unsupported", "found"}:
         return "danger"
     return "caution" if worst & {"caution", "suspicious"} else "plain"
 

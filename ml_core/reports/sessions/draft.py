@@ -14,6 +14,7 @@ from ml_core.reading import Inspection
 from ml_core.reports.claims import Material, claims_of
 from ml_core.reports.measurement_files import json_bytes
 from ml_core.reports.record import (
+    ENVIRONMENT_FILE,
     BundlePath,
     CheckpointFacts,
     DataFacts,
@@ -25,8 +26,6 @@ from ml_core.reports.sessions.record import TRIGGERS_FOLDER
 from ml_core.reports.without_paths import WithoutPaths
 from ml_core.triggers import Trigger
 from ml_core.triggers.descriptions import describe
-
-ENVIRONMENT_FILE = "environment.json"
 
 
 @dataclass(frozen=True, eq=False)

@@ -47,12 +47,16 @@ def summary(checks: Iterable[Check]) -> str:
     return f"{line}{why}{told}"
 
 
-def exit_status(checks: Iterable[Check]) -> int:
-    """0 if everything that was checked holds, 2 if the bundle is damaged, 1 if a claim fails."""
-    failed = {one.level for one in checks if one.state == "fails"}
-    if 0 in failed:
+def exit_status(checks: Iterable[Check], *, strict: bool = False) -> int:
+    """0 if everything that was checked holds, 2 if the bundle is damaged, 1 if a claim fails.
+
+    ``strict``: what was not checked counts as a claim that fails.
+    """
+    missing = ("fails", "not checked") if strict else ("fails",)
+    checks = list(checks)
+    if any(one.level == 0 and one.state == "fails" for one in checks):
         return DAMAGED
-    return DOES_NOT_HOLD if failed else HOLDS
+    return DOES_NOT_HOLD if any(one.state in missing for one in checks) else HOLDS
 
 
 _STATES: tuple[State, ...] = ("holds", "fails", "not checked", "recorded")

@@ -7,7 +7,6 @@ import binascii
 import contextlib
 import os
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Generator
@@ -20,7 +19,8 @@ import numpy as np
 from ml_core.children import child_command
 from ml_core.events import Done, Finding, Progress, from_json
 from ml_core.reading.errors import CancelledError, InputError
-from ml_core.reading.examine import environment, kill_group
+from ml_core.reading.examine import kill_group
+from ml_core.reading.examine import start as start_process
 from ml_core.reading.json_file import JsonFile, short
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.kept import Hashes, Pixels
@@ -41,9 +41,6 @@ def check_confined(
 ) -> Generator[Check | Progress | Pixels | Hashes]:
     """As `check_alone`, in a short-lived process that can do no harm (`ml_core.reading.sandbox`).
 
-    It is killed when ``cancelled()`` turns true, which is asked 20 times a second, or when it takes
-    longer than the bundle's size excuses.
-
     Raises
     ------
     InputError
@@ -55,6 +52,33 @@ def check_confined(
         raise InputError(
             f"There is no bundle at {short(str(path))}: give the folder NAME.evidence or its zip."
         )
+    yield from _answers(path, b"check", cancelled)
+
+
+def print_confined(path: Path, cancelled: Callable[[], bool] = lambda: False) -> Hashes:
+    """SHA-256 of the PDF that is made of a bundle here, and of the record that it is made of.
+
+    Raises
+    ------
+    InputError
+        As `check_confined`, and if WeasyPrint or Pango is missing.
+    CancelledError
+        If it was cancelled.
+    """
+    for found in _answers(path, b"print", cancelled):
+        if isinstance(found, Hashes):
+            return found
+    raise _not_ended(path, "the process that prints its report said nothing")
+
+
+def _answers(
+    path: Path, task: bytes, cancelled: Callable[[], bool]
+) -> Generator[Check | Progress | Pixels | Hashes]:
+    """What the process says, which is killed at the end.
+
+    It is killed when ``cancelled()`` turns true, which is asked 20 times a second, or when it takes
+    longer than the bundle's size excuses.
+    """
     seconds = time_limit(path)
     process = start()
     lines: Queue[bytes] = Queue(1000)
@@ -69,7 +93,7 @@ def check_confined(
     deadline = time.monotonic() + seconds
     try:
         with contextlib.suppress(OSError), cast(IO[bytes], process.stdin) as pipe:
-            pipe.write(b"%d\n" % seconds + os.fsencode(path))
+            pipe.write(b"%s %d\n" % (task, seconds) + os.fsencode(path))
         for _ in range(_MOST_LINES):
             found = _event(_next(lines, path, deadline, cancelled), path, errors)
             if found is None:
@@ -100,14 +124,10 @@ def time_limit(path: Path) -> float:
 def start() -> subprocess.Popen[bytes]:
     """Start the process in a group of its own."""
     try:
-        return subprocess.Popen(
+        return start_process(
             child_command("ml_core.reports.verify.worker"),
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            env=environment() | {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"},
-            start_new_session=sys.platform != "win32",
-            creationflags=getattr(subprocess, "CREATE_NO_WINDOW", 0),
+            OMP_NUM_THREADS="1",
+            OPENBLAS_NUM_THREADS="1",
         )
     except OSError as error:
         raise InputError(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Generator, Iterator
+from typing import Any
 
 from ml_core.events import Progress
 from ml_core.reading.errors import InputError
@@ -12,19 +13,24 @@ from ml_core.reading.json_file import JsonFile, short
 from ml_core.reports.open_bundle import LARGEST, LARGEST_TOGETHER, MAX_FILES, BundleReader
 from ml_core.reports.record import (
     EVIDENCE_FILE,
+    PDF_FILE,
     README_FILE,
     SCHEMA_FILE,
     SCHEMA_VERSION,
+    SCHEMA_VERSIONS,
     SIGNATURE_FILE,
     SUMS_FILE,
     Evidence,
     schema,
 )
 from ml_core.reports.verify.checks import Check
+from ml_core.reports.verify.kinds import check_kinds
 from ml_core.reports.verify.opened import Bundle
 
-VIEWS = ("report.html", "report.pdf", "inspection.sarif", "bom.cdx.json", "model.intoto.json")
+VIEWS = ("report.html", "inspection.sarif", "bom.cdx.json", "model.intoto.json")
 """Files that are made from the record, and that it does not name."""
+_UNNAMED_PDF = {"1.0": PDF_FILE}
+"""What records of an older schema could not name."""
 _OWN = {EVIDENCE_FILE, SCHEMA_FILE, README_FILE, SUMS_FILE, SIGNATURE_FILE, *VIEWS}
 _UNSUMMED = {SUMS_FILE, SIGNATURE_FILE}
 _LINE = re.compile(r"([0-9a-f]{64})  ([^\r\n\\]{1,200})")
@@ -60,7 +66,10 @@ def intact(reader: BundleReader) -> Generator[Check | Progress, None, Bundle | N
     if bundle is None:
         yield Check(0, EVIDENCE_FILE, "fails", problem)
         return None
-    yield _named(reader, bundle.evidence)
+    named = _named(reader, bundle.evidence)
+    yield named
+    if named.state == "holds":
+        yield from check_kinds(bundle, *named_files(bundle.evidence))
     yield _record(bundle)
     yield _schema(reader, bundle.evidence)
     return bundle
@@ -175,6 +184,7 @@ def _named(reader: BundleReader, evidence: Evidence) -> Check:
         )  # fmt: skip
     extra = [
         name for name in sorted(there - named - _OWN)
+        if name != _UNNAMED_PDF.get(evidence.schema_version)
         if not any(name.startswith(f"{folder}/") for folder in folders)
     ]  # fmt: skip
     if extra:
@@ -189,7 +199,7 @@ def _more(names: list[str]) -> str:
 
 def named_files(evidence: Evidence) -> tuple[set[str], set[str]]:
     """Files, and folders of pictures, that a record names."""
-    found: set[str | None] = {evidence.environment, *evidence.thumbnails}
+    found: set[str | None] = {evidence.environment, evidence.pdf, *evidence.thumbnails}
     for checkpoint in evidence.checkpoints.values():
         found |= {checkpoint.inspection, checkpoint.file}
     for data in evidence.data.values():
@@ -226,18 +236,31 @@ def _record(bundle: Bundle) -> Check:
 
 def _schema(reader: BundleReader, evidence: Evidence) -> Check:
     """The schema beside the record is the one of its version."""
-    if evidence.schema_version != SCHEMA_VERSION:
+    version = evidence.schema_version
+    if version not in SCHEMA_VERSIONS:
         return Check(
             0, SCHEMA_FILE, "not checked",
-            f"The schema beside the record is of version {evidence.schema_version}, this program "
+            f"The schema beside the record is of version {version}, this program "
             f"writes {SCHEMA_VERSION}.", "another version of the schema",
         )  # fmt: skip
     try:
         found = _SCHEMA.parse(reader.read(SCHEMA_FILE, _SCHEMA.max_bytes), SCHEMA_FILE)
     except InputError as error:
         return Check(0, SCHEMA_FILE, "fails", error.sentence)
-    if found != json.loads(json.dumps(schema())):
+    if _without_prose(found) != _without_prose(json.loads(json.dumps(schema(version)))):
         return Check(
-            0, SCHEMA_FILE, "fails", f"{SCHEMA_FILE} is not the schema of version {SCHEMA_VERSION}."
+            0, SCHEMA_FILE, "fails", f"{SCHEMA_FILE} is not the schema of version {version}."
         )
-    return Check(0, SCHEMA_FILE, "holds", f"{SCHEMA_FILE} is the schema of this version.")
+    return Check(0, SCHEMA_FILE, "holds", f"{SCHEMA_FILE} is the schema of version {version}.")
+
+
+def _without_prose(value: Any) -> Any:
+    """A schema without its descriptions, which later versions may word otherwise."""
+    if isinstance(value, list):
+        return [_without_prose(one) for one in value]
+    if not isinstance(value, dict):
+        return value
+    return {
+        name: _without_prose(one) for name, one in value.items()
+        if not (name == "description" and isinstance(one, str))
+    }  # fmt: skip

@@ -1,6 +1,7 @@
 """The short-lived process that checks a bundle: ``python -m ml_core.reports.verify.worker``.
 
-Standard input: a line with the processor seconds it may use, then the path's bytes to the end.
+Standard input: a line with the task, ``check`` or ``print``, and the processor seconds it may use,
+then the path's bytes to the end.
 Standard output: events (`ml_core.events`), one a line; what it finds are `Finding`s, and the last
 one is `Done`.
 """
@@ -8,22 +9,33 @@ one is `Done`.
 from __future__ import annotations
 
 import base64
+import hashlib
 import os
-import site
 import sys
 import sysconfig
 import traceback
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from contextlib import suppress
 from dataclasses import asdict
 from pathlib import Path
 
 from ml_core.events import Done, Event, Finding, Progress, to_json
 from ml_core.reading.errors import InputError
 from ml_core.reading.sandbox import MEMORY, enter
+from ml_core.reports.html.pdf import render_pdf
+from ml_core.reports.open_bundle import open_bundle
+from ml_core.reports.record import EVIDENCE_FILE, PDF_FILE
 from ml_core.reports.verify.alone import check_alone
+from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.kept import Hashes, Pixels
+from ml_core.reports.verify.opened import Bundle
+from ml_core.reports.views import views
 
 _MAX_REQUEST = 1 << 20
+_FONTS = (
+    "/etc/fonts", "/usr/share/fonts", "/usr/local/share/fonts", "/usr/share/fontconfig",
+    "/var/cache/fontconfig",
+)  # fmt: skip
 
 
 def main() -> int:
@@ -32,10 +44,16 @@ def main() -> int:
     os.dup2(2, 1)
     head, _, raw = sys.stdin.buffer.read(_MAX_REQUEST).partition(b"\n")
     path = Path(os.fsdecode(raw))
+    task, seconds = head.split()
     _load_what_starts_threads()
-    state = enter((path, *_program()), int(head), MEMORY)
+    places = [path, *_program()]
+    if task == b"print":
+        places += _load_what_prints()
+    readable = {os.path.realpath(one) for one in places}
+    state = enter(map(Path, sorted(readable)), int(seconds), MEMORY)
+    found = print_alone(path) if task == b"print" else check_alone(path)
     try:
-        for event in events(path, state.as_texts()):
+        for event in events(path, found, state.as_texts()):
             answer.write(to_json(event) + "\n")
             answer.flush()
     except BrokenPipeError:
@@ -43,10 +61,27 @@ def main() -> int:
     return 0
 
 
-def events(path: Path, sandbox: dict[str, str]) -> Iterator[Event]:
+def print_alone(path: Path) -> Iterator[Hashes]:
+    """Make the report's PDF of the record again.
+
+    Raises
+    ------
+    InputError
+        If the record is damaged, or there is no WeasyPrint.
+    """
+    (view,) = (one for one in views() if one.path == PDF_FILE)
+    with open_bundle(path) as reader:
+        made = view.render(Bundle(reader).evidence, reader.read)
+        digest = hashlib.sha256(made).hexdigest()
+        yield Hashes({PDF_FILE: digest, EVIDENCE_FILE: reader.digest(EVIDENCE_FILE)})
+
+
+def events(
+    path: Path, answers: Iterable[Check | Progress | Pixels | Hashes], sandbox: dict[str, str]
+) -> Iterator[Event]:
     """What is found of a bundle; every exception becomes the last event."""
     try:
-        for found in check_alone(path):
+        for found in answers:
             if isinstance(found, Progress):
                 yield found
             elif isinstance(found, Pixels):
@@ -60,6 +95,12 @@ def events(path: Path, sandbox: dict[str, str]) -> Iterator[Event]:
                 yield Finding("check", asdict(found))
     except InputError as error:
         yield Done("failed", error=error.sentence, error_code=error.code, details=error.details)
+    except (ImportError, PermissionError) as error:  # the bundle's own files give an InputError
+        sentence = (
+            f"{path.name} was not checked: the confined process may not read a part of this "
+            f"program ({error}); install the program and its packages into one environment."
+        )
+        yield Done("failed", error=sentence, error_code="unsupported")
     except MemoryError:
         yield _cannot(path, "it needs more memory than a bundle should")
     except Exception as error:
@@ -76,12 +117,27 @@ def _cannot(path: Path, why: str, details: str = "") -> Done:
 def _program() -> Iterator[Path]:
     """Where the program's own modules and resources lie: they are read at their first use."""
     yield Path(__file__).resolve().parents[3]
-    for name in ("stdlib", "platstdlib", "purelib", "platlib"):
+    for name in ("stdlib", "platstdlib"):
         yield Path(sysconfig.get_path(name))
-    yield from map(Path, site.getsitepackages())
+    for name, module in tuple(sys.modules.items()):  # site-packages, PYTHONPATH, .pth files
+        file = getattr(module, "__file__", None)
+        if file is not None and "." not in name:
+            yield Path(file).parents[1 if hasattr(module, "__path__") else 0]
     yield Path(getattr(sys, "_MEIPASS", sys.prefix))
     if getattr(sys, "frozen", False):  # its modules are an archive at the program's end
         yield Path(sys.executable)
+
+
+def _load_what_prints() -> Iterator[Path]:
+    """Print a line, which loads libraries of the system; gives the folders of fonts.
+
+    Where WeasyPrint is missing, `print_alone` says so.
+    """
+    with suppress(InputError):
+        render_pdf(b"<p>x</p>", b"{}")
+    yield from map(Path, _FONTS)
+    for folder in (".fonts", ".local/share/fonts", ".cache/fontconfig", ".config/fontconfig"):
+        yield Path.home() / folder
 
 
 def _load_what_starts_threads() -> None:
