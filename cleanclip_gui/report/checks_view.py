@@ -22,7 +22,6 @@ LEVEL_TITLES = (
     "Level 1: does it add up?",
     "Level 2: is it about these files?",
     "Level 3: does the model answer so?",
-    "Level 4: does the training lead there?",
 )
 assert len(LEVEL_TITLES) == len(LEVELS)
 STATES: Mapping[State, tuple[str, str]] = {

@@ -8,7 +8,6 @@ from pathlib import Path
 
 from PySide6.QtCore import Signal, Slot
 from PySide6.QtWidgets import (
-    QCheckBox,
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
@@ -28,9 +27,6 @@ from ml_core.jobs.verify_spec import SAMPLE, VerifySpec
 _LEAD = (
     "With the checkpoints their identity is checked too, and with the pictures every answer of the "
     "model. What is not given stays “not checked”. The demo's pictures need no folder."
-)
-_RETRAIN = (
-    "Runs the cleaning again, up to three times: it takes as long as the cleaning did each time."
 )
 
 
@@ -75,23 +71,9 @@ class VerifyDialog(FittedDialog):
         self.sample = QRadioButton(f"A &sample of {SAMPLE} pictures of each set")
         self.full = QRadioButton("&Every picture")
         self.sample.setChecked(True)
-        self.retrain = QCheckBox("&Train again")
-        self.retrain.setToolTip(_RETRAIN)
-        self.training = PathField("Training data")
-        self.training.wanted.connect(self._on_path_wanted)
-        self._training_row = QWidget()
-        row = field_form()
-        row.setContentsMargins(theme.SPACE_XL, 0, 0, 0)
-        row.addRow(Label(self.training.name, "field", buddy=self.training.text), self.training)
-        self._training_row.setLayout(row)
-        self._training_row.hide()
-        self.retrain.toggled.connect(self._training_row.setVisible)
         self.ok = primary_button("Check")
         self.ok.clicked.connect(self._on_accepted)
-        parts = (
-            Label(_LEAD, wrap=True), form, self.sample, self.full, self.retrain,
-            Label(_RETRAIN, "caption", wrap=True), self._training_row,
-        )  # fmt: skip
+        parts = (Label(_LEAD, wrap=True), form, self.sample, self.full)
         frame(self, plain(Path(bundle).name, 80), parts, self.ok)
         self.resize(620, 0)
 
@@ -114,8 +96,6 @@ class VerifyDialog(FittedDialog):
                 images={id_: field.path for id_, field in self.images.items() if field.path},
                 sample=None if self.full.isChecked() else SAMPLE,
                 seed=secrets.randbits(32),
-                retrain=self.retrain.isChecked(),
-                training=(self.training.path or None) if self.retrain.isChecked() else None,
             )
         )
 

@@ -47,13 +47,6 @@ def verify(
         int | None,
         typer.Option(min=0, help="Seed of the sample (default: another one each time, and told)."),
     ] = None,
-    retrain: Annotated[
-        bool, typer.Option("--retrain", help="Run cleaning jobs again: up to three times.")
-    ] = False,
-    training_data: Annotated[
-        str | None,
-        typer.Option("--training-data", help="Pairs or images that the job trained on."),
-    ] = None,
     key: Annotated[
         str | None,
         typer.Option(
@@ -68,15 +61,14 @@ def verify(
     threads: Threads = 0,
     json: Json = False,
 ) -> None:
-    """Check a bundle that somebody else made: files, figures, identity, answers, training.
+    """Check a bundle that somebody else made: files, figures, identity, answers.
 
     With the bundle alone its files and all arithmetic are checked; with the checkpoint its
-    identity; with the images every answer of the model; with --retrain the training. What is not
-    given is "not checked". Nothing is unpacked and nothing of the bundle is run.
+    identity; with the images every answer of the model. What is not given is "not checked".
+    Nothing is unpacked and nothing of the bundle is run; `cleanclip clean --job` runs its jobs.
 
     Exit codes: 0 all that was checked holds, 1 something does not (with --strict also: something
-    was not checked), 2 the bundle is damaged or of a
-    newer version, 3 usage, 4 internal error.
+    was not checked), 2 the bundle is damaged or of a newer version, 3 usage, 4 internal error.
 
     Examples:
 
@@ -89,19 +81,12 @@ def verify(
     places = _places(images or ())
     if full and sample != SAMPLE:
         raise InputError("--full looks at every picture: leave --sample out.")
-    if training_data is not None and not retrain:
-        raise InputError("--training-data is for --retrain: give both.")
-    training = None
-    if training_data not in (None, "demo"):
-        training = str(Path(training_data or "").resolve())
     spec = VerifySpec(
         bundle=str(bundle),
         checkpoints=tuple(str(checkpoint_path(one).resolve()) for one in checkpoint or ()),
         images=places,
         sample=None if full else sample,
         seed=secrets.randbits(32) if seed is None else seed,
-        retrain=retrain,
-        training=training,
         key=key,
         strict=strict,
         device=device,

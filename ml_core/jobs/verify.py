@@ -1,6 +1,6 @@
 """Verify an evidence bundle, level by level, with what of checkpoints and data is at hand.
 
-Levels 0 and 1 run in a confined process and need no torch; it is loaded for levels 3 and 4 alone.
+Levels 0 and 1 run in a confined process and need no torch; it is loaded for level 3 alone.
 """
 
 from __future__ import annotations
@@ -92,16 +92,6 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
             yield from answers_again(bundle, spec, here, control)
         else:
             yield from _without_images(bundle)
-        if spec.retrain:
-            from ml_core.jobs.retrain import retrain
-
-            yield from retrain(bundle, spec, here, control)
-        elif bundle.evidence.jobs:
-            for id_ in bundle.evidence.jobs:
-                yield Check(
-                    4, id_, "not checked", f"{id_} was not run again: --retrain does it.",
-                    "no --retrain",
-                )  # fmt: skip
 
 
 def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Control) -> Checking:

@@ -25,10 +25,6 @@ class VerifySpec(BaseModel):
         Pictures of each set that are hashed and predicted again; None takes all.
     seed
         Of the sample. One that is not known beforehand leaves a forger no picture that is safe.
-    retrain
-        Whether cleaning jobs are run again.
-    training
-        Where the pairs or images that they train on lie; the demo needs none.
     key
         File of a public key, or name of a trusted one: the bundle must be signed with it. None
         believes every trusted key, and takes a bundle without signature.
@@ -45,8 +41,6 @@ class VerifySpec(BaseModel):
     images: dict[str, PathText] = Field(default={}, max_length=100)
     sample: int | None = Field(default=SAMPLE, ge=1, lt=2**31)
     seed: int = Field(default=0, ge=0, lt=2**63)
-    retrain: bool = False
-    training: PathText | None = None
     key: str | None = Field(default=None, max_length=4096)
     strict: bool = False
     device: str = Field(default="cpu", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")

@@ -49,9 +49,10 @@ Three ways to check it:
    Tells that no file was changed since, and nothing about who wrote it.
 
 2. Does it add up, and is it so?  cleanclip verify FOLDER
-   Computes every figure again from the answers in measurements/. With --checkpoint, --images
-   and --retrain it also checks that the files are the ones that were measured, predicts pictures
-   again, and runs the training again. `pip install cleanclip-gui` brings it.
+   Computes every figure again from the answers in measurements/. With --checkpoint and --images it
+   also checks that the files are the ones that were measured, and predicts pictures again.
+   jobs/job-1/spec.json is the cleaning's job: with your own paths in a copy of it,
+   `cleanclip clean --job COPY` trains again. `pip install cleanclip-gui` brings it.
 
 3. Who vouches for it?            cleanclip verify FOLDER --key KEY
    Checks the signature evidence.sig, where there is one, with a public key that you trust.

@@ -599,7 +599,7 @@ def test_a_dropped_bundle_is_verified_by_itself(station, qtbot, tmp_path):
     assert station.pages.currentIndex() == CHECKS
     spec = station.verifying._runner.spec
     assert spec["bundle"] == str(bundle)
-    assert (spec["checkpoints"], spec["images"], spec["retrain"]) == ([], {}, False)
+    assert (spec["checkpoints"], spec["images"]) == ([], {})
     assert station.take_file(bundle)  # while it goes on
     assert "Another bundle is being checked" in station.failures[0].sentence
 
@@ -667,12 +667,11 @@ def test_the_same_bundle_is_checked_against_files(station, qtbot, session, tmp_p
     Answers(tmp_path / "pictures").take_over(station.context.prompts)
     dialog.images["images-2"].button.click()
     dialog.full.click()
-    dialog.retrain.click()
     dialog.ok.click()
     spec = station.verifying._runner.spec
     assert spec["checkpoints"] == [session.checkpoint.path]
     assert spec["images"] == {"images-2": str(tmp_path / "pictures")}
-    assert (spec["sample"], spec["retrain"], spec["training"]) == (None, True, None)
+    assert spec["sample"] is None
     assert station.checks.checks == []  # those of before are gone
 
 

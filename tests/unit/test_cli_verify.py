@@ -19,11 +19,11 @@ def bundle(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def test_a_bundle_alone(bundle: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run_command(["verify", str(zipped(bundle, tmp_path / "x.evidence.zip"))]) == 0
     out = capsys.readouterr().out
-    for level in ("0 intact", "1 arithmetic", "2 identity", "3 inference", "4 training"):
+    for level in ("0 intact", "1 arithmetic", "2 identity", "3 inference"):
         assert level in out
     assert out.splitlines()[-1].endswith(
-        " hold, 0 do not, 7 not checked (not signed, no checkpoint given, no images given, no "
-        "--retrain), 2 recorded only"
+        " hold, 0 do not, 6 not checked (not signed, no checkpoint given, no images given), 2 "
+        "recorded only"
     )
 
 
@@ -58,7 +58,6 @@ def test_strict_takes_nothing_on_trust(bundle: Path, capsys: pytest.CaptureFixtu
         (["{}", "--images", "nothing"], "There are no images at nothing"),
         (["{}", "--images", ".", "--images", "."], "was given twice"),
         (["{}", "--full", "--sample", "3"], "leave --sample out"),
-        (["{}", "--training-data", "x"], "is for --retrain"),
         (["{}", "--checkpoint", "nothing"], "nothing"),
         (["{}", "--key", "nobody"], "key"),
         (["{}", "--sample", "0"], "--sample"),

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 State = Literal["holds", "fails", "not checked", "recorded"]
-LEVELS: tuple[str, ...] = ("intact", "arithmetic", "identity", "inference", "training")
+LEVELS: tuple[str, ...] = ("intact", "arithmetic", "identity", "inference")
 DAMAGED, DOES_NOT_HOLD, HOLDS = 2, 1, 0
 
 
@@ -18,7 +18,7 @@ class Check:
     Attributes
     ----------
     level
-        0 intact, 1 arithmetic, 2 identity, 3 inference, 4 training (`LEVELS`).
+        0 intact, 1 arithmetic, 2 identity, 3 inference (`LEVELS`).
     subject
         Claim, file, checkpoint or measurement.
     state
