@@ -92,8 +92,8 @@ Preset = Annotated[
 Minutes = Annotated[
     float | None,
     typer.Option(
-        help="Training minutes that a recipe gets on this machine; its examples and epochs are "
-        "fitted to them."
+        help="Training minutes that a recipe gets on this machine; its examples, epochs and "
+        "warm-up are fitted to them."
     ),
 ]
 AcceptRate = Annotated[

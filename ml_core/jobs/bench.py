@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.cleaning.budget import fitted_budget
+from ml_core.cleaning.budget import fitted_budget, fitted_warmup
 from ml_core.cleaning.catalogue import method_title
 from ml_core.cleaning.tradeoff import Limits, points
 from ml_core.evaluation.evaluate import versions
@@ -229,6 +229,9 @@ def _same(job: CleanSpec, path: Path) -> bool:
         changes["trigger"] = job.trigger
     if job.minutes is not None:
         budget = {"pairs": job.recipe.pairs, "epochs": job.recipe.epochs}
+        steps, warmup = there.recipe.known_steps, job.recipe.warmup_steps
+        if steps is None or there.recipe.warmup_steps == fitted_warmup(warmup, steps):
+            budget["warmup_steps"] = warmup
         changes["recipe"] = there.recipe.model_copy(update=budget)
     return job == there.model_copy(update=changes)
 

@@ -220,6 +220,7 @@ def test_clean_takes_a_training_time_too(
     assert run_command([*given, "--minutes", "0.0005"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["total_steps"] == 3
+    assert result["recipe"]["warmup_steps"] == 0  # 50 of the preset: the rate would only rise
     assert read_spec(folder / "spec.json").minutes == 0.0005
     for wrong in (["--minutes", "0"], ["--minutes", "1", "--resume"]):
         assert run_command([*given, *wrong]) == 3
@@ -267,8 +268,10 @@ def test_the_budget_of_a_recipe_does_not_count_where_time_does(
     ],
 )
 def test_epochs_come_as_near_as_they_can(there: int, steps: int, epochs: int, pairs: int) -> None:
-    found = fitted_budget(small_recipe(method="mmcl", batch_size=64, pairs=640), steps, there)
+    recipe = small_recipe(method="mmcl", batch_size=64, pairs=640, warmup_steps=50)
+    found = fitted_budget(recipe, steps, there)
     assert (found.epochs, found.pairs) == (epochs, pairs)
+    assert found.warmup_steps == min(50, steps // 4)
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(700, 1), (1200, 2), (80, 1), (10_000_000, 1000)])
@@ -360,7 +363,7 @@ def test_a_proof_of_a_job_that_is_there_knows_the_budget_that_it_had(
 
     def matched(job: CleanSpec, minutes: float, control: Control) -> Iterator[Event]:
         yield Message(f"{minutes:g} minutes are one step.")
-        return job.model_copy(update={"recipe": job.recipe.model_copy(update={"pairs": 8})})
+        return job.model_copy(update={"recipe": fitted_budget(job.recipe, 1, 8)})
 
     def refuse(job: CleanSpec) -> None:
         asked.append(job.recipe.pairs)
