@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import glob
 import os
+import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any, BinaryIO
 
 Content = bytes | Callable[[BinaryIO], Any]
+_ABANDONED_SECONDS = 3600  # since the last byte of a part that nobody moved
 
 
 class HalfReplacedError(OSError):
@@ -18,7 +21,9 @@ class HalfReplacedError(OSError):
 def replace_files(files: Mapping[Path, Content]) -> None:
     """Write files beside their places, make them durable, then move them there in this order.
 
-    A killed process leaves a hidden ``.part`` file at most, which the next save writes over.
+    Several processes may write the same files at once: each has parts of its own, and the last to
+    move them wins. A killed process leaves hidden ``.part`` files at most. A save of the same file
+    takes them away once they are an hour old.
 
     Parameters
     ----------
@@ -32,12 +37,11 @@ def replace_files(files: Mapping[Path, Content]) -> None:
     OSError
         If the disk is full or a place cannot be written; what was there is intact.
     """
-    parts = {place: place.with_name(f".{place.name}.part") for place in files}
+    own = secrets.token_hex(4)
+    parts = {place: place.with_name(f".{place.name}.{own}.part") for place in files}
     moved = 0
     try:
         for place, content in files.items():
-            with suppress(FileNotFoundError):  # opened, a pipe would wait and a link lead elsewhere
-                parts[place].unlink()
             with open(parts[place], "xb") as file:
                 if isinstance(content, bytes):
                     file.write(content)
@@ -45,6 +49,7 @@ def replace_files(files: Mapping[Path, Content]) -> None:
                     content(file)
                 file.flush()
                 os.fsync(file.fileno())
+                _clear_abandoned(place, os.fstat(file.fileno()).st_mtime)
         for place, part in parts.items():
             os.replace(part, place)
             moved += 1
@@ -58,6 +63,16 @@ def replace_files(files: Mapping[Path, Content]) -> None:
                 part.unlink()
     for folder in {place.parent for place in files}:
         _sync_folder(folder)
+
+
+def _clear_abandoned(place: Path, now: float) -> None:
+    """Take away what killed processes left of a file; ``now`` is by the clock of its disk."""
+    name = f".{glob.escape(place.name)}"
+    for pattern in (f"{name}.part", f"{name}.{'?' * 8}.part"):  # the first by earlier versions
+        for part in place.parent.glob(pattern):
+            with suppress(OSError):
+                if now - part.lstat().st_mtime > _ABANDONED_SECONDS:
+                    part.unlink()
 
 
 def _sync_folder(path: Path) -> None:
