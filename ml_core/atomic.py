@@ -18,7 +18,7 @@ class HalfReplacedError(OSError):
     """Moving failed after some of the files were replaced."""
 
 
-def replace_files(files: Mapping[Path, Content]) -> None:
+def replace_files(files: Mapping[Path, Content], keep: Mapping[Path, Path] | None = None) -> None:
     """Write files beside their places, make them durable, then move them there in this order.
 
     Several processes may write the same files at once: each has parts of its own, and the last to
@@ -29,6 +29,8 @@ def replace_files(files: Mapping[Path, Content]) -> None:
     ----------
     files
         Place, in a folder that is there, and what to write: bytes, or what writes them.
+    keep
+        Place to where the file that was there is kept, beside it.
 
     Raises
     ------
@@ -51,6 +53,8 @@ def replace_files(files: Mapping[Path, Content]) -> None:
                 os.fsync(file.fileno())
                 _clear_abandoned(place, os.fstat(file.fileno()).st_mtime)
         for place, part in parts.items():
+            if keep and place in keep:
+                _keep(place, keep[place], own)
             os.replace(part, place)
             moved += 1
     except OSError as error:
@@ -63,6 +67,21 @@ def replace_files(files: Mapping[Path, Content]) -> None:
                 part.unlink()
     for folder in {place.parent for place in files}:
         _sync_folder(folder)
+
+
+def _keep(place: Path, other: Path, own: str) -> None:
+    """Give a file another name, under its own too until it is replaced, where the disk can."""
+    link = other.with_name(f".{other.name}.{own}.part")
+    try:
+        os.link(place, link)
+        os.replace(link, other)
+    except FileNotFoundError:
+        return
+    except OSError:  # a disk without links
+        os.replace(place, other)
+    finally:
+        with suppress(OSError):  # both were names of one file: then nothing was moved
+            link.unlink()
 
 
 def _clear_abandoned(place: Path, now: float) -> None:

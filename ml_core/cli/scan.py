@@ -25,6 +25,7 @@ from ml_core.cli.options import (
     LabelledImageColumn,
     Labels,
     NoChoice,
+    Overwrite,
     Templates,
     Threads,
     given_path,
@@ -81,6 +82,7 @@ def scan(
     processes: Annotated[
         int, typer.Option(min=1, help="With --export: processes (GPUs) that share the work.")
     ] = 1,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Search a checkpoint for a trigger that nobody named.
@@ -139,7 +141,7 @@ def scan(
         found = run_to_result(lambda control: job.estimate_scan(spec, control))
         _show_estimate(found, json=json)
         return
-    result = run_to_result(lambda control: job.scan(spec, control))
+    result = run_to_result(lambda control: job.scan(spec, control, overwrite=overwrite))
     place = result.pop("folder")
     record = Scan.model_validate(result)
     if json:

@@ -119,7 +119,7 @@ def test_bench_takes_a_published_trigger_and_the_steps_of_the_rebound_test(
 ) -> None:
     asked: list[BenchSpec] = []
 
-    def bench(spec: BenchSpec, control: Control) -> Iterator[Event]:
+    def bench(spec: BenchSpec, control: Control, *, overwrite: bool) -> Iterator[Event]:
         asked.append(spec)
         yield Done("finished", {"rows": []})
 

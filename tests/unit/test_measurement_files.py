@@ -20,7 +20,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import wilson_interval
 from ml_core.evaluation.scores import Scores, score
 from ml_core.events import Control, Done
-from ml_core.jobs.artifacts import clear_earlier
+from ml_core.jobs.earlier import forget_earlier, set_aside
 from ml_core.jobs.run import run
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
@@ -83,8 +83,10 @@ def test_a_run_keeps_each_of_its_measurements(source: Path, tmp_path: Path) -> N
 
     foreign = folder / "before/notes.txt"
     foreign.write_text("mine")
-    clear_earlier(spec)
+    assert set_aside(spec, journal=True)
     assert [one.name for one in folder.rglob("*") if one.is_file()] == ["notes.txt"]
+    forget_earlier(folder.parent)
+    assert not any(one.name == "measurement.json" for one in folder.parent.rglob("*"))
 
 
 def test_a_link_in_the_place_of_the_measurements_is_refused(source: Path, tmp_path: Path) -> None:

@@ -197,6 +197,17 @@ def test_what_cannot_be_scanned_is_told_in_a_sentence(
         assert done.error_code != "internal"
 
 
+@pytest.mark.parametrize(
+    "other", [{"suspect": {"sha256": "another"}}, {"reference": None}, {"seed": 1}]
+)
+def test_another_scan_is_not_replaced_unasked(tmp_path: Path, other: dict[str, Any]) -> None:
+    path = tmp_path / SCAN_FILE
+    path.write_text(json.dumps(other))
+    done = _ended(list(scan(_spec(tmp_path), Control())))
+    assert "holds the result of another job (scan.json)" in done.error
+    assert list(tmp_path.iterdir()) == [path]
+
+
 def test_the_estimate_counts_and_searches_nothing(tmp_path: Path) -> None:
     done = _ended(list(estimate_scan(_spec(tmp_path), Control())))
     assert done.status == "finished", done.error

@@ -282,6 +282,14 @@ def test_what_cannot_be_searched_is_said(
     assert said in done.error
 
 
+def test_a_search_of_another_checkpoint_is_not_replaced_unasked(spec: SearchSpec) -> None:
+    path = Path(spec.base.output_dir) / "search.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"canaries": {"source_sha256": "another"}}')
+    _, done = _ran(spec)
+    assert "holds the result of another job (search.json)" in done.error
+
+
 def test_canaries_that_did_not_take_end_the_search(spec: SearchSpec) -> None:
     hard = SMALL.model_copy(update={"wanted": 1.0, "kinds": ("patch",)})
     _, done = _ran(spec.model_copy(update={"canaries": hard}))
