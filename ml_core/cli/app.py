@@ -39,6 +39,7 @@ from ml_core.cli.sign import sign
 from ml_core.cli.verify import verify
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.launched import launched
+from ml_core.paths import nothing_is_kept
 from ml_core.reading.errors import InputError
 
 app = typer.Typer(
@@ -88,6 +89,8 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         _refuse_doing_it_twice(arguments)
         returned = app(args=list(arguments), prog_name="cleanclip", standalone_mode=False)
+        if arguments and (note := nothing_is_kept()):
+            output.say(note)
         status = returned if isinstance(returned, int) else output.EXIT_DONE
         if status != output.EXIT_CANCELLED:
             return status

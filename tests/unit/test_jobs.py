@@ -411,7 +411,8 @@ def test_another_jobs_result_is_not_taken_away(
         assert f"{out} holds the result of another job; choose another" in done.error
         assert done.error_code == "usage"
         assert _files(out) == before
-    write_spec(spec.model_copy(update={"checkpoint": str(other)}), tmp_path / "job.json")
+    strange = {"checkpoint": str(other), "threads": 2}
+    write_spec(spec.model_copy(update=strange), tmp_path / "job.json")
     assert run_command(["clean", "--job", str(tmp_path / "job.json")]) == 3
     assert _files(out) == before
     (out / RESULT_FILE).unlink()
@@ -421,7 +422,8 @@ def test_another_jobs_result_is_not_taken_away(
     (out / RESULT_FILE).write_bytes(before[RESULT_FILE])
     line = ["clean", "--job", str(tmp_path / "job.json"), "--overwrite", "--threads", "1"]
     assert run_command(line) == 0
-    assert json.loads((out / RESULT_FILE).read_text())["source"] == str(other)
+    result = json.loads((out / RESULT_FILE).read_text())
+    assert (result["source"], result["threads"]) == (str(other), 1)
     assert not (out / EARLIER_FOLDER).exists()
 
 
