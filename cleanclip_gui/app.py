@@ -145,7 +145,7 @@ def _run(options: argparse.Namespace, talk: Talk | None) -> int:
     with CrashHandler(bridge):
         window = make_window(context, bridge)
         window.show()
-        if note := nothing_is_kept():
+        if note := context.settings.trouble or nothing_is_kept():
             logging.getLogger(__name__).warning(note)
             window.statusBar().showMessage(note)
         if talk is not None:
