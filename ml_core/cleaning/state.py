@@ -202,7 +202,7 @@ def read_facts(path: Path) -> dict[str, Any]:
     return _read(path)[0]
 
 
-def _read(path: Path) -> tuple[dict[str, Any], dict[str, str]]:
+def _read(path: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
     """Facts and metadata; raises as `read_facts`."""
     if not path.exists():
         raise InputError(f"There is no saved state at {path}; start the run again.")

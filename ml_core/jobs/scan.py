@@ -253,7 +253,7 @@ class _Scanning:
         return {
             "suspect": {"sha256": suspect},
             "reference": {"sha256": reference[0]} if reference else None,
-            "images_key": images.lasting_key, "classes": list(self._sides.class_names),
+            "images": printable(images.name), "classes": list(self._sides.class_names),
             "seed": self._spec.seed,
         }  # fmt: skip
 
