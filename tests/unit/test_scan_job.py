@@ -163,7 +163,8 @@ def test_a_cancelled_scan_goes_on_after_its_last_stage(
     assert _scanned(spec).stages.patches is not None
     # With another seed nothing of it is taken.
     monkeypatch.setattr(job, "pull_of", lambda *_: (_ for _ in ()).throw(RuntimeError("anew")))
-    other = _ended(list(scan(spec.model_copy(update={"seed": 1}), Control())))
+    another = spec.model_copy(update={"seed": 1})
+    other = _ended(list(scan(another, Control(), overwrite=True)))
     assert "anew" in other.error
 
 
