@@ -38,7 +38,7 @@ from ml_core.reports.measurement_files import MADE, MEASUREMENTS_FOLDER
 from ml_core.triggers.files import load_trigger
 
 EARLIER_FOLDER = "earlier-result"
-_STATES = (STATE_FILE, str(earlier_state(Path(STATE_FILE))))
+_STATES = (STATE_FILE, earlier_state(Path(STATE_FILE)).as_posix())
 _MADE = (
     *_STATES,
     RESULT_FILE,
