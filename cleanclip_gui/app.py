@@ -129,6 +129,7 @@ def _run(options: argparse.Namespace, talk: Talk | None) -> int:
     from cleanclip_gui.jobs.runner import Runners, waiting_scan
     from cleanclip_gui.station import Context
     from cleanclip_gui.window.crash import CrashHandler, LogBridge, start_logging, stop_logging
+    from ml_core.paths import nothing_is_kept
 
     # Ctrl+C in the terminal ends the program; a job's child sees its pipe close and saves.
     signal.signal(signal.SIGINT, signal.SIG_DFL)
@@ -144,6 +145,9 @@ def _run(options: argparse.Namespace, talk: Talk | None) -> int:
     with CrashHandler(bridge):
         window = make_window(context, bridge)
         window.show()
+        if note := context.settings.trouble or nothing_is_kept():
+            logging.getLogger(__name__).warning(note)
+            window.statusBar().showMessage(note)
         if talk is not None:
             QTimer.singleShot(0, window, partial(_start_talk, window, talk, options))
         elif options.demo:

@@ -46,20 +46,20 @@ def _user_path(name: str, default: str) -> Path:
 
 
 def _user_dir(name: str, default: str) -> Path:
+    """The folder, made where it can be: what only reads goes on without it."""
     path = _user_path(name, default)
-    path.mkdir(parents=True, exist_ok=True)
+    with suppress(OSError):
+        path.mkdir(parents=True, exist_ok=True)
     return path
 
 
 def cache_dir() -> Path:
     """Folder of files that can be made again; ``$CLEANCLIP_HOME/cache`` if that is set.
 
-    It may not be there: where it cannot be made, nothing is kept, which is no error.
+    It may not be there: where it cannot be made, nothing is kept, which is no error. So it is with
+    the other two.
     """
-    path = _user_path("cache", appdirs.user_cache_dir(_APP))
-    with suppress(OSError):
-        path.mkdir(parents=True, exist_ok=True)
-    return path
+    return _user_dir("cache", appdirs.user_cache_dir(_APP))
 
 
 def config_dir() -> Path:
@@ -70,3 +70,14 @@ def config_dir() -> Path:
 def data_dir() -> Path:
     """Folder of runs, triggers and cleaned checkpoints; ``$CLEANCLIP_HOME/data`` if set."""
     return _user_dir("data", appdirs.user_data_dir(_APP))
+
+
+def nothing_is_kept() -> str:
+    """A sentence where neither settings nor results can be kept; else empty."""
+    for folder in (config_dir(), data_dir()):
+        if not os.access(folder, os.W_OK):
+            return (
+                f"Nothing can be written in {folder}: settings and caches are not kept. To keep "
+                "them, set CLEANCLIP_HOME to a folder that can be written."
+            )
+    return ""

@@ -149,9 +149,9 @@ class RecipeForm(QWidget):
         self.changed.emit()
 
     def set_budget(self, recipe: Recipe) -> None:
-        """Take examples and epochs of a recipe of the same method."""
-        for name in ("pairs", "epochs"):
-            self.rows[name].set_value(getattr(recipe, name))
+        """Take examples, epochs and warm-up of a recipe of the same method."""
+        for name in ("pairs", "epochs", "warmup_steps"):
+            self.row(name).set_value(getattr(recipe, name))
         self._refresh()
         self.changed.emit()
 

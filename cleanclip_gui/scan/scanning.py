@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Signal, Slot
@@ -34,14 +36,20 @@ def folder_of(spec: ScanSpec, sha256: str, classes: tuple[str, ...]) -> Path:
     Parameters
     ----------
     spec
-        Its ``output_dir`` and ``label_set`` do not count.
+        Its ``output_dir`` and ``label_set`` do not count; size and time of its reference do.
     sha256
         Of the checkpoint.
     classes
         Names of the classes in use.
     """
     said = spec.model_dump(mode="json", exclude=_NOT_OF_RESULT)
-    digest = hashlib.sha256(json.dumps([said, sha256, classes], sort_keys=True).encode())
+    stamp: list[int] = []
+    if spec.reference is not None:
+        with suppress(OSError):  # it is gone, which the scan will say
+            facts = os.stat(spec.reference)
+            stamp = [facts.st_size, facts.st_mtime_ns]
+    told = json.dumps([said, sha256, classes, *stamp], sort_keys=True)
+    digest = hashlib.sha256(told.encode())
     return scans_dir() / f"scan-{digest.hexdigest()[:16]}"
 
 

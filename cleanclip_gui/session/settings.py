@@ -5,15 +5,18 @@ from __future__ import annotations
 import base64
 import json
 import logging
+import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ml_core.atomic import replace_files
 from ml_core.paths import config_dir, data_dir, is_shipped
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
+from ml_core.reading.regular_file import read_file
 
 _LOG = logging.getLogger(__name__)
 _MAX_RECENT, _MAX_SCANS = 8, 24
@@ -72,17 +75,27 @@ class _Layout(BaseModel):
     state: str
 
 
-_SETTINGS = JsonFile("a file of settings", "the defaults are used", max_bytes=1 << 20)
+_SETTINGS = JsonFile(
+    "a file of settings",
+    "the defaults are used",
+    max_bytes=1 << 20,
+    path_fields=frozenset({"recent", "sessions", "last_folder", "last_run"}),
+)
+_DAMAGED = "settings.damaged.json"
 _LAYOUT = JsonFile("a window's layout", "the default is used", max_bytes=1 << 20)
 
 
 class SettingsStore:
-    """Reads settings once and writes every change at once, whole or not at all."""
+    """Reads settings once and writes every change at once, whole or not at all.
+
+    ``trouble`` is a sentence where the file was damaged; a copy of it is kept beside it.
+    """
 
     def __init__(self, folder: Path | None = None) -> None:
         self._folder, self._is_usual = folder or config_dir(), folder is None
         self._file = self._folder / "settings.json"
         self._layout_file = self._folder / "layout.json"
+        self.trouble = ""
         self.value = self._read()
 
     @property
@@ -101,7 +114,8 @@ class SettingsStore:
         if new == self.value:
             return
         self.value = new
-        self._write(self._file, new.model_dump_json(indent=2))
+        # Escapes hold the names of files that are no UTF-8, which pydantic cannot write.
+        self._write(self._file, json.dumps(new.model_dump(mode="json"), indent=2).encode())
 
     def add_recent(self, path: str) -> None:
         """Put a checkpoint at the head of the recent ones."""
@@ -157,20 +171,45 @@ class SettingsStore:
             "geometry": base64.b64encode(geometry).decode("ascii"),
             "state": base64.b64encode(state).decode("ascii"),
         }
-        self._write(self._layout_file, json.dumps(encoded))
+        self._write(self._layout_file, json.dumps(encoded).encode())
 
     def _read(self) -> Settings:
-        try:
-            if not self._file.exists():
-                return Settings()
-            return _SETTINGS.check(_SETTINGS.read(self._file), Settings, self._file.name)
-        except (OSError, InputError):
-            _LOG.warning("The settings in %s are damaged; defaults are used.", self._file)
+        """The settings on disk; of damaged ones what can be used."""
+        if not os.path.exists(self._file):
             return Settings()
+        try:
+            raw = _SETTINGS.read(self._file)
+        except InputError as error:
+            self._tell(error.sentence)
+            return Settings()
+        fields: dict[str, Any] = {}
+        for name in Settings.model_fields.keys() & raw.keys():
+            try:
+                Settings.model_validate({name: raw[name]})
+                fields[name] = raw[name]
+            except ValidationError:
+                pass
+        wrong = sorted(Settings.model_fields.keys() & raw.keys() - fields.keys())
+        if wrong:
+            named = ", ".join(wrong)
+            self._tell(f"Damaged in {self._file.name}, their defaults are used: {named}.")
+        return Settings.model_validate(fields)
 
-    def _write(self, target: Path, text: str) -> None:
+    def _tell(self, what: str) -> None:
+        """Say that the file is damaged, and keep it as it is: the next change writes over it."""
+        copied = False
+        with suppress(OSError):
+            content = read_file(self._file, _SETTINGS.max_bytes)
+            copied = self._write(self._folder / _DAMAGED, content)
+        kept = f" The file is kept as {_DAMAGED}." if copied else ""
+        self.trouble = what + kept
+        _LOG.warning("%s", self.trouble)
+
+    def _write(self, target: Path, content: bytes) -> bool:
         try:
             self._folder.mkdir(parents=True, exist_ok=True)
-            replace_files({target: text.encode()})
+            replace_files({target: content})
         except OSError as error:
             _LOG.warning("%s could not be saved: %s", target.name, error.strerror or error)
+            return False
+        return True

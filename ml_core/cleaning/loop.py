@@ -30,10 +30,11 @@ from ml_core.cleaning.progress import (
     diverged,
     evaluate,
     hold,
+    ruined,
 )
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.speed import Speed, measure_speed, speed_from_dict
-from ml_core.cleaning.state import load_state, read_facts, save_state
+from ml_core.cleaning.state import intact_state, load_state, odd_weight, read_facts, save_state
 from ml_core.cleaning.step import (
     clamp_scale,
     cut_texts,
@@ -46,7 +47,7 @@ from ml_core.cleaning.weight_space import Validate
 from ml_core.events import Control, Event, Message, Metric, Progress, Saved
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
-from ml_core.reading.errors import DivergedError
+from ml_core.reading.errors import DivergedError, InputError
 
 __all__ = ["Outcome", "train"]
 
@@ -83,8 +84,18 @@ class _Job:
         return self.recipe.total_steps
 
     def save(self) -> Saved | None:
-        """Replace the state, in the first process."""
-        if self.state_path is None or not self.ranks.first:
+        """Replace the state, in the first process.
+
+        Raises
+        ------
+        DivergedError
+            If a weight is no number or absurd; what was saved before stays.
+        """
+        if self.state_path is None:
+            return None
+        if odd := odd_weight(self.method.trained):
+            raise DivergedError(ruined(odd, self.run.step, self.state_path), self.run.step)
+        if not self.ranks.first:
             return None
         facts = self.run.facts() | {
             "recipe": self.recipe.model_dump(),
@@ -101,7 +112,13 @@ class _Job:
         return Saved(str(self.state_path), "resume", self.run.step)
 
     def load(self, path: Path) -> dict[str, Any]:
-        """Put a saved state back; its facts."""
+        """Put a saved state back; its facts.
+
+        Raises
+        ------
+        InputError
+            If it does not fit, or a weight in it is no number or absurd.
+        """
         opponent = self.method.opponent
         facts = load_state(
             path, self.model.module, self.method.trained, self.optimizer,
@@ -109,6 +126,12 @@ class _Job:
         )  # fmt: skip
         if opponent is not None:
             opponent.taken_up()
+        if odd := odd_weight(self.method.trained):  # what earlier versions saved has no digest
+            raise InputError(
+                f"The saved state {path.name} is damaged: it holds {odd}, which no trained model "
+                "has. Start the run again.",
+                "damaged",
+            )
         return facts
 
     def outcome(self, status: Status) -> Outcome:
@@ -210,9 +233,12 @@ def train(
         parameter.requires_grad_(True)
     run = Run(chunk=recipe.cache_chunk)
     with prepared(model, recipe):
-        facts = None
+        saved, facts = None, None
         if resume and state_path is not None:
-            speed, facts = _read(state_path, recipe, identity)
+            saved, sentence = intact_state(state_path)
+            if sentence:
+                yield Message(sentence, "warning")
+            speed, facts = _read(saved, recipe, identity)
         else:
             torch.manual_seed(recipe.seed)
             clamp_scale(model.module)
@@ -227,8 +253,8 @@ def train(
             state_path, identity, ranks, speed,
             rate_of or partial(rate_at, total_steps=recipe.total_steps, recipe=recipe),
         )  # fmt: skip
-        if facts is not None and state_path is not None:
-            job.load(state_path)
+        if facts is not None and saved is not None:
+            job.load(saved)
             run.take_up(facts)
             yield Message(f"Going on after step {run.step} of {job.total}.")
             yield from _other_threads(facts)
@@ -363,6 +389,9 @@ def _roll_back(job: _Job, earlier: int | None) -> Generator[Event, None, None]:
     again = earlier if earlier is not None else (step if run.rate_factor < 1.0 else None)
     if again is not None or path is None or not path.exists():
         raise DivergedError(diverged(step, again, path), step + 1)
+    path, sentence = intact_state(path)
+    if sentence:
+        yield Message(sentence, "warning")
     facts = job.load(path)
     chunk = run.chunk
     run.take_up(facts)

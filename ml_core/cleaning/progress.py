@@ -153,14 +153,14 @@ def check_state(facts: dict[str, Any], recipe: Recipe, identity: str) -> None:
             "The saved state belongs to another checkpoint or other training data; resume with "
             "the files that the run began with."
         )
-    if _decisive(facts.get("recipe")) != _decisive(recipe.model_dump()):
+    if decisive(facts.get("recipe")) != decisive(recipe.model_dump()):
         raise InputError(
             "The saved state was made with another recipe; resume with the same job file."
         )
 
 
-def _decisive(fields: Any) -> Any:
-    """A recipe without what changes neither gradients nor the order of examples."""
+def decisive(fields: Any) -> Any:
+    """A recipe's fields without what changes neither gradients nor the order of examples."""
     if not isinstance(fields, dict):
         return fields
     return {name: value for name, value in fields.items() if name not in _INDIFFERENT}
@@ -205,9 +205,21 @@ def describe(speed: Speed) -> str:
 
 def diverged(step: int, earlier: int | None, state_path: Path | None) -> str:
     """The sentence for a loss that is no number; ``earlier`` is the step it first happened at."""
-    kept = " The last save is intact." if state_path is not None and state_path.exists() else ""
+    kept = _kept(state_path)
     again = " again, at half the learning rate" if earlier is not None else ""
     return (
         f"The loss became infinite or not a number at step {step + 1}{again}: "
         f"lower the learning rate or clip gradients harder.{kept}"
     )
+
+
+def ruined(odd: str, step: int, state_path: Path | None) -> str:
+    """The sentence for a weight, as `odd_weight` tells it, that ends a run before it is saved."""
+    return (
+        f"After step {step} a weight has the value {odd}, which no trained model has: lower the "
+        f"learning rate or clip gradients harder.{_kept(state_path)}"
+    )
+
+
+def _kept(state_path: Path | None) -> str:
+    return " The last save is intact." if state_path is not None and state_path.exists() else ""

@@ -1,20 +1,21 @@
 """What a killed run needs to go on exactly, in one safetensors file.
 
 The file holds the weights, AdamW's moments, the linear head and torch's random state (uint8);
-step, schedule and choices stand as JSON in its metadata. One file, renamed into place, so that
-tensors and step never disagree.
+step, schedule and choices stand as JSON in its metadata, with the SHA-256 of it all. One file,
+renamed into place, so that tensors and step never disagree; the one before it is kept.
 """
 
 from __future__ import annotations
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from ml_core.atomic import replace_files
@@ -26,6 +27,7 @@ from ml_core.reading.strict_json import JsonError, parse_object
 
 _FORMAT = "cleanclip-state-1"
 _MAX_FACTS = 1 << 20
+_HIGHEST = 1e6  # of a weight: no model has it, and one flipped bit of an exponent makes far more
 
 
 class _Speed(BaseModel):
@@ -60,7 +62,7 @@ def save_state(
     facts: dict[str, Any],
     opponent: Mapping[str, Tensor] | None = None,
 ) -> Path:
-    """Replace the saved state.
+    """Replace the saved state; the one that was there becomes the earlier one.
 
     Parameters
     ----------
@@ -96,10 +98,97 @@ def save_state(
     device = _device(named)
     if device.type == "cuda":
         tensors["rng/cuda"] = torch.cuda.get_rng_state(device)
-    metadata = {"format": _FORMAT, "facts": json.dumps(facts)}
+    text = json.dumps(facts)
+    metadata = {"format": _FORMAT, "facts": text, "sha256": _digest(text, tensors)}
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_files({path: lambda file: write_safetensors(file, tensors, metadata)})
+    content = {path: lambda file: write_safetensors(file, tensors, metadata)}
+    replace_files(content, keep={path: earlier_state(path)})
     return path
+
+
+def earlier_state(path: Path) -> Path:
+    """Where the save before the last one is kept."""
+    return path.with_suffix(".earlier.safetensors")
+
+
+def intact_state(path: Path) -> tuple[Path, str]:
+    """The last save that is as it was written.
+
+    Returns
+    -------
+    tuple[Path, str]
+        The file, and a sentence where it is the earlier one.
+
+    Raises
+    ------
+    InputError
+        If neither is.
+    """
+    try:
+        _check_digest(path)
+        return path, ""
+    except InputError as error:
+        earlier = earlier_state(path)
+        try:
+            step = _check_digest(earlier)["step"]
+        except InputError:
+            raise error from None
+        return earlier, (
+            f"The saved state {path.name} is damaged or gone: the run goes on from the save "
+            f"before it, of step {step}."
+        )
+
+
+def odd_weight(named: Named) -> str:
+    """A weight that is no number, or far larger than any model's, as words; empty if none is."""
+    for name, parameter in named:
+        highest = float(parameter.detach().abs().amax()) if parameter.numel() else 0.0
+        if not highest <= _HIGHEST:
+            return f"{highest:.3g} in {name}"
+    return ""
+
+
+def _digest(facts: str, tensors: Mapping[str, Tensor]) -> str:
+    """SHA-256 (hex) over facts, names, types, shapes and values."""
+    digest = hashlib.sha256(facts.encode("utf-8", "surrogatepass"))
+    for name in sorted(tensors):
+        value = tensors[name].detach().cpu().contiguous()
+        digest.update(f"\0{name} {value.dtype} {tuple(value.shape)}\0".encode())
+        if value.numel():
+            digest.update(value.reshape(-1).view(torch.uint8).numpy().data)
+    return digest.hexdigest()
+
+
+class _OnDisk(Mapping[str, Tensor]):
+    """Tensors of a file, read one at a time."""
+
+    def __init__(self, file: Any) -> None:
+        self._file = file
+
+    def __getitem__(self, name: str) -> Tensor:
+        tensor: Tensor = self._file.get_tensor(name)
+        return tensor
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._file.keys())
+
+    def __len__(self) -> int:
+        return len(self._file.keys())
+
+
+def _check_digest(path: Path) -> dict[str, Any]:
+    """Refuse a state that is not as it was written; its facts. Earlier versions wrote no digest."""
+    facts, metadata = _read(path)
+    if "sha256" not in metadata:
+        return facts
+    try:
+        with safe_open(path, framework="pt") as file:
+            digest = _digest(metadata["facts"], _OnDisk(file))
+    except (OSError, SafetensorError) as error:
+        raise _damaged_state(path, str(error)) from error
+    if digest != metadata["sha256"]:
+        raise _damaged_state(path, "Its content has another SHA-256 than when it was written.")
+    return facts
 
 
 def read_facts(path: Path) -> dict[str, Any]:
@@ -110,6 +199,11 @@ def read_facts(path: Path) -> dict[str, Any]:
     InputError
         If the file is missing, damaged or of another version.
     """
+    return _read(path)[0]
+
+
+def _read(path: Path) -> tuple[dict[str, Any], Mapping[str, str]]:
+    """Facts and metadata; raises as `read_facts`."""
     if not path.exists():
         raise InputError(f"There is no saved state at {path}; start the run again.")
     try:
@@ -125,7 +219,7 @@ def read_facts(path: Path) -> dict[str, Any]:
         _Facts.model_validate(facts)
     except (KeyError, JsonError, ValidationError) as error:
         raise _damaged_state(path, str(error)[:4000]) from error
-    return facts
+    return facts, metadata
 
 
 def _damaged_state(path: Path, details: str) -> InputError:

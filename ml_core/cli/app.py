@@ -1,7 +1,7 @@
 """The commands of ``cleanclip`` and their exit codes.
 
 0 done, 1 refused as dangerous, 2 damaged or unsupported, 3 usage (also a full disk or too little
-memory), 4 internal error, 130 Ctrl-C.
+memory), 4 internal error, 130 Ctrl-C, 143 and 129 SIGTERM and SIGHUP.
 """
 
 from __future__ import annotations
@@ -33,12 +33,14 @@ from ml_core.cli.inspect import inspect
 from ml_core.cli.prove import prove
 from ml_core.cli.rates import rates
 from ml_core.cli.report import report
+from ml_core.cli.run import Terminated, say_when_ended
 from ml_core.cli.scan import scan
 from ml_core.cli.search import search
 from ml_core.cli.sign import sign
 from ml_core.cli.verify import verify
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.launched import launched
+from ml_core.paths import nothing_is_kept
 from ml_core.reading.errors import InputError
 
 app = typer.Typer(
@@ -88,6 +90,8 @@ def run_command(arguments: Sequence[str]) -> int:
     try:
         _refuse_doing_it_twice(arguments)
         returned = app(args=list(arguments), prog_name="cleanclip", standalone_mode=False)
+        if arguments and (note := nothing_is_kept()):
+            output.say(note)
         status = returned if isinstance(returned, int) else output.EXIT_DONE
         if status != output.EXIT_CANCELLED:
             return status
@@ -145,7 +149,10 @@ def _message(problem: Exception) -> str:
 def main() -> NoReturn:
     """Entry point of the console script ``cleanclip``."""
     try:
+        say_when_ended()
         status = run_command(sys.argv[1:])
+    except Terminated as ended:
+        ended.leave()
     except output.OutputLost:
         output.say("Standard output is closed or full: the output could not be written.")
         status = output.EXIT_USAGE

@@ -24,6 +24,7 @@ from ml_core.cli.options import (
     Json,
     NoChoice,
     OutputFolder,
+    Overwrite,
     Pairs,
     Threads,
     given_path,
@@ -121,6 +122,7 @@ def audit(
     processes: Annotated[
         int, typer.Option(min=1, help="With --export: processes (GPUs) that share the work.")
     ] = 1,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Look for poisoned pairs in a cleaning set, by the suspect checkpoint's own embeddings.
@@ -197,7 +199,7 @@ def audit(
         export(spec, export_to, processes, json=json)
         return
     plan = audit_plan(spec) if isinstance(spec, AuditSpec) else None
-    result = run_to_result(lambda control: _run(spec, control), plan)
+    result = run_to_result(lambda control: _run(spec, control, overwrite), plan)
     folder = Path(spec.output_dir)
     found = read_audit(folder / AUDIT_FILE)
     exclusions = None
@@ -234,15 +236,17 @@ def _refuse_with_embeddings(context: typer.Context) -> None:
             )
 
 
-def _run(spec: AuditSpec | EmbeddingAuditSpec, control: Control) -> Generator[Event, None, None]:
+def _run(
+    spec: AuditSpec | EmbeddingAuditSpec, control: Control, overwrite: bool
+) -> Generator[Event, None, None]:
     """The events of the audit."""
     from ml_core.jobs.audit import audit as audit_pairs
     from ml_core.jobs.audit_spec import AuditSpec
     from ml_core.jobs.embedding_audit import audit_embeddings
 
     if isinstance(spec, AuditSpec):
-        return audit_pairs(spec, control)
-    return audit_embeddings(spec, control)
+        return audit_pairs(spec, control, overwrite=overwrite)
+    return audit_embeddings(spec, control, overwrite=overwrite)
 
 
 def _write_excluded(

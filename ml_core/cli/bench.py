@@ -31,6 +31,7 @@ from ml_core.cli.options import (
     Minutes,
     OtherLabels,
     OutputFolder,
+    Overwrite,
     flatten_options,
     given_path,
 )
@@ -61,6 +62,7 @@ def bench(
     holdouts: Annotated[bool, typer.Option(help="Test triggers and data that no run saw.")] = False,
     other_labels: OtherLabels = None,
     accept_rate: AcceptRate = False,
+    overwrite: Overwrite = False,
     options: CleaningOptions,
     json: Json = False,
 ) -> None:
@@ -127,7 +129,7 @@ def bench(
     with output.working("Loading torch"):
         from ml_core.jobs.bench import bench as run_bench
 
-    result = run_to_result(lambda control: run_bench(spec, control))
+    result = run_to_result(lambda control: run_bench(spec, control, overwrite=overwrite))
     if json:
         output.print_json(result)
         return

@@ -34,6 +34,7 @@ from ml_core.cli.options import (
     Method,
     Minutes,
     OutputFolder,
+    Overwrite,
     Preset,
     Seed,
     Settings,
@@ -50,6 +51,8 @@ if TYPE_CHECKING:
 
 _IMAGES: frozenset[Data] = frozenset({"labelled", "images"})
 _MOST_MINUTES = 1e6
+_PLACES = ("output_dir", "device", "threads")
+"""Where a job is computed, which is the user's to say and not the job file's."""
 _DEMO_ALONE = "the demo's are used only with the demo's checkpoint or labels"
 
 
@@ -76,8 +79,12 @@ def clean(
     resume: Annotated[bool, typer.Option(help="Go on from the last save in --output.")] = False,
     job: Annotated[
         Path | None,
-        typer.Option(help="Run a saved job file; only --resume, --export and --json go with it."),
+        typer.Option(
+            help="Run a saved job file. What it is and takes stands there; --output, --device and "
+            "--threads may be others."
+        ),
     ] = None,
+    overwrite: Overwrite = False,
     export_to: Annotated[
         Path | None,
         typer.Option(
@@ -116,8 +123,12 @@ def clean(
         cleanclip clean --job cleaned/spec.json --export cluster --processes 4
     """
     if job is not None:
-        _refuse_all_but(context, "job", "resume", "json", "export_to", "processes", "machines")
-        spec = job_spec(job)
+        _refuse_all_but(
+            context, "job", "resume", "overwrite", "json", "export_to", "processes", "machines",
+            *_PLACES,
+        )  # fmt: skip
+        places = {"output_dir": output_dir, "device": options.device, "threads": options.threads}
+        spec = _elsewhere(job_spec(job), {k: v for k, v in places.items() if _typed(context, k)})
         if not resume and export_to is None:
             spec = repeated(spec)
     else:
@@ -150,6 +161,8 @@ def clean(
         return
     if processes > 1 or machines > 1:
         raise InputError("--processes and --machines go with --export; see its run.sh.")
+    if resume and overwrite:
+        raise InputError("--overwrite begins anew: leave it out with --resume.")
     if (
         spec.pairs is not None
         and spec.pairs.kind != "demo"
@@ -159,15 +172,15 @@ def clean(
         from ml_core.detection.records import FIVE_POISONS
 
         output.say(f"{FIVE_POISONS} `cleanclip audit` looks for them.")
-    print_result(run_job(spec, resume=resume, fit=minutes is not None), json)
+    fit = minutes is not None
+    print_result(run_job(spec, resume=resume, overwrite=overwrite, fit=fit), json)
 
 
 def _refuse_all_but(context: typer.Context, wanted: str, *allowed: str) -> None:
     """Refuse options that would be ignored."""
     for parameter in context.command.params:
         name = parameter.name or ""
-        source = context.get_parameter_source(name)
-        if name not in (wanted, *allowed) and source is not None and source.name == "COMMANDLINE":
+        if name not in (wanted, *allowed) and _typed(context, name):
             shown = max(parameter.opts, key=len) if name != "checkpoint" else "A checkpoint"
             raise InputError(
                 f"{shown} cannot be combined with --{wanted}, whose file sets it already: leave "
@@ -178,12 +191,24 @@ def _refuse_all_but(context: typer.Context, wanted: str, *allowed: str) -> None:
 def refuse_beside(context: typer.Context, wanted: str, *others: str) -> None:
     """Refuse options that say what the file of another one says."""
     for name in others:
-        source = context.get_parameter_source(name)
-        if source is not None and source.name == "COMMANDLINE":
+        if _typed(context, name):
             raise InputError(
                 f"--{name} cannot be combined with --{wanted}, whose file sets it "
                 "already: leave one out."
             )
+
+
+def _typed(context: typer.Context, name: str) -> bool:
+    """Whether an option was given on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
+def _elsewhere(spec: CleanSpec, places: dict[str, Any]) -> CleanSpec:
+    """The job of a file in another folder, or on another device."""
+    if "output_dir" in places:
+        places["output_dir"] = str(places["output_dir"].resolve())
+    return type(spec).model_validate(spec.model_dump() | places)
 
 
 def job_spec(path: Path) -> CleanSpec:
@@ -223,7 +248,7 @@ def clean_spec(
     from ml_core.data.demo_text import TARGET_NAME
     from ml_core.jobs.demo import demo_checkpoint
     from ml_core.jobs.specs import CleanSpec
-    from ml_core.triggers import save_trigger
+    from ml_core.triggers.files import save_own_trigger
 
     recipes = [recipe] if compared is None else compared
     wanted: set[Data] = {one.facts.data for one in recipes} | ({"pairs"} if rebound else set())
@@ -263,7 +288,7 @@ def clean_spec(
     trigger_path: str | None = None
     if trigger is not None and stamp is not None and (trigger == "demo" or is_trigger_id(trigger)):
         output_dir.mkdir(parents=True, exist_ok=True)
-        trigger_path = str(save_trigger(stamp, output_dir.resolve() / "trigger")[1])
+        trigger_path = str(save_own_trigger(stamp, output_dir.resolve()))
     elif trigger is not None:
         trigger_path = str(Path(trigger).resolve())
     return CleanSpec(
@@ -313,15 +338,19 @@ def timed(spec: CleanSpec, minutes: float) -> CleanSpec:
     return spec.model_copy(update={"minutes": minutes}) if spec.recipe.total_steps else spec
 
 
-def run_job(spec: CleanSpec, *, resume: bool = False, fit: bool = False) -> dict[str, Any]:
+def run_job(
+    spec: CleanSpec, *, resume: bool = False, overwrite: bool = False, fit: bool = False
+) -> dict[str, Any]:
     """Run a cleaning job, or go on with it; result and errors are those of `run_to_result`.
 
-    With ``fit`` its budget is fitted to its minutes first.
+    With ``overwrite`` it may replace another one's result. With ``fit`` its budget is fitted to
+    its minutes first.
     """
     from ml_core.jobs.overall import cleaning_plan
 
     with output.working("Loading torch"):
         from ml_core.jobs.bench import matched
+        from ml_core.jobs.earlier import check_place
         from ml_core.jobs.run import run
 
     def fitted(control: Control, minutes: float) -> Generator[Event, None, None]:
@@ -329,12 +358,16 @@ def run_job(spec: CleanSpec, *, resume: bool = False, fit: bool = False) -> dict
         if control.cancelled:
             yield Done("cancelled")
         else:
-            yield from run(job, control)
+            yield from run(job, control, overwrite=overwrite)
 
     if fit and spec.minutes is not None:
         minutes = spec.minutes
+        if not overwrite:
+            check_place(spec)  # before minutes are spent on measuring
         return run_to_result(lambda control: fitted(control, minutes))
-    return run_to_result(lambda control: run(spec, control, resume=resume), cleaning_plan(spec))
+    return run_to_result(
+        lambda control: run(spec, control, resume=resume, overwrite=overwrite), cleaning_plan(spec)
+    )
 
 
 def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None]]:

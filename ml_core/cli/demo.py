@@ -14,6 +14,7 @@ from ml_core.cli.options import (
     Json,
     Method,
     OutputFolder,
+    Overwrite,
     Preset,
     Seed,
     Settings,
@@ -35,6 +36,7 @@ def demo(
     seed: Seed = None,
     device: Device = "auto",
     threads: Threads = 0,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """The guided demo without a window: open, trigger, ASR, clean, ASR again, save.
@@ -47,14 +49,15 @@ def demo(
     """
     from ml_core.cli.picture import draw_before_after
     from ml_core.jobs.demo import demo_checkpoint, demo_spec
-    from ml_core.triggers import demo_trigger, save_trigger
+    from ml_core.triggers import demo_trigger
+    from ml_core.triggers.files import save_own_trigger
 
     recipe = build_recipe(method, preset, settings or [], seed)
     source = (checkpoint or demo_checkpoint()).resolve()
     folder = output_dir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     trigger = demo_trigger()
-    _, trigger_path = save_trigger(trigger, folder / "trigger")
+    trigger_path = save_own_trigger(trigger, folder)
     spec = demo_spec(
         recipe,
         folder,
@@ -64,7 +67,7 @@ def demo(
         threads=threads,
         test_images=test_images,
     )
-    result = run_job(spec)
+    result = run_job(spec, overwrite=overwrite)
     picture = draw_before_after(spec, Path(result["checkpoint"]), trigger, folder / PICTURE)
     result["picture"] = str(picture)
     print_result(result, json)

@@ -52,6 +52,12 @@ Threads = Annotated[
     ),
 ]
 OutputFolder = Annotated[_T, typer.Option("--output", "-o", help="Folder for everything written.")]
+Overwrite = Annotated[
+    bool,
+    typer.Option(
+        "--overwrite", help="Replace the result of another job that lies in the output folder."
+    ),
+]
 Images = Annotated[
     str, typer.Option(help="Folder, published set, CSV, TSV, shard, Parquet, or demo:SPLIT.")
 ]
@@ -92,8 +98,8 @@ Preset = Annotated[
 Minutes = Annotated[
     float | None,
     typer.Option(
-        help="Training minutes that a recipe gets on this machine; its examples and epochs are "
-        "fitted to them."
+        help="Training minutes that a recipe gets on this machine; its examples, epochs and "
+        "warm-up are fitted to them."
     ),
 ]
 AcceptRate = Annotated[

@@ -21,6 +21,7 @@ from ml_core.cli.options import (
     Json,
     Method,
     OutputFolder,
+    Overwrite,
     Preset,
     Seed,
     Settings,
@@ -75,6 +76,7 @@ def rates(
     ] = False,
     output_dir: OutputFolder[Path | None] = None,
     options: CleaningOptions,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Find the learning rates that a checkpoint bears, before cleaning it.
@@ -119,7 +121,7 @@ def rates(
             output_dir=None if output_dir is None else str(output_dir.resolve()),
         )
         watched_images(spec.job)
-        found = _estimated(spec) if estimate else _found(spec)
+        found = _estimated(spec) if estimate else _found(spec, overwrite)
     if json:
         output.print_json(found)
     elif estimate:
@@ -128,13 +130,15 @@ def rates(
         _print(found, output_dir)
 
 
-def _found(spec: RateSpec) -> dict[str, Any]:
+def _found(spec: RateSpec, overwrite: bool) -> dict[str, Any]:
     from ml_core.jobs.overall import rates_plan
 
     with output.working("Loading torch"):
         from ml_core.jobs.rate_finder import find_rate
 
-    return run_to_result(lambda control: find_rate(spec, control), rates_plan(spec))
+    return run_to_result(
+        lambda control: find_rate(spec, control, overwrite=overwrite), rates_plan(spec)
+    )
 
 
 def _estimated(spec: RateSpec) -> dict[str, Any]:

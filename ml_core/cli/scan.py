@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -26,6 +27,7 @@ from ml_core.cli.options import (
     LabelledImageColumn,
     Labels,
     NoChoice,
+    Overwrite,
     Templates,
     Threads,
     given_path,
@@ -86,6 +88,7 @@ def scan(
     processes: Annotated[
         int, typer.Option(min=1, help="With --export: processes (GPUs) that share the work.")
     ] = 1,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Search a checkpoint for a trigger that nobody named.
@@ -142,7 +145,7 @@ def scan(
     with output.working("Loading torch"):
         from ml_core.detection.scan.records import Scan
         from ml_core.jobs import scan as job
-    run = job.estimate_scan if estimate else job.scan
+    run = job.estimate_scan if estimate else partial(job.scan, overwrite=overwrite)
     try:
         result = run_to_result(lambda control: run(spec, control))
     except output.JobFailed as error:

@@ -26,6 +26,7 @@ from ml_core.cli.options import (
     CleaningOptions,
     Json,
     OutputFolder,
+    Overwrite,
     flatten_options,
 )
 from ml_core.cli.run import run_to_result
@@ -78,6 +79,7 @@ def search(
     ] = 400,
     seed: Annotated[int, typer.Option(min=0, help="Seed of canaries and runs.")] = 0,
     options: CleaningOptions,
+    overwrite: Overwrite = False,
     json: Json = False,
 ) -> None:
     """Search for the recipe that cleans this checkpoint at the least loss of accuracy.
@@ -141,7 +143,7 @@ def search(
     with output.working("Loading torch"):
         from ml_core.jobs.search import search as run_search
 
-    result = run_to_result(lambda control: run_search(spec, control))
+    result = run_to_result(lambda control: run_search(spec, control, overwrite=overwrite))
     if json:
         output.print_json(result)
         return

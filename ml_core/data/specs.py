@@ -30,6 +30,12 @@ def _path(text: str) -> str:
 
 PathText = Annotated[str, AfterValidator(_path)]
 """A path as text."""
+PATH_FIELDS = frozenset({
+    "adapter", "adapter_path", "after", "before", "checkpoint", "checkpoints", "donor",
+    "donor_path", "embeddings", "exclude", "label_set", "measurements", "other_labels", "out",
+    "output_dir", "path", "pictures", "reference", "runs", "scans", "training", "trigger",
+})  # fmt: skip
+"""Fields of jobs and measurements that hold paths, whose bytes need not be UTF-8."""
 _Number = Field(default=None, ge=1, lt=2**53)
 _Seed = Field(default=0, ge=0, lt=2**63)
 

@@ -15,70 +15,17 @@ from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.loop import Outcome
 from ml_core.events import Event, Saved
 from ml_core.jobs.inputs import Inputs
-from ml_core.jobs.keep import Source, clear_measurements
+from ml_core.jobs.keep import Source
 from ml_core.jobs.linear_head import save_head
-from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE
 from ml_core.jobs.specs import (
     ADAPTER_FILE,
     CLEANED_FILE,
     HEAD_FILE,
-    RESULT_FILE,
-    STATE_FILE,
-    STEPS_FOLDER,
     CleanSpec,
 )
 from ml_core.model import ClipModel
-from ml_core.reading.errors import InputError
-from ml_core.reading.tokenizer_file import name_beside
-from ml_core.reports.measurement_files import MEASUREMENTS_FOLDER
-from ml_core.triggers import Trigger, save_trigger
-
-_MADE = (
-    STATE_FILE,
-    RESULT_FILE,
-    REBOUND_FILE,
-    HOLDOUTS_FILE,
-    CLEANED_FILE,
-    ADAPTER_FILE,
-    HEAD_FILE,
-    name_beside(Path(CLEANED_FILE)).name,
-)
-
-
-def check_own_folders(folder: Path) -> None:
-    """Refuse a run's folder, perhaps a stranger's, whose own folders are links to elsewhere.
-
-    Raises
-    ------
-    InputError
-        What the run takes away and writes there would be another folder's.
-    """
-    for name in (STEPS_FOLDER, MEASUREMENTS_FOLDER, Path(STATE_FILE).parent.name):
-        if (folder / name).is_symlink():
-            raise InputError(
-                f"{name} in the folder {folder.name} is a link to another folder, where the run "
-                "would write and delete files; take the link away."
-            )
-
-
-def clear_earlier(spec: CleanSpec) -> None:
-    """Take away what an earlier run in the folder made: it would be taken for this one's.
-
-    What this run itself starts from stays.
-
-    Raises
-    ------
-    OSError
-        If a file cannot be taken away.
-    """
-    folder = Path(spec.output_dir)
-    given = (spec.checkpoint, spec.donor, spec.reference)
-    needed = {Path(path).resolve() for path in given if path is not None}
-    steps = (folder / STEPS_FOLDER).glob("step-[0-9]*.safetensors")
-    for path in (*(folder / name for name in _MADE), *steps):
-        if path.resolve() not in needed:
-            path.unlink(missing_ok=True)
-    clear_measurements(folder)
+from ml_core.triggers import Trigger
+from ml_core.triggers.files import save_own_trigger
 
 
 def keep_trigger(spec: CleanSpec, trigger: Trigger | None) -> CleanSpec:
@@ -95,7 +42,7 @@ def keep_trigger(spec: CleanSpec, trigger: Trigger | None) -> CleanSpec:
         return spec
     folder, path = Path(spec.output_dir), Path(spec.trigger)
     if path.resolve().parent != folder.resolve():
-        path = save_trigger(trigger, folder / "trigger")[1]
+        path = save_own_trigger(trigger, folder)
     return spec.model_copy(update={"trigger": path.name})
 
 

@@ -42,6 +42,7 @@ from ml_core.jobs.audit_spec import (
 )
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
+from ml_core.jobs.journal import check_result
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError
@@ -56,11 +57,14 @@ _TRUSTED = (
 )
 
 
-def audit(spec: AuditSpec, control: Control, ranks: Ranks = ALONE) -> Generator[Event, None, None]:
+def audit(
+    spec: AuditSpec, control: Control, ranks: Ranks = ALONE, *, overwrite: bool = False
+) -> Generator[Event, None, None]:
     """Score every pair, and write what was found; the last event is Done, whatever happens.
 
     Of several captions of a picture all are scored, and the worst is what is ranked and shown; what
-    is excluded is the picture with all its captions.
+    is excluded is the picture with all its captions. An audit of another checkpoint or other pairs
+    that lies in the folder is replaced only with ``overwrite``.
 
     Parameters
     ----------
@@ -82,12 +86,14 @@ def audit(spec: AuditSpec, control: Control, ranks: Ranks = ALONE) -> Generator[
         leaves its embeddings in the cache, where the next one finds them.
     """
     try:
-        yield from _audit(spec, control, ranks)
+        yield from _audit(spec, control, ranks, overwrite)
     except Exception as error:
         yield failure(error)
 
 
-def _audit(spec: AuditSpec, control: Control, ranks: Ranks) -> Generator[Event, None, None]:
+def _audit(
+    spec: AuditSpec, control: Control, ranks: Ranks, overwrite: bool
+) -> Generator[Event, None, None]:
     def cancelled() -> bool:
         control.wait_while_paused()
         return control.cancelled or control.stopped
@@ -119,6 +125,13 @@ def _audit(spec: AuditSpec, control: Control, ranks: Ranks) -> Generator[Event, 
                     "The clean reference is the set that is to be audited; choose other pairs, "
                     "which are known to be clean."
                 )
+        if ranks.first and not overwrite:
+            about = {
+                "checkpoint_sha256": model.sha256,
+                "pairs_key": pairs.key,
+                "reference_key": None if reference is None else reference.key,
+            }
+            check_result(Path(spec.output_dir) / AUDIT_FILE, {"facts": about})
         if ranks.first and reference is not None:
             trusted = len(shared_numbers(pairs, reference, watch))
             if trusted:

@@ -16,6 +16,7 @@ from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message
 from ml_core.jobs.bench_spec import BENCH_FILE, CHART_FILE, TABLE_FILE, BenchSpec
 from ml_core.jobs.comparison import Names, write_comparison
+from ml_core.jobs.earlier import check_place, same_job
 from ml_core.jobs.estimate import estimate
 from ml_core.jobs.failures import failure
 from ml_core.jobs.holdouts import holdouts
@@ -41,7 +42,6 @@ from ml_core.jobs.specs import (
 )
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reports.tradeoff_svg import Curve, tradeoff_svg
-from ml_core.triggers.files import load_trigger
 
 Row = dict[str, Any]
 COLUMNS = (
@@ -53,11 +53,14 @@ COLUMNS = (
 _MOST_EXAMPLES = 100_000_000  # of a recipe
 
 
-def bench(spec: BenchSpec, control: Control) -> Generator[Event, None, None]:
+def bench(
+    spec: BenchSpec, control: Control, *, overwrite: bool = False
+) -> Generator[Event, None, None]:
     """Run every recipe with every seed, one after the other, and write the table and the chart.
 
     A job that is finished already is not run again, one that was killed goes on from its last
-    save, and one that fails is a row that says why.
+    save, and one that fails is a row that says why. With ``overwrite`` the results of other jobs in
+    their folders are replaced.
 
     Yields
     ------
@@ -66,28 +69,30 @@ def bench(spec: BenchSpec, control: Control) -> Generator[Event, None, None]:
         holds.
     """
     try:
-        yield from _bench(spec, control)
+        yield from _bench(spec, control, overwrite)
     except Exception as error:
         yield failure(error)
 
 
-def _bench(spec: BenchSpec, control: Control) -> Generator[Event, None, None]:
+def _bench(spec: BenchSpec, control: Control, overwrite: bool) -> Generator[Event, None, None]:
     begin = time.monotonic()
     jobs = spec.jobs()
     for job in jobs:
         check_spec(job)
+        if not overwrite:
+            check_place(job)
     rows: list[Row] = []
     curves: list[Curve] = []
     for number, job in enumerate(jobs, start=1):
         recipe = job.recipe
         title = f"{method_title(recipe.method)}, {recipe.preset}, seed {recipe.seed}"
         yield Message(f"{number} of {len(jobs)}: {title}")
-        done = yield from _one(spec, job, control)
+        done = yield from _one(spec, job, control, overwrite)
         if control.cancelled or control.stopped:
             yield Done("cancelled")
             return
         rows += _rows(job, title, done)
-        if done.status != "failed" or _same(job, Path(job.output_dir) / SPEC_FILE):
+        if done.status != "failed" or same_job(job, Path(job.output_dir) / SPEC_FILE):
             # Else it could not start, and the journal there is an earlier one's.
             events = read_events(Path(job.output_dir) / EVENTS_FILE, _is_evaluation)
             curves.append(Curve(title, points(events)))
@@ -100,7 +105,9 @@ def _is_evaluation(line: str) -> bool:
     return '"ca"' in line or '"saved"' in line
 
 
-def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, None, Done]:
+def _one(
+    spec: BenchSpec, job: CleanSpec, control: Control, overwrite: bool
+) -> Generator[Event, None, Done]:
     """Run one job and its proofs, unless it finished earlier; return its Done."""
     folder = Path(job.output_dir)
     found = _finished(job)
@@ -112,7 +119,7 @@ def _one(spec: BenchSpec, job: CleanSpec, control: Control) -> Generator[Event, 
             job = yield from matched(job, job.minutes, control)
             if control.cancelled or control.stopped:
                 return Done("cancelled")
-        found = yield from _run(run(job, control, resume=resume))
+        found = yield from _run(run(job, control, resume=resume, overwrite=overwrite))
     else:
         yield Message("Its result exists already; it is not run again.")
         job = read_spec(folder / SPEC_FILE)  # with the budget that it had
@@ -186,7 +193,7 @@ def _finished(job: CleanSpec) -> Done | None:
     """The Done of an equal job that finished earlier; None if there is none to take over."""
     folder = Path(job.output_dir)
     result = read_json(folder / RESULT_FILE)
-    if not result or _stopped_by_hand(result) or not _same(job, folder / SPEC_FILE):
+    if not result or _stopped_by_hand(result) or not same_job(job, folder / SPEC_FILE):
         return None
     return Done("finished", result) if _of_these_files(job, result) else None
 
@@ -196,7 +203,7 @@ def _goes_on(job: CleanSpec) -> bool:
     folder = Path(job.output_dir)
     result = read_json(folder / RESULT_FILE)
     ours = not result or (_stopped_by_hand(result) and _of_these_files(job, result))
-    return ours and _same(job, folder / SPEC_FILE)
+    return ours and same_job(job, folder / SPEC_FILE)
 
 
 def _stopped_by_hand(result: dict[str, Any]) -> bool:
@@ -213,32 +220,6 @@ def _of_these_files(job: CleanSpec, result: dict[str, Any]) -> bool:
     except InputError:
         return False
     return bool(result.get("source_sha256") == found.inspection.sha256)
-
-
-def _same(job: CleanSpec, path: Path) -> bool:
-    """Whether a spec on disk is the job's, but for what the machine's speed set.
-
-    A run keeps a copy of its trigger, and its spec names that one.
-    """
-    try:
-        there = read_spec(path)
-    except InputError:
-        return False
-    changes: dict[str, Any] = {"speed": job.speed}
-    if there.trigger is not None and _digest(there.trigger) == _digest(job.trigger):
-        changes["trigger"] = job.trigger
-    if job.minutes is not None:
-        budget = {"pairs": job.recipe.pairs, "epochs": job.recipe.epochs}
-        changes["recipe"] = there.recipe.model_copy(update=budget)
-    return job == there.model_copy(update=changes)
-
-
-def _digest(trigger: str | None) -> str | None:
-    """What a trigger's file holds; None where it is none."""
-    try:
-        return None if trigger is None else load_trigger(Path(trigger)).digest
-    except InputError:
-        return None
 
 
 def _rows(job: CleanSpec, title: str, done: Done) -> list[Row]:

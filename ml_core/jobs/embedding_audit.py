@@ -26,6 +26,7 @@ from ml_core.jobs.audit import Pace, score_table, scratch_folder, settings_of
 from ml_core.jobs.audit_spec import AUDIT_FILE, SCORES_FILE, EmbeddingAuditSpec
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
+from ml_core.jobs.journal import check_result
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError, TooLittleMemoryError
 
@@ -40,9 +41,11 @@ _LONGEST_CAPTION = 2000
 
 
 def audit_embeddings(
-    spec: EmbeddingAuditSpec, control: Control, ranks: Ranks = ALONE
+    spec: EmbeddingAuditSpec, control: Control, ranks: Ranks = ALONE, *, overwrite: bool = False
 ) -> Generator[Event, None, None]:
     """Score every pair by embeddings alone; the last event is Done, whatever happens.
+
+    An audit of others in the folder is replaced only with ``overwrite``.
 
     Parameters
     ----------
@@ -61,13 +64,13 @@ def audit_embeddings(
         with ``folder``. The folder then holds `AUDIT_FILE` and `SCORES_FILE`.
     """
     try:
-        yield from _audit(spec, control, ranks)
+        yield from _audit(spec, control, ranks, overwrite)
     except Exception as error:
         yield failure(error)
 
 
 def _audit(
-    spec: EmbeddingAuditSpec, control: Control, ranks: Ranks
+    spec: EmbeddingAuditSpec, control: Control, ranks: Ranks, overwrite: bool
 ) -> Generator[Event, None, None]:
     def cancelled() -> bool:
         control.wait_while_paused()
@@ -88,6 +91,12 @@ def _audit(
         if spec.reference is not None:
             reference = open_embeddings(Path(spec.reference), watch)
             _check_reference(shards, reference)
+        if ranks.first and not overwrite:
+            keys = {
+                "pairs_key": shards.key,
+                "reference_key": None if reference is None else reference.key,
+            }
+            check_result(Path(spec.output_dir) / AUDIT_FILE, {"facts": keys})
     source = ShardSource(shards, device, cancelled)
     folder = Path(spec.output_dir)
     found: Found | None = None

@@ -193,10 +193,11 @@ def _measured(
     # What a result weighs: an adapter's weights are untouched, and are in no file of the run.
     adapted = isinstance(model.module.visual, PromptedVisual)
     result_bytes = head_bytes + (_bytes(trained) if adapted else _weights(model))
-    disk = state_bytes + (1 + _kept_steps(spec, inputs)) * result_bytes
     begun = state_bytes - moments_kept * (_bytes(trained) + head_bytes)  # before the first step
     later = (recipe.total_steps - 1) // recipe.save_every if recipe.save_every else 0
-    save_seconds = write_seconds * (disk + begun + later * state_bytes)
+    once = state_bytes + (1 + _kept_steps(spec, inputs)) * result_bytes
+    save_seconds = write_seconds * (once + begun + later * state_bytes)
+    disk = once + (state_bytes if later else begun)  # the save before the last one
     yield Done(
         "finished",
         shared

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Callable, Generator, Iterator, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
 
 from ml_core.atomic import replace_files
 from ml_core.events import Done, Event, Message, finite, from_json, to_json
+from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import append_text, iter_lines, read_file
 from ml_core.reading.strict_json import JsonError, parse_object
 
@@ -100,6 +101,40 @@ def read_json(path: Path) -> dict[str, Any]:
         return parse_object(raw, max_bytes=_MAX_BYTES, max_depth=_MAX_DEPTH, half_characters=True)
     except (OSError, JsonError):
         return {}
+
+
+def check_result(path: Path, own: Mapping[str, Any]) -> None:
+    """Refuse to write over the result of another job.
+
+    Parameters
+    ----------
+    path
+        Where the result goes; what is no record there is nobody's result.
+    own
+        Fields of this job's record that tell it from others, as JSON has them.
+
+    Raises
+    ------
+    InputError
+        With the folder and what to do.
+    """
+    if _contradicts(read_json(path), own):
+        raise InputError(
+            f"{path.parent} holds the result of another job ({path.name}); choose another folder, "
+            "or replace what is there with --overwrite."
+        )
+
+
+def _contradicts(record: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
+    """Whether a field that both have differs."""
+    for name in own.keys() & record.keys():
+        there, here = record[name], own[name]
+        if isinstance(there, Mapping) and isinstance(here, Mapping):
+            if _contradicts(there, here):
+                return True
+        elif there != here:
+            return True
+    return False
 
 
 def write_json(values: dict[str, Any], path: Path) -> Path:

@@ -18,6 +18,7 @@ from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.digests import hash_file
 from ml_core.data.images import ImageSet
 from ml_core.data.picture_list import list_pictures, what_is_hashed
+from ml_core.data.pictures import printable
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import Evaluation, PerImage, forget_target
 from ml_core.events import Control, Event
@@ -262,7 +263,7 @@ def _checkpoint(
         path=str(opened.path.absolute()),
         donor_path=None if donor is None else str(donor.path.absolute()),
         adapter_path=None if source.adapter is None else str(source.adapter.absolute()),
-        name=inspection.name,
+        name=printable(inspection.name),
         sha256=inspection.sha256 or None,
         bytes=inspection.size,
         format=inspection.format,

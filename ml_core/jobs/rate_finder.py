@@ -30,6 +30,7 @@ from ml_core.jobs.devices import choose_device
 from ml_core.jobs.estimate import estimate
 from ml_core.jobs.failures import failure
 from ml_core.jobs.inputs import Inputs, Sets, opening_inputs, opening_sets
+from ml_core.jobs.journal import check_result
 from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.opening import opening
 from ml_core.jobs.rate_finder_spec import (
@@ -54,13 +55,16 @@ _FORMAT = "rates 1"
 _KEPT = 200  # records
 
 
-def find_rate(spec: RateSpec, control: Control) -> Generator[Event, None, None]:
+def find_rate(
+    spec: RateSpec, control: Control, *, overwrite: bool = False
+) -> Generator[Event, None, None]:
     """Train a copy of the checkpoint at a rising rate, and propose a range and a start.
 
     One batch a step, at rates that grow geometrically (see `ml_core.cleaning.rate_range`), with
     the method, data and settings of the job; nothing of the trained copy stays. The ramp ends
     early where the loss is no number, or accuracy on validation images is ten points lower. The
     same ramp is not run again: what was found is kept, by checkpoint, data, recipe and ramp.
+    Rates of another checkpoint or method in the folder are replaced only with ``overwrite``.
 
     Yields
     ------
@@ -70,7 +74,7 @@ def find_rate(spec: RateSpec, control: Control) -> Generator[Event, None, None]:
         and the ``lr`` before it); Message; Saved; and Done, whose ``result`` is a `RateRecord`.
     """
     try:
-        yield from _find(spec, control.ended_by_stop())
+        yield from _find(spec, control.ended_by_stop(), overwrite)
     except Exception as error:
         yield failure(error)
 
@@ -136,13 +140,19 @@ class _Ramp:
     precision: str = ""
 
 
-def _find(spec: RateSpec, control: Control) -> Generator[Event, None, None]:
+def _find(spec: RateSpec, control: Control, overwrite: bool) -> Generator[Event, None, None]:
     begin = time.monotonic()
     job = _job(spec)
     yield Progress("open", 0, 1)
     opened = open_checkpoint(Path(job.checkpoint), job.donor, use_choice=job.use_choice)
     sets = yield from _opening(spec, job, control)
     model = opened.build("cpu")
+    if spec.output_dir is not None and not overwrite:
+        about = {
+            "checkpoint_sha256": model.sha256,
+            "recipe": {"method": job.recipe.method, "seed": job.recipe.seed},
+        }
+        check_result(Path(spec.output_dir) / RATES_FILE, about)
     check_pieces(model, job.recipe, ALONE)
     inputs = yield from opening_inputs(job, model, control, sets=sets)
     with closing(inputs):

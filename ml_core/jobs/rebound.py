@@ -11,6 +11,7 @@ from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.batches import Batch, pair_batch
+from ml_core.cleaning.budget import fitted_warmup
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.data.labels import LabelSet
@@ -169,7 +170,7 @@ def _recipe(spec: ReboundSpec, lr: float, pairs: int) -> Recipe:
             "epochs": epochs,
             "batch_size": batch,
             "lr": lr,
-            "warmup_steps": min(_WARMUP, spec.steps // 4),
+            "warmup_steps": fitted_warmup(_WARMUP, spec.steps),
             "lambda_image": 0.0,
             "lambda_text": 0.0,
             "image_augmentation": "none",

@@ -21,13 +21,11 @@ from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.pretraining import carried
 from ml_core.cleaning.speed import speed_from_dict
-from ml_core.cleaning.state import read_facts
+from ml_core.cleaning.state import intact_state
 from ml_core.cleaning.weight_space import Validate
 from ml_core.evaluation.records import Evaluation
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.artifacts import (
-    check_own_folders,
-    clear_earlier,
     keep_trigger,
     open_result,
     result_files,
@@ -36,6 +34,14 @@ from ml_core.jobs.artifacts import (
 )
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.devices import choose_device
+from ml_core.jobs.earlier import (
+    EARLIER_FOLDER,
+    bring_back,
+    check_own_folders,
+    check_place,
+    forget_earlier,
+    set_aside,
+)
 from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
@@ -67,9 +73,17 @@ class Measured:
 
 
 def run(
-    spec: CleanSpec, control: Control, *, resume: bool = False, ranks: Ranks = ALONE
+    spec: CleanSpec,
+    control: Control,
+    *,
+    resume: bool = False,
+    overwrite: bool = False,
+    ranks: Ranks = ALONE,
 ) -> Generator[Event, None, None]:
     """Clean a checkpoint; the last event is Done, whatever happens.
+
+    A result of the same job that lies in the folder is kept aside until the new one is there, and
+    comes back if the run comes to nothing.
 
     Parameters
     ----------
@@ -80,6 +94,8 @@ def run(
         Cancel, stop and pause.
     resume
         Go on from the saved state of an interrupted run in the same folder.
+    overwrite
+        Do so with the result of another job too, which is refused otherwise.
     ranks
         The processes that run this job together. The first one measures, saves and keeps the
         journal; what the others yield is for nobody.
@@ -93,40 +109,55 @@ def run(
     """
     folder = Path(spec.output_dir)
     if not ranks.first:
-        yield from _guarded(spec, control, resume, ranks)
+        yield from _guarded(spec, control, resume, overwrite, ranks)
         return
     try:
         lock = lock_folder(folder)
     except InputError as error:
         yield failure(error)
         return
+    last: Done | None = None
     try:
+        check_own_folders(folder)
+        if not resume:
+            bring_back(folder)  # of a run that was killed
         journal = folder / EVENTS_FILE
         if not resume and not any((folder / name).exists() for name in (STATE_FILE, RESULT_FILE)):
             journal.unlink(missing_ok=True)  # of a run that came to nothing
-        earlier = journal if not resume and journal.exists() else None
-        events = _guarded(spec, control, resume, ranks, earlier)
+        earlier = not resume and journal.exists()
+        events = _guarded(spec, control, resume, overwrite, ranks, earlier)
         with closing(journaled(events, journal, append=resume)) as told:
             for event in told:
                 if isinstance(event, Done):
-                    lock.release()  # who hears of the end may look into the folder at once
-                yield event
-    except OSError as error:  # the folder itself cannot be made or written
-        yield failure(error)
+                    last = event  # who hears of the end may look into the folder at once
+                else:
+                    yield event
+    except (OSError, InputError) as error:  # the folder itself cannot be made or written
+        last = failure(error)
     finally:
+        try:
+            if last is not None and last.status in ("finished", "stopped"):
+                forget_earlier(folder)
+            else:
+                bring_back(folder)
+        except OSError as error:
+            last = failure(error)
         lock.release()
+    if last is not None:
+        yield last
 
 
 def _guarded(
     spec: CleanSpec,
     control: Control,
     resume: bool,
+    overwrite: bool,
     ranks: Ranks,
-    earlier_journal: Path | None = None,
+    earlier_journal: bool = False,
 ) -> Generator[Event, None, None]:
     """The job, with every exception turned into a Done."""
     try:
-        yield from _clean(spec, control, resume, ranks, earlier_journal)
+        yield from _clean(spec, control, resume, overwrite, ranks, earlier_journal)
     except Exception as error:
         yield failure(error)
 
@@ -135,8 +166,9 @@ def _clean(
     spec: CleanSpec,
     control: Control,
     resume: bool,
+    overwrite: bool,
     ranks: Ranks,
-    earlier_journal: Path | None,
+    earlier_journal: bool,
 ) -> Generator[Event, None, None]:
     """Open, measure, train, save, measure again from the saved file."""
     begin = time.monotonic()
@@ -147,11 +179,12 @@ def _clean(
 
     check_spec(spec)
     folder = Path(spec.output_dir)
-    check_own_folders(folder)
     if resume:
-        read_facts(folder / STATE_FILE)  # no state: say so now, not after the first evaluation
+        intact_state(folder / STATE_FILE)  # no state: say so now, not after the first evaluation
     yield Progress("open", 0, 1)
     opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
+    if not (resume or overwrite):
+        check_place(spec, opened.inspection.sha256)
     try:
         sets = yield from opening_sets(spec, control)  # what is wrong with it is told first
         model = opened.build("cpu")
@@ -162,9 +195,10 @@ def _clean(
         ranks.any(True, device=choose_device(spec.device, ranks.local))
         raise
     if not resume and ranks.first:  # what an earlier run left goes when this one can start
-        clear_earlier(spec)
-        if earlier_journal is not None:  # from now on the new one is written
-            earlier_journal.unlink()
+        if set_aside(spec, journal=earlier_journal):  # from now on the new one is written
+            yield Message(
+                f"The earlier result lies in {EARLIER_FOLDER} until the new one is there."
+            )
         write_spec(keep_trigger(spec, inputs.trigger), folder / SPEC_FILE)
     said = inputs.notes
     for note in said:

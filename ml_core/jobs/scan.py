@@ -100,6 +100,7 @@ from ml_core.events import Control, Done, Event, Finding, Message, Progress, Sav
 from ml_core.figures import percent
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
+from ml_core.jobs.journal import check_result
 from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.opening import opening
 from ml_core.jobs.scan_spec import (
@@ -152,11 +153,14 @@ def _distance(own: State, others: State, encoder: Literal["image", "text"]) -> f
     return math.sqrt(apart / norm) if norm else 0.0
 
 
-def scan(spec: ScanSpec, control: Control, ranks: Ranks = ALONE) -> Generator[Event, None, None]:
+def scan(
+    spec: ScanSpec, control: Control, ranks: Ranks = ALONE, *, overwrite: bool = False
+) -> Generator[Event, None, None]:
     """Search for a trigger that nobody named; the last event is Done, whatever happens.
 
     A stage that an earlier, unfinished scan of the same spec, models and pictures has finished is
-    taken from its folder. With the same seed, on the CPU, the result is the same.
+    taken from its folder. With the same seed, on the CPU, the result is the same. A scan of other
+    models or pictures in the folder is replaced only with ``overwrite``.
 
     Parameters
     ----------
@@ -189,7 +193,7 @@ def scan(spec: ScanSpec, control: Control, ranks: Ranks = ALONE) -> Generator[Ev
         holds `SCAN_FILE`, the patches of each round, and the found trigger as a trigger file.
     """
     try:
-        yield from _Scanning(spec, control.ended_by_stop(), ranks).run()
+        yield from _Scanning(spec, control.ended_by_stop(), ranks).run(overwrite)
     except Exception as error:
         yield failure(error)
 
@@ -222,10 +226,13 @@ class _Scanning:
         self._apart = (math.nan, math.nan)  # image and text encoder, from the reference
         self._arrays: dict[str, Arrays] = {}
 
-    def run(self) -> Generator[Event, None, None]:
+    def run(self, overwrite: bool) -> Generator[Event, None, None]:
         """All of it."""
         ranks = self._ranks
         images = yield from self._opened()
+        with ranks.as_one(self._device):
+            if ranks.first and not overwrite:
+                check_result(self._folder / SCAN_FILE, self._about(images))
         kept = _Kept(self._folder / STAGES_FOLDER, self._key(images))
         if ranks.first:
             yield Finding("scan", self._plan())
@@ -248,6 +255,16 @@ class _Scanning:
             yield Done("finished")
             return
         yield from self._finish(stages, images)
+
+    def _about(self, images: ImageSet) -> dict[str, Any]:
+        """What of its record tells a scan from others: stages may be added to the same scan."""
+        suspect, *reference = (one.model.sha256 for one in self._sides.both)
+        return {
+            "suspect": {"sha256": suspect},
+            "reference": {"sha256": reference[0]} if reference else None,
+            "images": printable(images.name), "classes": list(self._sides.class_names),
+            "seed": self._spec.seed,
+        }  # fmt: skip
 
     def estimate(self) -> Generator[Event, None, None]:
         """What it would take at most."""

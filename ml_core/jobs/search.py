@@ -38,6 +38,7 @@ from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import lock_folder
+from ml_core.jobs.journal import check_result
 from ml_core.jobs.measure import bench_of, open_labels
 from ml_core.jobs.opening import opening
 from ml_core.jobs.plain_finetune import PlainData, as_pairs, open_plain
@@ -68,10 +69,13 @@ _ALIVE = 0.5
 _MOST_MORE = 4  # rounds beyond the plan
 
 
-def search(spec: SearchSpec, control: Control) -> Generator[Event, None, None]:
+def search(
+    spec: SearchSpec, control: Control, *, overwrite: bool = False
+) -> Generator[Event, None, None]:
     """Plant canaries in a copy, try recipes on it, and choose one.
 
     The same search goes on where it was cancelled. What is measured is on disk after every run.
+    A search of another checkpoint in the folder is replaced only with ``overwrite``.
 
     Yields
     ------
@@ -85,6 +89,8 @@ def search(spec: SearchSpec, control: Control) -> Generator[Event, None, None]:
         yield failure(error)
         return
     try:
+        if not overwrite:
+            _check_folder(spec)
         yield from _Search(spec, control.ended_by_stop()).run()
     except Exception as error:
         yield failure(error)
@@ -446,6 +452,15 @@ def _check_data(spec: SearchSpec) -> None:
                 f"{facts.title} trains on {'labelled ' * labelled}images: choose some to train on, "
                 "or leave it out."
             )
+
+
+def _check_folder(spec: SearchSpec) -> None:
+    """Refuse a folder with a search of another checkpoint."""
+    base = spec.base
+    path = Path(base.output_dir) / SEARCH_FILE
+    if path.exists():
+        opened = open_checkpoint(Path(base.checkpoint), base.donor, use_choice=base.use_choice)
+        check_result(path, {"canaries": {"source_sha256": opened.inspection.sha256}})
 
 
 def _key(spec: SearchSpec, canaries: Canaries) -> str:

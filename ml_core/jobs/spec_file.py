@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TypeVar
 
@@ -9,18 +10,20 @@ from pydantic import BaseModel, ValidationError
 
 from ml_core.atomic import replace_files
 from ml_core.cleaning.recipes import explain
+from ml_core.data.specs import PATH_FIELDS
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
 from ml_core.reading.plain import plain
 
-_JOB = JsonFile("a job file", "write it anew", max_bytes=1_000_000)
+_JOB = JsonFile("a job file", "write it anew", max_bytes=1_000_000, path_fields=PATH_FIELDS)
 Spec = TypeVar("Spec", bound=BaseModel)
 
 
 def write_spec_file(spec: BaseModel, path: Path) -> Path:
     """Write ``spec`` as JSON; return the path."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    replace_files({path: spec.model_dump_json(indent=1).encode()})
+    # Escapes hold the names of files that are no UTF-8, which pydantic cannot write.
+    replace_files({path: json.dumps(spec.model_dump(mode="json"), indent=1).encode()})
     return path
 
 

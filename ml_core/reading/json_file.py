@@ -34,7 +34,7 @@ class JsonFile:
         What a sentence calls it, e.g. ``a job file``.
     advice
         What to do about a damaged one.
-    max_bytes, max_depth, max_parts, half_characters
+    max_bytes, max_depth, max_parts, half_characters, path_fields
         As of `parse_object`.
     """
 
@@ -44,6 +44,7 @@ class JsonFile:
     max_depth: int = 8
     max_parts: int = 200_000
     half_characters: bool = False
+    path_fields: frozenset[str] = frozenset()
 
     def read(self, path: Path, inside: Path | None = None) -> dict[str, Any]:
         """The JSON object of a regular file.
@@ -126,6 +127,7 @@ class JsonFile:
                 max_depth=self.max_depth,
                 max_parts=self.max_parts,
                 half_characters=self.half_characters,
+                path_fields=self.path_fields,
             )
         except JsonError as error:
             raise self._no_json(name, error) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Collection
 from math import isfinite
 from typing import Any
 
@@ -48,6 +49,7 @@ def parse_object(
     max_depth: int = 8,
     max_parts: int = MAX_PARTS,
     half_characters: bool = False,
+    path_fields: Collection[str] = (),
 ) -> dict[str, Any]:
     """Parse bytes that must hold one JSON object.
 
@@ -63,6 +65,9 @@ def parse_object(
         Input with more commas and opening brackets is refused before parsing.
     half_characters
         Whether a text may hold a lone surrogate, which only an escape can make.
+    path_fields
+        Keys of paths, which may hold those lone surrogates that Python puts in the place of bytes
+        that are no UTF-8.
 
     Raises
     ------
@@ -102,7 +107,7 @@ def parse_object(
     if infinite:
         _check_finite(value)
     if not half_characters and b"\\u" in raw:
-        _check_text(value)
+        _check_text(value, path_fields)
     return value
 
 
@@ -120,20 +125,21 @@ def _check_finite(value: object, name: str = "") -> None:
             _check_finite(item, name)
 
 
-def _check_text(value: object) -> None:
+def _check_text(value: object, path_fields: Collection[str], errors: str = "strict") -> None:
     """Refuse half characters, which only escapes can make: they cannot be written anywhere."""
     if isinstance(value, str):
         try:
-            value.encode("utf-8")
+            value.encode("utf-8", errors)
         except UnicodeEncodeError:
             raise JsonError("a text holds half a character") from None
     elif isinstance(value, dict):
         for key, item in value.items():
-            _check_text(key)
-            _check_text(item)
+            _check_text(key, path_fields)
+            of_path = key in path_fields and not isinstance(item, dict)
+            _check_text(item, path_fields, "surrogateescape" if of_path else "strict")
     elif isinstance(value, list):
         for item in value:
-            _check_text(item)
+            _check_text(item, path_fields, errors)
 
 
 def _check_depth(value: dict[str, Any] | list[Any], left: int) -> None:

@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from pydantic import Field, JsonValue
 
 from ml_core.atomic import Content, replace_files
-from ml_core.data.specs import ImageSpec, PathText
+from ml_core.data.specs import PATH_FIELDS, ImageSpec, PathText
 from ml_core.evaluation import metrics
 from ml_core.events import finite
 from ml_core.exports import to_csv as table_csv
@@ -53,7 +53,10 @@ MEASUREMENTS_FOLDER = "measurements"
 """Of a run's folder: holds a measurement folder for each of its evaluations."""
 
 _FILE = JsonFile(
-    "a kept measurement", "measure again with `cleanclip evaluate --keep`", max_bytes=16 << 20
+    "a kept measurement",
+    "measure again with `cleanclip evaluate --keep`",
+    max_bytes=16 << 20,
+    path_fields=PATH_FIELDS,
 )
 _MOST_TABLE = 1 << 30
 _MOST_TEXT = 16 << 20

@@ -74,6 +74,27 @@ def save_trigger(trigger: Trigger, path: str | Path) -> tuple[Path | None, Path]
     return png, _with(stem, ".json")
 
 
+def save_own_trigger(trigger: Trigger, folder: Path) -> Path:
+    """Write a run's trigger into its folder, beside another one that an earlier run left there.
+
+    Returns
+    -------
+    Path
+        The JSON, ``trigger.json`` where no other has that name.
+
+    Raises
+    ------
+    InputError
+        If the files cannot be written.
+    """
+    try:
+        taken = load_trigger(folder / "trigger.json").digest != trigger.digest
+    except InputError:  # there is none, or it is damaged
+        taken = False
+    stem = f"trigger-{trigger.digest[:8]}" if taken else "trigger"
+    return save_trigger(trigger, folder / stem)[1]
+
+
 def load_trigger(path: str | Path) -> Trigger:
     """Read a saved trigger from any of its files, or a picture or array without JSON as an upload.
 

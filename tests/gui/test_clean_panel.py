@@ -412,7 +412,7 @@ def test_a_run_of_hours_can_be_shortened(panel: CleanStation, session: Session) 
         steps = panel.form.recipe().total_steps
         found = {
             "seconds": hours * 3700, "train_seconds": hours * 3600, "steps": steps,
-            "step_seconds": 7.2, "pairs": there,
+            "step_seconds": 24.0, "pairs": there,
         }  # fmt: skip
         runner_of(panel).end(Done("finished", found))
         assert panel.shorten_button.isVisible() == (hours > 1)
@@ -420,9 +420,10 @@ def test_a_run_of_hours_can_be_shortened(panel: CleanStation, session: Session) 
             continue
         panel.shorten_button.click()
         recipe = panel.form.recipe()
-        assert abs(recipe.total_steps - 500) <= 3
+        assert abs(recipe.total_steps - 150) <= 3
         assert recipe.pairs <= there
-        assert panel.form.changed_fields() == ("pairs", "epochs")
+        assert panel.form.changed_fields() == ("pairs", "epochs", "warmup_steps")
+        assert recipe.warmup_steps == recipe.total_steps // 4  # of the 50 that the preset has
         assert not panel.shorten_button.isVisible()
         assert "Shortened to" in panel.log_line.text()
         panel.form.reset()

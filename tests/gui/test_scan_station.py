@@ -233,7 +233,7 @@ def test_a_cancelled_scan_of_the_same_settings_goes_on(station):
     assert not station.hint.isVisible()
 
 
-def test_the_folder_goes_by_what_decides_the_result():
+def test_the_folder_goes_by_what_decides_the_result(tmp_path):
     spec = ScanSpec(checkpoint="a", images=ImageSpec(), output_dir="x")
     folder = folder_of(spec, SHA, CLASSES)
     same = spec.model_copy(update={"output_dir": "y", "stages": ("pull",), "threads": 3})
@@ -242,6 +242,11 @@ def test_the_folder_goes_by_what_decides_the_result():
     assert folder_of(spec, SHA, CLASSES[1:]) != folder
     assert folder_of(spec.model_copy(update={"seed": 1}), SHA, CLASSES) != folder
     assert stages_done(folder) == 0
+    reference = tmp_path / "reference.pt"
+    beside = spec.model_copy(update={"reference": str(reference)})
+    before = folder_of(beside, SHA, CLASSES)
+    reference.write_bytes(b"another one")
+    assert folder_of(beside, SHA, CLASSES) != before  # a scan refuses another one's folder
 
 
 # The reference

@@ -22,9 +22,32 @@ def test_a_damaged_file_gives_the_defaults_and_a_message(tmp_path, caplog, conte
     with caplog.at_level(logging.WARNING):
         store = SettingsStore(tmp_path)
     assert store.value.theme == "system"
-    assert "damaged" in caplog.text
+    assert store.trouble in caplog.text
+    assert store.trouble.endswith("The file is kept as settings.damaged.json.")
+    assert (tmp_path / "settings.damaged.json").read_bytes() == content
     store.update(theme="light")
     assert json.loads((tmp_path / "settings.json").read_text())["theme"] == "light"
+
+
+def test_one_wrong_setting_leaves_the_others(tmp_path):
+    fields = {"theme": "pink", "size": 150, "device": "cuda:0", "recent": "no list", "later": 1}
+    (tmp_path / "settings.json").write_text(json.dumps(fields))
+    store = SettingsStore(tmp_path)
+    assert (store.value.theme, store.value.size, store.value.device) == ("system", 150, "cuda:0")
+    assert store.trouble == (
+        "Damaged in settings.json, their defaults are used: recent, theme. The file is kept as "
+        "settings.damaged.json."
+    )
+    store.update(threads=3)
+    assert json.loads((tmp_path / "settings.damaged.json").read_text()) == fields
+    again = SettingsStore(tmp_path)
+    assert (again.value.size, again.value.threads, again.trouble) == (150, 3, "")
+
+
+def test_a_name_that_is_no_utf8_is_remembered(tmp_path):
+    store = SettingsStore(tmp_path)
+    store.add_recent("/models/\udcff.safetensors")
+    assert SettingsStore(tmp_path).value.recent == ("/models/\udcff.safetensors",)
 
 
 def test_unknown_fields_of_a_later_version_are_ignored(tmp_path):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -119,7 +120,7 @@ def test_bench_takes_a_published_trigger_and_the_steps_of_the_rebound_test(
 ) -> None:
     asked: list[BenchSpec] = []
 
-    def bench(spec: BenchSpec, control: Control) -> Iterator[Event]:
+    def bench(spec: BenchSpec, control: Control, *, overwrite: bool) -> Iterator[Event]:
         asked.append(spec)
         yield Done("finished", {"rows": []})
 
@@ -213,3 +214,49 @@ run_to_result(job)
     )
     assert ended.returncode == 130, ended.stderr
     assert b"Cancelled." in ended.stderr
+
+
+_AT_WORK = """
+import hashlib, sys, time
+from ml_core.cli import app
+def work(_):
+    print("ready", flush=True)
+    {}
+app.run_command = work
+app.main()
+"""
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+@pytest.mark.parametrize(
+    ("number", "work", "status"),
+    [
+        (signal.SIGTERM, "time.sleep(60)", 143),
+        (signal.SIGHUP, "time.sleep(60)", 129),
+        # A step of a large model, which no exception reaches.
+        (signal.SIGTERM, "hashlib.pbkdf2_hmac('sha256', b'a', b'b', 10**9)", 143),
+    ],
+)
+def test_a_command_says_that_it_was_ended(number: int, work: str, status: int) -> None:
+    line = [sys.executable, "-c", _AT_WORK.format(work)]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        assert child.stdout.readline() == "ready\n"
+        child.send_signal(number)
+        _, told = child.communicate(timeout=30)
+    assert child.returncode == status
+    name = signal.Signals(number).name
+    assert told == f"Ended by {name}. What was saved last is kept.\n"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="signals are POSIX")
+def test_a_command_under_nohup_goes_on() -> None:
+    line = ["nohup", sys.executable, "-c", _AT_WORK.format("time.sleep(1)")]
+    with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
+        assert child.stdout is not None
+        while child.stdout.readline() != "ready\n":
+            pass
+        child.send_signal(signal.SIGHUP)
+        _, told = child.communicate(timeout=30)
+    assert "Ended" not in told
+    assert child.returncode != 129

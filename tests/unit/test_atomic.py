@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 from typing import BinaryIO
 
@@ -14,10 +15,48 @@ from ml_core.atomic import HalfReplacedError, replace_files
 def test_bytes_and_writers_replace_what_was_there(tmp_path: Path) -> None:
     first, second = tmp_path / "first", tmp_path / "second"
     first.write_bytes(b"old")
-    (tmp_path / ".first.part").write_bytes(b"left by a killed process, and longer")
     replace_files({first: b"new", second: lambda file: file.write(b"more")})
     assert (first.read_bytes(), second.read_bytes()) == (b"new", b"more")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["first", "second"]
+
+
+def test_each_of_two_writers_has_a_part_of_its_own(tmp_path: Path) -> None:
+    place = tmp_path / "file"
+
+    def slowly(file: BinaryIO) -> None:
+        file.write(b"the first half, ")
+        replace_files({place: b"another's"})
+        assert place.read_bytes() == b"another's"
+        file.write(b"the second")
+
+    replace_files({place: slowly})
+    assert place.read_bytes() == b"the first half, the second"
+    assert os.listdir(tmp_path) == ["file"]
+
+
+def test_what_a_killed_process_left_goes_after_an_hour(tmp_path: Path) -> None:
+    hour = time.time() - 3700
+    for name, old in (
+        (".file.part", True), (".file.00112233.part", True), (".file.44556677.part", False),
+        (".other.00112233.part", True), (".file.counterpart", True),
+    ):  # fmt: skip
+        (tmp_path / name).touch()
+        if old:
+            os.utime(tmp_path / name, (hour, hour))
+    replace_files({tmp_path / "file": b"new"})
+    assert sorted(os.listdir(tmp_path)) == [
+        ".file.44556677.part", ".file.counterpart", ".other.00112233.part", "file"
+    ]  # fmt: skip
+
+
+@pytest.mark.skipif(os.name != "posix", reason="modes are POSIX")
+def test_the_mode_of_a_file_is_that_of_the_umask(tmp_path: Path) -> None:
+    before = os.umask(0o027)
+    try:
+        replace_files({tmp_path / "file": b"new"})
+    finally:
+        os.umask(before)
+    assert (tmp_path / "file").stat().st_mode & 0o777 == 0o640
 
 
 def test_a_failed_write_changes_no_file(tmp_path: Path) -> None:

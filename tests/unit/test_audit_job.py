@@ -321,6 +321,19 @@ def test_a_full_disk_leaves_the_old_files(spec: AuditSpec, monkeypatch: pytest.M
     assert {p.name: p.read_bytes() for p in Path(spec.output_dir).iterdir()} == before
 
 
+def test_an_audit_of_another_checkpoint_is_not_replaced_unasked(spec: AuditSpec) -> None:
+    path = Path(spec.output_dir) / AUDIT_FILE
+    path.parent.mkdir()
+    path.write_text('{"facts": {"checkpoint_sha256": "another"}}')
+    done = run(spec)[-1]
+    assert isinstance(done, Done)
+    assert f"{path.parent} holds the result of another job (audit.json); choose" in done.error
+    assert [one.name for one in path.parent.iterdir()] == [AUDIT_FILE]
+    done = list(audit(spec, Control(), overwrite=True))[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished"
+
+
 def test_what_is_excluded_is_left_out_of_the_next_opening(spec: AuditSpec, tmp_path: Path) -> None:
     _, found = finished(spec)
     path = tmp_path / "exclusions.json"

@@ -50,8 +50,10 @@ def spec(tiny_checkpoint: Path, tmp_path: Path) -> BenchSpec:
     return BenchSpec(base=base, recipes=recipes, seeds=(0, 1))
 
 
-def _ran(spec: BenchSpec, control: Control | None = None) -> tuple[list[Event], Done]:
-    events = list(bench(spec, control or Control()))
+def _ran(
+    spec: BenchSpec, control: Control | None = None, *, overwrite: bool = False
+) -> tuple[list[Event], Done]:
+    events = list(bench(spec, control or Control(), overwrite=overwrite))
     done = events[-1]
     assert isinstance(done, Done)
     return events, done
@@ -92,7 +94,7 @@ def test_a_finished_job_is_not_run_again(spec: BenchSpec) -> None:
     assert len(done.result["rows"]) == 3
     changed = spec.recipes[0].model_copy(update={"lr": 1e-4})
     longer = spec.recipes[1].model_copy(update={"pairs": 24})
-    other, done = _ran(spec.model_copy(update={"recipes": (changed, longer)}))
+    other, done = _ran(spec.model_copy(update={"recipes": (changed, longer)}), overwrite=True)
     assert not any(isinstance(e, Message) and "not run again" in e.text for e in other)
     assert [row["steps"] for row in done.result["rows"]] == [2, 3, 3]
 
@@ -104,7 +106,7 @@ def test_a_result_of_other_files_at_the_same_paths_is_not_this_jobs(
     checkpoint, trigger = Path(one.base.checkpoint), Path(str(one.base.trigger))
 
     def ran_anew() -> bool:
-        events, _ = _ran(one)
+        events, _ = _ran(one, overwrite=True)
         return not any(isinstance(e, Message) and "not run again" in e.text for e in events)
 
     assert ran_anew()
@@ -123,8 +125,11 @@ def test_a_job_that_cannot_start_draws_no_curve_of_an_earlier_one(spec: BenchSpe
     chart = Path(one.base.output_dir) / "tradeoff.svg"
     _ran(one)
     assert "<polyline" in chart.read_text("utf-8")
-    refused = one.base.model_copy(update={"target": 999})
-    _, done = _ran(one.model_copy(update={"base": refused}))
+    refused = one.model_copy(update={"base": one.base.model_copy(update={"target": 999})})
+    before = chart.read_bytes()
+    assert "holds the result of another job" in _ran(refused)[1].error
+    assert chart.read_bytes() == before
+    _, done = _ran(refused, overwrite=True)
     assert done.result["rows"][0]["status"] == "failed"
     assert "<polyline" not in chart.read_text("utf-8")
 
@@ -162,11 +167,11 @@ def test_an_earlier_runs_numbers_are_not_a_new_jobs(spec: BenchSpec) -> None:
     _prove(folder)
     other = one.model_copy(update={"recipes": (small_recipe(method="mmcl", pairs=24),)})
     control = Control()
-    for event in bench(other, control):
+    for event in bench(other, control, overwrite=True):
         if isinstance(event, Metric):
             control.cancel()
     assert event == Done("cancelled")
-    events, done = _ran(other)
+    events, done = _ran(other, overwrite=True)
     assert not any(isinstance(e, Message) and "not run again" in e.text for e in events)
     row = done.result["rows"][0]
     assert (row["steps"], row["rebound_max_asr"], row["worst_holdout"]) == (3, None, None)
@@ -220,6 +225,7 @@ def test_clean_takes_a_training_time_too(
     assert run_command([*given, "--minutes", "0.0005"]) == 0
     result = json.loads(capsys.readouterr().out)
     assert result["total_steps"] == 3
+    assert result["recipe"]["warmup_steps"] == 0  # 50 of the preset: the rate would only rise
     assert read_spec(folder / "spec.json").minutes == 0.0005
     for wrong in (["--minutes", "0"], ["--minutes", "1", "--resume"]):
         assert run_command([*given, *wrong]) == 3
@@ -230,7 +236,7 @@ def test_clean_takes_a_training_time_too(
 def test_another_training_time_is_another_job(spec: BenchSpec) -> None:
     one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
     for minutes, steps in ((0.0005, 3), (0.001, 6), (None, 2)):
-        _, done = _ran(one.model_copy(update={"minutes": minutes}))
+        _, done = _ran(one.model_copy(update={"minutes": minutes}), overwrite=True)
         assert done.result["rows"][0]["steps"] == steps
 
 
@@ -267,8 +273,10 @@ def test_the_budget_of_a_recipe_does_not_count_where_time_does(
     ],
 )
 def test_epochs_come_as_near_as_they_can(there: int, steps: int, epochs: int, pairs: int) -> None:
-    found = fitted_budget(small_recipe(method="mmcl", batch_size=64, pairs=640), steps, there)
+    recipe = small_recipe(method="mmcl", batch_size=64, pairs=640, warmup_steps=50)
+    found = fitted_budget(recipe, steps, there)
     assert (found.epochs, found.pairs) == (epochs, pairs)
+    assert found.warmup_steps == min(50, steps // 4)
 
 
 @pytest.mark.parametrize(("steps", "epochs"), [(700, 1), (1200, 2), (80, 1), (10_000_000, 1000)])
@@ -360,7 +368,7 @@ def test_a_proof_of_a_job_that_is_there_knows_the_budget_that_it_had(
 
     def matched(job: CleanSpec, minutes: float, control: Control) -> Iterator[Event]:
         yield Message(f"{minutes:g} minutes are one step.")
-        return job.model_copy(update={"recipe": job.recipe.model_copy(update={"pairs": 8})})
+        return job.model_copy(update={"recipe": fitted_budget(job.recipe, 1, 8)})
 
     def refuse(job: CleanSpec) -> None:
         asked.append(job.recipe.pairs)
@@ -425,7 +433,7 @@ def test_recipes_are_named_by_method_and_preset(
 ) -> None:
     specs: list[BenchSpec] = []
 
-    def ran(spec: BenchSpec, control: Control) -> Iterator[Event]:
+    def ran(spec: BenchSpec, control: Control, *, overwrite: bool) -> Iterator[Event]:
         specs.append(spec)
         yield Done("finished", result={"rows": []})
 

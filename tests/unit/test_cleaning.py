@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import json
 import math
 import os
 import threading
@@ -10,6 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import load_file, save_file
 from torch import nn
 
 from ml_core.cleaning.batches import (
@@ -25,7 +28,7 @@ from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.optimizer import make_optimizer
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.speed import Speed
-from ml_core.cleaning.state import load_state, read_facts, save_state
+from ml_core.cleaning.state import earlier_state, intact_state, load_state, read_facts, save_state
 from ml_core.events import Control, Event, Message, Metric, Progress, Saved
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
@@ -208,6 +211,96 @@ def test_foreign_states_are_refused(tiny_model: ClipModel, tmp_path: Path) -> No
     save_state(path, small, [], torch.optim.AdamW(small.parameters()), {"step": 1})
     with pytest.raises(InputError, match="belongs to another checkpoint"):
         load_state(path, tiny_model.module, named, optimizer)
+
+
+def _flip(path: Path, name: str, *, bit: int = 30) -> None:
+    """Flip a bit of the first value of a tensor, as a disk may."""
+    raw = bytearray(path.read_bytes())
+    size = int.from_bytes(raw[:8], "little")
+    start = 8 + size + json.loads(raw[8 : 8 + size])[name]["data_offsets"][0]
+    raw[start + bit // 8] ^= 1 << bit % 8
+    path.write_bytes(raw)
+
+
+def _interrupted(model: ClipModel, path: Path, recipe: Recipe, stop: int = 5) -> None:
+    """Train until the save of a step is followed by one more, as if killed then."""
+    run = train(model, recipe, _maker(model, recipe), Control(), state_path=path)
+    for event in run:
+        if isinstance(event, Metric) and event.step == stop:
+            run.close()
+            return
+
+
+@pytest.mark.parametrize("name", ["model/text_projection", "rng/cpu", "adamw/exp_avg/logit_scale"])
+def test_a_flipped_bit_is_not_trained_on(tiny_model: ClipModel, tmp_path: Path, name: str) -> None:
+    """The save before is taken; one as good as no bit of a weight is noticed, too."""
+    recipe = make_recipe(SMALL | {"save_every": 2})
+    whole, fresh = tiny_model.copy(), tiny_model.copy()
+    drain(train(whole, recipe, _maker(whole, recipe), Control()))
+    path = tmp_path / "state" / "state.safetensors"
+    _interrupted(tiny_model, path, recipe)
+    assert read_facts(path)["step"] == 4
+    assert read_facts(earlier_state(path))["step"] == 2
+    _flip(path, name, bit=0)
+    run = train(fresh, recipe, _maker(fresh, recipe), Control(), state_path=path, resume=True)
+    events, _ = drain(run)
+    (said,) = [e.text for e in events if isinstance(e, Message) and e.level == "warning"]
+    assert said == (
+        "The saved state state.safetensors is damaged or gone: the run goes on from the save "
+        "before it, of step 2."
+    )
+    left, right = _weights(whole), _weights(fresh)
+    assert all(torch.equal(left[name], right[name]) for name in left)
+    for state in (path, earlier_state(path)):
+        _flip(state, name)
+    again = train(fresh, recipe, _maker(fresh, recipe), Control(), state_path=path, resume=True)
+    with pytest.raises(InputError, match=r"state\.safetensors is damaged; start the run again"):
+        drain(again)
+
+
+def test_a_state_of_an_earlier_version_is_taken_up_unless_it_is_absurd(
+    tiny_model: ClipModel, tmp_path: Path
+) -> None:
+    recipe = make_recipe(SMALL | {"save_every": 4})
+    whole, fresh = tiny_model.copy(), tiny_model.copy()
+    drain(train(whole, recipe, _maker(whole, recipe), Control()))
+    path = tmp_path / "state.safetensors"
+    _interrupted(tiny_model, path, recipe)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    del metadata["sha256"]
+    save_file(load_file(path), path, metadata)
+    earlier_state(path).unlink()
+    damaged = tmp_path / "damaged.safetensors"
+    damaged.write_bytes(path.read_bytes())
+    _flip(damaged, "model/text_projection")
+    before = damaged.read_bytes()
+    run = train(whole.copy(), recipe, _maker(whole, recipe), Control(), state_path=damaged,
+                resume=True)  # fmt: skip
+    with pytest.raises(InputError, match=r"damaged: it holds [\d.]+e\+3\d in text_projection, wh"):
+        drain(run)
+    assert damaged.read_bytes() == before
+    drain(train(fresh, recipe, _maker(fresh, recipe), Control(), state_path=path, resume=True))
+    left, right = _weights(whole), _weights(fresh)
+    assert all(torch.equal(left[name], right[name]) for name in left)
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, 6e37])
+def test_absurd_weights_are_not_saved_over_good_ones(
+    tiny_model: ClipModel, tmp_path: Path, value: float
+) -> None:
+    recipe = make_recipe(SMALL | {"save_every": 2})
+    path = tmp_path / "state.safetensors"
+    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), state_path=path)
+    for event in run:
+        if isinstance(event, Metric) and event.step == 4:
+            break
+    with torch.no_grad():
+        tiny_model.module.get_parameter("text_projection")[0, 0] = value
+    with pytest.raises(InputError, match=r"After step 4 a weight .* The last save is intact\."):
+        next(run)
+    assert read_facts(path)["step"] == 2
+    assert intact_state(path) == (path, "")
 
 
 # ---- loop ----

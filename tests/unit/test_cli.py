@@ -133,6 +133,24 @@ def test_exit_2_for_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture
     assert "model.safetensors" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("command", ["inspect", "evaluate"])
+def test_a_home_that_cannot_be_written_stops_nothing_that_reads(
+    tiny_checkpoint: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    command: str,
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "file" / "home"))
+    more = ["--n", "30"] if command == "evaluate" else []
+    assert run_command([command, str(tiny_checkpoint), "--json", *more]) == 0
+    told = capsys.readouterr()
+    assert json.loads(told.out)
+    assert told.err.count("Nothing can be written in") == 1
+    assert run_command(["known", "list"]) == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
@@ -151,7 +169,7 @@ def test_exit_2_for_a_damaged_file(tmp_path: Path, capsys: pytest.CaptureFixture
         (["clean", "model.safetensors"], "Name the checkpoint and an output folder"),
         (["clean", "--job", "x", "--pairs", "demo"], "--pairs cannot be combined with --job"),
         (["clean", "--job", "x", "--set", "lr=1"], "--set cannot be combined with --job"),
-        (["clean", "--job", "x", "-o", "y"], "--output cannot be combined with --job"),
+        (["clean", "--job", "x", "--seed", "1"], "--seed cannot be combined with --job"),
         (["clean", "a.pt", "--job", "x"], "A checkpoint cannot be combined with --job"),
         (["clean", "--job", "x.json", "--resume"], "There is no job file at x.json"),
         (["demo", "--method", "magic"], "Unknown method 'magic'"),

@@ -289,6 +289,14 @@ def test_cancel_ends_it_and_leaves_nothing(spec: EmbeddingAuditSpec) -> None:
     assert not Path(spec.output_dir).exists()
 
 
+def test_an_audit_of_others_is_not_replaced_unasked(spec: EmbeddingAuditSpec) -> None:
+    path = Path(spec.output_dir) / AUDIT_FILE
+    path.parent.mkdir()
+    path.write_text('{"facts": {"pairs_key": "another"}}')
+    assert "holds the result of another job" in _done(audit_embeddings(spec, Control())).error
+    assert _done(audit_embeddings(spec, Control(), overwrite=True)).status == "finished"
+
+
 def test_the_command_needs_no_checkpoint(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,12 +15,15 @@ from PIL import Image
 from safetensors.torch import load_file, save_file
 
 from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.cleaning.state import earlier_state
+from ml_core.cli.app import run_command
 from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved, from_json
-from ml_core.jobs.artifacts import clear_earlier
 from ml_core.jobs.demo import demo_spec, demo_target
 from ml_core.jobs.devices import set_threads
+from ml_core.jobs.earlier import EARLIER_FOLDER, bring_back, set_aside
 from ml_core.jobs.estimate import estimate
 from ml_core.jobs.failures import exit_code, failure
 from ml_core.jobs.folder_lock import at_work
@@ -36,6 +39,7 @@ from ml_core.jobs.specs import (
     STATE_FILE,
     CleanSpec,
     read_spec,
+    write_spec,
 )
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
@@ -327,7 +331,8 @@ def test_two_runs_are_not_at_work_in_one_folder(tiny_checkpoint: Path, tmp_path:
         if isinstance(event, Done):
             assert event.status == "finished", event.error
             assert not at_work(out)  # as soon as its end is told
-    assert _last(run(small_spec(tiny_checkpoint, out, small_recipe()), Control())).result
+    again = small_spec(tiny_checkpoint, out, small_recipe(pairs=16))
+    assert _last(run(again, Control())).result
 
 
 def test_a_folder_in_which_nothing_can_be_locked_is_run_in_all_the_same(
@@ -343,8 +348,9 @@ def test_a_folder_in_which_nothing_can_be_locked_is_run_in_all_the_same(
     assert not at_work(tmp_path)
 
 
-def test_a_new_run_takes_an_earlier_ones_files_away(tmp_path: Path) -> None:
-    """But what it starts from, and what no run has made."""
+@pytest.mark.parametrize("result", [True, False])
+def test_a_new_run_sets_an_earlier_ones_result_aside(tmp_path: Path, result: bool) -> None:
+    """But not what it starts from, and what no run has made; without a result they are deleted."""
     names = [
         "result.json", "rebound.json", "holdouts.json", "cleaned.safetensors",
         "adapter.safetensors", "linear_head.safetensors", "vector.safetensors",
@@ -352,7 +358,7 @@ def test_a_new_run_takes_an_earlier_ones_files_away(tmp_path: Path) -> None:
         "steps/step-000004.safetensors", "steps/step-000004.head.safetensors",
         "steps/mine.safetensors", "note.txt",
     ]  # fmt: skip
-    for name in names:
+    for name in names[not result :]:
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     spec = small_spec(
@@ -361,11 +367,115 @@ def test_a_new_run_takes_an_earlier_ones_files_away(tmp_path: Path) -> None:
         small_recipe(),
         reference=str(tmp_path / "cleaned.safetensors"),
     )
-    clear_earlier(spec)
-    left = {path.relative_to(tmp_path).as_posix() for path in tmp_path.rglob("*") if path.is_file()}
-    assert left == {
+
+    def there() -> set[str]:
+        files = (path for path in tmp_path.rglob("*") if path.is_file())
+        return {path.relative_to(tmp_path).as_posix() for path in files}
+
+    before = there()
+    assert set_aside(spec, journal=False) == result
+    stay = {
         "cleaned.safetensors", "steps/step-000004.safetensors", "steps/mine.safetensors", "note.txt"
     }  # fmt: skip
+    aside = {f"{EARLIER_FOLDER}/{name}" for name in before - stay} if result else set()
+    assert there() == stay | aside
+    write_spec(spec, tmp_path / SPEC_FILE)
+    (tmp_path / "steps/step-000001.safetensors").touch()  # of the new run
+    bring_back(tmp_path)
+    new = {SPEC_FILE} if result else {SPEC_FILE, "steps/step-000001.safetensors"}
+    assert there() == (before if result else stay) | new
+
+
+def _files(folder: Path) -> dict[str, bytes]:
+    files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK_FILE)
+    return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
+
+
+def test_another_jobs_result_is_not_taken_away(
+    tiny_model: ClipModel, tiny_checkpoint: Path, tmp_path: Path, trigger: str
+) -> None:
+    """Neither is its saved state. A copy of its job file may name any folder."""
+    out = tmp_path / "out"
+    spec = small_spec(tiny_checkpoint, out, small_recipe(pairs=8))
+    assert _last(run(spec, Control())).status == "finished"
+    tiny_model.module.logit_scale.data.fill_(1.0)
+    other = save_checkpoint(tiny_model, tmp_path / "other.safetensors", provenance={})
+    before = _files(out)
+    for changes in (
+        {"recipe": small_recipe(pairs=8, seed=1)},
+        {"recipe": small_recipe(pairs=8, method="mmcl")},
+        {"checkpoint": str(other)},
+        {"trigger": trigger},
+        {"test_images": ImageSpec(split="test", n=35)},
+    ):
+        done = _last(run(spec.model_copy(update=changes), Control()))
+        assert f"{out} holds the result of another job; choose another" in done.error
+        assert done.error_code == "usage"
+        assert _files(out) == before
+    strange = {"checkpoint": str(other), "threads": 2}
+    write_spec(spec.model_copy(update=strange), tmp_path / "job.json")
+    assert run_command(["clean", "--job", str(tmp_path / "job.json")]) == 3
+    assert _files(out) == before
+    (out / RESULT_FILE).unlink()
+    done = _last(run(spec.model_copy(update={"trigger": trigger}), Control()))
+    assert "holds an unfinished run of another job" in done.error
+    assert (out / STATE_FILE).exists()
+    (out / RESULT_FILE).write_bytes(before[RESULT_FILE])
+    line = ["clean", "--job", str(tmp_path / "job.json"), "--overwrite", "--threads", "1"]
+    assert run_command(line) == 0
+    result = json.loads((out / RESULT_FILE).read_text())
+    assert (result["source"], result["threads"]) == (str(other), 1)
+    assert not (out / EARLIER_FOLDER).exists()
+
+
+def test_a_checkpoint_that_became_another_one_is_another_job(
+    tiny_model: ClipModel, tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8))
+    _last(run(spec, Control()))
+    tiny_model.module.logit_scale.data.fill_(1.0)
+    save_checkpoint(tiny_model, tiny_checkpoint, provenance={})
+    assert "the result of another job" in _last(run(spec, Control())).error
+    assert _last(run(spec, Control(), overwrite=True)).status == "finished"
+
+
+@pytest.mark.parametrize("end", ["cancelled", "failed", "killed"])
+def test_a_result_comes_back_where_its_job_is_repeated_in_vain(
+    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    out = tmp_path / "out"
+    spec = small_spec(tiny_checkpoint, out, small_recipe(pairs=16, save_every=1, eval_every=1))
+    spec = spec.model_copy(update={"keep_steps": True, "images": ImageSpec(split="val", n=16)})
+    assert _last(run(spec, Control())).status == "finished"
+    before = _files(out)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.EIO, "Input/output error")
+
+    control, last = Control(), None
+    with monkeypatch.context() as patched:
+        if end == "failed":
+            patched.setattr("ml_core.jobs.run.save_result", fail)
+        if end == "killed":
+            patched.setattr("ml_core.jobs.run.bring_back", lambda folder: None)
+        for last in run(spec, control):
+            if isinstance(last, Metric) and last.step == 1:
+                assert _files(out / EARLIER_FOLDER) == before
+                assert not (out / RESULT_FILE).exists()
+                if end != "failed":
+                    control.cancel()
+    assert isinstance(last, Done)
+    assert last.status == ("failed" if end == "failed" else "cancelled")
+    if end == "killed":
+        assert (out / EARLIER_FOLDER / RESULT_FILE).exists()
+        bring_back(out)  # as the next run does
+    after = _files(out)
+    changed = {name for name, raw in after.items() if raw != before[name]}
+    assert changed <= {STATE_FILE, earlier_state(Path(STATE_FILE)).as_posix()}
+    assert after.keys() == before.keys()
+    resumed = _last(run(spec, Control(), resume=True))  # its own last save is there, too
+    assert resumed.status == "finished"
+    assert (out / CLEANED_FILE).read_bytes() == before[CLEANED_FILE]
 
 
 def test_a_resume_without_a_state_says_so_at_once(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -462,7 +572,7 @@ def test_estimate_measures_steps_and_writes_nothing(tiny_checkpoint: Path, tmp_p
     assert found["train_seconds"] >= 100 * found["step_seconds"]
     assert found["seconds"] > found["train_seconds"]
     size = tiny_checkpoint.stat().st_size
-    assert found["disk_bytes"] == pytest.approx(4 * size, rel=0.05)
+    assert found["disk_bytes"] == pytest.approx(7 * size, rel=0.05)  # two states, the result
     assert not folder.exists()
 
 

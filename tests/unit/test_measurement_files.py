@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import sys
 from dataclasses import fields
 from pathlib import Path
 
@@ -20,8 +22,9 @@ from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import wilson_interval
 from ml_core.evaluation.scores import Scores, score
 from ml_core.events import Control, Done
-from ml_core.jobs.artifacts import clear_earlier
+from ml_core.jobs.earlier import forget_earlier, set_aside
 from ml_core.jobs.run import run
+from ml_core.jobs.specs import SPEC_FILE, read_spec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.reports.arithmetic import rate_of
@@ -83,8 +86,10 @@ def test_a_run_keeps_each_of_its_measurements(source: Path, tmp_path: Path) -> N
 
     foreign = folder / "before/notes.txt"
     foreign.write_text("mine")
-    clear_earlier(spec)
+    assert set_aside(spec, journal=True)
     assert [one.name for one in folder.rglob("*") if one.is_file()] == ["notes.txt"]
+    forget_earlier(folder.parent)
+    assert not any(one.name == "measurement.json" for one in folder.parent.rglob("*"))
 
 
 def test_a_link_in_the_place_of_the_measurements_is_refused(source: Path, tmp_path: Path) -> None:
@@ -114,6 +119,24 @@ def test_evaluate_keeps_both_checkpoints_in_fp32(
         assert list(wilson_interval(rate.hits, rate.n)) == found.evaluation["ca_interval"]
     assert run_command(line) == 3
     assert "is not empty" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_a_name_that_is_no_utf8_is_cleaned_and_kept(source: Path, tmp_path: Path) -> None:
+    odd = source.rename(tmp_path / "m\udcff.safetensors")
+    folder = tmp_path / "run"
+    done = list(run(small_spec(odd, folder, small_recipe(pairs=8)), Control()))[-1]
+    assert isinstance(done, Done)
+    assert done.status == "finished", done.details
+    assert read_spec(folder / SPEC_FILE).checkpoint == str(odd)
+    for name in ("before", "after"):
+        assert read_measurement(folder / "measurements" / name).evaluation == done.result[name]
+    kept = read_measurement(folder / "measurements" / "before").kept.checkpoint
+    assert (kept.path, kept.name) == (str(odd), "m\\udcff.safetensors")
+    given = json.loads((folder / SPEC_FILE).read_text())
+    (folder / SPEC_FILE).write_text(json.dumps(given | {"templates": ["a \udcff {}"]}))
+    with pytest.raises(InputError, match="a text holds half a character"):
+        read_spec(folder / SPEC_FILE)
 
 
 def test_pictures_are_listed_with_the_sha256_of_their_files(tmp_path: Path) -> None:

@@ -178,6 +178,15 @@ def test_a_loss_that_is_no_number_ends_the_ramp_with_what_was_measured(
     json.dumps(record.model_dump(mode="json"), allow_nan=False)
 
 
+def test_rates_of_another_method_are_not_replaced_unasked(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    path = tmp_path / "rates.json"
+    path.write_text('{"recipe": {"method": "another"}}')
+    _, done = told(spec(tiny_checkpoint, tmp_path, output_dir=str(tmp_path)))
+    assert "holds the result of another job (rates.json)" in done.error
+
+
 def test_cancelling_ends_it_and_keeps_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
     control, out = Control(), tmp_path / "rates"
     events = []

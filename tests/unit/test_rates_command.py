@@ -89,7 +89,9 @@ def test_ctrl_c_ends_it_and_writes_nothing(
 ) -> None:
     usual = rate_finder.find_rate
 
-    def interrupted(spec: RateSpec, control: Control) -> Generator[Event, None, None]:
+    def interrupted(
+        spec: RateSpec, control: Control, *, overwrite: bool
+    ) -> Generator[Event, None, None]:
         for event in usual(spec, control):
             if isinstance(event, Metric) and event.step == 1:
                 signal.raise_signal(signal.SIGINT)

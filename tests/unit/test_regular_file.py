@@ -189,13 +189,17 @@ def test_a_trigger_that_is_a_pipe_is_not_exported(
 def test_what_lies_where_a_file_is_written_is_not_opened(
     tmp_path: Path, pipe: Callable[[str], Path]
 ) -> None:
-    pipe(".note.txt.part")
+    part = tmp_path / ".note.txt.part"
+    pipe(part.name)
+    os.utime(part, (0, 0))
     replace_files({tmp_path / "note.txt": b"new"})
     assert (tmp_path / "note.txt").read_bytes() == b"new"
     (tmp_path / "other").write_bytes(b"another's")
-    (tmp_path / ".note.txt.part").symlink_to(tmp_path / "other")
+    part.symlink_to(tmp_path / "other")
+    os.utime(part, (0, 0), follow_symlinks=False)
     replace_files({tmp_path / "note.txt": b"newer"})
     assert (tmp_path / "note.txt").read_bytes() == b"newer"
+    assert not os.path.lexists(part)
     assert not (tmp_path / "note.txt").is_symlink()
     assert (tmp_path / "other").read_bytes() == b"another's"
 

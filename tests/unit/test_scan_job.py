@@ -165,7 +165,8 @@ def test_a_cancelled_scan_goes_on_after_its_last_stage(
     assert _scanned(spec).stages.patches is not None
     # With another seed nothing of it is taken.
     monkeypatch.setattr(job, "pull_of", lambda *_: (_ for _ in ()).throw(RuntimeError("anew")))
-    other = _ended(list(scan(spec.model_copy(update={"seed": 1}), Control())))
+    another = spec.model_copy(update={"seed": 1})
+    other = _ended(list(scan(another, Control(), overwrite=True)))
     assert "anew" in other.error
 
 
@@ -254,6 +255,17 @@ def test_what_cannot_be_scanned_is_told_in_a_sentence(
         assert done.status == "failed"
         assert sentence in done.error, done.error + done.details
         assert done.error_code != "internal"
+
+
+@pytest.mark.parametrize(
+    "other", [{"suspect": {"sha256": "another"}}, {"reference": None}, {"seed": 1}]
+)
+def test_another_scan_is_not_replaced_unasked(tmp_path: Path, other: dict[str, Any]) -> None:
+    path = tmp_path / SCAN_FILE
+    path.write_text(json.dumps(other))
+    done = _ended(list(scan(_spec(tmp_path), Control())))
+    assert "holds the result of another job (scan.json)" in done.error
+    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_estimate_counts_and_searches_nothing(tmp_path: Path) -> None:

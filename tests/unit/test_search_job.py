@@ -282,6 +282,14 @@ def test_what_cannot_be_searched_is_said(
     assert said in done.error
 
 
+def test_a_search_of_another_checkpoint_is_not_replaced_unasked(spec: SearchSpec) -> None:
+    path = Path(spec.base.output_dir) / "search.json"
+    path.parent.mkdir(exist_ok=True)
+    path.write_text('{"canaries": {"source_sha256": "another"}}')
+    _, done = _ran(spec)
+    assert "holds the result of another job (search.json)" in done.error
+
+
 def test_canaries_that_did_not_take_end_the_search(spec: SearchSpec) -> None:
     hard = SMALL.model_copy(update={"wanted": 1.0, "kinds": ("patch",)})
     _, done = _ran(spec.model_copy(update={"canaries": hard}))
@@ -393,7 +401,7 @@ def test_a_record_that_somebody_changed_is_refused(spec: SearchSpec, tmp_path: P
 def asked(monkeypatch: pytest.MonkeyPatch) -> list[SearchSpec]:
     found: list[SearchSpec] = []
 
-    def ran(spec: SearchSpec, control: Control) -> Iterator[Event]:
+    def ran(spec: SearchSpec, control: Control, *, overwrite: bool) -> Iterator[Event]:
         found.append(spec)
         yield Done("finished", result={"rows": []})
 
@@ -474,7 +482,7 @@ def test_the_command_shows_what_was_found(
 ) -> None:  # fmt: skip
     _, done = _ran(spec.model_copy(update={"recipes": spec.recipes[:1]}))
 
-    def ran(spec: SearchSpec, control: Control) -> Iterator[Event]:
+    def ran(spec: SearchSpec, control: Control, *, overwrite: bool) -> Iterator[Event]:
         yield done
 
     monkeypatch.setattr("ml_core.jobs.search.search", ran)
@@ -497,7 +505,7 @@ def test_a_chosen_rate_that_clean_would_refuse_says_what_it_wants(
     rows = (best.model_copy(update={"recipe": best.recipe.model_copy(update={"lr": lr})}),)
     record = record.model_copy(update={"rows": rows, "chosen": 0})
 
-    def ran(spec: SearchSpec, control: Control) -> Iterator[Event]:
+    def ran(spec: SearchSpec, control: Control, *, overwrite: bool) -> Iterator[Event]:
         paths = {"recipe": "r", "table": "t", "chart": "c"}
         yield Done("finished", result=record.model_dump(mode="json") | paths)
 
