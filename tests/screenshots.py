@@ -661,13 +661,6 @@ def studio(s: Stage) -> None:
     with s.page("studio-classes"):
         s.act("view.classes")
         s.wait_enabled("Save the numbers by class")
-    with s.page("studio-text"):
-        s.act("view.text")
-        s.wait_enabled("Save these numbers")
-    with s.page("studio-text-templates"):
-        s.press("Prompt templates")
-        s.wait_enabled("Save these numbers")
-        s.wait(lambda: not s._works(), "the numbers", MEASURE_S)
     with s.page("studio-snapshot-b"):
         s.act("view.trigger")
         s.act("trigger.flip_b")
@@ -1045,45 +1038,18 @@ def talk(s: Stage) -> None:
 
 
 def session(s: Stage) -> None:
-    """A session whose files moved, and one of another machine."""
+    """Named sessions, and their notes."""
     from PySide6.QtWidgets import QPlainTextEdit
 
-    from ml_core.data.specs import ImageSpec
     from ml_core.reports.sessions.folder import write_session
-    from ml_core.reports.sessions.record import FileFacts, SavedSession
-    from ml_core.reports.sessions.same_file import facts_of
+    from ml_core.reports.sessions.record import SavedSession
 
-    pictures, _ = _write_images()
-    FILES.mkdir(parents=True, exist_ok=True)
-    shutil.copyfile(TWIN, FILES / "parent.safetensors")
-    known = FileFacts(digest="a" * 64, known_by="weights", mark="1-1")
-    saved = SavedSession(
-        checkpoint=str(FILES / "gone" / "suspect.safetensors"),
-        trusted=str(FILES / "parent.safetensors"),
-        images=ImageSpec(kind="folder", path=str(pictures)),
-        runs=(str(FILES / "gone" / "runs" / "cleanclip-1"),),
-        files={
-            str(FILES / "gone" / "suspect.safetensors"): facts_of(POISONED, "weights"),
-            str(FILES / "parent.safetensors"): known,
-        },
-    )
     folder = FILES / "banana.session"
-    write_session(folder, saved, [])
+    write_session(folder, SavedSession(checkpoint=str(POISONED)), [])
     s.window.settings.update(sessions=(str(folder), str(FILES / "forum model.session")))
     with s.page("session-recent"):
         s.act("view.welcome")
         s.window._show_recent()
-    with s.page("session-find-files", stays=True):
-        s.window.sessions.open(str(folder))
-        s.wait_for("is not the session's parent")
-    with s.page("session-find-files-found"):
-        s.answer = str(POISONED)
-        s.press("Choose suspect.safetensors")
-        s.wait_for("Found, and the same")
-    _unseal(folder)
-    with s.page("session-of-another-machine"):
-        s.window.sessions.open(str(folder))
-        s.wait_for("saved on another machine")
     s.open_poisoned()
     with s.page("session-notes"):
         s.act("session.notes")
@@ -1092,12 +1058,6 @@ def session(s: Stage) -> None:
     with s.page("session-menu"):
         menu = next(a for a in s.window.menuBar().actions() if "Sessi" in a.text())
         menu.menu().popup(s.window.menuBar().actionGeometry(menu).bottomLeft())
-
-
-def _unseal(folder: Path) -> None:
-    """As if another machine had saved it."""
-    fields = json.loads((folder / "session.json").read_text())
-    (folder / "session.json").write_text(json.dumps(fields | {"seal": "0" * 64}))
 
 
 def search(s: Stage) -> None:
