@@ -345,7 +345,8 @@ def test_what_is_excluded_is_left_out_of_the_next_opening(spec: AuditSpec, tmp_p
     gone = {f"thing number {index}" for index in found.worst["dao"][:3]}
     assert not gone & set(left.captions(np.arange(len(left))))
     # another audit of what is left adds to the file
-    more = spec.model_copy(update={"pairs": spec.pairs.model_copy(update={"exclude": str(path)})})
+    pairs = spec.pairs.model_copy(update={"exclude": str(path)})
+    more = spec.model_copy(update={"pairs": pairs, "output_dir": str(tmp_path / "more")})
     _, second = finished(more)
     exclude(path, second, second.worst["dao"][:2], "dao")
     assert len(read_exclusions(path).pairs) == 5
