@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -133,6 +134,8 @@ def intact_state(path: Path) -> tuple[Path, str]:
             step = _check_digest(earlier)["step"]
         except InputError:
             raise error from None
+        with suppress(OSError):  # the next save would keep it in the place of the good one
+            path.unlink()
         return earlier, (
             f"The saved state {path.name} is damaged or gone: the run goes on from the save "
             f"before it, of step {step}."

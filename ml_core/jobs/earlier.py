@@ -72,7 +72,7 @@ def check_own_folders(folder: Path) -> None:
 
 
 def check_place(spec: CleanSpec, source_sha256: str | None = None) -> None:
-    """Refuse a folder that holds the result, or the saved state, of another job.
+    """Refuse a folder that holds what another job made: its result, state, weights or measurements.
 
     ``source_sha256`` is the checkpoint's, where it is known.
 
@@ -81,13 +81,13 @@ def check_place(spec: CleanSpec, source_sha256: str | None = None) -> None:
     InputError
         With the folder, and what to do.
     """
-    folder = Path(spec.output_dir)
-    if not any((folder / name).exists() for name in (RESULT_FILE, STATE_FILE)):
+    folder, needed = Path(spec.output_dir), _needed(spec)
+    if all(path.resolve() in needed for path in _made(folder) if os.path.lexists(path)):
         return
     result = read_json(folder / RESULT_FILE)
     others = source_sha256 is not None and result.get("source_sha256") not in (None, source_sha256)
     if others or not same_job(spec, folder / SPEC_FILE, *_MACHINE):
-        what = "the result" if result else "an unfinished run"
+        what = "the result" if result else "files"
         raise InputError(
             f"{folder} holds {what} of another job; choose another folder, or replace what is "
             "there with --overwrite."

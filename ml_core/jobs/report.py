@@ -33,7 +33,7 @@ from ml_core.reports.measurement_files import PICTURES_FILE, Measurement, json_b
 from ml_core.reports.record import ENVIRONMENT_FILE, PDF_FILE, BundlePath, Evidence, Tool
 from ml_core.reports.verify.kinds import PICTURES
 from ml_core.reports.views import drawn, views
-from ml_core.reports.without_paths import WithoutPaths
+from ml_core.reports.without_paths import WithoutPaths, shown
 from ml_core.reports.write_bundle import FOLDER_SUFFIX, ZIP_SUFFIX, write_bundle
 
 _MOST_PICTURES = 15_000
@@ -351,4 +351,4 @@ def _name(spec: ReportSpec, out: Path) -> str:
     """The title: given, or the output's name without its endings."""
     if spec.name is not None:
         return spec.name
-    return out.name.removesuffix(ZIP_SUFFIX).removesuffix(FOLDER_SUFFIX)
+    return shown(out.name).removesuffix(ZIP_SUFFIX).removesuffix(FOLDER_SUFFIX)

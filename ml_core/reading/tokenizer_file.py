@@ -33,6 +33,8 @@ _MAX_STEPS = 8
 _MAX_GROWTH = 4
 _MAX_PREPENDED = 15
 _MAX_PIECE = 256
+_MAX_ADDED = 10_000
+_MAX_TEMPLATE = 64
 
 _MODELS = ("BPE", "Unigram", "WordPiece", "WordLevel")
 _PARTS = {
@@ -174,6 +176,11 @@ def check_tokenizer(value: Mapping[str, Any], label: str) -> None:
         vocabulary = [entry[0] for entry in vocabulary if isinstance(entry, list) and entry]
     _check_pieces(vocabulary if isinstance(vocabulary, list | Mapping) else (), label)
     _check_pieces(model.values(), label)
+    added = value.get("added_tokens")
+    added = [token for token in added if isinstance(token, Mapping)] if added else []
+    if len(added) > _MAX_ADDED:
+        raise _swelling(label, f"has {len(added)} added tokens, more than {_MAX_ADDED}")
+    _check_pieces((token.get("content") for token in added), label)
     for part, known in _PARTS.items():
         _check_part(value.get(part), part, known, label)
 
@@ -202,7 +209,9 @@ def _check_part(value: Any, part: str, known: Collection[str], label: str) -> No
                     label, f"replaces a text by one more than {_MAX_GROWTH} times as long"
                 )
             replaced.append((regex, string))
-        elif len(str(step.get("prepend", ""))) > _MAX_PREPENDED:
+        if _length(step) > _MAX_TEMPLATE:
+            raise _swelling(label, f"has a template of more than {_MAX_TEMPLATE} parts")
+        if len(str(step.get("prepend", ""))) > _MAX_PREPENDED:
             raise _swelling(label, f"puts more than {_MAX_PREPENDED} letters before each text")
     if len(set(replaced)) < len(replaced):
         raise _swelling(label, "replaces the same text in two of its steps")
@@ -236,6 +245,18 @@ def _check_pieces(pieces: Iterable[object], label: str) -> None:
                 raise _swelling(
                     label, f"has a piece of {size} bytes in its vocabulary, more than {_MAX_PIECE}"
                 )
+
+
+def _length(template: Mapping[str, Any]) -> int:
+    """How many tokens and texts a template puts together, the numbers of a token counted each."""
+    tokens = template.get("special_tokens")
+    numbers = [
+        token.get("ids")
+        for token in (tokens.values() if isinstance(tokens, Mapping) else ())
+        if isinstance(token, Mapping)
+    ]
+    lists = (template.get("single"), template.get("pair"), *numbers)
+    return sum(len(each) for each in lists if isinstance(each, list))
 
 
 def _swelling(label: str, what: str) -> InputError:

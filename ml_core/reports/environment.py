@@ -28,6 +28,8 @@ _VARIABLES = (
 _LONGEST = 64
 _Short = Annotated[str, Field(max_length=200)]
 _Texts = Annotated[dict[_Short, _Short], Field(max_length=100)]
+_Package = Annotated[str, Field(pattern=r"^[A-Za-z0-9._-]{1,100}$")]
+_Version = Annotated[str, Field(pattern=r"^[A-Za-z0-9._+!-]{1,100}$")]
 
 
 class Gpu(Record):
@@ -70,7 +72,7 @@ class Environment(Record):
 
     tool: _Texts
     python: _Texts
-    packages: _Texts
+    packages: dict[_Package, _Version] = Field(max_length=500)
     system: _Texts
     processor: Processor
     torch: Torch

@@ -21,6 +21,7 @@ _PLACES = (
 )
 _WHOLE = re.compile(r"/[^/]|~[/\\]|[A-Za-z]:[\\/]|\\\\|file:///")
 _REMOTE = "hf-hub:"
+_HALF = re.compile("[\ud800-\udfff]")
 
 
 class WithoutPaths:
@@ -40,10 +41,10 @@ class WithoutPaths:
         self._known = re.compile(rf"(?:{either})(?:[/\\]{_PART})*") if longest else None
 
     def text(self, text: str) -> str:
-        """A sentence in which a path has become the name of its file."""
+        """A sentence in which a path has become the name of its file, as UTF-8 can hold it."""
         for place in (*([self._known] if self._known is not None else []), *_PLACES):
             text = place.sub(lambda found: name_of(found[0]), text)
-        return text
+        return shown(text)
 
     def json(self, value: Any, field: str = "") -> Any:
         """A copy of JSON without paths; ``field`` is the name that the value has in an object."""
@@ -57,7 +58,7 @@ class WithoutPaths:
         if _WHOLE.match(value) and "\n" not in value and " " not in value:
             is_place = True
         if is_place and not value.startswith(_REMOTE):
-            return name_of(value)
+            return shown(name_of(value))
         return self.text(value)
 
 
@@ -65,3 +66,8 @@ def name_of(path: str) -> str:
     """The last part of a path of any system."""
     parts = path.replace("\\", "/").rstrip("/").rsplit("/", 1)
     return parts[-1] or PurePath(path).name
+
+
+def shown(name: str) -> str:
+    """A name in which bytes that are no UTF-8 are written out: a record holds texts alone."""
+    return _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", name)

@@ -220,6 +220,10 @@ CARRIERS: dict[str, tuple[Callable[[Path, Any], object], str]] = {
         lambda b, v: _put(b, "environment.json", b'{"<script>x</script>": "y"}'),
         "environment.json cannot be used",
     ),
+    "a script for the name of a package": (
+        lambda b, v: edit(b, "environment.json", lambda e: e["packages"].update({"<script>": "1"})),
+        "environment.json cannot be used",
+    ),
     "a thumbnail by name": (
         lambda b, v: v["thumbnails"].update({_put(b, "setup.exe", PROGRAM): "x"}),
         "setup.exe is of a kind",

@@ -203,6 +203,23 @@ TOKENIZERS: dict[str, tuple[Any, str]] = {
         model(type="BPE", merges=[], vocab={"a" * 257: 0}), "a piece of 257 bytes"
     ),
     "a long end of each word": (model(end_of_word_suffix="_" * 300), "a piece of 300 bytes"),
+    "a long token that is added": (
+        change(added_tokens=[{"id": 9, "content": "a" * 257}]), "a piece of 257 bytes"
+    ),
+    "many tokens that are added": (
+        change(added_tokens=[{"id": 9, "content": "a"}] * 10_001), "10001 added tokens"
+    ),
+    "a template that repeats the text": (
+        change(post_processor={"type": "TemplateProcessing",
+                               "single": [{"Sequence": {"id": "A", "type_id": 0}}] * 65,
+                               "pair": [], "special_tokens": {}}),
+        "a template of more than 64 parts",
+    ),
+    "a token of many numbers": (
+        change(post_processor={"type": "TemplateProcessing", "single": [], "pair": [],
+                               "special_tokens": {"x": {"id": "x", "ids": [1] * 65}}}),
+        "a template of more than 64 parts",
+    ),
 }  # fmt: skip
 
 

@@ -251,6 +251,7 @@ def test_a_flipped_bit_is_not_trained_on(tiny_model: ClipModel, tmp_path: Path, 
     )
     left, right = _weights(whole), _weights(fresh)
     assert all(torch.equal(left[name], right[name]) for name in left)
+    assert intact_state(earlier_state(path))[1] == ""  # the damaged one did not take its place
     for state in (path, earlier_state(path)):
         _flip(state, name)
     again = train(fresh, recipe, _maker(fresh, recipe), Control(), state_path=path, resume=True)

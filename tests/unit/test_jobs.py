@@ -418,8 +418,16 @@ def test_another_jobs_result_is_not_taken_away(
     assert _files(out) == before
     (out / RESULT_FILE).unlink()
     done = _last(run(spec.model_copy(update={"trigger": trigger}), Control()))
-    assert "holds an unfinished run of another job" in done.error
+    assert "holds files of another job" in done.error
     assert (out / STATE_FILE).exists()
+    alone = tmp_path / "alone"
+    for name in ("cleaned.safetensors", "steps/step-000001.safetensors"):
+        (alone / name).parent.mkdir(parents=True, exist_ok=True)
+        (alone / name).write_bytes(b"somebody's")
+        done = _last(run(spec.model_copy(update={"output_dir": str(alone)}), Control()))
+        assert f"{alone} holds files of another job" in done.error
+        assert (alone / name).read_bytes() == b"somebody's"
+        (alone / name).unlink()
     (out / RESULT_FILE).write_bytes(before[RESULT_FILE])
     line = ["clean", "--job", str(tmp_path / "job.json"), "--overwrite", "--threads", "1"]
     assert run_command(line) == 0

@@ -8,6 +8,7 @@ import json
 import platform
 import shutil
 import subprocess
+import sys
 import zipfile
 from collections.abc import Iterator
 from datetime import datetime
@@ -23,7 +24,7 @@ from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Progress
-from ml_core.jobs.report import out_of, report
+from ml_core.jobs.report import _name, out_of, report
 from ml_core.jobs.report_spec import ReportSpec
 from ml_core.jobs.run import run
 from ml_core.jobs.specs import CleanSpec
@@ -371,6 +372,7 @@ def test_a_full_disk_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPa
         ("see https://arxiv.org/abs/2311.12075", "see https://arxiv.org/abs/2311.12075"),
         ("24/29 of visual/transformer/0", "24/29 of visual/transformer/0"),
         ("a photo of a {} and/or a {}", "a photo of a {} and/or a {}"),
+        ("/mnt/caf\udce9/\udce9.pt is bad", r"\udce9.pt is bad"),
     ],
 )
 def test_paths_become_names(text: str, told: str) -> None:
@@ -386,6 +388,13 @@ def test_fields_that_hold_paths_lose_even_relative_ones() -> None:
         "name": "a/b",
     }
     assert clean.json({"checkpoint": "hf-hub:owner/name"}) == {"checkpoint": "hf-hub:owner/name"}
+    assert clean.json({"checkpoint": "/mnt/caf\udce9.pt"}) == {"checkpoint": r"caf\udce9.pt"}
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere names are Unicode")
+def test_a_title_that_is_no_utf8_is_written_out(tmp_path: Path) -> None:
+    spec = ReportSpec(runs=(str(tmp_path),), out=str(tmp_path / "r\udce9.evidence"))
+    assert _name(spec, out_of(spec)) == r"r\udce9"
 
 
 def test_the_environment_tells_no_host(monkeypatch: pytest.MonkeyPatch) -> None:
