@@ -197,7 +197,7 @@ def test_a_test_at_work_stays_in_sight_whatever_is_opened(
     click(panel.proof.rebound_button)
     session.checkpoint = facts(tmp_path / "other.safetensors")
     assert panel.proof.cancel.isVisible()
-    assert panel.run_bar.title.text() == "CleanCLIP on poisoned.safetensors: finished"
+    assert panel.run_bar.title.text() == "CleanCLIP, custom on poisoned.safetensors: finished"
     assert not panel.estimate_button.isEnabled()
     assert panel.estimate_button.toolTip().startswith("Another job is running")
     click(panel.proof.cancel)
