@@ -165,7 +165,7 @@ def test_at_the_command_line(
     small = [part for one in ("pairs=20", "batch_size=5", "eval_every=0", "save_every=0")
              for part in ("--set", one)]  # fmt: skip
     clean = ["clean", str(tiny_checkpoint), "-o", str(pictures.parent / "out"), "--method", "ss",
-             *small, "--threads", "1", "--images", str(pictures)]  # fmt: skip
+             "--overwrite", *small, "--threads", "1", "--images", str(pictures)]  # fmt: skip
     assert run_command([*clean, "--pairs", str(pictures), "--set", "lambda_text=0"]) == 0
     assert run_command([*clean, "--pairs", str(captions), "--set", "lambda_image=0"]) == 0
     assert run_command([*clean, "--pairs", str(pictures)]) == 2
