@@ -51,7 +51,6 @@ from cleanclip_gui.studio.canvas.tools import (
 from cleanclip_gui.studio.trigger_chip import TriggerChip
 
 CANVAS = 100
-RED, BLUE = [255, 0, 0, 255], [0, 0, 255, 255]
 
 
 def patch(**changes):
