@@ -238,7 +238,9 @@ app.main()
     ],
 )
 def test_a_command_says_that_it_was_ended(number: int, work: str, status: int) -> None:
-    line = [sys.executable, "-c", _AT_WORK.format(work)]
+    # The tests themselves may run under nohup, which children inherit.
+    script = f"import signal; signal.signal(signal.SIGHUP, signal.SIG_DFL)\n{_AT_WORK.format(work)}"
+    line = [sys.executable, "-c", script]
     with subprocess.Popen(line, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as child:
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
