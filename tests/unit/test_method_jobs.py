@@ -50,8 +50,8 @@ def _spec(method: str, source: Path, folder: Path, **changes: Any) -> CleanSpec:
     return small_spec(source, folder / "out", recipe, **more | changes)
 
 
-def _done(spec: CleanSpec) -> tuple[Done, list[Saved]]:
-    events = list(run(spec, Control()))
+def _done(spec: CleanSpec, *, overwrite: bool = False) -> tuple[Done, list[Saved]]:
+    events = list(run(spec, Control(), overwrite=overwrite))
     done = events[-1]
     assert isinstance(done, Done)
     return done, [e for e in events if isinstance(e, Saved)]
@@ -95,7 +95,8 @@ def test_the_adapter_is_measured_beside_untouched_weights(source: Path, tmp_path
     (tmp_path / "job/out").mkdir(parents=True)
     stale = tmp_path / "job/out/cleaned.safetensors"
     stale.write_bytes(b"of an earlier run")
-    done, saved = _done(spec)
+    assert "holds files of another job" in _done(spec)[0].error
+    done, saved = _done(spec, overwrite=True)
     result = done.result
     assert not stale.exists()
     assert result["checkpoint"] == str(source)
