@@ -113,7 +113,9 @@ def earlier_state(path: Path) -> Path:
 
 
 def intact_state(path: Path) -> tuple[Path, str]:
-    """The last save that is as it was written.
+    """Find the last save that is as it was written.
+
+    A damaged one is deleted if the save before it is good: the next save would keep it instead.
 
     Returns
     -------
@@ -134,7 +136,7 @@ def intact_state(path: Path) -> tuple[Path, str]:
             step = _check_digest(earlier)["step"]
         except InputError:
             raise error from None
-        with suppress(OSError):  # the next save would keep it in the place of the good one
+        with suppress(OSError):
             path.unlink()
         return earlier, (
             f"The saved state {path.name} is damaged or gone: the run goes on from the save "

@@ -7,6 +7,8 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any
 
+from ml_core.reading.plain import plain
+
 _NAMES_PATHS = frozenset({
     "adapter", "adapter_path", "after", "before", "checkpoint", "donor", "donor_path", "exclude",
     "label_set", "linear_head", "other_labels", "output_dir", "path", "pictures", "reference",
@@ -70,4 +72,4 @@ def name_of(path: str) -> str:
 
 def shown(name: str) -> str:
     """A name in which bytes that are no UTF-8 are written out: a record holds texts alone."""
-    return _HALF.sub(lambda half: f"\\u{ord(half[0]):04x}", name)
+    return _HALF.sub(lambda half: plain(half[0]), name)
