@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QPushButton,
-    QScrollArea,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -48,6 +47,7 @@ from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import card, scrolling
 from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain, plural
 from ml_core.cleaning.budget import fitted_budget
 from ml_core.cleaning.catalogue import Method
@@ -451,13 +451,15 @@ class CleanStation(QWidget):
         self.estimate_label = Label("", "caption", wrap=True)
         self.trouble_text = Label(wrap=True)
         result_buttons = FoldingRow(self.try_button, self.save_button)
-        self.result_card = _card(self.before_after, result_buttons, self.proof)
+        self.result_card = card(self.before_after, result_buttons, self.proof)
         self.earlier_text = Label(wrap=True)
         self.newest_button = QPushButton("Show the current run")
-        self.earlier_card = _card(self.earlier_text, FoldingRow(self.newest_button))
+        self.earlier_card = card(self.earlier_text, FoldingRow(self.newest_button))
         theme.set_property(self.earlier_card, "tone", "info")
         trouble_buttons = FoldingRow(self.resume_button, self.halve_button, self.details_button)
-        self.trouble_card = _card(self.trouble_text, trouble_buttons)
+        self.trouble_card = card(self.trouble_text, trouble_buttons)
+        for sheet in (self.result_card, self.earlier_card, self.trouble_card):
+            sheet.hide()
         self.head = PageHead(self.context.actions["view.setup"])
         self.tabs, self.log_line = self.head.tabs, self.head.log_line
         self.columns = Columns(
@@ -474,7 +476,7 @@ class CleanStation(QWidget):
         """The set-up, scrolling, above the buttons, which always show."""
         card = QFrame()
         card.setProperty("card", True)
-        scroll = _scrolling(self.setup)
+        scroll = scrolling(self.setup)
         rule = QFrame()
         rule.setProperty("rule", True)
         buttons = QHBoxLayout()
@@ -507,9 +509,9 @@ class CleanStation(QWidget):
         inside.addWidget(self.trouble_card)
         inside.addWidget(self.result_card)
         inside.addWidget(self.charts, 1)
-        self.scroll_area = _scrolling(page)
+        self.scroll_area = scrolling(page)
         self._pages = QStackedWidget()
-        for widget in (self.scroll_area, _scrolling(self.runs), _scrolling(self.runs.comparison)):
+        for widget in (self.scroll_area, scrolling(self.runs), scrolling(self.runs.comparison)):
             self._pages.addWidget(widget)
         side = QWidget()
         right = QVBoxLayout(side)
@@ -836,26 +838,3 @@ def estimate_sentence(found: Mapping[str, Any]) -> str:
     if found.get("disk_bytes"):
         text += f", {bytes_text(found['disk_bytes'])} on disk"
     return f"{text}."
-
-
-def _card(*parts: QWidget) -> QFrame:
-    """Return a sheet, hidden at first, with parts one below the other."""
-    card = QFrame()
-    card.setProperty("card", True)
-    layout = QVBoxLayout(card)
-    layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-    layout.setSpacing(theme.SPACE_M)
-    for part in parts:
-        layout.addWidget(part)
-    card.hide()
-    return card
-
-
-def _scrolling(widget: QWidget) -> QScrollArea:
-    """Return a scroll area that a widget fills, without a bar below."""
-    scroll = QScrollArea()
-    scroll.setWidgetResizable(True)
-    scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    scroll.setWidget(widget)
-    return scroll

@@ -12,7 +12,6 @@ from PySide6.QtWidgets import (
     QFrame,
     QHBoxLayout,
     QPushButton,
-    QScrollArea,
     QStackedWidget,
     QTabWidget,
     QVBoxLayout,
@@ -42,6 +41,7 @@ from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import scrolling
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
 from ml_core.atomic import replace_files
@@ -340,7 +340,7 @@ class ReportStation(QWidget):
         self.tabs.addTab(self.preview, "Preview")
         self.tabs.setCornerWidget(self.drafting_words)
         self.pages = QStackedWidget()
-        self.pages.addWidget(_scrolling(self._empty_page()))
+        self.pages.addWidget(scrolling(self._empty_page()))
         self.pages.addWidget(self._draft_page())
         self.pages.addWidget(self.checks)
         self.columns = Columns(self._left_side(), self.pages, None, ROOM)
@@ -376,7 +376,7 @@ class ReportStation(QWidget):
         layout = QVBoxLayout(card)
         layout.setContentsMargins(1, 1, 1, 1)
         layout.setSpacing(0)
-        layout.addWidget(_scrolling(page), 1)
+        layout.addWidget(scrolling(page), 1)
         layout.addWidget(rule)
         layout.addLayout(foot)
         return card
@@ -750,13 +750,3 @@ def bundle_at(path: Path) -> Path | None:
     except InputError:
         return None
     return path
-
-
-def _scrolling(widget: QWidget) -> QScrollArea:
-    """A scroll area that a widget fills, without a bar below."""
-    scroll = QScrollArea()
-    scroll.setWidgetResizable(True)
-    scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    scroll.setWidget(widget)
-    return scroll

@@ -17,7 +17,6 @@ from PySide6.QtWidgets import (
     QListWidget,
     QListWidgetItem,
     QPushButton,
-    QScrollArea,
     QStackedWidget,
     QVBoxLayout,
     QWidget,
@@ -43,6 +42,7 @@ from cleanclip_gui.widgets.chart_file import save_chart
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import scrolling
 from cleanclip_gui.widgets.text import plain
 from ml_core.detection.scan.records import TITLES, Scan
 from ml_core.detection.scan.scan_file import read_patches, read_scan, scan_json
@@ -338,7 +338,7 @@ class ScanStation(QWidget):
 
     def _lay_out(self) -> None:
         self.pages = QStackedWidget()
-        self._scrolls = [_scrolling(w) for w in (self._ready_page(), self.live, self.result)]
+        self._scrolls = [scrolling(w) for w in (self._ready_page(), self.live, self.result)]
         for scroll in self._scrolls:
             self.pages.addWidget(scroll)
         self.columns = Columns(
@@ -380,7 +380,7 @@ class ScanStation(QWidget):
         layout = QVBoxLayout(card)
         layout.setContentsMargins(1, 1, 1, 1)
         layout.setSpacing(0)
-        layout.addWidget(_scrolling(page), 1)
+        layout.addWidget(scrolling(page), 1)
         layout.addWidget(rule)
         layout.addLayout(foot)
         return card
@@ -688,14 +688,3 @@ def earlier_text(scan: PastScan) -> str:
 
 
 _SHORT = {"found": "Found", "suspicious": "Suspicious", "nothing": "Nothing found"}
-
-
-def _scrolling(widget: QWidget) -> QScrollArea:
-    """A scroll area that a widget fills, without a bar below."""
-    scroll = QScrollArea()
-    scroll.setWidgetResizable(True)
-    scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-    scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-    scroll.setWidget(widget)
-    widget.setObjectName(widget.objectName() or "page")
-    return scroll

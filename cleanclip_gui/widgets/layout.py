@@ -1,0 +1,85 @@
+"""Columns, rows, cards and scroll areas, each made in one expression."""
+
+from __future__ import annotations
+
+from PySide6.QtCore import QMargins, Qt
+from PySide6.QtWidgets import (
+    QBoxLayout,
+    QFrame,
+    QHBoxLayout,
+    QLayout,
+    QScrollArea,
+    QVBoxLayout,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+
+Part = QWidget | QLayout | int | None | tuple[QWidget | QLayout, int | Qt.AlignmentFlag]
+Margins = int | tuple[int, int, int, int]
+
+
+def _fill(box: QBoxLayout, parts: tuple[Part, ...], margins: Margins, spacing: int | None) -> None:
+    box.setContentsMargins(QMargins(*((margins,) * 4 if isinstance(margins, int) else margins)))
+    if spacing is not None:
+        box.setSpacing(spacing)
+    for part in parts:
+        item, option = part if isinstance(part, tuple) else (part, 0)
+        stretch, place = (option, Qt.AlignmentFlag(0)) if isinstance(option, int) else (0, option)
+        if item is None:
+            box.addStretch(1)
+        elif isinstance(item, int):
+            box.addSpacing(item)
+        elif isinstance(item, QWidget):
+            box.addWidget(item, stretch, place)
+        else:
+            box.addLayout(item, stretch)
+
+
+def column(
+    *parts: Part, of: QWidget | None = None, margins: Margins = 0, spacing: int | None = None
+) -> QVBoxLayout:
+    """Stack parts from top to bottom.
+
+    Parameters
+    ----------
+    *parts : QWidget, QLayout, int, None or tuple
+        A number is an empty space in pixels; None takes the space that is left; a pair adds a
+        stretch or an alignment to a widget or layout.
+    of : QWidget, optional
+        The widget that gets the layout.
+    margins : int or (left, top, right, bottom), default 0
+    spacing : int, optional
+        The style's spacing by default.
+    """
+    box = QVBoxLayout() if of is None else QVBoxLayout(of)
+    _fill(box, parts, margins, spacing)
+    return box
+
+
+def row(
+    *parts: Part, of: QWidget | None = None, margins: Margins = 0, spacing: int | None = None
+) -> QHBoxLayout:
+    """Set parts side by side; parameters as of `column`."""
+    box = QHBoxLayout() if of is None else QHBoxLayout(of)
+    _fill(box, parts, margins, spacing)
+    return box
+
+
+def card(*parts: Part) -> QFrame:
+    """A sheet with parts one below the other."""
+    frame = QFrame()
+    frame.setProperty("card", True)
+    margins = (theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+    column(*parts, of=frame, margins=margins, spacing=theme.SPACE_M)
+    return frame
+
+
+def scrolling(widget: QWidget) -> QScrollArea:
+    """A scroll area that a widget fills, without a horizontal bar."""
+    area = QScrollArea()
+    area.setWidgetResizable(True)
+    area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+    area.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
+    area.setWidget(widget)
+    return area
