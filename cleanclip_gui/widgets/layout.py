@@ -77,6 +77,7 @@ def card(*parts: Part) -> QFrame:
 
 def scrolling(widget: QWidget) -> QScrollArea:
     """A scroll area that a widget fills, without a horizontal bar."""
+    widget.setObjectName(widget.objectName() or "page")  # the style makes its ground transparent
     area = QScrollArea()
     area.setWidgetResizable(True)
     area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
