@@ -268,11 +268,11 @@ class StudioStation(QWidget):
         return (
             Command(
                 "edit.undo", "&Undo", "&Edit", editor.undo, "Undo the last act on the canvas.",
-                "undo", "Ctrl+Z", 0, lambda: self._is_shown() and stack.canUndo(),
+                "undo", "Ctrl+Z", 0, lambda: self._is_shown() and stack.can_undo(),
             ),
             Command(
                 "edit.redo", "&Redo", "&Edit", editor.redo, "Do it again.", "redo", "Ctrl+Shift+Z",
-                0, lambda: self._is_shown() and stack.canRedo(),
+                0, lambda: self._is_shown() and stack.can_redo(),
             ),
             Command(
                 "edit.paste", "&Paste picture as trigger", "&Edit", editor.paste,
@@ -449,8 +449,7 @@ class StudioStation(QWidget):
         document.changed.connect(self.live.touch)
         document.changed.connect(self._on_document_changed)
         document.edit_finished.connect(self._on_edit_finished)
-        document.stack.indexChanged.connect(self._on_history_changed)
-        document.stack.cleanChanged.connect(self._on_history_changed)
+        document.stack.changed.connect(self._on_history_changed)
         self.shell.trigger_wanted.connect(self._on_trigger_wanted)
         self.shell.snapshot_wanted.connect(self.editor.set_other_snapshot)
 
@@ -513,8 +512,7 @@ class StudioStation(QWidget):
     def _on_history_changed(self, *_: object) -> None:
         """Name what undo and redo would do."""
         stack = self.document.stack
-        undo = stack.undoText() if stack.canUndo() else ""
-        redo = stack.redoText() if stack.canRedo() else ""
+        undo, redo = stack.undo_text(), stack.redo_text()
         for name, verb, text in (("edit.undo", "Undo", undo), ("edit.redo", "Redo", redo)):
             action = self._actions[name]
             named = f"{verb} {text[:1].lower()}{text[1:]}" if text else verb

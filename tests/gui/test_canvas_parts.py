@@ -206,7 +206,7 @@ def test_the_move_tool_takes_the_patch_alone(qapp):
     tool.press(event(16, 25.6, scale=20.0))  # there is none yet
     tool.move(event(18, 25.6, scale=20.0))
     tool.release()
-    assert document.stack.count() == 0
+    assert len(document.stack.steps) == 0
     document.set_patch(patch(y=0.8), "Stamp")
     tool.press(event(16, 25.6, scale=20.0))
     tool.move(event(18, 25.6, scale=20.0))

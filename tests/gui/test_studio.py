@@ -294,7 +294,7 @@ def test_a_stroke_draws_the_canvas_once_a_change_and_makes_its_trigger_once(
     assert empty.live.take_trigger()
     assert len(made) == 1  # for toolbars, commands, and the question
     assert len(written) == 1
-    assert empty.document.stack.count() == 1  # nobody puts it on the canvas again
+    assert len(empty.document.stack.steps) == 1  # nobody puts it on the canvas again
 
 
 def test_who_wants_another_trigger_gets_it_on_the_canvas_and_in_the_session(empty, tmp_path):
@@ -305,9 +305,9 @@ def test_who_wants_another_trigger_gets_it_on_the_canvas_and_in_the_session(empt
     assert session.target == 2
     assert session.trigger == empty.editor.current_trigger() == demo_trigger()
     assert empty.source_bar.name.text() == "Demo sticker"
-    count = empty.document.stack.count()
+    count = len(empty.document.stack.steps)
     shell.trigger_wanted.emit(demo_trigger(), 1)  # it is there already
-    assert (session.target, empty.document.stack.count()) == (1, count)
+    assert (session.target, len(empty.document.stack.steps)) == (1, count)
     shell.target_wanted.emit(0)
     assert empty.figure.target.currentIndex() == 0
     shell.trigger_wanted.emit(None, 2)

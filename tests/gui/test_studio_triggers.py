@@ -120,7 +120,7 @@ def test_snapshots_flip_between_two_triggers_and_undo_follows(studio, qtbot):
     qtbot.waitUntil(studio.source_bar.slots["A"].isChecked)
     studio.source_bar.slots["B"].click()
     assert studio.editor.current_trigger() == second
-    assert studio.document.stack.undoText() == "Flip to B"
+    assert studio.document.stack.undo_text() == "Flip to B"
     studio.editor.undo()
     assert studio.editor.current_trigger() == first
     qtbot.waitUntil(studio.source_bar.slots["A"].isChecked)
@@ -199,7 +199,7 @@ def test_word_for_the_prompts_alone_and_with_a_picture(studio, qtbot):
     QTest.keyClicks(studio.placement_bar.text, "remember")
     trigger = studio.editor.current_trigger()
     assert (trigger.kind, trigger.text) == ("prompt", "remember")
-    assert studio.document.stack.count() == 1
+    assert len(studio.document.stack.steps) == 1
     studio.editor.use_trigger(demo_trigger(), add=True)
     assert studio.editor.current_trigger().text == "remember"
     assert studio.editor.current_trigger().kind == "patch"
@@ -228,7 +228,7 @@ def test_parameters_are_made_from_the_record_and_change_it(studio):
     assert ("whole", "canvas") in editors
     editors["overlay", "frequency"].setValue(12)
     assert studio.editor.current_trigger().frequency == 12
-    assert studio.document.stack.undoText() == "Change frequency"
+    assert studio.document.stack.undo_text() == "Change frequency"
     studio.editor.undo()
     assert editors["overlay", "frequency"].value() == 6
     canvas = editors["whole", "canvas"]
@@ -429,7 +429,7 @@ def test_rubbish_dropped_on_the_canvas_is_a_sentence_and_changes_nothing(studio,
     with qtbot.waitSignal(studio.shell.failed) as caught:
         studio.canvas.dropped.emit(mime)
     assert "bad.npy" in caught.args[0].sentence
-    assert studio.document.stack.count() == 0
+    assert len(studio.document.stack.steps) == 0
 
 
 def test_the_trigger_is_dragged_out_as_files_that_open_as_the_same_trigger(studio, qtbot):

@@ -70,7 +70,7 @@ def test_a_trigger_that_is_there_already_is_left_as_it_was_painted(editor, canva
     paint(canvas, (10, 10), (20, 10))
     painted = editor.current_trigger()
     editor.show(painted)
-    assert editor.document.stack.count() == 1  # the stroke
+    assert len(editor.document.stack.steps) == 1  # the stroke
     assert editor.document.patch is None
     editor.show(badnets_patch())
     assert editor.current_trigger().kind == "badnets"
