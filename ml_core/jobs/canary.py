@@ -35,8 +35,7 @@ from ml_core.jobs.canary_spec import (
     read_canaries,
 )
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.failures import failure
-from ml_core.jobs.folder_lock import delete_unused, lock_folder
+from ml_core.jobs.folder_lock import delete_unused
 from ml_core.jobs.journal import write_json
 from ml_core.jobs.measure import Bench, bench_of, classifier_of, measure, open_labels
 from ml_core.jobs.opening import opening
@@ -81,18 +80,8 @@ def plant(spec: CanarySpec, control: Control) -> Generator[Event, None, None]:
         Progress, Metric (``ca`` and ``KIND_asr`` at each measurement), Message, Saved, and Done,
         whose ``result`` is what ``canaries.json`` holds.
     """
-    try:
-        lock = lock_folder(Path(spec.output_dir))
-    except InputError as error:
-        yield failure(error)
-        return
-    try:
-        found = yield from planting(spec, control.ended_by_stop())
-        yield Done("finished", found.model_dump(mode="json"))
-    except Exception as error:
-        yield failure(error)
-    finally:
-        lock.release()
+    record = yield from planting(spec, control)
+    yield Done("finished", record.model_dump(mode="json"))
 
 
 def planting(spec: CanarySpec, control: Control) -> Generator[Event, None, Canaries]:

@@ -13,7 +13,6 @@ from ml_core.evaluation.records import wilson_interval
 from ml_core.events import Control, Done, Event, Finding, Progress
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.doctor_spec import DoctorSpec
-from ml_core.jobs.failures import failure
 
 
 def examine_settings(spec: DoctorSpec, control: Control) -> Generator[Event, None, None]:
@@ -26,13 +25,6 @@ def examine_settings(spec: DoctorSpec, control: Control) -> Generator[Event, Non
         of its accuracy's Wilson 95 % interval), and Done, whose ``result`` is the diagnosis, the
         trials of it with their intervals, with ``images`` (name) and ``sha256`` (of the file).
     """
-    try:
-        yield from _examine(spec, control)
-    except Exception as error:
-        yield failure(error)
-
-
-def _examine(spec: DoctorSpec, control: Control) -> Generator[Event, None, None]:
     yield Progress("open", 0, 0)
     checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=False)
     label_set = load_label_set(spec.label_set)
@@ -43,7 +35,7 @@ def _examine(spec: DoctorSpec, control: Control) -> Generator[Event, None, None]
         images,
         label_set,
         device=str(choose_device(spec.device)),
-        cancelled=lambda: control.cancelled or control.stopped,
+        cancelled=lambda: control.cancelled,
     )
     while True:
         try:

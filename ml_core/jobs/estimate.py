@@ -30,7 +30,6 @@ from ml_core.evaluation.class_texts import ClassTexts
 from ml_core.evaluation.evaluate import evaluate
 from ml_core.evaluation.zero_shot import known_classifier
 from ml_core.events import Control, Done, Event, Metric, Progress
-from ml_core.jobs.failures import failure
 from ml_core.jobs.inputs import Inputs, Sets, opening_inputs, opening_sets
 from ml_core.jobs.measure import Bench
 from ml_core.jobs.peak_memory import PeakMemory
@@ -50,6 +49,14 @@ _MOMENTS = {"adamw": 2, "sgd": 1}  # saved with the weights at the end of every 
 OpenSets = Callable[[CleanSpec, Control], Generator[Event, None, Sets]]
 
 
+@dataclass(frozen=True)
+class _Opening:
+    """Seconds of opening checkpoint and data, and of opening the result again."""
+
+    first: float
+    again: float
+
+
 def estimate(
     spec: CleanSpec, control: Control, open_sets: OpenSets = opening_sets
 ) -> Generator[Event, None, None]:
@@ -65,24 +72,6 @@ def estimate(
         processes), ``disk_bytes`` (at the end), ``disk_peak_bytes`` (while a save replaces the one
         before), ``steps``, ``pairs``, ``precision`` and ``cache_chunk``.
     """
-    try:
-        yield from _estimate(spec, control.ended_by_stop(), open_sets)
-    except Exception as error:
-        yield failure(error)
-
-
-@dataclass(frozen=True)
-class _Opening:
-    """Seconds of opening checkpoint and data, and of opening the result again."""
-
-    first: float
-    again: float
-
-
-def _estimate(
-    spec: CleanSpec, control: Control, open_sets: OpenSets
-) -> Generator[Event, None, None]:
-    """Open everything, take the steps on the opened model, which is thrown away."""
     begin = time.monotonic()
     check_spec(spec)
     import ml_core.open_clip_parts  # noqa: F401  # seconds, once a process: the result is opened without

@@ -22,7 +22,6 @@ from ml_core.evaluation.retrieval import Retrieval
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.caption_ranks import MOST, rank_captions
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.failures import failure
 from ml_core.jobs.journal import write_json
 from ml_core.jobs.measure import (
     Bench,
@@ -69,13 +68,6 @@ def holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None
         of the trigger itself, moved, scaled, turned, recoloured, of the library's other triggers,
         of retrieval, and of a second label set, each before and after.
     """
-    try:
-        yield from _holdouts(spec, control.ended_by_stop())
-    except Exception as error:
-        yield failure(error)
-
-
-def _holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None]:
     begin = time.monotonic()
     yield Progress("open", 0, 1)
     device, threads = choose_device(spec.device), set_threads(spec.threads)

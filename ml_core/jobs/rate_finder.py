@@ -28,7 +28,6 @@ from ml_core.exports import to_csv
 from ml_core.figures import rate_text
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.estimate import estimate
-from ml_core.jobs.failures import failure
 from ml_core.jobs.inputs import Inputs, Sets, opening_inputs, opening_sets
 from ml_core.jobs.journal import check_result
 from ml_core.jobs.measure import classifier_of
@@ -73,74 +72,6 @@ def find_rate(
         ``ramp``; Metric for each step (``lr``, ``loss``) and measurement (``ca``, its interval,
         and the ``lr`` before it); Message; Saved; and Done, whose ``result`` is a `RateRecord`.
     """
-    try:
-        yield from _find(spec, control.ended_by_stop(), overwrite)
-    except Exception as error:
-        yield failure(error)
-
-
-def estimate_find_rate(spec: RateSpec, control: Control) -> Generator[Event, None, None]:
-    """Measure a few steps of the ramp; as `estimate`, whose Done this passes on.
-
-    Of its ``result`` ``seconds`` is the whole ramp, and nothing is saved.
-    """
-    try:
-        job = _job(spec)
-        told = estimate(job, control, lambda job, own: _opening(spec, job, own))
-        for event in told:
-            if isinstance(event, Done) and event.status == "finished":
-                saves = float(event.result["save_seconds"])
-                changes = {"seconds": event.result["seconds"] - saves, "save_seconds": 0.0}
-                changes |= {"disk_bytes": 0, "disk_peak_bytes": 0}
-                event = replace(event, result=event.result | changes)
-            yield event
-    except Exception as error:
-        yield failure(error)
-
-
-def _job(spec: RateSpec) -> CleanSpec:
-    """The ramp as a job, with the batch that the device bears."""
-    recipe = spec.job.recipe
-    batch = spec.batch_size or recipe.batch_size
-    if spec.batch_size is None and choose_device(spec.job.device).type == "cpu":
-        batch = min(batch, CPU_BATCH)
-    job = ramp_job(spec, batch)
-    check_spec(job)
-    return job
-
-
-def _opening(spec: RateSpec, job: CleanSpec, control: Control) -> Generator[Event, None, Sets]:
-    """Training data and validation images, and of the class texts as many as are asked for."""
-    part = job.images
-    assert part is not None
-    sets = yield from opening_sets(job.model_copy(update={"images": None}), control)
-    labels = sets.label_set
-    images = yield from opening(lambda watch: open_images(part, labels, watch), control)
-    if not bool((images.labels >= 0).any()):
-        raise InputError(
-            "None of the validation images has a label of the classes: the rate finder watches "
-            "accuracy on them; choose labelled images."
-        )
-    return replace(sets, label_set=_few_texts(labels, spec.texts), validation=(part, images))
-
-
-def _few_texts(labels: LabelSet, most: int) -> LabelSet:
-    """The label set with as many templates as there is time for."""
-    count = max(1, most // len(labels.class_names))
-    return replace(labels, templates=labels.templates[:count])
-
-
-@dataclass
-class _Ramp:
-    """What was measured of a ramp, and how it ended."""
-
-    rows: list[RateRow] = field(default_factory=list)
-    ended: str = "finished"
-    diverged_at: float | None = None
-    precision: str = ""
-
-
-def _find(spec: RateSpec, control: Control, overwrite: bool) -> Generator[Event, None, None]:
     begin = time.monotonic()
     job = _job(spec)
     yield Progress("open", 0, 1)
@@ -183,6 +114,63 @@ def _find(spec: RateSpec, control: Control, overwrite: bool) -> Generator[Event,
         for name in (RATES_TABLE, RATES_CHART, RATES_FILE):
             yield Saved(str(folder / name), "result")
     yield Done("finished", record.model_dump(mode="json"))
+
+
+def estimate_find_rate(spec: RateSpec, control: Control) -> Generator[Event, None, None]:
+    """Measure a few steps of the ramp; as `estimate`, whose Done this passes on.
+
+    Of its ``result`` ``seconds`` is the whole ramp, and nothing is saved.
+    """
+    job = _job(spec)
+    for event in estimate(job, control, lambda job, own: _opening(spec, job, own)):
+        if isinstance(event, Done):
+            saves = float(event.result["save_seconds"])
+            changes = {"seconds": event.result["seconds"] - saves, "save_seconds": 0.0}
+            changes |= {"disk_bytes": 0, "disk_peak_bytes": 0}
+            event = replace(event, result=event.result | changes)
+        yield event
+
+
+def _job(spec: RateSpec) -> CleanSpec:
+    """The ramp as a job, with the batch that the device bears."""
+    recipe = spec.job.recipe
+    batch = spec.batch_size or recipe.batch_size
+    if spec.batch_size is None and choose_device(spec.job.device).type == "cpu":
+        batch = min(batch, CPU_BATCH)
+    job = ramp_job(spec, batch)
+    check_spec(job)
+    return job
+
+
+def _opening(spec: RateSpec, job: CleanSpec, control: Control) -> Generator[Event, None, Sets]:
+    """Training data and validation images, and of the class texts as many as are asked for."""
+    part = job.images
+    assert part is not None
+    sets = yield from opening_sets(job.model_copy(update={"images": None}), control)
+    labels = sets.label_set
+    images = yield from opening(lambda watch: open_images(part, labels, watch), control)
+    if not bool((images.labels >= 0).any()):
+        raise InputError(
+            "None of the validation images has a label of the classes: the rate finder watches "
+            "accuracy on them; choose labelled images."
+        )
+    return replace(sets, label_set=_few_texts(labels, spec.texts), validation=(part, images))
+
+
+def _few_texts(labels: LabelSet, most: int) -> LabelSet:
+    """The label set with as many templates as there is time for."""
+    count = max(1, most // len(labels.class_names))
+    return replace(labels, templates=labels.templates[:count])
+
+
+@dataclass
+class _Ramp:
+    """What was measured of a ramp, and how it ended."""
+
+    rows: list[RateRow] = field(default_factory=list)
+    ended: str = "finished"
+    diverged_at: float | None = None
+    precision: str = ""
 
 
 def _ramp(

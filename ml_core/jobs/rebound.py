@@ -21,7 +21,6 @@ from ml_core.evaluation.metrics import not_target
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.failures import failure
 from ml_core.jobs.journal import write_json
 from ml_core.jobs.measure import (
     Bench,
@@ -58,13 +57,6 @@ def rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None]
         Progress, Metric (``factor``, ``rebound_step`` and an evaluation), Message, Saved, and
         Done, whose ``result`` is what ``rebound.json`` holds.
     """
-    try:
-        yield from _rebound(spec, control.ended_by_stop())
-    except Exception as error:
-        yield failure(error)
-
-
-def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None]:
     begin = time.monotonic()
     yield Progress("open", 0, 1)
     opened = open_checkpoint(Path(spec.checkpoint), spec.donor)

@@ -99,7 +99,6 @@ from ml_core.evaluation.zero_shot import cached_classifier
 from ml_core.events import Control, Done, Event, Finding, Message, Progress, Saved
 from ml_core.figures import percent
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.failures import failure
 from ml_core.jobs.journal import check_result
 from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.opening import opening
@@ -192,10 +191,7 @@ def scan(
         Message; Saved; and Done, whose ``result`` is a `Scan` with ``folder``. The folder then
         holds `SCAN_FILE`, the patches of each round, and the found trigger as a trigger file.
     """
-    try:
-        yield from _Scanning(spec, control.ended_by_stop(), ranks).run(overwrite)
-    except Exception as error:
-        yield failure(error)
+    yield from _Scanning(spec, control, ranks).run(overwrite)
 
 
 def estimate_scan(spec: ScanSpec, control: Control) -> Generator[Event, None, None]:
@@ -208,10 +204,7 @@ def estimate_scan(spec: ScanSpec, control: Control) -> Generator[Event, None, No
         encoder, alone and there and back, at most), ``seconds`` (all of them), ``stages`` (seconds
         of each), ``forward_rate`` and ``both_rate`` (pictures a second).
     """
-    try:
-        yield from _Scanning(spec, control.ended_by_stop(), ALONE).estimate()
-    except Exception as error:
-        yield failure(error)
+    yield from _Scanning(spec, control, ALONE).estimate()
 
 
 class _Scanning:

@@ -228,7 +228,7 @@ JOBS: dict[str, Job] = {
             kind="clean", title="cleaning job", spec=CleanSpec, read=read_spec,
             work="ml_core.jobs.run:run", estimate="ml_core.jobs.estimate:estimate",
             result=RESULT_FILE, stages=_CLEAN_WORDS, plan=overall.cleaning_plan,
-            shared=True, saves=True, resumes=True,
+            folder=lambda spec: spec.output_dir, shared=True, saves=True, resumes=True,
         ),
         Job(
             kind="bench", title="comparison", spec=BenchSpec, work="ml_core.jobs.bench:bench",
@@ -268,10 +268,12 @@ JOBS: dict[str, Job] = {
         Job(
             kind="canaries", title="planting of canaries", spec=CanarySpec,
             work="ml_core.jobs.canary:plant", result=CANARIES_FILE, stages=_SEARCH_WORDS,
+            folder=lambda spec: spec.output_dir,
         ),
         Job(
             kind="search", title="search for a recipe", spec=SearchSpec,
             work="ml_core.jobs.search:search", result=SEARCH_FILE, stages=_SEARCH_WORDS,
+            folder=lambda spec: spec.base.output_dir,
         ),
         Job(
             kind="measurement", title="measurement", spec=MeasurementSpec,

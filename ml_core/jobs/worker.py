@@ -25,13 +25,14 @@ import threading
 import time
 from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
-from typing import IO, Any
+from typing import IO
 
 from pydantic import BaseModel
 
 from ml_core.collector import collector_off
 from ml_core.events import Control, Done, Event, Message, to_json
-from ml_core.jobs.failures import exit_code, failure
+from ml_core.jobs.failures import exit_code
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.table import JOBS, Job
 from ml_core.reading.errors import InputError
 
@@ -136,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output(Done("failed", error=error.sentence, error_code=error.code, details=error.details))
         return exit_code(error.code)
     last = Done("failed", error="The job ended without a result.", error_code="internal")
-    for event in guarded(_events(job, spec, control, options.resume, options.estimate)):
+    for event in _events(job, spec, control, options.resume, options.estimate):
         if isinstance(event, Done):
             last = event
         if first or (isinstance(event, Done) and event.status == "failed"):
@@ -157,14 +158,6 @@ def _load(job: Job) -> None:
         job.load()
 
 
-def guarded(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-    """The job's events; an invalid job ends as one failed Done."""
-    try:
-        yield from events
-    except InputError as error:
-        yield failure(error)
-
-
 def _events(
     job: Job, spec: BaseModel, control: Control, resume: bool, estimate: bool
 ) -> Generator[Event, None, None]:
@@ -173,19 +166,8 @@ def _events(
 
     lower_priority()
     _load(job)
-    options: dict[str, Any] = {"resume": resume} if job.resumes else {}
-    if estimate and not job.estimate:
-        yield Done("failed", error=f"There is no estimate of a job of kind {job.kind}.",
-                   error_code="usage")  # fmt: skip
-    elif estimate:
-        yield from job.load(estimate=True)(spec, control)
-    elif not job.shared:
-        yield from job.load()(spec, control, **options)
-    else:
-        from ml_core.jobs.processes import together
-
-        with together(spec.device) as ranks:  # type: ignore[attr-defined]
-            yield from job.load()(spec, control, ranks=ranks, **options)
+    options = {"resume": resume} if job.resumes else {}
+    yield from run_job(spec, control, estimate=estimate, **options)
 
 
 def _in_background(name: str, target: Callable[..., None], *arguments: object) -> None:
