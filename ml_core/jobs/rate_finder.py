@@ -16,7 +16,6 @@ import numpy as np
 from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.gradients import check_pieces
-from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.rate_range import RateRow, propose, ramp_rate
 from ml_core.cleaning.recipes import fields_of
@@ -32,6 +31,7 @@ from ml_core.jobs.inputs import Inputs, Sets, opening_inputs, opening_sets
 from ml_core.jobs.journal import check_result
 from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.opening import opening
+from ml_core.jobs.plain_finetune import trained
 from ml_core.jobs.rate_finder_spec import (
     CPU_BATCH,
     RATES_CHART,
@@ -47,7 +47,7 @@ from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
 from ml_core.paths import cache_dir
 from ml_core.ranks import ALONE
-from ml_core.reading.errors import CancelledError, DivergedError, InputError
+from ml_core.reading.errors import DivergedError, InputError
 from ml_core.reports.rate_svg import rate_svg
 
 _FORMAT = "rates 1"
@@ -179,7 +179,6 @@ def _ramp(
     """Train and measure; the model is of no use afterwards."""
     model.to(inputs.device)
     classifier = yield from classifier_of(model, inputs.label_set, control)
-    model.sha256 = None  # it changes: no cached embedding is its own
     recipe = inputs.recipe
     count = recipe.total_steps  # fewer than asked for where there are few examples
     ramp = _Ramp()
@@ -192,43 +191,33 @@ def _ramp(
     watched = replace(inputs, validation=replace(inputs.validation, trigger=None))
     repeats = -(-spec.steps // count)
     longer = recipe.model_copy(update={"epochs": repeats}) if repeats > 1 else recipe
-    own = Control()
-    steps = train(
-        model,
-        longer,
-        lambda step: inputs.make_batch(step % count),
-        own,
-        extras=Extras(classifier, inputs.trigger, job.target, None),
-        validate=validator(model, watched, control),
-        rate_of=rate_of,
-    )
+    own = control.part()
+
+    def event_of(event: Event) -> Event | None:
+        if isinstance(event, Metric):
+            event = _taken(ramp.rows, event, spec.steps)
+            if event.step >= spec.steps and "ca" in event.values:
+                own.stop()
+        elif isinstance(event, Progress) and event.stage == "train":
+            done = min(event.done, spec.steps)
+            event = replace(event, stage="ramp", done=done, total=spec.steps)
+        elif isinstance(event, Message) and event.level == "warning":
+            return None  # that it stopped is what the record says
+        return event
+
     try:
-        while True:
-            try:
-                event = next(steps)
-            except StopIteration as end:
-                ramp.precision = end.value.speed.precision
-                if end.value.reason:
-                    ramp.ended = "fell"
-                break
-            if control.cancelled:
-                raise CancelledError
-            if isinstance(event, Metric):
-                event = _taken(ramp.rows, event, spec.steps)
-                if event.step >= spec.steps and "ca" in event.values:
-                    own.stop()
-            elif isinstance(event, Progress) and event.stage == "train":
-                event = replace(
-                    event, stage="ramp", done=min(event.done, spec.steps), total=spec.steps
-                )
-            elif isinstance(event, Message) and event.level == "warning":
-                continue  # that it stopped is what the record says
-            yield event
+        outcome = yield from trained(
+            model, longer, lambda step: inputs.make_batch(step % count), own, event_of,
+            extras=Extras(classifier, inputs.trigger, job.target, None),
+            validate=validator(model, watched, control), rate_of=rate_of,
+        )  # fmt: skip
     except DivergedError as error:
         ramp.ended, ramp.diverged_at = "diverged", rate_of(error.step - 1)
         yield Message(f"The loss was no number at a rate of {rate_text(ramp.diverged_at)}.")
-    if control.cancelled:
-        raise CancelledError
+        return ramp
+    ramp.precision = outcome.speed.precision
+    if outcome.reason:
+        ramp.ended = "fell"
     return ramp
 
 
