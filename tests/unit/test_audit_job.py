@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,8 @@ from ml_core.jobs.audit_spec import (
     read_audit_spec,
 )
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.spec_file import write_spec_file
 from ml_core.paths import resource
 from ml_core.reading import InputError
-from tests.warm import Warm
 
 N = 80
 
@@ -78,11 +75,6 @@ def finished(spec: AuditSpec) -> tuple[Done, Audit]:
     assert isinstance(done, Done)
     assert done.status == "finished", done.error
     return done, read_audit(Path(spec.output_dir) / AUDIT_FILE)
-
-
-def test_the_spec_comes_back(spec: AuditSpec, tmp_path: Path) -> None:
-    path = write_spec_file(spec, tmp_path / "deep" / "spec.json")
-    assert read_audit_spec(path) == spec
 
 
 @pytest.mark.parametrize(
@@ -295,19 +287,6 @@ def test_chunks_of_few_pairs_are_refused_before_anything_is_opened(spec: AuditSp
     assert "at least 68" in done.error
 
 
-def test_cancel_ends_it_and_leaves_nothing(spec: AuditSpec) -> None:
-    control = Control()
-    events = run_job(spec.model_copy(update={"batch_size": 8}), control)
-    for event in events:
-        if isinstance(event, Progress) and event.stage == "embed":
-            break
-    control.cancel()
-    rest = list(events)
-    assert rest[-1] == Done("cancelled")
-    assert len(rest) <= 2
-    assert not Path(spec.output_dir).exists()
-
-
 def test_a_full_disk_leaves_the_old_files(spec: AuditSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     finished(spec)
     before = {p.name: p.read_bytes() for p in Path(spec.output_dir).iterdir()}
@@ -359,18 +338,6 @@ def test_a_damaged_record_is_a_sentence(damage: bytes, tmp_path: Path) -> None:
     path.write_bytes(damage)
     with pytest.raises(InputError, match="run the audit again"):
         read_audit(path)
-
-
-def test_the_worker_runs_it_on_request(spec: AuditSpec, tmp_path: Path, warm_torch: Warm) -> None:
-    path = write_spec_file(spec, tmp_path / "spec.json")
-    with warm_torch.start(
-        "ml_core.jobs.worker", str(path), "--audit", stdin=subprocess.DEVNULL, text=True
-    ) as ended:
-        assert ended.stdout is not None
-        last = json.loads(ended.stdout.read().splitlines()[-1])
-    assert (last["event"], last["status"]) == ("done", "finished"), last
-    assert (Path(spec.output_dir) / AUDIT_FILE).is_file()
-    assert ended.returncode == 0
 
 
 def test_the_command_prints_and_writes(

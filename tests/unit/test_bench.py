@@ -301,13 +301,6 @@ def test_a_job_that_fails_is_a_row_and_the_others_run(spec: BenchSpec) -> None:
     assert second["ca"] is not None
 
 
-def test_cancel_ends_the_comparison(spec: BenchSpec) -> None:
-    control = Control()
-    control.cancel()
-    _, done = _ran(spec, control)
-    assert done.status == "cancelled"
-
-
 @pytest.mark.parametrize("there", [False, True])
 def test_a_stopped_comparison_begins_no_proof(
     spec: BenchSpec, monkeypatch: pytest.MonkeyPatch, there: bool

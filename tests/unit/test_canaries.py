@@ -20,7 +20,6 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric
 from ml_core.jobs.canary import canary_folder, delete_older_copies, watched_of
 from ml_core.jobs.canary_spec import (
-    CANARIES_FILE,
     COPY_FILE,
     Canaries,
     CanarySettings,
@@ -203,15 +202,6 @@ def test_labelled_pictures_do_without_captions(spec: CanarySpec) -> None:
     done = list(run_job(spec.model_copy(update={"pairs": None}), Control()))[-1]
     assert isinstance(done, Done)
     assert "name some" in done.error
-
-
-def test_a_cancelled_planting_leaves_no_record(spec: CanarySpec) -> None:
-    control = Control()
-    for event in run_job(spec, control):
-        if isinstance(event, Metric):
-            control.cancel()
-    assert event == Done("cancelled")
-    assert not (Path(spec.output_dir) / CANARIES_FILE).exists()
 
 
 @pytest.mark.parametrize("used", [False, True])

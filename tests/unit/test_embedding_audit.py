@@ -279,13 +279,6 @@ def test_a_file_with_holes_that_announces_too_many_pairs_is_a_sentence(
     assert "549755813888 pairs in holes" in done.error
 
 
-def test_cancel_ends_it_and_leaves_nothing(spec: EmbeddingAuditSpec) -> None:
-    control = Control()
-    control.cancel()
-    assert _done(run_job(spec, control)) == Done("cancelled")
-    assert not Path(spec.output_dir).exists()
-
-
 def test_an_audit_of_others_is_not_replaced_unasked(spec: EmbeddingAuditSpec) -> None:
     path = Path(spec.output_dir) / AUDIT_FILE
     path.parent.mkdir()

@@ -62,18 +62,6 @@ def test_nobody_named_a_target_of_a_measurement_without_a_trigger(spec: Measurem
     assert (kept.when, kept.target, kept.trigger) == ("reference", None, None)
 
 
-def test_cancelled_or_without_its_file_it_leaves_nothing(spec: MeasurementSpec) -> None:
-    control = Control()
-    control.cancel()
-    assert list(run_job(spec, control))[-1] == Done("cancelled")
-    gone = spec.model_copy(update={"checkpoint": "/nowhere/gone.pt"})
-    done = list(run_job(gone, Control()))[-1]
-    assert isinstance(done, Done)
-    assert done.status == "failed"
-    assert "gone.pt" in done.error
-    assert not Path(spec.output_dir).exists()
-
-
 def test_a_draft_claims_what_a_bundle_would(spec: MeasurementSpec, tmp_path: Path) -> None:
     list(run_job(spec, Control()))
     asked = ReportSpec(measurements=(spec.output_dir,), out="draft", name="Tiny")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -35,7 +35,6 @@ from ml_core.jobs.proof_specs import (
     rebound_of,
 )
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 from ml_core.jobs.unseen_pairs import names_class, unseen_pairs
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
@@ -244,21 +243,6 @@ def test_what_broke_down_at_once_proves_nothing(tmp_path: Path, asr: float, word
     assert record["stays_clean"] is False
     assert record["verdict"].startswith(words)
     assert record["verdict"].count("broke down at step 1") == 2
-
-
-@pytest.mark.parametrize("end", [Control.cancel, Control.stop])
-def test_cancel_or_stop_ends_the_test_and_writes_nothing(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str, end: Callable[[Control], None]
-) -> None:
-    control = Control()
-    events = run_job(_rebound_spec(tiny_checkpoint, tmp_path / "out", trigger), control)
-    last = None
-    for last in events:
-        if isinstance(last, Metric):
-            end(control)
-    assert isinstance(last, Done)
-    assert last.status == "cancelled"
-    assert not (tmp_path / "out" / "rebound.json").exists()
 
 
 def test_few_pairs_are_shown_again_and_said(
@@ -653,17 +637,3 @@ def test_holdouts_measure_the_model_with_its_adapter(
     done = _last(run_job(spec, Control()))
     assert done.status == "finished", done.details
     assert seen == [False, True]
-
-
-def test_a_spec_comes_back_and_a_bad_one_is_one_sentence(tmp_path: Path) -> None:
-    spec = _rebound_spec(tmp_path / "c", tmp_path, "t")
-    path = write_spec_file(spec, tmp_path / "deep" / "spec.json")
-    assert read_spec_file(path, ReboundSpec) == spec
-    for text, said in (("{", "JSON"), ("{}", "checkpoint"), ('{"steps": 0}', "steps")):
-        path.write_text(text, encoding="utf-8")
-        with pytest.raises(InputError, match=said):
-            read_spec_file(path, ReboundSpec)
-    with pytest.raises(InputError, match="no job file"):
-        read_spec_file(tmp_path / "none.json", ReboundSpec)
-    with pytest.raises(InputError, match="no regular file"):
-        read_spec_file(tmp_path, ReboundSpec)

@@ -28,7 +28,6 @@ from ml_core.jobs.rate_finder_spec import (
     read_record,
 )
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
@@ -125,15 +124,6 @@ def test_the_same_ramp_is_not_run_again_whatever_the_limit(
         assert "it trains" in done.error, changed
 
 
-def test_a_damaged_record_in_the_cache_is_made_anew(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    first = record_of(spec(tiny_checkpoint, tmp_path))
-    (kept,) = (rate_finder.cache_dir() / "rates").iterdir()
-    kept.write_bytes(kept.read_bytes()[:-20])
-    again = record_of(spec(tiny_checkpoint, tmp_path))
-    assert not again.cached
-    assert [row.lr for row in again.rows] == [row.lr for row in first.rows]
-
-
 def test_accuracy_that_falls_far_ends_the_ramp(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -185,18 +175,6 @@ def test_rates_of_another_method_are_not_replaced_unasked(
     path.write_text('{"recipe": {"method": "another"}}')
     _, done = told(spec(tiny_checkpoint, tmp_path, output_dir=str(tmp_path)))
     assert "holds the result of another job (rates.json)" in done.error
-
-
-def test_cancelling_ends_it_and_keeps_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    control, out = Control(), tmp_path / "rates"
-    events = []
-    for event in run_job(spec(tiny_checkpoint, tmp_path, output_dir=str(out)), control):
-        events.append(event)
-        if isinstance(event, Metric) and event.step == 2:
-            control.cancel()
-    assert events[-1] == Done("cancelled")
-    assert not out.exists()
-    assert not (rate_finder.cache_dir() / "rates").exists()
 
 
 @pytest.mark.parametrize(
@@ -311,15 +289,6 @@ def test_supervised_training_is_ramped_too(tiny_checkpoint: Path, tmp_path: Path
     base = base.model_copy(update={"pairs": None, "training_images": ImageSpec(split="clean")})
     record = record_of(spec(tiny_checkpoint, tmp_path, job=base))
     assert len(record.rows) == STEPS + 1
-
-
-def test_the_job_comes_through_its_file(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    asked = spec(tiny_checkpoint, tmp_path)
-    path = write_spec_file(asked, tmp_path / "rates.json")
-    assert read_spec_file(path, RateSpec) == asked
-    path.write_text(path.read_text().replace('"high": 0.001', '"high": 1e-07'))
-    with pytest.raises(InputError, match="at least twice the lowest"):
-        read_spec_file(path, RateSpec)
 
 
 def test_a_record_of_another_kind_is_refused_in_a_sentence(tmp_path: Path) -> None:

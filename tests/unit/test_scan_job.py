@@ -227,14 +227,6 @@ def test_a_stage_says_that_it_begins(demo_scan: tuple[Path, list[Event]]) -> Non
         assert (first.done, first.total) == (0, 0)
 
 
-def test_a_damaged_stage_is_done_again(tmp_path: Path) -> None:
-    spec = _spec(tmp_path, stages=("pull",))
-    first = _scanned(spec)
-    for text in ("", "{", '{"key": "x", "record": "{}"}'):
-        (tmp_path / "stages" / "pull.json").write_text(text)
-        assert _scanned(spec).stages == first.stages
-
-
 def test_what_cannot_be_scanned_is_told_in_a_sentence(
     tmp_path: Path, noise: ImageSpec, tiny_checkpoint: Path
 ) -> None:
