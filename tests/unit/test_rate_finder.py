@@ -16,7 +16,7 @@ from pydantic import ValidationError
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Metric, Progress
-from ml_core.jobs import rate_finder
+from ml_core.jobs import plain_finetune, rate_finder
 from ml_core.jobs.rate_finder_spec import (
     CPU_BATCH,
     RATES_CHART,
@@ -104,7 +104,7 @@ def test_the_same_ramp_is_not_run_again_whatever_the_limit(
     def train(*_: object, **__: object) -> None:
         raise AssertionError("it trains")
 
-    monkeypatch.setattr(rate_finder, "train", train)
+    monkeypatch.setattr(plain_finetune, "train", train)
     # Another folder, rate, schedule and length are of no account.
     other = small_recipe(lr=0.5, epochs=3, warmup_steps=9, eval_every=7)
     events, done = told(spec(tiny_checkpoint, tmp_path / "b", other, drop=50.0))
@@ -148,7 +148,7 @@ def test_accuracy_that_falls_far_ends_the_ramp(
 def test_a_loss_that_is_no_number_ends_the_ramp_with_what_was_measured(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = rate_finder.train
+    train = plain_finetune.train
 
     def spoilt(model: ClipModel, recipe: Any, make: Any, control: Any, **more: Any) -> Any:
         def batch(step: int) -> Any:
@@ -159,7 +159,7 @@ def test_a_loss_that_is_no_number_ends_the_ramp_with_what_was_measured(
 
         return train(model, recipe, batch, control, **more)
 
-    monkeypatch.setattr(rate_finder, "train", spoilt)
+    monkeypatch.setattr(plain_finetune, "train", spoilt)
     record = record_of(spec(tiny_checkpoint, tmp_path))
     assert record.ended == "diverged"
     assert record.diverged_at is not None

@@ -344,7 +344,7 @@ def test_a_run_that_diverges_is_a_row_and_never_chosen(
             raise DivergedError("The loss became infinite.", 1)
         return (yield from train(model, recipe, *rest, **named))
 
-    monkeypatch.setattr("ml_core.jobs.trial_runs.train", diverging)
+    monkeypatch.setattr("ml_core.jobs.plain_finetune.train", diverging)
     _, done = _ran(spec.model_copy(update={"recipes": both}))
     assert done.status == "finished", done.details
     record = _record(spec)
