@@ -11,7 +11,6 @@ from PIL import Image
 from pydantic import BaseModel
 
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Control, Done
 from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
 from ml_core.jobs.bench_spec import BenchSpec
 from ml_core.jobs.canary_spec import CanarySettings, CanarySpec
@@ -20,11 +19,11 @@ from ml_core.jobs.measurement_spec import MeasurementSpec
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.rate_finder_spec import RateSpec
 from ml_core.jobs.report_spec import ReportSpec
-from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan_spec import ScanSpec
 from ml_core.jobs.search_spec import SearchSpec
 from ml_core.jobs.verify_spec import VerifySpec
 from ml_core.triggers import badnets_patch, save_trigger
+from tests.unit.draining import finished
 from tests.unit.embedding_files import unit_rows, write_embeddings
 from tests.unit.small_jobs import TEMPLATES, small_recipe, small_spec
 
@@ -32,13 +31,6 @@ _HERE: dict[str, Any] = {"device": "cpu", "threads": 1}
 _CANARIES = CanarySettings(
     kinds=("patch", "sine"), share=0.2, steps=2, batch_size=8, every=2, wanted=0.0
 )
-
-
-def done_of(spec: BaseModel, control: Control | None = None, **options: Any) -> Done:
-    """Run a job to its end; its last event."""
-    *_, done = run_job(spec, control or Control(), **options)
-    assert isinstance(done, Done)
-    return done
 
 
 def folder_of(spec: BaseModel) -> Path:
@@ -140,7 +132,7 @@ def _measurement(source: Path, folder: Path) -> MeasurementSpec:
 
 def _report(source: Path, folder: Path) -> ReportSpec:
     measured = _measurement(source, folder).model_copy(update={"output_dir": str(folder / "kept")})
-    assert done_of(measured).status == "finished"
+    finished(measured)
     return ReportSpec(
         measurements=(str(folder / "kept"),), out=str(folder / "out.evidence"), tau_pictures=8,
         thumbnails=False, **_HERE,
@@ -149,7 +141,7 @@ def _report(source: Path, folder: Path) -> ReportSpec:
 
 def _verify(source: Path, folder: Path) -> VerifySpec:
     bundle = _report(source, folder)
-    assert done_of(bundle).status == "finished"
+    finished(bundle)
     return VerifySpec(bundle=bundle.out, checkpoints=(str(source),), sample=8, seed=1, **_HERE)
 
 

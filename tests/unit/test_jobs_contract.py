@@ -22,7 +22,8 @@ from ml_core.jobs.spec_file import write_spec_file
 from ml_core.jobs.table import JOBS, Job, job_of
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
-from tests.unit.job_specs import SMALL, done_of, folder_of
+from tests.unit.draining import done_of, finished
+from tests.unit.job_specs import SMALL, folder_of
 from tests.warm import Warm
 
 KINDS = tuple(JOBS)
@@ -104,9 +105,7 @@ def test_cancelled_in_each_stage_it_leaves_no_result_and_finishes_at_last(
                 bar.take(event)
         assert bar.fraction > 0.5
     if kind != "report":  # a bundle is never written over
-        again = done_of(spec)
-        assert again.status == "finished", again.error + again.details
-        assert _lasting(again.result) == _lasting(done.result)
+        assert _lasting(finished(spec).result) == _lasting(done.result)
 
 
 @pytest.mark.parametrize("kind", KINDS)
@@ -161,13 +160,11 @@ def test_damaged_records_of_an_earlier_job_stop_nobody(
 ) -> None:
     spec = make(kind)
     options = {} if kind in ("rebound", "holdouts", "canaries") else {"overwrite": True}
-    first = done_of(spec, **options)
-    assert first.status == "finished", first.error + first.details
+    first = finished(spec, **options)
     for place in (folder_of(spec), cache_dir()):
         for path in place.rglob("*.json"):
             path.write_bytes(path.read_bytes()[:-20])
-    again = done_of(spec, **options)
-    assert again.status == "finished", again.error + again.details
+    again = finished(spec, **options)
     assert again.result.keys() == first.result.keys()
     json.loads((folder_of(spec) / JOBS[kind].result).read_text())
 

@@ -10,7 +10,7 @@ import pytest
 
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Done, Event, Progress
+from ml_core.events import Control, Event, Progress
 from ml_core.jobs.draft import draft
 from ml_core.jobs.measurement_spec import MeasurementSpec
 from ml_core.jobs.report_spec import ReportSpec
@@ -18,6 +18,7 @@ from ml_core.jobs.runner import run_job
 from ml_core.model import ClipModel
 from ml_core.reports.measurement_files import read_measurement
 from ml_core.triggers import demo_trigger, save_trigger
+from tests.unit.draining import events_of
 
 Result = TypeVar("Result")
 
@@ -42,9 +43,7 @@ def spec(tiny_model: ClipModel, tmp_path: Path) -> MeasurementSpec:
 
 
 def test_it_is_measured_in_fp32_and_kept_with_every_answer(spec: MeasurementSpec) -> None:
-    events = list(run_job(spec, Control()))
-    done = events[-1]
-    assert isinstance(done, Done)
+    events, done = events_of(spec)
     assert done.status == "finished", done.details
     stages = {event.stage for event in events if isinstance(event, Progress)}
     assert {"open", "measure"} <= stages

@@ -15,7 +15,7 @@ from pydantic import ValidationError
 
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Control, Done, Event, Metric, Progress
+from ml_core.events import Metric, Progress
 from ml_core.jobs import plain_finetune, rate_finder
 from ml_core.jobs.rate_finder_spec import (
     CPU_BATCH,
@@ -27,10 +27,10 @@ from ml_core.jobs.rate_finder_spec import (
     ramp_job,
     read_record,
 )
-from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
+from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
 
 STEPS = 12
@@ -52,15 +52,8 @@ def spec(source: Path, folder: Path, recipe: Recipe | None = None, **changes: An
     return RateSpec(**(fields | changes))
 
 
-def told(spec: RateSpec, control: Control | None = None) -> tuple[list[Event], Done]:
-    events = list(run_job(spec, control or Control()))
-    assert isinstance(events[-1], Done)
-    return events, events[-1]
-
-
 def record_of(spec: RateSpec) -> RateRecord:
-    _, done = told(spec)
-    assert done.status == "finished", done.details
+    done = finished(spec)
     return RateRecord.model_validate(done.result)
 
 
@@ -69,7 +62,7 @@ def test_a_ramp_takes_its_rates_and_measures_on_its_way(
 ) -> None:
     digest = hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
     out = tmp_path / "rates"
-    events, done = told(spec(tiny_checkpoint, tmp_path, output_dir=str(out)))
+    events, done = events_of(spec(tiny_checkpoint, tmp_path, output_dir=str(out)))
     assert done.status == "finished", done.details
     record = RateRecord.model_validate(done.result)
     rates = [row.lr for row in record.rows]
@@ -107,7 +100,7 @@ def test_the_same_ramp_is_not_run_again_whatever_the_limit(
     monkeypatch.setattr(plain_finetune, "train", train)
     # Another folder, rate, schedule and length are of no account.
     other = small_recipe(lr=0.5, epochs=3, warmup_steps=9, eval_every=7)
-    events, done = told(spec(tiny_checkpoint, tmp_path / "b", other, drop=50.0))
+    events, done = events_of(spec(tiny_checkpoint, tmp_path / "b", other, drop=50.0))
     again = RateRecord.model_validate(done.result)
     assert again.cached
     assert again.rows == first.rows
@@ -120,7 +113,7 @@ def test_the_same_ramp_is_not_run_again_whatever_the_limit(
         spec(tiny_checkpoint, tmp_path, pictures=19),
         spec(tiny_checkpoint, tmp_path, pairs=PairSpec(seed=5)),
     ):
-        _, done = told(changed)
+        done = done_of(changed)
         assert "it trains" in done.error, changed
 
 
@@ -173,7 +166,7 @@ def test_rates_of_another_method_are_not_replaced_unasked(
 ) -> None:
     path = tmp_path / "rates.json"
     path.write_text('{"recipe": {"method": "another"}}')
-    _, done = told(spec(tiny_checkpoint, tmp_path, output_dir=str(tmp_path)))
+    done = done_of(spec(tiny_checkpoint, tmp_path, output_dir=str(tmp_path)))
     assert "holds the result of another job (rates.json)" in done.error
 
 
@@ -204,7 +197,7 @@ def test_a_ramp_that_does_not_rise_is_refused(
 def test_methods_without_a_rate_of_their_own_are_refused(
     tiny_checkpoint: Path, tmp_path: Path, recipe: Recipe, words: str
 ) -> None:
-    _, done = told(spec(tiny_checkpoint, tmp_path, recipe))
+    done = done_of(spec(tiny_checkpoint, tmp_path, recipe))
     assert done.status == "failed"
     assert words in done.error
 
@@ -212,7 +205,7 @@ def test_methods_without_a_rate_of_their_own_are_refused(
 def test_without_validation_images_or_labels_there_is_nothing_to_watch(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    _, done = told(spec(tiny_checkpoint, tmp_path, images=None))
+    done = done_of(spec(tiny_checkpoint, tmp_path, images=None))
     assert "choose labelled images" in done.error
     folder = tmp_path / "unlabelled"
     folder.mkdir()
@@ -221,7 +214,7 @@ def test_without_validation_images_or_labels_there_is_nothing_to_watch(
     for number in range(3):
         Image.new("RGB", (32, 32), (number, 0, 0)).save(folder / f"{number}.png")
     unlabelled = ImageSpec(kind="folder", path=str(folder))
-    _, done = told(spec(tiny_checkpoint, tmp_path, images=unlabelled))
+    done = done_of(spec(tiny_checkpoint, tmp_path, images=unlabelled))
     assert "None of the validation images has a label" in done.error
 
 
@@ -271,9 +264,7 @@ def test_as_many_templates_as_there_is_time_for(tiny_checkpoint: Path, tmp_path:
 def test_an_estimate_measures_steps_and_counts_no_save(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    events = list(run_job(spec(tiny_checkpoint, tmp_path), Control(), estimate=True))
-    done = events[-1]
-    assert isinstance(done, Done)
+    _events, done = events_of(spec(tiny_checkpoint, tmp_path), estimate=True)
     assert done.status == "finished", done.details
     found = done.result
     assert found["steps"] == STEPS

@@ -26,6 +26,7 @@ from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, ScanSpec
 from ml_core.jobs.spec_file import write_spec_file
 from ml_core.model import ClipModel
 from ml_core.triggers import load_trigger
+from tests.unit.draining import done_of, finished
 from tests.unit.two_processes import two_processes
 from tests.warm import Warm
 
@@ -46,8 +47,7 @@ def _ended(events: list[Event]) -> Done:
 
 
 def _scanned(spec: ScanSpec) -> Scan:
-    done = _ended(list(run_job(spec, Control())))
-    assert done.status == "finished", done.error + done.details
+    finished(spec)
     return read_scan(Path(spec.output_dir) / SCAN_FILE)
 
 
@@ -166,7 +166,7 @@ def test_a_cancelled_scan_goes_on_after_its_last_stage(
     # With another seed nothing of it is taken.
     monkeypatch.setattr(job, "pull_of", lambda *_: (_ for _ in ()).throw(RuntimeError("anew")))
     another = spec.model_copy(update={"seed": 1})
-    other = _ended(list(run_job(another, Control(), overwrite=True)))
+    other = done_of(another, overwrite=True)
     assert "anew" in other.error
 
 
@@ -243,7 +243,7 @@ def test_what_cannot_be_scanned_is_told_in_a_sentence(
         ({"checkpoint": str(tmp_path / "gone.pt")}, "gone.pt"),
     ]
     for changes, sentence in cases:
-        done = _ended(list(run_job(_spec(tmp_path / "out", **changes), Control())))
+        done = done_of(_spec(tmp_path / "out", **changes))
         assert done.status == "failed"
         assert sentence in done.error, done.error + done.details
         assert done.error_code != "internal"
@@ -255,14 +255,13 @@ def test_what_cannot_be_scanned_is_told_in_a_sentence(
 def test_another_scan_is_not_replaced_unasked(tmp_path: Path, other: dict[str, Any]) -> None:
     path = tmp_path / SCAN_FILE
     path.write_text(json.dumps(other))
-    done = _ended(list(run_job(_spec(tmp_path), Control())))
+    done = done_of(_spec(tmp_path))
     assert "holds the result of another job (scan.json)" in done.error
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_estimate_counts_and_searches_nothing(tmp_path: Path) -> None:
-    done = _ended(list(run_job(_spec(tmp_path), Control(), estimate=True)))
-    assert done.status == "finished", done.error
+    done = finished(_spec(tmp_path), estimate=True)
     result = done.result
     assert result["both"] == 3 * 2 * 16 * 20 + 2 * 16 * 40
     wanted = result["forward"] / result["forward_rate"] + result["both"] / result["both_rate"]
