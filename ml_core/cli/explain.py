@@ -17,24 +17,14 @@ from ml_core.cli.arguments import (
     checkpoint_path,
     image_spec,
     labels_and_templates,
-    of_scan,
     open_trigger,
+    resolve_scan,
     target_index,
 )
-from ml_core.cli.options import (
-    AnyTrigger,
-    Checkpoint,
-    Device,
-    Donor,
-    Images,
-    Json,
-    Labels,
-    Templates,
-    Threads,
-    given_path,
-)
+from ml_core.cli.options import Options, command, place, text
 from ml_core.cli.run import run_stage
 from ml_core.events import Control, Progress
+from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,35 +39,27 @@ _METHODS = ("auto", "grad-cam", "attention", "occlusion", "pca", "tsne")
 _SUFFIXES = {"map": (".csv", ".json"), "picture": (".png", ".csv", ".json")}
 
 
+@command(
+    "checkpoint out images image method trigger target labels templates stage patch stride compare "
+    "n seed donor device threads json",
+    CleanSpec,
+)
 def explain(
-    checkpoint: Checkpoint,
-    out: Annotated[
-        Path, typer.Option("--output", "-o", help="PNG, CSV or JSON; a map is CSV or JSON.")
-    ],
-    images: Images = "demo:test",
+    options: Options,
+    device: str,
+    threads: int,
+    out: Annotated[Path, text("PNG, CSV or JSON; a map is CSV or JSON.", "--output", "-o")],
     image: Annotated[int, typer.Option(min=0, help="Number of the image, from 0.")] = 0,
-    method: Annotated[str, typer.Option(help=", ".join(_METHODS) + ".")] = "auto",
-    trigger: AnyTrigger = None,
-    target: Annotated[
-        str | None, typer.Option(help="Class to explain (default: what is predicted).")
-    ] = None,
-    labels: Labels = "demo",
-    templates: Templates = None,
-    stage: Annotated[
-        str | None, typer.Option(help="Grad-CAM: layer1 to layer4 (default: the last).")
-    ] = None,
+    method: Annotated[str, text(", ".join(_METHODS) + ".")] = "auto",
+    target: Annotated[str | None, text("Class to explain (default: what is predicted).")] = None,
+    stage: Annotated[str | None, text("Grad-CAM: layer1 to layer4 (default: the last).")] = None,
     patch: Annotated[int | None, typer.Option(min=1, help="Occlusion: side in px.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Occlusion: step in px.")] = None,
     compare: Annotated[
-        Path | None,
-        typer.Option(help="Map: a second checkpoint, e.g. the cleaned one.", parser=given_path),
+        Path | None, place("Map: a second checkpoint, e.g. the cleaned one.")
     ] = None,
     n: Annotated[int, typer.Option("--n", min=2, help="Map: images to embed.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of sample, draws and layout.")] = 0,
-    donor: Donor = None,
-    device: Device = "auto",
-    threads: Threads = 0,
-    json: Json = False,
 ) -> None:
     """Show where a model looks, or draw its embeddings as a map.
 
@@ -100,17 +82,17 @@ def explain(
         raise InputError(f"{out.name}: choose a name that ends in {', '.join(allowed)}.")
     if compare is not None and not mapping:
         raise InputError("--compare needs --method pca or tsne.")
-    trigger, target = of_scan(trigger, target)
-    open_trigger(trigger)  # what is wrong with it is told before a model loads
+    trigger, target = resolve_scan(options.trigger, target)
+    open_trigger(trigger)  # a bad one is refused before a model loads
     with output.working("Loading torch"):
         from ml_core.checkpoints import open_checkpoint
         from ml_core.data.images import open_images
         from ml_core.jobs.devices import choose_device, set_threads
 
-    paths = [checkpoint_path(path) for path in (checkpoint, compare) if path is not None]
-    donor = None if donor is None else checkpoint_path(donor)
-    label_set = labels_and_templates(labels, templates)
-    shown = open_images(image_spec(images, None, seed), label_set)
+    paths = [checkpoint_path(path) for path in (options.checkpoint, compare) if path is not None]
+    donor = None if options.donor is None else checkpoint_path(options.donor)
+    label_set = labels_and_templates(options.labels, options.templates)
+    shown = open_images(image_spec(options.images, None, seed), label_set)
     set_threads(threads)
     where = choose_device(device)
     with output.working("Opening " + ", ".join(path.name for path in paths)):
@@ -123,7 +105,7 @@ def explain(
         record = bench.map(method, n, out)
     else:
         record = bench.attribution(method, image, target, stage, patch, stride, out)
-    if json:
+    if options.json:
         output.print_json(record | {"saved": str(out)})
         return
     output.show(_table(record))

@@ -18,7 +18,8 @@ from ml_core import __version__
 from ml_core.cli import output
 from ml_core.cli.app import run_command
 from ml_core.cli.arguments import build_recipe, image_spec, pair_spec, target_index
-from ml_core.cli.clean import print_result, repeated
+from ml_core.cli.clean import print_result, rerun_spec
+from ml_core.cli.options import Options
 from ml_core.data.demo import demo_classes
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
@@ -394,7 +395,7 @@ def test_clean_writes_a_checkpoint_and_runs_again_from_its_job(
     edited = read_spec(folder / "spec.json")
     assert edited.speed is not None
     edited = edited.model_copy(update={"recipe": edited.recipe.changed(precision="fp32")})
-    assert repeated(edited).speed is None
+    assert rerun_spec(edited).speed is None
 
 
 def test_demo_makes_the_picture_and_the_json(
@@ -454,18 +455,19 @@ def test_arguments_become_specs(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must be at least 1"):
         image_spec("demo", 0)
     with pytest.raises(InputError, match=r"no pairs at nothing\.csv"):
-        pair_spec("nothing.csv", "image", "caption")
-    assert pair_spec("demo", "image", "caption") == PairSpec()
+        pair_spec("nothing.csv", Options())
+    assert pair_spec("demo", Options()) == PairSpec()
     with pytest.raises(InputError, match=r"--pictures .* demo's pairs"):
-        pair_spec("demo", "image", "caption", pictures=tmp_path)
+        pair_spec("demo", Options({"pictures": tmp_path}))
     shards(tmp_path / "s", [1, 2])
-    found = pair_spec(str(tmp_path / "s"), "image", "caption", 3, exclude=tmp_path / "out.json")
+    found = pair_spec(str(tmp_path / "s"), Options({"exclude": tmp_path / "out.json"}), 3)
     assert (found.kind, found.seed) == ("shards", 3)
     assert found.exclude == str(tmp_path / "out.json")
-    pattern = pair_spec(str(tmp_path / "s" / "{00000..00003}.tar"), "image", "caption")
+    pattern = pair_spec(str(tmp_path / "s" / "{00000..00003}.tar"), Options())
     assert len(open_pairs(pattern)) == 2
     coco(tmp_path / "c", [1, 2])
-    with_folder = pair_spec(str(tmp_path / "c"), "i", "c", pictures=tmp_path / "c" / "train2017")
+    folder = Options({"pictures": tmp_path / "c" / "train2017"})
+    with_folder = pair_spec(str(tmp_path / "c"), folder)
     assert (with_folder.kind, len(open_pairs(with_folder))) == ("coco", 2)
     assert image_spec(str(tmp_path), training=True).split == "train"
     (tmp_path / "a.txt").write_text("x")
