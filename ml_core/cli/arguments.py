@@ -313,7 +313,7 @@ def opened_checkpoint(options: Options) -> Checkpoint:
         return open_checkpoint(path, options.donor, use_choice=not options.no_choice)
 
 
-def pretraining_of(options: Options) -> Pretraining:
+def known_pretraining(options: Options) -> Pretraining:
     """How the checkpoint was pretrained, which decides the presets that suit it.
 
     The reference, a clean checkpoint of the same architecture, may tell what the checkpoint does

@@ -15,10 +15,10 @@ from ml_core.cli.arguments import (
     build_recipe,
     checkpoint_path,
     judge_rates,
+    known_pretraining,
     label_set_path,
     method_name,
     numbers,
-    pretraining_of,
 )
 from ml_core.cli.clean import clean_spec
 from ml_core.cli.options import CLEANING, Options, command, place, text
@@ -73,7 +73,7 @@ def bench(
     known = DEMO
     if checkpoint is not None:
         options.checkpoint = checkpoint_path(checkpoint)
-        known = pretraining_of(options)
+        known = known_pretraining(options)
     chosen = tuple(named_recipe(text, known) for text in recipes)
     judge_rates(chosen, known, accepted=options.accept_rate)
     if checkpoint is None:

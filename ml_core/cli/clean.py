@@ -20,11 +20,11 @@ from ml_core.cli.arguments import (
     image_spec,
     is_trigger_id,
     judge_rates,
+    known_pretraining,
     open_trigger,
     opened_checkpoint,
     optional_checkpoint,
     pair_spec,
-    pretraining_of,
     resolve_scan,
     spec_fields,
     target_index,
@@ -115,7 +115,7 @@ def clean(
         if checkpoint is None or options.output_dir is None:
             raise InputError("Name the checkpoint and an output folder (-o), or a --job file.")
         options.checkpoint = checkpoint_path(checkpoint)
-        known = cache(lambda: pretraining_of(options))
+        known = cache(lambda: known_pretraining(options))
         recipe = chosen_recipe(context, options, known)
         named = any(each.partition("=")[0].strip() == "lr" for each in options.settings or [])
         judge_rates([recipe], known(), accepted=options.accept_rate or named)

@@ -12,7 +12,7 @@ import typer
 
 from ml_core import figures
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, pretraining_of
+from ml_core.cli.arguments import checkpoint_path, known_pretraining
 from ml_core.cli.clean import chosen_recipe, clean_spec
 from ml_core.cli.options import CLEANING, Options, command
 from ml_core.cli.run import run_to_result
@@ -56,7 +56,7 @@ def rates(context: typer.Context, options: Options) -> None:
     if options.estimate and folder is not None:
         raise InputError("--estimate writes nothing: leave it or -o out.")
     options.checkpoint = checkpoint_path(options.checkpoint)
-    recipe = chosen_recipe(context, options, partial(pretraining_of, options))
+    recipe = chosen_recipe(context, options, partial(known_pretraining, options))
     if reason := refusal(recipe):
         raise InputError(reason)
     fields = options.of(RateSpec)

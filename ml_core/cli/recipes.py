@@ -13,7 +13,7 @@ from ml_core.cleaning.pretraining import DEMO, Pretraining
 from ml_core.cleaning.recipe_file import read_recipe, write_recipe
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cli import output
-from ml_core.cli.arguments import build_recipe, checkpoint_path, method_name, pretraining_of
+from ml_core.cli.arguments import build_recipe, checkpoint_path, known_pretraining, method_name
 from ml_core.cli.options import Options, command, declared, place
 
 app = typer.Typer(
@@ -118,7 +118,7 @@ def _pretraining(options: Options) -> Pretraining:
     """What decides the presets: of a checkpoint, or of the demo's."""
     if options.checkpoint is None:
         return DEMO
-    return pretraining_of(options.changed(checkpoint=checkpoint_path(options.checkpoint)))
+    return known_pretraining(options.changed(checkpoint=checkpoint_path(options.checkpoint)))
 
 
 def _method(method: str, pretraining: Pretraining) -> dict[str, object]:

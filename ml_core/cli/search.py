@@ -17,7 +17,7 @@ from ml_core.cleaning.presets import warn_of_rate
 from ml_core.cleaning.pretraining import Pretraining
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
-from ml_core.cli.arguments import build_recipe, method_name, numbers, pretraining_of
+from ml_core.cli.arguments import build_recipe, known_pretraining, method_name, numbers
 from ml_core.cli.clean import clean_spec
 from ml_core.cli.options import CLEANING, Options, command, text
 from ml_core.cli.run import run_to_result
@@ -97,7 +97,7 @@ def search(
         options,
         compared=candidates_of(names, factors, peak_rate or 1e-3, **steps),
     )
-    known = pretraining_of(options)
+    known = known_pretraining(options)
     if peak_rate is None:
         output.say(known.sentence)
     peak = peak_rate or known.assumed
