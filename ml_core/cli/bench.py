@@ -65,7 +65,7 @@ def bench(
     """
     from ml_core.jobs.demo import demo_checkpoint
 
-    fields = options.of(BenchSpec)
+    fields = options.of(BenchSpec) | {"seeds": _seeds(seeds)}
     if options.other_labels is not None and not fields["holdouts"]:
         raise InputError("--other-labels is for the hold-outs: add --holdouts, or leave it out.")
     if fields["rebound_steps"] is not None and not fields["rebound"]:
@@ -92,7 +92,6 @@ def bench(
     spec = BenchSpec(
         base=base.model_copy(update={"keep_steps": False}),
         recipes=chosen,
-        seeds=_seeds(seeds),
         minutes=options.minutes,
         other_labels=label_set_path(options.other_labels),
         **fields,

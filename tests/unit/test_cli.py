@@ -82,14 +82,6 @@ def test_inspect_prints_a_sarif_log(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert log["runs"][0]["properties"]["verdict"] == _json(capsys)["verdict"]
 
 
-def test_inspect_shows_a_table(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["inspect", str(tiny_checkpoint)]) == 0
-    shown = capsys.readouterr()
-    assert "tiny.safetensors" in shown.out
-    assert "Architecture" in shown.out
-    assert "Second opinion" in shown.out
-
-
 # ---- exit codes: one each ----
 
 
@@ -150,43 +142,6 @@ def test_a_home_that_cannot_be_written_stops_nothing_that_reads(
     assert json.loads(told.out)
     assert told.err.count("Nothing can be written in") == 1
     assert run_command(["known", "list"]) == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["inspect"], "Missing argument"),
-        (["wash"], "No such command"),
-        (["inspect", "/no/such/file"], "cannot be opened"),
-        (["inspect", ""], "the name is empty"),
-        (["evaluate", ""], "the name is empty"),
-        (["evaluate", "m.pt", "--reference", ""], "the name is empty"),
-        (["inspect", "m.pt", "--donor", ""], "the name is empty"),
-        (["compare", "m.pt", ""], "the name is empty"),
-        (["clean", "", "-o", "cleaned"], "the name is empty"),
-        (["explain", "m.pt", "--compare", "", "-o", "map.csv"], "the name is empty"),
-        (["explain", "m.pt", "--donor", "hf-hub:", "-o", "a.png"], "names no repository"),
-        (["inspect", "~nobody-here/file"], "cannot be opened"),
-        (["clean", "model.safetensors"], "Name the checkpoint and an output folder"),
-        (["clean", "--job", "x", "--pairs", "demo"], "--pairs cannot be combined with --job"),
-        (["clean", "--job", "x", "--set", "lr=1"], "--set cannot be combined with --job"),
-        (["clean", "--job", "x", "--seed", "1"], "--seed cannot be combined with --job"),
-        (["clean", "a.pt", "--job", "x"], "A checkpoint cannot be combined with --job"),
-        (["clean", "--job", "x.json", "--resume"], "There is no job file at x.json"),
-        (["demo", "--method", "magic"], "Unknown method 'magic'"),
-        (["demo", "--set", "lr=7"], "Learning rate (lr) should be less than or equal to 1"),
-        (["demo", "--seed", "x"], "valid integer"),
-    ],
-)
-def test_exit_3_for_usage(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_command([*arguments, "--json"]) == 3
-    shown = capsys.readouterr()
-    assert words in shown.err
-    found = json.loads(shown.out)
-    assert found["error_code"] == "usage"
-    assert words in found["error"]
 
 
 def test_exit_4_writes_a_log_and_one_line(
@@ -258,17 +213,6 @@ def test_a_failed_job_is_one_plain_line(
     assert said in shown.err
     assert "trace" not in shown.err
     assert json.loads(shown.out)["error_code"] == code
-
-
-def test_a_place_that_cannot_be_written_is_a_usage_error(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").write_text("no folder")
-    arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "file" / "out")]
-    assert run_command([*arguments, "--trigger", "demo", "--json"]) == 3
-    assert "Not a directory" in _json(capsys)["error"]
-    assert run_command(["evaluate", "a.pt", "--images", "x" * 300, "--json"]) == 3
-    assert "File name too long" in _json(capsys)["error"]
 
 
 def test_names_neither_format_nor_steer_the_terminal(
@@ -354,15 +298,6 @@ def test_a_refused_table_tells_its_rows_in_json(
     assert "1 usable pairs" in found["error"]
     assert "row 3 ('gone.png')" in found["details"]
     assert "row 4: The path '../b.png' leads out" in found["details"]
-
-
-def test_a_trigger_needs_its_target(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    patch = tmp_path / "patch.png"
-    Image.new("RGBA", (4, 4), "red").save(patch)
-    assert run_command(["evaluate", str(tiny_checkpoint), "--trigger", str(patch)]) == 3
-    assert "give --target" in capsys.readouterr().err
 
 
 def test_clean_writes_a_checkpoint_and_runs_again_from_its_job(
