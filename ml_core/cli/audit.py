@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, get_args
 
@@ -12,7 +12,7 @@ from ml_core.cli import output
 from ml_core.cli.arguments import image_spec, pair_spec, spec_fields, typed
 from ml_core.cli.export import export
 from ml_core.cli.options import PAIRS, Options, argument, command, place, text
-from ml_core.cli.run import run_to_result
+from ml_core.cli.run import run_spec
 from ml_core.data.specs import PairSpec
 from ml_core.jobs.audit_spec import (
     AUDIT_FILE,
@@ -25,7 +25,6 @@ from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
     from ml_core.detection.records import Audit, Distribution
-    from ml_core.events import Control, Event
 
 _OF_PICTURES = (
     "pairs", "pictures", "exclude", "picture_column", "caption_column", "n", "images", "donor",
@@ -107,7 +106,6 @@ def audit(
         cleanclip audit --embeddings laion_embeddings/ --neighbours all -o audit
     """
     from ml_core.detection.records import SCORE, Neighbourhood, read_audit
-    from ml_core.jobs.overall import audit_plan
 
     if by not in SCORE:
         raise InputError(f"There is no score {by!r}; choose one of {', '.join(SCORE)}.")
@@ -139,8 +137,7 @@ def audit(
     if options.export_to is not None:
         export(spec, options)
         return
-    plan = audit_plan(spec) if isinstance(spec, AuditSpec) else None
-    result = run_to_result(lambda control: _run(spec, control, options.overwrite), plan)
+    result = run_spec(spec, overwrite=options.overwrite)
     folder = Path(spec.output_dir)
     record = read_audit(folder / AUDIT_FILE)
     exclusions = None
@@ -178,18 +175,6 @@ def _refuse_with_embeddings(context: typer.Context) -> None:
                 f"{max(parameter.opts, key=len)} cannot be combined with --embeddings, beside "
                 "which there are no pictures: leave it out."
             )
-
-
-def _run(
-    spec: AuditSpec | EmbeddingAuditSpec, control: Control, overwrite: bool
-) -> Generator[Event, None, None]:
-    """The events of the audit."""
-    from ml_core.jobs.audit import audit as audit_pairs
-    from ml_core.jobs.embedding_audit import audit_embeddings
-
-    if isinstance(spec, AuditSpec):
-        return audit_pairs(spec, control, overwrite=overwrite)
-    return audit_embeddings(spec, control, overwrite=overwrite)
 
 
 def _write_excluded(

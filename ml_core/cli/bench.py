@@ -22,7 +22,7 @@ from ml_core.cli.arguments import (
 )
 from ml_core.cli.clean import clean_spec
 from ml_core.cli.options import CLEANING, Options, command, place, text
-from ml_core.cli.run import run_to_result
+from ml_core.cli.run import run_spec
 from ml_core.figures import percent
 from ml_core.jobs.bench_spec import CHART_FILE, TABLE_FILE, BenchSpec
 from ml_core.jobs.specs import CleanSpec
@@ -96,10 +96,7 @@ def bench(
         other_labels=label_set_path(options.other_labels),
         **fields,
     )
-    with output.working("Loading torch"):
-        from ml_core.jobs.bench import bench as run_bench
-
-    result = run_to_result(lambda control: run_bench(spec, control, overwrite=options.overwrite))
+    result = run_spec(spec, overwrite=options.overwrite)
     if options.json:
         output.print_json(result)
         return

@@ -12,7 +12,7 @@ from ml_core.cli import output
 from ml_core.cli.arguments import label_set_path, pair_spec
 from ml_core.cli.clean import job_spec
 from ml_core.cli.options import Options, command, text
-from ml_core.cli.run import run_to_result
+from ml_core.cli.run import run_spec
 from ml_core.figures import percent, percent_range
 from ml_core.jobs.proof_specs import ReboundSpec, holdouts_of, rebound_of
 from ml_core.jobs.specs import SPEC_FILE
@@ -58,12 +58,6 @@ def prove(
         raise InputError("--other-labels is for the hold-outs: leave it or --no-holdouts out.")
     if not 0 < limit < 100:
         raise InputError(f"The limit is between 0 and 100 per cent, not {limit:g}.")
-    from ml_core.jobs.overall import holdouts_plan, rebound_plan
-
-    with output.working("Loading torch"):
-        from ml_core.jobs.holdouts import holdouts as run_holdouts
-        from ml_core.jobs.rebound import rebound as run_rebound
-
     spec = job_spec(run)
     if run.is_dir() or run.name == SPEC_FILE:  # it may have been moved
         folder = run if run.is_dir() else run.parent
@@ -76,16 +70,10 @@ def prove(
         del changes["peak_lr"]
     results: dict[str, Any] = {}
     if rebound:
-        finetuning = rebound_of(spec, limit=limit / 100, **changes | shared)
-        results["rebound"] = run_to_result(
-            lambda control: run_rebound(finetuning, control), rebound_plan(finetuning)
-        )
+        results["rebound"] = run_spec(rebound_of(spec, limit=limit / 100, **changes | shared))
     if holdouts:
         other_labels = label_set_path(options.other_labels)
-        tested = holdouts_of(spec, other_labels=other_labels, **shared)
-        results["holdouts"] = run_to_result(
-            lambda control: run_holdouts(tested, control), holdouts_plan(tested)
-        )
+        results["holdouts"] = run_spec(holdouts_of(spec, other_labels=other_labels, **shared))
     if options.json:
         output.print_json(results)
         return

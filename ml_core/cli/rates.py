@@ -15,7 +15,7 @@ from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path, known_pretraining
 from ml_core.cli.clean import chosen_recipe, clean_spec
 from ml_core.cli.options import CLEANING, Options, command
-from ml_core.cli.run import run_to_result
+from ml_core.cli.run import run_spec
 from ml_core.jobs.rate_finder_spec import (
     RATES_CHART,
     RATES_FILE,
@@ -68,7 +68,7 @@ def rates(context: typer.Context, options: Options) -> None:
             **fields,
         )
         watched_images(spec.job)
-        result = _run(spec, options)
+        result = run_spec(spec, estimate=options.estimate, overwrite=options.overwrite)
     if options.json:
         output.print_json(result)
     elif options.estimate:
@@ -79,20 +79,6 @@ def rates(context: typer.Context, options: Options) -> None:
         )
     else:
         _print(result, folder)
-
-
-def _run(spec: RateSpec, options: Options) -> dict[str, Any]:
-    """The result of the ramp, or what it would take."""
-    from ml_core.jobs.overall import rates_plan
-
-    with output.working("Loading torch"):
-        from ml_core.jobs.rate_finder import estimate_find_rate, find_rate
-
-    if options.estimate:
-        return run_to_result(lambda control: estimate_find_rate(spec, control))
-    return run_to_result(
-        lambda control: find_rate(spec, control, overwrite=options.overwrite), rates_plan(spec)
-    )
 
 
 def _print(record: dict[str, Any], folder: Path | None) -> None:

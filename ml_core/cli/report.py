@@ -10,7 +10,7 @@ import typer
 
 from ml_core.cli import output
 from ml_core.cli.options import Options, command, passphrase_of, place, switch, text
-from ml_core.cli.run import run_to_result
+from ml_core.cli.run import run_spec
 from ml_core.detection.scan.scan_file import PREFIX
 from ml_core.jobs.report_spec import ReportSpec
 
@@ -96,19 +96,16 @@ def report(
 
         private = load_key(key, lambda name: passphrase_of(options.passphrase_file, name))
     spec = with_sessions(spec, notes=notes)
-    with output.working("Loading torch"):
-        from ml_core.jobs.report import report as write_report
-
     if form is not None:
         with tempfile.TemporaryDirectory() as place:
             bundle = Path(place) / "record.evidence"
             alone = spec.model_copy(
                 update={"out": str(bundle), "name": spec.name or (out.stem if out else "report")}
             )
-            run_to_result(lambda control: write_report(alone, control))
+            run_spec(alone)
             output.give(exported(bundle, form), out)
         return
-    result = run_to_result(lambda control: write_report(spec, control))
+    result = run_spec(spec)
     if private is not None:
         result["signature"] = str(sign_path(Path(result["path"]), private))
     if options.json:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -15,7 +14,7 @@ from ml_core.cli import output
 from ml_core.cli.arguments import image_spec, optional_checkpoint, spec_fields
 from ml_core.cli.export import export
 from ml_core.cli.options import Options, command, place, text
-from ml_core.cli.run import run_to_result
+from ml_core.cli.run import run_spec
 from ml_core.figures import percent
 from ml_core.jobs.scan_spec import STAGES, USUAL, ScanSpec, Stage
 from ml_core.reading.errors import InputError
@@ -83,10 +82,10 @@ def scan(
         return
     with output.working("Loading torch"):
         from ml_core.detection.scan.records import Scan
-        from ml_core.jobs import scan as job
-    run = job.estimate_scan if options.estimate else partial(job.scan, overwrite=options.overwrite)
     try:
-        result = run_to_result(lambda control: run(spec, control))
+        result = run_spec(
+            spec, planned=False, estimate=options.estimate, overwrite=options.overwrite
+        )
     except output.JobFailed as error:
         if error.done.error_code != "unfit":
             raise

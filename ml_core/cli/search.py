@@ -20,7 +20,7 @@ from ml_core.cli import output
 from ml_core.cli.arguments import build_recipe, known_pretraining, method_name, numbers
 from ml_core.cli.clean import clean_spec
 from ml_core.cli.options import CLEANING, Options, command, text
-from ml_core.cli.run import run_to_result
+from ml_core.cli.run import run_spec
 from ml_core.figures import percent, rate_text
 from ml_core.jobs.canary_spec import CanarySettings
 from ml_core.jobs.search_spec import SearchRecord, SearchSpec
@@ -108,10 +108,7 @@ def search(
         canaries=canaries,
         **options.of(SearchSpec),
     )
-    with output.working("Loading torch"):
-        from ml_core.jobs.search import search as run_search
-
-    result = run_to_result(lambda control: run_search(spec, control, overwrite=options.overwrite))
+    result = run_spec(spec, overwrite=options.overwrite)
     if options.json:
         output.print_json(result)
         return

@@ -11,8 +11,7 @@ import typer
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path
 from ml_core.cli.options import Options, command, place, switch, text
-from ml_core.cli.run import run_to_result
-from ml_core.jobs.verify import verify as run_verify
+from ml_core.cli.run import run_spec
 from ml_core.jobs.verify_spec import SAMPLE, VerifySpec
 from ml_core.reading.errors import InputError
 from ml_core.reports.verify.checks import LEVELS, Check
@@ -71,7 +70,7 @@ def verify(
         seed=secrets.randbits(32) if seed is None else seed,
         **fields | ({"sample": None} if full else {}),
     )
-    result = run_to_result(lambda control: run_verify(spec, control))
+    result = run_spec(spec)
     checks = [Check(**check) for check in result["checks"]]
     if options.json:
         output.print_json(result)

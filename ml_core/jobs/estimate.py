@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,7 +21,6 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.prompted import PromptedVisual
 from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.cleaning.gradients import check_pieces
-from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.weight_space import STEPS_OF_ALPHA, direction
@@ -30,10 +29,10 @@ from ml_core.evaluation.class_texts import ClassTexts
 from ml_core.evaluation.evaluate import evaluate
 from ml_core.evaluation.zero_shot import known_classifier
 from ml_core.events import Control, Done, Event, Metric, Progress
-from ml_core.jobs.failures import failure
 from ml_core.jobs.inputs import Inputs, Sets, opening_inputs, opening_sets
 from ml_core.jobs.measure import Bench
 from ml_core.jobs.peak_memory import PeakMemory
+from ml_core.jobs.plain_finetune import trained
 from ml_core.jobs.reference import opened_reference, reference_of
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
@@ -48,6 +47,14 @@ _TEXT_BATCHES = 4
 _WRITTEN = 128 * 1024**2
 _MOMENTS = {"adamw": 2, "sgd": 1}  # saved with the weights at the end of every run
 OpenSets = Callable[[CleanSpec, Control], Generator[Event, None, Sets]]
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """Seconds of opening checkpoint and data, and of opening the result again."""
+
+    first: float
+    again: float
 
 
 def estimate(
@@ -65,24 +72,6 @@ def estimate(
         processes), ``disk_bytes`` (at the end), ``disk_peak_bytes`` (while a save replaces the one
         before), ``steps``, ``pairs``, ``precision`` and ``cache_chunk``.
     """
-    try:
-        yield from _estimate(spec, control.ended_by_stop(), open_sets)
-    except Exception as error:
-        yield failure(error)
-
-
-@dataclass(frozen=True)
-class _Opening:
-    """Seconds of opening checkpoint and data, and of opening the result again."""
-
-    first: float
-    again: float
-
-
-def _estimate(
-    spec: CleanSpec, control: Control, open_sets: OpenSets
-) -> Generator[Event, None, None]:
-    """Open everything, take the steps on the opened model, which is thrown away."""
     begin = time.monotonic()
     check_spec(spec)
     import ml_core.open_clip_parts  # noqa: F401  # seconds, once a process: the result is opened without
@@ -120,107 +109,106 @@ def _measured(
 
     recipe = inputs.recipe
     reference = reference_of(spec, model, opened_reference(spec))
-    shared: dict[str, object] = {
-        "open_seconds": opening.first + opening.again,
+    if recipe.total_steps:
+        extras = Extras(classifier, inputs.trigger, spec.target, reference)
+        cost = yield from _stepped(spec, control, model, inputs, extras)
+    else:
+        cost = _combined(spec, model, inputs, reference or {})
+    opening_seconds = opening.first + opening.again
+    parts = {
+        "train_seconds": cost.train_seconds,
+        "evaluation_seconds": draw_seconds + image_seconds * _evaluated_images(inputs),
+        "text_seconds": texts.seconds(inputs, changes=cost.changes_texts),
+        "save_seconds": write_seconds * cost.written_bytes,
+    }
+    result = {
+        "open_seconds": opening_seconds,
         "batch_seconds": batch_seconds,
         "steps": recipe.total_steps,
         "device": str(inputs.device),
         "notes": list(inputs.notes),
+        "seconds": sum(parts.values(), opening_seconds),
     }
-    if not recipe.total_steps:
-        vector = direction(model.module.state_dict(), reference or {})
-        evaluation_seconds = draw_seconds + image_seconds * _evaluated_images(inputs)
-        text_seconds = texts.seconds(inputs, changes=any(map(is_of_texts, vector)))
-        weight_bytes = _weights(model)
-        disk = (2 + _kept_steps(spec, inputs)) * weight_bytes  # state, result, steps
-        save_seconds = disk * write_seconds
-        whole = opening.first + opening.again + evaluation_seconds + text_seconds + save_seconds
-        yield Done(
-            "finished",
-            shared
-            | {
-                "seconds": whole,
-                "train_seconds": 0.0,
-                "evaluation_seconds": evaluation_seconds,
-                "text_seconds": text_seconds,
-                "save_seconds": save_seconds,
-                "step_seconds": 0.0,
-                # start, vector, what is tried
-                "memory_bytes": psutil.Process().memory_info().rss + 3 * weight_bytes,
-                "disk_bytes": disk,
-                "disk_peak_bytes": disk,
-                "pairs": 0,
-                "precision": recipe.precision.replace("auto", "fp32"),
-                "cache_chunk": 0,
-            },
-        )
-        return
-    most = min(_MOST_STEPS, max(recipe.total_steps, _STEPS))
+    yield Done("finished", result | parts | cost.facts)
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """What the change of a model takes; ``written_bytes`` are those of all saves."""
+
+    train_seconds: float
+    changes_texts: bool
+    written_bytes: int
+    facts: dict[str, object]
+
+
+def _combined(
+    spec: CleanSpec, model: ClipModel, inputs: Inputs, reference: Mapping[str, torch.Tensor]
+) -> _Cost:
+    """The cost of a method in weight space, which takes no step."""
+    vector, weights = direction(model.module.state_dict(), reference), _weights(model)
+    disk = (2 + _kept_steps(spec, inputs)) * weights  # state, result, steps
+    facts: dict[str, object] = {
+        "step_seconds": 0.0,
+        "memory_bytes": psutil.Process().memory_info().rss + 3 * weights,  # start, vector, tried
+        "disk_bytes": disk,
+        "disk_peak_bytes": disk,
+        "pairs": 0,
+        "precision": inputs.recipe.precision.replace("auto", "fp32"),
+        "cache_chunk": 0,
+    }
+    return _Cost(0.0, any(map(is_of_texts, vector)), disk, facts)
+
+
+def _stepped(
+    spec: CleanSpec, control: Control, model: ClipModel, inputs: Inputs, extras: Extras
+) -> Generator[Event, None, _Cost]:
+    """The cost of a training, from a few of its steps."""
+    recipe, count = inputs.recipe, inputs.recipe.total_steps
+    most = min(_MOST_STEPS, max(count, _STEPS))
     shorter = {"pairs": most * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
     few = recipe.model_copy(update=shorter | {"alpha_choice": "given"})
-    extras = Extras(classifier, inputs.trigger, spec.target, reference)
-    moments, own = [time.monotonic()], Control()
-    count = recipe.total_steps
-    steps = train(model, few, lambda step: inputs.make_batch(step % count), own, extras=extras)
+    moments, own = [time.monotonic()], control.part()
+
+    def event_of(event: Event) -> Event | None:
+        if not isinstance(event, Metric):
+            return None
+        moments.append(time.monotonic())
+        if event.step >= _STEPS and moments[-1] - moments[1] >= _STEP_SECONDS:
+            own.stop()
+        return Progress("estimate", 2 + min(event.step, _STEPS), _STEPS + 2)
+
     with PeakMemory(inputs.device) as peak:
-        while True:
-            try:
-                event = next(steps)
-            except StopIteration as end:
-                outcome = end.value
-                break
-            if control.cancelled:
-                own.cancel()
-            if isinstance(event, Metric):
-                moments.append(time.monotonic())
-                yield Progress("estimate", 2 + min(event.step, _STEPS), _STEPS + 2)
-                if event.step >= _STEPS and moments[-1] - moments[1] >= _STEP_SECONDS:
-                    own.stop()
-    if control.cancelled:
-        raise CancelledError
+        outcome = yield from trained(
+            model, few, lambda step: inputs.make_batch(step % count), own, event_of, extras=extras
+        )
     first, *others = np.diff(moments).tolist()
     # With their batches, as the run makes them. The first steps allocate, and take longer; the very
     # first one chooses the precision besides.
     step_seconds = statistics.median(others[len(others) // 2 :])
-    train_seconds = first + step_seconds * (recipe.total_steps - 1)
-    evaluation_seconds = draw_seconds + image_seconds * _evaluated_images(inputs)
-    trained = [p for p in model.module.parameters() if p.requires_grad]
-    changes = any(p.requires_grad and is_of_texts(n) for n, p in model.module.named_parameters())
-    text_seconds = texts.seconds(inputs, changes=changes)
-    moments_kept = _MOMENTS[recipe.optimizer]
-    head_bytes = 0 if outcome.head is None else _bytes([outcome.head])
-    state_bytes = _weights(model) + moments_kept * _bytes(trained) + (1 + moments_kept) * head_bytes
+    changed = {n: p for n, p in model.module.named_parameters() if p.requires_grad}
+    changed_bytes, moment_count = _bytes(changed.values()), _MOMENTS[recipe.optimizer]
+    head = 0 if outcome.head is None else _bytes([outcome.head])
+    state = _weights(model) + moment_count * changed_bytes + (1 + moment_count) * head
     # What a result weighs: an adapter's weights are untouched, and are in no file of the run.
     adapted = isinstance(model.module.visual, PromptedVisual)
-    result_bytes = head_bytes + (_bytes(trained) if adapted else _weights(model))
-    begun = state_bytes - moments_kept * (_bytes(trained) + head_bytes)  # before the first step
-    later = (recipe.total_steps - 1) // recipe.save_every if recipe.save_every else 0
-    once = state_bytes + (1 + _kept_steps(spec, inputs)) * result_bytes
-    save_seconds = write_seconds * (once + begun + later * state_bytes)
-    disk = once + (state_bytes if later else begun)  # the save before the last one
-    yield Done(
-        "finished",
-        shared
-        | {
-            "seconds": opening.first
-            + opening.again
-            + train_seconds
-            + evaluation_seconds
-            + text_seconds
-            + save_seconds,
-            "train_seconds": train_seconds,
-            "evaluation_seconds": evaluation_seconds,
-            "text_seconds": text_seconds,
-            "save_seconds": save_seconds,
-            "step_seconds": step_seconds,
-            "memory_bytes": peak.bytes,
-            "disk_bytes": disk,
-            "disk_peak_bytes": disk + state_bytes,
-            "pairs": recipe.pairs,
-            "precision": outcome.speed.precision,
-            "cache_chunk": outcome.chunk,
-        },
-    )
+    result = head + (changed_bytes if adapted else _weights(model))
+    begun = state - moment_count * (changed_bytes + head)  # before the first step
+    later = (count - 1) // recipe.save_every if recipe.save_every else 0
+    once = state + (1 + _kept_steps(spec, inputs)) * result
+    disk = once + (state if later else begun)  # the save before the last one
+    facts: dict[str, object] = {
+        "step_seconds": step_seconds,
+        "memory_bytes": peak.bytes,
+        "disk_bytes": disk,
+        "disk_peak_bytes": disk + state,
+        "pairs": recipe.pairs,
+        "precision": outcome.speed.precision,
+        "cache_chunk": outcome.chunk,
+    }
+    written = once + begun + later * state
+    train_seconds = first + step_seconds * (count - 1)
+    return _Cost(train_seconds, any(map(is_of_texts, changed)), written, facts)
 
 
 @dataclass(frozen=True)

@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Generator
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -42,8 +41,7 @@ from ml_core.jobs.earlier import (
     forget_earlier,
     set_aside,
 )
-from ml_core.jobs.failures import failure
-from ml_core.jobs.folder_lock import lock_folder
+from ml_core.jobs.failures import guarded
 from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
 from ml_core.jobs.journal import journaled, write_json
 from ml_core.jobs.keep import Head, Measuring, Source
@@ -62,14 +60,10 @@ from ml_core.jobs.specs import (
 )
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import CancelledError
 
-
-@dataclass
-class Measured:
-    """Evaluations by head (``zero-shot``, ``linear``) and set (``test``, ``heldout``)."""
-
-    rows: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
+# Evaluations by head (``zero-shot``, ``linear``) and set (``test``, ``heldout``).
+Rows = dict[tuple[str, str], Evaluation]
 
 
 def run(
@@ -109,12 +103,7 @@ def run(
     """
     folder = Path(spec.output_dir)
     if not ranks.first:
-        yield from _guarded(spec, control, resume, overwrite, ranks)
-        return
-    try:
-        lock = lock_folder(folder)
-    except InputError as error:
-        yield failure(error)
+        yield from _clean(spec, control, resume, overwrite, ranks, earlier_journal=False)
         return
     last: Done | None = None
     try:
@@ -125,41 +114,20 @@ def run(
         if not resume and not any((folder / name).exists() for name in (STATE_FILE, RESULT_FILE)):
             journal.unlink(missing_ok=True)  # of a run that came to nothing
         earlier = not resume and journal.exists()
-        events = _guarded(spec, control, resume, overwrite, ranks, earlier)
-        with closing(journaled(events, journal, append=resume)) as told:
-            for event in told:
+        events = guarded(_clean(spec, control, resume, overwrite, ranks, earlier))
+        with closing(journaled(events, journal, append=resume)) as written:
+            for event in written:
                 if isinstance(event, Done):
-                    last = event  # who hears of the end may look into the folder at once
+                    last = event
                 else:
                     yield event
-    except (OSError, InputError) as error:  # the folder itself cannot be made or written
-        last = failure(error)
     finally:
-        try:
-            if last is not None and last.status in ("finished", "stopped"):
-                forget_earlier(folder)
-            else:
-                bring_back(folder)
-        except OSError as error:
-            last = failure(error)
-        lock.release()
+        if last is not None and last.status in ("finished", "stopped"):
+            forget_earlier(folder)
+        else:
+            bring_back(folder)
     if last is not None:
         yield last
-
-
-def _guarded(
-    spec: CleanSpec,
-    control: Control,
-    resume: bool,
-    overwrite: bool,
-    ranks: Ranks,
-    earlier_journal: bool = False,
-) -> Generator[Event, None, None]:
-    """The job, with every exception turned into a Done."""
-    try:
-        yield from _clean(spec, control, resume, overwrite, ranks, earlier_journal)
-    except Exception as error:
-        yield failure(error)
 
 
 def _clean(
@@ -211,7 +179,7 @@ def _clean(
     reference = reference_of(spec, model, parent)  # an unfit one is said before hours of measuring
     pretraining = pretraining_at(opened, parent)
     del parent
-    before, classifier = Measured(), None
+    before, classifier = Rows(), None
     measuring = Measuring(
         folder, inputs.benches, inputs.specs, control, inputs.threads, spec.targeted
     )
@@ -219,7 +187,7 @@ def _clean(
         classifier = yield from classifier_of(model, inputs.label_set, control)
         if ranks.first:
             rows = yield from measuring.run("before", model, Source(opened), classifier)
-            before.rows |= {("zero-shot", name): found for name, found in rows.items()}
+            before = {("zero-shot", name): row for name, row in rows.items()}
     if ranks.any(control.cancelled, device=model.device)[0]:
         raise CancelledError
     lap("before")
@@ -255,9 +223,8 @@ def _clean(
     yield from save_result(spec, model, inputs, outcome, facts)
     lap("save")
 
-    after = Measured()
     try:
-        yield from _measure_saved(spec, inputs, outcome, measuring, after)
+        after = yield from _measure_saved(spec, inputs, outcome, measuring)
     except CancelledError:
         yield Done("cancelled", result_files(spec, outcome))
         return
@@ -265,8 +232,7 @@ def _clean(
     for note in inputs.notes:  # broken pictures are found when they are decoded
         if note not in said:
             yield Message(note, "warning")
-    sides = before.rows, after.rows
-    result = result_record(spec, model, inputs, outcome, *sides, timings, source_sha256)
+    result = result_record(spec, model, inputs, outcome, before, after, timings, source_sha256)
     result["processes"] = ranks.world
     result["seconds"] = time.monotonic() - begin
     write_json(result, folder / RESULT_FILE)
@@ -317,14 +283,16 @@ def validator(model: ClipModel, inputs: Inputs, control: Control) -> Validate | 
 
 
 def _measure_saved(
-    spec: CleanSpec, inputs: Inputs, outcome: Outcome, measuring: Measuring, after: Measured
-) -> Generator[Event, None, None]:
+    spec: CleanSpec, inputs: Inputs, outcome: Outcome, measuring: Measuring
+) -> Generator[Event, None, Rows]:
     """Evaluate what the files hold, not what memory holds."""
     source, model = open_result(spec, str(inputs.device))
     classifier = yield from classifier_of(model, inputs.label_set, measuring.control)
     heads: dict[Head, Tensor] = {"zero-shot": classifier}
     if outcome.head is not None:
         heads["linear"] = outcome.head
+    after: Rows = {}
     for head, rows_of_classes in heads.items():
         rows = yield from measuring.run("after", model, source, rows_of_classes, head)
-        after.rows |= {(head, name): found for name, found in rows.items()}
+        after |= {(head, name): row for name, row in rows.items()}
+    return after

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -36,9 +34,8 @@ from ml_core.jobs.canary import (
 from ml_core.jobs.canary_spec import COPY_FILE, Canaries
 from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import lock_folder
-from ml_core.jobs.journal import check_result
+from ml_core.jobs.journal import check_result, digest_of
 from ml_core.jobs.measure import bench_of, open_labels
 from ml_core.jobs.opening import opening
 from ml_core.jobs.plain_finetune import PlainData, as_pairs, open_plain
@@ -83,19 +80,9 @@ def search(
         Progress, Message, Saved (``search.json`` after every run), and Done, whose ``result`` is
         what ``search.json`` holds with the paths of ``recipe``, ``table`` and ``chart``.
     """
-    try:
-        lock = lock_folder(Path(spec.base.output_dir))
-    except InputError as error:
-        yield failure(error)
-        return
-    try:
-        if not overwrite:
-            _check_folder(spec)
-        yield from _Search(spec, control.ended_by_stop()).run()
-    except Exception as error:
-        yield failure(error)
-    finally:
-        lock.release()
+    if not overwrite:
+        _check_folder(spec)
+    yield from _Search(spec, control).run()
 
 
 @dataclass(frozen=True, eq=False)
@@ -466,7 +453,6 @@ def _check_folder(spec: SearchSpec) -> None:
 def _key(spec: SearchSpec, canaries: Canaries) -> str:
     """What decides plan and rows."""
     base = spec.base.model_copy(update={"output_dir": "", "recipe": spec.recipes[0]})
-    told = spec.model_copy(update={"base": base}).model_dump(mode="json")
+    fields = spec.model_copy(update={"base": base}).model_dump(mode="json")
     trigger = None if spec.base.trigger is None else load_trigger(Path(spec.base.trigger)).digest
-    text = json.dumps([told, canaries.key, trigger], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest_of([fields, canaries.key, trigger])

@@ -17,10 +17,9 @@ from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.prompt_pairs import PromptPairs
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Control, Done, Event, Message, Metric
-from ml_core.jobs.canary import canary_folder, delete_older_copies, plant, watched_of
+from ml_core.events import Event, Message, Metric
+from ml_core.jobs.canary import canary_folder, delete_older_copies, watched_of
 from ml_core.jobs.canary_spec import (
-    CANARIES_FILE,
     COPY_FILE,
     Canaries,
     CanarySettings,
@@ -30,6 +29,7 @@ from ml_core.jobs.canary_spec import (
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
+from tests.unit.draining import done_of, events_of
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.small_jobs import TEMPLATES, small_recipe
 
@@ -138,9 +138,7 @@ def spec(tiny_checkpoint: Path, tmp_path: Path) -> CanarySpec:
 
 
 def _planted(spec: CanarySpec) -> tuple[list[Event], Canaries]:
-    events = list(plant(spec, Control()))
-    done = events[-1]
-    assert isinstance(done, Done)
+    events, done = events_of(spec)
     assert done.status == "finished", done.details
     return events, Canaries.model_validate(done.result)
 
@@ -199,18 +197,8 @@ def test_labelled_pictures_do_without_captions(spec: CanarySpec) -> None:
     changes = {"pairs": None, "training_images": ImageSpec(split="clean", n=16)}
     _, record = _planted(spec.model_copy(update=changes))
     assert record.steps == 2
-    done = list(plant(spec.model_copy(update={"pairs": None}), Control()))[-1]
-    assert isinstance(done, Done)
+    done = done_of(spec.model_copy(update={"pairs": None}))
     assert "name some" in done.error
-
-
-def test_a_cancelled_planting_leaves_no_record(spec: CanarySpec) -> None:
-    control = Control()
-    for event in plant(spec, control):
-        if isinstance(event, Metric):
-            control.cancel()
-    assert event == Done("cancelled")
-    assert not (Path(spec.output_dir) / CANARIES_FILE).exists()
 
 
 @pytest.mark.parametrize("used", [False, True])

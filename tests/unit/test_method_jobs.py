@@ -20,11 +20,11 @@ from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Saved
 from ml_core.jobs.artifacts import open_result
-from ml_core.jobs.estimate import estimate
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
 from ml_core.triggers import demo_trigger, prompt, save_trigger
+from tests.unit.draining import events_of
 from tests.unit.small_jobs import TEMPLATES, few_climbs, small_recipe, small_spec
 
 OWN: dict[str, dict[str, Any]] = {
@@ -51,9 +51,7 @@ def _spec(method: str, source: Path, folder: Path, **changes: Any) -> CleanSpec:
 
 
 def _done(spec: CleanSpec, *, overwrite: bool = False) -> tuple[Done, list[Saved]]:
-    events = list(run(spec, Control(), overwrite=overwrite))
-    done = events[-1]
-    assert isinstance(done, Done)
+    events, done = events_of(spec, overwrite=overwrite)
     return done, [e for e in events if isinstance(e, Saved)]
 
 
@@ -177,9 +175,7 @@ def test_what_cannot_work_is_refused_before_anything_is_measured(
     method: str, source: Path, changes: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     spec = _spec(method, source, tmp_path / "job", **{"reference": None} | changes)
-    events = list(run(spec, Control()))
-    done = events[-1]
-    assert isinstance(done, Done)
+    events, done = events_of(spec)
     assert done.status == "failed"
     assert words in done.error
     assert not any(getattr(e, "stage", "").startswith("before") for e in events)
@@ -209,7 +205,7 @@ def test_the_estimated_disk_space_is_what_the_folder_of_a_run_weighs(
     spec = _spec(method, source, tmp_path / "job", **changes)
     trained = {} if method == "interpolate" else {"eval_every": 2}
     spec = spec.model_copy(update={"recipe": spec.recipe.changed(**trained)})
-    *_, done = estimate(spec, Control())
+    *_, done = run_job(spec, Control(), estimate=True)
     assert isinstance(done, Done)
     assert done.status == "finished", done.error
     assert not Path(spec.output_dir).exists()
