@@ -289,21 +289,3 @@ def test_the_command_needs_no_checkpoint(
     job = tmp_path / "job"
     assert run_command([*base, "--export", str(job), "--neighbours", "all"]) == 0
     assert "job.json --embeddings" in (job / "run.sh").read_text()
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        (["model.pt"], "names embeddings and a checkpoint"),
-        (["--images", "x"], "--images"),
-        (["--pairs", "x.csv"], "--pairs"),
-    ],
-)
-def test_what_embeddings_do_not_have_is_refused(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
-) -> None:
-    base = ["audit", "--embeddings", str(folder), "-o", str(tmp_path / "out")]
-    assert run_command([*base, *more]) == 3
-    assert said in capsys.readouterr().err
-    assert run_command(["audit", "-o", str(tmp_path / "out")]) == 3
-    assert "checkpoint" in capsys.readouterr().err

@@ -24,7 +24,8 @@ from ml_core.cleaning.pretraining import (
     pretraining_of,
     with_parent,
 )
-from ml_core.cli.arguments import pretraining_at as pretraining_named
+from ml_core.cli.arguments import known_pretraining
+from ml_core.cli.options import Options
 from ml_core.events import Control
 from ml_core.figures import rate_text
 from ml_core.jobs.demo import demo_checkpoint, pretraining_at
@@ -199,6 +200,7 @@ def test_a_reference_at_the_command_line_counts_if_it_is_of_the_architecture(
     parent = told / "clean.safetensors"
     parent.write_bytes(tiny_checkpoint.read_bytes())
     (told / "params.txt").write_text("lr: 0.001\n")
-    assert pretraining_named(tiny_checkpoint, reference=parent).rate == 1e-3
-    assert pretraining_named(vit, reference=parent) == UNKNOWN
-    assert pretraining_named(demo_checkpoint(), reference=parent) == DEMO
+    options = Options({"checkpoint": tiny_checkpoint, "reference": parent})
+    assert known_pretraining(options).rate == 1e-3
+    assert known_pretraining(options.changed(checkpoint=vit)) == UNKNOWN
+    assert known_pretraining(options.changed(checkpoint=demo_checkpoint())) == DEMO

@@ -394,29 +394,6 @@ def test_a_checkpoint_is_searched_around_the_rate_of_its_pretraining(
     assert asked[0].base.training_images is None
 
 
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        (["--rates", "fast"], "are not numbers"),
-        (["--rates", "-1"], "multiple of --peak-rate"),
-        (["--methods", "unlearn"], "needs a trigger"),
-        (["--methods", "nope"], "Unknown method"),
-        (["--reference", "clean.pt"], "need no reference"),
-        (["--peak-rate", "0"], "--peak-rate takes a learning rate above 0"),
-    ],
-)
-def test_the_command_refuses_what_cannot_be_searched(
-    tiny_checkpoint: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    more: list[str],
-    said: str,
-) -> None:
-    arguments = ["search", str(tiny_checkpoint), "-o", str(tmp_path / "out"), *more]
-    assert run_command(arguments) == 3
-    assert said in capsys.readouterr().err
-
-
 def test_the_command_shows_what_was_found(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     spec: SearchSpec, monkeypatch: pytest.MonkeyPatch,
