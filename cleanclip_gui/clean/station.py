@@ -20,14 +20,14 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.audit.audit import Auditing, same_pairs
+from cleanclip_gui.clean.audit.audit import AuditDialogs, same_pairs
 from cleanclip_gui.clean.before_after import BeforeAfter
 from cleanclip_gui.clean.buttons import OnceButton
 from cleanclip_gui.clean.charts.cleaning_charts import CleaningCharts
 from cleanclip_gui.clean.page_head import PageHead
 from cleanclip_gui.clean.proof.proof import ProofSection, ProofTests
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
-from cleanclip_gui.clean.rates.finding import RateFinding
+from cleanclip_gui.clean.rates.dialog import RateDialogs
 from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
 from cleanclip_gui.clean.run import CleaningRun, estimate_folder
 from cleanclip_gui.clean.run_bar import RunBar
@@ -35,7 +35,7 @@ from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.run_folders.saved_run import SavedRun
 from cleanclip_gui.clean.runs.page import RunsPage
 from cleanclip_gui.clean.save_result import SaveCleaned
-from cleanclip_gui.clean.searching import Searching
+from cleanclip_gui.clean.search_dialog import SearchDialogs
 from cleanclip_gui.clean.setup import CleanSetup
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.commands import Command
@@ -108,15 +108,15 @@ class CleanStation(QWidget):
         self.setup = CleanSetup(prompts)
         self.form, self.data, self.output = self.setup.form, self.setup.data, self.setup.output
         # What does it, without widgets ...
-        self.run = CleaningRun(session, context.device, context.runners.run, self)
+        self.run = CleaningRun(session, context.device, context.new_runner, self)
         self.queue = RunQueue(self.run, self.is_busy, self)
         self.trying = TryCleaned(session, context.inference, shell, self)
         self.saving = SaveCleaned(prompts, self)
-        self.auditing = Auditing(session, prompts, self.data.pairs, self, context.runners.audit)
-        self.finding = RateFinding(self._rate_job, prompts, self, context.runners.rates)
-        self.searching = Searching(
+        self.auditing = AuditDialogs(session, prompts, self.data.pairs, self, context.new_runner)
+        self.finding = RateDialogs(self._rate_job, prompts, self, context.new_runner)
+        self.searching = SearchDialogs(
             session, prompts, partial(self.setup.write, session),
-            lambda: self.form.pretraining, self, context.runners.search,
+            lambda: self.form.pretraining, self, context.new_runner,
         )  # fmt: skip
         # ... and what shows it.
         self.charts = CleaningCharts(prompts)
@@ -124,7 +124,7 @@ class CleanStation(QWidget):
         self.before_after = BeforeAfter()
         self.before_after.setObjectName("clean.before_after")
         self.proof = ProofSection(prompts)
-        self.proving = ProofTests(self.proof, session, prompts, context.runners.proof, self)
+        self.proving = ProofTests(self.proof, session, prompts, context.new_runner, self)
         self.runs = RunsPage(
             session, self.run, self.queue, self.trying, prompts, self.setup.folder, self.is_busy,
             self._is_in_use,
@@ -549,7 +549,7 @@ class CleanStation(QWidget):
         self.runs.run_opened.connect(partial(self.show_page, THIS_RUN))
         self.proving.changed.connect(self._on_proof_changed)
         self.auditing.excluded.connect(self._on_excluded)
-        self.finding.found.connect(self._on_rate_found)
+        self.finding.rate_chosen.connect(self._on_rate_found)
         self.searching.used.connect(self.setup.set_recipe)
         self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self._refresh)

@@ -102,8 +102,8 @@ class ScanStation(QWidget):
                 *about, allowed=context.settings.value.hub, **kind
             ),
         )
-        self.scanning = Scanning(context.runners.scan, context.runners.waiting_scan, self)
-        self.estimating = Estimating(context.runners.scan_estimate, self)
+        self.scanning = Scanning(context.new_runner, context.waiting_child, self)
+        self.estimating = Estimating(context.new_runner, self)
         self.stamping = Stamping(context.session, context.inference, self)
         # A process that waits for a scan is kept so long when the page is left.
         self._unused = QTimer(self, singleShot=True, interval=_UNUSED_MS)
@@ -204,7 +204,7 @@ class ScanStation(QWidget):
         device = self.context.device.wanted
         try:
             spec = self.setup.spec(self.session, device).model_copy(update={"anyway": anyway})
-            self.scanning.start(self.setup.write_classes(spec, self.session), device)
+            self.scanning.scan(self.setup.write_classes(spec, self.session), device)
         except InputError as error:
             self.shell.failed.emit(error.titled("Could not start the scan"))
 
@@ -218,7 +218,7 @@ class ScanStation(QWidget):
         try:
             spec = self.setup.spec(self.session, device)
             spec = spec.model_copy(update={"output_dir": str(estimate_folder())})
-            self.estimating.start(self.setup.write_classes(spec, self.session), device)
+            self.estimating.estimate(self.setup.write_classes(spec, self.session), device)
         except InputError as error:
             self.shell.failed.emit(error.titled("Could not estimate the scan"))
 
