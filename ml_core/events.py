@@ -10,8 +10,9 @@ import copy
 import json
 import math
 import threading
+from collections.abc import Callable, Generator
 from dataclasses import MISSING, asdict, dataclass, field, fields
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
@@ -85,6 +86,8 @@ class Done:
 
 
 Event = Progress | Metric | Message | Finding | Saved | Done
+_Step = TypeVar("_Step")
+_Result = TypeVar("_Result")
 _Whole = Annotated[int, Field(ge=-(2**63), lt=2**63)]
 _KINDS: dict[str, type[Event]] = {
     "progress": Progress,
@@ -161,6 +164,26 @@ def _checked(kind: type[Event]) -> type[BaseModel]:
 _CHECKED = {name: _checked(kind) for name, kind in _KINDS.items()}
 
 
+def forwarded(
+    steps: Generator[_Step, None, _Result], event_of: Callable[[_Step], Event | None]
+) -> Generator[Event, None, _Result]:
+    """Yield an event for each step, or nothing where ``event_of`` gives None.
+
+    Returns
+    -------
+    Result
+        What the steps return.
+    """
+    while True:
+        try:
+            event = event_of(next(steps))
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+        if event is not None:
+            yield event
+
+
 class Control:
     """How a listener steers a running job; safe to use from any thread.
 
@@ -174,11 +197,18 @@ class Control:
         self._running = threading.Event()
         self._running.set()
         self._stop_cancels = False
+        self._whole: Control | None = None
 
     def ended_by_stop(self) -> Control:
         """The same control for a job that saves nothing on its way: a stop cancels it."""
         other = copy.copy(self)
         other._stop_cancels = True
+        return other
+
+    def part(self) -> Control:
+        """A control for a part of the job: cancel and pause are the job's, a stop is its own."""
+        other = Control()
+        other._running, other._whole = self._running, self
         return other
 
     def cancel(self) -> None:
@@ -202,7 +232,8 @@ class Control:
     @property
     def cancelled(self) -> bool:
         """Whether the job was asked to end at once."""
-        return self._cancelled.is_set() or (self._stop_cancels and self._stopped.is_set())
+        whole = self._whole is not None and self._whole.cancelled
+        return whole or self._cancelled.is_set() or (self._stop_cancels and self._stopped.is_set())
 
     @property
     def stopped(self) -> bool:

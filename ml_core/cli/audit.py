@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, get_args
 
@@ -29,12 +29,11 @@ from ml_core.cli.options import (
     Threads,
     given_path,
 )
-from ml_core.cli.run import run_to_result
+from ml_core.cli.run import run_spec
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
     from ml_core.detection.records import Audit, Distribution
-    from ml_core.events import Control, Event
     from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
 
 _OF_PICTURES = (
@@ -149,7 +148,6 @@ def audit(
     """
     from ml_core.detection.records import SCORE, Neighbourhood, read_audit
     from ml_core.jobs.audit_spec import AUDIT_FILE, AuditSpec, EmbeddingAuditSpec
-    from ml_core.jobs.overall import audit_plan
 
     if by not in SCORE:
         raise InputError(f"There is no score {by!r}; choose one of {', '.join(SCORE)}.")
@@ -198,8 +196,7 @@ def audit(
     if export_to is not None:
         export(spec, export_to, processes, json=json)
         return
-    plan = audit_plan(spec) if isinstance(spec, AuditSpec) else None
-    result = run_to_result(lambda control: _run(spec, control, overwrite), plan)
+    result = run_spec(spec, overwrite=overwrite)
     folder = Path(spec.output_dir)
     found = read_audit(folder / AUDIT_FILE)
     exclusions = None
@@ -234,19 +231,6 @@ def _refuse_with_embeddings(context: typer.Context) -> None:
                 f"{max(parameter.opts, key=len)} cannot be combined with --embeddings, beside "
                 "which there are no pictures: leave it out."
             )
-
-
-def _run(
-    spec: AuditSpec | EmbeddingAuditSpec, control: Control, overwrite: bool
-) -> Generator[Event, None, None]:
-    """The events of the audit."""
-    from ml_core.jobs.audit import audit as audit_pairs
-    from ml_core.jobs.audit_spec import AuditSpec
-    from ml_core.jobs.embedding_audit import audit_embeddings
-
-    if isinstance(spec, AuditSpec):
-        return audit_pairs(spec, control, overwrite=overwrite)
-    return audit_embeddings(spec, control, overwrite=overwrite)
 
 
 def _write_excluded(

@@ -35,7 +35,7 @@ from ml_core.cli.options import (
     flatten_options,
     given_path,
 )
-from ml_core.cli.run import run_to_result
+from ml_core.cli.run import run_spec
 from ml_core.reading.errors import InputError
 
 
@@ -126,10 +126,7 @@ def bench(
         holdouts=holdouts,
         other_labels=label_set_path(other_labels),
     )
-    with output.working("Loading torch"):
-        from ml_core.jobs.bench import bench as run_bench
-
-    result = run_to_result(lambda control: run_bench(spec, control, overwrite=overwrite))
+    result = run_spec(spec, overwrite=overwrite)
     if json:
         output.print_json(result)
         return

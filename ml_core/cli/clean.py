@@ -41,7 +41,7 @@ from ml_core.cli.options import (
     flatten_options,
     given_path,
 )
-from ml_core.cli.run import run_to_result
+from ml_core.cli.run import run_spec, run_to_result
 from ml_core.data.specs import Sides
 from ml_core.events import Control, Done, Event
 from ml_core.reading.errors import InputError
@@ -346,28 +346,24 @@ def run_job(
     With ``overwrite`` it may replace another one's result. With ``fit`` its budget is fitted to
     its minutes first.
     """
-    from ml_core.jobs.overall import cleaning_plan
-
+    if not fit or spec.minutes is None:
+        return run_spec(spec, resume=resume, overwrite=overwrite)
+    minutes = spec.minutes
     with output.working("Loading torch"):
         from ml_core.jobs.bench import matched
         from ml_core.jobs.earlier import check_place
-        from ml_core.jobs.run import run
+        from ml_core.jobs.runner import run_job as run
 
-    def fitted(control: Control, minutes: float) -> Generator[Event, None, None]:
+    def fitted(control: Control) -> Generator[Event, None, None]:
         job = yield from matched(spec, minutes, control)
         if control.cancelled:
             yield Done("cancelled")
         else:
             yield from run(job, control, overwrite=overwrite)
 
-    if fit and spec.minutes is not None:
-        minutes = spec.minutes
-        if not overwrite:
-            check_place(spec)  # before minutes are spent on measuring
-        return run_to_result(lambda control: fitted(control, minutes))
-    return run_to_result(
-        lambda control: run(spec, control, resume=resume, overwrite=overwrite), cleaning_plan(spec)
-    )
+    if not overwrite:
+        check_place(spec)  # before minutes are spent on measuring
+    return run_to_result(fitted)
 
 
 def result_rows(result: dict[str, Any]) -> list[tuple[str, dict[str, Any] | None]]:

@@ -42,48 +42,6 @@ if TYPE_CHECKING:
     from ml_core.jobs.overall import Plan
 
 EXIT_DONE, EXIT_USAGE, EXIT_CANCELLED = 0, 3, 130
-STAGES = {
-    "open": "Opening",
-    "data": "Reading the data",
-    "before": "Before",
-    "prepare": "Choosing precision",
-    "texts": "Class texts",
-    "validate": "Validation",
-    "train": "Cleaning",
-    "after": "After",
-    "evaluate": "Evaluating",
-    "reference": "Reference",
-    "estimate": "Measuring steps",
-    "canaries": "Planting canaries",
-    "search": "Search",
-    "rebound": "Finetuning again",
-    "ramp": "Raising the rate",
-    "overlap": "Overlap",
-    "embed": "Embedding",
-    "read": "Reading",
-    "index": "Index",
-    "neighbours": "Neighbours",
-    "recall": "Recall",
-    "pictures": "Pictures",
-    "speed": "Measuring speed",
-    "accuracy": "Clean accuracy",
-    "pull": "Classes that draw",
-    "probes": "Known triggers",
-    "patches": "Patches",
-    "refine": "Best patch",
-    "overlays": "Overlays",
-    "thorough": "Every class",
-    "swap": "Encoders and words",
-    "weights": "Weights",
-    "measure": "Measuring",
-    "intact": "Hashing",
-    "arithmetic": "Arithmetic",
-    "identity": "Pictures",
-    "inference": "Predicting again",
-    "training": "Training again",
-    "again": "Measuring again",
-    "write": "Writing",
-}
 
 
 def errors() -> Console:
@@ -267,6 +225,8 @@ def progress_bar(
     callable
         Give it every event of a job.
     """
+    from ml_core.jobs.table import TITLES
+
     bar = Bar(
         TextColumn("{task.description:<18}"),
         BarColumn(),
@@ -287,7 +247,7 @@ def progress_bar(
     def show(event: Event) -> None:
         if isinstance(event, Progress):
             name, _, rest = event.stage.partition(" ")
-            title = f"{STAGES.get(name.strip(','), name)} {rest}".strip()
+            title = f"{TITLES.get(name.strip(','), name)} {rest}".strip()
             if event.stage not in tasks:
                 tasks[event.stage] = bar.add_task(title, total=event.total or None, note="")
             total = event.total or None

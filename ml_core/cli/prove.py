@@ -13,7 +13,7 @@ from ml_core.cli import output
 from ml_core.cli.arguments import label_set_path, pair_spec
 from ml_core.cli.clean import job_spec
 from ml_core.cli.options import Device, Json, OtherLabels, Threads
-from ml_core.cli.run import run_to_result
+from ml_core.cli.run import run_spec
 from ml_core.reading.errors import InputError
 
 
@@ -62,13 +62,8 @@ def prove(
         raise InputError("--other-labels is for the hold-outs: leave it or --no-holdouts out.")
     if not 0 < limit < 100:
         raise InputError(f"The limit is between 0 and 100 per cent, not {limit:g}.")
-    from ml_core.jobs.overall import holdouts_plan, rebound_plan
     from ml_core.jobs.proof_specs import holdouts_of, rebound_of
     from ml_core.jobs.specs import SPEC_FILE
-
-    with output.working("Loading torch"):
-        from ml_core.jobs.holdouts import holdouts as run_holdouts
-        from ml_core.jobs.rebound import rebound as run_rebound
 
     spec = job_spec(run)
     if run.is_dir() or run.name == SPEC_FILE:  # it may have been moved
@@ -82,15 +77,10 @@ def prove(
         changes: dict[str, Any] = {"steps": steps, "limit": limit / 100, **shared}
         if peak_lr is not None:
             changes["peak_lr"] = peak_lr
-        finetuning = rebound_of(spec, **changes)
-        found["rebound"] = run_to_result(
-            lambda control: run_rebound(finetuning, control), rebound_plan(finetuning)
-        )
+        found["rebound"] = run_spec(rebound_of(spec, **changes))
     if holdouts:
-        tried = holdouts_of(spec, other_labels=label_set_path(other_labels), **shared)
-        found["holdouts"] = run_to_result(
-            lambda control: run_holdouts(tried, control), holdouts_plan(tried)
-        )
+        other = label_set_path(other_labels)
+        found["holdouts"] = run_spec(holdouts_of(spec, other_labels=other, **shared))
     if json:
         output.print_json(found)
         return

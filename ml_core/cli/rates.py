@@ -27,7 +27,7 @@ from ml_core.cli.options import (
     Settings,
     flatten_options,
 )
-from ml_core.cli.run import run_to_result
+from ml_core.cli.run import run_spec
 from ml_core.jobs.rate_finder_spec import (
     CPU_BATCH,
     HIGHEST,
@@ -121,31 +121,13 @@ def rates(
             output_dir=None if output_dir is None else str(output_dir.resolve()),
         )
         watched_images(spec.job)
-        found = _estimated(spec) if estimate else _found(spec, overwrite)
+        found = run_spec(spec, estimate=estimate, overwrite=overwrite)
     if json:
         output.print_json(found)
     elif estimate:
         output.show(output.cell(_estimate_words(found)))
     else:
         _print(found, output_dir)
-
-
-def _found(spec: RateSpec, overwrite: bool) -> dict[str, Any]:
-    from ml_core.jobs.overall import rates_plan
-
-    with output.working("Loading torch"):
-        from ml_core.jobs.rate_finder import find_rate
-
-    return run_to_result(
-        lambda control: find_rate(spec, control, overwrite=overwrite), rates_plan(spec)
-    )
-
-
-def _estimated(spec: RateSpec) -> dict[str, Any]:
-    with output.working("Loading torch"):
-        from ml_core.jobs.rate_finder import estimate_find_rate
-
-    return run_to_result(lambda control: estimate_find_rate(spec, control))
 
 
 def _estimate_words(found: dict[str, Any]) -> str:

@@ -17,7 +17,7 @@ from ml_core.cli.options import (
     given_path,
     passphrase_of,
 )
-from ml_core.cli.run import run_to_result
+from ml_core.cli.run import run_spec
 from ml_core.detection.scan.scan_file import PREFIX
 
 
@@ -135,19 +135,16 @@ def report(
 
         private = load_key(key, lambda name: passphrase_of(passphrase_file, name))
     asked = with_sessions(asked, notes=notes)
-    with output.working("Loading torch"):
-        from ml_core.jobs.report import report as write_report
-
     if form is not None:
         with tempfile.TemporaryDirectory() as place:
             bundle = Path(place) / "record.evidence"
             alone = asked.model_copy(
                 update={"out": str(bundle), "name": name or (out.stem if out else "report")}
             )
-            run_to_result(lambda control: write_report(alone, control))
+            run_spec(alone)
             output.give(exported(bundle, form), out)
         return
-    found = run_to_result(lambda control: write_report(asked, control))
+    found = run_spec(asked)
     if private is not None:
         found["signature"] = str(sign_path(Path(found["path"]), private))
     if json:

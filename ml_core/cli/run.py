@@ -8,8 +8,10 @@ import threading
 import time
 from _thread import interrupt_main
 from collections.abc import Callable, Generator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from typing import TYPE_CHECKING, Any, NoReturn, TypeVar
+
+from pydantic import BaseModel
 
 from ml_core.cli import output
 from ml_core.events import Control, Done, Event
@@ -121,6 +123,30 @@ def run_stage(stage: Generator[Event, None, Result]) -> Result:
 
     with output.progress_bar() as show:
         return drained(stage, show)
+
+
+def run_spec(
+    spec: BaseModel, *, planned: bool = True, estimate: bool = False, **options: Any
+) -> dict[str, Any]:
+    """Run a job of any kind in this process; result and errors are those of `run_to_result`.
+
+    Parameters
+    ----------
+    spec
+        What to do.
+    planned
+        Whether the bar tells of the whole job, where there is a plan of its stages.
+    estimate, **options
+        As of `run_job`.
+    """
+    from ml_core.jobs.runner import run_job
+    from ml_core.jobs.table import job_of
+
+    job = job_of(spec)
+    with output.working("Loading torch") if job.needs_model else nullcontext():
+        job.load(estimate=estimate)
+    plan = None if job.plan is None or estimate or not planned else job.plan(spec)
+    return run_to_result(lambda control: run_job(spec, control, estimate=estimate, **options), plan)
 
 
 def run_to_result(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -32,7 +31,7 @@ from ml_core.cli.options import (
     Threads,
     given_path,
 )
-from ml_core.cli.run import run_to_result
+from ml_core.cli.run import run_spec
 from ml_core.data.labels import load_templates
 from ml_core.jobs.scan_spec import STAGES, USUAL, ScanSpec, Stage
 from ml_core.reading.errors import InputError
@@ -144,10 +143,8 @@ def scan(
         return
     with output.working("Loading torch"):
         from ml_core.detection.scan.records import Scan
-        from ml_core.jobs import scan as job
-    run = job.estimate_scan if estimate else partial(job.scan, overwrite=overwrite)
     try:
-        result = run_to_result(lambda control: run(spec, control))
+        result = run_spec(spec, planned=False, estimate=estimate, overwrite=overwrite)
     except output.JobFailed as error:
         if error.done.error_code != "unfit":
             raise

@@ -29,7 +29,7 @@ from ml_core.cli.options import (
     Overwrite,
     flatten_options,
 )
-from ml_core.cli.run import run_to_result
+from ml_core.cli.run import run_spec
 from ml_core.reading.errors import InputError
 
 
@@ -140,10 +140,7 @@ def search(
         peak_lr=peak,
         canaries=CanarySettings(steps=canary_steps, batch_size=batch_size, seed=seed),
     )
-    with output.working("Loading torch"):
-        from ml_core.jobs.search import search as run_search
-
-    result = run_to_result(lambda control: run_search(spec, control, overwrite=overwrite))
+    result = run_spec(spec, overwrite=overwrite)
     if json:
         output.print_json(result)
         return

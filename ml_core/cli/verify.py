@@ -13,8 +13,7 @@ from rich.table import Table
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path
 from ml_core.cli.options import Json, Threads, given_path
-from ml_core.cli.run import run_to_result
-from ml_core.jobs.verify import verify as run_verify
+from ml_core.cli.run import run_spec
 from ml_core.jobs.verify_spec import SAMPLE, VerifySpec
 from ml_core.reading.errors import InputError
 from ml_core.reports.verify.checks import LEVELS, Check
@@ -92,7 +91,7 @@ def verify(
         device=device,
         threads=threads,
     )
-    result = run_to_result(lambda control: run_verify(spec, control))
+    result = run_spec(spec)
     checks = [Check(**one) for one in result["checks"]]
     if json:
         output.print_json(result)

@@ -41,7 +41,6 @@ from ml_core.jobs.audit_spec import (
     AuditSpec,
 )
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.failures import failure
 from ml_core.jobs.journal import check_result
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
@@ -85,18 +84,10 @@ def audit(
         `THUMBNAILS_FILE` (uint8 [m, 128, 128, 3] of the audit's pairs, in order). A cancelled audit
         leaves its embeddings in the cache, where the next one finds them.
     """
-    try:
-        yield from _audit(spec, control, ranks, overwrite)
-    except Exception as error:
-        yield failure(error)
 
-
-def _audit(
-    spec: AuditSpec, control: Control, ranks: Ranks, overwrite: bool
-) -> Generator[Event, None, None]:
     def cancelled() -> bool:
         control.wait_while_paused()
-        return control.cancelled or control.stopped
+        return control.cancelled
 
     def watch(_what: str, _done: int, _total: int) -> None:
         if cancelled():

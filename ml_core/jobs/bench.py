@@ -17,9 +17,6 @@ from ml_core.events import Control, Done, Event, Message
 from ml_core.jobs.bench_spec import BENCH_FILE, CHART_FILE, TABLE_FILE, BenchSpec
 from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.earlier import check_place, same_job
-from ml_core.jobs.estimate import estimate
-from ml_core.jobs.failures import failure
-from ml_core.jobs.holdouts import holdouts
 from ml_core.jobs.inputs import opening_inputs
 from ml_core.jobs.journal import read_events, read_json
 from ml_core.jobs.proof_specs import (
@@ -29,8 +26,7 @@ from ml_core.jobs.proof_specs import (
     read_proof,
     rebound_of,
 )
-from ml_core.jobs.rebound import rebound
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import (
     EVENTS_FILE,
     RESULT_FILE,
@@ -68,13 +64,6 @@ def bench(
         Progress of each job, Message, Saved, and Done, whose ``result`` is what ``bench.json``
         holds.
     """
-    try:
-        yield from _bench(spec, control, overwrite)
-    except Exception as error:
-        yield failure(error)
-
-
-def _bench(spec: BenchSpec, control: Control, overwrite: bool) -> Generator[Event, None, None]:
     begin = time.monotonic()
     jobs = spec.jobs()
     for job in jobs:
@@ -119,7 +108,7 @@ def _one(
             job = yield from matched(job, job.minutes, control)
             if control.cancelled or control.stopped:
                 return Done("cancelled")
-        found = yield from _run(run(job, control, resume=resume, overwrite=overwrite))
+        found = yield from _run(run_job(job, control, resume=resume, overwrite=overwrite))
     else:
         yield Message("Its result exists already; it is not run again.")
         job = read_spec(folder / SPEC_FILE)  # with the budget that it had
@@ -132,11 +121,12 @@ def _one(
         steps = spec.rebound_steps
         if spec.rebound and (proof is None or (steps and proof.get("steps") != steps)):
             changes = {} if steps is None else {"steps": steps}
-            yield from _run(rebound(rebound_of(job, **changes), control))
+            yield from _run(run_job(rebound_of(job, **changes), control))
         if control.cancelled or control.stopped:
             return found
         if spec.holdouts and read_proof(folder, HOLDOUTS_FILE) is None:
-            yield from _run(holdouts(holdouts_of(job, other_labels=spec.other_labels), control))
+            proving = holdouts_of(job, other_labels=spec.other_labels)
+            yield from _run(run_job(proving, control))
     except InputError as error:  # a result that cannot be proven so is a row all the same
         yield Message(error.sentence, "warning")
     return found
@@ -160,7 +150,7 @@ def matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event
 
     Where that cannot be measured it stays as it is: the run meets the reason, too, and says it.
     """
-    found = yield from _run(estimate(job, control))
+    found = yield from _run(run_job(job, control, estimate=True))
     if found.status != "finished":
         return job
     recipe, per_step = job.recipe, found.result["train_seconds"] / found.result["steps"]

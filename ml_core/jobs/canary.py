@@ -13,11 +13,9 @@ from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.cleaning.batches import Batch, Pairs, pair_batch
+from ml_core.cleaning.batches import Pairs
 from ml_core.cleaning.canaries import Canary, draw_canaries
 from ml_core.cleaning.canary_batches import Poison
-from ml_core.cleaning.loop import train
-from ml_core.cleaning.progress import hold
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.images import open_images
 from ml_core.data.labels import LabelSet
@@ -35,12 +33,18 @@ from ml_core.jobs.canary_spec import (
     read_canaries,
 )
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.failures import failure
-from ml_core.jobs.folder_lock import delete_unused, lock_folder
+from ml_core.jobs.folder_lock import delete_unused
 from ml_core.jobs.journal import write_json
 from ml_core.jobs.measure import Bench, bench_of, classifier_of, measure, open_labels
 from ml_core.jobs.opening import opening
-from ml_core.jobs.plain_finetune import PlainData, as_pairs, open_plain, plain_recipe
+from ml_core.jobs.plain_finetune import (
+    PlainData,
+    as_pairs,
+    open_plain,
+    plain_batches,
+    plain_recipe,
+    trained,
+)
 from ml_core.model import ClipModel
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import CancelledError, DivergedError, InputError
@@ -81,18 +85,8 @@ def plant(spec: CanarySpec, control: Control) -> Generator[Event, None, None]:
         Progress, Metric (``ca`` and ``KIND_asr`` at each measurement), Message, Saved, and Done,
         whose ``result`` is what ``canaries.json`` holds.
     """
-    try:
-        lock = lock_folder(Path(spec.output_dir))
-    except InputError as error:
-        yield failure(error)
-        return
-    try:
-        found = yield from planting(spec, control.ended_by_stop())
-        yield Done("finished", found.model_dump(mode="json"))
-    except Exception as error:
-        yield failure(error)
-    finally:
-        lock.release()
+    record = yield from planting(spec, control)
+    yield Done("finished", record.model_dump(mode="json"))
 
 
 def planting(spec: CanarySpec, control: Control) -> Generator[Event, None, Canaries]:
@@ -126,7 +120,7 @@ def planting(spec: CanarySpec, control: Control) -> Generator[Event, None, Canar
         len(pairs),
         settings.steps,
         settings.batch_size,
-        spec.peak_lr * settings.factor,
+        min(1.0, spec.peak_lr * settings.factor),
         lr_end=_RATE_END,
         every=settings.every,
         seed=settings.seed,
@@ -139,7 +133,6 @@ def planting(spec: CanarySpec, control: Control) -> Generator[Event, None, Canar
         tuple(Watched(one.kind, one.trigger, one.target) for one in canaries),
     )
     before = yield from measure_watched(model, copy.bench, copy.watched, control, "before")
-    model.sha256 = None  # it changes: no cached embedding is its own
     poison = Poison.of(canaries, label_set.templates, model, settings.share, settings.seed)
     steps, after = yield from _finetune(spec, copy, recipe, pairs, poison, control)
     notes = list(dict.fromkeys([*images.problems, *data.problems]))
@@ -262,7 +255,7 @@ def _finetune(
     control: Control,
 ) -> Generator[Event, None, tuple[int, Measured]]:
     """Train until all canaries have taken or the steps are over; how many, and the end."""
-    model, own, kept = copy.model, Control(), list[Measured]()
+    model, own, measured = copy.model, control.part(), list[Measured]()
     begun = False
 
     def validate(_: Tensor | None) -> Generator[Event, None, dict[str, float] | None]:
@@ -271,40 +264,32 @@ def _finetune(
             begun = True
             return None
         try:
-            found = yield from measure_watched(model, copy.bench, copy.watched, control, "validate")
+            row = yield from measure_watched(model, copy.bench, copy.watched, control, "validate")
         except CancelledError:
             return None
-        kept.append(found)
-        rates = {one.name: row.asr_excl or 0.0 for one, row in zip(copy.watched, found.rows,
-                                                                   strict=True)}  # fmt: skip
+        measured.append(row)
+        names = (watched.name for watched in copy.watched)
+        rates = {n: part.asr_excl or 0.0 for n, part in zip(names, row.rows, strict=True)}
         if min(rates.values()) >= spec.settings.wanted:
             own.stop()
-        return {"ca": found.ca} | {f"{name}_asr": rate for name, rate in rates.items()}
+        return {"ca": row.ca} | {f"{name}_asr": rate for name, rate in rates.items()}
 
-    def make(step: int) -> Batch:
-        batch = pair_batch(pairs, recipe, model.image_size, model.tokenize, lambda c, _: c, step)
-        return poison.on(batch, step)
-
-    run = train(model, recipe, make, own, validate=validate)
-    while True:
-        try:
-            event = next(run)
-        except StopIteration as end:
-            outcome = end.value
-            break
-        except DivergedError as error:
-            raise InputError(
-                f"Planting the canaries diverged at step {error.step}: lower the rate."
-            ) from error
-        if control.cancelled:
-            own.cancel()
-        yield from hold(control)
+    def event_of(event: Event) -> Event:
         if isinstance(event, Progress) and event.stage == "train":
-            event = replace(event, stage="canaries")
-        yield event
-    if control.cancelled:
-        raise CancelledError
-    return outcome.step, kept[-1]
+            return replace(event, stage="canaries")
+        return event
+
+    batches = plain_batches(pairs, recipe, model)
+    try:
+        outcome = yield from trained(
+            model, recipe, lambda step: poison.on(batches(step), step), own, event_of,
+            validate=validate,
+        )  # fmt: skip
+    except DivergedError as error:
+        raise InputError(
+            f"Planting the canaries diverged at step {error.step}: lower the rate."
+        ) from error
+    return outcome.step, measured[-1]
 
 
 def _row(

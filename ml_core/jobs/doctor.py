@@ -10,10 +10,9 @@ from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.evaluation.doctor import Trial, diagnose
 from ml_core.evaluation.records import wilson_interval
-from ml_core.events import Control, Done, Event, Finding, Progress
+from ml_core.events import Control, Done, Event, Finding, Progress, forwarded
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.doctor_spec import DoctorSpec
-from ml_core.jobs.failures import failure
 
 
 def examine_settings(spec: DoctorSpec, control: Control) -> Generator[Event, None, None]:
@@ -26,13 +25,6 @@ def examine_settings(spec: DoctorSpec, control: Control) -> Generator[Event, Non
         of its accuracy's Wilson 95 % interval), and Done, whose ``result`` is the diagnosis, the
         trials of it with their intervals, with ``images`` (name) and ``sha256`` (of the file).
     """
-    try:
-        yield from _examine(spec, control)
-    except Exception as error:
-        yield failure(error)
-
-
-def _examine(spec: DoctorSpec, control: Control) -> Generator[Event, None, None]:
     yield Progress("open", 0, 0)
     checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=False)
     label_set = load_label_set(spec.label_set)
@@ -43,17 +35,15 @@ def _examine(spec: DoctorSpec, control: Control) -> Generator[Event, None, None]
         images,
         label_set,
         device=str(choose_device(spec.device)),
-        cancelled=lambda: control.cancelled or control.stopped,
+        cancelled=lambda: control.cancelled,
     )
-    while True:
-        try:
-            event = next(work)
-        except StopIteration as end:
-            found = end.value
-            break
-        yield Finding("trial", trial_record(event)) if isinstance(event, Trial) else event
-    best = trial_record(found.best)
-    record = found.to_dict() | {"best": best, "trials": [trial_record(t) for t in found.trials]}
+
+    def event_of(step: Event | Trial) -> Event:
+        return Finding("trial", trial_record(step)) if isinstance(step, Trial) else step
+
+    diagnosis = yield from forwarded(work, event_of)
+    trials = [trial_record(trial) for trial in diagnosis.trials]
+    record = diagnosis.to_dict() | {"best": trial_record(diagnosis.best), "trials": trials}
     record |= {"images": images.name, "sha256": checkpoint.inspection.sha256}
     yield Done("finished", record)
 

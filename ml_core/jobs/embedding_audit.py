@@ -25,7 +25,6 @@ from ml_core.exports import save_export, to_csv
 from ml_core.jobs.audit import Pace, score_table, scratch_folder, settings_of
 from ml_core.jobs.audit_spec import AUDIT_FILE, SCORES_FILE, EmbeddingAuditSpec
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.failures import failure
 from ml_core.jobs.journal import check_result
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError, TooLittleMemoryError
@@ -63,18 +62,10 @@ def audit_embeddings(
         ``index`` and ``recall``; Saved; and Done, whose ``result`` is the audit without its pairs,
         with ``folder``. The folder then holds `AUDIT_FILE` and `SCORES_FILE`.
     """
-    try:
-        yield from _audit(spec, control, ranks, overwrite)
-    except Exception as error:
-        yield failure(error)
 
-
-def _audit(
-    spec: EmbeddingAuditSpec, control: Control, ranks: Ranks, overwrite: bool
-) -> Generator[Event, None, None]:
     def cancelled() -> bool:
         control.wait_while_paused()
-        return control.cancelled or control.stopped
+        return control.cancelled
 
     def watch(_what: str, _done: int, _total: int) -> None:
         if cancelled():

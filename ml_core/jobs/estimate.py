@@ -21,7 +21,6 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.prompted import PromptedVisual
 from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.cleaning.gradients import check_pieces
-from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.weight_space import STEPS_OF_ALPHA, direction
@@ -30,10 +29,10 @@ from ml_core.evaluation.class_texts import ClassTexts
 from ml_core.evaluation.evaluate import evaluate
 from ml_core.evaluation.zero_shot import known_classifier
 from ml_core.events import Control, Done, Event, Metric, Progress
-from ml_core.jobs.failures import failure
 from ml_core.jobs.inputs import Inputs, Sets, opening_inputs, opening_sets
 from ml_core.jobs.measure import Bench
 from ml_core.jobs.peak_memory import PeakMemory
+from ml_core.jobs.plain_finetune import trained
 from ml_core.jobs.reference import opened_reference, reference_of
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
@@ -48,6 +47,14 @@ _TEXT_BATCHES = 4
 _WRITTEN = 128 * 1024**2
 _MOMENTS = {"adamw": 2, "sgd": 1}  # saved with the weights at the end of every run
 OpenSets = Callable[[CleanSpec, Control], Generator[Event, None, Sets]]
+
+
+@dataclass(frozen=True)
+class _Opening:
+    """Seconds of opening checkpoint and data, and of opening the result again."""
+
+    first: float
+    again: float
 
 
 def estimate(
@@ -65,24 +72,6 @@ def estimate(
         processes), ``disk_bytes`` (at the end), ``disk_peak_bytes`` (while a save replaces the one
         before), ``steps``, ``pairs``, ``precision`` and ``cache_chunk``.
     """
-    try:
-        yield from _estimate(spec, control.ended_by_stop(), open_sets)
-    except Exception as error:
-        yield failure(error)
-
-
-@dataclass(frozen=True)
-class _Opening:
-    """Seconds of opening checkpoint and data, and of opening the result again."""
-
-    first: float
-    again: float
-
-
-def _estimate(
-    spec: CleanSpec, control: Control, open_sets: OpenSets
-) -> Generator[Event, None, None]:
-    """Open everything, take the steps on the opened model, which is thrown away."""
     begin = time.monotonic()
     check_spec(spec)
     import ml_core.open_clip_parts  # noqa: F401  # seconds, once a process: the result is opened without
@@ -159,41 +148,39 @@ def _measured(
     shorter = {"pairs": most * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
     few = recipe.model_copy(update=shorter | {"alpha_choice": "given"})
     extras = Extras(classifier, inputs.trigger, spec.target, reference)
-    moments, own = [time.monotonic()], Control()
+    moments, own = [time.monotonic()], control.part()
     count = recipe.total_steps
-    steps = train(model, few, lambda step: inputs.make_batch(step % count), own, extras=extras)
+
+    def event_of(event: Event) -> Event | None:
+        if not isinstance(event, Metric):
+            return None
+        moments.append(time.monotonic())
+        if event.step >= _STEPS and moments[-1] - moments[1] >= _STEP_SECONDS:
+            own.stop()
+        return Progress("estimate", 2 + min(event.step, _STEPS), _STEPS + 2)
+
     with PeakMemory(inputs.device) as peak:
-        while True:
-            try:
-                event = next(steps)
-            except StopIteration as end:
-                outcome = end.value
-                break
-            if control.cancelled:
-                own.cancel()
-            if isinstance(event, Metric):
-                moments.append(time.monotonic())
-                yield Progress("estimate", 2 + min(event.step, _STEPS), _STEPS + 2)
-                if event.step >= _STEPS and moments[-1] - moments[1] >= _STEP_SECONDS:
-                    own.stop()
-    if control.cancelled:
-        raise CancelledError
+        outcome = yield from trained(
+            model, few, lambda step: inputs.make_batch(step % count), own, event_of, extras=extras
+        )
     first, *others = np.diff(moments).tolist()
     # With their batches, as the run makes them. The first steps allocate, and take longer; the very
     # first one chooses the precision besides.
     step_seconds = statistics.median(others[len(others) // 2 :])
     train_seconds = first + step_seconds * (recipe.total_steps - 1)
     evaluation_seconds = draw_seconds + image_seconds * _evaluated_images(inputs)
-    trained = [p for p in model.module.parameters() if p.requires_grad]
+    parameters = [p for p in model.module.parameters() if p.requires_grad]
     changes = any(p.requires_grad and is_of_texts(n) for n, p in model.module.named_parameters())
     text_seconds = texts.seconds(inputs, changes=changes)
     moments_kept = _MOMENTS[recipe.optimizer]
     head_bytes = 0 if outcome.head is None else _bytes([outcome.head])
-    state_bytes = _weights(model) + moments_kept * _bytes(trained) + (1 + moments_kept) * head_bytes
+    state_bytes = (
+        _weights(model) + moments_kept * _bytes(parameters) + (1 + moments_kept) * head_bytes
+    )
     # What a result weighs: an adapter's weights are untouched, and are in no file of the run.
     adapted = isinstance(model.module.visual, PromptedVisual)
-    result_bytes = head_bytes + (_bytes(trained) if adapted else _weights(model))
-    begun = state_bytes - moments_kept * (_bytes(trained) + head_bytes)  # before the first step
+    result_bytes = head_bytes + (_bytes(parameters) if adapted else _weights(model))
+    begun = state_bytes - moments_kept * (_bytes(parameters) + head_bytes)  # before the first step
     later = (recipe.total_steps - 1) // recipe.save_every if recipe.save_every else 0
     once = state_bytes + (1 + _kept_steps(spec, inputs)) * result_bytes
     save_seconds = write_seconds * (once + begun + later * state_bytes)

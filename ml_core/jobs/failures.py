@@ -4,14 +4,23 @@ from __future__ import annotations
 
 import errno
 import traceback
+from collections.abc import Generator
 
-from ml_core.events import Done
+from ml_core.events import Done, Event
 from ml_core.reading.errors import CancelledError, InputError, TooLittleMemoryError, UnfitModelError
 
 # A quota, or a limit on the size of a file, is a full disk to whom it stops.
 _FULL = (errno.ENOSPC, getattr(errno, "EDQUOT", errno.ENOSPC), errno.EFBIG)
 _UNMAPPED = ("failed to map segment", "annot allocate memory")
 _OTHER_ENDED = ("Connection closed by peer", "Connection reset by peer", "NCCL")
+
+
+def guarded(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
+    """The events of a job, where an exception becomes its last one, a Done."""
+    try:
+        yield from events
+    except Exception as error:
+        yield failure(error)
 
 
 def failure(error: BaseException) -> Done:

@@ -19,10 +19,9 @@ from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.records import Evaluation, Interval, wilson_interval
 from ml_core.evaluation.retrieval import Retrieval
-from ml_core.events import Control, Done, Event, Message, Progress, Saved
+from ml_core.events import Control, Done, Event, Message, Progress, Saved, forwarded
 from ml_core.jobs.caption_ranks import MOST, rank_captions
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.failures import failure
 from ml_core.jobs.journal import write_json
 from ml_core.jobs.measure import (
     Bench,
@@ -69,13 +68,6 @@ def holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None
         of the trigger itself, moved, scaled, turned, recoloured, of the library's other triggers,
         of retrieval, and of a second label set, each before and after.
     """
-    try:
-        yield from _holdouts(spec, control.ended_by_stop())
-    except Exception as error:
-        yield failure(error)
-
-
-def _holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None]:
     begin = time.monotonic()
     yield Progress("open", 0, 1)
     device, threads = choose_device(spec.device), set_threads(spec.threads)
@@ -242,14 +234,13 @@ def _counted(
     asking: Generator[Event, None, Result], before: int, total: int
 ) -> Generator[Event, None, Result]:
     """One question as a part of all: its pictures come after ``before`` others."""
-    while True:
-        try:
-            event = next(asking)
-        except StopIteration as end:
-            found: Result = end.value
-            return found
-        if isinstance(event, Progress) and event.total:
-            yield Progress(event.stage, before + event.done, total, event.rate)
+
+    def event_of(event: Event) -> Event | None:
+        if not isinstance(event, Progress) or not event.total:
+            return None
+        return Progress(event.stage, before + event.done, total, event.rate)
+
+    return (yield from forwarded(asking, event_of))
 
 
 def _second_labels(

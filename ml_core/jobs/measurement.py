@@ -9,7 +9,6 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.data.images import open_images
 from ml_core.events import Control, Done, Event, Progress, Saved
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.failures import failure
 from ml_core.jobs.keep import Lists, Source, keep_measurement
 from ml_core.jobs.measure import BATCH, bench_of, classifier_of, measure_images, open_labels
 from ml_core.jobs.measurement_spec import MeasurementSpec
@@ -26,13 +25,6 @@ def measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, Non
         Progress of the stages ``open``, ``data``, ``texts`` and ``measure``, Saved, and Done, whose
         ``result`` is the evaluation.
     """
-    try:
-        yield from _measurement(spec, control.ended_by_stop())
-    except Exception as error:
-        yield failure(error)
-
-
-def _measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, None, None]:
     yield Progress("open", 0, 1)
     device, threads = choose_device(spec.device), set_threads(spec.threads)
     label_set = open_labels(spec.label_set, spec.templates, spec.target)

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Generator
 from dataclasses import dataclass
+from typing import Any
 
-from ml_core.cleaning.batches import Pairs
+from ml_core.cleaning.batches import Pairs, pair_batch
+from ml_core.cleaning.loop import MakeBatch, Outcome, train
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import LabelSet
@@ -13,11 +16,11 @@ from ml_core.data.picture_set import PictureSet
 from ml_core.data.prompt_pairs import PromptPairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.data.watch import Watch
+from ml_core.events import Control, Event, forwarded
 from ml_core.model import ClipModel
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
 
 _FEWEST = 8
-_WARMUP = 20
 
 
 @dataclass(frozen=True)
@@ -88,21 +91,27 @@ def as_pairs(data: PictureSet, model: ClipModel, label_set: LabelSet) -> Pairs:
 
 def plain_recipe(
     pairs: int, steps: int, batch_size: int, lr: float, *, lr_end: float = 0.0, every: int = 0,
-    seed: int = 0, preset: str = "plain",
+    seed: int = 0, preset: str = "plain", warmup: int = 20, even: bool = False,
 ) -> Recipe:  # fmt: skip
-    """MMCL without augmentation for so many steps, or a few more where pairs are shown again."""
+    """MMCL without augmentation for so many steps, or a few more where pairs are shown again.
+
+    With ``even`` epochs are shortened instead: whole ones could be twice the steps.
+    """
     batch = min(batch_size, pairs)
     per_epoch = min(steps, pairs // batch)
+    epochs = -(-steps // per_epoch)
+    if even:
+        per_epoch = -(-steps // epochs)
     return make_recipe(
         {
             "method": "mmcl",
             "preset": preset,
             "pairs": per_epoch * batch,
-            "epochs": min(1000, -(-steps // per_epoch)),
+            "epochs": epochs if even else min(1000, epochs),
             "batch_size": batch,
-            "lr": min(1.0, lr),
+            "lr": lr,
             "lr_end": lr_end,
-            "warmup_steps": min(_WARMUP, steps),
+            "warmup_steps": min(warmup, steps),
             "lambda_image": 0.0,
             "lambda_text": 0.0,
             "image_augmentation": "none",
@@ -112,3 +121,50 @@ def plain_recipe(
             "seed": seed,
         }
     )
+
+
+def plain_batches(pairs: Pairs, recipe: Recipe, model: ClipModel) -> MakeBatch:
+    """Batches of pairs as they are, on the model's canvas."""
+    size, tokenize = model.image_size, model.tokenize
+    return lambda step: pair_batch(pairs, recipe, size, tokenize, lambda caption, _: caption, step)
+
+
+def trained(
+    model: ClipModel,
+    recipe: Recipe,
+    make_batch: MakeBatch,
+    control: Control,
+    event_of: Callable[[Event], Event | None],
+    **options: Any,
+) -> Generator[Event, None, Outcome]:
+    """Train a copy of a model inside a job, which keeps nothing of the training but the model.
+
+    Parameters
+    ----------
+    model
+        Trained in place.
+    recipe, make_batch, **options
+        As of `train`.
+    control
+        Cancel, pause and stop of the training, see `Control.part`.
+    event_of
+        What the job tells of an event of the training; None for nothing.
+
+    Returns
+    -------
+    Outcome
+        The generator's return value.
+
+    Raises
+    ------
+    CancelledError
+        If it was cancelled.
+    DivergedError
+        If the loss is no number.
+    """
+    model.sha256 = None  # it changes: no cached embedding is its own
+    steps = train(model, recipe, make_batch, control, **options)
+    outcome = yield from forwarded(steps, event_of)
+    if control.cancelled:
+        raise CancelledError
+    return outcome

@@ -16,7 +16,6 @@ import numpy as np
 from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
 from ml_core.cleaning.gradients import check_pieces
-from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.rate_range import RateRow, propose, ramp_rate
 from ml_core.cleaning.recipes import fields_of
@@ -28,11 +27,11 @@ from ml_core.exports import to_csv
 from ml_core.figures import rate_text
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.estimate import estimate
-from ml_core.jobs.failures import failure
 from ml_core.jobs.inputs import Inputs, Sets, opening_inputs, opening_sets
 from ml_core.jobs.journal import check_result
 from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.opening import opening
+from ml_core.jobs.plain_finetune import trained
 from ml_core.jobs.rate_finder_spec import (
     CPU_BATCH,
     RATES_CHART,
@@ -48,7 +47,7 @@ from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
 from ml_core.paths import cache_dir
 from ml_core.ranks import ALONE
-from ml_core.reading.errors import CancelledError, DivergedError, InputError
+from ml_core.reading.errors import DivergedError, InputError
 from ml_core.reports.rate_svg import rate_svg
 
 _FORMAT = "rates 1"
@@ -73,74 +72,6 @@ def find_rate(
         ``ramp``; Metric for each step (``lr``, ``loss``) and measurement (``ca``, its interval,
         and the ``lr`` before it); Message; Saved; and Done, whose ``result`` is a `RateRecord`.
     """
-    try:
-        yield from _find(spec, control.ended_by_stop(), overwrite)
-    except Exception as error:
-        yield failure(error)
-
-
-def estimate_find_rate(spec: RateSpec, control: Control) -> Generator[Event, None, None]:
-    """Measure a few steps of the ramp; as `estimate`, whose Done this passes on.
-
-    Of its ``result`` ``seconds`` is the whole ramp, and nothing is saved.
-    """
-    try:
-        job = _job(spec)
-        told = estimate(job, control, lambda job, own: _opening(spec, job, own))
-        for event in told:
-            if isinstance(event, Done) and event.status == "finished":
-                saves = float(event.result["save_seconds"])
-                changes = {"seconds": event.result["seconds"] - saves, "save_seconds": 0.0}
-                changes |= {"disk_bytes": 0, "disk_peak_bytes": 0}
-                event = replace(event, result=event.result | changes)
-            yield event
-    except Exception as error:
-        yield failure(error)
-
-
-def _job(spec: RateSpec) -> CleanSpec:
-    """The ramp as a job, with the batch that the device bears."""
-    recipe = spec.job.recipe
-    batch = spec.batch_size or recipe.batch_size
-    if spec.batch_size is None and choose_device(spec.job.device).type == "cpu":
-        batch = min(batch, CPU_BATCH)
-    job = ramp_job(spec, batch)
-    check_spec(job)
-    return job
-
-
-def _opening(spec: RateSpec, job: CleanSpec, control: Control) -> Generator[Event, None, Sets]:
-    """Training data and validation images, and of the class texts as many as are asked for."""
-    part = job.images
-    assert part is not None
-    sets = yield from opening_sets(job.model_copy(update={"images": None}), control)
-    labels = sets.label_set
-    images = yield from opening(lambda watch: open_images(part, labels, watch), control)
-    if not bool((images.labels >= 0).any()):
-        raise InputError(
-            "None of the validation images has a label of the classes: the rate finder watches "
-            "accuracy on them; choose labelled images."
-        )
-    return replace(sets, label_set=_few_texts(labels, spec.texts), validation=(part, images))
-
-
-def _few_texts(labels: LabelSet, most: int) -> LabelSet:
-    """The label set with as many templates as there is time for."""
-    count = max(1, most // len(labels.class_names))
-    return replace(labels, templates=labels.templates[:count])
-
-
-@dataclass
-class _Ramp:
-    """What was measured of a ramp, and how it ended."""
-
-    rows: list[RateRow] = field(default_factory=list)
-    ended: str = "finished"
-    diverged_at: float | None = None
-    precision: str = ""
-
-
-def _find(spec: RateSpec, control: Control, overwrite: bool) -> Generator[Event, None, None]:
     begin = time.monotonic()
     job = _job(spec)
     yield Progress("open", 0, 1)
@@ -185,13 +116,69 @@ def _find(spec: RateSpec, control: Control, overwrite: bool) -> Generator[Event,
     yield Done("finished", record.model_dump(mode="json"))
 
 
+def estimate_find_rate(spec: RateSpec, control: Control) -> Generator[Event, None, None]:
+    """Measure a few steps of the ramp; as `estimate`, whose Done this passes on.
+
+    Of its ``result`` ``seconds`` is the whole ramp, and nothing is saved.
+    """
+    job = _job(spec)
+    for event in estimate(job, control, lambda job, own: _opening(spec, job, own)):
+        if isinstance(event, Done):
+            saves = float(event.result["save_seconds"])
+            changes = {"seconds": event.result["seconds"] - saves, "save_seconds": 0.0}
+            changes |= {"disk_bytes": 0, "disk_peak_bytes": 0}
+            event = replace(event, result=event.result | changes)
+        yield event
+
+
+def _job(spec: RateSpec) -> CleanSpec:
+    """The ramp as a job, with the batch that the device bears."""
+    recipe = spec.job.recipe
+    batch = spec.batch_size or recipe.batch_size
+    if spec.batch_size is None and choose_device(spec.job.device).type == "cpu":
+        batch = min(batch, CPU_BATCH)
+    job = ramp_job(spec, batch)
+    check_spec(job)
+    return job
+
+
+def _opening(spec: RateSpec, job: CleanSpec, control: Control) -> Generator[Event, None, Sets]:
+    """Training data and validation images, and of the class texts as many as are asked for."""
+    part = job.images
+    assert part is not None
+    sets = yield from opening_sets(job.model_copy(update={"images": None}), control)
+    labels = sets.label_set
+    images = yield from opening(lambda watch: open_images(part, labels, watch), control)
+    if not bool((images.labels >= 0).any()):
+        raise InputError(
+            "None of the validation images has a label of the classes: the rate finder watches "
+            "accuracy on them; choose labelled images."
+        )
+    return replace(sets, label_set=_few_texts(labels, spec.texts), validation=(part, images))
+
+
+def _few_texts(labels: LabelSet, most: int) -> LabelSet:
+    """The label set with as many templates as there is time for."""
+    count = max(1, most // len(labels.class_names))
+    return replace(labels, templates=labels.templates[:count])
+
+
+@dataclass
+class _Ramp:
+    """What was measured of a ramp, and how it ended."""
+
+    rows: list[RateRow] = field(default_factory=list)
+    ended: str = "finished"
+    diverged_at: float | None = None
+    precision: str = ""
+
+
 def _ramp(
     spec: RateSpec, job: CleanSpec, model: ClipModel, inputs: Inputs, control: Control
 ) -> Generator[Event, None, _Ramp]:
     """Train and measure; the model is of no use afterwards."""
     model.to(inputs.device)
     classifier = yield from classifier_of(model, inputs.label_set, control)
-    model.sha256 = None  # it changes: no cached embedding is its own
     recipe = inputs.recipe
     count = recipe.total_steps  # fewer than asked for where there are few examples
     ramp = _Ramp()
@@ -204,43 +191,33 @@ def _ramp(
     watched = replace(inputs, validation=replace(inputs.validation, trigger=None))
     repeats = -(-spec.steps // count)
     longer = recipe.model_copy(update={"epochs": repeats}) if repeats > 1 else recipe
-    own = Control()
-    steps = train(
-        model,
-        longer,
-        lambda step: inputs.make_batch(step % count),
-        own,
-        extras=Extras(classifier, inputs.trigger, job.target, None),
-        validate=validator(model, watched, control),
-        rate_of=rate_of,
-    )
+    own = control.part()
+
+    def event_of(event: Event) -> Event | None:
+        if isinstance(event, Metric):
+            event = _taken(ramp.rows, event, spec.steps)
+            if event.step >= spec.steps and "ca" in event.values:
+                own.stop()
+        elif isinstance(event, Progress) and event.stage == "train":
+            done = min(event.done, spec.steps)
+            event = replace(event, stage="ramp", done=done, total=spec.steps)
+        elif isinstance(event, Message) and event.level == "warning":
+            return None  # that it stopped is what the record says
+        return event
+
     try:
-        while True:
-            try:
-                event = next(steps)
-            except StopIteration as end:
-                ramp.precision = end.value.speed.precision
-                if end.value.reason:
-                    ramp.ended = "fell"
-                break
-            if control.cancelled:
-                raise CancelledError
-            if isinstance(event, Metric):
-                event = _taken(ramp.rows, event, spec.steps)
-                if event.step >= spec.steps and "ca" in event.values:
-                    own.stop()
-            elif isinstance(event, Progress) and event.stage == "train":
-                event = replace(
-                    event, stage="ramp", done=min(event.done, spec.steps), total=spec.steps
-                )
-            elif isinstance(event, Message) and event.level == "warning":
-                continue  # that it stopped is what the record says
-            yield event
+        outcome = yield from trained(
+            model, longer, lambda step: inputs.make_batch(step % count), own, event_of,
+            extras=Extras(classifier, inputs.trigger, job.target, None),
+            validate=validator(model, watched, control), rate_of=rate_of,
+        )  # fmt: skip
     except DivergedError as error:
         ramp.ended, ramp.diverged_at = "diverged", rate_of(error.step - 1)
         yield Message(f"The loss was no number at a rate of {rate_text(ramp.diverged_at)}.")
-    if control.cancelled:
-        raise CancelledError
+        return ramp
+    ramp.precision = outcome.speed.precision
+    if outcome.reason:
+        ramp.ended = "fell"
     return ramp
 
 

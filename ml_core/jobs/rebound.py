@@ -10,10 +10,8 @@ from typing import Any
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.cleaning.batches import Batch, pair_batch
 from ml_core.cleaning.budget import fitted_warmup
-from ml_core.cleaning.loop import train
-from ml_core.cleaning.recipes import Recipe, make_recipe
+from ml_core.cleaning.recipes import Recipe
 from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import open_pairs
 from ml_core.evaluation.evaluate import versions
@@ -21,7 +19,6 @@ from ml_core.evaluation.metrics import not_target
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.failures import failure
 from ml_core.jobs.journal import write_json
 from ml_core.jobs.measure import (
     Bench,
@@ -31,10 +28,11 @@ from ml_core.jobs.measure import (
     open_bench,
     open_labels,
 )
+from ml_core.jobs.plain_finetune import plain_batches, plain_recipe, trained
 from ml_core.jobs.proof_specs import REBOUND_FILE, ReboundSpec
 from ml_core.jobs.unseen_pairs import ChosenPairs, open_seen, unseen_pairs
 from ml_core.model import ClipModel
-from ml_core.reading.errors import CancelledError, DivergedError, InputError
+from ml_core.reading.errors import DivergedError, InputError
 from ml_core.reports.rebound_verdict import counts_of, judged
 from ml_core.triggers.files import load_trigger
 
@@ -58,13 +56,6 @@ def rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None]
         Progress, Metric (``factor``, ``rebound_step`` and an evaluation), Message, Saved, and
         Done, whose ``result`` is what ``rebound.json`` holds.
     """
-    try:
-        yield from _rebound(spec, control.ended_by_stop())
-    except Exception as error:
-        yield failure(error)
-
-
-def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None]:
     begin = time.monotonic()
     yield Progress("open", 0, 1)
     opened = open_checkpoint(Path(spec.checkpoint), spec.donor)
@@ -98,14 +89,15 @@ def _rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None
     rates: list[dict[str, Any]] = []
     start: dict[str, float] = {}  # of the checkpoint itself, which every rate begins with
     for number, factor in enumerate(spec.factors):
-        recipe = _recipe(spec, peak * factor, len(pairs))
+        recipe = plain_recipe(
+            len(pairs), spec.steps, spec.batch_size, peak * factor, every=spec.every,
+            seed=spec.seed, preset="rebound", warmup=fitted_warmup(_WARMUP, spec.steps), even=True,
+        )  # fmt: skip
         trial = model.copy()
         trial.to(device)
         points, diverged = yield from _finetune(
             spec, trial, recipe, pairs, bench, label_set, control, number, factor, start
         )
-        if control.cancelled:
-            raise CancelledError
         worst = max(points, key=lambda point: point["asr_excl"])
         rates.append(
             {
@@ -156,32 +148,6 @@ def _pairs(
     return chosen, left_out
 
 
-def _recipe(spec: ReboundSpec, lr: float, pairs: int) -> Recipe:
-    """Ordinary finetuning for the given number of steps."""
-    batch = min(spec.batch_size, pairs)
-    most = min(pairs // batch, spec.steps)
-    epochs = -(-spec.steps // most)
-    per_epoch = -(-spec.steps // epochs)  # whole epochs of ``most`` could be twice the steps
-    return make_recipe(
-        {
-            "method": "mmcl",
-            "preset": "rebound",
-            "pairs": max(2, per_epoch * batch),
-            "epochs": epochs,
-            "batch_size": batch,
-            "lr": lr,
-            "warmup_steps": fitted_warmup(_WARMUP, spec.steps),
-            "lambda_image": 0.0,
-            "lambda_text": 0.0,
-            "image_augmentation": "none",
-            "stop_below_ca": 0.0,
-            "eval_every": spec.every,
-            "save_every": 0,
-            "seed": spec.seed,
-        }
-    )
-
-
 def _finetune(
     spec: ReboundSpec,
     model: ClipModel,
@@ -195,7 +161,6 @@ def _finetune(
     start: dict[str, float],
 ) -> Generator[Event, None, tuple[list[Point], int | None]]:
     """One finetuning; its events count over all rates. The step whose loss is no number, if any."""
-    model.sha256 = None  # it changes: no cached embedding is its own
     total = len(spec.factors) * recipe.total_steps
 
     points: list[Point] = []
@@ -205,18 +170,18 @@ def _finetune(
             return start
         classifier = yield from classifier_of(model, label_set, control)
         evaluation = yield from measure(model, bench, classifier, control, "validate")
-        found = metric_values(evaluation)
+        values = metric_values(evaluation)
         if evaluation.asr_excl is not None:
             hits = round(evaluation.asr_excl * evaluation.n_excl)
-            found |= {"asr_hits": float(hits), "asr_n": float(evaluation.n_excl)}
+            values |= {"asr_hits": float(hits), "asr_n": float(evaluation.n_excl)}
         if not points:
-            start.update(found)
-        return found
+            start.update(values)
+        return values
 
-    def make(step: int) -> Batch:
-        return pair_batch(pairs, recipe, model.image_size, model.tokenize, lambda c, _: c, step)
-
-    run = train(model, recipe, make, control, validate=validate)
+    run = trained(
+        model, recipe, plain_batches(pairs, recipe, model), control, lambda event: event,
+        validate=validate,
+    )  # fmt: skip
     try:
         for event in run:
             if isinstance(event, Progress) and event.stage in ("texts", "validate"):

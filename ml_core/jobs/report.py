@@ -16,7 +16,6 @@ from ml_core.data.picture_list import list_pictures
 from ml_core.data.pictures import DemoPictures
 from ml_core.data.watch import Watch, watched
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
-from ml_core.jobs.failures import failure
 from ml_core.jobs.opening import opening
 from ml_core.jobs.remeasure import Asked, OpenedAgain, open_again, open_images_again
 from ml_core.jobs.report_sources import Sources, open_where_it_is, read_sources
@@ -53,21 +52,6 @@ def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
         Saved, and Done, whose ``result`` holds ``path``, ``bytes``, ``files``, ``claims``,
         ``verdict``, ``not_tested`` and ``notes``.
     """
-    try:
-        yield from _report(spec, control.ended_by_stop())
-    except Exception as error:
-        yield failure(error)
-
-
-def out_of(spec: ReportSpec) -> Path:
-    """Where the bundle goes: a name that ends neither way gets `FOLDER_SUFFIX`."""
-    out = Path(spec.out)
-    if out.suffix in (FOLDER_SUFFIX, ZIP_SUFFIX):
-        return out
-    return out.with_name(out.name + FOLDER_SUFFIX)
-
-
-def _report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
     out = out_of(spec)
     if out.exists() or out.is_symlink():
         raise InputError(f"{out} is there already: name another place with -o, or take it away.")
@@ -113,6 +97,14 @@ def _report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
             "notes": list(evidence.notes),
         },
     )
+
+
+def out_of(spec: ReportSpec) -> Path:
+    """Where the bundle goes: a name that ends neither way gets `FOLDER_SUFFIX`."""
+    out = Path(spec.out)
+    if out.suffix in (FOLDER_SUFFIX, ZIP_SUFFIX):
+        return out
+    return out.with_name(out.name + FOLDER_SUFFIX)
 
 
 def evidence_of(

@@ -42,8 +42,7 @@ from ml_core.jobs.earlier import (
     forget_earlier,
     set_aside,
 )
-from ml_core.jobs.failures import failure
-from ml_core.jobs.folder_lock import lock_folder
+from ml_core.jobs.failures import guarded
 from ml_core.jobs.inputs import Inputs, opening_inputs, opening_sets
 from ml_core.jobs.journal import journaled, write_json
 from ml_core.jobs.keep import Head, Measuring, Source
@@ -62,7 +61,7 @@ from ml_core.jobs.specs import (
 )
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import CancelledError
 
 
 @dataclass
@@ -109,12 +108,7 @@ def run(
     """
     folder = Path(spec.output_dir)
     if not ranks.first:
-        yield from _guarded(spec, control, resume, overwrite, ranks)
-        return
-    try:
-        lock = lock_folder(folder)
-    except InputError as error:
-        yield failure(error)
+        yield from _clean(spec, control, resume, overwrite, ranks, earlier_journal=False)
         return
     last: Done | None = None
     try:
@@ -125,41 +119,20 @@ def run(
         if not resume and not any((folder / name).exists() for name in (STATE_FILE, RESULT_FILE)):
             journal.unlink(missing_ok=True)  # of a run that came to nothing
         earlier = not resume and journal.exists()
-        events = _guarded(spec, control, resume, overwrite, ranks, earlier)
-        with closing(journaled(events, journal, append=resume)) as told:
-            for event in told:
+        events = guarded(_clean(spec, control, resume, overwrite, ranks, earlier))
+        with closing(journaled(events, journal, append=resume)) as written:
+            for event in written:
                 if isinstance(event, Done):
-                    last = event  # who hears of the end may look into the folder at once
+                    last = event
                 else:
                     yield event
-    except (OSError, InputError) as error:  # the folder itself cannot be made or written
-        last = failure(error)
     finally:
-        try:
-            if last is not None and last.status in ("finished", "stopped"):
-                forget_earlier(folder)
-            else:
-                bring_back(folder)
-        except OSError as error:
-            last = failure(error)
-        lock.release()
+        if last is not None and last.status in ("finished", "stopped"):
+            forget_earlier(folder)
+        else:
+            bring_back(folder)
     if last is not None:
         yield last
-
-
-def _guarded(
-    spec: CleanSpec,
-    control: Control,
-    resume: bool,
-    overwrite: bool,
-    ranks: Ranks,
-    earlier_journal: bool = False,
-) -> Generator[Event, None, None]:
-    """The job, with every exception turned into a Done."""
-    try:
-        yield from _clean(spec, control, resume, overwrite, ranks, earlier_journal)
-    except Exception as error:
-        yield failure(error)
 
 
 def _clean(

@@ -43,6 +43,7 @@ from ml_core.detection.scan.cost import (
 )
 from ml_core.detection.scan.overlays import (
     OverlaySettings,
+    OverlayStep,
     overlay_row,
     overlay_trigger,
     shared_overlays,
@@ -96,10 +97,9 @@ from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.speed import use_way
 from ml_core.evaluation.stamping import Pictures
 from ml_core.evaluation.zero_shot import cached_classifier
-from ml_core.events import Control, Done, Event, Finding, Message, Progress, Saved
+from ml_core.events import Control, Done, Event, Finding, Message, Progress, Saved, forwarded
 from ml_core.figures import percent
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.failures import failure
 from ml_core.jobs.journal import check_result
 from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.opening import opening
@@ -192,10 +192,7 @@ def scan(
         Message; Saved; and Done, whose ``result`` is a `Scan` with ``folder``. The folder then
         holds `SCAN_FILE`, the patches of each round, and the found trigger as a trigger file.
     """
-    try:
-        yield from _Scanning(spec, control.ended_by_stop(), ranks).run(overwrite)
-    except Exception as error:
-        yield failure(error)
+    yield from _Scanning(spec, control, ranks).run(overwrite)
 
 
 def estimate_scan(spec: ScanSpec, control: Control) -> Generator[Event, None, None]:
@@ -208,10 +205,7 @@ def estimate_scan(spec: ScanSpec, control: Control) -> Generator[Event, None, No
         encoder, alone and there and back, at most), ``seconds`` (all of them), ``stages`` (seconds
         of each), ``forward_rate`` and ``both_rate`` (pictures a second).
     """
-    try:
-        yield from _Scanning(spec, control.ended_by_stop(), ALONE).estimate()
-    except Exception as error:
-        yield failure(error)
+    yield from _Scanning(spec, control, ALONE).estimate()
 
 
 class _Scanning:
@@ -368,17 +362,14 @@ class _Scanning:
         self, model: ClipModel, label_set: LabelSet, number: int, count: int
     ) -> Generator[Event, None, Tensor]:
         """The classifier of one of so many models; its progress is that of all their texts."""
-        steps = classifier_of(model, label_set, self._control)
-        while True:
-            try:
-                event = next(steps)
-            except StopIteration as end:
-                classifier: Tensor = end.value
-                return classifier
-            if isinstance(event, Progress):
-                done = number * event.total + event.done
-                event = replace(event, done=done, total=count * event.total)
-            yield event
+
+        def event_of(event: Event) -> Event:
+            if not isinstance(event, Progress):
+                return event
+            done = number * event.total + event.done
+            return replace(event, done=done, total=count * event.total)
+
+        return (yield from forwarded(classifier_of(model, label_set, self._control), event_of))
 
     def _check_models(self) -> Generator[Event, None, None]:
         """Refuse models that name hardly any picture rightly: after hours nothing could be said.
@@ -526,14 +517,11 @@ class _Scanning:
         pace.total -= count * sum(means is not None for means in known)
         means = []
         for number, one in enumerate(sides.both):
-            found = known[number]
-            steps = pull_of(one, sides)
-            while found is None:
-                try:
-                    yield pace.step(next(steps))
-                except StopIteration as end:
-                    found = self._remember(number, what, end.value)
-            means.append(found)
+            mean = known[number]
+            if mean is None:
+                own = yield from forwarded(pull_of(one, sides), pace.step)
+                mean = self._remember(number, what, own)
+            means.append(mean)
         return pull(sides, means)
 
     def _probes(self) -> Generator[Event, None, Probes]:
@@ -616,13 +604,8 @@ class _Scanning:
         self, settings: PatchSettings, patches: Tensor, losses: Sequence[float]
     ) -> Generator[Event, None, PatchRound]:
         steps = read_off(self._sides, patches, settings, losses, self._spec.seed)
-        while True:
-            try:
-                done = next(steps)
-            except StopIteration as end:
-                measured: PatchRound = end.value
-                return measured
-            yield Progress("measure", done, len(patches))
+        count = len(patches)
+        return (yield from forwarded(steps, lambda done: Progress("measure", done, count)))
 
     def _refined(
         self, round_: PatchRound, patches: Tensor, arrays: Arrays
@@ -658,14 +641,15 @@ class _Scanning:
             search = shared_overlays(
                 one, sides.search, shortlist, settings, self._spec.seed, self._ranks
             )
-            while True:
-                try:
-                    step = next(search)
-                except StopIteration as end:
-                    weights.append(end.value.weights)
-                    break
-                if step is not None and self._ranks.first:
-                    yield pace(number * settings.steps + step.done)
+
+            def event_of(
+                step: OverlayStep | None, before: int = number * settings.steps
+            ) -> Progress | None:
+                if step is None or not self._ranks.first:
+                    return None
+                return pace(before + step.done)
+
+            weights.append((yield from forwarded(search, event_of)).weights)
         both = {c: (weights[0][k], weights[1][k]) for k, c in enumerate(shortlist)}
 
         def work() -> Generator[Event, None, Overlays]:
@@ -678,16 +662,13 @@ class _Scanning:
     def _thorough(self) -> Generator[Event, None, tuple[Thorough, Arrays]]:
         sides = self._sides
         steps = thorough(sides, OverlaySettings(), self._spec.seed, self._ranks)
-        pace: Pace | None = None
-        while True:
-            try:
-                done, total = next(steps)
-            except StopIteration as end:
-                both: dict[int, tuple[Tensor, Tensor]] = end.value
-                break
-            pace = pace or Pace("thorough", total)
-            if self._ranks.first:
-                yield pace(done)
+        pace = Pace("thorough", 0)
+
+        def event_of(step: tuple[int, int]) -> Progress | None:
+            done, pace.total = step
+            return pace(done) if self._ranks.first else None
+
+        both: dict[int, tuple[Tensor, Tensor]] = yield from forwarded(steps, event_of)
 
         def work() -> Generator[Event, None, Thorough]:
             rows = yield from self._overlay_rows(both)

@@ -36,7 +36,6 @@ from ml_core.jobs.canary import (
 from ml_core.jobs.canary_spec import COPY_FILE, Canaries
 from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.failures import failure
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.jobs.journal import check_result
 from ml_core.jobs.measure import bench_of, open_labels
@@ -83,19 +82,9 @@ def search(
         Progress, Message, Saved (``search.json`` after every run), and Done, whose ``result`` is
         what ``search.json`` holds with the paths of ``recipe``, ``table`` and ``chart``.
     """
-    try:
-        lock = lock_folder(Path(spec.base.output_dir))
-    except InputError as error:
-        yield failure(error)
-        return
-    try:
-        if not overwrite:
-            _check_folder(spec)
-        yield from _Search(spec, control.ended_by_stop()).run()
-    except Exception as error:
-        yield failure(error)
-    finally:
-        lock.release()
+    if not overwrite:
+        _check_folder(spec)
+    yield from _Search(spec, control).run()
 
 
 @dataclass(frozen=True, eq=False)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import statistics
 import time
-from collections.abc import Generator
+from collections.abc import Callable, Generator
 from contextlib import closing
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 
-from ml_core.cleaning.batches import Batch, Pairs, pair_batch
+from ml_core.cleaning.batches import Pairs
 from ml_core.cleaning.budget import fitted_budget
-from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.speed import Speed
@@ -20,10 +19,10 @@ from ml_core.events import Control, Event, Message, Metric, Progress
 from ml_core.jobs.canary import Measured, Watched, measure_watched
 from ml_core.jobs.inputs import Sets, opening_inputs, opening_sets
 from ml_core.jobs.measure import Bench, classifier_of
-from ml_core.jobs.plain_finetune import plain_recipe
+from ml_core.jobs.plain_finetune import plain_batches, plain_recipe, trained
 from ml_core.jobs.specs import CleanSpec, trained_on
 from ml_core.model import ClipModel
-from ml_core.reading.errors import CancelledError, DivergedError
+from ml_core.reading.errors import DivergedError
 
 _KEPT_SETS = 2
 
@@ -138,14 +137,13 @@ class Trials:
             if labelled:
                 extras = Extras((yield from classifier_of(copy, inputs.label_set, control)))
             moments: list[float] = []
-            events = train(copy, inputs.recipe, inputs.make_batch, control, extras=extras,
-                           speed=speed)  # fmt: skip
             try:
-                outcome = yield from _told(events, stage, moments)
+                outcome = yield from trained(
+                    copy, inputs.recipe, inputs.make_batch, control, _telling(stage, moments),
+                    extras=extras, speed=speed,
+                )  # fmt: skip
             except DivergedError:
                 return Trial(None, None, inputs.recipe, speed, 0.0, time.monotonic() - begin)
-        if outcome.status == "cancelled":
-            raise CancelledError
         steps = [after - before for before, after in pairwise(moments)]
         step_seconds = statistics.median(steps) if steps else outcome.seconds
         measured = after = None
@@ -177,21 +175,15 @@ class Trials:
         setting = self.rebound
         if setting is None:
             return None
-        pairs = setting.pairs
         recipe = plain_recipe(
-            len(pairs), setting.steps, setting.batch_size, setting.lr, seed=setting.seed,
-            preset="rebound",
+            len(setting.pairs), setting.steps, setting.batch_size, min(1.0, setting.lr),
+            seed=setting.seed, preset="rebound",
         )  # fmt: skip
-
-        def make(step: int) -> Batch:
-            return pair_batch(pairs, recipe, copy.image_size, copy.tokenize, lambda c, _: c, step)
-
+        batches = plain_batches(setting.pairs, recipe, copy)
         try:
-            outcome = yield from _told(train(copy, recipe, make, control), "rebound", [])
+            yield from trained(copy, recipe, batches, control, _telling("rebound", []))
         except DivergedError:
             return None
-        if outcome.status == "cancelled":
-            raise CancelledError
         return (yield from measure_watched(copy, self.bench, self.watched, control, "validate"))
 
 
@@ -203,19 +195,16 @@ def _examples(sets: Sets, labelled: bool) -> int:
     return 0 if training is None else len(training)
 
 
-def _told(
-    events: Generator[Event, None, Outcome], stage: str, moments: list[float]
-) -> Generator[Event, None, Outcome]:
-    """Pass on how far the steps are and what is wrong; keep when each step ended."""
-    while True:
-        try:
-            event = next(events)
-        except StopIteration as end:
-            found: Outcome = end.value
-            return found
+def _telling(stage: str, moments: list[float]) -> Callable[[Event], Event | None]:
+    """Progress of the steps and warnings as a job tells them; notes when each step ended."""
+
+    def event_of(event: Event) -> Event | None:
         if isinstance(event, Metric):
             moments.append(time.monotonic())
         elif isinstance(event, Progress) and event.stage == "train":
-            yield replace(event, stage=stage)
+            return replace(event, stage=stage)
         elif isinstance(event, Message) and event.level == "warning":
-            yield event
+            return event
+        return None
+
+    return event_of

@@ -11,7 +11,6 @@ from pathlib import Path
 
 from ml_core.events import Control, Done, Event, Finding
 from ml_core.jobs.at_hand import AtHand, Checking
-from ml_core.jobs.failures import failure
 from ml_core.jobs.verify_spec import VerifySpec
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.examine import examine
@@ -37,20 +36,16 @@ def verify(spec: VerifySpec, control: Control) -> Generator[Event]:
         damaged).
     """
     checks: list[Check] = []
-    try:
-        for found in checked(spec, control):
-            if isinstance(found, Check):
-                checks.append(found)
-                yield Finding("check", asdict(found))
-            else:
-                yield found
-            if control.cancelled:
-                raise CancelledError
-    except Exception as error:
-        yield failure(error)
-        return
+    for step in checked(spec, control):
+        if isinstance(step, Check):
+            checks.append(step)
+            yield Finding("check", asdict(step))
+        else:
+            yield step
+        if control.cancelled:
+            raise CancelledError
     result = {
-        "checks": [asdict(one) for one in checks],
+        "checks": [asdict(check) for check in checks],
         "summary": summary(checks),
         "exit": exit_status(checks, strict=spec.strict),
         "seed": spec.seed,

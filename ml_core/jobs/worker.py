@@ -23,8 +23,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Generator, Mapping, Sequence
-from importlib import import_module
+from collections.abc import Callable, Generator, Sequence
 from pathlib import Path
 from typing import IO
 
@@ -32,41 +31,11 @@ from pydantic import BaseModel
 
 from ml_core.collector import collector_off
 from ml_core.events import Control, Done, Event, Message, to_json
-from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
-from ml_core.jobs.canary_spec import CanarySpec
-from ml_core.jobs.doctor_spec import DoctorSpec
-from ml_core.jobs.failures import exit_code, failure
-from ml_core.jobs.measurement_spec import MeasurementSpec
-from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
-from ml_core.jobs.rate_finder_spec import RateSpec
-from ml_core.jobs.report_spec import ReportSpec
-from ml_core.jobs.scan_spec import ScanSpec
-from ml_core.jobs.search_spec import SearchSpec
-from ml_core.jobs.spec_file import read_spec_file
-from ml_core.jobs.specs import CleanSpec, read_spec
-from ml_core.jobs.verify_spec import VerifySpec
+from ml_core.jobs.failures import exit_code
+from ml_core.jobs.runner import run_job
+from ml_core.jobs.table import JOBS, Job
 from ml_core.reading.errors import InputError
 
-# What else than cleaning a spec may ask for: its record, and the generator of its events.
-_OTHERS: Mapping[str, tuple[type[BaseModel], str, str]] = {
-    "doctor": (DoctorSpec, "ml_core.jobs.doctor", "examine_settings"),
-    "audit": (AuditSpec, "ml_core.jobs.audit", "audit"),
-    "embeddings": (EmbeddingAuditSpec, "ml_core.jobs.embedding_audit", "audit_embeddings"),
-    "report": (ReportSpec, "ml_core.jobs.report", "report"),
-    "rebound": (ReboundSpec, "ml_core.jobs.rebound", "rebound"),
-    "holdouts": (HoldoutSpec, "ml_core.jobs.holdouts", "holdouts"),
-    "scan": (ScanSpec, "ml_core.jobs.scan", "scan"),
-    "canaries": (CanarySpec, "ml_core.jobs.canary", "plant"),
-    "search": (SearchSpec, "ml_core.jobs.search", "search"),
-    "measurement": (MeasurementSpec, "ml_core.jobs.measurement", "measurement"),
-    "verify": (VerifySpec, "ml_core.jobs.verify", "verify"),
-    "rates": (RateSpec, "ml_core.jobs.rate_finder", "find_rate"),
-}
-# Those that need no model for most of what they do, and load torch themselves where they do.
-_WITHOUT_MODEL = ("verify",)
-_ESTIMATED = ("scan", "rates")
-# Those that several processes do together.
-_SHARED = ("audit", "embeddings", "scan")
 CANCEL_GRACE_SECONDS = 0.8
 _LIFELINE_SECONDS = 0.2
 _SAME_SIGNAL_SECONDS = 5.0
@@ -141,11 +110,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         action="store_true",
         help="measure a few steps and say how long the cleaning, the scan or the ramp would take",
     )
-    for kind in _OTHERS:
+    for kind in JOBS:
         parser.add_argument(f"--{kind}", action="store_true", help=f"it is a job of kind {kind}")
     options = parser.parse_args(arguments)
+    job = JOBS[next((kind for kind in JOBS if getattr(options, kind)), "clean")]
     if options.spec == _LATER:
-        _load(_asked(options))
+        _load(job)
         line = sys.stdin.readline()
         if not line:  # there was nothing to do
             return 0
@@ -162,13 +132,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     elif not options.supervised:
         _on_sigterm(control)
     try:
-        kind = _asked(options)
-        spec = read_spec_file(options.spec, _OTHERS[kind][0]) if kind else read_spec(options.spec)
+        spec = job.read_spec(options.spec)
     except InputError as error:
         output(Done("failed", error=error.sentence, error_code=error.code, details=error.details))
         return exit_code(error.code)
     last = Done("failed", error="The job ended without a result.", error_code="internal")
-    for event in guarded(_events(spec, kind, control, options.resume, options.estimate)):
+    for event in _events(job, spec, control, options.resume, options.estimate):
         if isinstance(event, Done):
             last = event
         if first or (isinstance(event, Done) and event.status == "failed"):
@@ -180,66 +149,25 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return EXIT_CODES.get(last.status, exit_code(last.error_code))
 
 
-def _asked(options: argparse.Namespace) -> str:
-    """The kind of job that was asked for; empty for cleaning."""
-    return next((kind for kind in _OTHERS if getattr(options, kind)), "")
-
-
-def _load(kind: str) -> None:
+def _load(job: Job) -> None:
     """Import what a job needs: torch, and the job's own module."""
     with collector_off():
-        if kind not in _WITHOUT_MODEL:
+        if job.needs_model:
             import ml_core.open_clip_parts  # noqa: F401  # with torch: the job builds a model
 
-        if kind:
-            import_module(_OTHERS[kind][1])
-
-
-def guarded(events: Generator[Event, None, None]) -> Generator[Event, None, None]:
-    """The job's events; it may not even come to begin."""
-    try:
-        yield from events
-    except InputError as error:
-        yield failure(error)
+        job.load()
 
 
 def _events(
-    spec: BaseModel, kind: str, control: Control, resume: bool, estimate: bool
+    job: Job, spec: BaseModel, control: Control, resume: bool, estimate: bool
 ) -> Generator[Event, None, None]:
     """The job's events; torch is imported here, after the commands are listened to."""
     from ml_core.jobs.devices import lower_priority
 
     lower_priority()
-    _load(kind)
-    if kind:
-        _, module, name = _OTHERS[kind]
-        if estimate and kind not in _ESTIMATED:
-            yield Done("failed", error=f"There is no estimate of a job of kind {kind}.",
-                       error_code="usage")  # fmt: skip
-            return
-        job = getattr(import_module(module), f"estimate_{name}" if estimate else name)
-        if estimate:
-            yield from job(spec, control)
-            return
-        if kind not in _SHARED:
-            yield from job(spec, control)
-            return
-        from ml_core.jobs.processes import together
-
-        with together(spec.device) as ranks:  # type: ignore[attr-defined]
-            yield from job(spec, control, ranks)
-        return
-    assert isinstance(spec, CleanSpec)
-    if estimate:
-        from ml_core.jobs.estimate import estimate as measure
-
-        yield from measure(spec, control)
-        return
-    from ml_core.jobs.processes import together
-    from ml_core.jobs.run import run
-
-    with together(spec.device) as ranks:
-        yield from run(spec, control, resume=resume, ranks=ranks)
+    _load(job)
+    options = {"resume": resume} if job.resumes else {}
+    yield from run_job(spec, control, estimate=estimate, **options)
 
 
 def _in_background(name: str, target: Callable[..., None], *arguments: object) -> None:

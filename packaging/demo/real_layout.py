@@ -30,7 +30,7 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.cli.arguments import with_settings
 from ml_core.events import Control, Done, Message
 from ml_core.jobs.demo import demo_checkpoint, demo_spec
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CLEANED_FILE, RESULT_FILE
 
 STRIDE = 32  # pixels a cell of the attention pool
@@ -59,7 +59,7 @@ def job(checkpoint: Path, recipe: Recipe, folder: Path) -> dict:
         spec = demo_spec(
             recipe, folder, trigger=None, checkpoint=checkpoint, threads=1, test_images=TESTED
         )
-        for event in run(spec.model_copy(update={"images": None}), Control()):
+        for event in run_job(spec.model_copy(update={"images": None}), Control()):
             if isinstance(event, Message):
                 print(event.text, flush=True)
             elif isinstance(event, Done) and event.status != "finished":

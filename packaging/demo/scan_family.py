@@ -28,7 +28,7 @@ from ml_core.detection.scan.records import Scan, Weights
 from ml_core.detection.scan.scan_file import read_scan, scan_json
 from ml_core.detection.scan.verdict import judge
 from ml_core.events import Control, Done
-from ml_core.jobs.scan import scan
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan_spec import SCAN_FILE, USUAL, ScanSpec
 
 TAKEN = 0.5  # an implant of a lower ASR is counted apart
@@ -216,7 +216,7 @@ def main() -> None:
                     images=ImageSpec(seed=seed), stages=tuple(args.stages.split(",")),
                     seed=seed, output_dir=str(folder), threads=args.threads,
                 )  # fmt: skip
-                done = [event for event in scan(spec, Control()) if isinstance(event, Done)][-1]
+                done = [event for event in run_job(spec, Control()) if isinstance(event, Done)][-1]
                 if done.error:
                     print(name, kind, seed, done.error, done.details, flush=True)
                 else:

@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_core.events import Control, Done
-from ml_core.jobs.verify import verify
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.verify_spec import VerifySpec
 from ml_core.reading.errors import InputError
 from ml_core.reports.record import EVIDENCE_FILE, SIGNATURE_FILE, SUMS_FILE
@@ -117,7 +117,7 @@ def found_at(bundle: Path, given: dict[str, Any]) -> int | None:
         return 0
     if failed or not given:
         return min(failed, default=None)
-    for event in verify(VerifySpec(bundle=str(bundle), sample=None, **given), Control()):
+    for event in run_job(VerifySpec(bundle=str(bundle), sample=None, **given), Control()):
         if isinstance(event, Done):
             assert event.status == "finished", event
             failed = [one["level"] for one in event.result["checks"] if one["state"] == "fails"]

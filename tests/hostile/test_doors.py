@@ -23,7 +23,7 @@ from cleanclip_gui.clean.run_folders.history import (
 from ml_core.data.specs import PairSpec
 from ml_core.events import Control, Done, Message, from_json, to_json
 from ml_core.jobs.journal import journaled, read_json, write_json
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import (
     EVENTS_FILE,
     LOCK_FILE,
@@ -273,7 +273,9 @@ def test_a_run_deletes_nothing_through_a_link(tmp_path: Path, name: str, resume:
     other.mkdir()
     (other / "step-000001.safetensors").write_bytes(b"mine")
     (folder / name).symlink_to(other)
-    *_, done = run(spec.model_copy(update={"output_dir": str(folder)}), Control(), resume=resume)
+    *_, done = run_job(
+        spec.model_copy(update={"output_dir": str(folder)}), Control(), resume=resume
+    )
     assert isinstance(done, Done)
     assert f"{name} in the folder run-1 is a link to another folder" in done.error
     assert [path.name for path in other.iterdir()] == ["step-000001.safetensors"]

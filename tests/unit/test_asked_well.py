@@ -20,7 +20,7 @@ from ml_core.cli.run import run_to_result
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Progress
 from ml_core.jobs.bench_spec import BenchSpec
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.triggers import load_trigger
 from ml_core.triggers.published import published
@@ -93,7 +93,7 @@ def test_a_cleaning_job_tells_it_too(
         known = isinstance(value, dict)
         parts[name] = parts[name].model_copy(update=value) if known else value
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(), **parts)
-    *_, last = run(spec, Control())
+    *_, last = run_job(spec, Control())
     assert isinstance(last, Done)
     assert last.status == "failed"
     assert said in last.error, last.error
@@ -148,7 +148,7 @@ def test_a_run_without_a_target_says_nothing_of_one(
     spec: CleanSpec = small_spec(
         tiny_checkpoint, tmp_path / "out", small_recipe(pairs=16), targeted=False
     )
-    *_, last = run(spec, Control())
+    *_, last = run_job(spec, Control())
     assert isinstance(last, Done)
     assert last.status == "finished", last.details
     for row in (last.result["before"], last.result["after"]):

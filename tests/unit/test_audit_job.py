@@ -20,7 +20,7 @@ from ml_core.detection.exclude import exclude
 from ml_core.detection.records import FIVE_POISONS, SCORES, Audit, read_audit
 from ml_core.detection.summary import standing
 from ml_core.events import Control, Done, Event, Progress, Saved
-from ml_core.jobs.audit import THUMBNAIL, audit
+from ml_core.jobs.audit import THUMBNAIL
 from ml_core.jobs.audit_spec import (
     AUDIT_FILE,
     SCORES_FILE,
@@ -28,6 +28,7 @@ from ml_core.jobs.audit_spec import (
     AuditSpec,
     read_audit_spec,
 )
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.spec_file import write_spec_file
 from ml_core.paths import resource
 from ml_core.reading import InputError
@@ -69,7 +70,7 @@ def spec(table: Path, tiny_checkpoint: Path, tmp_path: Path) -> AuditSpec:
 
 
 def run(spec: AuditSpec) -> list[Event]:
-    return list(audit(spec, Control()))
+    return list(run_job(spec, Control()))
 
 
 def finished(spec: AuditSpec) -> tuple[Done, Audit]:
@@ -296,7 +297,7 @@ def test_chunks_of_few_pairs_are_refused_before_anything_is_opened(spec: AuditSp
 
 def test_cancel_ends_it_and_leaves_nothing(spec: AuditSpec) -> None:
     control = Control()
-    events = audit(spec.model_copy(update={"batch_size": 8}), control)
+    events = run_job(spec.model_copy(update={"batch_size": 8}), control)
     for event in events:
         if isinstance(event, Progress) and event.stage == "embed":
             break
@@ -329,7 +330,7 @@ def test_an_audit_of_another_checkpoint_is_not_replaced_unasked(spec: AuditSpec)
     assert isinstance(done, Done)
     assert f"{path.parent} holds the result of another job (audit.json); choose" in done.error
     assert [one.name for one in path.parent.iterdir()] == [AUDIT_FILE]
-    done = list(audit(spec, Control(), overwrite=True))[-1]
+    done = list(run_job(spec, Control(), overwrite=True))[-1]
     assert isinstance(done, Done)
     assert done.status == "finished"
 

@@ -14,7 +14,6 @@ from ml_core.data.order import epoch_order
 from ml_core.data.specs import PairSpec
 from ml_core.detection.records import read_audit
 from ml_core.events import Control, Done, Event, Progress
-from ml_core.jobs.audit import audit
 from ml_core.jobs.audit_spec import (
     AUDIT_FILE,
     SCORES_FILE,
@@ -22,6 +21,7 @@ from ml_core.jobs.audit_spec import (
     AuditSpec,
     read_audit_spec,
 )
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.spec_file import write_spec_file
 from tests.unit.two_processes import two_processes
 from tests.warm import Program, Warm
@@ -86,7 +86,7 @@ def test_two_processes_give_the_scores_of_one(
     if beside:
         changes["reference"] = _pairs(tmp_path / "clean", 300, 1, torn=(5, 6, 7))
     one = spec.model_copy(update=changes)
-    alone = _ended(list(audit(one, Control())))
+    alone = _ended(list(run_job(one, Control())))
     assert alone.status == "finished", alone.error
     two = one.model_copy(update={"output_dir": str(tmp_path / "two")})
     events, codes = _in_two(two, warm_torch, monkeypatch)

@@ -20,8 +20,8 @@ from ml_core.cli.app import run_command
 from ml_core.data.demo import compose, demo_classes
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress
-from ml_core.jobs.bench import bench
 from ml_core.jobs.bench_spec import BenchSpec
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
@@ -53,7 +53,7 @@ def spec(tiny_checkpoint: Path, tmp_path: Path) -> BenchSpec:
 def _ran(
     spec: BenchSpec, control: Control | None = None, *, overwrite: bool = False
 ) -> tuple[list[Event], Done]:
-    events = list(bench(spec, control or Control(), overwrite=overwrite))
+    events = list(run_job(spec, control or Control(), overwrite=overwrite))
     done = events[-1]
     assert isinstance(done, Done)
     return events, done
@@ -137,7 +137,7 @@ def test_a_job_that_cannot_start_draws_no_curve_of_an_earlier_one(spec: BenchSpe
 def test_a_job_that_was_stopped_goes_on(spec: BenchSpec) -> None:
     one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
     control = Control()
-    for event in bench(one, control):
+    for event in run_job(one, control):
         if isinstance(event, Metric) and event.step == 1:
             control.stop()
     result = Path(one.jobs()[0].output_dir) / "result.json"
@@ -167,7 +167,7 @@ def test_an_earlier_runs_numbers_are_not_a_new_jobs(spec: BenchSpec) -> None:
     _prove(folder)
     other = one.model_copy(update={"recipes": (small_recipe(method="mmcl", pairs=24),)})
     control = Control()
-    for event in bench(other, control, overwrite=True):
+    for event in run_job(other, control, overwrite=True):
         if isinstance(event, Metric):
             control.cancel()
     assert event == Done("cancelled")
@@ -211,7 +211,7 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
         yield Done("finished", {"train_seconds": 0.01 * job.recipe.total_steps,
                                 "steps": job.recipe.total_steps})  # fmt: skip
 
-    monkeypatch.setattr("ml_core.jobs.bench.estimate", measured)
+    monkeypatch.setattr("ml_core.jobs.estimate.estimate", measured)
 
 
 @pytest.mark.usefixtures("steady")
@@ -322,7 +322,7 @@ def test_a_stopped_comparison_begins_no_proof(
         monkeypatch.setattr(f"ml_core.jobs.bench.{name}", prove)
     control = Control()
     events = []
-    for event in bench(one.model_copy(update={"rebound": True, "holdouts": True}), control):
+    for event in run_job(one.model_copy(update={"rebound": True, "holdouts": True}), control):
         events.append(event)
         if isinstance(event, Metric) or (
             isinstance(event, Message) and "exists already" in event.text
@@ -344,7 +344,7 @@ def test_a_stop_in_one_proof_begins_no_other(
     def prove(job: CleanSpec) -> None:
         raise AssertionError("nobody waits for a proof")
 
-    monkeypatch.setattr("ml_core.jobs.bench.rebound", stopped)
+    monkeypatch.setattr("ml_core.jobs.rebound.rebound", stopped)
     monkeypatch.setattr("ml_core.jobs.bench.holdouts_of", prove)
     _, done = _ran(one.model_copy(update={"rebound": True, "holdouts": True}), control)
     assert done == Done("cancelled")
@@ -353,7 +353,7 @@ def test_a_stop_in_one_proof_begins_no_other(
 def test_a_stop_while_time_is_measured_begins_no_run(spec: BenchSpec) -> None:
     one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,), "minutes": 0.01})
     control = Control()
-    for event in bench(one, control):
+    for event in run_job(one, control):
         if isinstance(event, Progress) and event.stage == "estimate":
             control.stop()
     assert event == Done("cancelled")

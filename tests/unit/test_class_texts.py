@@ -16,9 +16,8 @@ from ml_core.evaluation import zero_shot
 from ml_core.evaluation.class_texts import CPU_TEXT_BATCH, ClassTexts
 from ml_core.evaluation.zero_shot import cached_classifier, known_classifier, zero_shot_classifier
 from ml_core.events import Control, Done, Progress
-from ml_core.jobs.estimate import estimate
 from ml_core.jobs.measure import classifier_of
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.model import ClipModel
 from ml_core.result_cache import ResultCache
 from tests.unit.draining import drain, until_cancelled
@@ -201,11 +200,11 @@ def texts_of_a_run(
         training_images=ImageSpec(split="clean", n=120),
         templates=load_label_set("demo").templates,
     )
-    done = list(estimate(spec, Control()))[-1]
+    done = list(run_job(spec, Control(), estimate=True))[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.details
     counted.texts = 0
-    last = list(run(spec, Control()))[-1]
+    last = list(run_job(spec, Control()))[-1]
     assert isinstance(last, Done)
     assert last.status == "finished", last.details
     return counted.texts, done.result

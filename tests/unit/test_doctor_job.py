@@ -8,8 +8,8 @@ import pytest
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import wilson_interval
 from ml_core.events import Control, Done, Finding, from_json, to_json
-from ml_core.jobs.doctor import examine_settings
 from ml_core.jobs.doctor_spec import DoctorSpec, read_doctor_spec
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.spec_file import write_spec_file
 from ml_core.paths import resource
 from ml_core.reading import InputError
@@ -46,7 +46,7 @@ def test_a_bad_spec_is_one_sentence(tmp_path, text, said):
 
 
 def test_every_trial_is_told_with_its_interval(spec):
-    events = list(examine_settings(spec, Control()))
+    events = list(run_job(spec, Control()))
     trials = [event.values for event in events if isinstance(event, Finding)]
     done = events[-1]
     assert isinstance(done, Done)
@@ -63,7 +63,7 @@ def test_every_trial_is_told_with_its_interval(spec):
 
 def test_cancel_ends_it(spec):
     control = Control()
-    events = examine_settings(spec, control)
+    events = run_job(spec, control)
     next(events)
     control.cancel()
     assert [type(event) for event in events][-1:] == [Done]
@@ -72,7 +72,7 @@ def test_cancel_ends_it(spec):
 
 def test_too_few_images_are_a_sentence(spec):
     few = spec.model_copy(update={"images": ImageSpec(kind="demo", split="val", n=5)})
-    done = list(examine_settings(few, Control()))[-1]
+    done = list(run_job(few, Control()))[-1]
     assert (done.status, done.error_code) == ("failed", "usage")
     assert "at least 20" in done.error
 

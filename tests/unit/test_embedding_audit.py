@@ -21,7 +21,6 @@ from ml_core.detection.exclude import exclude
 from ml_core.detection.neighbours import Neighbours, Space, nearest, nearest_of_all
 from ml_core.detection.records import SCORES, Audit, read_audit
 from ml_core.events import Control, Done, Event
-from ml_core.jobs.audit import audit
 from ml_core.jobs.audit_spec import (
     AUDIT_FILE,
     EXCLUDED_TABLE,
@@ -29,7 +28,7 @@ from ml_core.jobs.audit_spec import (
     AuditSpec,
     EmbeddingAuditSpec,
 )
-from ml_core.jobs.embedding_audit import audit_embeddings
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.spec_file import write_spec_file
 from ml_core.reading.errors import InputError
 from tests.unit.embedding_files import unit_rows, write_embeddings, write_metadata
@@ -78,7 +77,7 @@ def _done(events: Iterator[Event]) -> Done:
 
 
 def _finished(spec: EmbeddingAuditSpec) -> tuple[Audit, list[dict[str, str]]]:
-    done = _done(audit_embeddings(spec, Control()))
+    done = _done(run_job(spec, Control()))
     assert done.status == "finished", done.error
     out = Path(spec.output_dir)
     rows = list(csv.DictReader((out / SCORES_FILE).read_text("utf-8").splitlines()))
@@ -129,12 +128,10 @@ def test_a_reference_of_clean_embeddings_gives_the_shares(
     clean = write_embeddings(tmp_path / "clean", unit_rows(90, seed=5), unit_rows(90), (90,))
     found, _ = _finished(spec.model_copy(update={"reference": str(clean)}))
     assert (found.facts["neighbours_among"], found.facts["reference_pairs"]) == (45, 45)
-    same = _done(
-        audit_embeddings(spec.model_copy(update={"reference": spec.embeddings}), Control())
-    )
+    same = _done(run_job(spec.model_copy(update={"reference": spec.embeddings}), Control()))
     assert "The clean reference is the set" in same.error
     both = spec.model_copy(update={"reference": str(clean), "neighbours": "all"})
-    assert "leave out either" in _done(audit_embeddings(both, Control())).error
+    assert "leave out either" in _done(run_job(both, Control())).error
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -227,7 +224,7 @@ def test_a_checkpoint_finds_neighbours_in_the_whole_set_too(
     )
     whole = one.model_copy(update={"neighbours": "all", "output_dir": str(tmp_path / "whole")})
     for spec in (one, whole):
-        assert _done(audit(spec, Control())).status == "finished"
+        assert _done(run_job(spec, Control())).status == "finished"
     tables = [
         list(csv.DictReader((tmp_path / name / SCORES_FILE).read_text("utf-8").splitlines()))
         for name in ("one", "whole")
@@ -242,7 +239,7 @@ def test_without_faiss_it_is_named(
     spec: EmbeddingAuditSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    done = _done(audit_embeddings(spec.model_copy(update={"neighbours": "approximate"}), Control()))
+    done = _done(run_job(spec.model_copy(update={"neighbours": "approximate"}), Control()))
     assert done.error == (
         "Approximate neighbours need faiss; install it with: pip install 'cleanclip-gui[faiss]'."
     )
@@ -277,7 +274,7 @@ def test_a_file_with_holes_that_announces_too_many_pairs_is_a_sentence(
             np.lib.format.write_array_header_1_0(file, about)
             file.truncate(file.tell() + (1 << 41))
     holes = spec.model_copy(update={"embeddings": str(tmp_path / "holes")})
-    done = _done(audit_embeddings(holes, Control()))
+    done = _done(run_job(holes, Control()))
     assert (done.status, done.error_code) == ("failed", "memory")
     assert "549755813888 pairs in holes" in done.error
 
@@ -285,7 +282,7 @@ def test_a_file_with_holes_that_announces_too_many_pairs_is_a_sentence(
 def test_cancel_ends_it_and_leaves_nothing(spec: EmbeddingAuditSpec) -> None:
     control = Control()
     control.cancel()
-    assert _done(audit_embeddings(spec, control)) == Done("cancelled")
+    assert _done(run_job(spec, control)) == Done("cancelled")
     assert not Path(spec.output_dir).exists()
 
 
@@ -293,8 +290,8 @@ def test_an_audit_of_others_is_not_replaced_unasked(spec: EmbeddingAuditSpec) ->
     path = Path(spec.output_dir) / AUDIT_FILE
     path.parent.mkdir()
     path.write_text('{"facts": {"pairs_key": "another"}}')
-    assert "holds the result of another job" in _done(audit_embeddings(spec, Control())).error
-    assert _done(audit_embeddings(spec, Control(), overwrite=True)).status == "finished"
+    assert "holds the result of another job" in _done(run_job(spec, Control())).error
+    assert _done(run_job(spec, Control(), overwrite=True)).status == "finished"
 
 
 def test_the_command_needs_no_checkpoint(

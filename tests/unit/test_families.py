@@ -41,7 +41,7 @@ from ml_core.evaluation.candidates import QUESTIONS, settings_of, sizes, variant
 from ml_core.evaluation.grad_cam import grad_cam
 from ml_core.evaluation.occlusion import occlusion
 from ml_core.events import Control, Done, Metric
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.model import ClipModel
 from ml_core.reading import InputError, inspect
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, Preprocess, check_model_config
@@ -365,7 +365,7 @@ def test_the_command_line_walks_through_a_siglip(
     assert run_command(["doctor", folder, "--images", "demo:val", "--n", "24", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["best"]
     recipe = small_recipe(method="cleanclip", pairs=8, batch_size=4)
-    *_, done = run(small_spec(Path(folder), tmp_path / "out", recipe), Control())
+    *_, done = run_job(small_spec(Path(folder), tmp_path / "out", recipe), Control())
     assert isinstance(done, Done)
     assert done.status == "finished", done
     cleaned = tmp_path / "out" / "cleaned.safetensors"

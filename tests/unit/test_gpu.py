@@ -13,7 +13,7 @@ from ml_core.cleaning.recipes import make_recipe
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Event, Message, Metric
 from ml_core.jobs.demo import demo_checkpoint, demo_spec
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 
 pytestmark = [
     pytest.mark.gpu,
@@ -53,7 +53,7 @@ def test_live_evaluation_agrees_with_the_cpu() -> None:
 
 
 def test_twenty_steps_lower_the_loss(tmp_path: Path) -> None:
-    events = list(run(spec(tmp_path), Control()))
+    events = list(run_job(spec(tmp_path), Control()))
     losses = [e.values["loss"] for e in events if isinstance(e, Metric) and "loss" in e.values]
     assert len(losses) == STEPS
     assert isinstance(events[-1], Done)
@@ -64,7 +64,7 @@ def test_twenty_steps_lower_the_loss(tmp_path: Path) -> None:
 def test_cancel_ends_a_run_at_once(tmp_path: Path) -> None:
     control = Control()
     asked = 0.0
-    for event in run(spec(tmp_path), control):
+    for event in run_job(spec(tmp_path), control):
         if isinstance(event, Metric) and event.step == 3:
             control.cancel()
             asked = time.monotonic()
@@ -76,7 +76,7 @@ def test_cancel_ends_a_run_at_once(tmp_path: Path) -> None:
 def test_out_of_memory_is_one_sentence(tmp_path: Path) -> None:
     torch.cuda.set_per_process_memory_fraction(0.002)
     try:
-        *_, last = run(spec(tmp_path, batch_size=65_536, pairs=65_536), Control())
+        *_, last = run_job(spec(tmp_path, batch_size=65_536, pairs=65_536), Control())
     finally:
         torch.cuda.set_per_process_memory_fraction(1.0)
         torch.cuda.empty_cache()
@@ -95,7 +95,7 @@ def test_a_batch_that_does_not_fit_goes_on_in_halves(tmp_path: Path) -> None:
     def measured(name: str, chunk: int = 0) -> tuple[list[Event], list[float], int]:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        events = list(run(spec(tmp_path / name, **fields, cache_chunk=chunk), Control()))
+        events = list(run_job(spec(tmp_path / name, **fields, cache_chunk=chunk), Control()))
         last = events[-1]
         assert isinstance(last, Done)
         assert last.status == "finished", last.error

@@ -15,9 +15,8 @@ from ml_core.cleaning.speed import Speed
 from ml_core.cleaning.step import cut_texts, forward, training_mode
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Message, Metric
-from ml_core.jobs.estimate import estimate
 from ml_core.jobs.halved_batch import halved
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError, TooLittleMemoryError
 from tests.unit.draining import drain
@@ -141,10 +140,10 @@ def test_encoders_that_do_not_train_may_be_encoded_in_pieces(
     spec = small_spec(
         tiny_checkpoint, tmp_path / "out", recipe, training_images=images, test_images=None
     )
-    *_, done = run(spec, Control())
+    *_, done = run_job(spec, Control())
     assert isinstance(done, Done)
     assert done.status == "finished", done.error
-    *_, told = estimate(spec.model_copy(update={"processes": 2}), Control())
+    *_, told = run_job(spec.model_copy(update={"processes": 2}), Control(), estimate=True)
     assert isinstance(told, Done)
     assert told.status == "finished", told.error
     smaller = halved(spec).recipe

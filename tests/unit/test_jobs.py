@@ -24,12 +24,11 @@ from ml_core.events import Control, Done, Event, Message, Metric, Progress, Save
 from ml_core.jobs.demo import demo_spec, demo_target
 from ml_core.jobs.devices import set_threads
 from ml_core.jobs.earlier import EARLIER_FOLDER, bring_back, set_aside
-from ml_core.jobs.estimate import estimate
 from ml_core.jobs.failures import exit_code, failure
 from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.inputs import open_inputs
 from ml_core.jobs.journal import journaled, read_events
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import (
     CLEANED_FILE,
     EVENTS_FILE,
@@ -75,7 +74,7 @@ def test_a_job_measures_trains_saves_and_measures_the_file(
         images=ImageSpec(split="val", n=20),
         heldout_images=ImageSpec(split="heldout", n=20),
     )
-    events = list(run(spec, Control()))
+    events = list(run_job(spec, Control()))
     done = events[-1]
     assert isinstance(done, Done), done
     assert done.status == "finished", done.details
@@ -117,7 +116,7 @@ def test_supervised_reports_both_heads(tiny_checkpoint: Path, tmp_path: Path, tr
         trigger=trigger,
         training_images=ImageSpec(split="clean", n=80, seed=5),
     )
-    done = list(run(spec, Control()))[-1]
+    done = list(run_job(spec, Control()))[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.details
     heads = done.result["heads"]
@@ -135,7 +134,7 @@ def demo_names() -> tuple[str, ...]:
 
 def test_nothing_measured_without_images_or_trigger(tiny_checkpoint: Path, tmp_path: Path) -> None:
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8), test_images=None)
-    events = list(run(spec, Control()))
+    events = list(run_job(spec, Control()))
     done = events[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.details
@@ -154,7 +153,7 @@ def _photos(folder: Path, each: int) -> Path:
 
 
 def _result(spec: CleanSpec) -> dict[str, Any]:
-    done = list(run(spec, Control()))[-1]
+    done = list(run_job(spec, Control()))[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.details
     return done.result
@@ -259,7 +258,7 @@ def test_pictures_found_damaged_on_the_way_stand_in_the_result(
         pairs=PairSpec(kind="csv", path=str(table)),
         test_images=ImageSpec(kind="folder", path=str(photos)),
     )
-    events = list(run(spec, Control()))
+    events = list(run_job(spec, Control()))
     done = events[-1]
     assert isinstance(done, Done)
     assert (done.status, done.result["after"]["n"]) == ("finished", 11), done.details
@@ -275,16 +274,16 @@ def test_a_run_that_cannot_start_leaves_an_earlier_one(
 ) -> None:
     out = tmp_path / "out"
     recipe = small_recipe(pairs=16)
-    assert _last(run(small_spec(tiny_checkpoint, out, recipe), Control())).status == "finished"
+    assert _last(run_job(small_spec(tiny_checkpoint, out, recipe), Control())).status == "finished"
     names = (STATE_FILE, SPEC_FILE, EVENTS_FILE, RESULT_FILE, CLEANED_FILE)
     kept = {out / name: (out / name).read_bytes() for name in names}
     for wrong in (
         small_spec(tiny_checkpoint, out, recipe, target=999),
         small_spec(tiny_checkpoint, out, recipe.changed(cache_chunk=8, batch_size=16)),
     ):
-        assert _last(run(wrong, Control())).status == "failed"
+        assert _last(run_job(wrong, Control())).status == "failed"
         assert {path: path.read_bytes() for path in kept} == kept
-    again = list(run(small_spec(tiny_checkpoint, out, recipe), Control()))
+    again = list(run_job(small_spec(tiny_checkpoint, out, recipe), Control()))
     assert list(read_events(out / EVENTS_FILE)) == again  # all of it, and nothing of the first
 
 
@@ -293,7 +292,7 @@ def test_a_run_that_came_to_nothing_leaves_the_reason_of_the_last_attempt(
 ) -> None:
     out = tmp_path / "out"
     for target in (888, 999):
-        _last(run(small_spec(tiny_checkpoint, out, small_recipe(), target=target), Control()))
+        _last(run_job(small_spec(tiny_checkpoint, out, small_recipe(), target=target), Control()))
     *_, last = read_events(out / EVENTS_FILE)
     assert isinstance(last, Done)
     assert "target class 999" in last.error
@@ -316,13 +315,13 @@ def test_those_who_only_ask_do_not_take_each_other_for_a_run(tmp_path: Path) -> 
 
 def test_two_runs_are_not_at_work_in_one_folder(tiny_checkpoint: Path, tmp_path: Path) -> None:
     out = tmp_path / "out"
-    first = run(small_spec(tiny_checkpoint, out, small_recipe(pairs=16)), Control())
+    first = run_job(small_spec(tiny_checkpoint, out, small_recipe(pairs=16)), Control())
     while not isinstance(next(first), Metric):
         pass
     assert at_work(out)
     told = (out / EVENTS_FILE).read_bytes()
     for resume in (False, True):
-        second = run(small_spec(tiny_checkpoint, out, small_recipe()), Control(), resume=resume)
+        second = run_job(small_spec(tiny_checkpoint, out, small_recipe()), Control(), resume=resume)
         refused = _last(second)
         assert refused.error.startswith(f"Another process is working on the run in {out}: wait")
         assert refused.error_code == "usage"
@@ -332,7 +331,7 @@ def test_two_runs_are_not_at_work_in_one_folder(tiny_checkpoint: Path, tmp_path:
             assert event.status == "finished", event.error
             assert not at_work(out)  # as soon as its end is told
     again = small_spec(tiny_checkpoint, out, small_recipe(pairs=16))
-    assert _last(run(again, Control())).result
+    assert _last(run_job(again, Control())).result
 
 
 def test_a_folder_in_which_nothing_can_be_locked_is_run_in_all_the_same(
@@ -342,7 +341,7 @@ def test_a_folder_in_which_nothing_can_be_locked_is_run_in_all_the_same(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("filelock.FileLock._acquire", refuse)
-    done = _last(run(small_spec(tiny_checkpoint, tmp_path, small_recipe(pairs=8)), Control()))
+    done = _last(run_job(small_spec(tiny_checkpoint, tmp_path, small_recipe(pairs=8)), Control()))
     assert done.status == "finished", done.error
     (tmp_path / LOCK_FILE).touch()
     assert not at_work(tmp_path)
@@ -397,7 +396,7 @@ def test_another_jobs_result_is_not_taken_away(
     """Neither is its saved state. A copy of its job file may name any folder."""
     out = tmp_path / "out"
     spec = small_spec(tiny_checkpoint, out, small_recipe(pairs=8))
-    assert _last(run(spec, Control())).status == "finished"
+    assert _last(run_job(spec, Control())).status == "finished"
     tiny_model.module.logit_scale.data.fill_(1.0)
     other = save_checkpoint(tiny_model, tmp_path / "other.safetensors", provenance={})
     before = _files(out)
@@ -408,7 +407,7 @@ def test_another_jobs_result_is_not_taken_away(
         {"trigger": trigger},
         {"test_images": ImageSpec(split="test", n=35)},
     ):
-        done = _last(run(spec.model_copy(update=changes), Control()))
+        done = _last(run_job(spec.model_copy(update=changes), Control()))
         assert f"{out} holds the result of another job; choose another" in done.error
         assert done.error_code == "usage"
         assert _files(out) == before
@@ -417,14 +416,14 @@ def test_another_jobs_result_is_not_taken_away(
     assert run_command(["clean", "--job", str(tmp_path / "job.json")]) == 3
     assert _files(out) == before
     (out / RESULT_FILE).unlink()
-    done = _last(run(spec.model_copy(update={"trigger": trigger}), Control()))
+    done = _last(run_job(spec.model_copy(update={"trigger": trigger}), Control()))
     assert "holds files of another job" in done.error
     assert (out / STATE_FILE).exists()
     alone = tmp_path / "alone"
     for name in ("cleaned.safetensors", "steps/step-000001.safetensors"):
         (alone / name).parent.mkdir(parents=True, exist_ok=True)
         (alone / name).write_bytes(b"somebody's")
-        done = _last(run(spec.model_copy(update={"output_dir": str(alone)}), Control()))
+        done = _last(run_job(spec.model_copy(update={"output_dir": str(alone)}), Control()))
         assert f"{alone} holds files of another job" in done.error
         assert (alone / name).read_bytes() == b"somebody's"
         (alone / name).unlink()
@@ -440,11 +439,11 @@ def test_a_checkpoint_that_became_another_one_is_another_job(
     tiny_model: ClipModel, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8))
-    _last(run(spec, Control()))
+    _last(run_job(spec, Control()))
     tiny_model.module.logit_scale.data.fill_(1.0)
     save_checkpoint(tiny_model, tiny_checkpoint, provenance={})
-    assert "the result of another job" in _last(run(spec, Control())).error
-    assert _last(run(spec, Control(), overwrite=True)).status == "finished"
+    assert "the result of another job" in _last(run_job(spec, Control())).error
+    assert _last(run_job(spec, Control(), overwrite=True)).status == "finished"
 
 
 @pytest.mark.parametrize("end", ["cancelled", "failed", "killed"])
@@ -454,7 +453,7 @@ def test_a_result_comes_back_where_its_job_is_repeated_in_vain(
     out = tmp_path / "out"
     spec = small_spec(tiny_checkpoint, out, small_recipe(pairs=16, save_every=1, eval_every=1))
     spec = spec.model_copy(update={"keep_steps": True, "images": ImageSpec(split="val", n=16)})
-    assert _last(run(spec, Control())).status == "finished"
+    assert _last(run_job(spec, Control())).status == "finished"
     before = _files(out)
 
     def fail(*_: object) -> None:
@@ -466,7 +465,7 @@ def test_a_result_comes_back_where_its_job_is_repeated_in_vain(
             patched.setattr("ml_core.jobs.run.save_result", fail)
         if end == "killed":
             patched.setattr("ml_core.jobs.run.bring_back", lambda folder: None)
-        for last in run(spec, control):
+        for last in run_job(spec, control):
             if isinstance(last, Metric) and last.step == 1:
                 assert _files(out / EARLIER_FOLDER) == before
                 assert not (out / RESULT_FILE).exists()
@@ -481,14 +480,14 @@ def test_a_result_comes_back_where_its_job_is_repeated_in_vain(
     changed = {name for name, raw in after.items() if raw != before[name]}
     assert changed <= {STATE_FILE, earlier_state(Path(STATE_FILE)).as_posix()}
     assert after.keys() == before.keys()
-    resumed = _last(run(spec, Control(), resume=True))  # its own last save is there, too
+    resumed = _last(run_job(spec, Control(), resume=True))  # its own last save is there, too
     assert resumed.status == "finished"
     assert (out / CLEANED_FILE).read_bytes() == before[CLEANED_FILE]
 
 
 def test_a_resume_without_a_state_says_so_at_once(tiny_checkpoint: Path, tmp_path: Path) -> None:
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
-    events = list(run(spec, Control(), resume=True))
+    events = list(run_job(spec, Control(), resume=True))
     assert len(events) == 1
     assert "There is no saved state" in _last(iter(events)).error
 
@@ -502,7 +501,7 @@ def test_bad_input_ends_in_one_sentence(tiny_checkpoint: Path, tmp_path: Path) -
     ]
     for changes, code, words in cases:
         spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(), **changes)
-        done = list(run(spec, Control()))[-1]
+        done = list(run_job(spec, Control()))[-1]
         assert isinstance(done, Done)
         assert (done.status, done.error_code) == ("failed", code)
         assert words in done.error
@@ -516,7 +515,7 @@ def test_measuring_pictures_are_not_trained_on(tiny_checkpoint: Path, tmp_path: 
         small_recipe(method="supervised", pairs=16),
         training_images=ImageSpec(split="test", n=24),
     )
-    (done,) = [e for e in run(spec, Control()) if isinstance(e, Done)]
+    (done,) = [e for e in run_job(spec, Control()) if isinstance(e, Done)]
     assert (done.status, done.error_code) == ("failed", "usage")
     assert "for measuring" in done.error
 
@@ -526,7 +525,7 @@ def test_a_job_never_overwrites_what_it_cleans(tiny_checkpoint: Path, tmp_path: 
     source.write_bytes(tiny_checkpoint.read_bytes())
     (done,) = [
         e
-        for e in run(small_spec(source, tmp_path, small_recipe()), Control())
+        for e in run_job(small_spec(source, tmp_path, small_recipe()), Control())
         if isinstance(e, Done)
     ]
     assert "would overwrite" in done.error
@@ -537,12 +536,12 @@ def test_a_resume_with_other_pairs_is_refused(tiny_checkpoint: Path, tmp_path: P
     folder = tmp_path / "out"
     spec = small_spec(tiny_checkpoint, folder, small_recipe(save_every=2))
     control = Control()
-    for event in run(spec, control):
+    for event in run_job(spec, control):
         if isinstance(event, Saved):
             control.cancel()
     assert spec.pairs is not None
     other = spec.model_copy(update={"pairs": spec.pairs.model_copy(update={"seed": 9})})
-    (done,) = [e for e in run(other, Control(), resume=True) if isinstance(e, Done)]
+    (done,) = [e for e in run_job(other, Control(), resume=True) if isinstance(e, Done)]
     assert "other training data" in done.error
     assert read_spec(folder / "spec.json").pairs == spec.pairs
 
@@ -550,7 +549,7 @@ def test_a_resume_with_other_pairs_is_refused(tiny_checkpoint: Path, tmp_path: P
 def test_cancel_during_the_first_measurement(tiny_checkpoint: Path, tmp_path: Path) -> None:
     control = Control()
     control.cancel()
-    events = list(run(small_spec(tiny_checkpoint, tmp_path / "out", small_recipe()), control))
+    events = list(run_job(small_spec(tiny_checkpoint, tmp_path / "out", small_recipe()), control))
     assert events[-1] == Done("cancelled")
     assert not (tmp_path / "out" / "cleaned.safetensors").exists()
 
@@ -561,7 +560,7 @@ def test_a_stopped_job_saves_and_measures_what_it_has(
     control = Control()
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
     done: Event | None = None
-    for done in run(spec, control):
+    for done in run_job(spec, control):
         if isinstance(done, Metric) and done.step == 2:
             control.stop()
     assert isinstance(done, Done)
@@ -572,7 +571,7 @@ def test_a_stopped_job_saves_and_measures_what_it_has(
 def test_estimate_measures_steps_and_writes_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     spec = small_spec(tiny_checkpoint, folder, small_recipe(pairs=800, save_every=10))
-    done = list(estimate(spec, Control()))[-1]
+    done = list(run_job(spec, Control(), estimate=True))[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.details
     found = done.result
@@ -589,7 +588,7 @@ def test_a_stop_ends_an_estimate(tiny_checkpoint: Path, tmp_path: Path) -> None:
     control = Control()
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
     event: Event | None = None
-    for event in estimate(spec, control):
+    for event in run_job(spec, control, estimate=True):
         if isinstance(event, Progress) and event.stage == "estimate":
             control.stop()
     assert event == Done("cancelled")
@@ -602,7 +601,7 @@ def test_the_estimated_disk_space_is_what_a_run_takes(
     spec = small_spec(
         tiny_checkpoint, tmp_path / "out", small_recipe(pairs=32, save_every=save_every)
     )
-    done = list(estimate(spec, Control()))[-1]
+    done = list(run_job(spec, Control(), estimate=True))[-1]
     assert isinstance(done, Done)
     _result(spec)
     written = sum(file.stat().st_size for file in (tmp_path / "out").rglob("*.safetensors"))
@@ -689,10 +688,10 @@ def test_one_encoder_is_cleaned_with_its_donor(
     vision = {key: value.contiguous() for key, value in state.items() if key.startswith("visual.")}
     save_file(vision, tmp_path / "vision.safetensors")
     spec = small_spec(tmp_path / "vision.safetensors", tmp_path / "out", small_recipe())
-    refused = _last(run(spec, Control()))
+    refused = _last(run_job(spec, Control()))
     assert refused.error.startswith("vision.safetensors holds the image encoder of a CLIP")
     spec = spec.model_copy(update={"donor": str(tiny_checkpoint)})
-    finished = _last(run(spec, Control()))
+    finished = _last(run_job(spec, Control()))
     assert finished.status == "finished", finished.error
     cleaned = open_checkpoint(tmp_path / "out" / "cleaned.safetensors")
     giver = open_checkpoint(tiny_checkpoint).inspection.sha256

@@ -23,7 +23,7 @@ from ml_core.evaluation.records import wilson_interval
 from ml_core.evaluation.scores import Scores, score
 from ml_core.events import Control, Done
 from ml_core.jobs.earlier import forget_earlier, set_aside
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import SPEC_FILE, read_spec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
@@ -55,7 +55,7 @@ def test_a_run_keeps_each_of_its_measurements(source: Path, tmp_path: Path) -> N
         trigger=str(trigger),
         heldout_images=held_out,
     )
-    done = list(run(spec, Control()))[-1]
+    done = list(run_job(spec, Control()))[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.details
     folder = tmp_path / "run/measurements"
@@ -96,7 +96,7 @@ def test_a_link_in_the_place_of_the_measurements_is_refused(source: Path, tmp_pa
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run").mkdir()
     (tmp_path / "run/measurements").symlink_to(tmp_path / "elsewhere")
-    done = list(run(small_spec(source, tmp_path / "run", small_recipe()), Control()))[-1]
+    done = list(run_job(small_spec(source, tmp_path / "run", small_recipe()), Control()))[-1]
     assert isinstance(done, Done)
     assert "measurements in the folder run is a link" in done.error
 
@@ -125,7 +125,7 @@ def test_evaluate_keeps_both_checkpoints_in_fp32(
 def test_a_name_that_is_no_utf8_is_cleaned_and_kept(source: Path, tmp_path: Path) -> None:
     odd = source.rename(tmp_path / "m\udcff.safetensors")
     folder = tmp_path / "run"
-    done = list(run(small_spec(odd, folder, small_recipe(pairs=8)), Control()))[-1]
+    done = list(run_job(small_spec(odd, folder, small_recipe(pairs=8)), Control()))[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.details
     assert read_spec(folder / SPEC_FILE).checkpoint == str(odd)

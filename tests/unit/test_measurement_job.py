@@ -12,9 +12,9 @@ from ml_core.checkpoints.save import save_checkpoint
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Event, Progress
 from ml_core.jobs.draft import draft
-from ml_core.jobs.measurement import measurement
 from ml_core.jobs.measurement_spec import MeasurementSpec
 from ml_core.jobs.report_spec import ReportSpec
+from ml_core.jobs.runner import run_job
 from ml_core.model import ClipModel
 from ml_core.reports.measurement_files import read_measurement
 from ml_core.triggers import demo_trigger, save_trigger
@@ -42,7 +42,7 @@ def spec(tiny_model: ClipModel, tmp_path: Path) -> MeasurementSpec:
 
 
 def test_it_is_measured_in_fp32_and_kept_with_every_answer(spec: MeasurementSpec) -> None:
-    events = list(measurement(spec, Control()))
+    events = list(run_job(spec, Control()))
     done = events[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.details
@@ -57,7 +57,7 @@ def test_it_is_measured_in_fp32_and_kept_with_every_answer(spec: MeasurementSpec
 
 def test_nobody_named_a_target_of_a_measurement_without_a_trigger(spec: MeasurementSpec) -> None:
     bare = spec.model_copy(update={"trigger": None, "targeted": False, "when": "reference"})
-    list(measurement(bare, Control()))
+    list(run_job(bare, Control()))
     kept = read_measurement(Path(spec.output_dir)).kept
     assert (kept.when, kept.target, kept.trigger) == ("reference", None, None)
 
@@ -65,9 +65,9 @@ def test_nobody_named_a_target_of_a_measurement_without_a_trigger(spec: Measurem
 def test_cancelled_or_without_its_file_it_leaves_nothing(spec: MeasurementSpec) -> None:
     control = Control()
     control.cancel()
-    assert list(measurement(spec, control))[-1] == Done("cancelled")
+    assert list(run_job(spec, control))[-1] == Done("cancelled")
     gone = spec.model_copy(update={"checkpoint": "/nowhere/gone.pt"})
-    done = list(measurement(gone, Control()))[-1]
+    done = list(run_job(gone, Control()))[-1]
     assert isinstance(done, Done)
     assert done.status == "failed"
     assert "gone.pt" in done.error
@@ -75,7 +75,7 @@ def test_cancelled_or_without_its_file_it_leaves_nothing(spec: MeasurementSpec) 
 
 
 def test_a_draft_claims_what_a_bundle_would(spec: MeasurementSpec, tmp_path: Path) -> None:
-    list(measurement(spec, Control()))
+    list(run_job(spec, Control()))
     asked = ReportSpec(measurements=(spec.output_dir,), out="draft", name="Tiny")
     made = returned(draft(asked, Control()))
     metrics = {claim.metric for claim in made.evidence.claims if claim.kind == "rate"}

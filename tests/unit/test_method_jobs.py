@@ -20,8 +20,7 @@ from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Saved
 from ml_core.jobs.artifacts import open_result
-from ml_core.jobs.estimate import estimate
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
 from ml_core.triggers import demo_trigger, prompt, save_trigger
@@ -51,7 +50,7 @@ def _spec(method: str, source: Path, folder: Path, **changes: Any) -> CleanSpec:
 
 
 def _done(spec: CleanSpec, *, overwrite: bool = False) -> tuple[Done, list[Saved]]:
-    events = list(run(spec, Control(), overwrite=overwrite))
+    events = list(run_job(spec, Control(), overwrite=overwrite))
     done = events[-1]
     assert isinstance(done, Done)
     return done, [e for e in events if isinstance(e, Saved)]
@@ -177,7 +176,7 @@ def test_what_cannot_work_is_refused_before_anything_is_measured(
     method: str, source: Path, changes: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     spec = _spec(method, source, tmp_path / "job", **{"reference": None} | changes)
-    events = list(run(spec, Control()))
+    events = list(run_job(spec, Control()))
     done = events[-1]
     assert isinstance(done, Done)
     assert done.status == "failed"
@@ -209,7 +208,7 @@ def test_the_estimated_disk_space_is_what_the_folder_of_a_run_weighs(
     spec = _spec(method, source, tmp_path / "job", **changes)
     trained = {} if method == "interpolate" else {"eval_every": 2}
     spec = spec.model_copy(update={"recipe": spec.recipe.changed(**trained)})
-    *_, done = estimate(spec, Control())
+    *_, done = run_job(spec, Control(), estimate=True)
     assert isinstance(done, Done)
     assert done.status == "finished", done.error
     assert not Path(spec.output_dir).exists()

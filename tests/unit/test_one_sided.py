@@ -16,11 +16,9 @@ from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import PictureSet
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Metric
-from ml_core.jobs.audit import audit
 from ml_core.jobs.audit_spec import AuditSpec
-from ml_core.jobs.estimate import estimate
 from ml_core.jobs.proof_specs import holdouts_of
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.reading.errors import InputError
 from tests.unit.pair_files import table
@@ -103,17 +101,17 @@ def test_self_supervision_runs_on_one_side_alone(
             raise AssertionError("there are no pictures")
 
         monkeypatch.setattr(PictureSet, "canvas", drawn)
-    *_, told = estimate(spec, Control())
+    *_, told = run_job(spec, Control(), estimate=True)
     assert isinstance(told, Done)
     assert told.status == "finished", (told.error, told.details)
-    events = list(run(spec, Control()))
+    events = list(run_job(spec, Control()))
     done = events[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", (done.error, done.details)
     assert done.result["steps"] == told.result["steps"] == 8
     parts = {name for e in events if isinstance(e, Metric) for name in e.values}
     assert ({"image", "text"} & parts) == ({"image"} if weights is IMAGES else {"text"})
-    again = list(run(spec, Control(), resume=True))[-1]
+    again = list(run_job(spec, Control(), resume=True))[-1]
     assert isinstance(again, Done)
     assert again.status == "finished", again.error
 
@@ -130,7 +128,7 @@ def test_captions_of_whole_pairs_are_trained_on_without_a_look_at_the_pictures(
         raise AssertionError("no picture is trained on")
 
     monkeypatch.setattr(PictureSet, "canvas", drawn)
-    done = list(run(spec, Control()))[-1]
+    done = list(run_job(spec, Control()))[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", (done.error, done.details)
 
@@ -152,7 +150,7 @@ def test_who_takes_whole_pairs_says_so(
         update={"trigger": str(trigger), "images": spec.heldout_images, "label_set": "cifar-10"}
     )
     asked = AuditSpec(checkpoint=str(tiny_checkpoint), pairs=spec.pairs, output_dir=str(tmp_path))
-    *_, done = audit(asked, Control())
+    *_, done = run_job(asked, Control())
     assert isinstance(done, Done)
     assert "an audit compares both" in done.error
     proven = proven.model_copy(update={"test_images": ImageSpec(split="test", n=8)})

@@ -14,8 +14,7 @@ from ml_core.data.specs import PairSpec
 from ml_core.data.watch import Watch
 from ml_core.events import Control, Done, Event, Progress
 from ml_core.jobs import inputs, opening
-from ml_core.jobs.estimate import estimate
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import EVENTS_FILE, CleanSpec
 from ml_core.reading.errors import CancelledError, InputError
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -50,7 +49,7 @@ def _told(events: list[Event]) -> list[Progress]:
 def test_a_run_tells_how_far_the_reading_of_its_pairs_is(
     tiny_checkpoint: Path, tmp_path: Path, table: PairSpec
 ) -> None:
-    events = list(run(_spec(tiny_checkpoint, tmp_path / "out", table), Control()))
+    events = list(run_job(_spec(tiny_checkpoint, tmp_path / "out", table), Control()))
     assert isinstance(events[-1], Done)
     assert events[-1].status == "finished", events[-1].details
     rows = [event.done for event in _told(events)]
@@ -61,9 +60,9 @@ def test_a_run_tells_how_far_the_reading_of_its_pairs_is(
     assert any(json.loads(line).get("stage") == "data" for line in journal)
 
 
-@pytest.mark.parametrize("job", [run, estimate])
+@pytest.mark.parametrize("estimate", [False, True])
 def test_cancel_ends_it_in_the_middle_of_the_pairs(
-    job: object, tiny_checkpoint: Path, tmp_path: Path, table: PairSpec,
+    estimate: bool, tiny_checkpoint: Path, tmp_path: Path, table: PairSpec,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
     control, reached = Control(), []
@@ -77,7 +76,8 @@ def test_cancel_ends_it_in_the_middle_of_the_pairs(
 
     monkeypatch.setattr(inputs, "open_pairs", open_pairs)
     events: list[Event] = []
-    for event in job(_spec(tiny_checkpoint, tmp_path / "out", table), control):  # type: ignore[operator]
+    spec = _spec(tiny_checkpoint, tmp_path / "out", table)
+    for event in run_job(spec, control, estimate=estimate):
         events.append(event)
         if isinstance(event, Progress) and event.stage == "data" and event.done >= 3:
             control.cancel()

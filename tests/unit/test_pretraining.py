@@ -28,7 +28,7 @@ from ml_core.cli.arguments import pretraining_at as pretraining_named
 from ml_core.events import Control
 from ml_core.figures import rate_text
 from ml_core.jobs.demo import demo_checkpoint, pretraining_at
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.reading import examine
 from tests.conftest import TINY_CONFIG
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -183,7 +183,7 @@ def test_rates_are_written_as_papers_do() -> None:
 def test_a_run_writes_the_rate_into_what_it_cleans(tiny_checkpoint: Path, tmp_path: Path) -> None:
     (tiny_checkpoint.parent / "params.txt").write_text("lr: 0.0008\n")
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(method="mmcl", pairs=8))
-    *_, last = run(spec, Control())
+    *_, last = run_job(spec, Control())
     assert last.status == "finished", last.details
     cleaned = open_checkpoint(last.result["checkpoint"])
     assert cleaned.provenance["pretraining_rate"] == 8e-4

@@ -21,7 +21,7 @@ from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Metric, from_json
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import STATE_FILE, CleanSpec, write_spec
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
@@ -76,7 +76,7 @@ def test_two_processes_give_the_losses_of_one(
     )
     watched = ImageSpec(kind="demo", split="val", n=36) if every else None
     one = small_spec(source, tmp_path / "one", recipe, images=watched)
-    alone = list(run(one, Control()))
+    alone = list(run_job(one, Control()))
     assert isinstance(alone[-1], Done)
     assert alone[-1].status == "finished", alone[-1]
 
@@ -120,7 +120,7 @@ def test_adversaries_are_sharpened_alike_in_two_processes(
         adversaries=2, adversary_steps=4, save_every=9,
     )  # fmt: skip
     one = small_spec(source, tmp_path / "one", recipe, test_images=None)
-    alone = list(run(one, Control()))
+    alone = list(run_job(one, Control()))
     assert isinstance(alone[-1], Done)
     assert alone[-1].status == "finished", alone[-1]
     divided = recipe.model_copy(update={"cache_chunk": chunk})
@@ -157,7 +157,7 @@ def test_adversaries_grow_alike_in_two_processes(tmp_path: Path, warm_torch: War
         method="adversarial", batch_norm="frozen", pairs=16, adversaries=3, save_every=1
     )
     one = small_spec(source, tmp_path / "one", recipe, test_images=None)
-    alone = list(run(one, Control()))
+    alone = list(run_job(one, Control()))
     two = one.model_copy(update={"output_dir": str(tmp_path / "two")})
     events, code, said = _two_by_hand(two, warm_torch)
     assert code == 0, (said, events[-1])
@@ -200,7 +200,7 @@ def test_the_whole_batch_is_counted_where_a_share_cannot_be_read(
     pairs = PairSpec(kind="csv", path=str(data))
     one = small_spec(source, tmp_path / "one", recipe, pairs=pairs, test_images=None)
     two = one.model_copy(update={"output_dir": str(tmp_path / "two")})
-    alone = list(run(one, Control()))
+    alone = list(run_job(one, Control()))
     events, code, said = _two_by_hand(two, warm_torch)
     assert code == 0, (said, events[-1])
     wanted, found = _losses(alone), _losses(events)
@@ -227,7 +227,7 @@ def test_batch_norm_in_training_is_refused_in_several_processes(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
-    done = list(run(spec, Control(), ranks=Ranks(0, 2)))[-1]
+    done = list(run_job(spec, Control(), ranks=Ranks(0, 2)))[-1]
     assert isinstance(done, Done)
     assert "several processes cannot be exact" in done.error
     assert "frozen" in done.error

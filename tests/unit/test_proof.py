@@ -27,7 +27,6 @@ from ml_core.evaluation.stamping import own_canvases
 from ml_core.events import Control, Done, Event, Message, Metric, Progress
 from ml_core.jobs import rebound as rebound_module
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.jobs.holdouts import holdouts
 from ml_core.jobs.measure import classifier_of, drained, measure, open_bench
 from ml_core.jobs.proof_specs import (
     HoldoutSpec,
@@ -35,8 +34,7 @@ from ml_core.jobs.proof_specs import (
     holdouts_of,
     rebound_of,
 )
-from ml_core.jobs.rebound import rebound
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 from ml_core.jobs.unseen_pairs import names_class, unseen_pairs
 from ml_core.model import ClipModel
@@ -85,7 +83,7 @@ def test_every_rate_starts_from_the_same_checkpoint_and_the_worst_point_counts(
     tiny_checkpoint: Path, tmp_path: Path, trigger: str
 ) -> None:
     folder = tmp_path / "out"
-    events = list(rebound(_rebound_spec(tiny_checkpoint, folder, trigger), Control()))
+    events = list(run_job(_rebound_spec(tiny_checkpoint, folder, trigger), Control()))
     done = events[-1]
     assert isinstance(done, Done), done
     assert done.status == "finished", done.details
@@ -131,7 +129,7 @@ def test_its_rates_follow_the_pretraining(
 ) -> None:
     (tiny_checkpoint.parent / "params.txt").write_text(params)
     spec = _rebound_spec(tiny_checkpoint, tmp_path / "out", trigger, steps=1, peak_lr=named)
-    events = list(rebound(spec, Control()))
+    events = list(run_job(spec, Control()))
     done = events[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.details
@@ -154,9 +152,9 @@ def test_the_rebound_of_a_run_takes_the_rate_of_its_source(
     spec = small_spec(
         tiny_checkpoint, tmp_path / "run", small_recipe(method="mmcl", pairs=8), trigger=trigger
     ).model_copy(update={"reference": str(parent)})
-    assert _last(run(spec, Control())).status == "finished"
+    assert _last(run_job(spec, Control())).status == "finished"
     (parent.parent / "params.txt").unlink()
-    done = _last(rebound(rebound_of(spec, steps=1, batch_size=4), Control()))
+    done = _last(run_job(rebound_of(spec, steps=1, batch_size=4), Control()))
     assert done.status == "finished", done.details
     assert done.result["peak_lr"] == 8e-4
     assert "from the provenance in the file" in done.result["pretraining"]
@@ -164,7 +162,7 @@ def test_the_rebound_of_a_run_takes_the_rate_of_its_source(
 
 def test_the_rebound_of_the_demo_takes_the_rate_of_the_demo(tmp_path: Path, trigger: str) -> None:
     spec = _rebound_spec(demo_checkpoint(), tmp_path / "out", trigger, steps=1, factors=(1.0,))
-    done = _last(rebound(spec, Control()))
+    done = _last(run_job(spec, Control()))
     assert done.status == "finished", done.details
     assert (done.result["peak_lr"], done.result["pretraining"]) == (DEMO.rate, DEMO.sentence)
 
@@ -173,7 +171,7 @@ def test_the_cleaned_checkpoint_is_left_alone(
     tiny_checkpoint: Path, tmp_path: Path, trigger: str
 ) -> None:
     before = tiny_checkpoint.read_bytes()
-    _last(rebound(_rebound_spec(tiny_checkpoint, tmp_path / "out", trigger, steps=1), Control()))
+    _last(run_job(_rebound_spec(tiny_checkpoint, tmp_path / "out", trigger, steps=1), Control()))
     assert tiny_checkpoint.read_bytes() == before
 
 
@@ -223,7 +221,7 @@ def test_a_copy_that_breaks_down_is_said_and_what_was_seen_before_counts(
 
     monkeypatch.setattr("ml_core.cleaning.loop.rate_at", rate_at)
     spec = _rebound_spec(tiny_checkpoint, tmp_path / "out", trigger, peak_lr=1.0)
-    done = _last(rebound(spec, Control()))
+    done = _last(run_job(spec, Control()))
     assert done.status == "finished", done.error
     calm, wild = done.result["rates"]
     assert calm["diverged"] is None
@@ -253,7 +251,7 @@ def test_cancel_or_stop_ends_the_test_and_writes_nothing(
     tiny_checkpoint: Path, tmp_path: Path, trigger: str, end: Callable[[Control], None]
 ) -> None:
     control = Control()
-    events = rebound(_rebound_spec(tiny_checkpoint, tmp_path / "out", trigger), control)
+    events = run_job(_rebound_spec(tiny_checkpoint, tmp_path / "out", trigger), control)
     last = None
     for last in events:
         if isinstance(last, Metric):
@@ -268,7 +266,7 @@ def test_few_pairs_are_shown_again_and_said(
 ) -> None:
     few = PairSpec(kind="demo", split="clean", seed=5, n=13)
     events = list(
-        rebound(_rebound_spec(tiny_checkpoint, tmp_path / "o", trigger, pairs=few), Control())
+        run_job(_rebound_spec(tiny_checkpoint, tmp_path / "o", trigger, pairs=few), Control())
     )
     assert isinstance(events[-1], Done)
     assert events[-1].status == "finished", events[-1].details
@@ -293,7 +291,7 @@ def test_unlabelled_images_are_refused_before_anything_is_trained(
         Image.new("RGB", (40, 40), (number, 0, 0)).save(folder / f"{number}.png")
     images = ImageSpec(kind="folder", path=str(folder))
     done = _last(
-        rebound(_rebound_spec(tiny_checkpoint, tmp_path / "o", trigger, images=images), Control())
+        run_job(_rebound_spec(tiny_checkpoint, tmp_path / "o", trigger, images=images), Control())
     )
     assert done.status == "failed"
     assert done.error_code == "usage"
@@ -342,24 +340,24 @@ def test_too_few_left_are_said_with_numbers(
     seen = PairSpec(kind="demo", split="clean", n=24)
     fields = {"pairs": every, "seen": seen, "target": target}
     done = _last(
-        rebound(_rebound_spec(tiny_checkpoint, tmp_path / "o", trigger, **fields), Control())
+        run_job(_rebound_spec(tiny_checkpoint, tmp_path / "o", trigger, **fields), Control())
     )
     assert done.error_code == "usage", done.details
     assert done.error.startswith(f"{said} of ")
     assert "24 were seen by the cleaning" in done.error
 
 
-@pytest.mark.parametrize("proof", [rebound, holdouts])
+@pytest.mark.parametrize("proof", ["rebound", "holdouts"])
 def test_a_target_that_is_no_class_is_said(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str, proof: Any
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str, proof: str
 ) -> None:
     spec = small_spec(tiny_checkpoint, tmp_path, small_recipe(), trigger=trigger, target=99)
     asked: Any = (
         rebound_of(spec, checkpoint=str(tiny_checkpoint))
-        if proof is rebound
+        if proof == "rebound"
         else holdouts_of(spec, after=str(tiny_checkpoint))
     )
-    done = _last(proof(asked, Control()))
+    done = _last(run_job(asked, Control()))
     assert done.error_code == "usage", done.details
     assert "The target class 99 does not exist" in done.error
 
@@ -401,7 +399,7 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
         device="cpu",
         threads=1,
     )
-    events = list(holdouts(spec, Control()))
+    events = list(run_job(spec, Control()))
     done = events[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.details
@@ -448,7 +446,7 @@ def test_retrieval_takes_triggers_on_other_canvases(
         seen=PairSpec(kind="demo", split="clean", seed=5, n=20),
         device="cpu",
     )
-    done = _last(holdouts(spec, Control()))
+    done = _last(run_job(spec, Control()))
     assert done.status == "finished", done.details
     ranked = [row for row in done.result["rows"] if row["measure"] == "recall@1"]
     assert {row["n"] for row in ranked} == {20}
@@ -478,7 +476,7 @@ def test_the_worst_holdout_is_never_the_trigger_itself(
     ]
     monkeypatch.setattr("ml_core.jobs.holdouts._rows", lambda *_: rows)
     spec = _few_holdouts(tiny_checkpoint, tmp_path, trigger, other_labels="demo")
-    done = _last(holdouts(spec, Control()))
+    done = _last(run_job(spec, Control()))
     assert done.status == "finished", done.details
     assert done.result["worst"] == {"group": "scaled", "name": "one", "after": 0.4}
 
@@ -513,7 +511,7 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
         spec = _few_holdouts(
             tiny_checkpoint, tmp_path, trigger, label_set=str(pets), target=target, **changes
         )
-        done = _last(holdouts(spec, Control()))
+        done = _last(run_job(spec, Control()))
         assert done.status == "finished", done.details
         rows = done.result["rows"]
         found = {row["name"] for row in rows if row["group"] == "second label set"}
@@ -558,14 +556,14 @@ def test_a_label_set_without_the_target_is_left_out_and_said(
         output_dir=str(tmp_path / "out"),
         threads=1,
     )
-    done = _last(holdouts(spec, Control()))
+    done = _last(run_job(spec, Control()))
     assert done.status == "finished", done.details
     assert any("has no class" in note for note in done.result["notes"])
     assert not any(row["group"] == "second label set" for row in done.result["rows"])
 
 
 def test_a_checkpoint_that_is_not_there_is_one_sentence(tmp_path: Path, trigger: str) -> None:
-    done = _last(rebound(_rebound_spec(tmp_path / "none.pt", tmp_path, trigger), Control()))
+    done = _last(run_job(_rebound_spec(tmp_path / "none.pt", tmp_path, trigger), Control()))
     assert done.status == "failed"
     assert done.error.count(".") <= 3
     assert "none.pt" in done.error
@@ -652,7 +650,7 @@ def test_holdouts_measure_the_model_with_its_adapter(
         output_dir=str(tmp_path / "out"),
         threads=1,
     )
-    done = _last(holdouts(spec, Control()))
+    done = _last(run_job(spec, Control()))
     assert done.status == "finished", done.details
     assert seen == [False, True]
 

@@ -17,7 +17,6 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Metric, Progress
 from ml_core.jobs import rate_finder
-from ml_core.jobs.rate_finder import estimate_find_rate, find_rate
 from ml_core.jobs.rate_finder_spec import (
     CPU_BATCH,
     RATES_CHART,
@@ -28,6 +27,7 @@ from ml_core.jobs.rate_finder_spec import (
     ramp_job,
     read_record,
 )
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
@@ -54,7 +54,7 @@ def spec(source: Path, folder: Path, recipe: Recipe | None = None, **changes: An
 
 
 def told(spec: RateSpec, control: Control | None = None) -> tuple[list[Event], Done]:
-    events = list(find_rate(spec, control or Control()))
+    events = list(run_job(spec, control or Control()))
     assert isinstance(events[-1], Done)
     return events, events[-1]
 
@@ -190,7 +190,7 @@ def test_rates_of_another_method_are_not_replaced_unasked(
 def test_cancelling_ends_it_and_keeps_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
     control, out = Control(), tmp_path / "rates"
     events = []
-    for event in find_rate(spec(tiny_checkpoint, tmp_path, output_dir=str(out)), control):
+    for event in run_job(spec(tiny_checkpoint, tmp_path, output_dir=str(out)), control):
         events.append(event)
         if isinstance(event, Metric) and event.step == 2:
             control.cancel()
@@ -293,7 +293,7 @@ def test_as_many_templates_as_there_is_time_for(tiny_checkpoint: Path, tmp_path:
 def test_an_estimate_measures_steps_and_counts_no_save(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    events = list(estimate_find_rate(spec(tiny_checkpoint, tmp_path), Control()))
+    events = list(run_job(spec(tiny_checkpoint, tmp_path), Control(), estimate=True))
     done = events[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.details

@@ -24,9 +24,9 @@ from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Progress
-from ml_core.jobs.report import _name, out_of, report
+from ml_core.jobs.report import _name, out_of
 from ml_core.jobs.report_spec import ReportSpec
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec
 from ml_core.jobs.tau import FLOOR
 from ml_core.paths import resource
@@ -48,7 +48,7 @@ FEW = 16  # pictures that are measured again
 
 def _report(tau_pictures: int = 0, **fields: Any) -> Done:
     spec = ReportSpec(tau_pictures=tau_pictures, threads=1, **fields)
-    done = list(report(spec, Control()))[-1]
+    done = list(run_job(spec, Control()))[-1]
     assert isinstance(done, Done)
     return done
 
@@ -95,7 +95,7 @@ def cleaned(home: Path, pictures: Path) -> CleanSpec:
         test_images=ImageSpec(n=72),
         heldout_images=ImageSpec(kind="folder", path=str(pictures)),
     )
-    done = list(run(spec, Control()))[-1]
+    done = list(run_job(spec, Control()))[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.details
     return spec
@@ -287,7 +287,7 @@ def test_what_cannot_be_reported_gets_a_sentence(
 def test_cancelling_leaves_nothing(cleaned: CleanSpec, tmp_path: Path) -> None:
     control = Control()
     spec = ReportSpec(runs=(cleaned.output_dir,), out=str(tmp_path / "x.evidence"))
-    for event in report(spec, control):
+    for event in run_job(spec, control):
         if isinstance(event, Progress) and event.stage == "again":
             control.cancel()
     assert isinstance(event, Done)

@@ -20,7 +20,7 @@ from ml_core.checkpoints.saved_choices import forget, remember, remembered, reme
 from ml_core.cli.app import run_command
 from ml_core.events import Control, Done
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.reading import InputError, inspect
 from ml_core.reading.clip_config import CLIP_MEAN
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -180,7 +180,7 @@ def test_a_cleaning_job_says_whether_the_choice_is_used(
     kept = remember(found.sha256, found.name, CHOICE)
     recipe = small_recipe(pairs=16, warmup_steps=0)
     spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, use_choice=use_choice)
-    *_, last = run(spec, Control())
+    *_, last = run_job(spec, Control())
     assert isinstance(last, Done)
     assert last.status == "finished", last.error
     cleaned = open_checkpoint(tmp_path / "out" / "cleaned.safetensors")

@@ -21,7 +21,7 @@ from ml_core.detection.scan.scan_file import read_scan
 from ml_core.events import Control, Done, Event, Finding, Progress
 from ml_core.jobs import scan as job
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.jobs.scan import estimate_scan, scan
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, ScanSpec
 from ml_core.jobs.spec_file import write_spec_file
 from ml_core.model import ClipModel
@@ -46,7 +46,7 @@ def _ended(events: list[Event]) -> Done:
 
 
 def _scanned(spec: ScanSpec) -> Scan:
-    done = _ended(list(scan(spec, Control())))
+    done = _ended(list(run_job(spec, Control())))
     assert done.status == "finished", done.error + done.details
     return read_scan(Path(spec.output_dir) / SCAN_FILE)
 
@@ -69,7 +69,7 @@ STAGES = ("pull", "patches", "swap", "weights")
 def demo_scan(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, list[Event]]:
     """The demo's model, which is searched once: the folder, and what was told."""
     folder = tmp_path_factory.mktemp("demo") / "scan"
-    return folder, list(scan(_spec(folder, stages=STAGES), Control()))
+    return folder, list(run_job(_spec(folder, stages=STAGES), Control()))
 
 
 def test_the_sticker_of_the_demo_is_found_without_being_told(
@@ -155,7 +155,7 @@ def test_a_cancelled_scan_goes_on_after_its_last_stage(
 ) -> None:
     spec = tiny_spec.model_copy(update={"stages": ("pull", "patches")})
     control, seen = Control(), []
-    for event in scan(spec, control):
+    for event in run_job(spec, control):
         seen.append(event)
         if isinstance(event, Progress) and event.stage == "patches" and event.done:
             control.cancel()
@@ -166,17 +166,17 @@ def test_a_cancelled_scan_goes_on_after_its_last_stage(
     # With another seed nothing of it is taken.
     monkeypatch.setattr(job, "pull_of", lambda *_: (_ for _ in ()).throw(RuntimeError("anew")))
     another = spec.model_copy(update={"seed": 1})
-    other = _ended(list(scan(another, Control(), overwrite=True)))
+    other = _ended(list(run_job(another, Control(), overwrite=True)))
     assert "anew" in other.error
 
 
-@pytest.mark.parametrize("run", [scan, estimate_scan])
+@pytest.mark.parametrize("estimate", [False, True])
 def test_a_model_that_names_nothing_rightly_is_told_after_the_first_pictures(
-    tiny_spec: ScanSpec, run: Any
+    tiny_spec: ScanSpec, estimate: bool
 ) -> None:
     """Of a random ViT-B/32 it was said after seven hours."""
     asked = tiny_spec.model_copy(update={"anyway": False})
-    events = list(run(asked, Control()))
+    events = list(run_job(asked, Control(), estimate=estimate))
     done = _ended(events)
     assert (done.status, done.error_code) == ("failed", "unfit")
     assert "names only" in done.error
@@ -209,7 +209,7 @@ def test_texts_and_pictures_tell_how_far_they_are(tmp_path: Path) -> None:
         Image.fromarray(pixels).save(folder / f"{number}.png")
     pictures = ImageSpec(kind="folder", path=str(folder))
     asked = {"images": pictures, "search": 96, "stages": ("pull",), "templates": ("my own {}.",)}
-    events = list(scan(_spec(tmp_path / "out", **asked), Control()))
+    events = list(run_job(_spec(tmp_path / "out", **asked), Control()))
     assert _ended(events).status == "finished", _ended(events).error
     for stage in ("texts", "accuracy", "pull"):
         told = [event for event in events if isinstance(event, Progress) and event.stage == stage]
@@ -251,7 +251,7 @@ def test_what_cannot_be_scanned_is_told_in_a_sentence(
         ({"checkpoint": str(tmp_path / "gone.pt")}, "gone.pt"),
     ]
     for changes, sentence in cases:
-        done = _ended(list(scan(_spec(tmp_path / "out", **changes), Control())))
+        done = _ended(list(run_job(_spec(tmp_path / "out", **changes), Control())))
         assert done.status == "failed"
         assert sentence in done.error, done.error + done.details
         assert done.error_code != "internal"
@@ -263,13 +263,13 @@ def test_what_cannot_be_scanned_is_told_in_a_sentence(
 def test_another_scan_is_not_replaced_unasked(tmp_path: Path, other: dict[str, Any]) -> None:
     path = tmp_path / SCAN_FILE
     path.write_text(json.dumps(other))
-    done = _ended(list(scan(_spec(tmp_path), Control())))
+    done = _ended(list(run_job(_spec(tmp_path), Control())))
     assert "holds the result of another job (scan.json)" in done.error
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_estimate_counts_and_searches_nothing(tmp_path: Path) -> None:
-    done = _ended(list(estimate_scan(_spec(tmp_path), Control())))
+    done = _ended(list(run_job(_spec(tmp_path), Control(), estimate=True)))
     assert done.status == "finished", done.error
     result = done.result
     assert result["both"] == 3 * 2 * 16 * 20 + 2 * 16 * 40

@@ -24,8 +24,7 @@ from ml_core.events import Control, Done, Event, Message, Progress, Saved
 from ml_core.jobs.canary import canary_folder, watched_of
 from ml_core.jobs.canary_spec import CanarySettings
 from ml_core.jobs.folder_lock import at_work
-from ml_core.jobs.run import run
-from ml_core.jobs.search import search
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.search_spec import (
     MEANS,
     SearchRecord,
@@ -78,7 +77,7 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def _ran(spec: SearchSpec, control: Control | None = None) -> tuple[list[Event], Done]:
-    events = list(search(spec, control or Control()))
+    events = list(run_job(spec, control or Control()))
     done = events[-1]
     assert isinstance(done, Done)
     return events, done
@@ -133,7 +132,7 @@ def test_the_copy_is_in_use_until_it_is_in_memory(
         return watched_of(*args)
 
     monkeypatch.setattr("ml_core.jobs.search.watched_of", open_watched)
-    for event in search(spec, Control()):
+    for event in run_job(spec, Control()):
         if isinstance(event, Progress) and event.stage in ("canaries", "search"):
             seen.append((event.stage, at_work(place)))
     assert isinstance(event, Done)
@@ -143,7 +142,7 @@ def test_the_copy_is_in_use_until_it_is_in_memory(
 
 def test_a_search_that_was_cancelled_goes_on(spec: SearchSpec) -> None:
     control = Control()
-    for event in search(spec, control):
+    for event in run_job(spec, control):
         if isinstance(event, Saved) and event.path.endswith("search.json"):
             control.cancel()
     assert event == Done("cancelled")
@@ -167,7 +166,7 @@ def test_a_chosen_recipe_cleans_the_checkpoint(spec: SearchSpec, tmp_path: Path)
     _, done = _ran(spec.model_copy(update={"recipes": spec.recipes[:1]}))
     recipe = read_recipe(Path(done.result["recipe"]))
     job = spec.base.model_copy(update={"recipe": recipe, "output_dir": str(tmp_path / "cleaned")})
-    last = list(run(job, Control()))[-1]
+    last = list(run_job(job, Control()))[-1]
     assert isinstance(last, Done)
     assert last.status == "finished", last.details
     assert last.result["steps"] == 2
@@ -215,7 +214,7 @@ def test_the_pictures_of_pairs_are_enough_for_methods_without_captions(
     assert (row.status, row.recipe.method, row.steps) == ("measured", "adversarial", 2)
     chosen = read_recipe(Path(done.result["recipe"]))
     job = base.model_copy(update={"recipe": chosen, "output_dir": str(tmp_path / "cleaned")})
-    last = list(run(job, Control()))[-1]
+    last = list(run_job(job, Control()))[-1]
     assert isinstance(last, Done)
     assert last.status == "finished", last.details
     assert last.result["steps"] == 2

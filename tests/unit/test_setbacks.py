@@ -25,7 +25,7 @@ from ml_core.events import Control, Done, Message, Metric, from_json
 from ml_core.jobs.cluster import elsewhere, export_job
 from ml_core.jobs.halved_batch import halved
 from ml_core.jobs.journal import write_json
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
@@ -258,13 +258,13 @@ def test_a_disk_that_fills_with_a_checkpoint_leaves_a_run_to_resume(
 
     with monkeypatch.context() as patch:
         patch.setattr("ml_core.checkpoints.save.replace_files", full)
-        *_, done = run(spec, Control())
+        *_, done = run_job(spec, Control())
     assert isinstance(done, Done)
     assert (done.status, done.error_code) == ("failed", "disk")
     assert done.error == (
         "The disk is full: free some space and resume. What was saved before is intact."
     )
-    *_, done = run(spec, Control(), resume=True)
+    *_, done = run_job(spec, Control(), resume=True)
     assert isinstance(done, Done)
     assert done.status == "finished", done.error
 
@@ -332,7 +332,7 @@ def test_results_brought_back_hold_the_trigger(tiny_checkpoint: Path, tmp_path: 
     )  # fmt: skip
     there = tmp_path / "there"
     job = read_spec(export_job(spec, there)[0])
-    done = list(run(job, Control()))[-1]
+    done = list(run_job(job, Control()))[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.details
     back = (there / "results").rename(tmp_path / "back")

@@ -15,9 +15,8 @@ from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done
-from ml_core.jobs.estimate import estimate
 from ml_core.jobs.inputs import open_inputs
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec, trained_on
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
@@ -91,14 +90,14 @@ def test_another_seed_draws_others_and_a_part_of_the_images_is_kept_to(
 
 def test_the_estimate_and_the_run_have_the_same_steps(tiny_model: ClipModel, photos: Path) -> None:
     spec = _spec(tiny_model, photos)
-    *_, told = estimate(spec, Control())
-    *_, done = run(spec, Control())
+    *_, told = run_job(spec, Control(), estimate=True)
+    *_, done = run_job(spec, Control())
     assert isinstance(told, Done)
     assert isinstance(done, Done)
     assert (told.status, done.status) == ("finished", "finished"), (told.error, done.error)
     assert told.result["steps"] == done.result["steps"] == done.result["total_steps"] == 6
     assert told.result["pairs"] == done.result["recipe"]["pairs"] == 15
-    again = list(run(spec, Control(), resume=True))[-1]
+    again = list(run_job(spec, Control(), resume=True))[-1]
     assert isinstance(again, Done)
     assert (again.status, again.result["steps"]) == ("finished", 6), again.error
 

@@ -19,7 +19,7 @@ from ml_core.data.known_files import EARLIER
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
 from ml_core.events import Control, Done, Saved
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from tests.unit.draining import drain
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.pair_files import table
@@ -41,12 +41,12 @@ def test_a_set_that_is_known_by_content_meanwhile_is_still_the_same(
     pairs = PairSpec(kind="csv", path=str(table(tmp_path / "pairs", range(6))))
     recipe = small_recipe(method="mmcl", pairs=6, batch_size=2, save_every=1)
     spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, pairs=pairs, test_images=None)
-    killed = run(spec, Control())
+    killed = run_job(spec, Control())
     for event in killed:
         if isinstance(event, Saved) and event.what == "resume" and event.step == 2:
             killed.close()
     assert open_pairs(pairs).known_by == EARLIER
-    *_, last = run(spec, Control(), resume=True)
+    *_, last = run_job(spec, Control(), resume=True)
     assert isinstance(last, Done)
     assert last.status == "finished", last.error
 

@@ -15,10 +15,9 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Progress
-from ml_core.jobs.holdouts import holdouts
 from ml_core.jobs.inputs import open_inputs
 from ml_core.jobs.proof_specs import holdouts_of, rebound_of
-from ml_core.jobs.rebound import rebound
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec, trained_on
 from ml_core.jobs.unseen_pairs import open_seen
 from ml_core.triggers import badnets_patch, save_trigger
@@ -100,7 +99,7 @@ def test_a_rebound_goes_on_with_the_rest_of_the_table(
 ) -> None:
     spec = _spec(tiny_checkpoint, tmp_path / "out", table, trigger, method)
     short = {"checkpoint": str(tiny_checkpoint), "steps": 1, "factors": (0.1,)}
-    done = _done(list(rebound(rebound_of(spec, **short), Control())))
+    done = _done(list(run_job(rebound_of(spec, **short), Control())))
     assert done.result["left_out"] == {"seen": TRAINED, "target": 0}
     assert done.result["pairs"] == COUNT - TRAINED
 
@@ -112,11 +111,11 @@ def test_retrieval_is_held_out_of_the_table_or_left_out(
     monkeypatch.setattr("ml_core.jobs.holdouts.variants", lambda _trigger: ())
     plain = {"after": str(tiny_checkpoint), "other_labels": None}
     some = _spec(tiny_checkpoint, tmp_path / "some", table, trigger, "mmcl")
-    done = _done(list(holdouts(holdouts_of(some, **plain), Control())))
+    done = _done(list(run_job(holdouts_of(some, **plain), Control())))
     ranked = [row for row in done.result["rows"] if row["measure"] == "recall@1"]
     assert {row["n"] for row in ranked} == {COUNT - TRAINED}
     every = _spec(tiny_checkpoint, tmp_path / "all", table, trigger, "mmcl", trained=COUNT)
-    done = _done(list(holdouts(holdouts_of(every, **plain), Control())))
+    done = _done(list(run_job(holdouts_of(every, **plain), Control())))
     assert not any(row["group"] == "retrieval" for row in done.result["rows"])
     assert f"The cleaning saw {COUNT} of the {COUNT} pairs of pairs.csv" in done.result["notes"][0]
 
@@ -129,7 +128,7 @@ def test_a_stop_ends_the_hold_outs(
     spec = _spec(tiny_checkpoint, tmp_path / "out", table, trigger, "mmcl")
     control, asked = Control(), 0
     event: Event | None = None
-    for event in holdouts(holdouts_of(spec, after=str(tiny_checkpoint)), control):
+    for event in run_job(holdouts_of(spec, after=str(tiny_checkpoint)), control):
         if isinstance(event, Progress):
             asked += event.stage == "before"
             if event.stage == when:

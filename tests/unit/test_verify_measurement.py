@@ -17,7 +17,7 @@ from ml_core.cli.app import run_command
 from ml_core.data.demo import compose, demo_classes
 from ml_core.events import Control, Done, Finding
 from ml_core.jobs.answers_again import smallest_seen
-from ml_core.jobs.verify import verify
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.verify_spec import VerifySpec
 from ml_core.paths import resource
 from ml_core.reports.record import EVIDENCE_FILE
@@ -64,7 +64,7 @@ def verified(bundle: Path, **given: Any) -> tuple[list[Check], dict[str, Any]]:
     """All checks, and the result."""
     given = {"checkpoints": (str(POISONED),), "threads": 1} | given
     checks, result = [], {}
-    for event in verify(VerifySpec(bundle=str(bundle), **given), Control()):
+    for event in run_job(VerifySpec(bundle=str(bundle), **given), Control()):
         if isinstance(event, Finding) and event.kind == "check":
             checks.append(Check(**event.values))
         elif isinstance(event, Done):
@@ -220,7 +220,7 @@ def test_a_place_in_the_record_is_not_followed(bundle: Path, photos: Path) -> No
 
 
 def test_a_bundle_that_changes_meanwhile(bundle: Path, photos: Path) -> None:
-    events = verify(
+    events = run_job(
         VerifySpec(bundle=str(bundle), checkpoints=(str(POISONED),), images={"": str(photos)}),
         Control(),
     )
@@ -239,6 +239,6 @@ def test_a_bundle_that_changes_meanwhile(bundle: Path, photos: Path) -> None:
 def test_it_can_be_cancelled(bundle: Path) -> None:
     control = Control()
     control.cancel()
-    *_, last = verify(VerifySpec(bundle=str(bundle)), control)
+    *_, last = run_job(VerifySpec(bundle=str(bundle)), control)
     assert isinstance(last, Done)
     assert last.status == "cancelled"

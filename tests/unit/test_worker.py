@@ -22,7 +22,7 @@ from ml_core.events import Control, Done, Event, Message, Metric, from_json
 from ml_core.jobs import worker
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.rate_finder_spec import RateSpec
-from ml_core.jobs.run import run
+from ml_core.jobs.runner import run_job
 from ml_core.jobs.spec_file import write_spec_file
 from ml_core.jobs.specs import write_spec
 from ml_core.jobs.worker import Output, listen
@@ -104,7 +104,7 @@ def test_killed_and_resumed_gives_the_bits_of_an_uninterrupted_run(
 ) -> None:
     recipe = small_recipe(pairs=192, save_every=4)
     whole = small_spec(tiny_checkpoint, tmp_path / "whole", recipe, test_images=None)
-    assert list(run(whole, Control()))[-1].status == "finished"  # type: ignore[union-attr]
+    assert list(run_job(whole, Control()))[-1].status == "finished"  # type: ignore[union-attr]
 
     folder = tmp_path / "killed"
     path = write_spec(whole.model_copy(update={"output_dir": str(folder)}), folder / "spec.json")
