@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.clean.job import count_gpus, trigger_of
 from cleanclip_gui.clean.result import is_source, where_open
@@ -412,7 +412,6 @@ class CleaningRun(QObject):
             self.estimated = {}
             self.changed.emit()
 
-    @Slot()
     def pause(self) -> None:
         """Hold the run before its next step, or let it go on."""
         if self.runner is None or not self.is_cleaning:
@@ -422,13 +421,11 @@ class CleaningRun(QObject):
         else:
             self.runner.pause()
 
-    @Slot()
     def stop(self) -> None:
         """Finish the step, save what there is, measure it."""
         if self.runner is not None and self.is_cleaning:
             self.runner.stop_and_save()
 
-    @Slot()
     def cancel(self) -> None:
         """End the run, or the estimate, at once; the last save is kept."""
         self.task.cancel()
@@ -510,7 +507,6 @@ class CleaningRun(QObject):
         fewer = spec.device == "cuda" and self._session.devices and gpus < spec.processes
         return max(1, gpus) if fewer else spec.processes
 
-    @Slot()
     def forget_ended(self) -> None:
         """Tell the rest of the window of no run any more, unless one goes on."""
         if not is_live(self._session.run):
@@ -522,7 +518,6 @@ class CleaningRun(QObject):
             str(run.folder), run.recipe.method, status, run.device, run.result, error, run.title
         )
 
-    @Slot(object)
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
             fraction, left = self.task.fraction, self.task.seconds_left
@@ -540,7 +535,6 @@ class CleaningRun(QObject):
         if self.mode != "estimate":
             self.said.emit(event)
 
-    @Slot(str)
     def _on_state_changed(self, state: str) -> None:
         if state in ("running", "paused") and self.is_cleaning and self.newest is not None:
             overall = self.task.overall
@@ -548,7 +542,6 @@ class CleaningRun(QObject):
             self._set_run(self.newest, state)
         self.changed.emit()
 
-    @Slot(object)
     def _on_ended(self, last: Done) -> None:
         self._studio_device.restore()
         run = self.newest

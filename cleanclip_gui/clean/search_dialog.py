@@ -19,7 +19,7 @@ from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import card, column, row
-from cleanclip_gui.widgets.number_box import Kind, NumberBox, number_text
+from cleanclip_gui.widgets.number_box import NumberBox, number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
 from cleanclip_gui.widgets.text import percent, plain
@@ -35,6 +35,7 @@ from ml_core.events import Event, Message, Progress, Saved
 from ml_core.jobs.search_spec import MEANS, SearchRecord, SearchRow, SearchSpec, read_search
 from ml_core.jobs.search_tables import curves_of
 from ml_core.jobs.specs import read_spec
+from ml_core.jobs.table import JOBS
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 
@@ -44,13 +45,6 @@ LEAD = (
     "this checkpoint. Recipes run on the copy, many short and the better half twice as long. What "
     "removes the canaries within the limits is chosen. The checkpoint itself is left alone."
 )
-_STAGES = {
-    "open": "Opening the checkpoint and the data…",
-    "data": "Reading the data…",
-    "before": "Measuring the checkpoint…",
-    "canaries": "Planting canaries…",
-    "estimate": "Timing a few steps of each method…",
-}
 _COLUMNS = (
     ("Method", "Which method ran."),
     ("Rate", "Its peak learning rate."),
@@ -108,19 +102,24 @@ class SearchDialog(JobDialog):
         self.path, self.folder = facts.path, folder
         self._session, self._write_job = session, write_job
         self.record: SearchRecord | None = None
-        self.minutes = _box("float", 0.5, 10_000.0, "min", 10.0, "Time for the search")
-        self.ca_drop = _box("float", 0.0, 100.0, "points", 1.0, "Limit of lost clean accuracy")
-        self.asr = _box("float", 0.0, 100.0, "%", 2.0, "Limit of the canaries' success")
-        self.rebound = _box("int", 0, 100_000, "steps", 0, "Steps of the rebound")
-        self.peak = _box("log", 1e-7, 1.0, "", known.assumed, "Pretraining rate")
-        self.rebound.setToolTip(
-            "Ordinary finetuning after each run, after which the canaries are measured again."
+        self.minutes = NumberBox(
+            "float", 0.5, 10_000.0, "min", title="Time for the search", value=10.0
         )
-        self.peak.setToolTip(
-            "Peak learning rate of the checkpoint's pretraining; the rates that are tried are "
-            "multiples of it."
+        self.ca_drop = NumberBox(
+            "float", 0.0, 100.0, "points", title="Limit of lost clean accuracy", value=1.0
         )
-        self.locked += [self.minutes, self.ca_drop, self.asr, self.rebound, self.peak]
+        self.asr = NumberBox(
+            "float", 0.0, 100.0, "%", title="Limit of the canaries' success", value=2.0
+        )
+        self.rebound = NumberBox(
+            "int", 0, 100_000, "steps", title="Steps of the rebound",
+            tip="Ordinary finetuning after each run, after which the canaries are measured again.",
+        )  # fmt: skip
+        self.peak = NumberBox(
+            "log", 1e-7, 1.0, title="Pretraining rate", value=known.assumed,
+            tip="Peak learning rate of the checkpoint's pretraining; the rates that are tried are "
+            "multiples of it.",
+        )  # fmt: skip
         self.table = RowsTable("Recipes that were tried", _COLUMNS, numbers=range(1, 7))
         self.table.set_widths([theme.px(width) for width in _WIDTHS])
         self.chart = TradeoffChart(
@@ -157,18 +156,14 @@ class SearchDialog(JobDialog):
         super().show_running()
         self.busy.bar.setRange(0, 0)
 
-    def stage_words(self, progress: Progress) -> str:
-        """Name the stage; empty for one that a message tells of."""
-        return _STAGES.get(progress.stage, "")
-
     def take(self, event: Event) -> None:
         """Show how far the search is, what it does, and each run."""
         if isinstance(event, Progress):
             if event.stage in ("canaries", "search", "estimate"):
                 self.busy.bar.setRange(0, max(0, event.total))
                 self.busy.bar.setValue(event.done)
-            if words := self.stage_words(event):
-                self.show_doing(words)
+            if event.stage in JOBS["search"].stages:  # of the others a message tells
+                self.show_doing(self.stage_words(event))
         elif isinstance(event, Message):
             self.show_doing(event.text)
         elif isinstance(event, Saved):
@@ -241,12 +236,16 @@ class SearchDialog(JobDialog):
             self.done(0)
 
     def _lay_out(self, checkpoint: str) -> None:
-        fields = FoldingRow()
-        for name, box in (
-            ("Time", self.minutes), ("CA drop ≤", self.ca_drop), ("Canary ASR ≤", self.asr),
-            ("Rebound", self.rebound), ("Pretraining rate", self.peak),
-        ):  # fmt: skip
-            fields.add(Label(name, "field", buddy=box), box)
+        boxes = {
+            "Time": self.minutes, "CA drop ≤": self.ca_drop, "Canary ASR ≤": self.asr,
+            "Rebound": self.rebound, "Pretraining rate": self.peak,
+        }  # fmt: skip
+        self.locked += boxes.values()
+        for box in boxes.values():
+            box.setFixedWidth(theme.px(112))
+        fields = FoldingRow(
+            *((Label(text, "field", buddy=box), box) for text, box in boxes.items())
+        )
         self.card = card(self.summary, margins=theme.SPACE_L)
         self.card.setAccessibleName("What the search found")
         column(
@@ -313,11 +312,3 @@ def _cells(place: int, run: SearchRow, chosen: bool) -> Row:
             Cell("best" if chosen else "", float(chosen)),
         ),
     )
-
-
-def _box(kind: Kind, low: float, high: float, unit: str, value: float, name: str) -> NumberBox:
-    box = NumberBox(kind, low, high, unit)
-    box.setAccessibleName(name)
-    box.setValue(value)
-    box.setFixedWidth(theme.px(112))
-    return box

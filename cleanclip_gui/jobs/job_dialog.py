@@ -15,6 +15,7 @@ from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import left_text, plain
 from ml_core.events import Done, Event, Progress
+from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
 
 
@@ -81,7 +82,7 @@ class JobDialog(QDialog):
 
     def stage_words(self, progress: Progress) -> str:
         """What a stage does, and how far it is."""
-        return progress.stage
+        return JOBS[self.task.kind].words(progress.stage)
 
     def show_result(self, result: Mapping[str, Any]) -> None:
         """Show what a finished job left; may raise an InputError."""

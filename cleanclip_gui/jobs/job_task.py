@@ -12,6 +12,7 @@ from cleanclip_gui.jobs.runner import JobRunner, NewRunner, new_runner
 from ml_core.events import Done, Event, Message, Progress
 from ml_core.jobs.overall import Overall, Plan
 from ml_core.jobs.spec_file import write_spec_file
+from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
 
 NO_PLAN = Plan(())
@@ -65,7 +66,7 @@ class JobTask(QObject):
         return self.overall.seconds_left
 
     def start(
-        self, spec: BaseModel, path: Path, device: str, plan: Plan = NO_PLAN, **options: Any
+        self, spec: BaseModel, path: Path, device: str, plan: Plan | None = None, **options: Any
     ) -> None:
         """Write a job and start a process on it.
 
@@ -76,7 +77,7 @@ class JobTask(QObject):
         device
             What it computes on.
         plan
-            The stages that it goes through.
+            The stages that it goes through; by default those of its kind.
         **options
             As of `new_runner`.
 
@@ -91,6 +92,9 @@ class JobTask(QObject):
             raise InputError(
                 f"The job cannot be written into {path.parent.name}: {error.strerror or error}."
             ) from error
+        job = JOBS[self.kind]
+        if plan is None:
+            plan = NO_PLAN if job.plan is None else job.plan(spec)
         self.launch(path, device, plan, **options)
 
     def launch(self, path: Path, device: str, plan: Plan = NO_PLAN, **options: Any) -> None:

@@ -30,6 +30,7 @@ from cleanclip_gui.widgets.text import used_text
 from ml_core.events import Done
 from ml_core.jobs.journal import add_last_word
 from ml_core.jobs.specs import EVENTS_FILE
+from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
 
 _LOG = logging.getLogger(__name__)
@@ -330,23 +331,6 @@ def _overlap(device: str, other: str) -> bool:
     return device == other
 
 
-_TITLES = {
-    "clean": "cleaning job",
-    "scan": "scan",
-    "audit": "audit",
-    "search": "search for a recipe",
-    "rates": "rate finder",
-    "rebound": "rebound test",
-    "holdouts": "hold-outs test",
-    "doctor": "loader doctor",
-    "measurement": "measurement",
-    "report": "report",
-    "verify": "verification",
-}
-# Nothing goes on from their specs.
-_TEMPORARY = frozenset({"rates", "doctor", "measurement", "report", "verify"})
-
-
 def new_runner(
     kind: str, spec_path: Path, *, estimate: bool = False, resume: bool = False, **options: Any
 ) -> JobRunner:
@@ -377,8 +361,8 @@ def new_runner(
     return JobRunner(
         spec_path,
         command=[*worker_command(spec_path, resume), *flags],
-        temporary=estimate or kind in _TEMPORARY,
-        what="estimate" if estimate else _TITLES[kind],
+        temporary=estimate or not JOBS[kind].keeps_spec,
+        what="estimate" if estimate else JOBS[kind].title,
         journal=journal,
         **options,
     )

@@ -8,7 +8,7 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
-from cleanclip_gui.jobs.job_task import JobTask
+from cleanclip_gui.jobs.job_task import NO_PLAN, JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.scan.scanning import SPEC_FILE
 from cleanclip_gui.widgets.text import count_text, duration_text
@@ -33,7 +33,7 @@ class Estimating(JobTask):
 
     def estimate(self, spec: ScanSpec, device: str) -> None:
         """Measure a scan; ``spec`` names a folder of the cache. See :meth:`JobTask.start`."""
-        self.start(spec, estimate_folder() / SPEC_FILE, device, estimate=True)
+        self.start(spec, estimate_folder() / SPEC_FILE, device, NO_PLAN, estimate=True)
         self._holds = True
         self._say(MEASURING)
 

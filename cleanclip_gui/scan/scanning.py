@@ -107,7 +107,7 @@ class Scanning(JobTask):
         child, self._child = self._child, None  # the runner's
         self.spec, self.live = spec, LiveScan(spec.runs, spec.starts)
         try:
-            self.start(spec, path, device, scan_plan(spec), child=child)
+            self.start(spec, path, device, child=child)
         except InputError:
             self.spec, self.live, self._child = before
             raise

@@ -40,7 +40,8 @@ def test_a_job_is_written_started_and_heard_until_its_end(task: JobTask, tmp_pat
     assert task.is_cancelling
     runner.end(last)
     assert task.heard == ["a line", progress, "words", words, last]
-    assert not (task.is_running or task.is_cancelling)
+    assert not task.is_running
+    assert not task.is_cancelling
 
 
 def test_nothing_is_heard_of_an_abandoned_job(task: JobTask, tmp_path: Path) -> None:

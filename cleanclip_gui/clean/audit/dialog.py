@@ -33,18 +33,10 @@ from ml_core.detection.exclude import exclude
 from ml_core.detection.records import FIVE_POISONS, SCORES, Audit
 from ml_core.events import Progress
 from ml_core.jobs.audit_spec import EXCLUSIONS_FILE, AuditSpec
-from ml_core.jobs.overall import audit_plan
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 
-_STAGES = {
-    "open": "Opening the checkpoint and the pairs…",
-    "overlap": "Looking for evaluation images among the pairs…",
-    "reference": "Embedding the clean reference",
-    "embed": "Embedding and scoring",
-    "pictures": "Writing the worst…",
-}
 _EMPTY = "Start the audit: the most suspicious pairs are shown here, the worst first."
 _DETAILS = 376
 
@@ -155,12 +147,12 @@ class AuditDialog(JobDialog):
             output_dir=str(folder),
             device=device,
         )
-        self.task.start(spec, folder / SPEC_FILE, device, audit_plan(spec))
+        self.task.start(spec, folder / SPEC_FILE, device)
         self.folder = folder
 
     def stage_words(self, progress: Progress) -> str:
         """Name the stage; count the pairs that are embedded."""
-        words = _STAGES.get(progress.stage, progress.stage)
+        words = super().stage_words(progress)
         if progress.stage in ("embed", "reference") and progress.total:
             total = plural(progress.total, "pair")
             words += f": {plural(progress.done, 'pair')} of {total}"

@@ -8,8 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from PySide6.QtCore import QObject, Qt, Signal, Slot
-from PySide6.QtWidgets import QFrame, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtWidgets import QFrame, QProgressBar, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
@@ -20,11 +20,11 @@ from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.number_box import number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import left_text
 from ml_core.events import Done, Event, Metric, Progress
-from ml_core.jobs.overall import holdouts_plan, rebound_plan
 from ml_core.jobs.proof_shape import are_holdouts, is_rebound
 from ml_core.jobs.proof_specs import (
     HOLDOUTS_FILE,
@@ -77,17 +77,11 @@ class ProofSection(QWidget):
         rule.setProperty("rule", True)
         acts = (self.rebound_button, self.holdouts_button, self.options_button, self.cancel)
         head = FoldingRow(Label("Proof", "heading"), *acts)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(rule)
-        layout.addWidget(head)
-        layout.addWidget(Label(HELP, "caption", wrap=True))
-        layout.addWidget(self.uses)
-        layout.addWidget(self.bar)
-        layout.addWidget(self._state)
-        layout.addWidget(self.rebound)
-        layout.addWidget(self.holdouts)
+        column(
+            rule, head, Label(HELP, "caption", wrap=True), self.uses, self.bar, self._state,
+            self.rebound, self.holdouts, of=self, margins=(0, theme.SPACE_S, 0, 0),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
         self.show_idle("")
         self.hide()
 
@@ -233,12 +227,10 @@ class ProofTests(QObject):
         self._tell_uses()
         self._refresh()
 
-    @Slot()
     def begin_rebound(self) -> None:
         """Finetune the cleaned model once more and watch."""
         self._begin("rebound")
 
-    @Slot()
     def begin_holdouts(self) -> None:
         """Measure what the run was not told."""
         self._begin("holdouts")
@@ -259,7 +251,6 @@ class ProofTests(QObject):
         dialog.chosen.connect(partial(self._on_chosen, job.checkpoint))
         dialog.open()
 
-    @Slot()
     def _on_cancel_clicked(self) -> None:
         """End the test; ask first where that loses minutes, as a test saves nothing on its way."""
         runner, minutes = self.task.runner, round((time.monotonic() - self._begun) / 60)
@@ -288,9 +279,8 @@ class ProofTests(QObject):
                 chosen.pop("peak_lr", None)
             spec = (rebound_of if kind == "rebound" else holdouts_of)(job, **chosen)
             device = self._session.device if job.device == "auto" else job.device
-            plan = rebound_plan(spec) if isinstance(spec, ReboundSpec) else holdouts_plan(spec)
             self.task.kind = kind
-            self.task.start(spec, folder / f"{kind}-spec.json", device, plan)
+            self.task.start(spec, folder / f"{kind}-spec.json", device)
         except InputError as error:
             self._section.say(error.sentence)
             return

@@ -28,7 +28,7 @@ from ml_core.cleaning.rate_range import DROP, smoothed
 from ml_core.cleaning.recipes import explain
 from ml_core.events import Event, Metric, Progress
 from ml_core.figures import CA
-from ml_core.jobs.overall import estimate_plan, rates_plan
+from ml_core.jobs.overall import estimate_plan
 from ml_core.jobs.rate_finder_spec import (
     HIGHEST,
     LOWEST,
@@ -47,15 +47,6 @@ HELP = (
     "proposed range it keeps its accuracy on validation images. The backdoor is not looked at: "
     "higher rates remove more of it, and a run wins accuracy back as its rate falls."
 )
-_STAGES = {
-    "open": "Opening the checkpoint and the data",
-    "data": "Reading the data",
-    "texts": "Embedding class texts",
-    "prepare": "Choosing the precision",
-    "validate": "Measuring accuracy",
-    "estimate": "Measuring a few steps",
-    "ramp": "Raising the rate",
-}
 _EARLY = {
     "fell": "The ramp ended early: accuracy had fallen far.",
     "diverged": "The ramp ended early: the loss was no number.",
@@ -80,12 +71,12 @@ class RateDialog(JobDialog):
         self._job, self._method = job, spec.recipe.method
         self._estimating = False
         self._losses: list[float] = []
-        self.low = _rate_box("Lowest rate", LOWEST)
-        self.high = _rate_box("Highest rate", HIGHEST)
-        self.steps = NumberBox("int", 10, 10_000, "steps")
-        self.steps.setAccessibleName("Steps of the ramp")
-        self.steps.setValue(STEPS)
-        self.steps.setMinimumWidth(theme.px(110))
+        self.low = NumberBox("log", 1e-12, 1.0, title="Lowest rate", value=LOWEST)
+        self.high = NumberBox("log", 1e-12, 1.0, title="Highest rate", value=HIGHEST)
+        self.steps = NumberBox("int", 10, 10_000, "steps", title="Steps of the ramp", value=STEPS)
+        self.rate = NumberBox("log", 1e-12, 1.0, title="Learning rate to use", value=LOWEST)
+        for box, width in ((self.low, 100), (self.high, 100), (self.steps, 110), (self.rate, 100)):
+            box.setMinimumWidth(theme.px(width))
         self.estimate = QPushButton("&Estimate")
         self.estimate.setToolTip("Measure a few steps and say how long the ramp would take.")
         self.estimate.clicked.connect(partial(self.begin, estimate=True))
@@ -102,7 +93,6 @@ class RateDialog(JobDialog):
         self.verdict = Label("", wrap=True)
         self.verdict.setFont(theme.figure_font(theme.FONT_POINTS + 1, bold=True))
         self.facts = Label("", "caption", wrap=True)
-        self.rate = _rate_box("Learning rate to use", LOWEST)
         self.use = QPushButton("&Use this rate")
         self.use.setProperty("primary", True)
         self.use.clicked.connect(self._on_use_clicked)
@@ -122,7 +112,7 @@ class RateDialog(JobDialog):
             )  # fmt: skip
         except ValidationError as error:
             raise InputError(explain(error)) from error
-        plan = estimate_plan(job) if estimate else rates_plan(spec)
+        plan = estimate_plan(job) if estimate else None
         self.task.start(spec, folder / "rates.json", device, plan, estimate=estimate)
         self._estimating, self._method = estimate, job.recipe.method
         if not estimate:
@@ -130,7 +120,7 @@ class RateDialog(JobDialog):
 
     def stage_words(self, progress: Progress) -> str:
         """Name the stage; count the steps of the ramp."""
-        words = _STAGES.get(progress.stage, progress.stage)
+        words = super().stage_words(progress)
         if progress.stage == "ramp":
             words += f": step {count_text(progress.done)} of {count_text(progress.total)}"
         return f"{words}…"
@@ -269,11 +259,3 @@ def facts_text(record: RateRecord) -> str:
         f"{count_text(record.templates)} templates",
     ]
     return " · ".join([*parts, *(plain_text(note, 400) for note in record.notes)])
-
-
-def _rate_box(name: str, value: float) -> NumberBox:
-    box = NumberBox("log", 1e-12, 1.0)
-    box.setAccessibleName(name)
-    box.setValue(value)
-    box.setMinimumWidth(theme.px(100))
-    return box
