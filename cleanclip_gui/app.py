@@ -126,7 +126,7 @@ def _run(options: argparse.Namespace, talk: Talk | None) -> int:
     from PySide6.QtWidgets import QApplication
 
     from cleanclip_gui import theme, threads
-    from cleanclip_gui.jobs.runner import Runners, waiting_scan
+    from cleanclip_gui.jobs.runner import waiting_child
     from cleanclip_gui.station import Context
     from cleanclip_gui.window.crash import CrashHandler, LogBridge, start_logging, stop_logging
     from ml_core.paths import nothing_is_kept
@@ -138,7 +138,7 @@ def _run(options: argparse.Namespace, talk: Talk | None) -> int:
     app.setDesktopFileName("cleanclip-gui")
     bridge = LogBridge()
     handlers = start_logging(bridge)
-    context = Context(runners=Runners(waiting_scan=waiting_scan))
+    context = Context(waiting_child=waiting_child)
     theme.set_size(context.settings.value.size)
     theme.apply_theme(app, context.settings.value.theme)
     theme.set_motion(context.settings.value.motion)

@@ -17,7 +17,8 @@ from PySide6.QtCore import QObject, Signal
 from cleanclip_gui.commands import Actions, Command
 from cleanclip_gui.inference.device import StudioDevice
 from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.jobs.runner import Runners
+from cleanclip_gui.jobs.children import WaitingChild
+from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.widgets.prompts import Prompts
@@ -88,7 +89,8 @@ class Context:
     prompts: Prompts = field(default_factory=Prompts)
     shell: Shell = field(default_factory=Shell)
     actions: Actions = field(default_factory=Actions)
-    runners: Runners = field(default_factory=Runners)
+    new_runner: NewRunner = new_runner
+    waiting_child: Callable[[str], WaitingChild | None] = lambda kind: None
     device: StudioDevice = field(init=False)
 
     def __post_init__(self) -> None:

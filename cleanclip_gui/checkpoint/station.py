@@ -37,6 +37,7 @@ from cleanclip_gui.commands import Command
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.inference.questions import Failed, OpenCheckpoint
 from cleanclip_gui.jobs import tasks
+from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import CheckpointFacts
 from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.station import AtWork, Context, Station
@@ -78,7 +79,7 @@ class CheckpointStation(QWidget):
         self._inference = context.inference
         self._settings = context.settings
         self._prompts = context.prompts
-        self._new_doctor = context.runners.doctor
+        self._make_runner = context.new_runner
         self.shell = context.shell
         self._path = ""
         self._examining: Ticket | None = None
@@ -539,13 +540,14 @@ class CheckpointStation(QWidget):
             return
         found, donor = self._model.inspection, self._model.donor
         if self.doctor is not None:
-            if self.doctor.found.path == found.path:
+            if self.doctor.inspection.path == found.path:
                 self.doctor.raise_()
                 return
             self.doctor.reject()
         self.doctor = DoctorDialog(
-            self._session, self._prompts, found, donor, self.window(), new_runner=self._new_doctor
-        )
+            JobTask("doctor", self._make_runner), self._session, self._prompts, found, donor,
+            self.window(),
+        )  # fmt: skip
         self.doctor.changed.connect(self._on_choice_changed)
         self.doctor.failed.connect(self.shell.failed)
         self.doctor.finished.connect(self._on_doctor_finished)

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Slot
+from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.clean.job import copy_job, measures_alike, trigger_of
@@ -79,7 +79,6 @@ class Resuming(QObject):
         session.events.run.connect(self._on_run_change)
         run.restored.connect(self._on_restored)
 
-    @Slot()
     def choose(self) -> None:
         """Ask for a run's folder and go on with it."""
         runs = str(self._runs_folder())
@@ -107,7 +106,6 @@ class Resuming(QObject):
         except InputError as error:
             _LOG.info("the last run cannot go on: %s", error.sentence)
 
-    @Slot()
     def resume_shown(self) -> None:
         """Go on with the run on show, from its last save or, without one, from its start."""
         folder = self._run.folder
@@ -168,7 +166,6 @@ class Resuming(QObject):
         elif run is not None and run.status not in ("failed", "interrupted"):
             self._settings.update(last_run="")
 
-    @Slot(object)
     def _on_restored(self, saved: SavedRun) -> None:
         """Have open what a run that goes on works on, with its trigger and target."""
         if self._run.is_running:

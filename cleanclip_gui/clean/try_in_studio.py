@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.clean.result import cleaned_file, is_source, where_open
 from cleanclip_gui.clean.run import Asked
@@ -40,7 +40,6 @@ class TryCleaned(QObject):
         """Tell the rest of the window which cleaned model the inference thread holds."""
         self._session.cleaned = facts
 
-    @Slot()
     def _on_suspect_changing(self) -> None:
         self.hold(None)
 
@@ -62,7 +61,6 @@ class TryCleaned(QObject):
         question = self._newest = OpenCheckpoint(path, "cleaned", adapter=adapter)
         self._inference.ask(question, partial(self._on_opened, question, asked))
 
-    @Slot(object, bool)
     def open_again(self, question: OpenCheckpoint, shown: bool) -> None:
         """Open what an earlier window had as the cleaned checkpoint, on the page that shows."""
         self._newest = question

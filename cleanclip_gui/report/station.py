@@ -21,6 +21,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme, threads
 from cleanclip_gui.commands import Command
 from cleanclip_gui.jobs import tasks
+from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.report.checks_view import ChecksView
 from cleanclip_gui.report.claim_rows import Place
@@ -33,7 +34,7 @@ from cleanclip_gui.report.parts import Part
 from cleanclip_gui.report.parts_list import PartsList
 from cleanclip_gui.report.preview import Preview
 from cleanclip_gui.report.verify_dialog import VerifyDialog
-from cleanclip_gui.report.work import Work
+from cleanclip_gui.report.work import job_file, progress_of
 from cleanclip_gui.report.write_dialog import Wanted, WriteDialog
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.action_button import bind
@@ -45,7 +46,7 @@ from cleanclip_gui.widgets.layout import scrolling
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
 from ml_core.atomic import replace_files
-from ml_core.events import Done
+from ml_core.events import Done, Event, Finding
 from ml_core.jobs.measurement_spec import MeasurementSpec
 from ml_core.jobs.report_spec import ReportSpec
 from ml_core.jobs.verify_spec import VerifySpec
@@ -107,9 +108,9 @@ class ReportStation(QWidget):
         self.context = context
         self.session, self.shell = context.session, context.shell
         self.drafting = Drafting(context.session, context.settings, parent=self)
-        self.measuring = Work(context.runners.measurement, self)
-        self.writing = Work(context.runners.report, self)
-        self.verifying = Work(context.runners.verify, self)
+        self.measuring, self.writing, self.verifying = (
+            JobTask(kind, context.new_runner, self) for kind in ("measurement", "report", "verify")
+        )
         self.write_dialog: WriteDialog | None = None
         self.verify_dialog: VerifyDialog | None = None
         self._wanted: Wanted | None = None  # of the bundle that is being written
@@ -293,7 +294,7 @@ class ReportStation(QWidget):
         for work in self._works():
             work.cancel()
 
-    def _works(self) -> tuple[Work, ...]:
+    def _works(self) -> tuple[JobTask, ...]:
         return (self.measuring, self.writing, self.verifying)
 
     # How it is laid out
@@ -447,7 +448,7 @@ class ReportStation(QWidget):
         self.verify_written.clicked.connect(self._on_verify_written)
         self.measuring.ended.connect(self._on_measured)
         self.writing.ended.connect(self._on_written)
-        self.verifying.found.connect(self._on_check)
+        self.verifying.received.connect(self._on_check)
         self.verifying.progressed.connect(self._on_verifying)
         self.verifying.ended.connect(self._on_verified)
         for work in self._works():
@@ -527,11 +528,12 @@ class ReportStation(QWidget):
         for part in (self.busy, self.busy_words):
             part.setVisible(work is not None or (part is self.busy_words and self._signing))
         if work is not None:
+            share, words = progress_of(work)
             bar = self.busy.bar
-            bar.setRange(0, 0 if work.fraction is None else 1000)
-            if work.fraction is not None:
-                bar.setValue(round(1000 * work.fraction))
-            self.busy_words.setText(f"{work.words}…")
+            bar.setRange(0, 0 if share is None else 1000)
+            if share is not None:
+                bar.setValue(round(1000 * share))
+            self.busy_words.setText(f"{words}…")
         elif self._signing:
             self.busy_words.setText("Signing…")
         own = any(one.is_running for one in self._works())
@@ -578,7 +580,7 @@ class ReportStation(QWidget):
     def _measure(self, made: partial[MeasurementSpec]) -> None:
         self.shell.station_wanted.emit(self.id)
         try:
-            self.measuring.start(made(), self.context.device.wanted)
+            self.measuring.start(made(), job_file(), self.context.device.wanted)
         except InputError as error:
             self.shell.failed.emit(error.titled("Could not measure"))
         self._refresh()
@@ -619,7 +621,7 @@ class ReportStation(QWidget):
     def _write(self, spec: ReportSpec, wanted: Wanted) -> None:
         self._wanted = wanted
         try:
-            self.writing.start(spec, self.context.device.wanted)
+            self.writing.start(spec, job_file(), self.context.device.wanted)
         except InputError as error:
             self.shell.failed.emit(error.titled("Could not write the bundle"))
         self._refresh()
@@ -700,7 +702,7 @@ class ReportStation(QWidget):
                        "Could not verify the bundle")  # fmt: skip
             return
         try:
-            self.verifying.start(spec, device)
+            self.verifying.start(spec, job_file(), device)
         except InputError as error:
             self.shell.failed.emit(error.titled("Could not verify the bundle"))
             return
@@ -711,12 +713,13 @@ class ReportStation(QWidget):
         self._refresh()
 
     @Slot(object)
-    def _on_check(self, values: dict[str, object]) -> None:
-        self.checks.add_check(Check(**values))  # type: ignore[arg-type]
+    def _on_check(self, event: Event) -> None:
+        if isinstance(event, Finding):
+            self.checks.add_check(Check(**event.values))
 
     @Slot()
     def _on_verifying(self) -> None:
-        self.checks.show_progress(self.verifying.fraction, self.verifying.words)
+        self.checks.show_progress(*progress_of(self.verifying))
 
     @Slot(object)
     def _on_verified(self, last: Done) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from PySide6.QtCore import QObject, QSize, Qt, Slot
+from PySide6.QtCore import QObject, QSize, Qt
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import QAbstractButton, QToolButton
 
@@ -63,7 +63,6 @@ class _Binding(QObject):
         button.clicked.connect(self._on_clicked)
         self._follow()
 
-    @Slot()
     def _follow(self) -> None:
         button, action = self._button, self._action
         button.setEnabled(action.isEnabled())
@@ -75,14 +74,12 @@ class _Binding(QObject):
         if self._shows_icon:
             button.setIcon(action.icon())
 
-    @Slot(bool)
     def _on_toggled(self, on: bool) -> None:
         """A click switches the button first; a screen reader switches it without a click."""
         if on != self._action.isChecked():
             self._action.trigger()
             self._follow()  # whatever the action did
 
-    @Slot()
     def _on_clicked(self) -> None:
         if not self._action.isCheckable():
             self._action.trigger()

@@ -66,12 +66,13 @@ def row(
     return box
 
 
-def card(*parts: Part) -> QFrame:
-    """A sheet with parts one below the other."""
+def card(*parts: Part, margins: Margins | None = None, spacing: int | None = None) -> QFrame:
+    """A sheet with parts one below the other; parameters as of `column`."""
     frame = QFrame()
     frame.setProperty("card", True)
-    margins = (theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-    column(*parts, of=frame, margins=margins, spacing=theme.SPACE_M)
+    if margins is None:
+        margins = (theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+    column(*parts, of=frame, margins=margins, spacing=theme.SPACE_M if spacing is None else spacing)
     return frame
 
 

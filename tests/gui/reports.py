@@ -8,8 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from PySide6.QtCore import QObject, Signal
-
 from cleanclip_gui.report.parts import measurements_dir, runs_dir
 from ml_core.data.specs import ImageSpec
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE
@@ -87,25 +85,3 @@ def run_of(name: str = "first", *, sha256: str = SHA, answers: bool = True) -> P
         kept_measurement(folder / "measurements/before", "before")
         kept_measurement(folder / "measurements/after", "after")
     return folder
-
-
-class FakeRunner(QObject):
-    """Starts nothing; the test says what the job tells."""
-
-    event_received = Signal(object)
-    line_logged = Signal(str)
-    ended = Signal(object)
-
-    def __init__(self, spec_path: Path, *, device: str = "cpu") -> None:
-        super().__init__()
-        self.spec_path, self.device, self.cancelled = spec_path, device, False
-        self.spec: dict[str, Any] = json.loads(spec_path.read_text())
-
-    def launch(self) -> None:
-        """Nothing starts."""
-
-    def mark_running(self) -> None:
-        """Nothing changes."""
-
-    def cancel(self) -> None:
-        self.cancelled = True

@@ -3,6 +3,7 @@
 import logging
 import sys
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -23,11 +24,13 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme, threads
 from cleanclip_gui.app import make_window
+from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog, parse_templates
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import Failed, Predict
 from cleanclip_gui.jobs import tasks
+from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import RunProgress
 from cleanclip_gui.session.settings import SettingsStore
@@ -40,8 +43,9 @@ from cleanclip_gui.window.error_dialog import ErrorDialog
 from cleanclip_gui.window.keys_dialog import KeysDialog
 from cleanclip_gui.window.main_window import has_room
 from ml_core.data.labels import load_label_set
-from ml_core.data.specs import ImageSpec
+from ml_core.data.specs import ImageSpec, PairSpec
 from tests.gui.factories import facts
+from tests.gui.fakes import FakeRunner
 from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
 
 WAIT = 30_000
@@ -536,14 +540,19 @@ def test_closing_with_a_job_asks_and_can_be_refused(window, answers, monkeypatch
     assert not window.isVisible()
 
 
-class FakeJob:
-    """A runner at work that notes what it is told."""
-
-    def __init__(self):
-        self.told = []
-
-    def cancel(self):
-        self.told.append("cancel")
+def job_at_work(clean, what):
+    """A fake runner of an audit or of a proof."""
+    if what == "audit":
+        task = JobTask("audit", FakeRunner)
+        prompts = clean.context.prompts
+        clean.auditing.show(
+            AuditDialog(task, clean.session, "m.pt", "m.pt", PairSpec(), prompts, clean.window())
+        )
+    else:
+        clean.proving.kind, task = what, clean.proving.task
+        task.make_runner = FakeRunner
+    task.launch(Path("spec.json"), "cpu")
+    return task.runner
 
 
 CUT_OFF = {
@@ -560,22 +569,21 @@ CUT_OFF = {
 
 @pytest.mark.parametrize("what", CUT_OFF)
 def test_closing_asks_while_anything_is_being_worked_at(window, answers, what, monkeypatch):
-    job, clean = FakeJob(), window.stations["clean"]
-    if what == "audit":
-        clean.auditing.runner = job
-    elif what == "save":
+    clean = window.stations["clean"]
+    if what == "save":
         monkeypatch.setattr(type(clean.saving), "is_busy", True)
+        job = None
     else:
-        clean.proving.runner, clean.proving.kind = job, what
+        job = job_at_work(clean, what)
     answers.yes = False
     assert not window.close()
     assert window.isVisible()
     assert answers.asked == [CUT_OFF[what]]
-    assert job.told == []
+    assert job is None or not job.cancelled
     answers.yes = True
     assert window.close()
     assert not window.isVisible()
-    assert job.told == ([] if what == "save" else ["cancel"])
+    assert job is None or job.cancelled
 
 
 def test_the_header_names_the_checkpoint_that_studio_looks_at(window, qtbot, checkpoint):
@@ -612,13 +620,13 @@ def test_a_failed_question_that_its_asker_passes_on_is_shown_with_its_details(wi
 def test_one_question_for_all_that_goes_on(window, answers, monkeypatch):
     monkeypatch.setattr(type(window.stations["clean"].run), "cancel", lambda self: None, False)
     window.session.run = RunState("out", "cleanclip", "running")
-    window.stations["clean"].auditing.runner = job = FakeJob()
+    job = job_at_work(window.stations["clean"], "audit")
     assert not window.close()
     assert answers.asked == [
         "A cleaning run is going on. An audit of training pairs is going on. Cancel them and "
         "quit? Its last save is kept. Finished embeddings are reused by the next audit."
     ]
-    assert job.told == ["cancel"]
+    assert job.cancelled
     window.session.run = RunState("out", "cleanclip", "cancelled")
     QApplication.processEvents()
     assert not window.isVisible()
