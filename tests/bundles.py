@@ -312,7 +312,7 @@ def zipped(folder: Path, path: Path, compression: int = zipfile.ZIP_STORED) -> P
 def bundle_of_kept(out: Path, kept: Path, tau: float | None = 1e-3) -> Path:
     """The bundle of one kept measurement, ``evaluation-1``, of the checkpoint ``suspect``."""
     found = read_measurement(kept)
-    facts, place = found.kept, "measurements/evaluation-1"
+    facts, place = found.facts, "measurements/evaluation-1"
     names = ("evaluation.json", "per_image.csv", "per_class.csv", "prompts.txt",
              "classifier.safetensors")  # fmt: skip
     files = {f"{place}/{name}": (kept / name).read_bytes() for name in names}
@@ -325,28 +325,18 @@ def bundle_of_kept(out: Path, kept: Path, tau: float | None = 1e-3) -> Path:
             if (kept / f"trigger{suffix}").exists():
                 files[f"triggers/{digest}{suffix}"] = (kept / f"trigger{suffix}").read_bytes()
         own = tuple(name for name in files if name.startswith("triggers/"))
-        triggers[digest] = TriggerFacts(**facts.trigger.model_dump(), files=own)
-    checkpoint = facts.checkpoint.model_dump(
-        exclude={"path", "donor_path", "adapter_path"}
-    )  # fmt: skip
+        triggers[digest] = facts.trigger.to(TriggerFacts, files=own)
     spec = facts.data.spec.model_dump(mode="json", exclude={"path"})
-    shared = facts.model_dump(exclude={"schema_version", "checkpoint", "data", "trigger"})
-    shared = {
-        name: value for name, value in shared.items() if name in MeasurementFacts.model_fields
-    }
-    measured = MeasurementFacts(
-        **shared, checkpoint="suspect", data="images-1",
+    measured = facts.to(
+        MeasurementFacts, checkpoint="suspect", data="images-1",
         trigger=None if facts.trigger is None else facts.trigger.digest, tau=tau,
         **{f"{name}": f"{place}/{file}" for name, file in zip(
             ("evaluation", "per_image", "per_class", "prompts", "classifier"), names, strict=True
         )},
     )  # fmt: skip
     material = Material(
-        checkpoints={"suspect": CheckpointFacts(**checkpoint, role="suspect")},
-        data={"images-1": DataFacts(
-            name=facts.data.name, key=facts.data.key, known_by=facts.data.known_by,
-            n=facts.data.n, spec=spec, rows="data/images-1.csv",
-        )},
+        checkpoints={"suspect": facts.checkpoint.to(CheckpointFacts, role="suspect")},
+        data={"images-1": facts.data.to(DataFacts, spec=spec, rows="data/images-1.csv")},
         triggers=triggers, measurements={"evaluation-1": measured},
         rows={"evaluation-1": found.rows},
     )  # fmt: skip

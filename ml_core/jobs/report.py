@@ -240,11 +240,11 @@ class _Again:
             return self._images[id_]
         name = self.sources.data[id_].name
         images: ImageSet | None = None
-        path = found.kept.data.spec.path
+        path = found.facts.data.spec.path
         try:
             if path is not None and not Path(path).exists():
                 raise InputError(f"The pictures of {name} are not where they were measured")
-            asked = _asked(found, Path(found.kept.checkpoint.path), self.spec.device)
+            asked = _asked(found, Path(found.facts.checkpoint.path), self.spec.device)
             opened = yield from open_images_again(asked, self.control)
             if (yield from self._same(found, opened)):
                 images = opened
@@ -260,7 +260,7 @@ class _Again:
 
     def _same(self, found: Measurement, images: ImageSet) -> Generator[Event, None, bool]:
         """Whether pictures are those of a measurement: a large set's key may be made otherwise."""
-        if images.key == found.kept.data.key:
+        if images.key == found.facts.data.key:
             return True
         listed = yield from opening(lambda watch: list_pictures(images, watch), self.control)
         return listed == read_file(found.folder / PICTURES_FILE, inside=found.folder)
@@ -330,7 +330,7 @@ def _include_checkpoints(sources: Sources) -> None:
 
 def _asked(found: Measurement, checkpoint: Path, device: str) -> Asked:
     """A kept measurement as it is asked again, with the classifier that was kept."""
-    kept = found.kept
+    kept = found.facts
     choice = kept.checkpoint.choice
     return Asked(
         checkpoint=checkpoint,
