@@ -23,7 +23,7 @@ from ml_core.evaluation import metrics
 from ml_core.evaluation.records import Evaluation
 from ml_core.reading.errors import InputError
 from ml_core.reports import arithmetic
-from ml_core.reports.claims import Material, claims_of
+from ml_core.reports.derive import INTERVALS, evidence_from
 from ml_core.reports.environment import Environment, Processor, Torch
 from ml_core.reports.measurement_files import (
     json_bytes,
@@ -43,11 +43,11 @@ from ml_core.reports.record import (
     MeasurementFacts,
     Metric,
     ScanFacts,
-    Tool,
     TriggerFacts,
 )
 from ml_core.reports.rows import Rows, to_csv
 from ml_core.reports.views import drawn, views
+from ml_core.reports.write_bundle import reading
 from ml_core.reports.write_bundle import write_bundle as write
 from ml_core.triggers import demo_trigger, save_trigger
 from ml_core.triggers.descriptions import describe
@@ -98,18 +98,12 @@ def rows(poisoned: bool, seed: int = 0) -> Rows:
 def evaluation(found: Rows, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What an evaluation with these answers writes."""
     values: dict[str, Any] = {}
-    intervals = {
-        "ca": "ca_interval", "asr_excl": "asr_interval", "asr_all": "asr_all_interval",
-        "baseline_target_rate": "baseline_interval", "poisoned_accuracy": "poisoned_interval",
-        "flip_rate": "flip_interval",
-    }  # fmt: skip
     for name in RATES:
-        rate = arithmetic.rate_of(name, found, TARGET)
-        assert rate is not None
-        values[name] = rate.value
-        if name in intervals:
-            one = arithmetic.wilson(rate)
-            values[intervals[name]] = (one.low, one.high)
+        figures = arithmetic.rate_figures(name, found, TARGET)
+        assert figures is not None
+        values[name] = figures["rate"].value
+        if INTERVALS[name]:
+            values[INTERVALS[name]] = (figures["interval"].low, figures["interval"].high)
     return Evaluation(
         n=len(found), n_total=len(found), n_labelled=len(found),
         n_excl=int(metrics.not_target(found.labels, TARGET).sum()),
@@ -230,16 +224,9 @@ def write_bundle(folder: Path, rules: Rules = RULES, *, pdf: bool = False) -> Pa
         seconds=12.5, files={"result": "jobs/job-1/result.json"},
     )}  # fmt: skip
     scans = {"scan-1": _scan_facts(found_scan)}
-    made = claims_of(Material(
-        checkpoints=checkpoints, data=data, triggers=triggers, measurements=measurements,
-        rows=tables, jobs=jobs, scans=scans, scan_records={"scan-1": found_scan},
-        json={"jobs/job-1/result.json": result},
-    ))  # fmt: skip
-    evidence = Evidence(
-        name="synthetic", tool=Tool(name="CleanCLIP GUI", version=__version__),
-        verdict=made.verdict, not_tested=made.not_tested, limits=made.limits,
-        checkpoints=checkpoints, data=data, triggers=triggers, measurements=measurements,
-        jobs=jobs, scans=scans, claims=made.claims, environment="environment.json",
+    evidence = evidence_from(
+        reading(files), name="synthetic", checkpoints=checkpoints, data=data, triggers=triggers,
+        measurements=measurements, jobs=jobs, scans=scans,
     )  # fmt: skip
     return files_written(evidence, files, folder, pdf=pdf)
 
@@ -334,18 +321,10 @@ def bundle_of_kept(out: Path, kept: Path, tau: float | None = 1e-3) -> Path:
             ("evaluation", "per_image", "per_class", "prompts", "classifier"), names, strict=True
         )},
     )  # fmt: skip
-    material = Material(
+    evidence = evidence_from(
+        reading(files), name="measured",
         checkpoints={"suspect": facts.checkpoint.to(CheckpointFacts, role="suspect")},
         data={"images-1": facts.data.to(DataFacts, spec=spec, rows="data/images-1.csv")},
         triggers=triggers, measurements={"evaluation-1": measured},
-        rows={"evaluation-1": found.rows},
-    )  # fmt: skip
-    made = claims_of(material)
-    evidence = Evidence(
-        name="measured", tool=Tool(name="CleanCLIP GUI", version=__version__),
-        verdict=made.verdict, not_tested=made.not_tested, limits=made.limits,
-        checkpoints=material.checkpoints, data=material.data, triggers=triggers,
-        measurements=material.measurements, jobs={}, scans={}, claims=made.claims,
-        environment="environment.json",
     )  # fmt: skip
     return files_written(evidence, files, out)

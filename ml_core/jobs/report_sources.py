@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.digests import hash_file
 from ml_core.detection.scan.records import Scan
 from ml_core.detection.scan.scan_file import PREFIX, SCAN_FILE, read_scan
-from ml_core.events import Control, Done, Event, Metric, Progress, to_json
+from ml_core.events import Control, Done, Event, Progress, to_json
 from ml_core.jobs.journal import read_events, read_json
 from ml_core.jobs.measure_run import measure_run
 from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
@@ -27,8 +27,7 @@ from ml_core.paths import cache_dir, data_dir
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
 from ml_core.reading.regular_file import read_file
-from ml_core.reports.claims import Material
-from ml_core.reports.derive import scan_facts
+from ml_core.reports.derive import scan_facts, side_of
 from ml_core.reports.measurement_files import (
     CLASSIFIER_FILE,
     INSPECTION_FILE,
@@ -54,7 +53,6 @@ from ml_core.reports.record import (
     ScanFacts,
     TriggerFacts,
 )
-from ml_core.reports.rows import Rows
 from ml_core.reports.without_paths import WithoutPaths
 
 Role = Literal["suspect", "cleaned", "reference"]
@@ -82,49 +80,26 @@ class Sources:
     ----------
     files
         Files of the bundle.
-    json
-        The records among them, as written there.
     kept
         Measurement folders.
     places
         Of each checkpoint.
-    metrics
-        Of each job: the evaluations while it trained.
     notes
         Sentences for the report.
     """
 
     files: dict[BundlePath, bytes | Path] = field(default_factory=dict)
-    json: dict[BundlePath, dict[str, Any]] = field(default_factory=dict)
     checkpoints: dict[str, CheckpointFacts] = field(default_factory=dict)
     data: dict[str, DataFacts] = field(default_factory=dict)
     triggers: dict[str, TriggerFacts] = field(default_factory=dict)
     measurements: dict[str, MeasurementFacts] = field(default_factory=dict)
-    rows: dict[str, Rows] = field(default_factory=dict)
     jobs: dict[str, JobFacts] = field(default_factory=dict)
     scans: dict[str, ScanFacts] = field(default_factory=dict)
-    scan_records: dict[str, Scan] = field(default_factory=dict)
     kept: dict[str, Measurement] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
-    metrics: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _identities: dict[tuple[object, ...], str] = field(default_factory=dict)
     _data_keys: dict[tuple[str, str], str] = field(default_factory=dict)
-
-    def material(self) -> Material:
-        """What claims are made of."""
-        return Material(
-            checkpoints=self.checkpoints,
-            data=self.data,
-            triggers=self.triggers,
-            measurements=self.measurements,
-            rows=self.rows,
-            class_names={id_: one.class_names for id_, one in self.kept.items()},
-            jobs=self.jobs,
-            scans=self.scans,
-            scan_records=self.scan_records,
-            json=self.json,
-        )
 
 
 def read_sources(spec: ReportSpec, control: Control) -> Generator[Event, None, Sources]:
@@ -239,7 +214,7 @@ class _Reading:
             role: Role = "suspect" if found.facts.when == "before" else "cleaned"
             ends[found.facts.when] = self._checkpoint(found, role, run.folder)
             evaluation = self._clean.json(found.evaluation)
-            own = evaluation == _side(result, found)
+            own = evaluation == side_of(result, found.facts)[1]
             self._measurement(f"{id_}-{name}", found, ends[found.facts.when], id_ if own else None)
         recipe = run.spec.recipe
         stated: dict[str, Any] = {
@@ -291,7 +266,6 @@ class _Reading:
                     key = what if beside.name == name else f"{what}_{suffix[1:]}"
                     files[key] = f"{at}/{stem}{suffix}"
                     sources.files[files[key]] = _bytes(beside)
-        sources.scan_records[id_] = scan
         sources.scans[id_] = ScanFacts(
             suspect=self._scanned(scan.suspect.name, scan.suspect.sha256, "suspect"),
             reference=(
@@ -379,7 +353,7 @@ class _Reading:
         there = {what: name for what, name in names.items() if (folder / name).is_file()}
         for name in there.values():
             sources.files[f"{at}/{name}"] = _bytes(folder / name)
-        sources.kept[id_], sources.rows[id_] = found, found.rows
+        sources.kept[id_] = found
         sources.measurements[id_] = measured.to(
             MeasurementFacts,
             job=job,
@@ -441,24 +415,19 @@ class _Reading:
             record = read_proof(run.folder, name)
             if record is not None:
                 files[what] = self._json(f"{at}/{name}", self._clean.json(record))
-        lines, metrics = [], []
+        lines = []
         for event in read_events(run.folder / EVENTS_FILE, lambda line: '"progress"' not in line):
             if isinstance(event, Done):  # the result is beside it
                 event = Done(event.status, {}, event.error, event.error_code)
-            if isinstance(event, Metric):
-                metrics.append({"step": event.step, **event.values})
             told = self._clean.json(json.loads(to_json(event)))
             lines.append(json.dumps(told, sort_keys=True, ensure_ascii=False) + "\n")
         files["journal"] = f"{at}/{_JOURNAL}"
         self.sources.files[files["journal"]] = "".join(lines).encode("utf-8", "backslashreplace")
-        self.sources.metrics[id_] = metrics
         return files
 
     def _json(self, path: BundlePath, record: dict[str, Any]) -> BundlePath:
-        """Write a record, and know what stands there."""
-        raw = json_bytes(record)
-        self.sources.files[path] = raw
-        self.sources.json[path] = json.loads(raw)
+        """Write a record."""
+        self.sources.files[path] = json_bytes(record)
         return path
 
 
@@ -513,16 +482,6 @@ def _place(kept: LocalCheckpoint, run: Path | None) -> Place:
         return there if there.exists() else None
 
     return Place(found(kept.path), found(kept.donor_path), found(kept.adapter_path))
-
-
-def _side(result: Mapping[str, Any], found: Measurement) -> Any:
-    """What a run's result holds of one of its measurements."""
-    kept = found.facts
-    if kept.heldout:
-        part = result.get("heldout" if kept.head == "zero-shot" else "heldout_linear")
-    else:
-        part = (result.get("heads") or {}).get(kept.head)
-    return part.get(kept.when) if isinstance(part, dict) else None
 
 
 def _known_paths(spec: ReportSpec, parts: list[_Run | Measurement]) -> Iterator[object]:

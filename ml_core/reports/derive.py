@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from ml_core import __version__
 from ml_core.cleaning.catalogue import FACTS as METHOD_FACTS
 from ml_core.cleaning.catalogue import METHODS
 from ml_core.detection.scan.records import Contrast, Judgement, OverlayRow, newcombe
@@ -21,12 +22,13 @@ from ml_core.evaluation import metrics
 from ml_core.evaluation.records import Evaluation, wilson_interval
 from ml_core.reading.errors import InputError
 from ml_core.reports.arithmetic import counted, rate_of
-from ml_core.reports.bundle_files import Files
+from ml_core.reports.bundle_files import Files, Read
 from ml_core.reports.chart_rows import charts_of
 from ml_core.reports.claims import Claims, Material, claims_of
 from ml_core.reports.measurement_files import per_class_csv, prompts_text
 from ml_core.reports.rebound_verdict import counts_of, judged
 from ml_core.reports.record import (
+    ENVIRONMENT_FILE,
     EVIDENCE_FILE,
     ChartFacts,
     Evidence,
@@ -34,6 +36,7 @@ from ml_core.reports.record import (
     MeasurementFacts,
     Metric,
     Record,
+    Tool,
 )
 from ml_core.reports.rows import Rows
 
@@ -56,6 +59,25 @@ _JUDGED = ("verdict", "title", "target", "reasons", "searched", "not_searched", 
 _RAN = (
     "method", "preset", "status", "seed", "steps", "training_data", "precision", "device",
 )  # fmt: skip
+
+
+def evidence_from(read: Read, **facts: Any) -> Evidence:
+    """The record of facts and of the files that they name, written by this version.
+
+    Parameters
+    ----------
+    read
+        Gives a file.
+    **facts
+        Fields of `Evidence` that no file gives; what is left out is empty.
+    """
+    empty: dict[str, Any] = {
+        **dict.fromkeys(("verdict", "not_tested", "limits", "claims"), ()),
+        **{name: {} for name in ("data", "triggers", "measurements", "jobs", "scans")},
+    }
+    tool = Tool(name="CleanCLIP GUI", version=__version__)
+    stated = Evidence(**(empty | facts), tool=tool, environment=ENVIRONMENT_FILE)
+    return derive(Files(stated, read))
 
 
 def derive(files: Files) -> Evidence:
@@ -233,7 +255,7 @@ def evaluation_of(
             derived[metric] = None if rate is None else rate.value
         if interval in evaluation:
             derived[interval] = None if rate is None else list(wilson_interval(rate.hits, rate.n))
-    return {**evaluation, **derived}
+    return {**derived, **evaluation, **derived}  # counts first: they say most
 
 
 def _check_labels(files: Files, facts: MeasurementFacts, rows: Rows) -> None:

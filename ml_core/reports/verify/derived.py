@@ -33,7 +33,7 @@ from ml_core.reports.verify.opened import Bundle
 from ml_core.reports.views import drawn, views
 from ml_core.reports.write_bundle import README
 
-_MALFORMED = (
+MALFORMED = (
     LookupError, TypeError, ValueError, ArithmeticError, AttributeError, StopIteration,
 )  # fmt: skip
 """Exceptions that our own code raises on a malformed foreign record."""
@@ -77,7 +77,7 @@ def _derived(bundle: Bundle) -> tuple[Evidence | None, str]:
         return derive(bundle), ""
     except InputError as error:
         return None, f"The record cannot be derived again: {error.sentence}"
-    except _MALFORMED as error:
+    except MALFORMED as error:
         return None, (
             "The record cannot be derived again: a file that it stands on lacks something "
             f"({type(error).__name__} {short(str(error), 80)})."
@@ -97,7 +97,7 @@ def _claim(bundle: Bundle, claim: Claim, derived: Mapping[str, Claim] | None) ->
         fault = _fault("", first_difference(stated, files))
     except InputError as error:
         fault = error.sentence
-    except _MALFORMED as error:
+    except MALFORMED as error:
         fault = f"a file that it stands on lacks something ({type(error).__name__})."
     if fault:
         return Check(1, claim.id, "fails", f"{claim.id}: {fault}")
@@ -183,7 +183,7 @@ def _facts(bundle: Bundle) -> Iterator[Check]:
                     fault = _too_many_pictures(bundle, id_) if group == "data" else ""
             except InputError as error:
                 fault = error.sentence
-            except _MALFORMED as error:
+            except MALFORMED as error:
                 fault = f"one of its files lacks something ({type(error).__name__})."
             if fault:
                 yield Check(1, id_, "fails", f"{id_}: {fault}")
