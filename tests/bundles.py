@@ -25,6 +25,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reports import arithmetic
 from ml_core.reports.derive import INTERVALS, evidence_from
 from ml_core.reports.environment import Environment, Processor, Torch
+from ml_core.reports.html.charts import draw_charts
 from ml_core.reports.measurement_files import (
     json_bytes,
     per_class_csv,
@@ -46,7 +47,7 @@ from ml_core.reports.record import (
     TriggerFacts,
 )
 from ml_core.reports.rows import Rows, to_csv
-from ml_core.reports.views import drawn, views
+from ml_core.reports.views import views
 from ml_core.reports.write_bundle import reading
 from ml_core.reports.write_bundle import write_bundle as write
 from ml_core.triggers import demo_trigger, save_trigger
@@ -235,7 +236,7 @@ def files_written(
     evidence: Evidence, files: dict[str, bytes], folder: Path, *, pdf: bool = False
 ) -> Path:
     """As the program writes a bundle."""
-    files |= drawn(evidence)
+    files |= draw_charts(evidence)
     if pdf:
         evidence = evidence.model_copy(update={"pdf": PDF_FILE})
     return write(evidence, files, folder, views=[one for one in views() if pdf or not one.asked])
@@ -265,7 +266,7 @@ def seal(folder: Path) -> Path:
     with suppress(ValueError, LookupError, TypeError, OSError, InputError):
         # of some records no view can be made; a pipe would be waited for
         evidence = Evidence.model_validate_json(record.read_bytes() if record.is_file() else b"")
-        made = dict(drawn(evidence))
+        made = dict(draw_charts(evidence))
         for view in views():
             if (folder / view.path).exists() and not view.asked:
                 made[view.path] = view.render(evidence, lambda path: (folder / path).read_bytes())

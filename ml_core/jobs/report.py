@@ -27,10 +27,11 @@ from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.regular_file import read_file
 from ml_core.reports.derive import evidence_from
 from ml_core.reports.environment import environment
+from ml_core.reports.html.charts import draw_charts
 from ml_core.reports.measurement_files import PICTURES_FILE, Measurement, json_bytes
 from ml_core.reports.record import ENVIRONMENT_FILE, PDF_FILE, BundlePath, Evidence
 from ml_core.reports.verify.kinds import PICTURES
-from ml_core.reports.views import drawn, views
+from ml_core.reports.views import views
 from ml_core.reports.without_paths import WithoutPaths, shown
 from ml_core.reports.write_bundle import FOLDER_SUFFIX, ZIP_SUFFIX, reading, write_bundle
 
@@ -131,7 +132,7 @@ def evidence_of(
         thumbnails=thumbnails,
         notes=tuple(sources.notes),
     )
-    pictures = drawn(evidence)
+    pictures = draw_charts(evidence)
     sources.files.update(pictures)
     charts = tuple(chart for chart in evidence.charts if chart.file in pictures)
     return evidence.model_copy(update={"charts": charts})

@@ -533,9 +533,20 @@ def _base_of(claim: RateClaim, rates: Sequence[RateClaim]) -> RateClaim | None:
 
 
 def _works(claim: RateClaim, rates: Sequence[RateClaim]) -> bool:
-    """Whether a trigger moves pictures to the target, see `BACKDOOR_LOW`."""
+    """Whether the trigger of a rate moves pictures to the target."""
     base = _base_of(claim, rates)
-    return claim.interval.low > max(BACKDOOR_LOW, 0.0 if base is None else base.interval.high)
+    return trigger_works(claim.interval, None if base is None else base.interval)
+
+
+def trigger_works(success: Interval, without: Interval | None) -> bool:
+    """Whether an attack success rate is a backdoor's, see `BACKDOOR_LOW`.
+
+    Parameters
+    ----------
+    success, without
+        Intervals of the attack success rate, and of the target's rate without the trigger.
+    """
+    return success.low > max(BACKDOOR_LOW, 0.0 if without is None else without.high)
 
 
 def _on_references(

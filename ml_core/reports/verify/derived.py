@@ -17,6 +17,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import short
 from ml_core.reports import arithmetic
 from ml_core.reports.derive import FACTS, derive
+from ml_core.reports.html.charts import draw_charts
 from ml_core.reports.record import (
     EVIDENCE_FILE,
     README_FILE,
@@ -30,7 +31,7 @@ from ml_core.reports.record import (
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.difference import Difference, first_difference, pointed, reached
 from ml_core.reports.verify.opened import Bundle
-from ml_core.reports.views import drawn, views
+from ml_core.reports.views import views
 from ml_core.reports.write_bundle import README
 
 MALFORMED = (
@@ -285,7 +286,7 @@ def _views(bundle: Bundle) -> Iterator[Check]:
     evidence, read = bundle.evidence, bundle.reader.read
     yield _same_bytes(bundle, README_FILE, README.encode())
     try:
-        for path, content in drawn(evidence).items():
+        for path, content in draw_charts(evidence).items():
             yield _same_bytes(bundle, path, content)
     except InputError as error:
         yield Check(1, "charts", "fails", f"The charts cannot be drawn again: {error.sentence}")
