@@ -144,7 +144,7 @@ class FileWriter(QObject):
                 assess,
                 inspection_record,
             )
-            from ml_core.reports.export_inspection import export_inspection
+            from ml_core.reports.exports import export_inspection
             from ml_core.signing import check_checkpoint
 
             opinion = ask_for_second_opinion(found, control.cancelled)

@@ -27,7 +27,6 @@ from cleanclip_gui.studio.exports import ask_and_save, save_table
 from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import count_text, percent, plain, plural, tip
-from ml_core.evaluation.details import Details
 from ml_core.reading.errors import InputError
 
 _LONGEST = 400
@@ -148,9 +147,9 @@ class ShownResult(QObject):
             self._could_show = not self._could_show
             self.can_show_changed.emit()
 
-    def _on_told(self, question: TellDetails, details: Details) -> None:
+    def _on_told(self, question: TellDetails, details: dict[str, Any]) -> None:
         found = question.evaluation
-        record = {"evaluation": found.to_dict()} | details.to_dict()
+        record = {"evaluation": found.to_dict()} | details
         name = found.target_name
         estimate = ", an estimate so far" if found.partial else ""
         title = f"{found.n} of {found.n_total} images, target {name}{estimate}"
