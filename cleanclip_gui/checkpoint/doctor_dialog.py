@@ -6,8 +6,8 @@ import os
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QDialog, QFrame, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.image_choice import ImageChoice
@@ -18,6 +18,7 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.checkpoints.choice import Choice
@@ -96,35 +97,17 @@ class DoctorDialog(QDialog):
         close = QPushButton("Close")
         close.clicked.connect(self.reject)
 
-        first = QHBoxLayout()
-        first.setSpacing(theme.SPACE_M)
-        first.addWidget(self.images, 1)
-        first.addWidget(self.start)
         self.card = QFrame()
         self.card.setProperty("card", True)
         self.card.setAccessibleName("What the doctor proposes")
-        inside = QVBoxLayout(self.card)
-        inside.setContentsMargins(*(theme.SPACE_L,) * 4)
-        inside.setSpacing(theme.SPACE_S)
-        inside.addWidget(self.verdict)
-        inside.addWidget(self.words)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(theme.SPACE_S)
-        buttons.addWidget(self.forget)
-        buttons.addStretch()
-        buttons.addWidget(close)
-        buttons.addWidget(self.use)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(Label(plain(found.name, 100), "title"))
-        layout.addWidget(Label(_LEAD, "subtle", wrap=True))
-        layout.addLayout(first)
-        layout.addWidget(self.busy)
-        layout.addWidget(self.state)
-        layout.addWidget(self.trials, 1)
-        layout.addWidget(self.card)
-        layout.addLayout(buttons)
+        column(self.verdict, self.words, of=self.card, margins=theme.SPACE_L, spacing=theme.SPACE_S)
+        column(
+            Label(plain(found.name, 100), "title"), Label(_LEAD, "subtle", wrap=True),
+            row((self.images, 1), self.start, spacing=theme.SPACE_M), self.busy, self.state,
+            (self.trials, 1), self.card,
+            row(self.forget, None, close, self.use, spacing=theme.SPACE_S),
+            of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+        )  # fmt: skip
         for button in self.findChildren(QPushButton):
             button.setAutoDefault(button in (self.start, self.use))
         resize_within(self, 1080, 700)
@@ -146,7 +129,6 @@ class DoctorDialog(QDialog):
         if images is not None and own and (images.labels >= 0).any():
             self.images.offer(images.spec, self._session.label_set, images.name)
 
-    @Slot()
     def try_settings(self) -> None:
         """Start the process."""
         if self.runner is not None:
@@ -175,7 +157,6 @@ class DoctorDialog(QDialog):
         self.busy.bar.setRange(0, 0)
         self._say("Opening the checkpoint and the images…")
 
-    @Slot()
     def cancel(self) -> None:
         """End the process at once."""
         if self.runner is not None:
@@ -183,7 +164,6 @@ class DoctorDialog(QDialog):
             self.busy.cancel.setEnabled(False)
             self._say("Cancelling…")
 
-    @Slot()
     def use_proposal(self) -> None:
         """Remember the proposed settings for this file and open it with them."""
         values = self._result.get("choice")
@@ -201,7 +181,6 @@ class DoctorDialog(QDialog):
         self._show_remembered(made.sentence)
         self.changed.emit(str(self.found.path))
 
-    @Slot()
     def forget_choice(self) -> None:
         """Open the file as it says again."""
         try:
@@ -219,7 +198,6 @@ class DoctorDialog(QDialog):
         self.cancel()
         super().done(result)
 
-    @Slot(object)
     def _on_event(self, event: object) -> None:
         if self.runner is None:
             return
@@ -230,7 +208,6 @@ class DoctorDialog(QDialog):
                 tried = plural(self.trials.rowCount(), "setting")
                 self._say(f"{tried} tried on {plural(event.values['n'], 'image')}…")
 
-    @Slot(object)
     def _on_ended(self, done: Done) -> None:
         self.runner = None
         if done.status == "finished":

@@ -8,16 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Slot
-from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QPlainTextEdit,
-    QSplitter,
-    QStackedWidget,
-    QTabWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QPlainTextEdit, QSplitter, QStackedWidget, QTabWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.code_view import CodeView
@@ -42,6 +34,7 @@ from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.dropped_files import is_checkpoint
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.text import device_text
 from ml_core.reading import InputError, Inspection, ask_picklescan
@@ -132,9 +125,7 @@ class CheckpointStation(QWidget):
         split.setStretchFactor(0, 2)
         split.setStretchFactor(1, 5)
         split.setSizes([430, 900])
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_L)
-        layout.addWidget(split)
+        row(split, of=self, margins=theme.SPACE_L)
         self.verdict.cancel_clicked.connect(self.cancel)
         self.verdict.test_clicked.connect(self._on_test_clicked)
         self.verdict.scan_clicked.connect(self._on_scan_clicked)
@@ -230,7 +221,6 @@ class CheckpointStation(QWidget):
             self.open_path(str(path))
         return is_mine
 
-    @Slot()
     def choose_several(self) -> None:
         """Ask for checkpoint files to be checked one after another."""
         folder = self._settings.value.last_folder
@@ -239,7 +229,6 @@ class CheckpointStation(QWidget):
         if paths:
             self.check_several(list(map(Path, paths)))
 
-    @Slot(object)
     def check_several(self, paths: Sequence[Path]) -> None:
         """List a verdict on each of some files; a row opens its checkpoint."""
         if self.triage is not None:
@@ -249,7 +238,6 @@ class CheckpointStation(QWidget):
         self.triage.finished.connect(self._on_triage_finished)
         self.triage.show()
 
-    @Slot()
     def _on_triage_finished(self) -> None:
         self.triage = None
 
@@ -257,7 +245,6 @@ class CheckpointStation(QWidget):
         """Nothing here is unsaved."""
         return True
 
-    @Slot()
     def choose_file(self) -> None:
         """Ask for a checkpoint file."""
         folder = self._settings.value.last_folder
@@ -265,7 +252,6 @@ class CheckpointStation(QWidget):
         if path:
             self.open_path(path)
 
-    @Slot()
     def choose_folder(self) -> None:
         """Ask for an open_clip folder."""
         folder = self._settings.value.last_folder
@@ -273,7 +259,6 @@ class CheckpointStation(QWidget):
         if path:
             self.open_path(path)
 
-    @Slot()
     def choose_repository(self) -> None:
         """Ask for a repository of the Hub, and open what is fetched."""
         if self.hub is not None:
@@ -284,11 +269,9 @@ class CheckpointStation(QWidget):
         self.hub.finished.connect(self._on_hub_finished)
         self.hub.open()
 
-    @Slot()
     def _on_hub_finished(self) -> None:
         self.hub = None
 
-    @Slot(str)
     def open_path(self, path: str) -> None:
         """Open a file or folder, or say that it is not there any more."""
         if Path(path).exists():
@@ -302,7 +285,6 @@ class CheckpointStation(QWidget):
         )
         self.shell.commands_changed.emit()
 
-    @Slot(str)
     def open(self, path: str | Path) -> None:
         """Examine a file or folder and load it if nothing speaks against it."""
         self._forget()
@@ -318,7 +300,6 @@ class CheckpointStation(QWidget):
             partial(examination, target), self._on_learnt, self._on_examination_failed
         )
 
-    @Slot()
     def cancel(self) -> None:
         """Stop reading the file; nothing of it is opened."""
         if self._examining is None or self.inspection is not None:
@@ -391,7 +372,6 @@ class CheckpointStation(QWidget):
     def _can_trust(self) -> bool:
         return self._signature is not None and can_trust(self._signature)
 
-    @Slot()
     def trust_key(self) -> None:
         """Ask for the public key of who signed the file, and whose it is."""
         if self._signature is None or not can_trust(self._signature):
@@ -402,11 +382,9 @@ class CheckpointStation(QWidget):
         self.trust.finished.connect(self._on_trust_finished)
         self.trust.open()
 
-    @Slot()
     def _on_trust_finished(self) -> None:
         self.trust = None
 
-    @Slot()
     def _on_key_trusted(self) -> None:
         """Check the signature of the file on show anew, with the key."""
         found = self.inspection
@@ -449,11 +427,9 @@ class CheckpointStation(QWidget):
         self.facts.show_facts(facts.inspection, self.assessment, facts)
         self.tensors.read_values(facts.inspection)
 
-    @Slot()
     def _on_test_clicked(self) -> None:
         self.shell.station_wanted.emit("studio")
 
-    @Slot()
     def _on_scan_clicked(self) -> None:
         """Show the last scan of this file, or where one is started."""
         last = self._last_scan()
@@ -518,7 +494,6 @@ class CheckpointStation(QWidget):
     def _can_choose_donor(self) -> bool:
         return bool(self._lacks)
 
-    @Slot()
     def choose_donor(self) -> None:
         """Ask for a whole CLIP whose encoder the file lacks, and open it with that."""
         if self.inspection is None:
@@ -532,7 +507,6 @@ class CheckpointStation(QWidget):
     def _can_ask_doctor(self) -> bool:
         return self._model is not None
 
-    @Slot()
     def ask_doctor(self) -> None:
         """Show the loader doctor's page for the model on show."""
         if self._model is None:
@@ -551,11 +525,9 @@ class CheckpointStation(QWidget):
         self.doctor.finished.connect(self._on_doctor_finished)
         self.doctor.show()
 
-    @Slot()
     def _on_doctor_finished(self) -> None:
         self.doctor = None
 
-    @Slot(str)
     def _on_choice_changed(self, path: str) -> None:
         """The settings of a file were chosen or forgotten: build its model anew."""
         if self._model is not None and path == self._path:
@@ -565,7 +537,6 @@ class CheckpointStation(QWidget):
     def _can_add_known(self) -> bool:
         return self.inspection is not None and bool(self.inspection.sha256)
 
-    @Slot()
     def add_known(self) -> None:
         """Ask what is known of the file."""
         if self.inspection is None:
@@ -575,7 +546,6 @@ class CheckpointStation(QWidget):
         dialog.added.connect(self._on_known_added)
         dialog.open()
 
-    @Slot()
     def _on_known_added(self) -> None:
         if self.assessment is not None:
             from ml_core.checkpoints.inspection_record import known_sentences
@@ -597,7 +567,6 @@ class CheckpointStation(QWidget):
     def _can_compare(self) -> bool:
         return self.inspection is not None and not self.inspection.refused
 
-    @Slot()
     def compare(self) -> None:
         """Ask for another checkpoint, and show tensor by tensor where it differs."""
         if self.inspection is None or not self._can_compare():
@@ -648,9 +617,9 @@ class CheckpointStation(QWidget):
 def _page(*widgets: QWidget, above: int | None = None) -> QWidget:
     """Widgets one above the other as the page of a tab."""
     page = QWidget()
-    layout = QVBoxLayout(page)
-    layout.setContentsMargins(0, theme.SPACE_M if above is None else above, 0, 0)
-    layout.setSpacing(theme.SPACE_M)
-    for widget in widgets:
-        layout.addWidget(widget)
+    column(
+        *widgets,
+        of=page, margins=(0, theme.SPACE_M if above is None else above, 0, 0),
+        spacing=theme.SPACE_M,
+    )  # fmt: skip
     return page

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from PySide6.QtCore import QTimer, Slot
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.histogram import HistogramCard
@@ -14,6 +14,7 @@ from cleanclip_gui.checkpoint.tensor_columns import TensorColumns
 from cleanclip_gui.checkpoint.tensor_table import TensorTable
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.layout import column
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.garbage_collection import set_aside
 
@@ -32,11 +33,7 @@ class TensorPage(QWidget):
         self._reading: dict[str, Ticket] = {}
         self.complete = False
         self.table.selected.connect(self._on_tensor_selected)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(self.table)
-        layout.addWidget(self.histogram)
+        column(self.table, self.histogram, of=self, spacing=theme.SPACE_M)
 
     def clear(self) -> None:
         """Show nothing, and read no further: another file is being examined."""
@@ -82,7 +79,6 @@ class TensorPage(QWidget):
         self.table.model.sort_by_statistics_again()
         self.complete = True
 
-    @Slot(object)
     def _on_tensor_selected(self, info: TensorInfo) -> None:
         """Count the values of the chosen tensor."""
         found = self._found

@@ -5,11 +5,12 @@ from __future__ import annotations
 from typing import Protocol
 
 from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import bytes_text, day_and_time, fitting, plain, tip
 from ml_core.reading import Inspection
 from ml_core.reading.inspection import REFUSED
@@ -107,12 +108,11 @@ class VerdictCard(QFrame):
         self.cancel.setToolTip("Stop reading; the file is not opened")
         self.cancel.clicked.connect(self.cancel_clicked)
         self.cancel.hide()
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_L,) * 4)
-        layout.setSpacing(theme.SPACE_L)
-        layout.addWidget(self._picture, 0, Qt.AlignmentFlag.AlignTop)
-        layout.addLayout(text, 1)
-        layout.addWidget(self.cancel, 0, Qt.AlignmentFlag.AlignTop)
+        row(
+            (self._picture, Qt.AlignmentFlag.AlignTop), (text, 1),
+            (self.cancel, Qt.AlignmentFlag.AlignTop),
+            of=self, margins=theme.SPACE_L, spacing=theme.SPACE_L,
+        )  # fmt: skip
 
     def _label(self, role: str) -> Label:
         label = Label("", role, wrap=True)

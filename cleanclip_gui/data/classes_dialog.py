@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from cleanclip_gui import theme
@@ -44,7 +44,6 @@ class ClassesDialog(QDialog):
         resize_within(self, 460, 520)
         self._on_text_changed()
 
-    @Slot()
     def _on_text_changed(self) -> None:
         names = parse_classes(self.edit.toPlainText())
         few = len(names) < 2
@@ -63,7 +62,6 @@ class ClassesDialog(QDialog):
         self.state.setText(text)
         self.ok.setEnabled(not few)
 
-    @Slot()
     def _on_accepted(self) -> None:
         self.chosen.emit(parse_classes(self.edit.toPlainText()))
         self.accept()

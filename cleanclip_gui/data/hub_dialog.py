@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
 
 from cleanclip_gui import theme
@@ -74,7 +74,6 @@ class HubDialog(QDialog):
         self._say("" if allowed else _OFF, "error")
         self._refresh()
 
-    @Slot()
     def fetch(self) -> None:
         """Bring the repository into the cache."""
         name = self.name.text().strip().removeprefix(_PREFIX)
@@ -96,7 +95,6 @@ class HubDialog(QDialog):
             work, self._on_fetched, self._on_failed, on_progress=self._on_progress
         )
 
-    @Slot()
     def cancel(self) -> None:
         """Let it go; what has arrived stays in the cache and is not fetched again."""
         if self._ticket is not None:
@@ -142,7 +140,6 @@ class HubDialog(QDialog):
             field.setEnabled(not busy)
         self._refresh()
 
-    @Slot()
     def _refresh(self) -> None:
         owner, _, name = self.name.text().strip().removeprefix(_PREFIX).partition("/")
         self.ok.setEnabled(self._allowed and self.busy.isHidden() and bool(owner and name))

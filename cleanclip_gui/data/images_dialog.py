@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import QSignalBlocker, QStringListModel, Qt, Signal, Slot
+from PySide6.QtCore import QSignalBlocker, QStringListModel, Qt, Signal
 from PySide6.QtWidgets import (
     QComboBox,
     QDialog,
@@ -28,12 +28,7 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.data.labels import label_sets, load_label_set, map_labels
 from ml_core.data.specs import ImageSpec
-from ml_core.data.table_files import (
-    IMAGE_COLUMNS,
-    LABEL_COLUMNS,
-    count_labels,
-    find_column,
-)
+from ml_core.data.table_files import IMAGE_COLUMNS, LABEL_COLUMNS, count_labels, find_column
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.tables import read_columns
 
@@ -186,7 +181,6 @@ class ImagesDialog(QDialog):
             self._reading.cancel()
         super().done(result)
 
-    @Slot()
     def _count_labels(self) -> None:
         """Read the labels in another thread."""
         if self._reading is not None:
@@ -224,7 +218,6 @@ class ImagesDialog(QDialog):
                 self.label_set.setCurrentIndex(0)
         self._show_labels()
 
-    @Slot()
     def _on_label_set_changed(self) -> None:
         name = self.label_set.currentData()
         if name != _OWN:
@@ -288,7 +281,6 @@ class ImagesDialog(QDialog):
         self._form.setRowVisible(self.split, self.split.currentIndex() > 0)
         self.state.setText(plain(error.sentence, 500))
 
-    @Slot()
     def _on_accepted(self) -> None:
         classes = self.classes_chosen
         if not isinstance(classes, str):

@@ -4,13 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import (
-    QDialog,
-    QPlainTextEdit,
-    QPushButton,
-    QWidget,
-)
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QDialog, QPlainTextEdit, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.dialog_frame import frame, primary_button
@@ -61,7 +56,6 @@ class TemplatesDialog(QDialog):
         self.resize(560, 460)
         self._on_text_changed()
 
-    @Slot()
     def _on_text_changed(self) -> None:
         found, problem = parse_templates(self.edit.toPlainText())
         theme.set_property(self.edit, "invalid", bool(problem))
@@ -70,12 +64,10 @@ class TemplatesDialog(QDialog):
         self.state.setText(problem or f"{plural(len(found), 'template')}; {plain(example, 120)}")
         self.ok.setEnabled(not problem)
 
-    @Slot()
     def _on_accepted(self) -> None:
         self.chosen.emit(parse_templates(self.edit.toPlainText())[0])
         self.accept()
 
-    @Slot()
     def _on_own(self) -> None:
         self.chosen.emit(None)
         self.accept()

@@ -18,11 +18,7 @@ from ml_core.jobs.scan_spec import SCAN_FILE
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
-from ml_core.reports.measurement_files import (
-    MEASUREMENT_FILE,
-    MEASUREMENTS_FOLDER,
-    read_kept,
-)
+from ml_core.reports.measurement_files import MEASUREMENT_FILE, MEASUREMENTS_FOLDER, read_kept
 
 Kind = Literal["run", "scan", "measurement"]
 _KINDS: tuple[Kind, ...] = ("measurement", "scan", "run")

@@ -6,19 +6,13 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import (
-    QFormLayout,
-    QHBoxLayout,
-    QLineEdit,
-    QPushButton,
-    QRadioButton,
-    QWidget,
-)
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFormLayout, QLineEdit, QPushButton, QRadioButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
@@ -77,7 +71,6 @@ class VerifyDialog(FittedDialog):
         frame(self, plain(Path(bundle).name, 80), parts, self.ok)
         self.resize(620, 0)
 
-    @Slot(object)
     def _on_path_wanted(self, field: PathField) -> None:
         if field in self.checkpoints:
             path = self._prompts.open_file(self, f"{field.name} checkpoint", "", CHECKPOINTS)
@@ -86,7 +79,6 @@ class VerifyDialog(FittedDialog):
         if path:
             field.text.setText(path)
 
-    @Slot()
     def _on_accepted(self) -> None:
         self.accept()
         self.chosen.emit(
@@ -115,17 +107,12 @@ class PathField(QWidget):
         self.button.setAccessibleName(f"Choose {name}")
         self.button.setAutoDefault(False)
         self.button.clicked.connect(self._on_clicked)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(self.text, 1)
-        layout.addWidget(self.button)
+        row((self.text, 1), self.button, of=self, spacing=theme.SPACE_S)
 
     @property
     def path(self) -> str:
         """What was given; empty if nothing."""
         return self.text.text().strip()
 
-    @Slot()
     def _on_clicked(self) -> None:
         self.wanted.emit(self)

@@ -6,7 +6,7 @@ import uuid
 from collections.abc import Callable, Mapping
 
 from pydantic import BaseModel
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.jobs.launching import launch
 from cleanclip_gui.jobs.runner import JobRunner
@@ -72,7 +72,6 @@ class Work(QObject):
         self.began.emit()
         self.progressed.emit()
 
-    @Slot()
     def cancel(self) -> None:
         """End it at once."""
         if self._runner is not None:
@@ -80,7 +79,6 @@ class Work(QObject):
             self._runner.cancel()
             self.progressed.emit()
 
-    @Slot(object)
     def _on_event(self, event: Event) -> None:
         if self._runner is None:
             return
@@ -97,7 +95,6 @@ class Work(QObject):
             self.words = f"{said}{of}"
             self.progressed.emit()
 
-    @Slot(object)
     def _on_ended(self, last: Done) -> None:
         runner, self._runner = self._runner, None
         self.fraction, self.words = None, ""

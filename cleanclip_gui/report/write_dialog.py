@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QLayout, QLineEdit, QRadioButton, QWidget
 
 from cleanclip_gui import theme
@@ -112,7 +112,6 @@ class WriteDialog(FittedDialog):
         frame(self, "Write a bundle", parts, self.ok)
         self.resize(560, 0)
 
-    @Slot()
     def _on_accepted(self) -> None:
         self.accept()
         signs = self.sign.isChecked()

@@ -10,13 +10,11 @@ from PySide6.QtGui import QFont, QIcon, QImage, QPixmap
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QDialog,
-    QHBoxLayout,
     QHeaderView,
     QLineEdit,
     QPushButton,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -24,6 +22,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import percent, plain, tip
 
 _KEY = Qt.ItemDataRole.UserRole
@@ -116,22 +115,12 @@ class TriggerLibrary(QDialog):
         resize_within(self, 760, 560)
 
     def _lay_out(self, close: QPushButton) -> None:
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.delete)
-        buttons.addWidget(self.measure)
-        buttons.addStretch()
-        for button in (close, self.file, self.add, self.use):
-            buttons.addWidget(button)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        column.setSpacing(theme.SPACE_M)
-        column.addWidget(Label("Trigger library", "title"))
-        column.addWidget(self.search)
-        column.addWidget(self.tree, 1)
-        column.addWidget(self.found)
-        column.addWidget(self.busy)
-        column.addWidget(self.details)
-        column.addLayout(buttons)
+        column(
+            Label("Trigger library", "title"), self.search, (self.tree, 1), self.found, self.busy,
+            self.details,
+            row(self.delete, self.measure, None, close, self.file, self.add, self.use),
+            of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+        )  # fmt: skip
         header = self.tree.header()
         header.setStretchLastSection(False)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)

@@ -7,16 +7,14 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import (
     QDialog,
-    QHBoxLayout,
     QHeaderView,
     QPushButton,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -26,6 +24,7 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_table
 from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, percent, plain, plural, tip
 from ml_core.evaluation.details import Details
 from ml_core.reading.errors import InputError
@@ -69,8 +68,7 @@ class ResultDetails(QDialog):
             "subtle",
             wrap=True,
         )
-        sentences = QVBoxLayout()
-        sentences.setSpacing(theme.SPACE_XS)
+        sentences = column(spacing=theme.SPACE_XS)
         for sentence, formula in explained(self.record):
             sentences.addWidget(Label(sentence, wrap=True))
             if formula:
@@ -78,27 +76,16 @@ class ResultDetails(QDialog):
                 shown.setFont(theme.figure_font(theme.FONT_POINTS))
                 shown.setContentsMargins(theme.SPACE_L, 0, 0, 0)
                 sentences.addWidget(shown)
-        foot = QHBoxLayout()
-        foot.setSpacing(theme.SPACE_S)
-        foot.addWidget(self.copy)
-        foot.addWidget(self.save)
-        foot.addStretch(1)
-        foot.addWidget(close)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*[theme.SPACE_L] * 4)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(Label(plain(title, 120), "heading"))
-        layout.addLayout(sentences)
-        layout.addWidget(says)
-        layout.addWidget(self.tree, 1)
-        layout.addLayout(foot)
+        column(
+            Label(plain(title, 120), "heading"), sentences, says, (self.tree, 1),
+            row(self.copy, self.save, None, close, spacing=theme.SPACE_S),
+            of=self, margins=theme.SPACE_L, spacing=theme.SPACE_M,
+        )  # fmt: skip
 
-    @Slot()
     def copy_json(self) -> None:
         """Put the record on the clipboard."""
         QGuiApplication.clipboard().setText(json.dumps(self.record, indent=1))
 
-    @Slot()
     def _on_save(self) -> None:
         self.save_clicked.emit(self.record)
 
@@ -162,7 +149,6 @@ class ShownResult(QObject):
     def _on_failed(self, failed: Failed) -> None:
         self._context.shell.failed.emit(failed)
 
-    @Slot()
     def _on_destroyed(self) -> None:
         self.dialog = None
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QColor, QHideEvent, QKeySequence
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command, KeyTable
@@ -52,6 +52,7 @@ from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, left_text, plain, tip
 from ml_core.data.demo_text import TARGET_NAME
 from ml_core.reading.errors import InputError
@@ -165,17 +166,11 @@ class StudioStation(QWidget):
     def _lay_out(self) -> None:
         """Three columns; the canvas takes what is left."""
         canvas_page = QWidget()
-        middle = QVBoxLayout(canvas_page)
-        middle.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        middle.setSpacing(theme.SPACE_S)
-        middle.addWidget(self.source_bar)
-        middle.addWidget(self.paint_bar)
-        painting = QHBoxLayout()
-        painting.setSpacing(theme.SPACE_S)
-        painting.addWidget(self.tool_strip)
-        painting.addWidget(self.canvas, 1)
-        middle.addLayout(painting, 1)
-        middle.addWidget(self.placement_bar)
+        column(
+            self.source_bar, self.paint_bar,
+            (row(self.tool_strip, (self.canvas, 1), spacing=theme.SPACE_S), 1), self.placement_bar,
+            of=canvas_page, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
         widgets = {
             "trigger": canvas_page,
             "attribution": self.attribution,
@@ -190,29 +185,22 @@ class StudioStation(QWidget):
 
         card = QFrame()
         card.setProperty("card", True)
-        inside = QVBoxLayout(card)
-        inside.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_S)
-        inside.setSpacing(theme.SPACE_S)
-        inside.addWidget(self.image_title)
-        inside.addWidget(self.bars, 1)
+        column(
+            self.image_title, (self.bars, 1),
+            of=card, margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_S),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
         inner = QWidget()
         inner.setObjectName("page")
-        column = QVBoxLayout(inner)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(theme.SPACE_M)
-        column.addWidget(self.figure)
-        below = QHBoxLayout()
-        below.setSpacing(theme.SPACE_S)
-        below.addWidget(FoldingRow(self.measured, self.measure_whole), 1)
-        below.addWidget(self.whole, 2)
+        below = row(
+            (FoldingRow(self.measured, self.measure_whole), 1), (self.whole, 2),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
         below.addStrut(self.whole.sizeHint().height())  # so that nothing moves when it shows
         self.measure_whole.hide()
         self.whole.hide()
-        column.addLayout(below)
-        column.addWidget(card, 1)
+        column(self.figure, below, (card, 1), of=inner, spacing=theme.SPACE_M)
 
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_S, theme.SPACE_M, theme.SPACE_S, theme.SPACE_M)
         side = QScrollArea()
         side.setAccessibleName("Numbers")
         side.setWidgetResizable(True)
@@ -226,7 +214,10 @@ class StudioStation(QWidget):
         )  # fmt: skip
         self.columns.chosen.connect(self._on_columns_chosen)
         self.columns.shown_changed.connect(self._actions.refresh_soon)
-        layout.addWidget(self.columns)
+        row(
+            self.columns,
+            of=self, margins=(theme.SPACE_S, theme.SPACE_M, theme.SPACE_S, theme.SPACE_M),
+        )  # fmt: skip
 
     # What the window asks of a station
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import shiboken6
 from PySide6.QtCore import QEvent, QObject, QPoint, QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import UNBROKEN
 
 _MARGIN = 6
@@ -119,16 +120,8 @@ class GuideCard(QFrame):
         self.next.clicked.connect(self.next_clicked)
         self.end.clicked.connect(self.ended)
 
-        head = QHBoxLayout()
-        head.addWidget(self._title)
-        head.addStretch()
-        head.addWidget(self.reset)
-        head.addWidget(self._count)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.end)
-        buttons.addStretch()
-        buttons.addWidget(self.back)
-        buttons.addWidget(self.next)
+        head = row(self._title, None, self.reset, self._count)
+        buttons = row(self.end, None, self.back, self.next)
         self._layout = layout = QVBoxLayout(self)
         layout.setContentsMargins(16, 12, 16, 12)
         layout.setSpacing(8)

@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import (
-    QDialog,
-    QHBoxLayout,
-    QPlainTextEdit,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QDialog, QPlainTextEdit, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain
 
 
@@ -66,35 +60,22 @@ class ErrorDialog(QDialog):
         close.setDefault(True)
         close.clicked.connect(self.accept)
 
-        text = QVBoxLayout()
-        text.setSpacing(theme.SPACE_S)
-        text.addWidget(heading)
-        text.addWidget(self.label)
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_L)
-        head.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
-        head.addLayout(text, 1)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.toggle)
-        buttons.addStretch()
-        buttons.addWidget(copy)
-        buttons.addWidget(close)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        layout.setSpacing(theme.SPACE_L)
-        layout.addLayout(head)
-        layout.addWidget(self.details, 1)
-        layout.addLayout(buttons)
+        layout = column(
+            row(
+                (picture, Qt.AlignmentFlag.AlignTop),
+                (column(heading, self.label, spacing=theme.SPACE_S), 1), spacing=theme.SPACE_L,
+            ),
+            (self.details, 1), row(self.toggle, None, copy, close),
+            of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_L,
+        )  # fmt: skip
         self._column = layout
         self.setMinimumWidth(theme.px(520))
         close.setFocus()
 
-    @Slot()
     def copy(self) -> None:
         """Put sentence and details on the clipboard."""
         QGuiApplication.clipboard().setText(f"{self.sentence}\n\n{self._details}".strip())
 
-    @Slot()
     def _on_toggled(self) -> None:
         shown = not self.details.isVisible()
         self.details.setVisible(shown)

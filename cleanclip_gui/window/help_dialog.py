@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, QSize, Qt, QUrl, Signal, Slot
+from PySide6.QtCore import QEvent, QSize, Qt, QUrl, Signal
 from PySide6.QtGui import (
     QDesktopServices,
     QKeySequence,
@@ -22,7 +22,6 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QDialog,
-    QHBoxLayout,
     QLineEdit,
     QPushButton,
     QTextBrowser,
@@ -30,13 +29,13 @@ from PySide6.QtWidgets import (
     QToolButton,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import ElidedLabel
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import tip
 from cleanclip_gui.window.help_pages import (
     docs_folder,
@@ -113,33 +112,19 @@ class HelpDialog(QDialog):
         for button in (keys, close):
             button.setAutoDefault(False)  # Return in the field looks for the next place
         QShortcut(QKeySequence.StandardKey.Find, self).activated.connect(self._to_field)
-        left = QVBoxLayout()
-        left.setSpacing(theme.SPACE_S)
-        left.addWidget(self.field)
-        left.addWidget(self.tree, 1)
-        bar = QHBoxLayout()
-        bar.addWidget(self.back)
-        bar.addWidget(self.forward)
-        bar.addWidget(self.told, 1)
-        right = QVBoxLayout()
-        right.setSpacing(theme.SPACE_S)
-        right.addLayout(bar)
-        right.addWidget(self.page, 1)
-        columns = QHBoxLayout()
-        columns.setSpacing(theme.SPACE_M)
-        columns.addLayout(left)
-        columns.addLayout(right, 1)
         self.tree.setFixedWidth(_LIST_WIDTH)
         self.field.setFixedWidth(_LIST_WIDTH)
-        buttons = QHBoxLayout()
-        buttons.addWidget(keys)
-        buttons.addStretch()
-        buttons.addWidget(close)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_L,) * 4)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addLayout(columns, 1)
-        layout.addLayout(buttons)
+        column(
+            (row(
+                column(self.field, (self.tree, 1), spacing=theme.SPACE_S),
+                (column(
+                    row(self.back, self.forward, (self.told, 1)), (self.page, 1),
+                    spacing=theme.SPACE_S,
+                ), 1),
+                spacing=theme.SPACE_M,
+            ), 1),
+            row(keys, None, close), of=self, margins=theme.SPACE_L, spacing=theme.SPACE_M,
+        )  # fmt: skip
         resize_within(self, 1040, 660)
         self._list_pages()
 
@@ -183,7 +168,6 @@ class HelpDialog(QDialog):
             self._groups.append(group)
         self.tree.expandAll()
 
-    @Slot(QTreeWidgetItem)
     def _on_chosen(self, item: QTreeWidgetItem | None, *_: object) -> None:
         path = item.data(0, _PATH) if item is not None else None
         if path and (self._at < 0 or Path(path) != self._visits[self._at].page):
@@ -207,11 +191,9 @@ class HelpDialog(QDialog):
         if self._at >= 0:
             self._visits[self._at].scroll = self.page.verticalScrollBar().value()
 
-    @Slot()
     def _go_back(self) -> None:
         self._go(-1)
 
-    @Slot()
     def _go_forward(self) -> None:
         self._go(1)
 
@@ -254,7 +236,6 @@ class HelpDialog(QDialog):
             top = self.page.document().documentLayout().blockBoundingRect(block).top()
             self.page.verticalScrollBar().setValue(int(top))
 
-    @Slot(QUrl)
     def _on_link(self, url: QUrl) -> None:
         """Another page here; an address of the network in the browser."""
         if url.scheme() in ("http", "https"):
@@ -266,19 +247,16 @@ class HelpDialog(QDialog):
             return
         self._open(path, heading)
 
-    @Slot(QUrl)
     def _tell_link(self, url: QUrl) -> None:
         outside = url.scheme() in ("http", "https")
         self.told.setText(f"Opens in the browser: {url.toString()}" if outside else "")
 
     # Search
 
-    @Slot()
     def _to_field(self) -> None:
         self.field.setFocus()
         self.field.selectAll()
 
-    @Slot(str)
     def _on_searched(self, text: str) -> None:
         """Show the pages that have all words, and the first place in one of them."""
         words = text.casefold().split()
@@ -298,7 +276,6 @@ class HelpDialog(QDialog):
         if words and found:
             self._find_next()
 
-    @Slot()
     def _find_next(self) -> None:
         """Go to the next place of what was typed, from the top again after the last."""
         wanted = self._wanted()

@@ -12,13 +12,13 @@ from PySide6.QtWidgets import (
     QPushButton,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import MENUS, Command, KeyTable
 from cleanclip_gui.widgets.dialog_frame import resize_within
+from cleanclip_gui.widgets.layout import column
 
 
 class KeysDialog(QDialog):
@@ -46,15 +46,14 @@ class KeysDialog(QDialog):
             self._add(table.title, table.rows)
         self.tree.expandAll()
         header = self.tree.header()
-        for column in (0, 1):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
+        for section in (0, 1):
+            header.setSectionResizeMode(section, QHeaderView.ResizeMode.ResizeToContents)
         close = QPushButton("Close")
         close.clicked.connect(self.accept)
-        column_ = QVBoxLayout(self)
-        column_.setContentsMargins(*(theme.SPACE_L,) * 4)
-        column_.setSpacing(theme.SPACE_M)
-        column_.addWidget(self.tree, 1)
-        column_.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
+        column(
+            (self.tree, 1), (close, Qt.AlignmentFlag.AlignRight),
+            of=self, margins=theme.SPACE_L, spacing=theme.SPACE_M,
+        )  # fmt: skip
         resize_within(self, 760, 480)
 
     def _add(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
@@ -63,8 +62,8 @@ class KeysDialog(QDialog):
             return
         group = QTreeWidgetItem(self.tree, [title])
         group.setFlags(Qt.ItemFlag.ItemIsEnabled)
-        for row in rows:
-            QTreeWidgetItem(group, list(row))
+        for texts in rows:
+            QTreeWidgetItem(group, list(texts))
 
 
 def _row(command: Command) -> tuple[str, str, str]:

@@ -9,15 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from PySide6.QtCore import (
-    QByteArray,
-    QEvent,
-    QSize,
-    Qt,
-    QTimer,
-    QUrl,
-    Slot,
-)
+from PySide6.QtCore import QByteArray, QEvent, QSize, Qt, QTimer, QUrl
 from PySide6.QtGui import (
     QAction,
     QCloseEvent,
@@ -31,14 +23,12 @@ from PySide6.QtWidgets import (
     QDialog,
     QDockWidget,
     QFrame,
-    QHBoxLayout,
     QLineEdit,
     QMainWindow,
     QMenu,
     QPushButton,
     QScrollArea,
     QStackedWidget,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -52,6 +42,7 @@ from cleanclip_gui.station import AtWork, Context, Part, Station
 from cleanclip_gui.talk.desk import TalkDesk
 from cleanclip_gui.talk.script import shipped
 from cleanclip_gui.widgets.dropped_files import is_checkpoint, local_paths
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import left_text, plain, used_text
 from cleanclip_gui.window.about import AboutDialog
 from cleanclip_gui.window.command_palette import CommandPalette
@@ -174,23 +165,15 @@ class MainWindow(QMainWindow):
         for page in self._pages.values():
             self.pages.addWidget(page)
         self.header = Header(cast(QWidget, self.data_bar))
-        column = QVBoxLayout()
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(self.header)
         scroll = QScrollArea()  # what is larger than the window can be reached
         scroll.setObjectName("pages")
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         scroll.setWidget(self.pages)
-        column.addWidget(scroll, 1)
+        pages = column(self.header, (scroll, 1), spacing=0)
         central = QWidget()
-        whole = QHBoxLayout(central)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(0)
-        whole.addWidget(self.rail)
-        whole.addLayout(column, 1)
+        row(self.rail, (pages, 1), of=central, spacing=0)
         self.setCentralWidget(central)
         self.setStatusBar(self.status)
         self.log_dock = QDockWidget("Log", self)
@@ -201,7 +184,7 @@ class MainWindow(QMainWindow):
         hidden = (self.menuBar(), self.status, self.log_dock)
         self.talk = TalkDesk(self.context, self, hidden, self._at_work, self.start_demo)
         self.guide = self.talk.guide
-        column.insertWidget(0, self.talk.presenter.band)
+        pages.insertWidget(0, self.talk.presenter.band)
         self.actions_.add(self.talk.commands())
         for button in self.findChildren(QPushButton):
             button.setAutoDefault(True)  # Return presses it, as in a dialog
@@ -420,7 +403,6 @@ class MainWindow(QMainWindow):
         events.speed.connect(self.status.set_speed)
         events.device.connect(self.status.set_device)
 
-    @Slot()
     def start_demo(self) -> None:
         """Open the built-in demo: poisoned checkpoint, test images, target banana, Studio."""
         try:
@@ -435,7 +417,6 @@ class MainWindow(QMainWindow):
         shell.images_wanted.emit(ImageSpec(kind="demo", split="test"), "demo", None)
         shell.checkpoint_wanted.emit(str(path))
 
-    @Slot(str)
     def take_named(self, path: str) -> None:
         """Open what was named at the start as if it had been dropped; hf-hub:owner/name too."""
         if os.path.lexists(path):
@@ -450,14 +431,12 @@ class MainWindow(QMainWindow):
             return
         self.context.shell.checkpoint_wanted.emit(path)
 
-    @Slot()
     def start_tour(self) -> None:
         """Open the demo and lead through it."""
         self.guide.set_talk(shipped("tour"))
         self.guide.start()
         self.start_demo()
 
-    @Slot(str)
     def show_station(self, name: str) -> None:
         """Show the welcome page or a station."""
         self.pages.setCurrentWidget(self._pages[name])
@@ -471,7 +450,6 @@ class MainWindow(QMainWindow):
         shown = self.pages.currentWidget() is not self.welcome
         self.header.setVisible(shown and not self.talk.presenter.is_on)
 
-    @Slot()
     def _on_presenting_changed(self) -> None:
         self.rail.set_named(not self.talk.presenter.is_on)
         self._show_header()
@@ -607,7 +585,6 @@ class MainWindow(QMainWindow):
         """Show the folder of the log file in the desktop's file manager."""
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(log_file().parent)))
 
-    @Slot(str, str)
     def show_error(self, sentence: str, details: str = "", title: str = "") -> None:
         """Show one sentence in a dialog that does not hold up the window.
 
@@ -616,7 +593,6 @@ class MainWindow(QMainWindow):
         named = {"title": title} if title else {}
         ErrorDialog(sentence, details, parent=self, **named).open()
 
-    @Slot(object)
     def show_failure(self, failure: InputError | Failed) -> None:
         """Show what was wrong with something the user gave, or why a question has no answer."""
         if isinstance(failure, InputError):  # the other was logged in the inference thread
@@ -631,7 +607,6 @@ class MainWindow(QMainWindow):
     def _on_session_change(self, *_: object) -> None:
         self.actions_.refresh_soon()
 
-    @Slot()
     def _show_offer(self) -> None:
         self.welcome.set_continue(self.keeper.summary())
 
@@ -642,12 +617,10 @@ class MainWindow(QMainWindow):
             self._recent = recent
             self.welcome.set_recent(*recent)
 
-    @Slot()
     def _on_sessions_changed(self) -> None:
         self._show_title()
         self._refresh()
 
-    @Slot()
     def _show_title(self) -> None:
         """Name the session that was saved by name, and mark it where it has changed."""
         name = plain(self.sessions.name, 60)
@@ -677,7 +650,6 @@ class MainWindow(QMainWindow):
     def _on_shown_change(self, *_: object) -> None:
         self._tell_header()
 
-    @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
         self.status.set_device(self.session.device)  # a device may have refused
         self.show_error(failed.sentence, failed.details, failed.title)
@@ -688,12 +660,10 @@ class MainWindow(QMainWindow):
         title = "The model library did not load"
         return self.prompts.confirm(self, title, text, "Try again", "Go on without it")
 
-    @Slot(object)
     def _on_devices_found(self, names: tuple[str, ...]) -> None:
         self.context.device.found(names, self.settings.value.device)
         self.status.set_devices(names, self.session.device)
 
-    @Slot(str)
     def _on_device_chosen(self, name: str) -> None:
         self.choose_device(name)
 
@@ -730,7 +700,6 @@ class MainWindow(QMainWindow):
         text = f"A scan is running, {left}" if left else "A scan is running"
         self.status.set_job(text, 0.0 if progress is None else progress.fraction)
 
-    @Slot(str)
     def _on_logged(self, text: str) -> None:
         self.log.add("info", text)
 
@@ -777,7 +746,6 @@ class MainWindow(QMainWindow):
 
     # Layout and closing
 
-    @Slot(QWidget, QWidget)
     def _show_focus(self, _: QWidget | None, now: QWidget | None) -> None:
         """Scroll what the focus came to into sight: Qt does so inside one scroll area alone."""
         if now is None or QApplication.mouseButtons() != Qt.MouseButton.NoButton:
@@ -859,7 +827,6 @@ class MainWindow(QMainWindow):
         self.inference.end()  # or the next question would start a thread that has not begun yet
         threads.close_all(left)
 
-    @Slot()
     def _on_closing_limit(self) -> None:
         """The job did not end in time: go without it."""
         if self.isVisible():

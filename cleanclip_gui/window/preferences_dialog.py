@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, QSignalBlocker, Qt, QUrl, Slot
+from PySide6.QtCore import QEvent, QSignalBlocker, Qt, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -19,7 +19,6 @@ from PySide6.QtWidgets import (
     QPushButton,
     QScrollArea,
     QSpinBox,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -32,6 +31,7 @@ from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.dialog_frame import field_form, primary_button, resize_within
 from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural, tip
 from ml_core.cache import Freed, cache_bytes, clear_cache
 from ml_core.paths import cache_dir, data_dir
@@ -118,25 +118,22 @@ class PreferencesDialog(QDialog):
         self.busy.hide()
         self.said = Label("", "subtle", wrap=True)
         self.said.hide()
-        row = QHBoxLayout()
-        row.addWidget(self.cache, 1)
-        row.addWidget(self.clear)
+        emptying = row((self.cache, 1), self.clear)
         page = QWidget()
         page.setObjectName("page")
-        column = QVBoxLayout(page)
         edge = theme.SPACE_XS  # the frame of what has the focus is drawn there
-        column.setContentsMargins(edge, edge, theme.SPACE_S, edge)
-        column.setSpacing(theme.SPACE_M)
-        column.addLayout(choices)
-        column.addWidget(Label("Folders", "heading"))
+        inside = column(
+            choices, Label("Folders", "heading"),
+            of=page, margins=(edge, edge, theme.SPACE_S, edge), spacing=theme.SPACE_M,
+        )  # fmt: skip
         for title, folder in (
             ("Data", data_dir()), ("Settings", context.settings.folder), ("Cache", cache_dir()),
         ):  # fmt: skip
-            column.addLayout(self._folder_row(title, folder))
-        column.addLayout(row)
-        column.addWidget(self.busy)
-        column.addWidget(self.said)
-        column.addStretch()
+            inside.addLayout(self._folder_row(title, folder))
+        inside.addLayout(emptying)
+        inside.addWidget(self.busy)
+        inside.addWidget(self.said)
+        inside.addStretch()
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
@@ -147,16 +144,10 @@ class PreferencesDialog(QDialog):
         restore.clicked.connect(self.restore_defaults)
         close = primary_button("Close")
         close.clicked.connect(self.accept)
-        buttons = QHBoxLayout()
-        buttons.addWidget(restore)
-        buttons.addStretch()
-        buttons.addWidget(close)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        whole.setSpacing(theme.SPACE_M)
-        for part in (Label("Preferences", "title"), scroll):
-            whole.addWidget(part)
-        whole.addLayout(buttons)
+        column(
+            Label("Preferences", "title"), scroll, row(restore, None, close),
+            of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+        )  # fmt: skip
         self._fill()
         resize_within(self, 600, 680)
         self._measure()
@@ -181,11 +172,7 @@ class PreferencesDialog(QDialog):
         button.setAccessibleName(f"Open the folder of {title.lower()}")
         button.setAutoDefault(False)
         button.clicked.connect(partial(_show, folder))
-        row = QHBoxLayout()
-        row.addWidget(Label(title, "field"))
-        row.addWidget(path, 1)
-        row.addWidget(button)
-        return row
+        return row(Label(title, "field"), (path, 1), button)
 
     def _fill(self) -> None:
         """Show what is set now."""
@@ -211,15 +198,12 @@ class PreferencesDialog(QDialog):
         self.device.setToolTip("Change the device after the run." if held else "")
         self.hub.setChecked(settings.hub)
 
-    @Slot(bool)
     def _on_hub_toggled(self, on: bool) -> None:
         self._context.settings.update(hub=on)
 
-    @Slot(int)
     def _on_threads_changed(self, number: int) -> None:
         self._acts.set_threads(number)
 
-    @Slot()
     def restore_defaults(self) -> None:
         """Everything here as it was at first; what was opened last is kept."""
         usual = Settings()
@@ -242,7 +226,6 @@ class PreferencesDialog(QDialog):
         self.cache.setText(f"{bytes_text(size)}, made again when it is needed")
         self.clear.setEnabled(size > 0 and self._ticket is None)
 
-    @Slot()
     def clear_cache(self) -> None:
         """Remove what can be made again, beside the window."""
 
@@ -263,7 +246,6 @@ class PreferencesDialog(QDialog):
     def _on_failed(self, error: InputError) -> None:
         self._end(error.sentence)
 
-    @Slot()
     def _on_cancel(self) -> None:
         if self._ticket is not None:
             self._ticket.cancel()

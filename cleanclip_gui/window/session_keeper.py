@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QObject, QTimer, Signal
 
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.session import CheckpointFacts, ImagesState
@@ -219,7 +219,6 @@ class SessionKeeper(QObject):
 
     # Saving
 
-    @Slot()
     def save(self) -> None:
         """Keep what is open now, if that is anything, where no session was saved by name."""
         self._timer.stop()
@@ -270,7 +269,6 @@ class SessionKeeper(QObject):
         session.runs = (session.run.output_dir,) if is_live(session.run) and session.run else ()
         self.save()
 
-    @Slot()
     def compare(self) -> None:
         """Look whether what is open differs from what was saved by name."""
         self._look.stop()
@@ -454,7 +452,6 @@ class SessionKeeper(QObject):
         if images is not None and wanted.target in images.class_names:
             self._shell.target_wanted.emit(images.class_names.index(wanted.target))
 
-    @Slot()
     def _on_closing(self) -> None:
         if not self._discarded:
             self.save()

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import psutil
-from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QComboBox, QProgressBar, QStatusBar, QWidget
 
 from cleanclip_gui import theme
@@ -65,7 +65,6 @@ class StatusBar(QStatusBar):
         """Stop watching."""
         self._timer.stop()
 
-    @Slot(str)
     def set_busy(self, text: str) -> None:
         """Say what the inference thread is doing."""
         self.busy.setText(text)
@@ -105,10 +104,8 @@ class StatusBar(QStatusBar):
         self.device.setToolTip(reason or "Where models are run")
         self.device.setAccessibleDescription(reason)
 
-    @Slot(int)
     def _on_activated(self, index: int) -> None:
         self.device_chosen.emit(self.device.itemData(index))
 
-    @Slot()
     def _on_memory(self) -> None:
         self.memory.setText(bytes_text(self._process.memory_info().rss))

@@ -7,12 +7,7 @@ from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Signal, SignalInstance
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QHBoxLayout,
-    QLineEdit,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QLineEdit, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.ink import Ink
@@ -20,6 +15,7 @@ from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
 from cleanclip_gui.studio.canvas.tool_strip import action_button
 from cleanclip_gui.widgets.action_button import tool_button
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.number_box import NumberBox
 
 _OPTIONS: dict[str, tuple[str, ...]] = {
@@ -107,18 +103,15 @@ class PaintBar(CompactBar):
         self.set_tool("brush")
 
     def _lay_out(self) -> None:
-        row = self.row
-        row.setSpacing(theme.SPACE_S)
+        inside = self.row
+        inside.setSpacing(theme.SPACE_S)
         sliders = (self.width_slider, self.hardness, self.opacity, self.letters, self.tolerance)
         for option in self._options.values():
-            row.addWidget(option, 1 if option in sliders or option is self.text else 0)
+            inside.addWidget(option, 1 if option in sliders or option is self.text else 0)
         self._filler = QWidget()
-        row.addWidget(self._filler, 1)
-        actions = QHBoxLayout()
-        actions.setSpacing(2)
-        for button in (self.undo, self.redo, self.clear):
-            actions.addWidget(button)
-        row.addLayout(actions)
+        inside.addWidget(self._filler, 1)
+        actions = row(self.undo, self.redo, self.clear, spacing=2)
+        inside.addLayout(actions)
 
     def _connect(self) -> None:
         self._pass_on(self.width_slider.changed, "width", float)

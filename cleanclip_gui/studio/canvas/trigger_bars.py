@@ -6,12 +6,7 @@ from collections.abc import Callable, Mapping
 
 from PySide6.QtCore import QMimeData, Qt, Signal
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import (
-    QLineEdit,
-    QSizePolicy,
-    QToolButton,
-    QWidget,
-)
+from PySide6.QtWidgets import QLineEdit, QSizePolicy, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider

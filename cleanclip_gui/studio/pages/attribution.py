@@ -6,15 +6,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from PySide6.QtCore import QSignalBlocker, Qt, QTimer
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QHBoxLayout,
-    QPushButton,
-    QSlider,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QComboBox, QPushButton, QSlider, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import Attribute, Failed, PredictionReady
@@ -25,6 +17,7 @@ from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.text import percent, plain
 from ml_core.evaluation.attribution_files import save_attribution
@@ -119,24 +112,11 @@ class AttributionPage(QWidget):
 
     def _lay_out(self) -> None:
         head = FoldingRow((self.method, self.stage), (self.explained, self.measure, self.save))
-        pictures = QHBoxLayout()
-        pictures.setSpacing(theme.SPACE_M)
-        pictures.addWidget(self.clean, 1)
-        pictures.addWidget(self.triggered, 1)
-        foot = QHBoxLayout()
-        foot.setSpacing(theme.SPACE_M)
-        foot.addWidget(self.scale, 1)
-        foot.addWidget(self.shared)
-        foot.addWidget(self.strength)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(head)
-        layout.addWidget(self.says)
-        layout.addLayout(pictures, 1)
-        layout.addLayout(foot)
-        layout.addWidget(self.readout)
-        layout.addWidget(self.busy)
+        column(
+            head, self.says, (row((self.clean, 1), (self.triggered, 1), spacing=theme.SPACE_M), 1),
+            row((self.scale, 1), self.shared, self.strength, spacing=theme.SPACE_M), self.readout,
+            self.busy, of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
 
     def _connect(self) -> None:
         self.method.currentIndexChanged.connect(self._on_method_changed)

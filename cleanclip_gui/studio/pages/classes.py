@@ -7,15 +7,7 @@ from functools import partial
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import (
-    QGridLayout,
-    QHBoxLayout,
-    QPushButton,
-    QScrollArea,
-    QSplitter,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QPushButton, QScrollArea, QSplitter, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import EvaluationUpdated
@@ -23,6 +15,7 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.studio.asr_figure import NEEDS_LABELS, Fact
 from cleanclip_gui.studio.exports import ask_and_save, save_classes
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import NUMBERS
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import (
@@ -172,14 +165,10 @@ class ClassesPage(QWidget):
         grid.setVerticalSpacing(theme.SPACE_S)
         self._place_facts(3)
         lower = QWidget()
-        below = QVBoxLayout(lower)
-        below.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        below.setSpacing(theme.SPACE_S)
-        row = QHBoxLayout()
-        row.addWidget(self.heading, 1)
-        row.addWidget(self.everything)
-        below.addLayout(row)
-        below.addWidget(self.becomes, 1)
+        column(
+            row((self.heading, 1), self.everything), (self.becomes, 1),
+            of=lower, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
         tables = QSplitter(Qt.Orientation.Vertical)
         tables.setChildrenCollapsible(False)
         tables.addWidget(self.classes)
@@ -192,17 +181,9 @@ class ClassesPage(QWidget):
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         scroll.setWidgetResizable(True)
         scroll.setWidget(page)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        whole.addWidget(scroll)
-        layout = QVBoxLayout(page)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(head)
-        layout.addWidget(self.warning)
-        layout.addLayout(grid)
+        column(scroll, of=self, margins=(0, theme.SPACE_S, 0, 0))
         tables.setMinimumHeight(theme.px(_TABLES))
-        layout.addWidget(tables, 1)
+        column(head, self.warning, grid, (tables, 1), of=page, spacing=theme.SPACE_S)
 
     def _place_facts(self, columns: int) -> None:
         """Put the six numbers into so many columns."""
@@ -213,8 +194,8 @@ class ClassesPage(QWidget):
         for place, fact in enumerate(facts):
             at = place // columns, place % columns
             self._grid.addWidget(fact, *at, Qt.AlignmentFlag.AlignBottom)
-        for column in range(3):
-            self._grid.setColumnStretch(column, 1 if column < columns else 0)
+        for number in range(3):
+            self._grid.setColumnStretch(number, 1 if number < columns else 0)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Two columns where three do not fit."""

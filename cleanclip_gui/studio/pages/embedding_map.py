@@ -8,14 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PySide6.QtCore import QSignalBlocker, Signal
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QHBoxLayout,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QComboBox, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import Failed, MapEmbeddings
@@ -27,6 +20,7 @@ from cleanclip_gui.studio.pages.embedding_plot import EmbeddingPlot
 from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.text import percent, plain, plural
@@ -105,28 +99,14 @@ class EmbeddingMapPage(QWidget):
             event.connect(self._on_question_change)
 
     def _lay_out(self) -> None:
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_S)
-        head.addWidget(self.count)
-        head.addWidget(self.measure)
-        head.addStretch(1)
-        head.addWidget(self.part)
-        head.addWidget(self.method)
-        head.addWidget(self.save)
-        legend = QHBoxLayout()
-        legend.setSpacing(theme.SPACE_M)
-        for box in self.kinds:
-            legend.addWidget(box)
-        legend.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(head)
-        layout.addLayout(legend)
-        layout.addWidget(self.plot, 1)
-        layout.addWidget(self.says)
-        layout.addWidget(self.readout)
-        layout.addWidget(self.busy)
+        column(
+            row(
+                self.count, self.measure, None, self.part, self.method, self.save,
+                spacing=theme.SPACE_S,
+            ),
+            row(*self.kinds, None, spacing=theme.SPACE_M), (self.plot, 1), self.says, self.readout,
+            self.busy, of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
 
     # What is asked
 

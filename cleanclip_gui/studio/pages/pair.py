@@ -6,7 +6,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QSignalBlocker, Qt, Slot
+from PySide6.QtCore import QSignalBlocker, Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
@@ -14,7 +14,6 @@ from PySide6.QtWidgets import (
     QPushButton,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -30,6 +29,7 @@ from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.combo_box import ElidingComboBox
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, NUMBERS
 from cleanclip_gui.widgets.text import count_text, percent, plain, signed
 from ml_core.evaluation.paired import PairedDifference
@@ -118,10 +118,10 @@ class PairPage(QWidget):
         self.table = _RatesTable(0, len(_COLUMNS))
         self.table.setAccessibleName("Rates of both checkpoints")
         self.table.setHorizontalHeaderLabels(_COLUMNS)
-        for column, words in _TIPS.items():
-            heading = QTableWidgetItem(_COLUMNS[column])
+        for number, words in _TIPS.items():
+            heading = QTableWidgetItem(_COLUMNS[number])
             heading.setToolTip(words)
-            self.table.setHorizontalHeaderItem(column, heading)
+            self.table.setHorizontalHeaderItem(number, heading)
         self.table.verticalHeader().hide()
         self.table.setShowGrid(False)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -135,14 +135,10 @@ class PairPage(QWidget):
         theme.least_width(self.other, 160)  # less than its entries take
         with_what = Label("Compare with", "subtle", buddy=self.other)
         head = FoldingRow((with_what, self.other, self.measure), (self.open, self.save))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(head)
-        layout.addWidget(self.says)
-        layout.addWidget(self.table, 1)
-        layout.addWidget(self.differing, 0, Qt.AlignmentFlag.AlignLeft)
-        layout.addWidget(self.busy)
+        column(
+            head, self.says, (self.table, 1), (self.differing, Qt.AlignmentFlag.AlignLeft),
+            self.busy, of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
         self.other.currentIndexChanged.connect(self._on_other_changed)
         self.open.clicked.connect(self._on_open_clicked)
         self.measure.clicked.connect(self._on_measure_clicked)
@@ -170,7 +166,6 @@ class PairPage(QWidget):
         if path:
             self.open_reference(path)
 
-    @Slot(str)
     def open_reference(self, path: str) -> None:
         """Open a checkpoint to compare with."""
         self._inference.ask(OpenCheckpoint(path, "reference"), self._on_reference_opened)
@@ -304,14 +299,14 @@ class PairPage(QWidget):
         rows = sorted(found.differences, key=lambda one: -abs(one.difference))
         rows.sort(key=lambda one: one.p_exact is None)  # rates first, then means
         self.table.setRowCount(len(rows))
-        for row, one in enumerate(rows):
-            for column, text in enumerate(cells(one)):
+        for line, one in enumerate(rows):
+            for place, text in enumerate(cells(one)):
                 item = QTableWidgetItem(text)
-                if column:
+                if place:
                     flags = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     item.setTextAlignment(flags)
-                item.setToolTip(behind(one) if column > 3 else "")
-                self.table.setItem(row, column, item)
+                item.setToolTip(behind(one) if place > 3 else "")
+                self.table.setItem(line, place, item)
         self.table.fit()
 
     def set_busy(self, share: float | None) -> None:
