@@ -131,9 +131,9 @@ class CheckpointStation(QWidget):
         self.verdict.scan_clicked.connect(self._on_scan_clicked)
         self._session.events.evaluation.connect(self._follow_evaluation)
         self._session.events.scan.connect(self._follow_scans)
-        self.shell.checkpoint_wanted.connect(self.open_path)
-        self.shell.donor_known.connect(self._on_donor_known)
-        self.shell.checkpoints_wanted.connect(self.check_several)
+        self.shell.takes("checkpoint", self.open_path)
+        self.shell.takes("donor", self._on_donor_known)
+        self.shell.takes("checkpoints", self.check_several)
         self.writer.failed.connect(self.shell.failed)
         self.comparison.failed.connect(self.shell.failed)
         self.writer.state_changed.connect(self.shell.commands_changed)
@@ -420,7 +420,7 @@ class CheckpointStation(QWidget):
         state = f"Loaded on {device_text(self._session.device)}."
         if facts.donor:
             state += f" The other encoder comes from {Path(facts.donor).name}."
-        self.verdict.show_loaded(state)
+        self.verdict.show_loaded(state, can_scan=self.shell.opens("scan"))
         self._follow_evaluation()
         self._follow_scans()
         self._needs_donor("")
@@ -436,7 +436,7 @@ class CheckpointStation(QWidget):
         if last is None:
             self.shell.station_wanted.emit("scan")
         else:
-            self.shell.scan_wanted.emit(last.folder)
+            self.shell.open("scan", last.folder)
             self._follow_scans()  # it is forgotten where it cannot be read any more
 
     def _last_scan(self) -> PastScan | None:

@@ -151,11 +151,11 @@ class VerdictCard(QFrame):
         self._tested, self._scan, self._read_as = False, ("", "", 0.0), found.verdict
         self._tell_backdoor()
 
-    def show_loaded(self, state: str) -> None:
+    def show_loaded(self, state: str, *, can_scan: bool = True) -> None:
         """The model is there: it can be tested."""
         self.set_state(state)
         self.test.show()
-        self.scan.show()
+        self.scan.setVisible(can_scan)
 
     def set_tested(self, tested: bool) -> None:
         """Say whether a trigger was tried on the model."""

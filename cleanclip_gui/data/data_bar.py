@@ -80,7 +80,7 @@ class DataBar(QWidget):
         self._chooser.chosen.connect(self._on_images_chosen)
         self._chooser.failed.connect(self.shell.failed)
         session.events.images.connect(self._on_images_change)
-        context.shell.images_wanted.connect(self.load)
+        context.shell.takes("images", self.load)
         self._show()
         self.shell.commands_changed.emit()
 

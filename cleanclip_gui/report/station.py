@@ -509,7 +509,7 @@ class ReportStation(QWidget):
         if found.run is not None:
             run = self.session.run
             if run is None or Path(run.output_dir) != found.run:
-                self.shell.run_wanted.emit(str(found.run))
+                self.shell.open("run", str(found.run))
             self.shell.station_wanted.emit("clean")
             self.context.actions.refresh()
         if found.command in self.context.actions.by_id:
@@ -519,9 +519,9 @@ class ReportStation(QWidget):
         """Show where a claim was measured."""
         folder = self.drafting.folder_of(place.kind, place.id)
         if place.kind == "scan" and folder is not None:
-            self.shell.scan_wanted.emit(str(folder))
+            self.shell.open("scan", str(folder))
         elif place.kind == "run" and folder is not None:
-            self.shell.run_wanted.emit(str(folder))
+            self.shell.open("run", str(folder))
             self.shell.station_wanted.emit("clean")
         else:
             name = "checkpoint" if place.kind == "checkpoint" else "studio"

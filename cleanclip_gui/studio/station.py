@@ -210,7 +210,7 @@ class StudioStation(QWidget):
         self.columns = Columns(
             self.gallery, self.pages, side,
             Room(Needs(self.gallery.width_of(1), self.gallery.width_of(2)), MIDDLE, SIDE),
-            read_widths(self.context.settings.value.studio_columns),
+            read_widths(self.context.settings.value.columns.get("studio", ())),
         )  # fmt: skip
         self.columns.chosen.connect(self._on_columns_chosen)
         self.columns.shown_changed.connect(self._actions.refresh_soon)
@@ -442,8 +442,8 @@ class StudioStation(QWidget):
         document.edit_finished.connect(self._on_edit_finished)
         document.stack.indexChanged.connect(self._on_history_changed)
         document.stack.cleanChanged.connect(self._on_history_changed)
-        self.shell.trigger_wanted.connect(self._on_trigger_wanted)
-        self.shell.snapshot_wanted.connect(self.editor.set_other_snapshot)
+        self.shell.takes("trigger", self._on_trigger_wanted)
+        self.shell.takes("snapshot", self.editor.set_other_snapshot)
 
     def _connect_bars(self) -> None:
         canvas, editor = self.canvas, self.editor
@@ -546,9 +546,9 @@ class StudioStation(QWidget):
         events.target.connect(self._on_target_change)
         events.selected_image.connect(self._on_selected_image_change)
         events.run.connect(self._on_run_change)
-        shell.target_wanted.connect(self._on_target_chosen)
-        shell.role_wanted.connect(self._on_role_chosen)
-        shell.image_wanted.connect(self._on_image_selected)
+        shell.takes("target", self._on_target_chosen)
+        shell.takes("role", self._on_role_chosen)
+        shell.takes("image", self._on_image_selected)
 
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
         if facts is not None:

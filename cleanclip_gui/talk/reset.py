@@ -50,11 +50,11 @@ class Reset(QObject):
             return
         shell.demo_opening.emit()
         shell.suspect_changing.emit()
-        shell.role_wanted.emit("suspect")
-        shell.trigger_wanted.emit(None, demo_target())
+        shell.open("role", "suspect")
+        shell.open("trigger", None, demo_target())
         images = session.images
         if images is not None:
-            shell.image_wanted.emit(images.first_to_flip(demo_target()))
+            shell.open("image", images.first_to_flip(demo_target()))
         self._context.actions.run("view.trigger")
 
     def _is_at_work(self) -> bool:

@@ -37,7 +37,7 @@ from cleanclip_gui import theme, threads
 from cleanclip_gui.commands import MENUS, Command
 from cleanclip_gui.inference.questions import Failed
 from cleanclip_gui.session import CheckpointFacts, RunState
-from cleanclip_gui.session.records import RunProgress, is_live
+from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Part, Station
 from cleanclip_gui.talk.desk import TalkDesk
 from cleanclip_gui.talk.script import shipped
@@ -128,6 +128,7 @@ class MainWindow(QMainWindow):
         self.bridge = bridge or LogBridge(self)
         self._recent: tuple[tuple[str, ...], ...] = ()
         self._demo_path = ""  # of the demo that is being opened
+        self._job = "", 0.0  # of a station, and its share that is done
         self._help: HelpDialog | None = None
         self._is_closing = False
         self._closing_limit = QTimer(self, singleShot=True, interval=threads.CLOSING_MS)
@@ -147,7 +148,7 @@ class MainWindow(QMainWindow):
 
     def _build(self) -> None:
         """Rail on the left; header above the pages; log below them; and what acts on them."""
-        self.keeper = SessionKeeper(self.context, self)
+        self.keeper = SessionKeeper(self.context, self.stations.values(), self)
         self.sessions = SessionFiles(
             self.context, self.keeper, self._docks, self._restore_docks, self
         )
@@ -367,7 +368,7 @@ class MainWindow(QMainWindow):
         app = cast(QApplication, QApplication.instance())
         app.focusChanged.connect(self._show_focus)
         FocusKeeper(app, self.pages)
-        self.welcome.path_chosen.connect(shell.checkpoint_wanted)
+        self.welcome.path_chosen.connect(partial(shell.open, "checkpoint"))
         self.welcome.session_chosen.connect(self.sessions.open)
         self.welcome.continue_clicked.connect(self.sessions.go_on)
         self.keeper.offer_changed.connect(self._show_offer)
@@ -378,6 +379,7 @@ class MainWindow(QMainWindow):
         shell.logged.connect(self._on_logged)
         shell.station_wanted.connect(self.show_station)
         shell.header_changed.connect(self.header.tell)
+        shell.job_changed.connect(self._on_job_changed)
         shell.commands_changed.connect(self._show_recent)
         self.inference.failed.connect(self._on_failed)
         self.inference.try_again = self._ask_to_start_again
@@ -398,8 +400,7 @@ class MainWindow(QMainWindow):
         events.trigger.connect(self._on_session_change)
         events.images.connect(self._on_session_change)
         events.run.connect(self._on_run_change)
-        for event in (events.run_progress, events.scan, events.scan_progress):
-            event.connect(self._show_job)
+        events.run_progress.connect(self._show_job)
         events.speed.connect(self.status.set_speed)
         events.device.connect(self.status.set_device)
 
@@ -413,9 +414,9 @@ class MainWindow(QMainWindow):
         self._demo_path = str(path)
         shell = self.context.shell
         shell.demo_opening.emit()
-        shell.trigger_wanted.emit(None, demo_target())
-        shell.images_wanted.emit(ImageSpec(kind="demo", split="test"), "demo", None)
-        shell.checkpoint_wanted.emit(str(path))
+        shell.open("trigger", None, demo_target())
+        shell.open("images", ImageSpec(kind="demo", split="test"), "demo", None)
+        shell.open("checkpoint", str(path))
 
     def take_named(self, path: str) -> None:
         """Open what was named at the start as if it had been dropped; hf-hub:owner/name too."""
@@ -429,16 +430,21 @@ class MainWindow(QMainWindow):
         if is_session(Path(path)):
             self.sessions.open(path)
             return
-        self.context.shell.checkpoint_wanted.emit(path)
+        self.context.shell.open("checkpoint", path)
 
     def start_tour(self) -> None:
         """Open the demo and lead through it."""
-        self.guide.set_talk(shipped("tour"))
-        self.guide.start()
+        try:
+            self.guide.set_talk(shipped("tour"))
+            self.guide.start()
+        except InputError as error:  # it names a station that is not there
+            self.show_failure(error)
         self.start_demo()
 
     def show_station(self, name: str) -> None:
-        """Show the welcome page or a station."""
+        """Show the welcome page or a station; does nothing for one that is not there."""
+        if name not in self._pages:
+            return
         self.pages.setCurrentWidget(self._pages[name])
         self._show_header()
         self.session.station = name
@@ -644,7 +650,7 @@ class MainWindow(QMainWindow):
                 self.show_station("studio")
         elif self.session.images is None and facts is not None and not self.keeper.awaits_images:
             demo = ImageSpec(kind="demo", split="test")
-            self.context.shell.images_wanted.emit(demo, "", None)
+            self.context.shell.open("images", demo, "", None)
         self._refresh()
 
     def _on_shown_change(self, *_: object) -> None:
@@ -681,10 +687,10 @@ class MainWindow(QMainWindow):
         self._refresh()
 
     def _show_job(self, *_: object) -> None:
-        """Name the run that goes on in the status bar, or the scan, with its progress."""
-        run, scan = self.session.run, self.session.scan
-        if not is_live(run) and scan is not None and scan.status == "running":
-            self._show_scan(self.session.scan_progress)
+        """Name the run that goes on in the status bar, or a station's job, with its progress."""
+        run = self.session.run
+        if not is_live(run) and self._job[0]:
+            self.status.set_job(*self._job)
             return
         words = {"running": "is running", "paused": "is paused"}
         title = plain((run.title or method_title(run.method)) if run else "", 80)
@@ -695,10 +701,9 @@ class MainWindow(QMainWindow):
         share = 0.0 if progress is None else progress.fraction
         self.status.set_job(f"{text}, {left}" if text and left else text, share)
 
-    def _show_scan(self, progress: RunProgress | None) -> None:
-        left = "" if progress is None else left_text(progress.seconds_left)
-        text = f"A scan is running, {left}" if left else "A scan is running"
-        self.status.set_job(text, 0.0 if progress is None else progress.fraction)
+    def _on_job_changed(self, text: str, share: float) -> None:
+        self._job = text, share
+        self._show_job()
 
     def _on_logged(self, text: str) -> None:
         self.log.add("info", text)
@@ -727,7 +732,7 @@ class MainWindow(QMainWindow):
         """Check several checkpoints; else take the first file."""
         checkpoints = [path for path in paths if is_checkpoint(path)]
         if len(checkpoints) > 1:
-            self.context.shell.checkpoints_wanted.emit(checkpoints)
+            self.context.shell.open("checkpoints", checkpoints)
         else:
             self.take_file(paths[0])
 

@@ -30,7 +30,8 @@ def panel(qtbot):
     context = Context(inference=Inference(FakeEngine), prompts=answers.prompts())
     panel = CheckpointStation(context)
     panel.answers, panel.session = answers, context.session
-    panel.studio = StudioStandIn(context)
+    panel.studio, panel.scans = StudioStandIn(context), []
+    context.shell.takes("scan", panel.scans.append)
     qtbot.addWidget(panel)
     panel.resize(1200, 700)
     panel.show()
@@ -157,9 +158,8 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     settings.forget_scan("/5.5")
     scanned("nothing", 2.0)  # an older one, shown again
     assert card.scanned.text() == f"Backdoor-like behaviour: banana (scan, {when(5.0)})"
-    with qtbot.waitSignal(panel.shell.scan_wanted) as wanted:
-        card.scan.click()
-    assert wanted.args == ["/5.0"]
+    card.scan.click()
+    assert panel.scans == ["/5.0"]
     scanned("nothing", 9.0)
     assert card.scanned.text() == f"Backdoor: nothing found within the search (scan, {when(9.0)})"
     assert card.scanned.property("tone") == ""

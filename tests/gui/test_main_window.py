@@ -231,8 +231,7 @@ def test_a_checkpoint_can_be_dropped_anywhere(window, qtbot, checkpoint, monkeyp
 def test_only_several_checkpoints_make_a_list(window, tmp_path, monkeypatch, names, several):
     lists, first = [], []
     shell = window.context.shell
-    shell.checkpoints_wanted.disconnect()
-    shell.checkpoints_wanted.connect(lists.extend)
+    monkeypatch.setattr(shell, "open", lambda kind, paths: lists.extend(paths))
     monkeypatch.setattr(window, "take_file", first.append)
     window.take_files([tmp_path / name for name in names])
     assert [path.name for path in lists] == several
@@ -242,7 +241,7 @@ def test_only_several_checkpoints_make_a_list(window, tmp_path, monkeypatch, nam
 def test_what_is_named_at_the_start_is_taken_like_a_drop(window, tmp_path, monkeypatch) -> None:
     dropped, wanted = [], []
     monkeypatch.setattr(window, "take_file", dropped.append)
-    window.context.shell.checkpoint_wanted.connect(wanted.append)
+    window.context.shell.takes("checkpoint", wanted.append)
     (tmp_path / "a.evidence.zip").touch()
     monkeypatch.chdir(tmp_path)
     window.take_named("a.evidence.zip")
@@ -583,7 +582,7 @@ def test_the_header_names_the_checkpoint_that_studio_looks_at(window, qtbot, che
     shell, title = window.context.shell, window.header.title
     cleaned = facts("cleaned.safetensors")
     window.session.cleaned = cleaned
-    shell.role_wanted.emit("cleaned")
+    shell.open("role", "cleaned")
     assert title.text() == "m.safetensors"  # the page on show is about the file
     window.show_station("studio")
     assert title.text() == cleaned.inspection.name
@@ -790,9 +789,10 @@ def test_the_file_menu_opens_what_was_open_before(window, qtbot, checkpoint):
     recent.aboutToShow.emit()
     (entry,) = recent.actions()
     assert checkpoint.name in entry.text()
-    with qtbot.waitSignal(window.context.shell.checkpoint_wanted) as wanted:
-        entry.trigger()
-    assert wanted.args == [str(checkpoint)]
+    wanted = []
+    window.context.shell.takes("checkpoint", wanted.append)
+    entry.trigger()
+    assert wanted == [str(checkpoint)]
 
 
 def test_every_key_stands_in_one_table(window):

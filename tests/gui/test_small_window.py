@@ -88,7 +88,7 @@ def test_studios_columns_are_chosen_and_remembered(window, qtbot, tmp_path):
     window.actions_["view.numbers"].trigger()
     assert not studio.columns.right_open
     assert window.actions_["view.numbers"].isChecked() is False
-    assert SettingsStore(tmp_path / "config").value.studio_columns[1] == 0
+    assert SettingsStore(tmp_path / "config").value.columns["studio"][1] == 0
     window.resize(1500, 800)
     qtbot.wait(20)
     assert not studio.columns.right_open  # as it was chosen

@@ -301,16 +301,16 @@ def test_who_wants_another_trigger_gets_it_on_the_canvas_and_in_the_session(empt
     session, shell = empty.session, empty.shell
     empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
     session.images = images(labels=(0, 1, 2), class_names=("a", "b", "c"))
-    shell.trigger_wanted.emit(demo_trigger(), 2)
+    shell.open("trigger", demo_trigger(), 2)
     assert session.target == 2
     assert session.trigger == empty.editor.current_trigger() == demo_trigger()
     assert empty.source_bar.name.text() == "Demo sticker"
     count = empty.document.stack.count()
-    shell.trigger_wanted.emit(demo_trigger(), 1)  # it is there already
+    shell.open("trigger", demo_trigger(), 1)  # it is there already
     assert (session.target, empty.document.stack.count()) == (1, count)
-    shell.target_wanted.emit(0)
+    shell.open("target", 0)
     assert empty.figure.target.currentIndex() == 0
-    shell.trigger_wanted.emit(None, 2)
+    shell.open("trigger", None, 2)
     assert (session.trigger, session.target) == (None, 2)
     assert empty.editor.current_trigger() is None
 
@@ -329,7 +329,7 @@ def test_the_target_keeps_its_name_when_other_images_come(empty):
 def test_the_suspect_checkpoint_is_looked_at_when_the_cleaned_one_goes(empty):
     session = empty.session
     session.checkpoint, session.cleaned = facts("a"), facts("b")
-    empty.shell.role_wanted.emit("cleaned")
+    empty.shell.open("role", "cleaned")
     assert session.shown is session.cleaned
     assert empty.figure.role_buttons["cleaned"].isChecked()
     session.cleaned = None

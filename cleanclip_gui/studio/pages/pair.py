@@ -144,7 +144,7 @@ class PairPage(QWidget):
         self.measure.clicked.connect(self._on_measure_clicked)
         self.save.clicked.connect(self._on_save_clicked)
         self.busy.cancel_clicked.connect(self._on_cancelled)
-        self._context.shell.reference_wanted.connect(self.open_reference)
+        self._context.shell.takes("reference", self.open_reference)
         self.differing.clicked.connect(self._on_differing_clicked)
         self.set_busy(None)
         self.show_found(None)
