@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
-from PySide6.QtCore import QObject, QSize, Qt, Slot
+from PySide6.QtCore import QObject, QSize, Qt, SignalInstance, Slot
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QAbstractButton, QToolButton
+from PySide6.QtWidgets import QAbstractButton, QPushButton, QToolButton
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import named
 
 
 def bind(
@@ -28,6 +30,36 @@ def bind(
         Show its icon too.
     """
     _Binding(button, action, text, icon)
+
+
+def push_button(
+    text: str = "",
+    clicked: Callable[..., object] | SignalInstance | None = None,
+    *,
+    icon: str = "",
+    name: str = "",
+    tip: str = "",
+    look: str = "",
+) -> QPushButton:
+    """Make a push button.
+
+    Parameters
+    ----------
+    text, clicked
+        What it says, and what a click does.
+    icon, name, tip
+        Of its picture; its accessible name, where the text is none; its tool tip.
+    look
+        Properties of the style, such as ``"primary large"``.
+    """
+    made = QPushButton(text)
+    for prop in look.split():
+        made.setProperty(prop, True)
+    if icon:
+        made.setIcon(theme.icon(icon, "on_accent" if "primary" in look else "text"))
+    if clicked is not None:
+        made.clicked.connect(clicked)
+    return named(made, name, tip)
 
 
 def action_tool(action: QAction) -> QToolButton:
