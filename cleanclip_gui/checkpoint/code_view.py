@@ -10,7 +10,7 @@ from PySide6.QtGui import QFontDatabase
 from PySide6.QtWidgets import QAbstractItemView, QListView, QPlainTextEdit, QSplitter, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import count_text, plain, plural
 
@@ -25,20 +25,18 @@ class CodeView(QWidget):
         self._records: list[tuple[str, str]] = []
         self._names = QStringListModel(self)
         self.words = Label("", "subtle", wrap=True)
-        self.list = QListView()
+        self.list = named(QListView(), "Records with program code")
         self.list.setModel(self._names)
         self.list.setUniformItemSizes(True)
         self.list.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.list.setTextElideMode(Qt.TextElideMode.ElideLeft)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.list.setAccessibleName("Records with program code")
         self.list.selectionModel().currentRowChanged.connect(self._on_current_changed)
-        self.text = QPlainTextEdit()
+        self.text = named(QPlainTextEdit(), "Program code, not run")
         self.text.setReadOnly(True)
         self.text.setTabChangesFocus(True)
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
-        self.text.setAccessibleName("Program code, not run")
         split = QSplitter(Qt.Orientation.Horizontal)
         split.setChildrenCollapsible(False)
         split.setHandleWidth(theme.SPACE_S)

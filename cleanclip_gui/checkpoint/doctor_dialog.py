@@ -15,9 +15,10 @@ from cleanclip_gui.checkpoint.trials_table import TrialsTable
 from cleanclip_gui.jobs.launching import launch
 from cleanclip_gui.jobs.runner import JobRunner, doctor_runner
 from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
@@ -80,26 +81,19 @@ class DoctorDialog(QDialog):
         self.images = ImageChoice(prompts)
         self.images.failed.connect(self.failed)
         self.trials = TrialsTable()
-        self.start = QPushButton("Try the settings")
-        self.start.setProperty("primary", True)
-        self.start.clicked.connect(self.try_settings)
+        self.start = push_button("Try the settings", self.try_settings, look="primary")
         self.busy = BusyRow("Progress of the doctor")
         self.busy.cancel_clicked.connect(self.cancel)
         self.state = Label("", "subtle", wrap=True)
         self.verdict = Label("", "heading", wrap=True)
         self.words = Label("", wrap=True)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.use = QPushButton("Use this")
-        self.use.setProperty("primary", True)
-        self.use.clicked.connect(self.use_proposal)
-        self.forget = QPushButton("Forget the choice")
-        self.forget.clicked.connect(self.forget_choice)
-        close = QPushButton("Close")
-        close.clicked.connect(self.reject)
+        self.use = push_button("Use this", self.use_proposal, look="primary")
+        self.forget = push_button("Forget the choice", self.forget_choice)
+        close = push_button("Close", self.reject)
 
-        self.card = QFrame()
+        self.card = named(QFrame(), "What the doctor proposes")
         self.card.setProperty("card", True)
-        self.card.setAccessibleName("What the doctor proposes")
         column(self.verdict, self.words, of=self.card, margins=theme.SPACE_L, spacing=theme.SPACE_S)
         column(
             Label(plain(found.name, 100), "title"), Label(_LEAD, "subtle", wrap=True),

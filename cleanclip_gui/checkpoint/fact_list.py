@@ -9,7 +9,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QGridLayout, QToolButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import fitting, plain, tip
 
@@ -74,23 +74,20 @@ class FactList(QFrame):
         field = Label(name, "field")
         field.setAlignment(Qt.AlignmentFlag.AlignTop)
         shown = plain(value)
-        label = Label(wrap=True)
+        label = named(Label(wrap=True), f"{name}: {shown}")
         self._values.append((label, shown))
         _fit(label, shown)
         label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        label.setAccessibleName(f"{name}: {shown}")
         label.setMinimumWidth(1)
         if role:
             label.setProperty("role", role)
         self._grid.addWidget(field, row, 0, Qt.AlignmentFlag.AlignTop)
         self._grid.addWidget(label, row, 1)
         if copy:
-            button = QToolButton()
+            button = named(QToolButton(), f"Copy {name}", f"Copy {name}")
             button.setIcon(theme.icon("copy", "muted"))
             button.setProperty("small", True)
-            button.setToolTip(f"Copy {name}")
-            button.setAccessibleName(f"Copy {name}")
             slot: Callable[[], None] = _Copier(copy, button).copy
             button.clicked.connect(slot)
             self._grid.addWidget(button, row, 2, Qt.AlignmentFlag.AlignTop)

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QComboBox, QSpinBox, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.data.images_chooser import DEMO_SPLITS, ImagesChooser
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
@@ -41,12 +41,11 @@ class ImageChoice(QWidget):
         for name in label_sets():
             self.labels.addItem(name, name)
         self.labels.addItem("Text file…", _LIST)
-        self.n = QSpinBox()
+        self.n = named(QSpinBox(), "How many images at most")
         self.n.setRange(_FEW, _MANY)
         self.n.setSingleStep(100)
         self.n.setValue(_USUAL)
         self.n.setGroupSeparatorShown(True)
-        self.n.setAccessibleName("How many images at most")
         self.n.setMinimumWidth(theme.px(96))
         self.n.lineEdit().setTextMargins(6, 0, 0, 0)
         fields = FoldingRow()
@@ -116,8 +115,7 @@ class ImageChoice(QWidget):
 
 
 def _combo(name: str) -> QComboBox:
-    box = QComboBox()
-    box.setAccessibleName(name)
+    box = named(QComboBox(), name)
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(10)
     return box

@@ -7,11 +7,12 @@ from typing import Protocol
 
 from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QAction, QGuiApplication, QKeySequence
-from PySide6.QtWidgets import QHeaderView, QLineEdit, QPushButton, QTableView, QWidget
+from PySide6.QtWidgets import QHeaderView, QLineEdit, QTableView, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.tensor_columns import shape_text
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.action_button import push_button
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.table_rows import show_rows, title_data
 from cleanclip_gui.widgets.text import count_text, plain, plural, tip
@@ -128,17 +129,14 @@ class KeysView(QWidget):
         super().__init__(parent)
         self.model = KeysModel()
         self.words = Label("", "subtle", wrap=True)
-        self.filter = QLineEdit()
+        self.filter = named(QLineEdit(), "Filter the differences")
         self.filter.setPlaceholderText("Filter by name, state or shape")
-        self.filter.setAccessibleName("Filter the differences")
         self.filter.setClearButtonEnabled(True)
         self.filter.textChanged.connect(self._on_filter_changed)
-        self.button = QPushButton(theme.icon("copy"), "Copy the list")
-        self.button.clicked.connect(self.copy)
+        self.button = push_button("Copy the list", self.copy, icon="copy")
         self.count = Label("", "subtle")
-        self.view = QTableView()
+        self.view = named(QTableView(), "Tensors that differ from the architecture's")
         self.view.setModel(self.model)
-        self.view.setAccessibleName("Tensors that differ from the architecture's")
         show_rows(self.view)
         self.view.setTextElideMode(Qt.TextElideMode.ElideLeft)
         self.view.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)

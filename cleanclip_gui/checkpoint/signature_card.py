@@ -10,9 +10,9 @@ from PySide6.QtWidgets import QFrame, QLineEdit, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
-from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.action_button import bind, push_button
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import ALL
 from cleanclip_gui.widgets.prompts import Prompts
@@ -102,19 +102,17 @@ class TrustDialog(FittedDialog):
         self._wanted, self._folder, self._prompts = key_id, folder, prompts
         self._key: PublicKey | None = None
         self._raw, self._file = b"", ""
-        shown = Label(grouped(key_id), wrap=True)
+        shown = named(Label(grouped(key_id), wrap=True), "Id of the key")
         shown.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        shown.setAccessibleName("Id of the key")
         self.file = Label("no file chosen", "subtle")
         self.file.setMinimumWidth(1)
-        self.choose = QPushButton("Choose…")
-        self.choose.setAccessibleName("Choose the public key's file")
-        self.choose.clicked.connect(self._on_choose_clicked)
+        self.choose = push_button(
+            "Choose…", self._on_choose_clicked, name="Choose the public key's file"
+        )
         chosen = row((self.file, 1), self.choose)
-        self.name = QLineEdit()
+        self.name = named(QLineEdit(), "Whose key it is")
         self.name.setMaxLength(LONGEST_NAME)
         self.name.setPlaceholderText("Ada Lovelace, Analytical Engines")
-        self.name.setAccessibleName("Whose key it is")
         self.name.textChanged.connect(self._on_text_changed)
         form = field_form()
         form.addRow(Label("Id (SHA-256)", "field"), shown)

@@ -34,6 +34,7 @@ from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.dropped_files import is_checkpoint
+from cleanclip_gui.widgets.label import named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.text import device_text
@@ -98,9 +99,8 @@ class CheckpointStation(QWidget):
         self.keys = KeysView()
         self.names = NamesView()
         self.code = CodeView()
-        self.metadata = QPlainTextEdit()
+        self.metadata = named(QPlainTextEdit(), "Metadata and values")
         self.metadata.setReadOnly(True)
-        self.metadata.setAccessibleName("Metadata and values")
         self.metadata.setTabChangesFocus(True)
         self.comparison = ComparisonView()
         self.tabs = QTabWidget()

@@ -27,7 +27,7 @@ from cleanclip_gui.checkpoint.tensor_columns import TensorColumns, columns_of
 from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorModel
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.table_rows import FilledTable, show_rows
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
@@ -69,16 +69,14 @@ class TensorTable(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.model = TensorModel()
-        self.filter = QLineEdit()
+        self.filter = named(QLineEdit(), "Filter tensors")
         self.filter.setPlaceholderText("Filter by name, shape or type")
-        self.filter.setAccessibleName("Filter tensors")
         self.filter.setClearButtonEnabled(True)
         self.filter.textChanged.connect(self._on_filter_changed)
         self.count = Label("", "subtle")
-        self.view = _View()
+        self.view = named(_View(), "Tensors")
         self.view.setModel(self.model)
         self.view.setItemDelegate(_CellDelegate(self.model, self))
-        self.view.setAccessibleName("Tensors")
         self.view.setSortingEnabled(True)
         show_rows(self.view)
         self.view.setTextElideMode(Qt.TextElideMode.ElideLeft)  # names begin alike

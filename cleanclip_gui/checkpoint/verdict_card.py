@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Protocol
 
 from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtWidgets import QFrame, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import ElidedLabel, Label
 from cleanclip_gui.widgets.layout import row
@@ -94,19 +95,16 @@ class VerdictCard(QFrame):
             self.state,
         ):
             text.addWidget(label)
-        self.test = QPushButton("Test a trigger in Studio")
-        self.test.setProperty("primary", True)
-        self.test.clicked.connect(self.test_clicked)
-        self.scan = QPushButton()
-        self.scan.clicked.connect(self.scan_clicked)
+        self.test = push_button("Test a trigger in Studio", self.test_clicked, look="primary")
+        self.scan = push_button(clicked=self.scan_clicked)
         text.addSpacing(theme.SPACE_XS)
         text.addWidget(FoldingRow(self.test, self.scan))
         self._tested, self._scan = False, ("", "", 0.0)
         self._read_as = "loads"
         self._hide_backdoor()
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Stop reading; the file is not opened")
-        self.cancel.clicked.connect(self.cancel_clicked)
+        self.cancel = push_button(
+            "Cancel", self.cancel_clicked, tip="Stop reading; the file is not opened"
+        )
         self.cancel.hide()
         row(
             (self._picture, Qt.AlignmentFlag.AlignTop), (text, 1),

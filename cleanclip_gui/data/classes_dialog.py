@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.text import plain, plural
 
 
@@ -33,8 +33,7 @@ class ClassesDialog(QDialog):
             "subtle",
             wrap=True,
         )
-        self.edit = QPlainTextEdit("\n".join(names))
-        self.edit.setAccessibleName("Class names, one per line")
+        self.edit = named(QPlainTextEdit("\n".join(names)), "Class names, one per line")
         self.edit.setTabChangesFocus(True)
         self.state = Label("", wrap=True)
         self.ok = primary_button("Use these")

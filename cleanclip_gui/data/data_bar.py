@@ -21,6 +21,7 @@ from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.label import named
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.data.labels import label_sets
@@ -373,13 +374,11 @@ class _Chip(QToolButton):
 
 
 def _chip(icon: str, name: str) -> QToolButton:
-    chip = _Chip()
+    chip = named(_Chip(), name, name)
     chip.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
     chip.setProperty("chip", True)
     chip.setIcon(theme.icon(icon))
     chip.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-    chip.setAccessibleName(name)
-    chip.setToolTip(name)
     chip.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     return chip
 

@@ -10,7 +10,7 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.text import bytes_text, plain
 from ml_core.reading import InputError
 
@@ -50,13 +50,11 @@ class HubDialog(QDialog):
         self._allowed = allowed
         self.setWindowTitle("Open from the Hugging Face Hub")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.name = QLineEdit(name)
+        self.name = named(QLineEdit(name), "Repository, owner/name")
         self.name.setPlaceholderText("owner/name")
-        self.name.setAccessibleName("Repository, owner/name")
         self.name.textChanged.connect(self._refresh)
-        self.revision = QLineEdit()
+        self.revision = named(QLineEdit(), "Revision")
         self.revision.setPlaceholderText("main, a tag or a commit; empty for the newest")
-        self.revision.setAccessibleName("Revision")
         form = field_form()
         form.addRow(Label("Repository", "field", buddy=self.name), self.name)
         form.addRow(Label("Revision", "field", buddy=self.revision), self.revision)

@@ -24,7 +24,7 @@ from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button, resize_within
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.data.labels import label_sets, load_label_set, map_labels
 from ml_core.data.specs import ImageSpec
@@ -105,23 +105,20 @@ class ImagesDialog(QDialog):
         form.addRow(Label("Pictures", buddy=self.split), self.split)
         form.addRow(Label("Classes", buddy=self.label_set), self.label_set)
         self._form = form
-        self.n = QSpinBox()
+        self.n = named(QSpinBox(), "How many images; 0 takes all")
         self.n.setRange(0, 10_000_000)
         self.n.setSingleStep(500)
         self.n.setGroupSeparatorShown(True)
         self.n.setSpecialValueText("all")
         self.n.lineEdit().setTextMargins(6, 0, 0, 0)
-        self.n.setAccessibleName("How many images; 0 takes all")
         form.addRow(Label("Images", buddy=self.n), self.n)
 
         self.state = Label("", "subtle")
         self.state.setWordWrap(True)
-        self.busy = QProgressBar()
+        self.busy = named(QProgressBar(), "Reading")
         self.busy.setRange(0, 0)
         self.busy.setTextVisible(False)
-        self.busy.setAccessibleName("Reading")
-        self.table = QTableWidget(0, 3)
-        self.table.setAccessibleName("Labels and the class each one means")
+        self.table = named(QTableWidget(0, 3), "Labels and the class each one means")
         self.table.setHorizontalHeaderLabels(["Label", "Images", "Class"])
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         count = QTableWidgetItem("Images")
@@ -335,6 +332,5 @@ def _head(read: _Read) -> str:
 
 
 def _combo(name: str) -> QComboBox:
-    box = QComboBox()
-    box.setAccessibleName(name)
+    box = named(QComboBox(), name)
     return box

@@ -12,7 +12,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.report.sentence_tree import Row, SentenceTree
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.busy_row import BusyRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain
 from ml_core.reports.verify.checks import DAMAGED, HOLDS, LEVELS, Check, State
@@ -60,9 +60,8 @@ class ChecksView(QWidget):
         self.error = Label("", "error", wrap=True)
         self.busy = BusyRow("Progress of the verification")
         self.words = Label("", "caption")
-        self.card = QFrame()
+        self.card = named(QFrame(), "Result of the verification")
         self.card.setProperty("card", True)
-        self.card.setAccessibleName("Result of the verification")
         row(
             (self._picture, Qt.AlignmentFlag.AlignTop),
             (column(

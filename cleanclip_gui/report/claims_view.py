@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QPushButton, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.report.claim_rows import HOLDS, ClaimRow, sections
 from cleanclip_gui.report.sentence_tree import Row, SentenceTree
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain
@@ -37,7 +38,7 @@ class ClaimsView(QWidget):
         self.tree = SentenceTree("Claims of the report", _TITLES, 0, spare=(2, 3))
         self.basis = Label(_NONE, "subtle", wrap=True)
         self.basis.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.show_button = QPushButton(_BUTTONS["measurement"])
+        self.show_button = push_button(_BUTTONS["measurement"], self._on_show_clicked)
         self.show_button.hide()
         column(
             (self.tree, 1),
@@ -49,7 +50,6 @@ class ClaimsView(QWidget):
         )  # fmt: skip
         self.tree.chosen.connect(self._on_chosen)
         self.tree.wanted.connect(self._on_wanted)
-        self.show_button.clicked.connect(self._on_show_clicked)
 
     @property
     def count(self) -> int:

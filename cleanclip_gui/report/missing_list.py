@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QPushButton, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.report.missing import Missing
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import column
 
@@ -74,8 +75,7 @@ class MissingRow(QWidget):
         super().__init__(parent)
         self._missing: Missing | None = None
         self.sentence = Label("", wrap=True)
-        self.button = QPushButton()
-        self.button.clicked.connect(self._on_clicked)
+        self.button = push_button(clicked=self._on_clicked)
         column(
             self.sentence, (self.button, Qt.AlignmentFlag.AlignLeft),
             of=self, spacing=theme.SPACE_XS,

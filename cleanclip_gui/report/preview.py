@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QPushButton, QTextBrowser, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.report.preview_html import rich_text
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row
 
 _LOOKS = (
@@ -40,8 +40,7 @@ class Preview(QWidget):
     def __init__(self, button: QPushButton, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._html = ""
-        self.page = _Page()
-        self.page.setAccessibleName("Preview of the report")
+        self.page = named(_Page(), "Preview of the report")
         self.page.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
         self.page.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.page.setOpenExternalLinks(False)

@@ -28,11 +28,11 @@ from cleanclip_gui.report.verify_dialog import VerifyDialog
 from cleanclip_gui.report.work import Work
 from cleanclip_gui.report.write_dialog import Wanted, WriteDialog
 from cleanclip_gui.station import AtWork, Context, Station
-from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.action_button import bind, push_button
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row, scrolling
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
@@ -288,10 +288,8 @@ class ReportStation(QWidget):
         self.parts = PartsList()
         self.missing = MissingList(actions)
         self.hint = Label("", "caption", wrap=True)
-        self.write_button = QPushButton(theme.icon("save", "on_accent"), "")
+        self.write_button = push_button(icon="save", look="primary large")
         self.write_button.setObjectName("report.write_button")
-        self.write_button.setProperty("primary", True)
-        self.write_button.setProperty("large", True)
         bind(self.write_button, actions["report.write"], text=True)
         self.verify_button = QPushButton()
         bind(self.verify_button, actions["report.verify"], text=True)
@@ -375,10 +373,9 @@ class ReportStation(QWidget):
         return page
 
     def _draft_page(self) -> QWidget:
-        self.written_card = QFrame()
+        self.written_card = named(QFrame(), "The bundle that was written")
         self.written_card.setProperty("card", True)
         self.written_card.setProperty("tone", "ok")
-        self.written_card.setAccessibleName("The bundle that was written")
         row(
             (self.written, 1), self.verify_written, self.show_written,
             of=self.written_card,

@@ -7,11 +7,12 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QFormLayout, QLineEdit, QPushButton, QRadioButton, QWidget
+from PySide6.QtWidgets import QFormLayout, QLineEdit, QRadioButton, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.prompts import Prompts
@@ -100,13 +101,10 @@ class PathField(QWidget):
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.name = name
-        self.text = QLineEdit()
-        self.text.setAccessibleName(name)
+        self.text = named(QLineEdit(), name)
         self.text.setPlaceholderText("not given")
-        self.button = QPushButton("Choose…")
-        self.button.setAccessibleName(f"Choose {name}")
+        self.button = push_button("Choose…", self._on_clicked, name=f"Choose {name}")
         self.button.setAutoDefault(False)
-        self.button.clicked.connect(self._on_clicked)
         row((self.text, 1), self.button, of=self, spacing=theme.SPACE_S)
 
     @property

@@ -20,8 +20,9 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import faded, track_colour, triggered_colour
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.label import ElidedLabel, Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import NOT_MEASURED, THIN, count_text, percent, percent_range, tip
@@ -155,9 +156,8 @@ class AsrFigure(QFrame):
         self.role_buttons: dict[str, QPushButton] = {}
         self._group = QButtonGroup(self)
         for role, text in (("suspect", "Before cleaning"), ("cleaned", "After cleaning")):
-            button = QPushButton(text)
+            button = push_button(text, name=f"Look at the {role} checkpoint")
             button.setCheckable(True)
-            button.setAccessibleName(f"Look at the {role} checkpoint")
             button.setProperty("roleName", role)
             self._group.addButton(button)
             self.role_buttons[role] = button
@@ -167,8 +167,7 @@ class AsrFigure(QFrame):
 
         self._heading = ElidedLabel("Attack success rate", "heading")  # beside a long status
         self.status = Label("", "badge")
-        self.figure = Label(NOT_MEASURED, "figure")
-        self.figure.setAccessibleName("Attack success rate")
+        self.figure = named(Label(NOT_MEASURED, "figure"), "Attack success rate")
         self.track = IntervalTrack()
         self.caption = Label("", "caption")
         self.caption.setWordWrap(True)
@@ -375,8 +374,7 @@ class _SearchBox(QComboBox):
 
 
 def _search_box(name: str) -> _SearchBox:
-    box = _SearchBox()
-    box.setAccessibleName(name)
+    box = named(_SearchBox(), name)
     box.setEditable(True)
     box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)

@@ -19,9 +19,10 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import percent, plain, tip
 
@@ -67,12 +68,10 @@ class TriggerLibrary(QDialog):
         self._entries: dict[str, LibraryEntry] = {}
         self._groups: dict[str, QTreeWidgetItem] = {}
         self.items: dict[str, QTreeWidgetItem] = {}  # lines of the tree, by key
-        self.search = QLineEdit()
+        self.search = named(QLineEdit(), "Search the library")
         self.search.setPlaceholderText("Search by name or paper")
-        self.search.setAccessibleName("Search the library")
         self.search.setClearButtonEnabled(True)
-        self.tree = QTreeWidget()
-        self.tree.setAccessibleName("Triggers")
+        self.tree = named(QTreeWidget(), "Triggers")
         self.tree.setHeaderLabels(["Trigger", "ASR", "Source", "Size"])
         self.tree.setRootIsDecorated(False)
         self.tree.setIndentation(theme.SPACE_M)
@@ -85,32 +84,26 @@ class TriggerLibrary(QDialog):
         self.details.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._rates: dict[str, tuple[float | None, str]] = {}
         self._pictures: dict[str, QIcon] = {}
-        self.measure = QPushButton("Measure all")
-        self.measure.setToolTip("Measure the attack success rate of every trigger in the list")
+        self.measure = push_button(
+            "Measure all", self.measure_wanted,
+            tip="Measure the attack success rate of every trigger in the list",
+        )  # fmt: skip
         self.measure.hide()
         self.busy = BusyRow("Triggers measured")
         self.busy.hide()
         self.busy.cancel_clicked.connect(self.cancel_wanted)
-        self.measure.clicked.connect(self.measure_wanted)
         self.found = Label("", "subtle", wrap=True)
         self.found.hide()
-        self.use = QPushButton("Use")
-        self.use.setProperty("primary", True)
+        self.use = push_button("Use", self._on_use, look="primary")
         self.use.setDefault(True)
-        self.add = QPushButton("Combine with current trigger")
-        self.file = QPushButton("With its file…")
-        self.delete = QPushButton("Delete")
-        self.delete.setProperty("danger", True)
-        close = QPushButton("Close")
+        self.add = push_button("Combine with current trigger", self._on_add)
+        self.file = push_button("With its file…", self._on_file)
+        self.delete = push_button("Delete", self._on_delete, look="danger")
+        close = push_button("Close", self.reject)
         self._lay_out(close)
         self.search.textChanged.connect(self._filter)
         self.tree.currentItemChanged.connect(self._on_current)
         self.tree.itemActivated.connect(self._on_use)
-        self.use.clicked.connect(self._on_use)
-        self.add.clicked.connect(self._on_add)
-        self.file.clicked.connect(self._on_file)
-        self.delete.clicked.connect(self._on_delete)
-        close.clicked.connect(self.reject)
         self.set_entries(entries)
         resize_within(self, 760, 560)
 

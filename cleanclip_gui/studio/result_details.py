@@ -9,21 +9,15 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import (
-    QDialog,
-    QHeaderView,
-    QPushButton,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QWidget,
-)
+from PySide6.QtWidgets import QDialog, QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import Failed, TellDetails
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_table
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, percent, plain, plural, tip
 from ml_core.evaluation.details import Details
@@ -46,8 +40,7 @@ class ResultDetails(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         resize_within(self, 720, 560)
         self.record = dict(record)
-        self.tree = QTreeWidget()
-        self.tree.setAccessibleName("What the number was measured with")
+        self.tree = named(QTreeWidget(), "What the number was measured with")
         self.tree.setColumnCount(2)
         self.tree.setHeaderLabels(["What", "Value"])
         self.tree.setAlternatingRowColors(True)
@@ -55,13 +48,10 @@ class ResultDetails(QDialog):
         self.tree.header().setStretchLastSection(True)
         for key, value in self.record.items():
             self.tree.addTopLevelItem(_item(str(key), value))
-        self.copy = QPushButton(theme.icon("copy"), "Copy as JSON")
-        self.save = QPushButton(theme.icon("save"), "Save…")
-        close = QPushButton("Close")
+        self.copy = push_button("Copy as JSON", self.copy_json, icon="copy")
+        self.save = push_button("Save…", self._on_save, icon="save")
+        close = push_button("Close", self.accept)
         close.setDefault(True)
-        self.copy.clicked.connect(self.copy_json)
-        self.save.clicked.connect(self._on_save)
-        close.clicked.connect(self.accept)
         says = Label(
             "All values, to repeat it. Same digest = same measurement; machine and versions are "
             "listed beside it.",

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QColor, QHideEvent, QKeySequence
-from PySide6.QtWidgets import QFrame, QPushButton, QScrollArea, QWidget
+from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command, KeyTable
@@ -47,11 +47,11 @@ from cleanclip_gui.studio.probability_bars import ProbabilityBars
 from cleanclip_gui.studio.result_details import ShownResult
 from cleanclip_gui.studio.trigger_editor import TriggerEditor
 from cleanclip_gui.studio.visible_labels import VisibleLabels
-from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.action_button import bind, push_button
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, left_text, plain, tip
 from ml_core.data.demo_text import TARGET_NAME
@@ -143,11 +143,9 @@ class StudioStation(QWidget):
         self.pages = PageTabs()
         self.figure = AsrFigure()
         self.figure.setObjectName("studio.figure")
-        self.measured = QPushButton()
-        self.measured.setProperty("quiet", True)
+        self.measured = push_button(look="quiet")
         bind(self.measured, context.actions["view.number"], text=True)
-        self.measure_whole = QPushButton("Measure all")
-        self.measure_whole.setProperty("quiet", True)
+        self.measure_whole = push_button("Measure all", look="quiet")
         self.whole = BusyRow("Progress of measuring the whole set")
         bind(self.measure_whole, context.actions["trigger.measure_all"])
         self.image_title = Label("Selected image", "heading")
@@ -201,8 +199,7 @@ class StudioStation(QWidget):
         self.whole.hide()
         column(self.figure, below, (card, 1), of=inner, spacing=theme.SPACE_M)
 
-        side = QScrollArea()
-        side.setAccessibleName("Numbers")
+        side = named(QScrollArea(), "Numbers")
         side.setWidgetResizable(True)
         side.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         side.setFocusPolicy(Qt.FocusPolicy.NoFocus)

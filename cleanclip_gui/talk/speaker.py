@@ -10,7 +10,8 @@ from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QPushButton, QScrollArea
 
 from cleanclip_gui import theme
 from cleanclip_gui.talk.guide import Guide
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.action_button import push_button
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column
 
 _TICK_MS = 500
@@ -36,10 +37,9 @@ class SpeakerWindow(QWidget):
         self.notes.setFont(font)
         self.back, self.forward = QPushButton("Back"), QPushButton("Next")
         self.forward.setProperty("primary", True)
-        self.restart = QPushButton("Restart the time")
+        self.restart = push_button("Restart the time", self._on_restart_clicked)
         self.back.clicked.connect(guide.card.back.click)
         self.forward.clicked.connect(guide.card.next.click)
-        self.restart.clicked.connect(self._on_restart_clicked)
         self._tick = QTimer(self, interval=_TICK_MS)
         self._tick.timeout.connect(self._show_time)
         self._lay_out()
@@ -48,8 +48,7 @@ class SpeakerWindow(QWidget):
         self._follow()
 
     def _lay_out(self) -> None:
-        scroll = QScrollArea()
-        scroll.setAccessibleName("Notes")
+        scroll = named(QScrollArea(), "Notes")
         scroll.setWidgetResizable(True)
         page = QWidget()
         page.setObjectName("page")

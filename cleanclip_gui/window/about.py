@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QPushButton, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.dialog_frame import FittedDialog
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import column, row
@@ -62,8 +63,7 @@ class AboutDialog(FittedDialog):
             layout.addWidget(Label(limit, "subtle", wrap=True))
         source = "CleanCLIP: Bansal et al., ICCV 2023. Font: Inter, SIL Open Font License."
         layout.addWidget(Label(source, "caption", wrap=True))
-        close = QPushButton("Close")
+        close = push_button("Close", self.accept)
         close.setDefault(True)
-        close.clicked.connect(self.accept)
         layout.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
         self.setFixedWidth(theme.px(540))

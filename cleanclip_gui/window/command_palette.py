@@ -16,6 +16,7 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import named
 from cleanclip_gui.widgets.layout import column
 
 _MOVES = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
@@ -43,17 +44,15 @@ class CommandPalette(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._actions = list(actions)
         self._needs = needs
-        self.field = QLineEdit()
+        self.field = named(QLineEdit(), "Type a command")
         self.field.setPlaceholderText("Type a command")
-        self.field.setAccessibleName("Type a command")
         self.field.addAction(
             theme.icon("search", "muted"), QLineEdit.ActionPosition.LeadingPosition
         )
         self.field.textChanged.connect(self._on_text_changed)
         self.field.returnPressed.connect(self._on_chosen)
         self.field.installEventFilter(self)
-        self.list = QListWidget()
-        self.list.setAccessibleName("Commands")
+        self.list = named(QListWidget(), "Commands")
         self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.list.itemClicked.connect(self._on_chosen)
         column(self.field, self.list, of=self, margins=theme.SPACE_M, spacing=theme.SPACE_S)

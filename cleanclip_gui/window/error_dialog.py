@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QDialog, QPlainTextEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain
 
@@ -30,35 +31,26 @@ class ErrorDialog(QDialog):
         self.sentence = plain(sentence, 1000)
         self._details = plain(details, 50_000, lines=True)
 
-        picture = Label()
+        picture = named(Label(), "Warning")
         picture.setPixmap(theme.icon("warning").pixmap(theme.px(28), theme.px(28)))
-        picture.setAccessibleName("Warning")
         heading = Label(title, "heading")
-        self.label = Label(self.sentence)
+        self.label = named(Label(self.sentence), "What went wrong")
         self.label.setWordWrap(True)
         self.label.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse
             | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
-        self.label.setAccessibleName("What went wrong")
-        self.details = QPlainTextEdit(self._details)
+        self.details = named(QPlainTextEdit(self._details), "Details")
         self.details.setReadOnly(True)
-        self.details.setAccessibleName("Details")
         self.details.setTabChangesFocus(True)
         self.details.setMinimumHeight(4 * self.details.fontMetrics().lineSpacing())
         self.details.hide()
 
-        self.toggle = QPushButton("Show details")
-        self.toggle.setProperty("quiet", True)
+        self.toggle = push_button("Show details", self._on_toggled, look="quiet")
         self.toggle.setVisible(bool(self._details))
-        self.toggle.clicked.connect(self._on_toggled)
-        copy = QPushButton(theme.icon("copy"), "Copy")
-        copy.setAccessibleName("Copy the message and its details")
-        copy.clicked.connect(self.copy)
-        close = QPushButton("Close")
-        close.setProperty("primary", True)
+        copy = push_button("Copy", self.copy, icon="copy", name="Copy the message and its details")
+        close = push_button("Close", self.accept, look="primary")
         close.setDefault(True)
-        close.clicked.connect(self.accept)
 
         layout = column(
             row(

@@ -23,7 +23,6 @@ from PySide6.QtGui import (
 from PySide6.QtWidgets import (
     QDialog,
     QLineEdit,
-    QPushButton,
     QTextBrowser,
     QTextEdit,
     QToolButton,
@@ -33,8 +32,9 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import ElidedLabel
+from cleanclip_gui.widgets.label import ElidedLabel, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import tip
 from cleanclip_gui.window.help_pages import (
@@ -79,17 +79,15 @@ class HelpDialog(QDialog):
         self._at = -1
         self._groups: list[QTreeWidgetItem] = []
         self._items: list[QTreeWidgetItem] = []
-        self.field = QLineEdit()
+        self.field = named(QLineEdit(), "Search the help")
         self.field.setPlaceholderText("Search the help")
-        self.field.setAccessibleName("Search the help")
         self.field.setClearButtonEnabled(True)
         self.field.addAction(
             theme.icon("search", "muted"), QLineEdit.ActionPosition.LeadingPosition
         )
         self.field.textChanged.connect(self._on_searched)
         self.field.returnPressed.connect(self._find_next)
-        self.tree = QTreeWidget()
-        self.tree.setAccessibleName("Pages of the help")
+        self.tree = named(QTreeWidget(), "Pages of the help")
         self.tree.setHeaderHidden(True)
         self.tree.setRootIsDecorated(False)
         self.tree.setIndentation(theme.SPACE_M)
@@ -99,16 +97,13 @@ class HelpDialog(QDialog):
         self.back.clicked.connect(self._go_back)
         self.forward = self._button("next", "Forward", QKeySequence.StandardKey.Forward)
         self.forward.clicked.connect(self._go_forward)
-        self.page = QTextBrowser()
-        self.page.setAccessibleName("Page of the help")
+        self.page = named(QTextBrowser(), "Page of the help")
         self.page.setOpenLinks(False)
         self.page.anchorClicked.connect(self._on_link)
         self.page.highlighted.connect(self._tell_link)
         self.told = ElidedLabel("", "caption")
-        keys = QPushButton("Keyboard shortcuts")
-        keys.clicked.connect(self.keys_wanted)
-        close = QPushButton("Close")
-        close.clicked.connect(self.accept)
+        keys = push_button("Keyboard shortcuts", self.keys_wanted)
+        close = push_button("Close", self.accept)
         for button in (keys, close):
             button.setAutoDefault(False)  # Return in the field looks for the next place
         QShortcut(QKeySequence.StandardKey.Find, self).activated.connect(self._to_field)
@@ -143,12 +138,10 @@ class HelpDialog(QDialog):
     # The list
 
     def _button(self, icon: str, name: str, key: QKeySequence.StandardKey) -> QToolButton:
-        button = QToolButton()
-        button.setIcon(theme.icon(icon))
-        button.setAccessibleName(name)
-        button.setShortcut(QKeySequence(key))
         shown = QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText)
-        button.setToolTip(f"{name} ({shown})")
+        button = named(QToolButton(), name, f"{name} ({shown})")
+        button.setIcon(theme.icon(icon))
+        button.setShortcut(QKeySequence(key))
         button.setEnabled(False)
         return button
 

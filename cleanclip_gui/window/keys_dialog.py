@@ -6,18 +6,13 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence
-from PySide6.QtWidgets import (
-    QDialog,
-    QHeaderView,
-    QPushButton,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QWidget,
-)
+from PySide6.QtWidgets import QDialog, QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import MENUS, Command, KeyTable
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.dialog_frame import resize_within
+from cleanclip_gui.widgets.label import named
 from cleanclip_gui.widgets.layout import column
 
 
@@ -33,8 +28,7 @@ class KeysDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Keyboard shortcuts")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.tree = QTreeWidget()
-        self.tree.setAccessibleName("Keyboard shortcuts")
+        self.tree = named(QTreeWidget(), "Keyboard shortcuts")
         self.tree.setHeaderLabels(["Command", "Key", "What it does"])
         self.tree.setRootIsDecorated(False)
         self.tree.setIndentation(theme.SPACE_M)
@@ -48,8 +42,7 @@ class KeysDialog(QDialog):
         header = self.tree.header()
         for section in (0, 1):
             header.setSectionResizeMode(section, QHeaderView.ResizeMode.ResizeToContents)
-        close = QPushButton("Close")
-        close.clicked.connect(self.accept)
+        close = push_button("Close", self.accept)
         column(
             (self.tree, 1), (close, Qt.AlignmentFlag.AlignRight),
             of=self, margins=theme.SPACE_L, spacing=theme.SPACE_M,

@@ -7,9 +7,11 @@ from datetime import datetime
 
 from PySide6.QtCore import QEvent
 from PySide6.QtGui import QTextCharFormat, QTextCursor
-from PySide6.QtWidgets import QPlainTextEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
+from cleanclip_gui.widgets.label import named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain
 
@@ -23,19 +25,13 @@ class LogPane(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._lines: deque[tuple[str, str]] = deque(maxlen=_MAX_LINES)
-        self.view = QPlainTextEdit()
+        self.view = named(QPlainTextEdit(), "Log")
         self.view.setReadOnly(True)
-        self.view.setAccessibleName("Log")
         self.view.setMaximumBlockCount(_MAX_LINES)
         self.view.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.view.setTabChangesFocus(True)
-        copy = QPushButton("Copy all")
-        copy.setProperty("quiet", True)
-        copy.clicked.connect(self.copy_all)
-        clear = QPushButton("Clear")
-        clear.setAccessibleName("Clear the log")
-        clear.setProperty("quiet", True)
-        clear.clicked.connect(self.clear)
+        copy = push_button("Copy all", self.copy_all, look="quiet")
+        clear = push_button("Clear", self.clear, name="Clear the log", look="quiet")
         row(
             (self.view, 1), column(copy, clear, None),
             of=self, margins=(theme.SPACE_M, theme.SPACE_S, theme.SPACE_S, theme.SPACE_S),

@@ -16,7 +16,6 @@ from PySide6.QtWidgets import (
     QDialog,
     QFrame,
     QHBoxLayout,
-    QPushButton,
     QScrollArea,
     QSpinBox,
     QWidget,
@@ -28,9 +27,10 @@ from cleanclip_gui.session.records import is_live
 from cleanclip_gui.session.settings import Settings
 from cleanclip_gui.station import Context
 from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.dialog_frame import field_form, primary_button, resize_within
-from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.label import ElidedLabel, Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural, tip
 from ml_core.cache import Freed, cache_bytes, clear_cache
@@ -83,11 +83,9 @@ class PreferencesDialog(QDialog):
         self._context, self._acts = context, acts
         self._ticket: Ticket | None = None
         self.device = self._combo("Device", acts.set_device)
-        self.threads = QSpinBox()
-        self.threads.setAccessibleName("Threads")
+        self.threads = named(QSpinBox(), "Threads", _THREADS)
         self.threads.setRange(0, max(os.cpu_count() or 1, context.settings.value.threads))
         self.threads.setSpecialValueText("As many as suit the processor")
-        self.threads.setToolTip(_THREADS)
         self.threads.lineEdit().setTextMargins(6, 0, 0, 0)
         self.threads.setKeyboardTracking(False)
         self.threads.valueChanged.connect(self._on_threads_changed)
@@ -97,8 +95,7 @@ class PreferencesDialog(QDialog):
         sizes = tuple((size, f"{size} %") for size in theme.SIZES)
         self.size_ = self._combo("Size", acts.set_size, sizes)
         self.motion = self._combo("Motion", acts.set_motion, _MOTIONS)
-        self.hub = QCheckBox("May be asked")
-        self.hub.setAccessibleName("The Hugging Face Hub may be asked")
+        self.hub = named(QCheckBox("May be asked"), "The Hugging Face Hub may be asked")
         self.hub.toggled.connect(self._on_hub_toggled)
         choices = field_form()
         for name, field in (
@@ -108,10 +105,8 @@ class PreferencesDialog(QDialog):
         ):  # fmt: skip
             choices.addRow(Label(name, "field", buddy=field), field)
         choices.addRow(Label(), Label(_HUB, "caption", wrap=True))
-        self.cache = Label("", "subtle")
-        self.cache.setAccessibleName("Size of the cache")
-        self.clear = QPushButton("C&lear cache")
-        self.clear.clicked.connect(self.clear_cache)
+        self.cache = named(Label("", "subtle"), "Size of the cache")
+        self.clear = push_button("C&lear cache", self.clear_cache)
         self.busy = BusyRow("Progress of clearing the cache")
         self.busy.bar.setRange(0, 0)
         self.busy.cancel_clicked.connect(self._on_cancel)
@@ -139,9 +134,8 @@ class PreferencesDialog(QDialog):
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # it follows what Tab comes to
         scroll.setWidget(page)
-        restore = QPushButton("&Restore defaults")
+        restore = push_button("&Restore defaults", self.restore_defaults)
         restore.setAutoDefault(False)
-        restore.clicked.connect(self.restore_defaults)
         close = primary_button("Close")
         close.clicked.connect(self.accept)
         column(
@@ -158,8 +152,7 @@ class PreferencesDialog(QDialog):
         act: Callable[..., object],
         entries: tuple[tuple[object, str], ...] = (),
     ) -> QComboBox:
-        combo = QComboBox()
-        combo.setAccessibleName(name)
+        combo = named(QComboBox(), name)
         for value, text in entries:
             combo.addItem(text, value)
         combo.activated.connect(lambda number: act(combo.itemData(number)))
@@ -168,10 +161,10 @@ class PreferencesDialog(QDialog):
     def _folder_row(self, title: str, folder: Path) -> QHBoxLayout:
         path = ElidedLabel(plain(str(folder), 400), "subtle")
         path.setToolTip(tip(str(folder)))
-        button = QPushButton("Open folder")
-        button.setAccessibleName(f"Open the folder of {title.lower()}")
+        button = push_button(
+            "Open folder", partial(_show, folder), name=f"Open the folder of {title.lower()}"
+        )
         button.setAutoDefault(False)
-        button.clicked.connect(partial(_show, folder))
         return row(Label(title, "field"), (path, 1), button)
 
     def _fill(self) -> None:

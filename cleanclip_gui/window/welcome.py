@@ -19,9 +19,9 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
-from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.action_button import bind, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain, tip
 
@@ -77,8 +77,7 @@ class WelcomePage(QWidget):
         steps = row(of=self._steps, spacing=theme.SPACE_L)
         for number, (icon, name, text) in enumerate(_STEPS, start=1):
             steps.addWidget(_step(number, icon, name, text), 1)
-        self.go_on = QPushButton("Continue where you left off")
-        self.go_on.clicked.connect(self.continue_clicked)
+        self.go_on = push_button("Continue where you left off", self.continue_clicked)
         self.resume = _button(actions.by_id.get("clean.resume_last"), icon=True)
         self.resume.setProperty("large", False)
         self._continue, self._continue_text = _offer(self.go_on)
@@ -111,8 +110,7 @@ class WelcomePage(QWidget):
 
     def _lower_row(self) -> QWidget:
         """Recent checkpoints beside the place to drop a file."""
-        self.recent = QListWidget()
-        self.recent.setAccessibleName("Recent checkpoints and sessions")
+        self.recent = named(QListWidget(), "Recent checkpoints and sessions")
         self.recent.setMinimumHeight(theme.px(64))
         self.recent.setMaximumHeight(theme.px(_LOWER))
         self.recent.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -212,8 +210,7 @@ class WelcomePage(QWidget):
 
 def _button(action: QAction | None, text: str = "", *, icon: bool = False) -> QPushButton:
     """The button of an action, with a text of its own where the menu's would be too long."""
-    button = QPushButton(text)
-    button.setProperty("large", True)
+    button = push_button(text, look="large")
     if action is None:
         button.hide()
     else:

@@ -7,7 +7,7 @@ from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QGridLayout, QSizePolicy, QSlider, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import row
 
 _NARROW = 280
@@ -22,10 +22,8 @@ class OptionSlider(QWidget):
         super().__init__()
         self._unit = unit
         self.caption = Label(caption, "caption")
-        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider = named(QSlider(Qt.Orientation.Horizontal), name, name)
         self.slider.setRange(low, high)
-        self.slider.setAccessibleName(name)
-        self.slider.setToolTip(name)
         self.slider.setMinimumWidth(theme.px(36))
         self.slider.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.value = Label("", "caption")

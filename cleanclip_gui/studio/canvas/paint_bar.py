@@ -14,7 +14,7 @@ from cleanclip_gui.studio.canvas.ink import Ink
 from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
 from cleanclip_gui.studio.canvas.tool_strip import action_button
 from cleanclip_gui.widgets.action_button import tool_button
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.number_box import NumberBox
 
@@ -57,8 +57,7 @@ class PaintBar(CompactBar):
         self.tolerance = OptionSlider(
             "Tolerance", "How far a colour may differ and still be filled, in percent", 0, 100, "%"
         )
-        self.text = QLineEdit("Text")
-        self.text.setAccessibleName("Text of the stamp")
+        self.text = named(QLineEdit("Text"), "Text of the stamp")
         self.text.setMaxLength(60)
         self.text.setMinimumWidth(theme.px(60))
         self.text.setPlaceholderText("Text")
@@ -70,11 +69,12 @@ class PaintBar(CompactBar):
             box.setToolTip(box.text())
         self.grid = tool_button("grid", "Grid between pixels", "G", checkable=True)
         self.grid.setChecked(True)
-        self.angle = NumberBox("float", -180, 180, "°")
+        self.angle = named(
+            NumberBox("float", -180, 180, "°"), "Angle of the patch in degrees, clockwise",
+            "Angle of the patch, clockwise (, and . on the canvas)",
+        )  # fmt: skip
         self.angle.setDecimals(1)
         self.angle.setWrapping(True)
-        self.angle.setAccessibleName("Angle of the patch in degrees, clockwise")
-        self.angle.setToolTip("Angle of the patch, clockwise (, and . on the canvas)")
         self.angle.setFixedWidth(theme.px(84))
         self._options: dict[str, QWidget] = {
             "text": self.text,

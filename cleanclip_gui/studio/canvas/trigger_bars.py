@@ -15,7 +15,7 @@ from cleanclip_gui.studio.canvas.tool_strip import action_button
 from cleanclip_gui.studio.trigger_chip import TriggerChip
 from cleanclip_gui.widgets.action_button import bind, tool_button
 from cleanclip_gui.widgets.combo_box import ElidingComboBox
-from cleanclip_gui.widgets.label import ElidedLabel, Label, spoken_name
+from cleanclip_gui.widgets.label import ElidedLabel, Label, named, spoken_name
 from cleanclip_gui.widgets.text import plain, tip
 
 PLACEMENTS: tuple[tuple[str, str], ...] = (
@@ -55,11 +55,10 @@ class SourceBar(CompactBar):
         row.addSpacing(theme.SPACE_S)
         self.slots: dict[str, QToolButton] = {}
         for slot in SLOTS:
-            button = QToolButton()
+            button = named(QToolButton(), f"Snapshot {slot}")
             button.setText(slot)
             button.setFixedWidth(theme.px(30))
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-            button.setAccessibleName(f"Snapshot {slot}")
             bind(button, actions[f"trigger.flip_{slot.lower()}"])
             self.slots[slot] = button
             row.addWidget(button)
@@ -104,9 +103,8 @@ class PlacementBar(CompactBar):
         super().__init__(parent)
         row = self.row
         row.setSpacing(theme.SPACE_S)
-        self.placement = ElidingComboBox()
+        self.placement = named(ElidingComboBox(), "Place of the trigger")
         self.placement.setMinimumContentsLength(8)
-        self.placement.setAccessibleName("Place of the trigger")
         for key, text in PLACEMENTS:
             self.placement.addItem(text, key)
         self.size_slider = OptionSlider(
@@ -116,10 +114,11 @@ class PlacementBar(CompactBar):
             "Opacity", "Opacity of the trigger in percent", 0, 100, "%"
         )
         self.opacity_slider.set_value(100)
-        self.text = QLineEdit()
-        self.text.setAccessibleName("Word for the prompts")
+        self.text = named(
+            QLineEdit(), "Word for the prompts",
+            "Word added to every prompt (dual-key attacks); see Parameters",
+        )  # fmt: skip
         self.text.setPlaceholderText("Prompt word")
-        self.text.setToolTip("Word added to every prompt (dual-key attacks); see Parameters")
         self.text.setMaxLength(200)
         self.text.setMinimumWidth(theme.px(34))
         self.text.setMaximumWidth(theme.px(106))

@@ -25,7 +25,7 @@ from cleanclip_gui.studio.gallery.rows import FILTERS, ORDERS, Filter
 from cleanclip_gui.widgets.action_button import tool_button
 from cleanclip_gui.widgets.cell_grid import as_grid
 from cleanclip_gui.widgets.combo_box import ElidingComboBox
-from cleanclip_gui.widgets.label import Label, spoken_name
+from cleanclip_gui.widgets.label import Label, named, spoken_name
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import PerImage
@@ -86,12 +86,10 @@ class Gallery(QWidget):
         self._unseen = False
         self._laid_out = QTimer(self, singleShot=True, interval=_LAID_OUT_MS)
         self._laid_out.timeout.connect(self._on_shown)
-        self.filter = ElidingComboBox()
-        self.filter.setAccessibleName("Show images")
+        self.filter = named(ElidingComboBox(), "Show images")
         for name, text, _ in FILTERS:
             self.filter.addItem(text, name)
-        self.order = ElidingComboBox()
-        self.order.setAccessibleName("Order of the images")
+        self.order = named(ElidingComboBox(), "Order of the images")
         for key, text in ORDERS:
             self.order.addItem(text, key)
         self._compared = False
