@@ -31,10 +31,7 @@ if TYPE_CHECKING:
 
 _LISTED = 12
 _WIDEST = 760  # pixels: lines that are easy to read
-_SOURCES = {
-    "metadata": "the file's metadata",
-    "shapes": "deduced from tensor shapes",
-}
+_SOURCES = {"metadata": "the file's metadata", "shapes": "deduced from tensor shapes"}
 _SNAPSHOTS = "snapshots"
 
 
@@ -90,10 +87,7 @@ class FactsColumn(QScrollArea):
         self.verticalScrollBar().setValue(0)
 
     def show_facts(
-        self,
-        found: Inspection | None,
-        assessed: Assessment | None,
-        facts: CheckpointFacts | None,
+        self, found: Inspection | None, assessed: Assessment | None, facts: CheckpointFacts | None
     ) -> None:
         """Fill the cards with what is known so far."""
         for card in (self.identity, self.architecture, self.notes, self.values, self.container):

@@ -244,8 +244,7 @@ class FileButtons(QWidget):
         self._on_state_changed("")
 
     def _button(self, actions: Actions, command: str) -> QPushButton:
-        button = QPushButton(self)
-        bind(button, actions[command], text=True)
+        button = bind(QPushButton(self), actions[command], text=True)
         return button
 
     def offer(self, *, refused: bool = False, has_head: bool = False) -> None:

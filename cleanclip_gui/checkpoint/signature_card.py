@@ -52,8 +52,7 @@ class SignatureCard(QFrame):
         self.key.setMinimumWidth(1)
         means = Label(_MEANS, "subtle", wrap=True)
         means.setMinimumWidth(1)
-        self.trust = QPushButton()
-        bind(self.trust, actions["file.trust"])
+        self.trust = bind(QPushButton(), actions["file.trust"])
         self.trust.setText("Trust this key…")
         column(
             Label("Signature", "heading"), self.text, self.key, means, row(self.trust, None),

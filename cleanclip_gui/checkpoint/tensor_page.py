@@ -64,12 +64,9 @@ class TensorPage(QWidget):
             yield from tasks.batches(tensor_stats(found, None, control.cancelled))
 
         self._reading["statistics"] = tasks.run(
-            work, self._on_values, self._on_values_failed,
+            work, self.table.model.add_stats, self._on_values_failed,
             on_done=self._on_values_read, slot="statistics",
         )  # fmt: skip
-
-    def _on_values(self, batch: list[Any]) -> None:
-        self.table.model.add_stats(batch)
 
     def _on_values_failed(self, error: InputError) -> None:
         """The tensors stay listed, with the numbers that were read."""
@@ -93,11 +90,8 @@ class TensorPage(QWidget):
             yield from tensor_histogram(found, info, cancelled=control.cancelled)
 
         self._reading["histogram"] = tasks.run(
-            work, self._on_counted, self._on_counting_failed, slot="histogram"
+            work, self.histogram.show_counts, self._on_counting_failed, slot="histogram"
         )
-
-    def _on_counted(self, counted: Any) -> None:
-        self.histogram.show_counts(counted)
 
     def _on_counting_failed(self, error: InputError) -> None:
         self.histogram.show_problem(error.sentence)

@@ -202,7 +202,7 @@ class DataBar(QWidget):
         example = images.class_names[0] if images.class_names else ""
         dialog = TemplatesDialog(images.templates, example, self.window())
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.chosen.connect(self._on_templates_chosen)
+        dialog.chosen.connect(self.set_templates)
         dialog.open()
 
     def edit_classes(self) -> None:
@@ -327,9 +327,6 @@ class DataBar(QWidget):
     def _on_images_chosen(self, spec: ImageSpec, label_set: str) -> None:
         """Keep the templates, unless other classes were chosen with the images."""
         self.load(spec, "" if label_set == self._label_set else label_set)
-
-    def _on_templates_chosen(self, templates: tuple[str, ...] | None) -> None:
-        self.set_templates(templates)
 
     def _on_classes_chosen(self, names: tuple[str, ...]) -> None:
         """Keep the names in a file, and the templates as they are."""

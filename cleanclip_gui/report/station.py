@@ -21,7 +21,6 @@ from cleanclip_gui.report.drafting import Drafting
 from cleanclip_gui.report.measuring import known_reference, reference_spec, suspect_spec
 from cleanclip_gui.report.missing import Missing, missing
 from cleanclip_gui.report.missing_list import MissingList
-from cleanclip_gui.report.parts import Part
 from cleanclip_gui.report.parts_list import PartsList
 from cleanclip_gui.report.preview import Preview
 from cleanclip_gui.report.verify_dialog import VerifyDialog
@@ -291,14 +290,12 @@ class ReportStation(QWidget):
         self.write_button = push_button(icon="save", look="primary large")
         self.write_button.setObjectName("report.write_button")
         bind(self.write_button, actions["report.write"], text=True)
-        self.verify_button = QPushButton()
-        bind(self.verify_button, actions["report.verify"], text=True)
+        self.verify_button = bind(QPushButton(), actions["report.verify"], text=True)
         self.busy = BusyRow("Progress of the report")
         self.busy_words = Label("", "caption", wrap=True)
         self.claims = ClaimsView()
         self.claims.setObjectName("report.claims")
-        browse = QPushButton()
-        bind(browse, actions["report.browse"], text=True, icon=True)
+        browse = bind(QPushButton(), actions["report.browse"], text=True, icon=True)
         self.preview = Preview(browse)
         self.drafting_words = Label("", "caption")
         self.draft_error = Label("", "error", wrap=True)
@@ -312,8 +309,7 @@ class ReportStation(QWidget):
         self.back.clicked.connect(self._show_report)
         self.checks = ChecksView(FoldingRow(again, self.back))
         self.checks.setObjectName("report.checks")
-        self.empty_verify = QPushButton()
-        bind(self.empty_verify, actions["report.verify"], text=True)
+        self.empty_verify = bind(QPushButton(), actions["report.verify"], text=True)
 
     def _lay_out(self) -> None:
         self.tabs = QTabWidget()
@@ -401,7 +397,7 @@ class ReportStation(QWidget):
     def _connect(self) -> None:
         shell, events = self.shell, self.session.events
         self.drafting.changed.connect(self._refresh)
-        self.parts.picked.connect(self._on_picked)
+        self.parts.picked.connect(self.drafting.pick)
         self.missing.wanted.connect(self._on_missing_wanted)
         self.claims.place_wanted.connect(self._on_place_wanted)
         self.checks.busy.cancel_clicked.connect(self.verifying.cancel)
@@ -497,9 +493,6 @@ class ReportStation(QWidget):
         hint = _TAKEN if taken and self.drafting.chosen else ""
         self.hint.setText(hint)
         self.hint.setVisible(bool(hint))
-
-    def _on_picked(self, part: Part, wanted: bool) -> None:
-        self.drafting.pick(part, wanted)
 
     def _on_missing_wanted(self, found: Missing) -> None:
         """Do what a line asks for; a run is shown first where its test is asked for."""

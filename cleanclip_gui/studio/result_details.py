@@ -12,7 +12,7 @@ from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QDialog, QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.inference.questions import Failed, TellDetails
+from cleanclip_gui.inference.questions import TellDetails
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_table
 from cleanclip_gui.widgets.action_button import push_button
@@ -118,7 +118,9 @@ class ShownResult(QObject):
             self._context.shell.failed.emit(error.titled("Nothing is measured yet"))
             return
         question = TellDetails(session.evaluation, session.trigger, session.role)
-        self._context.inference.ask(question, partial(self._on_told, question), self._on_failed)
+        self._context.inference.ask(
+            question, partial(self._on_told, question), self._context.shell.failed.emit
+        )
 
     def _on_change(self, *_: object) -> None:
         if self.can_show != self._could_show:
@@ -135,9 +137,6 @@ class ShownResult(QObject):
         self.dialog.save_clicked.connect(self._on_save_clicked)
         self.dialog.destroyed.connect(self._on_destroyed)
         self.dialog.open()
-
-    def _on_failed(self, failed: Failed) -> None:
-        self._context.shell.failed.emit(failed)
 
     def _on_destroyed(self) -> None:
         self.dialog = None

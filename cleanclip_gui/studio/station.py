@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QColor, QHideEvent, QKeySequence
+from PySide6.QtGui import QHideEvent, QKeySequence
 from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 
 from cleanclip_gui import theme
@@ -143,8 +143,7 @@ class StudioStation(QWidget):
         self.pages = PageTabs()
         self.figure = AsrFigure()
         self.figure.setObjectName("studio.figure")
-        self.measured = push_button(look="quiet")
-        bind(self.measured, context.actions["view.number"], text=True)
+        self.measured = bind(push_button(look="quiet"), context.actions["view.number"], text=True)
         self.measure_whole = push_button("Measure all", look="quiet")
         self.whole = BusyRow("Progress of measuring the whole set")
         bind(self.measure_whole, context.actions["trigger.measure_all"])
@@ -446,7 +445,7 @@ class StudioStation(QWidget):
         canvas, editor = self.canvas, self.editor
         strip, paint, place = self.tool_strip, self.paint_bar, self.placement_bar
         strip.tool_chosen.connect(canvas.set_tool)
-        strip.colour_chosen.connect(self._on_colour_chosen)
+        strip.colour_chosen.connect(self.canvas.set_colour)
         strip.picture_toggled.connect(canvas.set_picture_visible)
         paint.ink_chosen.connect(self._on_ink_chosen)
         paint.angle_chosen.connect(editor.set_angle)
@@ -508,9 +507,6 @@ class StudioStation(QWidget):
             named = f"{verb} {text[:1].lower()}{text[1:]}" if text else verb
             action.setToolTip(tip(f"{named} ({_key(action.shortcut())})"))
         self._actions.refresh_soon()
-
-    def _on_colour_chosen(self, colour: QColor) -> None:
-        self.canvas.set_colour(colour)
 
     def _on_ink_chosen(self, changes: dict[str, object]) -> None:
         self.canvas.set_ink(**changes)

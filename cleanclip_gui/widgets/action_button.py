@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from typing import TypeVar
 
 from PySide6.QtCore import QObject, QSize, Qt, SignalInstance, Slot
 from PySide6.QtGui import QAction
@@ -12,10 +13,10 @@ from PySide6.QtWidgets import QAbstractButton, QPushButton, QToolButton
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import named
 
+_Button = TypeVar("_Button", bound=QAbstractButton)
 
-def bind(
-    button: QAbstractButton, action: QAction, *, text: bool = False, icon: bool = False
-) -> None:
+
+def bind(button: _Button, action: QAction, *, text: bool = False, icon: bool = False) -> _Button:
     """Let a click on ``button`` trigger ``action``, and keep what it shows in step with it.
 
     Parameters
@@ -30,6 +31,7 @@ def bind(
         Show its icon too.
     """
     _Binding(button, action, text, icon)
+    return button
 
 
 def push_button(
@@ -64,9 +66,7 @@ def push_button(
 
 def action_tool(action: QAction) -> QToolButton:
     """A button without words that triggers an action and shows its icon and its state."""
-    button = tool_button("", action.text().replace("&", ""))
-    bind(button, action, icon=True)
-    return button
+    return bind(tool_button("", action.text().replace("&", "")), action, icon=True)
 
 
 def tool_button(icon: str, text: str, keys: str = "", *, checkable: bool = False) -> QToolButton:

@@ -387,7 +387,7 @@ class MainWindow(QMainWindow):
         self.inference.devices_found.connect(self._on_devices_found)
         if self.settings.value.threads:
             self.context.device.use_threads(self.settings.value.threads)
-        self.status.device_chosen.connect(self._on_device_chosen)
+        self.status.device_chosen.connect(self.choose_device)
         self.talk.presenter.changed.connect(self._on_presenting_changed)
         self.guide.ended.connect(self.pages.setFocus)  # or Qt would put a ring around some button
         self.log_dock.visibilityChanged.connect(self._refresh)
@@ -669,9 +669,6 @@ class MainWindow(QMainWindow):
     def _on_devices_found(self, names: tuple[str, ...]) -> None:
         self.context.device.found(names, self.settings.value.device)
         self.status.set_devices(names, self.session.device)
-
-    def _on_device_chosen(self, name: str) -> None:
-        self.choose_device(name)
 
     def _on_run_change(self, run: RunState | None) -> None:
         self._show_job()

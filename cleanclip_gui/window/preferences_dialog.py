@@ -88,7 +88,7 @@ class PreferencesDialog(QDialog):
         self.threads.setSpecialValueText("As many as suit the processor")
         self.threads.lineEdit().setTextMargins(6, 0, 0, 0)
         self.threads.setKeyboardTracking(False)
-        self.threads.valueChanged.connect(self._on_threads_changed)
+        self.threads.valueChanged.connect(self._acts.set_threads)
         self.precision = self._combo("Precision", acts.set_precision, _PRECISIONS)
         self.precision.setToolTip(_PRECISION)
         self.theme = self._combo("Theme", acts.set_theme, _THEMES)
@@ -147,10 +147,7 @@ class PreferencesDialog(QDialog):
         self._measure()
 
     def _combo(
-        self,
-        name: str,
-        act: Callable[..., object],
-        entries: tuple[tuple[object, str], ...] = (),
+        self, name: str, act: Callable[..., object], entries: tuple[tuple[object, str], ...] = ()
     ) -> QComboBox:
         combo = named(QComboBox(), name)
         for value, text in entries:
@@ -193,9 +190,6 @@ class PreferencesDialog(QDialog):
 
     def _on_hub_toggled(self, on: bool) -> None:
         self._context.settings.update(hub=on)
-
-    def _on_threads_changed(self, number: int) -> None:
-        self._acts.set_threads(number)
 
     def restore_defaults(self) -> None:
         """Everything here as it was at first; what was opened last is kept."""

@@ -79,8 +79,7 @@ class Rail(QFrame):
         return button
 
     def _button(self, action: QAction, size: int, style: Qt.ToolButtonStyle) -> QToolButton:
-        button = QToolButton()
-        bind(button, action, text=True, icon=True)
+        button = bind(QToolButton(), action, text=True, icon=True)
         button.setAccessibleName(action.text().replace("&", ""))
         button.setIconSize(QSize(theme.px(size), theme.px(size)))
         button.setToolButtonStyle(style)

@@ -26,11 +26,7 @@ from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain, tip
 
 _STEPS = (
-    (
-        "checkpoint",
-        "Open",
-        "Files are checked first. No code in them is ever run.",
-    ),
+    ("checkpoint", "Open", "Files are checked first. No code in them is ever run."),
     ("studio", "Paint a trigger", "Watch predictions flip while the brush moves."),
     ("clean", "Clean it", "Finetune the backdoor away, and compare before and after."),
 )
@@ -151,8 +147,7 @@ class WelcomePage(QWidget):
         for icon, path in listed:
             name = Path(path).name or path
             item = QListWidgetItem(
-                theme.icon(icon, "muted"),
-                f"{plain(name, 80)}   {plain(Path(path).parent, 300)}",
+                theme.icon(icon, "muted"), f"{plain(name, 80)}   {plain(Path(path).parent, 300)}"
             )
             item.setData(Qt.ItemDataRole.UserRole, path)
             item.setData(_IS_SESSION, icon == "folder")

@@ -33,8 +33,7 @@ SWATCHES: tuple[tuple[str, str], ...] = (
 
 def action_button(action: QAction, *, text: bool = False) -> QToolButton:
     """A button with the icon of an action; with its text beside it, if there is to be one."""
-    button = tool_button("", action.iconText())
-    bind(button, action, text=text, icon=True)
+    button = bind(tool_button("", action.iconText()), action, text=text, icon=True)
     return button
 
 

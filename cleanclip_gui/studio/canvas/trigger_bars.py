@@ -47,8 +47,7 @@ class SourceBar(CompactBar):
         self.paste = action_button(actions["edit.paste"])
         self.save = action_button(actions["trigger.save"])
         self.parameters = action_button(actions["trigger.parameters"])
-        self.chip = TriggerChip(make_mime)
-        bind(self.chip, actions["edit.copy"])
+        self.chip = bind(TriggerChip(make_mime), actions["edit.copy"])
         row.addWidget(self.library)
         for button in (self.upload, self.paste, self.save, self.parameters, self.chip):
             row.addWidget(button)

@@ -74,8 +74,7 @@ class ClassesPage(QWidget):
             icon="save", name=_SAVE, tip=f"{_SAVE} as CSV or JSON", clicked=self._on_save_clicked
         )
         self.accuracy = Fact(
-            "CA, top 5 · top 10",
-            "True label among the likeliest classes, without the trigger.",
+            "CA, top 5 · top 10", "True label among the likeliest classes, without the trigger."
         )
         self.control = Fact(
             _CONTROL,
