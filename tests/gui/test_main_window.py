@@ -7,16 +7,11 @@ import time
 import numpy as np
 import pytest
 from PySide6.QtCore import QMimeData, QPoint, QPointF, QSize, Qt, QUrl
-from PySide6.QtGui import QAccessible, QDragEnterEvent, QDropEvent, QKeySequence
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeySequence
 from PySide6.QtWidgets import (
     QAbstractButton,
-    QAbstractItemView,
-    QAbstractSlider,
-    QAbstractSpinBox,
     QApplication,
-    QComboBox,
     QLabel,
-    QLineEdit,
     QPlainTextEdit,
     QWidget,
 )
@@ -199,11 +194,6 @@ def drop(widget, path):
     how = Qt.DropAction.CopyAction, mime, Qt.MouseButton.LeftButton, Qt.KeyboardModifier.NoModifier
     QApplication.sendEvent(widget, QDragEnterEvent(QPoint(5, 5), *how))
     QApplication.sendEvent(widget, QDropEvent(QPointF(5, 5), *how))
-
-
-def test_a_dropped_checkpoint_opens(window, qtbot, checkpoint):
-    drop(window, checkpoint)
-    qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
 
 
 def test_a_checkpoint_can_be_dropped_anywhere(window, qtbot, checkpoint, monkeypatch):
@@ -672,22 +662,6 @@ def test_closing_ends_every_thread_whoever_started_it(window, qtbot):
     assert results == []
 
 
-FOCUSABLE = (
-    QAbstractButton, QAbstractItemView, QAbstractSlider, QAbstractSpinBox, QComboBox, QLineEdit,
-    QPlainTextEdit,
-)  # fmt: skip
-
-
-def reachable(window):
-    for widget in window.findChildren(QWidget):
-        inside = isinstance(widget.parent(), (QComboBox, QAbstractSpinBox, QLineEdit))
-        named = not widget.objectName().startswith("qt_")
-        takes = named and not inside and widget.window() is window
-        by_tab = bool(widget.focusPolicy() & Qt.FocusPolicy.TabFocus)
-        if isinstance(widget, FOCUSABLE) and takes and by_tab:
-            yield widget
-
-
 def test_the_focus_of_a_button_that_is_disabled_stays_on_its_page(window, qtbot, checkpoint):
     opened(window, qtbot, checkpoint)
     window.activateWindow()
@@ -700,41 +674,6 @@ def test_the_focus_of_a_button_that_is_disabled_stays_on_its_page(window, qtbot,
         qtbot.waitUntil(lambda: page.isAncestorOf(QApplication.focusWidget()))
         button.setEnabled(True)
     assert buttons
-
-
-def test_every_widget_that_takes_the_focus_has_a_name(window, qtbot, checkpoint):
-    opened(window, qtbot, checkpoint)
-    nameless = []
-    for widget in reachable(window):
-        interface = QAccessible.queryAccessibleInterface(widget)
-        if not interface or not interface.text(QAccessible.Text.Name).strip():
-            nameless.append(f"{type(widget).__name__} in {type(widget.parent()).__name__}")
-    assert not nameless
-
-
-@pytest.mark.parametrize("station", ["welcome", "checkpoint", "studio", "clean"])
-def test_tab_goes_through_every_station_and_comes_round(window, qtbot, checkpoint, station):
-    opened(window, qtbot, checkpoint)
-    window.show_station(station)
-    window.activateWindow()
-    seen = set()
-    for _ in range(200):
-        window.focusNextPrevChild(True)
-        widget = QApplication.focusWidget()
-        if widget in seen:
-            break
-        seen.add(widget)
-    assert len(seen) >= 5
-    assert QApplication.focusWidget() in seen
-
-
-@pytest.mark.parametrize("station", ["welcome", "checkpoint", "studio", "clean"])
-def test_it_fits_1366_by_768(window, qtbot, checkpoint, station):
-    opened(window, qtbot, checkpoint)
-    window.show_station(station)
-    hint = window.minimumSizeHint()
-    assert hint.width() <= 1366
-    assert hint.height() <= 768
 
 
 def rows_of(palette):

@@ -5,12 +5,10 @@ import pytest
 from PySide6.QtCore import QBuffer, QIODevice, QMimeData, QPointF, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QComboBox, QSlider, QWidget
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
-from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.canvas import scene_trigger
 from ml_core.data.specs import ImageSpec
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
@@ -213,20 +211,6 @@ def test_paint_and_noise_combine(empty):
     assert empty.editor.current_trigger().kind == "blended"
 
 
-def test_save_and_load_from_the_library(empty):
-    empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
-    paint(empty, (20, 20), (28, 28))
-    before = empty.editor.current_trigger()
-    empty.context.prompts.text = lambda *_: "my / sticker"
-    empty.editor.save_trigger()
-    [(name, path)] = trigger_files.saved_triggers()
-    assert name == "my  sticker"
-    empty.editor.clear()
-    assert empty.editor.current_trigger() is None
-    empty.editor.load_trigger(path)
-    assert empty.editor.current_trigger().digest == before.digest
-
-
 def test_pasted_picture_becomes_a_patch_and_rubbish_a_sentence(empty, qtbot):
     image = QImage(8, 4, QImage.Format.Format_RGBA8888)
     image.fill(QColor(0, 0, 255))
@@ -244,28 +228,6 @@ def test_pasted_picture_becomes_a_patch_and_rubbish_a_sentence(empty, qtbot):
     assert caught.args[0].sentence
     with qtbot.waitSignal(empty.shell.failed):
         empty.canvas.dropped.emit(QMimeData())
-
-
-def test_saving_without_a_trigger_is_a_sentence(empty, qtbot):
-    with qtbot.waitSignal(empty.shell.failed) as caught:
-        empty.editor.save_trigger()
-    assert caught.args[0].sentence.startswith("There is no trigger")
-
-
-def test_every_control_has_a_name_and_can_be_reached(empty):
-    controls = [
-        w
-        for kind in (QAbstractButton, QComboBox, QSlider)
-        for w in empty.findChildren(kind)
-        if w.focusPolicy() != Qt.FocusPolicy.NoFocus
-    ]
-    assert len(controls) > 20
-    nameless = [w for w in controls if not w.accessibleName() and not getattr(w, "text", str)()]
-    assert nameless == []
-    for widget in (empty.canvas, empty.gallery.view, empty.bars):
-        assert isinstance(widget, QWidget)
-        assert widget.focusPolicy() & Qt.FocusPolicy.TabFocus
-        assert widget.accessibleName()
 
 
 def test_the_first_picture_shown_is_one_that_a_trigger_can_flip():
