@@ -29,13 +29,7 @@ from cleanclip_gui.studio.canvas.geometry import (
     zoomed_centre,
 )
 from cleanclip_gui.studio.canvas.ink import Ink
-from cleanclip_gui.studio.canvas.keys import (
-    ARROWS,
-    TOOL_KEYS,
-    KeyAction,
-    key_action,
-    key_rows,
-)
+from cleanclip_gui.studio.canvas.keys import ARROWS, TOOL_KEYS, KeyAction, key_action, key_rows
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
 from cleanclip_gui.studio.canvas.tool_strip import ToolStrip

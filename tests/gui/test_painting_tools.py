@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from PySide6.QtCore import QEvent, QPointF, Qt
-from PySide6.QtGui import QColor, QImage, QPointingDevice, QTabletEvent, QTransform
+from PySide6.QtGui import QColor, QImage, QPointingDevice, QTabletEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
@@ -207,23 +207,6 @@ def square(canvas):
     canvas.set_tool("rectangle")
     canvas.set_ink(filled=True)
     drag(canvas, (4, 4), (8, 8))
-
-
-@pytest.mark.parametrize(("act", "box"), [("mirror", (4, 7, 4, 11)), ("turn", (2, 9, 6, 9))])
-def test_paint_is_mirrored_and_turned_about_its_centre_as_one_step(canvas, act, box):
-    square(canvas)
-    canvas.set_ink(colour=QColor(0, 0, 255))
-    drag(canvas, (8, 4), (12, 8))
-    before = canvas.document.rgba()
-    change = QTransform.fromScale(-1, 1) if act == "mirror" else QTransform().rotate(90)
-    canvas.document.transform_paint(change, act)
-    assert painted(canvas) == box
-    assert canvas.document.rgba()[box[0], box[2]].tolist() == {
-        "mirror": [0, 0, 255, 255], "turn": RED
-    }[act]  # fmt: skip
-    assert canvas.document.stack.undo_text() == act
-    canvas.document.undo()
-    assert np.array_equal(canvas.document.rgba(), before)
 
 
 def test_the_handle_above_the_patch_turns_it(canvas):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from PySide6.QtCore import QMimeData, QPoint, QPointF, QRect, Qt, QUrl
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QComboBox
 
@@ -83,18 +83,6 @@ def test_paint_patch_and_overlay_are_parts_of_one_trigger(studio):
         studio.editor.undo()
         now = studio.editor.current_trigger()
         assert [part.kind for part in now.parts or (now,)] == kinds
-
-
-def test_a_combined_trigger_survives_its_file(studio, tmp_path):
-    studio.editor.use_trigger(blended_noise(ratio=0.1))
-    studio.canvas.set_tool("brush")
-    paint(studio, (20, 20), (28, 28))
-    before = studio.editor.current_trigger()
-    Answers(tmp_path / "both.json").take_over(studio.context.prompts)
-    studio.editor.save_trigger_as()
-    studio.editor.clear()
-    studio.editor.load_trigger(tmp_path / "both.json")
-    assert studio.editor.current_trigger().digest == before.digest
 
 
 def test_a_sticker_and_paint_on_it_go_to_a_random_place_together(studio):
@@ -248,19 +236,6 @@ def test_the_longest_choice_of_a_parameter_is_not_clipped(studio, qtbot):
     studio.editor.form.close()
 
 
-def test_size_rotation_and_seed_of_a_patch_by_number(studio):
-    studio.editor.use_trigger(badnets_patch())
-    studio.editor.show_parameters()
-    studio.editor.form.editors["patch", "seed"].setValue(7)
-    studio.editor.form.editors["patch", "size"].setValue(0.5)
-    trigger = studio.editor.current_trigger()
-    assert trigger.seed == 7
-    assert trigger.size == pytest.approx(0.5)
-    assert studio.placement_bar.size_slider.slider.value() == 50
-    assert trigger.placement == "random"
-    studio.editor.form.close()
-
-
 def test_values_that_do_not_go_together_are_said_in_the_form(studio):
     studio.editor.use_demo_trigger()
     studio.editor.show_parameters()
@@ -326,20 +301,20 @@ def test_a_warp_takes_its_own_grid_from_a_file_when_asked(studio, tmp_path):
 
 def test_saved_triggers_are_listed_used_and_deleted(studio):
     studio.editor.use_demo_trigger()
-    answers = Answers(yes=False, text="mine").take_over(studio.context.prompts)
+    answers = Answers(yes=False, text="my / own").take_over(studio.context.prompts)
     studio.editor.save_trigger()
-    saved = next(e for e in library.entries(64) if e.name == "mine")
+    saved = next(e for e in library.entries(64) if e.name == "my  own")
     assert saved.own
     studio.editor.clear()
     studio.editor.show_library()
     studio.editor.library.mark(saved.key)
     studio.editor.library.delete.click()
-    assert any(e.name == "mine" for e in library.entries(64))
+    assert any(e.name == "my  own" for e in library.entries(64))
     answers.yes = True
     studio.editor.library.delete.click()
-    assert answers.asked == ["Save trigger", *["Delete mine from the library?"] * 2]
-    assert not any(e.name == "mine" for e in library.entries(64))
-    assert not list(trigger_files.library_folder().glob("mine*"))
+    assert answers.asked == ["Save trigger", *["Delete my  own from the library?"] * 2]
+    assert not any(e.name == "my  own" for e in library.entries(64))
+    assert not list(trigger_files.library_folder().glob("my*"))
     studio.editor.library.reject()
 
 
@@ -465,16 +440,6 @@ def test_a_sticker_is_dragged_out_as_a_picture_first(studio):
     assert json.loads(Path(paths[1]).read_text("utf-8"))["name"] == "Demo sticker"
 
 
-def test_copy_and_paste_bring_the_same_trigger(studio):
-    studio.editor.use_demo_trigger()
-    wanted = studio.editor.current_trigger()
-    studio.editor.copy()
-    studio.editor.clear()
-    studio.editor.paste()
-    assert studio.editor.current_trigger().digest == wanted.digest
-    QApplication.clipboard().clear()
-
-
 def test_opacity_is_undone_and_belongs_to_the_overlay_when_it_is_alone(studio):
     slider = studio.placement_bar.opacity_slider.slider
     studio.editor.use_trigger(blended_noise(ratio=0.2))
@@ -488,20 +453,3 @@ def test_opacity_is_undone_and_belongs_to_the_overlay_when_it_is_alone(studio):
     blended, patch = studio.editor.current_trigger().parts
     assert blended.ratio == pytest.approx(0.2)
     assert patch.opacity == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("size", [(1262, 648), (976, 560)])
-def test_tool_strip_and_bars_are_not_clipped_in_a_small_window(studio, size):
-    studio.resize(*size)
-    QApplication.processEvents()
-    assert studio.size().toTuple() == size
-    for tool in studio.tool_strip.tools:
-        studio.canvas.set_tool(tool)
-        QApplication.processEvents()
-        for bar in (studio.tool_strip, studio.paint_bar, studio.placement_bar, studio.source_bar):
-            assert bar.width() >= bar.layout().minimumSize().width(), (tool, bar)
-            assert bar.height() >= bar.layout().minimumSize().height(), (tool, bar)
-            inside = QRect(QPoint(0, 0), bar.size())
-            for child in bar.findChildren(object):
-                if hasattr(child, "isVisible") and child.isVisible() and child.parent() is bar:
-                    assert inside.contains(child.geometry()), (tool, child)

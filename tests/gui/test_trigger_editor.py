@@ -146,6 +146,10 @@ def test_copied_dropped_and_pasted(editor, failed):
         failed[-1].sentence
         == "The dropped item is not a picture; drop a picture or a trigger file."
     )
+    editor.copy()
+    editor.clear()
+    editor.paste()
+    assert editor.current_trigger() == wanted
     QApplication.clipboard().clear()
     editor.paste()
     assert failed[-1].sentence == "The clipboard holds no picture; copy one first."
