@@ -9,6 +9,7 @@ tests of that do themselves.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import gc
 import importlib
@@ -21,10 +22,11 @@ import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
 
@@ -166,8 +168,8 @@ class Warm:
             self._process.wait(60)
 
 
-def _serve(modules: list[str]) -> None:
-    """Fork for each request until the tests are over; returns in the programs."""
+def _serve(modules: list[str]) -> NoReturn:
+    """Fork for each request until the tests are over."""
     control = socket.socket(fileno=os.dup(0))
     for name in modules:
         importlib.import_module(name)
@@ -182,13 +184,13 @@ def _serve(modules: list[str]) -> None:
             os._exit(0)
         if os.fork() == 0:
             control.close()
-            return _mind(fds)
+            _mind(fds)
         for fd in fds:
             os.close(fd)
 
 
-def _mind(fds: list[int]) -> None:
-    """Fork the program and write its number and its exit status; returns in the program."""
+def _mind(fds: list[int]) -> NoReturn:
+    """Fork the program and write its number and its exit status."""
     *standard, answers = fds
     channel = socket.socket(fileno=answers)
     with channel.makefile("r", encoding="utf-8") as lines:
@@ -196,7 +198,7 @@ def _mind(fds: list[int]) -> None:
     pid = os.fork()
     if pid == 0:
         channel.close()
-        return _become(request, standard)
+        _become(request, standard)
     for fd in (0, *standard):
         os.close(fd)
     with contextlib.suppress(OSError):
@@ -210,8 +212,8 @@ def _mind(fds: list[int]) -> None:
     os._exit(0)
 
 
-def _become(request: dict[str, Any], standard: list[int]) -> None:
-    """Run the program as ``python -m`` would; it ends with this interpreter's end."""
+def _become(request: dict[str, Any], standard: list[int]) -> NoReturn:
+    """Run the program as ``python -m`` would, and end without taking all modules apart."""
     if request["session"]:
         os.setsid()
     for place, fd in enumerate(standard):
@@ -223,7 +225,25 @@ def _become(request: dict[str, Any], standard: list[int]) -> None:
     for kind, most in request["limits"]:
         resource.setrlimit(kind, (most, most))
     sys.argv = [request["module"], *request["arguments"]]
-    runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    code: object = None
+    try:
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    if not isinstance(code, int | None):
+        print(code, file=sys.stderr)
+        code = 1
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code or 0)
 
 
 if __name__ == "__main__":

@@ -107,7 +107,10 @@ def test_two_processes_give_the_losses_of_one(
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("kind", "lr", "chunk"), [("vit", 1e-3, 3), ("resnet", 3e-6, 0)])
+@pytest.mark.parametrize(
+    ("kind", "lr", "chunk"),
+    [("vit", 1e-3, 3), pytest.param("resnet", 3e-6, 0, marks=pytest.mark.slow)],
+)
 def test_adversaries_are_sharpened_alike_in_two_processes(
     kind: str, lr: float, chunk: int, tiny_model: ClipModel, tmp_path: Path, warm_torch: Warm
 ) -> None:
@@ -155,6 +158,7 @@ def test_adversaries_are_sharpened_alike_in_two_processes(
         assert _apart({name: tensor}, again) < 1e-3 * _apart({name: tensor}, moved)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_adversaries_grow_alike_in_two_processes(tmp_path: Path, warm_torch: Warm) -> None:
     """On the pictures of both, before the first step; later on rounding has moved the weights."""
