@@ -9,7 +9,7 @@ from ml_core.jobs.demo import demo_target
 from ml_core.paths import resource
 from tests.gui.shell_fakes import Answers
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("warm_jobs")]
 LOAD_MS, SCAN_MS = 120_000, 400_000
 
 

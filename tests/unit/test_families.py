@@ -67,6 +67,19 @@ from tests.unit.small_jobs import small_recipe, small_spec
 from tests.unit.stock_open_clip import TEXTS as STOCK_TEXTS
 from tests.unit.stock_open_clip import in_cache, stock_embeddings
 
+ONE_OF_EACH = {
+    "SigLIP", "ConvNeXt-CLIP", "CoCa", "MetaCLIP, DFN (QuickGELU)", "CLIPA", "Chinese (BERT)",
+    "multilingual (XLM-RoBERTa)",
+}  # fmt: skip
+
+
+def shared_out(*families: str) -> list[Any]:
+    """Families as parameters; those whose kind another one stands for are slow."""
+    return [
+        family if family in ONE_OF_EACH else pytest.param(family, marks=pytest.mark.slow)
+        for family in families
+    ]
+
 
 @pytest.fixture(autouse=True)
 def _no_network(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -111,7 +124,7 @@ def assert_close(
 
 
 @pytest.mark.usefixtures("_known_hf")
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", shared_out(*FAMILIES))
 def test_it_opens_and_is_saved_for_open_clip(family: str, tmp_path: Path) -> None:
     module = lively(family)
     folder = write_folder(family, module, tmp_path / "theirs")
@@ -242,7 +255,7 @@ CLEANED = {
 }
 
 
-@pytest.mark.parametrize("family", CLEANED)
+@pytest.mark.parametrize("family", shared_out(*CLEANED))
 def test_it_is_cleaned_and_saved_for_open_clip(
     family: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -347,6 +360,7 @@ def test_the_doctor_asks_what_the_config_leaves_open(tmp_path: Path) -> None:
         assert sizes(architecture)[0] == architecture.preprocess.size
 
 
+@pytest.mark.slow
 def test_the_command_line_walks_through_a_siglip(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -458,6 +472,7 @@ def test_half_precision_is_close(siglip_folder: tuple[Any, Path]) -> None:
     assert_close(got, (images, got[1]), 1e-4)
 
 
+@pytest.mark.slow
 def test_a_chinese_clip_of_transformers(tmp_path: Path) -> None:
     vision = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
     config = transformers.ChineseCLIPConfig(
@@ -558,7 +573,8 @@ def test_the_table_in_the_docs_is_what_is_tested() -> None:
 
 @pytest.mark.usefixtures("_known_hf")
 @pytest.mark.parametrize(
-    "family", [name for name in FAMILIES if "hf_model_name" in str(FAMILIES[name])]
+    "family",
+    shared_out(*(name for name in FAMILIES if "hf_model_name" in str(FAMILIES[name]))),
 )
 def test_a_text_encoder_without_its_config_is_told_by_its_shapes(
     family: str, tmp_path: Path

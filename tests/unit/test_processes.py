@@ -63,16 +63,21 @@ def _losses(events: list[Event]) -> list[float]:
 
 @pytest.mark.timeout(600)  # three interpreters with torch, on a machine that may be busy
 @pytest.mark.parametrize(
-    ("kind", "method", "chunk"), [("vit", "cleanclip", 0), ("resnet", "cleanclip", 3)]
+    ("kind", "chunk", "launcher"),
+    [
+        ("vit", 0, "by hand"),
+        ("resnet", 3, "by hand"),
+        pytest.param("vit", 0, "torchrun", marks=pytest.mark.slow),
+    ],
 )
 def test_two_processes_give_the_losses_of_one(
-    kind: str, method: str, chunk: int, tiny_model: ClipModel, tmp_path: Path, warm_torch: Warm
+    kind: str, chunk: int, launcher: str, tiny_model: ClipModel, tmp_path: Path, warm_torch: Warm
 ) -> None:
     model = tiny_model if kind == "resnet" else tiny_vit()
     source = save_checkpoint(model, tmp_path / "tiny.safetensors", provenance={"made": "test"})
     every = 5 if kind == "vit" else 0
     recipe = small_recipe(
-        method=method, batch_norm="frozen", pairs=80, save_every=4, eval_every=every
+        method="cleanclip", batch_norm="frozen", pairs=80, save_every=4, eval_every=every
     )
     watched = ImageSpec(kind="demo", split="val", n=36) if every else None
     one = small_spec(source, tmp_path / "one", recipe, images=watched)
@@ -82,8 +87,9 @@ def test_two_processes_give_the_losses_of_one(
 
     divided = recipe.model_copy(update={"cache_chunk": chunk})
     two = one.model_copy(update={"output_dir": str(tmp_path / "two"), "recipe": divided})
-    events, code, said = _torchrun(two) if kind == "vit" else _two_by_hand(two, warm_torch)
-    assert code == 0, said
+    by_torchrun = launcher == "torchrun"
+    events, code, errors = _torchrun(two) if by_torchrun else _two_by_hand(two, warm_torch)
+    assert code == 0, errors
     done = events[-1]
     assert isinstance(done, Done)
     assert done.result["processes"] == 2
@@ -101,7 +107,10 @@ def test_two_processes_give_the_losses_of_one(
 
 
 @pytest.mark.timeout(600)
-@pytest.mark.parametrize(("kind", "lr", "chunk"), [("vit", 1e-3, 3), ("resnet", 3e-6, 0)])
+@pytest.mark.parametrize(
+    ("kind", "lr", "chunk"),
+    [("vit", 1e-3, 3), pytest.param("resnet", 3e-6, 0, marks=pytest.mark.slow)],
+)
 def test_adversaries_are_sharpened_alike_in_two_processes(
     kind: str, lr: float, chunk: int, tiny_model: ClipModel, tmp_path: Path, warm_torch: Warm
 ) -> None:
@@ -149,6 +158,7 @@ def test_adversaries_are_sharpened_alike_in_two_processes(
         assert _apart({name: tensor}, again) < 1e-3 * _apart({name: tensor}, moved)
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_adversaries_grow_alike_in_two_processes(tmp_path: Path, warm_torch: Warm) -> None:
     """On the pictures of both, before the first step; later on rounding has moved the weights."""
