@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
+import html.parser
 import io
+import json
 import os
 import re
 import shlex
@@ -11,6 +14,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree
 
 import numpy as np
 import pytest
@@ -42,12 +46,12 @@ from ml_core.reading import inspect
 from ml_core.reports.exports import EVIDENCE_FORMATS, export_evidence, inspection_bytes
 from ml_core.reports.html.charts import draw_charts
 from ml_core.reports.rate_svg import rate_svg
-from ml_core.reports.record import EVIDENCE_FILE
 from ml_core.reports.sessions.folder import write_session
 from ml_core.reports.sessions.record import FileFacts, SavedCleaned, SavedSession
 from ml_core.triggers import LIBRARY, demo_trigger, save_trigger
 from tests import evidence_samples
 from tests.bundles import write_bundle
+from tests.unit.official_schemas import check_cyclonedx_schema, check_intoto, check_sarif
 
 GOLDEN = Path(__file__).parents[1] / "golden"
 ENDINGS = {
@@ -115,6 +119,7 @@ def inspections(folder: Path) -> Texts:
     (folder / "empty.pt").write_bytes(b"")
     tensors = {HOSTILE: np.zeros(2, np.float32), "half": np.ones(1, np.float16)}
     save_file(tensors, folder / "hostile.safetensors", {"note": HOSTILE})
+    save_file(tensors, folder / "renamed.pt")
     texts = {}
     for path in folder.iterdir():
         record = inspection_record(assess(inspect(path)))
@@ -158,11 +163,9 @@ def printed(folder: Path) -> Texts:
 
 def bundle(folder: Path) -> Texts:
     """Every text of a bundle."""
-    root = write_bundle(folder / "bundle")
-    digest = hashlib.sha256((root / EVIDENCE_FILE).read_bytes()).hexdigest()
     return {
-        path.relative_to(folder).as_posix(): path.read_text().replace(digest, "{digest}")
-        for path in root.rglob("*.*")
+        path.relative_to(folder).as_posix(): path.read_text(encoding="utf-8")
+        for path in write_bundle(folder / "bundle").rglob("*.*")
         if path.is_file() and path.suffix not in (".png", ".safetensors")
     }
 
@@ -332,3 +335,83 @@ def test_it_writes_what_it_wrote(
     folders = {Path(name).parts[0] for name in texts if "/" in name}
     old = {p.relative_to(GOLDEN).as_posix() for f in folders for p in (GOLDEN / f).rglob("*.*")}
     assert {name for name in old if (GOLDEN / name).is_file()} == {n for n in texts if "/" in n}
+
+
+# ---- what holds of any document that is written ----
+
+
+def _golden(ending: str) -> Any:
+    return pytest.mark.parametrize(
+        "path", sorted(GOLDEN.rglob(f"*.{ending}")), ids=lambda path: path.stem
+    )
+
+
+class _Tags(html.parser.HTMLParser):
+    """The elements of a page with their attributes."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.tags: list[tuple[str, dict[str, str]]] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.tags.append((tag, {name: value or "" for name, value in attrs}))
+
+
+@_golden("html")
+def test_a_page_runs_and_fetches_nothing(path: Path) -> None:
+    text = path.read_text(encoding="utf-8")
+    assert not set("\u202e\u2066\x00\x1b") & set(text)
+    tags = _Tags(text).tags
+    active = {"script", "link", "iframe", "object", "embed", "form", "base", "video"}
+    assert not active & {tag for tag, _ in tags}
+    for _, attributes in tags:
+        assert not [name for name in attributes if name.startswith("on") or name == "style"]
+        assert attributes.get("src", "data:image/png;").startswith("data:image/png;")
+        target = attributes.get("href", "#")
+        assert target == "#" or any(one.get("id") == target[1:] for _, one in tags)
+    (policy,) = [a["content"] for _, a in tags if a.get("http-equiv")]
+    assert policy.startswith("default-src 'none'; ")
+    (style,) = re.findall(r"<style>(.*?)</style>", text, re.DOTALL)
+    assert "url(" not in style
+    assert "@import" not in style
+    digest = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    assert f"style-src 'sha256-{digest}'" in policy
+
+
+@_golden("sarif")
+def test_a_sarif_log_holds_to_its_schema(path: Path) -> None:
+    check_sarif(json.loads(path.read_text(encoding="utf-8")))
+
+
+@_golden("cdx.json")
+def test_a_bill_of_materials_holds_to_its_schema(path: Path) -> None:
+    bom = json.loads(path.read_text(encoding="utf-8"))
+    check_cyclonedx_schema(bom)
+    references = list(_values(bom, "bom-ref"))
+    assert len(references) == len(set(references))
+    assert set(_values(bom, "ref")) <= set(references)
+
+
+def _values(value: Any, key: str) -> Iterator[str]:
+    if isinstance(value, dict):
+        yield from [value[key]] if key in value else []
+        value = list(value.values())
+    if isinstance(value, list):
+        for item in value:
+            yield from _values(item, key)
+
+
+@_golden("intoto.json")
+def test_a_statement_holds_to_its_specification(path: Path) -> None:
+    check_intoto(path.read_bytes())
+
+
+@_golden("svg")
+def test_a_chart_is_a_document(path: Path) -> None:
+    root = ElementTree.fromstring(path.read_text(encoding="utf-8"))
+    left, top, width, height = map(float, root.attrib["viewBox"].split())
+    assert (left, top) == (0, 0)
+    for mark in root.iter("{http://www.w3.org/2000/svg}circle"):
+        assert 0 <= float(mark.attrib["cx"]) <= width
+        assert 0 <= float(mark.attrib["cy"]) <= height
