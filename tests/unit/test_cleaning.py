@@ -79,12 +79,6 @@ def test_a_batch_depends_on_seed_and_step_alone(tiny_model: ClipModel) -> None:
     assert not torch.equal(ahead.images, other.images)
 
 
-def test_mmcl_draws_no_views(tiny_model: ClipModel) -> None:
-    batch = _maker(tiny_model, make_recipe(SMALL | {"method": "mmcl"}))(0)
-    assert batch.image_views is None
-    assert batch.token_views is None
-
-
 def test_broken_pictures_are_left_out_of_the_batch(tiny_model: ClipModel) -> None:
     recipe = make_recipe(SMALL)
     pairs = FakePairs()
@@ -153,28 +147,6 @@ def test_prefetch_raises_what_happened_in_its_thread() -> None:
 
 
 # ---- state ----
-
-
-def test_state_comes_back_as_it_was(tiny_model: ClipModel, tmp_path: Path) -> None:
-    recipe = make_recipe(SMALL)
-    path = tmp_path / "state" / "state.safetensors"
-    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), state_path=path)
-    drain(run)
-    assert read_facts(path)["step"] == 6
-    other = tiny_model.copy()
-    for parameter in other.module.parameters():
-        nn.init.zeros_(parameter)
-    named = build_method(other, recipe, Extras()).trained
-    optimizer = make_optimizer(other.module, named, recipe)
-    facts = load_state(path, other.module, named, optimizer)
-    assert facts["recipe"] == recipe.model_dump()
-    for (name, first), (_, second) in zip(
-        tiny_model.module.state_dict().items(), other.module.state_dict().items(), strict=True
-    ):
-        assert torch.equal(first, second), name
-    moments = optimizer.state[named[0][1]]
-    assert float(moments["step"]) == 6.0
-    assert moments["exp_avg"].abs().sum() > 0
 
 
 def test_a_failed_save_leaves_the_old_state(
@@ -356,51 +328,6 @@ def test_supervised_leaves_the_text_encoder_alone(tiny_model: ClipModel) -> None
 
 def _weights(model: ClipModel) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.module.state_dict().items()}
-
-
-@pytest.mark.parametrize("method", ["cleanclip", "supervised"])
-def test_resume_after_a_stop_gives_the_same_bits(
-    tiny_model: ClipModel, tmp_path: Path, method: str
-) -> None:
-    recipe = make_recipe(SMALL | {"method": method, "epochs": 2, "save_every": 5})
-    classifier = tiny_model.encode_texts(["cat", "dog", "bird"])
-    whole, halves = tiny_model.copy(), tiny_model.copy()
-    _, expected = drain(
-        train(whole, recipe, _maker(whole, recipe), Control(), extras=Extras(classifier))
-    )
-    path = tmp_path / "state.safetensors"
-    control = Control()
-    first = train(
-        halves,
-        recipe,
-        _maker(halves, recipe),
-        control,
-        extras=Extras(classifier),
-        state_path=path,
-    )
-    for event in first:
-        if isinstance(event, Metric) and event.step == 7:
-            first.close()  # as if killed: only the save of step 5 is left
-            break
-    assert read_facts(path)["step"] == 5
-    fresh = tiny_model.copy()
-    events, outcome = drain(
-        train(
-            fresh,
-            recipe,
-            _maker(fresh, recipe),
-            Control(),
-            extras=Extras(classifier),
-            state_path=path,
-            resume=True,
-        )
-    )
-    assert next(e for e in events if isinstance(e, Metric)).step == 6
-    left, right = _weights(whole), _weights(fresh)
-    assert all(torch.equal(left[name], right[name]) for name in left)
-    if expected.head is not None:
-        assert outcome.head is not None
-        assert torch.equal(expected.head, outcome.head)
 
 
 def test_resuming_with_another_recipe_is_refused(tiny_model: ClipModel, tmp_path: Path) -> None:

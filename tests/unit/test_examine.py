@@ -133,13 +133,6 @@ def test_a_path_with_nothing_is_told_before_anything_starts(
         assert "cannot be opened" in error.value.sentence
 
 
-def test_a_file_that_may_not_be_read_is_no_bad_file(tmp_path: Path) -> None:
-    fifo = tmp_path / "pipe"
-    os.mkfifo(fifo)
-    assert examine(fifo).reasons == inspect(fifo).reasons
-    assert examine(fifo).refused
-
-
 def test_links_of_a_hugging_face_cache_are_followed_into_its_blobs_only(tmp_path: Path) -> None:
     repository = tmp_path / "models--a--b"
     snapshot, blobs = repository / "snapshots" / "0123", repository / "blobs"

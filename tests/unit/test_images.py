@@ -1,7 +1,6 @@
 """The reader of pictures, against files made to mislead it."""
 
 import io
-import os
 import struct
 import zipfile
 import zlib
@@ -53,10 +52,6 @@ def test_what_a_file_holds_besides_its_picture_is_told(tmp_path: Path, kind: str
     images.canvas([0, 1], 8)
     assert images.problems == (f"Used, an odd picture (1): more.{suffix}: {words}",)
     assert np.asarray(read_image(tmp_path / f"more.{suffix}"))[0, 0].argmax() == 0
-
-
-def test_bytes_read_as_a_file_does() -> None:
-    assert read_image(png_bytes(Image.new("RGB", (2, 2), (1, 2, 3)))).getpixel((0, 0)) == (1, 2, 3)
 
 
 def test_transparency_is_kept_as_rgba() -> None:
@@ -151,14 +146,6 @@ def test_missing_file_and_folder_are_named(tmp_path: Path) -> None:
         read_image(tmp_path / "gone.png")
     with pytest.raises(InputError, match=r"cannot be read|is no picture but"):
         read_image(tmp_path)
-
-
-def test_fifo_does_not_hang(tmp_path: Path) -> None:
-    if not hasattr(os, "mkfifo"):
-        pytest.skip("no FIFOs here")
-    os.mkfifo(tmp_path / "pipe.png")
-    with pytest.raises(InputError, match=r"is no picture but a .*; choose a picture's file"):
-        read_image(tmp_path / "pipe.png")
 
 
 @pytest.mark.parametrize("orientation", range(2, 9))

@@ -254,11 +254,6 @@ def test_padding_of_another_colour_is_refused_where_pictures_are_padded(
     assert fit(fill_color=colour, resize_mode="squash") == Fit("squash")  # nothing is padded
 
 
-def test_custom_text_tower(tmp_path: Path) -> None:
-    module = lively(VIT | {"custom_text": True})
-    assert_equal(open_checkpoint(bare_safetensors(module, tmp_path)).build(), theirs(module))
-
-
 @pytest.mark.parametrize("family", ["ResNet", "ViT"])
 @pytest.mark.parametrize("quick_gelu", [True, False])
 def test_openai_archive(family: str, quick_gelu: bool, tmp_path: Path) -> None:
@@ -546,6 +541,10 @@ def test_a_missing_logit_scale_is_assumed(tmp_path: Path) -> None:
         (["conv1.weight", "layer1.0.conv1.weight", "fc.weight"], "plain ResNet"),
         (["text.transformer.embeddings.word_embeddings.weight"], "text encoder of the transf"),
         (["encoder.weight"], "no CLIP image encoder and no CLIP text encoder"),
+        (["vision_model.embeddings.class_embedding"], "no tensor visual.conv1.weight"),
+        (["visual.trunk.stem.weight"], "timm library"),
+        (["visual.conv1.weight"], "has 2 dimensions instead of 4"),
+        (["visual.conv1.weight", "token_embedding.weight"], "cannot be deduced"),
     ],
 )
 def test_what_is_no_clip_is_told_in_a_sentence(

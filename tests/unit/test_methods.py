@@ -192,7 +192,9 @@ def test_what_is_remembered_was_made_in_one_number() -> None:
     assert sizes == [3, 3, 2]  # in another number they are made anew
 
 
-@pytest.mark.parametrize("method", ["par", "cleanclip-par", "locked-text", "linear-probe"])
+@pytest.mark.parametrize(
+    "method", ["cleanclip", "par", "cleanclip-par", "supervised", "locked-text", "linear-probe"]
+)
 def test_resume_gives_the_same_bits(tiny_model: ClipModel, tmp_path: Path, method: str) -> None:
     recipe = make_recipe(SMALL | {"method": method, "save_every": 8, "image_augmentation": "none"})
     extras = Extras(tiny_model.encode_texts(["cat", "dog", "bird"]).clone())

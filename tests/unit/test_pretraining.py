@@ -26,7 +26,6 @@ from ml_core.cleaning.pretraining import (
 )
 from ml_core.cli.arguments import pretraining_at as pretraining_named
 from ml_core.events import Control
-from ml_core.figures import rate_text
 from ml_core.jobs.demo import demo_checkpoint, pretraining_at
 from ml_core.jobs.run import run
 from ml_core.reading import examine
@@ -173,11 +172,6 @@ def test_a_cleaned_checkpoint_carries_the_rate_of_its_source(
     assert (found.rate, found.kind) == (8e-4, "file")
     for found in (DEMO, UNKNOWN, Pretraining(5e-4, "RN50", "architecture")):
         assert carried(found) == {}
-
-
-def test_rates_are_written_as_papers_do() -> None:
-    shown = [rate_text(rate) for rate in (5e-4, 1.5e-3, 3.6e-4, 1e-5, 0.1)]
-    assert shown == ["5e-4", "1.5e-3", "3.6e-4", "1e-5", "1e-1"]
 
 
 def test_a_run_writes_the_rate_into_what_it_cleans(tiny_checkpoint: Path, tmp_path: Path) -> None:

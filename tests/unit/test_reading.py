@@ -122,9 +122,11 @@ def saved(write_to: Callable[[io.BytesIO], object]) -> bytes:
     return made.getvalue()
 
 
-def empty_member(file: io.BytesIO) -> None:
+def a_member(file: io.BytesIO) -> None:
     with tarfile.open(fileobj=file, mode="w") as archive:
-        archive.addfile(tarfile.TarInfo("storages"))
+        member = tarfile.TarInfo("storages")
+        member.size = 1
+        archive.addfile(member, io.BytesIO(b"x"))
 
 
 @pytest.mark.parametrize(
@@ -143,7 +145,7 @@ def empty_member(file: io.BytesIO) -> None:
         (b"cos\nmkdir\n(S'ran'\ntR\xff\xff", "Python pickle", "unknown_code"),
         (pickle.dumps({"a": [1, 2]}), "Python pickle", "unsupported"),
         (saved(lambda file: np.save(file, np.zeros(3))), "NumPy array", "unsupported"),
-        (saved(empty_member), "tar archive", "unsupported"),
+        (saved(a_member), "tar archive", "dangerous"),
         (archived("m/data.pkl", "m/data/0"), "PyTorch file (zip)", "damaged"),
         (archived("models/epoch.pt", "readme.txt"), "zip archive", "unsupported"),
         (archived("a.npy", "b.npy"), "NumPy archive (.npz)", "damaged"),

@@ -113,13 +113,6 @@ def test_torchscript_gives_tensors_and_its_code_as_text(tmp_path: Path) -> None:
     assert torch.equal(read_tensors(found)["0.weight"], module[0].weight)
 
 
-def test_special_tensors_are_shown_and_not_read(tmp_path: Path) -> None:
-    found = saved(tmp_path, {"dense": torch.zeros(2), "sparse": torch.eye(3).to_sparse()})
-    assert found.verdict == "caution"
-    assert "sparse" in found.reasons[0]
-    assert [tensor.name for tensor in found.tensors] == ["dense"]
-
-
 def rezipped(path: Path, change: Callable[[dict[str, bytes]], None]) -> Inspection:
     """Write an archive again with its members changed."""
     with zipfile.ZipFile(path) as archive:

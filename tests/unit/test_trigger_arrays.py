@@ -22,7 +22,7 @@ from PIL import Image
 from safetensors.numpy import save_file
 
 from ml_core.reading import arrays as arrays_module
-from ml_core.reading.arrays import read_arrays, read_safetensors
+from ml_core.reading.arrays import read_arrays
 from ml_core.reading.errors import InputError
 from ml_core.triggers import library, load_trigger
 from ml_core.triggers.apply import apply_indexed
@@ -166,17 +166,6 @@ def test_a_tensor_with_strides_is_not_blown_up(tmp_path: Path) -> None:
     torch.save(torch.zeros(1).expand(1 << 20, 1 << 20), tmp_path / "wide.pt")
     with pytest.raises(InputError, match=r"wide\.pt"):
         import_trigger(tmp_path / "wide.pt")
-
-
-def test_what_is_no_file_of_arrays(tmp_path: Path) -> None:
-    (tmp_path / "empty.npy").touch()
-    (tmp_path / "text.pt").write_text("no tensors here, only a long enough text")
-    (tmp_path / "folder.npy").mkdir()
-    for name in ("empty.npy", "text.pt", "folder.npy", "none.npy"):
-        with pytest.raises(InputError, match=name.replace(".", r"\.")):
-            load_trigger(tmp_path / name)
-    with pytest.raises(InputError, match=r"text\.pt"):
-        read_safetensors(tmp_path / "text.pt")
 
 
 # -- what they are --------------------------------------------------------------------------------
