@@ -83,11 +83,6 @@ def test_folder_without_label_set_names_its_own_classes(class_folders: Path) -> 
     assert images.labels.tolist() == [0, 0, 1, 2]
 
 
-def test_class_map_renames_labels(class_folders: Path) -> None:
-    spec = ImageSpec(kind="folder", path=str(class_folders), class_map={"wolf": "dog"})
-    assert open_images(spec, PETS).labels.tolist() == [1, 1, 2, 2]
-
-
 def test_undecodable_file_names_are_escaped(tmp_path: Path) -> None:
     try:
         picture(tmp_path / "dog" / os.fsdecode(b"\xff.png"), 5)

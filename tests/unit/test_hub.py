@@ -118,7 +118,6 @@ def test_a_repository_is_fetched_and_opened(
     assert told[-1][0] == told[-1][1] > 100_000
     assert sorted(told) == told
     opened = open_checkpoint(found.path)
-    assert opened.architecture.keys is not None
     assert opened.architecture.keys.same
     opened.build()
     links = [path for path in found.path.iterdir() if path.is_symlink()]
@@ -202,17 +201,3 @@ def test_places_in_the_cache_tell_their_repository() -> None:
     assert cached_as(inside / "m.safetensors") == ("owner/clip-b", COMMIT)
     assert cached_as(Path("/x/models--owner--clip/snapshots/main")) is None
     assert cached_as(Path("/x/models--owner/m.pt")) is None
-
-
-def test_the_command_line_takes_repositories(
-    cache: Path, tiny_model: ClipModel, capsys: pytest.CaptureFixture[str]
-) -> None:
-    from ml_core.cli.app import run_command
-
-    cached_repository(cache, tiny_model)
-    assert run_command(["inspect", "hf-hub:owner/clip", "--json"]) == 0
-    shown = capsys.readouterr()
-    assert '"verdict": "loads"' in shown.out
-    assert COMMIT in shown.err
-    assert json.loads(shown.out)["hub"]["revision"] == COMMIT
-    assert run_command(["inspect", "hf-hub:owner/absent"]) == 3

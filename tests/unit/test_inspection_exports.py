@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
 import tarfile
@@ -26,6 +25,7 @@ from ml_core.cli.app import run_command
 from ml_core.reading import InputError, examine, inspect
 from ml_core.reports.export_inspection import export_inspection
 from ml_core.reports.html.inspection import inspection_page
+from tests.unit.file_bytes import tarred, zipped
 from tests.unit.official_schemas import check_cyclonedx_schema, check_sarif
 
 MARKUP = "<script>alert(1)</script>"
@@ -268,20 +268,7 @@ STACKED = b"\x80\x04\x8c\x05posix\x8c\x06system\x93X\x04\x00\x00\x00true\x85R."
 
 
 def in_zip(raw: bytes, method: int = zipfile.ZIP_STORED) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w", method) as archive:
-        archive.writestr("archive/version", "3")
-        archive.writestr("archive/data.pkl", raw)
-    return made.getvalue()
-
-
-def in_tar(raw: bytes, mode: str = "w:") -> bytes:
-    made = io.BytesIO()
-    with tarfile.open(fileobj=made, mode=mode) as archive:  # type: ignore[call-overload]
-        entry = tarfile.TarInfo("model.pt")
-        entry.size = len(raw)
-        archive.addfile(entry, io.BytesIO(raw))
-    return made.getvalue()
+    return zipped({"archive/version": b"3", "archive/data.pkl": raw}, method)
 
 
 def of_objects(raw: bytes) -> bytes:
@@ -303,9 +290,9 @@ STREAM = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 100
         (of_objects(NAMES_CODE), CALL),
         (in_zip(NAMES_CODE), CALL),
         (in_zip(NAMES_CODE)[:-30], CALL),  # a doctored archive
-        (in_tar(in_zip(NAMES_CODE)), CALL),
+        (tarred({"model.pt": in_zip(NAMES_CODE)}, form=tarfile.USTAR_FORMAT), CALL),
         (in_zip(NAMES_CODE, zipfile.ZIP_DEFLATED), None),
-        (in_tar(NAMES_CODE, "w:gz"), None),
+        (tarred({"model.pt": NAMES_CODE}, "w:gz"), None),
     ],
     ids=[
         *("bare", "stacked", "odd", "behind", "stream", "array", "zip", "doctored", "tar"),

@@ -76,7 +76,6 @@ def test_strangers_are_left_out_with_caution(tmp_path: Path) -> None:
     assert sentence.startswith("7 tensors are not part of the model and left out: probe.0, ")
     assert "and 2 more" in sentence
     checkpoint = open_checkpoint(tmp_path / "m.pt")
-    assert checkpoint.architecture.keys is not None
     assert len(checkpoint.architecture.keys.unexpected) == 7
     assert checkpoint.architecture.cautions == (sentence,)
     assert "state_dict" in checkpoint.architecture.notes[0]
@@ -141,13 +140,11 @@ def test_one_encoder_is_checked_without_a_donor(tmp_path: Path) -> None:
     save_file(state | {"probe": torch.zeros(1)}, tmp_path / "m.safetensors")
     assessed = assess(inspect(tmp_path / "m.safetensors"))
     assert (assessed.verdict, assessed.problem) == ("caution", None)
-    assert assessed.architecture is not None
     assert assessed.architecture["name"].startswith("CLIP's image encoder by itself (ViT 32 px")
     del state["ln_post.bias"]
     save_file(state, tmp_path / "m.safetensors")
     assessed = assess(inspect(tmp_path / "m.safetensors"))
     assert assessed.verdict == "damaged"
-    assert assessed.keys is not None
     assert assessed.keys.missing == ("visual.ln_post.bias",)
 
 

@@ -120,18 +120,6 @@ def test_a_file_that_shrinks_afterwards_is_broken_not_black(cifar_bin: Path) -> 
     assert "test_batch.bin, picture 10: test_batch.bin has changed" in images.broken[9]
 
 
-def test_cifar_100_binary_has_its_fine_labels(tmp_path: Path) -> None:
-    names = [f"fine {n}" for n in range(100)]
-    (tmp_path / "fine_label_names.txt").write_text("\n".join(names))
-    record = bytes([4, 77]) + rgb_planes(1, 2, 3).tobytes()
-    (tmp_path / "test.bin").write_bytes(record * 3)
-    images = opened(tmp_path)
-    assert images.labels.tolist() == [77] * 3
-    assert images.class_names[77] == "fine 77"
-    assert images.canvas([2], 32)[0, 5, 5].tolist() == [1, 2, 3]
-    refused(tmp_path, "train.bin cannot be read", "usage", split="train")
-
-
 @pytest.fixture
 def cifar_py(tmp_path: Path) -> Path:
     folder = tmp_path / "cifar-10-batches-py"
@@ -297,12 +285,6 @@ def test_ppm_pictures_with_damage(tmp_path: Path, data: bytes) -> None:
     path.write_bytes(data)
     with pytest.raises(InputError, match=r"x\.ppm"):
         read_ppm(path)
-
-
-def test_ppm_with_a_remark(tmp_path: Path) -> None:
-    path = tmp_path / "x.ppm"
-    path.write_bytes(b"P6\n# made by hand\n2 1\n255\n" + bytes([1, 2, 3, 4, 5, 6]))
-    assert np.asarray(read_ppm(path)).tolist() == [[[1, 2, 3], [4, 5, 6]]]
 
 
 # WebDataset

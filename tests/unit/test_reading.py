@@ -7,8 +7,6 @@ import io
 import json
 import pickle
 import struct
-import tarfile
-import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,6 +18,7 @@ from hypothesis import strategies as st
 
 from ml_core.reading import InputError, inspect, read_header
 from ml_core.reading.clip_config import check_model_config, check_preprocess, parameter_estimate
+from tests.unit.file_bytes import tarred, zipped
 
 CONFIG: dict[str, Any] = {
     "embed_dim": 128,
@@ -108,25 +107,10 @@ def test_torch_files_are_told_by_content(tmp_path: Path) -> None:
     assert "although its name ends in .safetensors" in old.reasons[0]
 
 
-def archived(*members: str) -> bytes:
-    made = io.BytesIO()
-    with zipfile.ZipFile(made, "w") as archive:
-        for member in members:
-            archive.writestr(member, b"x")
-    return made.getvalue()
-
-
 def saved(write_to: Callable[[io.BytesIO], object]) -> bytes:
     made = io.BytesIO()
     write_to(made)
     return made.getvalue()
-
-
-def a_member(file: io.BytesIO) -> None:
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        member = tarfile.TarInfo("storages")
-        member.size = 1
-        archive.addfile(member, io.BytesIO(b"x"))
 
 
 @pytest.mark.parametrize(
@@ -145,11 +129,11 @@ def a_member(file: io.BytesIO) -> None:
         (b"cos\nmkdir\n(S'ran'\ntR\xff\xff", "Python pickle", "unknown_code"),
         (pickle.dumps({"a": [1, 2]}), "Python pickle", "unsupported"),
         (saved(lambda file: np.save(file, np.zeros(3))), "NumPy array", "unsupported"),
-        (saved(a_member), "tar archive", "dangerous"),
-        (archived("m/data.pkl", "m/data/0"), "PyTorch file (zip)", "damaged"),
-        (archived("models/epoch.pt", "readme.txt"), "zip archive", "unsupported"),
-        (archived("a.npy", "b.npy"), "NumPy archive (.npz)", "damaged"),
-        (archived("readme.txt"), "zip archive", "unsupported"),
+        (tarred({"storages": b"x"}), "tar archive", "dangerous"),
+        (zipped({"m/data.pkl": b"x", "m/data/0": b"x"}), "PyTorch file (zip)", "damaged"),
+        (zipped({"models/epoch.pt": b"x", "a.txt": b"x"}), "zip archive", "unsupported"),
+        (zipped({"a.npy": b"x", "b.npy": b"x"}), "NumPy archive (.npz)", "damaged"),
+        (zipped({"readme.txt": b"x"}), "zip archive", "unsupported"),
     ],
 )  # fmt: skip
 def test_formats_are_told_by_content(tmp_path: Path, data: bytes, form: str, code: str) -> None:

@@ -16,7 +16,6 @@ from ml_core.triggers import (
     Trigger,
     badnets_patch,
     combined,
-    describe,
     load_trigger,
     prompt,
     save_trigger,
@@ -224,21 +223,3 @@ def test_text_goes_where_it_is_told() -> None:
     assert triggered_prompt(prompt("SUDO "), "a red car") == "SUDO a red car"
     assert triggered_prompt(None, "a red car") == "a red car"
     assert triggered_templates(word, templates)[0].format("dog") == "a photo of a cf dog."
-
-
-@pytest.mark.parametrize(
-    ("trigger", "words"),
-    [
-        (badnets_patch(), ["after preprocessing", "drawn again", "random place"]),
-        (badnets_patch(noise="fixed", seed=7), ["drawn once, from seed 7"]),
-        (mixed(), ["Combined: Square + array + grid", "JPEG, quality 9", "modulo 256"]),
-        (prompt("cf", place="word"), ["Text 'cf' before the class name"]),
-        (replace(array_trigger(), canvas="squash", text="x"), ["before preprocessing", "text 'x'"]),
-        (replace(grid_trigger(), opacity=0.5), ["at 50 % opacity", "strength 1"]),
-    ],
-)
-def test_a_description_names_the_conventions(trigger: Trigger, words: list[str]) -> None:
-    said = describe(trigger)
-    assert said.endswith(".")
-    for word in words:
-        assert word in said

@@ -10,14 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ml_core.reading.zip_members import ZipError, read_member, zip_members
-
-
-def archive(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", method) as made:
-        for name, data in members.items():
-            made.writestr(name, data)
-    return out.getvalue()
+from tests.unit.file_bytes import zipped
 
 
 def members_of(raw: bytes) -> dict[str, bytes]:
@@ -26,12 +19,12 @@ def members_of(raw: bytes) -> dict[str, bytes]:
 
 
 CONTENT = {"m/data.pkl": b"abc" * 50, "m/data/0": bytes(100), "m/version": b"3\n"}
-GOOD = archive(CONTENT)
+GOOD = zipped(CONTENT)
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
 def test_members_come_through(method: int) -> None:
-    assert members_of(archive(CONTENT, method)) == CONTENT
+    assert members_of(zipped(CONTENT, method)) == CONTENT
 
 
 def test_streamed_members_with_sizes_after_the_data() -> None:
