@@ -30,12 +30,8 @@ if TYPE_CHECKING:
 PLAIN = Preprocess(64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 VIT_CONFIG = {
     "embed_dim": 16,
-    "vision_cfg": {
-        "image_size": 32, "layers": 3, "width": 32, "head_width": 8, "patch_size": 8,
-    },
-    "text_cfg": {
-        "context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1,
-    },
+    "vision_cfg": {"image_size": 32, "layers": 3, "width": 32, "head_width": 8, "patch_size": 8},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
 }  # fmt: skip
 
 

@@ -29,14 +29,8 @@ VIT_CONFIG: dict[str, Any] = {
     "embed_dim": 24,
     "quick_gelu": True,
     "vision_cfg": {"image_size": 64, "patch_size": 16, "layers": 3, "width": 128, "mlp_ratio": 2.0},
-    "text_cfg": {
-        "context_length": 20,
-        "vocab_size": 49408,
-        "width": 64,
-        "heads": 1,
-        "layers": 2,
-    },
-}
+    "text_cfg": {"context_length": 20, "vocab_size": 49408, "width": 64, "heads": 1, "layers": 2},
+}  # fmt: skip
 
 
 def test_saved_file_reopens_with_equal_embeddings(

@@ -44,34 +44,19 @@ PACKED: dict[str, tuple[Callable[[], bytes], str, str]] = {
         "safetensors in an archive",
         "zip, safetensors",
     ),
-    "zip of torch": (
-        lambda: zipped({"epoch.pt": torch_bytes(TENSORS)}, DEFLATE),
-        "PyTorch file (zip) in an archive",
-        "zip, zip",
-    ),
-    "tar.gz": (
-        lambda: tarred({"readme": b"hello", "run/epoch.pt": torch_bytes(TENSORS)}, "w:gz"),
-        "PyTorch file (zip) in an archive",
-        "gzip, tar, zip",
-    ),
-    "gz of torch": (
-        lambda: gzip.compress(torch_bytes(TENSORS)),
-        "PyTorch file (zip), compressed",
-        "gzip, zip",
-    ),
-    "gz of legacy": (
-        lambda: gzip.compress(torch_bytes(TENSORS, legacy=True)),
-        "PyTorch file (legacy stream), compressed",
-        "gzip, stream",
-    ),
+    "zip of torch": (lambda: zipped({"epoch.pt": torch_bytes(TENSORS)}, DEFLATE),
+        "PyTorch file (zip) in an archive", "zip, zip"),
+    "tar.gz": (lambda: tarred({"readme": b"hello", "run/epoch.pt": torch_bytes(TENSORS)}, "w:gz"),
+        "PyTorch file (zip) in an archive", "gzip, tar, zip"),
+    "gz of torch": (lambda: gzip.compress(torch_bytes(TENSORS)), "PyTorch file (zip), compressed",
+        "gzip, zip"),
+    "gz of legacy": (lambda: gzip.compress(torch_bytes(TENSORS, legacy=True)),
+        "PyTorch file (legacy stream), compressed", "gzip, stream"),
     "deflated records": (lambda: repacked(torch_bytes(TENSORS)), "PyTorch file (zip)", "zip"),
-    "stored zip of deflated records": (
-        lambda: zipped({"a.pt": repacked(torch_bytes(TENSORS))}),
-        "PyTorch file (zip) in an archive",
-        "zip, zip",
-    ),
+    "stored zip of deflated records": (lambda: zipped({"a.pt": repacked(torch_bytes(TENSORS))}),
+        "PyTorch file (zip) in an archive", "zip, zip"),
     "npz": (lambda: npz_bytes(TENSORS, compressed=True), "NumPy archive (.npz)", "zip"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", PACKED)

@@ -51,13 +51,10 @@ def test_an_identity_is_of_picture_and_captions() -> None:
     [
         ('{"format": "x"}', "format should be", "damaged"),
         ('{"format": "cleanclip-exclusions", "version": 2}', "newer version", "unsupported"),
-        (
-            json.dumps({"set_name": "x", "set_key": "0" * 64, "pairs": [{"identity": "../x"}]}),
-            "Entry 1 of .*identity",
-            "damaged",
-        ),
+        (json.dumps({"set_name": "x", "set_key": "0" * 64, "pairs": [{"identity": "../x"}]}),
+         "Entry 1 of .*identity", "damaged"),
     ],
-)
+)  # fmt: skip
 def test_another_file_is_one_sentence(tmp_path: Path, content: str, words: str, code: str) -> None:
     path = tmp_path / "x.json"
     path.write_text(content)

@@ -104,17 +104,14 @@ def test_what_is_odd_about_a_list_is_told_with_the_pictures(
 @pytest.mark.parametrize(
     ("name", "content", "advice"),
     [
-        (
-            "x.yaml",
-            b"!!python/object:os.system x\n",
-            "is no plain class list; write one class name",
-        ),
+        ("x.yaml", b"!!python/object:os.system x\n",
+         "is no plain class list; write one class name"),
         ("huge.py", b"#" * (5 << 20), "larger than 4 MB; write one class per line in a text file"),
         ("huge.txt", b"a" * (17 << 20), "larger than 16 MB; shorten it"),
         ("long.txt", b"a\n" * 500_001, "has over 500,000 lines; shorten it"),
         ("many.txt", b"a\n" * 100_001, "has over 100,000 classes; shorten it"),
     ],
-)
+)  # fmt: skip
 def test_a_list_that_is_refused_says_what_to_do(
     name: str, content: bytes, advice: str, tmp_path: Path
 ) -> None:

@@ -783,18 +783,14 @@ def _edit(index: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda weights: weights.update({"a": "x.py"}), "no file name of its folder"),
         (lambda weights: weights.update({"a": 3}), "no file name of its folder"),
         (lambda weights: weights.update({"a": "b.safetensors"}), "b.safetensors is missing"),
-        (
-            lambda weights: weights.update({"a": "model-00001-of-00002.safetensors"}),
-            "which does not hold it",
-        ),
+        (lambda weights: weights.update({"a": "model-00001-of-00002.safetensors"}),
+         "which does not hold it"),
         (lambda weights: weights.pop("logit_scale"), "not in the index"),
-        (
-            lambda weights: weights.update(logit_scale="model-00001-of-00002.safetensors"),
-            "'logit_scale'",
-        ),
+        (lambda weights: weights.update(logit_scale="model-00001-of-00002.safetensors"),
+         "'logit_scale'"),
         (lambda weights: weights.clear(), "has no weight_map"),
     ],
-)
+)  # fmt: skip
 def test_an_index_that_lies_is_refused(
     change: Callable[[dict[str, Any]], object], words: str, tmp_path: Path
 ) -> None:

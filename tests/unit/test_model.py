@@ -17,15 +17,9 @@ from tests.conftest import TINY_CONFIG
 
 VIT_CONFIG: dict[str, Any] = {
     "embed_dim": 16,
-    "vision_cfg": {
-        "image_size": 32,
-        "patch_size": 16,
-        "layers": 2,
-        "width": 32,
-        "head_width": 16,
-    },
+    "vision_cfg": {"image_size": 32, "patch_size": 16, "layers": 2, "width": 32, "head_width": 16},
     "text_cfg": TINY_CONFIG["text_cfg"],
-}
+}  # fmt: skip
 
 
 def pixels(n: int = 3, size: int = 32) -> torch.Tensor:

@@ -217,33 +217,18 @@ def test_an_adapter_folder_is_named_and_its_files_are_listed(tmp_path: Path) -> 
         ({}, "unsupported", "without open_clip_config.json"),
         ({"config__json": b"{", "model__safetensors": GOOD}, "damaged", "model/config.json"),
         ({"open_clip_config__json": CONFIG_BYTES}, "damaged", "no weights"),
-        (
-            {"open_clip_config__json": CONFIG_BYTES, "w__bin": pickle.dumps([1])},
-            "unsupported",
-            "model/w.bin is a Python pickle",
-        ),
-        (
-            {"open_clip_config__json": CONFIG_BYTES, "a__safetensors": GOOD, "b__safetensors": b""},
-            "unsupported",
-            "2 files of weights",
-        ),
-        (
-            {"open_clip_config__json": CONFIG_BYTES, "m__safetensors__index__json": b"{}"},
-            "damaged",
-            "no weight_map",
-        ),
-        (
-            {"open_clip_config__json": b'{"a":1,"a":2}', "m__safetensors": GOOD},
-            "damaged",
-            "model/open_clip_config.json cannot be used: the key 'a' occurs twice",
-        ),
-        (
-            {"open_clip_config__json": b"{}" + b" " * (1 << 20), "m__safetensors": GOOD},
-            "damaged",
-            "limit",
-        ),
+        ({"open_clip_config__json": CONFIG_BYTES, "w__bin": pickle.dumps([1])}, "unsupported",
+         "model/w.bin is a Python pickle"),
+        ({"open_clip_config__json": CONFIG_BYTES, "a__safetensors": GOOD, "b__safetensors": b""},
+         "unsupported", "2 files of weights"),
+        ({"open_clip_config__json": CONFIG_BYTES, "m__safetensors__index__json": b"{}"}, "damaged",
+         "no weight_map"),
+        ({"open_clip_config__json": b'{"a":1,"a":2}', "m__safetensors": GOOD}, "damaged",
+         "model/open_clip_config.json cannot be used: the key 'a' occurs twice"),
+        ({"open_clip_config__json": b"{}" + b" " * (1 << 20), "m__safetensors": GOOD}, "damaged",
+         "limit"),
     ],
-)
+)  # fmt: skip
 def test_folders_that_are_refused(
     tmp_path: Path, files: dict[str, bytes], code: str, words: str
 ) -> None:
