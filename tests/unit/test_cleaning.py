@@ -14,13 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ml_core.cleaning.batches import (
-    Batch,
-    labelled_batch,
-    pair_batch,
-    prefetch,
-    step_indices,
-)
+from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch, prefetch, step_indices
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras

@@ -15,11 +15,7 @@ import torch
 from safetensors.torch import load_file, save_file
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.inspection_record import (
-    ask_for_second_opinion,
-    assess,
-    inspection_record,
-)
+from ml_core.checkpoints.inspection_record import ask_for_second_opinion, assess, inspection_record
 from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli.app import run_command
 from ml_core.reading import InputError, examine, inspect

@@ -87,9 +87,7 @@ def pixels(size: int) -> Tensor:
 
 
 def theirs(
-    module: nn.Module,
-    mean: tuple[float, ...] = CLIP_MEAN,
-    std: tuple[float, ...] = CLIP_STD,
+    module: nn.Module, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD
 ) -> tuple[Tensor, Tensor]:
     """Normalised embeddings of images and texts by the library itself."""
     images = pixels(side(module))

@@ -213,10 +213,7 @@ def test_self_supervision_encodes_what_it_needs_alone(tiny_model: ClipModel) -> 
     ):
         fields = {"method": "ss", "lambda_image": weights[0], "lambda_text": weights[1]}
         recipe = make_recipe(SMALL | fields)
-        method, batch = (
-            build_method(tiny_model, recipe, Extras()),
-            batches(tiny_model, recipe)(0),
-        )
+        method, batch = (build_method(tiny_model, recipe, Extras()), batches(tiny_model, recipe)(0))
         encoded = method.encode(batch)
         assert set(encoded) == features
         assert set(method.loss(encoded, batch)) == parts

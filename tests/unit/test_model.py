@@ -84,9 +84,7 @@ def test_wrong_shape_is_a_programming_error(tiny_model: ClipModel, shape: tuple[
         tiny_model.encode_images(torch.zeros(shape))
 
 
-def test_encoding_while_training_neither_learns_nor_forgets_the_mode(
-    tiny_model: ClipModel,
-) -> None:
+def test_encoding_while_training_neither_learns_nor_forgets_the_mode(tiny_model: ClipModel) -> None:
     wanted = tiny_model.encode_images(pixels())
     tiny_model.module.train()
     tiny_model.module.visual.bn2.eval()

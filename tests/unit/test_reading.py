@@ -37,8 +37,7 @@ def entry(shape: list[int], begin: int, end: int, dtype: str = "F32") -> dict[st
 
 
 GOOD = pack(
-    {"b": entry([2], 8, 12, "F16"), "a": entry([1, 2], 0, 8), "__metadata__": {"k": "v"}},
-    bytes(12),
+    {"b": entry([2], 8, 12, "F16"), "a": entry([1, 2], 0, 8), "__metadata__": {"k": "v"}}, bytes(12)
 )
 
 

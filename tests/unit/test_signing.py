@@ -341,10 +341,7 @@ def statement(**changes: Any) -> dict[str, Any]:
     made = {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [
-            {
-                "name": "m",
-                "digest": {"sha256": hashlib.sha256(bytes.fromhex(DIGEST)).hexdigest()},
-            }
+            {"name": "m", "digest": {"sha256": hashlib.sha256(bytes.fromhex(DIGEST)).hexdigest()}}
         ],
         "predicateType": "https://model_signing/signature/v1.0",
         "predicate": {

@@ -12,12 +12,7 @@ from ml_core.cleaning import speed as training_speed
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.evaluation import speed as speeds
 from ml_core.evaluation.race import race
-from ml_core.evaluation.speed import (
-    forget_speed,
-    measure_speed,
-    speed_of,
-    use_speed,
-)
+from ml_core.evaluation.speed import forget_speed, measure_speed, speed_of, use_speed
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.model import ClipModel
 from ml_core.reading.errors import CancelledError
