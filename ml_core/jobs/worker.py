@@ -123,8 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     first = os.environ.get("RANK", "0") == "0"
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     control = Control()
-    told = first or options.supervised  # the window hears why another process failed
-    output = Output(_own_stdout() if told else _nowhere())
+    speaks = first or options.supervised  # the window hears why another process failed
+    output = Output(_own_stdout() if speaks else _nowhere())
     if options.supervised and several:
         _in_background("lifeline", _end_with_parent, os.getppid())
     if options.supervised and first:
