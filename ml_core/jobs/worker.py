@@ -31,7 +31,7 @@ from pydantic import BaseModel
 
 from ml_core.collector import collector_off
 from ml_core.events import Control, Done, Event, Message, to_json
-from ml_core.jobs.failures import exit_code
+from ml_core.jobs.failures import exit_code, guarded
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.table import JOBS, Job
 from ml_core.reading.errors import InputError
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output(Done("failed", error=error.sentence, error_code=error.code, details=error.details))
         return exit_code(error.code)
     last = Done("failed", error="The job ended without a result.", error_code="internal")
-    for event in _events(job, spec, control, options.resume, options.estimate):
+    for event in guarded(_events(job, spec, control, options.resume, options.estimate)):
         if isinstance(event, Done):
             last = event
         if first or (isinstance(event, Done) and event.status == "failed"):
