@@ -342,7 +342,7 @@ def test_what_it_cannot_do_is_a_sentence(
 ANOTHERS: tuple[tuple[str, dict[str, Any]], ...] = (
     ("audit", {"facts": {"checkpoint_sha256": "another"}}),
     ("embeddings", {"facts": {"pairs_key": "another"}}),
-    ("rates", {"job.recipe": {"method": "another"}}),
+    ("rates", {"recipe": {"method": "another"}}),
     ("scan", {"suspect": {"sha256": "another"}}),
     ("scan", {"reference": {"sha256": "another"}}),
     ("scan", {"seed": 1}),
