@@ -17,7 +17,7 @@ from ml_core.triggers.files import load_trigger
 
 
 def measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, None, None]:
-    """Measure, and write a measurement folder; the last event is Done, whatever happens.
+    """Measure, and write a measurement folder; the last event is Done.
 
     Yields
     ------

@@ -74,7 +74,7 @@ def run(
     overwrite: bool = False,
     ranks: Ranks = ALONE,
 ) -> Generator[Event, None, None]:
-    """Clean a checkpoint; the last event is Done, whatever happens.
+    """Clean a checkpoint; the last event is Done.
 
     A result of the same job that lies in the folder is kept aside until the new one is there, and
     comes back if the run comes to nothing.
