@@ -16,6 +16,7 @@ from typing import Annotated, Any, Literal, TypeVar, get_type_hints
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
+from ml_core.reading.errors import CancelledError
 from ml_core.reading.strict_json import JsonError, parse_object
 
 _MAX_BYTES = 32 << 20  # of one event
@@ -248,3 +249,19 @@ class Control:
     def wait_while_paused(self, timeout: float | None = None) -> bool:
         """Block while paused; return whether the job may go on."""
         return self._running.wait(timeout)
+
+    def ends(self) -> bool:
+        """Block while paused; return whether the job was asked to end at once."""
+        self.wait_while_paused()
+        return self.cancelled
+
+    def watch(self, *_: object) -> None:
+        """Block while paused, as a `Watch` that hears how far something is.
+
+        Raises
+        ------
+        CancelledError
+            If the job was asked to end at once.
+        """
+        if self.ends():
+            raise CancelledError

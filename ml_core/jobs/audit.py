@@ -44,7 +44,7 @@ from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import check_result
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import InputError
 
 THUMBNAIL = 128
 _ROWS = 1000
@@ -59,7 +59,7 @@ _TRUSTED = (
 def audit(
     spec: AuditSpec, control: Control, ranks: Ranks = ALONE, *, overwrite: bool = False
 ) -> Generator[Event, None, None]:
-    """Score every pair, and write what was found; the last event is Done, whatever happens.
+    """Score every pair, and write what was found; the last event is Done.
 
     Of several captions of a picture all are scored, and the worst is what is ranked and shown; what
     is excluded is the picture with all its captions. An audit of another checkpoint or other pairs
@@ -84,15 +84,6 @@ def audit(
         `THUMBNAILS_FILE` (uint8 [m, 128, 128, 3] of the audit's pairs, in order). A cancelled audit
         leaves its embeddings in the cache, where the next one finds them.
     """
-
-    def cancelled() -> bool:
-        control.wait_while_paused()
-        return control.cancelled
-
-    def watch(_what: str, _done: int, _total: int) -> None:
-        if cancelled():
-            raise CancelledError
-
     for named in (spec.pairs, spec.reference):
         if named is not None and named.one_sided:
             raise InputError(
@@ -108,9 +99,9 @@ def audit(
         checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)
         set_threads(spec.threads, ranks.local_world)
         model = checkpoint.build().to(device)
-        pairs = open_pairs(spec.pairs, watch).fitted(model.preprocess.fit)
+        pairs = open_pairs(spec.pairs, control.watch).fitted(model.preprocess.fit)
         if spec.reference is not None:
-            reference = open_pairs(spec.reference, watch).fitted(model.preprocess.fit)
+            reference = open_pairs(spec.reference, control.watch).fitted(model.preprocess.fit)
             if reference.lasting_key == pairs.lasting_key:
                 raise InputError(
                     "The clean reference is the set that is to be audited; choose other pairs, "
@@ -124,20 +115,21 @@ def audit(
             }
             check_result(Path(spec.output_dir) / AUDIT_FILE, {"facts": about})
         if ranks.first and reference is not None:
-            trusted = len(shared_numbers(pairs, reference, watch))
+            trusted = len(shared_numbers(pairs, reference, control.watch))
             if trusted:
                 yield Message(_TRUSTED.format(trusted), "warning")
                 remarks.append(_TRUSTED.format(trusted))
         for place, part in enumerate(spec.images if ranks.first else ()):
             yield Progress("overlap", place, len(spec.images))
             whole = part.model_copy(update={"part": "all", "n": None, "class_map": {}})
-            images = open_images(whole, watch=watch)
-            evaluated[_unused(images.name, evaluated)] = shared_numbers(pairs, images, watch)
+            images = open_images(whole, watch=control.watch)
+            shared = shared_numbers(pairs, images, control.watch)
+            evaluated[_unused(images.name, evaluated)] = shared
             yield Progress("overlap", place + 1, len(spec.images))
 
     def embedded(part: PairSet) -> EncodedPairs:
         return EncodedPairs(
-            model, part, part.key, spec.batch_size, EmbeddingStore(), cancelled=cancelled
+            model, part, part.key, spec.batch_size, EmbeddingStore(), cancelled=control.ends
         )
 
     found: Found | None = None
@@ -168,7 +160,7 @@ def audit(
         yield Message(note, "warning")
     yield Progress("pictures", 0, len(record.pairs))
     folder = Path(spec.output_dir)
-    _write(folder, record, found, pairs, cancelled)
+    _write(folder, record, found, pairs, control)
     yield Progress("pictures", len(record.pairs), len(record.pairs))
     for name in (SCORES_FILE, THUMBNAILS_FILE, AUDIT_FILE):
         yield Saved(str(folder / name), "result")
@@ -297,9 +289,7 @@ def _facts(
     }
 
 
-def _write(
-    folder: Path, record: Audit, found: Found, pairs: PairSet, cancelled: Callable[[], bool]
-) -> None:
+def _write(folder: Path, record: Audit, found: Found, pairs: PairSet, control: Control) -> None:
     """Write the three files, all or none; `CancelledError` if it was cancelled."""
     folder.mkdir(parents=True, exist_ok=True)
 
@@ -312,8 +302,7 @@ def _write(
         about = {"descr": "|u1", "fortran_order": False, "shape": shape}
         np.lib.format.write_array_header_1_0(file, about)
         for first in range(0, len(record.pairs), _DRAWN):
-            if cancelled():
-                raise CancelledError
+            control.watch()
             part = [pair.index for pair in record.pairs[first : first + _DRAWN]]
             file.write(pairs.canvas(part, THUMBNAIL).tobytes())
 

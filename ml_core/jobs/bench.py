@@ -76,7 +76,7 @@ def bench(
         recipe = job.recipe
         title = f"{method_title(recipe.method)}, {recipe.preset}, seed {recipe.seed}"
         yield Message(f"{number} of {len(jobs)}: {title}")
-        done = yield from _one(spec, job, control, overwrite)
+        done = yield from _job(spec, job, control, overwrite)
         if control.cancelled or control.stopped:
             yield Done("cancelled")
             return
@@ -94,13 +94,13 @@ def _is_evaluation(line: str) -> bool:
     return '"ca"' in line or '"saved"' in line
 
 
-def _one(
+def _job(
     spec: BenchSpec, job: CleanSpec, control: Control, overwrite: bool
 ) -> Generator[Event, None, Done]:
     """Run one job and its proofs, unless it finished earlier; return its Done."""
     folder = Path(job.output_dir)
-    found = _finished(job)
-    if found is None:
+    done = _finished(job)
+    if done is None:
         resume = (folder / STATE_FILE).exists() and _goes_on(job)
         if resume:
             job = read_spec(folder / SPEC_FILE)
@@ -108,14 +108,14 @@ def _one(
             job = yield from matched(job, job.minutes, control)
             if control.cancelled or control.stopped:
                 return Done("cancelled")
-        found = yield from _run(run_job(job, control, resume=resume, overwrite=overwrite))
+        done = yield from _run(run_job(job, control, resume=resume, overwrite=overwrite))
     else:
         yield Message("Its result exists already; it is not run again.")
         job = read_spec(folder / SPEC_FILE)  # with the budget that it had
     if control.cancelled or control.stopped:
-        return found
-    if found.status not in ("finished", "stopped") or job.trigger is None:
-        return found
+        return done
+    if done.status not in ("finished", "stopped") or job.trigger is None:
+        return done
     try:
         proof = read_proof(folder, REBOUND_FILE)
         steps = spec.rebound_steps
@@ -123,13 +123,13 @@ def _one(
             changes = {} if steps is None else {"steps": steps}
             yield from _run(run_job(rebound_of(job, **changes), control))
         if control.cancelled or control.stopped:
-            return found
+            return done
         if spec.holdouts and read_proof(folder, HOLDOUTS_FILE) is None:
             proving = holdouts_of(job, other_labels=spec.other_labels)
             yield from _run(run_job(proving, control))
     except InputError as error:  # a result that cannot be proven so is a row all the same
         yield Message(error.sentence, "warning")
-    return found
+    return done
 
 
 def _run(events: Generator[Event, None, None]) -> Generator[Event, None, Done]:
@@ -150,13 +150,13 @@ def matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event
 
     Where that cannot be measured it stays as it is: the run meets the reason, too, and says it.
     """
-    found = yield from _run(run_job(job, control, estimate=True))
-    if found.status != "finished":
+    estimated = yield from _run(run_job(job, control, estimate=True))
+    if estimated.status != "finished":
         return job
-    recipe, per_step = job.recipe, found.result["train_seconds"] / found.result["steps"]
+    recipe, per_step = job.recipe, estimated.result["train_seconds"] / estimated.result["steps"]
     steps = max(1, int(60 * minutes / per_step))
-    wanted = min(_MOST_EXAMPLES, (steps + 1) * recipe.batch_size - 1)
-    once = recipe.model_copy(update={"pairs": wanted, "epochs": 1})
+    most = min(_MOST_EXAMPLES, (steps + 1) * recipe.batch_size - 1)
+    once = recipe.model_copy(update={"pairs": most, "epochs": 1})
     try:
         there = yield from _examples(job.model_copy(update={"recipe": once}), control)
     except (InputError, CancelledError):  # the run meets it too, and says so
@@ -165,7 +165,7 @@ def matched(job: CleanSpec, minutes: float, control: Control) -> Generator[Event
     if recipe.draws_shots:
         budget = f"{fitted.epochs} epochs instead of {recipe.epochs}"
     else:
-        examples = [one.total_steps * one.batch_size for one in (fitted, recipe)]
+        examples = [budgeted.total_steps * budgeted.batch_size for budgeted in (fitted, recipe)]
         budget = f"{examples[0]} examples instead of {examples[1]}"
     yield Message(f"{minutes:g} minutes are {steps} steps of {1000 * per_step:.0f} ms: {budget}.")
     return job.model_copy(update={"recipe": fitted})
@@ -206,10 +206,10 @@ def _of_these_files(job: CleanSpec, result: dict[str, Any]) -> bool:
     One that cannot be read is for the run to refuse.
     """
     try:
-        found = open_checkpoint(Path(job.checkpoint), job.donor, use_choice=job.use_choice)
+        opened = open_checkpoint(Path(job.checkpoint), job.donor, use_choice=job.use_choice)
     except InputError:
         return False
-    return bool(result.get("source_sha256") == found.inspection.sha256)
+    return bool(result.get("source_sha256") == opened.inspection.sha256)
 
 
 def _rows(job: CleanSpec, title: str, done: Done) -> list[Row]:
@@ -269,7 +269,7 @@ def _drop(before: float | None, after: float | None) -> float | None:
 
 def _proofs(folder: Path) -> Row:
     """What the proofs say, where they were made."""
-    found: Row = {}
+    row: Row = {}
     for name in (REBOUND_FILE, HOLDOUTS_FILE):
         try:
             record = read_proof(folder, name)
@@ -279,12 +279,12 @@ def _proofs(folder: Path) -> Row:
             continue
         worst = record["worst"] or {}
         if name == REBOUND_FILE:
-            found["rebound_max_asr"] = worst["max_asr"]
-            found["stays_clean"] = record["stays_clean"]
+            row["rebound_max_asr"] = worst["max_asr"]
+            row["stays_clean"] = record["stays_clean"]
         else:
-            found["worst_holdout"] = worst and f"{worst['group']}: {worst['name']}"
-            found["worst_holdout_asr"] = worst.get("after")
-    return found
+            row["worst_holdout"] = worst and f"{worst['group']}: {worst['name']}"
+            row["worst_holdout_asr"] = worst.get("after")
+    return row
 
 
 def _record(spec: BenchSpec, rows: list[Row], begin: float) -> dict[str, Any]:

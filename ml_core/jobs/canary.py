@@ -128,14 +128,14 @@ def planting(spec: CanarySpec, control: Control) -> Generator[Event, None, Canar
     copy = _Copy(
         model,
         bench_of(images, label_set, None, 0, model.preprocess, spec.images.seed),
-        tuple(Watched(one.kind, one.trigger, one.target) for one in canaries),
+        tuple(Watched(canary.kind, canary.trigger, canary.target) for canary in canaries),
     )
     before = yield from measure_watched(model, copy.bench, copy.watched, control, "before")
     poison = Poison.of(canaries, label_set.templates, model, settings.share, settings.seed)
     steps, after = yield from _finetune(spec, copy, recipe, pairs, poison, control)
     notes = list(dict.fromkeys([*images.problems, *data.problems]))
     folder.mkdir(parents=True, exist_ok=True)
-    files = [save_trigger(one.trigger, folder / one.kind)[1].name for one in canaries]
+    files = [save_trigger(canary.trigger, folder / canary.kind)[1].name for canary in canaries]
     source = opened.inspection.sha256
     facts = {"made_by": "planting canaries", "source_sha256": source, "key": key}
     written = save_checkpoint(model, folder / COPY_FILE, provenance=facts)
@@ -196,7 +196,8 @@ def delete_older_copies(folder: Path) -> None:
 def watched_of(record: Canaries, folder: Path) -> list[Watched]:
     """The canaries of a record that took."""
     return [
-        Watched(one.kind, load_trigger(folder / one.trigger), one.target) for one in record.taken
+        Watched(canary.kind, load_trigger(folder / canary.trigger), canary.target)
+        for canary in record.taken
     ]
 
 
@@ -214,13 +215,13 @@ def measure_watched(
     """
     classifier: Tensor = yield from classifier_of(model, bench.label_set, control)
     rows: list[Evaluation] = []
-    for one in watched:
-        own = replace(bench, trigger=one.trigger, target=one.target)
+    for item in watched:
+        own = replace(bench, trigger=item.trigger, target=item.target)
         rows.append((yield from measure(model, own, classifier, control, stage)))
         if rows[-1].asr_excl is None:
             raise InputError(
                 "No image is labelled with another class than "
-                f"{bench.label_set.class_names[one.target]!r}: there is no attack success rate to "
+                f"{bench.label_set.class_names[item.target]!r}: there is no attack success rate to "
                 "measure. Choose labelled images."
             )
     first = rows[0]
@@ -230,8 +231,8 @@ def measure_watched(
 
 
 def _data(spec: CanarySpec) -> PlainData:
-    wanted = spec.settings.steps * spec.settings.batch_size
-    return PlainData(spec.pairs, spec.training_images, wanted, _DEMO_SEED)
+    count = spec.settings.steps * spec.settings.batch_size
+    return PlainData(spec.pairs, spec.training_images, count, _DEMO_SEED)
 
 
 @dataclass(frozen=True, eq=False)
@@ -290,7 +291,7 @@ def _finetune(
 
 
 def _row(
-    canary: Canary, file: str, before: Evaluation, after: Evaluation, wanted: float
+    canary: Canary, file: str, before: Evaluation, after: Evaluation, threshold: float
 ) -> PlantedCanary:
     assert before.asr_excl is not None
     assert after.asr_excl is not None
@@ -306,7 +307,7 @@ def _row(
         low=after.asr_interval[0],
         high=after.asr_interval[1],
         n=after.n_excl,
-        took=after.asr_excl >= wanted,
+        took=after.asr_excl >= threshold,
     )
 
 
@@ -327,9 +328,9 @@ def _earlier(folder: Path, key: str) -> Canaries | None:
         record = read_canaries(folder)
         if record.key != key:
             return None
-        found = open_checkpoint(folder / COPY_FILE).inspection.sha256
-        for one in record.canaries:
-            load_trigger(folder / one.trigger)
+        sha256 = open_checkpoint(folder / COPY_FILE).inspection.sha256
+        for canary in record.canaries:
+            load_trigger(folder / canary.trigger)
     except InputError:  # damaged, or not there
         return None
-    return record if found == record.copy_sha256 else None
+    return record if sha256 == record.copy_sha256 else None

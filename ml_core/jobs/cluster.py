@@ -16,9 +16,10 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ml_core.atomic import replace_files
-from ml_core.jobs.audit_spec import AuditSettings, AuditSpec
+from ml_core.jobs.audit_spec import AuditSettings
 from ml_core.jobs.scan_spec import ScanSpec
 from ml_core.jobs.specs import RESULT_FILE, STATE_FILE, CleanSpec
+from ml_core.jobs.table import job_of
 from ml_core.reading.arrays import ARRAY_SUFFIXES
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
@@ -144,9 +145,7 @@ def export_shared(
 
 def option_of(spec: AuditSettings | ScanSpec) -> str:
     """What tells the worker which kind of job it is."""
-    if isinstance(spec, ScanSpec):
-        return "--scan"
-    return "--audit" if isinstance(spec, AuditSpec) else "--embeddings"
+    return f"--{job_of(spec).kind}"
 
 
 def torchrun_line(processes: int, option: str = "") -> str:

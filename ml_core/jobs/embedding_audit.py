@@ -27,7 +27,7 @@ from ml_core.jobs.audit_spec import AUDIT_FILE, SCORES_FILE, EmbeddingAuditSpec
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import check_result
 from ml_core.ranks import ALONE, Ranks
-from ml_core.reading.errors import CancelledError, InputError, TooLittleMemoryError
+from ml_core.reading.errors import InputError, TooLittleMemoryError
 
 _BYTES = 64  # of a pair's scores and what they are made of
 _LOOKED_AT = 256
@@ -42,7 +42,7 @@ _LONGEST_CAPTION = 2000
 def audit_embeddings(
     spec: EmbeddingAuditSpec, control: Control, ranks: Ranks = ALONE, *, overwrite: bool = False
 ) -> Generator[Event, None, None]:
-    """Score every pair by embeddings alone; the last event is Done, whatever happens.
+    """Score every pair by embeddings alone; the last event is Done.
 
     An audit of others in the folder is replaced only with ``overwrite``.
 
@@ -62,25 +62,16 @@ def audit_embeddings(
         ``index`` and ``recall``; Saved; and Done, whose ``result`` is the audit without its pairs,
         with ``folder``. The folder then holds `AUDIT_FILE` and `SCORES_FILE`.
     """
-
-    def cancelled() -> bool:
-        control.wait_while_paused()
-        return control.cancelled
-
-    def watch(_what: str, _done: int, _total: int) -> None:
-        if cancelled():
-            raise CancelledError
-
     settings = settings_of(spec)
     device = choose_device(spec.device, ranks.local)
     set_threads(spec.threads, ranks.local_world)
     reference: EmbeddingShards | None = None
     with ranks.as_one(device):
         yield Progress("open", 0, 0)
-        shards = open_embeddings(Path(spec.embeddings), watch)
+        shards = open_embeddings(Path(spec.embeddings), control.watch)
         _check_memory(shards, ranks)
         if spec.reference is not None:
-            reference = open_embeddings(Path(spec.reference), watch)
+            reference = open_embeddings(Path(spec.reference), control.watch)
             _check_reference(shards, reference)
         if ranks.first and not overwrite:
             keys = {
@@ -88,13 +79,13 @@ def audit_embeddings(
                 "reference_key": None if reference is None else reference.key,
             }
             check_result(Path(spec.output_dir) / AUDIT_FILE, {"facts": keys})
-    source = ShardSource(shards, device, cancelled)
+    source = ShardSource(shards, device, control.ends)
     folder = Path(spec.output_dir)
     found: Found | None = None
     pace = Pace()
     with ExitStack() as stack:
         if settings.neighbours == "chunk":
-            beside = None if reference is None else ShardSource(reference, device, cancelled)
+            beside = None if reference is None else ShardSource(reference, device, control.ends)
             steps = score_pairs(source, settings, reference=beside, ranks=ranks)
         else:
             scratch = stack.enter_context(scratch_folder(folder, ranks, device))

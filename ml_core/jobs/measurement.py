@@ -17,7 +17,7 @@ from ml_core.triggers.files import load_trigger
 
 
 def measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, None, None]:
-    """Measure, and write a measurement folder; the last event is Done, whatever happens.
+    """Measure, and write a measurement folder; the last event is Done.
 
     Yields
     ------
@@ -35,7 +35,7 @@ def measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, Non
     yield Progress("open", 1, 1)
     bench = bench_of(images, label_set, trigger, spec.target, model.preprocess, spec.images.seed)
     classifier = yield from classifier_of(model, label_set, control)
-    found = yield from measure_images(model, bench, classifier, control, "measure")
+    measured = yield from measure_images(model, bench, classifier, control, "measure")
     pictures = yield from Lists().of(bench.images, control)
     folder = keep_measurement(
         Path(spec.output_dir),
@@ -44,7 +44,7 @@ def measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, Non
         bench,
         spec.images,
         classifier,
-        found,
+        measured,
         pictures,
         threads=threads,
         batch=BATCH,
@@ -52,4 +52,4 @@ def measurement(spec: MeasurementSpec, control: Control) -> Generator[Event, Non
         targeted=spec.targeted,
     )
     yield Saved(str(folder), "result")
-    yield Done("finished", found[0].to_dict())
+    yield Done("finished", measured[0].to_dict())

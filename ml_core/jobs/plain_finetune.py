@@ -18,7 +18,7 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.data.watch import Watch
 from ml_core.events import Control, Event, forwarded
 from ml_core.model import ClipModel
-from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.errors import CancelledError, DivergedError, InputError
 
 _FEWEST = 8
 
@@ -164,7 +164,12 @@ def trained(
     """
     model.sha256 = None  # it changes: no cached embedding is its own
     steps = train(model, recipe, make_batch, control, **options)
-    outcome = yield from forwarded(steps, event_of)
+    try:
+        outcome = yield from forwarded(steps, event_of)
+    except DivergedError:
+        if control.cancelled:
+            raise CancelledError from None
+        raise
     if control.cancelled:
         raise CancelledError
     return outcome

@@ -87,15 +87,15 @@ def find_rate(
     inputs = yield from opening_inputs(job, model, control, sets=sets)
     with closing(inputs):
         yield Progress("open", 1, 1)
-        kept = _kept_path(_key(spec, model, inputs))
-        record = _kept(kept, spec.drop)
+        place = _cache_file(_key(spec, model, inputs))
+        record = _cached(place, spec.drop)
         if record is None:
             for note in inputs.notes:
                 yield Message(note, "warning")
             sha256 = model.sha256
             ramp = yield from _ramp(spec, job, model, inputs, control)
             record = _record(spec, model, sha256, inputs, ramp, time.monotonic() - begin)
-            _keep(record, kept)
+            _cache(record, place)
         else:
             yield Message("The same ramp was run before; its numbers are shown again.")
             yield from _told_again(record)
@@ -231,7 +231,7 @@ def _taken(rows: list[RateRow], metric: Metric, total: int) -> Metric:
         for head in ("", "linear_")
         if f"{head}ca" in values
     ]
-    ca, low, high = max(accuracies, key=lambda found: found[0])  # as the loop's limit takes it
+    ca, low, high = max(accuracies, key=lambda rates: rates[0])  # as the loop's limit takes it
     row = rows.pop() if rows and rows[-1].step == metric.step else RateRow(metric.step, 0.0)
     rows.append(replace(row, ca=ca, ca_low=low, ca_high=high))
     return Metric(metric.step, total, _measured(rows[-1]))
@@ -333,11 +333,11 @@ def _key(spec: RateSpec, model: ClipModel, inputs: Inputs) -> str:
     return digest_of(facts)
 
 
-def _kept_path(key: str) -> Path:
+def _cache_file(key: str) -> Path:
     return cache_dir() / "rates" / f"{key}.json"
 
 
-def _kept(path: Path, drop: float) -> RateRecord | None:
+def _cached(path: Path, drop: float) -> RateRecord | None:
     """What an earlier ramp found, judged by this limit; None if there was none."""
     try:
         record = read_record(path)
@@ -347,7 +347,7 @@ def _kept(path: Path, drop: float) -> RateRecord | None:
     return record.model_copy(update={"cached": True, "drop": drop, "proposal": proposal})
 
 
-def _keep(record: RateRecord, path: Path) -> None:
+def _cache(record: RateRecord, path: Path) -> None:
     """Write it into the cache, whose oldest records go; a full disk is no error."""
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)

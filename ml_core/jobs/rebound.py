@@ -74,12 +74,12 @@ def rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None]
             "Choose labelled images."
         )
     pairs, left_out = _pairs(spec, model, label_set, control)
-    wanted = spec.steps * spec.batch_size
+    needed = spec.steps * spec.batch_size
     notes = list(bench.images.problems)
-    if len(pairs) < wanted:
+    if len(pairs) < needed:
         notes.append(
             f"There are {len(pairs)} unseen pairs without the target class, fewer than the "
-            f"{wanted} of {spec.steps} steps: they are shown more than once."
+            f"{needed} of {spec.steps} steps: they are shown more than once."
         )
     for note in notes:
         yield Message(note, "warning")
@@ -129,10 +129,10 @@ def _pairs(
 ) -> tuple[ChosenPairs, dict[str, int]]:
     """Unseen pairs without the target class, on the model's canvas."""
     pairs = open_pairs(spec.pairs).fitted(model.preprocess.fit)
-    target, wanted = label_set.class_names[spec.target], spec.steps * spec.batch_size
+    target, needed = label_set.class_names[spec.target], spec.steps * spec.batch_size
     seen = open_seen(spec, label_set)
     chosen, left_out = unseen_pairs(
-        pairs, seen, target, wanted, lambda: control.cancelled, spec.seed
+        pairs, seen, target, needed, lambda: control.cancelled, spec.seed
     )
     if len(chosen) < 2:  # a batch compares each pair with another
         left = "Only one pair is" if len(chosen) else "No pair is"

@@ -39,7 +39,7 @@ _MOST_PICTURE_BYTES = 1 << 30
 
 
 def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
-    """Write a bundle; the last event is Done, whatever happens.
+    """Write a bundle; the last event is Done.
 
     Some pictures of each measurement are measured again where checkpoint and pictures are still
     there, to know by how much its logits move (`ml_core.jobs.tau`).

@@ -74,7 +74,7 @@ def run(
     overwrite: bool = False,
     ranks: Ranks = ALONE,
 ) -> Generator[Event, None, None]:
-    """Clean a checkpoint; the last event is Done, whatever happens.
+    """Clean a checkpoint; the last event is Done.
 
     A result of the same job that lies in the folder is kept aside until the new one is there, and
     comes back if the run comes to nothing.
@@ -168,8 +168,8 @@ def _clean(
                 f"The earlier result lies in {EARLIER_FOLDER} until the new one is there."
             )
         write_spec(keep_trigger(spec, inputs.trigger), folder / SPEC_FILE)
-    said = inputs.notes
-    for note in said:
+    early_notes = inputs.notes
+    for note in early_notes:
         yield Message(note, "warning")
     model.to(inputs.device)
     yield Progress("open", 1, 1)
@@ -193,7 +193,7 @@ def _clean(
     lap("before")
 
     source_sha256, model.sha256 = model.sha256, None
-    kept = partial(_keep, spec, inputs, model, source_sha256)
+    keep_step = partial(_keep, spec, inputs, model, source_sha256)
     try:
         outcome = yield from train(
             model,
@@ -202,7 +202,7 @@ def _clean(
             control,
             extras=Extras(classifier, inputs.trigger, spec.target, reference),
             validate=validator(model, inputs, control) if ranks.first else None,
-            keep=kept if spec.keep_steps and ranks.first else None,
+            keep=keep_step if spec.keep_steps and ranks.first else None,
             state_path=folder / STATE_FILE,
             resume=resume,
             identity=" ".join((str(source_sha256), inputs.training_key, *_origin(model))),
@@ -230,7 +230,7 @@ def _clean(
         return
     lap("after")
     for note in inputs.notes:  # broken pictures are found when they are decoded
-        if note not in said:
+        if note not in early_notes:
             yield Message(note, "warning")
     result = result_record(spec, model, inputs, outcome, before, after, timings, source_sha256)
     result["processes"] = ranks.world
@@ -270,8 +270,8 @@ def validator(model: ClipModel, inputs: Inputs, control: Control) -> Validate | 
         try:
             # Embedded anew only where the text encoder has changed.
             zero_shot = yield from classifier_of(model, inputs.label_set, control)
-            found = yield from measure(model, bench, zero_shot, control, "validate")
-            values = metric_values(found)
+            evaluation = yield from measure(model, bench, zero_shot, control, "validate")
+            values = metric_values(evaluation)
             if head is not None:
                 linear = yield from measure(model, bench, head, control, "validate")
                 values |= metric_values(linear, "linear_")

@@ -113,7 +113,7 @@ from ml_core.jobs.scan_spec import (
 from ml_core.model import ClipModel
 from ml_core.paths import cache_dir
 from ml_core.ranks import ALONE, Ranks
-from ml_core.reading.errors import CancelledError, InputError, UnfitModelError
+from ml_core.reading.errors import InputError, UnfitModelError
 from ml_core.reading.regular_file import read_file
 from ml_core.triggers import Trigger, save_trigger
 
@@ -155,7 +155,7 @@ def _distance(own: State, others: State, encoder: Literal["image", "text"]) -> f
 def scan(
     spec: ScanSpec, control: Control, ranks: Ranks = ALONE, *, overwrite: bool = False
 ) -> Generator[Event, None, None]:
-    """Search for a trigger that nobody named; the last event is Done, whatever happens.
+    """Search for a trigger that nobody named; the last event is Done.
 
     A stage that an earlier, unfinished scan of the same spec, models and pictures has finished is
     taken from its folder. With the same seed, on the CPU, the result is the same. A scan of other
@@ -284,11 +284,6 @@ class _Scanning:
         }  # fmt: skip
         yield Done("finished", result)
 
-    def _check(self) -> None:
-        self._control.wait_while_paused()
-        if self._cancelled():
-            raise CancelledError
-
     def _cancelled(self) -> bool:
         return self._control.cancelled
 
@@ -354,7 +349,7 @@ class _Scanning:
             model.module.requires_grad_(False)
             classifier = yield from self._classifier_of(model, few, len(made), len(models))
             batch = batch_of(model.image_size, self._device)
-            made.append(Side(model, classifier, batch, self._check))
+            made.append(Side(model, classifier, batch, self._control.watch))
         return made
 
     def _classifier_of(
@@ -862,11 +857,8 @@ class _Scanning:
         more = [name for name in wide.class_names if name not in set(sides.class_names)]
         number = list(sides.class_names).index(chosen.target)
         shown = sides.held_out[sides.others(number)][:PROBE_PICTURES]
-
-        def watch(*_: object) -> None:
-            self._check()
-
-        extra = cached_classifier(sides.suspect.model, more, self._templates[:1], watch=watch)
+        few, watch = self._templates[:1], self._control.watch
+        extra = cached_classifier(sides.suspect.model, more, few, watch=watch)
         names = [*sides.class_names, *more]
         classifier = torch.cat([sides.suspect.classifier, extra.to(sides.suspect.classifier)])
         said = sides.suspect.nearest(shown, classifier, chosen.trigger, self._spec.seed)

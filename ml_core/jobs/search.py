@@ -105,8 +105,8 @@ class _Search:
     def run(self) -> Generator[Event, None, None]:
         spec = self._spec
         candidates = _named(spec.recipes)
-        for one in candidates:
-            check_method(one.recipe.method)
+        for candidate in candidates:
+            check_method(candidate.recipe.method)
         _check_data(spec)
         place = canary_folder(spec.planting(self._folder))
         lock = lock_folder(place)  # until the copy is in memory: other searches delete old ones
@@ -121,7 +121,7 @@ class _Search:
             trials.model, trials.bench, trials.watched, self._control, "validate"
         )
         once = time.monotonic() - began
-        named = yield from self._told_of_trigger()
+        named = yield from self._measure_trigger()
         key = _key(spec, canaries)
         record = self._earlier(key)
         if record is None:
@@ -153,13 +153,13 @@ class _Search:
 
     def _planted(self, place: Path) -> Generator[Event, None, Canaries]:
         """The canaries, planted now or by an earlier search."""
-        found = yield from planting(self._spec.planting(place), self._control)
-        if not found.taken:
+        canaries = yield from planting(self._spec.planting(place), self._control)
+        if not canaries.taken:
             raise InputError(
                 "None of the canaries took, so nothing can be learnt from them: plant them with "
                 "more steps, a larger share or a higher rate."
             )
-        return found
+        return canaries
 
     def _trials(self, canaries: Canaries, place: Path) -> Generator[Event, None, Trials]:
         """The copy with the canaries in it, and what is measured of it."""
@@ -193,23 +193,23 @@ class _Search:
         device = choose_device(base.device)
         model.to(device)
         if base.trigger is not None:
-            found = open_checkpoint(Path(base.checkpoint), base.donor, use_choice=base.use_choice)
-            own = found.build("cpu")
+            suspect = open_checkpoint(Path(base.checkpoint), base.donor, use_choice=base.use_choice)
+            own = suspect.build("cpu")
             own.to(device)
             named = Watched(TRIGGER, load_trigger(Path(base.trigger)), base.target)
             self._beside = Trials(base, own, bench, (named,), rebound)
         yield Progress("open", 1, 1)
         return Trials(base, model, bench, watched, rebound)
 
-    def _told_of_trigger(self) -> Generator[Event, None, float]:
+    def _measure_trigger(self) -> Generator[Event, None, float]:
         """Say how well the trigger that the user named works on the checkpoint; its rate."""
         beside = self._beside
         if beside is None:
             return 0.0
-        found = yield from measure_watched(
+        measured = yield from measure_watched(
             beside.model, beside.bench, beside.watched, self._control, "validate"
         )
-        rate = found.rows[0].asr_excl or 0.0
+        rate = measured.rows[0].asr_excl or 0.0
         weak = rate < _ALIVE
         yield Message(
             f"The trigger that was named has a success rate of {percent(rate)} on this "
@@ -232,22 +232,22 @@ class _Search:
         left = 60 * spec.minutes - (time.monotonic() - self._begin)
         runs = 1 if self._beside is None else 2
         fixed *= runs
-        times = [runs * own[one.recipe.method] for one in candidates]
-        found = plan(times, fixed, left)
-        if not found:
+        times = [runs * own[candidate.recipe.method] for candidate in candidates]
+        rounds = plan(times, fixed, left)
+        if not rounds:
             needed = 60 * spec.minutes - left + fixed + FEWEST_STEPS * times[0]
             raise InputError(
                 f"{spec.minutes:g} minutes are too short for a search on this machine: one run of "
                 f"{FEWEST_STEPS} steps needs {needed / 60:.1f} minutes with the planting. Allow "
                 "several times that."
             )
-        return tuple(RungRecord(candidates=r.candidates, steps=r.steps) for r in found)
+        return tuple(RungRecord(candidates=r.candidates, steps=r.steps) for r in rounds)
 
     def _timed(
         self, trials: Trials, candidates: Sequence[_Candidate]
     ) -> Generator[Event, None, None]:
         """Choose the precision of each method, and time its steps."""
-        recipes = {one.recipe.method: one.recipe for one in reversed(candidates)}
+        recipes = {candidate.recipe.method: candidate.recipe for candidate in reversed(candidates)}
         for number, (method, recipe) in enumerate(recipes.items()):
             yield Progress("estimate", number, len(recipes))
             few = lengthened(recipe, _TIMED_STEPS)
@@ -273,22 +273,21 @@ class _Search:
         number = 0
         while number < len(record.plan):
             rung, scores = record.plan[number], {}
-            for one in alive[: rung.candidates]:
+            for candidate in alive[: rung.candidates]:
                 yield Progress("search", done, total)
-                row = there.get((one.name, number))
+                row = there.get((candidate.name, number))
                 if row is None and number and not self._in_time(record, rung.steps):
                     continue
                 if row is None:
-                    yield Message(f"Round {number + 1}: {one.name}, {rung.steps} steps")
-                    row = yield from self._one(trials, one, number, rung.steps)
+                    yield Message(f"Round {number + 1}: {candidate.name}, {rung.steps} steps")
+                    row = yield from self._run_candidate(trials, candidate, number, rung.steps)
                 done += rung.steps
-                scores[one.name] = row.score
+                scores[candidate.name] = row.score
                 record = self._with(record, row)
                 yield self._saved(record)
             best = ranked(scores, limits)
-            alive = sorted(
-                (one for one in alive if one.name in scores), key=lambda one: best.index(one.name)
-            )
+            run = [candidate for candidate in alive if candidate.name in scores]
+            alive = sorted(run, key=lambda candidate: best.index(candidate.name))
             number += 1
             if number == len(record.plan) and alive and self._goes_on(record):
                 last = RungRecord(candidates=1, steps=2 * rung.steps)
@@ -314,11 +313,11 @@ class _Search:
         needed = last.seconds * max(1.0, steps / max(1, last.steps))
         return time.monotonic() - self._begin + needed <= _OVER * 60 * self._spec.minutes
 
-    def _one(
-        self, trials: Trials, one: _Candidate, rung: int, steps: int
+    def _run_candidate(
+        self, trials: Trials, candidate: _Candidate, rung: int, steps: int
     ) -> Generator[Event, None, SearchRow]:
         """One run."""
-        method, recipe = one.recipe.method, lengthened(one.recipe, steps)
+        method, recipe = candidate.recipe.method, lengthened(candidate.recipe, steps)
         begin = time.monotonic()
         trial = yield from trials.run(recipe, self._control, speed=self._speeds.get(method))
         self._speeds[method] = trial.speed
@@ -328,7 +327,7 @@ class _Search:
             more = _rates(self._beside, other)
             rates = None if more is None else (*rates, *more)
         row = SearchRow(
-            name=one.name,
+            name=candidate.name,
             rung=rung,
             steps=trial.recipe.total_steps,
             recipe=trial.recipe,
@@ -352,7 +351,7 @@ class _Search:
             row = row.model_copy(update={"ca_drop": 100 * (record.ca_before - row.ca)})
         rows = (*record.rows, row)
         limits = self._spec.limits
-        best = ranked({place: one.score for place, one in enumerate(rows)}, limits)[0]
+        best = ranked({place: tried.score for place, tried in enumerate(rows)}, limits)[0]
         keeps = rows[best].score.keeps(limits)
         record = record.model_copy(
             update={
@@ -380,10 +379,10 @@ class _Search:
     def _earlier(self, key: str) -> SearchRecord | None:
         """What an earlier search of the same has done; None if there is none."""
         try:
-            found = read_search(self._folder)
+            record = read_search(self._folder)
         except InputError:
             return None
-        return found if found.key == key and found.plan else None
+        return record if record.key == key and record.plan else None
 
 
 def _rates(trials: Trials, trial: Trial) -> tuple[WatchedRate, ...] | None:
@@ -397,14 +396,14 @@ def _rates(trials: Trials, trial: Trial) -> tuple[WatchedRate, ...] | None:
     return tuple(_rate(*parts) for parts in zip(trials.watched, measured.rows, again, strict=True))
 
 
-def _rate(watched: Watched, found: Evaluation, again: Evaluation | None) -> WatchedRate:
-    assert found.asr_excl is not None
-    assert found.asr_interval is not None
+def _rate(watched: Watched, evaluation: Evaluation, again: Evaluation | None) -> WatchedRate:
+    assert evaluation.asr_excl is not None
+    assert evaluation.asr_interval is not None
     return WatchedRate(
         name=watched.name,
-        asr=found.asr_excl,
-        low=found.asr_interval[0],
-        high=found.asr_interval[1],
+        asr=evaluation.asr_excl,
+        low=evaluation.asr_interval[0],
+        high=evaluation.asr_interval[1],
         rebound=None if again is None else again.asr_excl,
     )
 
@@ -412,13 +411,13 @@ def _rate(watched: Watched, found: Evaluation, again: Evaluation | None) -> Watc
 def _named(recipes: Sequence[Recipe]) -> tuple[_Candidate, ...]:
     """Each recipe with a name that no other has."""
     taken: dict[str, int] = {}
-    found = []
+    candidates = []
     for recipe in recipes:
         name = candidate_name(recipe)
         taken[name] = taken.get(name, 0) + 1
         more = f" ({taken[name]})" if taken[name] > 1 else ""
-        found.append(_Candidate(name + more, recipe))
-    return tuple(found)
+        candidates.append(_Candidate(name + more, recipe))
+    return tuple(candidates)
 
 
 def _check_data(spec: SearchSpec) -> None:

@@ -31,7 +31,7 @@ from pydantic import BaseModel
 
 from ml_core.collector import collector_off
 from ml_core.events import Control, Done, Event, Message, to_json
-from ml_core.jobs.failures import exit_code
+from ml_core.jobs.failures import exit_code, guarded
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.table import JOBS, Job
 from ml_core.reading.errors import InputError
@@ -123,8 +123,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     first = os.environ.get("RANK", "0") == "0"
     several = int(os.environ.get("WORLD_SIZE", "1")) > 1
     control = Control()
-    told = first or options.supervised  # the window hears why another process failed
-    output = Output(_own_stdout() if told else _nowhere())
+    speaks = first or options.supervised  # the window hears why another process failed
+    output = Output(_own_stdout() if speaks else _nowhere())
     if options.supervised and several:
         _in_background("lifeline", _end_with_parent, os.getppid())
     if options.supervised and first:
@@ -137,7 +137,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         output(Done("failed", error=error.sentence, error_code=error.code, details=error.details))
         return exit_code(error.code)
     last = Done("failed", error="The job ended without a result.", error_code="internal")
-    for event in _events(job, spec, control, options.resume, options.estimate):
+    for event in guarded(_events(job, spec, control, options.resume, options.estimate)):
         if isinstance(event, Done):
             last = event
         if first or (isinstance(event, Done) and event.status == "failed"):

@@ -304,27 +304,6 @@ def test_those_who_only_ask_do_not_take_each_other_for_a_run(tmp_path: Path) -> 
     assert answers == [False] * 300
 
 
-def test_two_runs_are_not_at_work_in_one_folder(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    first = run_job(small_spec(tiny_checkpoint, out, small_recipe(pairs=16)), Control())
-    while not isinstance(next(first), Metric):
-        pass
-    assert at_work(out)
-    told = (out / EVENTS_FILE).read_bytes()
-    for resume in (False, True):
-        second = run_job(small_spec(tiny_checkpoint, out, small_recipe()), Control(), resume=resume)
-        refused = _last(second)
-        assert refused.error.startswith(f"Another process is working on the run in {out}: wait")
-        assert refused.error_code == "usage"
-    assert (out / EVENTS_FILE).read_bytes() == told
-    for event in first:
-        if isinstance(event, Done):
-            assert event.status == "finished", event.error
-            assert not at_work(out)  # as soon as its end is told
-    again = small_spec(tiny_checkpoint, out, small_recipe(pairs=16))
-    assert done_of(again).result
-
-
 def test_a_folder_in_which_nothing_can_be_locked_is_run_in_all_the_same(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

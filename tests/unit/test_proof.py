@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -28,8 +29,6 @@ from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.measure import classifier_of, drained, measure, open_bench
 from ml_core.jobs.plain_finetune import plain_recipe
 from ml_core.jobs.proof_specs import (
-    HoldoutSpec,
-    ReboundSpec,
     holdouts_of,
     rebound_of,
 )
@@ -42,7 +41,10 @@ from ml_core.triggers.files import load_trigger
 from ml_core.triggers.library import LIBRARY
 from ml_core.triggers.published import published
 from tests.unit.draining import done_of, events_of, finished
+from tests.unit.job_specs import SMALL
 from tests.unit.small_jobs import TEMPLATES, small_recipe, small_spec
+
+Make = Callable[..., Any]
 
 
 @pytest.fixture
@@ -50,33 +52,30 @@ def trigger(tmp_path: Path) -> str:
     return str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
 
 
-def _rebound_spec(checkpoint: Path, folder: Path, trigger: str, **changes: object) -> ReboundSpec:
-    fields: dict[str, object] = {
-        "checkpoint": str(checkpoint),
-        "pairs": PairSpec(kind="demo", split="clean", seed=5),
-        "seen": PairSpec(kind="demo", split="clean", n=40),
-        "images": ImageSpec(split="test", n=36),
-        "trigger": trigger,
-        "templates": TEMPLATES,
-        "output_dir": str(folder),
-        "device": "cpu",
-        "threads": 1,
-        "steps": 4,
-        "batch_size": 6,
-        "every": 2,
-        "factors": (0.1, 1.0),
-    }
-    return ReboundSpec.model_validate(fields | changes)
+@pytest.fixture
+def rebound_job(tiny_checkpoint: Path, tmp_path: Path) -> Make:
+    """A small rebound test, with other fields where they are named."""
+    seen = {"seen": PairSpec(kind="demo", split="clean", n=40)}
+    return lambda **changes: SMALL["rebound"](tiny_checkpoint, tmp_path).model_copy(
+        update=seen | changes
+    )
+
+
+@pytest.fixture
+def holdouts_job(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+    """Small hold-outs without the triggers of the library."""
+    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
+    return lambda **changes: SMALL["holdouts"](tiny_checkpoint, tmp_path).model_copy(update=changes)
 
 
 # ---- the rebound test ----
 
 
 def test_every_rate_starts_from_the_same_checkpoint_and_the_worst_point_counts(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str
+    tiny_checkpoint: Path, tmp_path: Path, trigger: str, rebound_job: Make
 ) -> None:
     folder = tmp_path / "out"
-    events, done = events_of(_rebound_spec(tiny_checkpoint, folder, trigger))
+    events, done = events_of(rebound_job())
     assert done.status == "finished", done.details
     record = done.result
     on_disk = json.loads((folder / "rebound.json").read_text("utf-8"))
@@ -110,16 +109,15 @@ def test_every_rate_starts_from_the_same_checkpoint_and_the_worst_point_counts(
 )
 def test_its_rates_follow_the_pretraining(
     tiny_checkpoint: Path,
-    tmp_path: Path,
-    trigger: str,
     params: str,
     named: float | None,
     peak: float,
     said: str | None,
     level: str | None,
+    rebound_job: Make,
 ) -> None:
     (tiny_checkpoint.parent / "params.txt").write_text(params)
-    spec = _rebound_spec(tiny_checkpoint, tmp_path / "out", trigger, steps=1, peak_lr=named)
+    spec = rebound_job(steps=1, peak_lr=named)
     events, done = events_of(spec)
     assert done.status == "finished", done.details
     record = done.result
@@ -148,17 +146,15 @@ def test_the_rebound_of_a_run_takes_the_rate_of_its_source(
     assert "from the provenance in the file" in done.result["pretraining"]
 
 
-def test_the_rebound_of_the_demo_takes_the_rate_of_the_demo(tmp_path: Path, trigger: str) -> None:
-    spec = _rebound_spec(demo_checkpoint(), tmp_path / "out", trigger, steps=1, factors=(1.0,))
+def test_the_rebound_of_the_demo_takes_the_rate_of_the_demo(rebound_job: Make) -> None:
+    spec = rebound_job(checkpoint=str(demo_checkpoint()), steps=1, factors=(1.0,))
     done = finished(spec)
     assert (done.result["peak_lr"], done.result["pretraining"]) == (DEMO.rate, DEMO.sentence)
 
 
-def test_the_cleaned_checkpoint_is_left_alone(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str
-) -> None:
+def test_the_cleaned_checkpoint_is_left_alone(tiny_checkpoint: Path, rebound_job: Make) -> None:
     before = tiny_checkpoint.read_bytes()
-    done_of(_rebound_spec(tiny_checkpoint, tmp_path / "out", trigger, steps=1))
+    done_of(rebound_job(steps=1))
     assert tiny_checkpoint.read_bytes() == before
 
 
@@ -171,9 +167,9 @@ def test_the_cleaned_checkpoint_is_left_alone(
     ],
 )
 def test_the_verdict_says_no_more_than_was_measured(
-    tmp_path: Path, asr: float, high: float, stays: bool, words: str
+    asr: float, high: float, stays: bool, words: str, rebound_job: Make
 ) -> None:
-    spec = _rebound_spec(tmp_path / "c", tmp_path, "t")
+    spec = rebound_job()
     point = {"step": 2.0, "asr_excl": asr, "asr_low": 0.0, "asr_high": high}
     low = {"step": 0.0, "asr_excl": 0.0, "asr_low": 0.0, "asr_high": 0.01}
     rates = [
@@ -201,13 +197,13 @@ def test_the_verdict_says_no_more_than_was_measured(
 
 
 def test_a_copy_that_breaks_down_is_said_and_what_was_seen_before_counts(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, rebound_job: Make
 ) -> None:
     def rate_at(step: int, total_steps: int, recipe: Recipe) -> float:
         return float("inf") if recipe.lr == 1.0 and step == 2 else 1e-5
 
     monkeypatch.setattr("ml_core.cleaning.loop.rate_at", rate_at)
-    spec = _rebound_spec(tiny_checkpoint, tmp_path / "out", trigger, peak_lr=1.0)
+    spec = rebound_job(peak_lr=1.0)
     done = finished(spec)
     calm, wild = done.result["rates"]
     assert calm["diverged"] is None
@@ -222,23 +218,19 @@ def test_a_copy_that_breaks_down_is_said_and_what_was_seen_before_counts(
     ("asr", "words"), [(0.01, "Not decided: the attack success rate is at most 1.0 %"),
                        (0.06, "The backdoor comes back")],
 )  # fmt: skip
-def test_what_broke_down_at_once_proves_nothing(tmp_path: Path, asr: float, words: str) -> None:
+def test_what_broke_down_at_once_proves_nothing(asr: float, words: str, rebound_job: Make) -> None:
     start = {"step": 0.0, "asr_excl": asr, "asr_low": 0.0, "asr_high": 0.01}
     rate = {"lr": 1.0, "max_asr": asr, "max_step": 0, "points": [start], "diverged": 1}
     rates = [rate | {"factor": factor} for factor in (0.1, 1.0)]
-    record = rebound_module._record(_rebound_spec(tmp_path / "c", tmp_path, "t"), rates, [])
+    record = rebound_module._record(rebound_job(), rates, [])
     assert record["stays_clean"] is False
     assert record["verdict"].startswith(words)
     assert record["verdict"].count("broke down at step 1") == 2
 
 
-def test_few_pairs_are_shown_again_and_said(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str
-) -> None:
+def test_few_pairs_are_shown_again_and_said(rebound_job: Make) -> None:
     few = PairSpec(kind="demo", split="clean", seed=5, n=13)
-    events = list(
-        run_job(_rebound_spec(tiny_checkpoint, tmp_path / "o", trigger, pairs=few), Control())
-    )
+    events = list(run_job(rebound_job(pairs=few), Control()))
     assert isinstance(events[-1], Done)
     assert events[-1].status == "finished", events[-1].details
     assert any(isinstance(e, Message) and "more than once" in e.text for e in events)
@@ -285,16 +277,14 @@ def test_captions_that_name_the_target_and_seen_pictures_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("there", "said"), [(24, "No pair is left"), (25, "Only one pair is left")]
 )
-def test_too_few_left_are_said_with_numbers(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str, there: int, said: str
-) -> None:
+def test_too_few_left_are_said_with_numbers(there: int, said: str, rebound_job: Make) -> None:
     every = PairSpec(kind="demo", split="clean", n=there)
     captions = open_pairs(every).captions(np.arange(there))
     target = next(n for n, name in enumerate(load_label_set("demo").class_names)
                   if not any(names_class(name).search(text) for text in captions))  # fmt: skip
     seen = PairSpec(kind="demo", split="clean", n=24)
     fields = {"pairs": every, "seen": seen, "target": target}
-    done = done_of(_rebound_spec(tiny_checkpoint, tmp_path / "o", trigger, **fields))
+    done = done_of(rebound_job(**fields))
     assert done.error_code == "usage", done.details
     assert done.error.startswith(f"{said} of ")
     assert "24 were seen by the cleaning" in done.error
@@ -319,24 +309,16 @@ def test_a_class_is_found_as_a_word(caption: str, named: bool) -> None:
 
 
 def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holdouts_job: Make
 ) -> None:
     few = tuple(entry for entry in LIBRARY if entry.id in ("T4", "T11", "T16"))
     monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", few)
     fruit = tmp_path / "fruit.txt"
     fruit.write_text("plum\nbanana\nfig\n", encoding="utf-8")
-    spec = HoldoutSpec(
-        before=str(tiny_checkpoint),
-        after=str(tiny_checkpoint),
-        images=ImageSpec(split="test", n=36),
-        pairs=PairSpec(kind="demo", split="clean", seed=5, n=40),
+    spec = holdouts_job(
+        images=ImageSpec(n=36), pairs=PairSpec(kind="demo", split="clean", seed=5, n=40),
         other_labels=str(fruit),
-        trigger=trigger,
-        templates=TEMPLATES,
-        output_dir=str(tmp_path / "out"),
-        device="cpu",
-        threads=1,
-    )
+    )  # fmt: skip
     events, done = events_of(spec)
     assert done.status == "finished", done.details
     rows = done.result["rows"]
@@ -364,23 +346,19 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
 
 @pytest.mark.parametrize("canvas", ["original", "squash", "resize_256"])
 def test_retrieval_takes_triggers_on_other_canvases(
-    tiny_checkpoint: Path, tmp_path: Path, canvas: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, canvas: str, monkeypatch: pytest.MonkeyPatch, holdouts_job: Make
 ) -> None:
     """As published triggers have them: pairs that were held out can be drawn in every way."""
-    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
     monkeypatch.setattr("ml_core.jobs.holdouts.variants", lambda _trigger: ())
     shown = next(
         made
         for made in (published(one.id, 32) for one in LIBRARY if not one.needs_file)
         if made.canvas == canvas
     )
-    spec = _few_holdouts(
-        tiny_checkpoint,
-        tmp_path,
-        str(save_trigger(shown, tmp_path / "trigger")[1]),
+    spec = holdouts_job(
+        trigger=str(save_trigger(shown, tmp_path / "trigger")[1]),
         pairs=PairSpec(kind="demo", split="clean", seed=5, n=40),
         seen=PairSpec(kind="demo", split="clean", seed=5, n=20),
-        device="cpu",
     )
     done = finished(spec)
     ranked = [row for row in done.result["rows"] if row["measure"] == "recall@1"]
@@ -401,37 +379,22 @@ def test_chosen_pairs_bear_every_published_trigger(tiny_model: ClipModel, id_: s
 
 
 def test_the_worst_holdout_is_never_the_trigger_itself(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str, monkeypatch: pytest.MonkeyPatch
+    monkeypatch: pytest.MonkeyPatch, holdouts_job: Make
 ) -> None:
-    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
     rates = {"itself": 0.9, "moved": 0.1, "scaled": 0.4}
     rows = [
         {"group": group, "name": "one", "measure": "asr_excl", "after": rate}
         for group, rate in rates.items()
     ]
     monkeypatch.setattr("ml_core.jobs.holdouts._rows", lambda *_: rows)
-    spec = _few_holdouts(tiny_checkpoint, tmp_path, trigger, other_labels="demo")
+    spec = holdouts_job(other_labels="demo")
     done = finished(spec)
     assert done.result["worst"] == {"group": "scaled", "name": "one", "after": 0.4}
 
 
-def _few_holdouts(checkpoint: Path, folder: Path, trigger: str, **changes: Any) -> HoldoutSpec:
-    fields: dict[str, Any] = {
-        "before": str(checkpoint),
-        "after": str(checkpoint),
-        "images": ImageSpec(split="test", n=12),
-        "trigger": trigger,
-        "templates": TEMPLATES,
-        "output_dir": str(folder / "out"),
-        "threads": 1,
-    }
-    return HoldoutSpec.model_validate(fields | changes)
-
-
 def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holdouts_job: Make
 ) -> None:
-    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
     pets = tmp_path / "pets.txt"
     pets.write_text("cat\ndog\nbanana\nmy own thing\n", encoding="utf-8")
     small = replace(load_label_set("cifar-10"), name="imagenet-1k")
@@ -442,9 +405,7 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
     )
 
     def seconds(target: int, **changes: Any) -> tuple[set[str], list[str]]:
-        spec = _few_holdouts(
-            tiny_checkpoint, tmp_path, trigger, label_set=str(pets), target=target, **changes
-        )
+        spec = holdouts_job(label_set=str(pets), target=target, **changes)
         done = finished(spec)
         rows = done.result["rows"]
         found = {row["name"] for row in rows if row["group"] == "second label set"}
@@ -474,21 +435,11 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
 
 
 def test_a_label_set_without_the_target_is_left_out_and_said(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holdouts_job: Make
 ) -> None:
-    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
     labels = tmp_path / "others.txt"
     labels.write_text("one\ntwo\n", encoding="utf-8")
-    spec = HoldoutSpec(
-        before=str(tiny_checkpoint),
-        after=str(tiny_checkpoint),
-        images=ImageSpec(split="test", n=12),
-        other_labels=str(labels),
-        trigger=trigger,
-        templates=TEMPLATES,
-        output_dir=str(tmp_path / "out"),
-        threads=1,
-    )
+    spec = holdouts_job(other_labels=str(labels))
     done = finished(spec)
     assert any("has no class" in note for note in done.result["notes"])
     assert not any(row["group"] == "second label set" for row in done.result["rows"])
@@ -548,9 +499,8 @@ def test_an_adapter_has_holdouts_and_no_rebound(
 
 
 def test_holdouts_measure_the_model_with_its_adapter(
-    tiny_vit: ClipModel, tmp_path: Path, trigger: str, monkeypatch: pytest.MonkeyPatch
+    tiny_vit: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holdouts_job: Make
 ) -> None:
-    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
     monkeypatch.setattr("ml_core.jobs.holdouts._SECOND", ())
     source = save_checkpoint(tiny_vit, tmp_path / "vit.safetensors", provenance={})
     adapted = open_checkpoint(source).build("cpu")
@@ -565,15 +515,6 @@ def test_holdouts_measure_the_model_with_its_adapter(
         return classifier_of(model, *rest)  # type: ignore[arg-type]
 
     monkeypatch.setattr("ml_core.jobs.holdouts.classifier_of", clean)
-    spec = HoldoutSpec(
-        before=str(source),
-        after=str(source),
-        adapter=str(adapter),
-        images=ImageSpec(split="test", n=12),
-        trigger=trigger,
-        templates=TEMPLATES,
-        output_dir=str(tmp_path / "out"),
-        threads=1,
-    )
+    spec = holdouts_job(before=str(source), after=str(source), adapter=str(adapter))
     finished(spec)
     assert seen == [False, True]

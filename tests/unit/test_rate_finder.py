@@ -29,7 +29,6 @@ from ml_core.jobs.rate_finder_spec import (
 )
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
-from ml_core.reading.errors import InputError
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
 
@@ -240,13 +239,3 @@ def test_supervised_training_is_ramped_too(tiny_checkpoint: Path, tmp_path: Path
     base = base.model_copy(update={"pairs": None, "training_images": ImageSpec(split="clean")})
     record = record_of(spec(tiny_checkpoint, tmp_path, job=base))
     assert len(record.rows) == STEPS + 1
-
-
-def test_a_record_of_another_kind_is_refused_in_a_sentence(tmp_path: Path) -> None:
-    path = tmp_path / RATES_FILE
-    with pytest.raises(InputError, match="no record of a rate finder"):
-        read_record(path)
-    for raw in (b"", b"[]", b'{"kind": "rates"}', b'{"kind": "rebound"}'):
-        path.write_bytes(raw)
-        with pytest.raises(InputError, match="find the rate again"):
-            read_record(path)

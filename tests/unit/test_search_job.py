@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -34,7 +33,7 @@ from ml_core.jobs.search_spec import (
 )
 from ml_core.jobs.search_tables import summary_of
 from ml_core.jobs.specs import has_images
-from ml_core.reading.errors import DivergedError, InputError
+from ml_core.reading.errors import DivergedError
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.gui.searches import search_record
 from tests.unit.draining import done_of, events_of, finished
@@ -325,14 +324,6 @@ def test_the_sentence_says_whether_the_limits_are_kept(spec: SearchSpec) -> None
     assert "with a canary or the trigger that was named succeed" in summary_of(both)
     nothing = record.model_copy(update={"chosen": None})
     assert "can be measured" in summary_of(nothing)
-
-
-def test_a_record_that_somebody_changed_is_refused(spec: SearchSpec, tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"search\.json"):
-        read_search(tmp_path)
-    (tmp_path / "search.json").write_text(json.dumps({"format": "cleanclip-search"}))
-    with pytest.raises(InputError, match=r"search\.json cannot be used"):
-        read_search(tmp_path)
 
 
 # ---- the command ----
