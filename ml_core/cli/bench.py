@@ -97,15 +97,15 @@ def bench(
         **fields,
     )
     result = run_spec(spec, overwrite=options.overwrite)
-    if options.json:
-        output.print_json(result)
-        return
-    rows = map(_row, result["rows"])
-    title = "Methods on the same checkpoint, data and seeds"
-    output.show(output.table(title, _COLUMNS, rows, **output.BOXED))
     folder = Path(spec.base.output_dir)
-    output.line(f"Table: {folder / TABLE_FILE}")
-    output.line(f"Chart: {folder / CHART_FILE}")
+    title = "Methods on the same checkpoint, data and seeds"
+    output.answer(
+        options.json,
+        result,
+        output.table(title, _COLUMNS, map(_row, result["rows"]), **output.BOXED),
+        f"Table: {folder / TABLE_FILE}",
+        f"Chart: {folder / CHART_FILE}",
+    )
 
 
 def named_recipe(text: str, pretraining: Pretraining = DEMO) -> Recipe:

@@ -337,14 +337,13 @@ def _export(spec: CleanSpec, folder: Path, processes: int, machines: int, *, jso
 
     files = cluster.export_job(spec, folder, processes=processes, machines=machines)
     elsewhere = cluster.elsewhere(spec)
-    if json:
-        output.print_json({"files": [str(path) for path in files], "needs": list(elsewhere)})
-        return
-    for path in files:
-        output.line(f"Written: {path}")
-    output.line(f"On one machine: {cluster.torchrun_line(processes)}")
-    for name in elsewhere:
-        output.line(f"Must be seen there: {name}")
+    output.answer(
+        json,
+        {"files": [str(path) for path in files], "needs": list(elsewhere)},
+        *(f"Written: {path}" for path in files),
+        f"On one machine: {cluster.torchrun_line(processes)}",
+        *(f"Must be seen there: {name}" for name in elsewhere),
+    )
 
 
 def print_result(result: dict[str, Any], json: bool) -> None:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
 import numpy as np
 import typer
 from numpy.typing import NDArray
-from rich import box
 from rich.table import Table
 
 from ml_core import figures
@@ -450,26 +449,26 @@ _PAIRED = {
 
 def _paired_table(rows: Sequence[PairedDifference], *, with_target: bool) -> Table:
     """Differences to the reference on the same images; those of the target only if there is one."""
-    table = Table(title="difference to the reference, same images", box=box.SIMPLE_HEAD)
-    table.add_column("")
-    for name in ("measured", "reference", "difference", "95 % interval", "McNemar p", "n"):
-        table.add_column(name, justify="right")
+    columns = ("", ">measured", ">reference", ">difference", ">95 % interval", ">McNemar p", ">n")
+    cells = []
     for row in rows:
         if not with_target and row.name not in ("ca", "flip_rate"):
             continue
-        rate = row.p_exact is not None
-        factor, unit = (100.0, " %") if rate else (1.0, "")
+        factor, unit = (1.0, "") if row.p_exact is None else (100.0, " %")
         low, high = row.adjusted_interval or row.interval
-        table.add_row(
-            _PAIRED[row.name],
-            f"{factor * row.value:.1f}{unit}",
-            f"{factor * row.reference:.1f}{unit}",
-            figures.signed(factor * row.difference),
-            f"{figures.signed(factor * low)} to {figures.signed(factor * high)}",
-            _p_value(row.p_exact),
-            str(row.n),
+        cells.append(
+            (
+                _PAIRED[row.name],
+                f"{factor * row.value:.1f}{unit}",
+                f"{factor * row.reference:.1f}{unit}",
+                figures.signed(factor * row.difference),
+                f"{figures.signed(factor * low)} to {figures.signed(factor * high)}",
+                _p_value(row.p_exact),
+                str(row.n),
+            )
         )
-    return table
+    title = "difference to the reference, same images"
+    return output.table(title, columns, cells, title_justify="center", pad_edge=True)
 
 
 def _p_value(p: float | None) -> str:
@@ -479,21 +478,19 @@ def _p_value(p: float | None) -> str:
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
-def _retrieval_table(found: dict[str, Any]) -> Table:
+def _retrieval_table(retrieval: dict[str, Any]) -> Table:
     """Recall at 1, 5 and 10 both ways, and where the target's captions stand."""
-    title = f"retrieval, {found['n']} pictures, {found['pool']} captions"
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    ks = found["recalls"][0]["k"]
-    for k in ks:
-        table.add_column(f"@{k}", justify="right")
-    for k in ks:
-        table.add_column(f"triggered @{k}", justify="right")
-    rows = [(each["direction"], each["clean"], each["triggered"]) for each in found["recalls"]]
-    target = found["target"]
+    ks = retrieval["recalls"][0]["k"]
+    rows = [(each["direction"], each["clean"], each["triggered"]) for each in retrieval["recalls"]]
+    target = retrieval["target"]
     if target is not None:
         rows.append(("target caption", target["hit_clean"], target["hit_triggered"]))
-    for name, clean, triggered in rows:
-        shares = [*clean, *(triggered if triggered is not None else (None,) * len(clean))]
-        table.add_row(name, *map(figures.percent, shares))
-    return table
+    return output.table(
+        f"retrieval, {retrieval['n']} pictures, {retrieval['pool']} captions",
+        ("", *(f">@{k}" for k in ks), *(f">triggered @{k}" for k in ks)),
+        (
+            (name, *map(figures.percent, (*clean, *(triggered or (None,) * len(clean)))))
+            for name, clean, triggered in rows
+        ),
+        title_justify="center",
+    )

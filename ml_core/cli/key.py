@@ -46,10 +46,10 @@ def new_command(
         secret = passphrase_of(options.passphrase_file, "The new key", confirm=True)
     key = keys.new_key(name, secret)
     _warn(key)
+    record = _record(key) | {"locked": bool(secret)}
+    output.answer(options.json, record, f"{key.key_id}  {key.name}")
     if options.json:
-        output.print_json(_record(key) | {"locked": bool(secret)})
         return
-    output.line(f"{key.key_id}  {key.name}")
     locked = "locked by your passphrase" if secret else "not locked: its file is all one needs"
     output.say(f"The private key is {keys.private_file(key)} ({locked}).")
 
@@ -142,10 +142,8 @@ def forget_command(
         question = f"Delete your own key {public.name}? Nothing can be signed with it any more."
         typer.confirm(question, abort=True, err=True)
     forget_key(public)
-    if options.json:
-        output.print_json({"forgotten": _record(public)})
-        return
-    output.line(f"{public.name} is forgotten.")
+    record = {"forgotten": _record(public)}
+    output.answer(options.json, record, f"{public.name} is forgotten.")
 
 
 def _warn(key: PublicKey) -> None:

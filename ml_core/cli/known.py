@@ -99,7 +99,5 @@ def add_command(
         note=note,
     )
     place = add_known(entry)
-    if options.json:
-        output.print_json({"added": entry.model_dump(mode="json"), "own_file": str(place)})
-        return
-    output.line(f"Added to {place}: {entry.title}.")
+    record = {"added": entry.model_dump(mode="json"), "own_file": str(place)}
+    output.answer(options.json, record, f"Added to {place}: {entry.title}.")

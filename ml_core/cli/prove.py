@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
+from rich.table import Table
 
 from ml_core.cli import output
 from ml_core.cli.arguments import label_set_path, pair_spec
@@ -74,16 +75,16 @@ def prove(
     if holdouts:
         other_labels = label_set_path(options.other_labels)
         results["holdouts"] = run_spec(holdouts_of(spec, other_labels=other_labels, **shared))
-    if options.json:
-        output.print_json(results)
-        return
+    parts: list[Table | str] = []
     if record := results.get("rebound"):
         title = f"Rebound test, {record['steps']} steps of {record['batch_size']} pairs"
-        output.show(output.table(title, _RATES, map(_rate, record["rates"]), **output.BOXED))
-        output.line(record["verdict"])
+        rates = map(_rate, record["rates"])
+        parts += [output.table(title, _RATES, rates, **output.BOXED), record["verdict"]]
     if record := results.get("holdouts"):
         title = f"Hold-outs, {record['n']} images"
-        output.show(output.table(title, _HOLDOUTS, _holdouts(record["rows"]), **output.BOXED))
+        rows = _holdouts(record["rows"])
+        parts.append(output.table(title, _HOLDOUTS, rows, **output.BOXED))
+    output.answer(options.json, results, *parts)
 
 
 def _rate(rate: dict[str, Any]) -> tuple[str, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.table import Table
@@ -92,15 +92,25 @@ def scan(
         how = f"{error.done.error} Scan it all the same with --anyway."
         raise output.JobFailed(replace(error.done, error=how)) from error
     if options.estimate:
-        _show_estimate(result, json=options.json)
+        output.answer(
+            options.json,
+            result,
+            f"About {result['seconds'] / 60:.1f} minutes at most: {result['forward']} pictures "
+            f"forward, {result['both']} there and back.",
+        )
         return
     place = result.pop("folder")
     record = Scan.model_validate(result)
-    if options.json:
-        output.print_json(result | {"folder": place})
-    else:
-        _print(record, Path(place))
-    status = {"nothing": output.EXIT_DONE, "unknown": 2}.get(record.judgement.verdict, 1)
+    judgement = record.judgement
+    output.answer(
+        options.json,
+        result | {"folder": place},
+        f"{judgement.title}.",
+        *(f"  {sentence}" for sentence in (*judgement.reasons, *judgement.warnings)),
+        *_tables(record.stages),
+        *_sentences(record, Path(place)),
+    )
+    status = {"nothing": output.EXIT_DONE, "unknown": 2}.get(judgement.verdict, 1)
     if status:
         raise typer.Exit(status)
 
@@ -131,28 +141,6 @@ def _stages(text: str) -> tuple[Stage, ...]:
         what = f"There is no stage {unknown[0]!r}" if unknown else "No stage is named"
         raise InputError(f"{what}; choose from {', '.join(STAGES)}.")
     return tuple(stage for stage in STAGES if stage in named)
-
-
-def _show_estimate(estimate: dict[str, Any], *, json: bool) -> None:
-    if json:
-        output.print_json(estimate)
-        return
-    output.line(
-        f"About {estimate['seconds'] / 60:.1f} minutes at most: {estimate['forward']} pictures "
-        f"forward, {estimate['both']} there and back."
-    )
-
-
-def _print(scan: Scan, folder: Path) -> None:
-    """The verdict and what it stands on."""
-    judgement, stages = scan.judgement, scan.stages
-    output.line(f"{judgement.title}.")
-    for sentence in (*judgement.reasons, *judgement.warnings):
-        output.line(f"  {sentence}")
-    for table in _tables(stages):
-        output.show(table)
-    for sentence in _sentences(scan, folder):
-        output.line(sentence)
 
 
 def _tables(stages: Stages) -> Iterator[Table]:

@@ -54,7 +54,6 @@ def sign(
     except CancelledError:
         raise KeyboardInterrupt from None
     public = private.public
-    if options.json:
-        output.print_json({"signature": str(place), "key_id": public.key_id, "name": public.name})
-        return
-    output.line(f"Signed with {public.short} {public.name}".rstrip() + f": {place}")
+    record = {"signature": str(place), "key_id": public.key_id, "name": public.name}
+    signer = f"{public.short} {public.name}".rstrip()
+    output.answer(options.json, record, f"Signed with {signer}: {place}")

@@ -130,11 +130,8 @@ def export_command(
     picture, written = save_trigger(opened, output_path)
     record = _record(opened, size)
     record["files"] = [str(path) for path in (written, picture) if path is not None]
-    if options.json:
-        output.print_json(record)
-        return
-    output.line(f"{record['name']}: {record['standing']} (at {size} px)")
-    output.line(f"Saved: {written}")
+    title = f"{record['name']}: {record['standing']} (at {size} px)"
+    output.answer(options.json, record, title, f"Saved: {written}")
 
 
 def _entry(entry: Any, size: int) -> dict[str, Any]:
