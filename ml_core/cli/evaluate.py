@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
 from rich.table import Table
 
@@ -22,11 +21,12 @@ from ml_core.cli.arguments import (
     resolve_scan,
     target_index,
 )
-from ml_core.cli.options import Options, command, place, switch, text
+from ml_core.cli.options import NamedPath, Options, command
 from ml_core.cli.run import run_stage
 from ml_core.events import Control
 from ml_core.jobs.launched import launched
 from ml_core.jobs.measurement_spec import MeasurementSpec
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -68,31 +68,27 @@ def evaluate(
     device: str,
     threads: int,
     json: bool,
-    trigger_file: Annotated[
-        Path | None, text("The attack's own file, for an id that needs one.")
-    ] = None,
-    reference: Annotated[
-        Path | None, place("A checkpoint to compare with on the same images and trigger.")
-    ] = None,
-    adapter: Annotated[
-        Path | None, text("An adapter.safetensors of RVPT to put on the checkpoint first.")
-    ] = None,
-    captions: Annotated[
-        str | None, text("Image-caption pairs, as for clean --pairs: also measure retrieval.")
-    ] = None,
-    train: Annotated[bool, switch("--train", "Training pictures of a published set.")] = False,
-    n: Annotated[int | None, text(_N, "--n")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of random draws.")] = 0,
-    precision: Annotated[str, text("fp32, bf16, or auto: the fastest that agrees with fp32.")] = (
-        "auto"
+    trigger_file: Path | None = option(
+        None, help="The attack's own file, for an id that needs one."
     ),
-    keep: Annotated[
-        Path | None,
-        place(
-            "New folder for the answers picture by picture and all that evidence needs, for "
-            "`cleanclip report`; the reference's gets -reference after its name."
-        ),
-    ] = None,
+    reference: NamedPath | None = option(
+        None, help="A checkpoint to compare with on the same images and trigger."
+    ),
+    adapter: Path | None = option(
+        None, help="An adapter.safetensors of RVPT to put on the checkpoint first."
+    ),
+    captions: str | None = option(
+        None, help="Image-caption pairs, as for clean --pairs: also measure retrieval."
+    ),
+    train: bool = option(False, help="Training pictures of a published set."),
+    n: int | None = option(None, help=_N),
+    seed: int = option(0, help="Seed of the sample and of random draws.", ge=0),
+    precision: str = option("auto", help="fp32, bf16, or auto: the fastest that agrees with fp32."),
+    keep: NamedPath | None = option(
+        None,
+        help="New folder for the answers picture by picture and all that evidence needs, for "
+        "`cleanclip report`; the reference's gets -reference after its name.",
+    ),
 ) -> None:
     """Measure clean accuracy and, with a trigger, the attack success rate.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Table
@@ -13,10 +13,11 @@ from rich.table import Table
 from ml_core.cli import output
 from ml_core.cli.arguments import image_spec, optional_checkpoint, spec_fields
 from ml_core.cli.export import export
-from ml_core.cli.options import Options, command, place, text
+from ml_core.cli.options import NamedPath, Options, command
 from ml_core.cli.run import run_spec
 from ml_core.figures import percent
 from ml_core.jobs.scan_spec import STAGES, USUAL, ScanSpec, Stage
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,16 +35,15 @@ _SHOWN = 6
 )
 def scan(
     options: Options,
-    reference: Annotated[
-        Path | None,
-        place(
-            "A clean checkpoint to compare with: the parent, or another of the same kind "
-            "(default: the demo's clean twin for the demo's checkpoint, else none)."
-        ),
-    ] = None,
-    stages: Annotated[
-        str, text(f"Comma-separated, of {', '.join(STAGES)}; all: also the thorough one.")
-    ] = ",".join(USUAL),
+    reference: NamedPath | None = option(
+        None,
+        help="A clean checkpoint to compare with: the parent, or another of the same kind "
+        "(default: the demo's clean twin for the demo's checkpoint, else none).",
+    ),
+    stages: str = option(
+        ",".join(USUAL),
+        help=f"Comma-separated, of {', '.join(STAGES)}; all: also the thorough one.",
+    ),
 ) -> None:
     """Search a checkpoint for a trigger that nobody named.
 

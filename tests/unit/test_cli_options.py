@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 import typer
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from ml_core.cli.app import app as cleanclip
-from ml_core.cli.options import Options, command, declared, text
+from ml_core.cli.options import Options, command, declared
 from ml_core.jobs.audit_spec import AuditSpec
 from ml_core.jobs.bench_spec import BenchSpec
 from ml_core.jobs.canary_spec import CanarySettings
@@ -51,7 +51,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 @command("file=checkpoint rate side kind loud name output_dir json", _Spec, output_dir=None)
 def _command(
-    options: Options, side: int, name: Annotated[str, text("Whose it is.", "-n", "--name")] = "me"
+    options: Options, side: int, name: str = option("me", help="Whose it is.", flag="-n --name")
 ) -> None:
     """Do it."""
     calls.append((name, side, options))
