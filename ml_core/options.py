@@ -31,8 +31,8 @@ def option(
     unit
         Unit beside the value in a form.
     flag
-        Name on the command line, ``--a/--no-a`` for a switch both ways; several with spaces
-        between. Empty: a field has none there, an option of a command that of its parameter.
+        Name on the command line if it is not that of the field, ``--a/--no-a`` for a switch both
+        ways; several with spaces between.
     metavar
         What stands for the value in the help of the command line.
     least

@@ -239,7 +239,8 @@ CLEANING = (
 def command(names: str, *specs: type[BaseModel], **defaults: Any) -> Callable[[Any], Any]:
     """Give a command the options that ``names`` lists, in that order.
 
-    A name is a parameter of the command that `option` declares, the flag of a field of ``specs``,
+    A name is a parameter of the command that `option` declares, an option among the fields of
+    ``specs``,
     or an attribute of `Options`; ``suspect=checkpoint`` calls that attribute ``suspect`` in the
     help.
 
@@ -257,10 +258,10 @@ def command(names: str, *specs: type[BaseModel], **defaults: Any) -> Callable[[A
     shown = {(part := each.partition("="))[2] or part[0]: part[0] for each in names.split()}
     shared = get_type_hints(Options, include_extras=True)
     flags = {
-        _name_of(flag): (spec, name)
+        _name_of(extra["flag"] or name): (spec, name)
         for spec in reversed(specs)
         for name, info in spec.model_fields.items()
-        if (flag := declared(info).get("flag"))
+        if (extra := declared(info))
     }
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:

@@ -37,10 +37,10 @@ COMMANDS: dict[str, tuple[type[BaseModel], ...]] = {
 
 
 class _Spec(BaseModel):
-    rate: float | None = option(None, help="How fast.", flag="--rate", ge=0, le=1, closed=True)
+    rate: float | None = option(None, help="How fast.", ge=0, le=1, closed=True)
     size: int = option(8, help="How large.", flag="--side", ge=2, le=64, least=4)
-    kind: Literal["a", "b"] = option("a", help="Which.", flag="--kind")
-    loud: bool = option(False, help="Whether it beeps.", flag="--loud")
+    kind: Literal["a", "b"] = option("a", help="Which.")
+    loud: bool = option(False, help="Whether it beeps.")
     hidden: int = 3
 
 
@@ -102,9 +102,10 @@ def test_every_declared_option_is_one_of_the_command(name: str) -> None:
     parameters = {opt: each for each in commands[name].params for opt in each.opts}
     for spec in COMMANDS[name]:
         for field, info in spec.model_fields.items():
-            if not (flag := declared(info).get("flag", "")):
+            if not (extra := declared(info)):
                 continue
-            parameter = parameters[flag.partition("/")[0]]
+            usual = "--" + field.replace("_", "-")
+            parameter = parameters[(extra["flag"] or usual).partition("/")[0]]
             others = [other for other in COMMANDS[name] if other is not spec]
             assert parameter.help == info.description or others, field
             assert parameter.default == info.default or others, field
