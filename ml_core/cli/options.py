@@ -240,9 +240,8 @@ def command(names: str, *specs: type[BaseModel], **defaults: Any) -> Callable[[A
     """Give a command the options that ``names`` lists, in that order.
 
     A name is a parameter of the command that `option` declares, an option among the fields of
-    ``specs``,
-    or an attribute of `Options`; ``suspect=checkpoint`` calls that attribute ``suspect`` in the
-    help.
+    ``specs``, or an attribute of `Options`; ``suspect=checkpoint`` calls that attribute ``suspect``
+    in the help.
 
     Parameters
     ----------

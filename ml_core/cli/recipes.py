@@ -20,8 +20,7 @@ app = typer.Typer(
     name="recipes", help="List the methods, show a recipe, save one.", no_args_is_help=True
 )
 _CHECKPOINT = option(
-    None,
-    help="The checkpoint to clean: its presets, at rates that suit it (default: the demo's).",
+    None, help="The checkpoint to clean: its presets, at rates that suit it (default: the demo's)."
 )
 _NEEDS = {"trigger": "the trigger", "reference": "a clean reference", "vit": "a ViT"}
 _DATA = {

@@ -180,7 +180,7 @@ def _tables(stages: Stages) -> Iterator[Table]:
                 (row.word, row.target, percent(row.contrast.suspect.value),
                  percent(row.contrast.beside.value))
                 for row in stages.swap.words[: _SHOWN // 2]
-            ),
+            )
         )  # fmt: skip
 
 

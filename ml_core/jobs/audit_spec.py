@@ -37,10 +37,7 @@ class AuditSettings(BaseModel):
         1024, help="Pairs in a chunk, at least 4 k.", ge=64, le=16_384, closed=True
     )
     # Published is what the encoder gives: the length tells much of a poisoned picture.
-    unit: bool = option(
-        False,
-        help="Scale embeddings to unit length first.",
-    )
+    unit: bool = option(False, help="Scale embeddings to unit length first.")
     worst: int = option(
         100, help="Worst pairs kept for each score, with pictures.", ge=1, le=1000, closed=True
     )

@@ -17,10 +17,7 @@ from ml_core.options import option
 
 Device = Annotated[
     str,
-    option(
-        help="auto, cpu, mps or cuda:N.",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-    ),
+    option(help="auto, cpu, mps or cuda:N.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"),
 ]
 Threads = Annotated[
     int,

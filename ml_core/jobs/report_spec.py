@@ -34,14 +34,8 @@ class ReportSpec(BaseModel):
     )
     include_images: bool = option(False, help="Also put the measured pictures in.")
     include_checkpoints: bool = option(False, help="Also put the weights in.")
-    thumbnails: bool = option(
-        True,
-        help="A few small pictures without and with the trigger.",
-    )
-    pdf: bool = option(
-        False,
-        help="Also make the report as PDF.",
-    )
+    thumbnails: bool = option(True, help="A few small pictures without and with the trigger.")
+    pdf: bool = option(False, help="Also make the report as PDF.")
     notes: tuple[str, ...] = ()
     tau_pictures: int = Field(default=256, ge=0, le=100_000)
     device: fields.Device = "auto"

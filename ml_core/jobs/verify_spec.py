@@ -34,9 +34,6 @@ class VerifySpec(BaseModel):
         "one (default: a signature is checked with all trusted keys).",
         max_length=4096,
     )
-    strict: bool = option(
-        False,
-        help="Exit with 1 if anything was not checked.",
-    )
+    strict: bool = option(False, help="Exit with 1 if anything was not checked.")
     device: fields.Device = "cpu"
     threads: fields.Threads = 0
