@@ -718,7 +718,8 @@ def clean_form(s: Stage) -> None:
 
 def rates(s: Stage) -> None:
     """The rate finder: as it opens, at work, and with what it found."""
-    from tests.gui.ramps import child, finished, record, told
+    from tests.gui.fakes import child
+    from tests.gui.ramps import finished, record, told
 
     s.open_poisoned()
     s.act("view.clean")
@@ -729,14 +730,14 @@ def rates(s: Stage) -> None:
         s.act("clean.find_rate")
         s.wait(s.dialogs, "the dialog")
     with s.page("rates-running", stays=True, works=True):
-        finding._new_runner = child(FILES, told(record())[:80], waits=True)
+        finding.dialog.task.make_runner = child(FILES, told(record())[:80], waits=True)
         s.press("Start")
         s.wait_for("Raising the rate: step")
         s.spin(300)
     with s.page("rates-found"):
         s.press("Cancel")
         s.wait_for("Cancelled")
-        finding._new_runner = child(FILES, finished(record()))
+        finding.dialog.task.make_runner = child(FILES, finished(record()))
         s.press("Start")
         s.wait_for("are worth trying")
         s.spin(300)
@@ -789,15 +790,16 @@ def _write_scan(verdict: Any) -> Path:
 @contextmanager
 def _scan_at_work(s: Stage) -> Iterator[None]:
     """A scan that tells what it has found so far and then waits; cancelled afterwards."""
-    from tests.gui.scans import waiting_child
+    from tests.gui.fakes import child
+    from tests.gui.scans import events
 
     scanning = s.window.stations["scan"].scanning
-    usual, scanning._new_runner = scanning._new_runner, waiting_child(FILES)
+    usual, scanning.make_runner = scanning.make_runner, child(FILES, events(), waits=True)
     s.press("Start the scan")
     try:
         yield
     finally:
-        scanning._new_runner = usual
+        scanning.make_runner = usual
         s.act("scan.cancel")
 
 
@@ -1064,7 +1066,7 @@ def search(s: Stage) -> None:
     """The search for a recipe, before and after."""
     from hashlib import sha256
 
-    from cleanclip_gui.clean.searching import searches_dir
+    from cleanclip_gui.clean.search_dialog import searches_dir
     from ml_core.jobs.demo import demo_checkpoint
     from tests.gui.searches import search_record, write_search
 

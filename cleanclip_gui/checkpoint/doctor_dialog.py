@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.image_choice import ImageChoice
 from cleanclip_gui.checkpoint.trials_table import TrialsTable
-from cleanclip_gui.jobs.launching import launch
-from cleanclip_gui.jobs.runner import JobRunner, doctor_runner
+from cleanclip_gui.jobs.job_dialog import JobDialog
+from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.busy_row import BusyRow
-from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.checkpoints.choice import Choice
 from ml_core.checkpoints.saved_choices import forget, remember, remembered
-from ml_core.events import Done, Finding
+from ml_core.events import Event, Finding, Progress
 from ml_core.jobs.doctor_spec import DoctorSpec
 from ml_core.paths import cache_dir
 from ml_core.reading import InputError, Inspection
@@ -35,56 +34,47 @@ _LEAD = (
 _AS_IT_IS = "No setting is significantly better than the current one: there is nothing to choose."
 
 
-class DoctorDialog(QDialog):
-    """Closing it ends the process.
+class DoctorDialog(JobDialog):
+    """Tries settings of one file.
 
     ``changed(str)`` carries the path of the file whose settings were chosen or forgotten: it is
-    to be opened again. ``failed`` carries an InputError.
+    to be opened again.
 
     Parameters
     ----------
+    task
+        Runs the doctor.
     session
         Tells the device, and the images in use.
     prompts
         Ask for images of one's own.
-    found
+    inspection
         The file.
     donor
         As it was opened with.
-    new_runner
-        Makes the runner of a spec.
     """
 
     changed = Signal(str)
-    failed = Signal(object)
+    cancelled_words = "Cancelled; the settings tried so far stay listed."
 
     def __init__(
         self,
+        task: JobTask,
         session: Session,
         prompts: Prompts,
-        found: Inspection,
+        inspection: Inspection,
         donor: str = "",
         parent: QWidget | None = None,
-        *,
-        new_runner: Callable[..., JobRunner] = doctor_runner,
     ) -> None:
-        super().__init__(parent)
-        self.found = found
+        title = plain(f"Loader doctor: {inspection.name}", 120)
+        super().__init__(task, title, "Try the settings", "Progress of the doctor", parent)
+        self.inspection = inspection
         self._session, self._donor = session, donor
-        self._new_runner = new_runner
-        self.runner: JobRunner | None = None
         self._result: Mapping[str, Any] = {}
-        self.setWindowTitle(plain(f"Loader doctor: {found.name}", 120))
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.images = ImageChoice(prompts)
         self.images.failed.connect(self.failed)
         self.trials = TrialsTable()
-        self.start = QPushButton("Try the settings")
-        self.start.setProperty("primary", True)
-        self.start.clicked.connect(self.try_settings)
-        self.busy = BusyRow("Progress of the doctor")
-        self.busy.cancel_clicked.connect(self.cancel)
-        self.state = Label("", "subtle", wrap=True)
+        self.locked.append(self.images)
         self.verdict = Label("", "heading", wrap=True)
         self.words = Label("", wrap=True)
         self.words.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
@@ -93,51 +83,25 @@ class DoctorDialog(QDialog):
         self.use.clicked.connect(self.use_proposal)
         self.forget = QPushButton("Forget the choice")
         self.forget.clicked.connect(self.forget_choice)
-        close = QPushButton("Close")
-        close.clicked.connect(self.reject)
-
-        first = QHBoxLayout()
-        first.setSpacing(theme.SPACE_M)
-        first.addWidget(self.images, 1)
-        first.addWidget(self.start)
-        self.card = QFrame()
-        self.card.setProperty("card", True)
+        self.card = card(self.verdict, self.words, margins=theme.SPACE_L, spacing=theme.SPACE_S)
         self.card.setAccessibleName("What the doctor proposes")
-        inside = QVBoxLayout(self.card)
-        inside.setContentsMargins(*(theme.SPACE_L,) * 4)
-        inside.setSpacing(theme.SPACE_S)
-        inside.addWidget(self.verdict)
-        inside.addWidget(self.words)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(theme.SPACE_S)
-        buttons.addWidget(self.forget)
-        buttons.addStretch()
-        buttons.addWidget(close)
-        buttons.addWidget(self.use)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(Label(plain(found.name, 100), "title"))
-        layout.addWidget(Label(_LEAD, "subtle", wrap=True))
-        layout.addLayout(first)
-        layout.addWidget(self.busy)
-        layout.addWidget(self.state)
-        layout.addWidget(self.trials, 1)
-        layout.addWidget(self.card)
-        layout.addLayout(buttons)
-        for button in self.findChildren(QPushButton):
-            button.setAutoDefault(button in (self.start, self.use))
-        resize_within(self, 1080, 700)
-        self.busy.hide()
+        column(
+            Label(plain(inspection.name, 100), "title"), Label(_LEAD, "subtle", wrap=True),
+            row((self.images, 1), self.start, spacing=theme.SPACE_M), self.busy, self.state,
+            (self.trials, 1), self.card,
+            row(self.forget, None, self.close_button, self.use, spacing=theme.SPACE_S),
+            of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+        )  # fmt: skip
         self.card.hide()
         self.use.setEnabled(False)
+        self.finish(1080, 700, self.use)
         self._offer_images()
         try:
-            before = remembered(found.sha256)
+            before = remembered(inspection.sha256)
             self._show_remembered("" if before is None else before.sentence)
         except InputError as error:
             self._show_remembered("")
-            self._end(error.sentence, error=True)
+            self.show_ended(error.sentence, error=True)
 
     def _offer_images(self) -> None:
         """Labelled images that are in use are those to try first."""
@@ -146,44 +110,38 @@ class DoctorDialog(QDialog):
         if images is not None and own and (images.labels >= 0).any():
             self.images.offer(images.spec, self._session.label_set, images.name)
 
-    @Slot()
-    def try_settings(self) -> None:
-        """Start the process."""
-        if self.runner is not None:
-            return
+    def launch(self, *, estimate: bool = False) -> None:
+        """Try the settings on the chosen images."""
         images, label_set = self.images.chosen()
         device = self._session.device
         spec = DoctorSpec(
-            checkpoint=str(self.found.path),
+            checkpoint=str(self.inspection.path),
             donor=self._donor or None,
             images=images,
             label_set=label_set,
             device=device,
         )
-        try:
-            path = cache_dir() / "doctor" / f"{os.getpid()}.json"
-            self.runner = launch(
-                self._new_runner, spec, path, self._on_event, self._on_ended, device=device
-            )
-        except InputError as error:
-            self._end(error.sentence, error=True)
-            return
+        self.task.start(spec, cache_dir() / "doctor" / f"{os.getpid()}.json", device)
         self.trials.clear_trials()
         self.card.hide()
         self.use.setEnabled(False)
-        self._set_busy(True)
+
+    def stage_words(self, progress: Progress) -> str:
+        """Name the only stage."""
+        return "Opening the checkpoint and the images…"
+
+    def show_running(self) -> None:
+        """Show that the doctor works; how long is not known."""
+        super().show_running()
         self.busy.bar.setRange(0, 0)
-        self._say("Opening the checkpoint and the images…")
 
-    @Slot()
-    def cancel(self) -> None:
-        """End the process at once."""
-        if self.runner is not None:
-            self.runner.cancel()
-            self.busy.cancel.setEnabled(False)
-            self._say("Cancelling…")
+    def take(self, event: Event) -> None:
+        """List a setting that was tried."""
+        if isinstance(event, Finding) and event.kind == "trial":
+            self.trials.add(event.values)
+            tried = plural(self.trials.rowCount(), "setting")
+            self.show_doing(f"{tried} tried on {plural(event.values['n'], 'image')}…")
 
-    @Slot()
     def use_proposal(self) -> None:
         """Remember the proposed settings for this file and open it with them."""
         values = self._result.get("choice")
@@ -193,72 +151,39 @@ class DoctorDialog(QDialog):
             k: tuple(v) if isinstance(v, list) else v for k, v in values.items()
         }
         try:
-            made = remember(str(self._result["sha256"]), self.found.name, Choice(**lists))
+            choice = remember(str(self._result["sha256"]), self.inspection.name, Choice(**lists))
         except InputError as error:
-            self._end(error.sentence, error=True)
+            self.show_ended(error.sentence, error=True)
             return
         self.use.setEnabled(False)
-        self._show_remembered(made.sentence)
-        self.changed.emit(str(self.found.path))
+        self._show_remembered(choice.sentence)
+        self.changed.emit(str(self.inspection.path))
 
-    @Slot()
     def forget_choice(self) -> None:
         """Open the file as it says again."""
         try:
-            forget(self.found.sha256)
+            forget(self.inspection.sha256)
         except InputError as error:
-            self._end(error.sentence, error=True)
+            self.show_ended(error.sentence, error=True)
             return
         self._show_remembered("")
-        self._end("The choice is forgotten: the settings in the file apply again.")
+        self.show_ended("The choice is forgotten: the settings in the file apply again.")
         self.use.setEnabled(bool(self._result.get("choice")))
-        self.changed.emit(str(self.found.path))
-
-    def done(self, result: int) -> None:
-        """Cancel what is going on when the dialog closes, by a button, a key or its frame."""
-        self.cancel()
-        super().done(result)
-
-    @Slot(object)
-    def _on_event(self, event: object) -> None:
-        if self.runner is None:
-            return
-        self.runner.mark_running()
-        if isinstance(event, Finding) and event.kind == "trial":
-            self.trials.add(event.values)
-            if self.busy.cancel.isEnabled():
-                tried = plural(self.trials.rowCount(), "setting")
-                self._say(f"{tried} tried on {plural(event.values['n'], 'image')}…")
-
-    @Slot(object)
-    def _on_ended(self, done: Done) -> None:
-        self.runner = None
-        if done.status == "finished":
-            self._result = done.result
-            self._show_result(done.result)
-        elif done.status == "cancelled":
-            self._end("Cancelled; the settings tried so far stay listed.")
-        else:
-            self._end(done.error, error=True)
-
-    def _end(self, words: str, *, error: bool = False) -> None:
-        """Say why there is no proposal, or that there is no choice any more."""
-        self._set_busy(False)
-        self._say(words, "error" if error else "subtle")
+        self.changed.emit(str(self.inspection.path))
 
     def _show_remembered(self, sentence: str) -> None:
         """Say what was chosen before; empty if nothing was."""
         self.forget.setVisible(bool(sentence))
-        self._say(sentence)
+        self.show_state(sentence)
 
-    def _show_result(self, result: Mapping[str, Any]) -> None:
-        """What it proposes and why, warnings first."""
-        self._set_busy(False)
+    def show_result(self, result: Mapping[str, Any]) -> None:
+        """Show what the doctor proposes and why, warnings first."""
+        self._result = result
         warnings: Sequence[str] = result["warnings"]
         choice = result["choice"]
         self.trials.mark(result["best"], proposed=choice is not None)
         tried = plural(len(result["trials"]), "setting")
-        self._say(f"{tried} tried on {plain(result['images'], 80)}.")
+        self.show_state(f"{tried} tried on {plain(result['images'], 80)}.")
         title = (
             "File and behaviour disagree" if warnings else "The file does not state every setting"
         )
@@ -271,14 +196,3 @@ class DoctorDialog(QDialog):
         self.card.show()
         self.use.setEnabled(choice is not None)
         (self.use if choice else self.start).setFocus()
-
-    def _say(self, words: str, role: str = "subtle") -> None:
-        theme.set_property(self.state, "role", role)
-        self.state.setText(plain(words, 1000))
-        self.state.setVisible(bool(words))
-
-    def _set_busy(self, busy: bool) -> None:
-        self.busy.setVisible(busy)
-        self.busy.cancel.setEnabled(True)
-        self.images.setEnabled(not busy)
-        self.start.setEnabled(not busy)

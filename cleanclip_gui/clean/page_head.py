@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QAction, QResizeEvent
-from PySide6.QtWidgets import QHBoxLayout, QTabBar, QWidget
+from PySide6.QtWidgets import QTabBar, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.action_button import action_tool
 from cleanclip_gui.widgets.label import ElidedLabel
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.tab_titles import fit_titles
 
 _LEAST_LOG = 120  # pixels; less tells nothing
@@ -36,12 +37,7 @@ class PageHead(QWidget):
             self.tabs.addTab("")
         self.log_line = ElidedLabel("", "caption")
         self.log_line.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(theme.SPACE_S)
-        row.addWidget(self.setup_button)
-        row.addWidget(self.tabs)
-        row.addWidget(self.log_line, 1)
+        row(self.setup_button, self.tabs, (self.log_line, 1), of=self, spacing=theme.SPACE_S)
         self.show_waiting(0)
 
     def show_waiting(self, count: int, *, paused: bool = False) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from pydantic import BaseModel, Field
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.clean.run import Asked, CleaningRun, ending
 from cleanclip_gui.clean.run_folders.history import read_run
@@ -144,7 +144,6 @@ class RunQueue(QObject):
         self._file = path
         return sentence
 
-    @Slot()
     def start_next(self) -> bool:
         """Start the job that waits longest, unless something is at work; whether it began."""
         if self._held or not self._folders or self._is_busy():
@@ -192,12 +191,10 @@ class RunQueue(QObject):
         self.changed.emit()
         self.start_next()
 
-    @Slot(object)
     def _on_run_ended(self, last: Done) -> None:
         failed = last.status == "failed" and self._run.mode != "estimate"
         self._failure = f"{self._run.title} {ending(last)}: {last.error}" if failed else ""
 
-    @Slot()
     def _on_run_freed(self) -> None:
         said, self._failure = self._failure, ""
         if self.start_next() and said:  # the next one took its card away

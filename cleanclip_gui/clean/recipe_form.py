@@ -6,12 +6,13 @@ from functools import partial
 from typing import Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QFormLayout, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFormLayout, QPushButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.method_chooser import MethodChooser
 from cleanclip_gui.clean.recipe_fields import Chooser, FieldRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, plural
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method
 from ml_core.cleaning.presets import (
@@ -106,8 +107,8 @@ class RecipeForm(QWidget):
         """
         base = self._base()
         values = {
-            name: row.value() for name, row in self._visible().items()
-            if row.value() != getattr(base, name)
+            name: line.value() for name, line in self._visible().items()
+            if line.value() != getattr(base, name)
         }  # fmt: skip
         return base.changed(**values) if values else base
 
@@ -117,8 +118,8 @@ class RecipeForm(QWidget):
         known = presets(recipe.method, self._pretraining)
         self._load_method(recipe.preset if recipe.preset in known else "default")
         self._add_rest()
-        for name, row in self.rows.items():
-            row.set_value(getattr(recipe, name))
+        for name, line in self.rows.items():
+            line.set_value(getattr(recipe, name))
         self._refresh()
 
     def set_preset(self, name: str) -> None:
@@ -175,7 +176,7 @@ class RecipeForm(QWidget):
 
     def changed_fields(self) -> tuple[str, ...]:
         """Names of the fields that differ from the preset."""
-        return tuple(name for name, row in self._visible().items() if row.is_changed())
+        return tuple(name for name, line in self._visible().items() if line.is_changed())
 
     def problem(self) -> str:
         """Why no run can start with these values; empty if one can."""
@@ -197,41 +198,34 @@ class RecipeForm(QWidget):
         choosers.addRow(self._about_method)
         choosers.addRow(Label("P&reset", buddy=self.preset), self.preset)
         choosers.addRow(self._about_preset)
-        state = QHBoxLayout()
-        state.addWidget(self.budget, 1)
-        state.addWidget(self.difference, 0, Qt.AlignmentFlag.AlignVCenter)
-        state.addWidget(self.reset_all)
+        state = row(
+            (self.budget, 1), (self.difference, Qt.AlignmentFlag.AlignVCenter), self.reset_all,
+        )  # fmt: skip
         self._basic_box = QVBoxLayout()
         self._rest_box = QVBoxLayout(self._advanced)
         self._rest_box.setContentsMargins(0, 0, 0, 0)
         for box in (self._basic_box, self._rest_box):
             box.setSpacing(theme.SPACE_M)
         self._advanced.hide()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addLayout(choosers)
-        layout.addLayout(self.below_choosers)
-        layout.addLayout(state)
-        layout.addLayout(self._basic_box)
-        layout.addWidget(self.sentence)
-        layout.addWidget(self.more, 0, Qt.AlignmentFlag.AlignLeft)
-        layout.addWidget(self._advanced)
-        layout.addStretch(1)
+        column(
+            choosers, self.below_choosers, state, self._basic_box, self.sentence,
+            (self.more, Qt.AlignmentFlag.AlignLeft), self._advanced, None, of=self,
+            spacing=theme.SPACE_M,
+        )  # fmt: skip
         for name in BASIC:
             self._add_row(name)
 
     def _add_row(self, name: str) -> FieldRow:
         """Make the line that edits a field."""
-        row = FieldRow(name, Recipe.model_fields[name])
-        row.edited.connect(self._on_row_edited)
-        row.corrected.connect(self._say)
-        row.reset_requested.connect(partial(self._reset_row, row))
-        self.rows[name] = row
-        (self._basic_box if name in BASIC else self._rest_box).addWidget(row)
+        line = FieldRow(name, Recipe.model_fields[name])
+        line.edited.connect(self._on_row_edited)
+        line.corrected.connect(self._say)
+        line.reset_requested.connect(partial(self._reset_row, line))
+        self.rows[name] = line
+        (self._basic_box if name in BASIC else self._rest_box).addWidget(line)
         if name == "lr":
             self._basic_box.addWidget(self.find_rate, 0, Qt.AlignmentFlag.AlignRight)
-        return row
+        return line
 
     def _add_rest(self) -> None:
         """Make the lines that are collapsed at first, when they are first needed."""
@@ -240,9 +234,9 @@ class RecipeForm(QWidget):
         base, used = self._base(), fields_of(self.method.method)
         for name in Recipe.model_fields:
             if name not in BASIC and name not in _NOT_ROWS:
-                row = self._add_row(name)
-                row.set_value(getattr(base, name))
-                row.setVisible(name in used)
+                line = self._add_row(name)
+                line.set_value(getattr(base, name))
+                line.setVisible(name in used)
 
     def _base(self) -> Recipe:
         """Return the preset that the fields are compared with."""
@@ -251,7 +245,7 @@ class RecipeForm(QWidget):
     def _visible(self) -> dict[str, FieldRow]:
         """Return the lines that the method uses."""
         used = fields_of(self.method.method)
-        return {name: row for name, row in self.rows.items() if name in used}
+        return {name: line for name, line in self.rows.items() if name in used}
 
     def _load_method(self, preset_name: str) -> None:
         """Fill presets and fields for the method in use."""
@@ -265,9 +259,9 @@ class RecipeForm(QWidget):
         self._choose(self.preset, preset_name)
         base = self._base()
         used = fields_of(method)
-        for name, row in self.rows.items():
-            row.set_value(getattr(base, name))
-            row.setVisible(name in used)
+        for name, line in self.rows.items():
+            line.set_value(getattr(base, name))
+            line.setVisible(name in used)
         self.find_rate.setVisible("lr" in used)
         self._about_method.setText(f"{FACTS[method].help} {FACTS[method].source}.")
         self._refresh()
@@ -289,9 +283,9 @@ class RecipeForm(QWidget):
     def _refresh(self) -> None:
         """Mark what differs from the preset and say how long the run is in steps."""
         base = self._base()
-        for name, row in self._visible().items():
+        for name, line in self._visible().items():
             usual = getattr(base, name)
-            row.set_changed(row.value() != usual, row.shown(usual))
+            line.set_changed(line.value() != usual, line.shown(usual))
         count = len(self.changed_fields())
         self.difference.setText(plural(count, "change"))
         for widget in (self.difference, self.reset_all):
@@ -333,10 +327,10 @@ class RecipeForm(QWidget):
         self._refresh()
         self.changed.emit()
 
-    def _reset_row(self, row: FieldRow) -> None:
+    def _reset_row(self, line: FieldRow) -> None:
         """Set one field back to the preset."""
-        row.set_value(getattr(self._base(), row.name))
-        row.editor.setFocus()
+        line.set_value(getattr(self._base(), line.name))
+        line.editor.setFocus()
         self._on_row_edited()
 
     def _on_more_toggled(self, open_: bool) -> None:

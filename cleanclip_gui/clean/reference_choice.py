@@ -6,12 +6,13 @@ from pathlib import Path
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QHBoxLayout, QLineEdit, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QLineEdit, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.buttons import tool
 from cleanclip_gui.widgets.dropped_files import local_paths
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.prompts import Prompts
 
@@ -34,16 +35,11 @@ class ReferenceChoice(QWidget):
         self.edit.setAccessibleName("Clean reference checkpoint")
         self.edit.setPlaceholderText("Checkpoint file or folder")
         self.browse = tool("open", "Choose the clean reference")
-        row = QHBoxLayout()
-        row.setSpacing(theme.SPACE_XS)
-        row.addWidget(self.edit, 1)
-        row.addWidget(self.browse)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_XS)
-        layout.addWidget(Label("Clean reference", buddy=self.edit))
-        layout.addLayout(row)
-        layout.addWidget(Label(HELP, "caption", wrap=True))
+        column(
+            Label("Clean reference", buddy=self.edit),
+            row((self.edit, 1), self.browse, spacing=theme.SPACE_XS),
+            Label(HELP, "caption", wrap=True), of=self, spacing=theme.SPACE_XS,
+        )  # fmt: skip
         self.edit.textChanged.connect(self.changed)
         self.browse.clicked.connect(self._on_browse_clicked)
         self.edit.setAcceptDrops(False)  # it would write down the file's address

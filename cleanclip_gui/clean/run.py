@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.clean.job import count_gpus, trigger_of
 from cleanclip_gui.clean.result import is_source, where_open
@@ -17,16 +16,17 @@ from cleanclip_gui.clean.run_folders.history import PastRun, read_name, run_metr
 from cleanclip_gui.clean.run_folders.saved_run import SavedRun, can_resume
 from cleanclip_gui.inference.device import StudioDevice
 from cleanclip_gui.jobs import tasks
+from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.protocol import INTERRUPTED
-from cleanclip_gui.jobs.runner import JobRunner, Mode, make_runner
+from cleanclip_gui.jobs.runner import JobRunner, NewRunner, new_runner
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
 from cleanclip_gui.session.records import RunProgress, is_live
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.text import count_text, duration_text, plain
 from ml_core.cleaning.catalogue import FACTS, run_title
 from ml_core.cleaning.recipes import Recipe
-from ml_core.events import Done, Event, Message, Metric, Progress, Saved
-from ml_core.jobs.overall import Overall, Plan, cleaning_plan, estimate_plan
+from ml_core.events import Done, Event, Metric, Progress, Saved
+from ml_core.jobs.overall import Plan, cleaning_plan, estimate_plan
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
@@ -45,6 +45,7 @@ NO_TRIGGER = (
     "This run's folder does not contain its trigger, so Studio keeps the current one: open the "
     "run's trigger in Studio to see what was measured."
 )
+Mode = Literal["run", "resume", "estimate"]
 State = Literal["idle", "starting", "running", "paused", "stopping", "cancelling", "ended"]
 # What attack success is measured with: a trigger, if there is one, and its target class.
 Asked = tuple[Trigger | None, int]
@@ -133,15 +134,18 @@ class CleaningRun(QObject):
         self,
         session: Session,
         device: StudioDevice,
-        new_runner: Callable[[Path, Mode, str, int], JobRunner] = make_runner,
+        make_runner: NewRunner = new_runner,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._new_runner = new_runner
+        self.task = JobTask("clean", make_runner, self)
+        self.task.received.connect(self._on_event)
+        self.task.state_changed.connect(self._on_state_changed)
+        self.task.logged.connect(self.logged)
+        self.task.ended.connect(self._on_ended)
         self._session, self._studio_device = session, device
         self._reading: Ticket | None = None  # numbers of a run that was begun earlier
         self._meanwhile: list[Metric] = []  # numbers that came while they were read
-        self.runner: JobRunner | None = None
         self.mode: Mode = "run"
         self.on_show: ShownRun | None = None
         self.newest: ShownRun | None = None  # that a process was started for, or that was offered
@@ -149,10 +153,14 @@ class CleaningRun(QObject):
         self._estimated_recipe: Recipe | None = None
         self._estimate_holds = False
         self._said_idle = HINT  # while no run is on show, and after an estimate
-        self._overall = Overall(Plan(()))
         self._safe_at = 0.0  # when work was saved last, or begun
 
     # How it stands
+
+    @property
+    def runner(self) -> JobRunner | None:
+        """Supervises the process at work."""
+        return self.task.runner
 
     @property
     def folder(self) -> Path | None:
@@ -222,7 +230,7 @@ class CleaningRun(QObject):
     @property
     def is_running(self) -> bool:
         """Whether a process is at work, for a run or an estimate."""
-        return self.runner is not None
+        return self.task.is_running
 
     @property
     def is_cleaning(self) -> bool:
@@ -404,7 +412,6 @@ class CleaningRun(QObject):
             self.estimated = {}
             self.changed.emit()
 
-    @Slot()
     def pause(self) -> None:
         """Hold the run before its next step, or let it go on."""
         if self.runner is None or not self.is_cleaning:
@@ -414,17 +421,14 @@ class CleaningRun(QObject):
         else:
             self.runner.pause()
 
-    @Slot()
     def stop(self) -> None:
         """Finish the step, save what there is, measure it."""
         if self.runner is not None and self.is_cleaning:
             self.runner.stop_and_save()
 
-    @Slot()
     def cancel(self) -> None:
         """End the run, or the estimate, at once; the last save is kept."""
-        if self.runner is not None:
-            self.runner.cancel()
+        self.task.cancel()
 
     # The result
 
@@ -488,14 +492,9 @@ class CleaningRun(QObject):
 
     def _launch(self, spec_path: Path, mode: Mode, device: str, processes: int, plan: Plan) -> None:
         """Start the supervising thread."""
-        runner = self._new_runner(spec_path, mode, device, processes)
-        runner.event_received.connect(self._on_event)
-        runner.line_logged.connect(self.logged)
-        runner.state_changed.connect(self._on_state_changed)
-        runner.ended.connect(self._on_ended)
-        runner.launch()
-        self.runner, self.mode = runner, mode
-        self._overall = Overall(plan)
+        options = {} if mode == "run" else {mode: True}
+        self.task.launch(spec_path, device, plan, processes=processes, **options)
+        self.mode = mode
         self._session.run_progress = None
         self._safe_at = time.monotonic()
 
@@ -508,7 +507,6 @@ class CleaningRun(QObject):
         fewer = spec.device == "cuda" and self._session.devices and gpus < spec.processes
         return max(1, gpus) if fewer else spec.processes
 
-    @Slot()
     def forget_ended(self) -> None:
         """Tell the rest of the window of no run any more, unless one goes on."""
         if not is_live(self._session.run):
@@ -520,14 +518,10 @@ class CleaningRun(QObject):
             str(run.folder), run.recipe.method, status, run.device, run.result, error, run.title
         )
 
-    @Slot(object)
     def _on_event(self, event: Event) -> None:
-        if self.runner is not None:
-            self.runner.mark_running()
         if isinstance(event, Progress):
-            self._overall.take(event)
-            left = self._overall.seconds_left
-            self._session.run_progress = RunProgress(event.stage, self._overall.fraction, left)
+            fraction, left = self.task.fraction, self.task.seconds_left
+            self._session.run_progress = RunProgress(event.stage, fraction, left)
             self.progressed.emit(event)
         elif isinstance(event, Metric):
             if self.mode != "estimate" and not self.newest_is_hidden:
@@ -535,26 +529,20 @@ class CleaningRun(QObject):
                     self._meanwhile.append(event)
                 else:
                     self.measured.emit(event)
-        elif isinstance(event, Message):
-            self.logged.emit(event.text)
         elif isinstance(event, Saved):
             self._safe_at = time.monotonic()
             self.logged.emit(f"Saved {Path(event.path).name} at step {event.step}.")
         if self.mode != "estimate":
             self.said.emit(event)
 
-    @Slot(str)
     def _on_state_changed(self, state: str) -> None:
-        if state == "ended":  # its last word follows
-            return
         if state in ("running", "paused") and self.is_cleaning and self.newest is not None:
-            (self._overall.pause if state == "paused" else self._overall.go_on)()
+            overall = self.task.overall
+            (overall.pause if state == "paused" else overall.go_on)()
             self._set_run(self.newest, state)
         self.changed.emit()
 
-    @Slot(object)
     def _on_ended(self, last: Done) -> None:
-        runner, self.runner = self.runner, None
         self._studio_device.restore()
         run = self.newest
         if self.mode == "estimate":
@@ -570,8 +558,6 @@ class CleaningRun(QObject):
             self._set_run(run, run.status, "" if run.result else last.error)
             if run.result and run is self.on_show:
                 self.result_shown.emit(run.result)
-        if runner is not None:
-            runner.deleteLater()
         self.changed.emit()
         self.ended.emit(last)
         self.freed.emit()

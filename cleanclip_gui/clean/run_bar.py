@@ -2,39 +2,20 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Slot
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import (
-    QBoxLayout,
-    QFrame,
-    QHBoxLayout,
-    QProgressBar,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QBoxLayout, QFrame, QProgressBar, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.run import CleaningRun
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, left_text
 from ml_core.events import Progress
+from ml_core.jobs.table import JOBS
 
 _WIDE = 540  # pixels that the title and all buttons take in one line
-STAGES = {
-    "open": "Opening checkpoint and data",
-    "data": "Reading the data",
-    "estimate": "Measuring a few steps",
-    "texts": "Embedding class texts",
-    "before": "Measuring the checkpoint before cleaning",
-    "prepare": "Choosing the fastest precision",
-    "train": "Training",
-    "alpha": "Choosing alpha on validation images",
-    "validate": "Measuring on validation images",
-    "after": "Measuring the cleaned checkpoint",
-}
 
 
 class RunBar(QFrame):
@@ -65,27 +46,17 @@ class RunBar(QFrame):
         bind(self.pause, self._pause_action, text=True, icon=True)
         bind(self.stop, actions["clean.stop"], text=True)
         bind(self.cancel, actions["clean.cancel"], text=True)
-        words = QHBoxLayout()
-        words.setSpacing(theme.SPACE_L)
-        words.addWidget(self.title)
-        words.addWidget(self.notice, 1)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(theme.SPACE_S)
-        for button in self.buttons:
-            buttons.addWidget(button)
+        words = row(self.title, (self.notice, 1), spacing=theme.SPACE_L)
+        buttons = row(*self.buttons, spacing=theme.SPACE_S)
         self._head = QBoxLayout(QBoxLayout.Direction.LeftToRight)
         self._head.setSpacing(theme.SPACE_S)
         self._head.addLayout(words, 1)
         self._head.addLayout(buttons)
-        foot = QHBoxLayout()
-        foot.addWidget(self.details, 1)
-        foot.addWidget(self.throughput)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(self._head)
-        layout.addWidget(self.bar)
-        layout.addLayout(foot)
+        column(
+            self._head, self.bar, row((self.details, 1), self.throughput), of=self,
+            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
         run.began.connect(self._on_began)
         run.progressed.connect(self.show_progress)
         run.changed.connect(self.show_run)
@@ -104,7 +75,6 @@ class RunBar(QFrame):
         kept.setRetainSizeWhenHidden(wide)  # a line of its own is not kept free
         self.cancel.setSizePolicy(kept)
 
-    @Slot()
     def show_run(self) -> None:
         """Show how the run stands, apart from its progress."""
         run = self._run
@@ -121,7 +91,6 @@ class RunBar(QFrame):
             self.throughput.hide()
             self.bar.hide()
 
-    @Slot(object)
     def show_progress(self, progress: Progress) -> None:
         """Show stage and throughput, and of the whole job share and time left."""
         whole = self._run.progress
@@ -132,7 +101,6 @@ class RunBar(QFrame):
         self.throughput.setText(f"{rate:.0f} {unit} a second" if rate else "")
         self.bar.setAccessibleDescription(self.details.text())
 
-    @Slot()
     def _on_began(self) -> None:
         self.details.setText("Starting the child process")
         self.throughput.setText("")
@@ -144,7 +112,7 @@ class RunBar(QFrame):
 def progress_text(progress: Progress, seconds_left: float | None = None) -> str:
     """A stage in words, with what is done of it, and how long the whole job still takes."""
     key, _, rest = progress.stage.partition(" ")
-    name = STAGES.get(key.rstrip(","), progress.stage.capitalize())
+    name = JOBS["clean"].stages.get(key.rstrip(","), progress.stage.capitalize())
     rest = rest.replace("heldout", "held-out style")
     parts = [f"{name} {rest}".strip() if rest else name]
     if progress.total > 1:

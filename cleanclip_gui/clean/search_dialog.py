@@ -2,37 +2,49 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QDialog, QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.runs.tradeoff_chart import TradeoffChart
 from cleanclip_gui.clean.runs.tradeoff_plot import Track
-from cleanclip_gui.widgets.busy_row import BusyRow
-from cleanclip_gui.widgets.dialog_frame import resize_within
+from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
+from cleanclip_gui.jobs.job_task import JobTask
+from cleanclip_gui.jobs.runner import NewRunner, new_runner
+from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.number_box import Kind, NumberBox, number_text
+from cleanclip_gui.widgets.layout import card, column, row
+from cleanclip_gui.widgets.number_box import NumberBox, number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable, rate
 from cleanclip_gui.widgets.text import percent, plain
 from ml_core.cleaning.catalogue import FACTS
-from ml_core.events import Progress
-from ml_core.jobs.search_spec import MEANS, SearchRecord, SearchRow
+from ml_core.cleaning.halving import (
+    DEFAULT_FACTORS,
+    DEFAULT_METHODS,
+    WITHOUT_CAPTIONS,
+    candidates_of,
+)
+from ml_core.cleaning.pretraining import Pretraining
+from ml_core.events import Event, Message, Progress, Saved
+from ml_core.jobs.search_spec import MEANS, SearchRecord, SearchRow, SearchSpec, read_search
 from ml_core.jobs.search_tables import curves_of
+from ml_core.jobs.specs import read_spec
+from ml_core.jobs.table import JOBS
+from ml_core.paths import data_dir
+from ml_core.reading.errors import InputError
 
+SEARCH_SPEC = "search-spec.json"
 LEAD = (
     "The attacker's trigger is unknown, so triggers of our own (canaries) are planted in a copy of "
     "this checkpoint. Recipes run on the copy, many short and the better half twice as long. What "
     "removes the canaries within the limits is chosen. The checkpoint itself is left alone."
 )
-_STAGES = {
-    "open": "Opening the checkpoint and the data…",
-    "data": "Reading the data…",
-    "before": "Measuring the checkpoint…",
-    "canaries": "Planting canaries…",
-    "estimate": "Timing a few steps of each method…",
-}
 _COLUMNS = (
     ("Method", "Which method ran."),
     ("Rate", "Its peak learning rate."),
@@ -46,43 +58,68 @@ _COLUMNS = (
 _WIDTHS = (72, 64, 74, 62, 94, 98, 54)
 
 
-class SearchDialog(QDialog):
-    """Shows one search.
+def searches_dir() -> Path:
+    """Where searches are kept."""
+    return data_dir() / "searches"
 
-    ``start_clicked`` and ``cancel_clicked`` ask for what they say; ``used(recipe)`` carries the
-    recipe that the user took, and ``closed`` tells that the dialog is gone.
+
+class SearchDialog(JobDialog):
+    """Searches for one checkpoint; ``used(recipe)`` is the recipe that the user took.
+
+    Parameters
+    ----------
+    task
+        Runs the search.
+    facts
+        Of the checkpoint.
+    known
+        Of its pretraining: the rates that are tried are multiples of its rate.
+    folder
+        Of the searches of this checkpoint.
+    session
+        Tells what is open, and the device.
+    write_job
+        Writes the job that is set up into a folder and returns its path.
     """
 
-    start_clicked = Signal()
-    cancel_clicked = Signal()
     used = Signal(object)
-    closed = Signal()
+    cancelled_words = "Cancelled. What was measured is kept: the same search goes on from there."
 
     def __init__(
-        self, checkpoint: str, peak_lr: float, prompts: Prompts, parent: QWidget | None = None
+        self,
+        task: JobTask,
+        facts: CheckpointFacts,
+        known: Pretraining,
+        folder: Path,
+        session: Session,
+        write_job: Callable[[Path], Path],
+        prompts: Prompts,
+        parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
+        name = facts.inspection.name
+        title = plain(f"Search for a recipe: {name}", 120)
+        super().__init__(task, title, "Start the search", "Progress of the search", parent)
+        self.path, self.folder = facts.path, folder
+        self._session, self._write_job = session, write_job
         self.record: SearchRecord | None = None
-        self.setWindowTitle(plain(f"Search for a recipe: {checkpoint}", 120))
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.minutes = _box("float", 0.5, 10_000.0, "min", 10.0, "Time for the search")
-        self.ca_drop = _box("float", 0.0, 100.0, "points", 1.0, "Limit of lost clean accuracy")
-        self.asr = _box("float", 0.0, 100.0, "%", 2.0, "Limit of the canaries' success")
-        self.rebound = _box("int", 0, 100_000, "steps", 0, "Steps of the rebound")
-        self.peak = _box("log", 1e-7, 1.0, "", peak_lr, "Pretraining rate")
-        self.rebound.setToolTip(
-            "Ordinary finetuning after each run, after which the canaries are measured again."
+        self.minutes = NumberBox(
+            "float", 0.5, 10_000.0, "min", title="Time for the search", value=10.0
         )
-        self.peak.setToolTip(
-            "Peak learning rate of the checkpoint's pretraining; the rates that are tried are "
-            "multiples of it."
+        self.ca_drop = NumberBox(
+            "float", 0.0, 100.0, "points", title="Limit of lost clean accuracy", value=1.0
         )
-        self.start = QPushButton("Start the search")
-        self.start.setProperty("primary", True)
-        self.start.clicked.connect(self.start_clicked)
-        self.busy = BusyRow("Progress of the search")
-        self.busy.cancel_clicked.connect(self.cancel_clicked)
-        self.state = Label("", "subtle", wrap=True)
+        self.asr = NumberBox(
+            "float", 0.0, 100.0, "%", title="Limit of the canaries' success", value=2.0
+        )
+        self.rebound = NumberBox(
+            "int", 0, 100_000, "steps", title="Steps of the rebound",
+            tip="Ordinary finetuning after each run, after which the canaries are measured again.",
+        )  # fmt: skip
+        self.peak = NumberBox(
+            "log", 1e-7, 1.0, title="Pretraining rate", value=known.assumed,
+            tip="Peak learning rate of the checkpoint's pretraining; the rates that are tried are "
+            "multiples of it.",
+        )  # fmt: skip
         self.table = RowsTable("Recipes that were tried", _COLUMNS, numbers=range(1, 7))
         self.table.set_widths([theme.px(width) for width in _WIDTHS])
         self.chart = TradeoffChart(
@@ -91,8 +128,8 @@ class SearchDialog(QDialog):
             "canary.",
             opens=False,
         )
-        self.said = Label("", wrap=True)
-        self.said.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.summary = Label("", wrap=True)
+        self.summary.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.use = QPushButton("Use this recipe")
         self.use.setEnabled(False)
         self.use.clicked.connect(self._on_use_clicked)
@@ -100,42 +137,53 @@ class SearchDialog(QDialog):
         self.asr.valueChanged.connect(self.chart.asr.setValue)
         self.chart.ca_drop.setValue(self.ca_drop.value())
         self.chart.asr.setValue(self.asr.value())
-        self._lay_out(checkpoint)
-        self.busy.hide()
+        self._lay_out(name)
         self.card.hide()
-        self.state.hide()
+        self.finish(1180, 760, self.use)
+        self.start.setDefault(True)  # of the fields; Use is pressed by Enter where it has the focus
+        earlier = "An earlier search of this checkpoint found this. " if self.show_saved() else ""
+        self.show_state(f"{earlier}{known.sentence}")
+
+    def launch(self, *, estimate: bool = False) -> None:
+        """Begin, or go on with the same search."""
+        facts, device = self._session.checkpoint, self._session.device
+        if facts is None or facts.path != self.path:
+            raise InputError("That checkpoint is no longer open: open it again.")
+        self.task.start(self._spec(device), self.folder / SEARCH_SPEC, device)
 
     def show_running(self) -> None:
-        """A search begins."""
-        self._set_busy(True)
+        """Show that a search begins; its length is not known."""
+        super().show_running()
         self.busy.bar.setRange(0, 0)
-        self._say("Opening the checkpoint and the data…")
 
-    def show_progress(self, event: Progress) -> None:
-        """How far it is: of the search as a whole, else which part is at work."""
-        if event.stage in ("canaries", "search", "estimate"):
-            self.busy.bar.setRange(0, max(0, event.total))
-            self.busy.bar.setValue(event.done)
-        if event.stage in _STAGES and self.busy.cancel.isEnabled():
-            self._say(_STAGES[event.stage])
+    def take(self, event: Event) -> None:
+        """Show how far the search is, what it does, and each run."""
+        if isinstance(event, Progress):
+            if event.stage in ("canaries", "search", "estimate"):
+                self.busy.bar.setRange(0, max(0, event.total))
+                self.busy.bar.setValue(event.done)
+            if event.stage in JOBS["search"].stages:  # of the others a message tells
+                self.show_doing(self.stage_words(event))
+        elif isinstance(event, Message):
+            self.show_doing(event.text)
+        elif isinstance(event, Saved):
+            self.show_saved()
 
-    def show_words(self, words: str) -> None:
-        """What it does now."""
-        if self.busy.cancel.isEnabled():
-            self._say(words)
-
-    def show_cancelling(self) -> None:
-        """It was told to end."""
-        self.busy.cancel.setEnabled(False)
-        self._say("Cancelling…")
+    def show_saved(self) -> bool:
+        """Show the search on disk; return whether there is one."""
+        try:
+            self.show_record(read_search(self.folder))
+        except InputError:
+            return False
+        return True
 
     def show_record(self, record: SearchRecord) -> None:
         """Every run so far, and the best of them."""
         self.record = record
         self.table.set_rows(
             [
-                _cells(place, row, place == record.chosen)
-                for place, row in reversed(list(enumerate(record.rows)))
+                _cells(place, run, place == record.chosen)
+                for place, run in reversed(list(enumerate(record.rows)))
             ]
         )
         self.chart.set_tracks(
@@ -144,7 +192,7 @@ class SearchDialog(QDialog):
                 for mark, curve in enumerate(curves_of(record))
             ]
         )
-        self.said.setText(plain(f"{record.said} {MEANS}", 2000))
+        self.summary.setText(plain(f"{record.said} {MEANS}", 2000))
         theme.set_property(self.card, "tone", "ok" if record.keeps else "caution")
         self.card.setVisible(record.best is not None)
         self.use.setEnabled(record.best is not None)
@@ -153,99 +201,114 @@ class SearchDialog(QDialog):
         theme.set_property(self.start, "primary", not record.keeps)
 
     def show_ended(self, words: str, *, error: bool = False) -> None:
-        """It is over, or could not begin."""
-        self._set_busy(False)
-        self._say(words, "error" if error else "subtle")
+        """Show what was measured until the end."""
+        self.show_saved()
+        super().show_ended(words, error=error)
 
-    def done(self, result: int) -> None:
-        """Tell that it closes, by a button, a key or its frame."""
-        super().done(result)
-        self.closed.emit()
+    def show_result(self, result: Mapping[str, Any]) -> None:
+        """Show the finished search."""
+        self.show_saved()
+        self.show_state("")
 
-    @Slot()
+    def _spec(self, device: str) -> SearchSpec:
+        """Return the search that is set; an InputError names the data that it lacks."""
+        base = read_spec(self._write_job(self.folder))
+        if base.pairs is None and base.training_images is None:
+            raise InputError(
+                f"{base.recipe.facts.title} trains on no data, and a search needs some: choose a "
+                "method that takes pairs or labelled images, and its training data."
+            )
+        methods = WITHOUT_CAPTIONS if base.pairs is None else DEFAULT_METHODS
+        peak = self.peak.value()
+        return SearchSpec(
+            base=base.model_copy(update={"device": device, "processes": 1}),
+            recipes=candidates_of(methods, DEFAULT_FACTORS, peak),
+            minutes=self.minutes.value(),
+            max_ca_drop=self.ca_drop.value(),
+            max_asr=self.asr.value(),
+            rebound_steps=round(self.rebound.value()),
+            peak_lr=peak,
+        )
+
     def _on_use_clicked(self) -> None:
         if self.record is not None and self.record.best is not None:
             self.used.emit(self.record.best.recipe)
-
-    def _say(self, words: str, role: str = "subtle") -> None:
-        theme.set_property(self.state, "role", role)
-        self.state.setText(plain(words, 1000))
-        self.state.setVisible(bool(words))
-
-    def _set_busy(self, busy: bool) -> None:
-        self.busy.setVisible(busy)
-        self.busy.cancel.setEnabled(True)
-        self.start.setEnabled(not busy)
-        for box in (self.minutes, self.ca_drop, self.asr, self.rebound, self.peak):
-            box.setEnabled(not busy)
+            self.done(0)
 
     def _lay_out(self, checkpoint: str) -> None:
-        fields = FoldingRow()
-        for name, box in (
-            ("Time", self.minutes), ("CA drop ≤", self.ca_drop), ("Canary ASR ≤", self.asr),
-            ("Rebound", self.rebound), ("Pretraining rate", self.peak),
-        ):  # fmt: skip
-            fields.add(Label(name, "field", buddy=box), box)
-        first = QHBoxLayout()
-        first.setSpacing(theme.SPACE_M)
-        first.addWidget(fields, 1)
-        first.addWidget(self.start, 0, Qt.AlignmentFlag.AlignTop)
-        middle = QHBoxLayout()
-        middle.setSpacing(theme.SPACE_M)
-        middle.addWidget(self.table, 3)
-        middle.addWidget(self.chart, 2)
-        self.card = QFrame()
-        self.card.setProperty("card", True)
+        boxes = {
+            "Time": self.minutes, "CA drop ≤": self.ca_drop, "Canary ASR ≤": self.asr,
+            "Rebound": self.rebound, "Pretraining rate": self.peak,
+        }  # fmt: skip
+        self.locked += boxes.values()
+        for box in boxes.values():
+            box.setFixedWidth(theme.px(112))
+        fields = FoldingRow(
+            *((Label(text, "field", buddy=box), box) for text, box in boxes.items())
+        )
+        self.card = card(self.summary, margins=theme.SPACE_L)
         self.card.setAccessibleName("What the search found")
-        inside = QVBoxLayout(self.card)
-        inside.setContentsMargins(*(theme.SPACE_L,) * 4)
-        inside.addWidget(self.said)
-        close = QPushButton("Close")
-        close.clicked.connect(self.reject)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(theme.SPACE_S)
-        buttons.addStretch()
-        buttons.addWidget(close)
-        buttons.addWidget(self.use)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(Label(plain(f"A recipe for {checkpoint}", 100), "title"))
-        layout.addWidget(Label(LEAD, "subtle", wrap=True))
-        layout.addLayout(first)
-        layout.addWidget(self.busy)
-        layout.addWidget(self.state)
-        layout.addLayout(middle, 1)
-        layout.addWidget(self.card)
-        layout.addLayout(buttons)
-        for button in self.findChildren(QPushButton):
-            button.setAutoDefault(button in (self.start, self.use))
-        self.start.setDefault(True)  # of the fields; Use is pressed by Enter where it has the focus
-        resize_within(self, 1180, 760)
+        column(
+            Label(plain(f"A recipe for {checkpoint}", 100), "title"),
+            Label(LEAD, "subtle", wrap=True),
+            row((fields, 1), (self.start, Qt.AlignmentFlag.AlignTop), spacing=theme.SPACE_M),
+            self.busy, self.state,
+            (row((self.table, 3), (self.chart, 2), spacing=theme.SPACE_M), 1), self.card,
+            row(None, self.close_button, self.use, spacing=theme.SPACE_S),
+            of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+        )  # fmt: skip
 
 
-def _cells(place: int, row: SearchRow, chosen: bool) -> Row:
+class SearchDialogs(JobDialogs[SearchDialog]):
+    """Opens the search for the open checkpoint; ``used(recipe)`` is the recipe that was taken."""
+
+    used = Signal(object)
+    subject = "the search"
+
+    def __init__(
+        self,
+        session: Session,
+        prompts: Prompts,
+        write_job: Callable[[Path], Path],
+        pretraining: Callable[[], Pretraining],
+        parent: QWidget,
+        make_runner: NewRunner = new_runner,
+    ) -> None:
+        super().__init__(parent)
+        self._session, self._prompts, self._write_job = session, prompts, write_job
+        self._pretraining, self._make_runner = pretraining, make_runner
+
+    def new_dialog(self) -> SearchDialog | None:
+        """Return a dialog for the checkpoint, unless one is open."""
+        facts = self._session.checkpoint
+        if facts is None:
+            raise InputError("Open a checkpoint first: the search plants triggers in a copy of it.")
+        if self.dialog is not None and self.dialog.path == facts.path:
+            return None
+        inspection = facts.inspection
+        dialog = SearchDialog(
+            JobTask("search", self._make_runner), facts, self._pretraining(),
+            searches_dir() / (inspection.sha256 or inspection.name)[:24],
+            self._session, self._write_job, self._prompts, self._parent.window(),
+        )  # fmt: skip
+        dialog.used.connect(self.used)
+        return dialog
+
+
+def _cells(place: int, run: SearchRow, chosen: bool) -> Row:
     """A run as a row of the table."""
-    drop = "–" if row.ca_drop is None else f"{row.ca_drop:.1f}"
-    worst = row.status if row.worst_asr is None else percent(row.worst_asr)
+    drop = "–" if run.ca_drop is None else f"{run.ca_drop:.1f}"
+    worst = run.status if run.worst_asr is None else percent(run.worst_asr)
     return Row(
         place,
         (
-            Cell(FACTS[row.recipe.method].title, row.recipe.method),
-            Cell(number_text(row.recipe.lr, "log"), row.recipe.lr),
-            Cell(str(row.steps), row.steps),
-            rate(row.ca),
-            Cell(drop, row.ca_drop),
-            rate(row.mean_asr),
-            Cell(worst, row.worst_asr),
+            Cell(FACTS[run.recipe.method].title, run.recipe.method),
+            Cell(number_text(run.recipe.lr, "log"), run.recipe.lr),
+            Cell(str(run.steps), run.steps),
+            rate(run.ca),
+            Cell(drop, run.ca_drop),
+            rate(run.mean_asr),
+            Cell(worst, run.worst_asr),
             Cell("best" if chosen else "", float(chosen)),
         ),
     )
-
-
-def _box(kind: Kind, low: float, high: float, unit: str, value: float, name: str) -> NumberBox:
-    box = NumberBox(kind, low, high, unit)
-    box.setAccessibleName(name)
-    box.setValue(value)
-    box.setFixedWidth(theme.px(112))
-    return box

@@ -6,9 +6,9 @@ import os
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QCheckBox, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QLineEdit, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.buttons import tool
@@ -21,6 +21,7 @@ from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.dropped_files import local_paths
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import bytes_text, device_text, plural
 from ml_core.cleaning.catalogue import FACTS
@@ -99,7 +100,6 @@ class CleanSetup(QWidget):
         self.save_recipe.clicked.connect(self._on_save_recipe)
         self._on_changed()
 
-    @Slot()
     def choose_output(self) -> None:
         """Choose the folder in which runs are kept."""
         chosen = self._prompts.open_folder(self, "Output folder", str(self.folder()))
@@ -205,13 +205,11 @@ class CleanSetup(QWidget):
         self.form.set_recipe(recipe)
         self.form.changed.emit()
 
-    @Slot()
     def _on_open_recipe(self) -> None:
         path = self._prompts.open_file(self, "Open recipe", "", _RECIPES)
         if path:
             self.take_recipe(Path(path))
 
-    @Slot()
     def _on_save_recipe(self) -> None:
         try:
             recipe = self.form.recipe()
@@ -248,38 +246,18 @@ class CleanSetup(QWidget):
     def _lay_out(self) -> None:
         self.form.below_choosers.addWidget(self.requirements)
         self.form.below_choosers.addWidget(self.reference)
-        output = QHBoxLayout()
-        output.setSpacing(theme.SPACE_XS)
-        output.addWidget(self.output, 1)
-        output.addWidget(self.browse_output)
-        files = QHBoxLayout()
-        files.setSpacing(0)
-        files.addWidget(self.open_recipe)
-        files.addWidget(self.save_recipe)
-        files.addStretch(1)
-        heading = QHBoxLayout()
-        heading.addWidget(Label("Output folder", "heading", wrap=True), 1)
-        heading.addWidget(self.resume_other)
         self._data_heading = Label("Training data", "heading", wrap=True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(self._data_heading)
-        layout.addWidget(self.data)
-        layout.addWidget(self.audit_hint)
-        layout.addWidget(self.audit_button)
-        layout.addSpacing(theme.SPACE_S)
-        layout.addWidget(Label("Method and budget", "heading", wrap=True))
-        layout.addWidget(self.form)
-        layout.addLayout(files)
-        layout.addWidget(self.search_button, 0, Qt.AlignmentFlag.AlignLeft)
-        layout.addWidget(self.gpus)
-        layout.addSpacing(theme.SPACE_S)
-        layout.addLayout(heading)
-        layout.addLayout(output)
-        layout.addWidget(self.keep_steps)
-        layout.addWidget(self.keep_help)
-        layout.addStretch(1)
+        column(
+            self._data_heading, self.data, self.audit_hint, self.audit_button, theme.SPACE_S,
+            Label("Method and budget", "heading", wrap=True), self.form,
+            row(self.open_recipe, self.save_recipe, None, spacing=0),
+            (self.search_button, Qt.AlignmentFlag.AlignLeft), self.gpus, theme.SPACE_S,
+            row((Label("Output folder", "heading", wrap=True), 1), self.resume_other),
+            row((self.output, 1), self.browse_output, spacing=theme.SPACE_XS), self.keep_steps,
+            self.keep_help, None, of=self,
+            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
 
 
 class GpuChoice(QWidget):
@@ -293,15 +271,10 @@ class GpuChoice(QWidget):
         self.choice.setAccessibleName("Device of the run")
         self.help = Label(GPU_HELP, "caption", wrap=True)
         self._gpus = 0
-        row = QHBoxLayout()
-        row.setSpacing(theme.SPACE_S)
-        row.addWidget(Label("Runs on", "field", buddy=self.choice))
-        row.addWidget(self.choice, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_XS)
-        layout.addLayout(row)
-        layout.addWidget(self.help)
+        line = row(
+            Label("Runs on", "field", buddy=self.choice), (self.choice, 1), spacing=theme.SPACE_S,
+        )  # fmt: skip
+        column(line, self.help, of=self, spacing=theme.SPACE_XS)
         self.choice.activated.connect(self._on_activated)
         self.hide()
 

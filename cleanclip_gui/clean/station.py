@@ -9,25 +9,18 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QSize, Qt, Slot
-from PySide6.QtWidgets import (
-    QFrame,
-    QHBoxLayout,
-    QPushButton,
-    QStackedWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QSize, Qt
+from PySide6.QtWidgets import QFrame, QPushButton, QStackedWidget, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.audit.audit import Auditing, same_pairs
+from cleanclip_gui.clean.audit.audit import AuditDialogs, same_pairs
 from cleanclip_gui.clean.before_after import BeforeAfter
 from cleanclip_gui.clean.buttons import OnceButton
 from cleanclip_gui.clean.charts.cleaning_charts import CleaningCharts
 from cleanclip_gui.clean.page_head import PageHead
 from cleanclip_gui.clean.proof.proof import ProofSection, ProofTests
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
-from cleanclip_gui.clean.rates.finding import RateFinding
+from cleanclip_gui.clean.rates.dialog import RateDialogs
 from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
 from cleanclip_gui.clean.run import CleaningRun, estimate_folder
 from cleanclip_gui.clean.run_bar import RunBar
@@ -35,7 +28,7 @@ from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.run_folders.saved_run import SavedRun
 from cleanclip_gui.clean.runs.page import RunsPage
 from cleanclip_gui.clean.save_result import SaveCleaned
-from cleanclip_gui.clean.searching import Searching
+from cleanclip_gui.clean.search_dialog import SearchDialogs
 from cleanclip_gui.clean.setup import CleanSetup
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.commands import Command
@@ -47,7 +40,7 @@ from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.layout import card, scrolling
+from cleanclip_gui.widgets.layout import card, column, row, scrolling
 from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain, plural
 from ml_core.cleaning.budget import fitted_budget
 from ml_core.cleaning.catalogue import Method
@@ -108,15 +101,15 @@ class CleanStation(QWidget):
         self.setup = CleanSetup(prompts)
         self.form, self.data, self.output = self.setup.form, self.setup.data, self.setup.output
         # What does it, without widgets ...
-        self.run = CleaningRun(session, context.device, context.runners.run, self)
+        self.run = CleaningRun(session, context.device, context.new_runner, self)
         self.queue = RunQueue(self.run, self.is_busy, self)
         self.trying = TryCleaned(session, context.inference, shell, self)
         self.saving = SaveCleaned(prompts, self)
-        self.auditing = Auditing(session, prompts, self.data.pairs, self, context.runners.audit)
-        self.finding = RateFinding(self._rate_job, prompts, self, context.runners.rates)
-        self.searching = Searching(
+        self.auditing = AuditDialogs(session, prompts, self.data.pairs, self, context.new_runner)
+        self.finding = RateDialogs(self._rate_job, prompts, self, context.new_runner)
+        self.searching = SearchDialogs(
             session, prompts, partial(self.setup.write, session),
-            lambda: self.form.pretraining, self, context.runners.search,
+            lambda: self.form.pretraining, self, context.new_runner,
         )  # fmt: skip
         # ... and what shows it.
         self.charts = CleaningCharts(prompts)
@@ -124,7 +117,7 @@ class CleanStation(QWidget):
         self.before_after = BeforeAfter()
         self.before_after.setObjectName("clean.before_after")
         self.proof = ProofSection(prompts)
-        self.proving = ProofTests(self.proof, session, prompts, context.runners.proof, self)
+        self.proving = ProofTests(self.proof, session, prompts, context.new_runner, self)
         self.runs = RunsPage(
             session, self.run, self.queue, self.trying, prompts, self.setup.folder, self.is_busy,
             self._is_in_use,
@@ -300,7 +293,6 @@ class CleanStation(QWidget):
         cleaning = self.run.is_cleaning and newest is not None and newest.folder == folder
         return cleaning or (self.proving.is_running and self.proving.tested == folder)
 
-    @Slot()
     def start(self) -> None:
         """Write the job that is set, and run it or let it wait; ask about too high a rate."""
         if not self._may_start():
@@ -332,7 +324,6 @@ class CleanStation(QWidget):
             self.form.set_preset(preset)
             self.columns.open_left()
 
-    @Slot()
     def estimate(self) -> None:
         """Measure a few steps and say how long the run would take."""
         if self.is_busy():
@@ -348,7 +339,6 @@ class CleanStation(QWidget):
         spec = read_spec(self.setup.write(self.session, folder, device=device))
         return spec.model_copy(update={"device": device, "processes": 1}), device
 
-    @Slot()
     def cancel(self) -> None:
         """End the run or the estimate at once, and start none of what waits; asks before much
         work is lost."""
@@ -367,18 +357,15 @@ class CleanStation(QWidget):
             self.queue.hold(True)
         self.run.cancel()
 
-    @Slot()
     def start_queue(self) -> None:
         """Show the queue and let what waits run."""
         self._shown(partial(self.show_page, RUNS))
         self.queue.hold(False)
 
-    @Slot()
     def try_cleaned(self) -> None:
         """Open the cleaned checkpoint beside the suspect one and show it in Studio."""
         self.trying.begin(self.run.result, self.run.asked)
 
-    @Slot()
     def save_cleaned(self) -> None:
         """Copy the cleaned checkpoint, or the adapter, to a place of the user's choice."""
         self.saving.begin(self.run.result)
@@ -464,13 +451,11 @@ class CleanStation(QWidget):
         self.tabs, self.log_line = self.head.tabs, self.head.log_line
         self.columns = Columns(
             self._left_side(), self._right_side(), None, ROOM,
-            read_widths(self.context.settings.value.clean_columns),
+            read_widths(self.context.settings.value.columns.get("clean", ())),
         )  # fmt: skip
         self.columns.chosen.connect(self._on_columns_chosen)
         self.columns.shown_changed.connect(self.context.actions.refresh_soon)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_M, theme.SPACE_M, theme.SPACE_M, theme.SPACE_M)
-        layout.addWidget(self.columns)
+        row(self.columns, of=self, margins=theme.SPACE_M)
 
     def _left_side(self) -> QWidget:
         """The set-up, scrolling, above the buttons, which always show."""
@@ -479,47 +464,29 @@ class CleanStation(QWidget):
         scroll = scrolling(self.setup)
         rule = QFrame()
         rule.setProperty("rule", True)
-        buttons = QHBoxLayout()
-        buttons.setSpacing(theme.SPACE_S)
-        buttons.addWidget(self.start_button, 1)
-        buttons.addWidget(self.estimate_button)
-        foot = QVBoxLayout()
-        foot.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-        foot.setSpacing(theme.SPACE_S)
-        foot.addWidget(self.hint)
-        foot.addWidget(self.estimate_label)
-        foot.addWidget(self.shorten_button, 0, Qt.AlignmentFlag.AlignLeft)
-        foot.addLayout(buttons)
-        layout = QVBoxLayout(card)
-        layout.setContentsMargins(1, 1, 1, 1)
-        layout.setSpacing(0)
-        layout.addWidget(scroll, 1)
-        layout.addWidget(rule)
-        layout.addLayout(foot)
+        foot = column(
+            self.hint, self.estimate_label, (self.shorten_button, Qt.AlignmentFlag.AlignLeft),
+            row((self.start_button, 1), self.estimate_button, spacing=theme.SPACE_S),
+            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
+        column((scroll, 1), rule, foot, of=card, margins=1, spacing=0)
         return card
 
     def _right_side(self) -> QWidget:
         """Run bar; tabs and the newest line of the log; this run's outcome and charts, or all."""
         page = QWidget()
         page.setObjectName("page")
-        inside = QVBoxLayout(page)
-        inside.setContentsMargins(0, 0, 0, 0)
-        inside.setSpacing(theme.SPACE_M)
-        inside.addWidget(self.earlier_card)
-        inside.addWidget(self.trouble_card)
-        inside.addWidget(self.result_card)
-        inside.addWidget(self.charts, 1)
+        column(
+            self.earlier_card, self.trouble_card, self.result_card, (self.charts, 1), of=page,
+            spacing=theme.SPACE_M,
+        )  # fmt: skip
         self.scroll_area = scrolling(page)
         self._pages = QStackedWidget()
         for widget in (self.scroll_area, scrolling(self.runs), scrolling(self.runs.comparison)):
             self._pages.addWidget(widget)
         side = QWidget()
-        right = QVBoxLayout(side)
-        right.setContentsMargins(0, 0, 0, 0)
-        right.setSpacing(theme.SPACE_S)
-        right.addWidget(self.run_bar)
-        right.addWidget(self.head)
-        right.addWidget(self._pages, 1)
+        column(self.run_bar, self.head, (self._pages, 1), of=side, spacing=theme.SPACE_S)
         return side
 
     # What follows the run, the session and the widgets
@@ -528,8 +495,8 @@ class CleanStation(QWidget):
         shell, run = self.shell, self.run
         shell.ready.connect(self._on_window_ready)
         shell.closing.connect(self._on_closing)
-        shell.run_wanted.connect(self._on_run_wanted)
-        shell.trusted_wanted.connect(self.setup.reference.set_path)
+        shell.takes("run", self._on_run_wanted)
+        shell.takes("trusted", self.setup.reference.set_path)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
             self.runs, self.proving, self.finding, self.searching,
@@ -549,7 +516,7 @@ class CleanStation(QWidget):
         self.runs.run_opened.connect(partial(self.show_page, THIS_RUN))
         self.proving.changed.connect(self._on_proof_changed)
         self.auditing.excluded.connect(self._on_excluded)
-        self.finding.found.connect(self._on_rate_found)
+        self.finding.rate_chosen.connect(self._on_rate_found)
         self.searching.used.connect(self.setup.set_recipe)
         self.saving.saved.connect(self._on_saved)
         self.saving.busy_changed.connect(self._refresh)
@@ -572,7 +539,6 @@ class CleanStation(QWidget):
         events.devices.connect(self._on_devices_change)
         events.device.connect(self._on_devices_change)
 
-    @Slot()
     def show_run(self) -> None:
         """Show what the run left, or why it left nothing, and what an estimate found."""
         trouble = self.run.trouble
@@ -605,7 +571,6 @@ class CleanStation(QWidget):
             what = "run at work" if run.is_cleaning else "last run"
             self.newest_button.setText(f"Show the {what}")
 
-    @Slot()
     def _refresh(self, *_: object) -> None:
         """Enable what can be done, and say what is missing."""
         session, actions = self.session, self.context.actions
@@ -636,18 +601,15 @@ class CleanStation(QWidget):
         self.hint.setVisible(bool(hint))
         self.shell.commands_changed.emit()
 
-    @Slot(str)
     def _log(self, text: str) -> None:
         """Show the newest line of the log, and pass it on to the window's."""
         self.log_line.setText(plain(text, 400))
         self.shell.logged.emit(text)
 
-    @Slot()
     def _on_run_began(self) -> None:
         self.log_line.setText("")  # it was of the run before
         self.shell.interrupted.emit("")
 
-    @Slot(object)
     def _on_run_ended(self, last: Done) -> None:
         if last.status == "cancelled":  # “Cancelling” is no longer true
             self.log_line.setText("")
@@ -657,14 +619,12 @@ class CleanStation(QWidget):
         if self.run.newest_is_hidden and self.run.mode != "estimate":
             self._log("The current run has ended; it is in the history.")
 
-    @Slot()
     def _on_run_opened(self) -> None:
         self.charts.clear()
         self.scroll_area.verticalScrollBar().setValue(0)
         if self.run.recipe is not None:
             self.charts.explain(self.run.recipe.method)
 
-    @Slot(object)
     def _on_result_shown(self, result: dict[str, Any]) -> None:
         self.before_after.show_result(result)
         adapter = bool(result.get("adapter"))  # the weights beside it are untouched
@@ -674,43 +634,36 @@ class CleanStation(QWidget):
         if self.run.folder is not None:
             self.proving.show_run(self.run.folder)
 
-    @Slot(object)
     def _on_run_restored(self, saved: SavedRun) -> None:
         self.setup.show_spec(saved.spec)
         if self.run.is_running:
             self.show_page(THIS_RUN)
 
-    @Slot(object)
     def _on_repeated(self, spec: CleanSpec) -> None:
         self.columns.open_left()
         self.setup.show_spec(spec)
         self.resuming.repeat(spec)
 
-    @Slot()
     def _on_queue_changed(self) -> None:
         """Say on the tab how many runs wait, and whether for the user."""
         self.head.show_waiting(len(self.queue), paused=self.queue.held)
         self.shell.commands_changed.emit()
 
-    @Slot()
     def _on_proof_changed(self) -> None:
         if not self.proving.is_running:
             self.queue.start_next()
         self._refresh()
 
-    @Slot()
     def _on_device_taken(self) -> None:
         self.queue.start_next()
         self._refresh()
 
-    @Slot(str, object)
     def _on_excluded(self, path: str, audited: PairSpec) -> None:
         """Leave out of the next run what was excluded, if these are still the pairs in use."""
         with suppress(InputError):
             if same_pairs(self.data.pairs(), audited):
                 self.data.exclude.setText(path)
 
-    @Slot(str, float)
     def _on_rate_found(self, method: Method, rate: float) -> None:
         """Set the rate, with the method that it was looked for with."""
         if self.form.method.method != method:
@@ -723,7 +676,6 @@ class CleanStation(QWidget):
         else:
             self._log(f"Saved the cleaned checkpoint as {path.name}.")
 
-    @Slot()
     def _on_halve_clicked(self) -> None:
         if self.run.folder is None:
             return
@@ -732,13 +684,11 @@ class CleanStation(QWidget):
         except InputError as error:
             self.shell.failed.emit(error.titled("Could not start the run again"))
 
-    @Slot()
     def _on_details_clicked(self) -> None:
         trouble = self.run.trouble
         if trouble is not None and trouble.error is not None:
             self.shell.failed.emit(trouble.error)
 
-    @Slot()
     def _on_window_ready(self) -> None:
         """Take up what the last window left: the run that was interrupted, and the queue."""
         self.resuming.offer_interrupted()
@@ -748,7 +698,6 @@ class CleanStation(QWidget):
         self.shell.interrupted.emit(self.run.trouble.sentence if self.run.trouble else "")
         self._refresh()
 
-    @Slot(str)
     def _on_run_wanted(self, folder: str) -> None:
         """Show a run of an earlier window, if nothing is at work and it can still be read."""
         if self.is_busy():
@@ -761,7 +710,6 @@ class CleanStation(QWidget):
         if past.can_be_shown:
             self.run.show_past(past)
 
-    @Slot()
     def _on_closing(self) -> None:
         """Keep what is being typed, and let nothing begin when what is at work has ended."""
         self.queue.hold(True)
@@ -770,7 +718,6 @@ class CleanStation(QWidget):
         self.finding.close()
         self.searching.close()
 
-    @Slot()
     def _on_shorten_clicked(self) -> None:
         """Set as many examples and epochs as the measured steps allow in the time."""
         found = self.run.estimated
@@ -781,16 +728,13 @@ class CleanStation(QWidget):
         self.form.set_budget(fitted)
         self._log(f"Shortened to {self.form.budget.text()}.")
 
-    @Slot()
     def _on_setup_changed(self) -> None:
         self.run.forget_estimate()
         self._refresh()
 
-    @Slot()
     def _on_reference_changed(self) -> None:
         self.session.trusted = self.setup.reference.path()
 
-    @Slot(int)
     def _on_page_shown(self, number: int) -> None:
         self._pages.setCurrentIndex(number)
         if number == RUNS:

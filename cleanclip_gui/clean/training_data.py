@@ -6,7 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import (
     QButtonGroup,
@@ -16,7 +16,6 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QRadioButton,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -26,6 +25,7 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.dropped_files import local_paths
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
@@ -114,19 +114,10 @@ class TrainingData(QWidget):
         )
         self.exclude_says.hide()
         self.exclude_row.show()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_XS)
-        for widget in (
-            self.of_pairs,
-            self.demo,
-            self.table,
-            self._table_details,
-            self.folder,
-            self._folder_details,
-            self.exclude_row,
-        ):
-            layout.addWidget(widget)
+        column(
+            self.of_pairs, self.demo, self.table, self._table_details, self.folder,
+            self._folder_details, self.exclude_row, of=self, spacing=theme.SPACE_XS,
+        )  # fmt: skip
         self.of_pairs.clicked.connect(self._on_of_pairs_clicked)
         self._choices.buttonToggled.connect(self._on_source_chosen)
         self.browse.clicked.connect(self._on_browse_clicked)
@@ -376,7 +367,6 @@ class TrainingData(QWidget):
         form.setRowVisible(3, captions)
         form.setRowVisible(4, kind == "coco")
 
-    @Slot(bool)
     def _on_of_pairs_clicked(self, checked: bool) -> None:
         self.set_uses_pairs(checked)
         self.changed.emit()
@@ -445,17 +435,12 @@ def _details(*rows: tuple[Any, ...]) -> QWidget:
     form = QFormLayout(details)
     form.setContentsMargins(theme.SPACE_XL, 0, 0, 0)
     form.setVerticalSpacing(theme.SPACE_XS)
-    for row in rows:
-        form.addRow(*row)
+    for parts in rows:
+        form.addRow(*parts)
     details.hide()
     return details
 
 
 def _beside(edit: QLineEdit, *buttons: QToolButton) -> QHBoxLayout:
     """Return a path and the buttons that choose it."""
-    row = QHBoxLayout()
-    row.setSpacing(theme.SPACE_XS)
-    row.addWidget(edit, 1)
-    for button in buttons:
-        row.addWidget(button)
-    return row
+    return row((edit, 1), *buttons, spacing=theme.SPACE_XS)

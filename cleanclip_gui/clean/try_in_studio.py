@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.clean.result import cleaned_file, is_source, where_open
 from cleanclip_gui.clean.run import Asked
@@ -34,13 +34,12 @@ class TryCleaned(QObject):
         self._session, self._inference, self._shell = session, inference, shell
         self._newest: OpenCheckpoint | None = None
         shell.suspect_changing.connect(self._on_suspect_changing)
-        shell.cleaned_wanted.connect(self.open_again)
+        shell.takes("cleaned", self.open_again)
 
     def hold(self, facts: CheckpointFacts | None) -> None:
         """Tell the rest of the window which cleaned model the inference thread holds."""
         self._session.cleaned = facts
 
-    @Slot()
     def _on_suspect_changing(self) -> None:
         self.hold(None)
 
@@ -62,7 +61,6 @@ class TryCleaned(QObject):
         question = self._newest = OpenCheckpoint(path, "cleaned", adapter=adapter)
         self._inference.ask(question, partial(self._on_opened, question, asked))
 
-    @Slot(object, bool)
     def open_again(self, question: OpenCheckpoint, shown: bool) -> None:
         """Open what an earlier window had as the cleaned checkpoint, on the page that shows."""
         self._newest = question
@@ -73,12 +71,12 @@ class TryCleaned(QObject):
     ) -> None:
         self.hold(facts)
         if shown and question is self._newest:
-            self._shell.role_wanted.emit("cleaned")
+            self._shell.open("role", "cleaned")
 
     def show_suspect(self, asked: Asked) -> None:
         """Show the checkpoint as it was before cleaning, with trigger and target of a run."""
         self._want_trigger(asked)
-        self._shell.role_wanted.emit("suspect")
+        self._shell.open("role", "suspect")
         self._shell.station_wanted.emit("studio")
 
     def _on_opened(self, question: OpenCheckpoint, asked: Asked, facts: CheckpointFacts) -> None:
@@ -89,9 +87,9 @@ class TryCleaned(QObject):
         self.hold(facts)
         if not newest:
             return
-        self._shell.role_wanted.emit("cleaned")
+        self._shell.open("role", "cleaned")
         self._shell.station_wanted.emit("studio")
 
     def _want_trigger(self, asked: Asked) -> None:
         if asked[0] is not None:
-            self._shell.trigger_wanted.emit(*asked)
+            self._shell.open("trigger", *asked)

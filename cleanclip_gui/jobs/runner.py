@@ -8,9 +8,8 @@ import subprocess
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import IO, Literal, cast
+from typing import IO, Any, Literal, cast
 
 from PySide6.QtCore import QObject, QThread, Signal
 
@@ -30,13 +29,13 @@ from cleanclip_gui.jobs.protocol import MalformedEventError, explain_exit, read_
 from cleanclip_gui.widgets.text import used_text
 from ml_core.events import Done
 from ml_core.jobs.journal import add_last_word
-from ml_core.jobs.specs import EVENTS_FILE, SPEC_FILE
+from ml_core.jobs.specs import EVENTS_FILE
+from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
 
 _LOG = logging.getLogger(__name__)
 
 JobState = Literal["starting", "running", "paused", "stopping", "cancelling", "ended"]
-Mode = Literal["run", "resume", "estimate"]
 
 TAIL_LINES = 50
 MAX_LINE = 4_000_000
@@ -45,8 +44,6 @@ MAX_LINE = 4_000_000
 CANCEL_GRACE_S = 0.5
 # A child that said its last word gives back its memory within this time or is ended.
 LAST_WORD_GRACE_S = 10.0
-# The doctor, a verification and a rate finder write nothing that could be lost.
-_NOTHING_LOST_MS = 1500
 
 _RUNNING: dict[str, JobRunner] = {}
 
@@ -75,16 +72,12 @@ class JobRunner(QThread):
     ----------
     spec_path
         The job as JSON on disk.
-    resume
-        Go on from the last save beside the spec.
     device
         What the job computes on; one job at a time on each. ``cuda`` is every GPU.
     processes
         More than one run the job together, each on a GPU of its own.
     command
         The child's command line, by default the ml_core worker on ``spec_path``.
-    closing_ms
-        How long the window waits for it when it closes.
     temporary
         Remove the spec when the child has ended: nothing will go on from it.
     what
@@ -96,6 +89,8 @@ class JobRunner(QThread):
         A process that waits for such a job; where it has ended another one is started.
     """
 
+    closing_ms = threads.CLOSING_MS
+
     event_received = Signal(object)
     line_logged = Signal(str)
     state_changed = Signal(str)
@@ -105,11 +100,9 @@ class JobRunner(QThread):
         self,
         spec_path: Path,
         *,
-        resume: bool = False,
         device: str = "cpu",
         processes: int = 1,
         command: Sequence[str] | None = None,
-        closing_ms: int = threads.CLOSING_MS,
         temporary: bool = False,
         what: str = "cleaning job",
         journal: Path | None = None,
@@ -117,11 +110,10 @@ class JobRunner(QThread):
     ) -> None:
         super().__init__()
         self._what, self._journal, self._child = what, journal, child
-        self.closing_ms = closing_ms
         self.setObjectName("job supervisor")
         self.spec_path = Path(spec_path)
         self.device = device
-        self._command = list(command) if command else worker_command(self.spec_path, resume)
+        self._command = list(command) if command else worker_command(self.spec_path)
         if processes > 1:
             self._command = together(self._command, processes)
         self._temporary = temporary
@@ -339,133 +331,51 @@ def _overlap(device: str, other: str) -> bool:
     return device == other
 
 
-def make_runner(spec_path: Path, mode: Mode, device: str, processes: int = 1) -> JobRunner:
-    """Return the runner of a job, of what is left of one, or of an estimate."""
-    if mode == "estimate":
-        return estimate_runner(spec_path, device=device)
-    if mode == "resume":
-        return resume_run(spec_path.parent, device=device, processes=processes)
-    journal = spec_path.parent / EVENTS_FILE
-    return JobRunner(spec_path, device=device, processes=processes, journal=journal)
-
-
-def estimate_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
-    """Return a runner that measures a few steps of a job and writes nothing."""
-    command = [*worker_command(spec_path), "--estimate"]
-    return JobRunner(spec_path, device=device, command=command, what="estimate")
-
-
-def doctor_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
-    """Return a runner of the loader doctor; what it found is its last word's result."""
-    command = [*worker_command(spec_path), "--doctor"]
-    return JobRunner(
-        spec_path, device=device, command=command, closing_ms=_NOTHING_LOST_MS, temporary=True,
-        what="loader doctor",
-    )  # fmt: skip
-
-
-def audit_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
-    """Return a runner of an audit of training pairs; it writes into the spec's folder."""
-    command = [*worker_command(spec_path), "--audit"]
-    return JobRunner(spec_path, device=device, command=command, what="audit")
-
-
-def scan_runner(
-    spec_path: Path, *, device: str = "cpu", child: WaitingChild | None = None
+def new_runner(
+    kind: str, spec_path: Path, *, estimate: bool = False, resume: bool = False, **options: Any
 ) -> JobRunner:
-    """Return a runner of a scan for unknown triggers; it writes into the spec's folder."""
-    command = [*worker_command(spec_path), "--scan"]
-    return JobRunner(spec_path, device=device, command=command, what="scan", child=child)
+    """Return the runner of a job's file; start it with ``launch``.
 
-
-def waiting_scan() -> WaitingChild | None:
-    """Start a process that a scan can begin in at once; None where memory is short."""
-    try:
-        return WaitingChild("scan") if enough_memory() else None
-    except OSError as error:
-        _LOG.info("no process could be started beforehand: %s", error)
-        return None
-
-
-def search_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
-    """Return a runner of a search for a recipe; it writes into the spec's folder."""
-    command = [*worker_command(spec_path), "--search"]
-    return JobRunner(spec_path, device=device, command=command, what="search for a recipe")
-
-
-def scan_estimate_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
-    """Return a runner that measures how long a scan would take, and searches nothing."""
-    command = [*worker_command(spec_path), "--scan", "--estimate"]
-    return JobRunner(
-        spec_path, device=device, command=command, temporary=True, what="estimate"
-    )  # fmt: skip
-
-
-def proof_runner(spec_path: Path, kind: str, device: str) -> JobRunner:
-    """Return a runner of a test of a result: ``rebound`` or ``holdouts``."""
-    command = [*worker_command(spec_path), f"--{kind}"]
-    what = "rebound test" if kind == "rebound" else "hold-outs test"
-    return JobRunner(spec_path, device=device, command=command, what=what)
-
-
-def rates_runner(spec_path: Path, *, device: str = "cpu", estimate: bool = False) -> JobRunner:
-    """Return a runner of a rate finder, or of its estimate; nothing of the model is kept."""
-    command = [*worker_command(spec_path), "--rates", *(["--estimate"] if estimate else [])]
-    return JobRunner(
-        spec_path, device=device, command=command, closing_ms=_NOTHING_LOST_MS, temporary=True,
-        what="rate finder",
-    )  # fmt: skip
-
-
-def measurement_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
-    """Return a runner that measures a checkpoint and keeps it; it writes into the spec's folder."""
-    command = [*worker_command(spec_path), "--measurement"]
-    return JobRunner(spec_path, device=device, command=command, temporary=True, what="measurement")
-
-
-def report_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
-    """Return a runner that writes a bundle of evidence."""
-    command = [*worker_command(spec_path), "--report"]
-    return JobRunner(spec_path, device=device, command=command, temporary=True, what="report")
-
-
-def verify_runner(spec_path: Path, *, device: str = "cpu") -> JobRunner:
-    """Return a runner that checks a bundle of evidence and writes nothing."""
-    command = [*worker_command(spec_path), "--verify"]
-    return JobRunner(
-        spec_path, device=device, command=command, closing_ms=_NOTHING_LOST_MS, temporary=True,
-        what="verification",
-    )  # fmt: skip
-
-
-def resume_run(output_dir: Path, *, device: str = "cpu", processes: int = 1) -> JobRunner:
-    """Return a runner that goes on with the run in ``output_dir``; start it with ``launch``.
+    Parameters
+    ----------
+    kind
+        Of the job, such as ``scan``.
+    spec_path
+        The job as JSON on disk.
+    estimate
+        Only measure how long it would take.
+    resume
+        Go on from the last save beside the spec.
+    **options
+        As of `JobRunner`.
 
     Raises
     ------
     InputError
-        If the folder holds no run.
+        If there is no run to resume.
     """
-    spec_path = Path(output_dir) / SPEC_FILE
-    if not spec_path.is_file():
-        raise InputError(f"{Path(output_dir).name} holds no run to resume: spec.json is missing.")
-    journal = spec_path.parent / EVENTS_FILE
-    return JobRunner(spec_path, resume=True, device=device, processes=processes, journal=journal)
+    if resume and not spec_path.is_file():
+        raise InputError(f"{spec_path.parent.name} holds no run to resume: spec.json is missing.")
+    flags = [*([f"--{kind}"] if kind != "clean" else []), *(["--estimate"] if estimate else [])]
+    journal = spec_path.parent / EVENTS_FILE if kind == "clean" and not estimate else None
+    return JobRunner(
+        spec_path,
+        command=[*worker_command(spec_path, resume), *flags],
+        temporary=estimate or not JOBS[kind].keeps_spec,
+        what="estimate" if estimate else JOBS[kind].title,
+        journal=journal,
+        **options,
+    )
 
 
-@dataclass(frozen=True)
-class Runners:
-    """What makes the runner of each kind of job; tests give it runners that start no process."""
+NewRunner = Callable[..., JobRunner]
+"""Makes runners as `new_runner` does."""
 
-    run: Callable[[Path, Mode, str, int], JobRunner] = make_runner
-    proof: Callable[[Path, str, str], JobRunner] = proof_runner
-    audit: Callable[..., JobRunner] = audit_runner
-    search: Callable[..., JobRunner] = search_runner
-    doctor: Callable[..., JobRunner] = doctor_runner
-    scan: Callable[..., JobRunner] = scan_runner
-    scan_estimate: Callable[..., JobRunner] = scan_estimate_runner
-    waiting_scan: Callable[[], WaitingChild | None] = lambda: None
-    measurement: Callable[..., JobRunner] = measurement_runner
-    report: Callable[..., JobRunner] = report_runner
-    verify: Callable[..., JobRunner] = verify_runner
-    rates: Callable[..., JobRunner] = rates_runner
+
+def waiting_child(kind: str) -> WaitingChild | None:
+    """Start a process that a job can begin in at once; None where memory is short."""
+    try:
+        return WaitingChild(kind) if enough_memory() else None
+    except OSError as error:
+        _LOG.info("no process could be started beforehand: %s", error)
+        return None

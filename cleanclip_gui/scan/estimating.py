@@ -2,84 +2,49 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Signal
 
-from cleanclip_gui.jobs.launching import launch
-from cleanclip_gui.jobs.runner import JobRunner, scan_estimate_runner
+from cleanclip_gui.jobs.job_task import NO_PLAN, JobTask
+from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.scan.scanning import SPEC_FILE
 from cleanclip_gui.widgets.text import count_text, duration_text
-from ml_core.events import Done, Event
+from ml_core.events import Done
 from ml_core.jobs.scan_spec import ScanSpec
 from ml_core.paths import cache_dir
 
 MEASURING = "Opening the models and timing three batches…"
 
 
-class Estimating(QObject):
-    """``changed`` tells that :attr:`text` is another one, or that it began or ended."""
+class Estimating(JobTask):
+    """Measures one scan; ``changed`` tells that :attr:`text` changed, or that it began or ended."""
 
     changed = Signal()
 
-    def __init__(
-        self,
-        new_runner: Callable[..., JobRunner] = scan_estimate_runner,
-        parent: QObject | None = None,
-    ) -> None:
-        super().__init__(parent)
-        self._new_runner = new_runner
-        self._runner: JobRunner | None = None
+    def __init__(self, make_runner: NewRunner = new_runner, parent: QObject | None = None) -> None:
+        super().__init__("scan", make_runner, parent)
         self._holds = False  # whether what is measured is still what is set
         self.text = ""
         self.failed = False
+        self.ended.connect(self._on_estimated)
 
-    @property
-    def is_running(self) -> bool:
-        """Whether it is being measured."""
-        return self._runner is not None
-
-    def start(self, spec: ScanSpec, device: str) -> None:
-        """Measure a scan; ``spec`` names a folder of the cache.
-
-        Raises
-        ------
-        InputError
-            If the folder cannot be written, or a job runs on the device.
-        """
-        self._runner = launch(
-            self._new_runner, spec, estimate_folder() / SPEC_FILE, self._on_event, self._on_ended,
-            device=device,
-        )  # fmt: skip
+    def estimate(self, spec: ScanSpec, device: str) -> None:
+        """Measure a scan; ``spec`` names a folder of the cache. See :meth:`JobTask.start`."""
+        self.start(spec, estimate_folder() / SPEC_FILE, device, NO_PLAN, estimate=True)
         self._holds = True
         self._say(MEASURING)
 
-    @Slot()
-    def cancel(self) -> None:
-        """End it at once."""
-        if self._runner is not None:
-            self._runner.cancel()
-
-    @Slot()
     def forget(self) -> None:
         """Another scan is set: what was measured, or is being measured, says nothing about it."""
         self._holds = False
         self.cancel()
-        if self.text and self._runner is None:
+        if self.text and not self.is_running:
             self._say("")
 
-    @Slot(object)
-    def _on_event(self, _: Event) -> None:
-        if self._runner is not None:
-            self._runner.mark_running()
-
-    @Slot(object)
-    def _on_ended(self, last: Done) -> None:
-        runner, self._runner = self._runner, None
-        if isinstance(runner, QObject):
-            runner.deleteLater()
+    def _on_estimated(self, last: Done) -> None:
         if not self._holds or last.status == "cancelled":
             self._say("")
         elif last.status == "failed":
@@ -97,10 +62,10 @@ def estimate_folder() -> Path:
     return cache_dir() / "scan-estimate"
 
 
-def estimate_text(found: Mapping[str, Any]) -> str:
+def estimate_text(costs: Mapping[str, Any]) -> str:
     """What was measured, as a sentence."""
-    forward, both = (count_text(round(found[name])) for name in ("forward", "both"))
+    forward, both = (count_text(round(costs[name])) for name in ("forward", "both"))
     return (
-        f"About {duration_text(found['seconds'])} at most: {forward} pictures forward, {both} "
+        f"About {duration_text(costs['seconds'])} at most: {forward} pictures forward, {both} "
         "there and back."
     )

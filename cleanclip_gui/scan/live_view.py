@@ -5,16 +5,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QGridLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.scan.live_scan import Best, LiveScan
 from cleanclip_gui.scan.picture_grid import Cell, PictureGrid
 from cleanclip_gui.scan.pull_chart import PullChart
 from cleanclip_gui.scan.tables import PROBES, ScanTable, probe_row, reference_text
-from cleanclip_gui.scan.words import STAGES, at_work
+from cleanclip_gui.scan.words import HELP, stage_title
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import left_text, percent, plain
 from ml_core.jobs.scan_spec import Stage
 
@@ -47,7 +48,7 @@ class StageList(QWidget):
         self.marks, self.lines = {}, {}
         for row, stage in enumerate(stages):
             mark, line = self.marks[stage], self.lines[stage] = Label(), Label(wrap=True)
-            line.setToolTip(STAGES[stage][1])
+            line.setToolTip(HELP[stage])
             self._layout.addWidget(mark, row, 0, Qt.AlignmentFlag.AlignHCenter)
             self._layout.addWidget(line, row, 1)
 
@@ -55,7 +56,7 @@ class StageList(QWidget):
         """Show how far each of them is."""
         self.show_stages(live.stages)
         for stage, line in self.lines.items():
-            text = STAGES[stage][0]
+            text = stage_title(stage)
             if stage in live.finished:
                 mark, role = "✓", ""
             elif stage == live.current:
@@ -77,7 +78,7 @@ def _within(live: LiveScan) -> str:
     parts = (
         []
         if now.stage == live.current
-        else [at_work(now.stage)[:1].lower() + at_work(now.stage)[1:]]
+        else [stage_title(now.stage)[:1].lower() + stage_title(now.stage)[1:]]
     )
     if now.total:
         parts.append(f"{100 * min(now.done / now.total, 1.0):.0f} %")
@@ -107,28 +108,21 @@ class LiveView(QWidget):
         self.probes = ScanTable("Known triggers so far", PROBES, 2)
         head = QFrame()
         head.setProperty("card", True)
-        inside = QVBoxLayout(head)
-        inside.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-        inside.setSpacing(theme.SPACE_S)
-        for widget in (self.title, self.busy, self.stages, self.best):
-            inside.addWidget(widget)
+        column(
+            self.title, self.busy, self.stages, self.best, of=head,
+            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
         body = QFrame()
         body.setProperty("card", True)
         self._body = body
-        within = QVBoxLayout(body)
-        within.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-        within.setSpacing(theme.SPACE_S)
-        for part in (
+        column(
             self.patches_title, self.patches, self.pull_title, self.pull, self.probes_title,
-            self.probes,
-        ):  # fmt: skip
-            within.addWidget(part)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(head)
-        layout.addWidget(body)
-        layout.addStretch(1)
+            self.probes, of=body,
+            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
+        column(head, body, None, of=self, spacing=theme.SPACE_M)
 
     def begin(self, live: LiveScan) -> None:
         """Show a scan that has just begun."""
@@ -146,7 +140,7 @@ class LiveView(QWidget):
             self.title.setText("Cancelling…")
             return
         left = left_text(seconds_left)
-        what = at_work(live.at_work) if live.at_work else "Starting"
+        what = stage_title(live.at_work) if live.at_work else "Starting"
         self.title.setText(f"{what}{f', {left} in all' if left else '…'}")
 
     def follow(self, live: LiveScan, parts: Sequence[str] | frozenset[str]) -> None:

@@ -8,7 +8,7 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.scan.words import STAGES
+from cleanclip_gui.scan.words import HELP, stage_title
 from cleanclip_gui.widgets.label import Label
 from ml_core.jobs.scan_spec import Stage
 
@@ -27,8 +27,9 @@ class PlannedStages(QWidget):
         layout.setVerticalSpacing(theme.SPACE_S)
         layout.setColumnStretch(1, 1)
         self.rows: dict[Stage, tuple[Label, Label]] = {}
-        for row, (stage, (title, what)) in enumerate(STAGES.items()):
-            both = self.rows[stage] = Label(title, wrap=True), Label(what, "subtle", wrap=True)
+        for row, (stage, sentence) in enumerate(HELP.items()):
+            title = Label(stage_title(stage), wrap=True)
+            both = self.rows[stage] = title, Label(sentence, "subtle", wrap=True)
             both[0].setFixedWidth(theme.px(_TITLES))
             for column, label in enumerate(both):
                 layout.addWidget(label, row, column, Qt.AlignmentFlag.AlignTop)

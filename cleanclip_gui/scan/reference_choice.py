@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-from PySide6.QtCore import QSignalBlocker, Signal, Slot
-from PySide6.QtWidgets import QLineEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QSignalBlocker, Signal
+from PySide6.QtWidgets import QLineEdit, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
@@ -14,6 +14,7 @@ from cleanclip_gui.session import CheckpointFacts
 from cleanclip_gui.widgets.combo_box import ElidingComboBox
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import fitting, plain
@@ -88,14 +89,10 @@ class ReferenceChoice(QWidget):
         self.fetch = QPushButton("Fetch…")
         self.help = Label("", "caption", wrap=True)
         self._own = FoldingRow((self.edit, self.browse))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_XS)
-        layout.addWidget(Label("Compare with a clean reference", buddy=self.kind))
-        layout.addWidget(self.kind)
-        layout.addWidget(self._own)
-        layout.addWidget(self.fetch)
-        layout.addWidget(self.help)
+        column(
+            Label("Compare with a clean reference", buddy=self.kind), self.kind, self._own,
+            self.fetch, self.help, of=self, spacing=theme.SPACE_XS,
+        )  # fmt: skip
         self.kind.currentIndexChanged.connect(self._on_changed)
         self.kind.activated.connect(self._on_activated)
         self.edit.textChanged.connect(self._on_changed)
@@ -166,7 +163,6 @@ class ReferenceChoice(QWidget):
             return "Fetch the public parent first, or choose another reference."
         return "Choose the file of the reference, or “None”."
 
-    @Slot()
     def _on_changed(self, *_: object) -> None:
         chosen = self.chosen
         self._own.setVisible(chosen == OWN)
@@ -181,11 +177,9 @@ class ReferenceChoice(QWidget):
         self.help.setText(fitting(words))
         self.changed.emit()
 
-    @Slot()
     def _on_activated(self, *_: object) -> None:
         self._chosen_by_user = True
 
-    @Slot()
     def _on_browse_clicked(self) -> None:
         path = self._prompts.open_file(
             self, "Clean reference checkpoint", self.edit.text(), CHECKPOINTS
@@ -193,7 +187,6 @@ class ReferenceChoice(QWidget):
         if path:
             self.edit.setText(path)
 
-    @Slot()
     def _on_fetch_clicked(self) -> None:
         if self.dialog is not None:
             self.dialog.raise_()
@@ -203,12 +196,10 @@ class ReferenceChoice(QWidget):
         self.dialog.finished.connect(self._on_dialog_finished)
         self.dialog.open()
 
-    @Slot(str)
     def _on_fetched(self, path: str) -> None:
         self._paths[PARENT] = path
         self._on_changed()
 
-    @Slot()
     def _on_dialog_finished(self) -> None:
         self.dialog = None
 

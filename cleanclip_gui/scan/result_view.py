@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QBoxLayout, QFrame, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QBoxLayout, QFrame, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.scan.picture_grid import Cell, PictureGrid
@@ -31,16 +31,10 @@ from cleanclip_gui.scan.tables import (
     word_rows,
 )
 from cleanclip_gui.scan.verdict_card import ScanVerdict
-from cleanclip_gui.scan.words import STAGES
+from cleanclip_gui.scan.words import HELP, stage_title
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.text import (
-    count_text,
-    duration_text,
-    fitting,
-    percent,
-    plain,
-    plural,
-)
+from cleanclip_gui.widgets.layout import column
+from cleanclip_gui.widgets.text import count_text, duration_text, fitting, percent, plain, plural
 from ml_core.detection.scan.records import Contrast, ModelFacts, Refined, Scan
 
 _PATCH, _PICTURE, _MOST_MOVED = 88, 96, 5
@@ -57,11 +51,11 @@ class Section(QFrame):
         self.setAccessibleName(title)
         self.title = Label(title, "heading", wrap=True)
         self.caption = Label(caption, "caption", wrap=True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-        layout.setSpacing(theme.SPACE_S)
-        for part in (self.title, self.caption, *parts):
-            layout.addWidget(part)
+        column(
+            self.title, self.caption, *parts, of=self,
+            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
         self.caption.setVisible(bool(caption))
 
     def explain(self, caption: str) -> None:
@@ -80,12 +74,7 @@ class _Beside(QWidget):
         self._layout.setContentsMargins(0, 0, 0, 0)
         self._layout.setSpacing(theme.SPACE_L)
         self._layout.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
-        column = QVBoxLayout()
-        column.setSpacing(theme.SPACE_S)
-        for word in words:
-            column.addWidget(word)
-        column.addStretch(1)
-        self._layout.addLayout(column, 1)
+        self._layout.addLayout(column(*words, None, spacing=theme.SPACE_S), 1)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Put the words where there is room."""
@@ -155,16 +144,12 @@ class ResultView(QWidget):
         self.facts_section = Section("What is needed to repeat it", "", self.facts)
         for label in (self.refined, self.weights, self.facts):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_M)
-        for part in (
+        column(
             self.verdict, self.stamped_section, self.patches_section, self.map_section,
             self.probes_section, self.pull_section, self.overlays_section, self.thorough_section,
-            self.swap_section, self.weights_section, self.facts_section,
-        ):  # fmt: skip
-            layout.addWidget(part)
-        layout.addStretch(1)
+            self.swap_section, self.weights_section, self.facts_section, None, of=self,
+            spacing=theme.SPACE_M,
+        )  # fmt: skip
         self.map.pointed.connect(self.pointed.setText)
 
     def show_scan(self, scan: Scan, patches: Sequence[NDArray[np.float32]]) -> None:
@@ -320,8 +305,8 @@ def facts_text(scan: Scan) -> str:
         f"Seed {scan.seed}, {plain(scan.device, 20)}, {plain(scan.precision, 20)}, {threads}"
     )
     took = ", ".join(
-        f"{STAGES[stage][0].lower()} {duration_text(scan.seconds[stage])}"
-        for stage in STAGES if stage in scan.seconds
+        f"{stage_title(stage).lower()} {duration_text(scan.seconds[stage])}"
+        for stage in HELP if stage in scan.seconds
     )  # fmt: skip
     if took:
         lines.append(f"Time: {took}")

@@ -1,4 +1,4 @@
-"""The scan at work: writes its spec, runs its process, and tells how far it is."""
+"""The scan at work: where it lies, its process, and what it has found so far."""
 
 from __future__ import annotations
 
@@ -9,16 +9,17 @@ from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.jobs.children import WaitingChild
-from cleanclip_gui.jobs.launching import launch
-from cleanclip_gui.jobs.runner import JobRunner, scan_runner
+from cleanclip_gui.jobs.job_task import JobTask
+from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.scan.live_scan import LiveScan
-from ml_core.events import Done, Event, Message, Progress
-from ml_core.jobs.overall import Overall, Plan, scan_plan
+from ml_core.events import Event, Progress
+from ml_core.jobs.overall import scan_plan
 from ml_core.jobs.scan_spec import SCAN_FILE, STAGES_FOLDER, ScanSpec
 from ml_core.paths import data_dir
+from ml_core.reading.errors import InputError
 
 # Not the name of a cleaning job, which the Clean station takes up.
 SPEC_FILE = "scan-spec.json"
@@ -42,14 +43,14 @@ def folder_of(spec: ScanSpec, sha256: str, classes: tuple[str, ...]) -> Path:
     classes
         Names of the classes in use.
     """
-    said = spec.model_dump(mode="json", exclude=_NOT_OF_RESULT)
+    settings = spec.model_dump(mode="json", exclude=_NOT_OF_RESULT)
     stamp: list[int] = []
     if spec.reference is not None:
         with suppress(OSError):  # it is gone, which the scan will say
             facts = os.stat(spec.reference)
             stamp = [facts.st_size, facts.st_mtime_ns]
-    told = json.dumps([said, sha256, classes, *stamp], sort_keys=True)
-    digest = hashlib.sha256(told.encode())
+    text = json.dumps([settings, sha256, classes, *stamp], sort_keys=True)
+    digest = hashlib.sha256(text.encode())
     return scans_dir() / f"scan-{digest.hexdigest()[:16]}"
 
 
@@ -60,116 +61,64 @@ def stages_done(folder: Path) -> int:
     return sum(1 for _ in (folder / STAGES_FOLDER).glob("*.json"))
 
 
-class Scanning(QObject):
-    """One process at a time.
+class Scanning(JobTask):
+    """Runs a scan; ``told(parts)`` names what of :attr:`live` has changed.
 
-    ``began`` and ``ended(Done)`` are of the process, ``told(parts)`` names what of :attr:`live` is
-    another one, ``progressed`` that :attr:`fraction` and :attr:`seconds_left` are; ``logged(str)``
-    is a line for the log.
+    Parameters
+    ----------
+    new_child
+        Starts a process that waits for a scan; None where there can be none.
     """
 
-    began = Signal()
     told = Signal(object)
-    progressed = Signal()
-    ended = Signal(object)
-    logged = Signal(str)
 
     def __init__(
         self,
-        new_runner: Callable[..., JobRunner] = scan_runner,
-        new_child: Callable[[], WaitingChild | None] = lambda: None,
+        make_runner: NewRunner = new_runner,
+        new_child: Callable[[str], WaitingChild | None] = lambda kind: None,
         parent: QObject | None = None,
     ) -> None:
-        super().__init__(parent)
-        self._new_runner, self._new_child = new_runner, new_child
+        super().__init__("scan", make_runner, parent)
+        self._new_child = new_child
         self._child: WaitingChild | None = None
-        self._overall = Overall(Plan(()))
-        self.runner: JobRunner | None = None
         self.spec: ScanSpec | None = None
         self.live = LiveScan()
-        self.is_cancelling = False
-
-    @property
-    def is_running(self) -> bool:
-        """Whether a process is at work."""
-        return self.runner is not None
 
     @property
     def folder(self) -> Path | None:
         """Of the scan at work, or the last one."""
         return None if self.spec is None else Path(self.spec.output_dir)
 
-    @property
-    def fraction(self) -> float:
-        """Share of the whole that is done, 0 to 1."""
-        return self._overall.fraction
-
-    @property
-    def seconds_left(self) -> float | None:
-        """Until it is done; None while that is not known."""
-        return self._overall.seconds_left
-
     def prepare(self) -> None:
         """Have a process load its libraries: a scan is likely to be started soon."""
         if self.runner is None and (self._child is None or not self._child.is_waiting):
             self.let_go()
-            self._child = self._new_child()
+            self._child = self._new_child("scan")
 
-    @Slot()
     def let_go(self) -> None:
         """End the process that waits for a scan, if there is one."""
         child, self._child = self._child, None
         if child is not None:
             child.end()
 
-    def start(self, spec: ScanSpec, device: str) -> None:
-        """Write the spec into its folder, and run it on a device.
+    def scan(self, spec: ScanSpec, device: str) -> None:
+        """Write a scan into its folder and start it; see :meth:`JobTask.start`."""
+        path, before = Path(spec.output_dir) / SPEC_FILE, (self.spec, self.live, self._child)
+        child, self._child = self._child, None  # the runner's
+        self.spec, self.live = spec, LiveScan(spec.runs, spec.starts)
+        try:
+            self.start(spec, path, device, child=child)
+        except InputError:
+            self.spec, self.live, self._child = before
+            raise
 
-        Raises
-        ------
-        InputError
-            If the folder cannot be written, or another job runs on the device.
-        """
-        child = {} if self._child is None else {"child": self._child}
-        self.runner = launch(
-            self._new_runner, spec, Path(spec.output_dir) / SPEC_FILE, self._on_event,
-            self._on_ended, self.logged, device=device, **child,
-        )  # fmt: skip
-        self._child = None  # the runner's
-        self.spec, self.is_cancelling = spec, False
-        self._overall = Overall(scan_plan(spec))
-        self.live = LiveScan(spec.runs, spec.starts)
-        self.began.emit()
-
-    @Slot()
-    def cancel(self) -> None:
-        """End it at once; finished stages stay."""
-        if self.runner is not None:
-            self.is_cancelling = True
-            self.runner.cancel()
-            self.progressed.emit()
-
-    @Slot(object)
-    def _on_event(self, event: Event) -> None:
-        if self.runner is None:
-            return
-        self.runner.mark_running()
-        if isinstance(event, Message):
-            self.logged.emit(event.text)
+    def take(self, event: Event) -> None:
+        """Take in what was found, and what it means for the stages to come."""
         parts = self.live.take(event)
-        if isinstance(event, Progress):
-            self._overall.take(event)
-        elif "sizes" in parts and self.spec is not None:
-            self._overall.expect(scan_plan(self.spec, self.live.stages, **self.live.sizes))
-        if "stages" in parts:
+        if "sizes" in parts and self.spec is not None and not isinstance(event, Progress):
+            self.overall.expect(scan_plan(self.spec, self.live.stages, **self.live.sizes))
+        super().take(event)
+        if "stages" in parts and not isinstance(event, Progress):
             self.progressed.emit()
         if parts:
             self.told.emit(parts)
-
-    @Slot(object)
-    def _on_ended(self, last: Done) -> None:
-        runner, self.runner = self.runner, None
-        self.is_cancelling = False
-        if isinstance(runner, QObject):
-            runner.deleteLater()
-        self.ended.emit(last)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Container
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QCheckBox, QFormLayout, QToolButton, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
@@ -13,10 +13,11 @@ from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.data.label_file import label_set_of
 from cleanclip_gui.scan.reference_choice import ReferenceChoice
 from cleanclip_gui.scan.scanning import folder_of, stages_done
-from cleanclip_gui.scan.words import STAGES
+from cleanclip_gui.scan.words import HELP, stage_title
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.dialog_frame import field_form
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plural
@@ -53,28 +54,18 @@ class ScanSetup(QWidget):
         self.toggle.setProperty("quiet", True)
         self.toggle.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
         self.stages: dict[Stage, QCheckBox] = {}
-        self.starts = NumberBox("int", 2, 64)
-        self.search = NumberBox("int", 16, 100_000, "pictures")
-        self.held_out = NumberBox("int", 128, 100_000, "pictures")
-        self.seed = NumberBox("int", 0, 999_999)
-        usual = ScanSpec.model_fields
-        for box, name, title in (
-            (self.starts, "starts", "Random starts of each patch search"),
-            (self.search, "search", "Pictures to search on"),
-            (self.held_out, "held_out", "Other pictures to measure on"),
-            (self.seed, "seed", "Seed"),
-        ):
-            box.setAccessibleName(title)
-            box.setValue(usual[name].default)
+        self.starts = _box("starts", "Random starts of each patch search", 2, 64)
+        self.search = _box("search", "Pictures to search on", 16, 100_000, "pictures")
+        self.held_out = _box("held_out", "Other pictures to measure on", 128, 100_000, "pictures")
+        self.seed = _box("seed", "Seed", 0, 999_999)
+        for box in (self.starts, self.search, self.held_out, self.seed):
             box.valueChanged.connect(self._on_changed)
         self.options = self._make_options()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_M)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(self.reference)
-        layout.addWidget(self.toggle, 0, Qt.AlignmentFlag.AlignLeft)
-        layout.addWidget(self.options)
-        layout.addStretch(1)
+        column(
+            self.reference, (self.toggle, Qt.AlignmentFlag.AlignLeft), self.options, None, of=self,
+            margins=(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_M),
+            spacing=theme.SPACE_M,
+        )  # fmt: skip
         self.toggle.toggled.connect(self._on_toggled)
         self.reference.changed.connect(self._on_changed)
         self._on_toggled(False)
@@ -86,12 +77,12 @@ class ScanSetup(QWidget):
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_XS)
         layout.addWidget(Label("Stages", "field"))
-        for stage, (title, help_) in STAGES.items():
+        for stage, sentence in HELP.items():
             if stage == ALWAYS:
                 continue
-            box = self.stages[stage] = QCheckBox(title)
+            box = self.stages[stage] = QCheckBox(stage_title(stage))
             box.setChecked(stage in USUAL)
-            box.setToolTip(help_)
+            box.setToolTip(sentence)
             box.toggled.connect(self._on_changed)
             layout.addWidget(box)
         form = field_form()
@@ -109,7 +100,7 @@ class ScanSetup(QWidget):
         """Stages that are ticked and can be run, and the one that always is."""
         with_reference = bool(self.reference.path())
         return tuple(
-            stage for stage in STAGES
+            stage for stage in HELP
             if (stage == ALWAYS or self.stages[stage].isChecked())
             and (with_reference or stage not in NEEDS_REFERENCE)
         )  # fmt: skip
@@ -190,15 +181,18 @@ class ScanSetup(QWidget):
             return f"Goes on with the scan that was cancelled: {reused}."
         return ""
 
-    @Slot(bool)
     def _on_toggled(self, shown: bool) -> None:
         self.options.setVisible(shown)
         self.toggle.setIcon(theme.icon("chevron-up" if shown else "chevron-down"))
 
-    @Slot()
     def _on_changed(self, *_: object) -> None:
         with_reference = bool(self.reference.path())
         for stage in NEEDS_REFERENCE:
             if stage in self.stages:
                 self.stages[stage].setEnabled(with_reference)
         self.changed.emit()
+
+
+def _box(field: str, title: str, low: int, high: int, unit: str = "") -> NumberBox:
+    value = ScanSpec.model_fields[field].default
+    return NumberBox("int", low, high, unit, title=title, value=value)

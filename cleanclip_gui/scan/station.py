@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QSize, Qt, QTimer, Slot
+from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import (
     QFrame,
-    QHBoxLayout,
     QListWidget,
     QListWidgetItem,
     QPushButton,
     QStackedWidget,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -42,8 +42,8 @@ from cleanclip_gui.widgets.chart_file import save_chart
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.layout import scrolling
-from cleanclip_gui.widgets.text import plain
+from cleanclip_gui.widgets.layout import column, row, scrolling
+from cleanclip_gui.widgets.text import left_text, plain
 from ml_core.detection.scan.records import TITLES, Scan
 from ml_core.detection.scan.scan_file import read_patches, read_scan, scan_json
 from ml_core.events import Done
@@ -57,6 +57,7 @@ ROOM = Room(left=Needs(280, 320), middle=Needs(380, 560))
 READY, LIVE, RESULT = range(3)
 _KINDS = "PNG (*.png);;SVG (*.svg);;CSV (*.csv);;JSON (*.json)"
 _MOST_SHOWN, _ITEM = 6, 30
+_MOST_SCANS = 1000  # of a session
 _TOUR: tuple[Stage, ...] = ("pull", "patches")
 _TAKEN = "Another job is running on this device; the scan can start when it has ended."
 _UNUSED_MS = 60_000
@@ -102,13 +103,15 @@ class ScanStation(QWidget):
                 *about, allowed=context.settings.value.hub, **kind
             ),
         )
-        self.scanning = Scanning(context.runners.scan, context.runners.waiting_scan, self)
-        self.estimating = Estimating(context.runners.scan_estimate, self)
+        self.scanning = Scanning(context.new_runner, context.waiting_child, self)
+        self.estimating = Estimating(context.new_runner, self)
         self.stamping = Stamping(context.session, context.inference, self)
         # A process that waits for a scan is kept so long when the page is left.
         self._unused = QTimer(self, singleShot=True, interval=_UNUSED_MS)
         self._folder: Path | None = None  # of the result on show
         self._trigger: Trigger | None = None
+        self._scans: tuple[str, ...] = ()  # of the session
+        self._awaited = ""  # the checkpoint of a session that is being opened
         context.actions.add(self.commands())
         self._make_parts()
         self._lay_out()
@@ -189,9 +192,17 @@ class ScanStation(QWidget):
         """Nothing here is unsaved."""
         return True
 
+    def state(self) -> dict[str, object]:
+        """Folders of the session's finished scans, the newest last."""
+        return {"scans": self._scans[-_MOST_SCANS:]}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Take over a session's scans; the newest is shown once the checkpoint is open."""
+        self._scans = tuple(saved["scans"])
+        self._awaited = saved["checkpoint"] if self._scans else ""
+
     # What the user does
 
-    @Slot()
     def start(self) -> None:
         """Begin a scan as it is set, or go on with the one that was cancelled."""
         self._begin()
@@ -204,11 +215,10 @@ class ScanStation(QWidget):
         device = self.context.device.wanted
         try:
             spec = self.setup.spec(self.session, device).model_copy(update={"anyway": anyway})
-            self.scanning.start(self.setup.write_classes(spec, self.session), device)
+            self.scanning.scan(self.setup.write_classes(spec, self.session), device)
         except InputError as error:
             self.shell.failed.emit(error.titled("Could not start the scan"))
 
-    @Slot()
     def estimate(self) -> None:
         """Measure how long the scan that is set would take."""
         if not self._can_start():
@@ -218,11 +228,10 @@ class ScanStation(QWidget):
         try:
             spec = self.setup.spec(self.session, device)
             spec = spec.model_copy(update={"output_dir": str(estimate_folder())})
-            self.estimating.start(self.setup.write_classes(spec, self.session), device)
+            self.estimating.estimate(self.setup.write_classes(spec, self.session), device)
         except InputError as error:
             self.shell.failed.emit(error.titled("Could not estimate the scan"))
 
-    @Slot()
     def choose(self) -> None:
         """Ask for the folder of an earlier scan."""
         path = self.context.prompts.open_folder(self.window(), "Open a scan", str(scans_dir()))
@@ -245,13 +254,11 @@ class ScanStation(QWidget):
             return
         self._show_result(folder, scan)
 
-    @Slot(str)
     def _on_scan_wanted(self, folder: str) -> None:
         self.shell.station_wanted.emit(self.id)
         if not self.scanning.is_running:
             self.open_folder(Path(folder))
 
-    @Slot()
     def export(self) -> None:
         """Ask where to, and write by the ending of the name."""
         scan = self._shown_scan()
@@ -272,12 +279,10 @@ class ScanStation(QWidget):
             return
         self.shell.logged.emit(f"Saved {plain(path.name, 80)}.")
 
-    @Slot()
     def try_in_studio(self) -> None:
         """Have the found trigger on Studio's canvas, aimed at its class."""
         self._hand_over("studio")
 
-    @Slot()
     def clean_with_it(self) -> None:
         """Have the found trigger in the session, and show Clean."""
         self._hand_over("clean")
@@ -295,8 +300,8 @@ class ScanStation(QWidget):
                 ).titled("Could not use the found trigger")
             )
             return
-        self.shell.role_wanted.emit("suspect")
-        self.shell.trigger_wanted.emit(trigger, target)
+        self.shell.open("role", "suspect")
+        self.shell.open("trigger", trigger, target)
         self.shell.station_wanted.emit(station)
 
     # How it is laid out
@@ -343,68 +348,46 @@ class ScanStation(QWidget):
             self.pages.addWidget(scroll)
         self.columns = Columns(
             self._left_side(), self.pages, None, ROOM,
-            read_widths(self.context.settings.value.scan_columns),
+            read_widths(self.context.settings.value.columns.get("scan", ())),
         )  # fmt: skip
         self.columns.chosen.connect(self._on_columns_chosen)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_M,) * 4)
-        layout.addWidget(self.columns)
+        row(self.columns, of=self, margins=theme.SPACE_M)
 
     def _left_side(self) -> QWidget:
         """The set-up and earlier scans, scrolling, above Start."""
         page = QWidget()
         page.setObjectName("page")
-        inside = QVBoxLayout(page)
-        inside.setContentsMargins(0, 0, 0, 0)
-        inside.setSpacing(0)
-        inside.addWidget(self.setup)
-        below = QVBoxLayout()
-        below.setContentsMargins(theme.SPACE_L, 0, theme.SPACE_L, theme.SPACE_M)
-        below.setSpacing(theme.SPACE_XS)
-        below.addWidget(self.earlier_title)
-        below.addWidget(self.earlier)
-        inside.addLayout(below)
-        inside.addStretch(1)
+        below = column(
+            self.earlier_title, self.earlier,
+            margins=(theme.SPACE_L, 0, theme.SPACE_L, theme.SPACE_M), spacing=theme.SPACE_XS,
+        )  # fmt: skip
+        column(self.setup, below, None, of=page, spacing=0)
         rule = QFrame()
         rule.setProperty("rule", True)
-        foot = QVBoxLayout()
-        foot.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-        foot.setSpacing(theme.SPACE_S)
-        for part in (
+        foot = column(
             self.hint, self.estimate_label, self.start_button, self.estimate_button,
             self.cancel_estimate,
-        ):  # fmt: skip
-            foot.addWidget(part)
+            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
         card = QFrame()
         card.setProperty("card", True)
-        layout = QVBoxLayout(card)
-        layout.setContentsMargins(1, 1, 1, 1)
-        layout.setSpacing(0)
-        layout.addWidget(scrolling(page), 1)
-        layout.addWidget(rule)
-        layout.addLayout(foot)
+        column((scrolling(page), 1), rule, foot, of=card, margins=1, spacing=0)
         return card
 
     def _ready_page(self) -> QWidget:
         card = QFrame()
         card.setProperty("card", True)
-        layout = QVBoxLayout(card)
-        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(self.ended)
-        layout.addWidget(Label(self.question, "title", wrap=True))
-        layout.addWidget(Label(_LEAD, wrap=True))
-        layout.addWidget(Label("What will be done, in this order", "heading", wrap=True))
-        layout.addWidget(self.planned)
-        layout.addWidget(Label(_LIMITS, "subtle", wrap=True))
-        layout.addWidget(self.open_button, 0, Qt.AlignmentFlag.AlignLeft)
+        column(
+            self.ended, Label(self.question, "title", wrap=True), Label(_LEAD, wrap=True),
+            Label("What will be done, in this order", "heading", wrap=True), self.planned,
+            Label(_LIMITS, "subtle", wrap=True), (self.open_button, Qt.AlignmentFlag.AlignLeft),
+            of=card, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+        )  # fmt: skip
         self.ended.hide()
         page = QWidget()
         page.setObjectName("page")
-        outer = QVBoxLayout(page)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(card)
-        outer.addStretch(1)
+        column(card, None, of=page)
         return page
 
     def sizeHint(self) -> QSize:  # noqa: N802
@@ -443,7 +426,7 @@ class ScanStation(QWidget):
         self.earlier.itemActivated.connect(self._on_earlier_activated)
         self.earlier.itemClicked.connect(self._on_earlier_activated)
         shell.demo_opening.connect(self._forget)
-        shell.scan_wanted.connect(self._on_scan_wanted)
+        shell.takes("scan", self._on_scan_wanted)
         shell.closing.connect(self.stamping.forget)
         shell.closing.connect(scanning.cancel)
         shell.closing.connect(scanning.let_go)
@@ -451,12 +434,13 @@ class ScanStation(QWidget):
         shell.closing.connect(self.estimating.cancel)
         DEVICES.changed.connect(self._refresh, Qt.ConnectionType.QueuedConnection)
         events = self.session.events
+        for event in (events.scan, events.scan_progress):
+            event.connect(self._tell_job)
         events.checkpoint.connect(self._on_checkpoint_change)
         events.images.connect(self._on_images_change)
         events.reference.connect(self._offer_references)
         events.trusted.connect(self._offer_references)
 
-    @Slot()
     def _refresh(self, *_: object) -> None:
         """Say what is missing or what starting means, and what can be done."""
         device, estimating = self.context.device.wanted, self.estimating
@@ -475,7 +459,6 @@ class ScanStation(QWidget):
         self._prepare()
         self.shell.commands_changed.emit()
 
-    @Slot()
     def _on_setup_change(self) -> None:
         self.estimating.forget()
         self._refresh()
@@ -500,7 +483,6 @@ class ScanStation(QWidget):
         names = images.class_names
         return names.index(scan.found.target) if scan.found.target in names else None
 
-    @Slot()
     def _on_began(self) -> None:
         self.stamping.forget()
         self.live.begin(self.scanning.live)
@@ -509,11 +491,9 @@ class ScanStation(QWidget):
         self.session.scan = ScanState(str(self.scanning.folder), "running")
         self._refresh()
 
-    @Slot(object)
     def _on_told(self, parts: frozenset[str]) -> None:
         self.live.follow(self.scanning.live, parts)
 
-    @Slot()
     def _on_progressed(self) -> None:
         scanning = self.scanning
         told = RunProgress(scanning.live.at_work, scanning.fraction, scanning.seconds_left)
@@ -522,7 +502,14 @@ class ScanStation(QWidget):
             scanning.fraction, scanning.seconds_left, scanning.live, ending=scanning.is_cancelling
         )
 
-    @Slot(object)
+    def _tell_job(self, *_: object) -> None:
+        """Have the window say how far a scan is."""
+        scan, progress = self.session.scan, self.session.scan_progress
+        words = "A scan is running" if scan is not None and scan.status == "running" else ""
+        left = "" if progress is None else left_text(progress.seconds_left)
+        share = 0.0 if progress is None else progress.fraction
+        self.shell.job_changed.emit(f"{words}, {left}" if words and left else words, share)
+
     def _on_ended(self, last: Done) -> None:
         folder, failed = self.scanning.folder, last.status == "failed"
         if last.status == "finished" and folder is not None:
@@ -579,7 +566,9 @@ class ScanStation(QWidget):
         self._list_scans()
         self._show_page(RESULT)
         judged = scan.judgement
+        self._scans = (*(path for path in self._scans if path != str(folder)), str(folder))
         self.session.scan = ScanState(str(folder), "finished", judged.verdict, judged.target)
+        self.shell.state_changed.emit()
         self._stamp()
         self._refresh()
 
@@ -607,7 +596,6 @@ class ScanStation(QWidget):
             return
         self.stamping.ask(trigger, target)
 
-    @Slot(object)
     def _on_stamped(self, stamped: Stamped | None) -> None:
         if self.result.scan is not None:
             self.result.show_stamped(stamped, "")
@@ -632,7 +620,6 @@ class ScanStation(QWidget):
         for widget in (self.earlier_title, self.earlier):
             widget.setVisible(bool(of_it))
 
-    @Slot(QListWidgetItem)
     def _on_earlier_activated(self, item: QListWidgetItem) -> None:
         if not self.scanning.is_running:
             self.open_folder(Path(str(item.data(Qt.ItemDataRole.UserRole))))
@@ -656,8 +643,11 @@ class ScanStation(QWidget):
             else:
                 self._stamp()
         self._refresh()
+        if facts is not None:
+            awaited, self._awaited = self._awaited, ""
+            if facts.path == awaited:
+                self._on_scan_wanted(self._scans[-1])
 
-    @Slot()
     def _forget(self) -> None:
         """Take the result away, or how the last scan ended."""
         if self.scanning.is_running:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.scan.tables import interval_text
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import percent, plain, plural
 from ml_core.detection.scan.records import TITLES, Scan, Verdict
 
@@ -57,11 +58,10 @@ class ScanVerdict(QFrame):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
             text.addWidget(Label(heading, "field"))
             text.addWidget(label)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_L,) * 4)
-        layout.setSpacing(theme.SPACE_L)
-        layout.addWidget(self._picture, 0, Qt.AlignmentFlag.AlignTop)
-        layout.addLayout(text, 1)
+        row(
+            (self._picture, Qt.AlignmentFlag.AlignTop), (text, 1), of=self, margins=theme.SPACE_L,
+            spacing=theme.SPACE_L,
+        )  # fmt: skip
 
     def show_scan(self, scan: Scan) -> None:
         """Show what a scan says."""

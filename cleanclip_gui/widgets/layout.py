@@ -15,19 +15,22 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 
-Part = QWidget | QLayout | int | None | tuple[QWidget | QLayout, int | Qt.AlignmentFlag]
-Margins = int | tuple[int, int, int, int]
+Part = QWidget | QLayout | int | None | tuple[QWidget | QLayout | None, int | Qt.AlignmentFlag]
+Margins = int | tuple[int, int, int, int] | None
 
 
 def _fill(box: QBoxLayout, parts: tuple[Part, ...], margins: Margins, spacing: int | None) -> None:
-    box.setContentsMargins(QMargins(*((margins,) * 4 if isinstance(margins, int) else margins)))
+    if margins is not None:
+        box.setContentsMargins(QMargins(*((margins,) * 4 if isinstance(margins, int) else margins)))
     if spacing is not None:
         box.setSpacing(spacing)
     for part in parts:
-        item, option = part if isinstance(part, tuple) else (part, 0)
-        stretch, place = (option, Qt.AlignmentFlag(0)) if isinstance(option, int) else (0, option)
+        item, option = part if isinstance(part, tuple) else (part, 0 if part is not None else 1)
+        stretch, place = option, Qt.AlignmentFlag(0)
+        if isinstance(option, Qt.AlignmentFlag):  # which is a number, too
+            stretch, place = 0, option
         if item is None:
-            box.addStretch(1)
+            box.addStretch(stretch)
         elif isinstance(item, int):
             box.addSpacing(item)
         elif isinstance(item, QWidget):
@@ -45,10 +48,11 @@ def column(
     ----------
     *parts : QWidget, QLayout, int, None or tuple
         A number is an empty space in pixels; None takes the space that is left; a pair adds a
-        stretch or an alignment to a widget or layout.
+        stretch or an alignment to its first.
     of : QWidget, optional
         The widget that gets the layout.
-    margins : int or (left, top, right, bottom), default 0
+    margins : int, (left, top, right, bottom) or None, default 0
+        None keeps the style's.
     spacing : int, optional
         The style's spacing by default.
     """
@@ -66,12 +70,13 @@ def row(
     return box
 
 
-def card(*parts: Part) -> QFrame:
-    """A sheet with parts one below the other."""
+def card(*parts: Part, margins: Margins | None = None, spacing: int | None = None) -> QFrame:
+    """A sheet with parts one below the other; parameters as of `column`."""
     frame = QFrame()
     frame.setProperty("card", True)
-    margins = (theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-    column(*parts, of=frame, margins=margins, spacing=theme.SPACE_M)
+    if margins is None:
+        margins = (theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+    column(*parts, of=frame, margins=margins, spacing=theme.SPACE_M if spacing is None else spacing)
     return frame
 
 

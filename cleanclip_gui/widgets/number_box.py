@@ -8,7 +8,7 @@ from typing import Literal
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QValidator, QWheelEvent
-from PySide6.QtWidgets import QDoubleSpinBox, QWidget
+from PySide6.QtWidgets import QDoubleSpinBox
 
 from cleanclip_gui.widgets.text import count_text
 
@@ -52,14 +52,28 @@ class NumberBox(QDoubleSpinBox):
         Range, both ends allowed.
     unit
         Follows the number.
+    title
+        Accessible name.
+    value
+        To begin with; by default the one nearest to 0.
+    tip
+        Tool tip.
     """
 
     corrected = Signal(float, float)
 
     def __init__(
-        self, kind: Kind, low: float, high: float, unit: str = "", parent: QWidget | None = None
+        self,
+        kind: Kind,
+        low: float,
+        high: float,
+        unit: str = "",
+        *,
+        title: str = "",
+        value: float | None = None,
+        tip: str = "",
     ) -> None:
-        super().__init__(parent)
+        super().__init__()
         self._kind: Kind = kind
         self.setDecimals(_DECIMALS[kind])
         self.setRange(low, high)
@@ -69,6 +83,10 @@ class NumberBox(QDoubleSpinBox):
         self._unit = unit
         self.lineEdit().setTextMargins(6, 0, 0, 0)
         self.valueChanged.connect(self._on_value_changed)
+        self.setAccessibleName(title)
+        self.setToolTip(tip)
+        if value is not None:
+            self.setValue(value)
         self._on_value_changed(self.value())
 
     def textFromValue(self, value: float) -> str:  # noqa: N802

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QStandardPaths, Qt, Slot
+from PySide6.QtCore import QObject, QStandardPaths, Qt
 from PySide6.QtWidgets import (
     QFileDialog,
     QHeaderView,
@@ -69,7 +69,6 @@ class _Ending(QObject):
         dialog.filterSelected.connect(self.follow)
         self.follow(dialog.selectedNameFilter())
 
-    @Slot(str)
     def follow(self, kind: str) -> None:
         """``kind`` is such as ``JSON (*.json)``."""
         ending = kind.rpartition("*")[2].rstrip(")")

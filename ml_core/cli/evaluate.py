@@ -220,7 +220,7 @@ def evaluate(
                 batch=batch,
                 speed=speed,
                 processes=ranks.world,
-            ).to_dict(),
+            ),
         }
         return _Measured(evaluation, per_image, model, bench, record)
 

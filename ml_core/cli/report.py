@@ -59,7 +59,7 @@ def report(
     """
     from ml_core.jobs.report_session import with_sessions
     from ml_core.reading.errors import InputError
-    from ml_core.reports.export_bundle import evidence_format, exported, is_bundle
+    from ml_core.reports.exports import evidence_format, exported, is_bundle
 
     form = None if output_format is None else evidence_format(output_format)
     given = tuple(runs or ())

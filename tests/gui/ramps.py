@@ -4,14 +4,11 @@ from __future__ import annotations
 
 import math
 import random
-import sys
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
-from cleanclip_gui.jobs.runner import JobRunner
 from ml_core.cleaning.rate_range import RateRow, propose, ramp_rate
 from ml_core.cleaning.recipes import Recipe
-from ml_core.events import Done, Event, Metric, Progress, to_json
+from ml_core.events import Done, Event, Metric, Progress
 from ml_core.jobs.rate_finder_spec import RateRecord
 
 STEPS, EVERY = 60, 4
@@ -56,21 +53,6 @@ def told(found: RateRecord) -> list[Event]:
             events.append(Metric(row.step, STEPS, values))
         events.append(Progress("ramp", row.step, STEPS, 20.0, 3.0))
     return events
-
-
-def child(
-    folder: Path, events: Sequence[Event], *, waits: bool = False
-) -> Callable[..., JobRunner]:
-    """Runners of a process that tells some events, and then ends, or waits to be cancelled."""
-    script = folder / "ramp-child.py"
-    lines = "".join(f"{to_json(event)}\n" for event in events)
-    rest = "sys.stdin.read()" if waits else ""
-    script.write_text(f"import sys\nprint({lines!r}, end='', flush=True)\n{rest}\n")
-
-    def new_runner(path: Path, *, device: str = "cpu", estimate: bool = False) -> JobRunner:
-        return JobRunner(path, device=device, command=[sys.executable, str(script)])
-
-    return new_runner
 
 
 def finished(found: RateRecord) -> list[Event]:

@@ -8,21 +8,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from PySide6.QtCore import QObject, Signal
-
 from cleanclip_gui.report.parts import measurements_dir, runs_dir
 from ml_core.data.specs import ImageSpec
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE
 from ml_core.reports.html.report import render_html
 from ml_core.reports.measurement_files import (
     MEASUREMENT_FILE,
-    Kept,
-    KeptCheckpoint,
-    KeptData,
-    KeptTrigger,
+    LocalCheckpoint,
+    LocalData,
+    LocalMeasurement,
     json_bytes,
 )
-from ml_core.reports.record import Evidence
+from ml_core.reports.record import Evidence, MeasuredTrigger
 from tests.evidence_samples import full, reading
 from tests.gui.run_folders import write_run
 
@@ -50,14 +47,16 @@ def kept_measurement(
     trigger: bool = True,
 ) -> Path:
     """The record of a measurement; its answers are left out, as no list reads them."""
-    stamp = KeptTrigger(digest="d" * 64, name="Demo sticker", kind="patch", convention="as drawn")
-    kept = Kept(
+    stamp = MeasuredTrigger(
+        digest="d" * 64, name="Demo sticker", kind="patch", convention="as drawn"
+    )
+    kept = LocalMeasurement(
         when=when,
-        checkpoint=KeptCheckpoint(
+        checkpoint=LocalCheckpoint(
             path="/elsewhere/poisoned.safetensors", name="poisoned.safetensors", sha256=SHA,
             bytes=7, format="safetensors", architecture="RN50", parameters=9, safety="loads",
         ),
-        data=KeptData(
+        data=LocalData(
             name="Demo, test split", key="key", known_by="hash", n=400,
             spec=ImageSpec(kind="demo", split="test"),
         ),
@@ -87,25 +86,3 @@ def run_of(name: str = "first", *, sha256: str = SHA, answers: bool = True) -> P
         kept_measurement(folder / "measurements/before", "before")
         kept_measurement(folder / "measurements/after", "after")
     return folder
-
-
-class FakeRunner(QObject):
-    """Starts nothing; the test says what the job tells."""
-
-    event_received = Signal(object)
-    line_logged = Signal(str)
-    ended = Signal(object)
-
-    def __init__(self, spec_path: Path, *, device: str = "cpu") -> None:
-        super().__init__()
-        self.spec_path, self.device, self.cancelled = spec_path, device, False
-        self.spec: dict[str, Any] = json.loads(spec_path.read_text())
-
-    def launch(self) -> None:
-        """Nothing starts."""
-
-    def mark_running(self) -> None:
-        """Nothing changes."""
-
-    def cancel(self) -> None:
-        self.cancelled = True

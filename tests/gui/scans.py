@@ -3,16 +3,12 @@
 from __future__ import annotations
 
 import base64
-import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 from safetensors.numpy import save_file
 
-from cleanclip_gui.jobs.children import WaitingChild
-from cleanclip_gui.jobs.runner import JobRunner
 from ml_core.detection.scan.records import (
     Contrast,
     Found,
@@ -38,7 +34,7 @@ from ml_core.detection.scan.records import (
     WordRow,
 )
 from ml_core.detection.scan.scan_file import scan_json
-from ml_core.events import Event, Finding, Progress, to_json
+from ml_core.events import Event, Finding, Progress
 from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, TRIGGER_STEM, USUAL
 from ml_core.triggers import demo_trigger, save_trigger
 
@@ -189,22 +185,6 @@ def write_scan(folder: Path, found: Scan) -> Path:
     if found.found is not None:
         save_trigger(demo_trigger(), folder / TRIGGER_STEM)
     return folder
-
-
-def waiting_child(folder: Path) -> Callable[..., JobRunner]:
-    """Runners of a process that tells `events` and then waits until it is cancelled."""
-    script = folder / "scan-child.py"
-    lines = "".join(f"{to_json(event)}\n" for event in events())
-    script.write_text(f"import sys\nprint({lines!r}, end='', flush=True)\nsys.stdin.read()\n")
-
-    def new_runner(
-        path: Path, *, device: str = "cpu", child: WaitingChild | None = None
-    ) -> JobRunner:
-        if child is not None:
-            child.end()
-        return JobRunner(path, device=device, command=[sys.executable, str(script)])
-
-    return new_runner
 
 
 def coded(count: int = 6, side: int = SIDE) -> str:

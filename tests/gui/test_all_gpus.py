@@ -26,7 +26,7 @@ from ml_core.jobs.cluster import export_job
 from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
 from ml_core.reading.errors import InputError
 from tests.gui.factories import facts
-from tests.gui.test_clean_panel import panel, runner_of, session  # noqa: F401
+from tests.gui.fakes import panel, runner_of, session  # noqa: F401
 from tests.unit.small_jobs import small_recipe
 
 GPUS = ("cuda:0", "cuda:1", "cuda:2", "cpu")

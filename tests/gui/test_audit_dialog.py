@@ -1,8 +1,6 @@
 """The audit in the window: it shows the worst, the user excludes with one click, and saves."""
 
 import json
-import sys
-from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,10 +8,12 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QWidget
 
 from cleanclip_gui import threads
-from cleanclip_gui.clean.audit.audit import Auditing, read_result
+from cleanclip_gui.clean.audit.audit import AuditDialogs
+from cleanclip_gui.clean.audit.audit_files import read_result
 from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.clean.audit.gallery import mark_rect
-from cleanclip_gui.jobs.runner import JobRunner, is_taken
+from cleanclip_gui.jobs.job_task import JobTask
+from cleanclip_gui.jobs.runner import is_taken
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.prompts import Prompts
@@ -27,7 +27,7 @@ from ml_core.detection.records import (
     Standing,
     SuspectPair,
 )
-from ml_core.events import Done
+from ml_core.events import Done, Progress
 from ml_core.jobs.audit_spec import (
     AUDIT_FILE,
     EXCLUSIONS_FILE,
@@ -39,8 +39,8 @@ from ml_core.jobs.spec_file import write_spec_file
 from ml_core.reading import InputError, inspect
 from tests.gui.dropped import purpose
 from tests.gui.factories import facts, images
+from tests.gui.fakes import FakeRunner, child, close
 from tests.gui.shell_fakes import Answers, write_safetensors
-from tests.gui.test_clean_panel import close
 
 WAIT = 30_000  # for a child process of a busy machine
 N = 40
@@ -77,16 +77,14 @@ def audit(overlap=1):
     )
 
 
-def child(tmp_path, events, wait=False, write=None):
-    """A worker that writes an audit beside its spec, says what it is told to, and ends."""
-    script = tmp_path / "child.py"
-    said = "\n".join(f"print({json.dumps(json.dumps(e))}, flush=True)" for e in events)
-    script.write_text(f"import sys\n{said}\n{'sys.stdin.read()' if wait else ''}\n")
+def auditor(tmp_path, events, wait=False, write=None):
+    """Runners of a child that tells some events, with an audit written beside its spec."""
+    make = child(tmp_path, events, waits=wait)
 
-    def new_runner(path, *, device="cpu"):
+    def new_runner(kind, path, **options):
         if write is not None:
             write_result(path.parent, write)
-        return JobRunner(path, device=device, command=[sys.executable, str(script)])
+        return make(kind, path, **options)
 
     return new_runner
 
@@ -99,14 +97,7 @@ def write_result(folder, found):
 
 
 def progress(stage, done, total):
-    return {
-        "event": "progress", "stage": stage, "done": done, "total": total, "rate": 50.0,
-        "seconds_left": 2.0,
-    }  # fmt: skip
-
-
-def done(status="finished", error=""):
-    return {"event": "done", "status": status, "result": {}, "error": error}
+    return Progress(stage, done, total, 50.0, 2.0)
 
 
 @pytest.fixture
@@ -139,10 +130,10 @@ def auditing(qtbot, session, prompts, pairs, workers):
     parent = QWidget()
     qtbot.addWidget(parent)
 
-    def new_runner(path, *, device):
-        return workers[-1](path, device=device)
+    def new_runner(*job, **options):
+        return workers[-1](*job, **options)
 
-    auditing = Auditing(session, prompts, lambda: pairs[-1], parent, new_runner)
+    auditing = AuditDialogs(session, prompts, lambda: pairs[-1], parent, new_runner)
     yield auditing
     auditing.close()
     assert threads.close_all()
@@ -151,8 +142,8 @@ def auditing(qtbot, session, prompts, pairs, workers):
 @pytest.fixture
 def shown(auditing, qtbot, tmp_path, workers):
     """The dialog with a finished audit."""
-    events = [progress("embed", 10, 100), done()]
-    workers.append(child(tmp_path, events, write=audit()))
+    events = [progress("embed", 10, 100), Done("finished")]
+    workers.append(auditor(tmp_path, events, write=audit()))
     auditing.open()
     dialog = auditing.dialog
     dialog.start.click()
@@ -257,7 +248,7 @@ def test_exclusions_are_saved_and_follow_what_is_marked(auditing, shown, qtbot, 
     shown.save.click()
     assert [one.identity for one in read_exclusions(path).pairs] == [f"{3:064x}"]
     (earlier := tmp_path / "more.json").write_text(path.read_text().replace(f"{3:064x}", "b" * 64))
-    auditing.spec = PAIRS.model_copy(update={"exclude": str(earlier)})
+    shown.pairs = PAIRS.model_copy(update={"exclude": str(earlier)})
     shown.mark([2], out=True)
     shown.save.click()  # what the set was opened without stays excluded
     assert {one.identity for one in read_exclusions(path).pairs} == {
@@ -287,7 +278,7 @@ def test_closing_asks_about_marks_that_are_not_saved(auditing, shown, prompts):
 
 
 def test_progress_and_cancel(auditing, qtbot, tmp_path, workers):
-    workers.append(child(tmp_path, [progress("embed", 250, 1000)], wait=True))
+    workers.append(auditor(tmp_path, [progress("embed", 250, 1000)], wait=True))
     auditing.open()
     dialog = auditing.dialog
     dialog.start.click()
@@ -303,23 +294,23 @@ def test_progress_and_cancel(auditing, qtbot, tmp_path, workers):
 def test_the_end_of_a_closed_dialogs_audit_does_not_end_the_next(
     auditing, qtbot, tmp_path, workers
 ):
-    workers.append(child(tmp_path, [progress("embed", 250, 1000)], wait=True))
+    workers.append(auditor(tmp_path, [progress("embed", 250, 1000)], wait=True))
     auditing.open()
     auditing.dialog.start.click()
-    first = auditing.runner
+    first = auditing.dialog.task.runner
     auditing.close()
     assert not auditing.is_running
     qtbot.waitUntil(lambda: not is_taken(first.device), timeout=WAIT)
     auditing.open()
     auditing.dialog.start.click()
-    second = auditing.runner
+    second = auditing.dialog.task.runner
     assert second is not None
     first.ended.emit(Done("cancelled"))  # late
-    assert auditing.runner is second
+    assert auditing.dialog.task.runner is second
 
 
 def test_a_failure_is_said(auditing, qtbot, tmp_path, workers):
-    workers.append(child(tmp_path, [done("failed", "There are 3 pairs.")]))
+    workers.append(auditor(tmp_path, [Done("failed", error="There are 3 pairs.")]))
     auditing.open()
     auditing.dialog.start.click()
     qtbot.waitUntil(lambda: "3 pairs" in auditing.dialog.state.text(), timeout=WAIT)
@@ -331,7 +322,7 @@ def test_the_job_names_pairs_reference_images_and_checkpoint(
 ):
     told = []
 
-    def new_runner(path, *, device):
+    def new_runner(kind, path, *, device, estimate=False):
         told.append((read_audit_spec(path), device))
         raise InputError("A job is already running on cpu; wait for it or cancel it first.")
 
@@ -484,7 +475,7 @@ def test_an_audit_of_another_checkpoint_can_be_looked_at(auditing, session, tmp_
 
 
 def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_path, workers):
-    def refuse(path, *, device):
+    def refuse(kind, path, *, device):
         told.append(read_audit_spec(path).checkpoint)
         raise InputError("A job is already running on cpu; wait for it or cancel it first.")
 
@@ -508,16 +499,18 @@ def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_p
     auditing.dialog.start.click()
     assert told == [str(path)]
     session.checkpoint = first
-    auditing.runner = SimpleNamespace(cancel=lambda: None)
     running = auditing.dialog
+    running.task.make_runner = FakeRunner
+    running.task.launch(tmp_path / "spec.json", "cpu")
     auditing.open()
     assert auditing.dialog is running  # and what it does is not ended
-    auditing.runner = None
+    assert running.task.is_running
 
 
-def test_long_names_do_not_widen_the_page(qtbot, auditing):
+def test_long_names_do_not_widen_the_page(qtbot, session):
     def width(name):
-        dialog = AuditDialog(name, name, PAIRS, Prompts())
+        pairs = PairSpec(kind="csv", path=name)
+        dialog = AuditDialog(JobTask("audit"), session, name, name, pairs, Prompts())
         qtbot.addWidget(dialog)
         return dialog.minimumSizeHint().width()
 
@@ -538,7 +531,7 @@ def test_marks_that_are_not_saved_stay_before_another_audit(auditing, session, p
     answers.yes = True
     auditing.choose()
     assert auditing.dialog is not dialog
-    assert auditing.folder == second
+    assert auditing.dialog.folder == second
 
 
 @pytest.mark.parametrize("what", ["nothing", "record", "pictures", "exclusions", "spec"])

@@ -28,42 +28,36 @@ from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.jobs.runner import DEVICES
 from cleanclip_gui.session import Session
-from cleanclip_gui.station import Context
 from ml_core.cleaning.catalogue import FACTS, METHODS, MethodFacts
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Metric, Saved
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
-from tests.gui.factories import facts, images
+from tests.gui.factories import facts
+from tests.gui.fakes import (
+    FakeRunner,
+    close,
+    open_session,
+    result_of,
+    runner_of,
+    station,
+    two_clicks,
+)
 from tests.gui.run_folders import write_run
-from tests.gui.shell_fakes import FakeInference, StudioStandIn, write_journal, write_state
-from tests.gui.test_clean_panel import RUNNERS, FakeRunner, close, result_of, runner_of, two_clicks
+from tests.gui.shell_fakes import write_journal, write_state
 
 
 @pytest.fixture
 def session(tmp_path: Path) -> Session:
-    checkpoint = tmp_path / "runs" / "poisoned.safetensors"
-    checkpoint.parent.mkdir()
-    checkpoint.write_bytes(b"weights")
-    made = Session()
-    made.checkpoint = facts(checkpoint)
-    made.images = images(5000)
-    made.trigger, made.target = demo_trigger(), 1
-    return made
+    (tmp_path / "runs").mkdir()
+    return open_session(tmp_path / "runs")
 
 
 @pytest.fixture
 def panel(qtbot, session: Session, tmp_path: Path):
-    context = Context(session=session, inference=FakeInference(), runners=RUNNERS)
-    made = CleanStation(context)
-    made.studio = StudioStandIn(context)
-    made.shell.ready.emit()  # there is no window that would
-    made.output.setText(str(tmp_path / "runs"))
-    qtbot.addWidget(made)
+    made = station(qtbot, session, tmp_path)
     made.resize(1262, 640)
-    made.show()
-    qtbot.waitExposed(made)
     yield made
     close(made)
 

@@ -13,9 +13,9 @@ from PySide6.QtTest import QTest
 from cleanclip_gui.window.main_window import MainWindow
 from ml_core.events import Done
 from ml_core.jobs.specs import read_spec
+from tests.gui.fakes import FakeRunner, result_of
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import Answers, write_safetensors
-from tests.gui.test_clean_panel import FakeRunner, result_of
 from tests.gui.test_resuming import WAIT, make_window, store  # noqa: F401
 
 

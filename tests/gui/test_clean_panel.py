@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-import sys
 from pathlib import Path
-from typing import Any
 
 import pytest
-from PySide6.QtCore import QEvent, QObject, QPointF, Qt, Signal
-from PySide6.QtGui import QAccessible, QKeyEvent, QMouseEvent
+from PySide6.QtCore import QEvent, Qt
+from PySide6.QtGui import QAccessible, QKeyEvent
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QAbstractButton, QApplication, QLabel, QLineEdit
 
-from cleanclip_gui import threads
 from cleanclip_gui.clean.before_after import (
     BeforeAfter,
     Row,
@@ -24,9 +21,8 @@ from cleanclip_gui.clean.result import suggested_name
 from cleanclip_gui.clean.run_bar import progress_text
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.inference.questions import OpenCheckpoint
-from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner, Runners
+from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner
 from cleanclip_gui.session import Session
-from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import duration_text, left_text
 from ml_core.cleaning.catalogue import METHODS
 from ml_core.cleaning.pretraining import Pretraining
@@ -36,93 +32,22 @@ from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
-from tests.gui.factories import facts, images
-from tests.gui.shell_fakes import Answers, FakeInference, StudioStandIn, write_journal, write_state
+from tests.gui.factories import facts
+from tests.gui.fakes import (
+    FakeRunner,
+    clean_panel,
+    close,
+    open_session,
+    result_of,
+    runner_of,
+    script,
+    station,
+    two_clicks,
+)
+from tests.gui.shell_fakes import Answers, write_journal, write_state
 
-
-class FakeRunner(QObject):
-    event_received = Signal(object)
-    line_logged = Signal(str)
-    state_changed = Signal(str)
-    ended = Signal(object)
-
-    def __init__(self, spec_path: Path, mode: str, device: str, processes: int = 1) -> None:
-        super().__init__()
-        self.spec_path, self.mode, self.device = spec_path, mode, device
-        self.processes = processes
-        self.state = "starting"
-        self.told: list[str] = []
-
-    def launch(self) -> None:
-        self.told.append("launch")
-
-    def _to(self, state: str, command: str) -> None:
-        self.state = state
-        self.told.append(command)
-        self.state_changed.emit(state)
-
-    def mark_running(self) -> None:
-        if self.state == "starting":
-            self.state = "running"
-            self.state_changed.emit("running")
-
-    def pause(self) -> None:
-        self._to("paused", "pause")
-
-    def resume(self) -> None:
-        self._to("running", "resume")
-
-    def stop_and_save(self) -> None:
-        self._to("stopping", "stop")
-
-    def cancel(self) -> None:
-        self._to("cancelling", "cancel")
-
-    def close(self, timeout_ms: int) -> bool:
-        return True
-
-    def end(self, done: Done) -> None:
-        self.state = "ended"
-        self.ended.emit(done)
-
-
-RUNNERS = Runners(run=FakeRunner, proof=FakeRunner)  # type: ignore[arg-type]
-
-
-@pytest.fixture
-def session(tmp_path: Path) -> Session:
-    checkpoint = tmp_path / "poisoned.safetensors"
-    checkpoint.write_bytes(b"weights")
-    made = Session()
-    made.checkpoint = facts(checkpoint)
-    made.images = images(5000)
-    made.trigger = demo_trigger()
-    made.target = 1
-    return made
-
-
-def station(qtbot, session: Session, tmp_path: Path, runners: Runners = RUNNERS) -> CleanStation:
-    context = Context(session=session, inference=FakeInference(), runners=runners)
-    made = CleanStation(context)
-    made.studio = StudioStandIn(context)
-    made.shell.ready.emit()  # there is no window that would
-    made.output.setText(str(tmp_path / "runs"))
-    qtbot.addWidget(made)
-    made.resize(1196, 700)
-    made.show()
-    qtbot.waitExposed(made)
-    return made
-
-
-@pytest.fixture
-def panel(qtbot, session: Session, tmp_path: Path) -> CleanStation:
-    return station(qtbot, session, tmp_path)
-
-
-def close(panel: CleanStation) -> bool:
-    """What the window does when it closes."""
-    panel.shell.closing.emit()
-    return threads.close_all()
+session = pytest.fixture(open_session)
+panel = pytest.fixture(clean_panel)
 
 
 def test_a_search_ends_with_the_window(panel: CleanStation) -> None:
@@ -150,47 +75,6 @@ def test_the_named_reference_is_known_to_other_stations(panel: CleanStation) -> 
 def texts(panel: CleanStation, *commands: str) -> list[str]:
     """What menu and palette call some commands."""
     return [panel.context.actions[f"clean.{name}"].text().replace("&", "") for name in commands]
-
-
-def runner_of(panel: CleanStation) -> FakeRunner:
-    runner = panel.run.runner
-    assert isinstance(runner, FakeRunner)
-    return runner
-
-
-def two_clicks(button: QAbstractButton, apart: int, *, moved: bool = False) -> None:
-    """What a window system sends for two clicks, of which the second may lie beside the first."""
-    at = QPointF(button.rect().center())
-    left, none = Qt.MouseButton.LeftButton, Qt.MouseButton.NoButton
-    press, release = QEvent.Type.MouseButtonPress, QEvent.Type.MouseButtonRelease
-    double = not moved and apart < QApplication.doubleClickInterval()
-    again = QEvent.Type.MouseButtonDblClick if double else press
-    for kind, milliseconds, held in (
-        (press, 10_000, left),
-        (release, 10_050, none),
-        (again, 10_000 + apart, left),
-        (release, 10_050 + apart, none),
-    ):
-        event = QMouseEvent(
-            kind, at, button.mapToGlobal(at), left, held, Qt.KeyboardModifier.NoModifier
-        )
-        event.setTimestamp(milliseconds)
-        QApplication.sendEvent(button, event)
-
-
-def result_of(checkpoint: Path) -> dict[str, Any]:
-    return {
-        "method": "cleanclip", "preset": "default", "seconds": 187.0, "seed": 0,
-        "checkpoint": str(checkpoint), "source": str(checkpoint.with_name("poisoned.safetensors")),
-        "target_name": "banana", "steps": 3, "total_steps": 3,
-        "before": {"ca": 0.974, "ca_interval": [0.96, 0.98], "asr_excl": 0.98,
-                   "asr_interval": [0.97, 0.99], "poisoned_accuracy": 0.02, "n": 400,
-                   "n_excl": 390},
-        "after": {"ca": 0.962, "ca_interval": [0.95, 0.97], "asr_excl": 0.04,
-                  "asr_interval": [0.03, 0.05], "poisoned_accuracy": 0.86, "n": 400,
-                  "n_excl": 390},
-        "heldout": {"before": {"ca": 0.74}, "after": {"ca": 0.74}},
-    }  # fmt: skip
 
 
 def test_a_rate_that_may_destroy_the_checkpoint_is_asked_about_once(
@@ -671,19 +555,14 @@ def test_a_key_that_is_held_starts_one_run(panel: CleanStation) -> None:
     runner_of(panel).end(Done("cancelled"))
 
 
-def killed_child(path: Path, mode: str, device: str, processes: int) -> JobRunner:
-    script = path.with_name("child.py")
-    script.write_text(
-        "import json, os, signal\n"
-        "print(json.dumps(dict(event='metric', step=1, total_steps=2, values=dict(loss=1.0))),"
-        " flush=True)\n"
-        "os.kill(os.getpid(), signal.SIGKILL)\n"
-    )
-    return JobRunner(path, device=device, command=[sys.executable, str(script)])
+KILLED = """import json, os, signal
+print(json.dumps(dict(event='metric', step=1, total_steps=2, values=dict(loss=1.0))), flush=True)
+os.kill(os.getpid(), signal.SIGKILL)
+"""
 
 
 def test_a_real_child_in_a_real_thread(qtbot, session: Session, tmp_path: Path) -> None:
-    panel = station(qtbot, session, tmp_path, Runners(run=killed_child))
+    panel = station(qtbot, session, tmp_path, script(tmp_path / "child.py", KILLED))
     panel.start()
     runner = panel.run.runner
     assert isinstance(runner, JobRunner)

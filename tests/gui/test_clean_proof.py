@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -14,17 +13,16 @@ from PySide6.QtTest import QTest
 from cleanclip_gui.clean.proof.holdouts_table import worst_sentence
 from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.station import CleanStation
-from cleanclip_gui.jobs.runner import JobRunner, Runners
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
 from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import SPEC_FILE, read_spec, write_spec
 from tests.gui.factories import facts
+from tests.gui.fakes import by_kind, script, station
 from tests.gui.run_folders import CLEANED_SHA256, write_run
 from tests.gui.shell_fakes import Answers
 from tests.gui.test_clean_bench import panel, session  # noqa: F401
-from tests.gui.test_clean_panel import FakeRunner, station
 
 LIMIT = 0.05
 
@@ -95,14 +93,14 @@ def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown: Path) -> No
     section = panel.proof
     assert section.isVisibleTo(panel)
     click(section.rebound_button)
-    runner = panel.proving.runner
-    assert (runner.mode, runner.told) == ("rebound", ["launch"])
+    runner = panel.proving.task.runner
+    assert (runner.kind, runner.told) == ("rebound", ["launch"])
     spec = read_spec_file(runner.spec_path, ReboundSpec)
     assert spec.checkpoint == str(shown / "cleaned.safetensors")
     assert not section.holdouts_button.isEnabled()
     assert panel.start_button.text() == "Add to the queue"
     now = 100.0
-    panel.proving._overall._clock = lambda: now
+    panel.proving.task.overall._clock = lambda: now
     for done in (0, 75, 150):
         runner.event_received.emit(Progress("rebound", done, 900))
         now += 10
@@ -130,7 +128,7 @@ def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown: Path) -> No
 
 def test_a_backdoor_that_comes_back_is_said(qtbot, panel, shown: Path) -> None:  # noqa: F811
     click(panel.proof.rebound_button)
-    panel.proving.runner.end(Done("finished", rebound_record(0.4)))
+    panel.proving.task.runner.end(Done("finished", rebound_record(0.4)))
     assert panel.proof.rebound.verdict.property("role") == "error"
     assert panel.proof.rebound.verdict.text() == "The backdoor comes back."
 
@@ -138,16 +136,16 @@ def test_a_backdoor_that_comes_back_is_said(qtbot, panel, shown: Path) -> None: 
 def test_an_undecided_test_is_a_warning(qtbot, panel, shown: Path) -> None:  # noqa: F811
     click(panel.proof.rebound_button)
     record = rebound_record(0.01) | {"stays_clean": False, "verdict": "Not decided."}
-    panel.proving.runner.end(Done("finished", record))
+    panel.proving.task.runner.end(Done("finished", record))
     assert panel.proof.rebound.verdict.property("role") == "warning"
 
 
 def test_hold_outs_are_one_table(qtbot, panel, shown: Path) -> None:  # noqa: F811
     section = panel.proof
     click(section.holdouts_button)
-    runner = panel.proving.runner
+    runner = panel.proving.task.runner
     spec = read_spec_file(runner.spec_path, HoldoutSpec)
-    assert (runner.mode, spec.after) == ("holdouts", str(shown / "cleaned.safetensors"))
+    assert (runner.kind, spec.after) == ("holdouts", str(shown / "cleaned.safetensors"))
     runner.end(Done("finished", holdouts_record()))
     texts = section.holdouts.texts()
     assert [row[0] for row in texts] == [
@@ -169,11 +167,11 @@ def test_a_test_can_be_cancelled_and_can_fail(qtbot, panel, shown: Path) -> None
     section = panel.proof
     click(section.holdouts_button)
     click(section.cancel)
-    assert panel.proving.runner.told == ["launch", "cancel"]
-    panel.proving.runner.end(Done("cancelled"))
+    assert panel.proving.task.runner.told == ["launch", "cancel"]
+    panel.proving.task.runner.end(Done("cancelled"))
     assert section.said() == "The hold-outs test was cancelled."
     click(section.holdouts_button)
-    panel.proving.runner.end(Done("failed", {}, "There are no pairs.", "usage"))
+    panel.proving.task.runner.end(Done("failed", {}, "There are no pairs.", "usage"))
     assert section.said() == "The hold-outs test failed: There are no pairs."
 
 
@@ -181,7 +179,7 @@ def test_a_run_waits_for_the_test(qtbot, panel, shown: Path) -> None:  # noqa: F
     click(panel.proof.holdouts_button)
     panel.start()
     assert len(panel.queue) == 1
-    panel.proving.runner.end(Done("cancelled"))
+    panel.proving.task.runner.end(Done("cancelled"))
     assert panel.run.is_running
     assert not panel.proof.rebound_button.isEnabled()
     panel.run.runner.end(Done("cancelled"))
@@ -201,7 +199,7 @@ def test_a_test_at_work_stays_in_sight_whatever_is_opened(
     assert not panel.estimate_button.isEnabled()
     assert panel.estimate_button.toolTip().startswith("Another job is running")
     click(panel.proof.cancel)
-    panel.proving.runner.end(Done("cancelled"))
+    panel.proving.task.runner.end(Done("cancelled"))
     assert panel.proof.said() == "The rebound test was cancelled."
     session.checkpoint = None
     assert not panel.proof.isVisible()
@@ -248,7 +246,7 @@ def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown: Path):  # 
     answers = Answers(yes=False)
     answers.take_over(panel.context.prompts)
     click(panel.proof.rebound_button)
-    runner = panel.proving.runner
+    runner = panel.proving.task.runner
     panel.proving._begun -= 300
     click(panel.proof.cancel)
     assert answers.asked == ["About 5 minutes of work would be lost: a test cannot be resumed."]
@@ -261,14 +259,9 @@ def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown: Path):  # 
 
 
 def test_a_killed_test_is_told_with_advice(qtbot, session, tmp_path, caplog):  # noqa: F811
-    script = tmp_path / "child.py"
-    script.write_text("import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n")
-
-    def killed_child(path: Path, kind: object, device: str) -> JobRunner:
-        command = [sys.executable, str(script)]
-        return JobRunner(path, device=device, command=command, what="rebound test")
-
-    made = station(qtbot, session, tmp_path, Runners(run=FakeRunner, proof=killed_child))
+    code = "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)\n"
+    killed = script(tmp_path / "child.py", code, what="rebound test")
+    made = station(qtbot, session, tmp_path, by_kind(rebound=killed))
     show_finished(made, tmp_path / "runs")
     made.proving.begin_rebound()
     qtbot.waitUntil(lambda: not made.proving.is_running, timeout=20_000)

@@ -17,9 +17,9 @@ from ml_core.events import Done, Message, Metric, Progress, Saved
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 from tests.gui.factories import facts
+from tests.gui.fakes import FakeRunner
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import FakeInference, write_state
-from tests.gui.test_clean_panel import FakeRunner
 
 KILLED = Done("failed", {}, "Killed by SIGKILL.", "killed", "last line")
 

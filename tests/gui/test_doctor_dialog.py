@@ -1,20 +1,21 @@
 """The loader doctor in the window: it lists what it tries, proposes, and the user decides."""
 
-import json
-
 import pytest
 from PIL import Image
 
 from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
-from cleanclip_gui.jobs.runner import JobRunner
+from cleanclip_gui.jobs.job_task import JobTask
+from cleanclip_gui.jobs.runner import new_runner
 from cleanclip_gui.session import Session
 from ml_core.checkpoints.choice import Choice
 from ml_core.checkpoints.saved_choices import remember, remembered
 from ml_core.data.specs import ImageSpec
+from ml_core.events import Done, Finding
 from ml_core.jobs.doctor_spec import read_doctor_spec
 from ml_core.reading import InputError, inspect
 from tests.gui.factories import images
+from tests.gui.fakes import child
 from tests.gui.shell_fakes import Answers, write_safetensors
 
 WAIT = 10_000
@@ -58,12 +59,9 @@ def doctor(qtbot, found):
     parent = QWidget()
     qtbot.addWidget(parent)
 
-    def show(new_runner=None, *, session=None, path="", donor=""):
-        answers = Answers(path)
-        options = {"new_runner": new_runner} if new_runner else {}
-        dialog = DoctorDialog(
-            session or Session(), answers.prompts(), found, donor, parent, **options
-        )
+    def show(make_runner=new_runner, *, session=None, path="", donor=""):
+        answers, task = Answers(path), JobTask("doctor", make_runner)
+        dialog = DoctorDialog(task, session or Session(), answers.prompts(), found, donor, parent)
         dialog.answers = answers
         dialog.show()
         return dialog
@@ -72,26 +70,12 @@ def doctor(qtbot, found):
     assert threads.close_all()
 
 
-def child(tmp_path, events, wait=False):
-    """A worker that says what it is told to, then ends, or waits for its end."""
-    script = tmp_path / "child.py"
-    said = "\n".join(f"print({json.dumps(json.dumps(e))}, flush=True)" for e in events)
-    script.write_text(f"import sys\n{said}\n{'sys.stdin.read()' if wait else ''}\n")
-
-    def new_runner(path, *, device="cpu"):
-        import sys
-
-        return JobRunner(path, device=device, command=[sys.executable, str(script)], temporary=True)
-
-    return new_runner
-
-
 def finding(values):
-    return {"event": "finding", "kind": "trial", "values": values}
+    return Finding("trial", values)
 
 
 def done(result, status="finished", error=""):
-    return {"event": "done", "status": status, "result": result, "error": error}
+    return Done(status, result, error)
 
 
 def cells(dialog, row):
@@ -144,7 +128,7 @@ def test_what_is_best_as_it_is_cannot_be_chosen(doctor, qtbot, tmp_path, found):
 
 
 def test_cancel_is_acknowledged_at_once_and_the_child_ends(doctor, qtbot, tmp_path, found):
-    dialog = doctor(child(tmp_path, [finding(FIRST)], wait=True))
+    dialog = doctor(child(tmp_path, [finding(FIRST)], waits=True, temporary=True))
     dialog.start.click()
     qtbot.waitUntil(lambda: dialog.trials.rowCount() == 1, timeout=WAIT)
     dialog.busy.cancel.click()
@@ -165,10 +149,10 @@ def test_a_failure_is_one_sentence(doctor, qtbot, tmp_path, found):
 
 
 def test_closing_the_dialog_ends_the_child_and_nothing_is_kept(doctor, qtbot, tmp_path, found):
-    dialog = doctor(child(tmp_path, [finding(FIRST)], wait=True))
+    dialog = doctor(child(tmp_path, [finding(FIRST)], waits=True, temporary=True))
     dialog.start.click()
     qtbot.waitUntil(lambda: dialog.trials.rowCount() == 1, timeout=WAIT)
-    runner = dialog.runner
+    runner = dialog.task.runner
     dialog.reject()
     qtbot.waitUntil(lambda: runner.state == "ended", timeout=WAIT)
     assert runner.pid is None
@@ -178,7 +162,7 @@ def test_closing_the_dialog_ends_the_child_and_nothing_is_kept(doctor, qtbot, tm
 def test_the_job_says_images_labels_donor_and_device(doctor, qtbot, tmp_path, found):
     specs = []
 
-    def new_runner(path, *, device):
+    def refusing(kind, path, *, device):
         specs.append(read_doctor_spec(path))
         raise InputError("A job is already running on cpu; wait for it or cancel it first.")
 
@@ -186,7 +170,7 @@ def test_the_job_says_images_labels_donor_and_device(doctor, qtbot, tmp_path, fo
     spec = ImageSpec(kind="folder", path=str(tmp_path))
     session.images = images(labels=(0, 1, 1, -1), spec=spec, name="mine")
     session.label_set = "cifar-10"
-    dialog = doctor(new_runner, session=session, donor="donor.pt")
+    dialog = doctor(refusing, session=session, donor="donor.pt")
     assert dialog.images.images.currentText() == "In use: mine"
     dialog.images.n.setValue(40)
     dialog.start.click()

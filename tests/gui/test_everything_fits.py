@@ -23,6 +23,7 @@ from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.problems_dialog import ProblemsDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog
+from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
@@ -34,17 +35,19 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.window.about import AboutDialog
 from cleanclip_gui.window.error_dialog import ErrorDialog
 from cleanclip_gui.window.keys_dialog import KeysDialog
+from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Progress
+from ml_core.jobs.specs import CleanSpec
 from ml_core.reading import inspect
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import facts, images
+from tests.gui.fakes import FakeRunner, close, runner_of
 from tests.gui.layout_faults import faults, lasting_faults
 from tests.gui.ramps import record
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import Answers, FakeInference, write_safetensors
 from tests.gui.test_audit_dialog import N, audit
-from tests.gui.test_clean_panel import RUNNERS, close, runner_of
 
 SIZES = [(900, 540), (1024, 768), (1093, 614)]
 SCREEN = QSize(880, 500)
@@ -95,7 +98,7 @@ def clean(qtbot, tmp_path: Path):
     write_run(checkpoint.parent, "probe-3", method="linear-probe", linear=True)
     made = CleanStation(
         Context(
-            session=session, inference=FakeInference(), runners=RUNNERS,
+            session=session, inference=FakeInference(), new_runner=FakeRunner,
             settings=SettingsStore(tmp_path / "config"),
         )
     )  # fmt: skip
@@ -169,13 +172,13 @@ def test_the_setup_of_a_run_is_closed_and_stays_so(clean, tmp_path):
     clean.head.setup_button.click()
     assert not clean.start_button.isVisible()
     assert clean.head.width() > before + 300
-    assert SettingsStore(settings).value.clean_columns == (0, 0)
+    assert SettingsStore(settings).value.columns["clean"] == (0, 0)
     clean.set_preset("talk")  # the tour tells to look at it
     assert clean.start_button.isVisible()
     clean.columns.toggle_left()
     again = CleanStation(
         Context(
-            session=clean.session, inference=FakeInference(), runners=RUNNERS,
+            session=clean.session, inference=FakeInference(), new_runner=FakeRunner,
             settings=SettingsStore(settings),
         )
     )  # fmt: skip
@@ -190,7 +193,9 @@ DIALOGS = {
     "convert": lambda tmp: ConvertDialog("a long name of a checkpoint.pt", "it has no model " * 9),
     "known": lambda tmp: KnownDialog(_inspected(tmp), "ViT-B-32"),
     "triage": lambda tmp: TriageDialog([_file(tmp)]),
-    "doctor": lambda tmp: DoctorDialog(Session(), Answers().prompts(), _inspected(tmp)),
+    "doctor": lambda tmp: DoctorDialog(
+        JobTask("doctor"), Session(), Answers().prompts(), _inspected(tmp)
+    ),
     "hub": lambda tmp: HubDialog(),
     "audit": lambda tmp: _audit(),
     "proof": lambda tmp: ProofDialog(PairSpec(), ProofChoice(), Answers().prompts()),
@@ -318,12 +323,16 @@ def _table(tmp):
 
 
 def _audit():
-    dialog = AuditDialog("poisoned.safetensors", "pairs.csv", PairSpec(), Answers().prompts())
-    dialog.show_audit(audit(), np.zeros((N, 48, 48, 3), np.uint8))
+    pairs, name = PairSpec(kind="csv", path="pairs.csv"), "poisoned.safetensors"
+    prompts = Answers().prompts()
+    dialog = AuditDialog(JobTask("audit"), Session(), name, name, pairs, prompts)
+    dialog.show_audit(audit(), np.zeros((N, 48, 48, 3), np.uint8), Path())
     return dialog
 
 
 def _rates():
-    dialog = RateDialog("poisoned.safetensors", "CleanCLIP", Answers().prompts())
+    job = CleanSpec(checkpoint="poisoned.safetensors", recipe=Recipe(), output_dir="out")
+    task, prompts = JobTask("rates"), Answers().prompts()
+    dialog = RateDialog(task, lambda folder: (job, "cpu"), job, prompts, None)
     dialog.show_record(record(notes=("A note that is as long as those that are usually there.",)))
     return dialog

@@ -11,7 +11,7 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.app import make_window
-from cleanclip_gui.clean.audit.audit import read_result
+from cleanclip_gui.clean.audit.audit_files import read_result
 from cleanclip_gui.clean.job import copy_job
 from cleanclip_gui.clean.run_folders.history import read_run, run_metrics, run_points, write_name
 from cleanclip_gui.clean.run_folders.saved_run import journal, read_saved_run

@@ -66,19 +66,19 @@ def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_pat
     click(dialog.ok)
     assert section.uses.text() == "Chosen for the tests: pairs of mine.csv and a peak rate of 1e-3."
     click(section.rebound_button)
-    asked = read_spec_file(panel.proving.runner.spec_path, ReboundSpec)
+    asked = read_spec_file(panel.proving.task.runner.spec_path, ReboundSpec)
     assert (asked.pairs.kind, asked.pairs.path, asked.peak_lr) == ("csv", table, 1e-3)
     assert not section.options_button.isEnabled()
     record = rebound_record() | {"peak_lr": 1e-3, "spec": asked.model_dump(mode="json")}
     record["pretraining"] = UNKNOWN.sentence
-    panel.proving.runner.end(Done("finished", record))
+    panel.proving.task.runner.end(Done("finished", record))
     assert "64 pairs of mine.csv at each rate, up to 1e-3" in section.rebound.facts.text()
     assert UNKNOWN.sentence.removesuffix(".") in section.rebound.facts.text()
     click(section.holdouts_button)
-    held = read_spec_file(panel.proving.runner.spec_path, HoldoutSpec)
+    held = read_spec_file(panel.proving.task.runner.spec_path, HoldoutSpec)
     assert held.pairs == asked.pairs
     record = holdouts_record() | {"spec": held.model_dump(mode="json")}
-    panel.proving.runner.end(Done("finished", record))
+    panel.proving.task.runner.end(Done("finished", record))
     assert section.holdouts.notes.text().startswith("retrieval among pairs of mine.csv")
 
 

@@ -12,18 +12,16 @@ from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.clean.rates.chart import decade_ticks, decades
-from cleanclip_gui.clean.rates.dialog import RateDialog
-from cleanclip_gui.clean.rates.finding import RateFinding
-from cleanclip_gui.jobs.runner import Runners
+from cleanclip_gui.clean.rates.dialog import RateDialog, RateDialogs
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Message
 from ml_core.jobs.rate_finder_spec import RateSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import CleanSpec
-from tests.gui.ramps import EVERY, STEPS, child, finished, record, rows, told
+from tests.gui.fakes import by_kind, child, open_session, station
+from tests.gui.ramps import EVERY, STEPS, finished, record, rows, told
 from tests.gui.shell_fakes import Answers
-from tests.gui.test_clean_panel import FakeRunner, session, station  # noqa: F401
 
 WAIT = 30_000  # for a child process of a busy machine
 
@@ -52,9 +50,9 @@ def workers() -> list[Any]:
 def finding(qtbot, jobs: list[CleanSpec], workers: list[Any]):
     parent = QWidget()
     qtbot.addWidget(parent)
-    made = RateFinding(
+    made = RateDialogs(
         lambda folder: (jobs[-1], "cpu"), Answers().prompts(), parent,
-        lambda path, **options: workers[-1](path, **options),
+        lambda *job, **options: workers[-1](*job, **options),
     )  # fmt: skip
     yield made
     made.close()
@@ -62,7 +60,7 @@ def finding(qtbot, jobs: list[CleanSpec], workers: list[Any]):
 
 
 @pytest.fixture
-def dialog(finding: RateFinding) -> RateDialog:
+def dialog(finding: RateDialogs) -> RateDialog:
     finding.open()
     assert finding.dialog is not None
     return finding.dialog
@@ -107,10 +105,10 @@ def test_the_crosshair_tells_rate_and_value(shown: RateDialog, qtbot) -> None:
 
 
 def test_the_rate_that_is_used_is_the_one_in_the_box(
-    shown: RateDialog, finding: RateFinding
+    shown: RateDialog, finding: RateDialogs
 ) -> None:
     found: list[tuple[str, float]] = []
-    finding.found.connect(lambda *said: found.append(said))
+    finding.rate_chosen.connect(lambda *chosen: found.append(chosen))
     shown.rate.setValue(3e-4)
     shown.use.click()
     assert found == [("cleanclip", pytest.approx(3e-4))]
@@ -118,7 +116,7 @@ def test_the_rate_that_is_used_is_the_one_in_the_box(
 
 
 def test_cancel_ends_the_process_and_the_dialog_stays(
-    dialog: RateDialog, finding: RateFinding, workers: list[Any], qtbot, tmp_path: Path
+    dialog: RateDialog, finding: RateDialogs, workers: list[Any], qtbot, tmp_path: Path
 ) -> None:
     workers.append(child(tmp_path, told(record(rows()))[:40], waits=True))
     dialog.start.click()
@@ -135,27 +133,27 @@ def test_cancel_ends_the_process_and_the_dialog_stays(
 
 
 def test_closing_the_dialog_ends_the_process(
-    dialog: RateDialog, finding: RateFinding, workers: list[Any], qtbot, tmp_path: Path
+    dialog: RateDialog, finding: RateDialogs, workers: list[Any], qtbot, tmp_path: Path
 ) -> None:
     workers.append(child(tmp_path, told(record())[:10], waits=True))
     dialog.start.click()
-    runner = finding.runner
+    runner = dialog.task.runner
     assert runner is not None
     qtbot.waitUntil(lambda: runner.pid is not None, timeout=WAIT)
     dialog.reject()
-    assert finding.runner is None
+    assert not finding.is_running
     qtbot.waitUntil(lambda: runner.state == "ended", timeout=WAIT)
 
 
 def test_what_is_chosen_is_what_the_job_gets(
-    dialog: RateDialog, finding: RateFinding, workers: list[Any], qtbot, tmp_path: Path
+    dialog: RateDialog, finding: RateDialogs, workers: list[Any], qtbot, tmp_path: Path
 ) -> None:
     asked: list[RateSpec] = []
     made = child(tmp_path, finished(record()))
 
-    def new_runner(path: Path, **options: Any) -> Any:
+    def new_runner(kind: str, path: Path, **options: Any) -> Any:
         asked.append(read_spec_file(path, RateSpec))
-        return made(path, **options)
+        return made(kind, path, **options)
 
     workers.append(new_runner)
     dialog.low.setValue(1e-5)
@@ -169,7 +167,7 @@ def test_what_is_chosen_is_what_the_job_gets(
 
 
 def test_a_ramp_that_does_not_rise_is_refused_before_anything_starts(
-    dialog: RateDialog, finding: RateFinding
+    dialog: RateDialog, finding: RateDialogs
 ) -> None:
     dialog.low.setValue(1e-2)
     dialog.start.click()
@@ -185,9 +183,9 @@ def test_an_estimate_is_told_and_draws_nothing(
     found = {"seconds": 372.0, "steps": 60, "step_seconds": 5.5, "memory_bytes": 3 << 30}
     made = child(tmp_path, [Message("x"), Done("finished", found)])
 
-    def new_runner(path: Path, *, device: str, estimate: bool) -> Any:
+    def new_runner(kind: str, path: Path, *, device: str, estimate: bool) -> Any:
         seen.append(estimate)
-        return made(path, device=device)
+        return made(kind, path, device=device)
 
     workers.append(new_runner)
     dialog.estimate.click()
@@ -230,7 +228,7 @@ def test_where_nothing_can_be_proposed_no_rate_is_offered(dialog: RateDialog) ->
     ],
 )
 def test_what_has_no_rate_to_find_is_said_at_once(
-    finding: RateFinding, jobs: list[CleanSpec], job: CleanSpec, changes: dict, words: str
+    finding: RateDialogs, jobs: list[CleanSpec], job: CleanSpec, changes: dict, words: str
 ) -> None:
     said: list[Any] = []
     finding.failed.connect(said.append)
@@ -266,9 +264,9 @@ def test_marks_of_an_axis_are_powers_of_ten_or_parts_of_one() -> None:
 
 
 @pytest.fixture
-def panel(qtbot, session, tmp_path: Path):  # noqa: F811
-    runners = Runners(run=FakeRunner, rates=child(tmp_path, finished(record())))
-    return station(qtbot, session, tmp_path, runners)
+def panel(qtbot, tmp_path: Path):
+    make = by_kind(rates=child(tmp_path, finished(record())))
+    return station(qtbot, open_session(tmp_path), tmp_path, make)
 
 
 def test_a_rate_goes_from_the_form_to_the_form(panel, qtbot) -> None:

@@ -13,7 +13,6 @@ from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.commands import Command
-from cleanclip_gui.jobs.runner import Runners
 from cleanclip_gui.report import drafting
 from cleanclip_gui.report.checks_view import LEVEL_TITLES
 from cleanclip_gui.report.claim_rows import SECTIONS, Place, sections
@@ -42,8 +41,9 @@ from ml_core.triggers import demo_trigger
 from tests.bundles import write_bundle, zipped
 from tests.evidence_samples import full, hostile, reading
 from tests.gui.factories import facts, images
+from tests.gui.fakes import FakeRunner
 from tests.gui.layout_faults import lasting_faults
-from tests.gui.reports import SHA, FakeRunner, draft, measured, run_of
+from tests.gui.reports import SHA, draft, measured, run_of
 from tests.gui.scans import CLASSES, scan, write_scan
 from tests.gui.shell_fakes import Answers, FakeInference
 
@@ -79,7 +79,7 @@ class Drafts:
 def station(qtbot, session, tmp_path):
     context = Context(
         session=session, inference=FakeInference(),
-        runners=Runners(measurement=FakeRunner, report=FakeRunner, verify=FakeRunner),
+        new_runner=FakeRunner,
         settings=SettingsStore(tmp_path / "config"), prompts=Answers().prompts(),
     )  # fmt: skip
     made = ReportStation(context)
@@ -87,8 +87,8 @@ def station(qtbot, session, tmp_path):
     made.failures, made.stations, made.runs, made.scans = [], [], [], []
     made.shell.failed.connect(made.failures.append)
     made.shell.station_wanted.connect(made.stations.append)
-    made.shell.run_wanted.connect(made.runs.append)
-    made.shell.scan_wanted.connect(made.scans.append)
+    made.shell.takes("run", made.runs.append)
+    made.shell.takes("scan", made.scans.append)
     qtbot.addWidget(made)
     made.resize(900, 620)
     made.show()
@@ -379,18 +379,18 @@ def test_the_suspect_is_measured_with_trigger_and_target_in_use(station, qtbot, 
     open_suspect(station.session, tmp_path)
     station.session.trigger, station.session.target = demo_trigger(), 2
     station.context.actions.run("report.measure")
-    spec = station.measuring._runner.spec
+    spec = station.measuring.runner.spec
     assert spec["checkpoint"] == str(tmp_path / "poisoned.safetensors")
     assert spec["target"] == 2
     assert spec["targeted"]
     assert Path(spec["trigger"]).is_file()
     assert Path(spec["output_dir"]).parent == measurements_dir(SHA)
     assert not station.context.actions["report.measure"].isEnabled()
-    station.measuring._runner.event_received.emit(Progress("measure", 64, 256))
+    station.measuring.runner.event_received.emit(Progress("measure", 64, 256))
     assert station.busy.bar.value() == 250
     assert "Measuring, 64 of 256" in station.busy_words.text()
     measured(Path(spec["output_dir"]).name)
-    station.measuring._runner.ended.emit(Done("finished"))
+    station.measuring.runner.ended.emit(Done("finished"))
     drafted(station, qtbot)
     assert station.drafts.specs[-1].measurements == (spec["output_dir"],)
     assert not station.busy.isVisible()
@@ -428,9 +428,9 @@ def test_the_reference_that_is_known_is_taken_and_else_asked_for(station, sessio
     answers = Answers(tmp_path / "clean.pt").take_over(station.context.prompts)
     station.measure_reference()
     assert answers.asked == ["A clean checkpoint to compare with"]
-    assert station.measuring._runner.spec["checkpoint"] == str(tmp_path / "clean.pt")
-    assert station.measuring._runner.spec["when"] == "reference"
-    station.measuring._runner.ended.emit(Done("failed", error="It has another input size."))
+    assert station.measuring.runner.spec["checkpoint"] == str(tmp_path / "clean.pt")
+    assert station.measuring.runner.spec["when"] == "reference"
+    station.measuring.runner.ended.emit(Done("failed", error="It has another input size."))
     assert [one.sentence for one in station.failures] == ["It has another input size."]
     assert station.failures[0].title == "Could not measure"
 
@@ -491,7 +491,7 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
     dialog.author.setText(" A. Analyst ")
     dialog.ok.click()
     assert answers.asked == ["Write the bundle"]
-    spec = station.writing._runner.spec
+    spec = station.writing.runner.spec
     assert spec["out"] == str(place)
     assert (spec["runs"], spec["scans"]) == ([str(run)], [str(folder)])
     assert spec["measurements"] == [str(kept)]
@@ -499,15 +499,15 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
     assert spec["author"] == "A. Analyst"
     assert SettingsStore(station.context.settings.folder).value.author == "A. Analyst"
     assert station.at_work()[0].what == "A bundle is being written."
-    station.writing._runner.event_received.emit(Progress("again", 64, 256))
+    station.writing.runner.event_received.emit(Progress("again", 64, 256))
     assert "Measuring pictures again, 64 of 256" in station.busy_words.text()
-    station.writing._runner.ended.emit(
+    station.writing.runner.ended.emit(
         Done("finished", {"path": str(place), "bytes": 2 << 20, "files": 31})
     )
     assert station.written.text() == "Written: out.evidence.zip, 31 files, 2.0 MiB."
     assert station.at_work() == ()
     station.verify_written.click()
-    assert station.verifying._runner.spec["bundle"] == str(place)
+    assert station.verifying.runner.spec["bundle"] == str(place)
     station.context.actions.run("report.write")
     assert station.write_dialog.author.text() == "A. Analyst"
 
@@ -517,12 +517,12 @@ def test_what_goes_wrong_while_writing_is_said_once(station, qtbot, tmp_path):
     Answers(tmp_path / "out.evidence").take_over(station.context.prompts)
     station._on_write_chosen(Wanted(False, False, False, False))
     station.busy.cancel.click()
-    assert station.writing._runner.cancelled
-    station.writing._runner.ended.emit(Done("cancelled"))
+    assert station.writing.runner.cancelled
+    station.writing.runner.ended.emit(Done("cancelled"))
     assert station.failures == []
     assert not station.written_card.isVisible()
     station._on_write_chosen(Wanted(False, False, False, False))
-    station.writing._runner.ended.emit(Done("failed", error="out.evidence is there already."))
+    station.writing.runner.ended.emit(Done("failed", error="out.evidence is there already."))
     assert [one.sentence for one in station.failures] == ["out.evidence is there already."]
     Answers("").take_over(station.context.prompts)
     station._on_write_chosen(Wanted(False, False, False, False))
@@ -544,8 +544,8 @@ def test_a_bundle_is_signed_with_a_key_of_the_user(secret, station, qtbot, tmp_p
     assert chosen[0].key == key.key_id
     Answers(place).take_over(station.context.prompts)
     station._on_write_chosen(chosen[0])
-    assert secret not in station.writing._runner.spec_path.read_text()
-    station.writing._runner.ended.emit(
+    assert secret not in station.writing.runner.spec_path.read_text()
+    station.writing.runner.ended.emit(
         Done("finished", {"path": str(place), "bytes": 9, "files": 3})
     )
     qtbot.waitUntil(lambda: not station._signing)
@@ -577,7 +577,7 @@ CHECKS_TOLD = (
 
 def tell_checks(station, checks=CHECKS_TOLD):
     for one in checks:
-        station.verifying._runner.event_received.emit(Finding("check", asdict(one)))
+        station.verifying.runner.event_received.emit(Finding("check", asdict(one)))
 
 
 def test_a_dropped_bundle_is_verified_by_itself(station, qtbot, tmp_path):
@@ -597,7 +597,7 @@ def test_a_dropped_bundle_is_verified_by_itself(station, qtbot, tmp_path):
     assert station.take_file(bundle / "evidence.json")
     assert station.stations == ["report"]
     assert station.pages.currentIndex() == CHECKS
-    spec = station.verifying._runner.spec
+    spec = station.verifying.runner.spec
     assert spec["bundle"] == str(bundle)
     assert (spec["checkpoints"], spec["images"]) == ([], {})
     assert station.take_file(bundle)  # while it goes on
@@ -606,7 +606,7 @@ def test_a_dropped_bundle_is_verified_by_itself(station, qtbot, tmp_path):
 
 def test_checks_arrive_level_by_level_and_are_added_up(station, qtbot, tmp_path):
     station.verify(write_bundle(tmp_path / "a.evidence"))
-    runner = station.verifying._runner
+    runner = station.verifying.runner
     runner.event_received.emit(Progress("arithmetic", 3, 12))
     assert station.checks.busy.bar.value() == 250
     assert "Computing every figure again, 3 of 12" in station.checks.words.text()
@@ -635,13 +635,13 @@ def test_a_verification_is_cancelled_or_fails_with_one_sentence(station, tmp_pat
     bundle = write_bundle(tmp_path / "a.evidence")
     station.verify(bundle)
     station.checks.busy.cancel.click()
-    runner = station.verifying._runner
+    runner = station.verifying.runner
     assert runner.cancelled
     runner.ended.emit(Done("cancelled"))
     assert station.checks.title.text() == "Cancelled"
     station.verify(bundle)
     sentence = "a.evidence is no bundle that can be read\u202e."
-    station.verifying._runner.ended.emit(Done("failed", error=sentence, error_code="damaged"))
+    station.verifying.runner.ended.emit(Done("failed", error=sentence, error_code="damaged"))
     assert station.checks.error.text() == "a.evidence is no bundle that can be read\\u202e."
     assert station.failures == []
 
@@ -659,7 +659,7 @@ def test_the_same_bundle_is_checked_against_files(station, qtbot, session, tmp_p
     bundle = write_bundle(tmp_path / "a.evidence")
     station.verify(bundle)
     tell_checks(station)
-    station.verifying._runner.ended.emit(Done("finished", {"summary": "", "exit": 0}))
+    station.verifying.runner.ended.emit(Done("finished", {"summary": "", "exit": 0}))
     station.context.actions.run("report.verify_files")
     dialog = station.verify_dialog
     assert dialog.checkpoints[0].path == session.checkpoint.path
@@ -668,7 +668,7 @@ def test_the_same_bundle_is_checked_against_files(station, qtbot, session, tmp_p
     dialog.images["images-2"].button.click()
     dialog.full.click()
     dialog.ok.click()
-    spec = station.verifying._runner.spec
+    spec = station.verifying.runner.spec
     assert spec["checkpoints"] == [session.checkpoint.path]
     assert spec["images"] == {"images-2": str(tmp_path / "pictures")}
     assert spec["sample"] is None
@@ -695,14 +695,14 @@ def test_a_bundle_is_chosen_by_its_record_or_zip(station, tmp_path):
     assert "is no evidence bundle" in station.failures[0].sentence
     Answers(bundle / "evidence.json").take_over(station.context.prompts)
     station.context.actions.run("report.verify")
-    assert station.verifying._runner.spec["bundle"] == str(bundle)
+    assert station.verifying.runner.spec["bundle"] == str(bundle)
 
 
 def test_closing_ends_what_is_at_work(station, tmp_path):
     station.verify(write_bundle(tmp_path / "a.evidence"))
     assert [one.what for one in station.at_work()] == ["A bundle is being checked."]
     station.shell.closing.emit()
-    assert station.verifying._runner.cancelled
+    assert station.verifying.runner.cancelled
 
 
 # How it looks
@@ -724,7 +724,7 @@ def test_no_part_overlaps_or_is_cut_off(size, station, qtbot, tmp_path):
     station.verify(bundle)
     tell_checks(station)
     assert lasting_faults(station, qtbot) == []
-    station.verifying._runner.ended.emit(Done("finished", {"summary": "1 hold", "exit": 0}))
+    station.verifying.runner.ended.emit(Done("finished", {"summary": "1 hold", "exit": 0}))
     assert lasting_faults(station, qtbot) == []
     shutil.rmtree(bundle)
 

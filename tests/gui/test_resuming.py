@@ -19,6 +19,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric
 from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
 from tests.gui.dropped import purpose
+from tests.gui.fakes import FakeRunner, result_of
 from tests.gui.shell_fakes import (
     CLASSES,
     Answers,
@@ -27,7 +28,6 @@ from tests.gui.shell_fakes import (
     write_safetensors,
     write_state,
 )
-from tests.gui.test_clean_panel import RUNNERS, FakeRunner, result_of
 
 WAIT = 10_000
 RECIPE = preset("supervised", "default").changed(pairs=640, batch_size=64, epochs=1)
@@ -67,7 +67,7 @@ def make_window(qtbot, store):
                 inference=Inference(FakeEngine),
                 settings=store,
                 prompts=(answers or Answers()).prompts(),
-                runners=RUNNERS,
+                new_runner=FakeRunner,
             )
         )
         qtbot.addWidget(window)

@@ -18,7 +18,7 @@ from cleanclip_gui.jobs.runner import (
     DEVICES,
     JobRunner,
     is_taken,
-    resume_run,
+    new_runner,
     worker_command,
 )
 from ml_core.events import Done, Metric, Progress
@@ -349,14 +349,16 @@ def test_the_worker_command(tmp_path: Path, monkeypatch) -> None:
 
 def test_resume_needs_a_run(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"spec\.json is missing"):
-        resume_run(tmp_path)
+        new_runner("clean", tmp_path / "spec.json", resume=True)
     assert not can_resume(tmp_path)
     (tmp_path / "spec.json").write_text("{}")
     assert not can_resume(tmp_path)
     (tmp_path / "state").mkdir()
     (tmp_path / "state" / "state.safetensors").write_bytes(b"x")
     assert can_resume(tmp_path)
-    assert resume_run(tmp_path).spec_path == tmp_path / "spec.json"
+    assert (
+        new_runner("clean", tmp_path / "spec.json", resume=True).spec_path == tmp_path / "spec.json"
+    )
 
 
 @pytest.mark.parametrize(

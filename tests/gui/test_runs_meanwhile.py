@@ -19,6 +19,7 @@ from ml_core.events import Done, Metric, Progress, Saved, to_json
 from ml_core.jobs.journal import add_last_word
 from ml_core.reading.errors import InputError
 from ml_core.triggers import demo_trigger
+from tests.gui.fakes import runner_of
 from tests.gui.run_folders import write_run
 from tests.gui.shell_fakes import Answers, write_state
 from tests.gui.test_clean_bench import (  # noqa: F401
@@ -30,7 +31,6 @@ from tests.gui.test_clean_bench import (  # noqa: F401
     session,
     shown,
 )
-from tests.gui.test_clean_panel import runner_of
 
 DAY = 86_400.0
 

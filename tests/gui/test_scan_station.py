@@ -10,14 +10,13 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtSvg import QSvgRenderer
 from PySide6.QtWidgets import QApplication, QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.inference.questions import Look, Looked, Thumbnails, ThumbnailsReady
-from cleanclip_gui.jobs.runner import Runners
 from cleanclip_gui.scan.estimating import estimate_folder
 from cleanclip_gui.scan.live_scan import LiveScan
 from cleanclip_gui.scan.position_map import ink
@@ -37,35 +36,12 @@ from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.overall import scan_plan
 from ml_core.jobs.scan_spec import SCAN_FILE, USUAL, ScanSpec, read_scan_spec
 from tests.gui.factories import facts, images
+from tests.gui.fakes import FakeRunner
 from tests.gui.layout_faults import lasting_faults
 from tests.gui.scans import CLASSES, coded, contrast, events, scan, stages, write_scan
 from tests.gui.shell_fakes import Answers, FakeInference, StudioStandIn
 
 SHA = "a" * 64
-
-
-class FakeRunner(QObject):
-    """Starts nothing; the test says what the job tells."""
-
-    event_received = Signal(object)
-    line_logged = Signal(str)
-    ended = Signal(object)
-
-    def __init__(
-        self, spec_path: Path, *, device: str = "cpu", child: FakeChild | None = None
-    ) -> None:
-        super().__init__()
-        self.spec_path, self.device, self.cancelled = spec_path, device, False
-        self.child = child
-
-    def launch(self) -> None:
-        """Nothing starts."""
-
-    def mark_running(self) -> None:
-        """Nothing changes."""
-
-    def cancel(self) -> None:
-        self.cancelled = True
 
 
 class FakeChild:
@@ -96,7 +72,7 @@ def session(tmp_path: Path) -> Session:
 def station(qtbot, session, tmp_path):
     context = Context(
         session=session, inference=FakeInference(),
-        runners=Runners(scan=FakeRunner, scan_estimate=FakeRunner, waiting_scan=FakeChild),
+        new_runner=FakeRunner, waiting_child=lambda kind: FakeChild(),
         settings=SettingsStore(tmp_path / "config"), prompts=Answers().prompts(),
     )  # fmt: skip
     made = ScanStation(context)
@@ -361,7 +337,7 @@ def test_the_bar_goes_by_what_the_job_is_about_to_do(station):
         "side": 64, "search": 512, "held_out": 256, "classes": len(CLASSES)
     }  # fmt: skip
     plan = scan_plan(station.scanning.spec, USUAL, **station.scanning.live.sizes)
-    ahead = [seen.part for seen in station.scanning._overall._seen[1:]]
+    ahead = [seen.part for seen in station.scanning.overall._seen[1:]]
     assert ahead == list(plan.parts[1:])
 
 
@@ -557,7 +533,7 @@ def test_the_words_that_differ_most_come_first_and_few_are_listed(station, tmp_p
 def test_the_estimate_says_how_long_the_scan_would_take(station):
     assert not station.cancel_estimate.isVisible()
     station.estimate_button.click()
-    runner = station.estimating._runner
+    runner = station.estimating.runner
     spec = read_scan_spec(runner.spec_path)
     assert spec.output_dir == str(estimate_folder()) == str(runner.spec_path.parent)
     assert Path(spec.label_set).read_text().split() == list(CLASSES)
@@ -576,7 +552,7 @@ def test_the_estimate_says_how_long_the_scan_would_take(station):
 
 def test_an_estimate_of_another_scan_is_ended_and_not_told(station):
     station.estimate_button.click()
-    runner = station.estimating._runner
+    runner = station.estimating.runner
     station.setup.search.setValue(64)
     assert runner.cancelled
     runner.ended.emit(Done("finished", {"seconds": 1.0, "forward": 1, "both": 1}))
@@ -586,13 +562,13 @@ def test_an_estimate_of_another_scan_is_ended_and_not_told(station):
 def test_an_estimate_that_fails_says_why_and_one_can_be_cancelled(station, qtbot):
     keeper = FocusKeeper(QApplication.instance(), station)  # as the window has it
     station.estimate_button.click()
-    station.estimating._runner.ended.emit(Done("failed", {}, "The pictures are noise.", "usage"))
+    station.estimating.runner.ended.emit(Done("failed", {}, "The pictures are noise.", "usage"))
     assert station.estimate_label.text() == "The pictures are noise."
     assert station.estimate_label.property("role") == "error"
     station.estimate_button.setFocus()
     station.estimate_button.click()
     qtbot.waitUntil(station.cancel_estimate.hasFocus)
-    runner = station.estimating._runner
+    runner = station.estimating.runner
     station.cancel_estimate.click()
     assert runner.cancelled
     runner.ended.emit(Done("cancelled"))
@@ -613,7 +589,7 @@ def test_the_page_before_a_scan_lists_what_will_be_done(station):
 
 def test_the_scan_that_another_page_names_is_shown(station, tmp_path):
     folder = write_scan(tmp_path / "x", scan())
-    station.shell.scan_wanted.emit(str(folder))
+    station.shell.open("scan", str(folder))
     assert station.stations == ["scan"]
     assert station.pages.currentIndex() == RESULT
 

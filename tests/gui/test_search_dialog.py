@@ -5,13 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QApplication, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.runs.tradeoff_chart import READING_HINT
-from cleanclip_gui.clean.search_dialog import SearchDialog
-from cleanclip_gui.clean.searching import Searching
+from cleanclip_gui.clean.search_dialog import SearchDialog, SearchDialogs
 from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.cleaning.pretraining import UNKNOWN, Pretraining
@@ -22,42 +20,13 @@ from ml_core.jobs.search_spec import MEANS, SearchSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
 from ml_core.reading import InputError, inspect
+from tests.gui.fakes import FakeRunner
 from tests.gui.searches import search_record, write_search
 from tests.gui.shell_fakes import write_safetensors
 
 
-class FakeRunner(QObject):
-    """Keeps what it was made for; the test says what happens."""
-
-    event_received = Signal(object)
-    ended = Signal(object)
-
-    def __init__(self, path: Path, *, device: str) -> None:
-        super().__init__()
-        self.path, self.device = path, device
-        self.did: list[str] = []
-
-    def launch(self) -> None:
-        self.did.append("launch")
-
-    def cancel(self) -> None:
-        self.did.append("cancel")
-
-    def mark_running(self) -> None:
-        self.did.append("running")
-
-
 @pytest.fixture
-def dialog(qtbot) -> SearchDialog:
-    theme.apply_theme(QApplication.instance(), "light")
-    made = SearchDialog("model.safetensors", 5e-4, Prompts())
-    qtbot.addWidget(made)
-    made.show()
-    return made
-
-
-@pytest.fixture
-def searching(qtbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Searching:
+def searching(qtbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SearchDialogs:
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
     parent = QWidget()
     qtbot.addWidget(parent)
@@ -77,10 +46,24 @@ def searching(qtbot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Searchi
         return write_spec(spec, folder / SPEC_FILE)
 
     known = [UNKNOWN]
-    made = Searching(session, Prompts(), write, lambda: known[0], parent, FakeRunner)
+    made = SearchDialogs(session, Prompts(), write, lambda: known[0], parent, FakeRunner)
     made.known = known
     made.pairs, made.labelled = pairs, labelled
     return made
+
+
+@pytest.fixture
+def dialog(searching: SearchDialogs) -> SearchDialog:
+    theme.apply_theme(QApplication.instance(), "light")
+    searching.open()
+    assert searching.dialog is not None
+    return searching.dialog
+
+
+def runner_of(searching: SearchDialogs) -> FakeRunner:
+    runner = searching.dialog.task.runner
+    assert isinstance(runner, FakeRunner)
+    return runner
 
 
 def _row(dialog: SearchDialog, number: int) -> list[str]:
@@ -99,7 +82,7 @@ def test_runs_arrive_and_the_best_can_be_used(dialog: SearchDialog, qtbot) -> No
     dialog.show_record(search_record(2))
     assert dialog.table.model().rowCount() == 2
     assert dialog.card.property("tone") == "caution"
-    assert "No recipe that was tried keeps the limits" in dialog.said.text()
+    assert "No recipe that was tried keeps the limits" in dialog.summary.text()
     assert dialog.use.isEnabled()
     assert _main(dialog) == [dialog.start]
     dialog.show_record(search_record())
@@ -110,7 +93,7 @@ def test_runs_arrive_and_the_best_can_be_used(dialog: SearchDialog, qtbot) -> No
         "MMCL only", "1.5e-3", "160", "97.4 %", "0.6", "0.8 %", "1.5 %", "best",
     ]  # fmt: skip
     assert dialog.card.property("tone") == "ok"
-    assert MEANS in dialog.said.text()
+    assert MEANS in dialog.summary.text()
     with qtbot.waitSignal(dialog.used) as used:
         dialog.use.click()
     assert (used.args[0].method, used.args[0].total_steps) == ("mmcl", 160)
@@ -128,7 +111,7 @@ def test_the_chart_shows_each_recipe_from_the_copy_on(dialog: SearchDialog) -> N
     assert dialog.chart.limits.asr == 7.0
 
 
-def test_a_search_is_written_as_it_is_set(searching: Searching) -> None:
+def test_a_search_is_written_as_it_is_set(searching: SearchDialogs) -> None:
     searching.open()
     dialog = searching.dialog
     assert dialog is not None
@@ -136,9 +119,7 @@ def test_a_search_is_written_as_it_is_set(searching: Searching) -> None:
     for box, value in ((dialog.minutes, 3), (dialog.asr, 5), (dialog.rebound, 40)):
         box.setValue(value)
     dialog.start.click()
-    runner = searching.runner
-    assert isinstance(runner, FakeRunner)
-    spec = read_spec_file(runner.path, SearchSpec)
+    spec = read_spec_file(runner_of(searching).spec_path, SearchSpec)
     assert (spec.minutes, spec.max_asr, spec.max_ca_drop) == (3.0, 5.0, 1.0)
     assert spec.rebound_steps == 40
     assert spec.recipes[0].lr == UNKNOWN.assumed
@@ -150,65 +131,63 @@ def test_a_search_is_written_as_it_is_set(searching: Searching) -> None:
     assert searching.is_running
 
 
-def test_the_rates_follow_what_is_known_of_the_pretraining(searching: Searching) -> None:
+def test_the_rates_follow_what_is_known_of_the_pretraining(searching: SearchDialogs) -> None:
     told = Pretraining(8e-4, "its reference, from params.txt of its training", "known")
     searching.known[0] = told
     searching.open()
     assert searching.dialog.peak.value() == told.rate
     assert searching.dialog.state.text() == told.sentence
     searching.dialog.start.click()
-    assert read_spec_file(searching.runner.path, SearchSpec).peak_lr == told.rate
+    assert read_spec_file(runner_of(searching).spec_path, SearchSpec).peak_lr == told.rate
 
 
-def test_a_search_waits_for_the_end_of_the_one_before(searching: Searching) -> None:
+def test_the_last_words_of_a_closed_search_are_about_no_page(searching: SearchDialogs) -> None:
     searching.open()
     searching.dialog.start.click()
-    before = searching.runner
+    before = runner_of(searching)
     searching.dialog.done(0)
+    assert before.told[-1] == "cancel"
+    assert searching.dialog is None
     searching.open()
-    dialog = searching.dialog
-    dialog.start.click()
-    assert searching.runner is before
-    assert "is still ending" in dialog.state.text()
     before.event_received.emit(Message("Round 1"))
     before.ended.emit(Done("cancelled"))
-    assert "is still ending" in dialog.state.text()  # its last words are about no page
-    dialog.start.click()
-    assert searching.runner is not before
-    assert dialog.busy.isVisible()
+    assert searching.dialog.state.text() == UNKNOWN.sentence
+    searching.dialog.start.click()
+    assert runner_of(searching) is not before
+    assert searching.dialog.busy.isVisible()
 
 
-def test_a_job_without_data_cannot_be_searched(searching: Searching) -> None:
+def test_a_job_without_data_cannot_be_searched(searching: SearchDialogs) -> None:
     searching.pairs[0] = None
     searching.open()
     searching.dialog.start.click()
-    assert searching.runner is None
+    assert not searching.is_running
     assert "choose a method that takes pairs or labelled images" in searching.dialog.state.text()
 
 
-def test_labelled_images_are_searched_without_captions(searching: Searching) -> None:
+def test_labelled_images_are_searched_without_captions(searching: SearchDialogs) -> None:
     searching.pairs[0], searching.labelled[0] = None, True
     searching.open()
     searching.dialog.start.click()
-    spec = read_spec_file(searching.runner.path, SearchSpec)
+    spec = read_spec_file(runner_of(searching).spec_path, SearchSpec)
     assert {recipe.method for recipe in spec.recipes} == {"locked-text", "adversarial"}
 
 
-def test_what_happens_is_shown_and_kept(searching: Searching) -> None:
+def test_what_happens_is_shown_and_kept(searching: SearchDialogs) -> None:
     searching.open()
     dialog = searching.dialog
     dialog.start.click()
-    runner = searching.runner
+    runner = runner_of(searching)
     runner.event_received.emit(Progress("canaries", 30, 400))
     assert dialog.state.text() == "Planting canaries…"
     assert (dialog.busy.bar.value(), dialog.busy.bar.maximum()) == (30, 400)
     runner.event_received.emit(Message("Round 1: PAR, rate 5e-4, 40 steps"))
     assert dialog.state.text().startswith("Round 1")
-    path = write_search(searching.folder, search_record(3))
+    path = write_search(dialog.folder, search_record(3))
     runner.event_received.emit(Saved(str(path), "result"))
     assert dialog.table.model().rowCount() == 3
     dialog.busy.cancel.click()
-    assert "cancel" in runner.did
+    assert "cancel" in runner.told
     assert dialog.state.text() == "Cancelling…"
     runner.event_received.emit(Message("Round 2"))
     assert dialog.state.text() == "Cancelling…"
@@ -222,26 +201,17 @@ def test_what_happens_is_shown_and_kept(searching: Searching) -> None:
     assert "earlier search" in searching.dialog.state.text()
 
 
-def test_a_search_that_fails_says_why(searching: Searching) -> None:
+def test_a_search_that_fails_says_why(searching: SearchDialogs) -> None:
     searching.open()
     searching.dialog.start.click()
-    searching.runner.ended.emit(Done("failed", error="None of the canaries took."))
+    runner_of(searching).ended.emit(Done("failed", error="None of the canaries took."))
     assert searching.dialog.state.text() == "None of the canaries took."
     assert searching.dialog.state.property("role") == "error"
 
 
-def test_closing_the_page_ends_the_search(searching: Searching) -> None:
+def test_a_recipe_that_was_found_is_passed_on(searching: SearchDialogs, qtbot) -> None:
     searching.open()
-    searching.dialog.start.click()
-    runner = searching.runner
-    searching.dialog.done(0)
-    assert runner.did[-1] == "cancel"
-    assert searching.dialog is None
-
-
-def test_a_recipe_that_was_found_is_passed_on(searching: Searching, qtbot) -> None:
-    searching.open()
-    write_search(searching.folder, search_record())
+    write_search(searching.dialog.folder, search_record())
     searching.dialog.show_record(search_record())
     with qtbot.waitSignal(searching.used) as used:
         searching.dialog.use.click()
@@ -249,7 +219,7 @@ def test_a_recipe_that_was_found_is_passed_on(searching: Searching, qtbot) -> No
     assert searching.dialog is None
 
 
-def test_without_a_checkpoint_it_says_so(searching: Searching, qtbot) -> None:
+def test_without_a_checkpoint_it_says_so(searching: SearchDialogs, qtbot) -> None:
     searching._session.checkpoint = None
     with qtbot.waitSignal(searching.failed) as failed:
         searching.open()

@@ -28,7 +28,7 @@ from tests.unit.embedding_files import unit_rows, write_embeddings
 from tests.unit.small_jobs import TEMPLATES, small_recipe, small_spec
 
 _HERE: dict[str, Any] = {"device": "cpu", "threads": 1}
-_CANARIES = CanarySettings(
+CANARIES = CanarySettings(
     kinds=("patch", "sine"), share=0.2, steps=2, batch_size=8, every=2, wanted=0.0
 )
 
@@ -107,13 +107,13 @@ def _holdouts(source: Path, folder: Path) -> HoldoutSpec:
 def _canaries(source: Path, folder: Path) -> CanarySpec:
     return CanarySpec(
         checkpoint=str(source), pairs=PairSpec(), images=ImageSpec(split="val", n=24),
-        templates=TEMPLATES, settings=_CANARIES, output_dir=str(folder / "out"), **_HERE,
+        templates=TEMPLATES, settings=CANARIES, output_dir=str(folder / "out"), **_HERE,
     )  # fmt: skip
 
 
 def _search(source: Path, folder: Path) -> SearchSpec:
     recipes = tuple(small_recipe(method="mmcl", lr=lr) for lr in (1e-3, 1e-4))
-    return SearchSpec(base=_clean(source, folder), recipes=recipes, images=16, canaries=_CANARIES)
+    return SearchSpec(base=_clean(source, folder), recipes=recipes, images=16, canaries=CANARIES)
 
 
 def _rates(source: Path, folder: Path) -> RateSpec:

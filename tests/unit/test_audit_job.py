@@ -30,7 +30,6 @@ from ml_core.jobs.audit_spec import (
 from ml_core.jobs.runner import run_job
 from ml_core.paths import resource
 from ml_core.reading import InputError
-from tests.unit.draining import finished
 
 N = 80
 
@@ -272,22 +271,6 @@ def test_a_planted_second_caption_is_found_and_shown(tmp_path: Path) -> None:
     assert f"{planted:02d}.png" not in {left.pictures.name(i) for i in range(47)}
 
 
-def test_too_few_pairs_are_a_sentence(spec: AuditSpec) -> None:
-    done = run(spec.model_copy(update={"k": 32}))[-1]
-    assert isinstance(done, Done)
-    assert (done.status, done.error_code) == ("failed", "usage")
-    assert "at least 128" in done.error
-
-
-def test_chunks_of_few_pairs_are_refused_before_anything_is_opened(spec: AuditSpec) -> None:
-    few = spec.model_copy(update={"checkpoint": "nowhere", "k": 17, "chunk_size": 64})
-    (done,) = run(few)
-    assert isinstance(done, Done)
-    assert (done.status, done.error_code) == ("failed", "usage")
-    assert "17 neighbours" in done.error
-    assert "at least 68" in done.error
-
-
 def test_a_full_disk_leaves_the_old_files(spec: AuditSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     audited(spec)
     before = {p.name: p.read_bytes() for p in Path(spec.output_dir).iterdir()}
@@ -300,17 +283,6 @@ def test_a_full_disk_leaves_the_old_files(spec: AuditSpec, monkeypatch: pytest.M
     assert isinstance(done, Done)
     assert done.error_code == "disk"
     assert {p.name: p.read_bytes() for p in Path(spec.output_dir).iterdir()} == before
-
-
-def test_an_audit_of_another_checkpoint_is_not_replaced_unasked(spec: AuditSpec) -> None:
-    path = Path(spec.output_dir) / AUDIT_FILE
-    path.parent.mkdir()
-    path.write_text('{"facts": {"checkpoint_sha256": "another"}}')
-    done = run(spec)[-1]
-    assert isinstance(done, Done)
-    assert f"{path.parent} holds the result of another job (audit.json); choose" in done.error
-    assert [one.name for one in path.parent.iterdir()] == [AUDIT_FILE]
-    done = finished(spec, overwrite=True)
 
 
 def test_what_is_excluded_is_left_out_of_the_next_opening(spec: AuditSpec, tmp_path: Path) -> None:

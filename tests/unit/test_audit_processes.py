@@ -147,7 +147,8 @@ def test_cancelling_the_first_process_ends_all(
         first.stdin.write("cancel\n")
         first.stdin.flush()
 
-    events, codes = two_processes(warm_torch, path, "--audit", "--supervised", meanwhile=cancel)
+    options, module = ("--audit", "--supervised"), "tests.unit.patient_worker"
+    events, codes = two_processes(warm_torch, path, *options, module=module, meanwhile=cancel)
     assert codes == [0, 0]  # as asked
     assert _ended(events[0]) == Done("cancelled")
     assert not (tmp_path / "one").exists()

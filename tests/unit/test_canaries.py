@@ -29,7 +29,7 @@ from ml_core.jobs.canary_spec import (
 from ml_core.jobs.folder_lock import lock_folder
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
-from tests.unit.draining import done_of, events_of
+from tests.unit.draining import events_of
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.small_jobs import TEMPLATES, small_recipe
 
@@ -197,8 +197,6 @@ def test_labelled_pictures_do_without_captions(spec: CanarySpec) -> None:
     changes = {"pairs": None, "training_images": ImageSpec(split="clean", n=16)}
     _, record = _planted(spec.model_copy(update=changes))
     assert record.steps == 2
-    done = done_of(spec.model_copy(update={"pairs": None}))
-    assert "name some" in done.error
 
 
 @pytest.mark.parametrize("used", [False, True])

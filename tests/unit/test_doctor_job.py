@@ -33,10 +33,3 @@ def test_every_trial_is_told_with_its_interval(spec):
     assert done.result["best"] in trials
     assert len(done.result["sha256"]) == 64
     assert from_json(to_json(done)).result["best"]["correct"] == done.result["best"]["correct"]
-
-
-def test_too_few_images_are_a_sentence(spec):
-    few = spec.model_copy(update={"images": ImageSpec(kind="demo", split="val", n=5)})
-    done = list(run_job(few, Control()))[-1]
-    assert (done.status, done.error_code) == ("failed", "usage")
-    assert "at least 20" in done.error

@@ -270,14 +270,6 @@ def test_a_file_with_holes_that_announces_too_many_pairs_is_a_sentence(
     assert "549755813888 pairs in holes" in done.error
 
 
-def test_an_audit_of_others_is_not_replaced_unasked(spec: EmbeddingAuditSpec) -> None:
-    path = Path(spec.output_dir) / AUDIT_FILE
-    path.parent.mkdir()
-    path.write_text('{"facts": {"pairs_key": "another"}}')
-    assert "holds the result of another job" in done_of(spec).error
-    finished(spec, overwrite=True)
-
-
 def test_the_command_needs_no_checkpoint(
     folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -482,33 +482,6 @@ def test_a_resume_without_a_state_says_so_at_once(tiny_checkpoint: Path, tmp_pat
     assert "There is no saved state" in _last(iter(events)).error
 
 
-def test_bad_input_ends_in_one_sentence(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    cases: list[tuple[dict[str, Any], str, str]] = [
-        ({"checkpoint": str(tmp_path / "none")}, "usage", "There is no checkpoint at"),
-        ({"target": 999}, "usage", "target class 999 does not exist"),
-        ({"device": "cuda:7"}, "usage", "This machine has no device cuda:7"),
-        ({"pairs": PairSpec(n=4)}, "usage", "4 usable pairs, fewer than the batch size of 8"),
-    ]
-    for changes, code, words in cases:
-        spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(), **changes)
-        done = done_of(spec)
-        assert (done.status, done.error_code) == ("failed", code)
-        assert words in done.error
-        assert "\n" not in done.error
-
-
-def test_measuring_pictures_are_not_trained_on(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    spec = small_spec(
-        tiny_checkpoint,
-        tmp_path / "out",
-        small_recipe(method="supervised", pairs=16),
-        training_images=ImageSpec(split="test", n=24),
-    )
-    (done,) = [e for e in run_job(spec, Control()) if isinstance(e, Done)]
-    assert (done.status, done.error_code) == ("failed", "usage")
-    assert "for measuring" in done.error
-
-
 def test_a_job_never_overwrites_what_it_cleans(tiny_checkpoint: Path, tmp_path: Path) -> None:
     source = tmp_path / "cleaned.safetensors"
     source.write_bytes(tiny_checkpoint.read_bytes())
@@ -533,14 +506,6 @@ def test_a_resume_with_other_pairs_is_refused(tiny_checkpoint: Path, tmp_path: P
     (done,) = [e for e in run_job(other, Control(), resume=True) if isinstance(e, Done)]
     assert "other training data" in done.error
     assert read_spec(folder / "spec.json").pairs == spec.pairs
-
-
-def test_cancel_during_the_first_measurement(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    control = Control()
-    control.cancel()
-    events = list(run_job(small_spec(tiny_checkpoint, tmp_path / "out", small_recipe()), control))
-    assert events[-1] == Done("cancelled")
-    assert not (tmp_path / "out" / "cleaned.safetensors").exists()
 
 
 def test_a_stopped_job_saves_and_measures_what_it_has(

@@ -10,9 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 from pydantic import BaseModel
 
-from ml_core.data.specs import PathText
+from ml_core.cleaning.halving import candidates_of
+from ml_core.cleaning.recipes import Recipe
+from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.events import Control, Done, Event, Progress, from_json, to_json
 from ml_core.jobs import worker
 from ml_core.jobs.folder_lock import at_work, lock_folder
@@ -23,10 +26,12 @@ from ml_core.jobs.table import JOBS, Job, job_of
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
 from tests.unit.draining import done_of, finished
-from tests.unit.job_specs import SMALL, folder_of
+from tests.unit.job_specs import CANARIES, SMALL, folder_of
+from tests.unit.small_jobs import small_recipe
 from tests.warm import Warm
 
 KINDS = tuple(JOBS)
+UNLABELLED = ImageSpec(kind="folder", path="unlabelled")
 GO_ON = ("clean", "bench", "scan", "search")  # from what a cancelled one left
 OF_THE_MOMENT = ("seconds", "rate", "speed", "timings", "cached", "size", "date")
 Make = Callable[[str], BaseModel]
@@ -37,7 +42,10 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     """A search of two rounds whatever this machine's speed, and hold-outs of few triggers."""
     from ml_core.cleaning.halving import rungs
 
-    monkeypatch.setattr("ml_core.jobs.search.plan", lambda times, *_: rungs(len(times), 2))
+    def planned(times: list[float], _fixed: float, budget: float) -> Any:
+        return rungs(len(times), 2) if budget > 1 else ()
+
+    monkeypatch.setattr("ml_core.jobs.search.plan", planned)
     monkeypatch.setattr("ml_core.jobs.search._MOST_MORE", 0)
     monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
 
@@ -254,3 +262,102 @@ def test_a_new_kind_is_a_module_and_a_row(
     last = from_json(capfd.readouterr().out.splitlines()[-1])
     assert last == Done("failed", error="13 is no number to count to.", error_code="usage",
                         details=last.details)  # fmt: skip
+
+
+# ---- what cannot be done ----
+
+
+def _changed(spec: Any, changes: dict[str, Any]) -> Any:
+    """The spec with other fields; ``base.pairs`` is one of the job that it is based on."""
+    for name, value in changes.items():
+        outer, _, inner = name.rpartition(".")
+        own = getattr(spec, outer).model_copy(update={inner: value}) if outer else value
+        spec = spec.model_copy(update={outer or name: own})
+    return spec
+
+
+REFUSALS: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("clean", {"target": 999}, "target class 999 does not exist"),
+    ("clean", {"device": "cuda:7"}, "This machine has no device cuda:7"),
+    ("clean", {"pairs": PairSpec(n=4)}, "4 usable pairs, fewer than the batch size of 8"),
+    (
+        "clean",
+        {
+            "recipe": small_recipe(method="supervised", pairs=16),
+            "training_images": ImageSpec(split="test", n=24),
+        },
+        "for measuring",
+    ),
+    ("doctor", {"images": ImageSpec(split="val", n=5)}, "at least 20"),
+    ("audit", {"k": 32}, "at least 128"),
+    ("audit", {"checkpoint": "nowhere", "k": 17, "chunk_size": 64}, "at least 68"),
+    ("audit", {"pairs": PairSpec(kind="texts", path="a.txt")}, "an audit compares both"),
+    ("rebound", {"target": 99}, "The target class 99 does not exist"),
+    ("rebound", {"images": UNLABELLED}, "Choose labelled images"),
+    ("holdouts", {"target": 99}, "The target class 99 does not exist"),
+    ("canaries", {"pairs": None}, "name some"),
+    ("search", {"recipes": (small_recipe(method="unlearn"),)}, "needs a trigger"),
+    ("search", {"base.pairs": None}, "trains on image-caption pairs"),
+    (
+        "search",
+        {
+            "recipes": candidates_of(("adversarial",), (0.1,), 1e-3),
+            "base.training_images": None,
+            "base.pairs": None,
+        },
+        "Adversarial unlearning trains on images: choose some",
+    ),
+    ("search", {"base.images": None}, "labelled validation images"),
+    ("search", {"minutes": 0.001}, "too short for a search"),
+    ("search", {"base.pairs": PairSpec(n=3)}, "has 3 pairs"),
+    (
+        "search",
+        {"canaries": CANARIES.model_copy(update={"wanted": 1.0, "kinds": ("patch",)})},
+        "None of the canaries took",
+    ),
+    ("rates", {"job.recipe": Recipe(method="interpolate")}, "takes no training step"),
+    ("rates", {"job.recipe": Recipe(method="tbar")}, "subtracts what it has learnt"),
+    ("rates", {"job.images": None}, "choose labelled images"),
+    ("rates", {"job.images": UNLABELLED}, "None of the validation images has a label"),
+    ("scan", {"images": ImageSpec(n=40)}, "a scan needs 144"),
+)
+
+
+@pytest.mark.parametrize(("kind", "changes", "words"), REFUSALS)
+def test_what_it_cannot_do_is_a_sentence(
+    kind: str, changes: dict[str, Any], words: str, make: Make, tmp_path: Path
+) -> None:
+    for number in range(3):
+        Image.new("RGB", (40, 40), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    here = ImageSpec(kind="folder", path=str(tmp_path))
+    known = {name: here if part is UNLABELLED else part for name, part in changes.items()}
+    done = done_of(_changed(make(kind), known))
+    assert (done.status, done.error_code) == ("failed", "usage"), done.details
+    assert words in done.error
+    assert "\n" not in done.error
+
+
+ANOTHERS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("audit", {"facts": {"checkpoint_sha256": "another"}}),
+    ("embeddings", {"facts": {"pairs_key": "another"}}),
+    ("rates", {"job.recipe": {"method": "another"}}),
+    ("scan", {"suspect": {"sha256": "another"}}),
+    ("scan", {"reference": {"sha256": "another"}}),
+    ("scan", {"seed": 1}),
+    ("search", {"canaries": {"source_sha256": "another"}}),
+)
+
+
+@pytest.mark.parametrize(("kind", "record"), ANOTHERS)
+def test_the_result_of_another_job_is_not_replaced_unasked(
+    kind: str, record: dict[str, Any], make: Make
+) -> None:
+    spec, name = make(kind), JOBS[kind].result
+    folder = folder_of(spec)
+    folder.mkdir()
+    (folder / name).write_text(json.dumps(record))
+    done = done_of(spec)
+    assert f"{folder} holds the result of another job ({name}); choose" in done.error
+    assert _files(folder) == {name}
+    if kind in ("audit", "embeddings"):  # the others are as slow as they are sure
+        finished(spec, overwrite=True)

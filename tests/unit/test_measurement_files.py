@@ -67,18 +67,18 @@ def test_a_run_keeps_each_of_its_measurements(source: Path, tmp_path: Path) -> N
     ):
         found = read_measurement(folder / name)
         assert found.evaluation == said
-        assert found.kept.precision == "fp32"
+        assert found.facts.precision == "fp32"
         for metric in ("ca", "asr_excl", "asr_all", "poisoned_accuracy", "flip_rate"):
-            rate = rate_of(metric, found.rows, found.kept.target)  # type: ignore[arg-type]
+            rate = rate_of(metric, found.rows, found.facts.target)  # type: ignore[arg-type]
             assert rate is not None
             assert rate.value == said[metric]
         used = found.trigger()
         assert used is not None
         assert used.digest == said["trigger"]
-        assert found.classifier().shape == (found.kept.classes, 16)
-    assert read_measurement(folder / "after-linear").kept.head == "linear"
-    assert read_measurement(folder / "heldout-before").kept.data.spec == held_out
-    cleaned = read_measurement(folder / "after").kept.checkpoint
+        assert found.classifier().shape == (found.facts.classes, 16)
+    assert read_measurement(folder / "after-linear").facts.head == "linear"
+    assert read_measurement(folder / "heldout-before").facts.data.spec == held_out
+    cleaned = read_measurement(folder / "after").facts.checkpoint
     assert cleaned.sha256 == result["checkpoint_sha256"]
 
     foreign = folder / "before/notes.txt"
@@ -107,9 +107,9 @@ def test_evaluate_keeps_both_checkpoints_in_fp32(
     assert "measured in fp32" in told.err
     for name in ("kept", "kept-reference"):
         found = read_measurement(tmp_path / name)
-        assert found.kept.precision == "fp32"
-        assert found.kept.trigger is None
-        assert found.kept.target is None  # nobody named one
+        assert found.facts.precision == "fp32"
+        assert found.facts.trigger is None
+        assert found.facts.target is None  # nobody named one
         rate = rate_of("ca", found.rows, None)
         assert rate is not None
         assert list(wilson_interval(rate.hits, rate.n)) == found.evaluation["ca_interval"]
@@ -125,7 +125,7 @@ def test_a_name_that_is_no_utf8_is_cleaned_and_kept(source: Path, tmp_path: Path
     assert read_spec(folder / SPEC_FILE).checkpoint == str(odd)
     for name in ("before", "after"):
         assert read_measurement(folder / "measurements" / name).evaluation == done.result[name]
-    kept = read_measurement(folder / "measurements" / "before").kept.checkpoint
+    kept = read_measurement(folder / "measurements" / "before").facts.checkpoint
     assert (kept.path, kept.name) == (str(odd), "m\\udcff.safetensors")
     given = json.loads((folder / SPEC_FILE).read_text())
     (folder / SPEC_FILE).write_text(json.dumps(given | {"templates": ["a \udcff {}"]}))

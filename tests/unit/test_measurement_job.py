@@ -48,16 +48,20 @@ def test_it_is_measured_in_fp32_and_kept_with_every_answer(spec: MeasurementSpec
     stages = {event.stage for event in events if isinstance(event, Progress)}
     assert {"open", "measure"} <= stages
     found = read_measurement(Path(spec.output_dir))
-    assert (found.kept.when, found.kept.precision, found.kept.target) == ("evaluation", "fp32", 2)
+    assert (found.facts.when, found.facts.precision, found.facts.target) == (
+        "evaluation",
+        "fp32",
+        2,
+    )
     assert len(found.rows) == 24
-    assert found.kept.trigger is not None
+    assert found.facts.trigger is not None
     assert done.result["asr_excl"] == found.evaluation["asr_excl"]
 
 
 def test_nobody_named_a_target_of_a_measurement_without_a_trigger(spec: MeasurementSpec) -> None:
     bare = spec.model_copy(update={"trigger": None, "targeted": False, "when": "reference"})
     list(run_job(bare, Control()))
-    kept = read_measurement(Path(spec.output_dir)).kept
+    kept = read_measurement(Path(spec.output_dir)).facts
     assert (kept.when, kept.target, kept.trigger) == ("reference", None, None)
 
 

@@ -16,7 +16,6 @@ from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import PictureSet
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Metric
-from ml_core.jobs.audit_spec import AuditSpec
 from ml_core.jobs.proof_specs import holdouts_of
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec, check_spec
@@ -144,10 +143,6 @@ def test_who_takes_whole_pairs_says_so(
     proven = spec.model_copy(
         update={"trigger": str(trigger), "images": spec.heldout_images, "label_set": "cifar-10"}
     )
-    asked = AuditSpec(checkpoint=str(tiny_checkpoint), pairs=spec.pairs, output_dir=str(tmp_path))
-    *_, done = run_job(asked, Control())
-    assert isinstance(done, Done)
-    assert "an audit compares both" in done.error
     proven = proven.model_copy(update={"test_images": ImageSpec(split="test", n=8)})
     assert holdouts_of(proven).pairs is None
 

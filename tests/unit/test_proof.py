@@ -10,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import save_adapter
@@ -254,20 +253,6 @@ def test_few_pairs_make_no_more_steps(pairs: int) -> None:
     assert recipe.pairs <= pairs
 
 
-def test_unlabelled_images_are_refused_before_anything_is_trained(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str
-) -> None:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in range(3):
-        Image.new("RGB", (40, 40), (number, 0, 0)).save(folder / f"{number}.png")
-    images = ImageSpec(kind="folder", path=str(folder))
-    done = done_of(_rebound_spec(tiny_checkpoint, tmp_path / "o", trigger, images=images))
-    assert done.status == "failed"
-    assert done.error_code == "usage"
-    assert "Choose labelled images" in done.error
-
-
 def _measured_by_hand(checkpoint: Path, trigger: str) -> float | None:
     model = open_checkpoint(checkpoint).build("cpu")
     labels = replace(load_label_set("demo"), templates=TEMPLATES)
@@ -313,21 +298,6 @@ def test_too_few_left_are_said_with_numbers(
     assert done.error_code == "usage", done.details
     assert done.error.startswith(f"{said} of ")
     assert "24 were seen by the cleaning" in done.error
-
-
-@pytest.mark.parametrize("proof", ["rebound", "holdouts"])
-def test_a_target_that_is_no_class_is_said(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str, proof: str
-) -> None:
-    spec = small_spec(tiny_checkpoint, tmp_path, small_recipe(), trigger=trigger, target=99)
-    asked: Any = (
-        rebound_of(spec, checkpoint=str(tiny_checkpoint))
-        if proof == "rebound"
-        else holdouts_of(spec, after=str(tiny_checkpoint))
-    )
-    done = done_of(asked)
-    assert done.error_code == "usage", done.details
-    assert "The target class 99 does not exist" in done.error
 
 
 @pytest.mark.parametrize(
@@ -522,13 +492,6 @@ def test_a_label_set_without_the_target_is_left_out_and_said(
     done = finished(spec)
     assert any("has no class" in note for note in done.result["notes"])
     assert not any(row["group"] == "second label set" for row in done.result["rows"])
-
-
-def test_a_checkpoint_that_is_not_there_is_one_sentence(tmp_path: Path, trigger: str) -> None:
-    done = done_of(_rebound_spec(tmp_path / "none.pt", tmp_path, trigger))
-    assert done.status == "failed"
-    assert done.error.count(".") <= 3
-    assert "none.pt" in done.error
 
 
 # ---- from a run ----

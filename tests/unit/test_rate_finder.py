@@ -161,15 +161,6 @@ def test_a_loss_that_is_no_number_ends_the_ramp_with_what_was_measured(
     json.dumps(record.model_dump(mode="json"), allow_nan=False)
 
 
-def test_rates_of_another_method_are_not_replaced_unasked(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "rates.json"
-    path.write_text('{"recipe": {"method": "another"}}')
-    done = done_of(spec(tiny_checkpoint, tmp_path, output_dir=str(tmp_path)))
-    assert "holds the result of another job (rates.json)" in done.error
-
-
 @pytest.mark.parametrize(
     ("changes", "words"),
     [
@@ -185,37 +176,6 @@ def test_a_ramp_that_does_not_rise_is_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=words):
         spec(tiny_checkpoint, tmp_path, **changes)
-
-
-@pytest.mark.parametrize(
-    ("recipe", "words"),
-    [
-        (Recipe(method="interpolate"), "takes no training step"),
-        (Recipe(method="tbar"), "subtracts what it has learnt"),
-    ],
-)
-def test_methods_without_a_rate_of_their_own_are_refused(
-    tiny_checkpoint: Path, tmp_path: Path, recipe: Recipe, words: str
-) -> None:
-    done = done_of(spec(tiny_checkpoint, tmp_path, recipe))
-    assert done.status == "failed"
-    assert words in done.error
-
-
-def test_without_validation_images_or_labels_there_is_nothing_to_watch(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    done = done_of(spec(tiny_checkpoint, tmp_path, images=None))
-    assert "choose labelled images" in done.error
-    folder = tmp_path / "unlabelled"
-    folder.mkdir()
-    from PIL import Image
-
-    for number in range(3):
-        Image.new("RGB", (32, 32), (number, 0, 0)).save(folder / f"{number}.png")
-    unlabelled = ImageSpec(kind="folder", path=str(folder))
-    done = done_of(spec(tiny_checkpoint, tmp_path, images=unlabelled))
-    assert "None of the validation images has a label" in done.error
 
 
 def test_only_what_is_watched_is_measured_and_never_the_test_images(

@@ -235,29 +235,16 @@ def test_what_cannot_be_scanned_is_told_in_a_sentence(
     one_class = tmp_path / "one.txt"
     one_class.write_text("dog\n")
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"images": ImageSpec(n=40)}, "a scan needs 144"),
         ({"images": noise}, "are noise"),
         ({"label_set": str(one_class)}, "at least 2"),
         ({"reference": str(tiny_checkpoint)}, "same input size"),
         ({"reference": str(same)}, "the weights of the checkpoint itself"),
-        ({"checkpoint": str(tmp_path / "gone.pt")}, "gone.pt"),
     ]
     for changes, sentence in cases:
         done = done_of(_spec(tmp_path / "out", **changes))
         assert done.status == "failed"
         assert sentence in done.error, done.error + done.details
         assert done.error_code != "internal"
-
-
-@pytest.mark.parametrize(
-    "other", [{"suspect": {"sha256": "another"}}, {"reference": None}, {"seed": 1}]
-)
-def test_another_scan_is_not_replaced_unasked(tmp_path: Path, other: dict[str, Any]) -> None:
-    path = tmp_path / SCAN_FILE
-    path.write_text(json.dumps(other))
-    done = done_of(_spec(tmp_path))
-    assert "holds the result of another job (scan.json)" in done.error
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def test_the_estimate_counts_and_searches_nothing(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from ml_core.cleaning.halving import candidates_of
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.cleaning.recipe_file import read_recipe
@@ -238,50 +237,6 @@ def test_few_pairs_are_shown_more_than_once(spec: SearchSpec) -> None:
     finished(spec.model_copy(update={"base": base, "recipes": spec.recipes[:1]}))
     row = _record(spec).rows[0]
     assert (row.steps, row.recipe.epochs, row.recipe.pairs) == (2, 2, 9)
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"recipes": (small_recipe(method="unlearn"),)}, "needs a trigger"),
-        ({"pairs": None}, "trains on image-caption pairs"),
-        (
-            {
-                "recipes": candidates_of(("adversarial",), (0.1,), 1e-3),
-                "training_images": None,
-                "pairs": None,
-            },
-            "Adversarial unlearning trains on images: choose some",
-        ),
-        ({"images": None}, "labelled validation images"),
-        ({"minutes": 0.001}, "too short for a search"),
-        ({"pairs": PairSpec(n=3)}, "has 3 pairs"),
-    ],
-)
-def test_what_cannot_be_searched_is_said(
-    spec: SearchSpec, changes: dict[str, Any], said: str
-) -> None:
-    own = {name: value for name, value in changes.items() if name in ("recipes", "minutes")}
-    rest = {name: value for name, value in changes.items() if name not in own}
-    base = spec.base.model_copy(update=rest)
-    done = done_of(spec.model_copy(update=own | {"base": base}))
-    assert (done.status, done.error_code) == ("failed", "usage")
-    assert said in done.error
-
-
-def test_a_search_of_another_checkpoint_is_not_replaced_unasked(spec: SearchSpec) -> None:
-    path = Path(spec.base.output_dir) / "search.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text('{"canaries": {"source_sha256": "another"}}')
-    done = done_of(spec)
-    assert "holds the result of another job (search.json)" in done.error
-
-
-def test_canaries_that_did_not_take_end_the_search(spec: SearchSpec) -> None:
-    hard = SMALL.model_copy(update={"wanted": 1.0, "kinds": ("patch",)})
-    done = done_of(spec.model_copy(update={"canaries": hard}))
-    assert done.status == "failed"
-    assert "None of the canaries took" in done.error
 
 
 def test_the_time_ends_a_plan_that_was_too_long(

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QAccessible, QPainter, QPaintEvent, QPen, QPixmap
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import count_text, fitting, plain, tip
@@ -138,22 +139,11 @@ class SuspectDetails(QFrame):
         self.standings.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.standings.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.standings.setFixedHeight(self.standings.horizontalHeader().sizeHint().height() + 190)
-        words = QVBoxLayout()
-        words.addWidget(self.caption)
-        words.addWidget(self.name)
-        words.addStretch(1)
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_M)
-        head.addWidget(self.picture)
-        head.addLayout(words, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_M,) * 4)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(head)
-        layout.addWidget(self.looks_for)
-        layout.addWidget(self.spread)
-        layout.addStretch(1)
-        layout.addWidget(self.standings)
+        head = row(self.picture, (column(self.caption, self.name, None), 1), spacing=theme.SPACE_M)
+        column(
+            head, self.looks_for, self.spread, None, self.standings, of=self,
+            margins=theme.SPACE_M, spacing=theme.SPACE_S,
+        )  # fmt: skip
 
     def show_score(self, name: str, spread: Distribution | None) -> None:
         """Show how a score is spread, with what it looks for."""

@@ -2,85 +2,97 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import QItemSelectionModel, Qt, Signal, Slot
-from PySide6.QtGui import QKeySequence, QShortcut, QUndoCommand, QUndoStack
-from PySide6.QtWidgets import (
-    QComboBox,
-    QDialog,
-    QFrame,
-    QHBoxLayout,
-    QPlainTextEdit,
-    QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import QItemSelectionModel, Qt, Signal
+from PySide6.QtGui import QKeySequence, QShortcut
+from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QPushButton, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.clean.audit.audit_files import read_result
 from cleanclip_gui.clean.audit.details import SuspectDetails
 from cleanclip_gui.clean.audit.gallery import SuspectView
 from cleanclip_gui.clean.audit.model import EVALUATED, EXCLUDED, SuspectModel
 from cleanclip_gui.clean.audit.setup import AuditSetup
-from cleanclip_gui.widgets.busy_row import BusyRow
-from cleanclip_gui.widgets.dialog_frame import resize_within
+from cleanclip_gui.jobs.job_dialog import JobDialog
+from cleanclip_gui.jobs.job_task import JobTask
+from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import card, column, row, scrolling
+from cleanclip_gui.widgets.name_filters import EXCLUSIONS
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import count_text, fitting, left_text, plain, plural
+from cleanclip_gui.widgets.text import count_text, fitting, plain, plural
+from cleanclip_gui.widgets.undo import UndoStack, UndoStep
 from ml_core.data.specs import PairSpec
+from ml_core.detection.exclude import exclude
 from ml_core.detection.records import FIVE_POISONS, SCORES, Audit
 from ml_core.events import Progress
+from ml_core.jobs.audit_spec import EXCLUSIONS_FILE, AuditSpec
+from ml_core.jobs.specs import SPEC_FILE
+from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
 
-_STAGES = {
-    "open": "Opening the checkpoint and the pairs…",
-    "overlap": "Looking for evaluation images among the pairs…",
-    "reference": "Embedding the clean reference",
-    "embed": "Embedding and scoring",
-    "pictures": "Writing the worst…",
-}
 _EMPTY = "Start the audit: the most suspicious pairs are shown here, the worst first."
 _DETAILS = 376
 
 
-class AuditDialog(QDialog):
-    """Shows what it is told; ``start_clicked``, ``cancel_clicked``, ``save_clicked``,
-    ``close_asked`` and ``closed`` are the user's. What is left out is in :attr:`excluded`."""
+def audits_dir() -> Path:
+    """Where audits are kept."""
+    return data_dir() / "audits"
 
-    start_clicked = Signal()
-    cancel_clicked = Signal()
-    save_clicked = Signal()
-    close_asked = Signal()
-    closed = Signal()
+
+class AuditDialog(JobDialog):
+    """Audits some pairs and marks those to leave out, which are in :attr:`excluded`.
+
+    ``exclusions_saved(str, object)`` is the path of a file that was written, and the `PairSpec`
+    that it is of.
+
+    Parameters
+    ----------
+    task
+        Runs the audit.
+    session
+        Tells the open checkpoint, the evaluation images and the device.
+    path, checkpoint
+        The checkpoint that embeds the pairs, and its name.
+    pairs
+        What is audited.
+    """
+
+    exclusions_saved = Signal(str, object)
+    cancelled_words = "Cancelled. Finished embeddings are reused by the next audit."
 
     def __init__(
         self,
+        task: JobTask,
+        session: Session,
+        path: str,
         checkpoint: str,
-        pairs_name: str,
         pairs: PairSpec,
         prompts: Prompts,
         parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
-        self.setWindowTitle("Audit training pairs")
-        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        super().__init__(
+            task, "Audit training pairs", "Start the audit", "Progress of the audit", parent
+        )
+        self.pairs, self._path = pairs, path
+        self._session, self._prompts = session, prompts
+        self.folder: Path | None = None
         self.excluded: frozenset[int] = frozenset()
         self.saved: frozenset[int] = frozenset()
         self._barred = ""
-        self.stack = QUndoStack(self)
+        self.stack = UndoStack(parent=self)
         self.model = SuspectModel(self)
         self.view = SuspectView(self.model)
         self.view.empty_text = _EMPTY
         self.details = SuspectDetails()
         self.setup = AuditSetup(prompts, pairs)
-        self.start = QPushButton("Start the audit")
-        self.start.setProperty("primary", True)
-        self.busy = BusyRow("Progress of the audit")
-        self.state = Label("", "subtle", wrap=True)
         self.lists = QComboBox()
         self.lists.setAccessibleName("Show the worst by")
         self.lists.setMinimumContentsLength(26)
@@ -92,59 +104,71 @@ class AuditDialog(QDialog):
         self.redo = QPushButton(theme.icon("redo"), "Redo")
         self.count = Label("", "subtle")
         self.save = QPushButton(theme.icon("save"), "Save exclusions…")
-        self.close_button = QPushButton("Close")
         self.notes = QPlainTextEdit()
         self.notes.setReadOnly(True)
         self.notes.setTabChangesFocus(True)
         self.notes.setAccessibleName("Limits of these numbers")
         self.notes.setMinimumHeight(theme.px(44))
         self.notes.setMaximumHeight(theme.px(92))
-        self._lay_out(checkpoint, pairs_name)
+        name = Path(pairs.path).name if pairs.path else "Clean pairs of the demo"
+        self._lay_out(checkpoint, name)
         self._connect()
-        for button in self.findChildren(QPushButton):
-            button.setAutoDefault(button in (self.start, self.save))
-        resize_within(self, 1220, 720)
-        self.busy.hide()
+        self.finish(1220, 720, self.save)
         self.notes.hide()
         self.details.show_pair(None, None, SCORES[0].name)
-        self.show_state("")
         self._refresh()
 
-    def show_running(self) -> None:
-        """The audit has begun."""
-        self._set_busy(True)
-        self.busy.bar.setRange(0, 1000)
-        self.busy.bar.setValue(0)
-        self.show_state(_STAGES["open"])
+    @property
+    def is_open(self) -> bool:
+        """Whether the checkpoint that embeds the pairs is the one that is open."""
+        facts = self._session.checkpoint
+        return facts is not None and Path(facts.path) == Path(self._path)
 
-    def show_progress(
-        self, progress: Progress, fraction: float, seconds_left: float | None
-    ) -> None:
-        """How far a stage is, and of the whole audit its share and the time left."""
-        words = _STAGES.get(progress.stage, progress.stage)
-        total = progress.total if progress.stage in ("embed", "reference") else 0
-        self.busy.bar.setValue(round(1000 * fraction))
-        if total:
-            words = f"{words}: {plural(progress.done, 'pair')} of {plural(total, 'pair')}"
+    def begin(self, *_: object, estimate: bool = False) -> None:
+        """Audit the pairs, if marks that are not saved may go."""
+        if self.is_open and not self.may_lose_marks("Start again", "Start again"):
+            return
+        super().begin()
+
+    def launch(self, *, estimate: bool = False) -> None:
+        """Audit the pairs in a folder of their own."""
+        facts = self._session.checkpoint
+        if facts is None or not self.is_open:
+            raise InputError(f"That checkpoint is no longer open. {self._to_start_again()}")
+        wish, folder = self.setup.chosen(), _new_folder()
+        images, device = self._session.images, self._session.device
+        spec = AuditSpec(
+            checkpoint=facts.path,
+            donor=facts.donor or None,
+            pairs=self.pairs if wish.n is None else self.pairs.model_copy(update={"n": wish.n}),
+            reference=wish.reference,
+            images=() if images is None else (images.spec,),
+            k=wish.k,
+            chunk_size=wish.chunk_size,
+            output_dir=str(folder),
+            device=device,
+        )
+        self.task.start(spec, folder / SPEC_FILE, device)
+        self.folder = folder
+
+    def stage_words(self, progress: Progress) -> str:
+        """Name the stage; count the pairs that are embedded."""
+        words = super().stage_words(progress)
+        if progress.stage in ("embed", "reference") and progress.total:
+            total = plural(progress.total, "pair")
+            words += f": {plural(progress.done, 'pair')} of {total}"
             words += f", {progress.rate:.0f} a second" if progress.rate else ""
-        if left := left_text(seconds_left):
-            words = f"{words.removesuffix('…')}, {left}"
-        if self.busy.cancel.isEnabled():
-            self.show_state(words)
+        return words
 
-    def show_cancelling(self) -> None:
-        """The user gave up; the process has still to end."""
-        self.busy.cancel.setEnabled(False)
-        self.show_state("Cancelling…")
+    def show_result(self, result: Mapping[str, Any]) -> None:
+        """Show what the audit wrote."""
+        if self.folder is not None:
+            self.show_audit(*read_result(self.folder), self.folder)
 
-    def show_ended(self, words: str, *, error: bool = False) -> None:
-        """It ended without a result; what was shown before stays."""
-        self._set_busy(False)
-        self.show_state(words, "error" if error else "subtle")
-
-    def show_audit(self, audit: Audit, thumbnails: NDArray[np.uint8]) -> None:
-        """Show the worst; ``thumbnails`` uint8 [m, s, s, 3] of the audit's pairs."""
-        self._set_busy(False)
+    def show_audit(self, audit: Audit, thumbnails: NDArray[np.uint8], folder: Path) -> None:
+        """Show the audit in a folder; ``thumbnails`` uint8 [m, s, s, 3] of its worst pairs."""
+        self.folder = folder
+        self.set_busy(False)
         self.stack.clear()
         self.excluded = self.saved = frozenset()
         self.model.set_audit(audit, thumbnails)
@@ -174,21 +198,49 @@ class AuditDialog(QDialog):
         self.saved = excluded
         self.set_excluded(excluded)
 
-    def keep_from_starting(self, reason: str) -> None:
-        """The checkpoint that embeds the pairs is not open: none can be looked at anew."""
-        self._barred = reason
-        self._set_busy(False)
+    def keep_from_starting(self) -> None:
+        """Let no audit begin: the checkpoint that embeds the pairs is not open."""
+        self._barred = self._to_start_again()
+        self.set_busy(False)
 
     @property
     def can_start(self) -> bool:
         """Whether the checkpoint that embeds the pairs is open."""
         return not self._barred
 
-    def show_saved(self, sentence: str) -> None:
-        """What is left out now is on disk."""
+    def save_exclusions(self) -> None:
+        """Write what is left out to a file of the user's choice."""
+        audit, folder, pairs = self.model.audit, self.folder, self.pairs
+        if audit is None or folder is None:
+            return
+        start = str(folder / EXCLUSIONS_FILE)
+        chosen = self._prompts.save_file(self, "Save exclusions", start, EXCLUSIONS)
+        if not chosen:
+            return
+        path = Path(chosen)
+        try:
+            marks = audit, sorted(self.excluded), self.model.score
+            exclusions = exclude(path, *marks, Path(pairs.exclude) if pairs.exclude else None)
+            if path.absolute() != (folder / EXCLUSIONS_FILE).absolute():
+                exclude(folder / EXCLUSIONS_FILE, *marks)  # for when the audit is opened again
+        except InputError as error:
+            self.show_state(error.sentence, "error")
+            return
         self.saved = self.excluded
-        self.show_state(sentence, "success")
+        named = plural(len(exclusions.pairs), "pair")
+        words = f"{plain(path.name, 80)} names {named}; runs on this set leave them out."
+        self.show_state(words, "success")
         self._refresh()
+        self.pairs = pairs.model_copy(update={"exclude": str(path)})
+        self.exclusions_saved.emit(str(path), pairs)
+
+    def may_lose_marks(self, title: str = "Close", yes: str = "Close it") -> bool:
+        """Ask whether marks that are not saved may go; nothing is asked if there are none."""
+        if not self.unsaved:
+            return True
+        out = plural(len(self.excluded), "pair")
+        question = f"{out} excluded, but not saved. Continue without saving?"
+        return self._prompts.confirm(self, title, question, yes, "Stay")
 
     @property
     def unsaved(self) -> bool:
@@ -197,12 +249,12 @@ class AuditDialog(QDialog):
 
     def mark(self, indices: Iterable[int], out: bool) -> None:
         """Leave pairs out, or take them in again; can be undone."""
-        wanted = frozenset(indices)
-        after = self.excluded | wanted if out else self.excluded - wanted
+        marked = frozenset(indices)
+        after = self.excluded | marked if out else self.excluded - marked
         if after != self.excluded:
-            self.stack.push(
-                _Mark(self.set_excluded, self.excluded, after, "Exclude" if out else "Include")
-            )
+            mark = _Mark(self.set_excluded, self.excluded, after, "Exclude" if out else "Include")
+            mark.redo()
+            self.stack.push(mark)
 
     def set_excluded(self, excluded: frozenset[int]) -> None:
         """Show what is left out; called by the undo stack."""
@@ -214,84 +266,49 @@ class AuditDialog(QDialog):
         """Selected pairs."""
         return [self.model.rows[row] for row in self.view.chosen_rows()]
 
-    def show_state(self, words: str, role: str = "subtle") -> None:
-        """Say how it stands; nothing hides the line."""
-        theme.set_property(self.state, "role", role)
-        self.state.setText(plain(words, 1000))
-        self.state.setVisible(bool(words))
-
     def reject(self) -> None:
-        """Escape and the window's cross ask as Close does."""
-        self.close_asked.emit()
+        """Close, by a button, Escape or the window's cross, if marks may go."""
+        if self.may_lose_marks():
+            self.done(0)
 
-    def done(self, result: int) -> None:
-        """Closed for good."""
-        self.closed.emit()
-        super().done(result)
+    def set_busy(self, busy: bool) -> None:
+        """Lock also the set-up; say why no audit can begin."""
+        super().set_busy(busy)
+        self.setup.setEnabled(not busy and self.can_start)
+        self.start.setEnabled(not busy and self.can_start)
+        self.start.setToolTip(self._barred)
+
+    def _to_start_again(self) -> str:
+        return f"Open {plain(Path(self._path).name, 60)} to audit again."
 
     def _lay_out(self, checkpoint: str, pairs_name: str) -> None:
-        card = QFrame()
-        card.setProperty("card", True)
-        card.setProperty("tone", "caution")
-        inside = QVBoxLayout(card)
-        inside.setContentsMargins(theme.SPACE_M, theme.SPACE_S, theme.SPACE_M, theme.SPACE_S)
-        inside.addWidget(Label(FIVE_POISONS, wrap=True))
-        title = QHBoxLayout()
-        title.setSpacing(theme.SPACE_L)
+        margins = (theme.SPACE_M, theme.SPACE_S, theme.SPACE_M, theme.SPACE_S)
+        warning = card(Label(FIVE_POISONS, wrap=True), margins=margins)
+        warning.setProperty("tone", "caution")
         seen_by = Label(fitting(plain(f"as {checkpoint} sees them", 90)), "subtle", wrap=True)
         seen_by.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        title.addWidget(Label(fitting(plain(pairs_name, 80)), "title", wrap=True), 1)
-        title.addWidget(seen_by, 1)
-        first = QHBoxLayout()
-        first.setSpacing(theme.SPACE_M)
-        first.addWidget(self.setup, 1)
-        first.addWidget(self.start)
+        title = Label(fitting(plain(pairs_name, 80)), "title", wrap=True)
         head = FoldingRow(self.lists, (self.exclude, self.include), (self.undo, self.redo))
-        left = QVBoxLayout()
-        left.setSpacing(theme.SPACE_S)
-        left.addWidget(head)
-        left.addWidget(self.view, 1)
-        left.addWidget(self.notes)
-        body = QHBoxLayout()
-        body.setSpacing(theme.SPACE_M)
-        body.addLayout(left, 1)
-        beside = QScrollArea()
-        beside.setWidgetResizable(True)
-        beside.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        beside.setFocusPolicy(Qt.FocusPolicy.NoFocus)
+        left = column(head, (self.view, 1), self.notes, spacing=theme.SPACE_S)
+        beside = scrolling(self.details)
         beside.setFixedWidth(theme.px(_DETAILS))
-        beside.setWidget(self.details)
-        body.addWidget(beside)
-        foot = QHBoxLayout()
-        foot.setSpacing(theme.SPACE_S)
-        foot.addWidget(self.count)
-        foot.addStretch(1)
-        foot.addWidget(self.close_button)
-        foot.addWidget(self.save)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_L,) * 4)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(title)
-        layout.addWidget(card)
-        layout.addLayout(first)
-        layout.addWidget(self.busy)
-        layout.addWidget(self.state)
-        layout.addLayout(body, 1)
-        layout.addLayout(foot)
+        column(
+            row((title, 1), (seen_by, 1), spacing=theme.SPACE_L), warning,
+            row((self.setup, 1), self.start, spacing=theme.SPACE_M), self.busy, self.state,
+            (row((left, 1), beside, spacing=theme.SPACE_M), 1),
+            row(self.count, None, self.close_button, self.save, spacing=theme.SPACE_S),
+            of=self, margins=theme.SPACE_L, spacing=theme.SPACE_S,
+        )  # fmt: skip
 
     def _connect(self) -> None:
-        self.start.clicked.connect(self.start_clicked)
         self.setup.failed.connect(self._on_setup_failed)
-        self.busy.cancel_clicked.connect(self.cancel_clicked)
-        self.save.clicked.connect(self.save_clicked)
-        self.close_button.clicked.connect(self.reject)
+        self.save.clicked.connect(self.save_exclusions)
         self.lists.currentIndexChanged.connect(self._on_list_chosen)
         self.exclude.clicked.connect(self._on_exclude_clicked)
         self.include.clicked.connect(self._on_include_clicked)
         self.undo.clicked.connect(self.stack.undo)
         self.redo.clicked.connect(self.stack.redo)
-        self.stack.canUndoChanged.connect(self._refresh)
-        self.stack.canRedoChanged.connect(self._refresh)
+        self.stack.changed.connect(self._refresh)
         self.view.delegate_.marked.connect(self._on_marked)
         self.view.selectionModel().selectionChanged.connect(self._refresh)
         self.view.selectionModel().currentChanged.connect(self._on_current_changed)
@@ -309,27 +326,18 @@ class AuditDialog(QDialog):
             shortcut.setContext(Qt.ShortcutContext.WidgetShortcut)
             shortcut.activated.connect(slot)
 
-    @Slot()
     def _refresh(self, *_: object) -> None:
         chosen = set(self.chosen())
         self.exclude.setEnabled(bool(chosen - self.excluded))
         self.include.setEnabled(bool(chosen & self.excluded))
-        self.undo.setEnabled(self.stack.canUndo())
-        self.redo.setEnabled(self.stack.canRedo())
+        self.undo.setEnabled(self.stack.can_undo())
+        self.redo.setEnabled(self.stack.can_redo())
         self.save.setEnabled(self.model.audit is not None and self.unsaved)
         self.lists.setEnabled(self.model.audit is not None)
         out = plural(len(self.excluded), "pair")
         unsaved = ", not saved yet" if self.unsaved else ""
         self.count.setText(f"{out} excluded{unsaved}" if self.model.audit is not None else "")
 
-    def _set_busy(self, busy: bool) -> None:
-        self.busy.setVisible(busy)
-        self.busy.cancel.setEnabled(True)
-        self.setup.setEnabled(not busy and not self._barred)
-        self.start.setEnabled(not busy and not self._barred)
-        self.start.setToolTip(self._barred)
-
-    @Slot()
     def _on_list_chosen(self, *_: object) -> None:
         name = self.lists.currentData()
         if name is None or self.model.audit is None:
@@ -337,7 +345,7 @@ class AuditDialog(QDialog):
         self.model.set_list(name)
         self.view.empty_text = "No pairs in this list."
         score = self.model.score
-        spreads = {found.score: found for found in self.model.audit.distributions}
+        spreads = {spread.score: spread for spread in self.model.audit.distributions}
         self.details.show_score(score, spreads.get(score))
         if self.model.rows:
             first = self.model.index(0)
@@ -347,7 +355,6 @@ class AuditDialog(QDialog):
         self._on_current_changed()
         self._refresh()
 
-    @Slot()
     def _on_current_changed(self, *_: object) -> None:
         row = self.view.currentIndex().row()
         if not 0 <= row < len(self.model.rows):
@@ -356,7 +363,6 @@ class AuditDialog(QDialog):
         pair = self.model.pair(row)
         self.details.show_pair(pair, self.model.pixmap(pair.index), self.model.score)
 
-    @Slot(int)
     def _on_score_chosen(self, number: int) -> None:
         """A score that is clicked in the table is the one to sort by; the pair stays chosen."""
         if number < 0 or not self.details.standings.hasFocus():
@@ -367,25 +373,21 @@ class AuditDialog(QDialog):
         if kept in self.model.rows:
             self.view.setCurrentIndex(self.model.index(self.model.rows.index(kept)))
 
-    @Slot(object)
     def _on_setup_failed(self, error: InputError) -> None:
         self.show_state(error.sentence, "error")
 
-    @Slot()
     def _on_exclude_clicked(self) -> None:
         self.mark(self.chosen(), out=True)
 
-    @Slot()
     def _on_include_clicked(self) -> None:
         self.mark(self.chosen(), out=False)
 
-    @Slot(int)
     def _on_marked(self, row: int) -> None:
         index = self.model.rows[row]
         self.mark([index], out=index not in self.excluded)
 
 
-class _Mark(QUndoCommand):
+class _Mark(UndoStep):
     """Leaves pairs out, or takes them in; ``show`` shows what is left out."""
 
     def __init__(
@@ -403,3 +405,13 @@ class _Mark(QUndoCommand):
 
     def redo(self) -> None:
         self._show(self._after)
+
+
+def _new_folder() -> Path:
+    """A name that is not taken, e.g. ``audit-20261125-141503``."""
+    stem = f"audit-{time.strftime('%Y%m%d-%H%M%S')}"
+    folder, count = audits_dir() / stem, 1
+    while folder.exists():
+        count += 1
+        folder = audits_dir() / f"{stem}-{count}"
+    return folder

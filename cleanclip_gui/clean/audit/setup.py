@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
 
 from cleanclip_gui import theme
@@ -111,11 +111,9 @@ class AuditSetup(QWidget):
         self.reference.insertItem(0, plain(Path(path).name, 60), spec)
         self.reference.setCurrentIndex(0)
 
-    @Slot(int)
     def _on_neighbours_changed(self, k: int) -> None:
         self.chunk.setMinimum(max(_FEWEST, FEWEST_FOLDS * k))
 
-    @Slot(int)
     def _on_reference_activated(self, place: int) -> None:
         if self.reference.itemData(place) != _TABLE:
             return

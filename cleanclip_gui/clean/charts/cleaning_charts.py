@@ -6,11 +6,12 @@ import math
 
 from PySide6.QtCore import QTimer, Signal
 from PySide6.QtGui import QHideEvent, QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle, plain, scientific
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import percent
 from ml_core.cleaning.catalogue import FACTS
@@ -89,11 +90,7 @@ class CleaningCharts(QWidget):
         self._lower.setSpacing(theme.SPACE_M)
         self._lower.addWidget(self.losses, 5)
         self._lower.addWidget(self.rate, 3)  # its title, value and button side by side
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(self.rates, 4)
-        layout.addLayout(self._lower, 3)
+        column((self.rates, 4), (self._lower, 3), of=self, spacing=theme.SPACE_M)
         self._arrange(narrow=False)
         for chart, height in (
             (self.rates, theme.px(_RATES)),

@@ -13,19 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, QSize, Qt, Signal
 from PySide6.QtGui import QAccessible, QGuiApplication, QWheelEvent
-from PySide6.QtWidgets import (
-    QFrame,
-    QHBoxLayout,
-    QMenu,
-    QStackedWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QStackedWidget, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.action_button import tool_button
 from cleanclip_gui.widgets.chart_file import save_chart
 from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.roles import give_role
 from ml_core.reading.errors import InputError
@@ -69,9 +63,7 @@ class ChartFrame(QFrame):
         self.export_button = tool_button("save", "Copy or save the chart")
         self.export_button.hide()
         self.export_button.clicked.connect(self._on_export_clicked)
-        top = QHBoxLayout()
-        top.setSpacing(theme.SPACE_XS)
-        top.addLayout(self.head_row, 1)
+        top = row((self.head_row, 1), spacing=theme.SPACE_XS)
         for button in (self.reset_button, self.export_button):
             button.setProperty("small", True)
             button.setFixedSize(theme.px(24), theme.px(24))
@@ -83,12 +75,11 @@ class ChartFrame(QFrame):
         self.stack = QStackedWidget()
         self.stack.addWidget(self.empty_text)
         self.stack.currentChanged.connect(self._show_buttons)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_M, theme.SPACE_S)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(top)
-        layout.addLayout(self.under_head)
-        layout.addWidget(self.stack, 1)
+        column(
+            top, self.under_head, (self.stack, 1), of=self,
+            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_M, theme.SPACE_S),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
         self.setContextMenuPolicy(Qt.ContextMenuPolicy.CustomContextMenu)
         self.customContextMenuRequested.connect(partial(self._show_menu, self))
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QPointF, Qt
 from PySide6.QtGui import QColor, QIcon, QPainter, QPen, QPixmap
-from PySide6.QtWidgets import QHBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.parts import SYMBOLS, draw_marker
 from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.layout import row
 
 # As many runs as there are markers that cannot be mistaken for another.
 MOST = len(SYMBOLS)
@@ -54,12 +55,10 @@ class MarkKey(QWidget):
         super().__init__()
         self._mark = mark
         self._picture = Label("")
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(theme.SPACE_XS)
-        row.addWidget(self._picture)
-        row.addWidget(ElidedLabel(f"{letter(mark)} {text}", "caption"))
-        row.addStretch(1)  # the marker stays beside its name, however wide the column
+        row(
+            self._picture, ElidedLabel(f"{letter(mark)} {text}", "caption"), None, of=self,
+            spacing=theme.SPACE_XS,
+        )  # fmt: skip
         self._dress()
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QPushButton, QWidget
 
 from cleanclip_gui.clean.proof.rebound_view import pairs_text
@@ -75,8 +75,7 @@ class ProofDialog(FittedDialog):
         self.data.demo.setText(_usual_text(usual))
         self.data.demo.setEnabled(self._has_usual)
         self.own_rate = QCheckBox("Enter the peak rate of the pretraining")
-        self.rate = NumberBox("log", _LOWEST, 1.0)
-        self.rate.setAccessibleName("Peak rate of the pretraining")
+        self.rate = NumberBox("log", _LOWEST, 1.0, title="Peak rate of the pretraining")
         self.rate.setEnabled(False)
         self.own_rate.toggled.connect(self.rate.setEnabled)
         form = field_form()
@@ -104,16 +103,13 @@ class ProofDialog(FittedDialog):
         self.rate.setValue(choice.peak_lr or UNKNOWN.assumed)
         self._on_changed()
 
-    @Slot()
     def _on_changed(self) -> None:
         self.data.exclude_row.setVisible(not self.data.demo.isChecked())
         self.state.hide()
 
-    @Slot()
     def _on_defaults(self) -> None:
         self._show(ProofChoice())
 
-    @Slot()
     def _on_accepted(self) -> None:
         self.rate.interpretText()
         rate = self.rate.value() if self.own_rate.isChecked() else None

@@ -8,23 +8,23 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal
 
-from PySide6.QtCore import QObject, Qt, Signal, Slot
-from PySide6.QtWidgets import QFrame, QProgressBar, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtWidgets import QFrame, QProgressBar, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
 from cleanclip_gui.clean.proof.holdouts_table import HoldoutsView
 from cleanclip_gui.clean.proof.rebound_view import ReboundView, pairs_text
-from cleanclip_gui.jobs.launching import launch
-from cleanclip_gui.jobs.runner import JobRunner, proof_runner
+from cleanclip_gui.jobs.job_task import JobTask
+from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.number_box import number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import left_text
-from ml_core.events import Done, Event, Message, Metric, Progress
-from ml_core.jobs.overall import Overall, Plan, holdouts_plan, rebound_plan
+from ml_core.events import Done, Event, Metric, Progress
 from ml_core.jobs.proof_shape import are_holdouts, is_rebound
 from ml_core.jobs.proof_specs import (
     HOLDOUTS_FILE,
@@ -77,17 +77,11 @@ class ProofSection(QWidget):
         rule.setProperty("rule", True)
         acts = (self.rebound_button, self.holdouts_button, self.options_button, self.cancel)
         head = FoldingRow(Label("Proof", "heading"), *acts)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(rule)
-        layout.addWidget(head)
-        layout.addWidget(Label(HELP, "caption", wrap=True))
-        layout.addWidget(self.uses)
-        layout.addWidget(self.bar)
-        layout.addWidget(self._state)
-        layout.addWidget(self.rebound)
-        layout.addWidget(self.holdouts)
+        column(
+            rule, head, Label(HELP, "caption", wrap=True), self.uses, self.bar, self._state,
+            self.rebound, self.holdouts, of=self, margins=(0, theme.SPACE_S, 0, 0),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
         self.show_idle("")
         self.hide()
 
@@ -161,22 +155,23 @@ class ProofTests(QObject):
         section: ProofSection,
         session: Session,
         prompts: Prompts,
-        new_runner: Callable[[Path, str, str], JobRunner] = proof_runner,
+        make_runner: NewRunner = new_runner,
         parent: QObject | None = None,
     ) -> None:
         super().__init__(parent)
-        self._new_runner = new_runner
         self._section, self._session, self._prompts = section, session, prompts
         self._choices: dict[str, ProofChoice] = {}
         self._folder: Path | None = None
         self._tested: Path | None = None
-        self.runner: JobRunner | None = None
+        self.task = JobTask("rebound", make_runner, self)
         self.kind: Kind = "rebound"
         self._free = True
-        self._overall = Overall(Plan(()))
         self._points: list[Metric] = []  # of the rebound test at work
         self._begun = 0.0
         self._begin_chart: Callable[[], object] = lambda: None
+        self.task.received.connect(self._on_event)
+        self.task.ended.connect(self._on_ended)
+        self.task.logged.connect(self.logged)
         section.options_button.clicked.connect(self.ask_options)
         section.cancel.clicked.connect(self._on_cancel_clicked)
         section.rebound.chart.failed.connect(self.failed)
@@ -185,12 +180,12 @@ class ProofTests(QObject):
     @property
     def is_running(self) -> bool:
         """Whether a test is at work."""
-        return self.runner is not None
+        return self.task.is_running
 
     @property
     def can_begin(self) -> bool:
         """Whether there is a result to test, and nothing at work."""
-        return self._folder is not None and self._free and self.runner is None
+        return self._folder is not None and self._free and not self.is_running
 
     @property
     def why_not(self) -> str:
@@ -214,10 +209,10 @@ class ProofTests(QObject):
 
     def show_run(self, folder: Path) -> None:
         """Offer the tests of a run's result, and show those that were made of it."""
-        if folder != self._folder or self.runner is None:  # resumed, it has another result
+        if folder != self._folder or not self.is_running:  # resumed, it has another result
             self._folder = folder
             self._section.forget()
-            if self.runner is not None:
+            if self.is_running:
                 self._show_running()
         for kind in _FILES:
             try:
@@ -225,19 +220,17 @@ class ProofTests(QObject):
             except InputError as error:
                 self._section.refuse(kind, error.sentence)
                 continue
-            at_work = self.runner is not None and (kind, folder) == (self.kind, self._tested)
+            at_work = self.is_running and (kind, folder) == (self.kind, self._tested)
             if record is not None and not at_work:
                 self._section.show_record(kind, record)
         self._section.show()
         self._tell_uses()
         self._refresh()
 
-    @Slot()
     def begin_rebound(self) -> None:
         """Finetune the cleaned model once more and watch."""
         self._begin("rebound")
 
-    @Slot()
     def begin_holdouts(self) -> None:
         """Measure what the run was not told."""
         self._begin("holdouts")
@@ -258,23 +251,22 @@ class ProofTests(QObject):
         dialog.chosen.connect(partial(self._on_chosen, job.checkpoint))
         dialog.open()
 
-    @Slot()
     def _on_cancel_clicked(self) -> None:
         """End the test; ask first where that loses minutes, as a test saves nothing on its way."""
-        runner, minutes = self.runner, round((time.monotonic() - self._begun) / 60)
+        runner, minutes = self.task.runner, round((time.monotonic() - self._begun) / 60)
         if minutes > 1:
             question = f"About {minutes} minutes of work would be lost: a test cannot be resumed."
             window = self._section.window()
             if not self._prompts.confirm(window, "Cancel", question, "Cancel the test", "Go on"):
                 return
-        if self.runner is runner:  # it may have ended meanwhile
+        if self.task.runner is runner:  # it may have ended meanwhile
             self.cancel()
 
     def cancel(self) -> None:
         """End the test at once."""
-        if self.runner is not None:
+        if self.is_running:
             self._section.cancel.setEnabled(False)
-            self.runner.cancel()
+            self.task.cancel()
 
     def _begin(self, kind: Kind) -> None:
         folder = self._folder
@@ -287,21 +279,16 @@ class ProofTests(QObject):
                 chosen.pop("peak_lr", None)
             spec = (rebound_of if kind == "rebound" else holdouts_of)(job, **chosen)
             device = self._session.device if job.device == "auto" else job.device
-            runner = launch(
-                lambda path: self._new_runner(path, kind, device), spec,
-                folder / f"{kind}-spec.json", self._on_event, self._on_ended, self.logged,
-            )  # fmt: skip
+            self.task.kind = kind
+            self.task.start(spec, folder / f"{kind}-spec.json", device)
         except InputError as error:
             self._section.say(error.sentence)
             return
-        self.runner, self.kind, self._tested = runner, kind, folder
+        self.kind, self._tested = kind, folder
         self._begun = time.monotonic()
         self._points = []
         if isinstance(spec, ReboundSpec):
-            self._overall = Overall(rebound_plan(spec))
             self._begin_chart = partial(self._section.rebound.begin, spec.limit, spec.steps)
-        else:
-            self._overall = Overall(holdouts_plan(spec))
         self._show_running()
         self._refresh()
         self.changed.emit()
@@ -309,7 +296,7 @@ class ProofTests(QObject):
     def _show_running(self) -> None:
         """Show the test at work, and what it has measured if it is of the run on show."""
         self._section.show_running(f"{_NAMES[self.kind]} is running.")
-        self._section.show_share(self._overall.fraction)
+        self._section.show_share(self.task.fraction)
         if self.kind == "rebound" and self._tested == self._folder:
             self._begin_chart()
             for point in self._points:
@@ -337,22 +324,16 @@ class ProofTests(QObject):
 
     def _on_event(self, event: Event) -> None:
         if isinstance(event, Progress):
-            self._overall.take(event)
-            self._section.show_share(self._overall.fraction)
-            left = left_text(self._overall.seconds_left)
+            self._section.show_share(self.task.fraction)
+            left = left_text(self.task.seconds_left)
             going = f"{_NAMES[self.kind]} is running"
             self._section.say(f"{going}, {left}." if left else f"{going}.")
         elif isinstance(event, Metric) and self.kind == "rebound":
             self._points.append(event)
             if self._tested == self._folder:
                 self._section.rebound.add(event)
-        elif isinstance(event, Message):
-            self.logged.emit(event.text)
 
     def _on_ended(self, last: Done) -> None:
-        runner, self.runner = self.runner, None
-        if runner is not None:
-            runner.deleteLater()
         name = _NAMES[self.kind]
         if last.status == "finished":
             self._section.show_idle("")
@@ -368,7 +349,7 @@ class ProofTests(QObject):
 
     def _refresh(self) -> None:
         options = self._section.options_button
-        options.setEnabled(self._free and self.runner is None)
+        options.setEnabled(self._free and not self.is_running)
         options.setToolTip(self.why_not)
 
 

@@ -6,12 +6,13 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle
 from cleanclip_gui.clean.charts.parts import SYMBOLS
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.number_box import number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, percent, plain, plural
@@ -36,12 +37,7 @@ class ReboundView(QWidget):
         )
         self.chart.setMinimumHeight(theme.px(_CHART_HEIGHT))
         self.facts = Label("", "caption", wrap=True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(self.verdict)
-        layout.addWidget(self.chart)
-        layout.addWidget(self.facts)
+        column(self.verdict, self.chart, self.facts, of=self, spacing=theme.SPACE_S)
         self.hide()
 
     def begin(self, limit: float, steps: int) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle
@@ -15,6 +15,7 @@ from cleanclip_gui.clean.run_folders.history import PastRun
 from cleanclip_gui.clean.runs.tradeoff_chart import TradeoffChart
 from cleanclip_gui.clean.runs.tradeoff_plot import Track
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import percent, plain
 from ml_core.cleaning.tradeoff import Head, Point
@@ -60,14 +61,9 @@ class Comparison(QWidget):
         charts.setSpacing(theme.SPACE_M)
         charts.addWidget(self.tradeoff, 1)
         charts.addWidget(self.curves, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(self._switch)
-        layout.addLayout(charts, 1)
         self.said = Label("", "caption", wrap=True)
         self.said.hide()
-        layout.addWidget(self.said)
+        column(self._switch, (charts, 1), self.said, of=self, spacing=theme.SPACE_S)
         self.pick_tradeoff.setChecked(True)
         picks.buttonToggled.connect(self._arrange)
         self._arrange()

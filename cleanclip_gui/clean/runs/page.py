@@ -8,9 +8,9 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from PySide6.QtCore import QFile, QPoint, Qt, QUrl, Signal, Slot
+from PySide6.QtCore import QFile, QPoint, Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFrame, QLineEdit, QMenu, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QLineEdit, QMenu, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.buttons import OnceButton, tool
@@ -38,6 +38,7 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.cleaning.tradeoff import Head, Point
@@ -157,17 +158,12 @@ class RunsPage(QWidget):
         head = FoldingRow(self.start_queue, self.hold, self.add_folder, spacing=0)
         card = QFrame()
         card.setProperty("card", True)
-        inside = QVBoxLayout(card)
-        inside.setContentsMargins(theme.SPACE_M, theme.SPACE_S, theme.SPACE_M, theme.SPACE_S)
-        inside.setSpacing(theme.SPACE_XS)
-        inside.addWidget(head)
-        inside.addWidget(self.table, 1)
-        inside.addWidget(acts)
-        inside.addWidget(self.name)
-        inside.addWidget(self.said)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(card)
+        column(
+            head, (self.table, 1), acts, self.name, self.said, of=card,
+            margins=(theme.SPACE_M, theme.SPACE_S, theme.SPACE_M, theme.SPACE_S),
+            spacing=theme.SPACE_XS,
+        )  # fmt: skip
+        column(card, of=self)
 
     def _connect(self) -> None:
         self._run.began.connect(self._on_began)
@@ -225,7 +221,6 @@ class RunsPage(QWidget):
         """Runs in the charts, with their marks."""
         return dict(self._marks)
 
-    @Slot()
     def reload(self) -> None:
         """Read the runs' folders beside the window."""
         parent, added = self._runs_folder(), tuple(self._added)
@@ -268,12 +263,10 @@ class RunsPage(QWidget):
         self.note_run(folder)
         self.compare(folder, True, silent=True)
 
-    @Slot()
     def _on_began(self) -> None:
         if self._run.is_cleaning and self._run.folder is not None:
             self._begin_live(self._run.folder)
 
-    @Slot(object)
     def _on_restored(self, saved: SavedRun) -> None:
         """Show the points that a resumed run already has."""
         if saved.folder == self._live:
@@ -408,7 +401,6 @@ class RunsPage(QWidget):
         if self.name.text() != text and not (self.name.hasFocus() and self.name.isModified()):
             self.name.setText(text)
 
-    @Slot()
     def choose_folder(self) -> None:
         """Add a run that was made elsewhere, on a cluster say."""
         chosen = self._prompts.open_folder(self, "Results folder of a run", "")
@@ -456,7 +448,6 @@ class RunsPage(QWidget):
         self._named = None if run is None else run.folder
         self._refresh_buttons()
 
-    @Slot()
     def keep_name(self) -> None:
         """Give the run that was selected then the name that was typed."""
         folder = self._named
@@ -473,7 +464,6 @@ class RunsPage(QWidget):
         if folder in self._marks:
             self._draw()
 
-    @Slot()
     def _on_rename_wanted(self) -> None:
         self.name.setFocus()
         self.name.selectAll()
@@ -624,7 +614,6 @@ class RunsPage(QWidget):
             delete.setEnabled(self.delete.isEnabled())
         menu.popup(place)
 
-    @Slot()
     def _on_freed(self) -> None:
         if self._said_of_busy and not self._is_busy():
             self.say("")
