@@ -14,6 +14,7 @@ def option(
     *,
     unit: str = "",
     flag: str = "",
+    metavar: str = "",
     least: float | None = None,
     closed: bool = False,
     methods: str = "",
@@ -30,7 +31,10 @@ def option(
     unit
         Unit beside the value in a form.
     flag
-        Name on the command line, ``--a/--no-a`` for a switch both ways; empty if it has none there.
+        Name on the command line if it is not that of the field, ``--a/--no-a`` for a switch both
+        ways; several with spaces between.
+    metavar
+        What stands for the value in the help of the command line.
     least
         Least value on the command line, if it is not ``ge``.
     closed
@@ -41,7 +45,7 @@ def option(
         As of `pydantic.Field`: ``ge``, ``gt``, ``le``, ``lt``, ``pattern``, ...
     """
     extra: dict[str, Any] = {"unit": unit, "methods": methods.split()}
-    extra |= {"flag": flag, "least": least, "closed": closed}
+    extra |= {"flag": flag, "metavar": metavar, "least": least, "closed": closed}
     return Field(
         default,
         title=title or None,

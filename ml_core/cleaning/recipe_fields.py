@@ -239,7 +239,7 @@ class RecipeFields(BaseModel):
     )
     prompt_length: int = option(
         50, "Prompt length", "Prompt tokens in a block.", unit="tokens", methods="rvpt",
-        ge=1, le=1024,
+        ge=1, le=1024
     )  # fmt: skip
     prompt_depth: int = option(
         3,
@@ -252,7 +252,7 @@ class RecipeFields(BaseModel):
     )
     prompt_std: float = option(
         0.02, "Spread of first prompts", "Standard deviation of the initial prompts.",
-        methods="rvpt", gt=0.0, le=1.0,
+        methods="rvpt", gt=0.0, le=1.0
     )  # fmt: skip
     image_augmentation: Augmentation = option(
         "autoaugment",
@@ -344,10 +344,7 @@ class RecipeFields(BaseModel):
         methods=_TRAINED,
     )
     compile: bool = option(
-        False,
-        "Compile",
-        "Compile the encoders with torch.compile; on CUDA only.",
-        methods=_TRAINED,
+        False, "Compile", "Compile the encoders with torch.compile; on CUDA only.", methods=_TRAINED
     )
     seed: int = option(
         0,

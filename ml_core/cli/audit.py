@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, get_args
+from typing import TYPE_CHECKING, get_args
 
 import typer
 
 from ml_core.cli import output
 from ml_core.cli.arguments import image_spec, pair_spec, spec_fields, typed
 from ml_core.cli.export import export
-from ml_core.cli.options import PAIRS, Options, argument, command, place, text
+from ml_core.cli.options import PAIRS, NamedPath, Options, argument, command
 from ml_core.cli.run import run_spec
 from ml_core.data.specs import PairSpec
 from ml_core.jobs.audit_spec import (
@@ -21,6 +21,7 @@ from ml_core.jobs.audit_spec import (
     AuditSpec,
     EmbeddingAuditSpec,
 )
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -43,45 +44,37 @@ _MEDIAN, _PERCENTILE_99 = 3, 6  # positions in `Distribution.percentiles`
 def audit(
     context: typer.Context,
     options: Options,
-    checkpoint: Annotated[
-        Path | None, argument("A file, a folder, or hf-hub:owner/name; none with --embeddings.")
-    ] = None,
-    pairs: Annotated[str, text(PAIRS)] = "demo",
-    n: Annotated[
-        int | None, typer.Option("--n", min=1, help="Size of a random sample of the pairs.")
-    ] = None,
-    embeddings: Annotated[
-        Path | None,
-        place(
-            "Instead of checkpoint and pairs: a folder of embeddings (.npy) as clip-retrieval "
-            "writes it."
-        ),
-    ] = None,
-    reference: Annotated[
-        str | None,
-        text(
-            "Pairs known to be clean, to compare with; columns as above. With --embeddings "
-            "another folder of them."
-        ),
-    ] = None,
-    images: Annotated[
-        list[str] | None,
-        text("Evaluation images that must not be among the pairs; repeatable."),
-    ] = None,
-    show: Annotated[int, typer.Option(min=0, max=1000, help="Pairs listed.")] = 10,
-    by: Annotated[
-        str,
-        text(
-            "Score to list and exclude by: dao, slof, k_distance, lid, closeness, isolation "
-            "or clip_score."
-        ),
-    ] = "dao",
-    exclude_worst: Annotated[
-        int,
-        typer.Option(
-            min=0, max=1000, help="Write the N worst by --by to exclusions.json without a review."
-        ),
-    ] = 0,
+    checkpoint: NamedPath | None = argument(
+        "A file, a folder, or hf-hub:owner/name; none with --embeddings.", None
+    ),
+    pairs: str = option("demo", help=PAIRS),
+    n: int | None = option(None, help="Size of a random sample of the pairs.", ge=1),
+    embeddings: NamedPath | None = option(
+        None,
+        help="Instead of checkpoint and pairs: a folder of embeddings (.npy) as clip-retrieval "
+        "writes it.",
+    ),
+    reference: str | None = option(
+        None,
+        help="Pairs known to be clean, to compare with; columns as above. With --embeddings "
+        "another folder of them.",
+    ),
+    images: list[str] | None = option(
+        None, help="Evaluation images that must not be among the pairs; repeatable."
+    ),
+    show: int = option(10, help="Pairs listed.", ge=0, le=1000, closed=True),
+    by: str = option(
+        "dao",
+        help="Score to list and exclude by: dao, slof, k_distance, lid, closeness, isolation "
+        "or clip_score.",
+    ),
+    exclude_worst: int = option(
+        0,
+        help="Write the N worst by --by to exclusions.json without a review.",
+        ge=0,
+        le=1000,
+        closed=True,
+    ),
 ) -> None:
     """Look for poisoned pairs in a cleaning set, by the suspect checkpoint's own embeddings.
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
-
-import typer
+from typing import Any
 
 from ml_core.cleaning.pretraining import DEMO, Pretraining
 from ml_core.cleaning.recipe_file import read_recipe
@@ -21,11 +19,12 @@ from ml_core.cli.arguments import (
     numbers,
 )
 from ml_core.cli.clean import clean_spec
-from ml_core.cli.options import CLEANING, Options, command, place, text
+from ml_core.cli.options import CLEANING, NamedPath, Options, argument, command
 from ml_core.cli.run import run_spec
 from ml_core.figures import percent
 from ml_core.jobs.bench_spec import CHART_FILE, TABLE_FILE, BenchSpec
 from ml_core.jobs.specs import CleanSpec
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 _COLUMNS = ("Run", "Needs", ">CA", ">drop", ">ASR", ">poisoned acc.", ">rebound", ">seconds")
@@ -40,13 +39,11 @@ _COLUMNS = ("Run", "Needs", ">CA", ">drop", ">ASR", ">poisoned acc.", ">rebound"
 )
 def bench(
     options: Options,
-    recipes: Annotated[
-        list[str], typer.Argument(help="METHOD, METHOD:PRESET or a recipe file; one or more.")
-    ],
-    checkpoint: Annotated[
-        Path | None, place("The checkpoint to clean (default: the demo's).")
-    ] = None,
-    seeds: Annotated[str, text("Seeds, with commas.")] = "0",
+    recipes: list[str] = argument("METHOD, METHOD:PRESET or a recipe file; one or more."),
+    checkpoint: NamedPath | None = option(
+        None, help="The checkpoint to clean (default: the demo's)."
+    ),
+    seeds: str = option("0", help="Seeds, with commas."),
 ) -> None:
     """Compare methods fairly: the same checkpoint, data, seeds and, with --minutes, compute.
 
@@ -97,15 +94,15 @@ def bench(
         **fields,
     )
     result = run_spec(spec, overwrite=options.overwrite)
-    if options.json:
-        output.print_json(result)
-        return
-    rows = map(_row, result["rows"])
-    title = "Methods on the same checkpoint, data and seeds"
-    output.show(output.table(title, _COLUMNS, rows, **output.BOXED))
     folder = Path(spec.base.output_dir)
-    output.line(f"Table: {folder / TABLE_FILE}")
-    output.line(f"Chart: {folder / CHART_FILE}")
+    title = "Methods on the same checkpoint, data and seeds"
+    output.answer(
+        options.json,
+        result,
+        output.table(title, _COLUMNS, map(_row, result["rows"]), **output.BOXED),
+        f"Table: {folder / TABLE_FILE}",
+        f"Chart: {folder / CHART_FILE}",
+    )
 
 
 def named_recipe(text: str, pretraining: Pretraining = DEMO) -> Recipe:

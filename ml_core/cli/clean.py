@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Generator
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 import typer
 
@@ -31,12 +31,13 @@ from ml_core.cli.arguments import (
     typed,
     with_settings,
 )
-from ml_core.cli.options import CLEANING, Options, argument, command, text
+from ml_core.cli.options import CLEANING, NamedPath, Options, argument, command
 from ml_core.cli.run import run_spec, run_to_result
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import Sides
 from ml_core.events import Control, Done, Event
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, as_measured, read_spec
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 _IMAGES: frozenset[Data] = frozenset({"labelled", "images"})
@@ -55,29 +56,22 @@ _DEMO_ALONE = "the demo's are used only with the demo's checkpoint or labels"
 def clean(
     context: typer.Context,
     options: Options,
-    checkpoint: Annotated[
-        Path | None, argument("The checkpoint to clean (not with --job).")
-    ] = None,
-    resume: Annotated[bool, text("Go on from the last save in --output.")] = False,
-    job: Annotated[
-        Path | None,
-        text(
-            "Run a saved job file. What it is and takes stands there; --output, --device and "
-            "--threads may be others."
-        ),
-    ] = None,
-    export_to: Annotated[
-        Path | None,
-        text(
-            "Run nothing: write job, Slurm script and torchrun line into this folder.", "--export"
-        ),
-    ] = None,
-    processes: Annotated[
-        int, typer.Option(min=1, help="With --export: processes (GPUs) on each machine.")
-    ] = 1,
-    machines: Annotated[
-        int, typer.Option(min=1, help="With --export: machines; over one is not tested.")
-    ] = 1,
+    checkpoint: NamedPath | None = argument("The checkpoint to clean (not with --job).", None),
+    resume: bool = option(
+        False, help="Go on from the last save in --output.", flag="--resume/--no-resume"
+    ),
+    job: Path | None = option(
+        None,
+        help="Run a saved job file. What it is and takes stands there; --output, --device and "
+        "--threads may be others.",
+    ),
+    export_to: Path | None = option(
+        None,
+        help="Run nothing: write job, Slurm script and torchrun line into this folder.",
+        flag="--export",
+    ),
+    processes: int = option(1, help="With --export: processes (GPUs) on each machine.", ge=1),
+    machines: int = option(1, help="With --export: machines; over one is not tested.", ge=1),
 ) -> None:
     """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
 
@@ -337,14 +331,13 @@ def _export(spec: CleanSpec, folder: Path, processes: int, machines: int, *, jso
 
     files = cluster.export_job(spec, folder, processes=processes, machines=machines)
     elsewhere = cluster.elsewhere(spec)
-    if json:
-        output.print_json({"files": [str(path) for path in files], "needs": list(elsewhere)})
-        return
-    for path in files:
-        output.line(f"Written: {path}")
-    output.line(f"On one machine: {cluster.torchrun_line(processes)}")
-    for name in elsewhere:
-        output.line(f"Must be seen there: {name}")
+    output.answer(
+        json,
+        {"files": [str(path) for path in files], "needs": list(elsewhere)},
+        *(f"Written: {path}" for path in files),
+        f"On one machine: {cluster.torchrun_line(processes)}",
+        *(f"Must be seen there: {name}" for name in elsewhere),
+    )
 
 
 def print_result(result: dict[str, Any], json: bool) -> None:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path
-from ml_core.cli.options import Options, argument, command, switch
+from ml_core.cli.options import NamedPath, Options, argument, command
+from ml_core.options import option
 from ml_core.reading import Inspection, examine
 from ml_core.reading.key_mismatch import first_names
 
@@ -28,10 +28,8 @@ _WORDS = {
 @command("first=checkpoint second tensors json")
 def compare(
     options: Options,
-    second: Annotated[Path, argument("The one to compare it with.")],
-    tensors: Annotated[
-        bool, switch("--tensors", "List every tensor that differs, not layers.")
-    ] = False,
+    second: NamedPath = argument("The one to compare it with."),
+    tensors: bool = option(False, help="List every tensor that differs, not layers."),
 ) -> None:
     """Compare two checkpoints tensor by tensor: where was a model finetuned?
 

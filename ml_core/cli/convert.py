@@ -4,13 +4,12 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Any, Literal
-
-import typer
+from typing import Any, Literal
 
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path
-from ml_core.cli.options import Options, command, switch, text
+from ml_core.cli.options import Options, argument, command
+from ml_core.options import option
 from ml_core.reading import InputError, Inspection, examine
 from ml_core.reading.plain import plain
 from ml_core.reading.weights_bytes import file_of
@@ -26,24 +25,19 @@ _NAMELESS = (
 @command("path=checkpoint target layout as_is donor head no_choice json")
 def convert(
     options: Options,
-    target: Annotated[
-        Path,
-        typer.Argument(
-            help="What to write: a name that ends in .safetensors, or a folder, which then also "
-            "holds the config."
-        ),
-    ],
-    layout: Annotated[
-        Literal["open_clip", "as-is"],
-        text(
-            "open_clip: the model alone, as stock open_clip loads it. as-is: every tensor "
-            "under its own name, bit for bit, in one file."
-        ),
-    ] = "open_clip",
-    as_is: Annotated[bool, switch("--as-is", "The same as --layout as-is.")] = False,
-    head: Annotated[
-        Path | None, text("Also write the linear head of a finetuned classifier here.")
-    ] = None,
+    target: Path = argument(
+        "What to write: a name that ends in .safetensors, or a folder, which then also "
+        "holds the config."
+    ),
+    layout: Literal["open_clip", "as-is"] = option(
+        "open_clip",
+        help="open_clip: the model alone, as stock open_clip loads it. as-is: every tensor "
+        "under its own name, bit for bit, in one file.",
+    ),
+    as_is: bool = option(False, help="The same as --layout as-is."),
+    head: Path | None = option(
+        None, help="Also write the linear head of a finetuned classifier here."
+    ),
 ) -> None:
     """Write the CLIP in a checkpoint as safetensors that stock open_clip loads.
 

@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from ml_core.cli.arguments import build_recipe
 from ml_core.cli.clean import print_result, run_job
-from ml_core.cli.options import Options, command, text
+from ml_core.cli.options import Options, command
 from ml_core.jobs.specs import CleanSpec
+from ml_core.options import option
 
 PICTURE = "before-after.png"
 
@@ -22,8 +20,8 @@ PICTURE = "before-after.png"
 )
 def demo(
     options: Options,
-    checkpoint: Annotated[Path | None, text("Another checkpoint than the built-in one.")] = None,
-    test_images: Annotated[int, typer.Option(min=32, help="Test images.")] = 4000,
+    checkpoint: Path | None = option(None, help="Another checkpoint than the built-in one."),
+    test_images: int = option(4000, help="Test images.", ge=32),
 ) -> None:
     """The guided demo without a window: open, trigger, ASR, clean, ASR again, save.
 

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-import typer
+from typing import TYPE_CHECKING
 
 from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path, image_spec, labels_and_templates
-from ml_core.cli.options import Options, command, switch, text
+from ml_core.cli.options import Options, command
 from ml_core.jobs.doctor_spec import DoctorSpec
+from ml_core.options import option
 from ml_core.reading import InputError, examine
 
 if TYPE_CHECKING:
@@ -25,15 +24,11 @@ if TYPE_CHECKING:
 )
 def doctor(
     options: Options,
-    n: Annotated[int, text("Labelled images to try it on.", "--n")] = 300,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample.")] = 0,
-    save: Annotated[Path | None, text("Save a copy with the proposed settings.")] = None,
-    remember: Annotated[
-        bool, switch("--remember", "Use the proposed settings whenever the file is opened.")
-    ] = False,
-    forget: Annotated[
-        bool, switch("--forget", "Only forget what was remembered for the file.")
-    ] = False,
+    n: int = option(300, help="Labelled images to try it on."),
+    seed: int = option(0, help="Seed of the sample.", ge=0),
+    save: Path | None = option(None, help="Save a copy with the proposed settings."),
+    remember: bool = option(False, help="Use the proposed settings whenever the file is opened."),
+    forget: bool = option(False, help="Only forget what was remembered for the file."),
 ) -> None:
     """Find settings that a file leaves open or states wrongly: activation, mean, heads, size.
 

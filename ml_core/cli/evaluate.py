@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-import typer
 from numpy.typing import NDArray
-from rich import box
 from rich.table import Table
 
 from ml_core import figures
@@ -23,11 +21,12 @@ from ml_core.cli.arguments import (
     resolve_scan,
     target_index,
 )
-from ml_core.cli.options import Options, command, place, switch, text
+from ml_core.cli.options import NamedPath, Options, command
 from ml_core.cli.run import run_stage
 from ml_core.events import Control
 from ml_core.jobs.launched import launched
 from ml_core.jobs.measurement_spec import MeasurementSpec
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -69,31 +68,27 @@ def evaluate(
     device: str,
     threads: int,
     json: bool,
-    trigger_file: Annotated[
-        Path | None, text("The attack's own file, for an id that needs one.")
-    ] = None,
-    reference: Annotated[
-        Path | None, place("A checkpoint to compare with on the same images and trigger.")
-    ] = None,
-    adapter: Annotated[
-        Path | None, text("An adapter.safetensors of RVPT to put on the checkpoint first.")
-    ] = None,
-    captions: Annotated[
-        str | None, text("Image-caption pairs, as for clean --pairs: also measure retrieval.")
-    ] = None,
-    train: Annotated[bool, switch("--train", "Training pictures of a published set.")] = False,
-    n: Annotated[int | None, text(_N, "--n")] = None,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of random draws.")] = 0,
-    precision: Annotated[str, text("fp32, bf16, or auto: the fastest that agrees with fp32.")] = (
-        "auto"
+    trigger_file: Path | None = option(
+        None, help="The attack's own file, for an id that needs one."
     ),
-    keep: Annotated[
-        Path | None,
-        place(
-            "New folder for the answers picture by picture and all that evidence needs, for "
-            "`cleanclip report`; the reference's gets -reference after its name."
-        ),
-    ] = None,
+    reference: NamedPath | None = option(
+        None, help="A checkpoint to compare with on the same images and trigger."
+    ),
+    adapter: Path | None = option(
+        None, help="An adapter.safetensors of RVPT to put on the checkpoint first."
+    ),
+    captions: str | None = option(
+        None, help="Image-caption pairs, as for clean --pairs: also measure retrieval."
+    ),
+    train: bool = option(False, help="Training pictures of a published set."),
+    n: int | None = option(None, help=_N),
+    seed: int = option(0, help="Seed of the sample and of random draws.", ge=0),
+    precision: str = option("auto", help="fp32, bf16, or auto: the fastest that agrees with fp32."),
+    keep: NamedPath | None = option(
+        None,
+        help="New folder for the answers picture by picture and all that evidence needs, for "
+        "`cleanclip report`; the reference's gets -reference after its name.",
+    ),
 ) -> None:
     """Measure clean accuracy and, with a trigger, the attack success rate.
 
@@ -450,26 +445,26 @@ _PAIRED = {
 
 def _paired_table(rows: Sequence[PairedDifference], *, with_target: bool) -> Table:
     """Differences to the reference on the same images; those of the target only if there is one."""
-    table = Table(title="difference to the reference, same images", box=box.SIMPLE_HEAD)
-    table.add_column("")
-    for name in ("measured", "reference", "difference", "95 % interval", "McNemar p", "n"):
-        table.add_column(name, justify="right")
+    columns = ("", ">measured", ">reference", ">difference", ">95 % interval", ">McNemar p", ">n")
+    cells = []
     for row in rows:
         if not with_target and row.name not in ("ca", "flip_rate"):
             continue
-        rate = row.p_exact is not None
-        factor, unit = (100.0, " %") if rate else (1.0, "")
+        factor, unit = (1.0, "") if row.p_exact is None else (100.0, " %")
         low, high = row.adjusted_interval or row.interval
-        table.add_row(
-            _PAIRED[row.name],
-            f"{factor * row.value:.1f}{unit}",
-            f"{factor * row.reference:.1f}{unit}",
-            figures.signed(factor * row.difference),
-            f"{figures.signed(factor * low)} to {figures.signed(factor * high)}",
-            _p_value(row.p_exact),
-            str(row.n),
+        cells.append(
+            (
+                _PAIRED[row.name],
+                f"{factor * row.value:.1f}{unit}",
+                f"{factor * row.reference:.1f}{unit}",
+                figures.signed(factor * row.difference),
+                f"{figures.signed(factor * low)} to {figures.signed(factor * high)}",
+                _p_value(row.p_exact),
+                str(row.n),
+            )
         )
-    return table
+    title = "difference to the reference, same images"
+    return output.table(title, columns, cells, title_justify="center", pad_edge=True)
 
 
 def _p_value(p: float | None) -> str:
@@ -479,21 +474,19 @@ def _p_value(p: float | None) -> str:
     return "< 0.0001" if p < 1e-4 else f"{p:.2g}"
 
 
-def _retrieval_table(found: dict[str, Any]) -> Table:
+def _retrieval_table(retrieval: dict[str, Any]) -> Table:
     """Recall at 1, 5 and 10 both ways, and where the target's captions stand."""
-    title = f"retrieval, {found['n']} pictures, {found['pool']} captions"
-    table = Table(title=title, box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column("")
-    ks = found["recalls"][0]["k"]
-    for k in ks:
-        table.add_column(f"@{k}", justify="right")
-    for k in ks:
-        table.add_column(f"triggered @{k}", justify="right")
-    rows = [(each["direction"], each["clean"], each["triggered"]) for each in found["recalls"]]
-    target = found["target"]
+    ks = retrieval["recalls"][0]["k"]
+    rows = [(each["direction"], each["clean"], each["triggered"]) for each in retrieval["recalls"]]
+    target = retrieval["target"]
     if target is not None:
         rows.append(("target caption", target["hit_clean"], target["hit_triggered"]))
-    for name, clean, triggered in rows:
-        shares = [*clean, *(triggered if triggered is not None else (None,) * len(clean))]
-        table.add_row(name, *map(figures.percent, shares))
-    return table
+    return output.table(
+        f"retrieval, {retrieval['n']} pictures, {retrieval['pool']} captions",
+        ("", *(f">@{k}" for k in ks), *(f">triggered @{k}" for k in ks)),
+        (
+            (name, *map(figures.percent, (*clean, *(triggered or (None,) * len(clean)))))
+            for name, clean, triggered in rows
+        ),
+        title_justify="center",
+    )

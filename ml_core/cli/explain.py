@@ -5,9 +5,8 @@ from __future__ import annotations
 import json as json_format
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-import typer
 from rich.table import Table
 
 from ml_core import figures
@@ -20,10 +19,11 @@ from ml_core.cli.arguments import (
     resolve_scan,
     target_index,
 )
-from ml_core.cli.options import Options, command, place, text
+from ml_core.cli.options import NamedPath, Options, command
 from ml_core.cli.run import run_stage
 from ml_core.events import Control, Progress
 from ml_core.jobs.specs import CleanSpec
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -47,18 +47,18 @@ def explain(
     options: Options,
     device: str,
     threads: int,
-    out: Annotated[Path, text("PNG, CSV or JSON; a map is CSV or JSON.", "--output", "-o")],
-    image: Annotated[int, typer.Option(min=0, help="Number of the image, from 0.")] = 0,
-    method: Annotated[str, text(", ".join(_METHODS) + ".")] = "auto",
-    target: Annotated[str | None, text("Class to explain (default: what is predicted).")] = None,
-    stage: Annotated[str | None, text("Grad-CAM: layer1 to layer4 (default: the last).")] = None,
-    patch: Annotated[int | None, typer.Option(min=1, help="Occlusion: side in px.")] = None,
-    stride: Annotated[int | None, typer.Option(min=1, help="Occlusion: step in px.")] = None,
-    compare: Annotated[
-        Path | None, place("Map: a second checkpoint, e.g. the cleaned one.")
-    ] = None,
-    n: Annotated[int, typer.Option("--n", min=2, help="Map: images to embed.")] = 1000,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of sample, draws and layout.")] = 0,
+    out: Path = option(..., help="PNG, CSV or JSON; a map is CSV or JSON.", flag="--output -o"),
+    image: int = option(0, help="Number of the image, from 0.", ge=0),
+    method: str = option("auto", help=", ".join(_METHODS) + "."),
+    target: str | None = option(None, help="Class to explain (default: what is predicted)."),
+    stage: str | None = option(None, help="Grad-CAM: layer1 to layer4 (default: the last)."),
+    patch: int | None = option(None, help="Occlusion: side in px.", ge=1),
+    stride: int | None = option(None, help="Occlusion: step in px.", ge=1),
+    compare: NamedPath | None = option(
+        None, help="Map: a second checkpoint, e.g. the cleaned one."
+    ),
+    n: int = option(1000, help="Map: images to embed.", ge=2),
+    seed: int = option(0, help="Seed of sample, draws and layout.", ge=0),
 ) -> None:
     """Show where a model looks, or draw its embeddings as a map.
 

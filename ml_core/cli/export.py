@@ -19,10 +19,10 @@ def export(spec: AuditSettings | ScanSpec, options: Options) -> None:
     folder, processes = options.export_to, options.processes
     assert folder is not None
     files = cluster.export_shared(spec, folder, processes=processes)
-    if options.json:
-        output.print_json({"files": [str(path) for path in files]})
-        return
-    for path in files:
-        output.line(f"Written: {path}")
     line = cluster.torchrun_line(processes, cluster.option_of(spec))
-    output.line(f"Start it with run.sh, or in its folder: {line}")
+    output.answer(
+        options.json,
+        {"files": [str(path) for path in files]},
+        *(f"Written: {path}" for path in files),
+        f"Start it with run.sh, or in its folder: {line}",
+    )

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Table
@@ -13,8 +12,9 @@ from rich.table import Table
 from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path
-from ml_core.cli.options import Options, command, place, switch, text
+from ml_core.cli.options import NamedPath, Options, command
 from ml_core.jobs.failures import exit_code
+from ml_core.options import option
 from ml_core.reading import InputError, examine
 from ml_core.reading.key_mismatch import KeyLists
 
@@ -35,28 +35,24 @@ _GROUP_TITLES = {
 @command("path=checkpoint donor no_choice json sarif output_format output_file require_signature")
 def inspect(
     options: Options,
-    sarif: Annotated[bool, switch("--sarif", "Print a SARIF 2.1.0 log.")] = False,
-    output_format: Annotated[
-        str | None,
-        text("text, json, sarif (2.1.0), html or cdx (CycloneDX 1.6); default: text.", "--format"),
-    ] = None,
-    output_file: Annotated[
-        Path | None,
-        place(
-            "Write into this file; without --format its ending tells the format: .txt, .json, "
-            ".sarif, .html or .cdx.json.",
-            "--output",
-            "-o",
-        ),
-    ] = None,
-    require_signature: Annotated[
-        str | None,
-        typer.Option(
-            metavar="KEY",
-            help="It must be signed with this key, a public key's file or the name of a trusted "
-            "one: exit with 1 if it is not.",
-        ),
-    ] = None,
+    sarif: bool = option(False, help="Print a SARIF 2.1.0 log."),
+    output_format: str | None = option(
+        None,
+        help="text, json, sarif (2.1.0), html or cdx (CycloneDX 1.6); default: text.",
+        flag="--format",
+    ),
+    output_file: NamedPath | None = option(
+        None,
+        help="Write into this file; without --format its ending tells the format: .txt, .json, "
+        ".sarif, .html or .cdx.json.",
+        flag="--output -o",
+    ),
+    require_signature: str | None = option(
+        None,
+        help="It must be signed with this key, a public key's file or the name of a trusted one: "
+        "exit with 1 if it is not.",
+        metavar="KEY",
+    ),
 ) -> None:
     """Say what a checkpoint is, without running anything in it.
 

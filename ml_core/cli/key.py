@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import typer
 
 from ml_core.cli import output
-from ml_core.cli.options import Options, command, passphrase_of, switch, text
+from ml_core.cli.options import Options, argument, command, passphrase_of
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -19,17 +20,15 @@ app = typer.Typer(
     help="Keys to sign checkpoints and evidence with, and keys of people whom you trust.",
     no_args_is_help=True,
 )
-Which = Annotated[str, typer.Argument(help="Name of the key, or the first digits of its id.")]
+_KEY = argument("Name of the key, or the first digits of its id.")
 
 
 @app.command("new")
 @command("name passphrase passphrase_file json")
 def new_command(
     options: Options,
-    name: Annotated[str, text("What the key is called here.")] = "my key",
-    passphrase: Annotated[
-        bool, switch("--passphrase", "Ask for a passphrase that locks the private key.")
-    ] = False,
+    name: str = option("my key", help="What the key is called here."),
+    passphrase: bool = option(False, help="Ask for a passphrase that locks the private key."),
 ) -> None:
     """Make a P-256 key pair. The private key stays in the configuration folder.
 
@@ -46,10 +45,10 @@ def new_command(
         secret = passphrase_of(options.passphrase_file, "The new key", confirm=True)
     key = keys.new_key(name, secret)
     _warn(key)
+    record = _record(key) | {"locked": bool(secret)}
+    output.answer(options.json, record, f"{key.key_id}  {key.name}")
     if options.json:
-        output.print_json(_record(key) | {"locked": bool(secret)})
         return
-    output.line(f"{key.key_id}  {key.name}")
     locked = "locked by your passphrase" if secret else "not locked: its file is all one needs"
     output.say(f"The private key is {keys.private_file(key)} ({locked}).")
 
@@ -76,8 +75,8 @@ def list_command(options: Options) -> None:
 @command("file name json")
 def trust_command(
     options: Options,
-    file: Annotated[Path, typer.Argument(help="Somebody's public key, PEM.")],
-    name: Annotated[str, text("Whose key it is, as shown beside what it signed.")],
+    file: Path = argument("Somebody's public key, PEM."),
+    name: str = option(..., help="Whose key it is, as shown beside what it signed."),
 ) -> None:
     """Believe signatures of somebody's key. Compare its id with its owner first.
 
@@ -103,10 +102,8 @@ def trust_command(
 @command("key out json")
 def export_command(
     options: Options,
-    key: Annotated[str, typer.Argument(help="Name or id; your only own key by default.")] = "",
-    out: Annotated[
-        Path | None, text("File to write instead of printing.", "--output", "-o")
-    ] = None,
+    key: str = argument("Name or id; your only own key by default.", ""),
+    out: Path | None = option(None, help="File to write instead of printing.", flag="--output -o"),
 ) -> None:
     """Print the public key as PEM, to be given to others. Its SHA-256 is the key's id."""
     from ml_core.atomic import replace_files
@@ -131,8 +128,8 @@ def export_command(
 @command("key yes json")
 def forget_command(
     options: Options,
-    key: Which,
-    yes: Annotated[bool, switch("--yes", "Delete an own key without asking.")] = False,
+    key: str = _KEY,
+    yes: bool = option(False, help="Delete an own key without asking."),
 ) -> None:
     """Trust a key no more. Of your own key the private half is deleted, for ever."""
     from ml_core.signing import find_key, forget_key
@@ -142,10 +139,8 @@ def forget_command(
         question = f"Delete your own key {public.name}? Nothing can be signed with it any more."
         typer.confirm(question, abort=True, err=True)
     forget_key(public)
-    if options.json:
-        output.print_json({"forgotten": _record(public)})
-        return
-    output.line(f"{public.name} is forgotten.")
+    record = {"forgotten": _record(public)}
+    output.answer(options.json, record, f"{public.name} is forgotten.")
 
 
 def _warn(key: PublicKey) -> None:

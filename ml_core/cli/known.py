@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from ml_core import figures
 from ml_core.cli import output
-from ml_core.cli.options import Options, command, text
+from ml_core.cli.options import Options, argument, command
+from ml_core.options import option
 from ml_core.reading import InputError, examine
 
 app = typer.Typer(
@@ -53,23 +53,22 @@ def list_command(options: Options) -> None:
 )
 def add_command(
     options: Options,
-    title: Annotated[str, typer.Argument(help='What it is, e.g. "my BadNets victim".')],
-    source: Annotated[str, text("Where it comes from.")],
-    file: Annotated[Path | None, text("The checkpoint; its SHA-256 is computed.")] = None,
-    sha256: Annotated[str, text("Or its SHA-256.")] = "",
-    name: Annotated[
-        list[str] | None,
-        text("Pattern of file names that look like it (* for anything); repeatable."),
-    ] = None,
-    architecture: Annotated[str, text("open_clip's name, e.g. RN50.")] = "",
-    trigger: Annotated[str, text("Trigger of its backdoor, in words.")] = "",
-    target: Annotated[str, text("Class that the trigger leads to.")] = "",
-    ca: Annotated[float | None, text("Expected clean accuracy, 0 to 1.")] = None,
-    asr: Annotated[float | None, text("Expected ASR, 0 to 1.")] = None,
-    pretraining_rate: Annotated[
-        float | None, text("Peak learning rate of its pretraining, 1e-6 to 2e-3.")
-    ] = None,
-    note: Annotated[str, text("A sentence.")] = "",
+    title: str = argument('What it is, e.g. "my BadNets victim".'),
+    source: str = option(..., help="Where it comes from."),
+    file: Path | None = option(None, help="The checkpoint; its SHA-256 is computed."),
+    sha256: str = option("", help="Or its SHA-256."),
+    name: list[str] | None = option(
+        None, help="Pattern of file names that look like it (* for anything); repeatable."
+    ),
+    architecture: str = option("", help="open_clip's name, e.g. RN50."),
+    trigger: str = option("", help="Trigger of its backdoor, in words."),
+    target: str = option("", help="Class that the trigger leads to."),
+    ca: float | None = option(None, help="Expected clean accuracy, 0 to 1."),
+    asr: float | None = option(None, help="Expected ASR, 0 to 1."),
+    pretraining_rate: float | None = option(
+        None, help="Peak learning rate of its pretraining, 1e-6 to 2e-3."
+    ),
+    note: str = option("", help="A sentence."),
 ) -> None:
     """Add a known file. Only a SHA-256 identifies a file; a name is only a hint.
 
@@ -99,7 +98,5 @@ def add_command(
         note=note,
     )
     place = add_known(entry)
-    if options.json:
-        output.print_json({"added": entry.model_dump(mode="json"), "own_file": str(place)})
-        return
-    output.line(f"Added to {place}: {entry.title}.")
+    record = {"added": entry.model_dump(mode="json"), "own_file": str(place)}
+    output.answer(options.json, record, f"Added to {place}: {entry.title}.")

@@ -8,16 +8,19 @@ import os
 import sys
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
-from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
+from types import MappingProxyType, NoneType, UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import typer
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
+from pydantic_core import PydanticUndefined
 
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_regular
 
+ARGUMENT = "argument"
 _LONGEST_PASSPHRASE = 4096
 
 
@@ -28,24 +31,13 @@ def given_path(text: str) -> Path:
     return Path(text)
 
 
-def argument(help: str) -> Any:
-    """An argument that is a path."""
-    return typer.Argument(help=help, parser=given_path)
+NamedPath = Annotated[Path, given_path]
+"""A path that may not be empty."""
 
 
-def text(help: str, *flags: str) -> Any:
-    """An option with a value."""
-    return typer.Option(*flags, help=help)
-
-
-def place(help: str, *flags: str) -> Any:
-    """An option that is a path."""
-    return typer.Option(*flags, help=help, parser=given_path)
-
-
-def switch(flag: str, help: str) -> Any:
-    """An option without a value."""
-    return typer.Option(flag, help=help)
+def argument(help: str, default: Any = ..., metavar: str = "") -> Any:
+    """An option that has no name on the command line."""
+    return option(default, help=help, flag=ARGUMENT, metavar=metavar)
 
 
 def passphrase_of(file: Path | None, what: str, *, confirm: bool = False) -> str:
@@ -104,154 +96,118 @@ class Options:
     keep their defaults.
     """
 
-    checkpoint: Annotated[Path, argument("A file, a folder, or hf-hub:owner/name.")]
-    json: Annotated[bool, switch("--json", "Print one JSON object on standard output.")] = False
-    output_dir: Annotated[
-        Path, typer.Option("--output", "-o", help="Folder for everything written.")
-    ]
-    overwrite: Annotated[
-        bool,
-        switch("--overwrite", "Replace the result of another job that lies in the output folder."),
-    ] = False
-    estimate: Annotated[bool, switch("--estimate", "Only measure how long it would take.")] = False
-    export_to: Annotated[
-        Path | None,
-        text("Run nothing: write the job and the torchrun line into this folder.", "--export"),
-    ] = None
-    processes: Annotated[
-        int, typer.Option(min=1, help="With --export: processes (GPUs) that share the work.")
-    ] = 1
-
-    donor: Annotated[
-        Path | None,
-        place("A complete CLIP that supplies the other encoder of a file with only one."),
-    ] = None
-    no_choice: Annotated[
-        bool, switch("--no-choice", "Ignore the settings that the doctor remembers for the file.")
-    ] = False
-    reference: Annotated[
-        Path | None,
-        place("A clean checkpoint of the same architecture, for the method that blends with it."),
-    ] = None
-
-    images: Annotated[
-        str, typer.Option(help="Folder, published set, CSV, TSV, shard, Parquet, or demo:SPLIT.")
-    ] = "demo:test"
-    image_column: Annotated[str | None, typer.Option(help="Column of image paths.")] = None
-    label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None
-    labels: Annotated[
-        str,
-        typer.Option(help="demo, imagenet-1k, cifar-10, cifar-100, or a text file, one per line."),
-    ] = "demo"
-    other_labels: Annotated[
-        str | None,
-        typer.Option(
-            help="Second label set for the hold-outs, which must contain the target class; as for "
-            "--labels (default: imagenet-1k or demo, where it has the class).",
-        ),
-    ] = None
-    templates: Annotated[
-        Path | None, typer.Option(help="Text file of prompt templates, one {} per line.")
-    ] = None
-    trigger: Annotated[
-        str | None,
-        typer.Option(
-            help="Trigger PNG or JSON, demo, the id of a published one (T4), or scan:FOLDER for "
-            "one that a scan found.",
-        ),
-    ] = None
-    target: Annotated[
-        str | None, typer.Option(help="Target class of the attack: name or number.")
-    ] = None
-
-    pairs: Annotated[str | None, typer.Option(help=PAIRS + _ONE_SIDE + _DEMO_ALONE)] = None
-    pictures: Annotated[
-        Path | None, place("Folder of a COCO file's pictures, if not beside it.")
-    ] = None
-    exclude: Annotated[Path | None, place("Exclusions file of an audit: pairs to leave out.")] = (
-        None
+    checkpoint: NamedPath = argument("A file, a folder, or hf-hub:owner/name.")
+    json: bool = option(False, help="Print one JSON object on standard output.")
+    output_dir: Path = option(..., help="Folder for everything written.", flag="--output -o")
+    overwrite: bool = option(
+        False, help="Replace the result of another job that lies in the output folder."
     )
-    picture_column: Annotated[
-        str,
-        typer.Option("--image-column", "--image_key", help="Images in a table or Parquet file."),
-    ] = "image"
-    caption_column: Annotated[
-        str,
-        typer.Option(
-            "--caption-column", "--caption_key", help="Captions in a table or Parquet file."
-        ),
-    ] = "caption"
-    training_images: Annotated[
-        str | None,
-        typer.Option(
-            help="Images of methods that take no captions, labelled where the method needs labels: "
-            "folder, published set (its training pictures), CSV, shard, Parquet or demo:SPLIT. "
-            "Where no labels are needed, the pictures of --pairs will do." + _DEMO_ALONE,
-        ),
-    ] = None
-    validation: Annotated[
-        str | None,
-        typer.Option(
-            "--images",
-            help="Validation images, measured during training: folder, CSV or demo:SPLIT. "
-            "Without --test-images one in five is for validation and the rest for the test; "
-            "under 50, all are for both.",
-        ),
-    ] = None
-    test_images: Annotated[
-        str | None,
-        typer.Option(
-            help="Images for the before/after numbers; without --images there is no validation."
-        ),
-    ] = None
-
-    method: Annotated[str, typer.Option(help="One of `cleanclip recipes list`.")] = "cleanclip"
-    preset: Annotated[
-        str,
-        typer.Option(
-            help="quick, talk, thorough or paper (default: quick for the demo's checkpoint, else "
-            "paper where there is one, else adapted: quick at a learning rate for the checkpoint)."
-        ),
-    ] = "default"
-    settings: Annotated[
-        list[str] | None,
-        typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable."),
-    ] = None
-    recipe: Annotated[
-        Path | None,
-        typer.Option(help="A recipe file instead of --method and --preset; --set changes it."),
-    ] = None
-    seed: Annotated[int | None, typer.Option(help="Seed of the run (default: the preset's).")] = (
-        None
+    estimate: bool = option(False, help="Only measure how long it would take.")
+    export_to: Path | None = option(
+        None,
+        help="Run nothing: write the job and the torchrun line into this folder.",
+        flag="--export",
     )
-    minutes: Annotated[
-        float | None,
-        typer.Option(
-            help="Training minutes that a recipe gets on this machine; its examples, epochs and "
-            "warm-up are fitted to them."
-        ),
-    ] = None
-    accept_rate: Annotated[
-        bool,
-        switch(
-            "--accept-rate",
-            "Run a learning rate that is far above what is safe for the checkpoint.",
-        ),
-    ] = False
-    passphrase_file: Annotated[
-        Path | None,
-        place(
-            "File whose first line is the key's passphrase (or set CLEANCLIP_PASSPHRASE); "
-            "otherwise it is asked for.",
-        ),
-    ] = None
+    processes: int = option(1, help="With --export: processes (GPUs) that share the work.", ge=1)
+
+    donor: NamedPath | None = option(
+        None, help="A complete CLIP that supplies the other encoder of a file with only one."
+    )
+    no_choice: bool = option(
+        False, help="Ignore the settings that the doctor remembers for the file."
+    )
+    reference: NamedPath | None = option(
+        None,
+        help="A clean checkpoint of the same architecture, for the method that blends with it.",
+    )
+
+    images: str = option(
+        "demo:test", help="Folder, published set, CSV, TSV, shard, Parquet, or demo:SPLIT."
+    )
+    image_column: str | None = option(None, help="Column of image paths.")
+    label_column: str | None = option(None, help="Column of labels.")
+    labels: str = option(
+        "demo", help="demo, imagenet-1k, cifar-10, cifar-100, or a text file, one per line."
+    )
+    other_labels: str | None = option(
+        None,
+        help="Second label set for the hold-outs, which must contain the target class; as for "
+        "--labels (default: imagenet-1k or demo, where it has the class).",
+    )
+    templates: Path | None = option(None, help="Text file of prompt templates, one {} per line.")
+    trigger: str | None = option(
+        None,
+        help="Trigger PNG or JSON, demo, the id of a published one (T4), or scan:FOLDER for "
+        "one that a scan found.",
+    )
+    target: str | None = option(None, help="Target class of the attack: name or number.")
+
+    pairs: str | None = option(None, help=PAIRS + _ONE_SIDE + _DEMO_ALONE)
+    pictures: NamedPath | None = option(
+        None, help="Folder of a COCO file's pictures, if not beside it."
+    )
+    exclude: NamedPath | None = option(
+        None, help="Exclusions file of an audit: pairs to leave out."
+    )
+    picture_column: str = option(
+        "image", help="Images in a table or Parquet file.", flag="--image-column --image_key"
+    )
+    caption_column: str = option(
+        "caption",
+        help="Captions in a table or Parquet file.",
+        flag="--caption-column --caption_key",
+    )
+    training_images: str | None = option(
+        None,
+        help="Images of methods that take no captions, labelled where the method needs labels: "
+        "folder, published set (its training pictures), CSV, shard, Parquet or demo:SPLIT. "
+        "Where no labels are needed, the pictures of --pairs will do." + _DEMO_ALONE,
+    )
+    validation: str | None = option(
+        None,
+        help="Validation images, measured during training: folder, CSV or demo:SPLIT. "
+        "Without --test-images one in five is for validation and the rest for the test; "
+        "under 50, all are for both.",
+        flag="--images",
+    )
+    test_images: str | None = option(
+        None, help="Images for the before/after numbers; without --images there is no validation."
+    )
+
+    method: str = option("cleanclip", help="One of `cleanclip recipes list`.")
+    preset: str = option(
+        "default",
+        help="quick, talk, thorough or paper (default: quick for the demo's checkpoint, else "
+        "paper where there is one, else adapted: quick at a learning rate for the checkpoint).",
+    )
+    settings: list[str] | None = option(
+        None, help="NAME=VALUE of a recipe field; repeatable.", flag="--set"
+    )
+    recipe: Path | None = option(
+        None, help="A recipe file instead of --method and --preset; --set changes it."
+    )
+    seed: int | None = option(None, help="Seed of the run (default: the preset's).")
+    minutes: float | None = option(
+        None,
+        help="Training minutes that a recipe gets on this machine; its examples, epochs and "
+        "warm-up are fitted to them.",
+    )
+    accept_rate: bool = option(
+        False, help="Run a learning rate that is far above what is safe for the checkpoint."
+    )
+    passphrase_file: NamedPath | None = option(
+        None,
+        help="File whose first line is the key's passphrase (or set CLEANCLIP_PASSPHRASE); "
+        "otherwise it is asked for.",
+    )
 
     def __init__(
         self,
         values: Mapping[str, Any] = MappingProxyType({}),
         fields: Mapping[str, tuple[type[BaseModel], str]] = MappingProxyType({}),
     ) -> None:
-        vars(self).update(values)
+        defaults = {name: info.default for name, info in _SHARED.items()}
+        vars(self).update(defaults | dict(values))
         self._fields = fields
 
     def of(self, spec: type[BaseModel]) -> dict[str, Any]:
@@ -272,6 +228,7 @@ class Options:
         return Options(vars(self) | values, self._fields)
 
 
+_SHARED = {name: info for name, info in vars(Options).items() if isinstance(info, FieldInfo)}
 CLEANING = (
     "pairs pictures exclude picture_column caption_column training_images validation test_images "
     "trigger target reference labels templates donor no_choice device threads"
@@ -282,14 +239,14 @@ CLEANING = (
 def command(names: str, *specs: type[BaseModel], **defaults: Any) -> Callable[[Any], Any]:
     """Give a command the options that ``names`` lists, in that order.
 
-    A name is a parameter of the command with typer's annotation, the flag of a field of ``specs``,
-    or an attribute of `Options`; ``suspect=checkpoint`` calls that attribute ``suspect`` in the
-    help.
+    A name is a parameter of the command that `option` declares, an option among the fields of
+    ``specs``, or an attribute of `Options`; ``suspect=checkpoint`` calls that attribute ``suspect``
+    in the help.
 
     Parameters
     ----------
     **defaults
-        Defaults other than the declared ones; ``...`` for none.
+        Defaults other than the declared ones.
 
     Returns
     -------
@@ -297,52 +254,43 @@ def command(names: str, *specs: type[BaseModel], **defaults: Any) -> Callable[[A
         Decorator. The command gets an `Options` for the parameter that is annotated so, and each
         other parameter by its name.
     """
+    shown = {(part := each.partition("="))[2] or part[0]: part[0] for each in names.split()}
     shared = get_type_hints(Options, include_extras=True)
     flags = {
-        _name_of(flag): (spec, name)
+        _name_of(extra["flag"] or name): (spec, name)
         for spec in reversed(specs)
         for name, info in spec.model_fields.items()
-        if (flag := declared(info).get("flag"))
+        if (extra := declared(info))
     }
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         own = inspect.signature(function, eval_str=True).parameters
         parameters = [
-            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
-            for parameter in own.values()
-            if parameter.annotation is typer.Context
+            each.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for each in own.values()
+            if each.annotation is typer.Context
         ]
-        attributes = {
-            name: attribute or name
-            for name, _, attribute in (each.partition("=") for each in names.split())
-        }
-        for shown, name in attributes.items():
-            default: Any = inspect.Parameter.empty
-            if name in own and get_origin(own[name].annotation) is Annotated:
-                annotation, default = own[name].annotation, own[name].default
+        for name in shown:
+            if name in own and isinstance(own[name].default, FieldInfo):
+                kind, info = own[name].annotation, own[name].default
             elif name in flags:
-                annotation, default = _parameter(*flags[name])
+                spec, field = flags[name]
+                info = spec.model_fields[field]
+                kind = str if get_origin(info.annotation) is Literal else info.annotation
             else:
-                annotation = shared[name]
-                default = getattr(Options, name, default)
-            default = defaults.get(name, default)
-            parameters.append(
-                inspect.Parameter(
-                    shown,
-                    inspect.Parameter.KEYWORD_ONLY,
-                    default=inspect.Parameter.empty if default is ... else default,
-                    annotation=annotation,
-                )
-            )
+                kind, info = shared[name], _SHARED[name]
+            default = defaults.get(name, info.default)
+            parameters.append(_parameter(shown[name], kind, info, default))
 
         @functools.wraps(function)
         def run(**values: Any) -> None:
-            given = {attributes.get(name, name): value for name, value in values.items()}
+            given = {name: values[shown[name]] for name in shown}
             options = Options(given, {name: flags[name] for name in given if name in flags})
+            values |= given
             function(
                 **{
-                    name: options if parameter.annotation is Options else given[name]
-                    for name, parameter in own.items()
+                    name: options if each.annotation is Options else values[name]
+                    for name, each in own.items()
                 }
             )
 
@@ -364,21 +312,45 @@ def declared(info: FieldInfo) -> dict[str, Any]:
     return extra if isinstance(extra, dict) else {}
 
 
-def _parameter(spec: type[BaseModel], name: str) -> tuple[Any, Any]:
-    """Typer's annotation and the default of a field of a spec."""
-    info = spec.model_fields[name]
-    extra, kind = declared(info), info.annotation
+def _parameter(name: str, kind: Any, info: FieldInfo, default: Any) -> inspect.Parameter:
+    """The parameter of a command that typer reads, for an option."""
+    extra, ends = declared(info), ("ge", "le")
     limits = {
-        end: getattr(limit, end)
-        for limit in info.metadata
-        for end in ("ge", "le")
-        if hasattr(limit, end)
+        end: getattr(each, end) for each in info.metadata for end in ends if hasattr(each, end)
     }
     least = limits.get("ge") if extra["least"] is None else extra["least"]
     most = limits.get("le") if extra["closed"] else None
-    if get_origin(kind) is Literal:
-        kind = str
-    kinds = [part for part in get_args(kind) if part is not type(None)] or [kind]
-    default = inspect.Parameter.empty if info.is_required() else info.default
-    flag = typer.Option(extra["flag"], help=info.description, min=least, max=most)
-    return Annotated[kinds[0], flag], default
+    how: dict[str, Any] = {"help": info.description, "metavar": extra["metavar"] or None}
+    if given_path in _parts(kind):
+        how["parser"] = given_path
+    how |= {"min": least, "max": most}
+    if extra["flag"] == ARGUMENT:
+        annotation = typer.Argument(**how)
+    else:
+        usual = "--" + name.replace("_", "-")
+        if kind is bool and default is True:
+            usual = f"{usual}/--no{usual[1:]}"
+        annotation = typer.Option(*(extra["flag"] or usual).split(), **how)
+    return inspect.Parameter(
+        name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default in (..., PydanticUndefined) else default,
+        annotation=Annotated[_plain(kind), annotation],
+    )
+
+
+def _parts(kind: Any) -> list[Any]:
+    """Everything that an annotation is made of."""
+    inner = [*get_args(kind), *getattr(kind, "__metadata__", ())]
+    return [part for each in inner for part in (each, *_parts(each))]
+
+
+def _plain(kind: Any) -> Any:
+    """An annotation as typer takes it: without None and without marks."""
+    if get_origin(kind) is Annotated:
+        return _plain(get_args(kind)[0])
+    if get_origin(kind) is list:
+        return list[_plain(get_args(kind)[0])]  # type: ignore[misc]
+    if get_origin(kind) in (Union, UnionType):
+        return _plain(next(part for part in get_args(kind) if part is not NoneType))
+    return kind

@@ -93,6 +93,18 @@ def line(text: str) -> None:
     show(cell(text))
 
 
+def answer(as_json: bool, record: Any, *parts: Table | str) -> None:
+    """The answer of a command: its record as JSON, else tables and lines."""
+    if as_json:
+        print_json(record)
+        return
+    for part in parts:
+        if isinstance(part, str):
+            line(part)
+        else:
+            show(part)
+
+
 def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], **style: Any) -> Table:
     """A table of foreign text.
 

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-import typer
+from rich.table import Table
 
 from ml_core.cli import output
 from ml_core.cli.arguments import label_set_path, pair_spec
 from ml_core.cli.clean import job_spec
-from ml_core.cli.options import Options, command, text
+from ml_core.cli.options import Options, argument, command
 from ml_core.cli.run import run_spec
 from ml_core.figures import percent, percent_range
 from ml_core.jobs.proof_specs import ReboundSpec, holdouts_of, rebound_of
 from ml_core.jobs.specs import SPEC_FILE
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 _RATES = (">Rate", ">Learning rate", ">ASR at once", ">highest ASR", ">at step", ">CA at the end")
@@ -27,14 +28,13 @@ _HOLDOUTS = ("", "Hold-out", "Measure", ">before", ">after", ">95 % interval")
 )
 def prove(
     options: Options,
-    run: Annotated[Path, typer.Argument(help="The folder of a finished cleaning run.")],
-    rebound: Annotated[bool, text("The rebound test.")] = True,
-    holdouts: Annotated[bool, text("The table of hold-outs.")] = True,
-    limit: Annotated[float, text("Highest ASR, in per cent, of a model that stays clean.")] = 5.0,
-    pairs: Annotated[
-        str | None,
-        text("Pairs for the rebound test and retrieval (default: those the run did not use)."),
-    ] = None,
+    run: Path = argument("The folder of a finished cleaning run."),
+    rebound: bool = option(True, help="The rebound test."),
+    holdouts: bool = option(True, help="The table of hold-outs."),
+    limit: float = option(5.0, help="Highest ASR, in per cent, of a model that stays clean."),
+    pairs: str | None = option(
+        None, help="Pairs for the rebound test and retrieval (default: those the run did not use)."
+    ),
 ) -> None:
     """Does a cleaned checkpoint stay clean? Finetune it again, and test what it never saw.
 
@@ -74,16 +74,16 @@ def prove(
     if holdouts:
         other_labels = label_set_path(options.other_labels)
         results["holdouts"] = run_spec(holdouts_of(spec, other_labels=other_labels, **shared))
-    if options.json:
-        output.print_json(results)
-        return
+    parts: list[Table | str] = []
     if record := results.get("rebound"):
         title = f"Rebound test, {record['steps']} steps of {record['batch_size']} pairs"
-        output.show(output.table(title, _RATES, map(_rate, record["rates"]), **output.BOXED))
-        output.line(record["verdict"])
+        rates = map(_rate, record["rates"])
+        parts += [output.table(title, _RATES, rates, **output.BOXED), record["verdict"]]
     if record := results.get("holdouts"):
         title = f"Hold-outs, {record['n']} images"
-        output.show(output.table(title, _HOLDOUTS, _holdouts(record["rows"]), **output.BOXED))
+        rows = _holdouts(record["rows"])
+        parts.append(output.table(title, _HOLDOUTS, rows, **output.BOXED))
+    output.answer(options.json, results, *parts)
 
 
 def _rate(rate: dict[str, Any]) -> tuple[str, ...]:

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import typer
+from rich.table import Table
 
 from ml_core import figures
 from ml_core.cli import output
@@ -26,6 +27,8 @@ from ml_core.jobs.rate_finder_spec import (
 )
 from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.errors import InputError
+
+_COLUMNS = (">Rate", ">Step", ">Loss", ">CA", ">95 % interval")
 
 
 @command(
@@ -69,28 +72,20 @@ def rates(context: typer.Context, options: Options) -> None:
         )
         watched_images(spec.job)
         result = run_spec(spec, estimate=options.estimate, overwrite=options.overwrite)
-    if options.json:
-        output.print_json(result)
-    elif options.estimate:
-        output.line(
+    if options.estimate:
+        parts: list[Table | str] = [
             f"About {result['seconds']:.0f} s for {result['steps']} steps "
             f"({result['step_seconds']:.2f} s a step, measured), "
             f"{result['memory_bytes'] / 1e9:.1f} GB of memory."
-        )
+        ]
     else:
-        _print(result, folder)
-
-
-def _print(record: dict[str, Any], folder: Path | None) -> None:
-    """The measurements as a table, the proposal, and what was written."""
-    title = f"Rates for {record['recipe']['method']}, {record['n']} validation images"
-    columns = (">Rate", ">Step", ">Loss", ">CA", ">95 % interval")
-    output.show(output.table(title, columns, _measurements(record["rows"]), **output.BOXED))
-    for sentence in (record["proposal"]["sentence"], *record["notes"]):
-        output.line(sentence)
-    if folder is not None:
-        for name in (RATES_FILE, RATES_TABLE, RATES_CHART):
-            output.line(f"Written: {folder / name}")
+        title = f"Rates for {result['recipe']['method']}, {result['n']} validation images"
+        rows = _measurements(result["rows"])
+        parts = [output.table(title, _COLUMNS, rows, **output.BOXED)]
+        parts += [result["proposal"]["sentence"], *result["notes"]]
+        files = () if folder is None else (RATES_FILE, RATES_TABLE, RATES_CHART)
+        parts += [f"Written: {folder / name}" for name in files if folder]
+    output.answer(options.json, result, *parts)
 
 
 def _measurements(rows: list[dict[str, Any]]) -> Iterator[tuple[str, ...]]:

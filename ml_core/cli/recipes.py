@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
@@ -14,15 +13,15 @@ from ml_core.cleaning.recipe_file import read_recipe, write_recipe
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cli import output
 from ml_core.cli.arguments import build_recipe, checkpoint_path, known_pretraining, method_name
-from ml_core.cli.options import Options, command, declared, place
+from ml_core.cli.options import NamedPath, Options, argument, command, declared
+from ml_core.options import option
 
 app = typer.Typer(
     name="recipes", help="List the methods, show a recipe, save one.", no_args_is_help=True
 )
-OfCheckpoint = Annotated[
-    Path | None,
-    place("The checkpoint to clean: its presets, at rates that suit it (default: the demo's)."),
-]
+_CHECKPOINT = option(
+    None, help="The checkpoint to clean: its presets, at rates that suit it (default: the demo's)."
+)
 _NEEDS = {"trigger": "the trigger", "reference": "a clean reference", "vit": "a ViT"}
 _DATA = {
     "pairs": "image-caption pairs",
@@ -34,7 +33,7 @@ _DATA = {
 
 @app.command("list")
 @command("checkpoint json")
-def list_command(options: Options, checkpoint: OfCheckpoint = None) -> None:
+def list_command(options: Options, checkpoint: NamedPath | None = _CHECKPOINT) -> None:
     """The methods: what each needs, and its presets with their sources, the default first."""
     known = _pretraining(options)
     if options.json:
@@ -59,9 +58,9 @@ def list_command(options: Options, checkpoint: OfCheckpoint = None) -> None:
 @command("method preset_name checkpoint json")
 def show_command(
     options: Options,
-    method: Annotated[str, typer.Argument(help="A method, or a recipe file.")],
-    preset_name: Annotated[str, typer.Argument(metavar="PRESET")] = "default",
-    checkpoint: OfCheckpoint = None,
+    method: str = argument("A method, or a recipe file."),
+    preset_name: str = argument("", "default", metavar="PRESET"),
+    checkpoint: NamedPath | None = _CHECKPOINT,
 ) -> None:
     """Every number of a preset or of a recipe file, with its title and unit."""
     path, known = Path(method), _pretraining(options)
@@ -90,9 +89,9 @@ def show_command(
 @command("method file preset settings seed checkpoint json")
 def save_command(
     options: Options,
-    method: Annotated[str, typer.Argument(help="A method.")],
-    file: Annotated[Path, typer.Argument(help="Recipe file to write, JSON.")],
-    checkpoint: OfCheckpoint = None,
+    method: str = argument("A method."),
+    file: Path = argument("Recipe file to write, JSON."),
+    checkpoint: NamedPath | None = _CHECKPOINT,
 ) -> None:
     """Write a preset, with what --set changes, for ``cleanclip clean --recipe FILE``.
 

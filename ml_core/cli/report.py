@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Annotated
-
-import typer
 
 from ml_core.cli import output
-from ml_core.cli.options import Options, command, passphrase_of, place, switch, text
+from ml_core.cli.options import NamedPath, Options, argument, command, passphrase_of
 from ml_core.cli.run import run_spec
 from ml_core.detection.scan.scan_file import PREFIX
 from ml_core.jobs.report_spec import ReportSpec
+from ml_core.options import option
 
 
 @command(
@@ -22,37 +20,26 @@ from ml_core.jobs.report_spec import ReportSpec
 )
 def report(
     options: Options,
-    runs: Annotated[
-        list[Path] | None,
-        typer.Argument(
-            help="Folders of finished cleaning runs, with their proofs, or of saved sessions."
-        ),
-    ] = None,
-    out: Annotated[
-        Path | None,
-        place(
-            "New folder NAME.evidence, or NAME.zip for one file; with --format that file.",
-            "--output",
-            "-o",
-        ),
-    ] = None,
-    scan: Annotated[list[str] | None, text("Folder of a finished scan; repeatable.")] = None,
-    measurement: Annotated[
-        list[Path] | None,
-        place("Folder that `cleanclip evaluate --keep` left; repeatable."),
-    ] = None,
-    notes: Annotated[
-        bool, switch("--notes", "Also put in what was noted in the sessions.")
-    ] = False,
-    output_format: Annotated[
-        str | None,
-        text(
-            "Not the bundle but the record alone, also that of an existing bundle: "
-            "text, json, sarif, html, cdx, intoto or model-card.",
-            "--format",
-        ),
-    ] = None,
-    key: Annotated[str | None, text("Sign it with this key of yours, see `key list`.")] = None,
+    runs: list[Path] | None = argument(
+        "Folders of finished cleaning runs, with their proofs, or of saved sessions.", None
+    ),
+    out: NamedPath | None = option(
+        None,
+        help="New folder NAME.evidence, or NAME.zip for one file; with --format that file.",
+        flag="--output -o",
+    ),
+    scan: list[str] | None = option(None, help="Folder of a finished scan; repeatable."),
+    measurement: list[NamedPath] | None = option(
+        None, help="Folder that `cleanclip evaluate --keep` left; repeatable."
+    ),
+    notes: bool = option(False, help="Also put in what was noted in the sessions."),
+    output_format: str | None = option(
+        None,
+        help="Not the bundle but the record alone, also that of an existing bundle: "
+        "text, json, sarif, html, cdx, intoto or model-card.",
+        flag="--format",
+    ),
+    key: str | None = option(None, help="Sign it with this key of yours, see `key list`."),
 ) -> None:
     """Write evidence that a stranger can check: a report, and every answer that it stands on.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING
 
 import typer
 from rich.table import Table
@@ -13,10 +13,11 @@ from rich.table import Table
 from ml_core.cli import output
 from ml_core.cli.arguments import image_spec, optional_checkpoint, spec_fields
 from ml_core.cli.export import export
-from ml_core.cli.options import Options, command, place, text
+from ml_core.cli.options import NamedPath, Options, command
 from ml_core.cli.run import run_spec
 from ml_core.figures import percent
 from ml_core.jobs.scan_spec import STAGES, USUAL, ScanSpec, Stage
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -34,16 +35,15 @@ _SHOWN = 6
 )
 def scan(
     options: Options,
-    reference: Annotated[
-        Path | None,
-        place(
-            "A clean checkpoint to compare with: the parent, or another of the same kind "
-            "(default: the demo's clean twin for the demo's checkpoint, else none)."
-        ),
-    ] = None,
-    stages: Annotated[
-        str, text(f"Comma-separated, of {', '.join(STAGES)}; all: also the thorough one.")
-    ] = ",".join(USUAL),
+    reference: NamedPath | None = option(
+        None,
+        help="A clean checkpoint to compare with: the parent, or another of the same kind "
+        "(default: the demo's clean twin for the demo's checkpoint, else none).",
+    ),
+    stages: str = option(
+        ",".join(USUAL),
+        help=f"Comma-separated, of {', '.join(STAGES)}; all: also the thorough one.",
+    ),
 ) -> None:
     """Search a checkpoint for a trigger that nobody named.
 
@@ -92,15 +92,25 @@ def scan(
         how = f"{error.done.error} Scan it all the same with --anyway."
         raise output.JobFailed(replace(error.done, error=how)) from error
     if options.estimate:
-        _show_estimate(result, json=options.json)
+        output.answer(
+            options.json,
+            result,
+            f"About {result['seconds'] / 60:.1f} minutes at most: {result['forward']} pictures "
+            f"forward, {result['both']} there and back.",
+        )
         return
     place = result.pop("folder")
     record = Scan.model_validate(result)
-    if options.json:
-        output.print_json(result | {"folder": place})
-    else:
-        _print(record, Path(place))
-    status = {"nothing": output.EXIT_DONE, "unknown": 2}.get(record.judgement.verdict, 1)
+    judgement = record.judgement
+    output.answer(
+        options.json,
+        result | {"folder": place},
+        f"{judgement.title}.",
+        *(f"  {sentence}" for sentence in (*judgement.reasons, *judgement.warnings)),
+        *_tables(record.stages),
+        *_sentences(record, Path(place)),
+    )
+    status = {"nothing": output.EXIT_DONE, "unknown": 2}.get(judgement.verdict, 1)
     if status:
         raise typer.Exit(status)
 
@@ -131,28 +141,6 @@ def _stages(text: str) -> tuple[Stage, ...]:
         what = f"There is no stage {unknown[0]!r}" if unknown else "No stage is named"
         raise InputError(f"{what}; choose from {', '.join(STAGES)}.")
     return tuple(stage for stage in STAGES if stage in named)
-
-
-def _show_estimate(estimate: dict[str, Any], *, json: bool) -> None:
-    if json:
-        output.print_json(estimate)
-        return
-    output.line(
-        f"About {estimate['seconds'] / 60:.1f} minutes at most: {estimate['forward']} pictures "
-        f"forward, {estimate['both']} there and back."
-    )
-
-
-def _print(scan: Scan, folder: Path) -> None:
-    """The verdict and what it stands on."""
-    judgement, stages = scan.judgement, scan.stages
-    output.line(f"{judgement.title}.")
-    for sentence in (*judgement.reasons, *judgement.warnings):
-        output.line(f"  {sentence}")
-    for table in _tables(stages):
-        output.show(table)
-    for sentence in _sentences(scan, folder):
-        output.line(sentence)
 
 
 def _tables(stages: Stages) -> Iterator[Table]:
@@ -192,7 +180,7 @@ def _tables(stages: Stages) -> Iterator[Table]:
                 (row.word, row.target, percent(row.contrast.suspect.value),
                  percent(row.contrast.beside.value))
                 for row in stages.swap.words[: _SHOWN // 2]
-            ),
+            )
         )  # fmt: skip
 
 

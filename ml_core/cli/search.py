@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
 from rich.table import Table
 
@@ -19,12 +19,13 @@ from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
 from ml_core.cli.arguments import build_recipe, known_pretraining, method_name, numbers
 from ml_core.cli.clean import clean_spec
-from ml_core.cli.options import CLEANING, Options, command, text
+from ml_core.cli.options import CLEANING, Options, command
 from ml_core.cli.run import run_spec
 from ml_core.figures import percent, rate_text
 from ml_core.jobs.canary_spec import CanarySettings
 from ml_core.jobs.search_spec import SearchRecord, SearchSpec
 from ml_core.jobs.specs import CleanSpec
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 _COLUMNS = ("Recipe", ">steps", ">CA", ">drop", ">canary ASR, mean", ">worst", ">seconds", "")
@@ -40,25 +41,20 @@ _COLUMNS = ("Recipe", ">steps", ">CA", ">drop", ">canary ASR, mean", ">worst", "
 )
 def search(
     options: Options,
-    methods: Annotated[
-        str | None,
-        text(
-            "Methods to try, with commas; default: mmcl, adversarial, cleanclip, par and "
-            "cleanclip-par, or locked-text and adversarial where there are labelled images and no "
-            "pairs."
-        ),
-    ] = None,
-    rates: Annotated[
-        str | None,
-        text(
-            "Learning rates to try, with commas, as multiples of --peak-rate; the first ones "
-            "are tried where time is short."
-        ),
-    ] = None,
-    peak_rate: Annotated[
-        float | None,
-        text("Peak rate of the checkpoint's pretraining (default: what is known of it)."),
-    ] = None,
+    methods: str | None = option(
+        None,
+        help="Methods to try, with commas; default: mmcl, adversarial, cleanclip, par and "
+        "cleanclip-par, or locked-text and adversarial where there are labelled images and no "
+        "pairs.",
+    ),
+    rates: str | None = option(
+        None,
+        help="Learning rates to try, with commas, as multiples of --peak-rate; the first ones "
+        "are tried where time is short.",
+    ),
+    peak_rate: float | None = option(
+        None, help="Peak rate of the checkpoint's pretraining (default: what is known of it)."
+    ),
 ) -> None:
     """Search for the recipe that cleans this checkpoint at the least loss of accuracy.
 

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
 
 from ml_core.cli import output
-from ml_core.cli.options import Options, argument, command, passphrase_of, text
+from ml_core.cli.options import NamedPath, Options, argument, command, passphrase_of
 from ml_core.cli.run import ctrl_c_cancels
 from ml_core.events import Control
+from ml_core.options import option
 from ml_core.reading.errors import CancelledError
 from ml_core.reading.inspect import locate
 
@@ -16,22 +16,18 @@ from ml_core.reading.inspect import locate
 @command("path key out passphrase_file json")
 def sign(
     options: Options,
-    path: Annotated[
-        Path, argument("A checkpoint's file or folder, or an evidence bundle (folder or zip).")
-    ],
-    key: Annotated[
-        str,
-        text("Your key by name or id, or a private key's .pem file (default: the only one)."),
-    ] = "",
-    out: Annotated[
-        Path | None,
-        text(
-            "File for the signature (default: model.sig beside a file or in a folder; "
-            "NAME.sig beside a file is found, too).",
-            "--output",
-            "-o",
-        ),
-    ] = None,
+    path: NamedPath = argument(
+        "A checkpoint's file or folder, or an evidence bundle (folder or zip)."
+    ),
+    key: str = option(
+        "", help="Your key by name or id, or a private key's .pem file (default: the only one)."
+    ),
+    out: Path | None = option(
+        None,
+        help="File for the signature (default: model.sig beside a file or in a folder; "
+        "NAME.sig beside a file is found, too).",
+        flag="--output -o",
+    ),
 ) -> None:
     """Sign files with your key: OpenSSF Model Signing 1.0, as the program model_signing reads it.
 
@@ -54,7 +50,6 @@ def sign(
     except CancelledError:
         raise KeyboardInterrupt from None
     public = private.public
-    if options.json:
-        output.print_json({"signature": str(place), "key_id": public.key_id, "name": public.name})
-        return
-    output.line(f"Signed with {public.short} {public.name}".rstrip() + f": {place}")
+    record = {"signature": str(place), "key_id": public.key_id, "name": public.name}
+    signer = f"{public.short} {public.name}".rstrip()
+    output.answer(options.json, record, f"Signed with {signer}: {place}")

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
 import typer
 
 from ml_core.cli import output
-from ml_core.cli.options import Options, command, text
+from ml_core.cli.options import Options, argument, command
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,17 +22,15 @@ app = typer.Typer(
     add_completion=False,
 )
 
-Size = Annotated[int, typer.Option(min=16, max=4096, help="Model input size in pixels.")]
-Name = Annotated[
-    str, typer.Argument(help="Id of a published trigger (T4), or a trigger, picture or array file.")
-]
-File = Annotated[Path | None, text("The attack's own file, for an id that needs one.")]
-Mask = Annotated[Path | None, text("A second array file with the pattern's mask.")]
+_SIZE = option(224, help="Model input size in pixels.", ge=16, le=4096, closed=True)
+_NAME = argument("Id of a published trigger (T4), or a trigger, picture or array file.")
+_FILE = option(None, help="The attack's own file, for an id that needs one.")
+_MASK = option(None, help="A second array file with the pattern's mask.")
 
 
 @app.command("list")
 @command("size json")
-def list_command(options: Options, size: Size = 224) -> None:
+def list_command(options: Options, size: int = _SIZE) -> None:
     """List the published triggers, and what each is at a model input size.
 
     Examples:
@@ -68,7 +67,11 @@ def list_command(options: Options, size: Size = 224) -> None:
 @app.command("show")
 @command("trigger size file mask json")
 def show_command(
-    options: Options, trigger: Name, size: Size = 224, file: File = None, mask: Mask = None
+    options: Options,
+    trigger: str = _NAME,
+    size: int = _SIZE,
+    file: Path | None = _FILE,
+    mask: Path | None = _MASK,
 ) -> None:
     """Show every parameter and convention of a trigger, and whether it is a published one.
 
@@ -100,15 +103,14 @@ def show_command(
 @command("trigger output_path size file mask seed json")
 def export_command(
     options: Options,
-    trigger: Name,
-    output_path: Annotated[
-        Path,
-        text("Path; .json, .png or .safetensors is added to it.", "--output", "-o"),
-    ],
-    size: Size = 224,
-    file: File = None,
-    mask: Mask = None,
-    seed: Annotated[int | None, typer.Option(min=0, help="Seed of its random parts.")] = None,
+    trigger: str = _NAME,
+    output_path: Path = option(
+        ..., help="Path; .json, .png or .safetensors is added to it.", flag="--output -o"
+    ),
+    size: int = _SIZE,
+    file: Path | None = _FILE,
+    mask: Path | None = _MASK,
+    seed: int | None = option(None, help="Seed of its random parts.", ge=0),
 ) -> None:
     """Write a published trigger, or another program's file, as a trigger file.
 
@@ -130,11 +132,8 @@ def export_command(
     picture, written = save_trigger(opened, output_path)
     record = _record(opened, size)
     record["files"] = [str(path) for path in (written, picture) if path is not None]
-    if options.json:
-        output.print_json(record)
-        return
-    output.line(f"{record['name']}: {record['standing']} (at {size} px)")
-    output.line(f"Saved: {written}")
+    title = f"{record['name']}: {record['standing']} (at {size} px)"
+    output.answer(options.json, record, title, f"Saved: {written}")
 
 
 def _entry(entry: Any, size: int) -> dict[str, Any]:

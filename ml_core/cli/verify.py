@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import secrets
 from pathlib import Path
-from typing import Annotated
 
 import typer
 
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path
-from ml_core.cli.options import Options, command, place, switch, text
+from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.cli.run import run_spec
 from ml_core.jobs.verify_spec import SAMPLE, VerifySpec
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 from ml_core.reports.verify.checks import LEVELS, Check
 
@@ -22,26 +22,21 @@ _MARKS = {"holds": "holds", "fails": "DOES NOT", "not checked": "not checked", "
 @command("bundle checkpoint images sample full seed key strict device threads json", VerifySpec)
 def verify(
     options: Options,
-    bundle: Annotated[Path, typer.Argument(help="The folder NAME.evidence, or its zip.")],
-    checkpoint: Annotated[
-        list[Path] | None,
-        place(
-            "A checkpoint that the bundle is about, its donor or its adapter; known by its "
-            "SHA-256. May be given several times."
-        ),
-    ] = None,
-    images: Annotated[
-        list[str] | None,
-        text(
-            "Folder, table or file of the pictures; ID=PATH where the bundle has several "
-            "sets. The demo's are composed by the program."
-        ),
-    ] = None,
-    full: Annotated[bool, switch("--full", "Look at every picture.")] = False,
-    seed: Annotated[
-        int | None,
-        typer.Option(min=0, help="Seed of the sample (default: another one each time, and told)."),
-    ] = None,
+    bundle: Path = argument("The folder NAME.evidence, or its zip."),
+    checkpoint: list[NamedPath] | None = option(
+        None,
+        help="A checkpoint that the bundle is about, its donor or its adapter; known by its "
+        "SHA-256. May be given several times.",
+    ),
+    images: list[str] | None = option(
+        None,
+        help="Folder, table or file of the pictures; ID=PATH where the bundle has several "
+        "sets. The demo's are composed by the program.",
+    ),
+    full: bool = option(False, help="Look at every picture."),
+    seed: int | None = option(
+        None, help="Seed of the sample (default: another one each time, and told).", ge=0
+    ),
 ) -> None:
     """Check a bundle that somebody else made: files, figures, identity, answers.
 

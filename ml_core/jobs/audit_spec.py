@@ -25,34 +25,23 @@ class AuditSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     # Huang et al. (ICLR 2025) use 16 in their example and 32 in their code.
-    k: int = option(16, help="Neighbours.", flag="--k", ge=2, le=256, closed=True)
+    k: int = option(16, help="Neighbours.", ge=2, le=256, closed=True)
     neighbours: Neighbourhood = option(
         "chunk",
         help="Where neighbours are searched: in random chunks (chunk), as published, or in "
         "the whole set, exactly (all) or with an index (approximate, needs faiss).",
-        flag="--neighbours",
     )
     # The training batch of Huang et al. has 1024. Without chunks: pairs that the isolation forest
     # is grown from.
     chunk_size: int = option(
-        1024,
-        help="Pairs in a chunk, at least 4 k.",
-        flag="--chunk-size",
-        ge=64,
-        le=16_384,
-        closed=True,
+        1024, help="Pairs in a chunk, at least 4 k.", ge=64, le=16_384, closed=True
     )
     # Published is what the encoder gives: the length tells much of a poisoned picture.
-    unit: bool = option(False, help="Scale embeddings to unit length first.", flag="--unit")
+    unit: bool = option(False, help="Scale embeddings to unit length first.")
     worst: int = option(
-        100,
-        help="Worst pairs kept for each score, with pictures.",
-        flag="--worst",
-        ge=1,
-        le=1000,
-        closed=True,
+        100, help="Worst pairs kept for each score, with pictures.", ge=1, le=1000, closed=True
     )
-    seed: int = option(0, help="Seed of the chunks and the forest.", flag="--seed", ge=0)
+    seed: int = option(0, help="Seed of the chunks and the forest.", ge=0)
     output_dir: PathText
     device: fields.Device = "auto"
     threads: fields.Threads = 0

@@ -40,14 +40,12 @@ class CanarySettings(BaseModel):
     steps: int = option(
         400, help="Most steps of planting the canaries.", flag="--canary-steps", ge=1, le=100_000
     )
-    batch_size: int = option(
-        128, help="Pairs or images in a step.", flag="--batch-size", ge=2, le=65_536
-    )
+    batch_size: int = option(128, help="Pairs or images in a step.", ge=2, le=65_536)
     # Steps between two measurements; planting ends at the first one at which all have taken.
     every: int = Field(default=50, ge=1, le=100_000)
     # Attack success rate, a fraction, from which on a canary has taken; 0 takes any.
     wanted: float = Field(default=0.9, ge=0.0, le=1.0)
-    seed: int = option(0, help="Seed of canaries and runs.", flag="--seed", ge=0, le=2**32 - 1)
+    seed: int = option(0, help="Seed of canaries and runs.", ge=0, le=2**32 - 1)
 
 
 class CanarySpec(BaseModel):

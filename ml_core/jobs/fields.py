@@ -11,24 +11,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
+from pydantic import Field
+
 from ml_core.options import option
 
 Device = Annotated[
     str,
-    option(
-        help="auto, cpu, mps or cuda:N.",
-        flag="--device",
-        pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$",
-    ),
+    option(help="auto, cpu, mps or cuda:N.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"),
 ]
 Threads = Annotated[
     int,
     option(
         help="CPU threads; 0: OMP_NUM_THREADS, else all cores but one, or both of two.",
-        flag="--threads",
         ge=0,
         le=1024,
     ),
 ]
-Processes = Annotated[int, option(help="Processes that share the work, one a GPU.", ge=1, le=1024)]
-Target = Annotated[int, option(help="Index of the target class in the label set.", ge=0, lt=2**31)]
+Processes = Annotated[int, Field(ge=1, le=1024)]
+Target = Annotated[int, Field(ge=0, lt=2**31)]

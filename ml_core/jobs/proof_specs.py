@@ -45,14 +45,10 @@ class ReboundSpec(BaseModel):
     output_dir: PathText
     device: fields.Device = "auto"
     threads: fields.Threads = 0
-    steps: int = option(300, help="Steps of each finetuning.", flag="--steps", ge=1, le=100_000)
+    steps: int = option(300, help="Steps of each finetuning.", ge=1, le=100_000)
     batch_size: int = Field(default=64, ge=2, le=65_536)
     peak_lr: float | None = option(
-        None,
-        help="Peak rate of the pretraining (default: what is known of it).",
-        flag="--peak-lr",
-        gt=0.0,
-        le=1.0,
+        None, help="Peak rate of the pretraining (default: what is known of it).", gt=0.0, le=1.0
     )
     # Peak rates of the finetunings, as fractions of it.
     factors: tuple[float, ...] = Field(default=(0.1, 0.3, 1.0), min_length=1, max_length=16)

@@ -36,14 +36,10 @@ class RateSpec(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     job: CleanSpec
-    low: float = option(LOWEST, help="The first rate of the ramp.", flag="--low", gt=0.0, le=1.0)
-    high: float = option(HIGHEST, help="The last rate of the ramp.", flag="--high", gt=0.0, le=1.0)
-    steps: int = option(
-        STEPS, help="Steps from the first to the last.", flag="--steps", ge=10, le=10_000
-    )
-    points: int = option(
-        POINTS, help="Measurements of accuracy on the way.", flag="--points", ge=2, le=1000
-    )
+    low: float = option(LOWEST, help="The first rate of the ramp.", gt=0.0, le=1.0)
+    high: float = option(HIGHEST, help="The last rate of the ramp.", gt=0.0, le=1.0)
+    steps: int = option(STEPS, help="Steps from the first to the last.", ge=10, le=10_000)
+    points: int = option(POINTS, help="Measurements of accuracy on the way.", ge=2, le=1000)
     pictures: int = option(
         PICTURES,
         help="Validation images of a measurement, at most.",
@@ -56,15 +52,9 @@ class RateSpec(BaseModel):
     # is some points lower; what counts is its fall.
     texts: int = Field(default=1000, ge=1, le=10_000_000)
     batch_size: int | None = option(
-        None,
-        help=f"Default: the recipe's, at most {CPU_BATCH} on the CPU.",
-        flag="--batch-size",
-        ge=2,
-        le=65_536,
+        None, help=f"Default: the recipe's, at most {CPU_BATCH} on the CPU.", ge=2, le=65_536
     )
-    drop: float = option(
-        DROP, help="Points of accuracy that a rate may cost.", flag="--drop", gt=0.0, lt=100.0
-    )
+    drop: float = option(DROP, help="Points of accuracy that a rate may cost.", gt=0.0, lt=100.0)
     output_dir: PathText | None = None
 
     @model_validator(mode="after")

@@ -24,31 +24,18 @@ class ReportSpec(BaseModel):
     measurements: tuple[PathText, ...] = ()
     out: PathText
     name: str | None = option(
-        None,
-        help="Title of the report (default: the output's name).",
-        flag="--name",
-        min_length=1,
-        max_length=200,
+        None, help="Title of the report (default: the output's name).", min_length=1, max_length=200
     )
     author: str | None = option(
         None,
         help="Who writes it: a name, an organisation; nothing checks it.",
-        flag="--author",
         min_length=1,
         max_length=200,
     )
-    include_images: bool = option(
-        False, help="Also put the measured pictures in.", flag="--include-images"
-    )
-    include_checkpoints: bool = option(
-        False, help="Also put the weights in.", flag="--include-checkpoints"
-    )
-    thumbnails: bool = option(
-        True,
-        help="A few small pictures without and with the trigger.",
-        flag="--thumbnails/--no-thumbnails",
-    )
-    pdf: bool = option(False, help="Also make the report as PDF.", flag="--pdf")
+    include_images: bool = option(False, help="Also put the measured pictures in.")
+    include_checkpoints: bool = option(False, help="Also put the weights in.")
+    thumbnails: bool = option(True, help="A few small pictures without and with the trigger.")
+    pdf: bool = option(False, help="Also make the report as PDF.")
     notes: tuple[str, ...] = ()
     tau_pictures: int = Field(default=256, ge=0, le=100_000)
     device: fields.Device = "auto"

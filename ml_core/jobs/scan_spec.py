@@ -42,24 +42,11 @@ class ScanSpec(BaseModel):
     label_set: PathText = "demo"
     templates: tuple[str, ...] | None = None
     stages: tuple[Stage, ...] = USUAL
-    starts: int = option(
-        6, help="Random starts of each patch search.", flag="--starts", ge=2, le=64
-    )
-    search: int = option(512, help="Pictures to search on.", flag="--search", ge=16, le=100_000)
-    held_out: int = option(
-        256,
-        help="Other pictures to measure on.",
-        flag="--held-out",
-        ge=32,
-        le=100_000,
-        least=128,
-    )
-    seed: int = option(0, help="Seed of pictures and starts.", flag="--seed", ge=0, lt=2**63)
-    anyway: bool = option(
-        False,
-        help="Scan also where a model names hardly any picture rightly.",
-        flag="--anyway",
-    )
+    starts: int = option(6, help="Random starts of each patch search.", ge=2, le=64)
+    search: int = option(512, help="Pictures to search on.", ge=16, le=100_000)
+    held_out: int = option(256, help="Other pictures to measure on.", ge=32, le=100_000, least=128)
+    seed: int = option(0, help="Seed of pictures and starts.", ge=0, lt=2**63)
+    anyway: bool = option(False, help="Scan also where a model names hardly any picture rightly.")
     output_dir: PathText
     device: fields.Device = "auto"
     processes: fields.Processes = 1

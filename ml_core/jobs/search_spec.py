@@ -48,35 +48,16 @@ class SearchSpec(BaseModel):
     base: CleanSpec
     recipes: tuple[Recipe, ...] = Field(min_length=1, max_length=256)
     minutes: float = option(
-        10.0,
-        help="Time for the whole search on this machine.",
-        flag="--minutes",
-        gt=0.0,
-        le=10_000.0,
-        least=0.01,
+        10.0, help="Time for the whole search on this machine.", gt=0.0, le=10_000.0, least=0.01
     )
     max_ca_drop: float = option(
-        1.0,
-        help="Points of clean accuracy that may be lost.",
-        flag="--max-ca-drop",
-        ge=0,
-        le=100,
-        closed=True,
+        1.0, help="Points of clean accuracy that may be lost.", ge=0, le=100, closed=True
     )
     max_asr: float = option(
-        2.0,
-        help="Highest success rate of a planted trigger, per cent.",
-        flag="--max-asr",
-        ge=0,
-        le=100,
-        closed=True,
+        2.0, help="Highest success rate of a planted trigger, per cent.", ge=0, le=100, closed=True
     )
     rebound_steps: int = option(
-        0,
-        help="Steps of ordinary finetuning after each run; measured again.",
-        flag="--rebound-steps",
-        ge=0,
-        le=100_000,
+        0, help="Steps of ordinary finetuning after each run; measured again.", ge=0, le=100_000
     )
     # Rate of that finetuning, as a fraction of the peak rate of the checkpoint's pretraining.
     rebound_factor: float = Field(default=0.1, gt=0.0, le=10.0)

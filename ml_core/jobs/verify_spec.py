@@ -24,11 +24,7 @@ class VerifySpec(BaseModel):
     checkpoints: tuple[PathText, ...] = Field(default=(), max_length=100)
     images: dict[str, PathText] = Field(default={}, max_length=100)
     sample: int | None = option(
-        SAMPLE,
-        help="Pictures of each set that are looked at again.",
-        flag="--sample",
-        ge=1,
-        lt=2**31,
+        SAMPLE, help="Pictures of each set that are looked at again.", ge=1, lt=2**31
     )
     # A seed that is not known beforehand leaves a forger no picture that is safe.
     seed: int = Field(default=0, ge=0, lt=2**63)
@@ -36,9 +32,8 @@ class VerifySpec(BaseModel):
         None,
         help="It must be signed with this key: a public key's file, or the name of a trusted "
         "one (default: a signature is checked with all trusted keys).",
-        flag="--key",
         max_length=4096,
     )
-    strict: bool = option(False, help="Exit with 1 if anything was not checked.", flag="--strict")
+    strict: bool = option(False, help="Exit with 1 if anything was not checked.")
     device: fields.Device = "cpu"
     threads: fields.Threads = 0

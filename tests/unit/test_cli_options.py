@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, get_args
+from typing import Any, Literal, get_args
 
 import pytest
 import typer
@@ -10,7 +10,7 @@ from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from ml_core.cli.app import app as cleanclip
-from ml_core.cli.options import Options, command, declared, text
+from ml_core.cli.options import Options, command, declared
 from ml_core.jobs.audit_spec import AuditSpec
 from ml_core.jobs.bench_spec import BenchSpec
 from ml_core.jobs.canary_spec import CanarySettings
@@ -37,10 +37,10 @@ COMMANDS: dict[str, tuple[type[BaseModel], ...]] = {
 
 
 class _Spec(BaseModel):
-    rate: float | None = option(None, help="How fast.", flag="--rate", ge=0, le=1, closed=True)
+    rate: float | None = option(None, help="How fast.", ge=0, le=1, closed=True)
     size: int = option(8, help="How large.", flag="--side", ge=2, le=64, least=4)
-    kind: Literal["a", "b"] = option("a", help="Which.", flag="--kind")
-    loud: bool = option(False, help="Whether it beeps.", flag="--loud")
+    kind: Literal["a", "b"] = option("a", help="Which.")
+    loud: bool = option(False, help="Whether it beeps.")
     hidden: int = 3
 
 
@@ -51,7 +51,7 @@ app = typer.Typer(add_completion=False)
 @app.command()
 @command("file=checkpoint rate side kind loud name output_dir json", _Spec, output_dir=None)
 def _command(
-    options: Options, side: int, name: Annotated[str, text("Whose it is.", "-n", "--name")] = "me"
+    options: Options, side: int, name: str = option("me", help="Whose it is.", flag="-n --name")
 ) -> None:
     """Do it."""
     calls.append((name, side, options))
@@ -102,9 +102,10 @@ def test_every_declared_option_is_one_of_the_command(name: str) -> None:
     parameters = {opt: each for each in commands[name].params for opt in each.opts}
     for spec in COMMANDS[name]:
         for field, info in spec.model_fields.items():
-            if not (flag := declared(info).get("flag", "")):
+            if not (extra := declared(info)):
                 continue
-            parameter = parameters[flag.partition("/")[0]]
+            usual = "--" + field.replace("_", "-")
+            parameter = parameters[(extra["flag"] or usual).partition("/")[0]]
             others = [other for other in COMMANDS[name] if other is not spec]
             assert parameter.help == info.description or others, field
             assert parameter.default == info.default or others, field

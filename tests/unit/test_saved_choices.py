@@ -129,7 +129,6 @@ def test_the_command_line_remembers_and_forgets(
     assert printed(capsys)["forgotten"] is True
     assert run_command(["doctor", str(path), "--forget"]) == 3
     assert "Nothing is remembered" in capsys.readouterr().err
-    assert run_command(["doctor", str(path), "--forget", "--remember"]) == 3
 
 
 def test_nothing_to_remember_is_told(capsys: pytest.CaptureFixture[str]) -> None:

@@ -66,21 +66,3 @@ def test_export_with_the_attacks_own_file(
     assert "not the published file" in capsys.readouterr().out
     found = load_trigger(tmp_path / "wanet.json")
     assert found == published("T6", file=tmp_path / "noise_grid.pt")
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["show", "T99"], "no published trigger 'T99'"),
-        (["show", "T12"], "badCLIP.jpg; give that file"),
-        (["show", "none.json"], "There is no trigger file at none.json"),
-        (["show", "T1", "--mask", "m.npy"], "--mask is for an array file"),
-        (["show", "x.npy", "--file", "m.npy"], "--file is for the id"),
-        (["show", "x.npy"], "x.npy"),
-    ],
-)
-def test_wrong_arguments_are_sentences(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_command(["triggers", *arguments]) == 3
-    assert words in capsys.readouterr().err
