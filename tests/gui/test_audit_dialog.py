@@ -13,7 +13,6 @@ from cleanclip_gui.clean.audit.audit_files import read_result
 from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.clean.audit.gallery import mark_rect
 from cleanclip_gui.jobs.job_task import JobTask
-from cleanclip_gui.jobs.runner import is_taken
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.prompts import Prompts
@@ -277,46 +276,6 @@ def test_closing_asks_about_marks_that_are_not_saved(auditing, shown, prompts):
     assert auditing.dialog is None
 
 
-def test_progress_and_cancel(auditing, qtbot, tmp_path, workers):
-    workers.append(auditor(tmp_path, [progress("embed", 250, 1000)], wait=True))
-    auditing.open()
-    dialog = auditing.dialog
-    dialog.start.click()
-    qtbot.waitUntil(lambda: "50 a second" in dialog.state.text(), timeout=WAIT)
-    assert "250 pairs of 1\u2009000 pairs" in dialog.state.text()
-    assert 0 < dialog.busy.bar.value() < dialog.busy.bar.maximum() == 1000
-    dialog.busy.cancel.click()
-    assert dialog.state.text() == "Cancelling…"
-    qtbot.waitUntil(dialog.start.isEnabled, timeout=WAIT)
-    assert dialog.state.text().startswith("Cancelled.")
-
-
-def test_the_end_of_a_closed_dialogs_audit_does_not_end_the_next(
-    auditing, qtbot, tmp_path, workers
-):
-    workers.append(auditor(tmp_path, [progress("embed", 250, 1000)], wait=True))
-    auditing.open()
-    auditing.dialog.start.click()
-    first = auditing.dialog.task.runner
-    auditing.close()
-    assert not auditing.is_running
-    qtbot.waitUntil(lambda: not is_taken(first.device), timeout=WAIT)
-    auditing.open()
-    auditing.dialog.start.click()
-    second = auditing.dialog.task.runner
-    assert second is not None
-    first.ended.emit(Done("cancelled"))  # late
-    assert auditing.dialog.task.runner is second
-
-
-def test_a_failure_is_said(auditing, qtbot, tmp_path, workers):
-    workers.append(auditor(tmp_path, [Done("failed", error="There are 3 pairs.")]))
-    auditing.open()
-    auditing.dialog.start.click()
-    qtbot.waitUntil(lambda: "3 pairs" in auditing.dialog.state.text(), timeout=WAIT)
-    assert auditing.dialog.state.property("role") == "error"
-
-
 def test_the_job_names_pairs_reference_images_and_checkpoint(
     auditing, session, prompts, tmp_path, workers
 ):
@@ -381,19 +340,6 @@ def test_damaged_results_are_a_sentence(tmp_path, damage):
         np.save(tmp_path / THUMBNAILS_FILE, np.zeros((3, 8, 8, 3), np.uint8))
     with pytest.raises(InputError, match=r"again\.$"):
         read_result(tmp_path)
-
-
-def test_every_control_has_a_name(shown):
-    from PySide6.QtGui import QAccessible
-    from PySide6.QtWidgets import QAbstractButton, QAbstractItemView, QAbstractSpinBox, QComboBox
-
-    kinds = (QAbstractButton, QComboBox, QAbstractSpinBox, QAbstractItemView)
-    for widget in shown.findChildren(QWidget):
-        if isinstance(widget, kinds) and widget.isVisible() and widget.objectName() != "qt_":
-            if isinstance(widget.parent(), (QComboBox, QAbstractItemView)):
-                continue
-            found = QAccessible.queryAccessibleInterface(widget)
-            assert found.text(QAccessible.Text.Name), widget
 
 
 def test_the_clean_station_leaves_out_what_was_excluded(qtbot, session, tmp_path):

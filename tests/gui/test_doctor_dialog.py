@@ -127,27 +127,6 @@ def test_what_is_best_as_it_is_cannot_be_chosen(doctor, qtbot, tmp_path, found):
     assert not dialog.use.isEnabled()
 
 
-def test_cancel_is_acknowledged_at_once_and_the_child_ends(doctor, qtbot, tmp_path, found):
-    dialog = doctor(child(tmp_path, [finding(FIRST)], waits=True, temporary=True))
-    dialog.start.click()
-    qtbot.waitUntil(lambda: dialog.trials.rowCount() == 1, timeout=WAIT)
-    dialog.busy.cancel.click()
-    assert dialog.state.text() == "Cancelling…"
-    qtbot.waitUntil(lambda: dialog.busy.isHidden(), timeout=WAIT)
-    assert dialog.state.text().startswith("Cancelled")
-    assert dialog.start.isEnabled()
-    assert not dialog.use.isEnabled()
-
-
-def test_a_failure_is_one_sentence(doctor, qtbot, tmp_path, found):
-    sentence = "The loader doctor needs at least 20 labelled images of two classes."
-    dialog = doctor(child(tmp_path, [done({}, "failed", sentence)]))
-    dialog.start.click()
-    qtbot.waitUntil(lambda: dialog.busy.isHidden(), timeout=WAIT)
-    assert dialog.state.text() == sentence
-    assert dialog.state.property("role") == "error"
-
-
 def test_closing_the_dialog_ends_the_child_and_nothing_is_kept(doctor, qtbot, tmp_path, found):
     dialog = doctor(child(tmp_path, [finding(FIRST)], waits=True, temporary=True))
     dialog.start.click()

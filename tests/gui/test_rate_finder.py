@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.clean.rates.chart import decade_ticks, decades
@@ -20,7 +20,7 @@ from ml_core.jobs.rate_finder_spec import RateSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import CleanSpec
 from tests.gui.fakes import by_kind, child, open_session, station
-from tests.gui.ramps import EVERY, STEPS, finished, record, rows, told
+from tests.gui.ramps import EVERY, STEPS, finished, record, rows
 from tests.gui.shell_fakes import Answers
 
 WAIT = 30_000  # for a child process of a busy machine
@@ -115,36 +115,6 @@ def test_the_rate_that_is_used_is_the_one_in_the_box(
     assert finding.dialog is None
 
 
-def test_cancel_ends_the_process_and_the_dialog_stays(
-    dialog: RateDialog, finding: RateDialogs, workers: list[Any], qtbot, tmp_path: Path
-) -> None:
-    workers.append(child(tmp_path, told(record(rows()))[:40], waits=True))
-    dialog.start.click()
-    qtbot.waitUntil(lambda: len(dialog.losses.series("loss")) > 5, timeout=WAIT)
-    assert not dialog.start.isEnabled()
-    assert "Raising the rate: step" in dialog.state.text()
-    assert dialog.busy.bar.value() > 0
-    dialog.busy.cancel.click()
-    assert dialog.state.text() == "Cancelling…"
-    qtbot.waitUntil(lambda: not finding.is_running, timeout=WAIT)
-    assert dialog.state.text() == "Cancelled."
-    assert dialog.start.isEnabled()
-    assert not dialog.use.isVisible()
-
-
-def test_closing_the_dialog_ends_the_process(
-    dialog: RateDialog, finding: RateDialogs, workers: list[Any], qtbot, tmp_path: Path
-) -> None:
-    workers.append(child(tmp_path, told(record())[:10], waits=True))
-    dialog.start.click()
-    runner = dialog.task.runner
-    assert runner is not None
-    qtbot.waitUntil(lambda: runner.pid is not None, timeout=WAIT)
-    dialog.reject()
-    assert not finding.is_running
-    qtbot.waitUntil(lambda: runner.state == "ended", timeout=WAIT)
-
-
 def test_what_is_chosen_is_what_the_job_gets(
     dialog: RateDialog, finding: RateDialogs, workers: list[Any], qtbot, tmp_path: Path
 ) -> None:
@@ -197,16 +167,6 @@ def test_an_estimate_is_told_and_draws_nothing(
     assert not dialog.use.isVisible()
 
 
-def test_a_failure_is_said_in_the_dialog(
-    dialog: RateDialog, workers: list[Any], qtbot, tmp_path: Path
-) -> None:
-    last = Done("failed", error="There is no checkpoint at m.pt.", error_code="usage")
-    workers.append(child(tmp_path, [last]))
-    dialog.start.click()
-    qtbot.waitUntil(lambda: "no checkpoint" in dialog.state.text(), timeout=WAIT)
-    assert dialog.state.property("role") == "error"
-
-
 def test_where_nothing_can_be_proposed_no_rate_is_offered(dialog: RateDialog) -> None:
     made = rows()
     lost = tuple(
@@ -236,20 +196,6 @@ def test_what_has_no_rate_to_find_is_said_at_once(
     finding.open()
     assert finding.dialog is None
     assert words in said[0].sentence
-
-
-def test_every_control_has_a_name_and_is_reached_by_tab(shown: RateDialog) -> None:
-    for kind in (QAbstractButton, QAbstractSpinBox):
-        for widget in shown.findChildren(kind):
-            if widget.isVisible():
-                assert widget.accessibleName() or getattr(widget, "text", str)(), widget
-    shown.low.setFocus()
-    reached = []
-    for _ in range(40):
-        QTest.keyClick(shown.focusWidget() or shown, Qt.Key.Key_Tab)
-        reached.append(shown.focusWidget())
-    for widget in (shown.high, shown.steps, shown.start, shown.rates, shown.rate, shown.use):
-        assert widget in reached, widget.accessibleName()
 
 
 def test_marks_of_an_axis_are_powers_of_ten_or_parts_of_one() -> None:
