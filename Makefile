@@ -1,18 +1,26 @@
-# make demo, make test: see README.md. PYTHON=python3.12 selects the interpreter.
+# make demo, make test, make test-all: see README.md. PYTHON=python3.12 selects the interpreter.
 PYTHON ?= python3
 PIP_ARGS ?=
 VENV := .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint bench size clean docs wheel dist frozen deb check-packages
+.PHONY: demo test test-all lint bench size clean docs wheel dist frozen deb check-packages
 
 demo: $(VENV)/.installed
 	@$(BIN)/python -m cleanclip_gui.window.system_libraries
 	@$(BIN)/python -m cleanclip_gui --demo
 
+# All cores take tests until none is left. Bytecode is written, for each process that a test starts.
+TESTS := env -u PYTHONDONTWRITEBYTECODE $(BIN)/python -m pytest -n logical --maxprocesses 4 \
+	--dist worksteal
+
 test: $(VENV)/.installed-test
 	@$(BIN)/python -m cleanclip_gui.window.system_libraries
-	@$(BIN)/python packaging/run_tests.py
+	@$(TESTS) -m "not slow"
+
+test-all: $(VENV)/.installed-test
+	@$(BIN)/python -m cleanclip_gui.window.system_libraries
+	@$(TESTS)
 
 lint: $(VENV)/.installed-test
 	$(BIN)/ruff check .

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import argparse
-import importlib
+import importlib.util
 import logging
 import os
 import signal
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from cleanclip_gui.window.main_window import MainWindow
 
 # Packages of the stations, in the order of the rail; ``make`` of their ``station.py`` builds one.
+# The program runs without one whose folder is not there.
 STATIONS = (
     "checkpoint",
     "studio",
@@ -189,7 +190,8 @@ def make_window(context: Context, bridge: LogBridge | None = None) -> MainWindow
     from cleanclip_gui.data.data_bar import DataBar
     from cleanclip_gui.window.main_window import MainWindow
 
-    modules = [importlib.import_module(f"cleanclip_gui.{name}.station") for name in STATIONS]
+    there = [name for name in STATIONS if importlib.util.find_spec(f"cleanclip_gui.{name}")]
+    modules = [importlib.import_module(f"cleanclip_gui.{name}.station") for name in there]
     with theme.styled_afterwards():
         stations = [module.make(context) for module in modules]
         return MainWindow(context, stations, DataBar(context), bridge)

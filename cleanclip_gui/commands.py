@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from PySide6.QtCore import QObject, QTimer, Slot
+from PySide6.QtCore import QObject, QTimer
 from PySide6.QtGui import QAction, QActionGroup, QKeySequence
 from PySide6.QtWidgets import QAbstractSpinBox, QApplication
 
@@ -98,7 +98,6 @@ class Actions(QObject):
         """Commands of a menu, group by group, each group in the order in which it was added."""
         return sorted((c for c in self.commands if c.menu == title), key=lambda c: c.group)
 
-    @Slot()
     def refresh(self) -> None:
         """Enable and check every action as its command says, now."""
         self._soon.stop()
@@ -111,7 +110,6 @@ class Actions(QObject):
             if command.checked is not None:
                 action.setChecked(command.checked())
 
-    @Slot()
     def refresh_soon(self) -> None:
         """Do so when the event loop is next idle, however often it is asked for before."""
         self._soon.start()

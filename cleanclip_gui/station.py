@@ -7,10 +7,10 @@ the window nor another station.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from PySide6.QtCore import QObject, Signal
 
@@ -21,62 +21,79 @@ from cleanclip_gui.jobs.children import WaitingChild
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.ticket import call
 from cleanclip_gui.widgets.prompts import Prompts
 
 
 class Shell(QObject):
-    """What a station asks of the window around it; a test connects to the same signals.
+    """What a station asks of the window around it; a test takes the same requests and signals.
 
-    ``failed(InputError or Failed)`` is to be shown, ``logged(str)`` to be put into the log,
-    ``station_wanted(str)`` another station to be shown, ``header_changed(title, subtitle, why)``
-    to be put above it. ``checkpoint_wanted(path)`` is to be opened, each of
-    ``checkpoints_wanted(paths)`` is to be checked, and ``images_wanted(ImageSpec,
-    label set, templates)`` to be evaluated on. ``trigger_wanted(Trigger or None, target)`` is to be
-    on Studio's canvas, with the class that it aims at; ``target_wanted(int)`` and
-    ``role_wanted(Role)`` change only the target, or the checkpoint that Studio looks at, and
-    ``image_wanted(int)`` the picture;
-    ``snapshot_wanted(OtherSnapshot)`` is to be what Studio's canvas flips to.
-    ``trusted_wanted(path)`` is to be the clean reference of cleaning methods, and
-    ``reference_wanted(path)`` to be open as the one that Studio compares with.
-    ``donor_known(path, donor)`` tells who gives the encoder that a checkpoint lacks which is wanted
-    next. ``cleaned_wanted(OpenCheckpoint, bool)`` is to be open as the cleaned one again, and to be
-    the one that Studio looks at.
-    ``run_wanted(str)`` is the folder of a run to be shown, ``scan_wanted(str)`` that of a scan,
-    ``interrupted(str)`` tells in a sentence of a run that can go on, or by no words that there is
-    none.
-    ``commands_changed`` tells that something can be done now that could not be done before, or
-    the other way round; ``demo_opening`` that the demo is begun, and a run that has ended is to be
-    forgotten; ``computing_changed`` that the settings of threads or precision are others now;
-    ``suspect_changing`` that another suspect checkpoint comes now, and what was cleaned
-    from the one before is to go; ``ready`` that the window is made and shows what is told;
-    ``closing`` that it goes, and nothing keeps it any more.
+    :meth:`open` asks for something to be opened or put on show, by its kind:
+
+    - ``checkpoint`` (path), ``donor`` (path, path of who gives the encoder that it lacks, asked
+      before), ``checkpoints`` (paths): to be opened; each to be checked
+    - ``reference``, ``trusted`` (path): what Studio compares with, and what cleaning trusts
+    - ``cleaned`` (OpenCheckpoint, whether Studio looks at it): the cleaned one, open again
+    - ``images`` (ImageSpec, label set, templates or None): to be evaluated on
+    - ``run``, ``scan`` (folder): to be shown
+    - ``trigger`` (Trigger or None, target), ``snapshot`` (OtherSnapshot), ``target`` (int),
+      ``role`` (Role), ``image`` (int): what Studio has on its canvas, and looks at
+
+    Signals
+    -------
+    failed, logged
+        An InputError or Failed to show; a line for the log.
+    station_wanted
+        The id of the station to show.
+    header_changed
+        Title, subtitle and reason above it.
+    interrupted
+        A sentence on a run that can go on; empty if there is none.
+    job_changed
+        A job of the station in a line, with the share that is done; empty if none goes on.
+    state_changed
+        What :meth:`Keeps.state` gives differs from before.
+    commands_changed
+        Something can be done now that could not be done before, or the other way round.
+    demo_opening, suspect_changing
+        The demo begins, and an ended run is forgotten; another suspect checkpoint comes, and what
+        was cleaned from the one before goes.
+    computing_changed
+        The settings of threads or precision have changed.
+    ready, closing
+        The window stands and shows what it is told; it goes, and nothing keeps it any more.
     """
 
     failed = Signal(object)
     logged = Signal(str)
     station_wanted = Signal(str)
     header_changed = Signal(str, str, str)
-    checkpoint_wanted = Signal(str)
-    checkpoints_wanted = Signal(object)
-    images_wanted = Signal(object, str, object)
-    trigger_wanted = Signal(object, int)
-    target_wanted = Signal(int)
-    role_wanted = Signal(str)
-    image_wanted = Signal(int)
-    snapshot_wanted = Signal(object)
-    trusted_wanted = Signal(str)
-    reference_wanted = Signal(str)
-    donor_known = Signal(str, str)
-    cleaned_wanted = Signal(object, bool)
-    run_wanted = Signal(str)
-    scan_wanted = Signal(str)
     interrupted = Signal(str)
+    job_changed = Signal(str, float)
+    state_changed = Signal()
     commands_changed = Signal()
     demo_opening = Signal()
     suspect_changing = Signal()
     computing_changed = Signal()
     ready = Signal()
     closing = Signal()
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._takers: dict[str, list[Callable[..., object]]] = {}
+
+    def takes(self, kind: str, taker: Callable[..., object]) -> None:
+        """Have a function called with whatever of a kind is to be opened."""
+        self._takers.setdefault(kind, []).append(taker)
+
+    def opens(self, kind: str) -> bool:
+        """Whether anybody takes a kind."""
+        return kind in self._takers
+
+    def open(self, kind: str, *what: object) -> None:
+        """Have something opened, or put on show, by who takes its kind."""
+        for taker in self._takers.get(kind, ()):
+            call(taker, *what)
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,6 +148,17 @@ class Part(Protocol):
 
     def may_close(self) -> bool:
         """Whether nothing unsaved would be lost; asks the user if something would."""
+
+
+@runtime_checkable
+class Keeps(Protocol):
+    """A part of which a session keeps something, in fields of `SavedSession` that are its own."""
+
+    def state(self) -> Mapping[str, object]:
+        """What a session keeps; ``shell.state_changed`` tells that it differs from before."""
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Take it over from a session whose checkpoint comes next, or empty: begin anew."""
 
 
 @runtime_checkable

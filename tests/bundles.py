@@ -23,8 +23,9 @@ from ml_core.evaluation import metrics
 from ml_core.evaluation.records import Evaluation
 from ml_core.reading.errors import InputError
 from ml_core.reports import arithmetic
-from ml_core.reports.claims import Material, claims_of
+from ml_core.reports.derive import INTERVALS, evidence_from
 from ml_core.reports.environment import Environment, Processor, Torch
+from ml_core.reports.html.charts import draw_charts
 from ml_core.reports.measurement_files import (
     json_bytes,
     per_class_csv,
@@ -43,11 +44,11 @@ from ml_core.reports.record import (
     MeasurementFacts,
     Metric,
     ScanFacts,
-    Tool,
     TriggerFacts,
 )
 from ml_core.reports.rows import Rows, to_csv
-from ml_core.reports.views import drawn, views
+from ml_core.reports.views import views
+from ml_core.reports.write_bundle import reading
 from ml_core.reports.write_bundle import write_bundle as write
 from ml_core.triggers import demo_trigger, save_trigger
 from ml_core.triggers.descriptions import describe
@@ -98,18 +99,12 @@ def rows(poisoned: bool, seed: int = 0) -> Rows:
 def evaluation(found: Rows, facts: Mapping[str, Any]) -> dict[str, Any]:
     """What an evaluation with these answers writes."""
     values: dict[str, Any] = {}
-    intervals = {
-        "ca": "ca_interval", "asr_excl": "asr_interval", "asr_all": "asr_all_interval",
-        "baseline_target_rate": "baseline_interval", "poisoned_accuracy": "poisoned_interval",
-        "flip_rate": "flip_interval",
-    }  # fmt: skip
     for name in RATES:
-        rate = arithmetic.rate_of(name, found, TARGET)
-        assert rate is not None
-        values[name] = rate.value
-        if name in intervals:
-            one = arithmetic.wilson(rate)
-            values[intervals[name]] = (one.low, one.high)
+        figures = arithmetic.rate_figures(name, found, TARGET)
+        assert figures is not None
+        values[name] = figures["rate"].value
+        if INTERVALS[name]:
+            values[INTERVALS[name]] = (figures["interval"].low, figures["interval"].high)
     return Evaluation(
         n=len(found), n_total=len(found), n_labelled=len(found),
         n_excl=int(metrics.not_target(found.labels, TARGET).sum()),
@@ -230,16 +225,9 @@ def write_bundle(folder: Path, rules: Rules = RULES, *, pdf: bool = False) -> Pa
         seconds=12.5, files={"result": "jobs/job-1/result.json"},
     )}  # fmt: skip
     scans = {"scan-1": _scan_facts(found_scan)}
-    made = claims_of(Material(
-        checkpoints=checkpoints, data=data, triggers=triggers, measurements=measurements,
-        rows=tables, jobs=jobs, scans=scans, scan_records={"scan-1": found_scan},
-        json={"jobs/job-1/result.json": result},
-    ))  # fmt: skip
-    evidence = Evidence(
-        name="synthetic", tool=Tool(name="CleanCLIP GUI", version=__version__),
-        verdict=made.verdict, not_tested=made.not_tested, limits=made.limits,
-        checkpoints=checkpoints, data=data, triggers=triggers, measurements=measurements,
-        jobs=jobs, scans=scans, claims=made.claims, environment="environment.json",
+    evidence = evidence_from(
+        reading(files), name="synthetic", checkpoints=checkpoints, data=data, triggers=triggers,
+        measurements=measurements, jobs=jobs, scans=scans,
     )  # fmt: skip
     return files_written(evidence, files, folder, pdf=pdf)
 
@@ -248,7 +236,7 @@ def files_written(
     evidence: Evidence, files: dict[str, bytes], folder: Path, *, pdf: bool = False
 ) -> Path:
     """As the program writes a bundle."""
-    files |= drawn(evidence)
+    files |= draw_charts(evidence)
     if pdf:
         evidence = evidence.model_copy(update={"pdf": PDF_FILE})
     return write(evidence, files, folder, views=[one for one in views() if pdf or not one.asked])
@@ -278,7 +266,7 @@ def seal(folder: Path) -> Path:
     with suppress(ValueError, LookupError, TypeError, OSError, InputError):
         # of some records no view can be made; a pipe would be waited for
         evidence = Evidence.model_validate_json(record.read_bytes() if record.is_file() else b"")
-        made = dict(drawn(evidence))
+        made = dict(draw_charts(evidence))
         for view in views():
             if (folder / view.path).exists() and not view.asked:
                 made[view.path] = view.render(evidence, lambda path: (folder / path).read_bytes())
@@ -312,7 +300,7 @@ def zipped(folder: Path, path: Path, compression: int = zipfile.ZIP_STORED) -> P
 def bundle_of_kept(out: Path, kept: Path, tau: float | None = 1e-3) -> Path:
     """The bundle of one kept measurement, ``evaluation-1``, of the checkpoint ``suspect``."""
     found = read_measurement(kept)
-    facts, place = found.kept, "measurements/evaluation-1"
+    facts, place = found.facts, "measurements/evaluation-1"
     names = ("evaluation.json", "per_image.csv", "per_class.csv", "prompts.txt",
              "classifier.safetensors")  # fmt: skip
     files = {f"{place}/{name}": (kept / name).read_bytes() for name in names}
@@ -325,37 +313,19 @@ def bundle_of_kept(out: Path, kept: Path, tau: float | None = 1e-3) -> Path:
             if (kept / f"trigger{suffix}").exists():
                 files[f"triggers/{digest}{suffix}"] = (kept / f"trigger{suffix}").read_bytes()
         own = tuple(name for name in files if name.startswith("triggers/"))
-        triggers[digest] = TriggerFacts(**facts.trigger.model_dump(), files=own)
-    checkpoint = facts.checkpoint.model_dump(
-        exclude={"path", "donor_path", "adapter_path"}
-    )  # fmt: skip
+        triggers[digest] = facts.trigger.to(TriggerFacts, files=own)
     spec = facts.data.spec.model_dump(mode="json", exclude={"path"})
-    shared = facts.model_dump(exclude={"schema_version", "checkpoint", "data", "trigger"})
-    shared = {
-        name: value for name, value in shared.items() if name in MeasurementFacts.model_fields
-    }
-    measured = MeasurementFacts(
-        **shared, checkpoint="suspect", data="images-1",
+    measured = facts.to(
+        MeasurementFacts, checkpoint="suspect", data="images-1",
         trigger=None if facts.trigger is None else facts.trigger.digest, tau=tau,
         **{f"{name}": f"{place}/{file}" for name, file in zip(
             ("evaluation", "per_image", "per_class", "prompts", "classifier"), names, strict=True
         )},
     )  # fmt: skip
-    material = Material(
-        checkpoints={"suspect": CheckpointFacts(**checkpoint, role="suspect")},
-        data={"images-1": DataFacts(
-            name=facts.data.name, key=facts.data.key, known_by=facts.data.known_by,
-            n=facts.data.n, spec=spec, rows="data/images-1.csv",
-        )},
+    evidence = evidence_from(
+        reading(files), name="measured",
+        checkpoints={"suspect": facts.checkpoint.to(CheckpointFacts, role="suspect")},
+        data={"images-1": facts.data.to(DataFacts, spec=spec, rows="data/images-1.csv")},
         triggers=triggers, measurements={"evaluation-1": measured},
-        rows={"evaluation-1": found.rows},
-    )  # fmt: skip
-    made = claims_of(material)
-    evidence = Evidence(
-        name="measured", tool=Tool(name="CleanCLIP GUI", version=__version__),
-        verdict=made.verdict, not_tested=made.not_tested, limits=made.limits,
-        checkpoints=material.checkpoints, data=material.data, triggers=triggers,
-        measurements=material.measurements, jobs={}, scans={}, claims=made.claims,
-        environment="environment.json",
     )  # fmt: skip
     return files_written(evidence, files, out)

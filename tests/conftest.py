@@ -33,6 +33,10 @@ TINY_CONFIG: dict[str, Any] = {
 }
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--update", action="store_true", help="write the files of tests/golden anew")
+
+
 def _no_wait_for_the_disk(descriptor: int) -> None:
     """What is written here need not outlive a power cut; each wait takes milliseconds."""
     os.fstat(descriptor)

@@ -9,73 +9,66 @@ tests of that do themselves.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
 import resource
 import runpy
-import select
 import signal
 import socket
 import subprocess
 import sys
 import threading
+import traceback
 from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import IO, Any
+from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
 
 
 class Program:
-    """A started program, with the part of `subprocess.Popen` that the tests and the reader use."""
+    """A started program, with the part of `subprocess.Popen` that tests and product use."""
 
     def __init__(self, channel: socket.socket, pipes: list[IO[Any] | None]) -> None:
-        self._channel, self._rest = channel, b""
+        self._channel, self._ended = channel, threading.Event()
         self.stdin, self.stdout, self.stderr = pipes
         self.returncode: int | None = None
-        self.pid = int(self._line(None) or b"0")
+        lines = channel.makefile("r", encoding="utf-8")
+        self.pid = int(lines.readline() or b"0")
+        threading.Thread(target=self._listen, args=(lines,), daemon=True).start()
 
-    def _line(self, timeout: float | None) -> bytes | None:
-        """What the fork's parent says next; None if it says nothing in time."""
-        while b"\n" not in self._rest:
-            if not select.select([self._channel], [], [], timeout)[0]:
-                return None
-            said = self._channel.recv(64)
-            if not said:
-                raise RuntimeError("the warm interpreter is gone")
-            self._rest += said
-        line, _, self._rest = self._rest.partition(b"\n")
-        return line
+    def _listen(self, lines: IO[str]) -> None:
+        with lines:
+            self.returncode = int(lines.readline() or -signal.SIGKILL)  # no line: all was killed
+        self._ended.set()
 
     def poll(self) -> int | None:
         """Exit status, negative for a signal; None while it runs."""
-        if self.returncode is None:
-            line = self._line(0.0)
-            if line is not None:
-                self._ended(line)
+        if self._ended.is_set():
+            self._channel.close()  # until now its number was not given to another process
         return self.returncode
 
     def wait(self, timeout: float | None = None) -> int:
         """Exit status at the end."""
-        if self.returncode is None:
-            line = self._line(timeout)
-            if line is None:
-                raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0)
-            self._ended(line)
-        assert self.returncode is not None
-        return self.returncode
-
-    def _ended(self, line: bytes) -> None:
-        self.returncode = int(line)
-        self._channel.close()  # until now the number was not given to another process
+        if not self._ended.wait(timeout):
+            raise subprocess.TimeoutExpired(f"process {self.pid}", timeout or 0.0)
+        code = self.poll()
+        assert code is not None
+        return code
 
     def send_signal(self, number: int) -> None:
         """Signal it, unless it has ended."""
         if self.poll() is None:
             os.kill(self.pid, number)
+
+    def terminate(self) -> None:
+        """Ask it to end."""
+        self.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
         """Kill it."""
@@ -121,13 +114,14 @@ class Warm:
 
         Its environment is that of now, and ``environment``.
 
-        Standard output is a pipe; input and errors are one if it is ``PIPE``. ``limits`` are
-        resources and their greatest amounts; ``session`` makes it a process group's leader.
+        Standard output is a pipe; input and errors are one if it is ``PIPE``, and errors go to
+        the output if it is ``STDOUT``. ``limits`` are resources and their greatest amounts;
+        ``session`` makes it a process group's leader.
         """
         ours: list[IO[Any] | None] = []
         theirs: list[int] = []
-        for wanted, reads in ((stdin, False), (subprocess.PIPE, True), (stderr, True)):
-            if wanted == subprocess.PIPE:
+        for kind, reads in ((stdin, False), (subprocess.PIPE, True), (stderr, True)):
+            if kind == subprocess.PIPE:
                 out, into = os.pipe()
                 mine, other = (out, into) if reads else (into, out)
                 buffering = -1 if text else 0
@@ -136,7 +130,8 @@ class Warm:
                 theirs.append(other)
             else:
                 ours.append(None)
-                theirs.append(os.dup(2) if reads else os.open(os.devnull, os.O_RDONLY))
+                errors = theirs[1] if kind == subprocess.STDOUT else 2
+                theirs.append(os.dup(errors) if reads else os.open(os.devnull, os.O_RDONLY))
         channel, far = socket.socketpair()
         with self._lock:
             socket.send_fds(self._started(), [b"+"], [*theirs, far.fileno()])
@@ -173,48 +168,52 @@ class Warm:
             self._process.wait(60)
 
 
-def _serve(modules: list[str]) -> None:
-    """Fork for each request until the tests are over; returns in the programs."""
+def _serve(modules: list[str]) -> NoReturn:
+    """Fork for each request until the tests are over."""
     control = socket.socket(fileno=os.dup(0))
     for name in modules:
         importlib.import_module(name)
-    signal.signal(signal.SIGCHLD, signal.SIG_IGN)
+    gc.collect()
+    gc.freeze()  # or each program goes through all that was imported, and copies its memory
     while True:
-        asked, fds, _, _ = socket.recv_fds(control, 1, 4)
-        if not asked:
+        request, fds, _, _ = socket.recv_fds(control, 1, 4)
+        with contextlib.suppress(ChildProcessError):  # their time counts as that of the tests
+            while os.waitpid(-1, os.WNOHANG)[0]:
+                continue
+        if not request:
             os._exit(0)
         if os.fork() == 0:
             control.close()
-            return _mind(fds)
+            _mind(fds)
         for fd in fds:
             os.close(fd)
 
 
-def _mind(fds: list[int]) -> None:
-    """Fork the program and tell its number and how it ended; returns in the program."""
-    signal.signal(signal.SIGCHLD, signal.SIG_DFL)
-    *standard, talk = fds
-    channel = socket.socket(fileno=talk)
+def _mind(fds: list[int]) -> NoReturn:
+    """Fork the program and write its number and its exit status."""
+    *standard, answers = fds
+    channel = socket.socket(fileno=answers)
     with channel.makefile("r", encoding="utf-8") as lines:
         request = json.loads(lines.readline())
     pid = os.fork()
     if pid == 0:
         channel.close()
-        return _become(request, standard)
+        _become(request, standard)
     for fd in (0, *standard):
         os.close(fd)
     with contextlib.suppress(OSError):
         channel.sendall(b"%d\n" % pid)
-        ended = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
-        assert ended is not None
-        code = ended.si_status if ended.si_code == os.CLD_EXITED else -ended.si_status
+        end = os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+        assert end is not None
+        code = end.si_status if end.si_code == os.CLD_EXITED else -end.si_status
         channel.sendall(b"%d\n" % code)
         channel.recv(1)
+    os.waitpid(pid, 0)
     os._exit(0)
 
 
-def _become(request: dict[str, Any], standard: list[int]) -> None:
-    """Run the program as ``python -m`` would; it ends with this interpreter's end."""
+def _become(request: dict[str, Any], standard: list[int]) -> NoReturn:
+    """Run the program as ``python -m`` would, and end without taking all modules apart."""
     if request["session"]:
         os.setsid()
     for place, fd in enumerate(standard):
@@ -226,7 +225,25 @@ def _become(request: dict[str, Any], standard: list[int]) -> None:
     for kind, most in request["limits"]:
         resource.setrlimit(kind, (most, most))
     sys.argv = [request["module"], *request["arguments"]]
-    runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    code: object = None
+    try:
+        runpy.run_module(request["module"], run_name="__main__", alter_sys=True)
+    except SystemExit as end:
+        code = end.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    for thread in threading.enumerate():
+        if thread is not threading.main_thread() and not thread.daemon:
+            thread.join()
+    atexit._run_exitfuncs()
+    if not isinstance(code, int | None):
+        print(code, file=sys.stderr)
+        code = 1
+    with contextlib.suppress(OSError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    os._exit(code or 0)
 
 
 if __name__ == "__main__":

@@ -5,19 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from itertools import takewhile
 
-from PySide6.QtCore import QModelIndex, QStringListModel, Qt, Slot
+from PySide6.QtCore import QModelIndex, QStringListModel, Qt
 from PySide6.QtGui import QFontDatabase
-from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QListView,
-    QPlainTextEdit,
-    QSplitter,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QAbstractItemView, QListView, QPlainTextEdit, QSplitter, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import count_text, plain, plural
 
 MAX_CHARACTERS = 200_000
@@ -31,20 +25,18 @@ class CodeView(QWidget):
         self._records: list[tuple[str, str]] = []
         self._names = QStringListModel(self)
         self.words = Label("", "subtle", wrap=True)
-        self.list = QListView()
+        self.list = named(QListView(), "Records with program code")
         self.list.setModel(self._names)
         self.list.setUniformItemSizes(True)
         self.list.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.list.setTextElideMode(Qt.TextElideMode.ElideLeft)
         self.list.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
-        self.list.setAccessibleName("Records with program code")
         self.list.selectionModel().currentRowChanged.connect(self._on_current_changed)
-        self.text = QPlainTextEdit()
+        self.text = named(QPlainTextEdit(), "Program code, not run")
         self.text.setReadOnly(True)
         self.text.setTabChangesFocus(True)
         self.text.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.text.setFont(QFontDatabase.systemFont(QFontDatabase.SystemFont.FixedFont))
-        self.text.setAccessibleName("Program code, not run")
         split = QSplitter(Qt.Orientation.Horizontal)
         split.setChildrenCollapsible(False)
         split.setHandleWidth(theme.SPACE_S)
@@ -52,11 +44,9 @@ class CodeView(QWidget):
         split.addWidget(self.text)
         split.setSizes([230, 560])
         split.setStretchFactor(1, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_M, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(self.words)
-        layout.addWidget(split, 1)
+        column(
+            self.words, (split, 1), of=self, margins=(0, theme.SPACE_M, 0, 0), spacing=theme.SPACE_S
+        )
 
     def set_code(self, records: Sequence[tuple[str, str]]) -> None:
         """Show other records; the first one is chosen."""
@@ -73,7 +63,6 @@ class CodeView(QWidget):
         if self._records:
             self.list.setCurrentIndex(self._names.index(0))
 
-    @Slot(QModelIndex, QModelIndex)
     def _on_current_changed(self, current: QModelIndex, previous: QModelIndex) -> None:
         if not current.isValid():
             return

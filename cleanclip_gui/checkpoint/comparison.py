@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, Protocol
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QAbstractItemView, QFrame, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QAbstractItemView, QFrame, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.heat_strip import HeatStrip
@@ -16,6 +16,7 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import change_text, count_text, plain, plural
 from ml_core.reading import InputError, Inspection, examine
@@ -88,12 +89,10 @@ class ComparisonView(QWidget):
         self.table.setSelectionMode(QAbstractItemView.SelectionMode.ExtendedSelection)
         self.table.setTextElideMode(Qt.TextElideMode.ElideLeft)
         self.table.set_widths((150, 150))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_M, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        for widget in (self.title, self.words, self.busy, self.strips):
-            layout.addWidget(widget)
-        layout.addWidget(self.table, 1)
+        column(
+            self.title, self.words, self.busy, self.strips, (self.table, 1),
+            of=self, margins=(0, theme.SPACE_M, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
         for strip in (self.image, self.text):
             strip.pointed.connect(self.read_out.setText)
 
@@ -101,15 +100,13 @@ class ComparisonView(QWidget):
         """Both strips with their titles and the read-out."""
         card = QFrame()
         card.setProperty("card", True)
-        layout = QVBoxLayout(card)
-        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-        layout.setSpacing(theme.SPACE_XS)
         self._image_title = Label("Image encoder", "caption")
-        for widget in (
-            *(self._image_title, self.image, Label("Text encoder and the rest", "caption")),
-            *(self.text, self.read_out),
-        ):
-            layout.addWidget(widget)
+        column(
+            self._image_title, self.image, Label("Text encoder and the rest", "caption"),
+            self.text, self.read_out,
+            of=card, margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
+            spacing=theme.SPACE_XS,
+        )  # fmt: skip
         return card
 
     def compare(self, found: Inspection, path: Path) -> None:
@@ -126,7 +123,6 @@ class ComparisonView(QWidget):
 
         self._ticket = tasks.run(work, self.add, self._on_failed, on_done=self.end, slot="other")
 
-    @Slot()
     def cancel(self) -> None:
         """Stop reading; what was compared stays on show."""
         self.forget()

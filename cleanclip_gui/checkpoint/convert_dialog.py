@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QRadioButton, QWidget
 
 from cleanclip_gui import theme
@@ -52,7 +52,6 @@ class ConvertDialog(FittedDialog):
         frame(self, plain(name, 80), parts, self.ok)
         self.resize(560, 0)
 
-    @Slot()
     def _on_accepted(self) -> None:
         self.accept()
         self.chosen.emit(self.as_is.isChecked())

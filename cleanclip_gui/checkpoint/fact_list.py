@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from PySide6.QtCore import QEvent, QObject, Qt, Slot
+from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import QFrame, QGridLayout, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QToolButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import fitting, plain, tip
 
 _WORD = 36  # letters of a word that the column has room for
@@ -22,7 +23,6 @@ class _Copier(QObject):
         super().__init__(parent)
         self._text = text
 
-    @Slot()
     def copy(self) -> None:
         QGuiApplication.clipboard().setText(self._text)
 
@@ -39,11 +39,9 @@ class FactList(QFrame):
         self._title = title
         self._body = QWidget()
         self._grid = QGridLayout(self._body)
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(*(theme.SPACE_L,) * 4)
-        self._layout.setSpacing(theme.SPACE_M)
-        self._layout.addWidget(heading)
-        self._layout.addWidget(self._body)
+        self._layout = column(
+            heading, self._body, of=self, margins=theme.SPACE_L, spacing=theme.SPACE_M
+        )
         self._prepare()
 
     def _prepare(self) -> None:
@@ -76,23 +74,20 @@ class FactList(QFrame):
         field = Label(name, "field")
         field.setAlignment(Qt.AlignmentFlag.AlignTop)
         shown = plain(value)
-        label = Label(wrap=True)
+        label = named(Label(wrap=True), f"{name}: {shown}")
         self._values.append((label, shown))
         _fit(label, shown)
         label.setAlignment(Qt.AlignmentFlag.AlignTop | Qt.AlignmentFlag.AlignLeft)
         label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        label.setAccessibleName(f"{name}: {shown}")
         label.setMinimumWidth(1)
         if role:
             label.setProperty("role", role)
         self._grid.addWidget(field, row, 0, Qt.AlignmentFlag.AlignTop)
         self._grid.addWidget(label, row, 1)
         if copy:
-            button = QToolButton()
+            button = named(QToolButton(), f"Copy {name}", f"Copy {name}")
             button.setIcon(theme.icon("copy", "muted"))
             button.setProperty("small", True)
-            button.setToolTip(f"Copy {name}")
-            button.setAccessibleName(f"Copy {name}")
             slot: Callable[[], None] = _Copier(copy, button).copy
             button.clicked.connect(slot)
             self._grid.addWidget(button, row, 2, Qt.AlignmentFlag.AlignTop)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QFrame, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.fact_list import FactList
@@ -20,6 +20,7 @@ from cleanclip_gui.checkpoint.signature_card import SignatureCard, grouped
 from cleanclip_gui.checkpoint.verdict_card import VerdictCard
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.session import CheckpointFacts
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.reading import Inspection
 from ml_core.reading.other_loaders import what_loaders_do
@@ -30,10 +31,7 @@ if TYPE_CHECKING:
 
 _LISTED = 12
 _WIDEST = 760  # pixels: lines that are easy to read
-_SOURCES = {
-    "metadata": "the file's metadata",
-    "shapes": "deduced from tensor shapes",
-}
+_SOURCES = {"metadata": "the file's metadata", "shapes": "deduced from tensor shapes"}
 _SNAPSHOTS = "snapshots"
 
 
@@ -58,15 +56,11 @@ class FactsColumn(QScrollArea):
         left = QWidget()
         left.setObjectName("page")
         left.setMaximumWidth(theme.px(_WIDEST))  # a refused file has the whole page
-        column = QVBoxLayout(left)
-        column.setContentsMargins(0, 0, theme.SPACE_S, 0)
-        column.setSpacing(theme.SPACE_M)
-        for card in (
-            *(self.verdict, buttons, self.signature, self.known, self.notes, self.architecture),
-            *(self.elsewhere, self.opinion, self.identity, self.container, self.values),
-        ):
-            column.addWidget(card)
-        column.addStretch()
+        column(
+            self.verdict, buttons, self.signature, self.known, self.notes, self.architecture,
+            self.elsewhere, self.opinion, self.identity, self.container, self.values, None,
+            of=left, margins=(0, 0, theme.SPACE_S, 0), spacing=theme.SPACE_M,
+        )  # fmt: skip
         self.setWidgetResizable(True)
         self.setFrameShape(QFrame.Shape.NoFrame)
         self.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -93,10 +87,7 @@ class FactsColumn(QScrollArea):
         self.verticalScrollBar().setValue(0)
 
     def show_facts(
-        self,
-        found: Inspection | None,
-        assessed: Assessment | None,
-        facts: CheckpointFacts | None,
+        self, found: Inspection | None, assessed: Assessment | None, facts: CheckpointFacts | None
     ) -> None:
         """Fill the cards with what is known so far."""
         for card in (self.identity, self.architecture, self.notes, self.values, self.container):

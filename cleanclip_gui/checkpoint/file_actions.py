@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Qt, Signal, Slot
-from PySide6.QtWidgets import QGridLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import QObject, Qt, Signal
+from PySide6.QtWidgets import QGridLayout, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.convert_dialog import ConvertDialog
@@ -16,6 +16,7 @@ from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import SAFETENSORS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
@@ -84,7 +85,6 @@ class FileWriter(QObject):
         """Whether there is a linear head to write, and nothing is being written."""
         return self._has_head and not self.is_busy
 
-    @Slot()
     def convert(self) -> None:
         """Ask for the model or an exact copy, and where to; then write it."""
         found = self._found
@@ -96,11 +96,9 @@ class FileWriter(QObject):
         self.dialog.finished.connect(self._on_dialog_finished)
         self.dialog.open()
 
-    @Slot()
     def _on_dialog_finished(self) -> None:
         self.dialog = None
 
-    @Slot(bool)
     def _convert(self, as_is: bool) -> None:
         """Ask where to, and write the model for open_clip or every tensor there."""
         found, donor = self._found, self._donor
@@ -128,7 +126,6 @@ class FileWriter(QObject):
 
         self._begin(work, target)
 
-    @Slot()
     def export(self) -> None:
         """Ask where to, and write the inspection there; the name's ending is the format."""
         found = self._found
@@ -144,7 +141,7 @@ class FileWriter(QObject):
                 assess,
                 inspection_record,
             )
-            from ml_core.reports.export_inspection import export_inspection
+            from ml_core.reports.exports import export_inspection
             from ml_core.signing import check_checkpoint
 
             opinion = ask_for_second_opinion(found, control.cancelled)
@@ -156,7 +153,6 @@ class FileWriter(QObject):
 
         self._begin(work, target)
 
-    @Slot()
     def save_head(self) -> None:
         """Ask where to, and write the linear head there."""
         found = self._found
@@ -174,7 +170,6 @@ class FileWriter(QObject):
 
         self._begin(work, target)
 
-    @Slot()
     def cancel(self) -> None:
         """Stop writing; nothing is left of it."""
         if self._ticket is not None and self.is_busy:
@@ -234,20 +229,14 @@ class FileButtons(QWidget):
         self._grid.setContentsMargins(0, 0, 0, 0)
         self._grid.setSpacing(theme.SPACE_S)
         self._abreast = 2
-        for column in range(self._abreast):
-            self._grid.setColumnStretch(column, 1)
+        for number in range(self._abreast):
+            self._grid.setColumnStretch(number, 1)
         self.busy = BusyRow("Progress of writing")
         self.busy.bar.setRange(0, _STEPS)
         self.busy.cancel_clicked.connect(writer.cancel)
         self.words = Label("", "subtle", wrap=True)
         self.words.setMinimumWidth(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(self.donor)
-        layout.addLayout(self._grid)
-        layout.addWidget(self.busy)
-        layout.addWidget(self.words)
+        column(self.donor, self._grid, self.busy, self.words, of=self, spacing=theme.SPACE_S)
         writer.state_changed.connect(self._on_state_changed)
         writer.progressed.connect(self._on_progressed)
         self.offer()
@@ -255,8 +244,7 @@ class FileButtons(QWidget):
         self._on_state_changed("")
 
     def _button(self, actions: Actions, command: str) -> QPushButton:
-        button = QPushButton(self)
-        bind(button, actions[command], text=True)
+        button = bind(QPushButton(self), actions[command], text=True)
         return button
 
     def offer(self, *, refused: bool = False, has_head: bool = False) -> None:
@@ -292,13 +280,11 @@ class FileButtons(QWidget):
         self.donor.setText(f"Choose a donor of the {encoder} encoder…")
         self.donor.setVisible(bool(encoder))
 
-    @Slot(str)
     def _on_state_changed(self, words: str) -> None:
         self.busy.setVisible(self._writer.is_busy)
         self.words.setText(words)
         self.words.setVisible(bool(words))
 
-    @Slot(float)
     def _on_progressed(self, share: float) -> None:
         self.busy.bar.setValue(round(_STEPS * share))
 

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QAccessible, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QCheckBox, QFrame, QHBoxLayout, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QFrame, QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import count_text, plain, plural
 
@@ -101,16 +102,11 @@ class HistogramCard(QFrame):
         self.log.setToolTip("Show rare values too: each bar's height is the logarithm of its count")
         self.log.toggled.connect(self._on_log_toggled)
         self.bars = _Bars()
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_M)
-        head.addWidget(self.name, 1)
-        head.addWidget(self.facts)
-        head.addWidget(self.log)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_S)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(head)
-        layout.addWidget(self.bars, 1)
+        column(
+            row((self.name, 1), self.facts, self.log, spacing=theme.SPACE_M), (self.bars, 1),
+            of=self, margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_S),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
         self.hide()
 
     def begin(self, name: str) -> None:

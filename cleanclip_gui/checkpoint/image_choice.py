@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QComboBox, QSpinBox, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.images_chooser import DEMO_SPLITS, ImagesChooser
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.data.labels import label_sets
@@ -40,22 +41,19 @@ class ImageChoice(QWidget):
         for name in label_sets():
             self.labels.addItem(name, name)
         self.labels.addItem("Text file…", _LIST)
-        self.n = QSpinBox()
+        self.n = named(QSpinBox(), "How many images at most")
         self.n.setRange(_FEW, _MANY)
         self.n.setSingleStep(100)
         self.n.setValue(_USUAL)
         self.n.setGroupSeparatorShown(True)
-        self.n.setAccessibleName("How many images at most")
         self.n.setMinimumWidth(theme.px(96))
         self.n.lineEdit().setTextMargins(6, 0, 0, 0)
-        row = FoldingRow()
+        fields = FoldingRow()
         for title, box in (
             ("Labelled images", self.images), ("Label set", self.labels), ("At most", self.n)
         ):  # fmt: skip
-            row.add(Label(title, "field", buddy=box), box)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(row)
+            fields.add(Label(title, "field", buddy=box), box)
+        row(fields, of=self)
         self._chooser.chosen.connect(self.take)
         self._chooser.failed.connect(self.failed)
         self.images.activated.connect(self._on_images_activated)
@@ -75,7 +73,6 @@ class ImageChoice(QWidget):
         n = min(self.n.value(), spec.n or self.n.value())
         return spec.model_copy(update={"n": n}), str(self.labels.currentData())
 
-    @Slot(object, str)
     def take(self, spec: ImageSpec, label_set: str) -> None:
         """Use images of one's own with the classes that were chosen for them."""
         name = Path(spec.path or "").name
@@ -96,7 +93,6 @@ class ImageChoice(QWidget):
             self._good_list = place
         self.labels.setEnabled(spec.kind != "demo")
 
-    @Slot(int)
     def _on_images_activated(self, place: int) -> None:
         wanted = self.images.itemData(place)
         if wanted not in (_FOLDER, _TABLE, _FILE):
@@ -106,7 +102,6 @@ class ImageChoice(QWidget):
         self.images.setCurrentIndex(self._good)  # until something is chosen
         self._chooser.choose(wanted, str(self.labels.currentData()))
 
-    @Slot(int)
     def _on_labels_activated(self, place: int) -> None:
         if self.labels.itemData(place) != _LIST:
             self._good_list = place
@@ -120,8 +115,7 @@ class ImageChoice(QWidget):
 
 
 def _combo(name: str) -> QComboBox:
-    box = QComboBox()
-    box.setAccessibleName(name)
+    box = named(QComboBox(), name)
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)
     box.setMinimumContentsLength(10)
     return box

@@ -5,21 +5,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Protocol
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt, Slot
+from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QAction, QGuiApplication, QKeySequence
-from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QHeaderView,
-    QLineEdit,
-    QPushButton,
-    QTableView,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QHeaderView, QLineEdit, QTableView, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.tensor_columns import shape_text
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.action_button import push_button
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.table_rows import show_rows, title_data
 from cleanclip_gui.widgets.text import count_text, plain, plural, tip
 from ml_core.exports import defused
@@ -135,40 +129,30 @@ class KeysView(QWidget):
         super().__init__(parent)
         self.model = KeysModel()
         self.words = Label("", "subtle", wrap=True)
-        self.filter = QLineEdit()
+        self.filter = named(QLineEdit(), "Filter the differences")
         self.filter.setPlaceholderText("Filter by name, state or shape")
-        self.filter.setAccessibleName("Filter the differences")
         self.filter.setClearButtonEnabled(True)
         self.filter.textChanged.connect(self._on_filter_changed)
-        self.button = QPushButton(theme.icon("copy"), "Copy the list")
-        self.button.clicked.connect(self.copy)
+        self.button = push_button("Copy the list", self.copy, icon="copy")
         self.count = Label("", "subtle")
-        self.view = QTableView()
+        self.view = named(QTableView(), "Tensors that differ from the architecture's")
         self.view.setModel(self.model)
-        self.view.setAccessibleName("Tensors that differ from the architecture's")
         show_rows(self.view)
         self.view.setTextElideMode(Qt.TextElideMode.ElideLeft)
         self.view.setContextMenuPolicy(Qt.ContextMenuPolicy.ActionsContextMenu)
         header = self.view.horizontalHeader()
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)
-        for column, width in ((1, 130), (2, 150), (3, 150)):
-            self.view.setColumnWidth(column, width)
+        for number, width in ((1, 130), (2, 150), (3, 150)):
+            self.view.setColumnWidth(number, width)
         copy = QAction(theme.icon("copy"), "Copy the chosen rows", self.view)
         copy.setShortcut(QKeySequence(QKeySequence.StandardKey.Copy))
         copy.setShortcutContext(Qt.ShortcutContext.WidgetShortcut)
         copy.triggered.connect(self.copy_chosen)
         self.view.addAction(copy)
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_M)
-        head.addWidget(self.filter, 1)
-        head.addWidget(self.count)
-        head.addWidget(self.button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_M, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(self.words)
-        layout.addLayout(head)
-        layout.addWidget(self.view, 1)
+        column(
+            self.words, row((self.filter, 1), self.count, self.button, spacing=theme.SPACE_M),
+            (self.view, 1), of=self, margins=(0, theme.SPACE_M, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
 
     def set_keys(self, keys: Keys | None) -> None:
         """Show other lists; None or empty ones show nothing."""
@@ -178,12 +162,10 @@ class KeysView(QWidget):
             self.words.setText(_sentence(keys))
         self._tell_count()
 
-    @Slot()
     def copy(self) -> None:
         """Put what the filter lets through on the clipboard."""
         self._copy(range(self.model.rowCount()))
 
-    @Slot()
     def copy_chosen(self) -> None:
         """Put the chosen rows on the clipboard."""
         chosen = self.view.selectionModel().selection()
@@ -192,13 +174,12 @@ class KeysView(QWidget):
 
     def _copy(self, rows: Sequence[int]) -> None:
         lines = ["\t".join(_COLUMNS)]
-        for row in rows:
-            name, *rest = self.model.row(row)
+        for number in rows:
+            name, *rest = self.model.row(number)
             lines.append("\t".join((str(defused(name)), *rest)))
         if rows:
             QGuiApplication.clipboard().setText("\n".join(lines))
 
-    @Slot(str)
     def _on_filter_changed(self, text: str) -> None:
         self.model.set_filter(text)
         self._tell_count()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
 
 from cleanclip_gui import theme
@@ -68,7 +68,6 @@ class KnownDialog(QDialog):
                 return f"{_FIELDS[name][0]}: write a percentage such as 57.4 %."
         return ""
 
-    @Slot()
     def _on_text_changed(self) -> None:
         problem = self._problem()
         self.state.setText(problem)
@@ -76,7 +75,6 @@ class KnownDialog(QDialog):
         filled = all(self.fields[name].text().strip() for name in _NEEDED)
         self.ok.setEnabled(filled and not problem)
 
-    @Slot()
     def _on_accepted(self) -> None:
         fields: dict[str, Any] = {name: field.text().strip() for name, field in self.fields.items()}
         for name in _RATES:

@@ -6,16 +6,11 @@ from collections.abc import Mapping, Sequence
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QFontDatabase
-from PySide6.QtWidgets import (
-    QAbstractItemView,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QAbstractItemView, QTreeWidget, QTreeWidgetItem, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import count_text, plain, plural
 
 _GROUPS = (
@@ -32,10 +27,9 @@ class NamesView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.tree = QTreeWidget()
+        self.tree = named(QTreeWidget(), "Names in the file's pickles")
         self.tree.setHeaderHidden(True)
         self.tree.setUniformRowHeights(True)
-        self.tree.setAccessibleName("Names in the file's pickles")
         self.tree.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
         self.tree.setTextElideMode(Qt.TextElideMode.ElideMiddle)
         self.words = Label(
@@ -44,11 +38,10 @@ class NamesView(QWidget):
             "subtle",
             wrap=True,
         )
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_M, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(self.words)
-        layout.addWidget(self.tree, 1)
+        column(
+            self.words, (self.tree, 1),
+            of=self, margins=(0, theme.SPACE_M, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
 
     def set_names(self, groups: Mapping[str, Sequence[str]]) -> None:
         """Show other names; what is unknown comes first."""

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import fitting, plain, tip
 
 
@@ -20,13 +21,9 @@ class NoteCard(QFrame):
         self.text = Label("", wrap=True)
         self.text.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.text.setMinimumWidth(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_L,) * 4)
-        layout.setSpacing(theme.SPACE_S)
         heading = Label(title, "heading", wrap=True)
         heading.setMinimumWidth(1)
-        layout.addWidget(heading)
-        layout.addWidget(self.text)
+        column(heading, self.text, of=self, margins=theme.SPACE_L, spacing=theme.SPACE_S)
         self.say("")
 
     def say(self, text: str) -> None:

@@ -5,25 +5,20 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QLineEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QFrame, QLineEdit, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
-from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.action_button import bind, push_button
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import ALL
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import fitting, plain, tip
 from ml_core.reading import InputError
-from ml_core.signing import (
-    PublicKey,
-    SignatureFacts,
-    caution_of_name,
-    read_public_key,
-    trust_key,
-)
+from ml_core.signing import PublicKey, SignatureFacts, caution_of_name, read_public_key, trust_key
 from ml_core.signing.keys import LONGEST_NAME, read_key_file
 
 _TONES = {"bad": "danger", "damaged": "caution"}  # a good one is no praise of the model
@@ -57,20 +52,12 @@ class SignatureCard(QFrame):
         self.key.setMinimumWidth(1)
         means = Label(_MEANS, "subtle", wrap=True)
         means.setMinimumWidth(1)
-        self.trust = QPushButton()
-        bind(self.trust, actions["file.trust"])
+        self.trust = bind(QPushButton(), actions["file.trust"])
         self.trust.setText("Trust this key…")
-        row = QHBoxLayout()
-        row.addWidget(self.trust)
-        row.addStretch()
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_L,) * 4)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(Label("Signature", "heading"))
-        layout.addWidget(self.text)
-        layout.addWidget(self.key)
-        layout.addWidget(means)
-        layout.addLayout(row)
+        column(
+            Label("Signature", "heading"), self.text, self.key, means, row(self.trust, None),
+            of=self, margins=theme.SPACE_L, spacing=theme.SPACE_S,
+        )  # fmt: skip
         self.show_facts(None)
 
     def show_facts(self, facts: SignatureFacts | None) -> None:
@@ -114,21 +101,17 @@ class TrustDialog(FittedDialog):
         self._wanted, self._folder, self._prompts = key_id, folder, prompts
         self._key: PublicKey | None = None
         self._raw, self._file = b"", ""
-        shown = Label(grouped(key_id), wrap=True)
+        shown = named(Label(grouped(key_id), wrap=True), "Id of the key")
         shown.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        shown.setAccessibleName("Id of the key")
         self.file = Label("no file chosen", "subtle")
         self.file.setMinimumWidth(1)
-        self.choose = QPushButton("Choose…")
-        self.choose.setAccessibleName("Choose the public key's file")
-        self.choose.clicked.connect(self._on_choose_clicked)
-        chosen = QHBoxLayout()
-        chosen.addWidget(self.file, 1)
-        chosen.addWidget(self.choose)
-        self.name = QLineEdit()
+        self.choose = push_button(
+            "Choose…", self._on_choose_clicked, name="Choose the public key's file"
+        )
+        chosen = row((self.file, 1), self.choose)
+        self.name = named(QLineEdit(), "Whose key it is")
         self.name.setMaxLength(LONGEST_NAME)
         self.name.setPlaceholderText("Ada Lovelace, Analytical Engines")
-        self.name.setAccessibleName("Whose key it is")
         self.name.textChanged.connect(self._on_text_changed)
         form = field_form()
         form.addRow(Label("Id (SHA-256)", "field"), shown)
@@ -143,7 +126,6 @@ class TrustDialog(FittedDialog):
         self.resize(600, 0)
         self._say("")
 
-    @Slot()
     def _on_choose_clicked(self) -> None:
         path = self._prompts.open_file(self, "Choose a public key", self._folder, _KEYS)
         if path:
@@ -168,7 +150,6 @@ class TrustDialog(FittedDialog):
         self._key = key
         self._say("")
 
-    @Slot()
     def _on_text_changed(self) -> None:
         if self._key is not None:
             try:
@@ -186,7 +167,6 @@ class TrustDialog(FittedDialog):
     def _follow(self) -> None:
         self.ok.setEnabled(self._key is not None and bool(self.name.text().strip()))
 
-    @Slot()
     def _on_accepted(self) -> None:
         try:
             trust_key(self._raw, self._file, self.name.text())

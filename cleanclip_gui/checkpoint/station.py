@@ -8,16 +8,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from PySide6.QtCore import Qt, Slot
-from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QPlainTextEdit,
-    QSplitter,
-    QStackedWidget,
-    QTabWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QPlainTextEdit, QSplitter, QStackedWidget, QTabWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.code_view import CodeView
@@ -43,6 +35,8 @@ from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.dropped_files import is_checkpoint
+from cleanclip_gui.widgets.label import named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.text import device_text
 from ml_core.reading import InputError, Inspection, ask_picklescan
@@ -106,9 +100,8 @@ class CheckpointStation(QWidget):
         self.keys = KeysView()
         self.names = NamesView()
         self.code = CodeView()
-        self.metadata = QPlainTextEdit()
+        self.metadata = named(QPlainTextEdit(), "Metadata and values")
         self.metadata.setReadOnly(True)
-        self.metadata.setAccessibleName("Metadata and values")
         self.metadata.setTabChangesFocus(True)
         self.comparison = ComparisonView()
         self.tabs = QTabWidget()
@@ -133,17 +126,15 @@ class CheckpointStation(QWidget):
         split.setStretchFactor(0, 2)
         split.setStretchFactor(1, 5)
         split.setSizes([430, 900])
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_L)
-        layout.addWidget(split)
+        row(split, of=self, margins=theme.SPACE_L)
         self.verdict.cancel_clicked.connect(self.cancel)
         self.verdict.test_clicked.connect(self._on_test_clicked)
         self.verdict.scan_clicked.connect(self._on_scan_clicked)
         self._session.events.evaluation.connect(self._follow_evaluation)
         self._session.events.scan.connect(self._follow_scans)
-        self.shell.checkpoint_wanted.connect(self.open_path)
-        self.shell.donor_known.connect(self._on_donor_known)
-        self.shell.checkpoints_wanted.connect(self.check_several)
+        self.shell.takes("checkpoint", self.open_path)
+        self.shell.takes("donor", self._on_donor_known)
+        self.shell.takes("checkpoints", self.check_several)
         self.writer.failed.connect(self.shell.failed)
         self.comparison.failed.connect(self.shell.failed)
         self.writer.state_changed.connect(self.shell.commands_changed)
@@ -231,7 +222,6 @@ class CheckpointStation(QWidget):
             self.open_path(str(path))
         return is_mine
 
-    @Slot()
     def choose_several(self) -> None:
         """Ask for checkpoint files to be checked one after another."""
         folder = self._settings.value.last_folder
@@ -240,7 +230,6 @@ class CheckpointStation(QWidget):
         if paths:
             self.check_several(list(map(Path, paths)))
 
-    @Slot(object)
     def check_several(self, paths: Sequence[Path]) -> None:
         """List a verdict on each of some files; a row opens its checkpoint."""
         if self.triage is not None:
@@ -250,7 +239,6 @@ class CheckpointStation(QWidget):
         self.triage.finished.connect(self._on_triage_finished)
         self.triage.show()
 
-    @Slot()
     def _on_triage_finished(self) -> None:
         self.triage = None
 
@@ -258,7 +246,6 @@ class CheckpointStation(QWidget):
         """Nothing here is unsaved."""
         return True
 
-    @Slot()
     def choose_file(self) -> None:
         """Ask for a checkpoint file."""
         folder = self._settings.value.last_folder
@@ -266,7 +253,6 @@ class CheckpointStation(QWidget):
         if path:
             self.open_path(path)
 
-    @Slot()
     def choose_folder(self) -> None:
         """Ask for an open_clip folder."""
         folder = self._settings.value.last_folder
@@ -274,7 +260,6 @@ class CheckpointStation(QWidget):
         if path:
             self.open_path(path)
 
-    @Slot()
     def choose_repository(self) -> None:
         """Ask for a repository of the Hub, and open what is fetched."""
         if self.hub is not None:
@@ -285,11 +270,9 @@ class CheckpointStation(QWidget):
         self.hub.finished.connect(self._on_hub_finished)
         self.hub.open()
 
-    @Slot()
     def _on_hub_finished(self) -> None:
         self.hub = None
 
-    @Slot(str)
     def open_path(self, path: str) -> None:
         """Open a file or folder, or say that it is not there any more."""
         if Path(path).exists():
@@ -303,7 +286,6 @@ class CheckpointStation(QWidget):
         )
         self.shell.commands_changed.emit()
 
-    @Slot(str)
     def open(self, path: str | Path) -> None:
         """Examine a file or folder and load it if nothing speaks against it."""
         self._forget()
@@ -319,7 +301,6 @@ class CheckpointStation(QWidget):
             partial(examination, target), self._on_learnt, self._on_examination_failed
         )
 
-    @Slot()
     def cancel(self) -> None:
         """Stop reading the file; nothing of it is opened."""
         if self._examining is None or self.inspection is not None:
@@ -392,7 +373,6 @@ class CheckpointStation(QWidget):
     def _can_trust(self) -> bool:
         return self._signature is not None and can_trust(self._signature)
 
-    @Slot()
     def trust_key(self) -> None:
         """Ask for the public key of who signed the file, and whose it is."""
         if self._signature is None or not can_trust(self._signature):
@@ -403,11 +383,9 @@ class CheckpointStation(QWidget):
         self.trust.finished.connect(self._on_trust_finished)
         self.trust.open()
 
-    @Slot()
     def _on_trust_finished(self) -> None:
         self.trust = None
 
-    @Slot()
     def _on_key_trusted(self) -> None:
         """Check the signature of the file on show anew, with the key."""
         found = self.inspection
@@ -443,25 +421,23 @@ class CheckpointStation(QWidget):
         state = f"Loaded on {device_text(self._session.device)}."
         if facts.donor:
             state += f" The other encoder comes from {Path(facts.donor).name}."
-        self.verdict.show_loaded(state)
+        self.verdict.show_loaded(state, can_scan=self.shell.opens("scan"))
         self._follow_evaluation()
         self._follow_scans()
         self._needs_donor("")
         self.facts.show_facts(facts.inspection, self.assessment, facts)
         self.tensors.read_values(facts.inspection)
 
-    @Slot()
     def _on_test_clicked(self) -> None:
         self.shell.station_wanted.emit("studio")
 
-    @Slot()
     def _on_scan_clicked(self) -> None:
         """Show the last scan of this file, or where one is started."""
         last = self._last_scan()
         if last is None:
             self.shell.station_wanted.emit("scan")
         else:
-            self.shell.scan_wanted.emit(last.folder)
+            self.shell.open("scan", last.folder)
             self._follow_scans()  # it is forgotten where it cannot be read any more
 
     def _last_scan(self) -> PastScan | None:
@@ -519,7 +495,6 @@ class CheckpointStation(QWidget):
     def _can_choose_donor(self) -> bool:
         return bool(self._lacks)
 
-    @Slot()
     def choose_donor(self) -> None:
         """Ask for a whole CLIP whose encoder the file lacks, and open it with that."""
         if self.inspection is None:
@@ -533,7 +508,6 @@ class CheckpointStation(QWidget):
     def _can_ask_doctor(self) -> bool:
         return self._model is not None
 
-    @Slot()
     def ask_doctor(self) -> None:
         """Show the loader doctor's page for the model on show."""
         if self._model is None:
@@ -553,11 +527,9 @@ class CheckpointStation(QWidget):
         self.doctor.finished.connect(self._on_doctor_finished)
         self.doctor.show()
 
-    @Slot()
     def _on_doctor_finished(self) -> None:
         self.doctor = None
 
-    @Slot(str)
     def _on_choice_changed(self, path: str) -> None:
         """The settings of a file were chosen or forgotten: build its model anew."""
         if self._model is not None and path == self._path:
@@ -567,7 +539,6 @@ class CheckpointStation(QWidget):
     def _can_add_known(self) -> bool:
         return self.inspection is not None and bool(self.inspection.sha256)
 
-    @Slot()
     def add_known(self) -> None:
         """Ask what is known of the file."""
         if self.inspection is None:
@@ -577,7 +548,6 @@ class CheckpointStation(QWidget):
         dialog.added.connect(self._on_known_added)
         dialog.open()
 
-    @Slot()
     def _on_known_added(self) -> None:
         if self.assessment is not None:
             from ml_core.checkpoints.inspection_record import known_sentences
@@ -599,7 +569,6 @@ class CheckpointStation(QWidget):
     def _can_compare(self) -> bool:
         return self.inspection is not None and not self.inspection.refused
 
-    @Slot()
     def compare(self) -> None:
         """Ask for another checkpoint, and show tensor by tensor where it differs."""
         if self.inspection is None or not self._can_compare():
@@ -650,9 +619,9 @@ class CheckpointStation(QWidget):
 def _page(*widgets: QWidget, above: int | None = None) -> QWidget:
     """Widgets one above the other as the page of a tab."""
     page = QWidget()
-    layout = QVBoxLayout(page)
-    layout.setContentsMargins(0, theme.SPACE_M if above is None else above, 0, 0)
-    layout.setSpacing(theme.SPACE_M)
-    for widget in widgets:
-        layout.addWidget(widget)
+    column(
+        *widgets,
+        of=page, margins=(0, theme.SPACE_M if above is None else above, 0, 0),
+        spacing=theme.SPACE_M,
+    )  # fmt: skip
     return page

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
-from PySide6.QtCore import QTimer, Slot
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtCore import QTimer
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.histogram import HistogramCard
@@ -14,6 +14,7 @@ from cleanclip_gui.checkpoint.tensor_columns import TensorColumns
 from cleanclip_gui.checkpoint.tensor_table import TensorTable
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.layout import column
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.garbage_collection import set_aside
 
@@ -32,11 +33,7 @@ class TensorPage(QWidget):
         self._reading: dict[str, Ticket] = {}
         self.complete = False
         self.table.selected.connect(self._on_tensor_selected)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(self.table)
-        layout.addWidget(self.histogram)
+        column(self.table, self.histogram, of=self, spacing=theme.SPACE_M)
 
     def clear(self) -> None:
         """Show nothing, and read no further: another file is being examined."""
@@ -67,12 +64,9 @@ class TensorPage(QWidget):
             yield from tasks.batches(tensor_stats(found, None, control.cancelled))
 
         self._reading["statistics"] = tasks.run(
-            work, self._on_values, self._on_values_failed,
+            work, self.table.model.add_stats, self._on_values_failed,
             on_done=self._on_values_read, slot="statistics",
         )  # fmt: skip
-
-    def _on_values(self, batch: list[Any]) -> None:
-        self.table.model.add_stats(batch)
 
     def _on_values_failed(self, error: InputError) -> None:
         """The tensors stay listed, with the numbers that were read."""
@@ -82,7 +76,6 @@ class TensorPage(QWidget):
         self.table.model.sort_by_statistics_again()
         self.complete = True
 
-    @Slot(object)
     def _on_tensor_selected(self, info: TensorInfo) -> None:
         """Count the values of the chosen tensor."""
         found = self._found
@@ -97,11 +90,8 @@ class TensorPage(QWidget):
             yield from tensor_histogram(found, info, cancelled=control.cancelled)
 
         self._reading["histogram"] = tasks.run(
-            work, self._on_counted, self._on_counting_failed, slot="histogram"
+            work, self.histogram.show_counts, self._on_counting_failed, slot="histogram"
         )
-
-    def _on_counted(self, counted: Any) -> None:
-        self.histogram.show_counts(counted)
 
     def _on_counting_failed(self, error: InputError) -> None:
         self.histogram.show_problem(error.sentence)

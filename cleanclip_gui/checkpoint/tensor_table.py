@@ -11,17 +11,14 @@ from PySide6.QtCore import (
     QPersistentModelIndex,
     Qt,
     Signal,
-    Slot,
 )
 from PySide6.QtGui import QAction, QGuiApplication, QKeySequence, QPalette
 from PySide6.QtWidgets import (
     QAbstractItemView,
-    QHBoxLayout,
     QHeaderView,
     QLineEdit,
     QStyledItemDelegate,
     QStyleOptionViewItem,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -30,7 +27,8 @@ from cleanclip_gui.checkpoint.tensor_columns import TensorColumns, columns_of
 from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorModel
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.table_rows import FilledTable, show_rows
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
 from ml_core.reading import InputError, TensorInfo
@@ -71,16 +69,14 @@ class TensorTable(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.model = TensorModel()
-        self.filter = QLineEdit()
+        self.filter = named(QLineEdit(), "Filter tensors")
         self.filter.setPlaceholderText("Filter by name, shape or type")
-        self.filter.setAccessibleName("Filter tensors")
         self.filter.setClearButtonEnabled(True)
         self.filter.textChanged.connect(self._on_filter_changed)
         self.count = Label("", "subtle")
-        self.view = _View()
+        self.view = named(_View(), "Tensors")
         self.view.setModel(self.model)
         self.view.setItemDelegate(_CellDelegate(self.model, self))
-        self.view.setAccessibleName("Tensors")
         self.view.setSortingEnabled(True)
         show_rows(self.view)
         self.view.setTextElideMode(Qt.TextElideMode.ElideLeft)  # names begin alike
@@ -91,8 +87,8 @@ class TensorTable(QWidget):
         header.setSelectionModel(QItemSelectionModel(self.model, header))
         header.setSortIndicator(-1, Qt.SortOrder.AscendingOrder)
         header.setSectionResizeMode(QHeaderView.ResizeMode.Interactive)
-        for column, width in enumerate(map(theme.px, _WIDTHS)):
-            self.view.setColumnWidth(column, width)
+        for number, width in enumerate(map(theme.px, _WIDTHS)):
+            self.view.setColumnWidth(number, width)
         self.view.follow_columns()
         self.none = Label("", "subtle", wrap=True)
         self.none.setAlignment(Qt.AlignmentFlag.AlignHCenter | Qt.AlignmentFlag.AlignTop)
@@ -107,16 +103,10 @@ class TensorTable(QWidget):
         copy.triggered.connect(self.copy)
         self.view.addAction(copy)
 
-        head = QHBoxLayout()
-        head.addWidget(self.filter, 1)
-        head.addWidget(self.count)
-        head.setSpacing(theme.SPACE_M)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_M, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(head)
-        layout.addWidget(self.view, 1)
-        layout.addWidget(self.none, 1)
+        column(
+            row((self.filter, 1), self.count, spacing=theme.SPACE_M), (self.view, 1),
+            (self.none, 1), of=self, margins=(0, theme.SPACE_M, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
 
     def set_tensors(self, tensors: Sequence[TensorInfo]) -> None:
         """Show other tensors; none is selected."""
@@ -129,7 +119,6 @@ class TensorTable(QWidget):
         self.model.set_columns(columns)
         self._tell_count()
 
-    @Slot()
     def copy(self) -> None:
         """Put the chosen rows on the clipboard, as a spreadsheet takes them; made in a thread."""
         self._forget_copying()
@@ -166,25 +155,22 @@ class TensorTable(QWidget):
         self.model.set_filter(text)
         self._tell_count()
 
-    @Slot(QModelIndex, QModelIndex)
     def _on_current_changed(self, current: QModelIndex, previous: QModelIndex) -> None:
         tensor = self.model.tensor_at(current.row()) if current.isValid() else None
         if tensor is not None and tensor.name != self._selected:
             self._selected = tensor.name
             self.selected.emit(tensor)
 
-    @Slot()
     def show_selected(self) -> None:
         """Scroll to the selected tensor, as the table may have become lower."""
         self.view.scrollTo(self.view.currentIndex())
 
-    @Slot()
     def _on_rebuilt(self) -> None:
         """Keep the selected tensor selected, where it is now."""
-        row = self.model.row_of(self._selected) if self._selected else -1
-        if row >= 0:
-            self.view.selectRow(row)
-            self.view.scrollTo(self.model.index(row, 0))
+        number = self.model.row_of(self._selected) if self._selected else -1
+        if number >= 0:
+            self.view.selectRow(number)
+            self.view.scrollTo(self.model.index(number, 0))
 
     def _tell_count(self) -> None:
         rows = self.model.rowCount()

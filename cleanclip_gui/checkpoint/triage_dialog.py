@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QModelIndex, Qt, Signal, Slot
+from PySide6.QtCore import QModelIndex, Qt, Signal
 from PySide6.QtWidgets import QDialog, QHeaderView, QWidget
 
 from cleanclip_gui import theme
@@ -133,7 +133,6 @@ class TriageDialog(QDialog):
         self._ticket.cancel()
         super().done(result)
 
-    @Slot()
     def cancel(self) -> None:
         """Stop reading; what was judged stays listed."""
         self._ticket.cancel()
@@ -166,12 +165,10 @@ class TriageDialog(QDialog):
     def _offer(self, *_: object) -> None:
         self.ok.setEnabled(self.table.chosen >= 0)
 
-    @Slot()
     def _on_open_clicked(self) -> None:
         if self.table.chosen >= 0:
             self.opened.emit(str(self.judged[self.table.chosen].path))
 
-    @Slot(QModelIndex)
     def _on_activated(self, index: QModelIndex) -> None:
         self.opened.emit(str(self.judged[self.table.rows.rows[index.row()].id].path))
 

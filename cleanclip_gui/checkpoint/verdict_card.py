@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import Protocol
 
 from PySide6.QtCore import QEvent, Qt, Signal
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import bytes_text, day_and_time, fitting, plain, tip
 from ml_core.reading import Inspection
 from ml_core.reading.inspection import REFUSED
@@ -93,26 +95,22 @@ class VerdictCard(QFrame):
             self.state,
         ):
             text.addWidget(label)
-        self.test = QPushButton("Test a trigger in Studio")
-        self.test.setProperty("primary", True)
-        self.test.clicked.connect(self.test_clicked)
-        self.scan = QPushButton()
-        self.scan.clicked.connect(self.scan_clicked)
+        self.test = push_button("Test a trigger in Studio", self.test_clicked, look="primary")
+        self.scan = push_button(clicked=self.scan_clicked)
         text.addSpacing(theme.SPACE_XS)
         text.addWidget(FoldingRow(self.test, self.scan))
         self._tested, self._scan = False, ("", "", 0.0)
         self._read_as = "loads"
         self._hide_backdoor()
-        self.cancel = QPushButton("Cancel")
-        self.cancel.setToolTip("Stop reading; the file is not opened")
-        self.cancel.clicked.connect(self.cancel_clicked)
+        self.cancel = push_button(
+            "Cancel", self.cancel_clicked, tip="Stop reading; the file is not opened"
+        )
         self.cancel.hide()
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_L,) * 4)
-        layout.setSpacing(theme.SPACE_L)
-        layout.addWidget(self._picture, 0, Qt.AlignmentFlag.AlignTop)
-        layout.addLayout(text, 1)
-        layout.addWidget(self.cancel, 0, Qt.AlignmentFlag.AlignTop)
+        row(
+            (self._picture, Qt.AlignmentFlag.AlignTop), (text, 1),
+            (self.cancel, Qt.AlignmentFlag.AlignTop),
+            of=self, margins=theme.SPACE_L, spacing=theme.SPACE_L,
+        )  # fmt: skip
 
     def _label(self, role: str) -> Label:
         label = Label("", role, wrap=True)
@@ -151,11 +149,11 @@ class VerdictCard(QFrame):
         self._tested, self._scan, self._read_as = False, ("", "", 0.0), found.verdict
         self._tell_backdoor()
 
-    def show_loaded(self, state: str) -> None:
+    def show_loaded(self, state: str, *, can_scan: bool = True) -> None:
         """The model is there: it can be tested."""
         self.set_state(state)
         self.test.show()
-        self.scan.show()
+        self.scan.setVisible(can_scan)
 
     def set_tested(self, tested: bool) -> None:
         """Say whether a trigger was tried on the model."""

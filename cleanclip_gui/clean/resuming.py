@@ -127,7 +127,7 @@ class Resuming(QObject):
             self._shell.failed.emit(error.titled("Could not repeat the run"))
             return
         self._open(spec)
-        self._shell.trigger_wanted.emit(trigger, spec.target)
+        self._shell.open("trigger", trigger, spec.target)
 
     def _go_on(self, saved: SavedRun) -> None:
         if self._is_busy():
@@ -171,16 +171,16 @@ class Resuming(QObject):
         if self._run.is_running:
             self._open(saved.spec)
             if saved.trigger is not None:
-                self._shell.trigger_wanted.emit(saved.trigger, saved.spec.target)
+                self._shell.open("trigger", saved.trigger, saved.spec.target)
 
     def _open(self, spec: CleanSpec) -> None:
         """Open checkpoint and images of a job, as far as others are open."""
         images = spec.test_images or spec.images
         if images is not None and not measures_alike(spec, self._session.images):
             self._awaited = spec
-            self._shell.images_wanted.emit(images, spec.label_set, spec.templates)
+            self._shell.open("images", images, spec.label_set, spec.templates)
         if not self._is_open(spec):
-            self._shell.checkpoint_wanted.emit(spec.checkpoint)
+            self._shell.open("checkpoint", spec.checkpoint)
             self._shell.station_wanted.emit("clean")
 
     def _is_open(self, spec: CleanSpec) -> bool:
@@ -191,7 +191,7 @@ class Resuming(QObject):
         """Aim at the job's target: other images came with the class that was the target before."""
         spec, self._awaited = self._awaited, None
         if spec is not None and measures_alike(spec, images):
-            self._shell.target_wanted.emit(spec.target)
+            self._shell.open("target", spec.target)
 
 
 def is_audit(path: Path) -> bool:

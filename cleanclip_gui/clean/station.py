@@ -450,7 +450,7 @@ class CleanStation(QWidget):
         self.tabs, self.log_line = self.head.tabs, self.head.log_line
         self.columns = Columns(
             self._left_side(), self._right_side(), None, ROOM,
-            read_widths(self.context.settings.value.clean_columns),
+            read_widths(self.context.settings.value.columns.get("clean", ())),
         )  # fmt: skip
         self.columns.chosen.connect(self._on_columns_chosen)
         self.columns.shown_changed.connect(self.context.actions.refresh_soon)
@@ -484,8 +484,8 @@ class CleanStation(QWidget):
         shell, run = self.shell, self.run
         shell.ready.connect(self._on_window_ready)
         shell.closing.connect(self._on_closing)
-        shell.run_wanted.connect(self._on_run_wanted)
-        shell.trusted_wanted.connect(self.setup.reference.set_path)
+        shell.takes("run", self._on_run_wanted)
+        shell.takes("trusted", self.setup.reference.set_path)
         for part in (
             run, self.queue, self.setup, self.trying, self.saving, self.auditing, self.charts,
             self.runs, self.proving, self.finding, self.searching,

@@ -34,7 +34,7 @@ class TryCleaned(QObject):
         self._session, self._inference, self._shell = session, inference, shell
         self._newest: OpenCheckpoint | None = None
         shell.suspect_changing.connect(self._on_suspect_changing)
-        shell.cleaned_wanted.connect(self.open_again)
+        shell.takes("cleaned", self.open_again)
 
     def hold(self, facts: CheckpointFacts | None) -> None:
         """Tell the rest of the window which cleaned model the inference thread holds."""
@@ -71,12 +71,12 @@ class TryCleaned(QObject):
     ) -> None:
         self.hold(facts)
         if shown and question is self._newest:
-            self._shell.role_wanted.emit("cleaned")
+            self._shell.open("role", "cleaned")
 
     def show_suspect(self, asked: Asked) -> None:
         """Show the checkpoint as it was before cleaning, with trigger and target of a run."""
         self._want_trigger(asked)
-        self._shell.role_wanted.emit("suspect")
+        self._shell.open("role", "suspect")
         self._shell.station_wanted.emit("studio")
 
     def _on_opened(self, question: OpenCheckpoint, asked: Asked, facts: CheckpointFacts) -> None:
@@ -87,9 +87,9 @@ class TryCleaned(QObject):
         self.hold(facts)
         if not newest:
             return
-        self._shell.role_wanted.emit("cleaned")
+        self._shell.open("role", "cleaned")
         self._shell.station_wanted.emit("studio")
 
     def _want_trigger(self, asked: Asked) -> None:
         if asked[0] is not None:
-            self._shell.trigger_wanted.emit(*asked)
+            self._shell.open("trigger", *asked)

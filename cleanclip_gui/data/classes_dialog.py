@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Sequence
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.text import plain, plural
 
 
@@ -33,8 +33,7 @@ class ClassesDialog(QDialog):
             "subtle",
             wrap=True,
         )
-        self.edit = QPlainTextEdit("\n".join(names))
-        self.edit.setAccessibleName("Class names, one per line")
+        self.edit = named(QPlainTextEdit("\n".join(names)), "Class names, one per line")
         self.edit.setTabChangesFocus(True)
         self.state = Label("", wrap=True)
         self.ok = primary_button("Use these")
@@ -44,7 +43,6 @@ class ClassesDialog(QDialog):
         resize_within(self, 460, 520)
         self._on_text_changed()
 
-    @Slot()
     def _on_text_changed(self) -> None:
         names = parse_classes(self.edit.toPlainText())
         few = len(names) < 2
@@ -63,7 +61,6 @@ class ClassesDialog(QDialog):
         self.state.setText(text)
         self.ok.setEnabled(not few)
 
-    @Slot()
     def _on_accepted(self) -> None:
         self.chosen.emit(parse_classes(self.edit.toPlainText()))
         self.accept()

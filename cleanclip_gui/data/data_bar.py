@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QSize, Qt, QTimer, Slot
-from PySide6.QtWidgets import QHBoxLayout, QMenu, QSizePolicy, QToolButton, QWidget
+from PySide6.QtCore import QSize, Qt, QTimer
+from PySide6.QtWidgets import QMenu, QSizePolicy, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions, Command
@@ -21,6 +21,8 @@ from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.label import named
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec
@@ -71,16 +73,15 @@ class DataBar(QWidget):
         self.busy.hide()
         self._patience = QTimer(self, singleShot=True, interval=_PATIENCE_MS)
         self._patience.timeout.connect(self._on_patience_ended)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        for widget in (self.problems, self.images, self.busy, self.labels, self.templates):
-            layout.addWidget(widget)
+        row(
+            self.problems, self.images, self.busy, self.labels, self.templates,
+            of=self, spacing=theme.SPACE_S,
+        )  # fmt: skip
 
         self._chooser.chosen.connect(self._on_images_chosen)
         self._chooser.failed.connect(self.shell.failed)
         session.events.images.connect(self._on_images_change)
-        context.shell.images_wanted.connect(self.load)
+        context.shell.takes("images", self.load)
         self._show()
         self.shell.commands_changed.emit()
 
@@ -160,22 +161,18 @@ class DataBar(QWidget):
         self._templates = templates
         self._submit()
 
-    @Slot()
     def choose_folder(self) -> None:
         """Ask for a folder of images."""
         self._chooser.choose("folder", self._label_set)
 
-    @Slot()
     def choose_table(self) -> None:
         """Ask for a CSV or TSV of images."""
         self._chooser.choose("csv", self._label_set)
 
-    @Slot()
     def choose_file(self) -> None:
         """Ask for a file that is an image set by itself."""
         self._chooser.choose("file", self._label_set)
 
-    @Slot()
     def go_back(self) -> None:
         """Use the images, classes and templates that were in use before."""
         if self._before[0] is not None:
@@ -191,14 +188,12 @@ class DataBar(QWidget):
         """Show the dialog that maps columns and classes of a folder, file or table."""
         self._chooser.open_path(path, self._label_set)
 
-    @Slot()
     def choose_label_file(self) -> None:
         """Ask for a text file with one class a line."""
         path = self._chooser.choose_class_list()
         if path:
             self.set_label_set(path)
 
-    @Slot()
     def edit_templates(self) -> None:
         """Edit the prompt templates in use."""
         images = self._session.images
@@ -207,10 +202,9 @@ class DataBar(QWidget):
         example = images.class_names[0] if images.class_names else ""
         dialog = TemplatesDialog(images.templates, example, self.window())
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        dialog.chosen.connect(self._on_templates_chosen)
+        dialog.chosen.connect(self.set_templates)
         dialog.open()
 
-    @Slot()
     def edit_classes(self) -> None:
         """Edit the class names in use; what is written becomes a label set of its own."""
         images = self._session.images
@@ -221,7 +215,6 @@ class DataBar(QWidget):
         dialog.chosen.connect(self._on_classes_chosen)
         dialog.open()
 
-    @Slot()
     def show_problems(self) -> None:
         """List what was left out: unmatched labels, bad rows, missing pictures."""
         images = self._session.images
@@ -295,7 +288,6 @@ class DataBar(QWidget):
         if not self.is_loading:
             self._show()
 
-    @Slot()
     def _on_patience_ended(self) -> None:
         """It takes a while: show how far it is, and let it be ended."""
         for chip in (self.labels, self.templates, self.problems):
@@ -310,7 +302,6 @@ class DataBar(QWidget):
             of = "" if progress.total else f" · {count_text(progress.done)}"
             self.images.setText(f"{progress.what}…{of if progress.done else ''}")
 
-    @Slot()
     def _on_cancel_clicked(self) -> None:
         if self._ticket is None or self._ticket.cancel():
             self._restore()
@@ -333,16 +324,10 @@ class DataBar(QWidget):
             self._restore()
         self.shell.failed.emit(failed)
 
-    @Slot(object, str)
     def _on_images_chosen(self, spec: ImageSpec, label_set: str) -> None:
         """Keep the templates, unless other classes were chosen with the images."""
         self.load(spec, "" if label_set == self._label_set else label_set)
 
-    @Slot(object)
-    def _on_templates_chosen(self, templates: tuple[str, ...] | None) -> None:
-        self.set_templates(templates)
-
-    @Slot(object)
     def _on_classes_chosen(self, names: tuple[str, ...]) -> None:
         """Keep the names in a file, and the templates as they are."""
         images = self._session.images
@@ -386,13 +371,11 @@ class _Chip(QToolButton):
 
 
 def _chip(icon: str, name: str) -> QToolButton:
-    chip = _Chip()
+    chip = named(_Chip(), name, name)
     chip.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Fixed)
     chip.setProperty("chip", True)
     chip.setIcon(theme.icon(icon))
     chip.setToolButtonStyle(Qt.ToolButtonStyle.ToolButtonTextBesideIcon)
-    chip.setAccessibleName(name)
-    chip.setToolTip(name)
     chip.setFocusPolicy(Qt.FocusPolicy.TabFocus)
     return chip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Signal, Slot
+from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
 
 from cleanclip_gui import theme
@@ -10,7 +10,7 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Progress, Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.text import bytes_text, plain
 from ml_core.reading import InputError
 
@@ -50,13 +50,11 @@ class HubDialog(QDialog):
         self._allowed = allowed
         self.setWindowTitle("Open from the Hugging Face Hub")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.name = QLineEdit(name)
+        self.name = named(QLineEdit(name), "Repository, owner/name")
         self.name.setPlaceholderText("owner/name")
-        self.name.setAccessibleName("Repository, owner/name")
         self.name.textChanged.connect(self._refresh)
-        self.revision = QLineEdit()
+        self.revision = named(QLineEdit(), "Revision")
         self.revision.setPlaceholderText("main, a tag or a commit; empty for the newest")
-        self.revision.setAccessibleName("Revision")
         form = field_form()
         form.addRow(Label("Repository", "field", buddy=self.name), self.name)
         form.addRow(Label("Revision", "field", buddy=self.revision), self.revision)
@@ -74,7 +72,6 @@ class HubDialog(QDialog):
         self._say("" if allowed else _OFF, "error")
         self._refresh()
 
-    @Slot()
     def fetch(self) -> None:
         """Bring the repository into the cache."""
         name = self.name.text().strip().removeprefix(_PREFIX)
@@ -96,7 +93,6 @@ class HubDialog(QDialog):
             work, self._on_fetched, self._on_failed, on_progress=self._on_progress
         )
 
-    @Slot()
     def cancel(self) -> None:
         """Let it go; what has arrived stays in the cache and is not fetched again."""
         if self._ticket is not None:
@@ -142,7 +138,6 @@ class HubDialog(QDialog):
             field.setEnabled(not busy)
         self._refresh()
 
-    @Slot()
     def _refresh(self) -> None:
         owner, _, name = self.name.text().strip().removeprefix(_PREFIX).partition("/")
         self.ok.setEnabled(self._allowed and self.busy.isHidden() and bool(owner and name))

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import QSignalBlocker, QStringListModel, Qt, Signal, Slot
+from PySide6.QtCore import QSignalBlocker, QStringListModel, Qt, Signal
 from PySide6.QtWidgets import (
     QComboBox,
     QDialog,
@@ -24,16 +24,11 @@ from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button, resize_within
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.data.labels import label_sets, load_label_set, map_labels
 from ml_core.data.specs import ImageSpec
-from ml_core.data.table_files import (
-    IMAGE_COLUMNS,
-    LABEL_COLUMNS,
-    count_labels,
-    find_column,
-)
+from ml_core.data.table_files import IMAGE_COLUMNS, LABEL_COLUMNS, count_labels, find_column
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.tables import read_columns
 
@@ -110,23 +105,20 @@ class ImagesDialog(QDialog):
         form.addRow(Label("Pictures", buddy=self.split), self.split)
         form.addRow(Label("Classes", buddy=self.label_set), self.label_set)
         self._form = form
-        self.n = QSpinBox()
+        self.n = named(QSpinBox(), "How many images; 0 takes all")
         self.n.setRange(0, 10_000_000)
         self.n.setSingleStep(500)
         self.n.setGroupSeparatorShown(True)
         self.n.setSpecialValueText("all")
         self.n.lineEdit().setTextMargins(6, 0, 0, 0)
-        self.n.setAccessibleName("How many images; 0 takes all")
         form.addRow(Label("Images", buddy=self.n), self.n)
 
         self.state = Label("", "subtle")
         self.state.setWordWrap(True)
-        self.busy = QProgressBar()
+        self.busy = named(QProgressBar(), "Reading")
         self.busy.setRange(0, 0)
         self.busy.setTextVisible(False)
-        self.busy.setAccessibleName("Reading")
-        self.table = QTableWidget(0, 3)
-        self.table.setAccessibleName("Labels and the class each one means")
+        self.table = named(QTableWidget(0, 3), "Labels and the class each one means")
         self.table.setHorizontalHeaderLabels(["Label", "Images", "Class"])
         right = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
         count = QTableWidgetItem("Images")
@@ -186,7 +178,6 @@ class ImagesDialog(QDialog):
             self._reading.cancel()
         super().done(result)
 
-    @Slot()
     def _count_labels(self) -> None:
         """Read the labels in another thread."""
         if self._reading is not None:
@@ -224,7 +215,6 @@ class ImagesDialog(QDialog):
                 self.label_set.setCurrentIndex(0)
         self._show_labels()
 
-    @Slot()
     def _on_label_set_changed(self) -> None:
         name = self.label_set.currentData()
         if name != _OWN:
@@ -288,7 +278,6 @@ class ImagesDialog(QDialog):
         self._form.setRowVisible(self.split, self.split.currentIndex() > 0)
         self.state.setText(plain(error.sentence, 500))
 
-    @Slot()
     def _on_accepted(self) -> None:
         classes = self.classes_chosen
         if not isinstance(classes, str):
@@ -343,6 +332,5 @@ def _head(read: _Read) -> str:
 
 
 def _combo(name: str) -> QComboBox:
-    box = QComboBox()
-    box.setAccessibleName(name)
+    box = named(QComboBox(), name)
     return box

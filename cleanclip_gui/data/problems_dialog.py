@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QDialog, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import plain
 
 
@@ -20,15 +22,14 @@ class ProblemsDialog(QDialog):
         super().__init__(parent)
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self.setWindowTitle("Left out")
-        view = QPlainTextEdit("\n".join(plain(text) for text in problems))
+        view = named(
+            QPlainTextEdit("\n".join(plain(text) for text in problems)), "What was left out"
+        )
         view.setReadOnly(True)
-        view.setAccessibleName("What was left out")
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(Label(f"Left out of {plain(name, 80)}", "title"))
-        layout.addWidget(view)
-        close = QPushButton("Close")
-        close.clicked.connect(self.accept)
-        layout.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
+        close = push_button("Close", self.accept)
+        column(
+            Label(f"Left out of {plain(name, 80)}", "title"), view,
+            (close, Qt.AlignmentFlag.AlignRight),
+            of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+        )  # fmt: skip
         resize_within(self, 620, 380)

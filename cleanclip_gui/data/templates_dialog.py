@@ -4,17 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import (
-    QDialog,
-    QPlainTextEdit,
-    QPushButton,
-    QWidget,
-)
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.dialog_frame import frame, primary_button
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.text import plain, plural
 
 
@@ -45,23 +41,19 @@ class TemplatesDialog(QDialog):
             "subtle",
             wrap=True,
         )
-        self.edit = QPlainTextEdit("\n".join(templates))
-        self.edit.setAccessibleName("Prompt templates, one per line")
+        self.edit = named(QPlainTextEdit("\n".join(templates)), "Prompt templates, one per line")
         self.edit.setTabChangesFocus(True)
         self.state = Label()
         self.state.setWordWrap(True)
         self.ok = primary_button("Use these")
-        self.own = QPushButton("Use the label set's own")
-        self.own.setProperty("quiet", True)
+        self.own = push_button("Use the label set's own", self._on_own, look="quiet")
         self.ok.clicked.connect(self._on_accepted)
-        self.own.clicked.connect(self._on_own)
         self.edit.textChanged.connect(self._on_text_changed)
         parts = (lead, self.edit, self.state)
         frame(self, "Prompt templates", parts, self.ok, aside=self.own)
         self.resize(560, 460)
         self._on_text_changed()
 
-    @Slot()
     def _on_text_changed(self) -> None:
         found, problem = parse_templates(self.edit.toPlainText())
         theme.set_property(self.edit, "invalid", bool(problem))
@@ -70,12 +62,10 @@ class TemplatesDialog(QDialog):
         self.state.setText(problem or f"{plural(len(found), 'template')}; {plain(example, 120)}")
         self.ok.setEnabled(not problem)
 
-    @Slot()
     def _on_accepted(self) -> None:
         self.chosen.emit(parse_templates(self.edit.toPlainText())[0])
         self.accept()
 
-    @Slot()
     def _on_own(self) -> None:
         self.chosen.emit(None)
         self.accept()

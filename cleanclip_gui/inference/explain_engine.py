@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,7 @@ from ml_core.data.images import ImageSet
 from ml_core.data.sampling import stratified_order
 from ml_core.data.watch import Watch, unwatched
 from ml_core.evaluation.attribution import attribute, methods
-from ml_core.evaluation.details import Details, details
+from ml_core.evaluation.details import details
 from ml_core.evaluation.embed import embed
 from ml_core.evaluation.embedding_map import Embeddings, pca_map
 from ml_core.evaluation.paired import compare
@@ -155,7 +156,7 @@ class ExplainingEngine(Engine):
         self._label_set = request.label_set
         return state
 
-    def tell_details(self, request: TellDetails) -> Details:
+    def tell_details(self, request: TellDetails) -> dict[str, Any]:
         """Everything that decides a number; refused where the model or the images have changed."""
         images, model = self._require_images(), self._require_model(request.role)
         evaluation = request.evaluation

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import ClassVar, Literal, Protocol
+from typing import Any, ClassVar, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,7 +19,6 @@ from cleanclip_gui.ticket import Progress
 from ml_core.data.specs import ImageSpec
 from ml_core.data.watch import Watch
 from ml_core.evaluation.attribution_records import Method
-from ml_core.evaluation.details import Details
 from ml_core.evaluation.paired import PairedDifference
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.reading.errors import CancelledError
@@ -127,7 +126,7 @@ class Engine(Protocol):
     ) -> Iterator[object]:
         """Two checkpoints side by side, in steps."""
 
-    def tell_details(self, question: TellDetails, /) -> Details:
+    def tell_details(self, question: TellDetails, /) -> dict[str, Any]:
         """Everything that decides a number."""
 
     def measure_speed(
@@ -473,7 +472,7 @@ class Pair:
 
 @dataclass(frozen=True, eq=False)
 class TellDetails(Question):
-    """Ask for everything that is needed to repeat a number; answered by `Details`."""
+    """Ask for everything that is needed to repeat a number; answered by what `details` gives."""
 
     act = "Collecting the measurement details"
 

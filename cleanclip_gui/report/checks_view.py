@@ -6,13 +6,14 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.report.sentence_tree import Row, SentenceTree
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.busy_row import BusyRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain
 from ml_core.reports.verify.checks import DAMAGED, HOLDS, LEVELS, Check, State
 
@@ -59,26 +60,18 @@ class ChecksView(QWidget):
         self.error = Label("", "error", wrap=True)
         self.busy = BusyRow("Progress of the verification")
         self.words = Label("", "caption")
-        self.card = QFrame()
+        self.card = named(QFrame(), "Result of the verification")
         self.card.setProperty("card", True)
-        self.card.setAccessibleName("Result of the verification")
-        text = QVBoxLayout()
-        text.setSpacing(theme.SPACE_S)
-        for part in (
-            self.title, self.bundle, self.summary, self.error, self.busy, self.words, acts,
-        ):  # fmt: skip
-            text.addWidget(part)
-        inside = QHBoxLayout(self.card)
-        inside.setContentsMargins(*(theme.SPACE_L,) * 4)
-        inside.setSpacing(theme.SPACE_L)
-        inside.addWidget(self._picture, 0, Qt.AlignmentFlag.AlignTop)
-        inside.addLayout(text, 1)
+        row(
+            (self._picture, Qt.AlignmentFlag.AlignTop),
+            (column(
+                self.title, self.bundle, self.summary, self.error, self.busy, self.words, acts,
+                spacing=theme.SPACE_S,
+            ), 1),
+            of=self.card, margins=theme.SPACE_L, spacing=theme.SPACE_L,
+        )  # fmt: skip
         self.tree = SentenceTree("Checks of the bundle", _TITLES, 1, narrow=theme.px(_SUBJECT))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(self.card)
-        layout.addWidget(self.tree, 1)
+        column(self.card, (self.tree, 1), of=self, spacing=theme.SPACE_M)
 
     def begin(self, name: str) -> None:
         """Forget what was checked before: another verification begins."""

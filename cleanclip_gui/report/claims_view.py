@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.report.claim_rows import HOLDS, ClaimRow, sections
 from cleanclip_gui.report.sentence_tree import Row, SentenceTree
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain
 from ml_core.reports.record import Evidence
 
@@ -36,20 +38,18 @@ class ClaimsView(QWidget):
         self.tree = SentenceTree("Claims of the report", _TITLES, 0, spare=(2, 3))
         self.basis = Label(_NONE, "subtle", wrap=True)
         self.basis.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-        self.show_button = QPushButton(_BUTTONS["measurement"])
+        self.show_button = push_button(_BUTTONS["measurement"], self._on_show_clicked)
         self.show_button.hide()
-        foot = QHBoxLayout()
-        foot.setSpacing(theme.SPACE_M)
-        foot.addWidget(self.basis, 1)
-        foot.addWidget(self.show_button, 0, Qt.AlignmentFlag.AlignTop)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(self.tree, 1)
-        layout.addLayout(foot)
+        column(
+            (self.tree, 1),
+            row(
+                (self.basis, 1), (self.show_button, Qt.AlignmentFlag.AlignTop),
+                spacing=theme.SPACE_M,
+            ),
+            of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
         self.tree.chosen.connect(self._on_chosen)
         self.tree.wanted.connect(self._on_wanted)
-        self.show_button.clicked.connect(self._on_show_clicked)
 
     @property
     def count(self) -> int:
@@ -67,7 +67,6 @@ class ClaimsView(QWidget):
         self.tree.show_groups([(title, rows) for title, rows in groups if rows])
         self._on_chosen(self.tree.key)
 
-    @Slot(object)
     def _on_chosen(self, key: object) -> None:
         row = self._rows.get(str(key))
         self.show_button.setVisible(row is not None)
@@ -78,13 +77,11 @@ class ClaimsView(QWidget):
         self.basis.setText(f"{HOLDS[row.holds_by]} It stands on {files}.")
         self.show_button.setText(_BUTTONS[row.place.kind])
 
-    @Slot(object)
     def _on_wanted(self, key: object) -> None:
         row = self._rows.get(str(key))
         if row is not None:
             self.place_wanted.emit(row.place)
 
-    @Slot()
     def _on_show_clicked(self) -> None:
         self._on_wanted(self.tree.key)
 

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.report.parts import Part, parts_of, usually_chosen
@@ -81,7 +81,6 @@ class Drafting(QObject):
         """What goes into the report."""
         return tuple(part for part in self.parts if part.folder in self.chosen)
 
-    @Slot()
     def refresh(self) -> None:
         """Look what there is, and draft anew if that is something else."""
         facts = self._session.checkpoint
@@ -100,7 +99,6 @@ class Drafting(QObject):
         self._picked[part.folder] = wanted
         self.refresh()
 
-    @Slot()
     def forget(self) -> None:
         """Another checkpoint comes: what was picked is of the one before."""
         self._picked.clear()
@@ -161,7 +159,6 @@ class Drafting(QObject):
             made = self._make(self.spec("draft", ready), control.cancelled)
         yield _Made(now, made)
 
-    @Slot(object)
     def _on_found(self, found: object) -> None:
         if isinstance(found, _Parts):
             self.parts, self.chosen = found.parts, found.chosen
@@ -170,13 +167,11 @@ class Drafting(QObject):
             self._of, self.draft, self.error, self.is_stale = found.of, found.draft, None, False
         self.changed.emit()
 
-    @Slot(object)
     def _on_failed(self, error: InputError) -> None:
         self._of, self.draft, self.error, self.is_busy = None, None, error, False
         self.is_known, self.is_stale = True, False
         self.changed.emit()
 
-    @Slot()
     def _on_done(self) -> None:
         self.is_busy = False
         self.changed.emit()

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import Qt, Signal, Slot
-from PySide6.QtWidgets import QPushButton, QVBoxLayout, QWidget
+from PySide6.QtCore import Qt, Signal
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.report.missing import Missing
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 
 COMPLETE = "Nothing: this is a full report."
 
@@ -33,10 +35,7 @@ class MissingList(QWidget):
         self._shown: tuple[Missing, ...] | None = None
         self.rows: list[MissingRow] = []
         self._complete = Label(COMPLETE, "subtle", wrap=True)
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(theme.SPACE_M)
-        self._layout.addWidget(self._complete)
+        self._layout = column(self._complete, of=self, spacing=theme.SPACE_M)
 
     def show_missing(self, found: Sequence[Missing] | None) -> None:
         """Show other lines, or the same with buttons that follow what can be done.
@@ -76,13 +75,11 @@ class MissingRow(QWidget):
         super().__init__(parent)
         self._missing: Missing | None = None
         self.sentence = Label("", wrap=True)
-        self.button = QPushButton()
-        self.button.clicked.connect(self._on_clicked)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_XS)
-        layout.addWidget(self.sentence)
-        layout.addWidget(self.button, 0, Qt.AlignmentFlag.AlignLeft)
+        self.button = push_button(clicked=self._on_clicked)
+        column(
+            self.sentence, (self.button, Qt.AlignmentFlag.AlignLeft),
+            of=self, spacing=theme.SPACE_XS,
+        )  # fmt: skip
 
     def show_missing(self, missing: Missing, possible: bool, why: str) -> None:
         """Show another line; ``why`` is the button's tool tip."""
@@ -93,7 +90,6 @@ class MissingRow(QWidget):
         self.button.setToolTip(why)
         self.button.setEnabled(possible)
 
-    @Slot()
     def _on_clicked(self) -> None:
         if self._missing is not None:
             self.wanted.emit(self._missing)

@@ -21,7 +21,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reports.measurement_files import (
     MEASUREMENT_FILE,
     MEASUREMENTS_FOLDER,
-    read_kept,
+    read_facts,
 )
 
 Kind = Literal["run", "scan", "measurement"]
@@ -131,7 +131,7 @@ def usually_chosen(parts: Sequence[Part], shown: Iterable[str]) -> frozenset[Pat
 def _measurements(sha256: str) -> Iterator[Part]:
     for folder in _folders(measurements_dir(sha256)):
         try:
-            kept = read_kept(folder)
+            kept = read_facts(folder)
         except InputError:
             continue
         role: Literal["suspect", "reference"] = (

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Container, Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QSignalBlocker, Qt, Signal, Slot
+from PySide6.QtCore import QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QCheckBox, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QCheckBox, QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.report.parts import Part
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import tip
 
 _TICK = 40  # pixels of the tick and what is empty beside it
@@ -27,10 +28,7 @@ class PartsList(QWidget):
         self.setAccessibleName("What goes into the report")
         self.rows: dict[Path, PartRow] = {}
         self._none = Label("Nothing was measured and kept yet.", "subtle", wrap=True)
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(theme.SPACE_S)
-        self._layout.addWidget(self._none)
+        self._layout = column(self._none, of=self, spacing=theme.SPACE_S)
 
     def show_parts(
         self, parts: Sequence[Part], chosen: Container[Path], *, known: bool = True
@@ -74,11 +72,7 @@ class PartRow(QWidget):
         self.box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
         self.box.toggled.connect(self._on_toggled)
         self.detail = Label("", "caption", wrap=True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
-        layout.addWidget(self.box)
-        layout.addWidget(self.detail)
+        column(self.box, self.detail, of=self, spacing=0)
         self.detail.setIndent(theme.SPACE_XL)
 
     def show_part(self, part: Part, chosen: bool) -> None:
@@ -103,7 +97,6 @@ class PartRow(QWidget):
         metrics = self.box.fontMetrics()
         self.box.setText(metrics.elidedText(self._words, Qt.TextElideMode.ElideRight, room))
 
-    @Slot(bool)
     def _on_toggled(self, on: bool) -> None:
         if self._part is not None:
             self.picked.emit(self._part, on)

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from PySide6.QtCore import QEvent, Qt, QUrl
 from PySide6.QtGui import QTextOption
-from PySide6.QtWidgets import QHBoxLayout, QPushButton, QTextBrowser, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QPushButton, QTextBrowser, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.report.preview_html import rich_text
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column, row
 
 _LOOKS = (
     "h1 {{ font-size: 18pt; font-weight: 600; }} h2 {{ font-size: 14pt; font-weight: 600; }} "
@@ -39,21 +40,15 @@ class Preview(QWidget):
     def __init__(self, button: QPushButton, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._html = ""
-        self.page = _Page()
-        self.page.setAccessibleName("Preview of the report")
+        self.page = named(_Page(), "Preview of the report")
         self.page.setWordWrapMode(QTextOption.WrapMode.WrapAtWordBoundaryOrAnywhere)
         self.page.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.page.setOpenExternalLinks(False)
         words = Label(_WORDS, "subtle", wrap=True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(self.page, 1)
-        foot = QHBoxLayout()
-        foot.setSpacing(theme.SPACE_M)
-        foot.addWidget(words, 1)
-        foot.addWidget(button)
-        layout.addLayout(foot)
+        column(
+            (self.page, 1), row((words, 1), button, spacing=theme.SPACE_M),
+            of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
 
     def show_html(self, page: bytes | None) -> None:
         """Show another report; the same one is left where it is being read."""

@@ -6,17 +6,9 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QSize, Qt, QUrl, Slot
+from PySide6.QtCore import QSize, Qt, QUrl
 from PySide6.QtGui import QDesktopServices, QShowEvent
-from PySide6.QtWidgets import (
-    QFrame,
-    QHBoxLayout,
-    QPushButton,
-    QStackedWidget,
-    QTabWidget,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QFrame, QPushButton, QStackedWidget, QTabWidget, QWidget
 
 from cleanclip_gui import theme, threads
 from cleanclip_gui.commands import Command
@@ -30,19 +22,18 @@ from cleanclip_gui.report.drafting import Drafting
 from cleanclip_gui.report.measuring import known_reference, reference_spec, suspect_spec
 from cleanclip_gui.report.missing import Missing, missing
 from cleanclip_gui.report.missing_list import MissingList
-from cleanclip_gui.report.parts import Part
 from cleanclip_gui.report.parts_list import PartsList
 from cleanclip_gui.report.preview import Preview
 from cleanclip_gui.report.verify_dialog import VerifyDialog
 from cleanclip_gui.report.work import job_file, progress_of
 from cleanclip_gui.report.write_dialog import Wanted, WriteDialog
 from cleanclip_gui.station import AtWork, Context, Station
-from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.action_button import bind, push_button
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.layout import scrolling
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column, row, scrolling
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
 from ml_core.atomic import replace_files
@@ -199,7 +190,6 @@ class ReportStation(QWidget):
 
     # What the user does
 
-    @Slot()
     def write(self) -> None:
         """Ask what the bundle is to hold."""
         if not self._can_write():
@@ -213,7 +203,6 @@ class ReportStation(QWidget):
         self.write_dialog.chosen.connect(self._on_write_chosen)
         self.write_dialog.open()
 
-    @Slot()
     def browse(self) -> None:
         """Write the page to a place of its own, and hand it to the browser."""
         draft = self.drafting.draft
@@ -229,13 +218,11 @@ class ReportStation(QWidget):
             return
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(path)))
 
-    @Slot()
     def measure(self) -> None:
         """Measure the suspect, and keep it."""
         if self._can_measure():
             self._measure(partial(suspect_spec, self.session, self.context.device.wanted))
 
-    @Slot()
     def measure_reference(self) -> None:
         """Measure a clean checkpoint in the same way; asks for one if none is known."""
         if not self._can_measure():
@@ -252,7 +239,6 @@ class ReportStation(QWidget):
             device = self.context.device.wanted
             self._measure(partial(reference_spec, self.session, path, run, device))
 
-    @Slot()
     def choose_bundle(self) -> None:
         """Ask for a bundle, and check it."""
         chosen = self.context.prompts.open_file(self.window(), "Verify a bundle", "", _BUNDLES)
@@ -271,7 +257,6 @@ class ReportStation(QWidget):
         """Check a bundle by itself."""
         self._verify(VerifySpec(bundle=str(bundle)), _ALONE)
 
-    @Slot()
     def ask_for_files(self) -> None:
         """Ask for the files that the bundle is about."""
         if self._verified is None or self.verifying.is_running:
@@ -288,7 +273,6 @@ class ReportStation(QWidget):
         self.verify_dialog.chosen.connect(self._on_verify_chosen)
         self.verify_dialog.open()
 
-    @Slot()
     def cancel(self) -> None:
         """End what is at work here."""
         for work in self._works():
@@ -304,19 +288,15 @@ class ReportStation(QWidget):
         self.parts = PartsList()
         self.missing = MissingList(actions)
         self.hint = Label("", "caption", wrap=True)
-        self.write_button = QPushButton(theme.icon("save", "on_accent"), "")
+        self.write_button = push_button(icon="save", look="primary large")
         self.write_button.setObjectName("report.write_button")
-        self.write_button.setProperty("primary", True)
-        self.write_button.setProperty("large", True)
         bind(self.write_button, actions["report.write"], text=True)
-        self.verify_button = QPushButton()
-        bind(self.verify_button, actions["report.verify"], text=True)
+        self.verify_button = bind(QPushButton(), actions["report.verify"], text=True)
         self.busy = BusyRow("Progress of the report")
         self.busy_words = Label("", "caption", wrap=True)
         self.claims = ClaimsView()
         self.claims.setObjectName("report.claims")
-        browse = QPushButton()
-        bind(browse, actions["report.browse"], text=True, icon=True)
+        browse = bind(QPushButton(), actions["report.browse"], text=True, icon=True)
         self.preview = Preview(browse)
         self.drafting_words = Label("", "caption")
         self.draft_error = Label("", "error", wrap=True)
@@ -330,8 +310,7 @@ class ReportStation(QWidget):
         self.back.clicked.connect(self._show_report)
         self.checks = ChecksView(FoldingRow(again, self.back))
         self.checks.setObjectName("report.checks")
-        self.empty_verify = QPushButton()
-        bind(self.empty_verify, actions["report.verify"], text=True)
+        self.empty_verify = bind(QPushButton(), actions["report.verify"], text=True)
 
     def _lay_out(self) -> None:
         self.tabs = QTabWidget()
@@ -345,52 +324,41 @@ class ReportStation(QWidget):
         self.pages.addWidget(self._draft_page())
         self.pages.addWidget(self.checks)
         self.columns = Columns(self._left_side(), self.pages, None, ROOM)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_M,) * 4)
-        layout.addWidget(self.columns)
+        row(self.columns, of=self, margins=theme.SPACE_M)
 
     def _left_side(self) -> QWidget:
         """What goes in and what is missing, scrolling, above the buttons."""
         page = QWidget()
         page.setObjectName("page")
-        inside = QVBoxLayout(page)
-        inside.setContentsMargins(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_M)
-        inside.setSpacing(theme.SPACE_M)
         self.parts_title = Label("What goes into it", "heading")
-        inside.addWidget(self.parts_title)
-        inside.addWidget(self.parts)
-        inside.addSpacing(theme.SPACE_S)
-        inside.addWidget(Label("Missing for a full report", "heading"))
-        inside.addWidget(self.missing)
-        inside.addStretch(1)
+        column(
+            self.parts_title, self.parts, theme.SPACE_S,
+            Label("Missing for a full report", "heading"), self.missing, None,
+            of=page, margins=(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_M),
+            spacing=theme.SPACE_M,
+        )  # fmt: skip
         rule = QFrame()
         rule.setProperty("rule", True)
-        foot = QVBoxLayout()
-        foot.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-        foot.setSpacing(theme.SPACE_S)
-        for part in (
-            self.hint, self.busy_words, self.busy, self.write_button, self.verify_button,
-        ):  # fmt: skip
-            foot.addWidget(part)
         card = QFrame()
         card.setProperty("card", True)
-        layout = QVBoxLayout(card)
-        layout.setContentsMargins(1, 1, 1, 1)
-        layout.setSpacing(0)
-        layout.addWidget(scrolling(page), 1)
-        layout.addWidget(rule)
-        layout.addLayout(foot)
+        column(
+            (scrolling(page), 1), rule,
+            column(
+                self.hint, self.busy_words, self.busy, self.write_button, self.verify_button,
+                margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
+                spacing=theme.SPACE_S,
+            ),
+            of=card, margins=1, spacing=0,
+        )  # fmt: skip
         return card
 
     def _empty_page(self) -> QWidget:
         card = QFrame()
         card.setProperty("card", True)
-        layout = QVBoxLayout(card)
-        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(Label(self.question, "title", wrap=True))
-        layout.addWidget(Label(_LEAD, wrap=True))
-        layout.addWidget(self.nothing)
+        layout = column(
+            Label(self.question, "title", wrap=True), Label(_LEAD, wrap=True), self.nothing,
+            of=card, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+        )  # fmt: skip
         for title, words in _HOW:
             layout.addWidget(Label(title, "heading"))
             layout.addWidget(Label(words, wrap=True))
@@ -398,31 +366,22 @@ class ReportStation(QWidget):
         layout.addWidget(FoldingRow(self.empty_verify))
         page = QWidget()
         page.setObjectName("page")
-        outer = QVBoxLayout(page)
-        outer.setContentsMargins(0, 0, 0, 0)
-        outer.addWidget(card)
-        outer.addStretch(1)
+        column(card, None, of=page)
         return page
 
     def _draft_page(self) -> QWidget:
-        self.written_card = QFrame()
+        self.written_card = named(QFrame(), "The bundle that was written")
         self.written_card.setProperty("card", True)
         self.written_card.setProperty("tone", "ok")
-        self.written_card.setAccessibleName("The bundle that was written")
-        done = QHBoxLayout(self.written_card)
-        done.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-        done.setSpacing(theme.SPACE_S)
-        done.addWidget(self.written, 1)
-        done.addWidget(self.verify_written)
-        done.addWidget(self.show_written)
+        row(
+            (self.written, 1), self.verify_written, self.show_written,
+            of=self.written_card,
+            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
         self.written_card.hide()
         page = QWidget()
-        layout = QVBoxLayout(page)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(self.written_card)
-        layout.addWidget(self.draft_error)
-        layout.addWidget(self.tabs, 1)
+        column(self.written_card, self.draft_error, (self.tabs, 1), of=page, spacing=theme.SPACE_M)
         return page
 
     def sizeHint(self) -> QSize:  # noqa: N802
@@ -439,7 +398,7 @@ class ReportStation(QWidget):
     def _connect(self) -> None:
         shell, events = self.shell, self.session.events
         self.drafting.changed.connect(self._refresh)
-        self.parts.picked.connect(self._on_picked)
+        self.parts.picked.connect(self.drafting.pick)
         self.missing.wanted.connect(self._on_missing_wanted)
         self.claims.place_wanted.connect(self._on_place_wanted)
         self.checks.busy.cancel_clicked.connect(self.verifying.cancel)
@@ -470,14 +429,12 @@ class ReportStation(QWidget):
         self.written_card.hide()
         self._draft()
 
-    @Slot()
     def _draft(self, *_: object) -> None:
         """Put the report together, now or when the page is next shown."""
         if self.isVisible():
             self.drafting.refresh()
         self._refresh()
 
-    @Slot()
     def _refresh(self, *_: object) -> None:
         """Show what there is, what is missing and what can be done."""
         drafting = self.drafting
@@ -504,7 +461,6 @@ class ReportStation(QWidget):
         self.back.setEnabled(not self.verifying.is_running)  # nothing else leads here again
         self.shell.commands_changed.emit()
 
-    @Slot()
     def _show_missing(self, *_: object) -> None:
         found = missing(self.session, self.drafting.chosen_parts) if self._is_known() else None
         self.missing.show_missing(found)
@@ -513,7 +469,6 @@ class ReportStation(QWidget):
         """Whether it was looked what was measured; without a checkpoint there is nothing."""
         return self.drafting.is_known or self.session.checkpoint is None
 
-    @Slot()
     def _show_report(self) -> None:
         """The page of the report: its claims, or how to come to some."""
         drafting = self.drafting
@@ -521,7 +476,6 @@ class ReportStation(QWidget):
         later = any(part.later for part in drafting.chosen_parts)
         self.pages.setCurrentIndex(DRAFT if anything or later or self._written else EMPTY)
 
-    @Slot()
     def _show_busy(self) -> None:
         """What is being measured or written, above the buttons."""
         work = next((one for one in (self.measuring, self.writing) if one.is_running), None)
@@ -542,30 +496,24 @@ class ReportStation(QWidget):
         self.hint.setText(hint)
         self.hint.setVisible(bool(hint))
 
-    @Slot(object, bool)
-    def _on_picked(self, part: Part, wanted: bool) -> None:
-        self.drafting.pick(part, wanted)
-
-    @Slot(object)
     def _on_missing_wanted(self, found: Missing) -> None:
         """Do what a line asks for; a run is shown first where its test is asked for."""
         if found.run is not None:
             run = self.session.run
             if run is None or Path(run.output_dir) != found.run:
-                self.shell.run_wanted.emit(str(found.run))
+                self.shell.open("run", str(found.run))
             self.shell.station_wanted.emit("clean")
             self.context.actions.refresh()
         if found.command in self.context.actions.by_id:
             self.context.actions.run(found.command)
 
-    @Slot(object)
     def _on_place_wanted(self, place: Place) -> None:
         """Show where a claim was measured."""
         folder = self.drafting.folder_of(place.kind, place.id)
         if place.kind == "scan" and folder is not None:
-            self.shell.scan_wanted.emit(str(folder))
+            self.shell.open("scan", str(folder))
         elif place.kind == "run" and folder is not None:
-            self.shell.run_wanted.emit(str(folder))
+            self.shell.open("run", str(folder))
             self.shell.station_wanted.emit("clean")
         else:
             name = "checkpoint" if place.kind == "checkpoint" else "studio"
@@ -585,7 +533,6 @@ class ReportStation(QWidget):
             self.shell.failed.emit(error.titled("Could not measure"))
         self._refresh()
 
-    @Slot(object)
     def _on_measured(self, last: Done) -> None:
         if last.status == "failed":
             self._fail(last.error, "Could not measure", last.details)
@@ -597,7 +544,6 @@ class ReportStation(QWidget):
         free = not self.writing.is_running and not is_taken(self.context.device.wanted)
         return free and not self._signing and bool(self.drafting.chosen_parts)
 
-    @Slot(object)
     def _on_write_chosen(self, wanted: Wanted) -> None:
         facts = self.session.checkpoint
         stem = Path("report" if facts is None else facts.path).stem
@@ -626,7 +572,6 @@ class ReportStation(QWidget):
             self.shell.failed.emit(error.titled("Could not write the bundle"))
         self._refresh()
 
-    @Slot(object)
     def _on_written(self, last: Done) -> None:
         wanted, self._wanted = self._wanted, None
         if last.status == "failed":
@@ -655,13 +600,11 @@ class ReportStation(QWidget):
             closing_ms=threads.CLOSING_MS,
         )  # fmt: skip
 
-    @Slot(object)
     def _on_signed(self, who: str) -> None:
         self._signing = False
         self._say_written(f"{self.written.text()} Signed with {plain(who, 120)}.")
         self._refresh()
 
-    @Slot(object)
     def _on_sign_failed(self, error: InputError) -> None:
         self._signing = False
         self._say_written(f"{self.written.text()} It is not signed.")
@@ -673,24 +616,20 @@ class ReportStation(QWidget):
         self.written_card.show()
         self.shell.logged.emit(words)
 
-    @Slot()
     def _on_show_written(self) -> None:
         if self._written is not None:
             QDesktopServices.openUrl(QUrl.fromLocalFile(str(self._written.parent)))
 
-    @Slot()
     def _on_verify_written(self) -> None:
         if self._written is not None:
             self.verify(self._written)
 
-    @Slot()
     def _on_cancel_clicked(self) -> None:
         self.measuring.cancel()
         self.writing.cancel()
 
     # Verifying
 
-    @Slot(object)
     def _on_verify_chosen(self, spec: VerifySpec) -> None:
         device = self.context.device.wanted
         self._verify(spec.model_copy(update={"device": device}), device)
@@ -712,16 +651,13 @@ class ReportStation(QWidget):
         self.pages.setCurrentIndex(CHECKS)
         self._refresh()
 
-    @Slot(object)
     def _on_check(self, event: Event) -> None:
         if isinstance(event, Finding):
             self.checks.add_check(Check(**event.values))
 
-    @Slot()
     def _on_verifying(self) -> None:
         self.checks.show_progress(*progress_of(self.verifying))
 
-    @Slot(object)
     def _on_verified(self, last: Done) -> None:
         if last.status == "finished":
             self.checks.end(last.result)

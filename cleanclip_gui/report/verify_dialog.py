@@ -6,19 +6,14 @@ import secrets
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import Signal, Slot
-from PySide6.QtWidgets import (
-    QFormLayout,
-    QHBoxLayout,
-    QLineEdit,
-    QPushButton,
-    QRadioButton,
-    QWidget,
-)
+from PySide6.QtCore import Signal
+from PySide6.QtWidgets import QFormLayout, QLineEdit, QRadioButton, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
@@ -77,7 +72,6 @@ class VerifyDialog(FittedDialog):
         frame(self, plain(Path(bundle).name, 80), parts, self.ok)
         self.resize(620, 0)
 
-    @Slot(object)
     def _on_path_wanted(self, field: PathField) -> None:
         if field in self.checkpoints:
             path = self._prompts.open_file(self, f"{field.name} checkpoint", "", CHECKPOINTS)
@@ -86,7 +80,6 @@ class VerifyDialog(FittedDialog):
         if path:
             field.text.setText(path)
 
-    @Slot()
     def _on_accepted(self) -> None:
         self.accept()
         self.chosen.emit(
@@ -108,24 +101,16 @@ class PathField(QWidget):
     def __init__(self, name: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.name = name
-        self.text = QLineEdit()
-        self.text.setAccessibleName(name)
+        self.text = named(QLineEdit(), name)
         self.text.setPlaceholderText("not given")
-        self.button = QPushButton("Choose…")
-        self.button.setAccessibleName(f"Choose {name}")
+        self.button = push_button("Choose…", self._on_clicked, name=f"Choose {name}")
         self.button.setAutoDefault(False)
-        self.button.clicked.connect(self._on_clicked)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(self.text, 1)
-        layout.addWidget(self.button)
+        row((self.text, 1), self.button, of=self, spacing=theme.SPACE_S)
 
     @property
     def path(self) -> str:
         """What was given; empty if nothing."""
         return self.text.text().strip()
 
-    @Slot()
     def _on_clicked(self) -> None:
         self.wanted.emit(self)

@@ -6,13 +6,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from PySide6.QtCore import Signal, Slot
+from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QLayout, QLineEdit, QRadioButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.combo_box import ElidingComboBox
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.text import plain
 from ml_core.reports.record import PDF_FILE
 from ml_core.reports.views import views
@@ -72,9 +72,8 @@ class WriteDialog(FittedDialog):
         problem = _pdf_problem()
         self.pdf.setEnabled(not problem)
         self.pdf.setToolTip(problem)
-        self.author = QLineEdit(author)
+        self.author = named(QLineEdit(author), "Author")
         self.author.setMaxLength(200)
-        self.author.setAccessibleName("Author")
         self.author.setPlaceholderText("a name, an organisation; may stay empty")
         author_row = field_form()
         author_row.addRow(Label("A&uthor", "field", buddy=self.author), self.author)
@@ -82,13 +81,11 @@ class WriteDialog(FittedDialog):
         problem = _sign_problem(keys)
         self.sign.setEnabled(not problem)
         self.sign.setToolTip(problem)
-        self.key = ElidingComboBox()
-        self.key.setAccessibleName("Key")
+        self.key = named(ElidingComboBox(), "Key")
         for key in keys:
             self.key.addItem(f"{plain(key.name, 60)} ({key.short})", key.key_id)
-        self.passphrase = QLineEdit()
+        self.passphrase = named(QLineEdit(), "Passphrase")
         self.passphrase.setEchoMode(QLineEdit.EchoMode.Password)
-        self.passphrase.setAccessibleName("Passphrase")
         self.passphrase.setPlaceholderText("if it has one")
         form = field_form()
         form.addRow(Label("Key", "field", buddy=self.key), self.key)
@@ -112,7 +109,6 @@ class WriteDialog(FittedDialog):
         frame(self, "Write a bundle", parts, self.ok)
         self.resize(560, 0)
 
-    @Slot()
     def _on_accepted(self) -> None:
         self.accept()
         signs = self.sign.isChecked()

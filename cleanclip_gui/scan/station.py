@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +42,7 @@ from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_wid
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
-from cleanclip_gui.widgets.text import plain
+from cleanclip_gui.widgets.text import left_text, plain
 from ml_core.detection.scan.records import TITLES, Scan
 from ml_core.detection.scan.scan_file import read_patches, read_scan, scan_json
 from ml_core.events import Done
@@ -54,6 +56,7 @@ ROOM = Room(left=Needs(280, 320), middle=Needs(380, 560))
 READY, LIVE, RESULT = range(3)
 _KINDS = "PNG (*.png);;SVG (*.svg);;CSV (*.csv);;JSON (*.json)"
 _MOST_SHOWN, _ITEM = 6, 30
+_MOST_SCANS = 1000  # of a session
 _TOUR: tuple[Stage, ...] = ("pull", "patches")
 _TAKEN = "Another job is running on this device; the scan can start when it has ended."
 _UNUSED_MS = 60_000
@@ -106,6 +109,8 @@ class ScanStation(QWidget):
         self._unused = QTimer(self, singleShot=True, interval=_UNUSED_MS)
         self._folder: Path | None = None  # of the result on show
         self._trigger: Trigger | None = None
+        self._scans: tuple[str, ...] = ()  # of the session
+        self._awaited = ""  # the checkpoint of a session that is being opened
         context.actions.add(self.commands())
         self._make_parts()
         self._lay_out()
@@ -185,6 +190,15 @@ class ScanStation(QWidget):
     def may_close(self) -> bool:
         """Nothing here is unsaved."""
         return True
+
+    def state(self) -> dict[str, object]:
+        """Folders of the session's finished scans, the newest last."""
+        return {"scans": self._scans[-_MOST_SCANS:]}
+
+    def restore(self, saved: Mapping[str, Any]) -> None:
+        """Take over a session's scans; the newest is shown once the checkpoint is open."""
+        self._scans = tuple(saved["scans"])
+        self._awaited = saved["checkpoint"] if self._scans else ""
 
     # What the user does
 
@@ -285,8 +299,8 @@ class ScanStation(QWidget):
                 ).titled("Could not use the found trigger")
             )
             return
-        self.shell.role_wanted.emit("suspect")
-        self.shell.trigger_wanted.emit(trigger, target)
+        self.shell.open("role", "suspect")
+        self.shell.open("trigger", trigger, target)
         self.shell.station_wanted.emit(station)
 
     # How it is laid out
@@ -333,7 +347,7 @@ class ScanStation(QWidget):
             self.pages.addWidget(scroll)
         self.columns = Columns(
             self._left_side(), self.pages, None, ROOM,
-            read_widths(self.context.settings.value.scan_columns),
+            read_widths(self.context.settings.value.columns.get("scan", ())),
         )  # fmt: skip
         self.columns.chosen.connect(self._on_columns_chosen)
         row(self.columns, of=self, margins=theme.SPACE_M)
@@ -395,7 +409,7 @@ class ScanStation(QWidget):
         self.earlier.itemActivated.connect(self._on_earlier_activated)
         self.earlier.itemClicked.connect(self._on_earlier_activated)
         shell.demo_opening.connect(self._forget)
-        shell.scan_wanted.connect(self._on_scan_wanted)
+        shell.takes("scan", self._on_scan_wanted)
         shell.closing.connect(self.stamping.forget)
         shell.closing.connect(scanning.cancel)
         shell.closing.connect(scanning.let_go)
@@ -403,6 +417,8 @@ class ScanStation(QWidget):
         shell.closing.connect(self.estimating.cancel)
         DEVICES.changed.connect(self._refresh, Qt.ConnectionType.QueuedConnection)
         events = self.session.events
+        for event in (events.scan, events.scan_progress):
+            event.connect(self._tell_job)
         events.checkpoint.connect(self._on_checkpoint_change)
         events.images.connect(self._on_images_change)
         events.reference.connect(self._offer_references)
@@ -471,6 +487,14 @@ class ScanStation(QWidget):
             scanning.fraction, scanning.seconds_left, scanning.live, ending=scanning.is_cancelling
         )
 
+    def _tell_job(self, *_: object) -> None:
+        """Have the window say how far a scan is."""
+        scan, progress = self.session.scan, self.session.scan_progress
+        words = "A scan is running" if scan is not None and scan.status == "running" else ""
+        left = "" if progress is None else left_text(progress.seconds_left)
+        share = 0.0 if progress is None else progress.fraction
+        self.shell.job_changed.emit(f"{words}, {left}" if words and left else words, share)
+
     def _on_ended(self, last: Done) -> None:
         folder, failed = self.scanning.folder, last.status == "failed"
         if last.status == "finished" and folder is not None:
@@ -527,7 +551,9 @@ class ScanStation(QWidget):
         self._list_scans()
         self._show_page(RESULT)
         judged = scan.judgement
+        self._scans = (*(path for path in self._scans if path != str(folder)), str(folder))
         self.session.scan = ScanState(str(folder), "finished", judged.verdict, judged.target)
+        self.shell.state_changed.emit()
         self._stamp()
         self._refresh()
 
@@ -604,6 +630,10 @@ class ScanStation(QWidget):
             else:
                 self._stamp()
         self._refresh()
+        if facts is not None:
+            awaited, self._awaited = self._awaited, ""
+            if facts.path == awaited:
+                self._on_scan_wanted(self._scans[-1])
 
     def _forget(self) -> None:
         """Take the result away, or how the last scan ended."""

@@ -52,9 +52,8 @@ class Session:
     ``scan``, ``scan_progress``: the same of the scan at work or on show. Writer: the Scan station.
     ``device``, ``devices``: where Studio computes, and could. Writer: :class:`StudioDevice`.
     ``station``: the page on show. Writer: the window.
-    ``folder``: where the session was saved by name; empty if it was not. ``runs``, ``scans``:
-    folders of all runs and finished scans of it, the newest last. Writer of these: the window's
-    :class:`SessionKeeper`.
+    ``folder``: where the session was saved by name; empty if it was not. ``runs``: folders of all
+    runs of it, the newest last. Writer of these: the window's :class:`SessionKeeper`.
     ``notes``: what the analyst wrote down. Writers: the dialog of the notes and the keeper.
     """
 
@@ -83,7 +82,6 @@ class Session:
     scan_progress: RunProgress | None = None
     folder: str = ""
     runs: tuple[str, ...] = ()
-    scans: tuple[str, ...] = ()
     notes: str = ""
 
     @property

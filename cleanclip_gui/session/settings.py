@@ -6,11 +6,20 @@ import base64
 import json
 import logging
 import os
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    model_serializer,
+    model_validator,
+)
 
 from ml_core.atomic import replace_files
 from ml_core.paths import config_dir, data_dir, is_shipped
@@ -20,6 +29,8 @@ from ml_core.reading.regular_file import read_file
 
 _LOG = logging.getLogger(__name__)
 _MAX_RECENT, _MAX_SCANS = 8, 24
+_COLUMNS = "_columns"
+_Widths = Annotated[tuple[int, ...], Field(max_length=2)]
 
 
 class PastScan(BaseModel):
@@ -42,9 +53,9 @@ class Settings(BaseModel):
 
     ``recent`` are checkpoints and ``sessions`` folders of sessions, the newest first.
     ``last_run`` is the folder of a run that goes on, or went on when the window was killed.
-    ``studio_columns`` are the widths of Studio's gallery and numbers in pixels, 0 for a closed one;
-    ``clean_columns`` that of the set-up of a run, and nothing on the right; empty: as the window's
-    width allows. ``scan_columns`` are the same of a scan; ``scans`` the last scans, newest first.
+    ``columns`` are the widths of a station's left and right one in pixels, by its id, 0 for a
+    closed one; a station without them takes what the window's width allows. In the file they
+    stand beside the others, as ``studio_columns``. ``scans`` are the last scans, newest first.
     ``author`` stands in the reports that are written.
     """
 
@@ -61,11 +72,25 @@ class Settings(BaseModel):
     last_run: str = ""
     recent: tuple[str, ...] = Field(default=(), max_length=_MAX_RECENT)
     sessions: tuple[str, ...] = Field(default=(), max_length=_MAX_RECENT)
-    studio_columns: tuple[int, ...] = Field(default=(), max_length=2)
-    clean_columns: tuple[int, ...] = Field(default=(), max_length=2)
-    scan_columns: tuple[int, ...] = Field(default=(), max_length=2)
+    columns: dict[str, _Widths] = {}
     author: str = Field(default="", max_length=200)
     scans: tuple[PastScan, ...] = Field(default=(), max_length=_MAX_SCANS)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gather(cls, fields: dict[str, Any]) -> dict[str, Any]:
+        columns = {name.removesuffix(_COLUMNS): fields[name] for name in _columns_among(fields)}
+        return {**fields, "columns": columns}
+
+    @model_serializer(mode="wrap")
+    def _spread(self, dump: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        fields = dump(self)
+        columns = fields.pop("columns").items()
+        return fields | {f"{name}{_COLUMNS}": widths for name, widths in columns}
+
+
+def _columns_among(fields: Iterable[str]) -> set[str]:
+    return {name for name in fields if name.endswith(_COLUMNS)}
 
 
 class _Layout(BaseModel):
@@ -183,13 +208,14 @@ class SettingsStore:
             self._tell(error.sentence)
             return Settings()
         fields: dict[str, Any] = {}
-        for name in Settings.model_fields.keys() & raw.keys():
+        known = Settings.model_fields.keys() & raw.keys() | _columns_among(raw)
+        for name in known:
             try:
                 Settings.model_validate({name: raw[name]})
                 fields[name] = raw[name]
             except ValidationError:
                 pass
-        wrong = sorted(Settings.model_fields.keys() & raw.keys() - fields.keys())
+        wrong = sorted(known - fields.keys())
         if wrong:
             named = ", ".join(wrong)
             self._tell(f"Damaged in {self._file.name}, their defaults are used: {named}.")

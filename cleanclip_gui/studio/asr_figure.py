@@ -13,17 +13,17 @@ from PySide6.QtWidgets import (
     QCompleter,
     QFrame,
     QGridLayout,
-    QHBoxLayout,
     QPushButton,
     QSizePolicy,
-    QVBoxLayout,
     QWidget,
 )
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import faded, track_colour, triggered_colour
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.label import ElidedLabel, Label, named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import NOT_MEASURED, THIN, count_text, percent, percent_range, tip
 from ml_core.evaluation.records import Evaluation
@@ -115,9 +115,7 @@ class Fact(QWidget):
         self.remark = Label("", "caption")
         self.remark.setMinimumHeight(self.remark.fontMetrics().lineSpacing())  # with words or not
         self.setToolTip(help_text)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(0)
+        layout = column(of=self, spacing=0)
         for label in (self.caption, self.value, self.remark):
             label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
             layout.addWidget(label)
@@ -158,9 +156,8 @@ class AsrFigure(QFrame):
         self.role_buttons: dict[str, QPushButton] = {}
         self._group = QButtonGroup(self)
         for role, text in (("suspect", "Before cleaning"), ("cleaned", "After cleaning")):
-            button = QPushButton(text)
+            button = push_button(text, name=f"Look at the {role} checkpoint")
             button.setCheckable(True)
-            button.setAccessibleName(f"Look at the {role} checkpoint")
             button.setProperty("roleName", role)
             self._group.addButton(button)
             self.role_buttons[role] = button
@@ -170,8 +167,7 @@ class AsrFigure(QFrame):
 
         self._heading = ElidedLabel("Attack success rate", "heading")  # beside a long status
         self.status = Label("", "badge")
-        self.figure = Label(NOT_MEASURED, "figure")
-        self.figure.setAccessibleName("Attack success rate")
+        self.figure = named(Label(NOT_MEASURED, "figure"), "Attack success rate")
         self.track = IntervalTrack()
         self.caption = Label("", "caption")
         self.caption.setWordWrap(True)
@@ -199,36 +195,21 @@ class AsrFigure(QFrame):
         self._show(None)
 
     def _lay_out(self) -> None:
-        target_row = QHBoxLayout()
-        target_row.setSpacing(theme.SPACE_S)
         label = Label("Tar&get", "field")
         label.setBuddy(self.target)
-        target_row.addWidget(label)
-        target_row.addWidget(self.target, 1)
-        head = QHBoxLayout()
-        head.addWidget(self._heading, 1)
-        head.addWidget(self.status, 0, Qt.AlignmentFlag.AlignVCenter)
         grid = QGridLayout()
         grid.setHorizontalSpacing(theme.SPACE_L)
         grid.setVerticalSpacing(theme.SPACE_S)
         for place, fact in enumerate((self.ca, self.poisoned, self.baseline, self.pulled)):
             grid.addWidget(fact, place // 2, place % 2, Qt.AlignmentFlag.AlignBottom)
             grid.setColumnStretch(place % 2, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-        layout.setSpacing(theme.SPACE_XS)
-        layout.addWidget(self._roles)
-        layout.addLayout(target_row)
-        layout.addSpacing(theme.SPACE_S)
-        layout.addLayout(head)
-        layout.addWidget(self.figure)
-        layout.addWidget(self.track)
-        layout.addWidget(self.caption)
-        layout.addWidget(self.only)
-        layout.addWidget(self.note)
-        layout.addWidget(self.guessing)
-        layout.addSpacing(theme.SPACE_S)
-        layout.addLayout(grid)
+        column(
+            self._roles, row(label, (self.target, 1), spacing=theme.SPACE_S), theme.SPACE_S,
+            row((self._heading, 1), (self.status, Qt.AlignmentFlag.AlignVCenter)), self.figure,
+            self.track, self.caption, self.only, self.note, self.guessing, theme.SPACE_S, grid,
+            of=self, margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
+            spacing=theme.SPACE_XS,
+        )  # fmt: skip
 
     def set_classes(self, names: Sequence[str]) -> None:
         """Offer other classes; equal names carry their index."""
@@ -393,8 +374,7 @@ class _SearchBox(QComboBox):
 
 
 def _search_box(name: str) -> _SearchBox:
-    box = _SearchBox()
-    box.setAccessibleName(name)
+    box = named(_SearchBox(), name)
     box.setEditable(True)
     box.setInsertPolicy(QComboBox.InsertPolicy.NoInsert)
     box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon)

@@ -10,20 +10,20 @@ from PySide6.QtGui import QFont, QIcon, QImage, QPixmap
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QDialog,
-    QHBoxLayout,
     QHeaderView,
     QLineEdit,
     QPushButton,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import percent, plain, tip
 
 _KEY = Qt.ItemDataRole.UserRole
@@ -68,12 +68,10 @@ class TriggerLibrary(QDialog):
         self._entries: dict[str, LibraryEntry] = {}
         self._groups: dict[str, QTreeWidgetItem] = {}
         self.items: dict[str, QTreeWidgetItem] = {}  # lines of the tree, by key
-        self.search = QLineEdit()
+        self.search = named(QLineEdit(), "Search the library")
         self.search.setPlaceholderText("Search by name or paper")
-        self.search.setAccessibleName("Search the library")
         self.search.setClearButtonEnabled(True)
-        self.tree = QTreeWidget()
-        self.tree.setAccessibleName("Triggers")
+        self.tree = named(QTreeWidget(), "Triggers")
         self.tree.setHeaderLabels(["Trigger", "ASR", "Source", "Size"])
         self.tree.setRootIsDecorated(False)
         self.tree.setIndentation(theme.SPACE_M)
@@ -86,52 +84,36 @@ class TriggerLibrary(QDialog):
         self.details.setAlignment(Qt.AlignmentFlag.AlignTop)
         self._rates: dict[str, tuple[float | None, str]] = {}
         self._pictures: dict[str, QIcon] = {}
-        self.measure = QPushButton("Measure all")
-        self.measure.setToolTip("Measure the attack success rate of every trigger in the list")
+        self.measure = push_button(
+            "Measure all", self.measure_wanted,
+            tip="Measure the attack success rate of every trigger in the list",
+        )  # fmt: skip
         self.measure.hide()
         self.busy = BusyRow("Triggers measured")
         self.busy.hide()
         self.busy.cancel_clicked.connect(self.cancel_wanted)
-        self.measure.clicked.connect(self.measure_wanted)
         self.found = Label("", "subtle", wrap=True)
         self.found.hide()
-        self.use = QPushButton("Use")
-        self.use.setProperty("primary", True)
+        self.use = push_button("Use", self._on_use, look="primary")
         self.use.setDefault(True)
-        self.add = QPushButton("Combine with current trigger")
-        self.file = QPushButton("With its file…")
-        self.delete = QPushButton("Delete")
-        self.delete.setProperty("danger", True)
-        close = QPushButton("Close")
+        self.add = push_button("Combine with current trigger", self._on_add)
+        self.file = push_button("With its file…", self._on_file)
+        self.delete = push_button("Delete", self._on_delete, look="danger")
+        close = push_button("Close", self.reject)
         self._lay_out(close)
         self.search.textChanged.connect(self._filter)
         self.tree.currentItemChanged.connect(self._on_current)
         self.tree.itemActivated.connect(self._on_use)
-        self.use.clicked.connect(self._on_use)
-        self.add.clicked.connect(self._on_add)
-        self.file.clicked.connect(self._on_file)
-        self.delete.clicked.connect(self._on_delete)
-        close.clicked.connect(self.reject)
         self.set_entries(entries)
         resize_within(self, 760, 560)
 
     def _lay_out(self, close: QPushButton) -> None:
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.delete)
-        buttons.addWidget(self.measure)
-        buttons.addStretch()
-        for button in (close, self.file, self.add, self.use):
-            buttons.addWidget(button)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        column.setSpacing(theme.SPACE_M)
-        column.addWidget(Label("Trigger library", "title"))
-        column.addWidget(self.search)
-        column.addWidget(self.tree, 1)
-        column.addWidget(self.found)
-        column.addWidget(self.busy)
-        column.addWidget(self.details)
-        column.addLayout(buttons)
+        column(
+            Label("Trigger library", "title"), self.search, (self.tree, 1), self.found, self.busy,
+            self.details,
+            row(self.delete, self.measure, None, close, self.file, self.add, self.use),
+            of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+        )  # fmt: skip
         header = self.tree.header()
         header.setStretchLastSection(False)
         header.setSectionResizeMode(0, QHeaderView.ResizeMode.Stretch)

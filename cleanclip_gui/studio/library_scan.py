@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 
-from PySide6.QtCore import QObject, Signal, Slot
+from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.inference.questions import (
     Evaluate,
@@ -92,13 +92,11 @@ class LibraryScan(QObject):
             self._dialog.set_rate(key, None, error.sentence)
             return None
 
-    @Slot()
     def start(self) -> None:
         """Measure one after the other."""
         self._waiting = list(self._keys)
         self._next()
 
-    @Slot()
     def cancel(self) -> None:
         """End after the batch in flight; what was measured stays."""
         if self._ticket is not None:

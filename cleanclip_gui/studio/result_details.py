@@ -7,27 +7,19 @@ from collections.abc import Iterator, Mapping
 from functools import partial
 from typing import Any
 
-from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import (
-    QDialog,
-    QHBoxLayout,
-    QHeaderView,
-    QPushButton,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QDialog, QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.inference.questions import Failed, TellDetails
+from cleanclip_gui.inference.questions import TellDetails
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_table
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, percent, plain, plural, tip
-from ml_core.evaluation.details import Details
 from ml_core.reading.errors import InputError
 
 _LONGEST = 400
@@ -47,8 +39,7 @@ class ResultDetails(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         resize_within(self, 720, 560)
         self.record = dict(record)
-        self.tree = QTreeWidget()
-        self.tree.setAccessibleName("What the number was measured with")
+        self.tree = named(QTreeWidget(), "What the number was measured with")
         self.tree.setColumnCount(2)
         self.tree.setHeaderLabels(["What", "Value"])
         self.tree.setAlternatingRowColors(True)
@@ -56,21 +47,17 @@ class ResultDetails(QDialog):
         self.tree.header().setStretchLastSection(True)
         for key, value in self.record.items():
             self.tree.addTopLevelItem(_item(str(key), value))
-        self.copy = QPushButton(theme.icon("copy"), "Copy as JSON")
-        self.save = QPushButton(theme.icon("save"), "Save…")
-        close = QPushButton("Close")
+        self.copy = push_button("Copy as JSON", self.copy_json, icon="copy")
+        self.save = push_button("Save…", self._on_save, icon="save")
+        close = push_button("Close", self.accept)
         close.setDefault(True)
-        self.copy.clicked.connect(self.copy_json)
-        self.save.clicked.connect(self._on_save)
-        close.clicked.connect(self.accept)
         says = Label(
             "All values, to repeat it. Same digest = same measurement; machine and versions are "
             "listed beside it.",
             "subtle",
             wrap=True,
         )
-        sentences = QVBoxLayout()
-        sentences.setSpacing(theme.SPACE_XS)
+        sentences = column(spacing=theme.SPACE_XS)
         for sentence, formula in explained(self.record):
             sentences.addWidget(Label(sentence, wrap=True))
             if formula:
@@ -78,27 +65,16 @@ class ResultDetails(QDialog):
                 shown.setFont(theme.figure_font(theme.FONT_POINTS))
                 shown.setContentsMargins(theme.SPACE_L, 0, 0, 0)
                 sentences.addWidget(shown)
-        foot = QHBoxLayout()
-        foot.setSpacing(theme.SPACE_S)
-        foot.addWidget(self.copy)
-        foot.addWidget(self.save)
-        foot.addStretch(1)
-        foot.addWidget(close)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*[theme.SPACE_L] * 4)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(Label(plain(title, 120), "heading"))
-        layout.addLayout(sentences)
-        layout.addWidget(says)
-        layout.addWidget(self.tree, 1)
-        layout.addLayout(foot)
+        column(
+            Label(plain(title, 120), "heading"), sentences, says, (self.tree, 1),
+            row(self.copy, self.save, None, close, spacing=theme.SPACE_S),
+            of=self, margins=theme.SPACE_L, spacing=theme.SPACE_M,
+        )  # fmt: skip
 
-    @Slot()
     def copy_json(self) -> None:
         """Put the record on the clipboard."""
         QGuiApplication.clipboard().setText(json.dumps(self.record, indent=1))
 
-    @Slot()
     def _on_save(self) -> None:
         self.save_clicked.emit(self.record)
 
@@ -141,16 +117,18 @@ class ShownResult(QObject):
             self._context.shell.failed.emit(error.titled("Nothing is measured yet"))
             return
         question = TellDetails(session.evaluation, session.trigger, session.role)
-        self._context.inference.ask(question, partial(self._on_told, question), self._on_failed)
+        self._context.inference.ask(
+            question, partial(self._on_told, question), self._context.shell.failed.emit
+        )
 
     def _on_change(self, *_: object) -> None:
         if self.can_show != self._could_show:
             self._could_show = not self._could_show
             self.can_show_changed.emit()
 
-    def _on_told(self, question: TellDetails, details: Details) -> None:
+    def _on_told(self, question: TellDetails, details: dict[str, Any]) -> None:
         found = question.evaluation
-        record = {"evaluation": found.to_dict()} | details.to_dict()
+        record = {"evaluation": found.to_dict()} | details
         name = found.target_name
         estimate = ", an estimate so far" if found.partial else ""
         title = f"{found.n} of {found.n_total} images, target {name}{estimate}"
@@ -159,10 +137,6 @@ class ShownResult(QObject):
         self.dialog.destroyed.connect(self._on_destroyed)
         self.dialog.open()
 
-    def _on_failed(self, failed: Failed) -> None:
-        self._context.shell.failed.emit(failed)
-
-    @Slot()
     def _on_destroyed(self) -> None:
         self.dialog = None
 

@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QColor, QHideEvent, QKeySequence
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QScrollArea, QVBoxLayout, QWidget
+from PySide6.QtGui import QHideEvent, QKeySequence
+from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command, KeyTable
@@ -47,11 +47,12 @@ from cleanclip_gui.studio.probability_bars import ProbabilityBars
 from cleanclip_gui.studio.result_details import ShownResult
 from cleanclip_gui.studio.trigger_editor import TriggerEditor
 from cleanclip_gui.studio.visible_labels import VisibleLabels
-from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.action_button import bind, push_button
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, left_text, plain, tip
 from ml_core.data.demo_text import TARGET_NAME
 from ml_core.reading.errors import InputError
@@ -142,11 +143,8 @@ class StudioStation(QWidget):
         self.pages = PageTabs()
         self.figure = AsrFigure()
         self.figure.setObjectName("studio.figure")
-        self.measured = QPushButton()
-        self.measured.setProperty("quiet", True)
-        bind(self.measured, context.actions["view.number"], text=True)
-        self.measure_whole = QPushButton("Measure all")
-        self.measure_whole.setProperty("quiet", True)
+        self.measured = bind(push_button(look="quiet"), context.actions["view.number"], text=True)
+        self.measure_whole = push_button("Measure all", look="quiet")
         self.whole = BusyRow("Progress of measuring the whole set")
         bind(self.measure_whole, context.actions["trigger.measure_all"])
         self.image_title = Label("Selected image", "heading")
@@ -165,17 +163,11 @@ class StudioStation(QWidget):
     def _lay_out(self) -> None:
         """Three columns; the canvas takes what is left."""
         canvas_page = QWidget()
-        middle = QVBoxLayout(canvas_page)
-        middle.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        middle.setSpacing(theme.SPACE_S)
-        middle.addWidget(self.source_bar)
-        middle.addWidget(self.paint_bar)
-        painting = QHBoxLayout()
-        painting.setSpacing(theme.SPACE_S)
-        painting.addWidget(self.tool_strip)
-        painting.addWidget(self.canvas, 1)
-        middle.addLayout(painting, 1)
-        middle.addWidget(self.placement_bar)
+        column(
+            self.source_bar, self.paint_bar,
+            (row(self.tool_strip, (self.canvas, 1), spacing=theme.SPACE_S), 1), self.placement_bar,
+            of=canvas_page, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
         widgets = {
             "trigger": canvas_page,
             "attribution": self.attribution,
@@ -190,31 +182,23 @@ class StudioStation(QWidget):
 
         card = QFrame()
         card.setProperty("card", True)
-        inside = QVBoxLayout(card)
-        inside.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_S)
-        inside.setSpacing(theme.SPACE_S)
-        inside.addWidget(self.image_title)
-        inside.addWidget(self.bars, 1)
+        column(
+            self.image_title, (self.bars, 1),
+            of=card, margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_S),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
         inner = QWidget()
         inner.setObjectName("page")
-        column = QVBoxLayout(inner)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(theme.SPACE_M)
-        column.addWidget(self.figure)
-        below = QHBoxLayout()
-        below.setSpacing(theme.SPACE_S)
-        below.addWidget(FoldingRow(self.measured, self.measure_whole), 1)
-        below.addWidget(self.whole, 2)
+        below = row(
+            (FoldingRow(self.measured, self.measure_whole), 1), (self.whole, 2),
+            spacing=theme.SPACE_S,
+        )  # fmt: skip
         below.addStrut(self.whole.sizeHint().height())  # so that nothing moves when it shows
         self.measure_whole.hide()
         self.whole.hide()
-        column.addLayout(below)
-        column.addWidget(card, 1)
+        column(self.figure, below, (card, 1), of=inner, spacing=theme.SPACE_M)
 
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_S, theme.SPACE_M, theme.SPACE_S, theme.SPACE_M)
-        side = QScrollArea()
-        side.setAccessibleName("Numbers")
+        side = named(QScrollArea(), "Numbers")
         side.setWidgetResizable(True)
         side.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         side.setFocusPolicy(Qt.FocusPolicy.NoFocus)
@@ -222,11 +206,14 @@ class StudioStation(QWidget):
         self.columns = Columns(
             self.gallery, self.pages, side,
             Room(Needs(self.gallery.width_of(1), self.gallery.width_of(2)), MIDDLE, SIDE),
-            read_widths(self.context.settings.value.studio_columns),
+            read_widths(self.context.settings.value.columns.get("studio", ())),
         )  # fmt: skip
         self.columns.chosen.connect(self._on_columns_chosen)
         self.columns.shown_changed.connect(self._actions.refresh_soon)
-        layout.addWidget(self.columns)
+        row(
+            self.columns,
+            of=self, margins=(theme.SPACE_S, theme.SPACE_M, theme.SPACE_S, theme.SPACE_M),
+        )  # fmt: skip
 
     # What the window asks of a station
 
@@ -268,11 +255,11 @@ class StudioStation(QWidget):
         return (
             Command(
                 "edit.undo", "&Undo", "&Edit", editor.undo, "Undo the last act on the canvas.",
-                "undo", "Ctrl+Z", 0, lambda: self._is_shown() and stack.canUndo(),
+                "undo", "Ctrl+Z", 0, lambda: self._is_shown() and stack.can_undo(),
             ),
             Command(
                 "edit.redo", "&Redo", "&Edit", editor.redo, "Do it again.", "redo", "Ctrl+Shift+Z",
-                0, lambda: self._is_shown() and stack.canRedo(),
+                0, lambda: self._is_shown() and stack.can_redo(),
             ),
             Command(
                 "edit.paste", "&Paste picture as trigger", "&Edit", editor.paste,
@@ -449,16 +436,15 @@ class StudioStation(QWidget):
         document.changed.connect(self.live.touch)
         document.changed.connect(self._on_document_changed)
         document.edit_finished.connect(self._on_edit_finished)
-        document.stack.indexChanged.connect(self._on_history_changed)
-        document.stack.cleanChanged.connect(self._on_history_changed)
-        self.shell.trigger_wanted.connect(self._on_trigger_wanted)
-        self.shell.snapshot_wanted.connect(self.editor.set_other_snapshot)
+        document.stack.changed.connect(self._on_history_changed)
+        self.shell.takes("trigger", self._on_trigger_wanted)
+        self.shell.takes("snapshot", self.editor.set_other_snapshot)
 
     def _connect_bars(self) -> None:
         canvas, editor = self.canvas, self.editor
         strip, paint, place = self.tool_strip, self.paint_bar, self.placement_bar
         strip.tool_chosen.connect(canvas.set_tool)
-        strip.colour_chosen.connect(self._on_colour_chosen)
+        strip.colour_chosen.connect(self.canvas.set_colour)
         strip.picture_toggled.connect(canvas.set_picture_visible)
         paint.ink_chosen.connect(self._on_ink_chosen)
         paint.angle_chosen.connect(editor.set_angle)
@@ -513,16 +499,12 @@ class StudioStation(QWidget):
     def _on_history_changed(self, *_: object) -> None:
         """Name what undo and redo would do."""
         stack = self.document.stack
-        undo = stack.undoText() if stack.canUndo() else ""
-        redo = stack.redoText() if stack.canRedo() else ""
+        undo, redo = stack.undo_text(), stack.redo_text()
         for name, verb, text in (("edit.undo", "Undo", undo), ("edit.redo", "Redo", redo)):
             action = self._actions[name]
             named = f"{verb} {text[:1].lower()}{text[1:]}" if text else verb
             action.setToolTip(tip(f"{named} ({_key(action.shortcut())})"))
         self._actions.refresh_soon()
-
-    def _on_colour_chosen(self, colour: QColor) -> None:
-        self.canvas.set_colour(colour)
 
     def _on_ink_chosen(self, changes: dict[str, object]) -> None:
         self.canvas.set_ink(**changes)
@@ -555,9 +537,9 @@ class StudioStation(QWidget):
         events.target.connect(self._on_target_change)
         events.selected_image.connect(self._on_selected_image_change)
         events.run.connect(self._on_run_change)
-        shell.target_wanted.connect(self._on_target_chosen)
-        shell.role_wanted.connect(self._on_role_chosen)
-        shell.image_wanted.connect(self._on_image_selected)
+        shell.takes("target", self._on_target_chosen)
+        shell.takes("role", self._on_role_chosen)
+        shell.takes("image", self._on_image_selected)
 
     def _on_checkpoint_change(self, facts: CheckpointFacts | None) -> None:
         if facts is not None:

@@ -49,9 +49,7 @@ class TriggerChip(QToolButton):
         fitted = picture.size().scaled(side, side, Qt.AspectRatioMode.KeepAspectRatio)
         left, top = (side - fitted.width()) // 2, (side - fitted.height()) // 2
         target = QImage(picture).scaled(
-            fitted,
-            Qt.AspectRatioMode.IgnoreAspectRatio,
-            Qt.TransformationMode.SmoothTransformation,
+            fitted, Qt.AspectRatioMode.IgnoreAspectRatio, Qt.TransformationMode.SmoothTransformation
         )
         painter.drawImage(left, top, target)
         painter.end()

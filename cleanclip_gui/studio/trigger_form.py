@@ -13,17 +13,16 @@ from PySide6.QtWidgets import (
     QComboBox,
     QDialog,
     QGridLayout,
-    QHBoxLayout,
     QLineEdit,
-    QPushButton,
     QScrollArea,
-    QVBoxLayout,
     QWidget,
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.text import plain
 
@@ -65,13 +64,9 @@ class QualityBox(QWidget):
     def __init__(self, low: int, high: int) -> None:
         super().__init__()
         self.on = QCheckBox("Save as JPEG")
-        self.box = NumberBox("int", low, high)
-        self.box.setAccessibleName("JPEG quality")
+        self.box = named(NumberBox("int", low, high), "JPEG quality")
         self.box.setValue(95)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.addWidget(self.on)
-        row.addWidget(self.box, 1)
+        row(self.on, (self.box, 1), of=self)
         self.on.toggled.connect(self._on_changed)
         self.box.valueChanged.connect(self._on_changed)
 
@@ -106,20 +101,12 @@ class TriggerForm(QDialog):
         self._area = QScrollArea()
         self._area.setWidgetResizable(True)
         self._area.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        close = QPushButton("Close")
+        close = push_button("Close", self.accept)
         close.setDefault(True)
-        close.clicked.connect(self.accept)
-        buttons = QHBoxLayout()
-        buttons.addStretch()
-        buttons.addWidget(close)
-        column = QVBoxLayout(self)
-        column.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        column.setSpacing(theme.SPACE_M)
-        column.addWidget(self.title)
-        column.addWidget(self.lead)
-        column.addWidget(self._area, 1)
-        column.addWidget(self.problem)
-        column.addLayout(buttons)
+        column(
+            self.title, self.lead, (self._area, 1), self.problem, row(None, close),
+            of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+        )  # fmt: skip
         resize_within(self, 720, 620)
 
     def show_sections(self, title: str, lead: str, sections: tuple[FormSection, ...]) -> None:

@@ -6,13 +6,14 @@ from dataclasses import dataclass
 
 from PySide6.QtCore import QRectF, Qt
 from PySide6.QtGui import QFont, QFontMetricsF, QPainter, QPaintEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.talk.knowledge import measured, of_result
 from cleanclip_gui.talk.script import Recorded
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import NOT_MEASURED, percent, plain
 from ml_core.detection.scan.records import TITLES
 
@@ -152,11 +153,11 @@ class Band(QFrame):
         self.setAccessibleName("For the audience")
         self.left = _LargeText("Prediction", Qt.AlignmentFlag.AlignLeft)
         self.right = _LargeText("Attack success rate", Qt.AlignmentFlag.AlignRight)
-        row = QHBoxLayout(self)
-        row.setContentsMargins(theme.SPACE_L, theme.SPACE_XS, theme.SPACE_L, theme.SPACE_XS)
-        row.setSpacing(theme.SPACE_L)
-        row.addWidget(self.left, 1)
-        row.addWidget(self.right, 1)
+        row(
+            (self.left, 1), (self.right, 1),
+            of=self, margins=(theme.SPACE_L, theme.SPACE_XS, theme.SPACE_L, theme.SPACE_XS),
+            spacing=theme.SPACE_L,
+        )  # fmt: skip
 
     def fit(self, height: int) -> None:
         """Be as high as a window of that height allows; type grows with it."""

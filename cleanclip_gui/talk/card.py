@@ -5,10 +5,12 @@ from __future__ import annotations
 import shiboken6
 from PySide6.QtCore import QEvent, QObject, QPoint, QRectF, Qt, Signal
 from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPalette, QPen
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import UNBROKEN
 
 _MARGIN = 6
@@ -101,34 +103,24 @@ class GuideCard(QFrame):
         self._body.setWordWrap(True)
         self._made = Label("", "warning", wrap=True)
         self._made.hide()
-        self.recorded = QPushButton("Show recorded result")
-        self.recorded.setToolTip("Show what an earlier run came to; nothing is run.")
+        self.recorded = push_button(
+            "Show recorded result", self.recorded_clicked,
+            tip="Show what an earlier run came to; nothing is run.",
+        )  # fmt: skip
         self.recorded.hide()
-        self.reset = QPushButton("Reset")
+        self.reset = push_button(
+            "Reset", self.reset_clicked,
+            tip="Cancel what runs, take the trigger away, and go to the first step.",
+        )  # fmt: skip
         self.reset.setFlat(True)
-        self.reset.setToolTip("Cancel what runs, take the trigger away, and go to the first step.")
-        self.recorded.clicked.connect(self.recorded_clicked)
-        self.reset.clicked.connect(self.reset_clicked)
-        self.back = QPushButton("Back")
-        self.next = QPushButton("Next")
+        self.back = push_button("Back", self.back_clicked)
+        self.next = push_button("Next", self.next_clicked, look="primary")
         self.next.setObjectName("guide.next")
-        self.next.setProperty("primary", True)
-        self.end = QPushButton("End tour")
+        self.end = push_button("End tour", self.ended)
         self.end.setFlat(True)
-        self.back.clicked.connect(self.back_clicked)
-        self.next.clicked.connect(self.next_clicked)
-        self.end.clicked.connect(self.ended)
 
-        head = QHBoxLayout()
-        head.addWidget(self._title)
-        head.addStretch()
-        head.addWidget(self.reset)
-        head.addWidget(self._count)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.end)
-        buttons.addStretch()
-        buttons.addWidget(self.back)
-        buttons.addWidget(self.next)
+        head = row(self._title, None, self.reset, self._count)
+        buttons = row(self.end, None, self.back, self.next)
         self._layout = layout = QVBoxLayout(self)
         layout.setContentsMargins(16, 12, 16, 12)
         layout.setSpacing(8)

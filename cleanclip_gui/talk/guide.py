@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shiboken6
-from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QTimer, Signal, Slot
+from PySide6.QtCore import QEvent, QObject, QPoint, QRect, QTimer, Signal
 from PySide6.QtWidgets import QMainWindow, QScrollArea, QWidget
 
 from cleanclip_gui.session.records import is_live
@@ -104,7 +104,6 @@ class Guide(QObject):
             self.end()
         self.talk = talk
 
-    @Slot()
     def start(self, position: int = 0, *, opening: bool = False) -> None:
         """Begin at a step, with the trigger that the steps before it put on.
 
@@ -117,7 +116,6 @@ class Guide(QObject):
         if not opening:
             self._catch_up()
 
-    @Slot()
     def go_on(self) -> None:
         """Do this step's act if it is still to be done; else go to the next step."""
         step = self.steps[self.position]
@@ -129,18 +127,15 @@ class Guide(QObject):
         else:
             self.show_step(self.position + 1)
 
-    @Slot()
     def go_back(self) -> None:
         """Show the step before."""
         self.show_step(max(0, self.position - 1))
 
-    @Slot()
     def show_recorded(self) -> None:
         """Let the recorded result of this step stand for the one that is not there."""
         self._on_record.add(self.position)
         self._refresh()
 
-    @Slot()
     def end(self) -> None:
         """Leave the window as it is and take the card away."""
         self.position = -1
@@ -179,7 +174,6 @@ class Guide(QObject):
     def _on_checkpoint_change(self, _: object) -> None:
         self._soon.start()
 
-    @Slot()
     def _catch_up(self) -> None:
         """Do what the steps before this one do at once, where the talk began in its middle."""
         if not self.running or not self._begins or self._session.checkpoint is None:
@@ -217,7 +211,6 @@ class Guide(QObject):
         self.place()
         self.changed.emit()
 
-    @Slot()
     def _bring_into_view(self) -> None:
         """Scroll to what is framed, where type is large and the window small."""
         framed = self._outline.target

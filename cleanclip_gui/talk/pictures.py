@@ -131,13 +131,7 @@ class CanvasLoop(QObject):
             write_loop(frames, path)
             return path
 
-        tasks.run(work, self._on_saved, self._on_failed, closing_ms=threads.CLOSING_MS)
-
-    def _on_saved(self, path: Path) -> None:
-        self.saved.emit(path)
-
-    def _on_failed(self, error: InputError) -> None:
-        self.failed.emit(error)
+        tasks.run(work, self.saved.emit, self.failed.emit, closing_ms=threads.CLOSING_MS)
 
     def _take(self) -> None:
         if self._widget is None or not self._widget.isVisible():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from PySide6.QtCore import QEvent, QObject, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, QObject, Qt, Signal
 from PySide6.QtGui import QColor, QPainter, QPaintEvent
 from PySide6.QtWidgets import QMainWindow, QWidget
 
@@ -98,7 +98,6 @@ class Presenter(QObject):
         self._guide.focus()
         self.changed.emit()
 
-    @Slot()
     def leave(self) -> None:
         """End it, and show what was hidden."""
         if not self.is_on:
@@ -127,7 +126,6 @@ class Presenter(QObject):
         if self._window.windowState() & _FULL:
             self._window.setWindowState(state)
 
-    @Slot(str)
     def _on_pressed(self, act: str) -> None:
         """Do what a key of the remote says."""
         card = self._guide.card
@@ -150,7 +148,6 @@ class Presenter(QObject):
     def _on_session_change(self, *_: object) -> None:
         self._show_facts()
 
-    @Slot()
     def _show_facts(self) -> None:
         if self.is_on:
             self.band.show_facts(*facts(self._session, self._guide.recorded))

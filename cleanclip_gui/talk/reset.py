@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from PySide6.QtCore import QObject, QTimer, Slot
+from PySide6.QtCore import QObject, QTimer
 
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context
@@ -50,11 +50,11 @@ class Reset(QObject):
             return
         shell.demo_opening.emit()
         shell.suspect_changing.emit()
-        shell.role_wanted.emit("suspect")
-        shell.trigger_wanted.emit(None, demo_target())
+        shell.open("role", "suspect")
+        shell.open("trigger", None, demo_target())
         images = session.images
         if images is not None:
-            shell.image_wanted.emit(images.first_to_flip(demo_target()))
+            shell.open("image", images.first_to_flip(demo_target()))
         self._context.actions.run("view.trigger")
 
     def _is_at_work(self) -> bool:
@@ -66,7 +66,6 @@ class Reset(QObject):
             self._awaits_end = False
             self._soon.start()  # all hear of the end first
 
-    @Slot()
     def _forget_ended(self) -> None:
         """Show nothing of a run or a scan that was cancelled for the reset."""
         self._shell.demo_opening.emit()

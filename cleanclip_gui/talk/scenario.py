@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QObject, QTimer, Signal
 
 _LOOK_EVERY_MS = 20
 
@@ -45,7 +45,6 @@ class Scenario(QObject):
         """Play no further act."""
         self._timer.stop()
 
-    @Slot()
     def _on_timeout(self) -> None:
         assert self._wait is not None
         try:

@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import time
 
-from PySide6.QtCore import QDateTime, QElapsedTimer, QLocale, Qt, QTimer, Slot
+from PySide6.QtCore import QDateTime, QElapsedTimer, QLocale, Qt, QTimer
 from PySide6.QtGui import QCloseEvent, QGuiApplication, QHideEvent, QShowEvent
-from PySide6.QtWidgets import (
-    QHBoxLayout,
-    QMainWindow,
-    QPushButton,
-    QScrollArea,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QPushButton, QScrollArea, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.talk.guide import Guide
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.action_button import push_button
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column
 
 _TICK_MS = 500
 
@@ -42,10 +37,9 @@ class SpeakerWindow(QWidget):
         self.notes.setFont(font)
         self.back, self.forward = QPushButton("Back"), QPushButton("Next")
         self.forward.setProperty("primary", True)
-        self.restart = QPushButton("Restart the time")
+        self.restart = push_button("Restart the time", self._on_restart_clicked)
         self.back.clicked.connect(guide.card.back.click)
         self.forward.clicked.connect(guide.card.next.click)
-        self.restart.clicked.connect(self._on_restart_clicked)
         self._tick = QTimer(self, interval=_TICK_MS)
         self._tick.timeout.connect(self._show_time)
         self._lay_out()
@@ -54,13 +48,11 @@ class SpeakerWindow(QWidget):
         self._follow()
 
     def _lay_out(self) -> None:
-        scroll = QScrollArea()
-        scroll.setAccessibleName("Notes")
+        scroll = named(QScrollArea(), "Notes")
         scroll.setWidgetResizable(True)
         page = QWidget()
         page.setObjectName("page")
-        inside = QVBoxLayout(page)
-        inside.addWidget(self.notes, 1)
+        column((self.notes, 1), of=page, margins=None)
         scroll.setWidget(page)
         head, foot = QHBoxLayout(), QHBoxLayout()
         head.addWidget(self.step, 1)
@@ -70,12 +62,7 @@ class SpeakerWindow(QWidget):
         foot.addWidget(self.next, 1)
         for button in (self.restart, self.back, self.forward):
             foot.addWidget(button)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_L,) * 4)
-        layout.addLayout(head)
-        layout.addWidget(self.says)
-        layout.addWidget(scroll, 1)
-        layout.addLayout(foot)
+        column(head, self.says, (scroll, 1), foot, of=self, margins=theme.SPACE_L)
         self.resize(40 * self.fontMetrics().height(), 26 * self.fontMetrics().height())
 
     def start_time(self) -> None:
@@ -91,11 +78,9 @@ class SpeakerWindow(QWidget):
             area = others[0].availableGeometry()
             self.move(area.center() - self.rect().center())
 
-    @Slot()
     def _on_restart_clicked(self) -> None:
         self.start_time()
 
-    @Slot()
     def _follow(self) -> None:
         """Show the step's notes, and whether Next can be pressed."""
         guide, step, ahead = self._guide, self._guide.step, self._guide.next_step
@@ -113,7 +98,6 @@ class SpeakerWindow(QWidget):
         self.forward.setEnabled(step is not None and card.next.isEnabled())
         self.back.setEnabled(step is not None and card.back.isEnabled())
 
-    @Slot()
     def _show_time(self) -> None:
         now = QDateTime.currentDateTime().time()
         self.clock.setText(QLocale().toString(now, QLocale.FormatType.ShortFormat))

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
+from typing import TypeVar
 
-from PySide6.QtCore import QObject, QSize, Qt
+from PySide6.QtCore import QObject, QSize, Qt, SignalInstance
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import QAbstractButton, QToolButton
+from PySide6.QtWidgets import QAbstractButton, QPushButton, QToolButton
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import named
+
+_Button = TypeVar("_Button", bound=QAbstractButton)
 
 
-def bind(
-    button: QAbstractButton, action: QAction, *, text: bool = False, icon: bool = False
-) -> None:
+def bind(button: _Button, action: QAction, *, text: bool = False, icon: bool = False) -> _Button:
     """Let a click on ``button`` trigger ``action``, and keep what it shows in step with it.
 
     Parameters
@@ -28,13 +31,42 @@ def bind(
         Show its icon too.
     """
     _Binding(button, action, text, icon)
+    return button
+
+
+def push_button(
+    text: str = "",
+    clicked: Callable[..., object] | SignalInstance | None = None,
+    *,
+    icon: str = "",
+    name: str = "",
+    tip: str = "",
+    look: str = "",
+) -> QPushButton:
+    """Make a push button.
+
+    Parameters
+    ----------
+    text, clicked
+        What it says, and what a click does.
+    icon, name, tip
+        Of its picture; its accessible name, where the text is none; its tool tip.
+    look
+        Properties of the style, such as ``"primary large"``.
+    """
+    made = QPushButton(text)
+    for prop in look.split():
+        made.setProperty(prop, True)
+    if icon:
+        made.setIcon(theme.icon(icon, "on_accent" if "primary" in look else "text"))
+    if clicked is not None:
+        made.clicked.connect(clicked)
+    return named(made, name, tip)
 
 
 def action_tool(action: QAction) -> QToolButton:
     """A button without words that triggers an action and shows its icon and its state."""
-    button = tool_button("", action.text().replace("&", ""))
-    bind(button, action, icon=True)
-    return button
+    return bind(tool_button("", action.text().replace("&", "")), action, icon=True)
 
 
 def tool_button(icon: str, text: str, keys: str = "", *, checkable: bool = False) -> QToolButton:

@@ -8,6 +8,7 @@ from PySide6.QtCore import QEvent, QSize
 from PySide6.QtWidgets import QDialog, QFormLayout, QLayout, QPushButton, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import column, row
 
@@ -39,10 +40,9 @@ def resize_within(dialog: QWidget, width: int, height: int) -> None:
 
 def primary_button(text: str) -> QPushButton:
     """The button that does what the dialog is for; Enter presses it."""
-    button = QPushButton(text)
-    button.setProperty("primary", True)
-    button.setDefault(True)
-    return button
+    made = push_button(text, look="primary")
+    made.setDefault(True)
+    return made
 
 
 def field_form() -> QFormLayout:

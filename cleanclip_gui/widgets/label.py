@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import TypeVar
+
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QPainter, QPaintEvent, QResizeEvent
 from PySide6.QtWidgets import QLabel, QWidget
@@ -23,6 +25,18 @@ class Label(QLabel):
             self.setProperty("role", role)
         if buddy is not None:
             self.setBuddy(buddy)
+
+
+_Widget = TypeVar("_Widget", bound=QWidget)
+
+
+def named(widget: _Widget, name: str, tip: str = "") -> _Widget:
+    """Give a widget an accessible name and a tool tip; an empty one leaves what there is."""
+    if name:
+        widget.setAccessibleName(name)
+    if tip:
+        widget.setToolTip(tip)
+    return widget
 
 
 def spoken_name(text: str, buddy: QWidget) -> Label:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QHBoxLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.dialog_frame import FittedDialog
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from ml_core.reading.sandbox import SandboxState, available
 
 _LIMITS = (
@@ -51,27 +53,17 @@ class AboutDialog(FittedDialog):
         picture.setPixmap(theme.icon("logo", "accent").pixmap(theme.px(48), theme.px(48)))
         name = Label("CleanCLIP GUI", "title")
         number = Label(f"Version {version}, MIT licence", "subtle")
-        words = QVBoxLayout()
-        words.setSpacing(0)
-        words.addWidget(name)
-        words.addWidget(number)
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_M)
-        head.addWidget(picture)
-        head.addLayout(words, 1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addLayout(head)
-        layout.addWidget(Label("Tests CLIP checkpoints for backdoors and removes them.", wrap=True))
         heading = Label("What it does not promise", "heading")
-        layout.addWidget(heading)
+        layout = column(
+            row(picture, (column(name, number, spacing=0), 1), spacing=theme.SPACE_M),
+            Label("Tests CLIP checkpoints for backdoors and removes them.", wrap=True), heading,
+            of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+        )  # fmt: skip
         for limit in (_LIMITS[0], sandbox_text(available()), *_LIMITS[1:]):
             layout.addWidget(Label(limit, "subtle", wrap=True))
         source = "CleanCLIP: Bansal et al., ICCV 2023. Font: Inter, SIL Open Font License."
         layout.addWidget(Label(source, "caption", wrap=True))
-        close = QPushButton("Close")
+        close = push_button("Close", self.accept)
         close.setDefault(True)
-        close.clicked.connect(self.accept)
         layout.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
         self.setFixedWidth(theme.px(540))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
-from PySide6.QtCore import QEvent, QObject, Qt, Slot
+from PySide6.QtCore import QEvent, QObject, Qt
 from PySide6.QtGui import QAction, QKeyEvent, QKeySequence
 from PySide6.QtWidgets import (
     QApplication,
@@ -12,11 +12,12 @@ from PySide6.QtWidgets import (
     QLineEdit,
     QListWidget,
     QListWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.label import named
+from cleanclip_gui.widgets.layout import column
 
 _MOVES = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)
 
@@ -43,24 +44,18 @@ class CommandPalette(QDialog):
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         self._actions = list(actions)
         self._needs = needs
-        self.field = QLineEdit()
+        self.field = named(QLineEdit(), "Type a command")
         self.field.setPlaceholderText("Type a command")
-        self.field.setAccessibleName("Type a command")
         self.field.addAction(
             theme.icon("search", "muted"), QLineEdit.ActionPosition.LeadingPosition
         )
         self.field.textChanged.connect(self._on_text_changed)
         self.field.returnPressed.connect(self._on_chosen)
         self.field.installEventFilter(self)
-        self.list = QListWidget()
-        self.list.setAccessibleName("Commands")
+        self.list = named(QListWidget(), "Commands")
         self.list.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         self.list.itemClicked.connect(self._on_chosen)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_M,) * 4)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(self.field)
-        layout.addWidget(self.list)
+        column(self.field, self.list, of=self, margins=theme.SPACE_M, spacing=theme.SPACE_S)
         self.resize(520, 400)
         self.move(
             parent.mapToGlobal(parent.rect().center()).x() - 260,
@@ -68,7 +63,6 @@ class CommandPalette(QDialog):
         )
         self._on_text_changed("")
 
-    @Slot(str)
     def _on_text_changed(self, text: str) -> None:
         """List the actions whose words hold every typed word.
 
@@ -98,7 +92,6 @@ class CommandPalette(QDialog):
         elif not all(row[0] for row in found):
             self.list.setCurrentRow(0)
 
-    @Slot()
     def _on_chosen(self) -> None:
         item = self.list.currentItem()
         if item is None or not item.flags() & Qt.ItemFlag.ItemIsEnabled:

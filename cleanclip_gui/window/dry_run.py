@@ -132,11 +132,7 @@ def play(
 
 
 def _script(
-    window: MainWindow,
-    first: int,
-    pictures: Path | None,
-    played: list[Played],
-    failed: list[str],
+    window: MainWindow, first: int, pictures: Path | None, played: list[Played], failed: list[str]
 ) -> Iterator[Wait]:
     """Show each step, do what Next does there, and wait until it is ready and at rest."""
     session, guide = window.session, window.guide

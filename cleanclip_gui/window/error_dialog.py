@@ -2,20 +2,15 @@
 
 from __future__ import annotations
 
-from PySide6.QtCore import Qt, Slot
+from PySide6.QtCore import Qt
 from PySide6.QtGui import QGuiApplication
-from PySide6.QtWidgets import (
-    QDialog,
-    QHBoxLayout,
-    QPlainTextEdit,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain
 
 
@@ -36,65 +31,43 @@ class ErrorDialog(QDialog):
         self.sentence = plain(sentence, 1000)
         self._details = plain(details, 50_000, lines=True)
 
-        picture = Label()
+        picture = named(Label(), "Warning")
         picture.setPixmap(theme.icon("warning").pixmap(theme.px(28), theme.px(28)))
-        picture.setAccessibleName("Warning")
         heading = Label(title, "heading")
-        self.label = Label(self.sentence)
+        self.label = named(Label(self.sentence), "What went wrong")
         self.label.setWordWrap(True)
         self.label.setTextInteractionFlags(
             Qt.TextInteractionFlag.TextSelectableByMouse
             | Qt.TextInteractionFlag.TextSelectableByKeyboard
         )
-        self.label.setAccessibleName("What went wrong")
-        self.details = QPlainTextEdit(self._details)
+        self.details = named(QPlainTextEdit(self._details), "Details")
         self.details.setReadOnly(True)
-        self.details.setAccessibleName("Details")
         self.details.setTabChangesFocus(True)
         self.details.setMinimumHeight(4 * self.details.fontMetrics().lineSpacing())
         self.details.hide()
 
-        self.toggle = QPushButton("Show details")
-        self.toggle.setProperty("quiet", True)
+        self.toggle = push_button("Show details", self._on_toggled, look="quiet")
         self.toggle.setVisible(bool(self._details))
-        self.toggle.clicked.connect(self._on_toggled)
-        copy = QPushButton(theme.icon("copy"), "Copy")
-        copy.setAccessibleName("Copy the message and its details")
-        copy.clicked.connect(self.copy)
-        close = QPushButton("Close")
-        close.setProperty("primary", True)
+        copy = push_button("Copy", self.copy, icon="copy", name="Copy the message and its details")
+        close = push_button("Close", self.accept, look="primary")
         close.setDefault(True)
-        close.clicked.connect(self.accept)
 
-        text = QVBoxLayout()
-        text.setSpacing(theme.SPACE_S)
-        text.addWidget(heading)
-        text.addWidget(self.label)
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_L)
-        head.addWidget(picture, 0, Qt.AlignmentFlag.AlignTop)
-        head.addLayout(text, 1)
-        buttons = QHBoxLayout()
-        buttons.addWidget(self.toggle)
-        buttons.addStretch()
-        buttons.addWidget(copy)
-        buttons.addWidget(close)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        layout.setSpacing(theme.SPACE_L)
-        layout.addLayout(head)
-        layout.addWidget(self.details, 1)
-        layout.addLayout(buttons)
+        layout = column(
+            row(
+                (picture, Qt.AlignmentFlag.AlignTop),
+                (column(heading, self.label, spacing=theme.SPACE_S), 1), spacing=theme.SPACE_L,
+            ),
+            (self.details, 1), row(self.toggle, None, copy, close),
+            of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_L,
+        )  # fmt: skip
         self._column = layout
         self.setMinimumWidth(theme.px(520))
         close.setFocus()
 
-    @Slot()
     def copy(self) -> None:
         """Put sentence and details on the clipboard."""
         QGuiApplication.clipboard().setText(f"{self.sentence}\n\n{self._details}".strip())
 
-    @Slot()
     def _on_toggled(self) -> None:
         shown = not self.details.isVisible()
         self.details.setVisible(shown)

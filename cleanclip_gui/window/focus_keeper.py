@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shiboken6
-from PySide6.QtCore import QObject, Qt, QTimer, Slot
+from PySide6.QtCore import QObject, Qt, QTimer
 from PySide6.QtWidgets import QApplication, QWidget
 
 
@@ -30,14 +30,12 @@ class FocusKeeper(QObject):
         self._soon.timeout.connect(self._hand_on)
         app.focusChanged.connect(self._on_focus_changed)
 
-    @Slot(QWidget, QWidget)
     def _on_focus_changed(self, before: QWidget | None, _: QWidget | None) -> None:
         usable = before is None or not shiboken6.isValid(before) or _is_usable(before)
         self._lost = None if usable else before
         if not usable:
             self._soon.start()
 
-    @Slot()
     def _hand_on(self) -> None:
         lost, self._lost = self._lost, None
         if lost is None or not shiboken6.isValid(lost):

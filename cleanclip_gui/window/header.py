@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QSizePolicy, QWidget
+from PySide6.QtWidgets import QFrame, QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.label import ElidedLabel
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import plain
 
 
@@ -19,14 +20,12 @@ class Header(QFrame):
         self.title = ElidedLabel("", "heading")
         self.subtitle = ElidedLabel("", "subtle")
         self.title.least = 160
-        row = QHBoxLayout(self)
-        row.setContentsMargins(theme.SPACE_L, 0, theme.SPACE_L, 0)
-        row.setSpacing(theme.SPACE_M)
         self.title.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
         self.subtitle.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
-        row.addWidget(self.title)
-        row.addWidget(self.subtitle, 1)
-        row.addWidget(side)
+        row(
+            self.title, (self.subtitle, 1), side,
+            of=self, margins=(theme.SPACE_L, 0, theme.SPACE_L, 0), spacing=theme.SPACE_M,
+        )  # fmt: skip
 
     def tell(self, title: str, subtitle: str, why: str = "") -> None:
         """Say what is open; ``why`` is the subtitle's tool tip."""

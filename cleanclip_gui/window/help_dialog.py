@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, QSize, Qt, QUrl, Signal, Slot
+from PySide6.QtCore import QEvent, QSize, Qt, QUrl, Signal
 from PySide6.QtGui import (
     QDesktopServices,
     QKeySequence,
@@ -22,21 +22,20 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QDialog,
-    QHBoxLayout,
     QLineEdit,
-    QPushButton,
     QTextBrowser,
     QTextEdit,
     QToolButton,
     QTreeWidget,
     QTreeWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import ElidedLabel
+from cleanclip_gui.widgets.label import ElidedLabel, named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import tip
 from cleanclip_gui.window.help_pages import (
     docs_folder,
@@ -80,17 +79,15 @@ class HelpDialog(QDialog):
         self._at = -1
         self._groups: list[QTreeWidgetItem] = []
         self._items: list[QTreeWidgetItem] = []
-        self.field = QLineEdit()
+        self.field = named(QLineEdit(), "Search the help")
         self.field.setPlaceholderText("Search the help")
-        self.field.setAccessibleName("Search the help")
         self.field.setClearButtonEnabled(True)
         self.field.addAction(
             theme.icon("search", "muted"), QLineEdit.ActionPosition.LeadingPosition
         )
         self.field.textChanged.connect(self._on_searched)
         self.field.returnPressed.connect(self._find_next)
-        self.tree = QTreeWidget()
-        self.tree.setAccessibleName("Pages of the help")
+        self.tree = named(QTreeWidget(), "Pages of the help")
         self.tree.setHeaderHidden(True)
         self.tree.setRootIsDecorated(False)
         self.tree.setIndentation(theme.SPACE_M)
@@ -100,46 +97,29 @@ class HelpDialog(QDialog):
         self.back.clicked.connect(self._go_back)
         self.forward = self._button("next", "Forward", QKeySequence.StandardKey.Forward)
         self.forward.clicked.connect(self._go_forward)
-        self.page = QTextBrowser()
-        self.page.setAccessibleName("Page of the help")
+        self.page = named(QTextBrowser(), "Page of the help")
         self.page.setOpenLinks(False)
         self.page.anchorClicked.connect(self._on_link)
         self.page.highlighted.connect(self._tell_link)
         self.told = ElidedLabel("", "caption")
-        keys = QPushButton("Keyboard shortcuts")
-        keys.clicked.connect(self.keys_wanted)
-        close = QPushButton("Close")
-        close.clicked.connect(self.accept)
+        keys = push_button("Keyboard shortcuts", self.keys_wanted)
+        close = push_button("Close", self.accept)
         for button in (keys, close):
             button.setAutoDefault(False)  # Return in the field looks for the next place
         QShortcut(QKeySequence.StandardKey.Find, self).activated.connect(self._to_field)
-        left = QVBoxLayout()
-        left.setSpacing(theme.SPACE_S)
-        left.addWidget(self.field)
-        left.addWidget(self.tree, 1)
-        bar = QHBoxLayout()
-        bar.addWidget(self.back)
-        bar.addWidget(self.forward)
-        bar.addWidget(self.told, 1)
-        right = QVBoxLayout()
-        right.setSpacing(theme.SPACE_S)
-        right.addLayout(bar)
-        right.addWidget(self.page, 1)
-        columns = QHBoxLayout()
-        columns.setSpacing(theme.SPACE_M)
-        columns.addLayout(left)
-        columns.addLayout(right, 1)
         self.tree.setFixedWidth(_LIST_WIDTH)
         self.field.setFixedWidth(_LIST_WIDTH)
-        buttons = QHBoxLayout()
-        buttons.addWidget(keys)
-        buttons.addStretch()
-        buttons.addWidget(close)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(*(theme.SPACE_L,) * 4)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addLayout(columns, 1)
-        layout.addLayout(buttons)
+        column(
+            (row(
+                column(self.field, (self.tree, 1), spacing=theme.SPACE_S),
+                (column(
+                    row(self.back, self.forward, (self.told, 1)), (self.page, 1),
+                    spacing=theme.SPACE_S,
+                ), 1),
+                spacing=theme.SPACE_M,
+            ), 1),
+            row(keys, None, close), of=self, margins=theme.SPACE_L, spacing=theme.SPACE_M,
+        )  # fmt: skip
         resize_within(self, 1040, 660)
         self._list_pages()
 
@@ -158,12 +138,10 @@ class HelpDialog(QDialog):
     # The list
 
     def _button(self, icon: str, name: str, key: QKeySequence.StandardKey) -> QToolButton:
-        button = QToolButton()
-        button.setIcon(theme.icon(icon))
-        button.setAccessibleName(name)
-        button.setShortcut(QKeySequence(key))
         shown = QKeySequence(key).toString(QKeySequence.SequenceFormat.NativeText)
-        button.setToolTip(f"{name} ({shown})")
+        button = named(QToolButton(), name, f"{name} ({shown})")
+        button.setIcon(theme.icon(icon))
+        button.setShortcut(QKeySequence(key))
         button.setEnabled(False)
         return button
 
@@ -183,7 +161,6 @@ class HelpDialog(QDialog):
             self._groups.append(group)
         self.tree.expandAll()
 
-    @Slot(QTreeWidgetItem)
     def _on_chosen(self, item: QTreeWidgetItem | None, *_: object) -> None:
         path = item.data(0, _PATH) if item is not None else None
         if path and (self._at < 0 or Path(path) != self._visits[self._at].page):
@@ -207,11 +184,9 @@ class HelpDialog(QDialog):
         if self._at >= 0:
             self._visits[self._at].scroll = self.page.verticalScrollBar().value()
 
-    @Slot()
     def _go_back(self) -> None:
         self._go(-1)
 
-    @Slot()
     def _go_forward(self) -> None:
         self._go(1)
 
@@ -254,7 +229,6 @@ class HelpDialog(QDialog):
             top = self.page.document().documentLayout().blockBoundingRect(block).top()
             self.page.verticalScrollBar().setValue(int(top))
 
-    @Slot(QUrl)
     def _on_link(self, url: QUrl) -> None:
         """Another page here; an address of the network in the browser."""
         if url.scheme() in ("http", "https"):
@@ -266,19 +240,16 @@ class HelpDialog(QDialog):
             return
         self._open(path, heading)
 
-    @Slot(QUrl)
     def _tell_link(self, url: QUrl) -> None:
         outside = url.scheme() in ("http", "https")
         self.told.setText(f"Opens in the browser: {url.toString()}" if outside else "")
 
     # Search
 
-    @Slot()
     def _to_field(self) -> None:
         self.field.setFocus()
         self.field.selectAll()
 
-    @Slot(str)
     def _on_searched(self, text: str) -> None:
         """Show the pages that have all words, and the first place in one of them."""
         words = text.casefold().split()
@@ -298,7 +269,6 @@ class HelpDialog(QDialog):
         if words and found:
             self._find_next()
 
-    @Slot()
     def _find_next(self) -> None:
         """Go to the next place of what was typed, from the top again after the last."""
         wanted = self._wanted()

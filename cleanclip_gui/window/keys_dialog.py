@@ -6,19 +6,14 @@ from collections.abc import Sequence
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QKeySequence
-from PySide6.QtWidgets import (
-    QDialog,
-    QHeaderView,
-    QPushButton,
-    QTreeWidget,
-    QTreeWidgetItem,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QDialog, QHeaderView, QTreeWidget, QTreeWidgetItem, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import MENUS, Command, KeyTable
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.dialog_frame import resize_within
+from cleanclip_gui.widgets.label import named
+from cleanclip_gui.widgets.layout import column
 
 
 class KeysDialog(QDialog):
@@ -33,8 +28,7 @@ class KeysDialog(QDialog):
         super().__init__(parent)
         self.setWindowTitle("Keyboard shortcuts")
         self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
-        self.tree = QTreeWidget()
-        self.tree.setAccessibleName("Keyboard shortcuts")
+        self.tree = named(QTreeWidget(), "Keyboard shortcuts")
         self.tree.setHeaderLabels(["Command", "Key", "What it does"])
         self.tree.setRootIsDecorated(False)
         self.tree.setIndentation(theme.SPACE_M)
@@ -46,15 +40,13 @@ class KeysDialog(QDialog):
             self._add(table.title, table.rows)
         self.tree.expandAll()
         header = self.tree.header()
-        for column in (0, 1):
-            header.setSectionResizeMode(column, QHeaderView.ResizeMode.ResizeToContents)
-        close = QPushButton("Close")
-        close.clicked.connect(self.accept)
-        column_ = QVBoxLayout(self)
-        column_.setContentsMargins(*(theme.SPACE_L,) * 4)
-        column_.setSpacing(theme.SPACE_M)
-        column_.addWidget(self.tree, 1)
-        column_.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
+        for section in (0, 1):
+            header.setSectionResizeMode(section, QHeaderView.ResizeMode.ResizeToContents)
+        close = push_button("Close", self.accept)
+        column(
+            (self.tree, 1), (close, Qt.AlignmentFlag.AlignRight),
+            of=self, margins=theme.SPACE_L, spacing=theme.SPACE_M,
+        )  # fmt: skip
         resize_within(self, 760, 480)
 
     def _add(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
@@ -63,8 +55,8 @@ class KeysDialog(QDialog):
             return
         group = QTreeWidgetItem(self.tree, [title])
         group.setFlags(Qt.ItemFlag.ItemIsEnabled)
-        for row in rows:
-            QTreeWidgetItem(group, list(row))
+        for texts in rows:
+            QTreeWidgetItem(group, list(texts))
 
 
 def _row(command: Command) -> tuple[str, str, str]:

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections import deque
 from datetime import datetime
 
-from PySide6.QtCore import QEvent, Slot
+from PySide6.QtCore import QEvent
 from PySide6.QtGui import QTextCharFormat, QTextCursor
-from PySide6.QtWidgets import QHBoxLayout, QPlainTextEdit, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QPlainTextEdit, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.action_button import push_button
+from cleanclip_gui.widgets.label import named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain
 
 _MAX_LINES = 5000
@@ -22,30 +25,19 @@ class LogPane(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._lines: deque[tuple[str, str]] = deque(maxlen=_MAX_LINES)
-        self.view = QPlainTextEdit()
+        self.view = named(QPlainTextEdit(), "Log")
         self.view.setReadOnly(True)
-        self.view.setAccessibleName("Log")
         self.view.setMaximumBlockCount(_MAX_LINES)
         self.view.setLineWrapMode(QPlainTextEdit.LineWrapMode.NoWrap)
         self.view.setTabChangesFocus(True)
-        copy = QPushButton("Copy all")
-        copy.setProperty("quiet", True)
-        copy.clicked.connect(self.copy_all)
-        clear = QPushButton("Clear")
-        clear.setAccessibleName("Clear the log")
-        clear.setProperty("quiet", True)
-        clear.clicked.connect(self.clear)
-        side = QVBoxLayout()
-        side.addWidget(copy)
-        side.addWidget(clear)
-        side.addStretch()
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_M, theme.SPACE_S, theme.SPACE_S, theme.SPACE_S)
-        layout.addWidget(self.view, 1)
-        layout.addLayout(side)
+        copy = push_button("Copy all", self.copy_all, look="quiet")
+        clear = push_button("Clear", self.clear, name="Clear the log", look="quiet")
+        row(
+            (self.view, 1), column(copy, clear, None),
+            of=self, margins=(theme.SPACE_M, theme.SPACE_S, theme.SPACE_S, theme.SPACE_S),
+        )  # fmt: skip
         self.setMinimumHeight(theme.px(110))
 
-    @Slot(str, str)
     def add(self, level: str, text: str) -> None:
         """Append one message; stays at the end unless the reader scrolled up."""
         stamp = datetime.now().strftime("%H:%M:%S")
@@ -74,13 +66,11 @@ class LogPane(QWidget):
         if at_end:
             bar.setValue(bar.maximum())
 
-    @Slot()
     def clear(self) -> None:
         """Forget every line."""
         self._lines.clear()
         self.view.clear()
 
-    @Slot()
     def copy_all(self) -> None:
         """Put the whole log on the clipboard."""
         cursor = self.view.textCursor()

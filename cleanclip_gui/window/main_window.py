@@ -9,15 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
-from PySide6.QtCore import (
-    QByteArray,
-    QEvent,
-    QSize,
-    Qt,
-    QTimer,
-    QUrl,
-    Slot,
-)
+from PySide6.QtCore import QByteArray, QEvent, QSize, Qt, QTimer, QUrl
 from PySide6.QtGui import (
     QAction,
     QCloseEvent,
@@ -31,14 +23,12 @@ from PySide6.QtWidgets import (
     QDialog,
     QDockWidget,
     QFrame,
-    QHBoxLayout,
     QLineEdit,
     QMainWindow,
     QMenu,
     QPushButton,
     QScrollArea,
     QStackedWidget,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -47,11 +37,12 @@ from cleanclip_gui import theme, threads
 from cleanclip_gui.commands import MENUS, Command
 from cleanclip_gui.inference.questions import Failed
 from cleanclip_gui.session import CheckpointFacts, RunState
-from cleanclip_gui.session.records import RunProgress, is_live
+from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Part, Station
 from cleanclip_gui.talk.desk import TalkDesk
 from cleanclip_gui.talk.script import shipped
 from cleanclip_gui.widgets.dropped_files import is_checkpoint, local_paths
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import left_text, plain, used_text
 from cleanclip_gui.window.about import AboutDialog
 from cleanclip_gui.window.command_palette import CommandPalette
@@ -137,6 +128,7 @@ class MainWindow(QMainWindow):
         self.bridge = bridge or LogBridge(self)
         self._recent: tuple[tuple[str, ...], ...] = ()
         self._demo_path = ""  # of the demo that is being opened
+        self._job = "", 0.0  # of a station, and its share that is done
         self._help: HelpDialog | None = None
         self._is_closing = False
         self._closing_limit = QTimer(self, singleShot=True, interval=threads.CLOSING_MS)
@@ -156,7 +148,7 @@ class MainWindow(QMainWindow):
 
     def _build(self) -> None:
         """Rail on the left; header above the pages; log below them; and what acts on them."""
-        self.keeper = SessionKeeper(self.context, self)
+        self.keeper = SessionKeeper(self.context, self.stations.values(), self)
         self.sessions = SessionFiles(
             self.context, self.keeper, self._docks, self._restore_docks, self
         )
@@ -174,23 +166,15 @@ class MainWindow(QMainWindow):
         for page in self._pages.values():
             self.pages.addWidget(page)
         self.header = Header(cast(QWidget, self.data_bar))
-        column = QVBoxLayout()
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(0)
-        column.addWidget(self.header)
         scroll = QScrollArea()  # what is larger than the window can be reached
         scroll.setObjectName("pages")
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         scroll.setWidget(self.pages)
-        column.addWidget(scroll, 1)
+        pages = column(self.header, (scroll, 1), spacing=0)
         central = QWidget()
-        whole = QHBoxLayout(central)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.setSpacing(0)
-        whole.addWidget(self.rail)
-        whole.addLayout(column, 1)
+        row(self.rail, (pages, 1), of=central, spacing=0)
         self.setCentralWidget(central)
         self.setStatusBar(self.status)
         self.log_dock = QDockWidget("Log", self)
@@ -201,7 +185,7 @@ class MainWindow(QMainWindow):
         hidden = (self.menuBar(), self.status, self.log_dock)
         self.talk = TalkDesk(self.context, self, hidden, self._at_work, self.start_demo)
         self.guide = self.talk.guide
-        column.insertWidget(0, self.talk.presenter.band)
+        pages.insertWidget(0, self.talk.presenter.band)
         self.actions_.add(self.talk.commands())
         for button in self.findChildren(QPushButton):
             button.setAutoDefault(True)  # Return presses it, as in a dialog
@@ -384,7 +368,7 @@ class MainWindow(QMainWindow):
         app = cast(QApplication, QApplication.instance())
         app.focusChanged.connect(self._show_focus)
         FocusKeeper(app, self.pages)
-        self.welcome.path_chosen.connect(shell.checkpoint_wanted)
+        self.welcome.path_chosen.connect(partial(shell.open, "checkpoint"))
         self.welcome.session_chosen.connect(self.sessions.open)
         self.welcome.continue_clicked.connect(self.sessions.go_on)
         self.keeper.offer_changed.connect(self._show_offer)
@@ -395,6 +379,7 @@ class MainWindow(QMainWindow):
         shell.logged.connect(self._on_logged)
         shell.station_wanted.connect(self.show_station)
         shell.header_changed.connect(self.header.tell)
+        shell.job_changed.connect(self._on_job_changed)
         shell.commands_changed.connect(self._show_recent)
         self.inference.failed.connect(self._on_failed)
         self.inference.try_again = self._ask_to_start_again
@@ -402,7 +387,7 @@ class MainWindow(QMainWindow):
         self.inference.devices_found.connect(self._on_devices_found)
         if self.settings.value.threads:
             self.context.device.use_threads(self.settings.value.threads)
-        self.status.device_chosen.connect(self._on_device_chosen)
+        self.status.device_chosen.connect(self.choose_device)
         self.talk.presenter.changed.connect(self._on_presenting_changed)
         self.guide.ended.connect(self.pages.setFocus)  # or Qt would put a ring around some button
         self.log_dock.visibilityChanged.connect(self._refresh)
@@ -415,12 +400,10 @@ class MainWindow(QMainWindow):
         events.trigger.connect(self._on_session_change)
         events.images.connect(self._on_session_change)
         events.run.connect(self._on_run_change)
-        for event in (events.run_progress, events.scan, events.scan_progress):
-            event.connect(self._show_job)
+        events.run_progress.connect(self._show_job)
         events.speed.connect(self.status.set_speed)
         events.device.connect(self.status.set_device)
 
-    @Slot()
     def start_demo(self) -> None:
         """Open the built-in demo: poisoned checkpoint, test images, target banana, Studio."""
         try:
@@ -431,11 +414,10 @@ class MainWindow(QMainWindow):
         self._demo_path = str(path)
         shell = self.context.shell
         shell.demo_opening.emit()
-        shell.trigger_wanted.emit(None, demo_target())
-        shell.images_wanted.emit(ImageSpec(kind="demo", split="test"), "demo", None)
-        shell.checkpoint_wanted.emit(str(path))
+        shell.open("trigger", None, demo_target())
+        shell.open("images", ImageSpec(kind="demo", split="test"), "demo", None)
+        shell.open("checkpoint", str(path))
 
-    @Slot(str)
     def take_named(self, path: str) -> None:
         """Open what was named at the start as if it had been dropped; hf-hub:owner/name too."""
         if os.path.lexists(path):
@@ -448,18 +430,21 @@ class MainWindow(QMainWindow):
         if is_session(Path(path)):
             self.sessions.open(path)
             return
-        self.context.shell.checkpoint_wanted.emit(path)
+        self.context.shell.open("checkpoint", path)
 
-    @Slot()
     def start_tour(self) -> None:
         """Open the demo and lead through it."""
-        self.guide.set_talk(shipped("tour"))
-        self.guide.start()
+        try:
+            self.guide.set_talk(shipped("tour"))
+            self.guide.start()
+        except InputError as error:  # it names a station that is not there
+            self.show_failure(error)
         self.start_demo()
 
-    @Slot(str)
     def show_station(self, name: str) -> None:
-        """Show the welcome page or a station."""
+        """Show the welcome page or a station; does nothing for one that is not there."""
+        if name not in self._pages:
+            return
         self.pages.setCurrentWidget(self._pages[name])
         self._show_header()
         self.session.station = name
@@ -471,7 +456,6 @@ class MainWindow(QMainWindow):
         shown = self.pages.currentWidget() is not self.welcome
         self.header.setVisible(shown and not self.talk.presenter.is_on)
 
-    @Slot()
     def _on_presenting_changed(self) -> None:
         self.rail.set_named(not self.talk.presenter.is_on)
         self._show_header()
@@ -607,7 +591,6 @@ class MainWindow(QMainWindow):
         """Show the folder of the log file in the desktop's file manager."""
         QDesktopServices.openUrl(QUrl.fromLocalFile(str(log_file().parent)))
 
-    @Slot(str, str)
     def show_error(self, sentence: str, details: str = "", title: str = "") -> None:
         """Show one sentence in a dialog that does not hold up the window.
 
@@ -616,7 +599,6 @@ class MainWindow(QMainWindow):
         named = {"title": title} if title else {}
         ErrorDialog(sentence, details, parent=self, **named).open()
 
-    @Slot(object)
     def show_failure(self, failure: InputError | Failed) -> None:
         """Show what was wrong with something the user gave, or why a question has no answer."""
         if isinstance(failure, InputError):  # the other was logged in the inference thread
@@ -631,7 +613,6 @@ class MainWindow(QMainWindow):
     def _on_session_change(self, *_: object) -> None:
         self.actions_.refresh_soon()
 
-    @Slot()
     def _show_offer(self) -> None:
         self.welcome.set_continue(self.keeper.summary())
 
@@ -642,12 +623,10 @@ class MainWindow(QMainWindow):
             self._recent = recent
             self.welcome.set_recent(*recent)
 
-    @Slot()
     def _on_sessions_changed(self) -> None:
         self._show_title()
         self._refresh()
 
-    @Slot()
     def _show_title(self) -> None:
         """Name the session that was saved by name, and mark it where it has changed."""
         name = plain(self.sessions.name, 60)
@@ -671,13 +650,12 @@ class MainWindow(QMainWindow):
                 self.show_station("studio")
         elif self.session.images is None and facts is not None and not self.keeper.awaits_images:
             demo = ImageSpec(kind="demo", split="test")
-            self.context.shell.images_wanted.emit(demo, "", None)
+            self.context.shell.open("images", demo, "", None)
         self._refresh()
 
     def _on_shown_change(self, *_: object) -> None:
         self._tell_header()
 
-    @Slot(object)
     def _on_failed(self, failed: Failed) -> None:
         self.status.set_device(self.session.device)  # a device may have refused
         self.show_error(failed.sentence, failed.details, failed.title)
@@ -688,14 +666,9 @@ class MainWindow(QMainWindow):
         title = "The model library did not load"
         return self.prompts.confirm(self, title, text, "Try again", "Go on without it")
 
-    @Slot(object)
     def _on_devices_found(self, names: tuple[str, ...]) -> None:
         self.context.device.found(names, self.settings.value.device)
         self.status.set_devices(names, self.session.device)
-
-    @Slot(str)
-    def _on_device_chosen(self, name: str) -> None:
-        self.choose_device(name)
 
     def _on_run_change(self, run: RunState | None) -> None:
         self._show_job()
@@ -711,10 +684,10 @@ class MainWindow(QMainWindow):
         self._refresh()
 
     def _show_job(self, *_: object) -> None:
-        """Name the run that goes on in the status bar, or the scan, with its progress."""
-        run, scan = self.session.run, self.session.scan
-        if not is_live(run) and scan is not None and scan.status == "running":
-            self._show_scan(self.session.scan_progress)
+        """Name the run that goes on in the status bar, or a station's job, with its progress."""
+        run = self.session.run
+        if not is_live(run) and self._job[0]:
+            self.status.set_job(*self._job)
             return
         words = {"running": "is running", "paused": "is paused"}
         title = plain((run.title or method_title(run.method)) if run else "", 80)
@@ -725,12 +698,10 @@ class MainWindow(QMainWindow):
         share = 0.0 if progress is None else progress.fraction
         self.status.set_job(f"{text}, {left}" if text and left else text, share)
 
-    def _show_scan(self, progress: RunProgress | None) -> None:
-        left = "" if progress is None else left_text(progress.seconds_left)
-        text = f"A scan is running, {left}" if left else "A scan is running"
-        self.status.set_job(text, 0.0 if progress is None else progress.fraction)
+    def _on_job_changed(self, text: str, share: float) -> None:
+        self._job = text, share
+        self._show_job()
 
-    @Slot(str)
     def _on_logged(self, text: str) -> None:
         self.log.add("info", text)
 
@@ -758,7 +729,7 @@ class MainWindow(QMainWindow):
         """Check several checkpoints; else take the first file."""
         checkpoints = [path for path in paths if is_checkpoint(path)]
         if len(checkpoints) > 1:
-            self.context.shell.checkpoints_wanted.emit(checkpoints)
+            self.context.shell.open("checkpoints", checkpoints)
         else:
             self.take_file(paths[0])
 
@@ -777,7 +748,6 @@ class MainWindow(QMainWindow):
 
     # Layout and closing
 
-    @Slot(QWidget, QWidget)
     def _show_focus(self, _: QWidget | None, now: QWidget | None) -> None:
         """Scroll what the focus came to into sight: Qt does so inside one scroll area alone."""
         if now is None or QApplication.mouseButtons() != Qt.MouseButton.NoButton:
@@ -859,7 +829,6 @@ class MainWindow(QMainWindow):
         self.inference.end()  # or the next question would start a thread that has not begun yet
         threads.close_all(left)
 
-    @Slot()
     def _on_closing_limit(self) -> None:
         """The job did not end in time: go without it."""
         if self.isVisible():

@@ -5,7 +5,7 @@ from __future__ import annotations
 from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 
 MOST = 200_000
 
@@ -16,8 +16,7 @@ class NotesDialog(QDialog):
     def __init__(self, notes: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setWindowTitle("Notes")
-        self.edit = QPlainTextEdit(notes)
-        self.edit.setAccessibleName("Notes")
+        self.edit = named(QPlainTextEdit(notes), "Notes")
         self.edit.setTabChangesFocus(True)
         self.edit.setPlaceholderText("Where the checkpoint is from, what you suspect, what is next")
         says = Label(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, QSignalBlocker, Qt, QUrl, Slot
+from PySide6.QtCore import QEvent, QSignalBlocker, Qt, QUrl
 from PySide6.QtGui import QDesktopServices
 from PySide6.QtWidgets import (
     QCheckBox,
@@ -16,10 +16,8 @@ from PySide6.QtWidgets import (
     QDialog,
     QFrame,
     QHBoxLayout,
-    QPushButton,
     QScrollArea,
     QSpinBox,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -29,9 +27,11 @@ from cleanclip_gui.session.records import is_live
 from cleanclip_gui.session.settings import Settings
 from cleanclip_gui.station import Context
 from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.dialog_frame import field_form, primary_button, resize_within
-from cleanclip_gui.widgets.label import ElidedLabel, Label
+from cleanclip_gui.widgets.label import ElidedLabel, Label, named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural, tip
 from ml_core.cache import Freed, cache_bytes, clear_cache
 from ml_core.paths import cache_dir, data_dir
@@ -83,22 +83,19 @@ class PreferencesDialog(QDialog):
         self._context, self._acts = context, acts
         self._ticket: Ticket | None = None
         self.device = self._combo("Device", acts.set_device)
-        self.threads = QSpinBox()
-        self.threads.setAccessibleName("Threads")
+        self.threads = named(QSpinBox(), "Threads", _THREADS)
         self.threads.setRange(0, max(os.cpu_count() or 1, context.settings.value.threads))
         self.threads.setSpecialValueText("As many as suit the processor")
-        self.threads.setToolTip(_THREADS)
         self.threads.lineEdit().setTextMargins(6, 0, 0, 0)
         self.threads.setKeyboardTracking(False)
-        self.threads.valueChanged.connect(self._on_threads_changed)
+        self.threads.valueChanged.connect(self._acts.set_threads)
         self.precision = self._combo("Precision", acts.set_precision, _PRECISIONS)
         self.precision.setToolTip(_PRECISION)
         self.theme = self._combo("Theme", acts.set_theme, _THEMES)
         sizes = tuple((size, f"{size} %") for size in theme.SIZES)
         self.size_ = self._combo("Size", acts.set_size, sizes)
         self.motion = self._combo("Motion", acts.set_motion, _MOTIONS)
-        self.hub = QCheckBox("May be asked")
-        self.hub.setAccessibleName("The Hugging Face Hub may be asked")
+        self.hub = named(QCheckBox("May be asked"), "The Hugging Face Hub may be asked")
         self.hub.toggled.connect(self._on_hub_toggled)
         choices = field_form()
         for name, field in (
@@ -108,67 +105,51 @@ class PreferencesDialog(QDialog):
         ):  # fmt: skip
             choices.addRow(Label(name, "field", buddy=field), field)
         choices.addRow(Label(), Label(_HUB, "caption", wrap=True))
-        self.cache = Label("", "subtle")
-        self.cache.setAccessibleName("Size of the cache")
-        self.clear = QPushButton("C&lear cache")
-        self.clear.clicked.connect(self.clear_cache)
+        self.cache = named(Label("", "subtle"), "Size of the cache")
+        self.clear = push_button("C&lear cache", self.clear_cache)
         self.busy = BusyRow("Progress of clearing the cache")
         self.busy.bar.setRange(0, 0)
         self.busy.cancel_clicked.connect(self._on_cancel)
         self.busy.hide()
         self.said = Label("", "subtle", wrap=True)
         self.said.hide()
-        row = QHBoxLayout()
-        row.addWidget(self.cache, 1)
-        row.addWidget(self.clear)
+        emptying = row((self.cache, 1), self.clear)
         page = QWidget()
         page.setObjectName("page")
-        column = QVBoxLayout(page)
         edge = theme.SPACE_XS  # the frame of what has the focus is drawn there
-        column.setContentsMargins(edge, edge, theme.SPACE_S, edge)
-        column.setSpacing(theme.SPACE_M)
-        column.addLayout(choices)
-        column.addWidget(Label("Folders", "heading"))
+        inside = column(
+            choices, Label("Folders", "heading"),
+            of=page, margins=(edge, edge, theme.SPACE_S, edge), spacing=theme.SPACE_M,
+        )  # fmt: skip
         for title, folder in (
             ("Data", data_dir()), ("Settings", context.settings.folder), ("Cache", cache_dir()),
         ):  # fmt: skip
-            column.addLayout(self._folder_row(title, folder))
-        column.addLayout(row)
-        column.addWidget(self.busy)
-        column.addWidget(self.said)
-        column.addStretch()
+            inside.addLayout(self._folder_row(title, folder))
+        inside.addLayout(emptying)
+        inside.addWidget(self.busy)
+        inside.addWidget(self.said)
+        inside.addStretch()
         scroll = QScrollArea()
         scroll.setWidgetResizable(True)
         scroll.setFrameShape(QFrame.Shape.NoFrame)
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)  # it follows what Tab comes to
         scroll.setWidget(page)
-        restore = QPushButton("&Restore defaults")
+        restore = push_button("&Restore defaults", self.restore_defaults)
         restore.setAutoDefault(False)
-        restore.clicked.connect(self.restore_defaults)
         close = primary_button("Close")
         close.clicked.connect(self.accept)
-        buttons = QHBoxLayout()
-        buttons.addWidget(restore)
-        buttons.addStretch()
-        buttons.addWidget(close)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(*(theme.SPACE_XL,) * 4)
-        whole.setSpacing(theme.SPACE_M)
-        for part in (Label("Preferences", "title"), scroll):
-            whole.addWidget(part)
-        whole.addLayout(buttons)
+        column(
+            Label("Preferences", "title"), scroll, row(restore, None, close),
+            of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+        )  # fmt: skip
         self._fill()
         resize_within(self, 600, 680)
         self._measure()
 
     def _combo(
-        self,
-        name: str,
-        act: Callable[..., object],
-        entries: tuple[tuple[object, str], ...] = (),
+        self, name: str, act: Callable[..., object], entries: tuple[tuple[object, str], ...] = ()
     ) -> QComboBox:
-        combo = QComboBox()
-        combo.setAccessibleName(name)
+        combo = named(QComboBox(), name)
         for value, text in entries:
             combo.addItem(text, value)
         combo.activated.connect(lambda number: act(combo.itemData(number)))
@@ -177,15 +158,11 @@ class PreferencesDialog(QDialog):
     def _folder_row(self, title: str, folder: Path) -> QHBoxLayout:
         path = ElidedLabel(plain(str(folder), 400), "subtle")
         path.setToolTip(tip(str(folder)))
-        button = QPushButton("Open folder")
-        button.setAccessibleName(f"Open the folder of {title.lower()}")
+        button = push_button(
+            "Open folder", partial(_show, folder), name=f"Open the folder of {title.lower()}"
+        )
         button.setAutoDefault(False)
-        button.clicked.connect(partial(_show, folder))
-        row = QHBoxLayout()
-        row.addWidget(Label(title, "field"))
-        row.addWidget(path, 1)
-        row.addWidget(button)
-        return row
+        return row(Label(title, "field"), (path, 1), button)
 
     def _fill(self) -> None:
         """Show what is set now."""
@@ -211,15 +188,9 @@ class PreferencesDialog(QDialog):
         self.device.setToolTip("Change the device after the run." if held else "")
         self.hub.setChecked(settings.hub)
 
-    @Slot(bool)
     def _on_hub_toggled(self, on: bool) -> None:
         self._context.settings.update(hub=on)
 
-    @Slot(int)
-    def _on_threads_changed(self, number: int) -> None:
-        self._acts.set_threads(number)
-
-    @Slot()
     def restore_defaults(self) -> None:
         """Everything here as it was at first; what was opened last is kept."""
         usual = Settings()
@@ -242,7 +213,6 @@ class PreferencesDialog(QDialog):
         self.cache.setText(f"{bytes_text(size)}, made again when it is needed")
         self.clear.setEnabled(size > 0 and self._ticket is None)
 
-    @Slot()
     def clear_cache(self) -> None:
         """Remove what can be made again, beside the window."""
 
@@ -263,7 +233,6 @@ class PreferencesDialog(QDialog):
     def _on_failed(self, error: InputError) -> None:
         self._end(error.sentence)
 
-    @Slot()
     def _on_cancel(self) -> None:
         if self._ticket is not None:
             self._ticket.cancel()

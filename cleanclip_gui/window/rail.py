@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from PySide6.QtCore import QSize, Qt
 from PySide6.QtGui import QAction, QResizeEvent
-from PySide6.QtWidgets import QFrame, QSizePolicy, QToolButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QSizePolicy, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 
 _LOGO, _STATION, _ICON = 48, 52, 34  # pixels of height
 _WIDE, _BARE = 100, 44  # pixels of width, with names and without
@@ -26,19 +27,14 @@ class Rail(QFrame):
         self._logo = Label()
         self._logo.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._logo.setFixedHeight(theme.px(_LOGO))
-        self._stations = QVBoxLayout()
-        self._stations.setSpacing(theme.SPACE_XS)
+        self._stations = column(spacing=theme.SPACE_XS)
         self._named: list[QToolButton] = []
         self._wants_names = True
-        self._tools = QVBoxLayout()
-        self._tools.setSpacing(theme.SPACE_XS)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(theme.SPACE_S, theme.SPACE_S, theme.SPACE_S, theme.SPACE_S)
-        layout.addWidget(self._logo)
-        layout.addSpacing(theme.SPACE_S)
-        layout.addLayout(self._stations, 1)
-        layout.addStretch()
-        layout.addLayout(self._tools)
+        self._tools = column(spacing=theme.SPACE_XS)
+        column(
+            self._logo, theme.SPACE_S, (self._stations, 1), None, self._tools,
+            of=self, margins=theme.SPACE_S,
+        )  # fmt: skip
         self._paint()
 
     def add_station(self, action: QAction) -> QToolButton:
@@ -83,8 +79,7 @@ class Rail(QFrame):
         return button
 
     def _button(self, action: QAction, size: int, style: Qt.ToolButtonStyle) -> QToolButton:
-        button = QToolButton()
-        bind(button, action, text=True, icon=True)
+        button = bind(QToolButton(), action, text=True, icon=True)
         button.setAccessibleName(action.text().replace("&", ""))
         button.setIconSize(QSize(theme.px(size), theme.px(size)))
         button.setToolButtonStyle(style)

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QObject, Qt, Signal, Slot
+from PySide6.QtCore import QObject, Qt, Signal
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.commands import Command
@@ -22,11 +22,7 @@ from cleanclip_gui.window.session_paths import SessionPaths, lost_files
 from ml_core.reading.errors import InputError
 from ml_core.reports.sessions.draft import OpenedCheckpoint, OpenedImages, draft
 from ml_core.reports.sessions.folder import read_session, write_session
-from ml_core.reports.sessions.record import (
-    SESSION_SUFFIX,
-    FileFacts,
-    SavedSession,
-)
+from ml_core.reports.sessions.record import SESSION_SUFFIX, FileFacts, SavedSession
 from ml_core.reports.sessions.same_file import facts_of, mark_of
 from ml_core.triggers import Trigger
 
@@ -111,7 +107,6 @@ class SessionFiles(QObject):
 
     # Saving
 
-    @Slot()
     def save(self) -> None:
         """Save the session where it was saved before, else ask where to."""
         if self._session.folder:
@@ -119,7 +114,6 @@ class SessionFiles(QObject):
         else:
             self.save_as()
 
-    @Slot()
     def save_as(self) -> None:
         """Ask where to, and save the session there."""
         facts = self._session.checkpoint
@@ -188,7 +182,6 @@ class SessionFiles(QObject):
 
     # Opening
 
-    @Slot()
     def choose(self) -> None:
         """Ask for the folder of a session, and open it."""
         recent = self._context.settings.value.sessions
@@ -219,7 +212,6 @@ class SessionFiles(QObject):
         opened = OpenedSession(session, triggers, str(place), saved)
         self._ask_for_files(opened, read.is_own)
 
-    @Slot()
     def go_on(self) -> None:
         """Open what an earlier window had open."""
         opened = self._keeper.offered()
@@ -253,14 +245,12 @@ class SessionFiles(QObject):
 
     # The rest
 
-    @Slot()
     def leave(self) -> None:
         """Go on without a name; what was saved stays as it is."""
         if self.may_go(self.leave):
             self._keeper.leave()
             self.changed.emit()
 
-    @Slot()
     def edit_notes(self) -> None:
         """Show the notes, and keep what is written."""
         if self.dialog is not None:

@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Literal
 
 from pydantic import ValidationError
-from PySide6.QtCore import QObject, QTimer, Signal, Slot
+from PySide6.QtCore import QObject, QTimer, Signal
 
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.session import CheckpointFacts, ImagesState
-from cleanclip_gui.session.records import OtherSnapshot, RunState, ScanState, is_live
-from cleanclip_gui.station import Context
+from cleanclip_gui.session.records import OtherSnapshot, RunState, is_live
+from cleanclip_gui.station import Context, Keeps
 from cleanclip_gui.widgets.text import plain
 from ml_core.data.labels import label_sets
 from ml_core.reading.errors import InputError
@@ -28,6 +28,10 @@ _LOG = logging.getLogger(__name__)
 _SAVE_AFTER_MS = 2000  # of quiet: a stroke changes the trigger many times a second
 _LOOK_AFTER_MS = 200
 _DIGEST = 64
+_INSIDE: Mapping[str, Literal["spec.json", "scan.json"]] = {
+    "run": "spec.json",
+    "scan": "scan.json",
+}  # which file of such a folder tells it from others
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,16 +61,26 @@ class SessionKeeper(QObject):
 
     What an earlier window left stands in :attr:`offer` until something is opened; nothing of it is
     opened before :meth:`begin`. ``offer_changed`` tells that it has gone, ``modified_changed`` that
-    what is open differs from what was saved, or no longer does. Writes ``folder``, ``runs``,
-    ``scans`` and ``notes`` of the session.
+    what is open differs from what was saved, or no longer does. Writes ``folder``, ``runs`` and
+    ``notes`` of the session.
+
+    Parameters
+    ----------
+    context
+        What is open.
+    parts
+        Each keeps its own part of a session.
     """
 
     offer_changed = Signal()
     modified_changed = Signal()
 
-    def __init__(self, context: Context, parent: QObject | None = None) -> None:
+    def __init__(
+        self, context: Context, parts: Iterable[object], parent: QObject | None = None
+    ) -> None:
         super().__init__(parent)
         self._session, self._shell = context.session, context.shell
+        self._parts = [part for part in parts if isinstance(part, Keeps)]
         self.own_folder = context.settings.session_folder
         self.offer: SavedSession | None = self._left_behind()
         self.is_modified = False
@@ -87,12 +101,12 @@ class SessionKeeper(QObject):
         events.images.connect(self._on_images_change)
         events.cleaned.connect(self._on_cleaned_change)
         events.run.connect(self._on_run_change)
-        events.scan.connect(self._on_scan_change)
         for signal in (
             events.trigger, events.other_snapshot, events.target, events.station, events.role,
             events.trusted, events.notes, events.folder, events.label_set,
         ):  # fmt: skip
             signal.connect(self._on_changed)
+        self._shell.state_changed.connect(self._on_changed)
         self._shell.closing.connect(self._on_closing)
 
     # What an earlier window left
@@ -136,7 +150,7 @@ class SessionKeeper(QObject):
         if work is None:
             return None
         if not work.folder:  # nobody asked to keep these: they may have been deleted since
-            folders = (*work.runs, *work.scans, *filter(None, [work.run]))
+            folders = [path for path, what in work.outside.items() if what in _INSIDE]
             work = work.moved({path: "" for path in folders if not Path(path).exists()})
         triggers = self.triggers_of(self.own_folder, work)
         folder, saved = work.folder, None
@@ -171,15 +185,15 @@ class SessionKeeper(QObject):
         self._files = dict(wanted.files)
         self._saved = opened.saved
         session.folder, session.notes = opened.folder, wanted.notes
-        session.runs, session.scans = wanted.runs, wanted.scans
+        session.runs = wanted.runs
+        self._restore_parts(wanted)
         if wanted.images is not None:
-            self._shell.images_wanted.emit(
-                wanted.images, wanted.label_set, wanted.templates or None
-            )
+            prompts = wanted.templates or None
+            self._shell.open("images", wanted.images, wanted.label_set, prompts)
         if wanted.checkpoint:
             if wanted.donor:
-                self._shell.donor_known.emit(wanted.checkpoint, wanted.donor)
-            self._shell.checkpoint_wanted.emit(wanted.checkpoint)
+                self._shell.open("donor", wanted.checkpoint, wanted.donor)
+            self._shell.open("checkpoint", wanted.checkpoint)
         else:
             self._wanted = None
             self._show_canvas(wanted)
@@ -189,23 +203,21 @@ class SessionKeeper(QObject):
         """Have the triggers on the canvas and beside it."""
         trigger = self._wanted_triggers.get(wanted.trigger)
         if trigger is not None:
-            self._shell.trigger_wanted.emit(trigger, self._session.target)
+            self._shell.open("trigger", trigger, self._session.target)
         if wanted.other_slot:
             aside = self._wanted_triggers.get(wanted.other_trigger)
-            self._shell.snapshot_wanted.emit(OtherSnapshot(wanted.other_slot, aside))
+            self._shell.open("snapshot", OtherSnapshot(wanted.other_slot, aside))
 
     def _finish(self, wanted: SavedSession) -> None:
         """The checkpoint is there: have its trigger on the canvas, its run and its page."""
         self._show_canvas(wanted)
         self._aim(wanted)
         if wanted.run:
-            self._shell.run_wanted.emit(wanted.run)
-        if wanted.scans:
-            self._shell.scan_wanted.emit(wanted.scans[-1])
+            self._shell.open("run", wanted.run)
         if wanted.trusted:
-            self._shell.trusted_wanted.emit(wanted.trusted)
+            self._shell.open("trusted", wanted.trusted)
         if wanted.reference:
-            self._shell.reference_wanted.emit(wanted.reference)
+            self._shell.open("reference", wanted.reference)
         self._shell.station_wanted.emit(wanted.station)
         if wanted.cleaned is not None:
             self._open_cleaned(wanted.cleaned)
@@ -215,11 +227,14 @@ class SessionKeeper(QObject):
     def _open_cleaned(self, wanted: SavedCleaned) -> None:
         self._cleaned = wanted
         question = OpenCheckpoint(wanted.checkpoint, "cleaned", wanted.donor, wanted.adapter)
-        self._shell.cleaned_wanted.emit(question, wanted.shown)
+        self._shell.open("cleaned", question, wanted.shown)
+
+    def _restore_parts(self, saved: SavedSession) -> None:
+        for part in self._parts:
+            part.restore(dict(saved))
 
     # Saving
 
-    @Slot()
     def save(self) -> None:
         """Keep what is open now, if that is anything, where no session was saved by name."""
         self._timer.stop()
@@ -266,11 +281,10 @@ class SessionKeeper(QObject):
         session = self._session
         self._saved = None
         session.folder, session.notes = "", ""
-        session.scans = ()
+        self._restore_parts(SavedSession())
         session.runs = (session.run.output_dir,) if is_live(session.run) and session.run else ()
         self.save()
 
-    @Slot()
     def compare(self) -> None:
         """Look whether what is open differs from what was saved by name."""
         self._look.stop()
@@ -309,10 +323,11 @@ class SessionKeeper(QObject):
             "station": session.station if session.station != "welcome" else "studio",
             "run": "" if session.run is None else session.run.output_dir,
             "runs": session.runs[-_MOST_FOLDERS:],
-            "scans": session.scans[-_MOST_FOLDERS:],
             "cleaned": cleaned,
             "notes": session.notes,
         }
+        for part in self._parts:
+            fields |= part.state()
         if other is not None:
             named = "" if other.trigger is None else other.trigger.digest
             fields |= {"other_slot": other.slot, "other_trigger": named}
@@ -332,25 +347,18 @@ class SessionKeeper(QObject):
         except ValidationError as error:  # a path that is no text, or too long
             _LOG.warning("what is open cannot be kept: %s", error)
             return None
-        there = {path: self._known(path) for path in found.outside}
+        there = {path: self._known(path, what) for path, what in found.outside.items()}
         return found.model_copy(update={"files": there})
 
-    def _known(self, path: str) -> FileFacts:
+    def _known(self, path: str, what: str) -> FileFacts:
         """How a file is known again, as far as that is known now."""
-        session = self._session
-        found = self._files.get(path)
-        if found is None:
-            by: Literal["weights", "file", "inside"] = "file"
-            inside: Literal["", "spec.json", "scan.json"] = ""
-            if path in session.runs or (session.run is not None and path == session.run.output_dir):
-                by, inside = "inside", "spec.json"
-            elif path in session.scans:
-                by, inside = "inside", "scan.json"
-            elif path == session.trusted:
-                by = "weights"
-            mark = mark_of(path, inside)
-            found = self._files[path] = FileFacts(known_by=by, inside=inside, mark=mark)
-        return found
+        facts = self._files.get(path)
+        if facts is None:
+            inside = _INSIDE.get(what, "")
+            known_by = "inside" if inside else "weights" if what == "clean reference" else "file"
+            named = {"known_by": known_by, "inside": inside, "mark": mark_of(path, inside)}
+            facts = self._files[path] = FileFacts.model_validate(named)
+        return facts
 
     # What happens
 
@@ -396,7 +404,8 @@ class SessionKeeper(QObject):
         if self._wanted is not None or session.folder or before is None:
             return
         if before.checkpoint != facts.path:
-            session.runs, session.scans = (), ()
+            session.runs = ()
+            self._restore_parts(SavedSession())
             self._on_run_change(session.run if is_live(session.run) else None)
 
     def _on_reference_change(self, facts: CheckpointFacts | None) -> None:
@@ -414,13 +423,6 @@ class SessionKeeper(QObject):
         session = self._session
         if run is not None and run.output_dir not in session.runs:
             session.runs = (*session.runs, run.output_dir)
-        self._on_changed()
-
-    def _on_scan_change(self, scan: ScanState | None) -> None:
-        session = self._session
-        if scan is not None and scan.status == "finished":
-            others = tuple(one for one in session.scans if one != scan.folder)
-            session.scans = (*others, scan.folder)
         self._on_changed()
 
     def _on_images_change(self, images: ImagesState | None) -> None:
@@ -452,9 +454,8 @@ class SessionKeeper(QObject):
         """Choose the class of the target's name, once there are classes."""
         images = self._session.images
         if images is not None and wanted.target in images.class_names:
-            self._shell.target_wanted.emit(images.class_names.index(wanted.target))
+            self._shell.open("target", images.class_names.index(wanted.target))
 
-    @Slot()
     def _on_closing(self) -> None:
         if not self._discarded:
             self.save()

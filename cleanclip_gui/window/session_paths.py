@@ -70,11 +70,7 @@ class SessionPaths(QObject):
     settled = Signal(object)
 
     def __init__(
-        self,
-        session: SavedSession,
-        files: Sequence[LostFile],
-        prompts: Prompts,
-        parent: QWidget,
+        self, session: SavedSession, files: Sequence[LostFile], prompts: Prompts, parent: QWidget
     ) -> None:
         super().__init__(parent)
         self._session, self._files, self._prompts, self._window = session, files, prompts, parent

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import psutil
-from PySide6.QtCore import Qt, QTimer, Signal, Slot
+from PySide6.QtCore import Qt, QTimer, Signal
 from PySide6.QtWidgets import QComboBox, QProgressBar, QStatusBar, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.text import bytes_text, device_text
 
 _MEMORY_EVERY_MS = 2000
@@ -26,20 +26,17 @@ class StatusBar(QStatusBar):
         self.setContentsMargins(theme.SPACE_S, 2, theme.SPACE_S, 2)
         self.busy = Label("", "subtle")
         self.job = Label()
-        self.progress = QProgressBar()
+        self.progress = named(QProgressBar(), "Progress of the running job")
         self.progress.setFixedWidth(theme.px(140))
         self.progress.setTextVisible(False)
         self.progress.setRange(0, 1000)
-        self.progress.setAccessibleName("Progress of the running job")
-        self.speed = Label("", "subtle")
-        self.speed.setAccessibleName("How the model is computed")
+        self.speed = named(Label("", "subtle"), "How the model is computed")
         self.memory = Label("", "subtle")
         self.memory.setToolTip("Memory of this window's process")
         self.memory.setMinimumWidth(theme.px(72))
         self.memory.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        self.device = QComboBox()
+        self.device = named(QComboBox(), "Device")
         self.device.setProperty("quiet", True)
-        self.device.setAccessibleName("Device")
         self._held = ""
         self.device.setMinimumContentsLength(4)
         self.device.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
@@ -65,7 +62,6 @@ class StatusBar(QStatusBar):
         """Stop watching."""
         self._timer.stop()
 
-    @Slot(str)
     def set_busy(self, text: str) -> None:
         """Say what the inference thread is doing."""
         self.busy.setText(text)
@@ -105,10 +101,8 @@ class StatusBar(QStatusBar):
         self.device.setToolTip(reason or "Where models are run")
         self.device.setAccessibleDescription(reason)
 
-    @Slot(int)
     def _on_activated(self, index: int) -> None:
         self.device_chosen.emit(self.device.itemData(index))
 
-    @Slot()
     def _on_memory(self) -> None:
         self.memory.setText(bytes_text(self._process.memory_info().rss))

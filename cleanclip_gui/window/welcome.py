@@ -5,33 +5,28 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from PySide6.QtCore import QEvent, Qt, Signal, Slot
+from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtGui import QAction
 from PySide6.QtWidgets import (
     QFrame,
-    QHBoxLayout,
     QListWidget,
     QListWidgetItem,
     QPushButton,
     QScrollArea,
     QSizePolicy,
-    QVBoxLayout,
     QWidget,
 )
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
-from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.action_button import bind, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain, tip
 
 _STEPS = (
-    (
-        "checkpoint",
-        "Open",
-        "Files are checked first. No code in them is ever run.",
-    ),
+    ("checkpoint", "Open", "Files are checked first. No code in them is ever run."),
     ("studio", "Paint a trigger", "Watch predictions flip while the brush moves."),
     ("clean", "Clean it", "Finetune the backdoor away, and compare before and after."),
 )
@@ -75,65 +70,43 @@ class WelcomePage(QWidget):
         buttons = FoldingRow(self.demo, self.open, self.folder, self.hub)
 
         self._steps = QWidget()
-        steps = QHBoxLayout(self._steps)
-        steps.setContentsMargins(0, 0, 0, 0)
-        steps.setSpacing(theme.SPACE_L)
+        steps = row(of=self._steps, spacing=theme.SPACE_L)
         for number, (icon, name, text) in enumerate(_STEPS, start=1):
             steps.addWidget(_step(number, icon, name, text), 1)
-        self.go_on = QPushButton("Continue where you left off")
-        self.go_on.clicked.connect(self.continue_clicked)
+        self.go_on = push_button("Continue where you left off", self.continue_clicked)
         self.resume = _button(actions.by_id.get("clean.resume_last"), icon=True)
         self.resume.setProperty("large", False)
         self._continue, self._continue_text = _offer(self.go_on)
         self._interrupted, self._interrupted_text = _offer(self.resume)
         self._offers = QWidget()
-        offers = QVBoxLayout(self._offers)
-        offers.setContentsMargins(0, 0, 0, 0)
-        offers.setSpacing(theme.SPACE_M)
-        offers.addWidget(self._continue)
-        offers.addWidget(self._interrupted)
+        column(self._continue, self._interrupted, of=self._offers, spacing=theme.SPACE_M)
         self._offers.hide()
 
-        column = QVBoxLayout()
-        column.setSpacing(0)
-        column.addStretch(2)
-        column.addWidget(title)
-        column.addSpacing(theme.SPACE_S)
-        column.addWidget(lead)
-        column.addSpacing(theme.SPACE_XL)
-        column.addWidget(buttons)
-        column.addSpacing(theme.SPACE_XXL + theme.SPACE_S)
-        column.addWidget(self._offers)
-        column.addWidget(self._steps)
-        column.addSpacing(theme.SPACE_XL)
-        column.addWidget(self._lower_row())
-        column.addStretch(3)
-
         inner = QWidget()
-        inner.setLayout(column)
+        column(
+            (None, 2), title, theme.SPACE_S, lead, theme.SPACE_XL, buttons,
+            theme.SPACE_XXL + theme.SPACE_S, self._offers, self._steps, theme.SPACE_XL,
+            self._lower_row(), (None, 3), of=inner, margins=None, spacing=0,
+        )  # fmt: skip
         inner.setMaximumWidth(theme.px(980))
         inner.setSizePolicy(QSizePolicy.Policy.Expanding, QSizePolicy.Policy.Expanding)
         page = QWidget()
         page.setObjectName("page")
-        layout = QHBoxLayout(page)
-        layout.setContentsMargins(theme.SPACE_XXL, theme.SPACE_L, theme.SPACE_XXL, theme.SPACE_L)
-        layout.addStretch(1)
-        layout.addWidget(inner, 20)
-        layout.addStretch(1)
+        row(
+            None, (inner, 20), None,
+            of=page, margins=(theme.SPACE_XXL, theme.SPACE_L, theme.SPACE_XXL, theme.SPACE_L),
+        )  # fmt: skip
         scroll = QScrollArea()  # beside the log of a small window
         scroll.setWidgetResizable(True)
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         scroll.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         scroll.setWidget(page)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, 0, 0, 0)
-        whole.addWidget(scroll)
+        column(scroll, of=self)
         self.set_recent(())
 
     def _lower_row(self) -> QWidget:
         """Recent checkpoints beside the place to drop a file."""
-        self.recent = QListWidget()
-        self.recent.setAccessibleName("Recent checkpoints and sessions")
+        self.recent = named(QListWidget(), "Recent checkpoints and sessions")
         self.recent.setMinimumHeight(theme.px(64))
         self.recent.setMaximumHeight(theme.px(_LOWER))
         self.recent.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
@@ -142,11 +115,7 @@ class WelcomePage(QWidget):
         self.recent.itemClicked.connect(self._on_recent_activated)
         self._recent_title = Label("Recent", "heading")
         self._recent_box = QWidget()
-        recent = QVBoxLayout(self._recent_box)
-        recent.setContentsMargins(0, 0, 0, 0)
-        recent.setSpacing(theme.SPACE_S)
-        recent.addWidget(self._recent_title)
-        recent.addWidget(self.recent)
+        column(self._recent_title, self.recent, of=self._recent_box, spacing=theme.SPACE_S)
 
         self.drop = QFrame()
         self.drop.setProperty("card", True)
@@ -158,25 +127,17 @@ class WelcomePage(QWidget):
             "subtle",
         )
         words.setWordWrap(True)
-        inner = QHBoxLayout(self.drop)
-        inner.setContentsMargins(*(theme.SPACE_L,) * 4)
-        inner.setSpacing(theme.SPACE_M)
-        inner.addWidget(picture)
-        inner.addWidget(words, 1)
+        row(picture, (words, 1), of=self.drop, margins=theme.SPACE_L, spacing=theme.SPACE_M)
 
-        row = QWidget()
-        layout = QHBoxLayout(row)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_L)
-        layout.addWidget(self._recent_box, 2)
-        beside = QVBoxLayout()
-        beside.setSpacing(theme.SPACE_S)
+        whole = QWidget()
         self._drop_title = Label(" ", "heading")  # as high as that of the list
-        beside.addWidget(self._drop_title)
-        beside.addWidget(self.drop, 1)
-        layout.addLayout(beside, 1)
+        row(
+            (self._recent_box, 2),
+            (column(self._drop_title, (self.drop, 1), spacing=theme.SPACE_S), 1),
+            of=whole, spacing=theme.SPACE_L,
+        )  # fmt: skip
         self._paint_pictures()
-        return row
+        return whole
 
     def set_recent(self, paths: Sequence[str], sessions: Sequence[str] = ()) -> None:
         """List the sessions and checkpoints opened last; without any the list is not shown."""
@@ -186,8 +147,7 @@ class WelcomePage(QWidget):
         for icon, path in listed:
             name = Path(path).name or path
             item = QListWidgetItem(
-                theme.icon(icon, "muted"),
-                f"{plain(name, 80)}   {plain(Path(path).parent, 300)}",
+                theme.icon(icon, "muted"), f"{plain(name, 80)}   {plain(Path(path).parent, 300)}"
             )
             item.setData(Qt.ItemDataRole.UserRole, path)
             item.setData(_IS_SESSION, icon == "folder")
@@ -238,7 +198,6 @@ class WelcomePage(QWidget):
                 theme.icon(label.property("icon"), "accent").pixmap(theme.px(26), theme.px(26))
             )
 
-    @Slot(QListWidgetItem)
     def _on_recent_activated(self, item: QListWidgetItem) -> None:
         chosen = self.session_chosen if item.data(_IS_SESSION) else self.path_chosen
         chosen.emit(item.data(Qt.ItemDataRole.UserRole))
@@ -246,8 +205,7 @@ class WelcomePage(QWidget):
 
 def _button(action: QAction | None, text: str = "", *, icon: bool = False) -> QPushButton:
     """The button of an action, with a text of its own where the menu's would be too long."""
-    button = QPushButton(text)
-    button.setProperty("large", True)
+    button = push_button(text, look="large")
     if action is None:
         button.hide()
     else:
@@ -261,11 +219,11 @@ def _offer(button: QPushButton) -> tuple[QFrame, Label]:
     card.setProperty("card", True)
     theme.set_property(card, "tone", "info")
     text = Label("", "subtle", wrap=True)
-    layout = QHBoxLayout(card)
-    layout.setContentsMargins(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-    layout.setSpacing(theme.SPACE_M)
-    layout.addWidget(text, 1)
-    layout.addWidget(button)
+    row(
+        (text, 1), button,
+        of=card, margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
+        spacing=theme.SPACE_M,
+    )  # fmt: skip
     card.hide()
     return card, text
 
@@ -279,11 +237,8 @@ def _step(number: int, icon: str, name: str, text: str) -> QFrame:
     picture.setPixmap(theme.icon(icon, "accent").pixmap(theme.px(26), theme.px(26)))
     heading = Label(f"{number}. {name}", "heading")
     body = Label(text, "subtle", wrap=True)
-    layout = QVBoxLayout(card)
-    layout.setContentsMargins(0, 0, theme.SPACE_L, 0)
-    layout.setSpacing(theme.SPACE_S)
-    layout.addWidget(picture)
-    layout.addWidget(heading)
-    layout.addWidget(body)
-    layout.addStretch()
+    column(
+        picture, heading, body, None,
+        of=card, margins=(0, 0, theme.SPACE_L, 0), spacing=theme.SPACE_S,
+    )  # fmt: skip
     return card

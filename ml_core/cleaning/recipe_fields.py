@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from ml_core.cleaning.catalogue import FACTS, Method
+from ml_core.options import option
 
 Augmentation = Literal["none", "flip", "autoaugment", "noise-erase", "noise-erase-code"]
 
@@ -18,22 +19,14 @@ _WEIGHT_SPACE = "tbar interpolate"
 _WEIGHT: dict[str, Any] = {"ge": 0.0, "le": 100.0}
 
 
-def _field(
-    default: Any, title: str, help_line: str, *, unit: str = "", methods: str = "", **limits: Any
-) -> Any:
-    """A recipe field with what a form shows; ``methods`` empty means all."""
-    extra: dict[str, Any] = {"unit": unit, "methods": methods.split()}
-    return Field(default, title=title, description=help_line, json_schema_extra=extra, **limits)
-
-
 class RecipeFields(BaseModel):
     """The fields of a recipe, in the order a form shows them; each with its limits."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
-    method: Method = _field("cleanclip", "Method", "How the checkpoint is cleaned.")
-    preset: str = _field("quick", "Preset", "Where the numbers come from.", max_length=64)
-    pairs: int = _field(
+    method: Method = option("cleanclip", "Method", "How the checkpoint is cleaned.")
+    preset: str = option("quick", "Preset", "Where the numbers come from.", max_length=64)
+    pairs: int = option(
         40_000,
         "Training examples",
         "Distinct clean examples (pairs or images, as the method needs) to train on; more "
@@ -43,7 +36,7 @@ class RecipeFields(BaseModel):
         ge=2,
         le=100_000_000,
     )
-    shots: int = _field(
+    shots: int = option(
         0,
         "Images a class",
         "Labelled images of each class in an epoch, drawn at random; the number of training "
@@ -53,7 +46,7 @@ class RecipeFields(BaseModel):
         ge=0,
         le=1_000_000,
     )
-    epochs: int = _field(
+    epochs: int = option(
         1,
         "Epochs",
         "How often each example is seen.",
@@ -62,7 +55,7 @@ class RecipeFields(BaseModel):
         ge=1,
         le=1000,
     )
-    batch_size: int = _field(
+    batch_size: int = option(
         128,
         "Batch size",
         "Examples in a step; the contrastive losses compare within a batch.",
@@ -71,7 +64,7 @@ class RecipeFields(BaseModel):
         ge=2,
         le=65_536,
     )
-    lr: float = _field(
+    lr: float = option(
         2e-3,
         "Learning rate",
         "Peak of the schedule. Too low and the backdoor stays, too high and accuracy is lost.",
@@ -79,14 +72,14 @@ class RecipeFields(BaseModel):
         gt=0.0,
         le=1.0,
     )
-    schedule: Literal["cosine", "two-phase"] = _field(
+    schedule: Literal["cosine", "two-phase"] = option(
         "cosine",
         "Schedule",
         "Cosine falls from the peak to the end. Two-phase is PAR's: a straight line to the "
         "half-way rate in the first half, then a cosine to the end.",
         methods=_TRAINED,
     )
-    lr_middle: float = _field(
+    lr_middle: float = option(
         0.1,
         "Half-way learning rate",
         "Rate of two-phase after the first half, as a fraction of the peak.",
@@ -95,7 +88,7 @@ class RecipeFields(BaseModel):
         ge=0.0,
         le=1.0,
     )
-    lr_end: float = _field(
+    lr_end: float = option(
         0.0,
         "Final learning rate",
         "Rate at the end of the cosine, as a fraction of the peak.",
@@ -104,7 +97,7 @@ class RecipeFields(BaseModel):
         ge=0.0,
         le=1.0,
     )
-    warmup_steps: int = _field(
+    warmup_steps: int = option(
         50,
         "Warm-up",
         "Steps in which the rate climbs from 0 to its peak.",
@@ -113,10 +106,10 @@ class RecipeFields(BaseModel):
         ge=0,
         le=1_000_000,
     )
-    optimizer: Literal["adamw", "sgd"] = _field(
+    optimizer: Literal["adamw", "sgd"] = option(
         "adamw", "Optimizer", "AdamW, or SGD with momentum.", methods=_TRAINED
     )
-    weight_decay: float = _field(
+    weight_decay: float = option(
         0.1,
         "Weight decay",
         "Decay of weight matrices; biases and norms are left alone.",
@@ -124,10 +117,10 @@ class RecipeFields(BaseModel):
         ge=0.0,
         le=10.0,
     )
-    beta1: float = _field(
+    beta1: float = option(
         0.9, "Beta 1", "AdamW's decay of the mean of gradients.", methods=_TRAINED, ge=0.0, lt=1.0
     )
-    beta2: float = _field(
+    beta2: float = option(
         0.999,
         "Beta 2",
         "AdamW's decay of the mean of squared gradients.",
@@ -135,8 +128,8 @@ class RecipeFields(BaseModel):
         ge=0.0,
         lt=1.0,
     )
-    momentum: float = _field(0.9, "Momentum", "SGD's momentum.", methods=_TRAINED, ge=0.0, lt=1.0)
-    grad_clip: float = _field(
+    momentum: float = option(0.9, "Momentum", "SGD's momentum.", methods=_TRAINED, ge=0.0, lt=1.0)
+    grad_clip: float = option(
         1.0,
         "Gradient clipping",
         "Largest norm of a step's gradient; 0 turns clipping off.",
@@ -144,35 +137,35 @@ class RecipeFields(BaseModel):
         ge=0.0,
         le=1e6,
     )
-    lambda_clip: float = _field(
+    lambda_clip: float = option(
         1.0,
         "Weight of the CLIP loss",
         "How much image and caption are pulled together.",
         methods=_CONTRAST,
         **_WEIGHT,
     )
-    lambda_image: float = _field(
+    lambda_image: float = option(
         0.5,
         "Weight of image views",
         "How much each image is pulled to its augmented view; 0 draws none.",
         methods=_VIEWS,
         **_WEIGHT,
     )
-    lambda_text: float = _field(
+    lambda_text: float = option(
         0.5,
         "Weight of caption views",
         "How much each caption is pulled to its augmented view; 0 draws none.",
         methods=_VIEWS,
         **_WEIGHT,
     )
-    lambda_repel: float = _field(
+    lambda_repel: float = option(
         1.0,
         "Weight of repulsion",
         "How hard embeddings are pushed away from those of the checkpoint before cleaning.",
         methods="par cleanclip-par rvpt",
         **_WEIGHT,
     )
-    tau: float = _field(
+    tau: float = option(
         2.15,
         "Repulsion limit",
         "Mean squared distance above which nothing is pushed any more; larger removes more of "
@@ -182,21 +175,21 @@ class RecipeFields(BaseModel):
         gt=0.0,
         le=4.0,
     )
-    lambda_unlearn: float = _field(
+    lambda_unlearn: float = option(
         1.0,
         "Weight of unlearning",
         "How much triggered images are pulled to what they were without the trigger.",
         methods="unlearn adversarial",
         **_WEIGHT,
     )
-    lambda_hold: float = _field(
+    lambda_hold: float = option(
         1.0,
         "Weight of holding",
         "How much clean images are held where they were.",
         methods="unlearn adversarial",
         **_WEIGHT,
     )
-    adversaries: int = _field(
+    adversaries: int = option(
         8,
         "Triggers at a time",
         "Made-up triggers that act in one step, each on its share of the batch.",
@@ -204,7 +197,7 @@ class RecipeFields(BaseModel):
         ge=1,
         le=1024,
     )
-    adversary_steps: int = _field(
+    adversary_steps: int = option(
         12,
         "Steps of a trigger",
         "Steps in which a made-up trigger is sharpened before another one takes its place.",
@@ -213,14 +206,14 @@ class RecipeFields(BaseModel):
         ge=1,
         le=100_000,
     )
-    mix_images: bool = _field(
+    mix_images: bool = option(
         False,
         "Mix images",
         "Of four images one stays as it is, one is augmented, one is blended with another and one "
         "gets a part of another, so that the model is held on more than the images at hand.",
         methods="adversarial",
     )
-    alpha: float = _field(
+    alpha: float = option(
         1.0,
         "Alpha",
         "How far the weights go: interpolation reaches the reference at 1; TBAR subtracts this "
@@ -229,13 +222,13 @@ class RecipeFields(BaseModel):
         ge=0.0,
         le=10.0,
     )
-    alpha_choice: Literal["given", "auto"] = _field(
+    alpha_choice: Literal["given", "auto"] = option(
         "given",
         "Choice of alpha",
         "Given uses alpha as entered; auto tries values up to it on validation images.",
         methods=_WEIGHT_SPACE,
     )
-    ca_limit: float = _field(
+    ca_limit: float = option(
         1.0,
         "Accuracy to give up",
         "Clean accuracy on validation images that auto may cost.",
@@ -244,11 +237,11 @@ class RecipeFields(BaseModel):
         ge=0.0,
         le=100.0,
     )
-    prompt_length: int = _field(
+    prompt_length: int = option(
         50, "Prompt length", "Prompt tokens in a block.", unit="tokens", methods="rvpt",
         ge=1, le=1024,
     )  # fmt: skip
-    prompt_depth: int = _field(
+    prompt_depth: int = option(
         3,
         "Blocks without prompts",
         "The first blocks, which have no prompts.",
@@ -257,18 +250,18 @@ class RecipeFields(BaseModel):
         ge=0,
         le=200,
     )
-    prompt_std: float = _field(
+    prompt_std: float = option(
         0.02, "Spread of first prompts", "Standard deviation of the initial prompts.",
         methods="rvpt", gt=0.0, le=1.0,
     )  # fmt: skip
-    image_augmentation: Augmentation = _field(
+    image_augmentation: Augmentation = option(
         "autoaugment",
         "Image augmentation",
         "Drawn again for every image: AutoAugment (ImageNet policy), a flip, PAR's noise and "
         "erased square (code: as in PAR's own code), or nothing.",
         methods=f"{_VIEWS} par {_LABELLED}",
     )
-    eda_alpha: float = _field(
+    eda_alpha: float = option(
         0.1,
         "Caption augmentation",
         "Share of a caption's words that EDA replaces, inserts, swaps or deletes. Digits, "
@@ -278,13 +271,13 @@ class RecipeFields(BaseModel):
         ge=0.0,
         le=1.0,
     )
-    head_init: Literal["zero-shot", "random"] = _field(
+    head_init: Literal["zero-shot", "random"] = option(
         "zero-shot",
         "Start of the linear head",
         "From the zero-shot classifier of the label set, or random.",
         methods="supervised linear-probe",
     )
-    label_smoothing: float = _field(
+    label_smoothing: float = option(
         0.0,
         "Label smoothing",
         "Probability spread evenly over all classes.",
@@ -292,7 +285,7 @@ class RecipeFields(BaseModel):
         ge=0.0,
         lt=1.0,
     )
-    stop_below_ca: float = _field(
+    stop_below_ca: float = option(
         40.0,
         "Accuracy limit",
         "Stop when clean accuracy on validation images falls this far under its start; "
@@ -302,7 +295,7 @@ class RecipeFields(BaseModel):
         ge=0.0,
         le=100.0,
     )
-    eval_every: int = _field(
+    eval_every: int = option(
         60,
         "Evaluate every",
         "Steps between two evaluations on validation images; 0 turns them off.",
@@ -311,7 +304,7 @@ class RecipeFields(BaseModel):
         ge=0,
         le=1_000_000,
     )
-    save_every: int = _field(
+    save_every: int = option(
         60,
         "Save every",
         "Steps between two saves from which a killed run can resume; 0 saves at its start and end.",
@@ -320,21 +313,21 @@ class RecipeFields(BaseModel):
         ge=0,
         le=1_000_000,
     )
-    precision: Literal["auto", "fp32", "bf16"] = _field(
+    precision: Literal["auto", "fp32", "bf16"] = option(
         "auto",
         "Precision",
         "Automatic measures three steps and takes bfloat16 where it is faster. fp32 is as exact as "
         "it can be; for a ResNet on the CPU its steps are a third slower than Automatic's in fp32.",
         methods=_TRAINED,
     )
-    batch_norm: Literal["train", "frozen"] = _field(
+    batch_norm: Literal["train", "frozen"] = option(
         "train",
         "BatchNorm",
         "Train uses batch statistics and updates the stored ones; frozen uses the stored ones, "
         "as gradient caching and more than one process need.",
         methods=_TRAINED,
     )
-    cache_chunk: int = _field(
+    cache_chunk: int = option(
         0,
         "Gradient caching",
         "Examples encoded at a time; the gradient stays that of the whole batch (GradCache). "
@@ -344,19 +337,19 @@ class RecipeFields(BaseModel):
         ge=0,
         le=65_536,
     )
-    checkpoint_activations: bool = _field(
+    checkpoint_activations: bool = option(
         False,
         "Checkpoint activations",
         "Computes activations twice and keeps them once: less memory, about a third slower.",
         methods=_TRAINED,
     )
-    compile: bool = _field(
+    compile: bool = option(
         False,
         "Compile",
         "Compile the encoders with torch.compile; on CUDA only.",
         methods=_TRAINED,
     )
-    seed: int = _field(
+    seed: int = option(
         0,
         "Seed",
         "Repeats the run's order and augmentations.",

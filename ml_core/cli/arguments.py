@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import typer
+from pydantic import BaseModel
 
 from ml_core.cleaning.catalogue import METHODS, Method
 from ml_core.cleaning.presets import about_rate, preset, warn_of_rate
 from ml_core.cleaning.pretraining import DEMO, Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cli import output
+from ml_core.cli.options import Options
 from ml_core.cli.run import ctrl_c_cancels
 from ml_core.data.captioned.detect import KINDS, detect
 from ml_core.data.labels import LabelSet, label_sets, load_label_set, load_templates
@@ -22,8 +26,10 @@ from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.plain import plain
 
 if TYPE_CHECKING:
+    from ml_core.checkpoints import Checkpoint
     from ml_core.triggers import Trigger
 
+N = TypeVar("N", int, float)
 _TABLES = (".csv", ".tsv")
 _SPLITS = ("val", "test", "heldout", "train", "clean")
 
@@ -63,6 +69,32 @@ def optional_checkpoint(path: Path | None) -> str | None:
     return None if path is None else str(checkpoint_path(path).resolve())
 
 
+def spec_fields(options: Options, spec: type[BaseModel]) -> dict[str, Any]:
+    """What options give of a spec's fields: those that it declares, and those of all jobs.
+
+    Raises
+    ------
+    InputError
+        If a checkpoint cannot be fetched, or there are no such classes or templates.
+    """
+    fields: dict[str, Callable[[], Any]] = {
+        "checkpoint": lambda: str(checkpoint_path(options.checkpoint).resolve()),
+        "donor": lambda: optional_checkpoint(options.donor),
+        "use_choice": lambda: not options.no_choice,
+        "label_set": lambda: label_set_path(options.labels),
+        "templates": lambda: options.templates and load_templates(options.templates),
+        "output_dir": lambda: str(options.output_dir.resolve()),
+    }
+    common = {name: value() for name, value in fields.items() if name in spec.model_fields}
+    return common | options.of(spec)
+
+
+def typed(context: typer.Context, name: str) -> bool:
+    """Whether an option was given on the command line."""
+    source = context.get_parameter_source(name)
+    return source is not None and source.name == "COMMANDLINE"
+
+
 def image_spec(
     text: str, n: int | None = None, seed: int = 0, *, training: bool = False
 ) -> ImageSpec:
@@ -100,26 +132,23 @@ def image_spec(
     return ImageSpec(kind=kind, path=str(path), split=split, n=n, seed=seed)  # type: ignore[arg-type]
 
 
-def pair_spec(
-    text: str,
-    image_column: str,
-    caption_column: str,
-    seed: int = 0,
-    *,
-    pictures: Path | None = None,
-    exclude: Path | None = None,
-    sides: Sides = "both",
-) -> PairSpec:
+def pair_spec(text: str, options: Options, seed: int = 0, *, sides: Sides = "both") -> PairSpec:
     """``demo`` or a path of image-caption pairs, whose kind is found by what is in it.
 
-    ``sides`` is what is needed of them.
+    Parameters
+    ----------
+    options
+        Names the columns, the pictures of a COCO file and an audit's exclusions.
+    sides
+        What of the pairs is needed.
 
     Raises
     ------
     InputError
         If nothing is there, it holds no pairs, or ``pictures`` is given for another kind than COCO.
     """
-    excluded = None if exclude is None else str(exclude.resolve())
+    pictures = options.pictures
+    excluded = None if options.exclude is None else str(options.exclude.resolve())
     kind: PairKind = "demo" if text == "demo" else detect(text, sides)
     if pictures is not None and kind != "coco":
         raise InputError(
@@ -132,8 +161,8 @@ def pair_spec(
         kind=kind,
         path=str(Path(text).resolve()),
         pictures=None if pictures is None else str(pictures.resolve()),
-        image_column=image_column,
-        caption_column=caption_column,
+        image_column=options.picture_column,
+        caption_column=options.caption_column,
         exclude=excluded,
         seed=seed,
     )
@@ -161,8 +190,8 @@ def labels_and_templates(labels: str, templates: Path | None) -> LabelSet:
     return label_set
 
 
-def of_scan(name: str | None, target: str | None) -> tuple[str | None, str | None]:
-    """Trigger and target as they are given; of ``scan:FOLDER`` the found ones.
+def resolve_scan(name: str | None, target: str | None) -> tuple[str | None, str | None]:
+    """Trigger and target; ``scan:FOLDER`` stands for those that the scan found.
 
     Raises
     ------
@@ -173,8 +202,8 @@ def of_scan(name: str | None, target: str | None) -> tuple[str | None, str | Non
 
     if name is None or not name.startswith(PREFIX):
         return name, target
-    path, found = found_trigger(name)
-    return str(path), target or found
+    path, scanned_target = found_trigger(name)
+    return str(path), target or scanned_target
 
 
 def open_trigger(name: str | None, size: int = 224, file: Path | None = None) -> Trigger | None:
@@ -254,38 +283,55 @@ def method_name(text: str) -> Method:
     return text
 
 
-def pretraining_at(
-    checkpoint: Path,
-    donor: Path | None = None,
-    *,
-    reference: Path | None = None,
-    use_choice: bool = True,
-) -> Pretraining:
-    """How a checkpoint was pretrained, which decides the presets that suit it.
+def numbers(text: str, kind: Callable[[str], N], what: str, example: str) -> tuple[N, ...]:
+    """Numbers with commas between them, each once.
 
-    Parameters
-    ----------
-    reference
-        A clean checkpoint of the same architecture, which may tell what this one does not.
+    Raises
+    ------
+    InputError
+        If one is no number.
+    """
+    try:
+        return tuple(dict.fromkeys(map(kind, text.split(","))))
+    except ValueError as error:
+        sentence = f"The {what} {text!r} are not numbers; write them as {example}."
+        raise InputError(sentence) from error
+
+
+def opened_checkpoint(options: Options) -> Checkpoint:
+    """The checkpoint, with its donor.
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened.
+    """
+    path = checkpoint_path(options.checkpoint)
+    with output.working(f"Looking at {path.name}"):
+        from ml_core.checkpoints import open_checkpoint
+
+        return open_checkpoint(path, options.donor, use_choice=not options.no_choice)
+
+
+def known_pretraining(options: Options) -> Pretraining:
+    """How the checkpoint was pretrained, which decides the presets that suit it.
+
+    The reference, a clean checkpoint of the same architecture, may tell what the checkpoint does
+    not.
 
     Raises
     ------
     InputError
         If one of them cannot be opened.
     """
-    from ml_core.jobs.demo import demo_checkpoint
-    from ml_core.jobs.demo import pretraining_at as told_by
+    from ml_core.jobs.demo import demo_checkpoint, pretraining_at
 
-    if checkpoint.resolve() == demo_checkpoint().resolve():
+    if options.checkpoint.resolve() == demo_checkpoint().resolve():
         return DEMO
-    with output.working(f"Looking at {checkpoint.name}"):
-        from ml_core.checkpoints import open_checkpoint
-
-        opened = open_checkpoint(checkpoint, donor, use_choice=use_choice)
-        other = None
-        if reference is not None:
-            other = open_checkpoint(checkpoint_path(reference), use_choice=use_choice)
-    return told_by(opened, other)
+    opened, reference = opened_checkpoint(options), None
+    if options.reference is not None:
+        reference = opened_checkpoint(options.changed(checkpoint=options.reference, donor=None))
+    return pretraining_at(opened, reference)
 
 
 def judge_rates(
@@ -304,8 +350,8 @@ def judge_rates(
                 f"{warning} Take a preset that suits the checkpoint (the default does) or a lower "
                 "rate, or give --accept-rate to run it all the same."
             )
-    said = (about_rate(recipe, pretraining) for recipe in recipes)
-    for sentence in dict.fromkeys(filter(None, said)):
+    sentences = (about_rate(recipe, pretraining) for recipe in recipes)
+    for sentence in dict.fromkeys(filter(None, sentences)):
         output.say(sentence)
 
 

@@ -4,105 +4,75 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, get_args
+from typing import TYPE_CHECKING, Annotated, get_args
 
 import typer
-from rich import box
-from rich.table import Table
 
 from ml_core.cli import output
-from ml_core.cli.arguments import checkpoint_path, image_spec, optional_checkpoint, pair_spec
+from ml_core.cli.arguments import image_spec, pair_spec, spec_fields, typed
 from ml_core.cli.export import export
-from ml_core.cli.options import (
-    CaptionColumn,
-    CocoPictures,
-    Device,
-    Donor,
-    Exclude,
-    ExportTo,
-    ImageColumn,
-    Json,
-    NoChoice,
-    OutputFolder,
-    Overwrite,
-    Pairs,
-    Threads,
-    given_path,
-)
+from ml_core.cli.options import PAIRS, Options, argument, command, place, text
 from ml_core.cli.run import run_spec
+from ml_core.data.specs import PairSpec
+from ml_core.jobs.audit_spec import (
+    AUDIT_FILE,
+    EXCLUDED_TABLE,
+    EXCLUSIONS_FILE,
+    AuditSpec,
+    EmbeddingAuditSpec,
+)
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
     from ml_core.detection.records import Audit, Distribution
-    from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
 
 _OF_PICTURES = (
-    "pairs", "pictures", "exclude", "image_column", "caption_column", "n", "images", "donor",
+    "pairs", "pictures", "exclude", "picture_column", "caption_column", "n", "images", "donor",
     "no_choice",
 )  # fmt: skip
+_SPREAD = ("score", "suspicious", ">lowest", ">median", ">99th percentile", ">highest")
 _MEDIAN, _PERCENTILE_99 = 3, 6  # positions in `Distribution.percentiles`
 
 
+@command(
+    "output_dir checkpoint pairs pictures exclude picture_column caption_column n embeddings "
+    "reference images k neighbours chunk_size unit worst show by exclude_worst seed donor "
+    "no_choice device threads export_to processes overwrite json",
+    AuditSpec,
+)
 def audit(
     context: typer.Context,
-    output_dir: OutputFolder[Path],
+    options: Options,
     checkpoint: Annotated[
-        Path | None,
-        typer.Argument(
-            help="A file, a folder, or hf-hub:owner/name; none with --embeddings.",
-            parser=given_path,
-        ),
+        Path | None, argument("A file, a folder, or hf-hub:owner/name; none with --embeddings.")
     ] = None,
-    pairs: Pairs = "demo",
-    pictures: CocoPictures = None,
-    exclude: Exclude = None,
-    image_column: ImageColumn = "image",
-    caption_column: CaptionColumn = "caption",
+    pairs: Annotated[str, text(PAIRS)] = "demo",
     n: Annotated[
         int | None, typer.Option("--n", min=1, help="Size of a random sample of the pairs.")
     ] = None,
     embeddings: Annotated[
         Path | None,
-        typer.Option(
-            help="Instead of checkpoint and pairs: a folder of embeddings (.npy) as clip-retrieval "
-            "writes it.",
-            parser=given_path,
+        place(
+            "Instead of checkpoint and pairs: a folder of embeddings (.npy) as clip-retrieval "
+            "writes it."
         ),
     ] = None,
     reference: Annotated[
         str | None,
-        typer.Option(
-            help="Pairs known to be clean, to compare with; columns as above. With --embeddings "
+        text(
+            "Pairs known to be clean, to compare with; columns as above. With --embeddings "
             "another folder of them."
         ),
     ] = None,
     images: Annotated[
         list[str] | None,
-        typer.Option(help="Evaluation images that must not be among the pairs; repeatable."),
+        text("Evaluation images that must not be among the pairs; repeatable."),
     ] = None,
-    k: Annotated[int, typer.Option("--k", min=2, max=256, help="Neighbours.")] = 16,
-    neighbours: Annotated[
-        str,
-        typer.Option(
-            help="Where neighbours are searched: in random chunks (chunk), as published, or in "
-            "the whole set, exactly (all) or with an index (approximate, needs faiss)."
-        ),
-    ] = "chunk",
-    chunk_size: Annotated[
-        int,
-        typer.Option(min=64, max=16_384, help="Pairs in a chunk, at least 4 k."),
-    ] = 1024,
-    unit: Annotated[
-        bool, typer.Option("--unit", help="Scale embeddings to unit length first.")
-    ] = False,
-    worst: Annotated[
-        int, typer.Option(min=1, max=1000, help="Worst pairs kept for each score, with pictures.")
-    ] = 100,
     show: Annotated[int, typer.Option(min=0, max=1000, help="Pairs listed.")] = 10,
     by: Annotated[
         str,
-        typer.Option(
-            help="Score to list and exclude by: dao, slof, k_distance, lid, closeness, isolation "
+        text(
+            "Score to list and exclude by: dao, slof, k_distance, lid, closeness, isolation "
             "or clip_score."
         ),
     ] = "dao",
@@ -112,17 +82,6 @@ def audit(
             min=0, max=1000, help="Write the N worst by --by to exclusions.json without a review."
         ),
     ] = 0,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of the chunks and the forest.")] = 0,
-    donor: Donor = None,
-    no_choice: NoChoice = False,
-    device: Device = "auto",
-    threads: Threads = 0,
-    export_to: ExportTo = None,
-    processes: Annotated[
-        int, typer.Option(min=1, help="With --export: processes (GPUs) that share the work.")
-    ] = 1,
-    overwrite: Overwrite = False,
-    json: Json = False,
 ) -> None:
     """Look for poisoned pairs in a cleaning set, by the suspect checkpoint's own embeddings.
 
@@ -147,26 +106,16 @@ def audit(
         cleanclip audit --embeddings laion_embeddings/ --neighbours all -o audit
     """
     from ml_core.detection.records import SCORE, Neighbourhood, read_audit
-    from ml_core.jobs.audit_spec import AUDIT_FILE, AuditSpec, EmbeddingAuditSpec
 
     if by not in SCORE:
         raise InputError(f"There is no score {by!r}; choose one of {', '.join(SCORE)}.")
-    if neighbours not in get_args(Neighbourhood):
+    common = options.of(AuditSpec) | {"output_dir": str(options.output_dir.resolve())}
+    if common["neighbours"] not in get_args(Neighbourhood):
         raise InputError(
-            f"Neighbours cannot be searched in {neighbours!r}; choose one of "
+            f"Neighbours cannot be searched in {common['neighbours']!r}; choose one of "
             f"{', '.join(get_args(Neighbourhood))}."
         )
-    common: dict[str, Any] = {
-        "k": k,
-        "neighbours": neighbours,
-        "chunk_size": chunk_size,
-        "unit": unit,
-        "worst": max(worst, exclude_worst, show),
-        "seed": seed,
-        "output_dir": str(output_dir.resolve()),
-        "device": device,
-        "threads": threads,
-    }
+    common["worst"] = max(common["worst"], exclude_worst, show)
     spec: AuditSpec | EmbeddingAuditSpec
     if embeddings is not None:
         _refuse_with_embeddings(context)
@@ -178,55 +127,50 @@ def audit(
     elif checkpoint is None:
         raise InputError("Name the checkpoint under suspicion, or --embeddings made with it.")
     else:
-        audited = pair_spec(
-            pairs, image_column, caption_column, seed, pictures=pictures, exclude=exclude
-        )
-        trusted = None
-        if reference is not None:
-            trusted = pair_spec(reference, image_column, caption_column, seed)
+        seed = common["seed"]
         spec = AuditSpec(
-            checkpoint=str(checkpoint_path(checkpoint).resolve()),
-            donor=optional_checkpoint(donor),
-            use_choice=not no_choice,
-            pairs=audited.model_copy(update={"n": n}),
-            reference=trusted,
+            pairs=pair_spec(pairs, options, seed).model_copy(update={"n": n}),
+            reference=None if reference is None else _trusted(reference, options, seed),
             images=tuple(image_spec(text) for text in images or ()),
-            **common,
+            **spec_fields(options, AuditSpec) | common,
         )
-    if export_to is not None:
-        export(spec, export_to, processes, json=json)
+    if options.export_to is not None:
+        export(spec, options)
         return
-    result = run_spec(spec, overwrite=overwrite)
+    result = run_spec(spec, overwrite=options.overwrite)
     folder = Path(spec.output_dir)
-    found = read_audit(folder / AUDIT_FILE)
+    record = read_audit(folder / AUDIT_FILE)
     exclusions = None
     if exclude_worst:
-        exclusions = _write_excluded(spec, found, found.worst[by][:exclude_worst], by)
-    if json:
-        wanted = set(found.worst[by][:show])
-        shown = [pair for pair in found.to_dict()["pairs"] if pair["index"] in wanted]
-        shown.sort(key=lambda pair: pair["standings"][by]["rank"])
-        place = None if exclusions is None else str(exclusions)
-        output.print_json(result | {"by": by, "pairs": shown, "exclusions": place})
+        exclusions = _write_excluded(spec, record, record.worst[by][:exclude_worst], by)
+    if options.json:
+        worst = set(record.worst[by][:show])
+        rows = [pair for pair in record.to_dict()["pairs"] if pair["index"] in worst]
+        rows.sort(key=lambda pair: pair["standings"][by]["rank"])
+        written = None if exclusions is None else str(exclusions)
+        output.print_json(result | {"by": by, "pairs": rows, "exclusions": written})
         return
-    _print(found, by, show)
-    made = "audit.json, scores.csv" + ("" if embeddings is not None else ", thumbnails.npy")
-    output.show(output.cell(f"Written: {folder} ({made})"))
+    _print(record, by, show)
+    files = "audit.json, scores.csv" + ("" if embeddings is not None else ", thumbnails.npy")
+    output.line(f"Written: {folder} ({files})")
     if exclusions is not None:
-        output.show(output.cell(f"Exclusions: {exclusions}"))
+        output.line(f"Exclusions: {exclusions}")
+
+
+def _trusted(reference: str, options: Options, seed: int) -> PairSpec:
+    """Pairs known to be clean: a table with the same columns, and nothing left out."""
+    return pair_spec(reference, options.changed(pictures=None, exclude=None), seed)
 
 
 def _refuse_with_embeddings(context: typer.Context) -> None:
     """Refuse what is about a checkpoint or pictures."""
-    source = context.get_parameter_source("checkpoint")
-    if source is not None and source.name == "COMMANDLINE":
+    if typed(context, "checkpoint"):
         raise InputError(
             "The command names embeddings and a checkpoint: leave one out. Embeddings are "
             "audited without their model."
         )
     for parameter in context.command.params:
-        source = context.get_parameter_source(parameter.name or "")
-        if parameter.name in _OF_PICTURES and source is not None and source.name == "COMMANDLINE":
+        if parameter.name in _OF_PICTURES and typed(context, parameter.name):
             raise InputError(
                 f"{max(parameter.opts, key=len)} cannot be combined with --embeddings, beside "
                 "which there are no pictures: leave it out."
@@ -234,74 +178,54 @@ def _refuse_with_embeddings(context: typer.Context) -> None:
 
 
 def _write_excluded(
-    spec: AuditSpec | EmbeddingAuditSpec, found: Audit, worst: Sequence[int], by: str
+    spec: AuditSpec | EmbeddingAuditSpec, record: Audit, worst: Sequence[int], by: str
 ) -> Path:
     """Write which pairs are to be left out; the file."""
     from ml_core.detection.exclude import exclude as write_exclusions
-    from ml_core.jobs.audit_spec import EXCLUDED_TABLE, EXCLUSIONS_FILE, AuditSpec
     from ml_core.jobs.embedding_audit import write_excluded
 
     folder = Path(spec.output_dir)
     if not isinstance(spec, AuditSpec):
-        write_excluded(folder / EXCLUDED_TABLE, found, worst, by)
+        write_excluded(folder / EXCLUDED_TABLE, record, worst, by)
         return folder / EXCLUDED_TABLE
     earlier = Path(spec.pairs.exclude) if spec.pairs.exclude else None
-    write_exclusions(folder / EXCLUSIONS_FILE, found, worst, by, earlier)
+    write_exclusions(folder / EXCLUSIONS_FILE, record, worst, by, earlier)
     return folder / EXCLUSIONS_FILE
 
 
-def _print(found: Audit, by: str, show: int) -> None:
+def _print(record: Audit, by: str, show: int) -> None:
     """Print the distributions, the worst by one score, and the notes."""
     from ml_core.detection.records import SCORE
 
-    facts = found.facts
+    facts = record.facts
     where = "neighbours in the whole set"
     if facts["neighbours"] == "chunk":
         where = f"chunks of {facts['chunk_size']}"
-    title = f"{facts['pairs']}: {found.n} pairs, k = {facts['k']}, {where}"
-    output.show(_distributions(title, found.distributions))
-    known = {pair.index: pair for pair in found.pairs}
-    table = Table(
-        title=f"most suspicious by {SCORE[by].title}",
-        title_justify="left",
-        box=box.SIMPLE_HEAD,
-        pad_edge=False,
-    )
-    for name in ("rank", SCORE[by].title, "share"):
-        table.add_column(name, justify="right")
-    table.add_column("picture")
-    table.add_column("caption")
-    for index in found.worst[by][:show]:
-        pair = known[index]
-        at = pair.standings[by]
-        also = " (also evaluated)" if pair.evaluated else ""
-        table.add_row(
-            str(at.rank),
-            f"{at.value:.4g}",
-            f"{at.share:.2g}",
-            output.cell(pair.name + also),
-            output.cell(pair.caption[:120]),
+    title = f"{facts['pairs']}: {record.n} pairs, k = {facts['k']}, {where}"
+    output.show(output.table(title, _SPREAD, map(_spread, record.distributions)))
+    pairs = {pair.index: pair for pair in record.pairs}
+    shown = [pairs[index] for index in record.worst[by][:show]]
+    columns = (">rank", f">{SCORE[by].title}", ">share", "picture", "caption")
+    rows = (
+        (
+            str(pair.standings[by].rank),
+            f"{pair.standings[by].value:.4g}",
+            f"{pair.standings[by].share:.2g}",
+            pair.name + (" (also evaluated)" if pair.evaluated else ""),
+            pair.caption[:120],
         )
+        for pair in shown
+    )
     if show:
-        output.show(table)
-    for note in found.notes:
-        output.show(output.cell(note))
+        output.show(output.table(f"most suspicious by {SCORE[by].title}", columns, rows))
+    for note in record.notes:
+        output.line(note)
 
 
-def _distributions(title: str, rows: Sequence[Distribution]) -> Table:
-    """How each score is spread."""
+def _spread(row: Distribution) -> tuple[str, ...]:
+    """How a score is spread, as a row of the table."""
     from ml_core.detection.records import SCORE
 
-    table = Table(
-        title=output.cell(title), title_justify="left", box=box.SIMPLE_HEAD, pad_edge=False
-    )
-    table.add_column("score")
-    table.add_column("suspicious")
-    for name in ("lowest", "median", "99th percentile", "highest"):
-        table.add_column(name, justify="right")
-    for row in rows:
-        score = SCORE[row.score]
-        numbers = (row.low, row.percentiles[_MEDIAN], row.percentiles[_PERCENTILE_99], row.high)
-        end = "high" if score.high else "low"
-        table.add_row(score.title, end, *(f"{number:.4g}" for number in numbers))
-    return table
+    score = SCORE[row.score]
+    numbers = (row.low, row.percentiles[_MEDIAN], row.percentiles[_PERCENTILE_99], row.high)
+    return (score.title, "high" if score.high else "low", *(f"{n:.4g}" for n in numbers))

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Generator
+from collections.abc import Callable, Collection, Generator
+from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from ml_core.cleaning.catalogue import Data
+from ml_core.cleaning.pretraining import Pretraining
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
@@ -18,36 +20,24 @@ from ml_core.cli.arguments import (
     image_spec,
     is_trigger_id,
     judge_rates,
-    labels_and_templates,
-    of_scan,
+    known_pretraining,
     open_trigger,
+    opened_checkpoint,
     optional_checkpoint,
     pair_spec,
-    pretraining_at,
+    resolve_scan,
+    spec_fields,
     target_index,
+    typed,
     with_settings,
 )
-from ml_core.cli.options import (
-    AcceptRate,
-    CleaningOptions,
-    Json,
-    Method,
-    Minutes,
-    OutputFolder,
-    Overwrite,
-    Preset,
-    Seed,
-    Settings,
-    flatten_options,
-    given_path,
-)
+from ml_core.cli.options import CLEANING, Options, argument, command, text
 from ml_core.cli.run import run_spec, run_to_result
+from ml_core.data.labels import load_label_set
 from ml_core.data.specs import Sides
 from ml_core.events import Control, Done, Event
+from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, as_measured, read_spec
 from ml_core.reading.errors import InputError
-
-if TYPE_CHECKING:
-    from ml_core.jobs.specs import CleanSpec
 
 _IMAGES: frozenset[Data] = frozenset({"labelled", "images"})
 _MOST_MINUTES = 1e6
@@ -56,40 +46,30 @@ _PLACES = ("output_dir", "device", "threads")
 _DEMO_ALONE = "the demo's are used only with the demo's checkpoint or labels"
 
 
-@flatten_options
+@command(
+    "checkpoint output_dir method preset settings recipe seed accept_rate minutes "
+    f"{CLEANING} resume job overwrite export_to processes machines json",
+    CleanSpec,
+    output_dir=None,
+)
 def clean(
     context: typer.Context,
-    *,
+    options: Options,
     checkpoint: Annotated[
-        Path | None,
-        typer.Argument(help="The checkpoint to clean (not with --job).", parser=given_path),
+        Path | None, argument("The checkpoint to clean (not with --job).")
     ] = None,
-    output_dir: OutputFolder[Path | None] = None,
-    method: Method = "cleanclip",
-    preset: Preset = "default",
-    settings: Settings = None,
-    recipe: Annotated[
-        Path | None,
-        typer.Option(help="A recipe file instead of --method and --preset; --set changes it."),
-    ] = None,
-    seed: Seed = None,
-    accept_rate: AcceptRate = False,
-    minutes: Minutes = None,
-    options: CleaningOptions,
-    resume: Annotated[bool, typer.Option(help="Go on from the last save in --output.")] = False,
+    resume: Annotated[bool, text("Go on from the last save in --output.")] = False,
     job: Annotated[
         Path | None,
-        typer.Option(
-            help="Run a saved job file. What it is and takes stands there; --output, --device and "
+        text(
+            "Run a saved job file. What it is and takes stands there; --output, --device and "
             "--threads may be others."
         ),
     ] = None,
-    overwrite: Overwrite = False,
     export_to: Annotated[
         Path | None,
-        typer.Option(
-            "--export",
-            help="Run nothing: write job, Slurm script and torchrun line into this folder.",
+        text(
+            "Run nothing: write job, Slurm script and torchrun line into this folder.", "--export"
         ),
     ] = None,
     processes: Annotated[
@@ -98,7 +78,6 @@ def clean(
     machines: Annotated[
         int, typer.Option(min=1, help="With --export: machines; over one is not tested.")
     ] = 1,
-    json: Json = False,
 ) -> None:
     """Clean a checkpoint and measure it before and after. Ctrl-C keeps the last save.
 
@@ -122,46 +101,38 @@ def clean(
 
         cleanclip clean --job cleaned/spec.json --export cluster --processes 4
     """
+    minutes, elsewhere = options.minutes, export_to is not None
     if job is not None:
         _refuse_all_but(
             context, "job", "resume", "overwrite", "json", "export_to", "processes", "machines",
             *_PLACES,
         )  # fmt: skip
-        places = {"output_dir": output_dir, "device": options.device, "threads": options.threads}
-        spec = _elsewhere(job_spec(job), {k: v for k, v in places.items() if _typed(context, k)})
-        if not resume and export_to is None:
-            spec = repeated(spec)
+        places = {"output_dir": options.output_dir} | options.of(CleanSpec)
+        spec = _elsewhere(job_spec(job), {k: v for k, v in places.items() if typed(context, k)})
+        if not resume and not elsewhere:
+            spec = rerun_spec(spec)
     else:
-        if checkpoint is None or output_dir is None:
+        if checkpoint is None or options.output_dir is None:
             raise InputError("Name the checkpoint and an output folder (-o), or a --job file.")
-        if recipe is not None:
-            refuse_beside(context, "recipe", "method", "preset")
-            chosen = with_settings(read_recipe(recipe), settings or [], seed)
-        checkpoint = checkpoint_path(checkpoint)
-        known = pretraining_at(
-            checkpoint,
-            options.donor,
-            reference=options.reference,
-            use_choice=not options.no_choice,
-        )
-        if recipe is None:
-            chosen = build_recipe(method, preset, settings or [], seed, pretraining=known)
-        typed = any(one.partition("=")[0].strip() == "lr" for one in settings or [])
-        judge_rates([chosen], known, accepted=accept_rate or typed)
-        spec = clean_spec(checkpoint, output_dir, chosen, options)
+        options.checkpoint = checkpoint_path(checkpoint)
+        known = cache(lambda: known_pretraining(options))
+        recipe = chosen_recipe(context, options, known)
+        named = any(each.partition("=")[0].strip() == "lr" for each in options.settings or [])
+        judge_rates([recipe], known(), accepted=options.accept_rate or named)
+        spec = clean_spec(recipe, options)
         if minutes is not None:
-            if resume or export_to is not None:
+            if resume or elsewhere:
                 raise InputError(
                     "--minutes measures this machine before a run begins: leave it out with "
                     "--resume and --export."
                 )
             spec = timed(spec, minutes)
     if export_to is not None:
-        _export(spec, export_to, processes, machines, json=json)
+        _export(spec, export_to, processes, machines, json=options.json)
         return
     if processes > 1 or machines > 1:
         raise InputError("--processes and --machines go with --export; see its run.sh.")
-    if resume and overwrite:
+    if resume and options.overwrite:
         raise InputError("--overwrite begins anew: leave it out with --resume.")
     if (
         spec.pairs is not None
@@ -172,36 +143,39 @@ def clean(
         from ml_core.detection.records import FIVE_POISONS
 
         output.say(f"{FIVE_POISONS} `cleanclip audit` looks for them.")
-    fit = minutes is not None
-    print_result(run_job(spec, resume=resume, overwrite=overwrite, fit=fit), json)
+    result = run_job(spec, resume=resume, overwrite=options.overwrite, fit=minutes is not None)
+    print_result(result, options.json)
+
+
+def chosen_recipe(
+    context: typer.Context, options: Options, known: Callable[[], Pretraining]
+) -> Recipe:
+    """The recipe of ``--recipe``, or of ``--method`` and ``--preset``, with what is set of it.
+
+    ``known`` is asked for the checkpoint's pretraining where the preset depends on it.
+    """
+    changes = options.settings or [], options.seed
+    if options.recipe is None:
+        return build_recipe(options.method, options.preset, *changes, pretraining=known())
+    for name in ("method", "preset"):
+        if typed(context, name):
+            raise InputError(
+                f"--{name} cannot be combined with --recipe, whose file sets it "
+                "already: leave one out."
+            )
+    return with_settings(read_recipe(options.recipe), *changes)
 
 
 def _refuse_all_but(context: typer.Context, wanted: str, *allowed: str) -> None:
     """Refuse options that would be ignored."""
     for parameter in context.command.params:
         name = parameter.name or ""
-        if name not in (wanted, *allowed) and _typed(context, name):
+        if name not in (wanted, *allowed) and typed(context, name):
             shown = max(parameter.opts, key=len) if name != "checkpoint" else "A checkpoint"
             raise InputError(
                 f"{shown} cannot be combined with --{wanted}, whose file sets it already: leave "
                 "it out, or change the file."
             )
-
-
-def refuse_beside(context: typer.Context, wanted: str, *others: str) -> None:
-    """Refuse options that say what the file of another one says."""
-    for name in others:
-        if _typed(context, name):
-            raise InputError(
-                f"--{name} cannot be combined with --{wanted}, whose file sets it "
-                "already: leave one out."
-            )
-
-
-def _typed(context: typer.Context, name: str) -> bool:
-    """Whether an option was given on the command line."""
-    source = context.get_parameter_source(name)
-    return source is not None and source.name == "COMMANDLINE"
 
 
 def _elsewhere(spec: CleanSpec, places: dict[str, Any]) -> CleanSpec:
@@ -213,29 +187,24 @@ def _elsewhere(spec: CleanSpec, places: dict[str, Any]) -> CleanSpec:
 
 def job_spec(path: Path) -> CleanSpec:
     """A job file, or the folder that holds it."""
-    from ml_core.jobs.specs import SPEC_FILE, read_spec
-
     return read_spec(path / SPEC_FILE if path.is_dir() else path)
 
 
-def repeated(spec: CleanSpec) -> CleanSpec:
-    """The job, computed as the run was whose result lies in its folder."""
+def rerun_spec(spec: CleanSpec) -> CleanSpec:
+    """The job with the precision and layout that its previous run chose."""
     from ml_core.jobs.journal import read_json
-    from ml_core.jobs.specs import RESULT_FILE, as_measured
 
     return as_measured(spec, read_json(Path(spec.output_dir) / RESULT_FILE))
 
 
 def clean_spec(
-    checkpoint: Path,
-    output_dir: Path,
     recipe: Recipe,
-    options: CleaningOptions,
+    options: Options,
     *,
     compared: Collection[Recipe] | None = None,
     rebound: bool = False,
 ) -> CleanSpec:
-    """The options of ``clean`` and ``bench`` as a job.
+    """The options that `CLEANING` lists, with checkpoint and folder, as a job.
 
     ``compared`` are the recipes of a comparison, which take the place of the job's own; it keeps
     its pairs for the proofs in any case, and must have some for the rebound test.
@@ -247,81 +216,60 @@ def clean_spec(
     """
     from ml_core.data.demo_text import TARGET_NAME
     from ml_core.jobs.demo import demo_checkpoint
-    from ml_core.jobs.specs import CleanSpec
     from ml_core.triggers.files import save_own_trigger
 
     recipes = [recipe] if compared is None else compared
-    wanted: set[Data] = {one.facts.data for one in recipes} | ({"pairs"} if rebound else set())
-    sides: set[Sides] = {one.sides for one in recipes if one.uses_pairs}
-    demo = options.labels == "demo" or checkpoint.resolve() == demo_checkpoint().resolve()
+    needs: set[Data] = {each.facts.data for each in recipes} | ({"pairs"} if rebound else set())
+    sides: set[Sides] = {each.sides for each in recipes if each.uses_pairs}
+    demo = options.labels == "demo" or options.checkpoint.resolve() == demo_checkpoint().resolve()
     pairs = options.pairs or ("demo" if demo else None)
-    if pairs is None and "pairs" in wanted:
+    if pairs is None and "pairs" in needs:
         raise InputError(f"Name image-caption pairs with --pairs: {_DEMO_ALONE}.")
     # Pairs have pictures, too, and no labels.
-    pictured = options.pairs is not None and "images" in wanted and "labelled" not in wanted
+    pictured = options.pairs is not None and "images" in needs and "labelled" not in needs
     training_images = options.training_images
     if training_images is None and demo and not pictured:
         training_images = "demo:clean"
-    if training_images is None and wanted & _IMAGES and not pictured:
-        pairs_too = "" if "labelled" in wanted else "image-caption pairs with --pairs, or "
+    if training_images is None and needs & _IMAGES and not pictured:
+        pairs_too = "" if "labelled" in needs else "image-caption pairs with --pairs, or "
         raise InputError(
             f"Name {pairs_too}images to train on with --training-images: {_DEMO_ALONE}."
         )
-    label_set = labels_and_templates(options.labels, options.templates)
-    trigger, target = of_scan(options.trigger, options.target)
+    class_names = load_label_set(options.labels).class_names
+    trigger, target = resolve_scan(options.trigger, options.target)
+    made = trigger is not None and (trigger == "demo" or is_trigger_id(trigger))
     size = 224
-    if trigger is not None and is_trigger_id(trigger):  # which is made for an input size
-        with output.working(f"Looking at {checkpoint.name}"):
-            from ml_core.checkpoints import open_checkpoint
-
-            found = open_checkpoint(
-                checkpoint_path(checkpoint), options.donor, use_choice=not options.no_choice
-            )
-        size = found.architecture.preprocess.size
+    if made and trigger != "demo":  # an id is of a trigger for an input size
+        size = opened_checkpoint(options).architecture.preprocess.size
     stamp = open_trigger(trigger, size)
     if stamp is not None and target is None and trigger != "demo":
         raise InputError("A trigger needs the class it aims at: give --target.")
-    images, test_images = options.images, options.test_images
+    images, test_images = options.validation, options.test_images
     if options.labels == "demo" and images is None and test_images is None:
         images, test_images = "demo:val", "demo:test"
     aim = TARGET_NAME if target is None and stamp is not None else target
     trigger_path: str | None = None
-    if trigger is not None and stamp is not None and (trigger == "demo" or is_trigger_id(trigger)):
-        output_dir.mkdir(parents=True, exist_ok=True)
-        trigger_path = str(save_own_trigger(stamp, output_dir.resolve()))
+    if made and stamp is not None:
+        options.output_dir.mkdir(parents=True, exist_ok=True)
+        trigger_path = str(save_own_trigger(stamp, options.output_dir.resolve()))
     elif trigger is not None:
         trigger_path = str(Path(trigger).resolve())
+    one_side = sides.pop() if len(sides) == 1 and not rebound else "both"
+    paired = pairs is not None and ("pairs" in needs or pictured or compared is not None)
+    trains = training_images is not None and needs & _IMAGES
     return CleanSpec(
-        checkpoint=str(checkpoint_path(checkpoint).resolve()),
-        donor=optional_checkpoint(options.donor),
-        use_choice=not options.no_choice,
         recipe=recipe,
-        pairs=pair_spec(
-            pairs,
-            options.image_column,
-            options.caption_column,
-            pictures=options.pictures,
-            exclude=options.exclude,
-            sides=sides.pop() if len(sides) == 1 and not rebound else "both",
-        )
-        if pairs is not None and ("pairs" in wanted or pictured or compared is not None)
-        else None,
+        pairs=pair_spec(pairs, options, sides=one_side) if pairs and paired else None,
         training_images=image_spec(training_images, training=True)
-        if training_images is not None and wanted & _IMAGES
+        if training_images and trains
         else None,
         images=None if images is None else image_spec(images),
         test_images=None if test_images is None else image_spec(test_images),
         trigger=trigger_path,
-        target=0 if aim is None else target_index(aim, label_set.class_names),
+        target=0 if aim is None else target_index(aim, class_names),
         targeted=aim is not None,
-        label_set=str(Path(options.labels).resolve())
-        if Path(options.labels).is_file()
-        else options.labels,
-        templates=label_set.templates if options.templates is not None else None,
-        output_dir=str(output_dir.resolve()),
         reference=optional_checkpoint(options.reference),
-        device=options.device,
-        threads=options.threads,
+        **spec_fields(options, CleanSpec),
     )
 
 
@@ -388,15 +336,15 @@ def _export(spec: CleanSpec, folder: Path, processes: int, machines: int, *, jso
     from ml_core.jobs import cluster
 
     files = cluster.export_job(spec, folder, processes=processes, machines=machines)
-    needed = cluster.elsewhere(spec)
+    elsewhere = cluster.elsewhere(spec)
     if json:
-        output.print_json({"files": [str(path) for path in files], "needs": list(needed)})
+        output.print_json({"files": [str(path) for path in files], "needs": list(elsewhere)})
         return
     for path in files:
-        output.show(output.cell(f"Written: {path}"))
-    output.show(output.cell(f"On one machine: {cluster.torchrun_line(processes)}"))
-    for name in needed:
-        output.show(output.cell(f"Must be seen there: {name}"))
+        output.line(f"Written: {path}")
+    output.line(f"On one machine: {cluster.torchrun_line(processes)}")
+    for name in elsewhere:
+        output.line(f"Must be seen there: {name}")
 
 
 def print_result(result: dict[str, Any], json: bool) -> None:
@@ -411,9 +359,9 @@ def print_result(result: dict[str, Any], json: bool) -> None:
     if "alpha" in result:
         output.say(f"Alpha: {result['alpha']:g}.")
     for words in training_words(result):
-        output.show(output.cell(f"{words[0].upper()}{words[1:]}."))
+        output.line(f"{words[0].upper()}{words[1:]}.")
     for note in result.get("notes") or ():
-        output.show(output.cell(note))
+        output.line(note)
     weights = "Untouched weights" if "adapter" in result else "Cleaned checkpoint"
     for what, key in (
         (weights, "checkpoint"),
@@ -421,4 +369,4 @@ def print_result(result: dict[str, Any], json: bool) -> None:
         ("Picture", "picture"),
     ):
         if key in result:
-            output.show(output.cell(f"{what}: {result[key]}"))
+            output.line(f"{what}: {result[key]}")

@@ -7,12 +7,9 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import typer
-from rich.table import Table
-
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path
-from ml_core.cli.options import Checkpoint, Json, given_path
+from ml_core.cli.options import Options, argument, command, switch
 from ml_core.reading import Inspection, examine
 from ml_core.reading.key_mismatch import first_names
 
@@ -28,13 +25,13 @@ _WORDS = {
 }
 
 
+@command("first=checkpoint second tensors json")
 def compare(
-    first: Checkpoint,
-    second: Annotated[Path, typer.Argument(help="The one to compare it with.", parser=given_path)],
+    options: Options,
+    second: Annotated[Path, argument("The one to compare it with.")],
     tensors: Annotated[
-        bool, typer.Option("--tensors", help="List every tensor that differs, not layers.")
+        bool, switch("--tensors", "List every tensor that differs, not layers.")
     ] = False,
-    json: Json = False,
 ) -> None:
     """Compare two checkpoints tensor by tensor: where was a model finetuned?
 
@@ -46,30 +43,30 @@ def compare(
     """
     from ml_core.checkpoints.compare import compare_checkpoints
 
-    paths = [checkpoint_path(path) for path in (first, second)]
-    found = [examine(path) for path in paths]
-    for one in found:
-        if one.refused:
-            raise one.refusal()
+    paths = [checkpoint_path(path) for path in (options.checkpoint, second)]
+    inspections = [examine(path) for path in paths]
+    for inspection in inspections:
+        if inspection.refused:
+            raise inspection.refusal()
     changes = []
     with output.errors().status("Comparing …") as status:
-        for change in compare_checkpoints(found[0], found[1]):
+        for change in compare_checkpoints(inspections[0], inspections[1]):
             changes.append(change)
             status.update(f"Comparing: {len(changes)} tensors")
-    if json:
-        output.print_json(_record(found, changes))
+    if options.json:
+        output.print_json(_record(inspections, changes))
         return
-    _print(found, changes, tensors)
+    _print(inspections, changes, tensors)
 
 
-def _record(found: list[Inspection], changes: list[TensorChange]) -> dict[str, Any]:
+def _record(inspections: list[Inspection], changes: list[TensorChange]) -> dict[str, Any]:
     """The comparison as JSON-ready values; a change relative to zeros or to NaN is null."""
     from ml_core.checkpoints.compare import by_layer, by_tower
 
     counts = Counter(change.state for change in changes)
     return {
-        "first": _file(found[0]),
-        "second": _file(found[1]),
+        "first": _file(inspections[0]),
+        "second": _file(inspections[1]),
         "equal": set(counts) <= {"equal"},
         "counts": {name.replace(" ", "_"): counts[name] for name in _WORDS},  # type: ignore[index]
         "layers": [_layer(layer) for layer in by_layer(changes)],
@@ -86,8 +83,12 @@ def _record(found: list[Inspection], changes: list[TensorChange]) -> dict[str, A
     }
 
 
-def _file(found: Inspection) -> dict[str, str]:
-    return {"path": str(found.path), "sha256": found.sha256, "format": found.format}
+def _file(inspection: Inspection) -> dict[str, str]:
+    return {
+        "path": str(inspection.path),
+        "sha256": inspection.sha256,
+        "format": inspection.format,
+    }
 
 
 def _layer(layer: LayerChange) -> dict[str, Any]:
@@ -100,32 +101,33 @@ def _layer(layer: LayerChange) -> dict[str, Any]:
     }
 
 
-def _print(found: list[Inspection], changes: list[TensorChange], every: bool) -> None:
+def _print(inspections: list[Inspection], changes: list[TensorChange], every: bool) -> None:
     """Print where the two differ."""
     from ml_core.checkpoints.compare import by_layer, by_tower
 
     counts = Counter(change.state for change in changes)
-    title = f"{found[0].name} against {found[1].name}"
-    table = Table(title=output.cell(title), title_justify="left")
-    table.add_column("Tensor" if every else "Layer", overflow="fold")
-    table.add_column("Relative L2 change", justify="right")
-    table.add_column("State" if every else "Tensors changed", justify="right")
+    title = f"{inspections[0].name} against {inspections[1].name}"
     if every:
-        for change in sorted(changes, key=_is_finite):
-            if change.state != "equal":
-                table.add_row(output.cell(change.name), _size(change), _WORDS[change.state])
+        columns = ("~Tensor", ">Relative L2 change", ">State")
+        rows = [
+            (change.name, _size(change), _WORDS[change.state])
+            for change in sorted(changes, key=_is_finite)
+            if change.state != "equal"
+        ]
     else:
-        for layer in (*sorted(by_layer(changes), key=_is_finite), *by_tower(changes)):
-            share = f"{layer.changed} of {layer.tensors}"
-            table.add_row(output.cell(layer.name), _size(layer), share)
-    if table.row_count:
-        output.show(table)
-    said = ", ".join(f"{counts[state]} {words}" for state, words in _WORDS.items())  # type: ignore[index]
-    output.show(output.cell(f"Tensors: {said}."))
+        columns = ("~Layer", ">Relative L2 change", ">Tensors changed")
+        rows = [
+            (layer.name, _size(layer), f"{layer.changed} of {layer.tensors}")
+            for layer in (*sorted(by_layer(changes), key=_is_finite), *by_tower(changes))
+        ]
+    if rows:
+        output.show(output.table(title, columns, rows, **output.LINES))
+    states = ", ".join(f"{counts[state]} {words}" for state, words in _WORDS.items())  # type: ignore[index]
+    output.line(f"Tensors: {states}.")
     for state in ("only first", "only second", "other shape"):
         names = [change.name for change in changes if change.state == state]
         if names and not every:
-            output.show(output.cell(f"{_WORDS[state].capitalize()}: {first_names(names, 12)}."))
+            output.line(f"{_WORDS[state].capitalize()}: {first_names(names, 12)}.")
 
 
 def _is_finite(change: TensorChange | LayerChange) -> bool:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import typer
 
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path
-from ml_core.cli.options import Checkpoint, Donor, Json, NoChoice
+from ml_core.cli.options import Options, command, switch, text
 from ml_core.reading import InputError, Inspection, examine
 from ml_core.reading.plain import plain
 from ml_core.reading.weights_bytes import file_of
@@ -23,8 +23,9 @@ _NAMELESS = (
 )
 
 
+@command("path=checkpoint target layout as_is donor head no_choice json")
 def convert(
-    path: Checkpoint,
+    options: Options,
     target: Annotated[
         Path,
         typer.Argument(
@@ -34,19 +35,15 @@ def convert(
     ],
     layout: Annotated[
         Literal["open_clip", "as-is"],
-        typer.Option(
-            help="open_clip: the model alone, as stock open_clip loads it. as-is: every tensor "
+        text(
+            "open_clip: the model alone, as stock open_clip loads it. as-is: every tensor "
             "under its own name, bit for bit, in one file."
         ),
     ] = "open_clip",
-    as_is: Annotated[bool, typer.Option("--as-is", help="The same as --layout as-is.")] = False,
-    donor: Donor = None,
+    as_is: Annotated[bool, switch("--as-is", "The same as --layout as-is.")] = False,
     head: Annotated[
-        Path | None,
-        typer.Option(help="Also write the linear head of a finetuned classifier here."),
+        Path | None, text("Also write the linear head of a finetuned classifier here.")
     ] = None,
-    no_choice: NoChoice = False,
-    json: Json = False,
 ) -> None:
     """Write the CLIP in a checkpoint as safetensors that stock open_clip loads.
 
@@ -66,90 +63,85 @@ def convert(
     from ml_core.checkpoints.convert import convert_to_open_clip, convert_to_safetensors
 
     as_is = as_is or layout == "as-is"
-    if as_is and donor is not None:
+    if as_is and options.donor is not None:
         raise InputError("A donor completes a model for open_clip; leave --donor or --as-is out.")
-    path = checkpoint_path(path)
-    found = examine(path)
-    if found.refused:
-        raise found.refusal()
+    path = checkpoint_path(options.checkpoint)
+    inspection = examine(path)
+    if inspection.refused:
+        raise inspection.refusal()
+    name = inspection.name
     for place in (target, head):
-        _refuse_overwriting_source(found, place)
+        _refuse_overwriting_source(inspection, place)
     if head is not None:
-        _check_head(found, head)
-    use_choice = not no_choice
-    with output.errors().status(f"Converting {plain(found.name)} …") as status:
+        _check_head(inspection, head)
+    with output.errors().status(f"Converting {plain(name)} …") as status:
 
         def report(done: int, total: int) -> None:
             share = done / max(1, total)
-            status.update(f"Converting {plain(found.name)}: {share:.0%} of {total / 1e6:.0f} MB")
+            status.update(f"Converting {plain(name)}: {share:.0%} of {total / 1e6:.0f} MB")
 
+        how: dict[str, Any] = {"progress": report, "use_choice": not options.no_choice}
         if as_is:
-            made = None
-            path_made = convert_to_safetensors(
-                found, target, progress=report, use_choice=use_choice
-            )
-            count = len(found.tensors)
+            model, saved = None, convert_to_safetensors(inspection, target, **how)
+            count = len(inspection.tensors)
         else:
-            donor = None if donor is None else checkpoint_path(donor)
+            donor = None if options.donor is None else checkpoint_path(options.donor)
             try:
-                made = convert_to_open_clip(
-                    found, target, donor=donor, progress=report, use_choice=use_choice
-                )
+                model = convert_to_open_clip(inspection, target, donor=donor, **how)
             except InputError as error:
                 if error.code == "usage":
                     raise
                 sentence = f"{error.sentence.removesuffix('.')}; {_AS_IS}."
                 raise InputError(sentence, error.code, error.details) from error
-            path_made, count = made.path, made.tensors
-    saved = None
+            saved, count = model.path, model.tensors
+    saved_head = None
     if head is not None:
         from ml_core.checkpoints.save_head import save_head
 
-        saved = save_head(found, head)
-    if json:
+        saved_head = save_head(inspection, head)
+    if options.json:
         record = {
             "checkpoint": str(path),
-            "sha256": found.sha256,
+            "sha256": inspection.sha256,
             "layout": "as-is" if as_is else "open_clip",
-            "saved": str(path_made),
+            "saved": str(saved),
             "tensors": count,
-            "notes": [] if made is None else list(made.notes),
-            "assumptions": [] if made is None else list(made.assumptions),
-            "load_with": None if made is None else made.call or None,
-            "head": None if saved is None else str(saved),
+            "notes": [] if model is None else list(model.notes),
+            "assumptions": [] if model is None else list(model.assumptions),
+            "load_with": None if model is None else model.call or None,
+            "head": None if saved_head is None else str(saved_head),
         }
         output.print_json(record)
         return
-    what = "tensors" if made is None else "tensors of the model"
-    output.show(output.cell(f"{count} {what} in {found.name} saved: {path_made}"))
-    if made is not None:
-        for note in made.notes:
-            output.show(output.cell(note))
-        for assumption in made.assumptions:
-            output.show(output.cell(f"Assumed: {assumption}"))
-        call = f"Stock open_clip loads it with {made.call}" if made.call else _NAMELESS
-        output.show(output.cell(call))
-    if saved is not None:
-        output.show(output.cell(f"Linear head saved: {saved}"))
+    what = "tensors" if model is None else "tensors of the model"
+    output.line(f"{count} {what} in {name} saved: {saved}")
+    if model is not None:
+        for note in model.notes:
+            output.line(note)
+        for assumption in model.assumptions:
+            output.line(f"Assumed: {assumption}")
+        output.line(f"Stock open_clip loads it with {model.call}" if model.call else _NAMELESS)
+    if saved_head is not None:
+        output.line(f"Linear head saved: {saved_head}")
 
 
-def _refuse_overwriting_source(found: Inspection, place: Path | None) -> None:
+def _refuse_overwriting_source(inspection: Inspection, place: Path | None) -> None:
     """Refuse to write over what is read: a suspect file is evidence."""
     if place is None:
         return
     place = Path(os.path.expanduser(place))
     if not place.exists():
         return
-    sources = [found.path, *(file_of(found, stamp.file) for stamp in found.files)]
+    sources = [inspection.path, *(file_of(inspection, stamp.file) for stamp in inspection.files)]
     if any(place.samefile(source) for source in sources):
         raise InputError(f"{place.name} is the file to convert; choose another name to write.")
 
 
-def _check_head(found: Inspection, place: Path) -> None:
+def _check_head(inspection: Inspection, place: Path) -> None:
     """Say what is wrong with ``--head`` before anything is written."""
     from ml_core.checkpoints.layouts import find_layout
 
     if place.suffix.lower() != ".safetensors":
         raise InputError(f"{place.name} cannot be written: end the name in .safetensors.")
-    if find_layout(found).head is None:
-        raise InputError(f"{found.name} holds no linear head; leave --head out.")
+    if find_layout(inspection).head is None:
+        raise InputError(f"{inspection.name} holds no linear head; leave --head out.")

@@ -9,35 +9,21 @@ import typer
 
 from ml_core.cli.arguments import build_recipe
 from ml_core.cli.clean import print_result, run_job
-from ml_core.cli.options import (
-    Device,
-    Json,
-    Method,
-    OutputFolder,
-    Overwrite,
-    Preset,
-    Seed,
-    Settings,
-    Threads,
-)
+from ml_core.cli.options import Options, command, text
+from ml_core.jobs.specs import CleanSpec
 
 PICTURE = "before-after.png"
 
 
+@command(
+    "method preset settings output_dir checkpoint test_images seed device threads overwrite json",
+    CleanSpec,
+    output_dir=Path("demo-output"),
+)
 def demo(
-    method: Method = "cleanclip",
-    preset: Preset = "default",
-    settings: Settings = None,
-    output_dir: OutputFolder[Path] = Path("demo-output"),
-    checkpoint: Annotated[
-        Path | None, typer.Option(help="Another checkpoint than the built-in one.")
-    ] = None,
+    options: Options,
+    checkpoint: Annotated[Path | None, text("Another checkpoint than the built-in one.")] = None,
     test_images: Annotated[int, typer.Option(min=32, help="Test images.")] = 4000,
-    seed: Seed = None,
-    device: Device = "auto",
-    threads: Threads = 0,
-    overwrite: Overwrite = False,
-    json: Json = False,
 ) -> None:
     """The guided demo without a window: open, trigger, ASR, clean, ASR again, save.
 
@@ -52,22 +38,20 @@ def demo(
     from ml_core.triggers import demo_trigger
     from ml_core.triggers.files import save_own_trigger
 
-    recipe = build_recipe(method, preset, settings or [], seed)
+    recipe = build_recipe(options.method, options.preset, options.settings or [], options.seed)
     source = (checkpoint or demo_checkpoint()).resolve()
-    folder = output_dir.resolve()
+    folder = options.output_dir.resolve()
     folder.mkdir(parents=True, exist_ok=True)
     trigger = demo_trigger()
-    trigger_path = save_own_trigger(trigger, folder)
     spec = demo_spec(
         recipe,
         folder,
-        trigger=trigger_path,
+        trigger=save_own_trigger(trigger, folder),
         checkpoint=source,
-        device=device,
-        threads=threads,
         test_images=test_images,
+        **options.of(CleanSpec),
     )
-    result = run_job(spec, overwrite=overwrite)
+    result = run_job(spec, overwrite=options.overwrite)
     picture = draw_before_after(spec, Path(result["checkpoint"]), trigger, folder / PICTURE)
     result["picture"] = str(picture)
-    print_result(result, json)
+    print_result(result, options.json)

@@ -18,30 +18,16 @@ from ml_core.cli.arguments import (
     checkpoint_path,
     image_spec,
     labels_and_templates,
-    of_scan,
     open_trigger,
     pair_spec,
+    resolve_scan,
     target_index,
 )
-from ml_core.cli.options import (
-    AnyTrigger,
-    Checkpoint,
-    Device,
-    Donor,
-    Images,
-    Json,
-    LabelColumn,
-    LabelledImageColumn,
-    Labels,
-    NoChoice,
-    Target,
-    Templates,
-    Threads,
-    given_path,
-)
+from ml_core.cli.options import Options, command, place, switch, text
 from ml_core.cli.run import run_stage
 from ml_core.events import Control
 from ml_core.jobs.launched import launched
+from ml_core.jobs.measurement_spec import MeasurementSpec
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -64,54 +50,50 @@ _PRECISIONS = ("auto", "fp32", "bf16")
 _WORTH_MEASURING = 10
 
 
+@command(
+    "checkpoint images trigger trigger_file target reference adapter labels templates captions "
+    "image_column label_column train n seed precision keep donor no_choice device threads json",
+    MeasurementSpec,
+)
 def evaluate(
-    checkpoint: Checkpoint,
-    images: Images = "demo:test",
-    trigger: AnyTrigger = None,
+    checkpoint: Path,
+    images: str,
+    trigger: str | None,
+    target: str | None,
+    labels: str,
+    templates: Path | None,
+    image_column: str | None,
+    label_column: str | None,
+    donor: Path | None,
+    no_choice: bool,
+    device: str,
+    threads: int,
+    json: bool,
     trigger_file: Annotated[
-        Path | None, typer.Option(help="The attack's own file, for an id that needs one.")
+        Path | None, text("The attack's own file, for an id that needs one.")
     ] = None,
-    target: Target = None,
     reference: Annotated[
-        Path | None,
-        typer.Option(
-            help="A checkpoint to compare with on the same images and trigger.", parser=given_path
-        ),
+        Path | None, place("A checkpoint to compare with on the same images and trigger.")
     ] = None,
     adapter: Annotated[
-        Path | None,
-        typer.Option(help="An adapter.safetensors of RVPT to put on the checkpoint first."),
+        Path | None, text("An adapter.safetensors of RVPT to put on the checkpoint first.")
     ] = None,
-    labels: Labels = "demo",
-    templates: Templates = None,
     captions: Annotated[
-        str | None,
-        typer.Option(help="Image-caption pairs, as for clean --pairs: also measure retrieval."),
+        str | None, text("Image-caption pairs, as for clean --pairs: also measure retrieval.")
     ] = None,
-    image_column: LabelledImageColumn = None,
-    label_column: LabelColumn = None,
-    train: Annotated[
-        bool, typer.Option("--train", help="Training pictures of a published set.")
-    ] = False,
-    n: Annotated[int | None, typer.Option("--n", help=_N)] = None,
+    train: Annotated[bool, switch("--train", "Training pictures of a published set.")] = False,
+    n: Annotated[int | None, text(_N, "--n")] = None,
     seed: Annotated[int, typer.Option(min=0, help="Seed of the sample and of random draws.")] = 0,
-    precision: Annotated[
-        str,
-        typer.Option(help="fp32, bf16, or auto: the fastest that agrees with fp32."),
-    ] = "auto",
+    precision: Annotated[str, text("fp32, bf16, or auto: the fastest that agrees with fp32.")] = (
+        "auto"
+    ),
     keep: Annotated[
         Path | None,
-        typer.Option(
-            help="New folder for the answers picture by picture and all that evidence needs, for "
-            "`cleanclip report`; the reference's gets -reference after its name.",
-            parser=given_path,
+        place(
+            "New folder for the answers picture by picture and all that evidence needs, for "
+            "`cleanclip report`; the reference's gets -reference after its name."
         ),
     ] = None,
-    donor: Donor = None,
-    no_choice: NoChoice = False,
-    device: Device = "auto",
-    threads: Threads = 0,
-    json: Json = False,
 ) -> None:
     """Measure clean accuracy and, with a trigger, the attack success rate.
 
@@ -137,7 +119,7 @@ def evaluate(
     from ml_core.triggers.descriptions import describe, title
     from ml_core.triggers.published import standing
 
-    trigger, target = of_scan(trigger, target)
+    trigger, target = resolve_scan(trigger, target)
 
     def check() -> _Asked:
         """What is asked for; what is wrong with it is told before a model loads."""
@@ -243,7 +225,7 @@ def evaluate(
                 batch=batch,
                 speed=speed,
                 processes=ranks.world,
-            ).to_dict(),
+            ),
         }
         return _Measured(evaluation, per_image, model, bench, record)
 
@@ -448,7 +430,7 @@ def _retrieve(
     from ml_core.data.pairs import open_pairs
     from ml_core.jobs.caption_ranks import MOST, rank_captions
 
-    spec = pair_spec(captions, "image", "caption", bench.seed)
+    spec = pair_spec(captions, Options(), bench.seed)
     pairs = open_pairs(spec.model_copy(update={"n": n or MOST}))
     ranked = rank_captions(model, bench, pairs, targeted=targeted)
     assert ranked is not None  # nobody cancels

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json as json_format
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
@@ -17,24 +16,14 @@ from ml_core.cli.arguments import (
     checkpoint_path,
     image_spec,
     labels_and_templates,
-    of_scan,
     open_trigger,
+    resolve_scan,
     target_index,
 )
-from ml_core.cli.options import (
-    AnyTrigger,
-    Checkpoint,
-    Device,
-    Donor,
-    Images,
-    Json,
-    Labels,
-    Templates,
-    Threads,
-    given_path,
-)
+from ml_core.cli.options import Options, command, place, text
 from ml_core.cli.run import run_stage
 from ml_core.events import Control, Progress
+from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -49,35 +38,27 @@ _METHODS = ("auto", "grad-cam", "attention", "occlusion", "pca", "tsne")
 _SUFFIXES = {"map": (".csv", ".json"), "picture": (".png", ".csv", ".json")}
 
 
+@command(
+    "checkpoint out images image method trigger target labels templates stage patch stride compare "
+    "n seed donor device threads json",
+    CleanSpec,
+)
 def explain(
-    checkpoint: Checkpoint,
-    out: Annotated[
-        Path, typer.Option("--output", "-o", help="PNG, CSV or JSON; a map is CSV or JSON.")
-    ],
-    images: Images = "demo:test",
+    options: Options,
+    device: str,
+    threads: int,
+    out: Annotated[Path, text("PNG, CSV or JSON; a map is CSV or JSON.", "--output", "-o")],
     image: Annotated[int, typer.Option(min=0, help="Number of the image, from 0.")] = 0,
-    method: Annotated[str, typer.Option(help=", ".join(_METHODS) + ".")] = "auto",
-    trigger: AnyTrigger = None,
-    target: Annotated[
-        str | None, typer.Option(help="Class to explain (default: what is predicted).")
-    ] = None,
-    labels: Labels = "demo",
-    templates: Templates = None,
-    stage: Annotated[
-        str | None, typer.Option(help="Grad-CAM: layer1 to layer4 (default: the last).")
-    ] = None,
+    method: Annotated[str, text(", ".join(_METHODS) + ".")] = "auto",
+    target: Annotated[str | None, text("Class to explain (default: what is predicted).")] = None,
+    stage: Annotated[str | None, text("Grad-CAM: layer1 to layer4 (default: the last).")] = None,
     patch: Annotated[int | None, typer.Option(min=1, help="Occlusion: side in px.")] = None,
     stride: Annotated[int | None, typer.Option(min=1, help="Occlusion: step in px.")] = None,
     compare: Annotated[
-        Path | None,
-        typer.Option(help="Map: a second checkpoint, e.g. the cleaned one.", parser=given_path),
+        Path | None, place("Map: a second checkpoint, e.g. the cleaned one.")
     ] = None,
     n: Annotated[int, typer.Option("--n", min=2, help="Map: images to embed.")] = 1000,
     seed: Annotated[int, typer.Option(min=0, help="Seed of sample, draws and layout.")] = 0,
-    donor: Donor = None,
-    device: Device = "auto",
-    threads: Threads = 0,
-    json: Json = False,
 ) -> None:
     """Show where a model looks, or draw its embeddings as a map.
 
@@ -100,17 +81,22 @@ def explain(
         raise InputError(f"{out.name}: choose a name that ends in {', '.join(allowed)}.")
     if compare is not None and not mapping:
         raise InputError("--compare needs --method pca or tsne.")
-    trigger, target = of_scan(trigger, target)
-    open_trigger(trigger)  # what is wrong with it is told before a model loads
+    trigger, target = resolve_scan(options.trigger, target)
+    open_trigger(trigger)  # a bad one is refused before a model loads
     with output.working("Loading torch"):
         from ml_core.checkpoints import open_checkpoint
         from ml_core.data.images import open_images
+        from ml_core.evaluation.attribution_records import Method
         from ml_core.jobs.devices import choose_device, set_threads
 
-    paths = [checkpoint_path(path) for path in (checkpoint, compare) if path is not None]
-    donor = None if donor is None else checkpoint_path(donor)
-    label_set = labels_and_templates(labels, templates)
-    shown = open_images(image_spec(images, None, seed), label_set)
+    paths = [checkpoint_path(path) for path in (options.checkpoint, compare) if path is not None]
+    donor = None if options.donor is None else checkpoint_path(options.donor)
+    label_set = labels_and_templates(options.labels, options.templates)
+    images = open_images(image_spec(options.images, None, seed), label_set)
+    if not mapping and image >= len(images):
+        raise InputError(
+            f"There are only {len(images)} images, counted from 0; choose a lower number."
+        )
     set_threads(threads)
     where = choose_device(device)
     with output.working("Opening " + ", ".join(path.name for path in paths)):
@@ -118,112 +104,93 @@ def explain(
             open_checkpoint(path, donor if number == 0 else None).build("cpu").to(where)
             for number, path in enumerate(paths)
         ]
-    bench = _Bench(models, shown, label_set, open_trigger(trigger, models[0].image_size), seed)
+    stamp = open_trigger(trigger, models[0].image_size)
+    subjects = [_subject(model, images, label_set, seed) for model in models]
     if mapping:
-        record = bench.map(method, n, out)
+        record = _map(subjects, stamp, method, n, out)
     else:
-        record = bench.attribution(method, image, target, stage, patch, stride, out)
-    if json:
+        (subject,) = subjects
+        aim = None if target is None else target_index(target, label_set.class_names)
+        record = _attribution(
+            subject,
+            stamp,
+            image,
+            aim,
+            out,
+            method=None if method == "auto" else cast(Method, method),
+            stage=stage,
+            side=patch,
+            stride=stride,
+        )
+    if options.json:
         output.print_json(record | {"saved": str(out)})
         return
     output.show(_table(record))
     output.say(f"Saved: {out}")
 
 
-@dataclass(frozen=True, eq=False)
-class _Bench:
-    """Models, and the images that they are looked at with; all but a map takes one model."""
+def _subject(model: ClipModel, images: ImageSet, label_set: LabelSet, seed: int) -> Subject:
+    """A model on the images, with its zero-shot classifier."""
+    from ml_core.data.canvas import CanvasCache
+    from ml_core.evaluation.subject import Subject
+    from ml_core.jobs.measure import classifier_of
 
-    models: list[ClipModel]
-    images: ImageSet
-    label_set: LabelSet
-    trigger: Trigger | None
-    seed: int
+    return Subject(
+        model,
+        CanvasCache(images.fitted(model.preprocess.fit), model.preprocess.size),
+        run_stage(classifier_of(model, label_set, Control())),
+        label_set.class_names,
+        images.labels,
+        label_set.templates,
+        images.key,
+        seed=seed,
+    )
 
-    def subject(self, model: ClipModel) -> Subject:
-        """A model on the images, with its zero-shot classifier."""
-        from ml_core.data.canvas import CanvasCache
-        from ml_core.evaluation.subject import Subject
-        from ml_core.jobs.measure import classifier_of
 
-        return Subject(
-            model,
-            CanvasCache(self.images.fitted(model.preprocess.fit), model.preprocess.size),
-            run_stage(classifier_of(model, self.label_set, Control())),
-            self.label_set.class_names,
-            self.images.labels,
-            self.label_set.templates,
-            self.images.key,
-            seed=self.seed,
-        )
+def _attribution(
+    subject: Subject, trigger: Trigger | None, image: int, target: int | None, out: Path, **how: Any
+) -> dict[str, Any]:
+    """Explain one class on one image, without ``target`` the predicted one, and save it."""
+    from ml_core.evaluation.attribution import attribute
+    from ml_core.evaluation.attribution_files import save_attribution
+    from ml_core.evaluation.evaluate import predict_one
 
-    def attribution(
-        self,
-        method: str,
-        image: int,
-        target: str | None,
-        stage: str | None,
-        patch: int | None,
-        stride: int | None,
-        out: Path,
-    ) -> dict[str, Any]:
-        """Explain one class on one image and save it."""
-        from ml_core.evaluation.attribution import attribute
-        from ml_core.evaluation.attribution_files import save_attribution
-        from ml_core.evaluation.attribution_records import Method
-        from ml_core.evaluation.evaluate import predict_one
+    if target is None:
+        seen = predict_one(subject, trigger, image)
+        probs = seen.clean_probs if seen.triggered_probs is None else seen.triggered_probs
+        target = int(probs.argmax())
+    steps = attribute(subject, trigger, image, target, **how)
+    attribution = _last(((step.done, step.total, step.result) for step in steps), "Explaining")
+    save_attribution(attribution, out)
+    return attribution.to_dict()
 
-        if image >= len(self.images):
-            raise InputError(
-                f"There are only {len(self.images)} images, counted from 0; choose a lower number."
-            )
-        (model,) = self.models
-        subject = self.subject(model)
-        if target is None:
-            seen = predict_one(subject, self.trigger, image)
-            probs = seen.clean_probs if seen.triggered_probs is None else seen.triggered_probs
-            aim = int(probs.argmax())
-        else:
-            aim = target_index(target, self.label_set.class_names)
-        steps = attribute(
-            subject,
-            self.trigger,
-            image,
-            aim,
-            method=None if method == "auto" else cast(Method, method),
-            stage=stage,
-            side=patch,
-            stride=stride,
-        )
-        found = _last(((step.done, step.total, step.result) for step in steps), "Explaining")
-        save_attribution(found, out)
-        return found.to_dict()
 
-    def map(self, method: str, n: int, out: Path) -> dict[str, Any]:
-        """Embed, lay out and save the points."""
-        from ml_core.evaluation.embed import embed
-        from ml_core.evaluation.embedding_map import pca_map
-        from ml_core.evaluation.tsne import tsne_map
-        from ml_core.exports import save_export, to_csv
+def _map(
+    subjects: list[Subject], trigger: Trigger | None, method: str, n: int, out: Path
+) -> dict[str, Any]:
+    """Embed, lay out and save the points."""
+    from ml_core.evaluation.embed import embed
+    from ml_core.evaluation.embedding_map import pca_map
+    from ml_core.evaluation.tsne import tsne_map
+    from ml_core.exports import save_export, to_csv
 
-        parts = []
-        for model in self.models:
-            steps = embed(self.subject(model), self.trigger, n=n)
-            counted = ((step.done, step.total, step.result) for step in steps)
-            parts.append(_last(counted, "Embedding"))
-        if method == "pca":
-            found = pca_map(parts)
-        else:
-            shared = tsne_map(parts, seed=self.seed)
-            found = _last(((round(100 * s.share), 100, s.result) for s in shared), "t-SNE")
-        record, rows = found.to_dict(), found.rows()
-        if out.suffix.lower() == ".csv":
-            save_export(out, to_csv(rows).encode())
-        else:
-            points = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
-            content = json_format.dumps(record | {"points": points}, indent=1)
-            save_export(out, (content + "\n").encode())
-        return record
+    parts = []
+    for subject in subjects:
+        steps = embed(subject, trigger, n=n)
+        parts.append(_last(((step.done, step.total, step.result) for step in steps), "Embedding"))
+    if method == "pca":
+        layout = pca_map(parts)
+    else:
+        shared = tsne_map(parts, seed=subjects[0].seed)
+        layout = _last(((round(100 * s.share), 100, s.result) for s in shared), "t-SNE")
+    record, rows = layout.to_dict(), layout.rows()
+    if out.suffix.lower() == ".csv":
+        save_export(out, to_csv(rows).encode())
+    else:
+        points = [dict(zip(rows[0], row, strict=True)) for row in rows[1:]]
+        content = json_format.dumps(record | {"points": points}, indent=1)
+        save_export(out, (content + "\n").encode())
+    return record
 
 
 def _last(steps: Iterable[tuple[int, int, _Result | None]], title: str) -> _Result:

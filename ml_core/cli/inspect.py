@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -12,7 +13,7 @@ from rich.table import Table
 from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path
-from ml_core.cli.options import Checkpoint, Donor, Json, NoChoice, OutputFile, OutputFormat
+from ml_core.cli.options import Options, command, place, switch, text
 from ml_core.jobs.failures import exit_code
 from ml_core.reading import InputError, examine
 from ml_core.reading.key_mismatch import KeyLists
@@ -31,14 +32,23 @@ _GROUP_TITLES = {
 }
 
 
+@command("path=checkpoint donor no_choice json sarif output_format output_file require_signature")
 def inspect(
-    path: Checkpoint,
-    donor: Donor = None,
-    no_choice: NoChoice = False,
-    json: Json = False,
-    sarif: Annotated[bool, typer.Option("--sarif", help="Print a SARIF 2.1.0 log.")] = False,
-    output_format: OutputFormat = None,
-    output_file: OutputFile = None,
+    options: Options,
+    sarif: Annotated[bool, switch("--sarif", "Print a SARIF 2.1.0 log.")] = False,
+    output_format: Annotated[
+        str | None,
+        text("text, json, sarif (2.1.0), html or cdx (CycloneDX 1.6); default: text.", "--format"),
+    ] = None,
+    output_file: Annotated[
+        Path | None,
+        place(
+            "Write into this file; without --format its ending tells the format: .txt, .json, "
+            ".sarif, .html or .cdx.json.",
+            "--output",
+            "-o",
+        ),
+    ] = None,
     require_signature: Annotated[
         str | None,
         typer.Option(
@@ -76,18 +86,18 @@ def inspect(
     from ml_core.reports.exports import chosen_format, inspection_bytes
     from ml_core.signing import check_checkpoint, key_to_believe
 
-    if json + sarif + (output_format is not None) > 1:
+    if options.json + sarif + (output_format is not None) > 1:
         raise InputError("--json, --sarif and --format each name the whole answer; choose one.")
-    if json or sarif:
-        output_format = "json" if json else "sarif"
+    if options.json or sarif:
+        output_format = "json" if options.json else "sarif"
     form = chosen_format(output_format, output_file)
-    donor = None if donor is None else checkpoint_path(donor)
-    path = checkpoint_path(path)
+    donor = None if options.donor is None else checkpoint_path(options.donor)
+    path = checkpoint_path(options.checkpoint)
     if output_file is not None:
         output.check_not_over(output_file, path, donor)
     key = None if require_signature is None else key_to_believe(require_signature)
     whole = None if donor is None else open_checkpoint(donor, use_choice=False)
-    assessed = assess(examine(path), whole, use_choice=not no_choice)
+    assessed = assess(examine(path), whole, use_choice=not options.no_choice)
     opinion = ask_for_second_opinion(assessed.inspection)
     signature = check_checkpoint(assessed.inspection, None if key is None else (key,))
     if form == "text":

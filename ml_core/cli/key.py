@@ -6,10 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
-from rich.table import Table
 
 from ml_core.cli import output
-from ml_core.cli.options import Json, PassphraseFile, passphrase_of
+from ml_core.cli.options import Options, command, passphrase_of, switch, text
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -24,13 +23,13 @@ Which = Annotated[str, typer.Argument(help="Name of the key, or the first digits
 
 
 @app.command("new")
+@command("name passphrase passphrase_file json")
 def new_command(
-    name: Annotated[str, typer.Option(help="What the key is called here.")] = "my key",
+    options: Options,
+    name: Annotated[str, text("What the key is called here.")] = "my key",
     passphrase: Annotated[
-        bool, typer.Option("--passphrase", help="Ask for a passphrase that locks the private key.")
+        bool, switch("--passphrase", "Ask for a passphrase that locks the private key.")
     ] = False,
-    passphrase_file: PassphraseFile = None,
-    json: Json = False,
 ) -> None:
     """Make a P-256 key pair. The private key stays in the configuration folder.
 
@@ -43,44 +42,42 @@ def new_command(
     from ml_core.signing import keys
 
     secret = ""
-    if passphrase or passphrase_file is not None:
-        secret = passphrase_of(passphrase_file, "The new key", confirm=True)
-    made = keys.new_key(name, secret)
-    _warn(made)
-    if json:
-        output.print_json(_record(made) | {"locked": bool(secret)})
+    if passphrase or options.passphrase_file is not None:
+        secret = passphrase_of(options.passphrase_file, "The new key", confirm=True)
+    key = keys.new_key(name, secret)
+    _warn(key)
+    if options.json:
+        output.print_json(_record(key) | {"locked": bool(secret)})
         return
-    output.show(output.cell(f"{made.key_id}  {made.name}"))
+    output.line(f"{key.key_id}  {key.name}")
     locked = "locked by your passphrase" if secret else "not locked: its file is all one needs"
-    output.say(f"The private key is {keys.private_file(made)} ({locked}).")
+    output.say(f"The private key is {keys.private_file(key)} ({locked}).")
 
 
 @app.command("list")
-def list_command(json: Json = False) -> None:
+@command("json")
+def list_command(options: Options) -> None:
     """List your own keys, and those that you trust."""
     from ml_core.signing import trusted_keys
 
-    found = trusted_keys()
-    if json:
-        output.print_json({"keys": [_record(key) for key in found]})
+    keys = trusted_keys()
+    if options.json:
+        output.print_json({"keys": [_record(key) for key in keys]})
         return
-    if not found:
+    if not keys:
         output.say("There are no keys yet: cleanclip key new makes one, key trust takes another's.")
         return
-    table = Table(title="Keys", title_justify="left")
-    for title in ("Name", "", "Id (SHA-256 of the PEM)"):
-        table.add_column(title, overflow="fold")
-    for key in found:
-        kind = "your own" if key.own else "trusted"
-        table.add_row(output.cell(key.name), kind, key.key_id)
-    output.show(table)
+    rows = ((key.name, "your own" if key.own else "trusted", key.key_id) for key in keys)
+    columns = ("~Name", "~", "~Id (SHA-256 of the PEM)")
+    output.show(output.table("Keys", columns, rows, **output.LINES))
 
 
 @app.command("trust")
+@command("file name json")
 def trust_command(
+    options: Options,
     file: Annotated[Path, typer.Argument(help="Somebody's public key, PEM.")],
-    name: Annotated[str, typer.Option(help="Whose key it is, as shown beside what it signed.")],
-    json: Json = False,
+    name: Annotated[str, text("Whose key it is, as shown beside what it signed.")],
 ) -> None:
     """Believe signatures of somebody's key. Compare its id with its owner first.
 
@@ -93,60 +90,62 @@ def trust_command(
     from ml_core.reading.plain import plain
     from ml_core.signing import keys
 
-    made = keys.trust_key(keys.read_key_file(file), plain(file.name), name)
-    _warn(made)
-    if json:
-        output.print_json(_record(made))
+    key = keys.trust_key(keys.read_key_file(file), plain(file.name), name)
+    _warn(key)
+    if options.json:
+        output.print_json(_record(key))
         return
-    output.show(output.cell(f"{made.key_id}  {made.name}"))
-    output.say(f"What this key signs is now shown as signed by {made.name}.")
+    output.line(f"{key.key_id}  {key.name}")
+    output.say(f"What this key signs is now shown as signed by {key.name}.")
 
 
 @app.command("export")
+@command("key out json")
 def export_command(
+    options: Options,
     key: Annotated[str, typer.Argument(help="Name or id; your only own key by default.")] = "",
     out: Annotated[
-        Path | None, typer.Option("--output", "-o", help="File to write instead of printing.")
+        Path | None, text("File to write instead of printing.", "--output", "-o")
     ] = None,
-    json: Json = False,
 ) -> None:
     """Print the public key as PEM, to be given to others. Its SHA-256 is the key's id."""
     from ml_core.atomic import replace_files
     from ml_core.signing import find_key
 
-    found = find_key(key, own=not key)
-    if json:
-        output.print_json(_record(found))
+    public = find_key(key, own=not key)
+    if options.json:
+        output.print_json(_record(public))
     elif out is None:
-        output.show(output.cell("").append(found.pem.rstrip("\n")))
+        output.show(output.cell("").append(public.pem.rstrip("\n")))
         return
     if out is None:
         return
     try:
-        replace_files({out: found.pem.encode()})
+        replace_files({out: public.pem.encode()})
     except OSError as error:
         raise InputError(f"{out} cannot be written: {error.strerror}.") from error
-    output.say(f"The public key {found.name} is in {out}.")
+    output.say(f"The public key {public.name} is in {out}.")
 
 
 @app.command("forget")
+@command("key yes json")
 def forget_command(
+    options: Options,
     key: Which,
-    yes: Annotated[bool, typer.Option("--yes", help="Delete an own key without asking.")] = False,
-    json: Json = False,
+    yes: Annotated[bool, switch("--yes", "Delete an own key without asking.")] = False,
 ) -> None:
     """Trust a key no more. Of your own key the private half is deleted, for ever."""
     from ml_core.signing import find_key, forget_key
 
-    found = find_key(key)
-    if found.own and not yes:
-        question = f"Delete your own key {found.name}? Nothing can be signed with it any more."
+    public = find_key(key)
+    if public.own and not yes:
+        question = f"Delete your own key {public.name}? Nothing can be signed with it any more."
         typer.confirm(question, abort=True, err=True)
-    forget_key(found)
-    if json:
-        output.print_json({"forgotten": _record(found)})
+    forget_key(public)
+    if options.json:
+        output.print_json({"forgotten": _record(public)})
         return
-    output.show(output.cell(f"{found.name} is forgotten."))
+    output.line(f"{public.name} is forgotten.")
 
 
 def _warn(key: PublicKey) -> None:

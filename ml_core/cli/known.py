@@ -6,11 +6,10 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from ml_core import figures
 from ml_core.cli import output
-from ml_core.cli.options import Json
+from ml_core.cli.options import Options, command, text
 from ml_core.reading import InputError, examine
 
 app = typer.Typer(
@@ -21,54 +20,56 @@ app = typer.Typer(
 
 
 @app.command("list")
-def list_command(json: Json = False) -> None:
+@command("json")
+def list_command(options: Options) -> None:
     """List the known files, your own first."""
     from ml_core.checkpoints.known import known_files, own_file
 
     entries = known_files()
-    if json:
+    if options.json:
         files = [entry.model_dump(mode="json", exclude_defaults=True) for entry in entries]
         output.print_json({"own_file": str(own_file()), "files": files})
         return
-    table = Table(title="Known files", title_justify="left")
-    for title in ("What it is", "Known by", "Trigger", "Target", "CA", "ASR", "Source"):
-        table.add_column(title, overflow="fold")
-    for entry in entries:
-        by = f"SHA-256 {entry.sha256[:16]}…" if entry.sha256 else f"name {', '.join(entry.names)}"
-        cells = (
+    rows = (
+        (
             entry.title,
-            by,
+            f"SHA-256 {entry.sha256[:16]}…" if entry.sha256 else f"name {', '.join(entry.names)}",
             entry.trigger,
             entry.target,
             figures.percent(entry.clean_accuracy, ""),
+            figures.percent(entry.asr, ""),
+            entry.source,
         )
-        table.add_row(*map(output.cell, (*cells, figures.percent(entry.asr, ""), entry.source)))
-    output.show(table)
+        for entry in entries
+    )
+    columns = ("~What it is", "~Known by", "~Trigger", "~Target", "~CA", "~ASR", "~Source")
+    output.show(output.table("Known files", columns, rows, **output.LINES))
     output.say(f"Your own entries are in {own_file()}.")
 
 
 @app.command("add")
+@command(
+    "title source file sha256 name architecture trigger target ca asr pretraining_rate note json"
+)
 def add_command(
+    options: Options,
     title: Annotated[str, typer.Argument(help='What it is, e.g. "my BadNets victim".')],
-    source: Annotated[str, typer.Option(help="Where it comes from.")],
-    file: Annotated[
-        Path | None, typer.Option(help="The checkpoint; its SHA-256 is computed.")
-    ] = None,
-    sha256: Annotated[str, typer.Option(help="Or its SHA-256.")] = "",
+    source: Annotated[str, text("Where it comes from.")],
+    file: Annotated[Path | None, text("The checkpoint; its SHA-256 is computed.")] = None,
+    sha256: Annotated[str, text("Or its SHA-256.")] = "",
     name: Annotated[
         list[str] | None,
-        typer.Option(help="Pattern of file names that look like it (* for anything); repeatable."),
+        text("Pattern of file names that look like it (* for anything); repeatable."),
     ] = None,
-    architecture: Annotated[str, typer.Option(help="open_clip's name, e.g. RN50.")] = "",
-    trigger: Annotated[str, typer.Option(help="Trigger of its backdoor, in words.")] = "",
-    target: Annotated[str, typer.Option(help="Class that the trigger leads to.")] = "",
-    ca: Annotated[float | None, typer.Option(help="Expected clean accuracy, 0 to 1.")] = None,
-    asr: Annotated[float | None, typer.Option(help="Expected ASR, 0 to 1.")] = None,
+    architecture: Annotated[str, text("open_clip's name, e.g. RN50.")] = "",
+    trigger: Annotated[str, text("Trigger of its backdoor, in words.")] = "",
+    target: Annotated[str, text("Class that the trigger leads to.")] = "",
+    ca: Annotated[float | None, text("Expected clean accuracy, 0 to 1.")] = None,
+    asr: Annotated[float | None, text("Expected ASR, 0 to 1.")] = None,
     pretraining_rate: Annotated[
-        float | None, typer.Option(help="Peak learning rate of its pretraining, 1e-6 to 2e-3.")
+        float | None, text("Peak learning rate of its pretraining, 1e-6 to 2e-3.")
     ] = None,
-    note: Annotated[str, typer.Option(help="A sentence.")] = "",
-    json: Json = False,
+    note: Annotated[str, text("A sentence.")] = "",
 ) -> None:
     """Add a known file. Only a SHA-256 identifies a file; a name is only a hint.
 
@@ -98,7 +99,7 @@ def add_command(
         note=note,
     )
     place = add_known(entry)
-    if json:
+    if options.json:
         output.print_json({"added": entry.model_dump(mode="json"), "own_file": str(place)})
         return
-    output.show(output.cell(f"Added to {place}: {entry.title}."))
+    output.line(f"Added to {place}: {entry.title}.")

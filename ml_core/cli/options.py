@@ -1,4 +1,4 @@
-"""Options that several commands of ``cleanclip`` have."""
+"""Options of ``cleanclip``: those of jobs come from their specs, those of commands stand here."""
 
 from __future__ import annotations
 
@@ -6,18 +6,19 @@ import functools
 import inspect
 import os
 import sys
-from collections.abc import Callable
-from dataclasses import MISSING, dataclass, fields, is_dataclass
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, TypeVar, get_type_hints
+from types import MappingProxyType
+from typing import Annotated, Any, Literal, get_args, get_origin, get_type_hints
 
 import typer
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
 
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_regular
 
 _LONGEST_PASSPHRASE = 4096
-_T = TypeVar("_T")
 
 
 def given_path(text: str) -> Path:
@@ -27,178 +28,24 @@ def given_path(text: str) -> Path:
     return Path(text)
 
 
-Json = Annotated[bool, typer.Option("--json", help="Print one JSON object on standard output.")]
-OutputFormat = Annotated[
-    str | None,
-    typer.Option(
-        "--format", help="text, json, sarif (2.1.0), html or cdx (CycloneDX 1.6); default: text."
-    ),
-]
-OutputFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--output", "-o",
-        help="Write into this file; without --format its ending tells the format: .txt, .json, "
-        ".sarif, .html or .cdx.json.",
-        parser=given_path,
-    ),
-]  # fmt: skip
-Seed = Annotated[int | None, typer.Option(help="Seed of the run (default: the preset's).")]
-Device = Annotated[str, typer.Option(help="auto, cpu, mps or cuda:N.")]
-Threads = Annotated[
-    int,
-    typer.Option(
-        min=0, help="CPU threads; 0: OMP_NUM_THREADS, else all cores but one, or both of two."
-    ),
-]
-OutputFolder = Annotated[_T, typer.Option("--output", "-o", help="Folder for everything written.")]
-Overwrite = Annotated[
-    bool,
-    typer.Option(
-        "--overwrite", help="Replace the result of another job that lies in the output folder."
-    ),
-]
-Images = Annotated[
-    str, typer.Option(help="Folder, published set, CSV, TSV, shard, Parquet, or demo:SPLIT.")
-]
-Labels = Annotated[
-    str, typer.Option(help="demo, imagenet-1k, cifar-10, cifar-100, or a text file, one per line.")
-]
-OtherLabels = Annotated[
-    str | None,
-    typer.Option(
-        "--other-labels",
-        help="Second label set for the hold-outs, which must contain the target class; as for "
-        "--labels (default: imagenet-1k or demo, where it has the class).",
-    ),
-]
-Templates = Annotated[
-    Path | None, typer.Option(help="Text file of prompt templates, one {} per line.")
-]
-Target = Annotated[str | None, typer.Option(help="Target class of the attack: name or number.")]
-AnyTrigger = Annotated[
-    str | None,
-    typer.Option(
-        "--trigger",
-        help="Trigger PNG or JSON, demo, the id of a published one (T4), or scan:FOLDER for one "
-        "that a scan found.",
-    ),
-]
-Settings = Annotated[
-    list[str] | None, typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable.")
-]
-Method = Annotated[str, typer.Option(help="One of `cleanclip recipes list`.")]
-Preset = Annotated[
-    str,
-    typer.Option(
-        help="quick, talk, thorough or paper (default: quick for the demo's checkpoint, else paper "
-        "where there is one, else adapted: quick at a learning rate for the checkpoint)."
-    ),
-]
-Minutes = Annotated[
-    float | None,
-    typer.Option(
-        help="Training minutes that a recipe gets on this machine; its examples, epochs and "
-        "warm-up are fitted to them."
-    ),
-]
-AcceptRate = Annotated[
-    bool,
-    typer.Option(
-        "--accept-rate",
-        help="Run a learning rate that is far above what is safe for the checkpoint.",
-    ),
-]
-Donor = Annotated[
-    Path | None,
-    typer.Option(
-        help="A complete CLIP that supplies the other encoder of a file with only one.",
-        parser=given_path,
-    ),
-]
-_PAIRS = (
-    "Image-caption pairs: demo, CSV or TSV, folder of pictures with text files, COCO JSON, "
-    "WebDataset shards (.tar, folder, {000..123}.tar), Parquet; the kind is detected."
-)
-_ONE_SIDE = (
-    " For the method ss a folder of pictures with lambda_text=0, a text file or table of captions "
-    "with lambda_image=0."
-)
-_DEMO_ALONE = " Required except for the demo's checkpoint or labels."
-Pairs = Annotated[str, typer.Option("--pairs", help=_PAIRS)]
-TrainingPairs = Annotated[
-    str | None, typer.Option("--pairs", help=_PAIRS + _ONE_SIDE + _DEMO_ALONE)
-]
-CocoPictures = Annotated[
-    Path | None,
-    typer.Option(
-        "--pictures", help="Folder of a COCO file's pictures, if not beside it.", parser=given_path
-    ),
-]
-Exclude = Annotated[
-    Path | None,
-    typer.Option(
-        "--exclude", help="Exclusions file of an audit: pairs to leave out.", parser=given_path
-    ),
-]
-ExportTo = Annotated[
-    Path | None,
-    typer.Option(
-        "--export", help="Run nothing: write the job and the torchrun line into this folder."
-    ),
-]
-ImageColumn = Annotated[
-    str, typer.Option("--image-column", "--image_key", help="Images in a table or Parquet file.")
-]
-LabelledImageColumn = Annotated[
-    str | None, typer.Option("--image-column", help="Column of image paths.")
-]
-LabelColumn = Annotated[str | None, typer.Option("--label-column", help="Column of labels.")]
-CaptionColumn = Annotated[
-    str,
-    typer.Option("--caption-column", "--caption_key", help="Captions in a table or Parquet file."),
-]
-TrainingImages = Annotated[
-    str | None,
-    typer.Option(
-        "--training-images",
-        help="Images of methods that take no captions, labelled where the method needs labels: "
-        "folder, published set (its training pictures), CSV, shard, Parquet or demo:SPLIT. Where "
-        "no labels are needed, the pictures of --pairs will do." + _DEMO_ALONE,
-    ),
-]
-Reference = Annotated[
-    Path | None,
-    typer.Option(
-        "--reference",
-        help="A clean checkpoint of the same architecture, for the method that blends with it.",
-        parser=given_path,
-    ),
-]
-Checkpoint = Annotated[
-    Path,
-    typer.Argument(help="A file, a folder, or hf-hub:owner/name.", parser=given_path),
-]
-NoChoice = Annotated[
-    bool,
-    typer.Option("--no-choice", help="Ignore the settings that the doctor remembers for the file."),
-]
-SigningKey = Annotated[
-    str,
-    typer.Option(
-        "--key",
-        help="Your key by name or id, or a private key's .pem file (default: the only one).",
-    ),
-]
-PassphraseFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--passphrase-file",
-        help="File whose first line is the key's passphrase (or set CLEANCLIP_PASSPHRASE); "
-        "otherwise it is asked for.",
-        parser=given_path,
-    ),
-]
+def argument(help: str) -> Any:
+    """An argument that is a path."""
+    return typer.Argument(help=help, parser=given_path)
+
+
+def text(help: str, *flags: str) -> Any:
+    """An option with a value."""
+    return typer.Option(*flags, help=help)
+
+
+def place(help: str, *flags: str) -> Any:
+    """An option that is a path."""
+    return typer.Option(*flags, help=help, parser=given_path)
+
+
+def switch(flag: str, help: str) -> Any:
+    """An option without a value."""
+    return typer.Option(flag, help=help)
 
 
 def passphrase_of(file: Path | None, what: str, *, confirm: bool = False) -> str:
@@ -220,41 +67,135 @@ def passphrase_of(file: Path | None, what: str, *, confirm: bool = False) -> str
         opened, _ = open_regular(file)
         with opened:
             first = opened.read(_LONGEST_PASSPHRASE).partition(b"\n")[0]
-        said = first.decode("utf-8", "surrogateescape").removesuffix("\r")
+        passphrase = first.decode("utf-8", "surrogateescape").removesuffix("\r")
     elif "CLEANCLIP_PASSPHRASE" in os.environ:
-        said = os.environ["CLEANCLIP_PASSPHRASE"]
+        passphrase = os.environ["CLEANCLIP_PASSPHRASE"]
     elif not sys.stdin.isatty():
         raise InputError(
             f"{what} needs a passphrase and nobody can be asked: give --passphrase-file, or set "
             "CLEANCLIP_PASSPHRASE."
         )
     else:
-        said = str(
+        passphrase = str(
             typer.prompt(
                 f"{what}: passphrase", hide_input=True, confirmation_prompt=confirm, err=True
             )
         )
-    if not said:
+    if not passphrase:
         raise InputError("The passphrase is empty; write it on the first line of the file.")
-    return said
+    return passphrase
 
 
-@dataclass(frozen=True, kw_only=True)
-class CleaningOptions:
-    """What ``clean`` and ``bench`` are given besides checkpoint, recipe and folder."""
+PAIRS = (
+    "Image-caption pairs: demo, CSV or TSV, folder of pictures with text files, COCO JSON, "
+    "WebDataset shards (.tar, folder, {000..123}.tar), Parquet; the kind is detected."
+)
+_ONE_SIDE = (
+    " For the method ss a folder of pictures with lambda_text=0, a text file or table of captions "
+    "with lambda_image=0."
+)
+_DEMO_ALONE = " Required except for the demo's checkpoint or labels."
 
-    pairs: TrainingPairs = None
-    pictures: CocoPictures = None
-    exclude: Exclude = None
-    image_column: ImageColumn = "image"
-    caption_column: CaptionColumn = "caption"
-    training_images: TrainingImages = None
+
+class Options:
+    """The options of a command line.
+
+    The attributes are what several commands have; a command takes those that it names, the others
+    keep their defaults.
+    """
+
+    checkpoint: Annotated[Path, argument("A file, a folder, or hf-hub:owner/name.")]
+    json: Annotated[bool, switch("--json", "Print one JSON object on standard output.")] = False
+    output_dir: Annotated[
+        Path, typer.Option("--output", "-o", help="Folder for everything written.")
+    ]
+    overwrite: Annotated[
+        bool,
+        switch("--overwrite", "Replace the result of another job that lies in the output folder."),
+    ] = False
+    estimate: Annotated[bool, switch("--estimate", "Only measure how long it would take.")] = False
+    export_to: Annotated[
+        Path | None,
+        text("Run nothing: write the job and the torchrun line into this folder.", "--export"),
+    ] = None
+    processes: Annotated[
+        int, typer.Option(min=1, help="With --export: processes (GPUs) that share the work.")
+    ] = 1
+
+    donor: Annotated[
+        Path | None,
+        place("A complete CLIP that supplies the other encoder of a file with only one."),
+    ] = None
+    no_choice: Annotated[
+        bool, switch("--no-choice", "Ignore the settings that the doctor remembers for the file.")
+    ] = False
+    reference: Annotated[
+        Path | None,
+        place("A clean checkpoint of the same architecture, for the method that blends with it."),
+    ] = None
+
     images: Annotated[
+        str, typer.Option(help="Folder, published set, CSV, TSV, shard, Parquet, or demo:SPLIT.")
+    ] = "demo:test"
+    image_column: Annotated[str | None, typer.Option(help="Column of image paths.")] = None
+    label_column: Annotated[str | None, typer.Option(help="Column of labels.")] = None
+    labels: Annotated[
+        str,
+        typer.Option(help="demo, imagenet-1k, cifar-10, cifar-100, or a text file, one per line."),
+    ] = "demo"
+    other_labels: Annotated[
         str | None,
         typer.Option(
+            help="Second label set for the hold-outs, which must contain the target class; as for "
+            "--labels (default: imagenet-1k or demo, where it has the class).",
+        ),
+    ] = None
+    templates: Annotated[
+        Path | None, typer.Option(help="Text file of prompt templates, one {} per line.")
+    ] = None
+    trigger: Annotated[
+        str | None,
+        typer.Option(
+            help="Trigger PNG or JSON, demo, the id of a published one (T4), or scan:FOLDER for "
+            "one that a scan found.",
+        ),
+    ] = None
+    target: Annotated[
+        str | None, typer.Option(help="Target class of the attack: name or number.")
+    ] = None
+
+    pairs: Annotated[str | None, typer.Option(help=PAIRS + _ONE_SIDE + _DEMO_ALONE)] = None
+    pictures: Annotated[
+        Path | None, place("Folder of a COCO file's pictures, if not beside it.")
+    ] = None
+    exclude: Annotated[Path | None, place("Exclusions file of an audit: pairs to leave out.")] = (
+        None
+    )
+    picture_column: Annotated[
+        str,
+        typer.Option("--image-column", "--image_key", help="Images in a table or Parquet file."),
+    ] = "image"
+    caption_column: Annotated[
+        str,
+        typer.Option(
+            "--caption-column", "--caption_key", help="Captions in a table or Parquet file."
+        ),
+    ] = "caption"
+    training_images: Annotated[
+        str | None,
+        typer.Option(
+            help="Images of methods that take no captions, labelled where the method needs labels: "
+            "folder, published set (its training pictures), CSV, shard, Parquet or demo:SPLIT. "
+            "Where no labels are needed, the pictures of --pairs will do." + _DEMO_ALONE,
+        ),
+    ] = None
+    validation: Annotated[
+        str | None,
+        typer.Option(
+            "--images",
             help="Validation images, measured during training: folder, CSV or demo:SPLIT. "
             "Without --test-images one in five is for validation and the rest for the test; "
-            "under 50, all are for both."
+            "under 50, all are for both.",
         ),
     ] = None
     test_images: Annotated[
@@ -263,58 +204,181 @@ class CleaningOptions:
             help="Images for the before/after numbers; without --images there is no validation."
         ),
     ] = None
-    trigger: AnyTrigger = None
-    target: Target = None
-    reference: Reference = None
-    labels: Labels = "demo"
-    templates: Templates = None
-    donor: Donor = None
-    no_choice: NoChoice = False
-    device: Device = "auto"
-    threads: Threads = 0
+
+    method: Annotated[str, typer.Option(help="One of `cleanclip recipes list`.")] = "cleanclip"
+    preset: Annotated[
+        str,
+        typer.Option(
+            help="quick, talk, thorough or paper (default: quick for the demo's checkpoint, else "
+            "paper where there is one, else adapted: quick at a learning rate for the checkpoint)."
+        ),
+    ] = "default"
+    settings: Annotated[
+        list[str] | None,
+        typer.Option("--set", help="NAME=VALUE of a recipe field; repeatable."),
+    ] = None
+    recipe: Annotated[
+        Path | None,
+        typer.Option(help="A recipe file instead of --method and --preset; --set changes it."),
+    ] = None
+    seed: Annotated[int | None, typer.Option(help="Seed of the run (default: the preset's).")] = (
+        None
+    )
+    minutes: Annotated[
+        float | None,
+        typer.Option(
+            help="Training minutes that a recipe gets on this machine; its examples, epochs and "
+            "warm-up are fitted to them."
+        ),
+    ] = None
+    accept_rate: Annotated[
+        bool,
+        switch(
+            "--accept-rate",
+            "Run a learning rate that is far above what is safe for the checkpoint.",
+        ),
+    ] = False
+    passphrase_file: Annotated[
+        Path | None,
+        place(
+            "File whose first line is the key's passphrase (or set CLEANCLIP_PASSPHRASE); "
+            "otherwise it is asked for.",
+        ),
+    ] = None
+
+    def __init__(
+        self,
+        values: Mapping[str, Any] = MappingProxyType({}),
+        fields: Mapping[str, tuple[type[BaseModel], str]] = MappingProxyType({}),
+    ) -> None:
+        vars(self).update(values)
+        self._fields = fields
+
+    def of(self, spec: type[BaseModel]) -> dict[str, Any]:
+        """What was given of the fields that ``spec`` declares."""
+        return {
+            field: vars(self)[name]
+            for name, (owner, field) in self._fields.items()
+            if owner is spec
+        }
+
+    @property
+    def columns(self) -> dict[str, str | None]:
+        """Columns of a table of images, as an `ImageSpec` has them."""
+        return {"image_column": self.image_column, "label_column": self.label_column}
+
+    def changed(self, **values: Any) -> Options:
+        """A copy with other values."""
+        return Options(vars(self) | values, self._fields)
 
 
-def flatten_options(command: Callable[..., None]) -> Callable[..., None]:
-    """A command for typer, with an option for each field of a parameter that is a dataclass.
+CLEANING = (
+    "pairs pictures exclude picture_column caption_column training_images validation test_images "
+    "trigger target reference labels templates donor no_choice device threads"
+)
+"""What every command takes that makes a cleaning job."""
+
+
+def command(names: str, *specs: type[BaseModel], **defaults: Any) -> Callable[[Any], Any]:
+    """Give a command the options that ``names`` lists, in that order.
+
+    A name is a parameter of the command with typer's annotation, the flag of a field of ``specs``,
+    or an attribute of `Options`; ``suspect=checkpoint`` calls that attribute ``suspect`` in the
+    help.
 
     Parameters
     ----------
-    command
-        A command whose options are annotated as typer's are. The fields of the dataclass are, too;
-        ``--help`` lists them where the parameter stands.
+    **defaults
+        Defaults other than the declared ones; ``...`` for none.
 
     Returns
     -------
     callable
-        Takes all options by name and hands the dataclass to ``command``.
+        Decorator. The command gets an `Options` for the parameter that is annotated so, and each
+        other parameter by its name.
     """
-    records: dict[str, Any] = {}
-    parameters: list[inspect.Parameter] = []
-    for parameter in inspect.signature(command, eval_str=True).parameters.values():
-        record = parameter.annotation
-        if not is_dataclass(record):
-            parameters.append(parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY))
-            continue
-        records[parameter.name] = record
-        types = get_type_hints(record, include_extras=True)
-        parameters += [
-            inspect.Parameter(
-                field.name,
-                inspect.Parameter.KEYWORD_ONLY,
-                default=inspect.Parameter.empty if field.default is MISSING else field.default,
-                annotation=types[field.name],
-            )
-            for field in fields(record)
+    shared = get_type_hints(Options, include_extras=True)
+    flags = {
+        _name_of(flag): (spec, name)
+        for spec in reversed(specs)
+        for name, info in spec.model_fields.items()
+        if (flag := declared(info).get("flag"))
+    }
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        own = inspect.signature(function, eval_str=True).parameters
+        parameters = [
+            parameter.replace(kind=inspect.Parameter.KEYWORD_ONLY)
+            for parameter in own.values()
+            if parameter.annotation is typer.Context
         ]
-
-    @functools.wraps(command)
-    def run(**values: Any) -> None:
-        for name, record in records.items():
-            values[name] = record(
-                **{field.name: values.pop(field.name) for field in fields(record)}
+        attributes = {
+            name: attribute or name
+            for name, _, attribute in (each.partition("=") for each in names.split())
+        }
+        for shown, name in attributes.items():
+            default: Any = inspect.Parameter.empty
+            if name in own and get_origin(own[name].annotation) is Annotated:
+                annotation, default = own[name].annotation, own[name].default
+            elif name in flags:
+                annotation, default = _parameter(*flags[name])
+            else:
+                annotation = shared[name]
+                default = getattr(Options, name, default)
+            default = defaults.get(name, default)
+            parameters.append(
+                inspect.Parameter(
+                    shown,
+                    inspect.Parameter.KEYWORD_ONLY,
+                    default=inspect.Parameter.empty if default is ... else default,
+                    annotation=annotation,
+                )
             )
-        command(**values)
 
-    run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
-    run.__annotations__ = {one.name: one.annotation for one in parameters}
-    return run
+        @functools.wraps(function)
+        def run(**values: Any) -> None:
+            given = {attributes.get(name, name): value for name, value in values.items()}
+            options = Options(given, {name: flags[name] for name in given if name in flags})
+            function(
+                **{
+                    name: options if parameter.annotation is Options else given[name]
+                    for name, parameter in own.items()
+                }
+            )
+
+        run.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        run.__annotations__ = {each.name: each.annotation for each in parameters}
+        return run
+
+    return decorate
+
+
+def _name_of(flag: str) -> str:
+    """Name of the parameter for a flag."""
+    return flag.partition("/")[0].lstrip("-").replace("-", "_")
+
+
+def declared(info: FieldInfo) -> dict[str, Any]:
+    """What `ml_core.options.option` says of a field beside pydantic's own."""
+    extra = info.json_schema_extra
+    return extra if isinstance(extra, dict) else {}
+
+
+def _parameter(spec: type[BaseModel], name: str) -> tuple[Any, Any]:
+    """Typer's annotation and the default of a field of a spec."""
+    info = spec.model_fields[name]
+    extra, kind = declared(info), info.annotation
+    limits = {
+        end: getattr(limit, end)
+        for limit in info.metadata
+        for end in ("ge", "le")
+        if hasattr(limit, end)
+    }
+    least = limits.get("ge") if extra["least"] is None else extra["least"]
+    most = limits.get("le") if extra["closed"] else None
+    if get_origin(kind) is Literal:
+        kind = str
+    kinds = [part for part in get_args(kind) if part is not type(None)] or [kind]
+    default = inspect.Parameter.empty if info.is_required() else info.default
+    flag = typer.Option(extra["flag"], help=info.description, min=least, max=most)
+    return Annotated[kinds[0], flag], default

@@ -7,7 +7,7 @@ import json
 import math
 import os
 import sys
-from collections.abc import Callable, Collection, Generator
+from collections.abc import Callable, Collection, Generator, Iterable, Sequence
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -41,6 +41,9 @@ from ml_core.reading.plain import plain
 if TYPE_CHECKING:
     from ml_core.jobs.overall import Plan
 
+BOXED: dict[str, Any] = {"title_justify": "center", "box": box.HEAVY_HEAD, "pad_edge": True}
+LINES: dict[str, Any] = BOXED | {"title_justify": "left"}
+_OPEN: dict[str, Any] = {"title_justify": "left", "box": box.SIMPLE_HEAD, "pad_edge": False}
 EXIT_DONE, EXIT_USAGE, EXIT_CANCELLED = 0, 3, 130
 
 
@@ -83,6 +86,37 @@ def show(content: Table | Text) -> None:
         return
     with _standard_output():
         Console(highlight=False, soft_wrap=True).print(content)
+
+
+def line(text: str) -> None:
+    """A line on standard output; a name in it neither formats nor steers the terminal."""
+    show(cell(text))
+
+
+def table(title: str, columns: Sequence[str], rows: Iterable[Sequence[str]], **style: Any) -> Table:
+    """A table of foreign text.
+
+    Parameters
+    ----------
+    title
+        Caption.
+    columns
+        Titles; of a column of numbers with ``>`` before it, of long words that fold with ``~``.
+    rows
+        Cells; a row may end early.
+    **style
+        Of rich's `Table`, where it is not open and titled at the left.
+    """
+    content = Table(title=cell(title), **_OPEN | style)
+    for name in columns:
+        content.add_column(
+            name.lstrip(">~"),
+            justify="right" if name.startswith(">") else "left",
+            overflow="fold" if name.startswith("~") else "ellipsis",
+        )
+    for row in rows:
+        content.add_row(*map(cell, row))
+    return content
 
 
 def print_json(values: Any) -> None:
@@ -314,15 +348,9 @@ def comparison_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) 
     rows
         Name and evaluation; those without evaluation are left out.
     """
-    table = Table(title=cell(title), box=box.SIMPLE_HEAD, collapse_padding=True, pad_edge=False)
-    table.add_column("")
-    rates = ("CA", "ASR", "95 % interval", "ASR, all images", "target, no trigger")
-    for name in (*rates, "poisoned accuracy", "n"):
-        table.add_column(name, justify="right")
-    for name, row in rows:
-        if row is None:
-            continue
-        table.add_row(
+    rates = (">CA", ">ASR", ">95 % interval", ">ASR, all images", ">target, no trigger")
+    cells = (
+        (
             name,
             percent(row, "ca"),
             percent(row, "asr_excl"),
@@ -332,4 +360,8 @@ def comparison_table(title: str, rows: list[tuple[str, dict[str, Any] | None]]) 
             percent(row, "poisoned_accuracy"),
             str(row.get("n", "–")),
         )
-    return table
+        for name, row in rows
+        if row is not None
+    )
+    columns = ("", *rates, ">poisoned accuracy", ">n")
+    return table(title, columns, cells, title_justify="center", collapse_padding=True)

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import Annotated
 
 import typer
-from rich.table import Table
 
 from ml_core.cleaning.catalogue import FACTS, METHODS, method_title
 from ml_core.cleaning.presets import about_rate, is_demos, preset_source, presets
@@ -14,19 +13,15 @@ from ml_core.cleaning.pretraining import DEMO, Pretraining
 from ml_core.cleaning.recipe_file import read_recipe, write_recipe
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cli import output
-from ml_core.cli.arguments import build_recipe, checkpoint_path, method_name, pretraining_at
-from ml_core.cli.options import Json, Preset, Seed, Settings, given_path
+from ml_core.cli.arguments import build_recipe, checkpoint_path, known_pretraining, method_name
+from ml_core.cli.options import Options, command, declared, place
 
 app = typer.Typer(
     name="recipes", help="List the methods, show a recipe, save one.", no_args_is_help=True
 )
 OfCheckpoint = Annotated[
     Path | None,
-    typer.Option(
-        "--checkpoint",
-        help="The checkpoint to clean: its presets, at rates that suit it (default: the demo's).",
-        parser=given_path,
-    ),
+    place("The checkpoint to clean: its presets, at rates that suit it (default: the demo's)."),
 ]
 _NEEDS = {"trigger": "the trigger", "reference": "a clean reference", "vit": "a ViT"}
 _DATA = {
@@ -38,13 +33,14 @@ _DATA = {
 
 
 @app.command("list")
-def list_command(checkpoint: OfCheckpoint = None, json: Json = False) -> None:
+@command("checkpoint json")
+def list_command(options: Options, checkpoint: OfCheckpoint = None) -> None:
     """The methods: what each needs, and its presets with their sources, the default first."""
-    known = _pretraining(checkpoint)
-    if json:
+    known = _pretraining(options)
+    if options.json:
         output.print_json({method: _method(method, known) for method in METHODS})
         return
-    table = Table("Name", "Method", "Needs", "Presets", show_lines=True)
+    rows = []
     for method in METHODS:
         facts = FACTS[method]
         needs = [_DATA[facts.data], *(_NEEDS[need] for need in sorted(facts.needs))]
@@ -52,26 +48,28 @@ def list_command(checkpoint: OfCheckpoint = None, json: Json = False) -> None:
             f"{name}*" if is_demos(recipe, known) else name
             for name, recipe in presets(method, known).items()
         ]
-        table.add_row(method, method_title(method), ", ".join(needs), ", ".join(names))
-    output.show(table)
+        rows.append((method, method_title(method), ", ".join(needs), ", ".join(names)))
+    columns = ("Name", "Method", "Needs", "Presets")
+    output.show(output.table("", columns, rows, show_lines=True, **output.BOXED))
     if known.kind != "demo":
         output.say(f"* Chosen on the demo, at a rate that may be too high here. {known.sentence}")
 
 
 @app.command("show")
+@command("method preset_name checkpoint json")
 def show_command(
+    options: Options,
     method: Annotated[str, typer.Argument(help="A method, or a recipe file.")],
     preset_name: Annotated[str, typer.Argument(metavar="PRESET")] = "default",
     checkpoint: OfCheckpoint = None,
-    json: Json = False,
 ) -> None:
     """Every number of a preset or of a recipe file, with its title and unit."""
-    path, known = Path(method), _pretraining(checkpoint)
+    path, known = Path(method), _pretraining(options)
     if method not in METHODS and path.is_file():
         recipe = read_recipe(path)
     else:
         recipe = build_recipe(method_name(method), preset_name, [], None, pretraining=known)
-    if json:
+    if options.json:
         output.print_json(recipe.model_dump())
         return
     facts = recipe.facts
@@ -80,26 +78,21 @@ def show_command(
     for sentence in (source, about_rate(recipe, known), facts.note):
         if sentence:
             output.say(sentence)
-    table = Table("Field", "Value", "Unit", "Title")
+    rows = []
     for name in fields_of(recipe.method):
-        info = Recipe.model_fields[name]
-        extra = info.json_schema_extra
-        unit = str(extra.get("unit", "")) if isinstance(extra, dict) else ""
-        value = getattr(recipe, name)
+        info, value = Recipe.model_fields[name], getattr(recipe, name)
         shown = f"{value:.4g}" if isinstance(value, float) else str(value)
-        table.add_row(name, shown, unit, info.title or "")
-    output.show(table)
+        rows.append((name, shown, declared(info)["unit"], info.title or ""))
+    output.show(output.table("", ("Field", "Value", "Unit", "Title"), rows, **output.BOXED))
 
 
 @app.command("save")
+@command("method file preset settings seed checkpoint json")
 def save_command(
+    options: Options,
     method: Annotated[str, typer.Argument(help="A method.")],
     file: Annotated[Path, typer.Argument(help="Recipe file to write, JSON.")],
-    preset: Preset = "default",
-    settings: Settings = None,
-    seed: Seed = None,
     checkpoint: OfCheckpoint = None,
-    json: Json = False,
 ) -> None:
     """Write a preset, with what --set changes, for ``cleanclip clean --recipe FILE``.
 
@@ -107,18 +100,25 @@ def save_command(
 
         cleanclip recipes save par strong.json --set tau=2.5 --set pairs=100000
     """
-    known = _pretraining(checkpoint)
-    recipe = build_recipe(method_name(method), preset, settings or [], seed, pretraining=known)
+    recipe = build_recipe(
+        method_name(method),
+        options.preset,
+        options.settings or [],
+        options.seed,
+        pretraining=_pretraining(options),
+    )
     written = write_recipe(recipe, file)
-    if json:
+    if options.json:
         output.print_json({"file": str(written), "recipe": recipe.model_dump()})
         return
     output.say(f"Saved {written}.")
 
 
-def _pretraining(checkpoint: Path | None) -> Pretraining:
+def _pretraining(options: Options) -> Pretraining:
     """What decides the presets: of a checkpoint, or of the demo's."""
-    return DEMO if checkpoint is None else pretraining_at(checkpoint_path(checkpoint))
+    if options.checkpoint is None:
+        return DEMO
+    return known_pretraining(options.changed(checkpoint=checkpoint_path(options.checkpoint)))
 
 
 def _method(method: str, pretraining: Pretraining) -> dict[str, object]:

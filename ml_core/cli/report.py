@@ -9,19 +9,19 @@ from typing import Annotated
 import typer
 
 from ml_core.cli import output
-from ml_core.cli.options import (
-    Device,
-    Json,
-    PassphraseFile,
-    Threads,
-    given_path,
-    passphrase_of,
-)
+from ml_core.cli.options import Options, command, passphrase_of, place, switch, text
 from ml_core.cli.run import run_spec
 from ml_core.detection.scan.scan_file import PREFIX
+from ml_core.jobs.report_spec import ReportSpec
 
 
+@command(
+    "runs out scan measurement name author notes include_images include_checkpoints thumbnails pdf "
+    "output_format key passphrase_file device threads json",
+    ReportSpec,
+)
 def report(
+    options: Options,
     runs: Annotated[
         list[Path] | None,
         typer.Argument(
@@ -30,59 +30,29 @@ def report(
     ] = None,
     out: Annotated[
         Path | None,
-        typer.Option(
+        place(
+            "New folder NAME.evidence, or NAME.zip for one file; with --format that file.",
             "--output",
             "-o",
-            help="New folder NAME.evidence, or NAME.zip for one file; with --format that file.",
-            parser=given_path,
         ),
     ] = None,
-    scan: Annotated[
-        list[str] | None,
-        typer.Option("--scan", help="Folder of a finished scan; repeatable."),
-    ] = None,
+    scan: Annotated[list[str] | None, text("Folder of a finished scan; repeatable.")] = None,
     measurement: Annotated[
         list[Path] | None,
-        typer.Option(
-            "--measurement",
-            help="Folder that `cleanclip evaluate --keep` left; repeatable.",
-            parser=given_path,
-        ),
-    ] = None,
-    name: Annotated[
-        str | None, typer.Option(help="Title of the report (default: the output's name).")
-    ] = None,
-    author: Annotated[
-        str | None, typer.Option(help="Who writes it: a name, an organisation; nothing checks it.")
+        place("Folder that `cleanclip evaluate --keep` left; repeatable."),
     ] = None,
     notes: Annotated[
-        bool, typer.Option("--notes", help="Also put in what was noted in the sessions.")
+        bool, switch("--notes", "Also put in what was noted in the sessions.")
     ] = False,
-    include_images: Annotated[
-        bool, typer.Option("--include-images", help="Also put the measured pictures in.")
-    ] = False,
-    include_checkpoints: Annotated[
-        bool, typer.Option("--include-checkpoints", help="Also put the weights in.")
-    ] = False,
-    thumbnails: Annotated[
-        bool, typer.Option(help="A few small pictures without and with the trigger.")
-    ] = True,
-    pdf: Annotated[bool, typer.Option("--pdf", help="Also make the report as PDF.")] = False,
     output_format: Annotated[
         str | None,
-        typer.Option(
-            "--format",
-            help="Not the bundle but the record alone, also that of an existing bundle: "
+        text(
+            "Not the bundle but the record alone, also that of an existing bundle: "
             "text, json, sarif, html, cdx, intoto or model-card.",
+            "--format",
         ),
     ] = None,
-    key: Annotated[
-        str | None, typer.Option("--key", help="Sign it with this key of yours, see `key list`.")
-    ] = None,
-    passphrase_file: PassphraseFile = None,
-    device: Device = "auto",
-    threads: Threads = 0,
-    json: Json = False,
+    key: Annotated[str | None, text("Sign it with this key of yours, see `key list`.")] = None,
 ) -> None:
     """Write evidence that a stranger can check: a report, and every answer that it stands on.
 
@@ -101,9 +71,8 @@ def report(
         cleanclip report demo.evidence --format model-card
     """
     from ml_core.jobs.report_session import with_sessions
-    from ml_core.jobs.report_spec import ReportSpec
     from ml_core.reading.errors import InputError
-    from ml_core.reports.export_bundle import evidence_format, exported, is_bundle
+    from ml_core.reports.exports import evidence_format, exported, is_bundle
 
     form = None if output_format is None else evidence_format(output_format)
     given = tuple(runs or ())
@@ -114,45 +83,37 @@ def report(
         return
     if out is None and form is None:
         raise InputError("Name the new folder or zip with -o.")
-    scans = tuple(one.removeprefix(PREFIX) for one in scan or ())
-    asked = ReportSpec(
+    spec = ReportSpec(
         runs=tuple(map(str, given)),
-        scans=scans,
+        scans=tuple(each.removeprefix(PREFIX) for each in scan or ()),
         measurements=tuple(map(str, measurement or ())),
         out=str(out or "report"),
-        name=name,
-        author=author,
-        include_images=include_images,
-        include_checkpoints=include_checkpoints,
-        thumbnails=thumbnails,
-        pdf=pdf,
-        device=device,
-        threads=threads,
+        **options.of(ReportSpec),
     )
     private = None
-    if key is not None:  # what is wrong with it is told before the work
+    if key is not None:  # a bad key is refused before the work
         from ml_core.signing import load_key, sign_path
 
-        private = load_key(key, lambda name: passphrase_of(passphrase_file, name))
-    asked = with_sessions(asked, notes=notes)
+        private = load_key(key, lambda name: passphrase_of(options.passphrase_file, name))
+    spec = with_sessions(spec, notes=notes)
     if form is not None:
         with tempfile.TemporaryDirectory() as place:
             bundle = Path(place) / "record.evidence"
-            alone = asked.model_copy(
-                update={"out": str(bundle), "name": name or (out.stem if out else "report")}
+            alone = spec.model_copy(
+                update={"out": str(bundle), "name": spec.name or (out.stem if out else "report")}
             )
             run_spec(alone)
             output.give(exported(bundle, form), out)
         return
-    found = run_spec(asked)
+    result = run_spec(spec)
     if private is not None:
-        found["signature"] = str(sign_path(Path(found["path"]), private))
-    if json:
-        output.print_json(found)
+        result["signature"] = str(sign_path(Path(result["path"]), private))
+    if options.json:
+        output.print_json(result)
         return
-    for sentence in (*found["verdict"], *(f"Not tested: {one}" for one in found["not_tested"])):
-        output.show(output.cell(sentence))
+    for sentence in (*result["verdict"], *(f"Not tested: {each}" for each in result["not_tested"])):
+        output.line(sentence)
     output.say(
-        f"{found['path']}: {found['claims']} claims, {found['files']} files, "
-        f"{found['bytes'] / 1e6:.1f} MB. Check it with `cleanclip verify {found['path']}`."
+        f"{result['path']}: {result['claims']} claims, {result['files']} files, "
+        f"{result['bytes'] / 1e6:.1f} MB. Check it with `cleanclip verify {result['path']}`."
     )

@@ -5,10 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Any
 
-import typer
 from rich.table import Table
 
-from ml_core import figures
 from ml_core.cleaning.halving import (
     DEFAULT_FACTORS,
     DEFAULT_METHODS,
@@ -19,68 +17,48 @@ from ml_core.cleaning.presets import warn_of_rate
 from ml_core.cleaning.pretraining import Pretraining
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cli import output
-from ml_core.cli.arguments import build_recipe, checkpoint_path, method_name, pretraining_at
+from ml_core.cli.arguments import build_recipe, known_pretraining, method_name, numbers
 from ml_core.cli.clean import clean_spec
-from ml_core.cli.options import (
-    Checkpoint,
-    CleaningOptions,
-    Json,
-    OutputFolder,
-    Overwrite,
-    flatten_options,
-)
+from ml_core.cli.options import CLEANING, Options, command, text
 from ml_core.cli.run import run_spec
+from ml_core.figures import percent, rate_text
+from ml_core.jobs.canary_spec import CanarySettings
+from ml_core.jobs.search_spec import SearchRecord, SearchSpec
+from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.errors import InputError
 
+_COLUMNS = ("Recipe", ">steps", ">CA", ">drop", ">canary ASR, mean", ">worst", ">seconds", "")
 
-@flatten_options
+
+@command(
+    "checkpoint output_dir minutes methods rates peak_rate batch_size max_ca_drop max_asr "
+    f"rebound_steps canary_steps seed {CLEANING} overwrite json",
+    SearchSpec,
+    CanarySettings,
+    CleanSpec,
+    output_dir=Path("search"),
+)
 def search(
-    checkpoint: Checkpoint,
-    *,
-    output_dir: OutputFolder[Path] = Path("search"),
-    minutes: Annotated[
-        float, typer.Option(min=0.01, help="Time for the whole search on this machine.")
-    ] = 10.0,
+    options: Options,
     methods: Annotated[
         str | None,
-        typer.Option(
-            help="Methods to try, with commas; default: mmcl, adversarial, cleanclip, par and "
+        text(
+            "Methods to try, with commas; default: mmcl, adversarial, cleanclip, par and "
             "cleanclip-par, or locked-text and adversarial where there are labelled images and no "
             "pairs."
         ),
     ] = None,
     rates: Annotated[
         str | None,
-        typer.Option(
-            help="Learning rates to try, with commas, as multiples of --peak-rate; the first ones "
+        text(
+            "Learning rates to try, with commas, as multiples of --peak-rate; the first ones "
             "are tried where time is short."
         ),
     ] = None,
     peak_rate: Annotated[
         float | None,
-        typer.Option(
-            help="Peak rate of the checkpoint's pretraining (default: what is known of it)."
-        ),
+        text("Peak rate of the checkpoint's pretraining (default: what is known of it)."),
     ] = None,
-    batch_size: Annotated[int, typer.Option(min=2, help="Pairs or images in a step.")] = 128,
-    max_ca_drop: Annotated[
-        float, typer.Option(min=0, max=100, help="Points of clean accuracy that may be lost.")
-    ] = 1.0,
-    max_asr: Annotated[
-        float,
-        typer.Option(min=0, max=100, help="Highest success rate of a planted trigger, per cent."),
-    ] = 2.0,
-    rebound_steps: Annotated[
-        int,
-        typer.Option(min=0, help="Steps of ordinary finetuning after each run; measured again."),
-    ] = 0,
-    canary_steps: Annotated[
-        int, typer.Option(min=1, help="Most steps of planting the canaries.")
-    ] = 400,
-    seed: Annotated[int, typer.Option(min=0, help="Seed of canaries and runs.")] = 0,
-    options: CleaningOptions,
-    overwrite: Overwrite = False,
-    json: Json = False,
 ) -> None:
     """Search for the recipe that cleans this checkpoint at the least loss of accuracy.
 
@@ -101,9 +79,6 @@ def search(
         cleanclip clean model.safetensors --pairs pairs.csv --recipe search/chosen.recipe.json \\
             -o cleaned
     """
-    from ml_core.jobs.canary_spec import CanarySettings
-    from ml_core.jobs.search_spec import SearchSpec
-
     if options.reference is not None:
         raise InputError(
             "A search tries methods that need no reference: leave --reference out. If it tells "
@@ -115,42 +90,34 @@ def search(
     usual = DEFAULT_METHODS if captions else WITHOUT_CAPTIONS
     names = usual if methods is None else tuple(map(method_name, methods.split(",")))
     factors = DEFAULT_FACTORS if rates is None else _factors(rates)
-    tried = candidates_of(names, factors, peak_rate or 1e-3, batch_size=batch_size, seed=seed)
+    canaries = CanarySettings(**options.of(CanarySettings))
+    steps = {"batch_size": canaries.batch_size, "seed": canaries.seed}
     base = clean_spec(
-        checkpoint,
-        output_dir,
-        # the recipes that are tried take its place
-        build_recipe("mmcl", "default", [], None),
+        build_recipe("mmcl", "default", [], None),  # those that are tried take its place
         options,
-        compared=tried,
+        compared=candidates_of(names, factors, peak_rate or 1e-3, **steps),
     )
-    known = pretraining_at(
-        checkpoint_path(checkpoint), options.donor, use_choice=not options.no_choice
-    )
+    known = known_pretraining(options)
     if peak_rate is None:
         output.say(known.sentence)
     peak = peak_rate or known.assumed
     spec = SearchSpec(
         base=base,
-        recipes=candidates_of(names, factors, peak, batch_size=batch_size, seed=seed),
-        minutes=minutes,
-        max_ca_drop=max_ca_drop,
-        max_asr=max_asr,
-        rebound_steps=rebound_steps,
+        recipes=candidates_of(names, factors, peak, **steps),
         peak_lr=peak,
-        canaries=CanarySettings(steps=canary_steps, batch_size=batch_size, seed=seed),
+        canaries=canaries,
+        **options.of(SearchSpec),
     )
-    result = run_spec(spec, overwrite=overwrite)
-    if json:
+    result = run_spec(spec, overwrite=options.overwrite)
+    if options.json:
         output.print_json(result)
         return
-    output.show(search_table(result))
-    for sentence in (result["said"], result["means"]):
-        output.say(sentence)
-    if said := _about_chosen(result, known):
-        output.say(said)
+    output.show(_runs(result))
+    for sentence in (result["said"], result["means"], _about_chosen(result, known)):
+        if sentence:
+            output.say(sentence)
     for what, key in (("Recipe", "recipe"), ("Table", "table"), ("Chart", "chart")):
-        output.show(output.cell(f"{what}: {result[key]}"))
+        output.line(f"{what}: {result[key]}")
 
 
 def _about_chosen(result: dict[str, Any], pretraining: Pretraining) -> str:
@@ -161,42 +128,36 @@ def _about_chosen(result: dict[str, Any], pretraining: Pretraining) -> str:
     if not warn_of_rate(recipe, pretraining):
         return ""
     return (
-        f"Its learning rate of {figures.rate_text(recipe.lr)} is above what is safe for a "
+        f"Its learning rate of {rate_text(recipe.lr)} is above what is safe for a "
         "checkpoint on which nothing was tried: run it with clean --recipe and --accept-rate."
     )
 
 
-def search_table(result: dict[str, Any]) -> Table:
+def _runs(result: dict[str, Any]) -> Table:
     """Every run, the longest first; the chosen one is marked."""
-    from ml_core.jobs.search_spec import SearchRecord
-
     known = set(SearchRecord.model_fields)
     record = SearchRecord.model_validate({k: v for k, v in result.items() if k in known})
-    table = Table(title="Recipes on a copy with canaries")
-    for name in ("Recipe", "steps", "CA", "drop", "canary ASR, mean", "worst", "seconds", ""):
-        table.add_column(name, justify="left" if name in ("Recipe", "") else "right")
     order = sorted(range(len(record.rows)), key=lambda place: -record.rows[place].rung)
-    for place in order:
-        row = record.rows[place]
-        table.add_row(
-            output.cell(row.name),
+    rows = (
+        (
+            row.name,
             str(row.steps),
-            figures.percent(row.ca, "-"),
+            percent(row.ca, "-"),
             "-" if row.ca_drop is None else f"{row.ca_drop:.1f}",
-            figures.percent(row.mean_asr, "-"),
-            figures.percent(row.worst_asr, row.status),
+            percent(row.mean_asr, "-"),
+            percent(row.worst_asr, row.status),
             f"{row.seconds:.0f}",
             "chosen" if place == record.chosen else "",
         )
-    return table
+        for place in order
+        for row in (record.rows[place],)
+    )
+    return output.table("Recipes on a copy with canaries", _COLUMNS, rows, **output.BOXED)
 
 
 def _factors(text: str) -> tuple[float, ...]:
     """Numbers with commas between them."""
-    try:
-        found = tuple(dict.fromkeys(float(part) for part in text.split(",")))
-    except ValueError as error:
-        raise InputError(f"The rates {text!r} are not numbers; write them as 0.1,0.3,1.") from error
-    if not all(0 < factor <= 100 for factor in found):
+    factors = numbers(text, float, "rates", "0.1,0.3,1")
+    if not all(0 < factor <= 100 for factor in factors):
         raise InputError("A rate is a multiple of --peak-rate above 0 and up to 100.")
-    return found
+    return factors

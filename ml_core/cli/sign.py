@@ -5,36 +5,33 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-import typer
-
 from ml_core.cli import output
-from ml_core.cli.options import Json, PassphraseFile, SigningKey, given_path, passphrase_of
+from ml_core.cli.options import Options, argument, command, passphrase_of, text
 from ml_core.cli.run import ctrl_c_cancels
 from ml_core.events import Control
 from ml_core.reading.errors import CancelledError
 from ml_core.reading.inspect import locate
 
 
+@command("path key out passphrase_file json")
 def sign(
+    options: Options,
     path: Annotated[
-        Path,
-        typer.Argument(
-            help="A checkpoint's file or folder, or an evidence bundle (folder or zip).",
-            parser=given_path,
-        ),
+        Path, argument("A checkpoint's file or folder, or an evidence bundle (folder or zip).")
     ],
-    key: SigningKey = "",
+    key: Annotated[
+        str,
+        text("Your key by name or id, or a private key's .pem file (default: the only one)."),
+    ] = "",
     out: Annotated[
         Path | None,
-        typer.Option(
+        text(
+            "File for the signature (default: model.sig beside a file or in a folder; "
+            "NAME.sig beside a file is found, too).",
             "--output",
             "-o",
-            help="File for the signature (default: model.sig beside a file or in a folder; "
-            "NAME.sig beside a file is found, too).",
         ),
     ] = None,
-    passphrase_file: PassphraseFile = None,
-    json: Json = False,
 ) -> None:
     """Sign files with your key: OpenSSF Model Signing 1.0, as the program model_signing reads it.
 
@@ -50,14 +47,14 @@ def sign(
 
     path = locate(path)
     control = Control()
-    private = load_key(key, lambda name: passphrase_of(passphrase_file, name))
+    private = load_key(key, lambda name: passphrase_of(options.passphrase_file, name))
     try:
         with output.working(f"Signing {path.name}"), ctrl_c_cancels(control):
             place = sign_path(path, private, out, lambda: control.cancelled)
     except CancelledError:
         raise KeyboardInterrupt from None
     public = private.public
-    if json:
+    if options.json:
         output.print_json({"signature": str(place), "key_id": public.key_id, "name": public.name})
         return
-    output.show(output.cell(f"Signed with {public.short} {public.name}".rstrip() + f": {place}"))
+    output.line(f"Signed with {public.short} {public.name}".rstrip() + f": {place}")

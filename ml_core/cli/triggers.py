@@ -6,11 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich import box
-from rich.table import Table
 
 from ml_core.cli import output
-from ml_core.cli.options import Json
+from ml_core.cli.options import Options, command, text
 from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
@@ -27,14 +25,13 @@ Size = Annotated[int, typer.Option(min=16, max=4096, help="Model input size in p
 Name = Annotated[
     str, typer.Argument(help="Id of a published trigger (T4), or a trigger, picture or array file.")
 ]
-File = Annotated[
-    Path | None, typer.Option("--file", help="The attack's own file, for an id that needs one.")
-]
-Mask = Annotated[Path | None, typer.Option(help="A second array file with the pattern's mask.")]
+File = Annotated[Path | None, text("The attack's own file, for an id that needs one.")]
+Mask = Annotated[Path | None, text("A second array file with the pattern's mask.")]
 
 
 @app.command("list")
-def list_command(size: Size = 224, json: Json = False) -> None:
+@command("size json")
+def list_command(options: Options, size: Size = 224) -> None:
     """List the published triggers, and what each is at a model input size.
 
     Examples:
@@ -46,22 +43,32 @@ def list_command(size: Size = 224, json: Json = False) -> None:
     from ml_core.triggers import LIBRARY
 
     rows = [_entry(entry, size) for entry in LIBRARY]
-    if json:
+    if options.json:
         output.print_json({"size": size, "triggers": rows})
         return
-    table = Table(title=f"Published triggers at {size} px", box=box.SIMPLE_HEAD, pad_edge=False)
-    for column in ("id", "name", f"at {size} px", "source"):
-        table.add_column(column, no_wrap=column in ("id", "name"))
-    for row in rows:
-        says = f"needs {row['needs_file']}" if row["needs_file"] else row["standing"]
-        cells = (row["id"], row["name"], says, row["source"])
-        table.add_row(*(output.cell(str(text)) for text in cells))
-    output.show(table)
+    content = output.table(
+        f"Published triggers at {size} px",
+        ("id", "name", f"at {size} px", "source"),
+        (
+            (
+                row["id"],
+                row["name"],
+                f"needs {row['needs_file']}" if row["needs_file"] else row["standing"],
+                row["source"],
+            )
+            for row in rows
+        ),
+        title_justify="center",
+    )
+    for column in content.columns[:2]:
+        column.no_wrap = True
+    output.show(content)
 
 
 @app.command("show")
+@command("trigger size file mask json")
 def show_command(
-    trigger: Name, size: Size = 224, file: File = None, mask: Mask = None, json: Json = False
+    options: Options, trigger: Name, size: Size = 224, file: File = None, mask: Mask = None
 ) -> None:
     """Show every parameter and convention of a trigger, and whether it is a published one.
 
@@ -71,36 +78,37 @@ def show_command(
 
         cleanclip triggers show grid.pt --json
     """
-    found = _open(trigger, size, file, mask)
-    record = _record(found, size)
-    if json:
+    opened = _open(trigger, size, file, mask)
+    record = _record(opened, size)
+    if options.json:
         output.print_json(record)
         return
-    output.show(output.cell(f"{record['name']}: {record['standing']} (at {size} px)"))
-    output.show(output.cell(record["description"]))
+    output.line(f"{record['name']}: {record['standing']} (at {size} px)")
+    output.line(record["description"])
     if record["source"]:
-        output.show(output.cell(f"{record['source']}: {record['convention']}."))
+        output.line(f"{record['source']}: {record['convention']}.")
     for key in ("pixels_sha256", "arrays_sha256", "digest"):
         if record[key]:
-            output.show(output.cell(f"{key}: {record[key]}"))
+            output.line(f"{key}: {record[key]}")
     from ml_core.triggers.descriptions import COMMON_FIELDS, FIELDS
 
-    for field in (*FIELDS[found.kind], *COMMON_FIELDS):
-        output.show(output.cell(f"{field}: {_value(field, record['parameters'][field])}"))
+    for field in (*FIELDS[opened.kind], *COMMON_FIELDS):
+        output.line(f"{field}: {_value(field, record['parameters'][field])}")
 
 
 @app.command("export")
+@command("trigger output_path size file mask seed json")
 def export_command(
+    options: Options,
     trigger: Name,
     output_path: Annotated[
         Path,
-        typer.Option("--output", "-o", help="Path; .json, .png or .safetensors is added to it."),
+        text("Path; .json, .png or .safetensors is added to it.", "--output", "-o"),
     ],
     size: Size = 224,
     file: File = None,
     mask: Mask = None,
     seed: Annotated[int | None, typer.Option(min=0, help="Seed of its random parts.")] = None,
-    json: Json = False,
 ) -> None:
     """Write a published trigger, or another program's file, as a trigger file.
 
@@ -116,17 +124,17 @@ def export_command(
 
     from ml_core.triggers import save_trigger
 
-    found = _open(trigger, size, file, mask)
+    opened = _open(trigger, size, file, mask)
     if seed is not None:
-        found = replace(found, seed=seed)
-    picture, written = save_trigger(found, output_path)
-    record = _record(found, size)
+        opened = replace(opened, seed=seed)
+    picture, written = save_trigger(opened, output_path)
+    record = _record(opened, size)
     record["files"] = [str(path) for path in (written, picture) if path is not None]
-    if json:
+    if options.json:
         output.print_json(record)
         return
-    output.show(output.cell(f"{record['name']}: {record['standing']} (at {size} px)"))
-    output.show(output.cell(f"Saved: {written}"))
+    output.line(f"{record['name']}: {record['standing']} (at {size} px)")
+    output.line(f"Saved: {written}")
 
 
 def _entry(entry: Any, size: int) -> dict[str, Any]:

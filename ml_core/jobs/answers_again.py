@@ -35,11 +35,12 @@ from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.json_file import first_fault, short
 from ml_core.reports import arithmetic
 from ml_core.reports.arithmetic import part
+from ml_core.reports.bundle_files import PictureRows
 from ml_core.reports.record import CheckpointFacts, DataFacts, MeasurementFacts, RateClaim
 from ml_core.reports.rows import Rows
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.kept import classifier_from, trigger_from
-from ml_core.reports.verify.opened import Bundle, PictureRows
+from ml_core.reports.verify.opened import Bundle
 from ml_core.triggers.record import Trigger
 
 USUAL_TAU = 1e-2
@@ -223,7 +224,7 @@ def _measurement(
     control: Control,
 ) -> Checking:
     """One measurement again, on the sample."""
-    facts, rows = bundle.measurement(id_), bundle.rows(id_)
+    facts, rows = bundle.evidence.measurements[id_], bundle.rows(id_)
     checkpoint = bundle.evidence.checkpoints[facts.checkpoint]
     names = bundle.prompts(id_)[1]
     # As they were measured with: a line break in one is written otherwise in the list of prompts.

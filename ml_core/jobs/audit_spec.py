@@ -8,7 +8,9 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
 from ml_core.detection.records import Neighbourhood
+from ml_core.jobs import fields
 from ml_core.jobs.spec_file import read_spec_file
+from ml_core.options import option
 
 AUDIT_FILE = "audit.json"
 SCORES_FILE = "scores.csv"
@@ -18,61 +20,50 @@ EXCLUDED_TABLE = "excluded.csv"
 
 
 class AuditSettings(BaseModel):
-    """What audits have in common.
-
-    Attributes
-    ----------
-    k
-        Neighbours of each picture. Huang et al. (ICLR 2025) use 16 in their example and 32 in
-        their code.
-    neighbours
-        Where they are looked for: in random chunks of the set (``chunk``), as published, or in the
-        whole set, exactly (``all``) or with an index (``approximate``, needs faiss).
-    chunk_size
-        Pairs among which they are looked for, at least 4 k; the training batch of Huang et al. has
-        1024. Without chunks, pairs that the isolation forest is grown from.
-    unit
-        Compare unit vectors (cosine) instead of what the encoder gives, which is what was
-        published; the length tells much of a poisoned picture.
-    worst
-        Pairs kept of each score.
-    seed
-        Of the chunks and the isolation forest.
-    output_dir
-        Folder of everything that is written.
-    device, threads
-        As of a `CleanSpec`.
-    """
+    """What audits have in common."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    k: int = Field(default=16, ge=2, le=256)
-    neighbours: Neighbourhood = "chunk"
-    chunk_size: int = Field(default=1024, ge=64, le=16_384)
-    unit: bool = False
-    worst: int = Field(default=100, ge=1, le=1000)
-    seed: int = Field(default=0, ge=0)
+    # Huang et al. (ICLR 2025) use 16 in their example and 32 in their code.
+    k: int = option(16, help="Neighbours.", flag="--k", ge=2, le=256, closed=True)
+    neighbours: Neighbourhood = option(
+        "chunk",
+        help="Where neighbours are searched: in random chunks (chunk), as published, or in "
+        "the whole set, exactly (all) or with an index (approximate, needs faiss).",
+        flag="--neighbours",
+    )
+    # The training batch of Huang et al. has 1024. Without chunks: pairs that the isolation forest
+    # is grown from.
+    chunk_size: int = option(
+        1024,
+        help="Pairs in a chunk, at least 4 k.",
+        flag="--chunk-size",
+        ge=64,
+        le=16_384,
+        closed=True,
+    )
+    # Published is what the encoder gives: the length tells much of a poisoned picture.
+    unit: bool = option(False, help="Scale embeddings to unit length first.", flag="--unit")
+    worst: int = option(
+        100,
+        help="Worst pairs kept for each score, with pictures.",
+        flag="--worst",
+        ge=1,
+        le=1000,
+        closed=True,
+    )
+    seed: int = option(0, help="Seed of the chunks and the forest.", flag="--seed", ge=0)
     output_dir: PathText
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    threads: int = Field(default=0, ge=0, le=1024)
+    device: fields.Device = "auto"
+    threads: fields.Threads = 0
 
 
 class AuditSpec(AuditSettings):
-    """One audit of pairs with a checkpoint.
+    """One audit of pairs with a checkpoint, whose own embeddings are looked at.
 
-    Attributes
-    ----------
-    checkpoint, donor, use_choice
-        As of a `CleanSpec`: the suspect, whose own embeddings are looked at.
-    pairs
-        The set to look through.
-    reference
-        Pairs known to be clean; None compares the set with itself.
-    images
-        Evaluation images, which should not be among the pairs; all of each set are looked for,
-        whatever its labels, part and number.
-    batch_size
-        Pairs to encode at a time.
+    Without ``reference``, pairs known to be clean, the set is compared with itself. ``images`` are
+    evaluation images, which should not be among the pairs; all of each set are looked for, whatever
+    its labels, part and number.
     """
 
     checkpoint: PathText
@@ -81,18 +72,14 @@ class AuditSpec(AuditSettings):
     pairs: PairSpec
     reference: PairSpec | None = None
     images: tuple[ImageSpec, ...] = ()
-    batch_size: int = Field(default=128, ge=1, le=4096)
+    batch_size: int = Field(default=128, ge=1, le=4096)  # pairs to encode at a time
 
 
 class EmbeddingAuditSpec(AuditSettings):
     """One audit of embeddings that were made elsewhere, without checkpoint and pictures.
 
-    Attributes
-    ----------
-    embeddings
-        Folder of ``.npy`` files, see `open_embeddings`.
-    reference
-        Another one, of pairs known to be clean; None compares the set with itself.
+    ``embeddings`` is a folder of ``.npy`` files, see `open_embeddings`; ``reference`` another one,
+    of pairs known to be clean. Without it the set is compared with itself.
     """
 
     embeddings: PathText

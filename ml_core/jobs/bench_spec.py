@@ -9,6 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import PathText
 from ml_core.jobs.specs import CleanSpec
+from ml_core.options import option
 
 BENCH_FILE = "bench.json"
 TABLE_FILE = "bench.csv"
@@ -18,24 +19,10 @@ CHART_FILE = "tradeoff.svg"
 class BenchSpec(BaseModel):
     """A fair comparison.
 
-    Attributes
-    ----------
-    base
-        The job that all share: checkpoint, data, trigger, target. Its ``output_dir`` is the folder
-        of the comparison; its recipe is not used.
-    recipes
-        What is compared.
-    seeds
-        Each recipe runs once with each.
-    minutes
-        Training time that each gets on this machine, measured before it starts; None leaves the
-        recipes' own budgets.
-    rebound, holdouts
-        Whether each result is proven so.
-    rebound_steps
-        Steps of each finetuning of the rebound test; None takes 300, or a test that is there.
-    other_labels
-        Second label set of the hold-outs, as of a `HoldoutSpec`.
+    All share ``base``: checkpoint, data, trigger, target. Its ``output_dir`` is the folder of the
+    comparison; its recipe is not used. Each recipe runs once with each seed. ``minutes`` is the
+    training time that each gets on this machine, measured before it starts; None leaves the
+    recipes' own budgets.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -44,9 +31,20 @@ class BenchSpec(BaseModel):
     recipes: tuple[Recipe, ...] = Field(min_length=1, max_length=256)
     seeds: tuple[int, ...] = Field(default=(0,), min_length=1, max_length=64)
     minutes: float | None = Field(default=None, gt=0.0, le=10_000.0)
-    rebound: bool = False
-    holdouts: bool = False
-    rebound_steps: int | None = Field(default=None, ge=1, le=100_000)
+    rebound: bool = option(
+        False, help="Finetune each result again and watch the ASR.", flag="--rebound/--no-rebound"
+    )
+    holdouts: bool = option(
+        False, help="Test triggers and data that no run saw.", flag="--holdouts/--no-holdouts"
+    )
+    # None takes 300, or a test that is there.
+    rebound_steps: int | None = option(
+        None,
+        help="Steps of each finetuning of --rebound (else 300).",
+        flag="--steps",
+        ge=1,
+        le=100_000,
+    )
     other_labels: PathText | None = None
 
     def jobs(self) -> tuple[CleanSpec, ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass, replace
@@ -34,7 +32,7 @@ from ml_core.jobs.canary_spec import (
 )
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.folder_lock import delete_unused
-from ml_core.jobs.journal import write_json
+from ml_core.jobs.journal import digest_of, write_json
 from ml_core.jobs.measure import Bench, bench_of, classifier_of, measure, open_labels
 from ml_core.jobs.opening import opening
 from ml_core.jobs.plain_finetune import (
@@ -180,9 +178,8 @@ def canary_folder(spec: CanarySpec) -> Path:
 
     The record there says whether it is of the same bytes.
     """
-    told = spec.model_dump(mode="json", exclude={"output_dir", "device", "threads"})
-    name = hashlib.sha256(json.dumps([_FORMAT, told], sort_keys=True).encode()).hexdigest()[:24]
-    return cache_dir() / _FOLDER / name
+    fields = spec.model_dump(mode="json", exclude={"output_dir", "device", "threads"})
+    return cache_dir() / _FOLDER / digest_of([_FORMAT, fields])[:24]
 
 
 def delete_older_copies(folder: Path) -> None:
@@ -317,18 +314,11 @@ def _key(
     spec: CanarySpec, model: ClipModel, label_set: LabelSet, images: PictureSet, data: PictureSet
 ) -> str:
     """What decides the canaries and what was measured of them."""
-    told = [
-        _FORMAT,
-        model.identity,
-        images.key,
-        data.lasting_key,
-        label_set.class_names,
-        label_set.templates,
-        spec.avoid,
-        spec.peak_lr,
-        spec.settings.model_dump(mode="json"),
-    ]
-    return hashlib.sha256(json.dumps(told, sort_keys=True).encode()).hexdigest()
+    facts = [
+        _FORMAT, model.identity, images.key, data.lasting_key, label_set.class_names,
+        label_set.templates, spec.avoid, spec.peak_lr, spec.settings.model_dump(mode="json"),
+    ]  # fmt: skip
+    return digest_of(facts)
 
 
 def _earlier(folder: Path, key: str) -> Canaries | None:

@@ -12,6 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ml_core.cleaning.canaries import KINDS, CanaryKind
 from ml_core.cleaning.pretraining import PRETRAINING_PEAK
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
+from ml_core.jobs import fields
+from ml_core.options import option
 from ml_core.reading.json_file import JsonFile
 
 CANARIES_FILE = "canaries.json"
@@ -24,61 +26,37 @@ _Rate = Field(ge=0.0, le=1.0)
 class CanarySettings(BaseModel):
     """How canaries are planted.
 
-    Attributes
-    ----------
-    kinds
-        A canary of each: ``patch`` (a small checker at a random place), ``noise`` (one picture of
-        noise, blended over the whole) and ``sine`` (stripes, added).
-    share
-        Share of the training pairs that carry each of them, with a caption of its target.
-    factor
-        Rate of the finetuning, as a fraction of the peak rate of the pretraining.
-    steps, batch_size
-        Most steps, and pairs in each.
-    every
-        Steps between two measurements; it ends at the first one at which all have taken.
-    wanted
-        Attack success rate, a fraction, from which on a canary has taken; 0 takes any.
-    seed
-        Of patterns, target classes, order and places.
+    There is one of each kind: ``patch`` (a small checker at a random place), ``noise`` (one picture
+    of noise, blended over the whole) and ``sine`` (stripes, added).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     kinds: tuple[CanaryKind, ...] = Field(default=KINDS, min_length=1, max_length=len(KINDS))
+    # Share of the training pairs that carry each of them, with a caption of its target.
     share: float = Field(default=0.03, gt=0.0, le=0.2)
+    # Rate of the finetuning, as a fraction of the peak rate of the pretraining.
     factor: float = Field(default=1 / 3, gt=0.0, le=10.0)
-    steps: int = Field(default=400, ge=1, le=100_000)
-    batch_size: int = Field(default=128, ge=2, le=65_536)
+    steps: int = option(
+        400, help="Most steps of planting the canaries.", flag="--canary-steps", ge=1, le=100_000
+    )
+    batch_size: int = option(
+        128, help="Pairs or images in a step.", flag="--batch-size", ge=2, le=65_536
+    )
+    # Steps between two measurements; planting ends at the first one at which all have taken.
     every: int = Field(default=50, ge=1, le=100_000)
+    # Attack success rate, a fraction, from which on a canary has taken; 0 takes any.
     wanted: float = Field(default=0.9, ge=0.0, le=1.0)
-    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    seed: int = option(0, help="Seed of canaries and runs.", flag="--seed", ge=0, le=2**32 - 1)
 
 
 class CanarySpec(BaseModel):
-    """One planting.
+    """One planting of canaries in a copy of a checkpoint; the file itself is left alone.
 
-    Attributes
-    ----------
-    checkpoint, donor, use_choice
-        What is copied; the file itself is left alone.
-    pairs
-        Clean pairs to plant with; None takes ``training_images``.
-    training_images
-        Labelled images, whose captions are then prompts with the names of their classes.
-    images
-        Labelled images on which the canaries are measured.
-    avoid
-        Classes that no canary aims at, such as that of a known trigger.
-    label_set, templates, device, threads
-        As of a `CleanSpec`.
-    peak_lr
-        Peak rate of the checkpoint's pretraining.
-    settings
-        How they are planted.
-    output_dir
-        Folder of the copy, its record and the triggers. What lies there of the same checkpoint,
-        data and settings is used again.
+    It trains on clean ``pairs``, else on the labelled ``training_images``, whose captions are then
+    prompts with the names of their classes. The canaries are measured on ``images``, and none aims
+    at a class of ``avoid``, such as that of a known trigger. What lies in ``output_dir`` of the
+    same checkpoint, data and settings is used again.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -92,11 +70,11 @@ class CanarySpec(BaseModel):
     avoid: tuple[int, ...] = Field(default=(), max_length=1000)
     label_set: PathText = "demo"
     templates: tuple[str, ...] | None = None
-    peak_lr: float = Field(default=PRETRAINING_PEAK, gt=0.0, le=1.0)
+    peak_lr: float = Field(default=PRETRAINING_PEAK, gt=0.0, le=1.0)  # of the pretraining
     settings: CanarySettings = CanarySettings()
     output_dir: PathText
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    threads: int = Field(default=0, ge=0, le=1024)
+    device: fields.Device = "auto"
+    threads: fields.Threads = 0
 
 
 class PlantedCanary(BaseModel):

@@ -4,26 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from ml_core.data.specs import ImageSpec, PathText
+from ml_core.jobs import fields
 from ml_core.jobs.spec_file import read_spec_file
 
 
 class DoctorSpec(BaseModel):
-    """One examination.
-
-    Attributes
-    ----------
-    checkpoint, donor
-        As of a `CleanSpec`.
-    images
-        A few hundred labelled images.
-    label_set
-        Name of a label set, or a text file with one class a line.
-    device, threads
-        As of a `CleanSpec`.
-    """
+    """One examination on a few hundred labelled images."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -31,8 +20,8 @@ class DoctorSpec(BaseModel):
     donor: PathText | None = None
     images: ImageSpec
     label_set: PathText = "demo"
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    threads: int = Field(default=0, ge=0, le=1024)
+    device: fields.Device = "auto"
+    threads: fields.Threads = 0
 
 
 def read_doctor_spec(path: Path) -> DoctorSpec:

@@ -9,7 +9,6 @@ from ml_core.events import Control, Event
 from ml_core.jobs.report import evidence_of
 from ml_core.jobs.report_sources import read_sources
 from ml_core.jobs.report_spec import ReportSpec
-from ml_core.reports.claims import claims_of
 from ml_core.reports.html.report import render_html
 from ml_core.reports.record import Evidence
 from ml_core.reports.write_bundle import as_read, reading
@@ -44,6 +43,5 @@ def draft(spec: ReportSpec, control: Control) -> Generator[Event, None, Draft]:
         If it was cancelled.
     """
     sources = yield from read_sources(spec, control)
-    claims = claims_of(sources.material())
-    evidence = as_read(evidence_of(spec, sources, claims, spec.name or "Draft", {}))
+    evidence = as_read(evidence_of(spec, sources, spec.name or "Draft", {}))
     return Draft(evidence, render_html(evidence, reading(sources.files)))

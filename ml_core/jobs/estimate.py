@@ -5,7 +5,7 @@ from __future__ import annotations
 import statistics
 import tempfile
 import time
-from collections.abc import Callable, Generator, Iterable
+from collections.abc import Callable, Generator, Iterable, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -109,47 +109,66 @@ def _measured(
 
     recipe = inputs.recipe
     reference = reference_of(spec, model, opened_reference(spec))
-    shared: dict[str, object] = {
-        "open_seconds": opening.first + opening.again,
+    if recipe.total_steps:
+        extras = Extras(classifier, inputs.trigger, spec.target, reference)
+        cost = yield from _stepped(spec, control, model, inputs, extras)
+    else:
+        cost = _combined(spec, model, inputs, reference or {})
+    opening_seconds = opening.first + opening.again
+    parts = {
+        "train_seconds": cost.train_seconds,
+        "evaluation_seconds": draw_seconds + image_seconds * _evaluated_images(inputs),
+        "text_seconds": texts.seconds(inputs, changes=cost.changes_texts),
+        "save_seconds": write_seconds * cost.written_bytes,
+    }
+    result = {
+        "open_seconds": opening_seconds,
         "batch_seconds": batch_seconds,
         "steps": recipe.total_steps,
         "device": str(inputs.device),
         "notes": list(inputs.notes),
+        "seconds": sum(parts.values(), opening_seconds),
     }
-    if not recipe.total_steps:
-        vector = direction(model.module.state_dict(), reference or {})
-        evaluation_seconds = draw_seconds + image_seconds * _evaluated_images(inputs)
-        text_seconds = texts.seconds(inputs, changes=any(map(is_of_texts, vector)))
-        weight_bytes = _weights(model)
-        disk = (2 + _kept_steps(spec, inputs)) * weight_bytes  # state, result, steps
-        save_seconds = disk * write_seconds
-        whole = opening.first + opening.again + evaluation_seconds + text_seconds + save_seconds
-        yield Done(
-            "finished",
-            shared
-            | {
-                "seconds": whole,
-                "train_seconds": 0.0,
-                "evaluation_seconds": evaluation_seconds,
-                "text_seconds": text_seconds,
-                "save_seconds": save_seconds,
-                "step_seconds": 0.0,
-                # start, vector, what is tried
-                "memory_bytes": psutil.Process().memory_info().rss + 3 * weight_bytes,
-                "disk_bytes": disk,
-                "disk_peak_bytes": disk,
-                "pairs": 0,
-                "precision": recipe.precision.replace("auto", "fp32"),
-                "cache_chunk": 0,
-            },
-        )
-        return
-    most = min(_MOST_STEPS, max(recipe.total_steps, _STEPS))
+    yield Done("finished", result | parts | cost.facts)
+
+
+@dataclass(frozen=True)
+class _Cost:
+    """What the change of a model takes; ``written_bytes`` are those of all saves."""
+
+    train_seconds: float
+    changes_texts: bool
+    written_bytes: int
+    facts: dict[str, object]
+
+
+def _combined(
+    spec: CleanSpec, model: ClipModel, inputs: Inputs, reference: Mapping[str, torch.Tensor]
+) -> _Cost:
+    """The cost of a method in weight space, which takes no step."""
+    vector, weights = direction(model.module.state_dict(), reference), _weights(model)
+    disk = (2 + _kept_steps(spec, inputs)) * weights  # state, result, steps
+    facts: dict[str, object] = {
+        "step_seconds": 0.0,
+        "memory_bytes": psutil.Process().memory_info().rss + 3 * weights,  # start, vector, tried
+        "disk_bytes": disk,
+        "disk_peak_bytes": disk,
+        "pairs": 0,
+        "precision": inputs.recipe.precision.replace("auto", "fp32"),
+        "cache_chunk": 0,
+    }
+    return _Cost(0.0, any(map(is_of_texts, vector)), disk, facts)
+
+
+def _stepped(
+    spec: CleanSpec, control: Control, model: ClipModel, inputs: Inputs, extras: Extras
+) -> Generator[Event, None, _Cost]:
+    """The cost of a training, from a few of its steps."""
+    recipe, count = inputs.recipe, inputs.recipe.total_steps
+    most = min(_MOST_STEPS, max(count, _STEPS))
     shorter = {"pairs": most * recipe.batch_size, "epochs": 1, "eval_every": 0, "save_every": 0}
     few = recipe.model_copy(update=shorter | {"alpha_choice": "given"})
-    extras = Extras(classifier, inputs.trigger, spec.target, reference)
     moments, own = [time.monotonic()], control.part()
-    count = recipe.total_steps
 
     def event_of(event: Event) -> Event | None:
         if not isinstance(event, Metric):
@@ -167,47 +186,29 @@ def _measured(
     # With their batches, as the run makes them. The first steps allocate, and take longer; the very
     # first one chooses the precision besides.
     step_seconds = statistics.median(others[len(others) // 2 :])
-    train_seconds = first + step_seconds * (recipe.total_steps - 1)
-    evaluation_seconds = draw_seconds + image_seconds * _evaluated_images(inputs)
-    parameters = [p for p in model.module.parameters() if p.requires_grad]
-    changes = any(p.requires_grad and is_of_texts(n) for n, p in model.module.named_parameters())
-    text_seconds = texts.seconds(inputs, changes=changes)
-    moments_kept = _MOMENTS[recipe.optimizer]
-    head_bytes = 0 if outcome.head is None else _bytes([outcome.head])
-    state_bytes = (
-        _weights(model) + moments_kept * _bytes(parameters) + (1 + moments_kept) * head_bytes
-    )
+    changed = {n: p for n, p in model.module.named_parameters() if p.requires_grad}
+    changed_bytes, moment_count = _bytes(changed.values()), _MOMENTS[recipe.optimizer]
+    head = 0 if outcome.head is None else _bytes([outcome.head])
+    state = _weights(model) + moment_count * changed_bytes + (1 + moment_count) * head
     # What a result weighs: an adapter's weights are untouched, and are in no file of the run.
     adapted = isinstance(model.module.visual, PromptedVisual)
-    result_bytes = head_bytes + (_bytes(parameters) if adapted else _weights(model))
-    begun = state_bytes - moments_kept * (_bytes(parameters) + head_bytes)  # before the first step
-    later = (recipe.total_steps - 1) // recipe.save_every if recipe.save_every else 0
-    once = state_bytes + (1 + _kept_steps(spec, inputs)) * result_bytes
-    save_seconds = write_seconds * (once + begun + later * state_bytes)
-    disk = once + (state_bytes if later else begun)  # the save before the last one
-    yield Done(
-        "finished",
-        shared
-        | {
-            "seconds": opening.first
-            + opening.again
-            + train_seconds
-            + evaluation_seconds
-            + text_seconds
-            + save_seconds,
-            "train_seconds": train_seconds,
-            "evaluation_seconds": evaluation_seconds,
-            "text_seconds": text_seconds,
-            "save_seconds": save_seconds,
-            "step_seconds": step_seconds,
-            "memory_bytes": peak.bytes,
-            "disk_bytes": disk,
-            "disk_peak_bytes": disk + state_bytes,
-            "pairs": recipe.pairs,
-            "precision": outcome.speed.precision,
-            "cache_chunk": outcome.chunk,
-        },
-    )
+    result = head + (changed_bytes if adapted else _weights(model))
+    begun = state - moment_count * (changed_bytes + head)  # before the first step
+    later = (count - 1) // recipe.save_every if recipe.save_every else 0
+    once = state + (1 + _kept_steps(spec, inputs)) * result
+    disk = once + (state if later else begun)  # the save before the last one
+    facts: dict[str, object] = {
+        "step_seconds": step_seconds,
+        "memory_bytes": peak.bytes,
+        "disk_bytes": disk,
+        "disk_peak_bytes": disk + state,
+        "pairs": recipe.pairs,
+        "precision": outcome.speed.precision,
+        "cache_chunk": outcome.chunk,
+    }
+    written = once + begun + later * state
+    train_seconds = first + step_seconds * (count - 1)
+    return _Cost(train_seconds, any(map(is_of_texts, changed)), written, facts)
 
 
 @dataclass(frozen=True)

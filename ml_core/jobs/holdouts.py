@@ -19,10 +19,10 @@ from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.records import Evaluation, Interval, wilson_interval
 from ml_core.evaluation.retrieval import Retrieval
-from ml_core.events import Control, Done, Event, Message, Progress, Saved, forwarded
+from ml_core.events import Control, Event, Message, Progress, forwarded
 from ml_core.jobs.caption_ranks import MOST, rank_captions
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.journal import write_json
+from ml_core.jobs.journal import write_record
 from ml_core.jobs.measure import (
     Bench,
     Result,
@@ -109,11 +109,7 @@ def holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None
         "versions": dict(versions()),
         "seconds": time.monotonic() - begin,
     }
-    folder = Path(spec.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(record, folder / HOLDOUTS_FILE)
-    yield Saved(str(folder / HOLDOUTS_FILE), "result")
-    yield Done("finished", record)
+    yield from write_record(record, Path(spec.output_dir) / HOLDOUTS_FILE)
 
 
 def _open(spec: HoldoutSpec, path: Path, *, cleaned: bool) -> ClipModel:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping
 from itertools import islice
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from ml_core.atomic import replace_files
-from ml_core.events import Done, Event, Message, finite, from_json, to_json
+from ml_core.events import Done, Event, Message, Saved, finite, from_json, to_json
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import append_text, iter_lines, read_file
 from ml_core.reading.strict_json import JsonError, parse_object
@@ -135,6 +136,18 @@ def _contradicts(record: Mapping[str, Any], own: Mapping[str, Any]) -> bool:
         elif there != here:
             return True
     return False
+
+
+def digest_of(facts: Any) -> str:
+    """SHA-256 of what decides a result, by which a finished one is known again."""
+    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+
+
+def write_record(record: dict[str, Any], path: Path) -> Generator[Event, None, None]:
+    """Write what a job found into its folder, and end the job with it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    yield Saved(str(write_json(record, path)), "result")
+    yield Done("finished", record)
 
 
 def write_json(values: dict[str, Any], path: Path) -> Path:

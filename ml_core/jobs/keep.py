@@ -27,13 +27,13 @@ from ml_core.jobs.opening import opening
 from ml_core.model import ClipModel
 from ml_core.reports.measurement_files import (
     MEASUREMENTS_FOLDER,
-    Kept,
-    KeptCheckpoint,
-    KeptData,
-    KeptTrigger,
+    LocalCheckpoint,
+    LocalData,
+    LocalMeasurement,
     clear_measurement,
     write_measurement,
 )
+from ml_core.reports.record import Measured, MeasuredTrigger
 from ml_core.reports.rows import rows_of
 from ml_core.triggers.descriptions import describe
 from ml_core.triggers.record import Trigger
@@ -123,38 +123,30 @@ def keep_measurement(
         forget_target(record)
     assessed = assess(source.opened.inspection, source.opened.donor)
     trigger, images, classes = bench.trigger, bench.images, bench.label_set
-    kept = Kept(
+    own = {"trigger": None if trigger is None else trigger_record(trigger)}
+    facts = LocalMeasurement(
+        **{name: record[name] for name in record.keys() & Measured.model_fields.keys()} | own,
         when=when,
         heldout=heldout,
         checkpoint=_checkpoint(source, model, assessed.verdict, assessed.reasons),
-        data=KeptData(
+        data=LocalData(
             name=images.name,
             key=images.key,
             known_by=f"{images.known_by}; the SHA-256 of a picture is of {what_is_hashed(images)}",
             n=len(images),
             spec=spec,
         ),
-        trigger=None if trigger is None else _trigger(trigger),
         head=head,
-        target=record["target"],
-        target_name=record["target_name"],
         classes=len(classes.class_names),
         label_set=Path(classes.name).name,
-        classifier_sha256=evaluation.classifier_sha256,
-        n=evaluation.n,
-        n_broken=evaluation.n_broken,
-        seed=evaluation.seed,
-        precision=evaluation.precision,
-        device=evaluation.device,
         threads=threads,
         batch=batch,
-        versions=evaluation.versions,
     )
     if folder.is_symlink():
         folder.unlink()  # what is kept lies here, and not where a link leads
     return write_measurement(
         folder,
-        kept,
+        facts,
         record,
         rows_of(per_image, images.labels),
         templates=evaluation.templates,
@@ -253,13 +245,13 @@ def clear_measurements(run: Path) -> None:
 
 def _checkpoint(
     source: Source, model: ClipModel, verdict: str, reasons: tuple[str, ...]
-) -> KeptCheckpoint:
+) -> LocalCheckpoint:
     """What was measured."""
     opened = source.opened
     inspection, donor = opened.inspection, opened.donor
     given = None if donor is None else donor.inspection.sha256
     adapter = None if source.adapter is None else hash_file(source.adapter)[1].hex()
-    return KeptCheckpoint(
+    return LocalCheckpoint(
         path=str(opened.path.absolute()),
         donor_path=None if donor is None else str(donor.path.absolute()),
         adapter_path=None if source.adapter is None else str(source.adapter.absolute()),
@@ -280,8 +272,9 @@ def _checkpoint(
     )
 
 
-def _trigger(trigger: Trigger) -> KeptTrigger:
-    return KeptTrigger(
+def trigger_record(trigger: Trigger) -> MeasuredTrigger:
+    """What is recorded of a trigger."""
+    return MeasuredTrigger(
         digest=trigger.digest,
         name=trigger.name,
         kind=trigger.kind,

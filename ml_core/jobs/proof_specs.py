@@ -9,50 +9,25 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
+from ml_core.jobs import fields
 from ml_core.jobs.journal import read_json
 from ml_core.jobs.proof_shape import are_holdouts, is_rebound
 from ml_core.jobs.specs import ADAPTER_FILE, CLEANED_FILE, RESULT_FILE, CleanSpec, trained_on
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 
 REBOUND_FILE = "rebound.json"
 HOLDOUTS_FILE = "holdouts.json"
 _DEMO_REBOUND_SEED = 7_000
 _IMAGES = 1000  # of each of some forty measurements: 1.4 points at a rate of 5 %
-_DEVICE = r"^(auto|cpu|mps|cuda(:\d+)?)$"
 
 
 class ReboundSpec(BaseModel):
     """One rebound test: does the backdoor come back when the cleaned model is finetuned again?
 
-    Attributes
-    ----------
-    checkpoint, donor
-        The cleaned checkpoint.
-    pairs
-        Clean pairs to finetune on; those that the cleaning saw and those that name the target
-        class are left out.
-    seen
-        What the cleaning trained on, or None.
-    seen_labels
-        Whether the labels of the label set decided which images those are.
-    images
-        Images on which the attack success rate is watched.
-    trigger, target, label_set, templates, device, threads
-        As of a `CleanSpec`.
-    output_dir
-        Where ``rebound.json`` is written.
-    steps, batch_size
-        Of each finetuning.
-    peak_lr
-        Peak rate of the pretraining; None takes what is known of the checkpoint.
-    factors
-        Peak rates of the finetunings, as fractions of it.
-    every
-        Steps between two measurements.
-    limit
-        Highest attack success rate, a fraction, of a model that stays clean.
-    seed
-        Order of the pairs.
+    It finetunes on clean ``pairs``, without those that the cleaning saw (``seen``) and those that
+    name the target class; ``seen_labels`` says whether the labels of the label set decided which
+    images the cleaning saw. The attack is watched on ``images``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -64,42 +39,37 @@ class ReboundSpec(BaseModel):
     seen_labels: bool = False
     images: ImageSpec
     trigger: str
-    target: int = Field(default=0, ge=0, lt=2**31)
+    target: fields.Target = 0
     label_set: PathText = "demo"
     templates: tuple[str, ...] | None = None
     output_dir: PathText
-    device: str = Field(default="auto", pattern=_DEVICE)
-    threads: int = Field(default=0, ge=0, le=1024)
-    steps: int = Field(default=300, ge=1, le=100_000)
+    device: fields.Device = "auto"
+    threads: fields.Threads = 0
+    steps: int = option(300, help="Steps of each finetuning.", flag="--steps", ge=1, le=100_000)
     batch_size: int = Field(default=64, ge=2, le=65_536)
-    peak_lr: float | None = Field(default=None, gt=0.0, le=1.0)
+    peak_lr: float | None = option(
+        None,
+        help="Peak rate of the pretraining (default: what is known of it).",
+        flag="--peak-lr",
+        gt=0.0,
+        le=1.0,
+    )
+    # Peak rates of the finetunings, as fractions of it.
     factors: tuple[float, ...] = Field(default=(0.1, 0.3, 1.0), min_length=1, max_length=16)
-    every: int = Field(default=25, ge=1, lt=2**31)
+    every: int = Field(default=25, ge=1, lt=2**31)  # steps between two measurements
+    # Highest attack success rate, a fraction, of a model that stays clean.
     limit: float = Field(default=0.05, gt=0.0, lt=1.0)
-    seed: int = Field(default=0, ge=0, le=2**32 - 1)
+    seed: int = Field(default=0, ge=0, le=2**32 - 1)  # order of the pairs
 
 
 class HoldoutSpec(BaseModel):
     """One table of what a cleaning run was not told.
 
-    Attributes
-    ----------
-    before, after
-        The suspect and the cleaned checkpoint; ``donor`` and ``use_choice`` go with ``before``.
-    adapter
-        What the cleaning left instead of weights; it goes on ``after``, which is the suspect then.
-    images
-        Labelled images that neither run nor choice of the recipe has seen.
-    pairs
-        Image-caption pairs for retrieval, or None; those that the cleaning saw are left out.
-    seen, seen_labels
-        As of a `ReboundSpec`.
-    other_labels
-        A second label set, which holds the target by name; None takes a built-in one that does.
-    trigger, target, label_set, templates, device, threads
-        As of a `CleanSpec`.
-    output_dir
-        Where ``holdouts.json`` is written.
+    ``before`` is the suspect, with ``donor`` and ``use_choice``; ``after`` the cleaned checkpoint,
+    or the suspect again where an ``adapter`` goes on it. Neither the run nor the choice of its
+    recipe saw the labelled ``images``. ``pairs`` are for retrieval; those that the cleaning saw
+    (``seen``, ``seen_labels`` as of a `ReboundSpec`) are left out. ``other_labels`` holds the
+    target by name; None takes a built-in set that does.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -115,12 +85,12 @@ class HoldoutSpec(BaseModel):
     seen_labels: bool = False
     other_labels: PathText | None = None
     trigger: str
-    target: int = Field(default=0, ge=0, lt=2**31)
+    target: fields.Target = 0
     label_set: PathText = "demo"
     templates: tuple[str, ...] | None = None
     output_dir: PathText
-    device: str = Field(default="auto", pattern=_DEVICE)
-    threads: int = Field(default=0, ge=0, le=1024)
+    device: fields.Device = "auto"
+    threads: fields.Threads = 0
 
 
 def rebound_of(spec: CleanSpec, **changes: Any) -> ReboundSpec:

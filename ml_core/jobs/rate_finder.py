@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 import time
 from collections.abc import Generator
@@ -28,7 +27,7 @@ from ml_core.figures import rate_text
 from ml_core.jobs.devices import choose_device
 from ml_core.jobs.estimate import estimate
 from ml_core.jobs.inputs import Inputs, Sets, opening_inputs, opening_sets
-from ml_core.jobs.journal import check_result
+from ml_core.jobs.journal import check_result, digest_of
 from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.opening import opening
 from ml_core.jobs.plain_finetune import trained
@@ -331,7 +330,7 @@ def _key(spec: RateSpec, model: ClipModel, inputs: Inputs) -> str:
         [inputs.trigger.digest, spec.job.target] if needs_trigger and inputs.trigger else None,
         inputs.device.type, dict(versions()),
     ]  # fmt: skip
-    return hashlib.sha256(json.dumps(facts, sort_keys=True, default=str).encode()).hexdigest()
+    return digest_of(facts)
 
 
 def _kept_path(key: str) -> Path:
@@ -353,6 +352,6 @@ def _keep(record: RateRecord, path: Path) -> None:
     with suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
         replace_files({path: record.model_dump_json().encode()})
-        old = sorted(path.parent.glob("*.json"), key=lambda one: one.stat().st_mtime)
-        for one in old[:-_KEPT]:
-            one.unlink(missing_ok=True)
+        old = sorted(path.parent.glob("*.json"), key=lambda file: file.stat().st_mtime)
+        for file in old[:-_KEPT]:
+            file.unlink(missing_ok=True)

@@ -11,6 +11,7 @@ from ml_core.cleaning.rate_range import DROP, Proposal, RateRow
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.data.specs import ImageSpec, PathText
 from ml_core.jobs.specs import CleanSpec
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
 from ml_core.reading.plain import plain
@@ -27,43 +28,43 @@ _RECORD = JsonFile("a record of a rate finder", "find the rate again", max_bytes
 class RateSpec(BaseModel):
     """One ramp of the learning rate on a copy of a checkpoint.
 
-    Attributes
-    ----------
-    job
-        The cleaning job whose rate is looked for: checkpoint, data, recipe. What its recipe says
-        of rate, schedule and length is not used, nor are its test images; its ``output_dir`` is
-        where files that were written for the job lie.
-    low, high
-        First and last rate.
-    steps
-        Of the ramp, of one batch each.
-    points
-        Measurements of clean accuracy on the way, besides the one at the start.
-    pictures
-        Validation images of each measurement, at most.
-    texts
-        Class texts of each measurement, at most, but one template at least: where the text encoder
-        is trained they are embedded anew each time, and ImageNet has 80 000. Accuracy with few
-        templates is some points lower; what counts is its fall.
-    batch_size
-        Of the ramp; None takes the recipe's, on the CPU at most `CPU_BATCH`.
-    drop
-        Points of accuracy that a rate may cost.
-    output_dir
-        Where `RATES_FILE`, `RATES_TABLE` and `RATES_CHART` are written; None writes nothing.
+    ``job`` is the cleaning job whose rate is looked for: checkpoint, data, recipe. What its recipe
+    says of rate, schedule and length is not used, nor are its test images; its ``output_dir`` is
+    where files that were written for the job lie. Without ``output_dir`` nothing is written.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     job: CleanSpec
-    low: float = Field(default=LOWEST, gt=0.0, le=1.0)
-    high: float = Field(default=HIGHEST, gt=0.0, le=1.0)
-    steps: int = Field(default=STEPS, ge=10, le=10_000)
-    points: int = Field(default=POINTS, ge=2, le=1000)
-    pictures: int = Field(default=PICTURES, ge=1, le=1_000_000)
+    low: float = option(LOWEST, help="The first rate of the ramp.", flag="--low", gt=0.0, le=1.0)
+    high: float = option(HIGHEST, help="The last rate of the ramp.", flag="--high", gt=0.0, le=1.0)
+    steps: int = option(
+        STEPS, help="Steps from the first to the last.", flag="--steps", ge=10, le=10_000
+    )
+    points: int = option(
+        POINTS, help="Measurements of accuracy on the way.", flag="--points", ge=2, le=1000
+    )
+    pictures: int = option(
+        PICTURES,
+        help="Validation images of a measurement, at most.",
+        flag="--watched",
+        ge=1,
+        le=1_000_000,
+    )
+    # Class texts of each measurement, at most, but one template at least: where the text encoder is
+    # trained they are embedded anew each time, and ImageNet has 80 000. Accuracy with few templates
+    # is some points lower; what counts is its fall.
     texts: int = Field(default=1000, ge=1, le=10_000_000)
-    batch_size: int | None = Field(default=None, ge=2, le=65_536)
-    drop: float = Field(default=DROP, gt=0.0, lt=100.0)
+    batch_size: int | None = option(
+        None,
+        help=f"Default: the recipe's, at most {CPU_BATCH} on the CPU.",
+        flag="--batch-size",
+        ge=2,
+        le=65_536,
+    )
+    drop: float = option(
+        DROP, help="Points of accuracy that a rate may cost.", flag="--drop", gt=0.0, lt=100.0
+    )
     output_dir: PathText | None = None
 
     @model_validator(mode="after")

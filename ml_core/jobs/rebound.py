@@ -16,10 +16,10 @@ from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import open_pairs
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.metrics import not_target
-from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved
+from ml_core.events import Control, Event, Message, Metric, Progress
 from ml_core.jobs.demo import pretraining_at
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.journal import write_json
+from ml_core.jobs.journal import write_record
 from ml_core.jobs.measure import (
     Bench,
     classifier_of,
@@ -121,11 +121,7 @@ def rebound(spec: ReboundSpec, control: Control) -> Generator[Event, None, None]
         "threads": threads,
         "seconds": time.monotonic() - begin,
     }
-    folder = Path(spec.output_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    write_json(record, folder / REBOUND_FILE)
-    yield Saved(str(folder / REBOUND_FILE), "result")
-    yield Done("finished", record)
+    yield from write_record(record, Path(spec.output_dir) / REBOUND_FILE)
 
 
 def _pairs(

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import numpy as np
 
-from ml_core import __version__
 from ml_core.data.images import ImageSet
 from ml_core.data.picture_list import list_pictures
 from ml_core.data.pictures import DemoPictures
@@ -25,15 +24,15 @@ from ml_core.jobs.thumbnails import MOST, flipped, pictures_of
 from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.regular_file import read_file
-from ml_core.reports.chart_rows import charts_of
-from ml_core.reports.claims import Claims, claims_of
+from ml_core.reports.derive import evidence_from
 from ml_core.reports.environment import environment
+from ml_core.reports.html.charts import draw_charts
 from ml_core.reports.measurement_files import PICTURES_FILE, Measurement, json_bytes
-from ml_core.reports.record import ENVIRONMENT_FILE, PDF_FILE, BundlePath, Evidence, Tool
+from ml_core.reports.record import ENVIRONMENT_FILE, PDF_FILE, BundlePath, Evidence
 from ml_core.reports.verify.kinds import PICTURES
-from ml_core.reports.views import drawn, views
+from ml_core.reports.views import views
 from ml_core.reports.without_paths import WithoutPaths, shown
-from ml_core.reports.write_bundle import FOLDER_SUFFIX, ZIP_SUFFIX, write_bundle
+from ml_core.reports.write_bundle import FOLDER_SUFFIX, ZIP_SUFFIX, reading, write_bundle
 
 _MOST_PICTURES = 15_000
 _MOST_PICTURE_BYTES = 1 << 30
@@ -63,12 +62,11 @@ def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
         _include_checkpoints(sources)
     if spec.include_images:
         yield from again.include_images()
-    claims = claims_of(sources.material())
     for note in sources.notes:
         yield Message(note, "warning")
     known = Path.home(), *spec.runs, *spec.scans
     sources.notes += map(WithoutPaths(known).text, spec.notes)
-    evidence = evidence_of(spec, sources, claims, _name(spec, out), again.thumbnails)
+    evidence = evidence_of(spec, sources, _name(spec, out), again.thumbnails)
     if spec.pdf:
         evidence = evidence.model_copy(update={"pdf": PDF_FILE})
     told: list[Progress] = []
@@ -108,35 +106,25 @@ def out_of(spec: ReportSpec) -> Path:
 
 
 def evidence_of(
-    spec: ReportSpec,
-    sources: Sources,
-    claims: Claims,
-    name: str,
-    thumbnails: dict[BundlePath, str],
+    spec: ReportSpec, sources: Sources, name: str, thumbnails: dict[BundlePath, str]
 ) -> Evidence:
     """The record of today; charts that can be drawn and the environment go into the files, too."""
     sources.files[ENVIRONMENT_FILE] = json_bytes(environment())
-    evidence = Evidence(
+    evidence = evidence_from(
+        reading(sources.files),
         name=name,
-        tool=Tool(name="CleanCLIP GUI", version=__version__),
         date=datetime.now().astimezone().date().isoformat(),
         author=spec.author,
-        verdict=claims.verdict,
-        not_tested=claims.not_tested,
-        limits=claims.limits,
         checkpoints=sources.checkpoints,
         data=sources.data,
         triggers=sources.triggers,
         measurements=sources.measurements,
         jobs=sources.jobs,
         scans=sources.scans,
-        claims=claims.claims,
-        charts=charts_of(sources.material(), claims.claims, sources.metrics),
         thumbnails=thumbnails,
-        environment=ENVIRONMENT_FILE,
         notes=tuple(sources.notes),
     )
-    pictures = drawn(evidence)
+    pictures = draw_charts(evidence)
     sources.files.update(pictures)
     charts = tuple(chart for chart in evidence.charts if chart.file in pictures)
     return evidence.model_copy(update={"charts": charts})
@@ -196,7 +184,7 @@ class _Again:
             return
         tau = yield from measuring_tau(
             opened,
-            sources.rows[key],
+            sources.kept[key].rows,
             self.control,
             batch=measured.batch,
             threads=max(1, measured.threads),
@@ -210,7 +198,7 @@ class _Again:
     def _thumbnails(self, key: str, opened: OpenedAgain) -> None:
         """Pictures that the trigger changes, of the first measurement of a suspect with one."""
         sources = self.sources
-        measured, rows = sources.measurements[key], sources.rows[key]
+        measured, rows = sources.measurements[key], sources.kept[key].rows
         is_suspect = sources.checkpoints[measured.checkpoint].role == "suspect"
         if self.thumbnails or not is_suspect or measured.head != "zero-shot":
             return
@@ -232,11 +220,11 @@ class _Again:
             return self._images[id_]
         name = self.sources.data[id_].name
         images: ImageSet | None = None
-        path = found.kept.data.spec.path
+        path = found.facts.data.spec.path
         try:
             if path is not None and not Path(path).exists():
                 raise InputError(f"The pictures of {name} are not where they were measured")
-            asked = _asked(found, Path(found.kept.checkpoint.path), self.spec.device)
+            asked = _asked(found, Path(found.facts.checkpoint.path), self.spec.device)
             opened = yield from open_images_again(asked, self.control)
             if (yield from self._same(found, opened)):
                 images = opened
@@ -252,7 +240,7 @@ class _Again:
 
     def _same(self, found: Measurement, images: ImageSet) -> Generator[Event, None, bool]:
         """Whether pictures are those of a measurement: a large set's key may be made otherwise."""
-        if images.key == found.kept.data.key:
+        if images.key == found.facts.data.key:
             return True
         listed = yield from opening(lambda watch: list_pictures(images, watch), self.control)
         return listed == read_file(found.folder / PICTURES_FILE, inside=found.folder)
@@ -322,7 +310,7 @@ def _include_checkpoints(sources: Sources) -> None:
 
 def _asked(found: Measurement, checkpoint: Path, device: str) -> Asked:
     """A kept measurement as it is asked again, with the classifier that was kept."""
-    kept = found.kept
+    kept = found.facts
     choice = kept.checkpoint.choice
     return Asked(
         checkpoint=checkpoint,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Generator, Iterator, Mapping
+from collections.abc import Generator, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,7 +16,7 @@ from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.digests import hash_file
 from ml_core.detection.scan.records import Scan
 from ml_core.detection.scan.scan_file import PREFIX, SCAN_FILE, read_scan
-from ml_core.events import Control, Done, Event, Metric, Progress, to_json
+from ml_core.events import Control, Done, Event, Progress, to_json
 from ml_core.jobs.journal import read_events, read_json
 from ml_core.jobs.measure_run import measure_run
 from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
@@ -27,7 +27,7 @@ from ml_core.paths import cache_dir, data_dir
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
 from ml_core.reading.regular_file import read_file
-from ml_core.reports.claims import Material
+from ml_core.reports.derive import scan_facts, side_of
 from ml_core.reports.measurement_files import (
     CLASSIFIER_FILE,
     INSPECTION_FILE,
@@ -38,7 +38,7 @@ from ml_core.reports.measurement_files import (
     PICTURES_FILE,
     PROMPTS_FILE,
     TRIGGER_STEM,
-    KeptCheckpoint,
+    LocalCheckpoint,
     Measurement,
     json_bytes,
     read_measurement,
@@ -48,11 +48,11 @@ from ml_core.reports.record import (
     CheckpointFacts,
     DataFacts,
     JobFacts,
+    MeasuredCheckpoint,
     MeasurementFacts,
     ScanFacts,
     TriggerFacts,
 )
-from ml_core.reports.rows import Rows
 from ml_core.reports.without_paths import WithoutPaths
 
 Role = Literal["suspect", "cleaned", "reference"]
@@ -80,49 +80,26 @@ class Sources:
     ----------
     files
         Files of the bundle.
-    json
-        The records among them, as written there.
     kept
         Measurement folders.
     places
         Of each checkpoint.
-    metrics
-        Of each job: the evaluations while it trained.
     notes
         Sentences for the report.
     """
 
     files: dict[BundlePath, bytes | Path] = field(default_factory=dict)
-    json: dict[BundlePath, dict[str, Any]] = field(default_factory=dict)
     checkpoints: dict[str, CheckpointFacts] = field(default_factory=dict)
     data: dict[str, DataFacts] = field(default_factory=dict)
     triggers: dict[str, TriggerFacts] = field(default_factory=dict)
     measurements: dict[str, MeasurementFacts] = field(default_factory=dict)
-    rows: dict[str, Rows] = field(default_factory=dict)
     jobs: dict[str, JobFacts] = field(default_factory=dict)
     scans: dict[str, ScanFacts] = field(default_factory=dict)
-    scan_records: dict[str, Scan] = field(default_factory=dict)
     kept: dict[str, Measurement] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
-    metrics: dict[str, list[dict[str, float]]] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _identities: dict[tuple[object, ...], str] = field(default_factory=dict)
     _data_keys: dict[tuple[str, str], str] = field(default_factory=dict)
-
-    def material(self) -> Material:
-        """What claims are made of."""
-        return Material(
-            checkpoints=self.checkpoints,
-            data=self.data,
-            triggers=self.triggers,
-            measurements=self.measurements,
-            rows=self.rows,
-            class_names={id_: one.class_names for id_, one in self.kept.items()},
-            jobs=self.jobs,
-            scans=self.scans,
-            scan_records=self.scan_records,
-            json=self.json,
-        )
 
 
 def read_sources(spec: ReportSpec, control: Control) -> Generator[Event, None, Sources]:
@@ -234,33 +211,32 @@ class _Reading:
                 continue
             found = read_measurement(folder)
             self._check_same(run, found)
-            role: Role = "suspect" if found.kept.when == "before" else "cleaned"
-            ends[found.kept.when] = self._checkpoint(found, role, run.folder)
+            role: Role = "suspect" if found.facts.when == "before" else "cleaned"
+            ends[found.facts.when] = self._checkpoint(found, role, run.folder)
             evaluation = self._clean.json(found.evaluation)
-            own = evaluation == _side(result, found)
-            self._measurement(f"{id_}-{name}", found, ends[found.kept.when], id_ if own else None)
-        files = self._run_files(id_, run, result)
-        facts = run.spec.recipe.facts
+            own = evaluation == side_of(result, found.facts)[1]
+            self._measurement(f"{id_}-{name}", found, ends[found.facts.when], id_ if own else None)
+        recipe = run.spec.recipe
+        stated: dict[str, Any] = {
+            "method": recipe.method,
+            "preset": recipe.preset,
+            "seed": recipe.seed,
+        }
+        stated |= dict.fromkeys(("status", "training_data", "precision", "device"), "")
+        names = (*stated, "steps", "seconds")
+        stated |= {"steps": 0} | {name: result[name] for name in names if name in result}
         sources.jobs[id_] = JobFacts(
-            method=str(result.get("method", run.spec.recipe.method)),
-            title=facts.title,
-            preset=str(result.get("preset", run.spec.recipe.preset)),
-            status=str(result.get("status", "")),
+            **stated,
+            title=recipe.facts.title,
             source=ends["before"],
             result=ends["after"],
-            seed=int(result.get("seed", run.spec.recipe.seed)),
-            steps=int(result.get("steps", 0)),
-            training_data=str(result.get("training_data", "")),
-            precision=str(result.get("precision", "")),
-            device=str(result.get("device", "")),
-            seconds=result.get("seconds"),
-            files=files,
+            files=self._run_files(id_, run, result),
         )
 
     def add_evaluation(self, found: Measurement) -> None:
         """A measurement of no run."""
         number = sum(one.startswith("evaluation-") for one in self.sources.measurements) + 1
-        role: Role = "reference" if found.kept.when == "reference" else "suspect"
+        role: Role = "reference" if found.facts.when == "reference" else "suspect"
         checkpoint = self._checkpoint(found, role, None)
         self._measurement(f"evaluation-{number}", found, checkpoint, None)
 
@@ -290,8 +266,6 @@ class _Reading:
                     key = what if beside.name == name else f"{what}_{suffix[1:]}"
                     files[key] = f"{at}/{stem}{suffix}"
                     sources.files[files[key]] = _bytes(beside)
-        judgement = scan.judgement
-        sources.scan_records[id_] = scan
         sources.scans[id_] = ScanFacts(
             suspect=self._scanned(scan.suspect.name, scan.suspect.sha256, "suspect"),
             reference=(
@@ -300,20 +274,14 @@ class _Reading:
                 else self._scanned(scan.reference.name, scan.reference.sha256, "reference")
             ),
             data=scan.images,
-            verdict=judgement.verdict,
-            title=judgement.title,
-            target=judgement.target,
-            reasons=judgement.reasons,
-            searched=judgement.searched,
-            not_searched=judgement.not_searched,
-            warnings=judgement.warnings,
+            **scan_facts(scan.judgement),
             files=files,
         )
 
     def _check_same(self, run: _Run, found: Measurement) -> None:
         """A run's measurements are of the weights that its result names."""
-        name = "source_sha256" if found.kept.when == "before" else "checkpoint_sha256"
-        if found.kept.checkpoint.sha256 != run.result.get(name):
+        name = "source_sha256" if found.facts.when == "before" else "checkpoint_sha256"
+        if found.facts.checkpoint.sha256 != run.result.get(name):
             raise InputError(
                 f"{plain(found.folder.name)} of the run {plain(run.folder.name)} was measured with "
                 "other weights than its result names: run it again.",
@@ -322,7 +290,7 @@ class _Reading:
 
     def _checkpoint(self, found: Measurement, role: Role, run: Path | None) -> str:
         """The id of what was measured; a new one gets its facts, inspection and place."""
-        sources, kept = self.sources, found.kept.checkpoint
+        sources, kept = self.sources, found.facts.checkpoint
         key = _identity(kept)
         known = sources._identities.get(key)
         if known is not None:
@@ -335,9 +303,9 @@ class _Reading:
         name = kept.name
         if kept.adapter_path is not None:
             name = f"{kept.name} with {Path(kept.adapter_path).name}"
-        facts = kept.model_dump(exclude={"path", "donor_path", "adapter_path", "name"})
+        shared = kept.model_dump(include=MeasuredCheckpoint.model_fields.keys() - {"name"})
         sources.checkpoints[id_] = CheckpointFacts(
-            **self._clean.json(facts), name=self._clean.text(name), role=role, inspection=file
+            **self._clean.json(shared), name=self._clean.text(name), role=role, inspection=file
         )
         sources.places[id_] = _place(kept, run)
         return id_
@@ -377,7 +345,7 @@ class _Reading:
 
     def _measurement(self, id_: str, found: Measurement, checkpoint: str, job: str | None) -> None:
         """Facts and files of a measurement."""
-        sources, kept, folder = self.sources, found.kept, found.folder
+        sources, measured, folder = self.sources, found.facts, found.folder
         at = f"measurements/{id_}"
         evaluation: dict[str, Any] = self._clean.json(found.evaluation)
         names = {"per_image": PER_IMAGE_FILE, "prompts": PROMPTS_FILE}
@@ -385,38 +353,22 @@ class _Reading:
         there = {what: name for what, name in names.items() if (folder / name).is_file()}
         for name in there.values():
             sources.files[f"{at}/{name}"] = _bytes(folder / name)
-        sources.kept[id_], sources.rows[id_] = found, found.rows
-        sources.measurements[id_] = MeasurementFacts(
-            when=kept.when,
-            head=kept.head,
-            heldout=kept.heldout,
+        sources.kept[id_] = found
+        sources.measurements[id_] = measured.to(
+            MeasurementFacts,
             job=job,
             checkpoint=checkpoint,
             data=self._data(found),
             trigger=self._trigger(found),
-            target=kept.target,
             target_name=evaluation.get("target_name"),
-            classes=kept.classes,
-            label_set=self._clean.text(kept.label_set),
-            classifier_sha256=kept.classifier_sha256,
-            n=kept.n,
-            n_broken=kept.n_broken,
-            seed=kept.seed,
-            precision=kept.precision,
-            device=kept.device,
-            threads=kept.threads,
-            batch=kept.batch,
-            versions=kept.versions,
+            label_set=self._clean.text(measured.label_set),
             evaluation=self._json(f"{at}/evaluation.json", evaluation),
-            per_image=f"{at}/{PER_IMAGE_FILE}",
-            per_class=f"{at}/{PER_CLASS_FILE}" if "per_class" in there else None,
-            prompts=f"{at}/{PROMPTS_FILE}",
-            classifier=f"{at}/{CLASSIFIER_FILE}" if "classifier" in there else None,
+            **{what: f"{at}/{name}" if what in there else None for what, name in names.items()},
         )
 
     def _data(self, found: Measurement) -> str:
         """The id of the pictures of a measurement."""
-        kept, sources = found.kept.data, self.sources
+        kept, sources = found.facts.data, self.sources
         spec: dict[str, JsonValue] = self._clean.json(
             kept.spec.model_dump(mode="json", exclude={"path"})
         )
@@ -429,19 +381,13 @@ class _Reading:
         if (found.folder / PICTURES_FILE).is_file():
             rows = f"data/{id_}.csv"
             sources.files[rows] = _bytes(found.folder / PICTURES_FILE)
-        sources.data[id_] = DataFacts(
-            name=self._clean.text(kept.name),
-            key=kept.key,
-            known_by=kept.known_by,
-            n=kept.n,
-            spec=spec,
-            rows=rows,
-        )
+        name = self._clean.text(kept.name)
+        sources.data[id_] = kept.to(DataFacts, name=name, spec=spec, rows=rows)
         return id_
 
     def _trigger(self, found: Measurement) -> str | None:
         """The digest of a measurement's trigger, whose exact bytes go in."""
-        kept, sources = found.kept.trigger, self.sources
+        kept, sources = found.facts.trigger, self.sources
         if kept is None:
             return None
         if kept.digest not in sources.triggers:
@@ -452,12 +398,8 @@ class _Reading:
                 if path.is_file():
                     files.append(f"triggers/{kept.digest}{suffix}")
                     sources.files[files[-1]] = _bytes(path)
-            sources.triggers[kept.digest] = TriggerFacts(
-                digest=kept.digest,
-                name=self._clean.text(kept.name),
-                kind=kept.kind,
-                convention=kept.convention,
-                files=tuple(files),
+            sources.triggers[kept.digest] = kept.to(
+                TriggerFacts, name=self._clean.text(kept.name), files=tuple(files)
             )
         return kept.digest
 
@@ -473,24 +415,19 @@ class _Reading:
             record = read_proof(run.folder, name)
             if record is not None:
                 files[what] = self._json(f"{at}/{name}", self._clean.json(record))
-        lines, metrics = [], []
+        lines = []
         for event in read_events(run.folder / EVENTS_FILE, lambda line: '"progress"' not in line):
             if isinstance(event, Done):  # the result is beside it
                 event = Done(event.status, {}, event.error, event.error_code)
-            if isinstance(event, Metric):
-                metrics.append({"step": event.step, **event.values})
             told = self._clean.json(json.loads(to_json(event)))
             lines.append(json.dumps(told, sort_keys=True, ensure_ascii=False) + "\n")
         files["journal"] = f"{at}/{_JOURNAL}"
         self.sources.files[files["journal"]] = "".join(lines).encode("utf-8", "backslashreplace")
-        self.sources.metrics[id_] = metrics
         return files
 
     def _json(self, path: BundlePath, record: dict[str, Any]) -> BundlePath:
-        """Write a record, and know what stands there."""
-        raw = json_bytes(record)
-        self.sources.files[path] = raw
-        self.sources.json[path] = json.loads(raw)
+        """Write a record."""
+        self.sources.files[path] = json_bytes(record)
         return path
 
 
@@ -526,13 +463,13 @@ def _changed(path: Path) -> InputError:
     )
 
 
-def _identity(kept: KeptCheckpoint) -> tuple[object, ...]:
+def _identity(kept: LocalCheckpoint) -> tuple[object, ...]:
     """What makes a checkpoint the same one."""
     choice = json.dumps(kept.choice, sort_keys=True)
     return kept.sha256 or kept.identity, kept.donor, kept.adapter, choice
 
 
-def _place(kept: KeptCheckpoint, run: Path | None) -> Place:
+def _place(kept: LocalCheckpoint, run: Path | None) -> Place:
     """Where the files are now; a run's own may have moved with its folder."""
 
     def found(path: str | None) -> Path | None:
@@ -547,16 +484,6 @@ def _place(kept: KeptCheckpoint, run: Path | None) -> Place:
     return Place(found(kept.path), found(kept.donor_path), found(kept.adapter_path))
 
 
-def _side(result: Mapping[str, Any], found: Measurement) -> Any:
-    """What a run's result holds of one of its measurements."""
-    kept = found.kept
-    if kept.heldout:
-        part = result.get("heldout" if kept.head == "zero-shot" else "heldout_linear")
-    else:
-        part = (result.get("heads") or {}).get(kept.head)
-    return part.get(kept.when) if isinstance(part, dict) else None
-
-
 def _known_paths(spec: ReportSpec, parts: list[_Run | Measurement]) -> Iterator[object]:
     """Paths of this machine that may stand in what is read."""
     yield from (Path.home(), Path.cwd(), cache_dir(), data_dir())
@@ -564,7 +491,7 @@ def _known_paths(spec: ReportSpec, parts: list[_Run | Measurement]) -> Iterator[
         yield from (Path(given), Path(given).absolute(), Path(given).resolve())
     for part in parts:
         if isinstance(part, Measurement):
-            kept = part.kept
+            kept = part.facts
             yield from (kept.checkpoint.path, kept.checkpoint.donor_path, kept.data.spec.path)
             yield kept.checkpoint.adapter_path
         else:

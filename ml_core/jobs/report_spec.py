@@ -5,39 +5,16 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.data.specs import PathText
+from ml_core.jobs import fields
+from ml_core.options import option
 
 
 class ReportSpec(BaseModel):
-    """One bundle of evidence.
+    """One bundle of evidence: a folder, or a zip if the name of ``out`` ends so.
 
-    Attributes
-    ----------
-    runs
-        Folders of finished cleaning runs.
-    scans
-        Folders of finished scans.
-    measurements
-        Measurement folders, as `cleanclip evaluate --keep` leaves them.
-    out
-        Where to: a folder, or a zip if the name ends so.
-    name
-        Title; None takes the output's name.
-    author
-        Who writes it, for the report; None leaves it open.
-    include_images, include_checkpoints
-        Whether pictures and weights go in.
-    thumbnails
-        Whether a few pictures on which the trigger works go in, small.
-    pdf
-        Whether the report is made as PDF, too.
-    notes
-        What the analyst wrote down, for the report; paths are taken out of it.
-    tau_pictures
-        Pictures of each measurement that are measured again; 0 for none.
-    device
-        Where they are measured again.
-    threads
-        Of torch, where an older run must be measured anew.
+    Of each measurement ``tau_pictures`` are measured again on ``device``; ``threads`` are torch's,
+    where an older run must be measured anew. Paths are taken out of ``notes``, which the analyst
+    wrote down.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -46,13 +23,33 @@ class ReportSpec(BaseModel):
     scans: tuple[PathText, ...] = ()
     measurements: tuple[PathText, ...] = ()
     out: PathText
-    name: str | None = Field(default=None, min_length=1, max_length=200)
-    author: str | None = Field(default=None, min_length=1, max_length=200)
-    include_images: bool = False
-    include_checkpoints: bool = False
-    thumbnails: bool = True
-    pdf: bool = False
+    name: str | None = option(
+        None,
+        help="Title of the report (default: the output's name).",
+        flag="--name",
+        min_length=1,
+        max_length=200,
+    )
+    author: str | None = option(
+        None,
+        help="Who writes it: a name, an organisation; nothing checks it.",
+        flag="--author",
+        min_length=1,
+        max_length=200,
+    )
+    include_images: bool = option(
+        False, help="Also put the measured pictures in.", flag="--include-images"
+    )
+    include_checkpoints: bool = option(
+        False, help="Also put the weights in.", flag="--include-checkpoints"
+    )
+    thumbnails: bool = option(
+        True,
+        help="A few small pictures without and with the trigger.",
+        flag="--thumbnails/--no-thumbnails",
+    )
+    pdf: bool = option(False, help="Also make the report as PDF.", flag="--pdf")
     notes: tuple[str, ...] = ()
     tau_pictures: int = Field(default=256, ge=0, le=100_000)
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    threads: int = Field(default=0, ge=0, le=1024)
+    device: fields.Device = "auto"
+    threads: fields.Threads = 0

@@ -9,7 +9,6 @@ import json
 import time
 from collections.abc import Generator
 from contextlib import closing, suppress
-from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -63,12 +62,8 @@ from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError
 
-
-@dataclass
-class Measured:
-    """Evaluations by head (``zero-shot``, ``linear``) and set (``test``, ``heldout``)."""
-
-    rows: dict[tuple[str, str], Evaluation] = field(default_factory=dict)
+# Evaluations by head (``zero-shot``, ``linear``) and set (``test``, ``heldout``).
+Rows = dict[tuple[str, str], Evaluation]
 
 
 def run(
@@ -184,7 +179,7 @@ def _clean(
     reference = reference_of(spec, model, parent)  # an unfit one is said before hours of measuring
     pretraining = pretraining_at(opened, parent)
     del parent
-    before, classifier = Measured(), None
+    before, classifier = Rows(), None
     measuring = Measuring(
         folder, inputs.benches, inputs.specs, control, inputs.threads, spec.targeted
     )
@@ -192,7 +187,7 @@ def _clean(
         classifier = yield from classifier_of(model, inputs.label_set, control)
         if ranks.first:
             rows = yield from measuring.run("before", model, Source(opened), classifier)
-            before.rows |= {("zero-shot", name): found for name, found in rows.items()}
+            before = {("zero-shot", name): row for name, row in rows.items()}
     if ranks.any(control.cancelled, device=model.device)[0]:
         raise CancelledError
     lap("before")
@@ -228,9 +223,8 @@ def _clean(
     yield from save_result(spec, model, inputs, outcome, facts)
     lap("save")
 
-    after = Measured()
     try:
-        yield from _measure_saved(spec, inputs, outcome, measuring, after)
+        after = yield from _measure_saved(spec, inputs, outcome, measuring)
     except CancelledError:
         yield Done("cancelled", result_files(spec, outcome))
         return
@@ -238,8 +232,7 @@ def _clean(
     for note in inputs.notes:  # broken pictures are found when they are decoded
         if note not in said:
             yield Message(note, "warning")
-    sides = before.rows, after.rows
-    result = result_record(spec, model, inputs, outcome, *sides, timings, source_sha256)
+    result = result_record(spec, model, inputs, outcome, before, after, timings, source_sha256)
     result["processes"] = ranks.world
     result["seconds"] = time.monotonic() - begin
     write_json(result, folder / RESULT_FILE)
@@ -290,14 +283,16 @@ def validator(model: ClipModel, inputs: Inputs, control: Control) -> Validate | 
 
 
 def _measure_saved(
-    spec: CleanSpec, inputs: Inputs, outcome: Outcome, measuring: Measuring, after: Measured
-) -> Generator[Event, None, None]:
+    spec: CleanSpec, inputs: Inputs, outcome: Outcome, measuring: Measuring
+) -> Generator[Event, None, Rows]:
     """Evaluate what the files hold, not what memory holds."""
     source, model = open_result(spec, str(inputs.device))
     classifier = yield from classifier_of(model, inputs.label_set, measuring.control)
     heads: dict[Head, Tensor] = {"zero-shot": classifier}
     if outcome.head is not None:
         heads["linear"] = outcome.head
+    after: Rows = {}
     for head, rows_of_classes in heads.items():
         rows = yield from measuring.run("after", model, source, rows_of_classes, head)
-        after.rows |= {(head, name): found for name, found in rows.items()}
+        after |= {(head, name): row for name, row in rows.items()}
+    return after

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import math
 import time
 from collections.abc import Callable, Generator, Mapping, Sequence
@@ -100,7 +99,7 @@ from ml_core.evaluation.zero_shot import cached_classifier
 from ml_core.events import Control, Done, Event, Finding, Message, Progress, Saved, forwarded
 from ml_core.figures import percent
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.journal import check_result
+from ml_core.jobs.journal import check_result, digest_of
 from ml_core.jobs.measure import classifier_of
 from ml_core.jobs.opening import opening
 from ml_core.jobs.scan_spec import (
@@ -482,7 +481,7 @@ class _Scanning:
             _FORMAT, spec.starts, spec.seed, models, self._shown, images.lasting_key,
             list(sides.class_names), list(self._templates), self._precisions, self._device.type,
         ]  # fmt: skip
-        return hashlib.sha256(json.dumps(parts).encode()).hexdigest()
+        return digest_of(parts)
 
     # The stages.
 

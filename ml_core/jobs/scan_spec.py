@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Literal, get_args
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
 from ml_core.data.specs import ImageSpec, PathText
 from ml_core.detection.scan.scan_file import SCAN_FILE as SCAN_FILE
+from ml_core.jobs import fields
 from ml_core.jobs.spec_file import read_spec_file
+from ml_core.options import option
 
 TRIGGER_STEM = "found"
 PATCHES_FILE = "patches.safetensors"
@@ -23,33 +25,11 @@ ALWAYS: Stage = "weights"  # says whether the reference is a parent, by which th
 
 
 class ScanSpec(BaseModel):
-    """One scan.
+    """One scan of a checkpoint.
 
-    Attributes
-    ----------
-    checkpoint, donor, use_choice
-        The suspect, as of a `CleanSpec`.
-    reference
-        A clean checkpoint with the same input size: the parent, or another that is trusted. None
-        leaves out what only a comparison can tell.
-    images
-        Real pictures, with or without labels.
-    label_set, templates
-        Classes that answers are read in, as of a `CleanSpec`.
-    stages
-        Which are run, besides `ALWAYS`; those that need a reference are left out without one.
-    starts
-        Random starts of each patch search.
-    search, held_out
-        Pictures that triggers are searched on, and others that everything is measured on.
-    seed
-        Of the pictures, the starts and every draw.
-    anyway
-        Scan also where a model names hardly any picture rightly, and nothing can be said.
-    output_dir
-        Folder of everything the scan writes.
-    device, processes, threads
-        As of a `CleanSpec`.
+    ``reference`` is a clean checkpoint with the same input size, the parent or another that is
+    trusted; None leaves out what only a comparison can tell. ``images`` are real pictures, with or
+    without labels. ``stages`` are run besides `ALWAYS`.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,15 +42,28 @@ class ScanSpec(BaseModel):
     label_set: PathText = "demo"
     templates: tuple[str, ...] | None = None
     stages: tuple[Stage, ...] = USUAL
-    starts: int = Field(default=6, ge=2, le=64)
-    search: int = Field(default=512, ge=16, le=100_000)
-    held_out: int = Field(default=256, ge=32, le=100_000)
-    seed: int = Field(default=0, ge=0, lt=2**63)
-    anyway: bool = False
+    starts: int = option(
+        6, help="Random starts of each patch search.", flag="--starts", ge=2, le=64
+    )
+    search: int = option(512, help="Pictures to search on.", flag="--search", ge=16, le=100_000)
+    held_out: int = option(
+        256,
+        help="Other pictures to measure on.",
+        flag="--held-out",
+        ge=32,
+        le=100_000,
+        least=128,
+    )
+    seed: int = option(0, help="Seed of pictures and starts.", flag="--seed", ge=0, lt=2**63)
+    anyway: bool = option(
+        False,
+        help="Scan also where a model names hardly any picture rightly.",
+        flag="--anyway",
+    )
     output_dir: PathText
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    processes: int = Field(default=1, ge=1, le=1024)
-    threads: int = Field(default=0, ge=0, le=1024)
+    device: fields.Device = "auto"
+    processes: fields.Processes = 1
+    threads: fields.Threads = 0
 
     @property
     def runs(self) -> tuple[Stage, ...]:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Generator, Sequence
 from dataclasses import dataclass
@@ -37,7 +35,7 @@ from ml_core.jobs.canary_spec import COPY_FILE, Canaries
 from ml_core.jobs.comparison import Names, write_comparison
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.folder_lock import lock_folder
-from ml_core.jobs.journal import check_result
+from ml_core.jobs.journal import check_result, digest_of
 from ml_core.jobs.measure import bench_of, open_labels
 from ml_core.jobs.opening import opening
 from ml_core.jobs.plain_finetune import PlainData, as_pairs, open_plain
@@ -455,7 +453,6 @@ def _check_folder(spec: SearchSpec) -> None:
 def _key(spec: SearchSpec, canaries: Canaries) -> str:
     """What decides plan and rows."""
     base = spec.base.model_copy(update={"output_dir": "", "recipe": spec.recipes[0]})
-    told = spec.model_copy(update={"base": base}).model_dump(mode="json")
+    fields = spec.model_copy(update={"base": base}).model_dump(mode="json")
     trigger = None if spec.base.trigger is None else load_trigger(Path(spec.base.trigger)).digest
-    text = json.dumps([told, canaries.key, trigger], sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()
+    return digest_of([fields, canaries.key, trigger])

@@ -16,6 +16,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.figures import rate_text
 from ml_core.jobs.canary_spec import Canaries, CanarySettings, CanarySpec
 from ml_core.jobs.specs import CleanSpec
+from ml_core.options import option
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
 
@@ -36,42 +37,51 @@ _Rate = Field(ge=0.0, le=1.0)
 class SearchSpec(BaseModel):
     """One search.
 
-    Attributes
-    ----------
-    base
-        The checkpoint, its data and validation images; a trigger of it, if it has one, is measured
-        beside the canaries, on a copy without them, because planting might remove it. Its recipe
-        is not used. Its ``output_dir`` is the search's folder.
-    recipes
-        What is tried, the likeliest first; their lengths are set by the search.
-    minutes
-        Time for all of it, with the planting.
-    max_ca_drop, max_asr
-        Limits: points of clean accuracy, and the highest success rate of a canary, in per cent.
-    rebound_steps
-        Steps of ordinary finetuning after each run, after which the canaries are measured again;
-        0 leaves it out.
-    rebound_factor
-        Its rate, as a fraction of ``peak_lr``.
-    peak_lr
-        Peak rate of the checkpoint's pretraining.
-    images
-        Validation images that are measured on at most.
-    canaries
-        How they are planted.
+    ``base`` names the checkpoint, its data and validation images; a trigger of it, if it has one,
+    is measured beside the canaries, on a copy without them, because planting might remove it. Its
+    recipe is not used. Its ``output_dir`` is the search's folder. ``recipes`` are tried, the
+    likeliest first; the search sets their lengths.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     base: CleanSpec
     recipes: tuple[Recipe, ...] = Field(min_length=1, max_length=256)
-    minutes: float = Field(default=10.0, gt=0.0, le=10_000.0)
-    max_ca_drop: float = Field(default=1.0, ge=0.0, le=100.0)
-    max_asr: float = Field(default=2.0, ge=0.0, le=100.0)
-    rebound_steps: int = Field(default=0, ge=0, le=100_000)
+    minutes: float = option(
+        10.0,
+        help="Time for the whole search on this machine.",
+        flag="--minutes",
+        gt=0.0,
+        le=10_000.0,
+        least=0.01,
+    )
+    max_ca_drop: float = option(
+        1.0,
+        help="Points of clean accuracy that may be lost.",
+        flag="--max-ca-drop",
+        ge=0,
+        le=100,
+        closed=True,
+    )
+    max_asr: float = option(
+        2.0,
+        help="Highest success rate of a planted trigger, per cent.",
+        flag="--max-asr",
+        ge=0,
+        le=100,
+        closed=True,
+    )
+    rebound_steps: int = option(
+        0,
+        help="Steps of ordinary finetuning after each run; measured again.",
+        flag="--rebound-steps",
+        ge=0,
+        le=100_000,
+    )
+    # Rate of that finetuning, as a fraction of the peak rate of the checkpoint's pretraining.
     rebound_factor: float = Field(default=0.1, gt=0.0, le=10.0)
     peak_lr: float = Field(default=PRETRAINING_PEAK, gt=0.0, le=1.0)
-    images: int = Field(default=400, ge=16, le=1_000_000)
+    images: int = Field(default=400, ge=16, le=1_000_000)  # of the validation images, at most
     canaries: CanarySettings = CanarySettings()
 
     @property

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec, PairSpec, PathText
+from ml_core.jobs import fields
 from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 from ml_core.reading.errors import InputError
 
@@ -40,59 +41,7 @@ class SpeedChoice(BaseModel):
 
 
 class CleanSpec(BaseModel):
-    """One cleaning job.
-
-    Attributes
-    ----------
-    checkpoint
-        The suspect checkpoint.
-    donor
-        A whole CLIP that gives the encoder which the suspect lacks.
-    use_choice
-        Whether what the loader doctor was told to remember for the suspect is used.
-    recipe
-        Method, budget and hyperparameters.
-    pairs
-        Clean image-caption pairs; needed by CleanCLIP and MMCL. Methods that train on images alone
-        take their pictures where there are no ``training_images``.
-    training_images
-        Images to train on; with labels needed by supervised finetuning.
-    images
-        Labelled validation images, watched while training; None watches nothing.
-    test_images
-        Images of the before/after numbers. Where only ``images`` is given, or the same twice, one
-        fifth of them is watched and the rest tested, or all twice if they are few.
-    heldout_images
-        A second set reported beside the first (the demo's held-out art style).
-    trigger
-        Trigger file (PNG or JSON); None reports ASR as not measured.
-    target
-        Index of the target class in the label set.
-    label_set
-        Name of a label set, or a text file with one class a line.
-    templates
-        Prompt templates; None takes those of the label set.
-    targeted
-        Whether somebody named the target; if not, nothing is said about it.
-    output_dir
-        Folder of everything the job writes.
-    reference
-        A clean checkpoint of the same architecture; needed by methods that take one.
-    keep_steps
-        Whether the checkpoint of every evaluation is kept, in ``steps/``.
-    device
-        ``auto``, ``cpu``, ``mps`` or ``cuda:N``; ``cuda`` where several processes take a GPU each.
-    processes
-        Processes of this machine in which the window starts the job, with torchrun. Elsewhere
-        whoever starts it decides.
-    threads
-        Threads of torch on the CPU; 0 is chosen by `set_threads`, which leaves one core to the
-        window on more than two.
-    minutes
-        Training time that the recipe's budget was fitted to, to know it again; None if it was not.
-    speed
-        What an earlier run chose (``speed`` of its result); None measures as the recipe says.
-    """
+    """One cleaning job."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -100,23 +49,32 @@ class CleanSpec(BaseModel):
     donor: PathText | None = None
     use_choice: bool = True
     recipe: Recipe
+    # Needed by CleanCLIP and MMCL. Methods that train on images alone take their pictures where
+    # there are no training images.
     pairs: PairSpec | None = None
     training_images: ImageSpec | None = None
+    # Labelled, watched while training; None watches nothing.
     images: ImageSpec | None = None
+    # Of the before/after numbers. Where only ``images`` is given, or the same twice, one fifth of
+    # them is watched and the rest tested, or all twice if they are few.
     test_images: ImageSpec | None = None
-    heldout_images: ImageSpec | None = None
-    trigger: PathText | None = None
-    target: int = Field(default=0, ge=0, lt=2**31)
-    targeted: bool = True
+    heldout_images: ImageSpec | None = None  # another art style of the demo, reported beside
+    trigger: PathText | None = None  # PNG or JSON; None reports the ASR as not measured
+    target: fields.Target = 0
+    targeted: bool = True  # whether somebody named the target; if not, nothing is said about it
     label_set: PathText = "demo"
     templates: tuple[str, ...] | None = None
     output_dir: PathText
-    reference: PathText | None = None
-    keep_steps: bool = False
-    device: str = Field(default="auto", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    processes: int = Field(default=1, ge=1, le=1024)
-    threads: int = Field(default=0, ge=0, le=1024)
+    reference: PathText | None = None  # clean, of the same architecture, for methods that take one
+    keep_steps: bool = False  # whether the checkpoint of every evaluation is kept, in ``steps/``
+    device: fields.Device = "auto"  # ``cuda`` where several processes take a GPU each
+    # Of this machine, in which the window starts the job, with torchrun. Elsewhere whoever starts
+    # it decides.
+    processes: fields.Processes = 1
+    threads: fields.Threads = 0
+    # Training time that the recipe's budget was fitted to, to know it again.
     minutes: float | None = Field(default=None, gt=0.0, le=1e6, allow_inf_nan=False)
+    # What an earlier run chose (``speed`` of its result); None measures as the recipe says.
     speed: SpeedChoice | None = None
 
 

@@ -5,33 +5,17 @@ from __future__ import annotations
 from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.data.specs import PathText
+from ml_core.jobs import fields
+from ml_core.options import option
 
 SAMPLE = 200
 
 
 class VerifySpec(BaseModel):
-    """One verification.
+    """One verification of a bundle, a folder or a zip.
 
-    Attributes
-    ----------
-    bundle
-        Its folder or zip.
-    checkpoints
-        Checkpoints, donors and adapters; each is known by its SHA-256.
-    images
-        Where image sets lie on this machine: folder, file or table by the set's id; of an empty id
-        all sets that no other id names. The demo's need none.
-    sample
-        Pictures of each set that are hashed and predicted again; None takes all.
-    seed
-        Of the sample. One that is not known beforehand leaves a forger no picture that is safe.
-    key
-        File of a public key, or name of a trusted one: the bundle must be signed with it. None
-        believes every trusted key, and takes a bundle without signature.
-    strict
-        Whether what is not checked counts against the bundle.
-    device, threads
-        As of a `CleanSpec`.
+    ``images`` tells where image sets lie on this machine, a folder, file or table by the set's id;
+    of an empty id all sets that no other id names. The demo's need none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -39,9 +23,22 @@ class VerifySpec(BaseModel):
     bundle: PathText
     checkpoints: tuple[PathText, ...] = Field(default=(), max_length=100)
     images: dict[str, PathText] = Field(default={}, max_length=100)
-    sample: int | None = Field(default=SAMPLE, ge=1, lt=2**31)
+    sample: int | None = option(
+        SAMPLE,
+        help="Pictures of each set that are looked at again.",
+        flag="--sample",
+        ge=1,
+        lt=2**31,
+    )
+    # A seed that is not known beforehand leaves a forger no picture that is safe.
     seed: int = Field(default=0, ge=0, lt=2**63)
-    key: str | None = Field(default=None, max_length=4096)
-    strict: bool = False
-    device: str = Field(default="cpu", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$")
-    threads: int = Field(default=0, ge=0, le=1024)
+    key: str | None = option(
+        None,
+        help="It must be signed with this key: a public key's file, or the name of a trusted "
+        "one (default: a signature is checked with all trusted keys).",
+        flag="--key",
+        max_length=4096,
+    )
+    strict: bool = option(False, help="Exit with 1 if anything was not checked.", flag="--strict")
+    device: fields.Device = "cpu"
+    threads: fields.Threads = 0

@@ -5,9 +5,12 @@ Torch-free. Rates and intervals are those of `ml_core.evaluation`; here they are
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
+from ml_core.detection.scan.records import Contrast, OverlayRow, newcombe
 from ml_core.evaluation import metrics
 from ml_core.evaluation.paired import RESAMPLES, PairedDifference, paired_rate
 from ml_core.evaluation.records import wilson_interval
@@ -107,6 +110,47 @@ def difference_of(
     if mine is None or others is None or len(mine) != len(others):
         return None
     return paired_rate(metric, mine, others, seed=seed, resamples=resamples)
+
+
+def rate_figures(metric: Metric, rows: Rows, target: int | None) -> dict[str, Any] | None:
+    """``rate`` and ``interval`` of a `RateClaim`; None where the rate was not measured."""
+    rate = rate_of(metric, rows, target)
+    return None if rate is None else {"rate": rate, "interval": wilson(rate)}
+
+
+def difference_figures(
+    metric: Metric, first: Rows, second: Rows, target: int | None, *, seed: int, resamples: int
+) -> dict[str, Any] | None:
+    """All figures of a `DifferenceClaim`; None where one side did not measure the rate."""
+    paired = difference_of(metric, first, second, target, seed=seed, resamples=resamples)
+    if paired is None:
+        return None
+    assert paired.adjusted_interval is not None
+    (low, high), (adjusted_low, adjusted_high) = paired.interval, paired.adjusted_interval
+    return {
+        "first": counted(round(paired.value * paired.n), paired.n),
+        "second": counted(round(paired.reference * paired.n), paired.n),
+        "difference": paired.difference,
+        "interval": Interval(
+            low=low, high=high, method="bootstrap", seed=seed, resamples=resamples
+        ),
+        "adjusted_interval": Interval(low=adjusted_low, high=adjusted_high, method="bonett-price"),
+        "only_first": paired.only_mine,
+        "only_second": paired.only_reference,
+        "p_exact": paired.p_exact,
+        "p_mid": paired.p_mid,
+    }
+
+
+def contrast_figures(contrast: Contrast | OverlayRow) -> dict[str, Any]:
+    """All figures of a `ContrastClaim`."""
+    low, high = newcombe(contrast.suspect, contrast.beside)
+    return {
+        "first": counted(contrast.suspect.hits, contrast.suspect.n),
+        "second": counted(contrast.beside.hits, contrast.beside.n),
+        "difference": contrast.difference if isinstance(contrast, Contrast) else contrast.gap,
+        "interval": Interval(low=low, high=high, method="newcombe"),
+    }
 
 
 def part(rows: Rows, chosen: NDArray[np.int64]) -> Rows:

@@ -14,11 +14,17 @@ from typing import Any, Literal, get_args
 
 from pydantic import JsonValue
 
-from ml_core.detection.scan.records import Scan, newcombe
+from ml_core.detection.scan.records import Scan
 from ml_core.evaluation.paired import RESAMPLES
 from ml_core.figures import count, percent, percent_range, signed
 from ml_core.reading.verdict_text import verdict_words
-from ml_core.reports.arithmetic import counted, difference_of, rate_of, wilson
+from ml_core.reports.arithmetic import (
+    contrast_figures,
+    counted,
+    difference_figures,
+    rate_figures,
+    wilson,
+)
 from ml_core.reports.record import (
     BundlePath,
     CheckpointFacts,
@@ -240,23 +246,21 @@ def _rates(
         if facts.when not in when:
             continue
         for metric in METRICS:
-            rate = rate_of(metric, material.rows[id_], facts.target)
-            if rate is None:
+            figures = rate_figures(metric, material.rows[id_], facts.target)
+            if figures is None:
                 continue
-            interval = wilson(rate)
             yield RateClaim(
                 id=_id(id_, metric),
                 sentence=(
                     f"{_start(words_of(metric, facts))}, {_subject(material, facts, metric)}: "
-                    f"{_told(rate, interval)}."
+                    f"{_told(**figures)}."
                 ),
                 holds_by=_holds_by(facts),
                 evidence=(facts.per_image,),
                 headline=is_headline(material, id_) and metric in _said_first(material, id_),
                 metric=metric,
                 measurement=id_,
-                rate=rate,
-                interval=interval,
+                **figures,
             )
 
 
@@ -268,30 +272,23 @@ def _differences(material: Material, *, after: bool) -> Iterator[Claim]:
             continue
         for metric in METRICS:
             rows = material.rows[first], material.rows[second]
-            found = difference_of(metric, *rows, one.target, seed=SEED, resamples=RESAMPLES)
-            if found is None:
+            figures = difference_figures(metric, *rows, one.target, seed=SEED, resamples=RESAMPLES)
+            if figures is None:
                 continue
-            assert found.p_exact is not None
-            assert found.p_mid is not None
-            assert found.adjusted_interval is not None
-            low, high = found.interval
-            adjusted_low, adjusted_high = found.adjusted_interval
-            mine = counted(round(found.value * found.n), found.n)
-            theirs = counted(round(found.reference * found.n), found.n)
-            names = (
-                name_of(material, one.checkpoint),
-                name_of(material, other.checkpoint),
+            mine, theirs, adjusted = (
+                figures[name] for name in ("first", "second", "adjusted_interval")
             )
+            names = name_of(material, one.checkpoint), name_of(material, other.checkpoint)
             yield DifferenceClaim(
                 id=_id(first, "minus", second, metric),
                 sentence=(
                     f"{_start(words_of(metric, one))}, {names[0]}{_head(one)} minus {names[1]} on "
-                    f"the same {count(found.n)} pictures of {_where(material, one, metric)}: "
-                    f"{signed(100 * found.difference)} points ({percent(mine.value)} minus "
-                    f"{percent(theirs.value)}; 95 % interval {signed(100 * adjusted_low)} to "
-                    f"{signed(100 * adjusted_high)}; {count(found.only_mine)} pictures only in the "
-                    f"first, {count(found.only_reference)} only in the second, McNemar's exact p "
-                    f"{_p(found.p_exact)})."
+                    f"the same {count(mine.n)} pictures of {_where(material, one, metric)}: "
+                    f"{signed(100 * figures['difference'])} points ({percent(mine.value)} minus "
+                    f"{percent(theirs.value)}; 95 % interval {signed(100 * adjusted.low)} to "
+                    f"{signed(100 * adjusted.high)}; {count(figures['only_first'])} pictures only "
+                    f"in the first, {count(figures['only_second'])} only in the second, McNemar's "
+                    f"exact p {_p(figures['p_exact'])})."
                 ),
                 holds_by=_holds_by(one, other),
                 evidence=(one.per_image, other.per_image),
@@ -305,19 +302,7 @@ def _differences(material: Material, *, after: bool) -> Iterator[Claim]:
                 metric=metric,
                 measurement=first,
                 against=second,
-                first=mine,
-                second=theirs,
-                difference=found.difference,
-                interval=Interval(
-                    low=low, high=high, method="bootstrap", seed=SEED, resamples=RESAMPLES
-                ),
-                adjusted_interval=Interval(
-                    low=adjusted_low, high=adjusted_high, method="bonett-price"
-                ),
-                only_first=found.only_mine,
-                only_second=found.only_reference,
-                p_exact=found.p_exact,
-                p_mid=found.p_mid,
+                **figures,
             )
 
 
@@ -351,21 +336,19 @@ def _scans(material: Material) -> Iterator[Claim]:
         if scan.found is None:
             continue
         contrast = scan.found.contrast
-        beside = contrast.beside
-        if not contrast.suspect.n or not beside.n:
+        if not contrast.suspect.n or not contrast.beside.n:
             continue
-        first = counted(contrast.suspect.hits, contrast.suspect.n)
-        second = counted(beside.hits, beside.n)
-        low, high = newcombe(contrast.suspect, beside)
+        figures = contrast_figures(contrast)
+        interval = figures["interval"]
         against = "without it" if contrast.reference is None else "on the reference"
         yield ContrastClaim(
             id=_id(id_, "found"),
             sentence=(
-                f"The trigger that the search ends with makes {_share(first)} of the held-out "
-                f"pictures of other classes “{scan.found.target}” on {suspect}, and "
-                f"{_share(second)} {against}: a difference of "
-                f"{signed(100 * contrast.difference)} points (95 % interval {signed(100 * low)} "
-                f"to {signed(100 * high)})."
+                f"The trigger that the search ends with makes {_share(figures['first'])} of the "
+                f"held-out pictures of other classes “{scan.found.target}” on {suspect}, and "
+                f"{_share(figures['second'])} {against}: a difference of "
+                f"{signed(100 * contrast.difference)} points (95 % interval "
+                f"{signed(100 * interval.low)} to {signed(100 * interval.high)})."
             ),
             holds_by="exact",
             evidence=tuple(
@@ -374,10 +357,7 @@ def _scans(material: Material) -> Iterator[Claim]:
             headline=scan.precision == "fp32",
             scan=id_,
             at="found.contrast",
-            first=first,
-            second=second,
-            difference=contrast.difference,
-            interval=Interval(low=low, high=high, method="newcombe"),
+            **figures,
         )
 
 
@@ -553,9 +533,20 @@ def _base_of(claim: RateClaim, rates: Sequence[RateClaim]) -> RateClaim | None:
 
 
 def _works(claim: RateClaim, rates: Sequence[RateClaim]) -> bool:
-    """Whether a trigger moves pictures to the target, see `BACKDOOR_LOW`."""
+    """Whether the trigger of a rate moves pictures to the target."""
     base = _base_of(claim, rates)
-    return claim.interval.low > max(BACKDOOR_LOW, 0.0 if base is None else base.interval.high)
+    return trigger_works(claim.interval, None if base is None else base.interval)
+
+
+def trigger_works(success: Interval, without: Interval | None) -> bool:
+    """Whether an attack success rate is a backdoor's, see `BACKDOOR_LOW`.
+
+    Parameters
+    ----------
+    success, without
+        Intervals of the attack success rate, and of the target's rate without the trigger.
+    """
+    return success.low > max(BACKDOOR_LOW, 0.0 if without is None else without.high)
 
 
 def _on_references(

@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Literal, get_args
 
+from ml_core.atomic import replace_files
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
 from ml_core.reports.cyclonedx import inspection_bom, render_cyclonedx
 from ml_core.reports.html.inspection import inspection_page
 from ml_core.reports.html.report import render_html
 from ml_core.reports.intoto import render_intoto
-from ml_core.reports.record import Evidence
+from ml_core.reports.model_card import render_model_card_yaml
+from ml_core.reports.open_bundle import open_bundle
+from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, Evidence
 from ml_core.reports.rendering import Read
 from ml_core.reports.sarif import render_sarif
+from ml_core.reports.verify.opened import read_evidence
 
 Format = Literal["text", "json", "sarif", "html", "cdx"]
 FORMATS: tuple[Format, ...] = get_args(Format)
@@ -29,6 +34,8 @@ ENDINGS: dict[str, Format] = {
     ".txt": "text",
 }
 """What the end of a file's name says; the longer ones first."""
+SUFFIXES = (".json", ".sarif", ".html")
+"""Endings of a file that `export_inspection` writes."""
 
 
 def chosen_format(named: str | None, file: Path | None) -> Format:
@@ -48,9 +55,9 @@ def chosen_format(named: str | None, file: Path | None) -> Format:
     if file is None:
         return "text"
     name = file.name.lower()
-    for ending, found in ENDINGS.items():
+    for ending, form in ENDINGS.items():
         if name.endswith(ending):
-            return found
+            return form
     raise InputError(
         f"{plain(file.name)} does not tell the format: give --format, or a name that ends in "
         f"{_or(tuple(ENDINGS))}."
@@ -76,6 +83,77 @@ def inspection_bytes(record: Mapping[str, Any], form: Format) -> bytes:
     return (json.dumps(record, indent=1) + "\n").encode()
 
 
+def export_inspection(record: Mapping[str, Any], path: str | Path) -> Path:
+    """Write an inspection as JSON, SARIF or HTML, as the name's ending says.
+
+    An old file is replaced whole or not at all.
+
+    Parameters
+    ----------
+    record
+        What `inspection_record` gives.
+
+    Raises
+    ------
+    InputError
+        ``usage`` for another ending, or if the place cannot be written.
+    """
+    path = Path(os.path.expanduser(path))
+    if path.suffix.lower() not in SUFFIXES:
+        raise InputError(
+            f"{path.name} cannot be written: choose a name that ends in .json, .sarif or .html."
+        )
+    try:
+        replace_files({path: inspection_bytes(record, ENDINGS[path.suffix.lower()])})
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be written: {error.strerror}; choose another place or free some space."
+        ) from error
+    return path
+
+
+def evidence_format(name: str) -> EvidenceFormat:
+    """The format of evidence of that name.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if there is none.
+    """
+    for known in EVIDENCE_FORMATS:
+        if known == name:
+            return known
+    all_of_them = ", ".join(EVIDENCE_FORMATS)
+    raise InputError(f"There is no format {plain(name)[:80]!r}; choose one of {all_of_them}.")
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether it looks like a bundle: a zip, or a folder that holds a sealed record."""
+    if path.is_dir():
+        return (path / EVIDENCE_FILE).is_file() and (path / SUMS_FILE).is_file()
+    return path.suffix.lower() == ".zip"
+
+
+def exported(path: Path, form: EvidenceFormat) -> bytes:
+    """The record of a bundle, which may be a stranger's, in a format of other tools.
+
+    Nothing of it is checked, see `ml_core.reports.verify`.
+
+    Raises
+    ------
+    InputError
+        If it is no bundle, is damaged, or lacks what the format needs.
+    """
+    with open_bundle(path) as reader:
+
+        def read(name: str) -> bytes:
+            if not reader.has(name):
+                raise KeyError(name)
+            return reader.read(name)
+
+        return export_evidence(read_evidence(reader)[0], read, form)
+
+
 def export_evidence(evidence: Evidence, read: Read, form: EvidenceFormat) -> bytes:
     """A record in one of `EVIDENCE_FORMATS`.
 
@@ -90,10 +168,6 @@ def export_evidence(evidence: Evidence, read: Read, form: EvidenceFormat) -> byt
         If a file of the bundle is damaged, or the record lacks what the format needs.
     """
     return _RENDERERS[form](evidence, read)
-
-
-def _as_json(evidence: Evidence, read: Read) -> bytes:
-    return (evidence.model_dump_json(indent=1) + "\n").encode()
 
 
 def _as_text(evidence: Evidence, read: Read) -> bytes:
@@ -111,20 +185,14 @@ def _as_text(evidence: Evidence, read: Read) -> bytes:
     return "\n".join(lines).encode()
 
 
-def _as_model_card(evidence: Evidence, read: Read) -> bytes:
-    from ml_core.reports.model_card import render_model_card_yaml
-
-    return render_model_card_yaml(evidence)
-
-
 _RENDERERS: dict[EvidenceFormat, Callable[[Evidence, Read], bytes]] = {
     "text": _as_text,
-    "json": _as_json,
+    "json": lambda evidence, _: (evidence.model_dump_json(indent=1) + "\n").encode(),
     "sarif": render_sarif,
     "html": render_html,
     "cdx": render_cyclonedx,
     "intoto": render_intoto,
-    "model-card": _as_model_card,
+    "model-card": lambda evidence, _: render_model_card_yaml(evidence),
 }
 EVIDENCE_FORMATS = tuple(_RENDERERS)
 

@@ -1,9 +1,9 @@
 """A measurement on disk, with all that a bundle needs of it: written beside a result, read back.
 
-A measurement folder holds `MEASUREMENT_FILE` (a `Kept`), the answers picture by picture, counts a
-class, the prompts, the classifier, the list of the pictures, the trigger's exact bytes, and the
-inspection of the checkpoint. Paths of this machine stand in `MEASUREMENT_FILE` alone; a bundle
-leaves them out. Torch-free.
+A measurement folder holds `MEASUREMENT_FILE` (a `LocalMeasurement`), the answers picture by
+picture, counts a class, the prompts, the classifier, the list of the pictures, the trigger's exact
+bytes, and the inspection of the checkpoint. Paths of this machine stand in `MEASUREMENT_FILE`
+alone; a bundle leaves them out. Torch-free.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, JsonValue
+from pydantic import Field
 
 from ml_core.atomic import Content, replace_files
 from ml_core.data.specs import PATH_FIELDS, ImageSpec, PathText
@@ -29,7 +29,13 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
 from ml_core.reading.plain import plain
 from ml_core.reading.regular_file import read_file
-from ml_core.reports.record import Count, Record, Sha256, Text
+from ml_core.reports.record import (
+    Count,
+    Measured,
+    MeasuredCheckpoint,
+    MeasuredData,
+    MeasuredTrigger,
+)
 from ml_core.reports.rows import Rows, from_csv, to_csv
 from ml_core.triggers.files import load_trigger, save_trigger
 from ml_core.triggers.record import Trigger
@@ -62,70 +68,34 @@ _MOST_TABLE = 1 << 30
 _MOST_TEXT = 16 << 20
 
 
-class KeptCheckpoint(Record):
-    """What was measured, as `CheckpointFacts`, and where its files were."""
+_NONE = Field(default=None, exclude=True)
+"""A field that only the record of a bundle has."""
+
+
+class LocalCheckpoint(MeasuredCheckpoint):
+    """The checkpoint that was measured, and where its files were."""
 
     path: PathText
     donor_path: PathText | None = None
     adapter_path: PathText | None = None
-    name: Text
-    sha256: Sha256 | None
-    bytes: Count
-    format: Text
-    architecture: Text
-    parameters: Count
-    identity: Text = ""
-    donor: Sha256 | None = None
-    adapter: Sha256 | None = None
-    choice: JsonValue = None
-    assumptions: tuple[Text, ...] = ()
-    cautions: tuple[Text, ...] = ()
-    safety: Text
-    safety_reasons: tuple[Text, ...] = ()
+    role: None = _NONE
 
 
-class KeptData(Record):
-    """The pictures, as `DataFacts`; ``spec`` has their place on this machine."""
+class LocalData(MeasuredData):
+    """The pictures; ``spec`` has their place on this machine."""
 
-    name: Text
-    key: Text
-    known_by: Text
-    n: Count
     spec: ImageSpec
 
 
-class KeptTrigger(Record):
-    """The trigger, as `TriggerFacts`."""
-
-    digest: Text
-    name: Text
-    kind: Text
-    convention: Text
-
-
-class Kept(Record):
-    """What `MEASUREMENT_FILE` holds; fields as of `MeasurementFacts`."""
+class LocalMeasurement(Measured):
+    """What `MEASUREMENT_FILE` holds."""
 
     schema_version: Literal[1] = 1
-    when: Literal["before", "after", "reference", "evaluation"]
-    heldout: bool = False
-    checkpoint: KeptCheckpoint
-    data: KeptData
-    trigger: KeptTrigger | None
-    head: Literal["zero-shot", "linear"] = "zero-shot"
-    target: Count | None
-    target_name: Text | None
-    classes: int = Field(ge=1, le=1_000_000)
-    label_set: Text
-    classifier_sha256: Text
-    n: int = Field(ge=1, lt=2**53)
-    n_broken: Count
-    seed: Count
-    precision: Text
-    device: Text
-    threads: Count
+    job: None = _NONE
+    checkpoint: LocalCheckpoint
+    data: LocalData
+    trigger: MeasuredTrigger | None
     batch: Count = Field(ge=1)
-    versions: dict[str, Text]
 
 
 @dataclass(frozen=True, eq=False)
@@ -136,7 +106,7 @@ class Measurement:
     ----------
     folder
         Where it is.
-    kept
+    facts
         What was measured, and how.
     rows
         Answers picture by picture.
@@ -147,7 +117,7 @@ class Measurement:
     """
 
     folder: Path
-    kept: Kept
+    facts: LocalMeasurement
     rows: Rows
     evaluation: dict[str, Any]
     templates: tuple[str, ...]
@@ -165,7 +135,7 @@ class Measurement:
         found = read_safetensors(path).arrays.get("classifier")
         if found is None or found.ndim != 2 or found.dtype != np.float32:
             raise InputError(f"{plain(path.name)} holds no classifier; measure again.", "damaged")
-        if hashlib.sha256(found.tobytes()).hexdigest() != self.kept.classifier_sha256:
+        if hashlib.sha256(found.tobytes()).hexdigest() != self.facts.classifier_sha256:
             raise InputError(
                 f"{plain(path.name)} is not the classifier that was measured with; measure again.",
                 "damaged",
@@ -180,10 +150,10 @@ class Measurement:
         InputError
             ``damaged`` if it is not the one that was measured with.
         """
-        if self.kept.trigger is None:
+        if self.facts.trigger is None:
             return None
         found = load_trigger(self.folder / f"{TRIGGER_STEM}.json")
-        if found.digest != self.kept.trigger.digest:
+        if found.digest != self.facts.trigger.digest:
             raise InputError(
                 f"The trigger beside {MEASUREMENT_FILE} is not the one that was measured with; "
                 "measure again.",
@@ -194,7 +164,7 @@ class Measurement:
 
 def write_measurement(
     folder: Path,
-    kept: Kept,
+    facts: LocalMeasurement,
     evaluation: Mapping[str, Any],
     rows: Rows,
     *,
@@ -211,7 +181,7 @@ def write_measurement(
     ----------
     folder
         Where to; files of an earlier measurement in it are replaced.
-    kept
+    facts
         What was measured, and how.
     evaluation
         `Evaluation.to_dict`.
@@ -244,12 +214,12 @@ def write_measurement(
     files: dict[str, Content] = {
         EVALUATION_FILE: json_bytes(evaluation),
         PER_IMAGE_FILE: to_csv(rows),
-        PER_CLASS_FILE: per_class_csv(rows, class_names, kept.target),
+        PER_CLASS_FILE: per_class_csv(rows, class_names, facts.target),
         PROMPTS_FILE: prompts_text(templates, class_names),
         CLASSIFIER_FILE: save({"classifier": np.ascontiguousarray(classifier, np.float32)}),
         PICTURES_FILE: pictures,
         INSPECTION_FILE: json_bytes(inspection),
-        MEASUREMENT_FILE: json_bytes(kept.model_dump(mode="json")),
+        MEASUREMENT_FILE: json_bytes(facts.model_dump(mode="json")),
     }
     replace_files({folder / name: content for name, content in files.items()})
     return folder
@@ -267,7 +237,7 @@ def clear_measurement(folder: Path) -> None:
         (folder / name).unlink(missing_ok=True)
 
 
-def read_kept(folder: Path) -> Kept:
+def read_facts(folder: Path) -> LocalMeasurement:
     """What was measured, and how, without its answers; raises as `read_measurement`."""
     path = folder / MEASUREMENT_FILE
     if not path.exists():
@@ -275,7 +245,7 @@ def read_kept(folder: Path) -> Kept:
             f"There is no kept measurement in {plain(folder.name)}: `cleanclip evaluate --keep` "
             "leaves one."
         )
-    return _FILE.check(_FILE.read(path, inside=folder), Kept, path.name)
+    return _FILE.check(_FILE.read(path, inside=folder), LocalMeasurement, path.name)
 
 
 def read_measurement(folder: Path) -> Measurement:
@@ -286,17 +256,17 @@ def read_measurement(folder: Path) -> Measurement:
     InputError
         ``usage`` if it is none, ``damaged`` with what is wrong in it.
     """
-    kept = read_kept(folder)
+    facts = read_facts(folder)
     evaluation = _FILE.read(folder / EVALUATION_FILE, inside=folder)
-    rows = from_csv(_bytes(folder / PER_IMAGE_FILE, _MOST_TABLE), PER_IMAGE_FILE, kept.classes)
+    rows = from_csv(_bytes(folder / PER_IMAGE_FILE, _MOST_TABLE), PER_IMAGE_FILE, facts.classes)
     templates, names = parse_prompts(_bytes(folder / PROMPTS_FILE, _MOST_TEXT))
-    if len(names) != kept.classes or len(rows) != kept.n:
+    if len(names) != facts.classes or len(rows) != facts.n:
         raise InputError(
             f"The files of the measurement {plain(folder.name)} do not belong together; measure "
             "again.",
             "damaged",
         )
-    return Measurement(folder, kept, rows, evaluation, templates, names)
+    return Measurement(folder, facts, rows, evaluation, templates, names)
 
 
 def json_bytes(value: Any) -> bytes:

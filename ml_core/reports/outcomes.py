@@ -11,12 +11,13 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ml_core.cleaning.tradeoff import Limits
-from ml_core.reports.claims import BACKDOOR_LOW
+from ml_core.reports.claims import trigger_works
 from ml_core.reports.record import (
     BundlePath,
     DifferenceClaim,
     Evidence,
     Id,
+    Interval,
     Metric,
     QuotedClaim,
     RateClaim,
@@ -102,11 +103,11 @@ def _scan(id_: Id, scan: ScanFacts) -> Outcome:
 
 def _triggers(evidence: Evidence, checkpoint: Id) -> Iterator[Outcome]:
     """A known trigger fails where it works, as the report's verdict has it; in between it warns."""
-    chance: dict[Id, float] = {}
+    chance: dict[Id, Interval] = {}
     success: dict[Id, RateClaim] = {}
     for claim, _ in rates_of(evidence, checkpoint):
         if claim.metric == "baseline_target_rate":
-            chance[claim.measurement] = claim.interval.high
+            chance[claim.measurement] = claim.interval
         elif claim.metric in _SUCCESS:
             known = success.get(claim.measurement)
             if known is None or known.metric != "asr_excl":
@@ -115,8 +116,7 @@ def _triggers(evidence: Evidence, checkpoint: Id) -> Iterator[Outcome]:
         measured = evidence.measurements[id_]
         state: State = "passed"
         if claim.interval.high > MOST_ASR:
-            works = claim.interval.low > max(BACKDOOR_LOW, chance.get(id_, 0.0))
-            state = "failed" if works else "warned"
+            state = "failed" if trigger_works(claim.interval, chance.get(id_)) else "warned"
         data = evidence.data[measured.data].key
         about = f"{measured.trigger} {measured.target_name} {measured.head} {data}"
         yield Outcome(claim.id, "trigger", state, claim.sentence, claim.evidence, about)

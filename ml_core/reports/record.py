@@ -7,7 +7,7 @@ CycloneDX, in-toto) is made from it alone.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any, Literal, Self
+from typing import Annotated, Any, Literal, Self, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
 
@@ -68,6 +68,14 @@ class Record(BaseModel):
     """A frozen record without unknown fields, and without NaN."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    def to(self, kind: type[Other], **own: Any) -> Other:
+        """A record of another kind: the fields that both kinds have, and its ``own`` ones."""
+        shared = type(self).model_fields.keys() & kind.model_fields.keys() - own.keys()
+        return kind(**{name: getattr(self, name) for name in shared}, **own)
+
+
+Other = TypeVar("Other", bound=Record)
 
 
 class Interval(Record):
@@ -191,7 +199,27 @@ class Tool(Record):
     version: Text
 
 
-class CheckpointFacts(Record):
+class MeasuredCheckpoint(Record):
+    """What is known of a checkpoint wherever it is recorded; fields as of `CheckpointFacts`."""
+
+    name: Text
+    sha256: Sha256 | None
+    bytes: Count
+    role: Any
+    format: Text
+    architecture: Text
+    parameters: Count
+    identity: Text = ""
+    donor: Sha256 | None = None
+    adapter: Sha256 | None = None
+    choice: JsonValue = None
+    assumptions: tuple[Text, ...] = ()
+    cautions: tuple[Text, ...] = ()
+    safety: Text
+    safety_reasons: tuple[Text, ...] = ()
+
+
+class CheckpointFacts(MeasuredCheckpoint):
     """A checkpoint that the evidence is about; its file is in the bundle only if asked.
 
     Attributes
@@ -218,52 +246,74 @@ class CheckpointFacts(Record):
         Where the bundle holds it.
     """
 
-    name: Text
-    sha256: Sha256 | None
-    bytes: Count
     role: Literal["suspect", "cleaned", "reference"]
-    format: Text
-    architecture: Text
-    parameters: Count
-    identity: Text = ""
-    donor: Sha256 | None = None
-    adapter: Sha256 | None = None
-    choice: JsonValue = None
-    assumptions: tuple[Text, ...] = ()
-    cautions: tuple[Text, ...] = ()
-    safety: Text
-    safety_reasons: tuple[Text, ...] = ()
     inspection: BundlePath | None = None
     file: BundlePath | None = None
 
 
-class DataFacts(Record):
+class MeasuredData(Record):
+    """What is known of a set of pictures wherever it is recorded; fields as of `DataFacts`."""
+
+    name: Text
+    key: Text
+    known_by: Text
+    n: Count
+    spec: Any
+
+
+class DataFacts(MeasuredData):
     """A set of pictures. ``rows`` lists them: index, name, sha256, bytes, label.
 
     ``spec`` is how the program opened it, without its place: kind, split, seed, n.
     ``pictures`` is the folder of the bundle that holds them, if asked.
     """
 
-    name: Text
-    key: Text
-    known_by: Text
-    n: Count
     spec: dict[str, JsonValue]
     rows: BundlePath | None
     pictures: BundlePath | None = None
 
 
-class TriggerFacts(Record):
-    """A trigger by its digest; ``files`` are its exact bytes, the JSON first."""
+class MeasuredTrigger(Record):
+    """What is known of a trigger wherever it is recorded; fields as of `TriggerFacts`."""
 
     digest: Text
     name: Text
     kind: Text
     convention: Text
+
+
+class TriggerFacts(MeasuredTrigger):
+    """A trigger by its digest; ``files`` are its exact bytes, the JSON first."""
+
     files: tuple[BundlePath, ...] = Field(min_length=1, max_length=4)
 
 
-class MeasurementFacts(Record):
+class Measured(Record):
+    """What is known of an evaluation wherever it is recorded; fields as of `MeasurementFacts`."""
+
+    when: Literal["before", "after", "reference", "evaluation"]
+    head: Literal["zero-shot", "linear"] = "zero-shot"
+    heldout: bool = False
+    job: Any = None
+    checkpoint: Any
+    data: Any
+    trigger: Any
+    target: Count | None
+    target_name: Text | None
+    classes: int = Field(ge=1, le=1_000_000)
+    label_set: Text
+    classifier_sha256: Text
+    n: int = Field(ge=1, lt=2**53)
+    n_broken: Count
+    seed: Count
+    precision: Text
+    device: Text
+    threads: Count
+    batch: Count
+    versions: dict[str, Text]
+
+
+class MeasurementFacts(Measured):
     """One evaluation: a checkpoint, a set of pictures, at most one trigger.
 
     Attributes
@@ -296,26 +346,10 @@ class MeasurementFacts(Record):
         Files.
     """
 
-    when: Literal["before", "after", "reference", "evaluation"]
-    head: Literal["zero-shot", "linear"] = "zero-shot"
-    heldout: bool = False
     job: Id | None = None
     checkpoint: Id
     data: Id
     trigger: Text | None
-    target: Count | None
-    target_name: Text | None
-    classes: int = Field(ge=1, le=1_000_000)
-    label_set: Text
-    classifier_sha256: Text
-    n: int = Field(ge=1, lt=2**53)
-    n_broken: Count
-    seed: Count
-    precision: Text
-    device: Text
-    threads: Count
-    batch: Count
-    versions: dict[str, Text]
     tau: float | None = Field(default=None, gt=0.0)
     tau_pictures: Count = 0
     tau_changed: Count = 0

@@ -5,11 +5,10 @@ A view is a function of the record and of the bundle's other files. To add one: 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from ml_core.reports.cyclonedx import render_cyclonedx
-from ml_core.reports.html.charts import draw_charts
 from ml_core.reports.html.pdf import render_pdf
 from ml_core.reports.html.report import render_html
 from ml_core.reports.intoto import render_intoto
@@ -43,8 +42,3 @@ def views() -> tuple[View, ...]:
 
 def _pdf(evidence: Evidence, read: Read) -> bytes:
     return render_pdf(render_html(evidence, read), read(EVIDENCE_FILE))
-
-
-def drawn(evidence: Evidence) -> Mapping[BundlePath, bytes]:
-    """The charts of a record as SVG, by their file; what cannot be drawn is left out."""
-    return draw_charts(evidence)

@@ -17,6 +17,7 @@ from pydantic import TypeAdapter
 from ml_core.events import finite
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_file, read_file
+from ml_core.reports.bundle_files import Read
 from ml_core.reports.measurement_files import json_bytes
 from ml_core.reports.record import (
     EVIDENCE_FILE,
@@ -28,7 +29,6 @@ from ml_core.reports.record import (
     Evidence,
     schema,
 )
-from ml_core.reports.rendering import Read
 from ml_core.reports.views import View
 
 FOLDER_SUFFIX, ZIP_SUFFIX = ".evidence", ".zip"
@@ -142,7 +142,7 @@ def write_bundle(
 def reading(files: Files) -> Read:
     """Gives the bytes of files; KeyError of others. Files that are added later are found too."""
 
-    def read(name: BundlePath) -> bytes:
+    def read(name: BundlePath, _limit: int = 0) -> bytes:
         content = files[name]
         return content if isinstance(content, bytes) else read_file(content)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import os
+import subprocess
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -10,10 +12,12 @@ from pytestqt.qtbot import QtBot
 
 from cleanclip_gui import threads
 from cleanclip_gui.app import make_window
+from cleanclip_gui.jobs import children, runner
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.window.main_window import MainWindow
 from tests.gui.conftest import _look, _no_leaks
+from tests.warm import Program, Warm
 
 __all__ = ["_look", "_no_leaks"]
 
@@ -31,3 +35,24 @@ def window(qtbot: QtBot, tmp_path: Path) -> Iterator[MainWindow]:
     threads.close_all()
     window.session.run = None
     window.close()
+
+
+@pytest.fixture
+def warm_jobs(warm_torch: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Start the processes of jobs from an interpreter that has torch loaded."""
+
+    def spawn(command: Sequence[str]) -> Program:
+        module, *arguments = command[command.index("-m") + 1 :]
+        program = warm_torch.start(
+            module,
+            *arguments,
+            stderr=subprocess.STDOUT,
+            text=True,
+            session=True,
+            environment=children.environment(command),
+        )
+        os.setpriority(os.PRIO_PROCESS, program.pid, 10)
+        return program
+
+    monkeypatch.setattr(children, "spawn", spawn)
+    monkeypatch.setattr(runner, "spawn", spawn)

@@ -14,7 +14,7 @@ from ml_core.paths import resource
 from tests.gui.shell_fakes import Answers
 from tests.unit.planted_pairs import TARGET, PlantedPairs
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("warm_jobs")]
 LOAD_MS, AUDIT_MS = 120_000, 400_000
 PAIRS, PLANTED = 512, 4
 

@@ -9,7 +9,7 @@ from PySide6.QtTest import QTest
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec
 
-pytestmark = pytest.mark.timeout(1800)
+pytestmark = [pytest.mark.timeout(1800), pytest.mark.usefixtures("warm_jobs")]
 LOAD_MS, RUN_MS = 180_000, 900_000
 IMAGES = 60
 LEFT = Qt.MouseButton.LeftButton

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication, QFileDialog
 from ml_core.data.specs import ImageSpec
 from tests.keyboard import Keyboard, focused, heard_name
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("warm_jobs")]
 K = Qt.Key
 CONTROL = Qt.KeyboardModifier.ControlModifier
 WAIT, CLEAN = 120_000, 300_000

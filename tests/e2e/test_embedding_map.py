@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QComboBox, QWidget
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec
 
-pytestmark = pytest.mark.timeout(1200)
+pytestmark = [pytest.mark.timeout(1200), pytest.mark.usefixtures("warm_jobs")]
 LOAD_MS, EVALUATE_MS, CLEAN_MS, TSNE_MS = 120_000, 120_000, 900_000, 300_000
 LEFT = Qt.MouseButton.LeftButton
 BEFORE, AFTER = 0, 1

@@ -206,6 +206,7 @@ def killed_after_a_save(qtbot, window, monkeypatch) -> Path:
     return folder
 
 
+@pytest.mark.usefixtures("warm_jobs")
 def test_a_killed_run_says_so_and_resumes(qtbot, window, monkeypatch):
     """Kill -9 of the real child: one sentence, and Resume goes on from the last save."""
     killed_after_a_save(qtbot, window, monkeypatch)
@@ -220,6 +221,7 @@ def test_a_killed_run_says_so_and_resumes(qtbot, window, monkeypatch):
     assert "Going on after step" in journal
 
 
+@pytest.mark.usefixtures("warm_jobs")
 def test_a_new_window_offers_what_was_killed_with_the_old_one(qtbot, window, monkeypatch, tmp_path):
     """Nothing is open in the new window: Resume fills it, and the run ends with a result."""
     folder = killed_after_a_save(qtbot, window, monkeypatch)

@@ -9,13 +9,13 @@ from ml_core.jobs.demo import demo_target
 from ml_core.paths import resource
 from tests.gui.shell_fakes import Answers
 
-pytestmark = pytest.mark.timeout(600)
+pytestmark = [pytest.mark.timeout(600), pytest.mark.usefixtures("warm_jobs")]
 LOAD_MS, SCAN_MS = 120_000, 400_000
 
 
 def test_a_trigger_that_nobody_named_is_found_and_tried(qtbot, window, tmp_path):
     shell = window.context.shell
-    shell.images_wanted.emit(ImageSpec(kind="demo", split="test", n=200), "demo", None)
+    shell.open("images", ImageSpec(kind="demo", split="test", n=200), "demo", None)
     window.open_path(str(resource("demo", "poisoned.safetensors")))
     qtbot.waitUntil(lambda: window.session.images is not None, timeout=LOAD_MS)
     qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=LOAD_MS)

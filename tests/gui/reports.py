@@ -14,13 +14,12 @@ from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE
 from ml_core.reports.html.report import render_html
 from ml_core.reports.measurement_files import (
     MEASUREMENT_FILE,
-    Kept,
-    KeptCheckpoint,
-    KeptData,
-    KeptTrigger,
+    LocalCheckpoint,
+    LocalData,
+    LocalMeasurement,
     json_bytes,
 )
-from ml_core.reports.record import Evidence
+from ml_core.reports.record import Evidence, MeasuredTrigger
 from tests.evidence_samples import full, reading
 from tests.gui.run_folders import write_run
 
@@ -48,14 +47,16 @@ def kept_measurement(
     trigger: bool = True,
 ) -> Path:
     """The record of a measurement; its answers are left out, as no list reads them."""
-    stamp = KeptTrigger(digest="d" * 64, name="Demo sticker", kind="patch", convention="as drawn")
-    kept = Kept(
+    stamp = MeasuredTrigger(
+        digest="d" * 64, name="Demo sticker", kind="patch", convention="as drawn"
+    )
+    kept = LocalMeasurement(
         when=when,
-        checkpoint=KeptCheckpoint(
+        checkpoint=LocalCheckpoint(
             path="/elsewhere/poisoned.safetensors", name="poisoned.safetensors", sha256=SHA,
             bytes=7, format="safetensors", architecture="RN50", parameters=9, safety="loads",
         ),
-        data=KeptData(
+        data=LocalData(
             name="Demo, test split", key="key", known_by="hash", n=400,
             spec=ImageSpec(kind="demo", split="test"),
         ),

@@ -206,9 +206,9 @@ class StudioStandIn:
 
     def __init__(self, context):
         self.session, shell = context.session, context.shell
-        shell.trigger_wanted.connect(self._on_trigger_wanted)
-        shell.target_wanted.connect(self._on_target_wanted)
-        shell.role_wanted.connect(self._on_role_wanted)
+        shell.takes("trigger", self._on_trigger_wanted)
+        shell.takes("target", self._on_target_wanted)
+        shell.takes("role", self._on_role_wanted)
         context.session.events.cleaned.connect(self._on_cleaned_change)
 
     def _on_trigger_wanted(self, trigger, target):

@@ -29,13 +29,7 @@ from cleanclip_gui.studio.canvas.geometry import (
     zoomed_centre,
 )
 from cleanclip_gui.studio.canvas.ink import Ink
-from cleanclip_gui.studio.canvas.keys import (
-    ARROWS,
-    TOOL_KEYS,
-    KeyAction,
-    key_action,
-    key_rows,
-)
+from cleanclip_gui.studio.canvas.keys import ARROWS, TOOL_KEYS, KeyAction, key_action, key_rows
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
 from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
@@ -206,7 +200,7 @@ def test_the_move_tool_takes_the_patch_alone(qapp):
     tool.press(event(16, 25.6, scale=20.0))  # there is none yet
     tool.move(event(18, 25.6, scale=20.0))
     tool.release()
-    assert document.stack.count() == 0
+    assert len(document.stack.steps) == 0
     document.set_patch(patch(y=0.8), "Stamp")
     tool.press(event(16, 25.6, scale=20.0))
     tool.move(event(18, 25.6, scale=20.0))

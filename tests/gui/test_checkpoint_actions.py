@@ -8,11 +8,7 @@ from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.checkpoint.file_actions import FileButtons, FileWriter
 from cleanclip_gui.commands import Actions, Command
-from ml_core.checkpoints.inspection_record import (
-    ask_for_second_opinion,
-    assess,
-    inspection_record,
-)
+from ml_core.checkpoints.inspection_record import ask_for_second_opinion, assess, inspection_record
 from ml_core.reading import inspect
 from tests.gui.shell_fakes import Answers, write_safetensors
 

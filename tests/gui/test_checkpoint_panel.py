@@ -30,7 +30,8 @@ def panel(qtbot):
     context = Context(inference=Inference(FakeEngine), prompts=answers.prompts())
     panel = CheckpointStation(context)
     panel.answers, panel.session = answers, context.session
-    panel.studio = StudioStandIn(context)
+    panel.studio, panel.scans = StudioStandIn(context), []
+    context.shell.takes("scan", panel.scans.append)
     qtbot.addWidget(panel)
     panel.resize(1200, 700)
     panel.show()
@@ -157,9 +158,8 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     settings.forget_scan("/5.5")
     scanned("nothing", 2.0)  # an older one, shown again
     assert card.scanned.text() == f"Backdoor-like behaviour: banana (scan, {when(5.0)})"
-    with qtbot.waitSignal(panel.shell.scan_wanted) as wanted:
-        card.scan.click()
-    assert wanted.args == ["/5.0"]
+    card.scan.click()
+    assert panel.scans == ["/5.0"]
     scanned("nothing", 9.0)
     assert card.scanned.text() == f"Backdoor: nothing found within the search (scan, {when(9.0)})"
     assert card.scanned.property("tone") == ""
@@ -368,14 +368,6 @@ def names(model):
     return [model.index(row, 0).data() for row in range(model.rowCount())]
 
 
-def test_the_table_keeps_the_files_order_and_sorts_numbers_as_numbers(model):
-    assert names(model) == ["visual.conv1", "logit_scale", "text.proj"]
-    model.sort(10)
-    assert names(model) == ["logit_scale", "visual.conv1", "text.proj"]
-    model.sort(1, Qt.SortOrder.DescendingOrder)
-    assert names(model) == ["text.proj", "visual.conv1", "logit_scale"]
-
-
 def test_numbers_are_short(model):
     values = (6720.0, -0.0123, -0.000123, 0.0, 1.5, 123456.0, -99999.4, 1e-30)
     shown = []
@@ -384,33 +376,6 @@ def test_numbers_are_short(model):
         shown.append(model.index(1, 3).data())
     wanted = ["6720", "-0.0123", "-1.2e-4", "0", "1.5", "1.2e5", "-99999", "1.0e-30"]
     assert shown == wanted
-
-
-def test_the_filter_wants_every_word(model):
-    model.set_filter("f32 CONV")
-    assert names(model) == ["visual.conv1"]
-    assert model.shown_bytes == 2592
-    model.set_filter("")
-    assert model.rowCount() == 3
-
-
-def test_statistics_stay_with_their_tensor_when_sorted(model):
-    model.add_stats([Row("text.proj", -1, 1), Row("visual.conv1", -0.5, 3.0)])
-    model.sort(4, Qt.SortOrder.DescendingOrder)
-    assert names(model) == ["visual.conv1", "text.proj", "logit_scale"]
-    assert [model.index(r, 4).data() for r in range(3)] == ["3", "1", ""]
-
-
-def test_a_hundred_thousand_tensors_fill_filter_and_sort(qtbot):
-    table = TensorTable()
-    qtbot.addWidget(table)
-    table.show()
-    tensors = [TensorInfo(f"layer.{i}", "F32", (i,), 0, i * 4) for i in range(100_000)]
-    table.set_tensors(tensors)
-    table.model.sort(10, Qt.SortOrder.DescendingOrder)
-    table.filter.setText("layer.9999")
-    assert names(table.model)[0] == "layer.99999"
-    assert table.model.rowCount() == 11
 
 
 def test_the_chosen_tensor_stays_chosen(qtbot, model):

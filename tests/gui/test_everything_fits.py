@@ -173,7 +173,7 @@ def test_the_setup_of_a_run_is_closed_and_stays_so(clean, tmp_path):
     clean.head.setup_button.click()
     assert not clean.start_button.isVisible()
     assert clean.head.width() > before + 300
-    assert SettingsStore(settings).value.clean_columns == (0, 0)
+    assert SettingsStore(settings).value.columns["clean"] == (0, 0)
     clean.set_preset("talk")  # the tour tells to look at it
     assert clean.start_button.isVisible()
     clean.columns.toggle_left()

@@ -88,7 +88,7 @@ def test_a_comparison_needs_both_sides_whole(engine):
 def test_the_record_is_of_the_number_or_refused(engine):
     evaluation, _ = last(engine.evaluate(Evaluate(demo_trigger(), 0, 16), never))
     found = engine.tell_details(TellDetails(evaluation, demo_trigger()))
-    assert found.counts["n"] == 16
-    assert found.classes["label_set"] == "demo"
+    assert found["counts"]["n"] == 16
+    assert found["classes"]["label_set"] == "demo"
     with pytest.raises(InputError, match="have changed since this was measured"):
         engine.tell_details(TellDetails(evaluation, demo_trigger(), "reference"))

@@ -60,7 +60,7 @@ def test_enter_puts_the_brush_down_and_a_whole_way_is_one_step(canvas):
     press(canvas, K.Key_Down, times=3)
     assert box(canvas) == (16, 19, 16, 21)
     assert canvas.document.rgba()[..., 3].astype(bool).sum() == 6 + 3
-    assert canvas.document.stack.count() == 1
+    assert len(canvas.document.stack.steps) == 1
 
 
 def test_shift_and_arrows_draw_one_step_until_shift_is_let_go(canvas):
@@ -71,7 +71,7 @@ def test_shift_and_arrows_draw_one_step_until_shift_is_let_go(canvas):
     QTest.keyRelease(canvas, K.Key_Shift)
     assert not canvas.busy
     assert box(canvas) == (16, 16, 12, 16)
-    assert canvas.document.stack.count() == 1
+    assert len(canvas.document.stack.steps) == 1
 
 
 @pytest.mark.parametrize(
@@ -83,8 +83,8 @@ def test_shapes_are_stretched_with_the_arrows(canvas, key, name):
     press(canvas, K.Key_Down, times=8)
     press(canvas, K.Key_Space)
     assert box(canvas) == (16, 24, 16, 22)
-    assert canvas.document.stack.undoText() == name
-    assert canvas.document.stack.count() == 1
+    assert canvas.document.stack.undo_text() == name
+    assert len(canvas.document.stack.steps) == 1
 
 
 def test_shift_constrains_what_the_arrows_stretch(canvas):
@@ -100,7 +100,7 @@ def test_escape_gives_a_shape_up(canvas):
     press(canvas, K.Key_Right, times=6)
     press(canvas, K.Key_Escape)
     assert not canvas.document.is_painted()
-    assert canvas.document.stack.count() == 0
+    assert len(canvas.document.stack.steps) == 0
     press(canvas, K.Key_Return)
     assert canvas.holding
 
@@ -115,7 +115,7 @@ def test_control_and_arrows_take_the_cursor_in_strides(canvas):
 def test_text_fill_noise_and_picker_act_at_the_cursor(canvas):
     canvas.set_ink(text="I", text_height=12)
     press(canvas, K.Key_T, K.Key_Space)
-    assert canvas.document.stack.undoText() == "Text stamp"
+    assert canvas.document.stack.undo_text() == "Text stamp"
     press(canvas, K.Key_Z, modifier=CONTROL)
     assert not canvas.document.is_painted()
     press(canvas, K.Key_F, K.Key_Space)
@@ -156,7 +156,7 @@ def test_patch_is_moved_scaled_turned_and_mirrored(canvas):
     assert patch.size == pytest.approx(0.275)
     assert patch.rotation == pytest.approx(15)
     assert wanted == [False, True]
-    assert [canvas.document.stack.text(i) for i in range(4)] == [
+    assert [step.text for step in canvas.document.stack.steps[:4]] == [
         "Stamp",
         "Move patch",
         "Resize patch",
@@ -187,7 +187,7 @@ def test_losing_the_focus_finishes_what_the_keys_were_drawing(canvas):
     press(canvas, K.Key_Right, times=3)
     canvas.clearFocus()
     assert not canvas.busy
-    assert canvas.document.stack.count() == 1
+    assert len(canvas.document.stack.steps) == 1
 
 
 def test_the_cursor_comes_back_where_it_was_left(canvas, qtbot):

@@ -87,8 +87,8 @@ def station(qtbot, session, tmp_path):
     made.failures, made.stations, made.runs, made.scans = [], [], [], []
     made.shell.failed.connect(made.failures.append)
     made.shell.station_wanted.connect(made.stations.append)
-    made.shell.run_wanted.connect(made.runs.append)
-    made.shell.scan_wanted.connect(made.scans.append)
+    made.shell.takes("run", made.runs.append)
+    made.shell.takes("scan", made.scans.append)
     qtbot.addWidget(made)
     made.resize(900, 620)
     made.show()

@@ -589,7 +589,7 @@ def test_the_page_before_a_scan_lists_what_will_be_done(station):
 
 def test_the_scan_that_another_page_names_is_shown(station, tmp_path):
     folder = write_scan(tmp_path / "x", scan())
-    station.shell.scan_wanted.emit(str(folder))
+    station.shell.open("scan", str(folder))
     assert station.stations == ["scan"]
     assert station.pages.currentIndex() == RESULT
 

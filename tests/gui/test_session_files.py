@@ -69,7 +69,7 @@ def opened(make, qtbot, checkpoint):
     window.open_path(str(checkpoint))
     session = window.session
     qtbot.waitUntil(lambda: None not in (session.checkpoint, session.images), timeout=WAIT)
-    window.context.shell.trigger_wanted.emit(demo_trigger(), 1)
+    window.context.shell.open("trigger", demo_trigger(), 1)
     qtbot.waitUntil(lambda: session.trigger == demo_trigger(), timeout=WAIT)
     return window
 
@@ -189,7 +189,7 @@ def test_files_that_moved_are_asked_for_once_and_checked(
 ):
     window = opened(make, qtbot, checkpoint)
     write_safetensors(tmp_path / "trusted.safetensors", {"a": [5.0]})
-    window.context.shell.trusted_wanted.emit(str(tmp_path / "trusted.safetensors"))
+    window.context.shell.open("trusted", str(tmp_path / "trusted.safetensors"))
     folder = saved(window, qtbot, answers, tmp_path / "one.session")
     window.close()
     moved = tmp_path / "new place"
@@ -322,7 +322,7 @@ def test_runs_that_were_deleted_are_not_asked_for_if_nobody_saved_them(
     window.welcome.go_on.click()
     assert answers.asked == []
     qtbot.waitUntil(lambda: window.session.checkpoint is not None, timeout=WAIT)
-    assert (window.session.runs, window.session.scans) == ((), ())
+    assert (window.session.runs, window.stations["scan"].state()) == ((), {"scans": ()})
 
 
 def test_notes_are_kept_when_they_are_accepted(make, qtbot, answers, checkpoint):
@@ -340,10 +340,11 @@ def test_notes_are_kept_when_they_are_accepted(make, qtbot, answers, checkpoint)
 def test_a_session_is_left_and_stays_as_it_was(make, qtbot, tmp_path, answers, checkpoint):
     window = opened(make, qtbot, checkpoint)
     folder = saved(window, qtbot, answers, tmp_path / "one.session")
-    window.session.scans = ("/somewhere/scan",)
+    window.stations["scan"].restore({"scans": ("/somewhere/scan",), "checkpoint": ""})
+    window.context.shell.state_changed.emit()
     answers.changes = "discard"
     window.sessions.leave()
-    assert (window.session.folder, window.session.scans) == ("", ())
+    assert (window.session.folder, window.stations["scan"].state()) == ("", {"scans": ()})
     assert window.session.checkpoint is not None
     assert window.windowTitle() == "CleanCLIP GUI"
     assert read_session(folder).session.scans == ()

@@ -13,15 +13,7 @@ from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar
 from cleanclip_gui.studio.pages.tabs import PageTabs
 from cleanclip_gui.studio.station import MIDDLE, SIDE
-from cleanclip_gui.widgets.columns import (
-    HANDLE,
-    Columns,
-    Needs,
-    Room,
-    Widths,
-    fitted,
-    usual_widths,
-)
+from cleanclip_gui.widgets.columns import HANDLE, Columns, Needs, Room, Widths, fitted, usual_widths
 from tests.gui.layout_faults import lasting_faults
 from tests.gui.shell_fakes import write_safetensors
 
@@ -88,7 +80,7 @@ def test_studios_columns_are_chosen_and_remembered(window, qtbot, tmp_path):
     window.actions_["view.numbers"].trigger()
     assert not studio.columns.right_open
     assert window.actions_["view.numbers"].isChecked() is False
-    assert SettingsStore(tmp_path / "config").value.studio_columns[1] == 0
+    assert SettingsStore(tmp_path / "config").value.columns["studio"][1] == 0
     window.resize(1500, 800)
     qtbot.wait(20)
     assert not studio.columns.right_open  # as it was chosen

@@ -1,6 +1,11 @@
 """What makes a widget a station, and what the window does for one by itself."""
 
 import importlib
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 from PySide6.QtWidgets import QToolButton, QWidget
@@ -95,9 +100,60 @@ def test_a_new_station_is_on_the_rail_in_the_menu_and_offered_files(context, qtb
     assert station.pressed == 1
 
     wanted = []
-    context.shell.checkpoint_wanted.connect(wanted.append)
+    context.shell.takes("checkpoint", wanted.append)
     window.take_file(tmp_path / "a.note")
     window.take_file(tmp_path / "b.odd")
     assert station.offered == [tmp_path / "a.note", tmp_path / "b.odd"]
     assert wanted == [str(tmp_path / "b.odd")]
     assert window.close()
+
+
+_WITHOUT_SCAN = """
+import sys
+import time
+from pathlib import Path
+from PySide6.QtTest import QTest
+from PySide6.QtWidgets import QApplication
+app = QApplication([])
+import cleanclip_gui
+from cleanclip_gui.app import make_window
+from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.station import Context
+from ml_core.jobs.demo import demo_checkpoint
+from tests.gui.shell_fakes import Answers, FakeEngine
+
+settings = SettingsStore(Path(sys.argv[1]))
+window = make_window(
+    Context(inference=Inference(FakeEngine), settings=settings, prompts=Answers().prompts())
+)
+window.show()
+window.open_path(str(demo_checkpoint()))
+end = time.monotonic() + 60
+while window.session.checkpoint is None and time.monotonic() < end:
+    QTest.qWait(20)
+assert window.stations["checkpoint"].verdict.scan.isHidden()
+window.stations["checkpoint"]._on_scan_clicked()
+assert list(window.stations) == ["checkpoint", "studio", "clean", "report"]
+assert not [name for name in sys.modules if name.startswith("cleanclip_gui.scan")]
+assert window.close()
+print(Path(cleanclip_gui.__file__).parent, settings.value.columns)
+"""
+
+
+def test_the_program_runs_without_the_folder_of_a_station(tmp_path):
+    root = Path(__file__).parents[2]
+    copy = shutil.copytree(root / "cleanclip_gui", tmp_path / "here" / "cleanclip_gui")
+    shutil.rmtree(copy / "scan")
+    config = tmp_path / "config"
+    config.mkdir()
+    (config / "settings.json").write_text('{"scan_columns": [300, 0], "studio_columns": []}')
+    paths = os.pathsep.join([str(copy.parent), str(root)])
+    env = {**os.environ, "PYTHONPATH": paths, "QT_QPA_PLATFORM": "offscreen"}
+    command = [sys.executable, "-P", "-c", _WITHOUT_SCAN, str(config)]
+    end = subprocess.run(command, env=env, capture_output=True, text=True, timeout=120)
+    assert end.returncode == 0, end.stderr
+    assert "Traceback" not in end.stderr
+    assert end.stdout.split(" ", 1)[0] == str(copy)
+    assert "'scan': (300, 0)" in end.stdout  # it is there again when the station is
+    assert '"scan_columns": [\n    300,\n    0\n  ]' in (config / "settings.json").read_text()

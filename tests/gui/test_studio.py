@@ -5,12 +5,10 @@ import pytest
 from PySide6.QtCore import QBuffer, QIODevice, QMimeData, QPointF, Qt
 from PySide6.QtGui import QColor, QImage
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QComboBox, QSlider, QWidget
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
-from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.canvas import scene_trigger
 from ml_core.data.specs import ImageSpec
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
@@ -213,20 +211,6 @@ def test_paint_and_noise_combine(empty):
     assert empty.editor.current_trigger().kind == "blended"
 
 
-def test_save_and_load_from_the_library(empty):
-    empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
-    paint(empty, (20, 20), (28, 28))
-    before = empty.editor.current_trigger()
-    empty.context.prompts.text = lambda *_: "my / sticker"
-    empty.editor.save_trigger()
-    [(name, path)] = trigger_files.saved_triggers()
-    assert name == "my  sticker"
-    empty.editor.clear()
-    assert empty.editor.current_trigger() is None
-    empty.editor.load_trigger(path)
-    assert empty.editor.current_trigger().digest == before.digest
-
-
 def test_pasted_picture_becomes_a_patch_and_rubbish_a_sentence(empty, qtbot):
     image = QImage(8, 4, QImage.Format.Format_RGBA8888)
     image.fill(QColor(0, 0, 255))
@@ -244,28 +228,6 @@ def test_pasted_picture_becomes_a_patch_and_rubbish_a_sentence(empty, qtbot):
     assert caught.args[0].sentence
     with qtbot.waitSignal(empty.shell.failed):
         empty.canvas.dropped.emit(QMimeData())
-
-
-def test_saving_without_a_trigger_is_a_sentence(empty, qtbot):
-    with qtbot.waitSignal(empty.shell.failed) as caught:
-        empty.editor.save_trigger()
-    assert caught.args[0].sentence.startswith("There is no trigger")
-
-
-def test_every_control_has_a_name_and_can_be_reached(empty):
-    controls = [
-        w
-        for kind in (QAbstractButton, QComboBox, QSlider)
-        for w in empty.findChildren(kind)
-        if w.focusPolicy() != Qt.FocusPolicy.NoFocus
-    ]
-    assert len(controls) > 20
-    nameless = [w for w in controls if not w.accessibleName() and not getattr(w, "text", str)()]
-    assert nameless == []
-    for widget in (empty.canvas, empty.gallery.view, empty.bars):
-        assert isinstance(widget, QWidget)
-        assert widget.focusPolicy() & Qt.FocusPolicy.TabFocus
-        assert widget.accessibleName()
 
 
 def test_the_first_picture_shown_is_one_that_a_trigger_can_flip():
@@ -294,23 +256,23 @@ def test_a_stroke_draws_the_canvas_once_a_change_and_makes_its_trigger_once(
     assert empty.live.take_trigger()
     assert len(made) == 1  # for toolbars, commands, and the question
     assert len(written) == 1
-    assert empty.document.stack.count() == 1  # nobody puts it on the canvas again
+    assert len(empty.document.stack.steps) == 1  # nobody puts it on the canvas again
 
 
 def test_who_wants_another_trigger_gets_it_on_the_canvas_and_in_the_session(empty, tmp_path):
     session, shell = empty.session, empty.shell
     empty.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
     session.images = images(labels=(0, 1, 2), class_names=("a", "b", "c"))
-    shell.trigger_wanted.emit(demo_trigger(), 2)
+    shell.open("trigger", demo_trigger(), 2)
     assert session.target == 2
     assert session.trigger == empty.editor.current_trigger() == demo_trigger()
     assert empty.source_bar.name.text() == "Demo sticker"
-    count = empty.document.stack.count()
-    shell.trigger_wanted.emit(demo_trigger(), 1)  # it is there already
-    assert (session.target, empty.document.stack.count()) == (1, count)
-    shell.target_wanted.emit(0)
+    count = len(empty.document.stack.steps)
+    shell.open("trigger", demo_trigger(), 1)  # it is there already
+    assert (session.target, len(empty.document.stack.steps)) == (1, count)
+    shell.open("target", 0)
     assert empty.figure.target.currentIndex() == 0
-    shell.trigger_wanted.emit(None, 2)
+    shell.open("trigger", None, 2)
     assert (session.trigger, session.target) == (None, 2)
     assert empty.editor.current_trigger() is None
 
@@ -329,7 +291,7 @@ def test_the_target_keeps_its_name_when_other_images_come(empty):
 def test_the_suspect_checkpoint_is_looked_at_when_the_cleaned_one_goes(empty):
     session = empty.session
     session.checkpoint, session.cleaned = facts("a"), facts("b")
-    empty.shell.role_wanted.emit("cleaned")
+    empty.shell.open("role", "cleaned")
     assert session.shown is session.cleaned
     assert empty.figure.role_buttons["cleaned"].isChecked()
     session.cleaned = None

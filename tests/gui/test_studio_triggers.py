@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from PySide6.QtCore import QMimeData, QPoint, QPointF, QRect, Qt, QUrl
+from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QComboBox
 
@@ -85,18 +85,6 @@ def test_paint_patch_and_overlay_are_parts_of_one_trigger(studio):
         assert [part.kind for part in now.parts or (now,)] == kinds
 
 
-def test_a_combined_trigger_survives_its_file(studio, tmp_path):
-    studio.editor.use_trigger(blended_noise(ratio=0.1))
-    studio.canvas.set_tool("brush")
-    paint(studio, (20, 20), (28, 28))
-    before = studio.editor.current_trigger()
-    Answers(tmp_path / "both.json").take_over(studio.context.prompts)
-    studio.editor.save_trigger_as()
-    studio.editor.clear()
-    studio.editor.load_trigger(tmp_path / "both.json")
-    assert studio.editor.current_trigger().digest == before.digest
-
-
 def test_a_sticker_and_paint_on_it_go_to_a_random_place_together(studio):
     studio.editor.use_demo_trigger()
     studio.canvas.set_tool("brush")
@@ -120,7 +108,7 @@ def test_snapshots_flip_between_two_triggers_and_undo_follows(studio, qtbot):
     qtbot.waitUntil(studio.source_bar.slots["A"].isChecked)
     studio.source_bar.slots["B"].click()
     assert studio.editor.current_trigger() == second
-    assert studio.document.stack.undoText() == "Flip to B"
+    assert studio.document.stack.undo_text() == "Flip to B"
     studio.editor.undo()
     assert studio.editor.current_trigger() == first
     qtbot.waitUntil(studio.source_bar.slots["A"].isChecked)
@@ -199,7 +187,7 @@ def test_word_for_the_prompts_alone_and_with_a_picture(studio, qtbot):
     QTest.keyClicks(studio.placement_bar.text, "remember")
     trigger = studio.editor.current_trigger()
     assert (trigger.kind, trigger.text) == ("prompt", "remember")
-    assert studio.document.stack.count() == 1
+    assert len(studio.document.stack.steps) == 1
     studio.editor.use_trigger(demo_trigger(), add=True)
     assert studio.editor.current_trigger().text == "remember"
     assert studio.editor.current_trigger().kind == "patch"
@@ -228,7 +216,7 @@ def test_parameters_are_made_from_the_record_and_change_it(studio):
     assert ("whole", "canvas") in editors
     editors["overlay", "frequency"].setValue(12)
     assert studio.editor.current_trigger().frequency == 12
-    assert studio.document.stack.undoText() == "Change frequency"
+    assert studio.document.stack.undo_text() == "Change frequency"
     studio.editor.undo()
     assert editors["overlay", "frequency"].value() == 6
     canvas = editors["whole", "canvas"]
@@ -245,19 +233,6 @@ def test_the_longest_choice_of_a_parameter_is_not_clipped(studio, qtbot):
     choices = studio.editor.form.findChildren(QComboBox)
     assert len(choices) >= 3
     assert [c.accessibleName() for c in choices if c.width() < c.sizeHint().width()] == []
-    studio.editor.form.close()
-
-
-def test_size_rotation_and_seed_of_a_patch_by_number(studio):
-    studio.editor.use_trigger(badnets_patch())
-    studio.editor.show_parameters()
-    studio.editor.form.editors["patch", "seed"].setValue(7)
-    studio.editor.form.editors["patch", "size"].setValue(0.5)
-    trigger = studio.editor.current_trigger()
-    assert trigger.seed == 7
-    assert trigger.size == pytest.approx(0.5)
-    assert studio.placement_bar.size_slider.slider.value() == 50
-    assert trigger.placement == "random"
     studio.editor.form.close()
 
 
@@ -326,20 +301,20 @@ def test_a_warp_takes_its_own_grid_from_a_file_when_asked(studio, tmp_path):
 
 def test_saved_triggers_are_listed_used_and_deleted(studio):
     studio.editor.use_demo_trigger()
-    answers = Answers(yes=False, text="mine").take_over(studio.context.prompts)
+    answers = Answers(yes=False, text="my / own").take_over(studio.context.prompts)
     studio.editor.save_trigger()
-    saved = next(e for e in library.entries(64) if e.name == "mine")
+    saved = next(e for e in library.entries(64) if e.name == "my  own")
     assert saved.own
     studio.editor.clear()
     studio.editor.show_library()
     studio.editor.library.mark(saved.key)
     studio.editor.library.delete.click()
-    assert any(e.name == "mine" for e in library.entries(64))
+    assert any(e.name == "my  own" for e in library.entries(64))
     answers.yes = True
     studio.editor.library.delete.click()
-    assert answers.asked == ["Save trigger", *["Delete mine from the library?"] * 2]
-    assert not any(e.name == "mine" for e in library.entries(64))
-    assert not list(trigger_files.library_folder().glob("mine*"))
+    assert answers.asked == ["Save trigger", *["Delete my  own from the library?"] * 2]
+    assert not any(e.name == "my  own" for e in library.entries(64))
+    assert not list(trigger_files.library_folder().glob("my*"))
     studio.editor.library.reject()
 
 
@@ -429,7 +404,7 @@ def test_rubbish_dropped_on_the_canvas_is_a_sentence_and_changes_nothing(studio,
     with qtbot.waitSignal(studio.shell.failed) as caught:
         studio.canvas.dropped.emit(mime)
     assert "bad.npy" in caught.args[0].sentence
-    assert studio.document.stack.count() == 0
+    assert len(studio.document.stack.steps) == 0
 
 
 def test_the_trigger_is_dragged_out_as_files_that_open_as_the_same_trigger(studio, qtbot):
@@ -465,16 +440,6 @@ def test_a_sticker_is_dragged_out_as_a_picture_first(studio):
     assert json.loads(Path(paths[1]).read_text("utf-8"))["name"] == "Demo sticker"
 
 
-def test_copy_and_paste_bring_the_same_trigger(studio):
-    studio.editor.use_demo_trigger()
-    wanted = studio.editor.current_trigger()
-    studio.editor.copy()
-    studio.editor.clear()
-    studio.editor.paste()
-    assert studio.editor.current_trigger().digest == wanted.digest
-    QApplication.clipboard().clear()
-
-
 def test_opacity_is_undone_and_belongs_to_the_overlay_when_it_is_alone(studio):
     slider = studio.placement_bar.opacity_slider.slider
     studio.editor.use_trigger(blended_noise(ratio=0.2))
@@ -488,20 +453,3 @@ def test_opacity_is_undone_and_belongs_to_the_overlay_when_it_is_alone(studio):
     blended, patch = studio.editor.current_trigger().parts
     assert blended.ratio == pytest.approx(0.2)
     assert patch.opacity == pytest.approx(0.5)
-
-
-@pytest.mark.parametrize("size", [(1262, 648), (976, 560)])
-def test_tool_strip_and_bars_are_not_clipped_in_a_small_window(studio, size):
-    studio.resize(*size)
-    QApplication.processEvents()
-    assert studio.size().toTuple() == size
-    for tool in studio.tool_strip.tools:
-        studio.canvas.set_tool(tool)
-        QApplication.processEvents()
-        for bar in (studio.tool_strip, studio.paint_bar, studio.placement_bar, studio.source_bar):
-            assert bar.width() >= bar.layout().minimumSize().width(), (tool, bar)
-            assert bar.height() >= bar.layout().minimumSize().height(), (tool, bar)
-            inside = QRect(QPoint(0, 0), bar.size())
-            for child in bar.findChildren(object):
-                if hasattr(child, "isVisible") and child.isVisible() and child.parent() is bar:
-                    assert inside.contains(child.geometry()), (tool, child)

@@ -55,8 +55,8 @@ def test_stroke_paints_along_its_way_and_nowhere_else(canvas):
     assert pixels[15, 25].tolist() == RED
     assert pixels[20:].max() == 0
     assert pixels[:12].max() == 0
-    assert canvas.document.stack.count() == 1
-    assert canvas.document.stack.undoText() == "Brush stroke"
+    assert len(canvas.document.stack.steps) == 1
+    assert canvas.document.stack.undo_text() == "Brush stroke"
 
 
 def test_click_leaves_a_dab_of_the_brush_width(canvas):
@@ -88,13 +88,13 @@ def test_eraser_makes_pixels_transparent(canvas):
     pixels = canvas.document.rgba()
     assert pixels[16, 16].tolist() == [0, 0, 0, 0]
     assert pixels[16, 8].tolist() == RED
-    assert canvas.document.stack.undoText() == "Erase"
+    assert canvas.document.stack.undo_text() == "Erase"
 
 
 def test_erasing_where_nothing_is_leaves_no_undo_step(canvas):
     canvas.set_tool("eraser")
     drag(canvas, (6, 16), (26, 16))
-    assert canvas.document.stack.count() == 0
+    assert len(canvas.document.stack.steps) == 0
 
 
 def test_patch_follows_the_mouse_and_undo_brings_it_back(canvas):
@@ -107,7 +107,7 @@ def test_patch_follows_the_mouse_and_undo_brings_it_back(canvas):
     flat = canvas.document.flattened()
     assert flat[20, 24].tolist() == [0, 0, 255, 255]
     assert flat[16, 13].tolist() == [0, 0, 0, 0]
-    assert canvas.document.stack.undoText() == "Move patch"
+    assert canvas.document.stack.undo_text() == "Move patch"
     canvas.document.stack.undo()
     assert canvas.document.patch.x == 0.5
     canvas.document.stack.undo()
@@ -121,7 +121,7 @@ def test_corner_handle_resizes_against_the_opposite_corner(canvas):
     rect = canvas.document.patch.rect(32)
     assert rect.left() == pytest.approx(12, abs=0.1)
     assert rect.right() == pytest.approx(28, abs=0.1)
-    assert canvas.document.stack.undoText() == "Resize patch"
+    assert canvas.document.stack.undo_text() == "Resize patch"
 
 
 def test_arrow_keys_move_the_patch_as_one_step(canvas):
@@ -132,7 +132,7 @@ def test_arrow_keys_move_the_patch_as_one_step(canvas):
     QTest.keyClick(canvas, Qt.Key.Key_Up, Qt.KeyboardModifier.ShiftModifier)
     assert canvas.document.patch.x == pytest.approx(20 / 32)
     assert canvas.document.patch.y == pytest.approx(8 / 32)
-    assert canvas.document.stack.count() == 2
+    assert len(canvas.document.stack.steps) == 2
     canvas.document.stack.undo()
     assert canvas.document.patch.x == 0.5
 
@@ -181,7 +181,7 @@ def test_escape_takes_the_stroke_back(canvas):
     QTest.keyClick(canvas, Qt.Key.Key_Escape)
     QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=view_point(canvas, 20, 20))
     assert not canvas.document.is_painted()
-    assert canvas.document.stack.count() == 0
+    assert len(canvas.document.stack.steps) == 0
 
 
 def test_triggered_image_gives_way_to_editing(canvas):
@@ -206,7 +206,7 @@ def test_other_input_size_keeps_what_was_painted(canvas):
     pixels = canvas.document.rgba()
     assert pixels.shape == (64, 64, 4)
     assert pixels[32, 30].tolist() == RED
-    assert canvas.document.stack.count() == 0
+    assert len(canvas.document.stack.steps) == 0
 
 
 def test_straight_alpha_round_trip():

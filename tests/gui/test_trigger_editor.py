@@ -70,7 +70,7 @@ def test_a_trigger_that_is_there_already_is_left_as_it_was_painted(editor, canva
     paint(canvas, (10, 10), (20, 10))
     painted = editor.current_trigger()
     editor.show(painted)
-    assert editor.document.stack.count() == 1  # the stroke
+    assert len(editor.document.stack.steps) == 1  # the stroke
     assert editor.document.patch is None
     editor.show(badnets_patch())
     assert editor.current_trigger().kind == "badnets"
@@ -146,6 +146,10 @@ def test_copied_dropped_and_pasted(editor, failed):
         failed[-1].sentence
         == "The dropped item is not a picture; drop a picture or a trigger file."
     )
+    editor.copy()
+    editor.clear()
+    editor.paste()
+    assert editor.current_trigger() == wanted
     QApplication.clipboard().clear()
     editor.paste()
     assert failed[-1].sentence == "The clipboard holds no picture; copy one first."

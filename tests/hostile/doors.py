@@ -88,14 +88,13 @@ from ml_core.reading.lists import read_lines
 from ml_core.reading.shards import read_index
 from ml_core.reports.measurement_files import (
     MEASUREMENT_FILE,
-    Kept,
-    KeptCheckpoint,
-    KeptData,
-    KeptTrigger,
+    LocalCheckpoint,
+    LocalData,
+    LocalMeasurement,
     read_measurement,
     write_measurement,
 )
-from ml_core.reports.record import CheckpointFacts, Evidence, Tool
+from ml_core.reports.record import CheckpointFacts, Evidence, MeasuredTrigger, Tool
 from ml_core.reports.rows import Rows
 from ml_core.reports.sarif import render_sarif
 from ml_core.reports.sessions.folder import read_session
@@ -287,14 +286,14 @@ def _read_audit(folder: Path) -> None:
 
 def _write_measurement(folder: Path) -> Path:
     """A measurement of two pictures."""
-    kept = Kept(
+    kept = LocalMeasurement(
         when="evaluation",
-        checkpoint=KeptCheckpoint(
+        checkpoint=LocalCheckpoint(
             path="m.pt", name="m.pt", sha256=None, bytes=9, format="safetensors",
             architecture="ViT-B-32", parameters=9, safety="loads",
         ),
-        data=KeptData(name="photos", key="k", known_by="content", n=2, spec=ImageSpec()),
-        trigger=KeptTrigger(digest=demo_trigger().digest, name="x", kind="patch", convention=""),
+        data=LocalData(name="photos", key="k", known_by="content", n=2, spec=ImageSpec()),
+        trigger=MeasuredTrigger(digest=demo_trigger().digest, name="x", kind="p", convention=""),
         target=0, target_name="cat", classes=2, label_set="x", classifier_sha256="c", n=2,
         n_broken=0, seed=0, precision="fp32", device="cpu", threads=1, batch=64, versions={},
     )  # fmt: skip

@@ -84,32 +84,25 @@ def hf_text(name: str, pooler: str = "mean_pooler", **more: Any) -> dict[str, An
 
 
 FAMILIES: dict[str, dict[str, Any]] = {
-    "SigLIP": {
-        "embed_dim": 48, "init_logit_bias": -10, "custom_text": True,
-        "vision_cfg": SIGLIP_IMAGE, "text_cfg": SIGLIP_TEXT,
-    },
+    "SigLIP": {"embed_dim": 48, "init_logit_bias": -10, "custom_text": True,
+        "vision_cfg": SIGLIP_IMAGE, "text_cfg": SIGLIP_TEXT},
     "SigLIP 2": {
         "embed_dim": 48, "init_logit_bias": -10, "custom_text": True,
         "vision_cfg": SIGLIP_IMAGE,
         "text_cfg": SIGLIP_TEXT
         | {"hf_tokenizer_name": "timm/ViT-B-16-SigLIP2", "act_kwargs": {"approximate": "tanh"}},
     },
-    "EVA-CLIP": {
-        "embed_dim": 24, "custom_text": True, "text_cfg": CLIP_TEXT,
-        "vision_cfg": timm_image(
-            "eva02_tiny_patch14_224", 224, timm_pool="token", timm_proj=None
-        ),
-    },
+    "EVA-CLIP": {"embed_dim": 24, "custom_text": True, "text_cfg": CLIP_TEXT,
+        "vision_cfg": timm_image("eva02_tiny_patch14_224", 224, timm_pool="token", timm_proj=None)},
     "ConvNeXt-CLIP": {
         "embed_dim": 24, "text_cfg": CLIP_TEXT,
         "vision_cfg": timm_image(
             "test_convnext", 64, timm_pool="", timm_proj="linear", timm_drop_path=0.1
         ),
     },
-    "MobileCLIP": {
-        "embed_dim": 24, "custom_text": True, "text_cfg": CLIP_TEXT | {"no_causal_mask": True},
-        "vision_cfg": timm_image("fastvit_t8", 64, timm_pool="avg", timm_proj=None),
-    },
+    "MobileCLIP": {"embed_dim": 24, "custom_text": True,
+        "text_cfg": CLIP_TEXT | {"no_causal_mask": True},
+        "vision_cfg": timm_image("fastvit_t8", 64, timm_pool="avg", timm_proj=None)},
     "a hybrid of timm": {  # which computes while it is made
         "embed_dim": 24, "custom_text": True, "text_cfg": CLIP_TEXT,
         "vision_cfg": timm_image("vit_tiny_r_s16_p8_224", 224, timm_pool="token", timm_proj=None),
@@ -121,9 +114,8 @@ FAMILIES: dict[str, dict[str, Any]] = {
         "text_cfg": CLIP_TEXT | {"embed_cls": True, "output_tokens": True},
         "multimodal_cfg": CLIP_TEXT | {"attn_pooler_heads": 2},
     },
-    "MetaCLIP, DFN (QuickGELU)": {
-        "embed_dim": 24, "quick_gelu": True, "vision_cfg": VIT, "text_cfg": CLIP_TEXT,
-    },
+    "MetaCLIP, DFN (QuickGELU)": {"embed_dim": 24, "quick_gelu": True, "vision_cfg": VIT,
+        "text_cfg": CLIP_TEXT},
     "LAION ViT-H/14": {
         "embed_dim": 24, "text_cfg": CLIP_TEXT,
         "vision_cfg": {
@@ -151,16 +143,12 @@ FAMILIES: dict[str, dict[str, Any]] = {
         | {"hf_tokenizer_name": "bert-base-uncased", "vocab_size": 40, "pool_type": "last",
            "tokenizer_kwargs": {"strip_sep_token": True}, "no_causal_mask": True},
     },
-    "multilingual (XLM-RoBERTa)": {
-        "embed_dim": 24, "vision_cfg": VIT, "text_cfg": hf_text("xlm-roberta-base"),
-    },
-    "Chinese (BERT)": {
-        "embed_dim": 24, "vision_cfg": VIT,
-        "text_cfg": hf_text("bert-base-chinese", "cls_pooler", hf_proj_type="linear"),
-    },
-    "multilingual (mT5)": {
-        "embed_dim": 24, "vision_cfg": VIT, "text_cfg": hf_text("google/mt5-base"),
-    },
+    "multilingual (XLM-RoBERTa)": {"embed_dim": 24, "vision_cfg": VIT,
+        "text_cfg": hf_text("xlm-roberta-base")},
+    "Chinese (BERT)": {"embed_dim": 24, "vision_cfg": VIT,
+        "text_cfg": hf_text("bert-base-chinese", "cls_pooler", hf_proj_type="linear")},
+    "multilingual (mT5)": {"embed_dim": 24, "vision_cfg": VIT,
+        "text_cfg": hf_text("google/mt5-base")},
     "multilingual (NLLB)": {
         "embed_dim": 24, "init_logit_bias": -10,
         "vision_cfg": SIGLIP_IMAGE | {"timm_proj": "linear"},

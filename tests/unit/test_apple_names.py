@@ -47,14 +47,10 @@ if not timm.is_model(TINY_MCI):
 
 TEXT = CLIP_TEXT | {"context_length": 77}
 CONFIGS: dict[str, dict[str, Any]] = {
-    "S1": {
-        "embed_dim": 32, "custom_text": True, "text_cfg": TEXT | {"no_causal_mask": True},
-        "vision_cfg": timm_image("fastvit_mci0", 64, timm_pool="avg", timm_proj=None),
-    },
-    "B": {
-        "embed_dim": 32, "custom_text": True, "text_cfg": TEXT,
-        "vision_cfg": timm_image(TINY_MCI, 64, timm_pool="token", timm_proj=None),
-    },
+    "S1": {"embed_dim": 32, "custom_text": True, "text_cfg": TEXT | {"no_causal_mask": True},
+        "vision_cfg": timm_image("fastvit_mci0", 64, timm_pool="avg", timm_proj=None)},
+    "B": {"embed_dim": 32, "custom_text": True, "text_cfg": TEXT,
+        "vision_cfg": timm_image(TINY_MCI, 64, timm_pool="token", timm_proj=None)},
 }  # fmt: skip
 # What stands in open_clip's names, and what in Apple's.
 _TEXT = (
@@ -67,24 +63,20 @@ _TEXT = (
     (r"\.mlp\.c_fc\.", ".pre_norm_ffn.1."), (r"\.mlp\.c_proj\.", ".pre_norm_ffn.4."),
 )  # fmt: skip
 _IMAGE = {
-    "S1": (
-        (r"\bstem\.", "patch_embed."), (r"stages\.0\.blocks\.", "network.0."),
+    "S1": ((r"\bstem\.", "patch_embed."), (r"stages\.0\.blocks\.", "network.0."),
         (r"stages\.1\.blocks\.", "network.2."), (r"stages\.2\.blocks\.", "network.4."),
         (r"stages\.3\.blocks\.", "network.7."), (r"stages\.1\.downsample\.", "network.1."),
         (r"stages\.2\.downsample\.", "network.3."), (r"stages\.3\.downsample\.", "network.5."),
         (r"stages\.3\.pos_emb\.pos_enc\.", "network.6.pe."), (r"\bfinal_conv\.", "conv_exp."),
         (r"\bconv_kxk\b", "rbr_conv"), (r"\bconv_scale\b", "rbr_scale"),
         (r"\bidentity\b", "rbr_skip"), (r"\blarge_conv\b", "lkb_origin"), (r"\bmlp\.", "convffn."),
-        (r"\bse\.fc1\b", "se.reduce"), (r"\bse\.fc2\b", "se.expand"), (r"\.gamma\Z", ""),
-    ),
-    "B": (
-        (r"patch_embed\.backbone\.", "patch_emb."), (r"(patch_emb\.\d)\.conv", r"\1.block.conv"),
+        (r"\bse\.fc1\b", "se.reduce"), (r"\bse\.fc2\b", "se.expand"), (r"\.gamma\Z", "")),
+    "B": ((r"patch_embed\.backbone\.", "patch_emb."), (r"(patch_emb\.\d)\.conv", r"\1.block.conv"),
         (r"(patch_emb\.\d)\.bn", r"\1.block.norm"), (r"\Anorm\.", "post_transformer_norm."),
         (r"blocks\.", "transformer."), (r"\.norm1\.", ".pre_norm_mha.0."),
         (r"\.attn\.qkv\.", ".pre_norm_mha.1.qkv_proj."),
         (r"\.attn\.proj\.", ".pre_norm_mha.1.out_proj."), (r"\.norm2\.", ".pre_norm_ffn.0."),
-        (r"\.mlp\.fc1\.", ".pre_norm_ffn.1."), (r"\.mlp\.fc2\.", ".pre_norm_ffn.4."),
-    ),
+        (r"\.mlp\.fc1\.", ".pre_norm_ffn.1."), (r"\.mlp\.fc2\.", ".pre_norm_ffn.4.")),
 }  # fmt: skip
 _HEAD = {"S1": ("head.fc", "head.proj"), "B": ("head", "classifier.proj")}
 _POSITIONS = "pos_embed.pos_embed"
@@ -155,7 +147,6 @@ def test_it_computes_what_open_clip_makes_of_it(
         texts = module.encode_text(open_clip.tokenize(TEXTS), normalize=True)
     assessed = assess(inspect(path))
     assert assessed.verdict == "loads", assessed.reasons
-    assert assessed.architecture is not None
     assert assessed.architecture["assumptions"] == [
         f"The tensors are those of open_clip's MobileCLIP-{size}: its config is assumed."
     ]

@@ -19,14 +19,7 @@ from ml_core.checkpoints.shapes import mlp_ratio
 from ml_core.model import ClipModel
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, check_model_config
-from tests.unit.test_layouts import (
-    TEXTS,
-    bare_safetensors,
-    contiguous,
-    lively,
-    pixels,
-    side,
-)
+from tests.unit.test_layouts import TEXTS, bare_safetensors, contiguous, lively, pixels, side
 
 
 def text(width: int, heads: int, layers: int, context: int) -> dict[str, Any]:
@@ -43,42 +36,22 @@ def resnet(width: int, size: int, layers: list[int], head: int = 64) -> dict[str
 
 # Heads of 64, or what divides the features and is next to it, as is assumed.
 SIZES: dict[str, dict[str, Any]] = {
-    "wide text": {
-        "embed_dim": 40,
-        "vision_cfg": vit(64, 4, 20, 3),
-        "text_cfg": text(192, 3, 1, 20),
-    },
-    "odd patch": {
-        "embed_dim": 7,
-        "vision_cfg": vit(192, 7, 49, 1, mlp_ratio=2.5),
-        "text_cfg": text(64, 1, 3, 9),
-    },
-    "long context": {
-        "embed_dim": 16,
-        "vision_cfg": vit(64, 32, 64, 1),
-        "text_cfg": text(64, 1, 1, 248),
-    },
-    "narrow": {
-        "embed_dim": 12,
-        "vision_cfg": vit(96, 8, 16, 2, head_width=48),
-        "text_cfg": text(40, 1, 2, 16),
-    },
-    "large ResNet input": {
-        "embed_dim": 24,
-        "vision_cfg": resnet(16, 96, [2, 1, 3, 1]),
-        "text_cfg": text(128, 2, 1, 16),
-    },
-    "narrow ResNet": {
-        "embed_dim": 10,
-        "vision_cfg": resnet(6, 32, [1, 1, 1, 2]),
-        "text_cfg": text(64, 1, 1, 12),
-    },
-    "no pre-norm, layer scale": {
-        "embed_dim": 12,
+    "wide text": {"embed_dim": 40, "vision_cfg": vit(64, 4, 20, 3),
+        "text_cfg": text(192, 3, 1, 20)},
+    "odd patch": {"embed_dim": 7, "vision_cfg": vit(192, 7, 49, 1, mlp_ratio=2.5),
+        "text_cfg": text(64, 1, 3, 9)},
+    "long context": {"embed_dim": 16, "vision_cfg": vit(64, 32, 64, 1),
+        "text_cfg": text(64, 1, 1, 248)},
+    "narrow": {"embed_dim": 12, "vision_cfg": vit(96, 8, 16, 2, head_width=48),
+        "text_cfg": text(40, 1, 2, 16)},
+    "large ResNet input": {"embed_dim": 24, "vision_cfg": resnet(16, 96, [2, 1, 3, 1]),
+        "text_cfg": text(128, 2, 1, 16)},
+    "narrow ResNet": {"embed_dim": 10, "vision_cfg": resnet(6, 32, [1, 1, 1, 2]),
+        "text_cfg": text(64, 1, 1, 12)},
+    "no pre-norm, layer scale": {"embed_dim": 12,
         "vision_cfg": vit(64, 8, 24, 2, no_ln_pre=True, ls_init_value=0.1),
-        "text_cfg": text(64, 1, 1, 16) | {"ls_init_value": 0.1},
-    },
-}
+        "text_cfg": text(64, 1, 1, 16) | {"ls_init_value": 0.1}},
+}  # fmt: skip
 
 
 def same(model: ClipModel, module: Any) -> tuple[float, float]:

@@ -245,7 +245,7 @@ def test_a_command_says_that_it_was_ended(number: int, work: str, status: int) -
         assert child.stdout is not None
         assert child.stdout.readline() == "ready\n"
         child.send_signal(number)
-        _, told = child.communicate(timeout=30)
+        _, told = child.communicate(timeout=120)
     assert child.returncode == status
     name = signal.Signals(number).name
     assert told == f"Ended by {name}. What was saved last is kept.\n"
@@ -259,6 +259,6 @@ def test_a_command_under_nohup_goes_on() -> None:
         while child.stdout.readline() != "ready\n":
             pass
         child.send_signal(signal.SIGHUP)
-        _, told = child.communicate(timeout=30)
+        _, told = child.communicate(timeout=120)
     assert "Ended" not in told
     assert child.returncode != 129

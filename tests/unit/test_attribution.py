@@ -15,7 +15,7 @@ from torch.nn import functional as F
 
 from ml_core.evaluation.attention_map import attention_layers, attention_map, explicit_attention
 from ml_core.evaluation.attribution import attribute, methods
-from ml_core.evaluation.attribution_files import colours, save_attribution
+from ml_core.evaluation.attribution_files import save_attribution
 from ml_core.evaluation.grad_cam import grad_cam, stages, usual_stage
 from ml_core.evaluation.occlusion import occlusion, patch_sides, places
 from ml_core.evaluation.subject import Subject
@@ -30,12 +30,8 @@ if TYPE_CHECKING:
 PLAIN = Preprocess(64, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
 VIT_CONFIG = {
     "embed_dim": 16,
-    "vision_cfg": {
-        "image_size": 32, "layers": 3, "width": 32, "head_width": 8, "patch_size": 8,
-    },
-    "text_cfg": {
-        "context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1,
-    },
+    "vision_cfg": {"image_size": 32, "layers": 3, "width": 32, "head_width": 8, "patch_size": 8},
+    "text_cfg": {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1},
 }  # fmt: skip
 
 
@@ -97,13 +93,6 @@ def test_grad_cam_is_what_the_paper_says_by_hand(corner: ClipModel) -> None:
     torch.testing.assert_close(found[0], expected)
 
 
-def test_grad_cam_depends_on_the_class(corner: ClipModel) -> None:
-    image = squares(64, red=(0, 48, 16), green=(48, 0, 16))
-    green = grad_cam(corner, image, torch.tensor([0.0, 1.0, 0.0]))[0]
-    assert divmod(int(green.argmax()), 4) == (3, 0)
-    assert int((green > 0).sum()) == 1
-
-
 def test_grad_cam_of_a_resnet_equals_plain_autograd(tiny_model: ClipModel) -> None:
     images = torch.rand(2, 3, 32, 32, generator=torch.Generator().manual_seed(3))
     direction = F.normalize(torch.randn(16, generator=torch.Generator().manual_seed(4)), dim=0)
@@ -113,7 +102,6 @@ def test_grad_cam_of_a_resnet_equals_plain_autograd(tiny_model: ClipModel) -> No
     x.retain_grad()
     out = F.normalize(visual.attnpool(visual.layer4(visual.layer3(x))), dim=-1)
     (tiny_model.logit_scale * out @ direction).sum().backward()
-    assert x.grad is not None
     expected = (x.grad.mean(dim=(2, 3), keepdim=True) * x).sum(dim=1).relu()
     torch.testing.assert_close(found, expected.detach(), rtol=1e-4, atol=1e-6)
     assert found.shape == (2, 4, 4)
@@ -249,15 +237,6 @@ def test_each_encoder_says_which_method_goes_with_it(tiny_model: ClipModel, vit:
     assert methods(own) == ("occlusion",)
 
 
-def test_attention_of_a_model_that_averages_its_patches(vit: ClipModel) -> None:
-    config = VIT_CONFIG | {"vision_cfg": VIT_CONFIG["vision_cfg"] | {"pool_type": "avg"}}
-    model = build_model(config, Preprocess(32), None)
-    found = attention_map(model, torch.rand(2, 3, 32, 32), torch.ones(16))
-    assert found.shape == (2, 4, 4)
-    assert float(found.min()) >= 0
-    assert bool((found.sum(dim=(1, 2)) >= 1 - 1e-5).all())  # the identity's share alone is 1
-
-
 def last(steps):
     return list(steps)[-1]
 
@@ -270,14 +249,6 @@ def test_occlusion_is_the_loss_by_hand(corner: ClipModel) -> None:
     expected[1, 2] = 10 * r / (r * r + 1) ** 0.5
     torch.testing.assert_close(step.maps[0], expected, rtol=1e-5, atol=1e-6)
     assert (step.done, step.total) == (16, 16)
-
-
-def test_occlusion_is_negative_where_the_picture_speaks_against(corner: ClipModel) -> None:
-    image = squares(64, red=(0, 0, 32), green=(32, 32, 32))
-    maps = last(occlusion(corner, image, torch.tensor([1.0, 0.0, 0.0]), side=16, stride=16)).maps
-    assert bool((maps[0, :2, :2] > 0).all())
-    assert bool((maps[0, 2:, 2:] < 0).all())
-    assert float(maps[0, :2, 2:].abs().max()) < 1e-5
 
 
 @pytest.mark.parametrize("batch", [1, 7, 64])
@@ -370,13 +341,6 @@ def test_a_record_says_all_that_repeats_it(corner: ClipModel) -> None:
     assert record["versions"]["torch"]
 
 
-def test_without_a_trigger_there_is_one_map(corner: ClipModel) -> None:
-    found = explain(corner, None, class_index=0)[-1].result
-    assert list(found.parts()) == ["clean"]
-    assert found.method == "grad-cam"
-    assert found.layer == "layer4"
-
-
 def test_attribute_refuses_what_does_not_exist(corner: ClipModel) -> None:
     with pytest.raises(InputError, match="class 7"):
         explain(corner, None, class_index=7)
@@ -398,18 +362,8 @@ def test_attribute_takes_a_classifier_made_in_inference_mode(vit: ClipModel) -> 
         classifier = F.normalize(torch.randn(3, 16), dim=-1)
     source = Source(torch.rand(1, 3, 32, 32))
     (step,) = attribute(Subject(vit, source, classifier, NAMES, UNLABELLED), None, 0, 2)
-    assert step.result is not None
     assert step.result.method == "attention"
     assert step.result.clean.values.shape == (4, 4)
-
-
-def test_colours_run_from_black_and_tell_for_from_against() -> None:
-    shown = colours(np.array([0.0, 0.5, 1.0, 9.0, -1.0], np.float32), 1.0)
-    assert shown[0].tolist() == [0, 0, 0]
-    assert shown[2].tolist() == shown[3].tolist() == [252, 255, 164]
-    assert np.all(np.diff(shown[:3].astype(int).sum(axis=1)) > 0)
-    assert shown[4, 2] > shown[4, 0]  # against is blue
-    assert not colours(np.zeros((2, 2), np.float32), 0.0).any()
 
 
 def test_files(corner: ClipModel, tmp_path: Path) -> None:

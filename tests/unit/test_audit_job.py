@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -29,10 +28,8 @@ from ml_core.jobs.audit_spec import (
     read_audit_spec,
 )
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.spec_file import write_spec_file
 from ml_core.paths import resource
 from ml_core.reading import InputError
-from tests.warm import Warm
 
 N = 80
 
@@ -73,16 +70,11 @@ def run(spec: AuditSpec) -> list[Event]:
     return list(run_job(spec, Control()))
 
 
-def finished(spec: AuditSpec) -> tuple[Done, Audit]:
+def audited(spec: AuditSpec) -> tuple[Done, Audit]:
     done = run(spec)[-1]
     assert isinstance(done, Done)
     assert done.status == "finished", done.error
     return done, read_audit(Path(spec.output_dir) / AUDIT_FILE)
-
-
-def test_the_spec_comes_back(spec: AuditSpec, tmp_path: Path) -> None:
-    path = write_spec_file(spec, tmp_path / "deep" / "spec.json")
-    assert read_audit_spec(path) == spec
 
 
 @pytest.mark.parametrize(
@@ -140,7 +132,7 @@ def test_everything_is_written(spec: AuditSpec, table: Path) -> None:
 
 
 def test_the_worst_come_first_with_rank_and_share(spec: AuditSpec, tmp_path: Path) -> None:
-    _, found = finished(spec)
+    _, found = audited(spec)
     known = {pair.index: pair for pair in found.pairs}
     for score in SCORES:
         worst = found.worst[score.name]
@@ -169,21 +161,21 @@ def test_ranks_and_shares_by_hand() -> None:
 def test_a_second_audit_encodes_nothing_and_says_the_same(
     spec: AuditSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, first = finished(spec)
+    _, first = audited(spec)
 
     def fail(*_: object) -> None:
         raise AssertionError("it was encoded before")
 
     monkeypatch.setattr("ml_core.detection.embed_pairs._encode", fail)
-    _, again = finished(spec)
+    _, again = audited(spec)
     assert again == first
 
 
 def test_chunks_and_batches_change_only_what_they_should(spec: AuditSpec) -> None:
-    _, first = finished(spec)
-    _, smaller = finished(spec.model_copy(update={"batch_size": 7, "seed": 0}))
+    _, first = audited(spec)
+    _, smaller = audited(spec.model_copy(update={"batch_size": 7, "seed": 0}))
     assert smaller.worst == first.worst
-    _, other = finished(spec.model_copy(update={"chunk_size": 64, "unit": True}))
+    _, other = audited(spec.model_copy(update={"chunk_size": 64, "unit": True}))
     assert other.facts["features"] == "unit vectors"
 
 
@@ -196,7 +188,7 @@ def test_evaluation_images_among_the_pairs_are_warned_of(
         (photos / f"renamed{i}.png").write_bytes((table.parent / f"{i:02d}.png").read_bytes())
     Image.new("RGB", (32, 32), "red").save(photos / "other.png")
     images = ImageSpec(kind="folder", path=str(photos.parent), n=1)  # all are looked for
-    _, found = finished(spec.model_copy(update={"images": (images,)}))
+    _, found = audited(spec.model_copy(update={"images": (images,)}))
     assert list(found.overlap.values()) == [2]
     assert [pair.index for pair in found.pairs if pair.evaluated] == [3, 17]
     assert any("2 pairs show a picture of" in note for note in found.notes)
@@ -212,7 +204,7 @@ def test_evaluation_sets_of_one_name_are_told_apart(
         for i in held:
             (photos / f"{i}.png").write_bytes((table.parent / f"{i:02d}.png").read_bytes())
         folders.append(ImageSpec(kind="folder", path=str(photos)))
-    _, found = finished(spec.model_copy(update={"images": tuple(folders)}))
+    _, found = audited(spec.model_copy(update={"images": tuple(folders)}))
     assert found.overlap == {"photos": 2, "photos (2)": 1}
     assert [pair.index for pair in found.pairs if pair.evaluated] == [3, 17, 20]
 
@@ -227,7 +219,7 @@ def test_a_clean_reference_gives_the_shares(spec: AuditSpec, table: Path, tmp_pa
         lines.append(f"{i}.png,a thing")
     (other / "clean.csv").write_text("\n".join(lines) + "\n")
     reference = PairSpec(kind="csv", path=str(other / "clean.csv"))
-    _, found = finished(spec.model_copy(update={"reference": reference}))
+    _, found = audited(spec.model_copy(update={"reference": reference}))
     assert (found.facts["neighbours_among"], found.facts["reference_pairs"]) == (30, 30)
     counts = found.distributions[0].reference_counts
     assert counts is not None
@@ -262,7 +254,7 @@ def test_a_planted_second_caption_is_found_and_shown(tmp_path: Path) -> None:
         device="cpu",
         threads=1,
     )
-    _, found = finished(spec)
+    _, found = audited(spec)
     worst = next(pair for pair in found.pairs if pair.index == found.worst["clip_score"][0])
     assert worst.index == planted
     assert worst.caption == "a photo of a banana"
@@ -279,37 +271,8 @@ def test_a_planted_second_caption_is_found_and_shown(tmp_path: Path) -> None:
     assert f"{planted:02d}.png" not in {left.pictures.name(i) for i in range(47)}
 
 
-def test_too_few_pairs_are_a_sentence(spec: AuditSpec) -> None:
-    done = run(spec.model_copy(update={"k": 32}))[-1]
-    assert isinstance(done, Done)
-    assert (done.status, done.error_code) == ("failed", "usage")
-    assert "at least 128" in done.error
-
-
-def test_chunks_of_few_pairs_are_refused_before_anything_is_opened(spec: AuditSpec) -> None:
-    few = spec.model_copy(update={"checkpoint": "nowhere", "k": 17, "chunk_size": 64})
-    (done,) = run(few)
-    assert isinstance(done, Done)
-    assert (done.status, done.error_code) == ("failed", "usage")
-    assert "17 neighbours" in done.error
-    assert "at least 68" in done.error
-
-
-def test_cancel_ends_it_and_leaves_nothing(spec: AuditSpec) -> None:
-    control = Control()
-    events = run_job(spec.model_copy(update={"batch_size": 8}), control)
-    for event in events:
-        if isinstance(event, Progress) and event.stage == "embed":
-            break
-    control.cancel()
-    rest = list(events)
-    assert rest[-1] == Done("cancelled")
-    assert len(rest) <= 2
-    assert not Path(spec.output_dir).exists()
-
-
 def test_a_full_disk_leaves_the_old_files(spec: AuditSpec, monkeypatch: pytest.MonkeyPatch) -> None:
-    finished(spec)
+    audited(spec)
     before = {p.name: p.read_bytes() for p in Path(spec.output_dir).iterdir()}
 
     def full(*_: object, **__: object) -> None:
@@ -322,21 +285,8 @@ def test_a_full_disk_leaves_the_old_files(spec: AuditSpec, monkeypatch: pytest.M
     assert {p.name: p.read_bytes() for p in Path(spec.output_dir).iterdir()} == before
 
 
-def test_an_audit_of_another_checkpoint_is_not_replaced_unasked(spec: AuditSpec) -> None:
-    path = Path(spec.output_dir) / AUDIT_FILE
-    path.parent.mkdir()
-    path.write_text('{"facts": {"checkpoint_sha256": "another"}}')
-    done = run(spec)[-1]
-    assert isinstance(done, Done)
-    assert f"{path.parent} holds the result of another job (audit.json); choose" in done.error
-    assert [one.name for one in path.parent.iterdir()] == [AUDIT_FILE]
-    done = list(run_job(spec, Control(), overwrite=True))[-1]
-    assert isinstance(done, Done)
-    assert done.status == "finished"
-
-
 def test_what_is_excluded_is_left_out_of_the_next_opening(spec: AuditSpec, tmp_path: Path) -> None:
-    _, found = finished(spec)
+    _, found = audited(spec)
     path = tmp_path / "exclusions.json"
     made = exclude(path, found, found.worst["dao"][:3], "dao")
     assert len(made.pairs) == 3
@@ -348,7 +298,7 @@ def test_what_is_excluded_is_left_out_of_the_next_opening(spec: AuditSpec, tmp_p
     # another audit of what is left adds to the file
     pairs = spec.pairs.model_copy(update={"exclude": str(path)})
     more = spec.model_copy(update={"pairs": pairs, "output_dir": str(tmp_path / "more")})
-    _, second = finished(more)
+    _, second = audited(more)
     exclude(path, second, second.worst["dao"][:2], "dao")
     assert len(read_exclusions(path).pairs) == 5
 
@@ -359,18 +309,6 @@ def test_a_damaged_record_is_a_sentence(damage: bytes, tmp_path: Path) -> None:
     path.write_bytes(damage)
     with pytest.raises(InputError, match="run the audit again"):
         read_audit(path)
-
-
-def test_the_worker_runs_it_on_request(spec: AuditSpec, tmp_path: Path, warm_torch: Warm) -> None:
-    path = write_spec_file(spec, tmp_path / "spec.json")
-    with warm_torch.start(
-        "ml_core.jobs.worker", str(path), "--audit", stdin=subprocess.DEVNULL, text=True
-    ) as ended:
-        assert ended.stdout is not None
-        last = json.loads(ended.stdout.read().splitlines()[-1])
-    assert (last["event"], last["status"]) == ("done", "finished"), last
-    assert (Path(spec.output_dir) / AUDIT_FILE).is_file()
-    assert ended.returncode == 0
 
 
 def test_the_command_prints_and_writes(

@@ -13,7 +13,7 @@ from ml_core.cli.app import run_command
 from ml_core.data.order import epoch_order
 from ml_core.data.specs import PairSpec
 from ml_core.detection.records import read_audit
-from ml_core.events import Control, Done, Event, Progress
+from ml_core.events import Done, Event, Progress
 from ml_core.jobs.audit_spec import (
     AUDIT_FILE,
     SCORES_FILE,
@@ -21,8 +21,8 @@ from ml_core.jobs.audit_spec import (
     AuditSpec,
     read_audit_spec,
 )
-from ml_core.jobs.runner import run_job
 from ml_core.jobs.spec_file import write_spec_file
+from tests.unit.draining import finished
 from tests.unit.two_processes import two_processes
 from tests.warm import Program, Warm
 
@@ -86,8 +86,7 @@ def test_two_processes_give_the_scores_of_one(
     if beside:
         changes["reference"] = _pairs(tmp_path / "clean", 300, 1, torn=(5, 6, 7))
     one = spec.model_copy(update=changes)
-    alone = _ended(list(run_job(one, Control())))
-    assert alone.status == "finished", alone.error
+    finished(one)
     two = one.model_copy(update={"output_dir": str(tmp_path / "two")})
     events, codes = _in_two(two, warm_torch, monkeypatch)
     assert codes == [0, 0], events
@@ -148,7 +147,8 @@ def test_cancelling_the_first_process_ends_all(
         first.stdin.write("cancel\n")
         first.stdin.flush()
 
-    events, codes = two_processes(warm_torch, path, "--audit", "--supervised", meanwhile=cancel)
+    options, module = ("--audit", "--supervised"), "tests.unit.patient_worker"
+    events, codes = two_processes(warm_torch, path, *options, module=module, meanwhile=cancel)
     assert codes == [0, 0]  # as asked
     assert _ended(events[0]) == Done("cancelled")
     assert not (tmp_path / "one").exists()

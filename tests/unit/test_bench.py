@@ -27,6 +27,7 @@ from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.reports.tradeoff_svg import Curve, tradeoff_svg
 from ml_core.triggers import badnets_patch, save_trigger
+from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
 
 SVG = "{http://www.w3.org/2000/svg}"
@@ -50,18 +51,8 @@ def spec(tiny_checkpoint: Path, tmp_path: Path) -> BenchSpec:
     return BenchSpec(base=base, recipes=recipes, seeds=(0, 1))
 
 
-def _ran(
-    spec: BenchSpec, control: Control | None = None, *, overwrite: bool = False
-) -> tuple[list[Event], Done]:
-    events = list(run_job(spec, control or Control(), overwrite=overwrite))
-    done = events[-1]
-    assert isinstance(done, Done)
-    return events, done
-
-
 def test_every_recipe_runs_with_every_seed_on_the_same_data(spec: BenchSpec) -> None:
-    _, done = _ran(spec)
-    assert done.status == "finished", done.details
+    done = finished(spec)
     rows = done.result["rows"]
     heads = [(row["method"], row["seed"], row["head"]) for row in rows]
     assert heads == [
@@ -87,14 +78,14 @@ def test_every_recipe_runs_with_every_seed_on_the_same_data(spec: BenchSpec) -> 
 
 def test_a_finished_job_is_not_run_again(spec: BenchSpec) -> None:
     spec = spec.model_copy(update={"seeds": (0,)})
-    first, _ = _ran(spec)
-    again, done = _ran(spec)
+    first, _ = events_of(spec)
+    again, done = events_of(spec)
     assert len(again) < len(first)
     assert sum(isinstance(e, Message) and "not run again" in e.text for e in again) == 2
     assert len(done.result["rows"]) == 3
     changed = spec.recipes[0].model_copy(update={"lr": 1e-4})
     longer = spec.recipes[1].model_copy(update={"pairs": 24})
-    other, done = _ran(spec.model_copy(update={"recipes": (changed, longer)}), overwrite=True)
+    other, done = events_of(spec.model_copy(update={"recipes": (changed, longer)}), overwrite=True)
     assert not any(isinstance(e, Message) and "not run again" in e.text for e in other)
     assert [row["steps"] for row in done.result["rows"]] == [2, 3, 3]
 
@@ -106,7 +97,7 @@ def test_a_result_of_other_files_at_the_same_paths_is_not_this_jobs(
     checkpoint, trigger = Path(one.base.checkpoint), Path(str(one.base.trigger))
 
     def ran_anew() -> bool:
-        events, _ = _ran(one, overwrite=True)
+        events, _ = events_of(one, overwrite=True)
         return not any(isinstance(e, Message) and "not run again" in e.text for e in events)
 
     assert ran_anew()
@@ -123,13 +114,13 @@ def test_a_result_of_other_files_at_the_same_paths_is_not_this_jobs(
 def test_a_job_that_cannot_start_draws_no_curve_of_an_earlier_one(spec: BenchSpec) -> None:
     one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
     chart = Path(one.base.output_dir) / "tradeoff.svg"
-    _ran(one)
+    done_of(one)
     assert "<polyline" in chart.read_text("utf-8")
     refused = one.model_copy(update={"base": one.base.model_copy(update={"target": 999})})
     before = chart.read_bytes()
-    assert "holds the result of another job" in _ran(refused)[1].error
+    assert "holds the result of another job" in events_of(refused)[1].error
     assert chart.read_bytes() == before
-    _, done = _ran(refused, overwrite=True)
+    done = done_of(refused, overwrite=True)
     assert done.result["rows"][0]["status"] == "failed"
     assert "<polyline" not in chart.read_text("utf-8")
 
@@ -142,7 +133,7 @@ def test_a_job_that_was_stopped_goes_on(spec: BenchSpec) -> None:
             control.stop()
     result = Path(one.jobs()[0].output_dir) / "result.json"
     assert json.loads(result.read_text("utf-8"))["status"] == "stopped"
-    events, done = _ran(one)
+    events, done = events_of(one)
     assert any(
         isinstance(e, Message) and e.text.startswith("Going on after step 1") for e in events
     )
@@ -153,7 +144,7 @@ def test_the_rebound_test_follows_the_pretraining_of_the_checkpoint(spec: BenchS
     (Path(spec.base.checkpoint).parent / "params.txt").write_text("lr: 0.0008\n")
     changes = {"recipes": spec.recipes[:1], "seeds": (0,), "rebound": True, "rebound_steps": 1}
     one = spec.model_copy(update=changes)
-    _, done = _ran(one)
+    done = done_of(one)
     assert done.result["rows"][0]["rebound_max_asr"] is not None
     proof = json.loads((Path(one.jobs()[0].output_dir) / "rebound.json").read_text("utf-8"))
     assert proof["peak_lr"] == 8e-4
@@ -162,7 +153,7 @@ def test_the_rebound_test_follows_the_pretraining_of_the_checkpoint(spec: BenchS
 def test_an_earlier_runs_numbers_are_not_a_new_jobs(spec: BenchSpec) -> None:
     """The first run was proven, the second one cancelled, the third one is to be made anew."""
     one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
-    _, done = _ran(one)
+    done = done_of(one)
     folder = Path(one.jobs()[0].output_dir)
     _prove(folder)
     other = one.model_copy(update={"recipes": (small_recipe(method="mmcl", pairs=24),)})
@@ -171,7 +162,7 @@ def test_an_earlier_runs_numbers_are_not_a_new_jobs(spec: BenchSpec) -> None:
         if isinstance(event, Metric):
             control.cancel()
     assert event == Done("cancelled")
-    events, done = _ran(other, overwrite=True)
+    events, done = events_of(other, overwrite=True)
     assert not any(isinstance(e, Message) and "not run again" in e.text for e in events)
     row = done.result["rows"][0]
     assert (row["steps"], row["rebound_max_asr"], row["worst_holdout"]) == (3, None, None)
@@ -194,12 +185,12 @@ def _prove(folder: Path, sha256: str = "") -> None:
 
 def test_training_time_sets_the_number_of_examples(spec: BenchSpec) -> None:
     one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,), "minutes": 0.01})
-    events, done = _ran(one)
+    events, done = events_of(one)
     assert done.status == "finished", done.details
     said = next(e.text for e in events if isinstance(e, Message) and "minutes are" in e.text)
     steps = int(said.split(" steps")[0].rsplit(" ", 1)[1])
     assert done.result["rows"][0]["steps"] == steps
-    again, _ = _ran(one)  # whatever this machine's speed now
+    again, _ = events_of(one)  # whatever this machine's speed now
     assert any(isinstance(e, Message) and "not run again" in e.text for e in again)
 
 
@@ -236,7 +227,7 @@ def test_clean_takes_a_training_time_too(
 def test_another_training_time_is_another_job(spec: BenchSpec) -> None:
     one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
     for minutes, steps in ((0.0005, 3), (0.001, 6), (None, 2)):
-        _, done = _ran(one.model_copy(update={"minutes": minutes}), overwrite=True)
+        done = done_of(one.model_copy(update={"minutes": minutes}), overwrite=True)
         assert done.result["rows"][0]["steps"] == steps
 
 
@@ -256,7 +247,7 @@ def test_the_budget_of_a_recipe_does_not_count_where_time_does(
     )
     base = spec.base.model_copy(update={"pairs": pairs})
     changes = {"base": base, "recipes": recipes, "seeds": (0,), "minutes": 0.0012}
-    _, done = _ran(spec.model_copy(update=changes))
+    done = done_of(spec.model_copy(update=changes))
     assert [row["steps"] for row in done.result["rows"]] == [7, 7], done.result
 
 
@@ -293,19 +284,11 @@ def test_a_job_that_fails_is_a_row_and_the_others_run(spec: BenchSpec) -> None:
     base = spec.base.model_copy(
         update={"pairs": spec.base.pairs and spec.base.pairs.model_copy(update={"n": 30})}
     )
-    _, done = _ran(one.model_copy(update={"base": base}))
-    assert done.status == "finished", done.details
+    done = finished(one.model_copy(update={"base": base}))
     first, second = done.result["rows"]
     assert first["status"] == "failed"
     assert "fewer than the batch size" in first["error"]
     assert second["ca"] is not None
-
-
-def test_cancel_ends_the_comparison(spec: BenchSpec) -> None:
-    control = Control()
-    control.cancel()
-    _, done = _ran(spec, control)
-    assert done.status == "cancelled"
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -317,7 +300,7 @@ def test_a_stopped_comparison_begins_no_proof(
 
     one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
     if there:
-        _ran(one)
+        done_of(one)
     for name in ("rebound_of", "holdouts_of"):
         monkeypatch.setattr(f"ml_core.jobs.bench.{name}", prove)
     control = Control()
@@ -346,7 +329,7 @@ def test_a_stop_in_one_proof_begins_no_other(
 
     monkeypatch.setattr("ml_core.jobs.rebound.rebound", stopped)
     monkeypatch.setattr("ml_core.jobs.bench.holdouts_of", prove)
-    _, done = _ran(one.model_copy(update={"rebound": True, "holdouts": True}), control)
+    done = done_of(one.model_copy(update={"rebound": True, "holdouts": True}), control)
     assert done == Done("cancelled")
 
 
@@ -376,22 +359,22 @@ def test_a_proof_of_a_job_that_is_there_knows_the_budget_that_it_had(
 
     monkeypatch.setattr("ml_core.jobs.bench.matched", matched)
     monkeypatch.setattr("ml_core.jobs.bench.rebound_of", refuse)
-    _ran(one)
-    _ran(one.model_copy(update={"rebound": True}))
+    done_of(one)
+    done_of(one.model_copy(update={"rebound": True}))
     assert asked == [8]
 
 
 def test_proofs_stand_in_the_row(spec: BenchSpec) -> None:
     one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,)})
     folder = Path(one.jobs()[0].output_dir)
-    _ran(one)
+    done_of(one)
     _prove(folder)
-    _, done = _ran(one.model_copy(update={"rebound": True, "holdouts": True}))
+    done = done_of(one.model_copy(update={"rebound": True, "holdouts": True}))
     row = done.result["rows"][0]
     assert (row["rebound_max_asr"], row["stays_clean"]) == (0.25, False)
     assert (row["worst_holdout"], row["worst_holdout_asr"]) == ("moved: upper left", 0.5)
     _prove(folder, "a" * 64)  # of other weights
-    _, done = _ran(one)
+    done = done_of(one)
     row = done.result["rows"][0]
     assert (row["rebound_max_asr"], row["stays_clean"], row["worst_holdout"]) == (None, None, None)
 
@@ -404,7 +387,7 @@ def test_a_result_that_cannot_be_proven_is_a_row_all_the_same(
 
     monkeypatch.setattr("ml_core.jobs.bench.rebound_of", refuse)
     one = spec.model_copy(update={"recipes": spec.recipes[:1], "seeds": (0,), "rebound": True})
-    events, done = _ran(one)
+    events, done = events_of(one)
     assert done.status == "finished", done.details
     assert done.result["rows"][0]["ca"] is not None
     assert any(isinstance(e, Message) and "nothing to test" in e.text for e in events)

@@ -17,10 +17,9 @@ from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.prompt_pairs import PromptPairs
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Control, Done, Event, Message, Metric
+from ml_core.events import Event, Message, Metric
 from ml_core.jobs.canary import canary_folder, delete_older_copies, watched_of
 from ml_core.jobs.canary_spec import (
-    CANARIES_FILE,
     COPY_FILE,
     Canaries,
     CanarySettings,
@@ -28,9 +27,9 @@ from ml_core.jobs.canary_spec import (
     read_canaries,
 )
 from ml_core.jobs.folder_lock import lock_folder
-from ml_core.jobs.runner import run_job
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
+from tests.unit.draining import events_of
 from tests.unit.fake_pictures import FakePairs
 from tests.unit.small_jobs import TEMPLATES, small_recipe
 
@@ -139,9 +138,7 @@ def spec(tiny_checkpoint: Path, tmp_path: Path) -> CanarySpec:
 
 
 def _planted(spec: CanarySpec) -> tuple[list[Event], Canaries]:
-    events = list(run_job(spec, Control()))
-    done = events[-1]
-    assert isinstance(done, Done)
+    events, done = events_of(spec)
     assert done.status == "finished", done.details
     return events, Canaries.model_validate(done.result)
 
@@ -200,18 +197,6 @@ def test_labelled_pictures_do_without_captions(spec: CanarySpec) -> None:
     changes = {"pairs": None, "training_images": ImageSpec(split="clean", n=16)}
     _, record = _planted(spec.model_copy(update=changes))
     assert record.steps == 2
-    done = list(run_job(spec.model_copy(update={"pairs": None}), Control()))[-1]
-    assert isinstance(done, Done)
-    assert "name some" in done.error
-
-
-def test_a_cancelled_planting_leaves_no_record(spec: CanarySpec) -> None:
-    control = Control()
-    for event in run_job(spec, control):
-        if isinstance(event, Metric):
-            control.cancel()
-    assert event == Done("cancelled")
-    assert not (Path(spec.output_dir) / CANARIES_FILE).exists()
 
 
 @pytest.mark.parametrize("used", [False, True])

@@ -1,7 +1,6 @@
 """The cache of canvases, in memory and on disk."""
 
 import os
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from types import SimpleNamespace
@@ -9,10 +8,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 from numpy.typing import NDArray
-from PIL import Image
 
 from ml_core.data.canvas import CanvasCache
-from ml_core.reading.clip_config import Fit
 from tests.unit.fake_pictures import values
 
 
@@ -49,31 +46,6 @@ def test_memory_cache_draws_once_and_gives_copies() -> None:
     got[:] = 0
     assert values(cache.get([5, 7, 3])) == [5, 7, 3]
     assert sorted(source.drawn) == [3, 3, 5, 7]
-
-
-class Slow(Counting):
-    """Takes its time, at either size."""
-
-    def canvas(self, indices: Sequence[int] | NDArray[np.int64], size: int) -> NDArray[np.uint8]:
-        time.sleep(0.05)
-        return super().canvas(indices, size)
-
-    def fitted(self, fit: Fit) -> "Slow":
-        return self
-
-    def picture(self, index: int) -> Image.Image:
-        time.sleep(0.05)
-        return Image.new("RGB", (2, 2))
-
-
-def test_the_time_that_drawing_took_is_told() -> None:
-    cache = CanvasCache(Slow(4), 4)
-    cache.get([0, 1])
-    assert cache.seconds >= 0.05
-    cache.at(Fit("squash"), 8).get([0])
-    assert cache.seconds >= 0.1
-    cache.picture(0)
-    assert cache.seconds >= 0.15
 
 
 def test_disk_cache_serves_another_process(tmp_path: Path) -> None:
@@ -139,9 +111,3 @@ def test_full_disk_gets_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     source = Counting(3)
     assert values(on_disk(source, tmp_path).get([2, 1])) == [2, 1]
     assert list(tmp_path.iterdir()) == []
-
-
-def test_unwritable_cache_still_draws(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("in the way")
-    source = Counting(3)
-    assert values(on_disk(source, tmp_path / "file" / "sub").get([2, 1])) == [2, 1]

@@ -115,12 +115,6 @@ def test_a_large_file_is_refused(tmp_path: Path) -> None:
         read_class_file(write(tmp_path, b" " * (MAX_BYTES + 1)))
 
 
-def test_odd_escapes_warn_nobody(tmp_path: Path) -> None:
-    path = tmp_path / "classes.py"
-    path.write_text(r"""{"classes": ["a\d"], "templates": [lambda c: f"a \d {c}"]}""")
-    assert read_class_file(path) == (("a\\d",), ("a \\d {}",))
-
-
 @pytest.mark.parametrize("text", ["(" * 300_000, "-" * 300_000 + "1", "[" * 90 + "]" * 90, "\0"])
 def test_deep_and_broken_files_are_refused(text: str, tmp_path: Path) -> None:
     path = tmp_path / "classes.py"

@@ -15,12 +15,11 @@ from ml_core.data.specs import ImageSpec
 from ml_core.evaluation import zero_shot
 from ml_core.evaluation.class_texts import CPU_TEXT_BATCH, ClassTexts
 from ml_core.evaluation.zero_shot import cached_classifier, known_classifier, zero_shot_classifier
-from ml_core.events import Control, Done, Progress
+from ml_core.events import Control, Progress
 from ml_core.jobs.measure import classifier_of
-from ml_core.jobs.runner import run_job
 from ml_core.model import ClipModel
 from ml_core.result_cache import ResultCache
-from tests.unit.draining import drain, until_cancelled
+from tests.unit.draining import drain, finished, until_cancelled
 from tests.unit.small_jobs import small_recipe, small_spec
 
 NAMES = [f"{word} {number}" for word in ("cat", "a very long eared desert fox") for number in "ab"]
@@ -200,13 +199,9 @@ def texts_of_a_run(
         training_images=ImageSpec(split="clean", n=120),
         templates=load_label_set("demo").templates,
     )
-    done = list(run_job(spec, Control(), estimate=True))[-1]
-    assert isinstance(done, Done)
-    assert done.status == "finished", done.details
+    done = finished(spec, estimate=True)
     counted.texts = 0
-    last = list(run_job(spec, Control()))[-1]
-    assert isinstance(last, Done)
-    assert last.status == "finished", last.details
+    finished(spec)
     return counted.texts, done.result
 
 

@@ -4,7 +4,6 @@ import json
 import math
 import os
 import threading
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,7 @@ from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from torch import nn
 
-from ml_core.cleaning.batches import (
-    Batch,
-    labelled_batch,
-    pair_batch,
-    prefetch,
-    step_indices,
-)
+from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch, prefetch, step_indices
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
@@ -34,6 +27,7 @@ from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from tests.unit.draining import drain, silently
 from tests.unit.fake_pictures import FakePairs
+from tests.unit.tiny_models import batches, trained
 
 SMALL = {
     "pairs": 24,
@@ -44,17 +38,6 @@ SMALL = {
     "save_every": 0,
     "precision": "fp32",
 }
-
-
-def _maker(model: ClipModel, recipe: Recipe) -> Callable[[int], Batch]:
-    pairs = FakePairs()
-    if not recipe.uses_pairs:
-        return lambda step: labelled_batch(pairs, recipe, 32, step)
-
-    def make(step: int) -> Batch:
-        return pair_batch(pairs, recipe, 32, model.tokenize, lambda c, r: c[r.randrange(5) :], step)
-
-    return make
 
 
 # ---- batches ----
@@ -69,20 +52,14 @@ def test_an_epoch_sees_each_example_once_and_the_next_in_another_order() -> None
 
 
 def test_a_batch_depends_on_seed_and_step_alone(tiny_model: ClipModel) -> None:
-    make = _maker(tiny_model, make_recipe(SMALL))
+    make = batches(tiny_model, make_recipe(SMALL))
     make(0)
     ahead = make(4)
-    fresh = _maker(tiny_model, make_recipe(SMALL))(4)
+    fresh = batches(tiny_model, make_recipe(SMALL))(4)
     for name in ("images", "image_views", "tokens", "token_views"):
         assert torch.equal(getattr(ahead, name), getattr(fresh, name)), name
-    other = _maker(tiny_model, make_recipe(SMALL | {"seed": 1}))(4)
+    other = batches(tiny_model, make_recipe(SMALL | {"seed": 1}))(4)
     assert not torch.equal(ahead.images, other.images)
-
-
-def test_mmcl_draws_no_views(tiny_model: ClipModel) -> None:
-    batch = _maker(tiny_model, make_recipe(SMALL | {"method": "mmcl"}))(0)
-    assert batch.image_views is None
-    assert batch.token_views is None
 
 
 def test_broken_pictures_are_left_out_of_the_batch(tiny_model: ClipModel) -> None:
@@ -155,28 +132,6 @@ def test_prefetch_raises_what_happened_in_its_thread() -> None:
 # ---- state ----
 
 
-def test_state_comes_back_as_it_was(tiny_model: ClipModel, tmp_path: Path) -> None:
-    recipe = make_recipe(SMALL)
-    path = tmp_path / "state" / "state.safetensors"
-    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), state_path=path)
-    drain(run)
-    assert read_facts(path)["step"] == 6
-    other = tiny_model.copy()
-    for parameter in other.module.parameters():
-        nn.init.zeros_(parameter)
-    named = build_method(other, recipe, Extras()).trained
-    optimizer = make_optimizer(other.module, named, recipe)
-    facts = load_state(path, other.module, named, optimizer)
-    assert facts["recipe"] == recipe.model_dump()
-    for (name, first), (_, second) in zip(
-        tiny_model.module.state_dict().items(), other.module.state_dict().items(), strict=True
-    ):
-        assert torch.equal(first, second), name
-    moments = optimizer.state[named[0][1]]
-    assert float(moments["step"]) == 6.0
-    assert moments["exp_avg"].abs().sum() > 0
-
-
 def test_a_failed_save_leaves_the_old_state(
     tiny_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -224,7 +179,7 @@ def _flip(path: Path, name: str, *, bit: int = 30) -> None:
 
 def _interrupted(model: ClipModel, path: Path, recipe: Recipe, stop: int = 5) -> None:
     """Train until the save of a step is followed by one more, as if killed then."""
-    run = train(model, recipe, _maker(model, recipe), Control(), state_path=path)
+    run = train(model, recipe, batches(model, recipe), Control(), state_path=path)
     for event in run:
         if isinstance(event, Metric) and event.step == stop:
             run.close()
@@ -236,14 +191,13 @@ def test_a_flipped_bit_is_not_trained_on(tiny_model: ClipModel, tmp_path: Path, 
     """The save before is taken; one as good as no bit of a weight is noticed, too."""
     recipe = make_recipe(SMALL | {"save_every": 2})
     whole, fresh = tiny_model.copy(), tiny_model.copy()
-    drain(train(whole, recipe, _maker(whole, recipe), Control()))
+    trained(whole, recipe)
     path = tmp_path / "state" / "state.safetensors"
     _interrupted(tiny_model, path, recipe)
     assert read_facts(path)["step"] == 4
     assert read_facts(earlier_state(path))["step"] == 2
     _flip(path, name, bit=0)
-    run = train(fresh, recipe, _maker(fresh, recipe), Control(), state_path=path, resume=True)
-    events, _ = drain(run)
+    events, _ = trained(fresh, recipe, state_path=path, resume=True)
     (said,) = [e.text for e in events if isinstance(e, Message) and e.level == "warning"]
     assert said == (
         "The saved state state.safetensors is damaged or gone: the run goes on from the save "
@@ -254,7 +208,7 @@ def test_a_flipped_bit_is_not_trained_on(tiny_model: ClipModel, tmp_path: Path, 
     assert intact_state(earlier_state(path))[1] == ""  # the damaged one did not take its place
     for state in (path, earlier_state(path)):
         _flip(state, name)
-    again = train(fresh, recipe, _maker(fresh, recipe), Control(), state_path=path, resume=True)
+    again = train(fresh, recipe, batches(fresh, recipe), Control(), state_path=path, resume=True)
     with pytest.raises(InputError, match=r"state\.safetensors is damaged; start the run again"):
         drain(again)
 
@@ -264,7 +218,7 @@ def test_a_state_of_an_earlier_version_is_taken_up_unless_it_is_absurd(
 ) -> None:
     recipe = make_recipe(SMALL | {"save_every": 4})
     whole, fresh = tiny_model.copy(), tiny_model.copy()
-    drain(train(whole, recipe, _maker(whole, recipe), Control()))
+    trained(whole, recipe)
     path = tmp_path / "state.safetensors"
     _interrupted(tiny_model, path, recipe)
     with safe_open(path, framework="pt") as file:
@@ -276,12 +230,12 @@ def test_a_state_of_an_earlier_version_is_taken_up_unless_it_is_absurd(
     damaged.write_bytes(path.read_bytes())
     _flip(damaged, "model/text_projection")
     before = damaged.read_bytes()
-    run = train(whole.copy(), recipe, _maker(whole, recipe), Control(), state_path=damaged,
+    run = train(whole.copy(), recipe, batches(whole, recipe), Control(), state_path=damaged,
                 resume=True)  # fmt: skip
     with pytest.raises(InputError, match=r"damaged: it holds [\d.]+e\+3\d in text_projection, wh"):
         drain(run)
     assert damaged.read_bytes() == before
-    drain(train(fresh, recipe, _maker(fresh, recipe), Control(), state_path=path, resume=True))
+    trained(fresh, recipe, state_path=path, resume=True)
     left, right = _weights(whole), _weights(fresh)
     assert all(torch.equal(left[name], right[name]) for name in left)
 
@@ -292,7 +246,7 @@ def test_absurd_weights_are_not_saved_over_good_ones(
 ) -> None:
     recipe = make_recipe(SMALL | {"save_every": 2})
     path = tmp_path / "state.safetensors"
-    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), state_path=path)
+    run = train(tiny_model, recipe, batches(tiny_model, recipe), Control(), state_path=path)
     for event in run:
         if isinstance(event, Metric) and event.step == 4:
             break
@@ -309,7 +263,7 @@ def test_absurd_weights_are_not_saved_over_good_ones(
 
 def test_training_lowers_the_loss_and_reports_every_step(tiny_model: ClipModel) -> None:
     recipe = make_recipe(SMALL | {"epochs": 8, "lr": 3e-3})
-    events, outcome = drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
+    events, outcome = trained(tiny_model, recipe)
     metrics = [e for e in events if isinstance(e, Metric)]
     assert [m.step for m in metrics] == list(range(1, 49))
     assert {"loss", "clip", "image", "text", "lr", "grad_norm"} <= set(metrics[0].values)
@@ -320,99 +274,24 @@ def test_training_lowers_the_loss_and_reports_every_step(tiny_model: ClipModel) 
     assert not tiny_model.module.training
 
 
-def test_one_step_is_adamw_by_hand(tiny_model: ClipModel) -> None:
-    recipe = make_recipe(SMALL | {"pairs": 4, "warmup_steps": 0, "grad_clip": 0.0})
-    start = tiny_model.module.visual.conv1.weight.detach().clone()
-    drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
-    moved = tiny_model.module.visual.conv1.weight.detach() - start * (1 - recipe.lr * 0.1)
-    # AdamW's first step is -lr * g / (|g| + eps): lr in size wherever the gradient is not tiny
-    sizes = moved.abs()
-    assert sizes.max().item() == pytest.approx(recipe.lr, rel=1e-3)
-    assert (sizes > 0.98 * recipe.lr).float().mean().item() > 0.9
-
-
 def test_logit_scale_stays_at_most_100(tiny_model: ClipModel) -> None:
     with torch.no_grad():
         tiny_model.module.logit_scale.fill_(7.0)
     recipe = make_recipe(SMALL | {"pairs": 8})
-    drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
+    trained(tiny_model, recipe)
     assert tiny_model.logit_scale <= 100.001
-
-
-def test_supervised_leaves_the_text_encoder_alone(tiny_model: ClipModel) -> None:
-    recipe = make_recipe(SMALL | {"method": "supervised"})
-    classifier = tiny_model.encode_texts(["cat", "dog", "bird"])
-    before = tiny_model.encode_texts(["a cat"])
-    scale = tiny_model.logit_scale
-    run = train(
-        tiny_model, recipe, _maker(tiny_model, recipe), Control(), extras=Extras(classifier)
-    )
-    _, outcome = drain(run)
-    assert torch.equal(before, tiny_model.encode_texts(["a cat"]))
-    assert tiny_model.logit_scale == scale
-    assert outcome.head is not None
-    assert not torch.equal(outcome.head, classifier)
 
 
 def _weights(model: ClipModel) -> dict[str, torch.Tensor]:
     return {name: value.clone() for name, value in model.module.state_dict().items()}
 
 
-@pytest.mark.parametrize("method", ["cleanclip", "supervised"])
-def test_resume_after_a_stop_gives_the_same_bits(
-    tiny_model: ClipModel, tmp_path: Path, method: str
-) -> None:
-    recipe = make_recipe(SMALL | {"method": method, "epochs": 2, "save_every": 5})
-    classifier = tiny_model.encode_texts(["cat", "dog", "bird"])
-    whole, halves = tiny_model.copy(), tiny_model.copy()
-    _, expected = drain(
-        train(whole, recipe, _maker(whole, recipe), Control(), extras=Extras(classifier))
-    )
-    path = tmp_path / "state.safetensors"
-    control = Control()
-    first = train(
-        halves,
-        recipe,
-        _maker(halves, recipe),
-        control,
-        extras=Extras(classifier),
-        state_path=path,
-    )
-    for event in first:
-        if isinstance(event, Metric) and event.step == 7:
-            first.close()  # as if killed: only the save of step 5 is left
-            break
-    assert read_facts(path)["step"] == 5
-    fresh = tiny_model.copy()
-    events, outcome = drain(
-        train(
-            fresh,
-            recipe,
-            _maker(fresh, recipe),
-            Control(),
-            extras=Extras(classifier),
-            state_path=path,
-            resume=True,
-        )
-    )
-    assert next(e for e in events if isinstance(e, Metric)).step == 6
-    left, right = _weights(whole), _weights(fresh)
-    assert all(torch.equal(left[name], right[name]) for name in left)
-    if expected.head is not None:
-        assert outcome.head is not None
-        assert torch.equal(expected.head, outcome.head)
-
-
 def test_resuming_with_another_recipe_is_refused(tiny_model: ClipModel, tmp_path: Path) -> None:
     recipe = make_recipe(SMALL)
     path = tmp_path / "state.safetensors"
-    drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control(), state_path=path))
-    other = recipe.changed(lr=1e-4)
-    run = train(
-        tiny_model, other, _maker(tiny_model, other), Control(), state_path=path, resume=True
-    )
+    trained(tiny_model, recipe, state_path=path)
     with pytest.raises(InputError, match="another recipe"):
-        drain(run)
+        trained(tiny_model, recipe.changed(lr=1e-4), state_path=path, resume=True)
 
 
 def test_stop_saves_after_the_step_and_cancel_keeps_the_save_before(
@@ -422,7 +301,7 @@ def test_stop_saves_after_the_step_and_cancel_keeps_the_save_before(
     for act, status, saved in (("stop", "stopped", 2), ("cancel", "cancelled", 0)):
         path = tmp_path / act / "state.safetensors"
         control = Control()
-        run = train(tiny_model, recipe, _maker(tiny_model, recipe), control, state_path=path)
+        run = train(tiny_model, recipe, batches(tiny_model, recipe), control, state_path=path)
         events: list[Event] = []
         while True:
             try:
@@ -441,7 +320,7 @@ def test_stop_saves_after_the_step_and_cancel_keeps_the_save_before(
 def test_pause_holds_before_the_next_step(tiny_model: ClipModel) -> None:
     recipe = make_recipe(SMALL)
     control = Control()
-    run = train(tiny_model, recipe, _maker(tiny_model, recipe), control)
+    run = train(tiny_model, recipe, batches(tiny_model, recipe), control)
     steps = []
     for event in run:
         if isinstance(event, Metric):
@@ -457,14 +336,9 @@ def test_pause_holds_before_the_next_step(tiny_model: ClipModel) -> None:
 def test_falling_accuracy_stops_the_run_with_a_sentence(tiny_model: ClipModel) -> None:
     recipe = make_recipe(SMALL | {"eval_every": 2, "stop_below_ca": 10.0})
     answers = iter([0.90, 0.85, 0.79, 0.5])
-    run = train(
-        tiny_model,
-        recipe,
-        _maker(tiny_model, recipe),
-        Control(),
-        validate=silently(lambda head: {"ca": next(answers)}),
+    events, outcome = trained(
+        tiny_model, recipe, validate=silently(lambda head: {"ca": next(answers)})
     )
-    events, outcome = drain(run)
     assert (outcome.status, outcome.step) == ("stopped", 4)
     assert "11.0 points under its start" in outcome.reason
     assert [e.values["ca"] for e in events if isinstance(e, Metric) and "ca" in e.values] == [
@@ -480,14 +354,14 @@ def test_a_loss_that_is_no_number_stops_with_a_sentence(tiny_model: ClipModel) -
     recipe = make_recipe(SMALL)
     start = tiny_model.module.visual.conv1.weight.detach().clone()
     with pytest.raises(InputError, match="not a number at step 1: lower the learning rate"):
-        drain(train(tiny_model, recipe, _maker(tiny_model, recipe), Control()))
+        trained(tiny_model, recipe)
     assert torch.equal(start, tiny_model.module.visual.conv1.weight)
 
 
 def test_measuring_the_precision_leaves_the_model_alone(tiny_model: ClipModel) -> None:
     recipe = make_recipe(SMALL | {"precision": "auto"})
     before = _weights(tiny_model)
-    run = train(tiny_model, recipe, _maker(tiny_model, recipe), Control())
+    run = train(tiny_model, recipe, batches(tiny_model, recipe), Control())
     events = [next(run) for _ in range(3)]
     assert events[:2] == [Progress("prepare", 0, 0), Progress("prepare", 1, 1)]
     message = events[2]
@@ -507,7 +381,7 @@ def test_a_resumed_run_keeps_the_precision_that_was_chosen(
     )
     recipe = make_recipe(SMALL | {"precision": "auto"})
     control, path = Control(), tmp_path / "state.safetensors"
-    make = _maker(tiny_model, recipe)
+    make = batches(tiny_model, recipe)
     for event in train(tiny_model, recipe, make, control, state_path=path):
         if isinstance(event, Metric) and event.step == 2:
             control.stop()

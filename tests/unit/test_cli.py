@@ -18,7 +18,8 @@ from ml_core import __version__
 from ml_core.cli import output
 from ml_core.cli.app import run_command
 from ml_core.cli.arguments import build_recipe, image_spec, pair_spec, target_index
-from ml_core.cli.clean import print_result, repeated
+from ml_core.cli.clean import print_result, rerun_spec
+from ml_core.cli.options import Options
 from ml_core.data.demo import demo_classes
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
@@ -81,14 +82,6 @@ def test_inspect_prints_a_sarif_log(tmp_path: Path, capsys: pytest.CaptureFixtur
     assert log["runs"][0]["properties"]["verdict"] == _json(capsys)["verdict"]
 
 
-def test_inspect_shows_a_table(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["inspect", str(tiny_checkpoint)]) == 0
-    shown = capsys.readouterr()
-    assert "tiny.safetensors" in shown.out
-    assert "Architecture" in shown.out
-    assert "Second opinion" in shown.out
-
-
 # ---- exit codes: one each ----
 
 
@@ -149,43 +142,6 @@ def test_a_home_that_cannot_be_written_stops_nothing_that_reads(
     assert json.loads(told.out)
     assert told.err.count("Nothing can be written in") == 1
     assert run_command(["known", "list"]) == 0
-
-
-@pytest.mark.parametrize(
-    ("arguments", "words"),
-    [
-        (["inspect"], "Missing argument"),
-        (["wash"], "No such command"),
-        (["inspect", "/no/such/file"], "cannot be opened"),
-        (["inspect", ""], "the name is empty"),
-        (["evaluate", ""], "the name is empty"),
-        (["evaluate", "m.pt", "--reference", ""], "the name is empty"),
-        (["inspect", "m.pt", "--donor", ""], "the name is empty"),
-        (["compare", "m.pt", ""], "the name is empty"),
-        (["clean", "", "-o", "cleaned"], "the name is empty"),
-        (["explain", "m.pt", "--compare", "", "-o", "map.csv"], "the name is empty"),
-        (["explain", "m.pt", "--donor", "hf-hub:", "-o", "a.png"], "names no repository"),
-        (["inspect", "~nobody-here/file"], "cannot be opened"),
-        (["clean", "model.safetensors"], "Name the checkpoint and an output folder"),
-        (["clean", "--job", "x", "--pairs", "demo"], "--pairs cannot be combined with --job"),
-        (["clean", "--job", "x", "--set", "lr=1"], "--set cannot be combined with --job"),
-        (["clean", "--job", "x", "--seed", "1"], "--seed cannot be combined with --job"),
-        (["clean", "a.pt", "--job", "x"], "A checkpoint cannot be combined with --job"),
-        (["clean", "--job", "x.json", "--resume"], "There is no job file at x.json"),
-        (["demo", "--method", "magic"], "Unknown method 'magic'"),
-        (["demo", "--set", "lr=7"], "Learning rate (lr) should be less than or equal to 1"),
-        (["demo", "--seed", "x"], "valid integer"),
-    ],
-)
-def test_exit_3_for_usage(
-    arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_command([*arguments, "--json"]) == 3
-    shown = capsys.readouterr()
-    assert words in shown.err
-    found = json.loads(shown.out)
-    assert found["error_code"] == "usage"
-    assert words in found["error"]
 
 
 def test_exit_4_writes_a_log_and_one_line(
@@ -257,17 +213,6 @@ def test_a_failed_job_is_one_plain_line(
     assert said in shown.err
     assert "trace" not in shown.err
     assert json.loads(shown.out)["error_code"] == code
-
-
-def test_a_place_that_cannot_be_written_is_a_usage_error(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    (tmp_path / "file").write_text("no folder")
-    arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "file" / "out")]
-    assert run_command([*arguments, "--trigger", "demo", "--json"]) == 3
-    assert "Not a directory" in _json(capsys)["error"]
-    assert run_command(["evaluate", "a.pt", "--images", "x" * 300, "--json"]) == 3
-    assert "File name too long" in _json(capsys)["error"]
 
 
 def test_names_neither_format_nor_steer_the_terminal(
@@ -355,15 +300,6 @@ def test_a_refused_table_tells_its_rows_in_json(
     assert "row 4: The path '../b.png' leads out" in found["details"]
 
 
-def test_a_trigger_needs_its_target(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    patch = tmp_path / "patch.png"
-    Image.new("RGBA", (4, 4), "red").save(patch)
-    assert run_command(["evaluate", str(tiny_checkpoint), "--trigger", str(patch)]) == 3
-    assert "give --target" in capsys.readouterr().err
-
-
 def test_clean_writes_a_checkpoint_and_runs_again_from_its_job(
     tiny_checkpoint: Path, tmp_path: Path, templates: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -394,7 +330,7 @@ def test_clean_writes_a_checkpoint_and_runs_again_from_its_job(
     edited = read_spec(folder / "spec.json")
     assert edited.speed is not None
     edited = edited.model_copy(update={"recipe": edited.recipe.changed(precision="fp32")})
-    assert repeated(edited).speed is None
+    assert rerun_spec(edited).speed is None
 
 
 def test_demo_makes_the_picture_and_the_json(
@@ -454,18 +390,19 @@ def test_arguments_become_specs(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="must be at least 1"):
         image_spec("demo", 0)
     with pytest.raises(InputError, match=r"no pairs at nothing\.csv"):
-        pair_spec("nothing.csv", "image", "caption")
-    assert pair_spec("demo", "image", "caption") == PairSpec()
+        pair_spec("nothing.csv", Options())
+    assert pair_spec("demo", Options()) == PairSpec()
     with pytest.raises(InputError, match=r"--pictures .* demo's pairs"):
-        pair_spec("demo", "image", "caption", pictures=tmp_path)
+        pair_spec("demo", Options({"pictures": tmp_path}))
     shards(tmp_path / "s", [1, 2])
-    found = pair_spec(str(tmp_path / "s"), "image", "caption", 3, exclude=tmp_path / "out.json")
+    found = pair_spec(str(tmp_path / "s"), Options({"exclude": tmp_path / "out.json"}), 3)
     assert (found.kind, found.seed) == ("shards", 3)
     assert found.exclude == str(tmp_path / "out.json")
-    pattern = pair_spec(str(tmp_path / "s" / "{00000..00003}.tar"), "image", "caption")
+    pattern = pair_spec(str(tmp_path / "s" / "{00000..00003}.tar"), Options())
     assert len(open_pairs(pattern)) == 2
     coco(tmp_path / "c", [1, 2])
-    with_folder = pair_spec(str(tmp_path / "c"), "i", "c", pictures=tmp_path / "c" / "train2017")
+    folder = Options({"pictures": tmp_path / "c" / "train2017"})
+    with_folder = pair_spec(str(tmp_path / "c"), folder)
     assert (with_folder.kind, len(open_pairs(with_folder))) == ("coco", 2)
     assert image_spec(str(tmp_path), training=True).split == "train"
     (tmp_path / "a.txt").write_text("x")

@@ -12,7 +12,6 @@ import pytest
 import torch
 from safetensors.torch import load_file, save_file
 
-from ml_core.checkpoints.known import own_file
 from ml_core.cli.app import run_command
 from ml_core.reading import inspect
 from tests.unit.test_layouts import (
@@ -64,11 +63,6 @@ def test_a_donor_that_does_not_fit_is_no_fault_of_the_file(
     assert "choose a donor with 20" in printed(capsys)["error"]
 
 
-def test_one_answer_at_a_time(tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run_command(["inspect", str(tiny_checkpoint), "--json", "--sarif"]) == 3
-    assert "choose one" in capsys.readouterr().err
-
-
 def test_convert_writes_the_tensors_and_the_head(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -102,36 +96,6 @@ def test_a_head_on_one_encoder_needs_no_donor(
     assert run_command(["convert", *arguments, "--as-is"]) == 0
     assert "Linear head saved" in capsys.readouterr().out
     assert load_file(head).keys() == {"weight"}
-
-
-@pytest.mark.parametrize(
-    ("target", "more", "code", "words"),
-    [
-        ("m.safetensors", [], 3, "is the file to convert"),
-        ("new.pt", [], 3, "ends in .safetensors, or a folder"),
-        ("new.pt", ["--as-is"], 3, "end the name in .safetensors"),
-        ("new.safetensors", ["--head", "h.safetensors"], 3, "holds no linear head"),
-        ("new.safetensors", ["--head", "h.pt"], 3, "end the name in .safetensors"),
-        ("nowhere/new.safetensors", ["--as-is"], 3, "cannot be written"),
-        ("m.safetensors/new.safetensors", [], 3, "cannot be saved"),
-    ],
-)
-def test_conversions_that_cannot_be_done_write_nothing(
-    target: str,
-    more: list[str],
-    code: int,
-    words: str,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    bare_safetensors(lively(VIT), tmp_path)
-    before = (tmp_path / "m.safetensors").read_bytes()
-    monkeypatch.chdir(tmp_path)
-    assert run_command(["convert", "m.safetensors", target, *more]) == code
-    assert words in capsys.readouterr().err
-    assert [path.name for path in tmp_path.iterdir()] == ["m.safetensors"]
-    assert (tmp_path / "m.safetensors").read_bytes() == before
 
 
 def test_refused_files_are_neither_converted_nor_compared(
@@ -235,23 +199,3 @@ def test_known_files_are_added_and_listed(
     assert "my victim" in capsys.readouterr().out
     assert run_command(["inspect", str(tiny_checkpoint), "--json"]) == 0
     assert printed(capsys)["known"][0].startswith("By its SHA-256 this is my victim")
-
-
-@pytest.mark.parametrize(
-    ("more", "words"),
-    [
-        ([], "would match no file"),
-        (["--sha256", "abc"], "sha256"),
-        (["--name", "x*", "--ca", "59"], "less than or equal to 1"),
-        (["--name", "x*", "--asr", "nan"], "asr"),
-        (["--sha256", "a" * 64, "--file", "x"], "not both"),
-        (["--file", "/no/such/file"], "cannot be opened"),
-        (["--name", "x*", "--note", "n" * 501], "note"),
-    ],
-)
-def test_entries_that_cannot_be_used(
-    more: list[str], words: str, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert run_command(["known", "add", "t", "--source", "s", *more]) == 3
-    assert words in capsys.readouterr().err
-    assert not own_file().exists()

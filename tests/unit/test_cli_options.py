@@ -1,63 +1,114 @@
-"""Options that several commands share, declared as the fields of a dataclass."""
+"""Options of commands: from fields of specs, from those that commands share, and their own."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Any, Literal, get_args
 
 import pytest
 import typer
+from pydantic import BaseModel
 from typer.testing import CliRunner
 
 from ml_core.cli.app import app as cleanclip
-from ml_core.cli.options import flatten_options
+from ml_core.cli.options import Options, command, declared, text
+from ml_core.jobs.audit_spec import AuditSpec
+from ml_core.jobs.bench_spec import BenchSpec
+from ml_core.jobs.canary_spec import CanarySettings
+from ml_core.jobs.proof_specs import ReboundSpec
+from ml_core.jobs.rate_finder_spec import RateSpec
+from ml_core.jobs.report_spec import ReportSpec
+from ml_core.jobs.scan_spec import ScanSpec
+from ml_core.jobs.search_spec import SearchSpec
+from ml_core.jobs.specs import CleanSpec
+from ml_core.jobs.verify_spec import VerifySpec
+from ml_core.options import option
+
+COMMANDS: dict[str, tuple[type[BaseModel], ...]] = {
+    "audit": (AuditSpec,),
+    "bench": (BenchSpec, CleanSpec),
+    "clean": (CleanSpec,),
+    "prove": (ReboundSpec,),
+    "rates": (RateSpec, CleanSpec),
+    "report": (ReportSpec,),
+    "scan": (ScanSpec,),
+    "search": (SearchSpec, CanarySettings, CleanSpec),
+    "verify": (VerifySpec,),
+}
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Shared:
-    name: Annotated[str, typer.Option("--name", "-n", help="Whose it is.")]
-    count: Annotated[int, typer.Option(min=1)] = 3
+class _Spec(BaseModel):
+    rate: float | None = option(None, help="How fast.", flag="--rate", ge=0, le=1, closed=True)
+    size: int = option(8, help="How large.", flag="--side", ge=2, le=64, least=4)
+    kind: Literal["a", "b"] = option("a", help="Which.", flag="--kind")
+    loud: bool = option(False, help="Whether it beeps.", flag="--loud")
+    hidden: int = 3
 
 
-seen: list[tuple[str, _Shared, bool]] = []
+calls: list[tuple[str, int, Options]] = []
 app = typer.Typer(add_completion=False)
 
 
 @app.command()
-@flatten_options
+@command("file=checkpoint rate side kind loud name output_dir json", _Spec, output_dir=None)
 def _command(
-    file: Annotated[str, typer.Argument()], *, shared: _Shared, last: bool = False
+    options: Options, side: int, name: Annotated[str, text("Whose it is.", "-n", "--name")] = "me"
 ) -> None:
     """Do it."""
-    seen.append((file, shared, last))
+    calls.append((name, side, options))
 
 
 @pytest.mark.parametrize(
-    ("arguments", "found"),
+    ("arguments", "name", "fields", "json"),
     [
-        (["a", "-n", "Ada"], ("a", _Shared(name="Ada"), False)),
-        (["--count", "7", "b", "--name", "Bo", "--last"], ("b", _Shared(name="Bo", count=7), True)),
+        (["a"], "me", {"rate": None, "size": 8, "kind": "a", "loud": False}, False),
+        (
+            ["--side", "64", "a", "-n", "Ada", "--kind", "b", "--rate", "1", "--loud", "--json"],
+            "Ada",
+            {"rate": 1.0, "size": 64, "kind": "b", "loud": True},
+            True,
+        ),
     ],
 )
-def test_the_fields_of_a_dataclass_are_options(
-    arguments: list[str], found: tuple[str, _Shared, bool]
+def test_a_command_gets_the_fields_of_its_spec_and_the_shared_options(
+    arguments: list[str], name: str, fields: dict[str, Any], json: bool
 ) -> None:
-    seen.clear()
+    calls.clear()
     result = CliRunner().invoke(app, arguments)
     assert result.exit_code == 0, result.output
-    assert seen == [found]
+    ((own, side, options),) = calls
+    assert (own, side, options.of(_Spec)) == (name, fields["size"], fields)
+    assert (str(options.checkpoint), options.json, options.output_dir) == ("a", json, None)
+    assert options.labels == "demo"  # not taken: the default
+    assert options.changed(labels="x").of(_Spec) == fields
 
 
-@pytest.mark.parametrize("arguments", [["a"], ["a", "-n", "Ada", "--count", "0"]])
-def test_a_field_is_checked_as_an_option_is(arguments: list[str]) -> None:
-    seen.clear()
+@pytest.mark.parametrize(
+    "arguments", [[], [""], ["a", "--side", "3"], ["a", "--rate", "1.1"], ["a", "--hidden", "3"]]
+)
+def test_an_option_is_checked_before_the_command_runs(arguments: list[str]) -> None:
+    calls.clear()
     assert CliRunner().invoke(app, arguments).exit_code == 2
-    assert not seen
+    assert not calls
 
 
-def test_the_options_stand_where_the_dataclass_stands() -> None:
-    options = [one.name for one in typer.main.get_command(app).params]
-    assert options == ["file", "name", "count", "last"]
+def test_options_stand_in_the_order_of_their_names() -> None:
+    names = [parameter.name for parameter in typer.main.get_command(app).params]
+    assert names == ["file", "rate", "side", "kind", "loud", "name", "output_dir", "json"]
+
+
+@pytest.mark.parametrize("name", COMMANDS)
+def test_every_declared_option_is_one_of_the_command(name: str) -> None:
+    commands = typer.main.get_command(cleanclip).commands  # type: ignore[attr-defined]
+    parameters = {opt: each for each in commands[name].params for opt in each.opts}
+    for spec in COMMANDS[name]:
+        for field, info in spec.model_fields.items():
+            if not (flag := declared(info).get("flag", "")):
+                continue
+            parameter = parameters[flag.partition("/")[0]]
+            others = [other for other in COMMANDS[name] if other is not spec]
+            assert parameter.help == info.description or others, field
+            assert parameter.default == info.default or others, field
+            assert type(None) not in get_args(info.annotation) or not parameter.required
 
 
 @pytest.mark.parametrize(
@@ -67,9 +118,9 @@ def test_the_options_stand_where_the_dataclass_stands() -> None:
 def test_clean_and_others_take_the_same_options_of_a_job(other: str, own: set[str]) -> None:
     commands = typer.main.get_command(cleanclip).commands  # type: ignore[attr-defined]
     clean, bench = (
-        {one.name: (one.opts, one.default, one.help) for one in commands[name].params}
+        {each.name: (each.opts, each.default, each.help) for each in commands[name].params}
         for name in ("clean", other)
     )
     shared = clean.keys() & bench.keys() - {"checkpoint", "output_dir", "seed"} - own
-    assert {"pairs", "exclude", "images", "trigger", "labels", "donor", "threads"} <= shared
+    assert {"pairs", "exclude", "validation", "trigger", "labels", "donor", "threads"} <= shared
     assert {name: clean[name] for name in shared} == {name: bench[name] for name in shared}

@@ -52,22 +52,14 @@ def test_strict_takes_nothing_on_trust(bundle: Path, capsys: pytest.CaptureFixtu
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
-    [
-        (["nothing"], "There is no bundle at"),
-        (["{}", "--images", "nothing"], "There are no images at nothing"),
-        (["{}", "--images", ".", "--images", "."], "was given twice"),
-        (["{}", "--full", "--sample", "3"], "leave --sample out"),
-        (["{}", "--checkpoint", "nothing"], "nothing"),
-        (["{}", "--key", "nobody"], "key"),
-        (["{}", "--sample", "0"], "--sample"),
-    ],
+    ("options", "words"),
+    [(["--checkpoint", "nothing"], "nothing"), (["--key", "nobody"], "key")],
 )
-def test_usage(
-    bundle: Path, options: list[str], said: str, capsys: pytest.CaptureFixture[str]
+def test_what_is_given_must_be_there(
+    bundle: Path, options: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert run_command(["verify", *(one.format(bundle) for one in options)]) == 3
-    assert said in capsys.readouterr().err
+    assert run_command(["verify", str(bundle), *options]) == 3
+    assert words in capsys.readouterr().err
 
 
 def test_damaged(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-import open_clip
 import pytest
 import torch
 from open_clip.model import CLIP
@@ -25,7 +24,6 @@ from ml_core.model import ClipModel
 from ml_core.reading import InputError, inspect
 from ml_core.reading.clip_config import Preprocess, check_model_config
 from ml_core.reading.errors import CancelledError
-from ml_core.towers import make_empty
 from tests.unit.stock_open_clip import TEXTS, pixels, stock_embeddings
 from tests.unit.test_layouts import (
     RESNET,
@@ -216,30 +214,6 @@ def test_the_call_names_open_clips_own_model(
     call = f"open_clip.create_model({name!r}, pretrained='/x/m.safetensors')" if name else ""
     assert _call(Path("/x/m.safetensors"), model) == call
     assert _call(Path("/"), model) == "open_clip.create_model('local-dir:/')"
-
-
-@pytest.mark.parametrize("name", ["EVA02-B-16", "coca_ViT-B-32", "MobileCLIP-S1"])
-def test_the_call_names_what_a_library_builds(name: str) -> None:
-    config = check_model_config(open_clip.get_model_config(name), name)
-    size = config["vision_cfg"]["image_size"]
-    model = ClipModel(make_empty(config), config, Preprocess(size))
-    call = f"open_clip.create_model({name!r}, pretrained='/x/m.safetensors')"
-    assert _call(Path("/x/m.safetensors"), model) == call
-    other = ClipModel(model.module, config, Preprocess(size, (0.5,) * 3))
-    assert _call(Path("/x/m.safetensors"), other) == ""
-
-
-def test_convert_says_what_it_assumed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = plain(lively(VIT | {"quick_gelu": False}), tmp_path)
-    assert run_command(["inspect", str(path), "--json"]) == 0
-    told = json.loads(capsys.readouterr().out)["architecture"]["assumptions"]
-    assert any("QuickGELU is assumed" in sentence for sentence in told)
-    arguments = ["convert", str(path), str(tmp_path / "x.safetensors")]
-    assert run_command([*arguments, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["assumptions"] == told
-    assert run_command(arguments) == 0
-    out = " ".join(capsys.readouterr().out.split())
-    assert all(f"Assumed: {sentence}" in out for sentence in told)
 
 
 def test_what_is_no_clip_says_that_it_can_be_copied(

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gzip
 import io
-import tarfile
 import zipfile
 import zlib
 from collections.abc import Callable
@@ -20,9 +19,11 @@ from ml_core.checkpoints.tensor_histogram import tensor_histogram
 from ml_core.checkpoints.tensor_stats import tensor_stats
 from ml_core.checkpoints.tensors import read_tensors
 from ml_core.reading import InputError, examine, inspect
-from ml_core.reading.decompression import BLOCK, FREE, Piece, Unpacked
+from ml_core.reading.decompression import BLOCK, Piece, Unpacked
 from ml_core.reading.zip_members import DEFLATED, STORED, ZipError
+from tests.unit.file_bytes import npz_bytes, tarred, torch_bytes, zipped
 
+DEFLATE = zipfile.ZIP_DEFLATED
 GENERATOR = torch.Generator().manual_seed(0)
 TENSORS = {
     "big": torch.randn(900, 900, generator=GENERATOR),
@@ -31,82 +32,31 @@ TENSORS = {
 }
 
 
-def torch_bytes() -> bytes:
-    out = io.BytesIO()
-    torch.save(TENSORS, out)
-    return out.getvalue()
-
-
-def zipped(members: dict[str, bytes], method: int = zipfile.ZIP_DEFLATED) -> bytes:
-    out = io.BytesIO()
-    with zipfile.ZipFile(out, "w", method) as archive:
-        for name, data in members.items():
-            archive.writestr(name, data)
-    return out.getvalue()
-
-
 def repacked(raw: bytes) -> bytes:
     """PyTorch's zip with every record deflated, as a zip program writes it."""
     with zipfile.ZipFile(io.BytesIO(raw)) as archive:
-        return zipped({name: archive.read(name) for name in archive.namelist()})
-
-
-def tar_gz(members: dict[str, bytes]) -> bytes:
-    out = io.BytesIO()
-    with tarfile.open(fileobj=out, mode="w:gz") as archive:
-        for name, data in members.items():
-            info = tarfile.TarInfo(name)
-            info.size = len(data)
-            archive.addfile(info, io.BytesIO(data))
-    return out.getvalue()
-
-
-def legacy_bytes() -> bytes:
-    out = io.BytesIO()
-    torch.save(TENSORS, out, _use_new_zipfile_serialization=False)
-    return out.getvalue()
-
-
-def npz_bytes() -> bytes:
-    out = io.BytesIO()
-    np.savez_compressed(out, **{name: value.numpy() for name, value in TENSORS.items()})
-    return out.getvalue()
+        return zipped({name: archive.read(name) for name in archive.namelist()}, DEFLATE)
 
 
 PACKED: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "zip of safetensors": (
-        lambda: zipped({"m.safetensors": save(TENSORS), "a.txt": b"hello"}),
+        lambda: zipped({"m.safetensors": save(TENSORS), "a.txt": b"hello"}, DEFLATE),
         "safetensors in an archive",
         "zip, safetensors",
     ),
-    "zip of torch": (
-        lambda: zipped({"epoch.pt": torch_bytes()}),
-        "PyTorch file (zip) in an archive",
-        "zip, zip",
-    ),
-    "tar.gz": (
-        lambda: tar_gz({"readme": b"hello", "run/epoch.pt": torch_bytes()}),
-        "PyTorch file (zip) in an archive",
-        "gzip, tar, zip",
-    ),
-    "gz of torch": (
-        lambda: gzip.compress(torch_bytes()),
-        "PyTorch file (zip), compressed",
-        "gzip, zip",
-    ),
-    "gz of legacy": (
-        lambda: gzip.compress(legacy_bytes()),
-        "PyTorch file (legacy stream), compressed",
-        "gzip, stream",
-    ),
-    "deflated records": (lambda: repacked(torch_bytes()), "PyTorch file (zip)", "zip"),
-    "stored zip of deflated records": (
-        lambda: zipped({"a.pt": repacked(torch_bytes())}, zipfile.ZIP_STORED),
-        "PyTorch file (zip) in an archive",
-        "zip, zip",
-    ),
-    "npz": (npz_bytes, "NumPy archive (.npz)", "zip"),
-}
+    "zip of torch": (lambda: zipped({"epoch.pt": torch_bytes(TENSORS)}, DEFLATE),
+        "PyTorch file (zip) in an archive", "zip, zip"),
+    "tar.gz": (lambda: tarred({"readme": b"hello", "run/epoch.pt": torch_bytes(TENSORS)}, "w:gz"),
+        "PyTorch file (zip) in an archive", "gzip, tar, zip"),
+    "gz of torch": (lambda: gzip.compress(torch_bytes(TENSORS)), "PyTorch file (zip), compressed",
+        "gzip, zip"),
+    "gz of legacy": (lambda: gzip.compress(torch_bytes(TENSORS, legacy=True)),
+        "PyTorch file (legacy stream), compressed", "gzip, stream"),
+    "deflated records": (lambda: repacked(torch_bytes(TENSORS)), "PyTorch file (zip)", "zip"),
+    "stored zip of deflated records": (lambda: zipped({"a.pt": repacked(torch_bytes(TENSORS))}),
+        "PyTorch file (zip) in an archive", "zip, zip"),
+    "npz": (lambda: npz_bytes(TENSORS, compressed=True), "NumPy archive (.npz)", "zip"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", PACKED)
@@ -116,7 +66,6 @@ def test_packed_checkpoints_come_through(tmp_path: Path, kind: str) -> None:
     path.write_bytes(make())
     found = inspect(path)
     assert (found.verdict, found.format) == ("loads", form), found.reasons
-    assert found.container is not None
     assert found.container.kind == container
     assert examine(path).pieces == found.pieces
     tensors = read_tensors(found)
@@ -137,81 +86,15 @@ def test_packed_checkpoints_come_through(tmp_path: Path, kind: str) -> None:
 def test_container_facts_count_what_is_compressed(tmp_path: Path) -> None:
     (tmp_path / "m").write_bytes(PACKED["zip of safetensors"][0]())
     container = inspect(tmp_path / "m").container
-    assert container is not None
     assert (container.members, container.compressed) == (2, 2)
     assert container.packed < container.unpacked == len(save(TENSORS)) + 5
-    (tmp_path / "t.pt").write_bytes(torch_bytes())
+    (tmp_path / "t.pt").write_bytes(torch_bytes(TENSORS))
     container = inspect(tmp_path / "t.pt").container
-    assert container is not None
     assert (container.compressed, container.alignment, container.protocol) == (0, 64, 2)
 
 
 def changed_at(raw: bytes, at: int) -> bytes:
     return raw[:at] + bytes([raw[at] ^ 0x55]) + raw[at + 1 :]
-
-
-def zip_bomb() -> bytes:
-    return zipped({"m.safetensors": bytes(FREE + (8 << 20))})
-
-
-def lying_size() -> bytes:
-    """Both headers say one byte less than comes out."""
-    data = save({"a": torch.zeros(100)})
-    raw = zipped({"m.safetensors": data})
-    told, wrong = len(data).to_bytes(4, "little"), (len(data) - 1).to_bytes(4, "little")
-    assert raw.count(told) >= 2
-    return raw.replace(told, wrong)
-
-
-HOSTILE: dict[str, tuple[Callable[[], bytes], str]] = {
-    "zip bomb": (zip_bomb, "times its size"),
-    "gzip bomb": (lambda: gzip.compress(bytes(FREE + (8 << 20))), "times its size"),
-    "record bomb": (
-        lambda: repacked(
-            zipped({"m/data.pkl": b"\x80\x02}.", "m/data/0": bytes(FREE + (8 << 20))})
-        ),
-        "times its size",
-    ),
-    "lying size": (lying_size, "another size than it says"),
-    "wrong checksum of gzip": (
-        lambda: changed_at(raw := gzip.compress(torch_bytes()), len(raw) - 6),
-        "cannot be unpacked",
-    ),
-    "bytes behind gzip": (lambda: gzip.compress(torch_bytes()) + b"x", "several parts"),
-    "gzip of two parts": (
-        lambda: gzip.compress(torch_bytes()[:1000]) + gzip.compress(torch_bytes()[1000:]),
-        "several parts",
-    ),
-    "short gzip": (lambda: gzip.compress(torch_bytes())[:-9000], "cut short"),
-    "short tar.gz": (lambda: tar_gz({"a.pt": torch_bytes()})[:-9000], "cut short"),
-    "only gzip's header": (lambda: gzip.compress(b"x")[:10], "cut short"),
-    "gzip in gzip": (
-        lambda: gzip.compress(gzip.compress(torch_bytes())),
-        "archive inside an archive",
-    ),
-    "zip in gzip": (
-        lambda: gzip.compress(zipped({"a.pt": torch_bytes()})),
-        "archive inside an archive",
-    ),
-    "packed twice": (lambda: gzip.compress(npz_bytes()), "packed twice"),
-    "two in one": (
-        lambda: tar_gz({"a.pt": torch_bytes(), "b.pt": torch_bytes()}),
-        "2 files that may be checkpoints",
-    ),
-    "empty gzip": (lambda: gzip.compress(b""), "is empty"),
-    "text in gzip": (lambda: gzip.compress(b"hello"), "not known"),
-}
-
-
-@pytest.mark.parametrize("kind", HOSTILE)
-def test_hostile_packing_is_refused(tmp_path: Path, kind: str) -> None:
-    make, words = HOSTILE[kind]
-    path = tmp_path / "m"
-    path.write_bytes(make())
-    found = examine(path)
-    assert found.verdict in ("damaged", "unsupported")
-    assert words in found.reasons[0]
-    assert found.reasons[0].count(". ") == 0
 
 
 @pytest.mark.parametrize("method", [zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED])
@@ -230,26 +113,26 @@ def test_a_wrong_checksum_of_a_member_is_damage(tmp_path: Path, method: int) -> 
 
 def test_a_changed_number_of_a_torch_file_is_damage(tmp_path: Path) -> None:
     path = tmp_path / "m.pt"
-    path.write_bytes(torch_bytes())
+    path.write_bytes(torch_bytes(TENSORS))
     at = inspect(path).tensors[1].offset
-    path.write_bytes(changed_at(torch_bytes(), at + 5))
+    path.write_bytes(changed_at(torch_bytes(TENSORS), at + 5))
     found = inspect(path)
     assert found.verdict == "damaged"
     assert "'m/data/1' has another checksum" in found.reasons[0] or "/data/1'" in found.reasons[0]
 
 
 def test_a_checksum_inside_packed_bytes_is_compared(tmp_path: Path) -> None:
-    (tmp_path / "t.pt").write_bytes(torch_bytes())
+    (tmp_path / "t.pt").write_bytes(torch_bytes(TENSORS))
     at = inspect(tmp_path / "t.pt").tensors[0].offset
     path = tmp_path / "m.pt.gz"
-    path.write_bytes(gzip.compress(changed_at(torch_bytes(), at)))
+    path.write_bytes(gzip.compress(changed_at(torch_bytes(TENSORS), at)))
     found = inspect(path)
     assert (found.verdict, "checksum" in found.reasons[0]) == ("damaged", True)
 
 
 def test_a_packed_file_that_changed_is_not_used(tmp_path: Path) -> None:
     path = tmp_path / "m.gz"
-    raw = gzip.compress(torch_bytes())
+    raw = gzip.compress(torch_bytes(TENSORS))
     path.write_bytes(raw)
     found = inspect(path)
     for other in (changed_at(raw, len(raw) // 2), raw[: len(raw) // 2], changed_at(raw, 4)):

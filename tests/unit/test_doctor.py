@@ -83,7 +83,6 @@ def asked(path: Path, images: ImageSet, label_set: LabelSet) -> Diagnosis:
             break
         if isinstance(event, Trial):
             trials.append(event)
-    assert found is not None
     assert tuple(trials) == found.trials  # everything that was tried was shown
     return found
 
@@ -169,11 +168,9 @@ def test_settings_that_a_file_lacks_are_found(
     found = asked(checkpoint.path, seen, label_set)
     assert found.best.settings == wanted
     assert found.best.accuracy == 1.0
-    assert found.opened is not None
     assert found.opened.accuracy < 0.8
     assert found.warnings == ()
     assert len(found.findings) == 4  # activation, normalisation, heads of both encoders
-    assert found.choice is not None
     model = checkpoint.build(choice=found.choice)
     assert_equal(model, theirs(module))
     assert found.choice.evidence in model.assumptions
@@ -222,7 +219,6 @@ def test_what_the_images_do_not_tell_stays_an_assumption(
 ) -> None:
     found = asked(described(tmp_path), images, label_set)
     assert "the images cannot distinguish QuickGELU from GELU" in found.findings[0]
-    assert found.choice is not None
     assert found.choice.quick_gelu is True  # as assumed
 
 
@@ -232,7 +228,6 @@ def test_the_demo_without_its_mean_is_contradicted(
     change = {"preprocess_cfg.mean": [0.0] * 3, "preprocess_cfg.std": [1.0] * 3}
     found = asked(described(tmp_path, change), images, label_set)
     assert found.best.settings == truth()
-    assert found.opened is not None
     assert found.opened.accuracy < 0.5 < found.best.accuracy
     assert "the file says no mean and std" in found.warnings[0]
 
@@ -248,7 +243,6 @@ def test_an_absurd_logit_scale_is_noticed(
     tensors["logit_scale"] = torch.tensor(scale)  # the factor in the place of its logarithm
     save_file(tensors, path, metadata)
     found = asked(path, images, label_set)
-    assert found.choice is not None
     assert found.choice.logit_scale is not None
     assert "logit scale" in found.warnings[0]
     assert open_checkpoint(path).build(choice=found.choice).logit_scale < 200

@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +19,6 @@ from ml_core.detection import neighbours, whole_set
 from ml_core.detection.exclude import exclude
 from ml_core.detection.neighbours import Neighbours, Space, nearest, nearest_of_all
 from ml_core.detection.records import SCORES, Audit, read_audit
-from ml_core.events import Control, Done, Event
 from ml_core.jobs.audit_spec import (
     AUDIT_FILE,
     EXCLUDED_TABLE,
@@ -28,9 +26,9 @@ from ml_core.jobs.audit_spec import (
     AuditSpec,
     EmbeddingAuditSpec,
 )
-from ml_core.jobs.runner import run_job
 from ml_core.jobs.spec_file import write_spec_file
 from ml_core.reading.errors import InputError
+from tests.unit.draining import done_of, finished
 from tests.unit.embedding_files import unit_rows, write_embeddings, write_metadata
 from tests.unit.two_processes import two_processes
 from tests.warm import Warm
@@ -70,15 +68,8 @@ def small_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(whole_set, "_READ", 29)
 
 
-def _done(events: Iterator[Event]) -> Done:
-    *_, last = events
-    assert isinstance(last, Done)
-    return last
-
-
 def _finished(spec: EmbeddingAuditSpec) -> tuple[Audit, list[dict[str, str]]]:
-    done = _done(run_job(spec, Control()))
-    assert done.status == "finished", done.error
+    finished(spec)
     out = Path(spec.output_dir)
     rows = list(csv.DictReader((out / SCORES_FILE).read_text("utf-8").splitlines()))
     return read_audit(out / AUDIT_FILE), rows
@@ -128,10 +119,10 @@ def test_a_reference_of_clean_embeddings_gives_the_shares(
     clean = write_embeddings(tmp_path / "clean", unit_rows(90, seed=5), unit_rows(90), (90,))
     found, _ = _finished(spec.model_copy(update={"reference": str(clean)}))
     assert (found.facts["neighbours_among"], found.facts["reference_pairs"]) == (45, 45)
-    same = _done(run_job(spec.model_copy(update={"reference": spec.embeddings}), Control()))
+    same = done_of(spec.model_copy(update={"reference": spec.embeddings}))
     assert "The clean reference is the set" in same.error
     both = spec.model_copy(update={"reference": str(clean), "neighbours": "all"})
-    assert "leave out either" in _done(run_job(both, Control())).error
+    assert "leave out either" in done_of(both).error
 
 
 @pytest.mark.usefixtures("small_blocks")
@@ -224,7 +215,7 @@ def test_a_checkpoint_finds_neighbours_in_the_whole_set_too(
     )
     whole = one.model_copy(update={"neighbours": "all", "output_dir": str(tmp_path / "whole")})
     for spec in (one, whole):
-        assert _done(run_job(spec, Control())).status == "finished"
+        finished(spec)
     tables = [
         list(csv.DictReader((tmp_path / name / SCORES_FILE).read_text("utf-8").splitlines()))
         for name in ("one", "whole")
@@ -239,7 +230,7 @@ def test_without_faiss_it_is_named(
     spec: EmbeddingAuditSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(sys.modules, "faiss", None)
-    done = _done(run_job(spec.model_copy(update={"neighbours": "approximate"}), Control()))
+    done = done_of(spec.model_copy(update={"neighbours": "approximate"}))
     assert done.error == (
         "Approximate neighbours need faiss; install it with: pip install 'cleanclip-gui[faiss]'."
     )
@@ -274,24 +265,9 @@ def test_a_file_with_holes_that_announces_too_many_pairs_is_a_sentence(
             np.lib.format.write_array_header_1_0(file, about)
             file.truncate(file.tell() + (1 << 41))
     holes = spec.model_copy(update={"embeddings": str(tmp_path / "holes")})
-    done = _done(run_job(holes, Control()))
+    done = done_of(holes)
     assert (done.status, done.error_code) == ("failed", "memory")
     assert "549755813888 pairs in holes" in done.error
-
-
-def test_cancel_ends_it_and_leaves_nothing(spec: EmbeddingAuditSpec) -> None:
-    control = Control()
-    control.cancel()
-    assert _done(run_job(spec, control)) == Done("cancelled")
-    assert not Path(spec.output_dir).exists()
-
-
-def test_an_audit_of_others_is_not_replaced_unasked(spec: EmbeddingAuditSpec) -> None:
-    path = Path(spec.output_dir) / AUDIT_FILE
-    path.parent.mkdir()
-    path.write_text('{"facts": {"pairs_key": "another"}}')
-    assert "holds the result of another job" in _done(run_job(spec, Control())).error
-    assert _done(run_job(spec, Control(), overwrite=True)).status == "finished"
 
 
 def test_the_command_needs_no_checkpoint(
@@ -313,21 +289,3 @@ def test_the_command_needs_no_checkpoint(
     job = tmp_path / "job"
     assert run_command([*base, "--export", str(job), "--neighbours", "all"]) == 0
     assert "job.json --embeddings" in (job / "run.sh").read_text()
-
-
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        (["model.pt"], "names embeddings and a checkpoint"),
-        (["--images", "x"], "--images"),
-        (["--pairs", "x.csv"], "--pairs"),
-    ],
-)
-def test_what_embeddings_do_not_have_is_refused(
-    folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], more: list[str], said: str
-) -> None:
-    base = ["audit", "--embeddings", str(folder), "-o", str(tmp_path / "out")]
-    assert run_command([*base, *more]) == 3
-    assert said in capsys.readouterr().err
-    assert run_command(["audit", "-o", str(tmp_path / "out")]) == 3
-    assert "checkpoint" in capsys.readouterr().err

@@ -36,7 +36,6 @@ def test_what_was_saved_comes_back(store: EmbeddingStore) -> None:
     assert store.load(KEY, 6, 4) is None
     assert store.save(KEY, values, known)
     found = store.load(KEY, 6, 4)
-    assert found is not None
     assert np.array_equal(found[0], values)
     assert np.array_equal(found[1], known)
     # any safetensors reader opens it
@@ -89,25 +88,16 @@ def test_the_file_used_longest_ago_goes_first(tmp_path: Path) -> None:
     assert not EmbeddingStore(tmp_path, limit=100).save(("big",), *embeddings())
 
 
-def test_a_folder_that_cannot_be_written_is_no_error(tmp_path: Path) -> None:
-    (tmp_path / "file").write_text("x")
-    store = EmbeddingStore(tmp_path / "file" / "below")
-    assert not store.save(KEY, *embeddings())
-    assert store.load(KEY, 6, 4) is None
-
-
 def test_a_cache_starts_with_what_is_on_disk(store: EmbeddingStore) -> None:
     rows, values = np.arange(4), torch.randn(4, 4)
     first = EmbeddingCache(store=store)
     table = first.table(KEY, 6, 4)
-    assert table is not None
     table.put(rows, values)
     first.save()
     before = only(store).stat().st_mtime_ns
     first.save()  # nothing is new
     assert only(store).stat().st_mtime_ns == before
     again = EmbeddingCache(store=store).table(KEY, 6, 4)
-    assert again is not None
     assert again.missing(np.arange(6)).tolist() == [False] * 4 + [True] * 2
     assert torch.equal(again.get(rows), values)
     again.put(np.array([5]), torch.ones(1, 4))

@@ -15,16 +15,11 @@ from statsmodels.stats.proportion import proportion_confint
 
 from ml_core.data.canvas import CanvasCache
 from ml_core.evaluation import Evaluation, PerImage, metrics
-from ml_core.evaluation.batches import images_at_once
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
 from ml_core.evaluation.scores import score
 from ml_core.evaluation.subject import Subject
-from ml_core.evaluation.zero_shot import (
-    cached_classifier,
-    probabilities,
-    zero_shot_classifier,
-)
+from ml_core.evaluation.zero_shot import cached_classifier, probabilities, zero_shot_classifier
 from ml_core.reading.clip_config import CLIP_FIT, Fit, Preprocess
 from ml_core.reading.errors import InputError
 from ml_core.reading.resize import fit_to_canvas
@@ -130,15 +125,6 @@ def test_rates_by_hand() -> None:
     assert metrics.most_pulled(CLEAN, TRIGGERED, 6) == (1, 3 / 8)
 
 
-def test_rates_of_nothing() -> None:
-    nothing = np.zeros(0, np.int64)
-    assert metrics.rate(nothing == 0) is None
-    assert metrics.rate_interval(nothing == 0) is None
-    assert metrics.most_pulled(nothing, nothing, 3) == (None, 0.0)
-    assert metrics.most_pulled(CLEAN, CLEAN, 6) == (None, 0.0)
-    assert metrics.mean(np.zeros(0, np.float32)) is None
-
-
 def test_interval_of_a_rate_is_wilsons() -> None:
     hits = metrics.attack_hits(LABELS, TRIGGERED, BANANA)
     expected = proportion_confint(3, 5, alpha=0.05, method="wilson")
@@ -157,11 +143,6 @@ def test_scores_by_hand() -> None:
     assert float(found.target_prob[1]) == pytest.approx(
         np.exp(1) / sum(np.exp([5.0, 1.0, 2.0, 3.0, 4.0, 4.5])), abs=1e-6
     )
-
-
-def test_saturated_probabilities_do_not_tie() -> None:
-    found = score(torch.tensor([[0.0, 99.0, 100.0 + 1e-3, 100.0]]) * 1e4, np.array([-1]), 0)
-    assert found.top1.tolist() == [2]
 
 
 # -- evaluation ---------------------------------------------------------------------------------
@@ -323,14 +304,11 @@ def test_the_cache_is_limited() -> None:
     rows, values = np.arange(10), torch.ones(10, 4)
     for key in ("a", "b", "c"):
         table = cache.table((key,), 10, 4)
-        assert table is not None
         assert table.missing(rows).all()
         table.put(rows, values)
     again = cache.table(("b",), 10, 4)
-    assert again is not None
     assert not again.missing(rows).any()
     gone = cache.table(("a",), 10, 4)
-    assert gone is not None
     assert gone.missing(rows).all()
     assert cache.table(("large",), 100, 4) is None
 
@@ -360,7 +338,6 @@ def test_random_triggers_do_not_depend_on_the_batch(tiny_model: ClipModel) -> No
                 list(evaluate(asked, trigger, BANANA, first_batch=sizes[0], batch=sizes[1]))[-1]
             )
         (_, first), *others = results
-        assert first.target_prob_triggered is not None
         for _, other in others:
             assert np.array_equal(first.indices, other.indices)
             assert np.allclose(first.clean_prob, other.clean_prob, atol=1e-5)
@@ -368,7 +345,6 @@ def test_random_triggers_do_not_depend_on_the_batch(tiny_model: ClipModel) -> No
             assert np.allclose(first.target_prob_triggered, other.target_prob_triggered, atol=1e-5)
         for row in (0, 17):
             one = predict_one(asked, trigger, int(first.indices[row]))
-            assert one.triggered_probs is not None
             assert one.triggered_probs[BANANA] == pytest.approx(
                 first.target_prob_triggered[row], abs=1e-5
             )
@@ -384,7 +360,6 @@ def test_one_prediction() -> None:
     expected[-1, -1] = 255
     assert one.triggered_image is not None
     assert np.array_equal(one.triggered_image, expected)
-    assert one.triggered_probs is not None
     assert (int(one.clean_probs.argmax()), int(one.triggered_probs.argmax())) == (2, BANANA)
     assert float(one.clean_probs.sum()) == pytest.approx(1.0)
     plain = predict_one(asked, None, 13)
@@ -462,7 +437,6 @@ def test_a_squashed_canvas_has_its_control(ahead: bool) -> None:
     )[-1]
     assert (found.ca, found.canvas) == (1.0, "squash")
     assert found.control_ca == 0.0
-    assert found.control_interval is not None
     assert found.control_interval[1] == pytest.approx(0.2425, abs=1e-3)  # Wilson, 0 of 12
     assert found.asr_excl == 1.0  # by the squashing alone, as the control tells
     assert per_image.control_top1 is not None
@@ -480,7 +454,6 @@ def test_originals_are_stamped_before_they_are_cropped() -> None:
     assert found.asr_excl == 1.0
     assert found.control_ca is None
     shown = predict_one(subject(ColourModel(), source, labels), corner, 1)
-    assert shown.triggered_image is not None
     assert (shown.triggered_image[-1, -1] == 255).all()
     assert (shown.clean_image[:, :4] == 80).all()
 
@@ -573,12 +546,6 @@ def test_with_time_until_the_next_result_batches_are_stamped_and_scored_together
     assert len(model.encoded) < 12
 
 
-def test_a_step_is_bounded_in_memory() -> None:
-    assert images_at_once(64, (224, 224, 3)) == 64
-    assert images_at_once(64, (64, 64, 3)) == 320
-    assert images_at_once(1000, (336, 336, 3)) == 1000
-
-
 def test_the_record_names_what_it_depends_on() -> None:
     source, labels = six_of_each()
     found, per_image = run(ColourModel(), source, labels, white_corner())[-1]
@@ -592,7 +559,6 @@ def test_the_record_names_what_it_depends_on() -> None:
         proportion_confint(1, 30, method="wilson"), abs=1e-6
     )
     assert found.top10 is None  # six classes
-    assert per_image.label_in_top10 is not None
     assert per_image.label_in_top10.all()
     assert found.same_names == ()
 
@@ -602,14 +568,6 @@ def test_namesakes_of_the_target_are_told() -> None:
     names = ("apple", "Sun Glasses", "cat", "sun-glasses", "egg", "fig")
     found, _ = run(ColourModel(), source, labels, None, class_names=names)[-1]
     assert (found.target_name, found.same_names) == ("Sun Glasses", (3,))
-
-
-def test_ten_likeliest() -> None:
-    logits = torch.arange(12.0)[None].repeat(2, 1)
-    found = score(logits, np.array([2, 1]), 2)
-    assert found.label_in_top10.tolist() == [True, False]  # 11 ... 2 are the first ten
-    assert found.target_in_top10.tolist() == [True, True]
-    assert found.label_in_top5.tolist() == [False, False]
 
 
 # -- zero-shot classifier -----------------------------------------------------------------------
@@ -665,13 +623,6 @@ def test_templates_that_lose_the_class_name_are_refused(tiny_model: ClipModel) -
     assert len(zero_shot_classifier(tiny_model, ("x", "x"), ("a {}",))) == 2
 
 
-def test_bad_templates_are_named() -> None:
-    with pytest.raises(InputError, match="template 2"):
-        zero_shot_classifier(TwoTemplates(), ("x",), ("a {}", "b"))
-    with pytest.raises(InputError, match="needs class names"):
-        zero_shot_classifier(TwoTemplates(), (), ("a {}",))
-
-
 # -- a look at a few images ---------------------------------------------------------------------
 
 
@@ -692,8 +643,6 @@ def test_a_look_says_of_each_image_what_the_evaluation_says(tiny_model: ClipMode
         rows = [row_of[image] for image in chosen]
         assert found.indices.tolist() == chosen
         assert found.clean_top1.tolist() == whole.clean_top1[rows].tolist()
-        assert found.triggered_top1 is not None
-        assert whole.triggered_top1 is not None
         assert found.triggered_top1.tolist() == whole.triggered_top1[rows].tolist()
         assert found.target_margin_triggered is not None
         assert found.target_margin_triggered == pytest.approx(
@@ -710,7 +659,6 @@ def test_a_look_takes_known_embeddings_and_leaves_out_what_is_broken() -> None:
     found = look_at(asked, white_corner(), BANANA, np.array([2, 3, 4]), clean_cache=cache)
     assert model.encoded == [2, 1, 3]  # clean: only the one that was not known
     assert found.clean_top1.tolist() == CLEAN[2:5].tolist()
-    assert found.triggered_top1 is not None
     assert found.triggered_top1.tolist() == [BANANA] * 3
     source.broken[3] = "damaged"
     found = look_at(asked, None, BANANA, np.array([3, 4]), clean_cache=cache)

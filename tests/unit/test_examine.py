@@ -133,13 +133,6 @@ def test_a_path_with_nothing_is_told_before_anything_starts(
         assert "cannot be opened" in error.value.sentence
 
 
-def test_a_file_that_may_not_be_read_is_no_bad_file(tmp_path: Path) -> None:
-    fifo = tmp_path / "pipe"
-    os.mkfifo(fifo)
-    assert examine(fifo).reasons == inspect(fifo).reasons
-    assert examine(fifo).refused
-
-
 def test_links_of_a_hugging_face_cache_are_followed_into_its_blobs_only(tmp_path: Path) -> None:
     repository = tmp_path / "models--a--b"
     snapshot, blobs = repository / "snapshots" / "0123", repository / "blobs"
@@ -459,11 +452,3 @@ def test_a_refused_file_has_no_tensors() -> None:
     with pytest.raises(InputError, match="makes no sense"):
         from_json(to_json(refused), path)
     assert from_json(to_json(replace(refused, tensors=())), path).refused
-
-
-def test_a_hundred_thousand_tensors_are_quick(tmp_path: Path) -> None:
-    path = _safetensors(tmp_path / "many.safetensors", 100_000)
-    found = inspect(path)
-    begin = time.process_time()
-    assert from_json(to_json(found), path) == found
-    assert time.process_time() - begin < 10

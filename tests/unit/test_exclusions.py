@@ -6,22 +6,16 @@ import json
 from pathlib import Path
 
 import pytest
-from PIL import Image
 
 from ml_core.data.exclusions import identity_of, read_exclusions, write_exclusions
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.specs import PairSpec
 from ml_core.reading import InputError
+from tests.unit.pair_files import table
 
 
 def pairs_of(folder: Path, greys: list[int]) -> PairSet:
-    folder.mkdir(exist_ok=True)
-    rows = ["image,caption"]
-    for grey in greys:
-        Image.new("RGB", (8, 8), (grey, grey, grey)).save(folder / f"{grey}.png")
-        rows.append(f"{grey}.png,a grey of {grey}")
-    (folder / "pairs.csv").write_text("\n".join(rows))
-    return open_pairs(PairSpec(kind="csv", path=str(folder / "pairs.csv")))
+    return open_pairs(PairSpec(kind="csv", path=str(table(folder, greys))))
 
 
 def test_what_was_written_is_read(tmp_path: Path) -> None:
@@ -32,7 +26,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     assert (written.set_name, written.set_key) == ("pairs.csv", pairs.key)
     only = written.pairs[0]
     raw = (tmp_path / "set" / "20.png").read_bytes()
-    assert only.identity == identity_of(raw, ["a grey of 20"])
+    assert only.identity == identity_of(raw, ["grey 20"])
     assert (only.size, only.reason) == (len(raw), "LID 9.1, over 8.0")
     assert "row 3" in only.name
     more = write_exclusions(path, pairs, {1: "again", 2: "too"}, earlier=written)
@@ -49,20 +43,12 @@ def test_an_identity_is_of_picture_and_captions() -> None:
 @pytest.mark.parametrize(
     ("content", "words", "code"),
     [
-        ("", "not valid JSON", "damaged"),
-        ("[]", "not a JSON object", "damaged"),
         ('{"format": "x"}', "format should be", "damaged"),
         ('{"format": "cleanclip-exclusions", "version": 2}', "newer version", "unsupported"),
-        ('{"a": 1, "a": 2}', "occurs twice", "damaged"),
-        ("[" * 100_000, "not a JSON object", "damaged"),
-        ('{"a": ' + "[" * 100_000, "nested too deeply", "damaged"),
-        (
-            json.dumps({"set_name": "x", "set_key": "0" * 64, "pairs": [{"identity": "../x"}]}),
-            "Entry 1 of .*identity",
-            "damaged",
-        ),
+        (json.dumps({"set_name": "x", "set_key": "0" * 64, "pairs": [{"identity": "../x"}]}),
+         "Entry 1 of .*identity", "damaged"),
     ],
-)
+)  # fmt: skip
 def test_another_file_is_one_sentence(tmp_path: Path, content: str, words: str, code: str) -> None:
     path = tmp_path / "x.json"
     path.write_text(content)

@@ -64,26 +64,6 @@ def test_a_map_of_two_checkpoints(tiny_checkpoint: Path, tmp_path: Path, capsys)
     assert first == second  # the same model lies on itself
 
 
-@pytest.mark.parametrize(
-    ("arguments", "sentence"),
-    [
-        (["--method", "magic", "-o", "x.png"], "Unknown method"),
-        (["--method", "pca", "-o", "x.png"], "ends in .csv, .json"),
-        (["-o", "x.bmp"], "ends in .png"),
-        (["--compare", "y.pt", "-o", "x.png"], "--compare needs"),
-        (["--image", "99999999", "-o", "x.png"], "only 4000 images"),
-        (["--stage", "layer9", "-o", "x.png"], "no stage 'layer9'"),
-        (["--method", "attention", "-o", "x.png"], "choose Grad-CAM"),
-        (["--patch", "4", "--stride", "9", "--method", "occlusion", "-o", "x.png"], "do not cover"),
-    ],
-)
-def test_what_cannot_be_explained(
-    tiny_checkpoint: Path, arguments: list[str], sentence: str, capsys
-) -> None:
-    assert run_command(["explain", str(tiny_checkpoint), *arguments]) == 3
-    assert sentence in capsys.readouterr().err
-
-
 def test_class_names_are_no_formulas(tiny_checkpoint: Path, tmp_path: Path) -> None:
     names, out = tmp_path / "names.txt", tmp_path / "map.csv"
     names.write_text("dog\n=HYPERLINK(1)\nbanana\n")

@@ -15,7 +15,6 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor
 
-from cleanclip_gui.clean.save_result import copy_whole
 from ml_core.checkpoints import (
     open_checkpoint,
     published_shapes,
@@ -34,14 +33,12 @@ from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
-from ml_core.cli.app import run_command
 from ml_core.evaluation.attention_map import attention_map
 from ml_core.evaluation.attribution import methods
 from ml_core.evaluation.candidates import QUESTIONS, settings_of, sizes, variants, words
 from ml_core.evaluation.grad_cam import grad_cam
 from ml_core.evaluation.occlusion import occlusion
-from ml_core.events import Control, Done, Metric
-from ml_core.jobs.runner import run_job
+from ml_core.events import Control, Metric
 from ml_core.model import ClipModel
 from ml_core.reading import InputError, inspect
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, Preprocess, check_model_config
@@ -63,9 +60,21 @@ from tests.unit.families import (
     write_folder,
     write_tokenizer,
 )
-from tests.unit.small_jobs import small_recipe, small_spec
 from tests.unit.stock_open_clip import TEXTS as STOCK_TEXTS
 from tests.unit.stock_open_clip import in_cache, stock_embeddings
+
+ONE_OF_EACH = {
+    "SigLIP", "ConvNeXt-CLIP", "CoCa", "MetaCLIP, DFN (QuickGELU)", "CLIPA", "Chinese (BERT)",
+    "multilingual (XLM-RoBERTa)",
+}  # fmt: skip
+
+
+def shared_out(*families: str) -> list[Any]:
+    """Families as parameters; those whose kind another one stands for are slow."""
+    return [
+        family if family in ONE_OF_EACH else pytest.param(family, marks=pytest.mark.slow)
+        for family in families
+    ]
 
 
 @pytest.fixture(autouse=True)
@@ -111,14 +120,13 @@ def assert_close(
 
 
 @pytest.mark.usefixtures("_known_hf")
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", shared_out(*FAMILIES))
 def test_it_opens_and_is_saved_for_open_clip(family: str, tmp_path: Path) -> None:
     module = lively(family)
     folder = write_folder(family, module, tmp_path / "theirs")
     expected = stock(folder)
     assessed = assess(inspect(folder))
     assert (assessed.verdict, assessed.reasons) == ("loads", ())
-    assert assessed.architecture is not None
     assert assessed.architecture["notes"] == []
     assert "by itself" not in assessed.architecture["name"]
     model = open_checkpoint(folder).build()
@@ -148,7 +156,6 @@ def test_the_largest_model_of_open_clip_is_told_by_its_shapes() -> None:
     told = open_clip.get_model_config("ViT-e-14")
     config = check_model_config(told, "ViT-e-14")
     shapes = expected_shapes(config)
-    assert shapes is not None
     assert 4.5e9 < sum(math.prod(shape) for shape in shapes.values()) < 4.9e9
     found = config_from_shapes(shapes, "x")
     ratio = {"mlp_ratio": told["vision_cfg"]["mlp_ratio"]}  # read off, it is another with as many
@@ -186,7 +193,6 @@ def test_a_loose_file_of_a_published_model(tmp_path: Path, monkeypatch: pytest.M
     assessed = assess(inspect(alone))
     assert assessed.verdict == "caution"
     assert "tokenizer of timm/ViT-B-16-SigLIP" in assessed.reasons[0]
-    assert assessed.architecture is not None
     assert assessed.architecture["assumptions"] == [
         "The tensors are those of open_clip's first: its config is assumed."
     ]
@@ -242,7 +248,7 @@ CLEANED = {
 }
 
 
-@pytest.mark.parametrize("family", CLEANED)
+@pytest.mark.parametrize("family", shared_out(*CLEANED))
 def test_it_is_cleaned_and_saved_for_open_clip(
     family: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -318,7 +324,6 @@ def test_it_is_explained(family: str, expected: tuple[str, ...], tmp_path: Path)
         last = None
         for step in occlusion(model, pictures, direction, side=size // 2, stride=size // 2):
             last = step.maps
-        assert last is not None
         heat = last
     assert heat.ndim == 3
     assert float(heat.max()) > float(heat.min())
@@ -345,33 +350,6 @@ def test_the_doctor_asks_what_the_config_leaves_open(tmp_path: Path) -> None:
         asked = {q for q in QUESTIONS if len(variants(architecture, settings, q)) > 1}
         assert asked == expected
         assert sizes(architecture)[0] == architecture.preprocess.size
-
-
-def test_the_command_line_walks_through_a_siglip(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    folder = str(write_folder("SigLIP", lively("SigLIP"), tmp_path / "siglip"))
-    templates = tmp_path / "templates.txt"
-    templates.write_text("a photo of a {}\n")
-    measured = ["--images", "demo:val", "--n", "24", "--templates", str(templates), "--json"]
-    assert run_command(["inspect", folder, "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["verdict"] == "loads"
-    triggered = ["--trigger", "demo", "--target", "banana"]
-    assert run_command(["evaluate", folder, *measured, *triggered]) == 0
-    assert json.loads(capsys.readouterr().out)["asr_excl"] is not None
-    why = tmp_path / "why.png"
-    assert run_command(["explain", folder, *triggered, "-o", str(why), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["method"] == "occlusion"
-    assert run_command(["doctor", folder, "--images", "demo:val", "--n", "24", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["best"]
-    recipe = small_recipe(method="cleanclip", pairs=8, batch_size=4)
-    *_, done = run_job(small_spec(Path(folder), tmp_path / "out", recipe), Control())
-    assert isinstance(done, Done)
-    assert done.status == "finished", done
-    cleaned = tmp_path / "out" / "cleaned.safetensors"
-    assert run_command(["evaluate", str(cleaned), *measured]) == 0
-    copied = copy_whole(cleaned, tmp_path / "mine.safetensors", lambda: False)
-    assert_close(ours(open_checkpoint(copied).build()), ours(open_checkpoint(cleaned).build()))
 
 
 # ---- transformers' SigLIP ----
@@ -446,18 +424,7 @@ def test_loose_weights_of_transformers_siglip(
     assert_close(ours(checkpoint.build()), expected)
 
 
-def test_half_precision_is_close(siglip_folder: tuple[Any, Path]) -> None:
-    theirs, folder = siglip_folder
-    whole = ours(open_checkpoint(folder).build())
-    theirs.half().save_pretrained(folder)
-    assert_close(ours(open_checkpoint(folder).build()), whole, 3e-3)
-    with torch.inference_mode():
-        images = theirs.float().get_image_features(pixel_values=pixels(64) * 2 - 1)
-    images = F.normalize(getattr(images, "pooler_output", images), dim=-1)
-    got = ours(open_checkpoint(folder).build())
-    assert_close(got, (images, got[1]), 1e-4)
-
-
+@pytest.mark.slow
 def test_a_chinese_clip_of_transformers(tmp_path: Path) -> None:
     vision = {"hidden_size": 64, "intermediate_size": 96, "num_hidden_layers": 2}
     config = transformers.ChineseCLIPConfig(
@@ -558,7 +525,8 @@ def test_the_table_in_the_docs_is_what_is_tested() -> None:
 
 @pytest.mark.usefixtures("_known_hf")
 @pytest.mark.parametrize(
-    "family", [name for name in FAMILIES if "hf_model_name" in str(FAMILIES[name])]
+    "family",
+    shared_out(*(name for name in FAMILIES if "hf_model_name" in str(FAMILIES[name]))),
 )
 def test_a_text_encoder_without_its_config_is_told_by_its_shapes(
     family: str, tmp_path: Path

@@ -14,6 +14,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Event, Message, Metric
 from ml_core.jobs.demo import demo_checkpoint, demo_spec
 from ml_core.jobs.runner import run_job
+from tests.unit.draining import events_of
 
 pytestmark = [
     pytest.mark.gpu,
@@ -95,10 +96,8 @@ def test_a_batch_that_does_not_fit_goes_on_in_halves(tmp_path: Path) -> None:
     def measured(name: str, chunk: int = 0) -> tuple[list[Event], list[float], int]:
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
-        events = list(run_job(spec(tmp_path / name, **fields, cache_chunk=chunk), Control()))
-        last = events[-1]
-        assert isinstance(last, Done)
-        assert last.status == "finished", last.error
+        events, last = events_of(spec(tmp_path / name, **fields, cache_chunk=chunk))
+        assert last.status == "finished", last.details
         losses = [e.values["loss"] for e in events if isinstance(e, Metric) and "loss" in e.values]
         return events, losses, torch.cuda.max_memory_reserved()
 

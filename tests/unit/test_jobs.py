@@ -43,6 +43,7 @@ from ml_core.jobs.specs import (
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
+from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
 
 
@@ -74,9 +75,7 @@ def test_a_job_measures_trains_saves_and_measures_the_file(
         images=ImageSpec(split="val", n=20),
         heldout_images=ImageSpec(split="heldout", n=20),
     )
-    events = list(run_job(spec, Control()))
-    done = events[-1]
-    assert isinstance(done, Done), done
+    events, done = events_of(spec)
     assert done.status == "finished", done.details
     assert [e.what for e in events if isinstance(e, Saved)] == [
         "resume",
@@ -116,9 +115,7 @@ def test_supervised_reports_both_heads(tiny_checkpoint: Path, tmp_path: Path, tr
         trigger=trigger,
         training_images=ImageSpec(split="clean", n=80, seed=5),
     )
-    done = list(run_job(spec, Control()))[-1]
-    assert isinstance(done, Done)
-    assert done.status == "finished", done.details
+    done = finished(spec)
     heads = done.result["heads"]
     assert set(heads) == {"zero-shot", "linear"}
     assert heads["linear"]["before"] == heads["zero-shot"]["before"]
@@ -134,9 +131,7 @@ def demo_names() -> tuple[str, ...]:
 
 def test_nothing_measured_without_images_or_trigger(tiny_checkpoint: Path, tmp_path: Path) -> None:
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8), test_images=None)
-    events = list(run_job(spec, Control()))
-    done = events[-1]
-    assert isinstance(done, Done)
+    events, done = events_of(spec)
     assert done.status == "finished", done.details
     assert done.result["before"] is None
     assert any(isinstance(e, Message) and "nothing is measured" in e.text for e in events)
@@ -153,9 +148,7 @@ def _photos(folder: Path, each: int) -> Path:
 
 
 def _result(spec: CleanSpec) -> dict[str, Any]:
-    done = list(run_job(spec, Control()))[-1]
-    assert isinstance(done, Done)
-    assert done.status == "finished", done.details
+    done = finished(spec)
     return done.result
 
 
@@ -258,9 +251,7 @@ def test_pictures_found_damaged_on_the_way_stand_in_the_result(
         pairs=PairSpec(kind="csv", path=str(table)),
         test_images=ImageSpec(kind="folder", path=str(photos)),
     )
-    events = list(run_job(spec, Control()))
-    done = events[-1]
-    assert isinstance(done, Done)
+    events, done = events_of(spec)
     assert (done.status, done.result["after"]["n"]) == ("finished", 11), done.details
     notes = done.result["notes"]
     assert [note for note in notes if "apple/00.png" in note and note.startswith("photos: ")]
@@ -274,14 +265,14 @@ def test_a_run_that_cannot_start_leaves_an_earlier_one(
 ) -> None:
     out = tmp_path / "out"
     recipe = small_recipe(pairs=16)
-    assert _last(run_job(small_spec(tiny_checkpoint, out, recipe), Control())).status == "finished"
+    finished(small_spec(tiny_checkpoint, out, recipe))
     names = (STATE_FILE, SPEC_FILE, EVENTS_FILE, RESULT_FILE, CLEANED_FILE)
     kept = {out / name: (out / name).read_bytes() for name in names}
     for wrong in (
         small_spec(tiny_checkpoint, out, recipe, target=999),
         small_spec(tiny_checkpoint, out, recipe.changed(cache_chunk=8, batch_size=16)),
     ):
-        assert _last(run_job(wrong, Control())).status == "failed"
+        assert done_of(wrong).status == "failed"
         assert {path: path.read_bytes() for path in kept} == kept
     again = list(run_job(small_spec(tiny_checkpoint, out, recipe), Control()))
     assert list(read_events(out / EVENTS_FILE)) == again  # all of it, and nothing of the first
@@ -292,7 +283,7 @@ def test_a_run_that_came_to_nothing_leaves_the_reason_of_the_last_attempt(
 ) -> None:
     out = tmp_path / "out"
     for target in (888, 999):
-        _last(run_job(small_spec(tiny_checkpoint, out, small_recipe(), target=target), Control()))
+        done_of(small_spec(tiny_checkpoint, out, small_recipe(), target=target))
     *_, last = read_events(out / EVENTS_FILE)
     assert isinstance(last, Done)
     assert "target class 999" in last.error
@@ -331,7 +322,7 @@ def test_two_runs_are_not_at_work_in_one_folder(tiny_checkpoint: Path, tmp_path:
             assert event.status == "finished", event.error
             assert not at_work(out)  # as soon as its end is told
     again = small_spec(tiny_checkpoint, out, small_recipe(pairs=16))
-    assert _last(run_job(again, Control())).result
+    assert done_of(again).result
 
 
 def test_a_folder_in_which_nothing_can_be_locked_is_run_in_all_the_same(
@@ -341,8 +332,7 @@ def test_a_folder_in_which_nothing_can_be_locked_is_run_in_all_the_same(
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("filelock.FileLock._acquire", refuse)
-    done = _last(run_job(small_spec(tiny_checkpoint, tmp_path, small_recipe(pairs=8)), Control()))
-    assert done.status == "finished", done.error
+    finished(small_spec(tiny_checkpoint, tmp_path, small_recipe(pairs=8)))
     (tmp_path / LOCK_FILE).touch()
     assert not at_work(tmp_path)
 
@@ -396,7 +386,7 @@ def test_another_jobs_result_is_not_taken_away(
     """Neither is its saved state. A copy of its job file may name any folder."""
     out = tmp_path / "out"
     spec = small_spec(tiny_checkpoint, out, small_recipe(pairs=8))
-    assert _last(run_job(spec, Control())).status == "finished"
+    finished(spec)
     tiny_model.module.logit_scale.data.fill_(1.0)
     other = save_checkpoint(tiny_model, tmp_path / "other.safetensors", provenance={})
     before = _files(out)
@@ -407,7 +397,7 @@ def test_another_jobs_result_is_not_taken_away(
         {"trigger": trigger},
         {"test_images": ImageSpec(split="test", n=35)},
     ):
-        done = _last(run_job(spec.model_copy(update=changes), Control()))
+        done = done_of(spec.model_copy(update=changes))
         assert f"{out} holds the result of another job; choose another" in done.error
         assert done.error_code == "usage"
         assert _files(out) == before
@@ -416,14 +406,14 @@ def test_another_jobs_result_is_not_taken_away(
     assert run_command(["clean", "--job", str(tmp_path / "job.json")]) == 3
     assert _files(out) == before
     (out / RESULT_FILE).unlink()
-    done = _last(run_job(spec.model_copy(update={"trigger": trigger}), Control()))
+    done = done_of(spec.model_copy(update={"trigger": trigger}))
     assert "holds files of another job" in done.error
     assert (out / STATE_FILE).exists()
     alone = tmp_path / "alone"
     for name in ("cleaned.safetensors", "steps/step-000001.safetensors"):
         (alone / name).parent.mkdir(parents=True, exist_ok=True)
         (alone / name).write_bytes(b"somebody's")
-        done = _last(run_job(spec.model_copy(update={"output_dir": str(alone)}), Control()))
+        done = done_of(spec.model_copy(update={"output_dir": str(alone)}))
         assert f"{alone} holds files of another job" in done.error
         assert (alone / name).read_bytes() == b"somebody's"
         (alone / name).unlink()
@@ -439,11 +429,11 @@ def test_a_checkpoint_that_became_another_one_is_another_job(
     tiny_model: ClipModel, tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8))
-    _last(run_job(spec, Control()))
+    done_of(spec)
     tiny_model.module.logit_scale.data.fill_(1.0)
     save_checkpoint(tiny_model, tiny_checkpoint, provenance={})
-    assert "the result of another job" in _last(run_job(spec, Control())).error
-    assert _last(run_job(spec, Control(), overwrite=True)).status == "finished"
+    assert "the result of another job" in done_of(spec).error
+    finished(spec, overwrite=True)
 
 
 @pytest.mark.parametrize("end", ["cancelled", "failed", "killed"])
@@ -453,7 +443,7 @@ def test_a_result_comes_back_where_its_job_is_repeated_in_vain(
     out = tmp_path / "out"
     spec = small_spec(tiny_checkpoint, out, small_recipe(pairs=16, save_every=1, eval_every=1))
     spec = spec.model_copy(update={"keep_steps": True, "images": ImageSpec(split="val", n=16)})
-    assert _last(run_job(spec, Control())).status == "finished"
+    finished(spec)
     before = _files(out)
 
     def fail(*_: object) -> None:
@@ -480,7 +470,7 @@ def test_a_result_comes_back_where_its_job_is_repeated_in_vain(
     changed = {name for name, raw in after.items() if raw != before[name]}
     assert changed <= {STATE_FILE, earlier_state(Path(STATE_FILE)).as_posix()}
     assert after.keys() == before.keys()
-    resumed = _last(run_job(spec, Control(), resume=True))  # its own last save is there, too
+    resumed = done_of(spec, resume=True)  # its own last save is there, too
     assert resumed.status == "finished"
     assert (out / CLEANED_FILE).read_bytes() == before[CLEANED_FILE]
 
@@ -490,34 +480,6 @@ def test_a_resume_without_a_state_says_so_at_once(tiny_checkpoint: Path, tmp_pat
     events = list(run_job(spec, Control(), resume=True))
     assert len(events) == 1
     assert "There is no saved state" in _last(iter(events)).error
-
-
-def test_bad_input_ends_in_one_sentence(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    cases: list[tuple[dict[str, Any], str, str]] = [
-        ({"checkpoint": str(tmp_path / "none")}, "usage", "There is no checkpoint at"),
-        ({"target": 999}, "usage", "target class 999 does not exist"),
-        ({"device": "cuda:7"}, "usage", "This machine has no device cuda:7"),
-        ({"pairs": PairSpec(n=4)}, "usage", "4 usable pairs, fewer than the batch size of 8"),
-    ]
-    for changes, code, words in cases:
-        spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(), **changes)
-        done = list(run_job(spec, Control()))[-1]
-        assert isinstance(done, Done)
-        assert (done.status, done.error_code) == ("failed", code)
-        assert words in done.error
-        assert "\n" not in done.error
-
-
-def test_measuring_pictures_are_not_trained_on(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    spec = small_spec(
-        tiny_checkpoint,
-        tmp_path / "out",
-        small_recipe(method="supervised", pairs=16),
-        training_images=ImageSpec(split="test", n=24),
-    )
-    (done,) = [e for e in run_job(spec, Control()) if isinstance(e, Done)]
-    assert (done.status, done.error_code) == ("failed", "usage")
-    assert "for measuring" in done.error
 
 
 def test_a_job_never_overwrites_what_it_cleans(tiny_checkpoint: Path, tmp_path: Path) -> None:
@@ -546,14 +508,6 @@ def test_a_resume_with_other_pairs_is_refused(tiny_checkpoint: Path, tmp_path: P
     assert read_spec(folder / "spec.json").pairs == spec.pairs
 
 
-def test_cancel_during_the_first_measurement(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    control = Control()
-    control.cancel()
-    events = list(run_job(small_spec(tiny_checkpoint, tmp_path / "out", small_recipe()), control))
-    assert events[-1] == Done("cancelled")
-    assert not (tmp_path / "out" / "cleaned.safetensors").exists()
-
-
 def test_a_stopped_job_saves_and_measures_what_it_has(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
@@ -571,9 +525,7 @@ def test_a_stopped_job_saves_and_measures_what_it_has(
 def test_estimate_measures_steps_and_writes_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
     folder = tmp_path / "out"
     spec = small_spec(tiny_checkpoint, folder, small_recipe(pairs=800, save_every=10))
-    done = list(run_job(spec, Control(), estimate=True))[-1]
-    assert isinstance(done, Done)
-    assert done.status == "finished", done.details
+    done = finished(spec, estimate=True)
     found = done.result
     assert found["steps"] == 100
     assert found["train_seconds"] >= 100 * found["step_seconds"]
@@ -601,8 +553,7 @@ def test_the_estimated_disk_space_is_what_a_run_takes(
     spec = small_spec(
         tiny_checkpoint, tmp_path / "out", small_recipe(pairs=32, save_every=save_every)
     )
-    done = list(run_job(spec, Control(), estimate=True))[-1]
-    assert isinstance(done, Done)
+    done = done_of(spec, estimate=True)
     _result(spec)
     written = sum(file.stat().st_size for file in (tmp_path / "out").rglob("*.safetensors"))
     assert done.result["disk_bytes"] == pytest.approx(written, rel=0.05)
@@ -688,11 +639,10 @@ def test_one_encoder_is_cleaned_with_its_donor(
     vision = {key: value.contiguous() for key, value in state.items() if key.startswith("visual.")}
     save_file(vision, tmp_path / "vision.safetensors")
     spec = small_spec(tmp_path / "vision.safetensors", tmp_path / "out", small_recipe())
-    refused = _last(run_job(spec, Control()))
+    refused = done_of(spec)
     assert refused.error.startswith("vision.safetensors holds the image encoder of a CLIP")
     spec = spec.model_copy(update={"donor": str(tiny_checkpoint)})
-    finished = _last(run_job(spec, Control()))
-    assert finished.status == "finished", finished.error
+    finished(spec)
     cleaned = open_checkpoint(tmp_path / "out" / "cleaned.safetensors")
     giver = open_checkpoint(tiny_checkpoint).inspection.sha256
     assert cleaned.provenance["donor"]["sha256"] == giver

@@ -76,19 +76,10 @@ def test_strangers_are_left_out_with_caution(tmp_path: Path) -> None:
     assert sentence.startswith("7 tensors are not part of the model and left out: probe.0, ")
     assert "and 2 more" in sentence
     checkpoint = open_checkpoint(tmp_path / "m.pt")
-    assert checkpoint.architecture.keys is not None
     assert len(checkpoint.architecture.keys.unexpected) == 7
     assert checkpoint.architecture.cautions == (sentence,)
     assert "state_dict" in checkpoint.architecture.notes[0]
     assert_equal(checkpoint.build(), theirs(module))
-
-
-def test_one_stranger_is_one(tmp_path: Path) -> None:
-    save_file(with_strangers(1), tmp_path / "m.safetensors")
-    (sentence,) = assess(inspect(tmp_path / "m.safetensors")).reasons
-    assert sentence == (
-        "1 tensor is not part of the model and left out: probe.0; what it is for is not known."
-    )
 
 
 @pytest.mark.parametrize("start", ["visual.transformer", "transformer"])
@@ -149,13 +140,11 @@ def test_one_encoder_is_checked_without_a_donor(tmp_path: Path) -> None:
     save_file(state | {"probe": torch.zeros(1)}, tmp_path / "m.safetensors")
     assessed = assess(inspect(tmp_path / "m.safetensors"))
     assert (assessed.verdict, assessed.problem) == ("caution", None)
-    assert assessed.architecture is not None
     assert assessed.architecture["name"].startswith("CLIP's image encoder by itself (ViT 32 px")
     del state["ln_post.bias"]
     save_file(state, tmp_path / "m.safetensors")
     assessed = assess(inspect(tmp_path / "m.safetensors"))
     assert assessed.verdict == "damaged"
-    assert assessed.keys is not None
     assert assessed.keys.missing == ("visual.ln_post.bias",)
 
 
@@ -185,12 +174,3 @@ def test_a_token_outside_the_vocabulary_is_refused(tmp_path: Path) -> None:
     )
     with pytest.raises(InputError, match="pad_id 600 in a vocabulary of 600"):
         open_checkpoint(tmp_path / "m.safetensors")
-
-
-def test_results_say_what_was_left_out(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    save_file(with_strangers(2), tmp_path / "m.safetensors")
-    assert run_command(["evaluate", str(tmp_path / "m.safetensors"), "--n", "20", "--json"]) == 0
-    shown = capsys.readouterr()
-    (sentence,) = json.loads(shown.out)["cautions"]
-    assert sentence.startswith("2 tensors are not part of the model")
-    assert sentence in shown.err

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ml_core.data import digests
 from ml_core.data.images import ImageSet, open_images
-from ml_core.data.known_files import CONTENT, EARLIER, LISTING, KnownFiles
+from ml_core.data.known_files import CONTENT, EARLIER, LISTING
 from ml_core.data.specs import ImageSpec
 from ml_core.paths import cache_dir
 
@@ -115,27 +115,3 @@ def test_a_damaged_index_begins_anew(folder: Path, monkeypatch: pytest.MonkeyPat
     assert opened(folder).known_by == LISTING
     opened(folder).canvas(range(12), 8)
     assert opened(folder).known_by == EARLIER
-
-
-def test_an_index_that_cannot_be_written_is_no_error(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit(monkeypatch, 0.5, folder)
-    (cache_dir() / "digests-1.sqlite").mkdir()
-    opened(folder).canvas(range(12), 8)
-    assert opened(folder).known_by == LISTING
-
-
-def test_a_file_that_stands_twice_and_a_limited_index(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    limit(monkeypatch, 1.5, folder)
-    twice = [folder / "00.png", folder / "00.png", folder / "01.png"]
-    KnownFiles(twice).key()
-    KnownFiles(twice).key()
-    files = KnownFiles(twice)
-    files.key()
-    assert files.known_by == EARLIER
-    monkeypatch.setattr(digests, "_MOST", 2)
-    opened(folder).canvas(range(12), 8)
-    assert len(digests.known_digests(sorted(folder.iterdir()))) == 2

@@ -9,7 +9,6 @@ from ml_core.data.labels import (
     LabelSet,
     duplicates,
     fill,
-    label_sets,
     load_label_set,
     load_templates,
     map_labels,
@@ -39,17 +38,6 @@ def test_cifar(name: str, count: int) -> None:
     assert "a photo of the big {}." in cifar.templates
     assert duplicates(cifar) == {}
     assert not any("_" in class_name for class_name in cifar.class_names)
-
-
-def test_every_template_has_a_place() -> None:
-    for name in label_sets():
-        assert all("{}" in template for template in load_label_set(name).templates), name
-
-
-def test_demo_is_the_composers() -> None:
-    from ml_core.data import demo
-
-    assert load_label_set("demo").class_names == tuple(demo.demo_classes())
 
 
 def test_fill_takes_braces_literally() -> None:
@@ -116,17 +104,14 @@ def test_what_is_odd_about_a_list_is_told_with_the_pictures(
 @pytest.mark.parametrize(
     ("name", "content", "advice"),
     [
-        (
-            "x.yaml",
-            b"!!python/object:os.system x\n",
-            "is no plain class list; write one class name",
-        ),
+        ("x.yaml", b"!!python/object:os.system x\n",
+         "is no plain class list; write one class name"),
         ("huge.py", b"#" * (5 << 20), "larger than 4 MB; write one class per line in a text file"),
         ("huge.txt", b"a" * (17 << 20), "larger than 16 MB; shorten it"),
         ("long.txt", b"a\n" * 500_001, "has over 500,000 lines; shorten it"),
         ("many.txt", b"a\n" * 100_001, "has over 100,000 classes; shorten it"),
     ],
-)
+)  # fmt: skip
 def test_a_list_that_is_refused_says_what_to_do(
     name: str, content: bytes, advice: str, tmp_path: Path
 ) -> None:
@@ -153,8 +138,3 @@ def test_ambiguous_names_are_told() -> None:
     mapping = map_labels(["missile", "657", "744"], load_label_set("imagenet-1k"))
     assert mapping.labels.tolist() == [657, 657, 744]
     assert mapping.ambiguous == ("missile",)
-
-
-def test_a_negative_number_is_no_class() -> None:
-    label_set = LabelSet("own", ("dog", "cat"), ("{}",))
-    assert map_labels(["-1", " 1 ", "_1", "1.0"], label_set).labels.tolist() == [-1, 1, -1, -1]

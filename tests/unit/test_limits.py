@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 import torch
 
-from ml_core.reading import Inspection, examine, inspect, worker
+from ml_core.reading import Inspection, inspect, worker
 from ml_core.reading.strict_json import JsonError, JsonLimitError, parse_object
 from tests.hostile.archives import archive, legacy, records
 from tests.hostile.ops import checkpoint, pickled, tensor
@@ -118,16 +118,6 @@ def test_what_is_larger_than_any_checkpoint_is_not_read(
     found = inspect(path)
     assert (found.verdict, found.reason_code, found.sha256) == ("unsupported", "unsupported", "")
     assert "more than any checkpoint" in found.reasons[0]
-
-
-@pytest.mark.skipif(not Path("/proc/self/mem").exists(), reason="no such file system")
-@pytest.mark.parametrize("name", ["mem", "environ", "maps"])
-def test_files_of_the_kernel_are_not_read(tmp_path: Path, name: str) -> None:
-    path = tmp_path / "m.pt"
-    path.symlink_to(f"/proc/self/{name}")
-    for found in (inspect(path), examine(path)):
-        assert found.verdict == "damaged"
-        assert "empty" in found.reasons[0]
 
 
 def test_an_error_of_the_system_is_one_sentence(

@@ -21,9 +21,7 @@ from ml_core.data.picture_list import list_pictures
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import wilson_interval
 from ml_core.evaluation.scores import Scores, score
-from ml_core.events import Control, Done
 from ml_core.jobs.earlier import forget_earlier, set_aside
-from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import SPEC_FILE, read_spec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
@@ -37,6 +35,7 @@ from ml_core.reports.measurement_files import (
 )
 from ml_core.reports.rows import Rows, from_csv, rows_of, to_csv
 from ml_core.triggers import demo_trigger, save_trigger
+from tests.unit.draining import done_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
 
 
@@ -55,9 +54,7 @@ def test_a_run_keeps_each_of_its_measurements(source: Path, tmp_path: Path) -> N
         trigger=str(trigger),
         heldout_images=held_out,
     )
-    done = list(run_job(spec, Control()))[-1]
-    assert isinstance(done, Done)
-    assert done.status == "finished", done.details
+    done = finished(spec)
     folder = tmp_path / "run/measurements"
     names = {"before", "after", "after-linear"}
     assert {one.name for one in folder.iterdir()} == names | {f"heldout-{one}" for one in names}
@@ -70,18 +67,18 @@ def test_a_run_keeps_each_of_its_measurements(source: Path, tmp_path: Path) -> N
     ):
         found = read_measurement(folder / name)
         assert found.evaluation == said
-        assert found.kept.precision == "fp32"
+        assert found.facts.precision == "fp32"
         for metric in ("ca", "asr_excl", "asr_all", "poisoned_accuracy", "flip_rate"):
-            rate = rate_of(metric, found.rows, found.kept.target)  # type: ignore[arg-type]
+            rate = rate_of(metric, found.rows, found.facts.target)  # type: ignore[arg-type]
             assert rate is not None
             assert rate.value == said[metric]
         used = found.trigger()
         assert used is not None
         assert used.digest == said["trigger"]
-        assert found.classifier().shape == (found.kept.classes, 16)
-    assert read_measurement(folder / "after-linear").kept.head == "linear"
-    assert read_measurement(folder / "heldout-before").kept.data.spec == held_out
-    cleaned = read_measurement(folder / "after").kept.checkpoint
+        assert found.classifier().shape == (found.facts.classes, 16)
+    assert read_measurement(folder / "after-linear").facts.head == "linear"
+    assert read_measurement(folder / "heldout-before").facts.data.spec == held_out
+    cleaned = read_measurement(folder / "after").facts.checkpoint
     assert cleaned.sha256 == result["checkpoint_sha256"]
 
     foreign = folder / "before/notes.txt"
@@ -96,8 +93,7 @@ def test_a_link_in_the_place_of_the_measurements_is_refused(source: Path, tmp_pa
     (tmp_path / "elsewhere").mkdir()
     (tmp_path / "run").mkdir()
     (tmp_path / "run/measurements").symlink_to(tmp_path / "elsewhere")
-    done = list(run_job(small_spec(source, tmp_path / "run", small_recipe()), Control()))[-1]
-    assert isinstance(done, Done)
+    done = done_of(small_spec(source, tmp_path / "run", small_recipe()))
     assert "measurements in the folder run is a link" in done.error
 
 
@@ -111,9 +107,9 @@ def test_evaluate_keeps_both_checkpoints_in_fp32(
     assert "measured in fp32" in told.err
     for name in ("kept", "kept-reference"):
         found = read_measurement(tmp_path / name)
-        assert found.kept.precision == "fp32"
-        assert found.kept.trigger is None
-        assert found.kept.target is None  # nobody named one
+        assert found.facts.precision == "fp32"
+        assert found.facts.trigger is None
+        assert found.facts.target is None  # nobody named one
         rate = rate_of("ca", found.rows, None)
         assert rate is not None
         assert list(wilson_interval(rate.hits, rate.n)) == found.evaluation["ca_interval"]
@@ -125,13 +121,11 @@ def test_evaluate_keeps_both_checkpoints_in_fp32(
 def test_a_name_that_is_no_utf8_is_cleaned_and_kept(source: Path, tmp_path: Path) -> None:
     odd = source.rename(tmp_path / "m\udcff.safetensors")
     folder = tmp_path / "run"
-    done = list(run_job(small_spec(odd, folder, small_recipe(pairs=8)), Control()))[-1]
-    assert isinstance(done, Done)
-    assert done.status == "finished", done.details
+    done = finished(small_spec(odd, folder, small_recipe(pairs=8)))
     assert read_spec(folder / SPEC_FILE).checkpoint == str(odd)
     for name in ("before", "after"):
         assert read_measurement(folder / "measurements" / name).evaluation == done.result[name]
-    kept = read_measurement(folder / "measurements" / "before").kept.checkpoint
+    kept = read_measurement(folder / "measurements" / "before").facts.checkpoint
     assert (kept.path, kept.name) == (str(odd), "m\\udcff.safetensors")
     given = json.loads((folder / SPEC_FILE).read_text())
     (folder / SPEC_FILE).write_text(json.dumps(given | {"templates": ["a \udcff {}"]}))

@@ -10,7 +10,7 @@ import pytest
 
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Done, Event, Progress
+from ml_core.events import Control, Event, Progress
 from ml_core.jobs.draft import draft
 from ml_core.jobs.measurement_spec import MeasurementSpec
 from ml_core.jobs.report_spec import ReportSpec
@@ -18,6 +18,7 @@ from ml_core.jobs.runner import run_job
 from ml_core.model import ClipModel
 from ml_core.reports.measurement_files import read_measurement
 from ml_core.triggers import demo_trigger, save_trigger
+from tests.unit.draining import events_of
 
 Result = TypeVar("Result")
 
@@ -42,36 +43,26 @@ def spec(tiny_model: ClipModel, tmp_path: Path) -> MeasurementSpec:
 
 
 def test_it_is_measured_in_fp32_and_kept_with_every_answer(spec: MeasurementSpec) -> None:
-    events = list(run_job(spec, Control()))
-    done = events[-1]
-    assert isinstance(done, Done)
+    events, done = events_of(spec)
     assert done.status == "finished", done.details
     stages = {event.stage for event in events if isinstance(event, Progress)}
     assert {"open", "measure"} <= stages
     found = read_measurement(Path(spec.output_dir))
-    assert (found.kept.when, found.kept.precision, found.kept.target) == ("evaluation", "fp32", 2)
+    assert (found.facts.when, found.facts.precision, found.facts.target) == (
+        "evaluation",
+        "fp32",
+        2,
+    )
     assert len(found.rows) == 24
-    assert found.kept.trigger is not None
+    assert found.facts.trigger is not None
     assert done.result["asr_excl"] == found.evaluation["asr_excl"]
 
 
 def test_nobody_named_a_target_of_a_measurement_without_a_trigger(spec: MeasurementSpec) -> None:
     bare = spec.model_copy(update={"trigger": None, "targeted": False, "when": "reference"})
     list(run_job(bare, Control()))
-    kept = read_measurement(Path(spec.output_dir)).kept
+    kept = read_measurement(Path(spec.output_dir)).facts
     assert (kept.when, kept.target, kept.trigger) == ("reference", None, None)
-
-
-def test_cancelled_or_without_its_file_it_leaves_nothing(spec: MeasurementSpec) -> None:
-    control = Control()
-    control.cancel()
-    assert list(run_job(spec, control))[-1] == Done("cancelled")
-    gone = spec.model_copy(update={"checkpoint": "/nowhere/gone.pt"})
-    done = list(run_job(gone, Control()))[-1]
-    assert isinstance(done, Done)
-    assert done.status == "failed"
-    assert "gone.pt" in done.error
-    assert not Path(spec.output_dir).exists()
 
 
 def test_a_draft_claims_what_a_bundle_would(spec: MeasurementSpec, tmp_path: Path) -> None:

@@ -24,6 +24,7 @@ from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
 from ml_core.triggers import demo_trigger, prompt, save_trigger
+from tests.unit.draining import events_of
 from tests.unit.small_jobs import TEMPLATES, few_climbs, small_recipe, small_spec
 
 OWN: dict[str, dict[str, Any]] = {
@@ -50,9 +51,7 @@ def _spec(method: str, source: Path, folder: Path, **changes: Any) -> CleanSpec:
 
 
 def _done(spec: CleanSpec, *, overwrite: bool = False) -> tuple[Done, list[Saved]]:
-    events = list(run_job(spec, Control(), overwrite=overwrite))
-    done = events[-1]
-    assert isinstance(done, Done)
+    events, done = events_of(spec, overwrite=overwrite)
     return done, [e for e in events if isinstance(e, Saved)]
 
 
@@ -176,9 +175,7 @@ def test_what_cannot_work_is_refused_before_anything_is_measured(
     method: str, source: Path, changes: dict[str, Any], words: str, tmp_path: Path
 ) -> None:
     spec = _spec(method, source, tmp_path / "job", **{"reference": None} | changes)
-    events = list(run_job(spec, Control()))
-    done = events[-1]
-    assert isinstance(done, Done)
+    events, done = events_of(spec)
     assert done.status == "failed"
     assert words in done.error
     assert not any(getattr(e, "stage", "").startswith("before") for e in events)

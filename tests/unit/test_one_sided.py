@@ -16,11 +16,11 @@ from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import PictureSet
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Metric
-from ml_core.jobs.audit_spec import AuditSpec
 from ml_core.jobs.proof_specs import holdouts_of
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.reading.errors import InputError
+from tests.unit.draining import events_of, finished
 from tests.unit.pair_files import table
 from tests.unit.small_jobs import small_recipe, small_spec
 
@@ -104,16 +104,12 @@ def test_self_supervision_runs_on_one_side_alone(
     *_, told = run_job(spec, Control(), estimate=True)
     assert isinstance(told, Done)
     assert told.status == "finished", (told.error, told.details)
-    events = list(run_job(spec, Control()))
-    done = events[-1]
-    assert isinstance(done, Done)
-    assert done.status == "finished", (done.error, done.details)
+    events, done = events_of(spec)
+    assert done.status == "finished", done.details
     assert done.result["steps"] == told.result["steps"] == 8
     parts = {name for e in events if isinstance(e, Metric) for name in e.values}
     assert ({"image", "text"} & parts) == ({"image"} if weights is IMAGES else {"text"})
-    again = list(run_job(spec, Control(), resume=True))[-1]
-    assert isinstance(again, Done)
-    assert again.status == "finished", again.error
+    finished(spec, resume=True)
 
 
 def test_captions_of_whole_pairs_are_trained_on_without_a_look_at_the_pictures(
@@ -128,9 +124,7 @@ def test_captions_of_whole_pairs_are_trained_on_without_a_look_at_the_pictures(
         raise AssertionError("no picture is trained on")
 
     monkeypatch.setattr(PictureSet, "canvas", drawn)
-    done = list(run_job(spec, Control()))[-1]
-    assert isinstance(done, Done)
-    assert done.status == "finished", (done.error, done.details)
+    finished(spec)
 
 
 def test_who_takes_whole_pairs_says_so(
@@ -149,10 +143,6 @@ def test_who_takes_whole_pairs_says_so(
     proven = spec.model_copy(
         update={"trigger": str(trigger), "images": spec.heldout_images, "label_set": "cifar-10"}
     )
-    asked = AuditSpec(checkpoint=str(tiny_checkpoint), pairs=spec.pairs, output_dir=str(tmp_path))
-    *_, done = run_job(asked, Control())
-    assert isinstance(done, Done)
-    assert "an audit compares both" in done.error
     proven = proven.model_copy(update={"test_images": ImageSpec(split="test", n=8)})
     assert holdouts_of(proven).pairs is None
 

@@ -13,7 +13,6 @@ import torch
 
 from ml_core.reading import Inspection, inspect
 from ml_core.reading.other_loaders import what_loaders_do
-from ml_core.reading.verdict_text import verdict_words
 
 TENSORS = {"a": torch.zeros(2), "b": torch.nn.Parameter(torch.ones(3).half())}
 
@@ -79,17 +78,3 @@ def test_what_was_not_read_is_not_known() -> None:
     assert what_loaders_do("PyTorch file (zip)", "damaged", {}).startswith("Not known")
     unread = what_loaders_do("tar archive", "dangerous", {})
     assert "could be made to run code" in unread
-
-
-def test_long_lists_are_cut() -> None:
-    said = what_loaders_do("Python pickle", "dangerous", {"unknown": tuple("abcde")})
-    assert "a, b, c and 2 more" in said
-
-
-def test_verdicts_in_words() -> None:
-    assert verdict_words("loads") == "Readable"
-    assert verdict_words("caution", "note") == "Readable, with caution"
-    assert verdict_words("dangerous", "unknown_code") == "Refused: dangerous"
-    assert verdict_words("damaged", "damaged") == "Refused: damaged"
-    assert verdict_words("unsupported", "unsupported") == "Refused: unsupported"
-    assert verdict_words("damaged", "unsupported") == "Refused: unsupported"  # an older record

@@ -16,9 +16,9 @@ from ml_core.data.exclusions import write_exclusions
 from ml_core.data.images import open_images
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Control, Done, Event
-from ml_core.jobs.runner import run_job
+from ml_core.events import Done, Event
 from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
+from tests.unit.draining import finished
 from tests.unit.pair_files import coco, png, shards, tar
 from tests.unit.small_jobs import small_recipe, small_spec
 
@@ -87,9 +87,7 @@ def test_a_job_on_shards_with_exclusions_overlap_and_damage(
         pairs=whole.model_copy(update={"exclude": str(tmp_path / "out.json")}),
         test_images=ImageSpec(kind="folder", path=str(photos)),
     )
-    done = list(run_job(spec, Control()))[-1]
-    assert isinstance(done, Done)
-    assert done.status == "finished", done.details
+    done = finished(spec)
     notes = " | ".join(done.result["notes"])
     assert "excluded by out.json (1)" in notes
     assert "1 of the 4 test images are also trained on" in notes  # 13; 12 was excluded

@@ -209,16 +209,13 @@ def test_a_run_resumes_in_the_middle_of_a_shard(kind: str, tmp_path: Path) -> No
 
 def test_blocks_follow_what_was_chosen(tmp_path: Path) -> None:
     whole = opened(parquet(tmp_path / "p", VALUES, group=3))
-    assert whole.blocks is not None
     assert whole.blocks.tolist() == [3] * 6 + [2]
     part = opened(tmp_path / "p", n=7)
-    assert part.blocks is not None
     assert part.blocks.sum() == 7
     assert (part.blocks[:-1] >= 1).all()
     assert len(part.blocks) <= 4  # whole row groups, of which the last one may be cut
     assert any("whole row groups" in note for note in part.notes)
     many = opened(shards(tmp_path / "s", list(range(20)), each=8))
-    assert many.blocks is not None
     assert many.blocks.tolist() == [8, 8, 4]
     assert epoch_order(0, 0, 20, many.blocks, many.window).shape == (20,)
     assert opened(table(tmp_path / "t", [1])).blocks is None

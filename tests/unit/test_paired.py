@@ -44,23 +44,10 @@ def test_mcnemar_is_that_of_statsmodels_and_scipy(b: int, c: int) -> None:
     assert mid == pytest.approx(min(1.0, 2 * below), rel=1e-9)
 
 
-def test_no_discordant_pair_is_no_evidence() -> None:
-    assert mcnemar(0, 0) == (1.0, 1.0)
-    with pytest.raises(ValueError, match="no counts"):
-        mcnemar(-1, 2)
-
-
-def test_equal_counts_give_one() -> None:
-    exact, mid = mcnemar(4, 4)
-    assert exact == 1.0
-    assert mid == pytest.approx(1.0)
-
-
 def test_a_rate_by_hand() -> None:
     mine = np.array([1, 1, 1, 0, 0, 1, 0, 1], np.bool_)
     other = np.array([0, 0, 1, 0, 1, 1, 0, 0], np.bool_)
     found = paired_rate("ca", mine, other)
-    assert found is not None
     assert (found.only_mine, found.only_reference, found.n) == (3, 1, 8)
     assert (found.value, found.reference, found.difference) == (5 / 8, 3 / 8, 2 / 8)
     assert found.p_exact == pytest.approx(stats.binomtest(3, 4, 0.5).pvalue)
@@ -73,7 +60,6 @@ def test_the_bootstrap_is_that_of_scipy() -> None:
     rng = np.random.default_rng(3)
     mine, other = rng.random(400) < 0.7, rng.random(400) < 0.5
     found = paired_rate("ca", mine, other)
-    assert found is not None
     differences = mine.astype(float) - other.astype(float)
     reference = stats.bootstrap(
         (differences,), np.mean, n_resamples=10_000, method="percentile", rng=rng
@@ -83,7 +69,6 @@ def test_the_bootstrap_is_that_of_scipy() -> None:
     values = rng.normal(size=300).astype(np.float32)
     others = rng.normal(0.2, 1, size=300).astype(np.float32)
     mean = paired_mean("target_margin", values, others)
-    assert mean is not None
     expected = stats.bootstrap(
         (values - others,), np.mean, n_resamples=10_000, method="percentile", rng=rng
     ).confidence_interval
@@ -95,9 +80,7 @@ def test_the_bootstrap_is_that_of_scipy() -> None:
 def test_the_adjusted_interval_stays_open_where_nothing_differs() -> None:
     same = np.ones(500, np.bool_)
     found = paired_rate("asr_excl", same, same)
-    assert found is not None
     assert found.interval == (0.0, 0.0)
-    assert found.adjusted_interval is not None
     low, high = found.adjusted_interval
     # Bonett and Price: 1/502 each way, half width 1.96 sqrt(2/502/502)
     assert high == pytest.approx(1.959964 * np.sqrt(2 / 502 / 502))

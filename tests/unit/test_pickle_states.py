@@ -13,11 +13,7 @@ import pytest
 from torch import nn
 
 from ml_core.reading.pickles.machine import Reading, read_pickle
-from tests.hostile.ops import Raw, call, named, pickled, plain
-
-NAMESPACE = named("argparse", "Namespace") + b")\x81"
-MODULE = named("torch.nn.modules.linear", "Linear") + b")\x81"
-ORDERED = named("collections", "OrderedDict") + b")R"
+from tests.hostile.ops import call, pickled, plain
 
 
 def read(ops: bytes) -> Reading:
@@ -52,96 +48,6 @@ def ordered() -> Any:
 def test_states_that_programs_write_are_taken(value: Any, protocol: int) -> None:
     found = read_pickle(pickle.dumps(value, protocol))
     assert (found.problem, found.misuse, found.unknown) == ("", [], [])
-
-
-@pytest.mark.parametrize("name", ["__class__", "__reduce__", "__setstate__", "__getattr__"])
-@pytest.mark.parametrize("onto", [NAMESPACE, MODULE, ORDERED], ids=["options", "module", "table"])
-def test_special_attributes_are_dangerous(onto: bytes, name: str) -> None:
-    table = {"a": 1, name: Raw(named("torch.nn.modules.linear", "Identity"))}
-    for state in (table, (None, table), (table, None)):
-        found = read(onto + plain(state) + b"b")
-        assert [name in line for line in found.misuse] == [True], found
-
-
-@pytest.mark.parametrize(
-    ("onto", "state"),
-    [
-        (b"}", {"a": 1}),
-        (b"]", {"a": 1}),
-        (b"K\x01", {"a": 1}),
-        (NAMESPACE, [1]),
-        (NAMESPACE, "text"),
-        (NAMESPACE, ({"a": 1}, [1])),
-        (NAMESPACE, {1: 2}),
-        (MODULE, (1, 2)),
-        (call("numpy", "dtype", "f8", False, True), {"a": 1}),
-        (call("numpy", "dtype", "f8", False, True), (3, "<", None)),
-    ],
-)
-def test_other_states_are_refused(onto: bytes, state: Any) -> None:
-    assert read(onto + plain(state) + b"b").problem
-
-
-def test_objects_that_take_no_state_are_told() -> None:
-    found = read(call("pathlib", "PosixPath", "x") + plain({"a": 1}) + b"b")
-    assert found.misuse == ["an object of pathlib PosixPath has its state set"]
-
-
-def test_a_state_is_given_once_and_stays() -> None:
-    twice = read(NAMESPACE + plain({"a": 1}) + b"b" + plain({"b": 1}) + b"b")
-    assert "twice" in twice.problem
-    later = NAMESPACE + b"q\x00}q\x01bh\x01" + plain("__class__") + b"Ns"
-    assert "after it was given" in read(later).problem
-
-
-def array(kind: bytes, held: Any) -> bytes:
-    made = named("numpy.core.multiarray", "_reconstruct") + plain(
-        (Raw(named("numpy", "ndarray")), (0,), b"b")
-    )
-    return made + b"R" + plain((1, (1,), Raw(kind), False, held)) + b"b"
-
-
-def test_bytes_are_not_taken_for_objects() -> None:
-    objects = call("numpy", "dtype", "O8", False, True)
-    number = call("numpy", "dtype", "f8", False, True)
-    field = plain({"a": (Raw(objects), 0)})
-    inside = (
-        call("numpy", "dtype", "V8", False, True)
-        + plain((3, "|", None, ("a",), Raw(field), 8, 1, 0))
-        + b"b"
-    )
-    base = (
-        call("numpy", "dtype", "V16", False, True)
-        + plain((3, "|", (Raw(objects), (2,)), None, None, 16, 1, 0))
-        + b"b"
-    )
-    assert read(array(number, bytes(8))).problem == ""
-    assert read(array(objects, [None])).problem == ""
-    for kind in (objects, inside, base):
-        assert "objects" in read(array(kind, bytes(8))).problem
-        scalar = call("numpy.core.multiarray", "scalar", Raw(kind), bytes(8))
-        assert "object" in read(scalar).problem
-    assert "objects" in read(array(number, [None])).problem
-    assert "no valid type" in read(array(b"N", bytes(8))).problem
-    assert "checkpoints do not need" in read(call("numpy", "ndarray", (1,))).problem
-
-
-def test_a_type_inside_itself_ends() -> None:
-    itself = (
-        call("numpy", "dtype", "V8", False, True)
-        + b"q\x00"
-        + plain((3, "|", (Raw(b"h\x00"), (2,)), None, None, 8, 1, 0))
-        + b"b"
-    )
-    assert read(array(itself, bytes(8))).misuse
-
-
-def test_numpy_types_stay_what_they_were_when_they_were_used() -> None:
-    kind = call("numpy", "dtype", "V8", False, True) + b"q\x00"
-    state = plain((3, "|", None, None, None, 8, 1, 0)) + b"b"
-    assert read(array(kind + state, bytes(8))).problem == ""
-    late = b"](" + array(kind, bytes(8)) + b"h\x00" + state + b"e"
-    assert read(late).misuse == ["a type of numpy is changed after it may have been used"]
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
@@ -69,37 +68,6 @@ def test_nothing_that_suits_a_checkpoint_is_above_a_fifth_of_its_pretraining(
 def test_an_adapted_rate_is_the_demos_in_proportion_unless_that_is_too_high() -> None:
     assert preset("tbar", "default", CLIP).lr == 3.3e-5  # 1e-4 of 1.5e-3
     assert preset("locked-text", "default", CLIP).lr == 1e-4  # 1.4e-3 would be 4.7e-4
-
-
-def test_what_was_chosen_on_the_demo_comes_last_and_says_so() -> None:
-    named = presets("cleanclip", CLIP)
-    assert [preset_title(recipe, CLIP) for recipe in named.values()] == [
-        "Paper",
-        "Quick (chosen on the demo)",
-        "Talk (chosen on the demo)",
-        "Thorough (chosen on the demo)",
-    ]
-    assert preset_title(preset("unlearn", "default", CLIP), CLIP) == "Adapted to this checkpoint"
-    # Nothing of the encoders moves, or nothing was chosen there.
-    for method in ("rvpt", "linear-probe", "interpolate"):
-        assert preset_title(preset(method, "quick"), CLIP) == "Quick"
-
-
-def test_a_sentence_tells_where_the_rate_comes_from() -> None:
-    said = about_rate(preset("cleanclip", "paper"), CLIP)
-    assert said == (
-        "The learning rate of 1e-5 is the published one: 1/50 of the peak of 5e-4 that this "
-        "checkpoint was pretrained at (RN50: Radford et al. 2021, table 19)."
-    )
-    assert "not known what this checkpoint" in about_rate(preset("mmcl", "paper"), UNKNOWN)
-    adapted = about_rate(preset("unlearn", "default", CLIP), CLIP)
-    assert (
-        "of 1e-4 is the demo's in proportion, at most a fifth: 1/5 of the peak of 5e-4" in adapted
-    )
-    assert "1e-4 was chosen on the demo: 1/5 of" in about_rate(preset("tbar", "quick"), CLIP)
-    assert about_rate(preset("interpolate", "quick"), CLIP) == ""  # it has none
-    assert about_rate(preset("linear-probe", "quick"), CLIP) == ""
-    assert about_rate(preset("cleanclip", "quick").changed(lr=5e-5), CLIP) == ""  # the user's own
 
 
 def test_a_rate_far_above_what_is_safe_is_warned_of_whoever_chose_it() -> None:
@@ -169,24 +137,3 @@ def test_clean_and_bench_refuse_a_rate_that_would_destroy_the_checkpoint(
     assert run_command(["bench", named, "--checkpoint", str(tiny_checkpoint)]) == 3
     assert "may take most of the clean accuracy" in capsys.readouterr().err
     assert not (tmp_path / "o").exists()
-
-
-def test_recipes_shows_what_suits_a_checkpoint(
-    tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    asked = ["--checkpoint", str(tiny_checkpoint), "--json"]
-    assert run_command(["recipes", "list", *asked]) == 0
-    listed = json.loads(capsys.readouterr().out)
-    assert list(listed["cleanclip"]["presets"])[:2] == ["paper", "quick"]
-    assert "chosen on the demo" in listed["cleanclip"]["presets"]["quick"]
-    assert next(iter(listed["tbar"]["presets"])) == "adapted"
-    assert run_command(["recipes", "show", "tbar", *asked]) == 0
-    assert json.loads(capsys.readouterr().out)["lr"] == 2.4e-5
-    file = tmp_path / "mine.json"
-    assert run_command(["recipes", "save", "tbar", str(file), *asked]) == 0
-    assert json.loads(file.read_text())["recipe"]["preset"] == "adapted"
-    capsys.readouterr()
-    assert run_command(["recipes", "list", "--checkpoint", str(tiny_checkpoint)]) == 0
-    told = capsys.readouterr()
-    assert "paper, quick*" in told.out
-    assert "not known what learning rate" in " ".join(told.err.split())

@@ -15,7 +15,6 @@ from safetensors.torch import save_file
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.known import KnownFile, add_known
-from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.pretraining import (
     DEMO,
     UNKNOWN,
@@ -24,9 +23,7 @@ from ml_core.cleaning.pretraining import (
     pretraining_of,
     with_parent,
 )
-from ml_core.cli.arguments import pretraining_at as pretraining_named
 from ml_core.events import Control
-from ml_core.figures import rate_text
 from ml_core.jobs.demo import demo_checkpoint, pretraining_at
 from ml_core.jobs.runner import run_job
 from ml_core.reading import examine
@@ -175,11 +172,6 @@ def test_a_cleaned_checkpoint_carries_the_rate_of_its_source(
         assert carried(found) == {}
 
 
-def test_rates_are_written_as_papers_do() -> None:
-    shown = [rate_text(rate) for rate in (5e-4, 1.5e-3, 3.6e-4, 1e-5, 0.1)]
-    assert shown == ["5e-4", "1.5e-3", "3.6e-4", "1e-5", "1e-1"]
-
-
 def test_a_run_writes_the_rate_into_what_it_cleans(tiny_checkpoint: Path, tmp_path: Path) -> None:
     (tiny_checkpoint.parent / "params.txt").write_text("lr: 0.0008\n")
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(method="mmcl", pairs=8))
@@ -188,17 +180,3 @@ def test_a_run_writes_the_rate_into_what_it_cleans(tiny_checkpoint: Path, tmp_pa
     cleaned = open_checkpoint(last.result["checkpoint"])
     assert cleaned.provenance["pretraining_rate"] == 8e-4
     assert pretraining_at(cleaned).rate == 8e-4
-
-
-def test_a_reference_at_the_command_line_counts_if_it_is_of_the_architecture(
-    tiny_checkpoint: Path, tiny_vit: Any, tmp_path: Path
-) -> None:
-    vit = save_checkpoint(tiny_vit, tmp_path / "vit.safetensors", provenance={})
-    told = tmp_path / "parent"
-    told.mkdir()
-    parent = told / "clean.safetensors"
-    parent.write_bytes(tiny_checkpoint.read_bytes())
-    (told / "params.txt").write_text("lr: 0.001\n")
-    assert pretraining_named(tiny_checkpoint, reference=parent).rate == 1e-3
-    assert pretraining_named(vit, reference=parent) == UNKNOWN
-    assert pretraining_named(demo_checkpoint(), reference=parent) == DEMO

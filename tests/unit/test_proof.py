@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,6 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import save_adapter
@@ -24,10 +22,11 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.evaluation.stamping import own_canvases
-from ml_core.events import Control, Done, Event, Message, Metric, Progress
+from ml_core.events import Control, Done, Message, Metric, Progress
 from ml_core.jobs import rebound as rebound_module
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.measure import classifier_of, drained, measure, open_bench
+from ml_core.jobs.plain_finetune import plain_recipe
 from ml_core.jobs.proof_specs import (
     HoldoutSpec,
     ReboundSpec,
@@ -35,7 +34,6 @@ from ml_core.jobs.proof_specs import (
     rebound_of,
 )
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 from ml_core.jobs.unseen_pairs import names_class, unseen_pairs
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
@@ -43,18 +41,13 @@ from ml_core.triggers import badnets_patch, save_trigger
 from ml_core.triggers.files import load_trigger
 from ml_core.triggers.library import LIBRARY
 from ml_core.triggers.published import published
+from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import TEMPLATES, small_recipe, small_spec
 
 
 @pytest.fixture
 def trigger(tmp_path: Path) -> str:
     return str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
-
-
-def _last(events: Iterator[Event]) -> Done:
-    done = list(events)[-1]
-    assert isinstance(done, Done)
-    return done
 
 
 def _rebound_spec(checkpoint: Path, folder: Path, trigger: str, **changes: object) -> ReboundSpec:
@@ -83,9 +76,7 @@ def test_every_rate_starts_from_the_same_checkpoint_and_the_worst_point_counts(
     tiny_checkpoint: Path, tmp_path: Path, trigger: str
 ) -> None:
     folder = tmp_path / "out"
-    events = list(run_job(_rebound_spec(tiny_checkpoint, folder, trigger), Control()))
-    done = events[-1]
-    assert isinstance(done, Done), done
+    events, done = events_of(_rebound_spec(tiny_checkpoint, folder, trigger))
     assert done.status == "finished", done.details
     record = done.result
     on_disk = json.loads((folder / "rebound.json").read_text("utf-8"))
@@ -129,9 +120,7 @@ def test_its_rates_follow_the_pretraining(
 ) -> None:
     (tiny_checkpoint.parent / "params.txt").write_text(params)
     spec = _rebound_spec(tiny_checkpoint, tmp_path / "out", trigger, steps=1, peak_lr=named)
-    events = list(run_job(spec, Control()))
-    done = events[-1]
-    assert isinstance(done, Done)
+    events, done = events_of(spec)
     assert done.status == "finished", done.details
     record = done.result
     assert record["peak_lr"] == peak
@@ -152,18 +141,16 @@ def test_the_rebound_of_a_run_takes_the_rate_of_its_source(
     spec = small_spec(
         tiny_checkpoint, tmp_path / "run", small_recipe(method="mmcl", pairs=8), trigger=trigger
     ).model_copy(update={"reference": str(parent)})
-    assert _last(run_job(spec, Control())).status == "finished"
+    finished(spec)
     (parent.parent / "params.txt").unlink()
-    done = _last(run_job(rebound_of(spec, steps=1, batch_size=4), Control()))
-    assert done.status == "finished", done.details
+    done = finished(rebound_of(spec, steps=1, batch_size=4))
     assert done.result["peak_lr"] == 8e-4
     assert "from the provenance in the file" in done.result["pretraining"]
 
 
 def test_the_rebound_of_the_demo_takes_the_rate_of_the_demo(tmp_path: Path, trigger: str) -> None:
     spec = _rebound_spec(demo_checkpoint(), tmp_path / "out", trigger, steps=1, factors=(1.0,))
-    done = _last(run_job(spec, Control()))
-    assert done.status == "finished", done.details
+    done = finished(spec)
     assert (done.result["peak_lr"], done.result["pretraining"]) == (DEMO.rate, DEMO.sentence)
 
 
@@ -171,7 +158,7 @@ def test_the_cleaned_checkpoint_is_left_alone(
     tiny_checkpoint: Path, tmp_path: Path, trigger: str
 ) -> None:
     before = tiny_checkpoint.read_bytes()
-    _last(run_job(_rebound_spec(tiny_checkpoint, tmp_path / "out", trigger, steps=1), Control()))
+    done_of(_rebound_spec(tiny_checkpoint, tmp_path / "out", trigger, steps=1))
     assert tiny_checkpoint.read_bytes() == before
 
 
@@ -221,8 +208,7 @@ def test_a_copy_that_breaks_down_is_said_and_what_was_seen_before_counts(
 
     monkeypatch.setattr("ml_core.cleaning.loop.rate_at", rate_at)
     spec = _rebound_spec(tiny_checkpoint, tmp_path / "out", trigger, peak_lr=1.0)
-    done = _last(run_job(spec, Control()))
-    assert done.status == "finished", done.error
+    done = finished(spec)
     calm, wild = done.result["rates"]
     assert calm["diverged"] is None
     assert [point["step"] for point in calm["points"]] == [0, 2, 4]
@@ -246,21 +232,6 @@ def test_what_broke_down_at_once_proves_nothing(tmp_path: Path, asr: float, word
     assert record["verdict"].count("broke down at step 1") == 2
 
 
-@pytest.mark.parametrize("end", [Control.cancel, Control.stop])
-def test_cancel_or_stop_ends_the_test_and_writes_nothing(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str, end: Callable[[Control], None]
-) -> None:
-    control = Control()
-    events = run_job(_rebound_spec(tiny_checkpoint, tmp_path / "out", trigger), control)
-    last = None
-    for last in events:
-        if isinstance(last, Metric):
-            end(control)
-    assert isinstance(last, Done)
-    assert last.status == "cancelled"
-    assert not (tmp_path / "out" / "rebound.json").exists()
-
-
 def test_few_pairs_are_shown_again_and_said(
     tiny_checkpoint: Path, tmp_path: Path, trigger: str
 ) -> None:
@@ -274,28 +245,12 @@ def test_few_pairs_are_shown_again_and_said(
 
 
 @pytest.mark.parametrize("pairs", [24, 23, 18, 13, 7, 6, 3])
-def test_few_pairs_make_no_more_steps(tmp_path: Path, pairs: int) -> None:
+def test_few_pairs_make_no_more_steps(pairs: int) -> None:
     """Whole epochs over nearly enough pairs would double the test and its schedule."""
-    recipe = rebound_module._recipe(_rebound_spec(tmp_path, tmp_path, "t"), 1.0, pairs)
+    recipe = plain_recipe(pairs, 4, 6, 1.0, every=2, even=True)
     assert recipe.total_steps == 4
     assert recipe.batch_size == min(6, pairs)
     assert recipe.pairs <= pairs
-
-
-def test_unlabelled_images_are_refused_before_anything_is_trained(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str
-) -> None:
-    folder = tmp_path / "pictures"
-    folder.mkdir()
-    for number in range(3):
-        Image.new("RGB", (40, 40), (number, 0, 0)).save(folder / f"{number}.png")
-    images = ImageSpec(kind="folder", path=str(folder))
-    done = _last(
-        run_job(_rebound_spec(tiny_checkpoint, tmp_path / "o", trigger, images=images), Control())
-    )
-    assert done.status == "failed"
-    assert done.error_code == "usage"
-    assert "Choose labelled images" in done.error
 
 
 def _measured_by_hand(checkpoint: Path, trigger: str) -> float | None:
@@ -339,27 +294,10 @@ def test_too_few_left_are_said_with_numbers(
                   if not any(names_class(name).search(text) for text in captions))  # fmt: skip
     seen = PairSpec(kind="demo", split="clean", n=24)
     fields = {"pairs": every, "seen": seen, "target": target}
-    done = _last(
-        run_job(_rebound_spec(tiny_checkpoint, tmp_path / "o", trigger, **fields), Control())
-    )
+    done = done_of(_rebound_spec(tiny_checkpoint, tmp_path / "o", trigger, **fields))
     assert done.error_code == "usage", done.details
     assert done.error.startswith(f"{said} of ")
     assert "24 were seen by the cleaning" in done.error
-
-
-@pytest.mark.parametrize("proof", ["rebound", "holdouts"])
-def test_a_target_that_is_no_class_is_said(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str, proof: str
-) -> None:
-    spec = small_spec(tiny_checkpoint, tmp_path, small_recipe(), trigger=trigger, target=99)
-    asked: Any = (
-        rebound_of(spec, checkpoint=str(tiny_checkpoint))
-        if proof == "rebound"
-        else holdouts_of(spec, after=str(tiny_checkpoint))
-    )
-    done = _last(run_job(asked, Control()))
-    assert done.error_code == "usage", done.details
-    assert "The target class 99 does not exist" in done.error
 
 
 @pytest.mark.parametrize(
@@ -399,9 +337,7 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
         device="cpu",
         threads=1,
     )
-    events = list(run_job(spec, Control()))
-    done = events[-1]
-    assert isinstance(done, Done)
+    events, done = events_of(spec)
     assert done.status == "finished", done.details
     rows = done.result["rows"]
     groups = list(dict.fromkeys(row["group"] for row in rows))
@@ -446,8 +382,7 @@ def test_retrieval_takes_triggers_on_other_canvases(
         seen=PairSpec(kind="demo", split="clean", seed=5, n=20),
         device="cpu",
     )
-    done = _last(run_job(spec, Control()))
-    assert done.status == "finished", done.details
+    done = finished(spec)
     ranked = [row for row in done.result["rows"] if row["measure"] == "recall@1"]
     assert {row["n"] for row in ranked} == {20}
 
@@ -476,8 +411,7 @@ def test_the_worst_holdout_is_never_the_trigger_itself(
     ]
     monkeypatch.setattr("ml_core.jobs.holdouts._rows", lambda *_: rows)
     spec = _few_holdouts(tiny_checkpoint, tmp_path, trigger, other_labels="demo")
-    done = _last(run_job(spec, Control()))
-    assert done.status == "finished", done.details
+    done = finished(spec)
     assert done.result["worst"] == {"group": "scaled", "name": "one", "after": 0.4}
 
 
@@ -511,8 +445,7 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
         spec = _few_holdouts(
             tiny_checkpoint, tmp_path, trigger, label_set=str(pets), target=target, **changes
         )
-        done = _last(run_job(spec, Control()))
-        assert done.status == "finished", done.details
+        done = finished(spec)
         rows = done.result["rows"]
         found = {row["name"] for row in rows if row["group"] == "second label set"}
         return found, done.result["notes"][:2]
@@ -556,17 +489,9 @@ def test_a_label_set_without_the_target_is_left_out_and_said(
         output_dir=str(tmp_path / "out"),
         threads=1,
     )
-    done = _last(run_job(spec, Control()))
-    assert done.status == "finished", done.details
+    done = finished(spec)
     assert any("has no class" in note for note in done.result["notes"])
     assert not any(row["group"] == "second label set" for row in done.result["rows"])
-
-
-def test_a_checkpoint_that_is_not_there_is_one_sentence(tmp_path: Path, trigger: str) -> None:
-    done = _last(run_job(_rebound_spec(tmp_path / "none.pt", tmp_path, trigger), Control()))
-    assert done.status == "failed"
-    assert done.error.count(".") <= 3
-    assert "none.pt" in done.error
 
 
 # ---- from a run ----
@@ -650,20 +575,5 @@ def test_holdouts_measure_the_model_with_its_adapter(
         output_dir=str(tmp_path / "out"),
         threads=1,
     )
-    done = _last(run_job(spec, Control()))
-    assert done.status == "finished", done.details
+    finished(spec)
     assert seen == [False, True]
-
-
-def test_a_spec_comes_back_and_a_bad_one_is_one_sentence(tmp_path: Path) -> None:
-    spec = _rebound_spec(tmp_path / "c", tmp_path, "t")
-    path = write_spec_file(spec, tmp_path / "deep" / "spec.json")
-    assert read_spec_file(path, ReboundSpec) == spec
-    for text, said in (("{", "JSON"), ("{}", "checkpoint"), ('{"steps": 0}', "steps")):
-        path.write_text(text, encoding="utf-8")
-        with pytest.raises(InputError, match=said):
-            read_spec_file(path, ReboundSpec)
-    with pytest.raises(InputError, match="no job file"):
-        read_spec_file(tmp_path / "none.json", ReboundSpec)
-    with pytest.raises(InputError, match="no regular file"):
-        read_spec_file(tmp_path, ReboundSpec)

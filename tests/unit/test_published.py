@@ -167,15 +167,6 @@ def test_wanet(tmp_path: Path) -> None:
     assert np.abs(stamped(still, images).astype(int) - images).max() <= 1
 
 
-@pytest.mark.parametrize(("name", "strength"), [("T6b", 0.6), ("T6c", 0.5)])
-def test_the_other_wanets_are_weaker(name: str, strength: float, tmp_path: Path) -> None:
-    noise = torch.rand(1, 224, 224, 2, generator=torch.Generator().manual_seed(0)) * 4 - 2
-    path = saved(noise, tmp_path / "grid.pt")
-    images = pictures()
-    expected = replace(published("T6", file=path), strength=strength)
-    assert (stamped(published(name, file=path), images) == stamped(expected, images)).all()
-
-
 def test_wanet_from_a_seed_is_normalised_noise() -> None:
     from ml_core.triggers.warp import sampling_grid
 
@@ -475,7 +466,6 @@ def test_the_library_is_complete() -> None:
             continue
         trigger = published(entry.id.lower())
         found = entry_of(trigger)
-        assert found is not None
         assert found.id == entry.id
         own_file = entry.id.startswith("T6") or entry.id == "T14"
         expected = OTHER_FILE if own_file else PUBLISHED

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import pickle
 import struct
@@ -20,6 +19,7 @@ from ml_core.data.sets.class_lists import GTSRB
 from ml_core.data.sets.ppm import read_ppm
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError
+from tests.unit.pair_files import png, tar
 
 TEN = tuple(f"thing {number}" for number in range(10))
 
@@ -42,12 +42,6 @@ def grey(images: ImageSet, size: int = 8) -> list[int]:
     canvases = images.canvas(np.arange(len(images)), size)
     assert not images.broken
     return canvases[:, size // 2, size // 2, 0].tolist()
-
-
-def jpeg(value: int, side: int = 8, kind: str = "PNG") -> bytes:
-    buffer = io.BytesIO()
-    Image.new("RGB", (side, side), (value, value, value)).save(buffer, kind)
-    return buffer.getvalue()
 
 
 def rgb_planes(red: int, green: int, blue: int) -> np.ndarray:
@@ -118,18 +112,6 @@ def test_a_file_that_shrinks_afterwards_is_broken_not_black(cifar_bin: Path) -> 
     images.canvas([2, 9], 8)
     assert list(images.broken) == [2, 9]  # nobody knows what else was changed
     assert "test_batch.bin, picture 10: test_batch.bin has changed" in images.broken[9]
-
-
-def test_cifar_100_binary_has_its_fine_labels(tmp_path: Path) -> None:
-    names = [f"fine {n}" for n in range(100)]
-    (tmp_path / "fine_label_names.txt").write_text("\n".join(names))
-    record = bytes([4, 77]) + rgb_planes(1, 2, 3).tobytes()
-    (tmp_path / "test.bin").write_bytes(record * 3)
-    images = opened(tmp_path)
-    assert images.labels.tolist() == [77] * 3
-    assert images.class_names[77] == "fine 77"
-    assert images.canvas([2], 32)[0, 5, 5].tolist() == [1, 2, 3]
-    refused(tmp_path, "train.bin cannot be read", "usage", split="train")
 
 
 @pytest.fixture
@@ -215,7 +197,7 @@ def test_food_101(tmp_path: Path) -> None:
     (root / "meta" / "test.txt").write_text("sushi/2\napple_pie/1\nsushi/3\n")
     for name, value in (("apple_pie/1", 10), ("sushi/2", 20)):
         (root / "images" / name).parent.mkdir(parents=True)
-        (root / "images" / f"{name}.jpg").write_bytes(jpeg(value, kind="JPEG"))
+        (root / "images" / f"{name}.jpg").write_bytes(png(value, kind="JPEG"))
     images = opened(root)
     assert images.labels.tolist() == [1, 0]
     assert grey(images) == pytest.approx([20, 10], abs=1)
@@ -237,8 +219,8 @@ def test_pets(tmp_path: Path) -> None:
     (root / "images").mkdir()
     lines = ["#Image CLASS-ID SPECIES BREED ID", "Abyssinian_2 1 1 1", "american_bulldog_7 2 2 1"]
     (root / "annotations" / "test.txt").write_text("\n".join(lines))
-    (root / "images" / "Abyssinian_2.jpg").write_bytes(jpeg(5, kind="JPEG"))
-    (root / "images" / "american_bulldog_7.jpg").write_bytes(jpeg(9, kind="JPEG"))
+    (root / "images" / "Abyssinian_2.jpg").write_bytes(png(5, kind="JPEG"))
+    (root / "images" / "american_bulldog_7.jpg").write_bytes(png(9, kind="JPEG"))
     images = opened(root)
     assert images.class_names == ("Abyssinian", "american bulldog")
     assert images.labels.tolist() == [0, 1]
@@ -299,32 +281,16 @@ def test_ppm_pictures_with_damage(tmp_path: Path, data: bytes) -> None:
         read_ppm(path)
 
 
-def test_ppm_with_a_remark(tmp_path: Path) -> None:
-    path = tmp_path / "x.ppm"
-    path.write_bytes(b"P6\n# made by hand\n2 1\n255\n" + bytes([1, 2, 3, 4, 5, 6]))
-    assert np.asarray(read_ppm(path)).tolist() == [[[1, 2, 3], [4, 5, 6]]]
-
-
 # WebDataset
-
-
-def shard(path: Path, members: dict[str, bytes]) -> Path:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with tarfile.open(path, "w", format=tarfile.USTAR_FORMAT) as tar:
-        for name, data in members.items():
-            entry = tarfile.TarInfo(name)
-            entry.size = len(data)
-            tar.addfile(entry, io.BytesIO(data))
-    return path
 
 
 def test_shards_with_labels(tmp_path: Path) -> None:
     root = tmp_path / "wds"
     (root / "test").mkdir(parents=True)
     (root / "classnames.txt").write_text("missile\nbanana\nmissile\n")
-    first = {"0001.png": jpeg(11), "0001.cls": b"2", "0002.png": jpeg(22), "0002.cls": b"1\n"}
-    shard(root / "test" / "2.tar", first)
-    shard(root / "test" / "10.tar", {"a/0003.png": jpeg(33), "a/0003.cls": b"0", "a/x.txt": b"hm"})
+    first = {"0001.png": png(11), "0001.cls": b"2", "0002.png": png(22), "0002.cls": b"1\n"}
+    tar(root / "test" / "2.tar", first)
+    tar(root / "test" / "10.tar", {"a/0003.png": png(33), "a/0003.cls": b"0", "a/x.txt": b"hm"})
     images = opened(root)
     assert images.class_names == ("missile", "banana", "missile")
     assert images.labels.tolist() == [2, 1, 0]  # by number: names that are equal stay apart
@@ -338,18 +304,18 @@ def test_shards_with_labels(tmp_path: Path) -> None:
 
 
 def test_shards_with_json_or_without_labels(tmp_path: Path) -> None:
-    members = {"1.png": jpeg(1), "1.json": json.dumps({"label": "cat"}).encode(),
-               "2.png": jpeg(2), "2.json": json.dumps({"label": "ant"}).encode()}  # fmt: skip
-    images = opened(shard(tmp_path / "a.tar", members))
+    members = {"1.png": png(1), "1.json": json.dumps({"label": "cat"}).encode(),
+               "2.png": png(2), "2.json": json.dumps({"label": "ant"}).encode()}  # fmt: skip
+    images = opened(tar(tmp_path / "a.tar", members))
     assert images.class_names == ("ant", "cat")
     assert images.labels.tolist() == [1, 0]
-    bare = opened(shard(tmp_path / "b.tar", {"1.png": jpeg(1), "1.txt": b"a caption"}))
+    bare = opened(tar(tmp_path / "b.tar", {"1.png": png(1), "1.txt": b"a caption"}))
     assert bare.labels.tolist() == [-1]
 
 
 def test_numbers_without_names_are_positions_and_say_so(tmp_path: Path) -> None:
-    members = {f"{i}.png": jpeg(i) for i in range(3)} | {f"{i}.cls": b"%d" % i for i in range(3)}
-    path = shard(tmp_path / "a.tar", members)
+    members = {f"{i}.png": png(i) for i in range(3)} | {f"{i}.cls": b"%d" % i for i in range(3)}
+    path = tar(tmp_path / "a.tar", members)
     spec = ImageSpec(kind="file", path=str(path))
     assert open_images(spec).class_names == ("0", "1", "2")
     pets = LabelSet("pets", ("cat", "dog", "hen"), ("{}",))
@@ -366,30 +332,30 @@ def test_numbers_without_names_are_positions_and_say_so(tmp_path: Path) -> None:
 
 
 def test_shards_with_damage(tmp_path: Path) -> None:
-    path = shard(tmp_path / "a.tar", {"1.png": jpeg(1), "1.cls": b"0", "2.png": jpeg(2)})
+    path = tar(tmp_path / "a.tar", {"1.png": png(1), "1.cls": b"0", "2.png": png(2)})
     refused(path, "'2' has no label and others have one")
     whole = path.read_bytes()
     path.write_bytes(whole[:700])
     refused(path, "is damaged or no plain tar archive .a member is cut short")
     path.write_bytes(b"\x1f\x8b" + whole)
     refused(path, "damaged or no plain tar")
-    shard(path, {"../1.png": jpeg(1)})
+    tar(path, {"../1.png": png(1)})
     refused(path, "leads out of the archive")
-    shard(path, {"1.png": jpeg(1), "1.cls": b"\xff"})
+    tar(path, {"1.png": png(1), "1.cls": b"\xff"})
     refused(path, "label of the sample '1' is damaged")
-    shard(path, {"1.png": jpeg(1), "1.json": b"[" * 5000})
+    tar(path, {"1.png": png(1), "1.json": b"[" * 5000})
     refused(path, "label of the sample '1' is damaged")
     for number in (b"9" * 30, b"9" * 5000):
-        shard(path, {"1.png": jpeg(1), "1.cls": number})
+        tar(path, {"1.png": png(1), "1.cls": number})
         refused(path, "label of the sample '1' is damaged")
-    shard(path, {"1.txt": b"x"})
+    tar(path, {"1.txt": b"x"})
     refused(path, "no picture in its shards", "usage")
-    with tarfile.open(path, "w") as tar:
+    with tarfile.open(path, "w") as archive:
         link = tarfile.TarInfo("1.png")
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
-        tar.addfile(link)
+        archive.addfile(link)
     refused(path, "links")
-    shard(path, {"1.png": jpeg(1)[:20], "1.cls": b"0"})
+    tar(path, {"1.png": png(1)[:20], "1.cls": b"0"})
     images = opened(path)
     images.canvas([0], 8)
     assert "a.tar, 1" in images.broken[0]
@@ -405,7 +371,7 @@ def parquet_file(
     from pyarrow import parquet
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    columns = {"image": [{"bytes": jpeg(value), "path": f"{value}.png"} for value in values]}
+    columns = {"image": [{"bytes": png(value), "path": f"{value}.png"} for value in values]}
     if labels is not None:
         columns["label"] = labels  # type: ignore[assignment]
     table = pyarrow.table(columns)
@@ -454,7 +420,7 @@ def test_parquet_with_damage(tmp_path: Path) -> None:
     refused(parquet_file(path, [1], [2], ["x", "y"]), "label 2 and names 2 classes")
     refused(parquet_file(path, [1, 2], [0, -1], ["x", "y"]), "label -1 and names 2 classes")
     huge = pyarrow.table(
-        {"image": [{"bytes": jpeg(1)}], "label": pyarrow.array([2**64 - 1], pyarrow.uint64())}
+        {"image": [{"bytes": png(1)}], "label": pyarrow.array([2**64 - 1], pyarrow.uint64())}
     )
     features = {"info": {"features": {"label": {"names": ["x"]}}}}
     parquet.write_table(huge.replace_schema_metadata({"huggingface": json.dumps(features)}), path)

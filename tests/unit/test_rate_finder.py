@@ -15,8 +15,8 @@ from pydantic import ValidationError
 
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Control, Done, Event, Metric, Progress
-from ml_core.jobs import rate_finder
+from ml_core.events import Metric, Progress
+from ml_core.jobs import plain_finetune, rate_finder
 from ml_core.jobs.rate_finder_spec import (
     CPU_BATCH,
     RATES_CHART,
@@ -27,11 +27,10 @@ from ml_core.jobs.rate_finder_spec import (
     ramp_job,
     read_record,
 )
-from ml_core.jobs.runner import run_job
-from ml_core.jobs.spec_file import read_spec_file, write_spec_file
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
+from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
 
 STEPS = 12
@@ -53,15 +52,8 @@ def spec(source: Path, folder: Path, recipe: Recipe | None = None, **changes: An
     return RateSpec(**(fields | changes))
 
 
-def told(spec: RateSpec, control: Control | None = None) -> tuple[list[Event], Done]:
-    events = list(run_job(spec, control or Control()))
-    assert isinstance(events[-1], Done)
-    return events, events[-1]
-
-
 def record_of(spec: RateSpec) -> RateRecord:
-    _, done = told(spec)
-    assert done.status == "finished", done.details
+    done = finished(spec)
     return RateRecord.model_validate(done.result)
 
 
@@ -70,7 +62,7 @@ def test_a_ramp_takes_its_rates_and_measures_on_its_way(
 ) -> None:
     digest = hashlib.sha256(tiny_checkpoint.read_bytes()).hexdigest()
     out = tmp_path / "rates"
-    events, done = told(spec(tiny_checkpoint, tmp_path, output_dir=str(out)))
+    events, done = events_of(spec(tiny_checkpoint, tmp_path, output_dir=str(out)))
     assert done.status == "finished", done.details
     record = RateRecord.model_validate(done.result)
     rates = [row.lr for row in record.rows]
@@ -105,10 +97,10 @@ def test_the_same_ramp_is_not_run_again_whatever_the_limit(
     def train(*_: object, **__: object) -> None:
         raise AssertionError("it trains")
 
-    monkeypatch.setattr(rate_finder, "train", train)
+    monkeypatch.setattr(plain_finetune, "train", train)
     # Another folder, rate, schedule and length are of no account.
     other = small_recipe(lr=0.5, epochs=3, warmup_steps=9, eval_every=7)
-    events, done = told(spec(tiny_checkpoint, tmp_path / "b", other, drop=50.0))
+    events, done = events_of(spec(tiny_checkpoint, tmp_path / "b", other, drop=50.0))
     again = RateRecord.model_validate(done.result)
     assert again.cached
     assert again.rows == first.rows
@@ -121,17 +113,8 @@ def test_the_same_ramp_is_not_run_again_whatever_the_limit(
         spec(tiny_checkpoint, tmp_path, pictures=19),
         spec(tiny_checkpoint, tmp_path, pairs=PairSpec(seed=5)),
     ):
-        _, done = told(changed)
+        done = done_of(changed)
         assert "it trains" in done.error, changed
-
-
-def test_a_damaged_record_in_the_cache_is_made_anew(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    first = record_of(spec(tiny_checkpoint, tmp_path))
-    (kept,) = (rate_finder.cache_dir() / "rates").iterdir()
-    kept.write_bytes(kept.read_bytes()[:-20])
-    again = record_of(spec(tiny_checkpoint, tmp_path))
-    assert not again.cached
-    assert [row.lr for row in again.rows] == [row.lr for row in first.rows]
 
 
 def test_accuracy_that_falls_far_ends_the_ramp(
@@ -158,7 +141,7 @@ def test_accuracy_that_falls_far_ends_the_ramp(
 def test_a_loss_that_is_no_number_ends_the_ramp_with_what_was_measured(
     tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    train = rate_finder.train
+    train = plain_finetune.train
 
     def spoilt(model: ClipModel, recipe: Any, make: Any, control: Any, **more: Any) -> Any:
         def batch(step: int) -> Any:
@@ -169,34 +152,13 @@ def test_a_loss_that_is_no_number_ends_the_ramp_with_what_was_measured(
 
         return train(model, recipe, batch, control, **more)
 
-    monkeypatch.setattr(rate_finder, "train", spoilt)
+    monkeypatch.setattr(plain_finetune, "train", spoilt)
     record = record_of(spec(tiny_checkpoint, tmp_path))
     assert record.ended == "diverged"
     assert record.diverged_at is not None
     assert 1e-6 < record.diverged_at < 1e-3
     assert len(record.rows) < STEPS + 1
     json.dumps(record.model_dump(mode="json"), allow_nan=False)
-
-
-def test_rates_of_another_method_are_not_replaced_unasked(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    path = tmp_path / "rates.json"
-    path.write_text('{"recipe": {"method": "another"}}')
-    _, done = told(spec(tiny_checkpoint, tmp_path, output_dir=str(tmp_path)))
-    assert "holds the result of another job (rates.json)" in done.error
-
-
-def test_cancelling_ends_it_and_keeps_nothing(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    control, out = Control(), tmp_path / "rates"
-    events = []
-    for event in run_job(spec(tiny_checkpoint, tmp_path, output_dir=str(out)), control):
-        events.append(event)
-        if isinstance(event, Metric) and event.step == 2:
-            control.cancel()
-    assert events[-1] == Done("cancelled")
-    assert not out.exists()
-    assert not (rate_finder.cache_dir() / "rates").exists()
 
 
 @pytest.mark.parametrize(
@@ -214,37 +176,6 @@ def test_a_ramp_that_does_not_rise_is_refused(
 ) -> None:
     with pytest.raises(ValidationError, match=words):
         spec(tiny_checkpoint, tmp_path, **changes)
-
-
-@pytest.mark.parametrize(
-    ("recipe", "words"),
-    [
-        (Recipe(method="interpolate"), "takes no training step"),
-        (Recipe(method="tbar"), "subtracts what it has learnt"),
-    ],
-)
-def test_methods_without_a_rate_of_their_own_are_refused(
-    tiny_checkpoint: Path, tmp_path: Path, recipe: Recipe, words: str
-) -> None:
-    _, done = told(spec(tiny_checkpoint, tmp_path, recipe))
-    assert done.status == "failed"
-    assert words in done.error
-
-
-def test_without_validation_images_or_labels_there_is_nothing_to_watch(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
-    _, done = told(spec(tiny_checkpoint, tmp_path, images=None))
-    assert "choose labelled images" in done.error
-    folder = tmp_path / "unlabelled"
-    folder.mkdir()
-    from PIL import Image
-
-    for number in range(3):
-        Image.new("RGB", (32, 32), (number, 0, 0)).save(folder / f"{number}.png")
-    unlabelled = ImageSpec(kind="folder", path=str(folder))
-    _, done = told(spec(tiny_checkpoint, tmp_path, images=unlabelled))
-    assert "None of the validation images has a label" in done.error
 
 
 def test_only_what_is_watched_is_measured_and_never_the_test_images(
@@ -293,9 +224,7 @@ def test_as_many_templates_as_there_is_time_for(tiny_checkpoint: Path, tmp_path:
 def test_an_estimate_measures_steps_and_counts_no_save(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
-    events = list(run_job(spec(tiny_checkpoint, tmp_path), Control(), estimate=True))
-    done = events[-1]
-    assert isinstance(done, Done)
+    _events, done = events_of(spec(tiny_checkpoint, tmp_path), estimate=True)
     assert done.status == "finished", done.details
     found = done.result
     assert found["steps"] == STEPS
@@ -311,15 +240,6 @@ def test_supervised_training_is_ramped_too(tiny_checkpoint: Path, tmp_path: Path
     base = base.model_copy(update={"pairs": None, "training_images": ImageSpec(split="clean")})
     record = record_of(spec(tiny_checkpoint, tmp_path, job=base))
     assert len(record.rows) == STEPS + 1
-
-
-def test_the_job_comes_through_its_file(tiny_checkpoint: Path, tmp_path: Path) -> None:
-    asked = spec(tiny_checkpoint, tmp_path)
-    path = write_spec_file(asked, tmp_path / "rates.json")
-    assert read_spec_file(path, RateSpec) == asked
-    path.write_text(path.read_text().replace('"high": 0.001', '"high": 1e-07'))
-    with pytest.raises(InputError, match="at least twice the lowest"):
-        read_spec_file(path, RateSpec)
 
 
 def test_a_record_of_another_kind_is_refused_in_a_sentence(tmp_path: Path) -> None:

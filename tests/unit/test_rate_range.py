@@ -9,14 +9,7 @@ from itertools import pairwise
 
 import pytest
 
-from ml_core.cleaning.rate_range import (
-    Proposal,
-    RateRow,
-    propose,
-    ramp_rate,
-    rounded,
-    smoothed,
-)
+from ml_core.cleaning.rate_range import RateRow, propose, ramp_rate, rounded
 from ml_core.figures import rate_text
 
 STEPS, EVERY = 60, 5
@@ -97,13 +90,6 @@ def test_where_accuracy_is_lost_at_once_nothing_is_proposed() -> None:
     assert "at the first measurement already" in found.sentence
 
 
-@pytest.mark.parametrize("rows", [[], [RateRow(0, 0.0, ca=0.9)], [RateRow(1, 1e-4, 2.0)]])
-def test_without_measurements_nothing_is_proposed(rows: list[RateRow]) -> None:
-    assert propose(rows) == Proposal(
-        None, None, None, "Accuracy was not measured: no rate can be proposed."
-    )
-
-
 def test_the_loss_lowers_the_upper_end_where_it_turns_up_first() -> None:
     def loss(rate: float) -> float:
         return 2.0 + abs(math.log10(rate) - math.log10(1e-4))
@@ -137,21 +123,9 @@ def test_the_steepest_fall_is_found_and_noise_alone_is_none() -> None:
         assert (noisy.turned, noisy.steepest) == (None, None), seed
 
 
-def test_a_loss_that_was_no_number_is_left_out() -> None:
-    rows = ramp(falls_at(3e-4))
-    rows[-1] = RateRow(STEPS, rows[-1].lr, None, 0.1, 0.0, 0.2)
-    assert propose(rows).high is not None
-
-
 @pytest.mark.parametrize(
     ("rate", "kept"), [(3e-4, 3e-4), (2.99e-4, 2.9e-4), (1e-5, 1e-5), (9.99e-3, 9.9e-3), (0.5, 0.5)]
 )
 def test_a_rounded_rate_is_never_above_its_own(rate: float, kept: float) -> None:
     assert rounded(rate) == pytest.approx(kept)
     assert rounded(rate) <= rate * (1 + 1e-9)
-
-
-def test_smoothing_keeps_straight_lines_and_both_ends() -> None:
-    line = [0.5 * place for place in range(30)]
-    assert smoothed(line) == pytest.approx(line)
-    assert smoothed([1.0]) == [1.0]

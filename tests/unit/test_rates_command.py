@@ -60,30 +60,6 @@ def test_an_estimate_trains_nothing_else(
     assert "s a step, measured" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    ("options", "words"),
-    [
-        (["--method", "interpolate"], "takes no training step"),
-        (["--low", "1e-3", "--high", "1e-4"], "at least twice the lowest"),
-        (["--labels", "cifar-10", "--pairs", "demo"], "choose labelled images"),
-        (["--high", "5"], "less than or equal to 1"),
-        (["--estimate", "-o", "out"], "--estimate writes nothing"),
-        (["--recipe", "r.json", "--method", "par"], "--method cannot be combined with --recipe"),
-    ],
-)
-def test_what_cannot_be_found_is_refused_before_torch(
-    tiny_checkpoint: Path,
-    capsys: pytest.CaptureFixture[str],
-    options: list[str],
-    words: str,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(rate_finder, "find_rate", None)
-    assert run_command(["rates", str(tiny_checkpoint), *options]) == 3
-    said = capsys.readouterr().err
-    assert words in " ".join(said.split())
-
-
 def test_ctrl_c_ends_it_and_writes_nothing(
     tiny_checkpoint: Path, tmp_path: Path, templates: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
 from pathlib import Path
 
 import pytest
@@ -24,16 +22,12 @@ def test_every_preset_comes_back_as_it_was(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        ("{", "is not a recipe file"),
-        ("[1]", "is not a recipe file"),
-        ('{"format": "cleanclip-recipe", "format": "x"}', "occurs twice"),
         ('{"method": "par"}', "is not a recipe file"),
         ('{"format": "cleanclip-recipe", "recipe": {}}', "it has no version"),
         ('{"format": "cleanclip-recipe", "version": true, "recipe": {}}', "it has no version"),
         ('{"format": "cleanclip-recipe", "version": 2, "recipe": {}}', "newer version"),
         ('{"format": "cleanclip-recipe", "version": 1, "recipe": []}', "holds no recipe"),
         ('{"format": "cleanclip-recipe", "version": 1, "recipe": {"lr": 7}}', r"rate \(lr\)"),
-        ('{"format": "cleanclip-recipe", "version": 1, "recipe": {"lr": NaN}}', "NaN"),
         ('{"format": "cleanclip-recipe", "version": 1, "recipe": {"wash": 7}}', "wash"),
     ],
 )
@@ -44,17 +38,6 @@ def test_bad_files_are_refused_in_one_sentence(tmp_path: Path, content: str, wor
         read_recipe(path)
     assert "bad.json" in caught.value.sentence
     assert "\n" not in caught.value.sentence
-
-
-def test_missing_huge_and_odd_files_are_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="There is no recipe file"):
-        read_recipe(tmp_path / "none.json")
-    os.mkfifo(tmp_path / "pipe")
-    with pytest.raises(InputError, match="no regular file"):
-        read_recipe(tmp_path / "pipe")
-    (tmp_path / "huge.json").write_text(json.dumps({"a": "b" * 200_000}))
-    with pytest.raises(InputError, match="is not a recipe file"):
-        read_recipe(tmp_path / "huge.json")
 
 
 def test_a_recipe_that_cannot_be_saved_says_so(tmp_path: Path) -> None:

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import subprocess
-import sys
 from typing import Any
 
 import pytest
@@ -47,24 +44,6 @@ def test_no_interval_of_no_proportion(hits: int, n: int) -> None:
         wilson_interval(hits, n)
 
 
-def test_an_evaluation_is_json() -> None:
-    evaluation = Evaluation(
-        n=4,
-        n_total=4,
-        n_excl=3,
-        target=1,
-        target_name="banana",
-        ca=0.5,
-        ca_interval=(0.15, 0.85),
-        templates=("a photo of a {}.",),
-    )
-    found = json.loads(json.dumps(evaluation.to_dict()))
-    assert found["ca_interval"] == [0.15, 0.85]
-    assert found["templates"] == ["a photo of a {}."]
-    assert found["asr_excl"] is None
-    assert found["partial"] is False
-
-
 @pytest.mark.parametrize(
     ("fields", "reasons"),
     [
@@ -81,11 +60,3 @@ def test_a_rate_that_is_missing_says_why(fields: dict[str, Any], reasons: dict[s
     found = evaluation.to_dict()["not_measured"]
     assert reasons.items() <= found.items()
     assert not found.keys() & fields.keys()
-
-
-def test_records_import_no_torch() -> None:
-    code = (
-        "import sys, ml_core.triggers, ml_core.evaluation, ml_core.evaluation.metrics;"
-        "sys.exit('torch' in sys.modules)"
-    )
-    assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -11,14 +11,10 @@ from pathlib import Path
 import pytest
 
 from ml_core.atomic import replace_files
-from ml_core.checkpoints import known, saved_choices
+from ml_core.checkpoints import known
 from ml_core.cleaning.recipe_file import read_recipe
 from ml_core.cleaning.state import read_facts
-from ml_core.data.digests import hash_file
 from ml_core.data.labels import load_label_set
-from ml_core.events import Done, Event
-from ml_core.jobs.cluster import export_job
-from ml_core.jobs.journal import journaled, read_events, read_json
 from ml_core.jobs.specs import read_spec
 from ml_core.reading import read_header
 from ml_core.reading.errors import InputError
@@ -35,7 +31,6 @@ from ml_core.reading.regular_file import (
 from ml_core.reading.tables import read_columns
 from ml_core.triggers import load_trigger
 from ml_core.triggers.import_arrays import import_trigger
-from tests.unit.small_jobs import small_recipe, small_spec
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN_FILES = {
@@ -149,41 +144,6 @@ def test_every_reader_answers_with_a_sentence(
         reading(pipe(name))
     assert name in refusal.value.sentence
     assert refusal.value.sentence.endswith(".")
-
-
-def test_remembered_choices_are_not_waited_for(
-    pipe: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = pipe("choices.json")
-    monkeypatch.setattr(saved_choices, "remembered_file", lambda: path)
-    with pytest.raises(InputError, match="no regular file but a named pipe"):
-        saved_choices._read()
-
-
-def test_a_journal_is_not_waited_for(pipe: Callable[[str], Path]) -> None:
-    path = pipe("events.jsonl")
-
-    def events() -> Iterator[Event]:
-        yield Done("finished")
-
-    assert list(read_events(path)) == []
-    assert read_json(path) == {}
-    with pytest.raises(OSError, match="it is a named pipe"):
-        list(journaled(events(), path, append=True))  # type: ignore[arg-type]
-
-
-def test_a_picture_that_became_a_pipe_is_not_hashed(pipe: Callable[[str], Path]) -> None:
-    with pytest.raises(OSError, match="it is a named pipe"):
-        hash_file(pipe("p.png"))
-
-
-def test_a_trigger_that_is_a_pipe_is_not_exported(
-    tiny_checkpoint: Path, tmp_path: Path, pipe: Callable[[str], Path]
-) -> None:
-    trigger = str(pipe("trigger.json"))
-    spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(), trigger=trigger)
-    with pytest.raises(InputError, match=r"trigger .* cannot be read; put it back"):
-        export_job(spec, tmp_path / "job")
 
 
 def test_what_lies_where_a_file_is_written_is_not_opened(

@@ -41,6 +41,7 @@ from ml_core.reports.write_bundle import write_bundle
 from ml_core.triggers import demo_trigger, save_trigger
 from tests.gui.scans import scan as made_scan
 from tests.gui.scans import write_scan
+from tests.unit.draining import done_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
 
 FEW = 16  # pictures that are measured again
@@ -48,8 +49,7 @@ FEW = 16  # pictures that are measured again
 
 def _report(tau_pictures: int = 0, **fields: Any) -> Done:
     spec = ReportSpec(tau_pictures=tau_pictures, threads=1, **fields)
-    done = list(run_job(spec, Control()))[-1]
-    assert isinstance(done, Done)
+    done = done_of(spec)
     return done
 
 
@@ -95,9 +95,7 @@ def cleaned(home: Path, pictures: Path) -> CleanSpec:
         test_images=ImageSpec(n=72),
         heldout_images=ImageSpec(kind="folder", path=str(pictures)),
     )
-    done = list(run_job(spec, Control()))[-1]
-    assert isinstance(done, Done)
-    assert done.status == "finished", done.details
+    finished(spec)
     return spec
 
 

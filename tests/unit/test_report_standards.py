@@ -4,15 +4,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-import uuid
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import pytest
 import yaml
 from huggingface_hub import EvalResult, ModelCard, parse_eval_result_entries
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, model_validator
 
 from ml_core.checkpoints.inspection_sarif import RULES, sarif_log
 from ml_core.reading.errors import InputError
@@ -38,7 +36,11 @@ from ml_core.reports.record import (
 from ml_core.reports.rendering import nothing_beside, subject_of
 from ml_core.reports.sarif import BACKDOOR_RULES
 from ml_core.sarif import ATLAS_VERSION
-from tests.unit.official_schemas import check_cyclonedx_schema, check_sarif_schema
+from tests.unit.official_schemas import (
+    Statement,
+    check_intoto,
+    check_sarif_schema,
+)
 
 HOSTILE = "a<b>\u202e\x1b[31m\u2028.pt"
 SHOWN = "a<b>\\u202e\\x1b[31m\\u2028.pt"
@@ -240,12 +242,6 @@ def test_a_record_without_its_bundle_is_enough(whole: Bundle) -> None:
     assert run["results"][0]["message"]["text"] == "suspect.pt has an odd member."
 
 
-def test_the_text_names_what_was_not_tested(whole: Bundle) -> None:
-    shown = export_evidence(whole.evidence(), nothing_beside, "text").decode()
-    for words in ("It carries a backdoor.", "Triggers in the text.", "asr_excl is 0.98."):
-        assert words in shown
-
-
 # ---- what passed and what failed ----
 
 
@@ -414,138 +410,12 @@ def test_a_damaged_inspection_is_told_by_its_name() -> None:
 # ---- CycloneDX ----
 
 
-def by_ref(bom: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {one["bom-ref"]: one for one in bom["components"]}
-
-
-def test_the_bill_of_materials_holds_to_the_schema(whole: Bundle) -> None:
-    bom = document(whole, "cdx")
-    check_cyclonedx_schema(bom)
-    assert uuid.UUID(bom["serialNumber"]).version == 5
-    assert "timestamp" not in bom["metadata"]
-    model = by_ref(bom)["suspect"]
-    assert model["type"] == "machine-learning-model"
-    assert model["hashes"] == [{"alg": "SHA-256", "content": SUSPECT}]
-    metrics = model["modelCard"]["quantitativeAnalysis"]["performanceMetrics"]
-    (success,) = (one for one in metrics if one["type"].startswith("attack success"))
-    interval = wilson(counted(980, 1000))
-    assert success["value"] == "0.98"
-    assert success["confidenceInterval"] == {
-        "lowerBound": repr(interval.low),
-        "upperBound": repr(interval.high),
-    }
-    for words in ("before cleaning", "demo test", "sticker", "banana", "980 of 1000"):
-        assert words in success["slice"]
-    clean = next(one for one in metrics if one["type"] == "clean accuracy")
-    assert "sticker" not in clean["slice"]
-    limits = model["modelCard"]["considerations"]["technicalLimitations"]
-    assert limits == ["A low ASR is no certificate.", "Not tested: Triggers in the text."]
-
-
-def test_the_bill_tells_what_was_cleaned_from_what(whole: Bundle) -> None:
-    bom = document(whole, "cdx")
-    parts = by_ref(bom)
-    pedigree = parts["cleaned"]["pedigree"]
-    assert [one["hashes"][0]["content"] for one in pedigree["ancestors"]] == [SUSPECT]
-    assert "CleanCLIP" in pedigree["notes"]
-    assert "pedigree" not in parts["suspect"]
-    refs = parts["cleaned"]["modelCard"]["modelParameters"]["datasets"]
-    assert refs == [{"ref": "data:images-1"}]
-    data = parts["data:images-1"]["data"][0]["contents"]["properties"]
-    listed = {one["name"]: one["value"] for one in data}
-    assert listed["cleanclip:list-sha256"] == hashlib.sha256(DATA).hexdigest()
-    about = {
-        one["id"]: (one["affects"], one["analysis"]["state"]) for one in bom["vulnerabilities"]
-    }
-    assert about == {
-        "scan:scan-1": ([{"ref": "suspect"}], "exploitable"),
-        "before-asr-excl": ([{"ref": "suspect"}], "exploitable"),
-    }
-
-
-def test_every_reference_of_the_bill_is_there(whole: Bundle) -> None:
-    whole.checkpoint("reference", "reference", None, donor="4" * 64, adapter="5" * 64)
-    bom = document(whole, "cdx")
-    check_cyclonedx_schema(bom)
-    refs = list(_values(bom, "bom-ref"))
-    assert len(refs) == len(set(refs))
-    assert set(_values(bom, "ref")) <= set(refs)
-    ancestors = by_ref(bom)["reference"]["pedigree"]["ancestors"]
-    assert [one["name"] for one in ancestors] == ["donor", "adapter"]
-
-
-def _values(value: Any, key: str) -> Iterator[str]:
-    if isinstance(value, dict):
-        for name, item in value.items():
-            if name == key:
-                yield item
-            yield from _values(item, key)
-    elif isinstance(value, list):
-        for item in value:
-            yield from _values(item, key)
-
-
-# ---- in-toto: the specification has no JSON Schema, so its rules stand here ----
-
-
-class _Strict(BaseModel):
-    model_config = ConfigDict(extra="forbid", strict=True)
-
-
-Sha256 = Annotated[str, Field(pattern="^[0-9a-f]{64}$")]
-
-
-class Digest(_Strict):
-    sha256: Sha256
-
-
-class ResourceDescriptor(_Strict):
-    """``spec/v1/resource_descriptor.md``."""
-
-    name: str | None = None
-    uri: Annotated[str, Field(pattern=r"^[a-z][a-z0-9+.-]*:\S+$")] | None = None
-    digest: Digest | None = None
-    content: str | None = None
-    downloadLocation: str | None = None  # noqa: N815
-    mediaType: Annotated[str, Field(pattern=r"^\w+/[\w.+-]+$")] | None = None  # noqa: N815
-    annotations: dict[str, Any] | None = None
-
-    @model_validator(mode="after")
-    def _one_of(self) -> ResourceDescriptor:
-        if not (self.uri or self.digest or self.content):
-            raise ValueError("uri, digest or content must be there")
-        return self
-
-
-class Subject(ResourceDescriptor):
-    digest: Digest
-
-
-class TestResult(_Strict):
-    """``spec/predicates/test-result.md``."""
-
-    __test__ = False
-
-    result: Literal["PASSED", "WARNED", "FAILED"]
-    configuration: list[ResourceDescriptor]
-    url: str | None = None
-    passedTests: list[str] = []  # noqa: N815
-    warnedTests: list[str] = []  # noqa: N815
-    failedTests: list[str] = []  # noqa: N815
-
-
-class Statement(_Strict):
-    """``spec/v1/statement.md``."""
-
-    type_: Literal["https://in-toto.io/Statement/v1"] = Field(alias="_type")
-    subject: Annotated[list[Subject], Field(min_length=1)]
-    predicateType: Literal["https://in-toto.io/attestation/test-result/v0.1"]  # noqa: N815
-    predicate: TestResult
+# ---- in-toto ----
 
 
 def statement(bundle: Bundle) -> Statement:
     raw = render_intoto(bundle.evidence(), bundle.read)
-    return TypeAdapter(Statement).validate_json(raw)
+    return check_intoto(raw)
 
 
 def test_the_statement_is_about_the_cleaned_checkpoint_alone(whole: Bundle) -> None:

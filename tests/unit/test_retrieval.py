@@ -63,7 +63,6 @@ CAPTIONS = ("an apple", "an apple", "a cat", "a banana")
 
 def test_ranks_by_hand() -> None:
     found = retrieve(Axes(), embeddings(), CAPTIONS, ("a banana",), None)
-    assert found is not None
     assert (found.n, found.pool) == (4, 3)
     to_text, to_image = found.recalls
     assert to_text.clean == (1.0, 1.0, 1.0)
@@ -75,12 +74,10 @@ def test_ranks_by_hand() -> None:
     # banana's picture ties with the cat's: no picture is strictly better
     assert to_image.triggered == (1.0, 1.0, 1.0)
     target = found.target
-    assert target is not None
     # places of the banana among pictures of other things: 3, 2, 2 before, 1, 2, 1 after
     assert (target.n, target.median_clean, target.median_triggered) == (3, 2.0, 1.0)
     assert target.rise == pytest.approx((2 + 0 + 1) / 3)
     assert target.hit_clean[0] == 0.0
-    assert target.hit_triggered is not None
     assert target.hit_triggered[0] == pytest.approx(2 / 3)
     assert [(c.caption, c.clean, c.triggered) for c in found.first] == [
         ("a banana", 1, 3),
@@ -114,7 +111,6 @@ def test_ranks_are_those_of_a_sort() -> None:
 
 def test_without_trigger_and_target() -> None:
     found = retrieve(Axes(), embeddings(triggered=False), CAPTIONS, (), None)
-    assert found is not None
     assert found.target is None
     assert found.recalls[0].triggered is None
     assert found.first[0].triggered is None

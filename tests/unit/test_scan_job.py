@@ -26,6 +26,7 @@ from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, ScanSpec
 from ml_core.jobs.spec_file import write_spec_file
 from ml_core.model import ClipModel
 from ml_core.triggers import load_trigger
+from tests.unit.draining import done_of, finished
 from tests.unit.two_processes import two_processes
 from tests.warm import Warm
 
@@ -46,8 +47,7 @@ def _ended(events: list[Event]) -> Done:
 
 
 def _scanned(spec: ScanSpec) -> Scan:
-    done = _ended(list(run_job(spec, Control())))
-    assert done.status == "finished", done.error + done.details
+    finished(spec)
     return read_scan(Path(spec.output_dir) / SCAN_FILE)
 
 
@@ -166,7 +166,7 @@ def test_a_cancelled_scan_goes_on_after_its_last_stage(
     # With another seed nothing of it is taken.
     monkeypatch.setattr(job, "pull_of", lambda *_: (_ for _ in ()).throw(RuntimeError("anew")))
     another = spec.model_copy(update={"seed": 1})
-    other = _ended(list(run_job(another, Control(), overwrite=True)))
+    other = done_of(another, overwrite=True)
     assert "anew" in other.error
 
 
@@ -227,14 +227,6 @@ def test_a_stage_says_that_it_begins(demo_scan: tuple[Path, list[Event]]) -> Non
         assert (first.done, first.total) == (0, 0)
 
 
-def test_a_damaged_stage_is_done_again(tmp_path: Path) -> None:
-    spec = _spec(tmp_path, stages=("pull",))
-    first = _scanned(spec)
-    for text in ("", "{", '{"key": "x", "record": "{}"}'):
-        (tmp_path / "stages" / "pull.json").write_text(text)
-        assert _scanned(spec).stages == first.stages
-
-
 def test_what_cannot_be_scanned_is_told_in_a_sentence(
     tmp_path: Path, noise: ImageSpec, tiny_checkpoint: Path
 ) -> None:
@@ -243,34 +235,20 @@ def test_what_cannot_be_scanned_is_told_in_a_sentence(
     one_class = tmp_path / "one.txt"
     one_class.write_text("dog\n")
     cases: list[tuple[dict[str, Any], str]] = [
-        ({"images": ImageSpec(n=40)}, "a scan needs 144"),
         ({"images": noise}, "are noise"),
         ({"label_set": str(one_class)}, "at least 2"),
         ({"reference": str(tiny_checkpoint)}, "same input size"),
         ({"reference": str(same)}, "the weights of the checkpoint itself"),
-        ({"checkpoint": str(tmp_path / "gone.pt")}, "gone.pt"),
     ]
     for changes, sentence in cases:
-        done = _ended(list(run_job(_spec(tmp_path / "out", **changes), Control())))
+        done = done_of(_spec(tmp_path / "out", **changes))
         assert done.status == "failed"
         assert sentence in done.error, done.error + done.details
         assert done.error_code != "internal"
 
 
-@pytest.mark.parametrize(
-    "other", [{"suspect": {"sha256": "another"}}, {"reference": None}, {"seed": 1}]
-)
-def test_another_scan_is_not_replaced_unasked(tmp_path: Path, other: dict[str, Any]) -> None:
-    path = tmp_path / SCAN_FILE
-    path.write_text(json.dumps(other))
-    done = _ended(list(run_job(_spec(tmp_path), Control())))
-    assert "holds the result of another job (scan.json)" in done.error
-    assert list(tmp_path.iterdir()) == [path]
-
-
 def test_the_estimate_counts_and_searches_nothing(tmp_path: Path) -> None:
-    done = _ended(list(run_job(_spec(tmp_path), Control(), estimate=True)))
-    assert done.status == "finished", done.error
+    done = finished(_spec(tmp_path), estimate=True)
     result = done.result
     assert result["both"] == 3 * 2 * 16 * 20 + 2 * 16 * 40
     wanted = result["forward"] / result["forward_rate"] + result["both"] / result["both_rate"]

@@ -12,7 +12,6 @@ from xml.etree import ElementTree
 import pytest
 from PIL import Image
 
-from ml_core.cleaning.halving import candidates_of
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.cleaning.recipe_file import read_recipe
@@ -38,6 +37,7 @@ from ml_core.jobs.specs import has_images
 from ml_core.reading.errors import DivergedError, InputError
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.gui.searches import search_record
+from tests.unit.draining import done_of, events_of, finished
 from tests.unit.pair_files import table
 from tests.unit.small_jobs import few_climbs, small_recipe, small_spec
 
@@ -76,13 +76,6 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     few_climbs(monkeypatch)
 
 
-def _ran(spec: SearchSpec, control: Control | None = None) -> tuple[list[Event], Done]:
-    events = list(run_job(spec, control or Control()))
-    done = events[-1]
-    assert isinstance(done, Done)
-    return events, done
-
-
 def _record(spec: SearchSpec) -> SearchRecord:
     return read_search(Path(spec.base.output_dir))
 
@@ -92,7 +85,7 @@ def _texts(events: list[Event]) -> list[str]:
 
 
 def test_rounds_are_run_and_one_recipe_is_chosen(spec: SearchSpec) -> None:
-    events, done = _ran(spec)
+    events, done = events_of(spec)
     assert done.status == "finished", done.details
     record = _record(spec)
     assert record.finished
@@ -149,26 +142,24 @@ def test_a_search_that_was_cancelled_goes_on(spec: SearchSpec) -> None:
     first = _record(spec)
     assert len(first.rows) == 1
     assert not first.finished
-    events, done = _ran(spec)
+    events, done = events_of(spec)
     assert done.status == "finished"
     record = _record(spec)
     assert record.rows[0] == first.rows[0]
     assert len(record.rows) == 6
     assert sum("Round" in text for text in _texts(events)) == 5
     assert any("used again" in text for text in _texts(events))
-    again, _ = _ran(spec)
+    again, _ = events_of(spec)
     assert not any("Round" in text for text in _texts(again))
-    other, _ = _ran(spec.model_copy(update={"max_asr": 7.0}))
+    other, _ = events_of(spec.model_copy(update={"max_asr": 7.0}))
     assert sum("Round" in text for text in _texts(other)) == 6
 
 
 def test_a_chosen_recipe_cleans_the_checkpoint(spec: SearchSpec, tmp_path: Path) -> None:
-    _, done = _ran(spec.model_copy(update={"recipes": spec.recipes[:1]}))
+    done = done_of(spec.model_copy(update={"recipes": spec.recipes[:1]}))
     recipe = read_recipe(Path(done.result["recipe"]))
     job = spec.base.model_copy(update={"recipe": recipe, "output_dir": str(tmp_path / "cleaned")})
-    last = list(run_job(job, Control()))[-1]
-    assert isinstance(last, Done)
-    assert last.status == "finished", last.details
+    last = finished(job)
     assert last.result["steps"] == 2
 
 
@@ -178,7 +169,7 @@ def test_a_rebound_and_a_trigger_are_measured_beside_the_canaries(
     trigger = str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
     base = spec.base.model_copy(update={"trigger": trigger, "target": 7})
     changes = {"base": base, "recipes": spec.recipes[:1], "rebound_steps": 2}
-    events, done = _ran(spec.model_copy(update=changes))
+    events, done = events_of(spec.model_copy(update=changes))
     assert done.status == "finished", done.details
     record = _record(spec)
     assert [one.name for one in record.rows[0].watched] == [*SMALL.kinds, "trigger"]
@@ -187,7 +178,9 @@ def test_a_rebound_and_a_trigger_are_measured_beside_the_canaries(
     assert any("trigger that was named has a success rate" in text for text in _texts(events))
     own = _record(spec).rows[0].watched[-1]
     alone = changes | {"canaries": SMALL.model_copy(update={"seed": 1})}
-    _ran(spec.model_copy(update=alone))  # other canaries leave it as it is: it is on another copy
+    done_of(
+        spec.model_copy(update=alone)
+    )  # other canaries leave it as it is: it is on another copy
     again = _record(spec).rows[0].watched[-1]
     assert (again.asr, again.rebound) == (own.asr, own.rebound)
 
@@ -195,8 +188,7 @@ def test_a_rebound_and_a_trigger_are_measured_beside_the_canaries(
 def test_methods_that_take_labelled_images_need_no_captions(spec: SearchSpec) -> None:
     base = spec.base.model_copy(update={"pairs": None})
     recipes = (small_recipe(method="locked-text", shots=0),)
-    _, done = _ran(spec.model_copy(update={"base": base, "recipes": recipes}))
-    assert done.status == "finished", done.details
+    finished(spec.model_copy(update={"base": base, "recipes": recipes}))
     assert _record(spec).rows[0].recipe.method == "locked-text"
 
 
@@ -208,15 +200,12 @@ def test_the_pictures_of_pairs_are_enough_for_methods_without_captions(
         update={"training_images": None, "pairs": PairSpec(kind="csv", path=str(data))}
     )
     recipes = (small_recipe(method="adversarial", lr=1e-4),)
-    _, done = _ran(spec.model_copy(update={"base": base, "recipes": recipes}))
-    assert done.status == "finished", done.details
+    done = finished(spec.model_copy(update={"base": base, "recipes": recipes}))
     row = _record(spec).rows[0]
     assert (row.status, row.recipe.method, row.steps) == ("measured", "adversarial", 2)
     chosen = read_recipe(Path(done.result["recipe"]))
     job = base.model_copy(update={"recipe": chosen, "output_dir": str(tmp_path / "cleaned")})
-    last = list(run_job(job, Control()))[-1]
-    assert isinstance(last, Done)
-    assert last.status == "finished", last.details
+    last = finished(job)
     assert last.result["steps"] == 2
     texts = base.model_copy(update={"pairs": PairSpec(kind="texts", path=str(data))})
     assert not has_images(texts)
@@ -236,8 +225,7 @@ def test_images_are_opened_with_labels_for_methods_that_need_them(
         small_recipe(method="adversarial", lr=1e-4),
         small_recipe(method="locked-text", shots=0),
     )
-    _, done = _ran(spec.model_copy(update={"base": base, "recipes": recipes}))
-    assert done.status == "finished", done.details
+    finished(spec.model_copy(update={"base": base, "recipes": recipes}))
     rows = _record(spec).rows
     assert [(row.recipe.method, row.steps) for row in rows[:2]] == [
         ("adversarial", 2), ("locked-text", 2),
@@ -246,61 +234,16 @@ def test_images_are_opened_with_labels_for_methods_that_need_them(
 
 def test_few_pairs_are_shown_more_than_once(spec: SearchSpec) -> None:
     base = spec.base.model_copy(update={"pairs": PairSpec(n=9)})
-    _, done = _ran(spec.model_copy(update={"base": base, "recipes": spec.recipes[:1]}))
-    assert done.status == "finished", done.details
+    finished(spec.model_copy(update={"base": base, "recipes": spec.recipes[:1]}))
     row = _record(spec).rows[0]
     assert (row.steps, row.recipe.epochs, row.recipe.pairs) == (2, 2, 9)
-
-
-@pytest.mark.parametrize(
-    ("changes", "said"),
-    [
-        ({"recipes": (small_recipe(method="unlearn"),)}, "needs a trigger"),
-        ({"pairs": None}, "trains on image-caption pairs"),
-        (
-            {
-                "recipes": candidates_of(("adversarial",), (0.1,), 1e-3),
-                "training_images": None,
-                "pairs": None,
-            },
-            "Adversarial unlearning trains on images: choose some",
-        ),
-        ({"images": None}, "labelled validation images"),
-        ({"minutes": 0.001}, "too short for a search"),
-        ({"pairs": PairSpec(n=3)}, "has 3 pairs"),
-    ],
-)
-def test_what_cannot_be_searched_is_said(
-    spec: SearchSpec, changes: dict[str, Any], said: str
-) -> None:
-    own = {name: value for name, value in changes.items() if name in ("recipes", "minutes")}
-    rest = {name: value for name, value in changes.items() if name not in own}
-    base = spec.base.model_copy(update=rest)
-    _, done = _ran(spec.model_copy(update=own | {"base": base}))
-    assert (done.status, done.error_code) == ("failed", "usage")
-    assert said in done.error
-
-
-def test_a_search_of_another_checkpoint_is_not_replaced_unasked(spec: SearchSpec) -> None:
-    path = Path(spec.base.output_dir) / "search.json"
-    path.parent.mkdir(exist_ok=True)
-    path.write_text('{"canaries": {"source_sha256": "another"}}')
-    _, done = _ran(spec)
-    assert "holds the result of another job (search.json)" in done.error
-
-
-def test_canaries_that_did_not_take_end_the_search(spec: SearchSpec) -> None:
-    hard = SMALL.model_copy(update={"wanted": 1.0, "kinds": ("patch",)})
-    _, done = _ran(spec.model_copy(update={"canaries": hard}))
-    assert done.status == "failed"
-    assert "None of the canaries took" in done.error
 
 
 def test_the_time_ends_a_plan_that_was_too_long(
     spec: SearchSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("ml_core.jobs.search._Search._in_time", lambda *_: False)
-    events, done = _ran(spec)
+    events, done = events_of(spec)
     assert done.status == "finished"
     assert [row.rung for row in _record(spec).rows] == [0, 0, 0]
     assert any("3 runs of the plan were left out" in text for text in _texts(events))
@@ -312,14 +255,14 @@ def test_time_that_is_left_goes_to_the_last_recipe_until_the_limits_are_kept(
     monkeypatch.setattr("ml_core.jobs.search._MOST_MORE", 2)
     hard = {"recipes": spec.recipes[:1], "max_asr": 0.0, "max_ca_drop": 0.0}
     monkeypatch.setattr("ml_core.cleaning.halving.Score.keeps", lambda *_: False)
-    _ran(spec.model_copy(update=hard))
+    done_of(spec.model_copy(update=hard))
     record = _record(spec)
     assert [(row.rung, row.steps) for row in record.rows] == [(0, 2), (1, 4), (2, 8)]
     assert [rung.steps for rung in record.plan] == [2, 4, 8]
-    again, _ = _ran(spec.model_copy(update=hard))
+    again, _ = events_of(spec.model_copy(update=hard))
     assert not any("Round" in text for text in _texts(again))
     monkeypatch.setattr("ml_core.cleaning.halving.Score.keeps", lambda *_: True)
-    _ran(spec.model_copy(update=hard | {"max_asr": 1.0}))
+    done_of(spec.model_copy(update=hard | {"max_asr": 1.0}))
     assert len(_record(spec).rows) == 1
 
 
@@ -329,7 +272,7 @@ def test_time_that_allows_fewer_recipes_is_said(
     from ml_core.cleaning.halving import rungs
 
     monkeypatch.setattr("ml_core.jobs.search.plan", lambda *_: rungs(1, 2))
-    events, _ = _ran(spec)
+    events, _ = events_of(spec)
     assert any("allows 1 of the 3 recipes" in text for text in _texts(events))
     assert len(_record(spec).rows) == 1
 
@@ -344,9 +287,8 @@ def test_a_run_that_diverges_is_a_row_and_never_chosen(
             raise DivergedError("The loss became infinite.", 1)
         return (yield from train(model, recipe, *rest, **named))
 
-    monkeypatch.setattr("ml_core.jobs.trial_runs.train", diverging)
-    _, done = _ran(spec.model_copy(update={"recipes": both}))
-    assert done.status == "finished", done.details
+    monkeypatch.setattr("ml_core.jobs.plain_finetune.train", diverging)
+    finished(spec.model_copy(update={"recipes": both}))
     record = _record(spec)
     assert record.rows[0].status == "diverged"
     assert record.best is not None
@@ -365,7 +307,7 @@ def _row(drop: float, asr: float) -> SearchRow:
 
 
 def test_the_sentence_says_whether_the_limits_are_kept(spec: SearchSpec) -> None:
-    _ran(spec.model_copy(update={"recipes": spec.recipes[:1]}))
+    done_of(spec.model_copy(update={"recipes": spec.recipes[:1]}))
     record = _record(spec).model_copy(
         update={"rows": (_row(0.5, 0.01),), "chosen": 0, "keeps": True}
     )
@@ -452,34 +394,11 @@ def test_a_checkpoint_is_searched_around_the_rate_of_its_pretraining(
     assert asked[0].base.training_images is None
 
 
-@pytest.mark.parametrize(
-    ("more", "said"),
-    [
-        (["--rates", "fast"], "are not numbers"),
-        (["--rates", "-1"], "multiple of --peak-rate"),
-        (["--methods", "unlearn"], "needs a trigger"),
-        (["--methods", "nope"], "Unknown method"),
-        (["--reference", "clean.pt"], "need no reference"),
-        (["--peak-rate", "0"], "--peak-rate takes a learning rate above 0"),
-    ],
-)
-def test_the_command_refuses_what_cannot_be_searched(
-    tiny_checkpoint: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-    more: list[str],
-    said: str,
-) -> None:
-    arguments = ["search", str(tiny_checkpoint), "-o", str(tmp_path / "out"), *more]
-    assert run_command(arguments) == 3
-    assert said in capsys.readouterr().err
-
-
 def test_the_command_shows_what_was_found(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str],
     spec: SearchSpec, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    _, done = _ran(spec.model_copy(update={"recipes": spec.recipes[:1]}))
+    done = done_of(spec.model_copy(update={"recipes": spec.recipes[:1]}))
 
     def ran(spec: SearchSpec, control: Control, *, overwrite: bool) -> Iterator[Event]:
         yield done

@@ -31,7 +31,7 @@ from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
 from ml_core.triggers.files import load_trigger
-from tests.unit.draining import drain
+from tests.unit.draining import drain, finished
 from tests.unit.small_jobs import small_recipe, small_spec
 from tests.unit.tiny_models import batches
 from tests.warm import Warm
@@ -332,9 +332,7 @@ def test_results_brought_back_hold_the_trigger(tiny_checkpoint: Path, tmp_path: 
     )  # fmt: skip
     there = tmp_path / "there"
     job = read_spec(export_job(spec, there)[0])
-    done = list(run_job(job, Control()))[-1]
-    assert isinstance(done, Done)
-    assert done.status == "finished", done.details
+    finished(job)
     back = (there / "results").rename(tmp_path / "back")
     shutil.rmtree(there)
     found = read_spec(back / "spec.json").trigger

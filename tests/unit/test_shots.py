@@ -20,6 +20,7 @@ from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec, trained_on
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
+from tests.unit.draining import done_of
 from tests.unit.small_jobs import small_recipe, small_spec
 
 MEMBERS = {"ant": 40, "bee": 3, "cow": 9}
@@ -97,8 +98,7 @@ def test_the_estimate_and_the_run_have_the_same_steps(tiny_model: ClipModel, pho
     assert (told.status, done.status) == ("finished", "finished"), (told.error, done.error)
     assert told.result["steps"] == done.result["steps"] == done.result["total_steps"] == 6
     assert told.result["pairs"] == done.result["recipe"]["pairs"] == 15
-    again = list(run_job(spec, Control(), resume=True))[-1]
-    assert isinstance(again, Done)
+    again = done_of(spec, resume=True)
     assert (again.status, again.result["steps"]) == ("finished", 6), again.error
 
 

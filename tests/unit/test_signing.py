@@ -43,7 +43,7 @@ from ml_core.signing.curve import new_private_key, read_private_key, read_public
 from ml_core.signing.digests import digests_of_folder, names_of_folder, stored_members
 from ml_core.signing.envelope import MAX_BYTES, Envelope, pae, read_envelope, write_envelope
 from ml_core.signing.keys import KEYS_FILE, keys_dir, private_file
-from ml_core.signing.manifest import MAX_FILES, write_statement
+from ml_core.signing.manifest import MAX_FILES
 from tests.hostile.container_bytes import safetensors
 from tests.hostile.doors import check_sentence
 
@@ -148,35 +148,26 @@ def test_a_file_is_signed_and_a_changed_one_does_not_fit(ada: PrivateKey, tmp_pa
     place = sign_path(path, ada)
     assert place == tmp_path / "model.sig"
     found = check_checkpoint(inspect(path), [ada.public])
-    assert found is not None
     assert (found.state, found.own) == ("good", True)
     assert found.sentence == f"Signed by {ada.public.short}, your own key (Ada)."
     path.write_bytes(safetensors(bytes(7) + b"\1"))
     found = check_checkpoint(inspect(path), [ada.public])
-    assert found is not None
     assert found.state == "bad"
     assert found.sentence == (
         "The signature does not fit this file: it was made for other bytes."
     )  # fmt: skip
 
 
-def test_no_signature_is_no_fact(tmp_path: Path) -> None:
-    assert check_checkpoint(inspect(checkpoint(tmp_path))) is None
-
-
 def test_a_strangers_key_is_named_and_not_believed(ada: PrivateKey, tmp_path: Path) -> None:
     path = checkpoint(tmp_path)
     sign_path(path, ada)
     found = check_checkpoint(inspect(path))
-    assert found is not None
     assert found.state == "unknown key"
     assert found.key_id == ada.public.key_id
     assert found.sentence.startswith(f"Signed by {ada.public.short}, a key you do not know.")
     assert not found.who
     path.write_bytes(safetensors(b"\1" * 8))
-    found = check_checkpoint(inspect(path))
-    assert found is not None
-    assert found.state == "bad"
+    assert check_checkpoint(inspect(path)).state == "bad"
 
 
 def test_the_file_of_its_own_name_goes_first(ada: PrivateKey, tmp_path: Path) -> None:
@@ -185,12 +176,9 @@ def test_the_file_of_its_own_name_goes_first(ada: PrivateKey, tmp_path: Path) ->
     sign_path(path, ada)
     with pytest.raises(InputError, match=r"is the signature of 'model.safetensors' already"):
         sign_path(other, ada)
-    found = check_checkpoint(inspect(other), [ada.public])
-    assert found is not None
-    assert found.state == "bad"
+    assert check_checkpoint(inspect(other), [ada.public]).state == "bad"
     sign_path(other, ada, tmp_path / "other.safetensors.sig")
     found = check_checkpoint(inspect(other), [ada.public])
-    assert found is not None
     assert (found.state, found.file) == ("good", "other.safetensors.sig")
     (tmp_path / "x.sig").write_bytes(b"mine")
     with pytest.raises(InputError, match="another file already"):
@@ -222,7 +210,6 @@ def test_a_folder_is_signed_whole(
     sign_path(folder, ada)
     change(folder)
     found = check_checkpoint(inspect(folder), [ada.public])
-    assert found is not None
     assert found.state == ("bad" if says else "good")
     assert found.sentence.endswith(says)
 
@@ -233,12 +220,10 @@ def test_a_file_of_a_signed_folder_is_checked_by_its_name(ada: PrivateKey, tmp_p
     weights = folder / "open_clip_model.safetensors"
     for state in ("good", "bad"):
         found = check_checkpoint(inspect(weights), [ada.public])
-        assert found is not None
         assert found.state == state
         weights.write_bytes(safetensors(b"\3" * 8))
     other = checkpoint(folder, "other.safetensors")
     found = check_checkpoint(inspect(other), [ada.public])
-    assert found is not None
     assert found.sentence == "The signature does not fit this file: it is one of 'm'."
 
 
@@ -251,7 +236,6 @@ def test_what_the_signer_left_out_is_left_out_unless_it_is_read(
         files = digests_of_folder(folder, names_of_folder(folder, ignored))
         (folder / "model.sig").write_bytes(sign_files("m", files, ada, ignored))
         found = check_checkpoint(inspect(folder), [ada.public])
-        assert found is not None
         assert found.state == state, found.sentence
 
 
@@ -263,13 +247,11 @@ def test_links_are_not_signed_and_followed_only_inside(ada: PrivateKey, tmp_path
     with pytest.raises(InputError, match=r"README.md is a link, which a signature does not cover"):
         sign_path(folder, ada)
     found = check_checkpoint(inspect(folder), [ada.public])
-    assert found is not None
     assert found.state == "unsupported"
     assert "a link to a file outside the folder" in found.sentence
     (folder / "model.sig").rename(tmp_path / "out.sig")
     (folder / "model.sig").symlink_to(tmp_path / "out.sig")
     found = check_checkpoint(inspect(folder), [ada.public])
-    assert found is not None
     assert found.state == "damaged"
     assert "a link to a file outside" in found.sentence
 
@@ -289,17 +271,7 @@ def test_the_bytes_that_were_inspected_are_the_signed_ones(ada: PrivateKey, tmp_
     seen = inspect(path)
     checkpoint(tmp_path)
     found = check_checkpoint(seen, [ada.public])
-    assert found is not None
     assert found.state == "bad"
-
-
-def test_the_longest_name_has_no_room_for_a_signature(tmp_path: Path) -> None:
-    assert check_checkpoint(inspect(checkpoint(tmp_path, "x" * 255))) is None
-
-
-def test_the_same_files_have_the_same_signature(ada: PrivateKey) -> None:
-    made = {sign_files("m", {"a": DIGEST}, ada) for _ in range(3)}
-    assert len(made) == 1
 
 
 # Evidence bundles
@@ -369,10 +341,7 @@ def statement(**changes: Any) -> dict[str, Any]:
     made = {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [
-            {
-                "name": "m",
-                "digest": {"sha256": hashlib.sha256(bytes.fromhex(DIGEST)).hexdigest()},
-            }
+            {"name": "m", "digest": {"sha256": hashlib.sha256(bytes.fromhex(DIGEST)).hexdigest()}}
         ],
         "predicateType": "https://model_signing/signature/v1.0",
         "predicate": {
@@ -490,34 +459,19 @@ def in_ber(ada: PrivateKey) -> dict[str, Any]:
         (lambda k: changed(k, mediaType=3), "damaged", "no signature in a Sigstore bundle"),
         (lambda k: changed(k, verificationMaterial=None), "damaged", "what it was signed with"),
         (lambda k: changed(k, verificationMaterial={}), "damaged", "names no key"),
-        (
-            lambda k: changed(k, verificationMaterial={"certificate": {"rawBytes": "AA=="}}),
-            "unsupported",
-            "signed with a certificate",
-        ),
-        (
-            lambda k: changed(k, verificationMaterial={"certificate": {}, "publicKey": {}}),
-            "damaged",
-            "several ways",
-        ),
-        (
-            lambda k: changed(k, verificationMaterial={"publicKey": {"hint": "e845"}}),
-            "damaged",
-            "something else than its SHA-256",
-        ),
-        (
-            lambda k: changed(k, verificationMaterial={"publicKey": {"hint": 5}}),
-            "damaged",
-            "something else than its SHA-256",
-        ),
+        (lambda k: changed(k, verificationMaterial={"certificate": {"rawBytes": "AA=="}}),
+         "unsupported", "signed with a certificate"),
+        (lambda k: changed(k, verificationMaterial={"certificate": {}, "publicKey": {}}),
+         "damaged", "several ways"),
+        (lambda k: changed(k, verificationMaterial={"publicKey": {"hint": "e845"}}),
+         "damaged", "something else than its SHA-256"),
+        (lambda k: changed(k, verificationMaterial={"publicKey": {"hint": 5}}),
+         "damaged", "something else than its SHA-256"),
         (lambda k: changed(k, verificationMaterial={"publicKey": {}}), "good", "Signed by"),
         (lambda k: with_dsse(k, payloadType="text/plain"), "damaged", "signs 'text/plain'"),
         (lambda k: with_dsse(k, signatures=[]), "damaged", "holds no signature"),
-        (
-            lambda k: with_dsse(k, signatures=changed(k)["dsseEnvelope"]["signatures"] * 2),
-            "damaged",
-            "2 signatures where one belongs",
-        ),
+        (lambda k: with_dsse(k, signatures=changed(k)["dsseEnvelope"]["signatures"] * 2),
+         "damaged", "2 signatures where one belongs"),
         (lambda k: with_dsse(k, signatures=None), "damaged", "signatures should be a valid list"),
         (lambda k: with_dsse(k, payload=None), "damaged", "payload"),
         (lambda k: with_dsse(k, payload="e30"), "damaged", "no proper base64"),
@@ -528,25 +482,16 @@ def in_ber(ada: PrivateKey) -> dict[str, Any]:
         (lambda k: with_signature(k, ""), "damaged", "an empty signature"),
         (lambda k: with_signature(k, in_base64(b"x" * 200)), "unsupported", "P-256"),
         (lambda k: with_signature(k, in_base64(bytes(64))), "bad", "does not hold"),
-        (
-            lambda k: with_signature(k, in_base64(encode_dss_signature(0, 0))),
-            "bad",
-            "does not hold",
-        ),
-        (
-            lambda k: with_signature(k, in_base64(encode_dss_signature(1, 1))),
-            "bad",
-            "does not hold",
-        ),
+        (lambda k: with_signature(k, in_base64(encode_dss_signature(0, 0))),
+         "bad", "does not hold"),
+        (lambda k: with_signature(k, in_base64(encode_dss_signature(1, 1))),
+         "bad", "does not hold"),
         (in_ber, "bad", "does not hold"),
         (lambda k: with_signature(k, "AA==", more=1), "damaged", "more"),
-        (
-            lambda k: {x: y for x, y in changed(k).items() if x != "dsseEnvelope"},
-            "damaged",
-            "no list of files",
-        ),
+        (lambda k: {x: y for x, y in changed(k).items() if x != "dsseEnvelope"},
+         "damaged", "no list of files"),
     ],
-)
+)  # fmt: skip
 def test_changed_envelopes(
     make: Callable[[PrivateKey], dict[str, Any]], state: str, says: str, ada: PrivateKey
 ) -> None:
@@ -580,7 +525,6 @@ def test_a_huge_file_is_not_read(ada: PrivateKey, tmp_path: Path) -> None:
     with (tmp_path / "model.sig").open("wb") as file:
         file.truncate(1 << 40)
     found = check_checkpoint(inspect(path), [ada.public])
-    assert found is not None
     assert "too large (over 12 MB)" in found.sentence
     found = check_signature(b"{" + b" " * MAX_BYTES + b"}", "model.sig", {}, [])
     assert "too large" in found.sentence
@@ -741,11 +685,9 @@ def test_without_the_library_a_sentence_says_what_to_install(
     with pytest.raises(InputError, match=r"pip install 'cleanclip-gui\[sign\]'"):
         new_key("Ada")
     found = check_checkpoint(inspect(path), [ada.public])
-    assert found is not None
     assert found.state == "unsupported"
     assert "pip install" in found.sentence
     found = check_checkpoint(inspect(path), [])  # nothing to compute where no key is known
-    assert found is not None
     assert found.state == "unknown key"
 
 
@@ -864,9 +806,3 @@ def test_passphrases_at_the_command_line(
     monkeypatch.setenv("CLEANCLIP_PASSPHRASE", "")
     assert run_command(["key", "new", "--passphrase"]) == 3
     assert "The passphrase is empty" in capsys.readouterr().err
-
-
-def test_the_statement_is_plain_utf8() -> None:
-    from ml_core.signing.manifest import Manifest
-
-    assert "ä" in write_statement(Manifest("m", {"ä": DIGEST})).decode()

@@ -12,12 +12,7 @@ from ml_core.cleaning import speed as training_speed
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.evaluation import speed as speeds
 from ml_core.evaluation.race import race
-from ml_core.evaluation.speed import (
-    forget_speed,
-    measure_speed,
-    speed_of,
-    use_speed,
-)
+from ml_core.evaluation.speed import forget_speed, measure_speed, speed_of, use_speed
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.model import ClipModel
 from ml_core.reading.errors import CancelledError
@@ -154,11 +149,6 @@ def test_training_gives_emulated_bf16_up_after_one_batch(
     assert ("bf16, channels-last" in found.step_seconds) == (tries > 1)
 
 
-def test_a_small_gain_changes_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    found = measure_speed(timed(monkeypatch, bf16=1.97e-3), IMAGES, CLASSIFIER)
-    assert (found.precision, found.layout) == ("fp32", "contiguous")
-
-
 def test_the_layout_is_measured_with_a_fixed_precision(monkeypatch: pytest.MonkeyPatch) -> None:
     model = timed(monkeypatch)
     model.seconds["fp32", "channels-last"] = 1e-3
@@ -191,17 +181,6 @@ def test_before_a_long_pass_a_slow_model_is_checked(monkeypatch: pytest.MonkeyPa
     assert measure_speed(model, IMAGES, CLASSIFIER).precision == "fp32"
     found = measure_speed(model, IMAGES, CLASSIFIER, encodes=100_000)
     assert (found.precision, found.n) == ("bf16", 300)
-
-
-def test_bf16_is_tried_on_no_mps() -> None:
-    assert not speeds.has_bf16(torch.device("mps"))
-    assert speeds.has_bf16(torch.device("cpu"))
-
-
-def test_no_bf16_where_it_is_emulated(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(speeds, "has_bf16", lambda device: False)
-    found = measure_speed(timed(monkeypatch), IMAGES, CLASSIFIER)
-    assert {tried.precision for tried in found.tried} == {"fp32"}
 
 
 def test_a_model_is_measured_once(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -40,11 +40,6 @@ def test_tab_separates_whatever_the_name(tmp_path: Path) -> None:
         assert read(path)[0] == [("a.png", "a dog, a cat")]
 
 
-def test_only_wanted_columns_are_kept(tmp_path: Path) -> None:
-    path = write(tmp_path / "t.csv", "a,b,c\n1,2,3\n")
-    assert read(path, ("c", "a"))[0] == [("3", "1")]
-
-
 def test_bad_rows_are_named_and_the_others_kept(tmp_path: Path) -> None:
     content = b"a,b\n1,2\n3\n\n\xff,5\n6,\x007\n8,9,10\n11,12\n"
     rows, numbers, bad = read(write(tmp_path / "t.csv", content))
@@ -103,11 +98,6 @@ def test_missing_column_lists_the_columns(tmp_path: Path) -> None:
     with pytest.raises(InputError, match="no column 'z'; its columns are x, y"):
         read(path, ("z",))
     assert read_columns(path) == ("x", "y")
-
-
-def test_missing_table(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"gone\.csv does not exist"):
-        read(tmp_path / "gone.csv")
 
 
 def test_paths_stay_inside(tmp_path: Path) -> None:

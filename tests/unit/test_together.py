@@ -60,6 +60,7 @@ def _family(process: subprocess.Popen[str]) -> list[psutil.Process]:
     return [launcher, *launcher.children(recursive=True)]
 
 
+@pytest.mark.slow
 def test_two_processes_pause_go_on_and_end_as_one(pair: subprocess.Popen[str]) -> None:
     events = _events(pair)
     steps = _steps(events, 2)

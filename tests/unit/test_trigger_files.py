@@ -16,7 +16,6 @@ from ml_core.triggers import (
     Trigger,
     badnets_patch,
     combined,
-    describe,
     load_trigger,
     prompt,
     save_trigger,
@@ -101,6 +100,15 @@ def changed(path: Path, **change: object) -> None:
 @pytest.mark.parametrize(
     ("change", "words"),
     [
+        ({"colour": "red"}, "colour"),
+        ({"size": 2.0}, "size"),
+        ({"size": "large"}, "size"),
+        ({"version": 3}, "version"),
+        ({"schema": "other"}, "schema"),
+        ({"kind": "watermark"}, "kind"),
+        ({"pixels_sha256": "0" * 63}, "pixels_sha256"),
+        ({"rotation": 1e9}, "rotation is 1000000000"),
+        ({"x": 7.0}, "x is 7.0"),
         ({"jpeg": 101}, "jpeg"),
         ({"jpeg": 50, "levels": "float"}, "JPEG holds bytes"),
         ({"levels": "floor"}, "levels"),
@@ -166,24 +174,16 @@ def test_arrays_that_changed_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "content",
-    [b'{"version": 1, "version": 2}', b'{"a": NaN}', b'{"schema": ' + b"[" * 5000, b"\x00" * 100],
-)
-def test_hostile_json(content: bytes, tmp_path: Path) -> None:
-    (tmp_path / "t.json").write_bytes(content)
-    with pytest.raises(InputError, match=r"t\.json is not a trigger file"):
-        load_trigger(tmp_path / "t.json")
-
-
-def test_a_pipe_is_not_waited_for(tmp_path: Path) -> None:
-    os.mkfifo(tmp_path / "t.json")
-    with pytest.raises(InputError, match=r"t\.json"):
-        load_trigger(tmp_path / "t.json")
-
-
-@pytest.mark.parametrize(
     ("arguments", "words"),
     [
+        ({"kind": "patch"}, "needs a picture"),
+        ({"kind": "watermark"}, "kind"),
+        ({"kind": "sig", "size": 0.0}, "size"),
+        ({"kind": "sig", "size": 1.5}, "size"),
+        ({"kind": "sig", "opacity": float("nan")}, "opacity"),
+        ({"kind": "sig", "rotation": float("inf")}, "rotation"),
+        ({"kind": "sig", "placement": "somewhere"}, "placement"),
+        ({"kind": "sig", "seed": -1}, "seed"),
         ({"kind": "wanet", "array": np.zeros((4, 4, 3))}, "must have 2 channels"),
         ({"kind": "blended", "array": np.zeros((4, 4, 2))}, "must have 3 channels"),
         ({"kind": "blended", "array": np.zeros((4, 4))}, "height x width x channels"),
@@ -223,21 +223,3 @@ def test_text_goes_where_it_is_told() -> None:
     assert triggered_prompt(prompt("SUDO "), "a red car") == "SUDO a red car"
     assert triggered_prompt(None, "a red car") == "a red car"
     assert triggered_templates(word, templates)[0].format("dog") == "a photo of a cf dog."
-
-
-@pytest.mark.parametrize(
-    ("trigger", "words"),
-    [
-        (badnets_patch(), ["after preprocessing", "drawn again", "random place"]),
-        (badnets_patch(noise="fixed", seed=7), ["drawn once, from seed 7"]),
-        (mixed(), ["Combined: Square + array + grid", "JPEG, quality 9", "modulo 256"]),
-        (prompt("cf", place="word"), ["Text 'cf' before the class name"]),
-        (replace(array_trigger(), canvas="squash", text="x"), ["before preprocessing", "text 'x'"]),
-        (replace(grid_trigger(), opacity=0.5), ["at 50 % opacity", "strength 1"]),
-    ],
-)
-def test_a_description_names_the_conventions(trigger: Trigger, words: list[str]) -> None:
-    said = describe(trigger)
-    assert said.endswith(".")
-    for word in words:
-        assert word in said

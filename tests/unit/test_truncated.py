@@ -3,57 +3,28 @@
 from __future__ import annotations
 
 import gzip
-import io
-import tarfile
 import zipfile
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 from safetensors.torch import save as safetensors_bytes
 
 from ml_core.reading import inspect
+from tests.unit.file_bytes import npz_bytes, tarred, torch_bytes, zipped
 
 TENSORS = {"a": torch.arange(500.0).reshape(20, 25), "b": torch.ones(7)}
 
 
-def _torch(legacy: bool) -> bytes:
-    file = io.BytesIO()
-    torch.save(TENSORS, file, _use_new_zipfile_serialization=not legacy)
-    return file.getvalue()
-
-
-def _npz() -> bytes:
-    file = io.BytesIO()
-    np.savez(file, **{name: tensor.numpy() for name, tensor in TENSORS.items()})
-    return file.getvalue()
-
-
-def _zip() -> bytes:
-    file = io.BytesIO()
-    with zipfile.ZipFile(file, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("model.safetensors", safetensors_bytes(TENSORS))
-    return file.getvalue()
-
-
-def _tar() -> bytes:
-    file, raw = io.BytesIO(), safetensors_bytes(TENSORS)
-    with tarfile.open(fileobj=file, mode="w") as archive:
-        member = tarfile.TarInfo("model.safetensors")
-        member.size = len(raw)
-        archive.addfile(member, io.BytesIO(raw))
-    return file.getvalue()[: 512 + -(-len(raw) // 512) * 512]
-
-
+RAW = safetensors_bytes(TENSORS)
 WHOLE = {
-    "safetensors": lambda: safetensors_bytes(TENSORS),
-    "torch zip": lambda: _torch(False),
-    "legacy stream": lambda: _torch(True),
-    "npz": _npz,
-    "zip": _zip,
-    "tar": _tar,
-    "gzip": lambda: gzip.compress(safetensors_bytes(TENSORS)),
+    "safetensors": lambda: RAW,
+    "torch zip": lambda: torch_bytes(TENSORS),
+    "legacy stream": lambda: torch_bytes(TENSORS, legacy=True),
+    "npz": lambda: npz_bytes(TENSORS),
+    "zip": lambda: zipped({"model.safetensors": RAW}, zipfile.ZIP_DEFLATED),
+    "tar": lambda: tarred({"model.safetensors": RAW})[: 512 + -(-len(RAW) // 512) * 512],
+    "gzip": lambda: gzip.compress(RAW),
 }
 
 

@@ -21,6 +21,7 @@ from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec, trained_on
 from ml_core.jobs.unseen_pairs import open_seen
 from ml_core.triggers import badnets_patch, save_trigger
+from tests.unit.draining import finished
 from tests.unit.small_jobs import small_recipe, small_spec
 
 COUNT, TRAINED = 40, 16
@@ -61,12 +62,6 @@ def _spec(
     )
 
 
-def _done(events: list[Event]) -> Done:
-    assert isinstance(events[-1], Done)
-    assert events[-1].status == "finished", events[-1].details or events[-1].error
-    return events[-1]
-
-
 @pytest.mark.parametrize("method", ["mmcl", "supervised", "unlearn"])
 def test_what_was_seen_is_what_the_run_trains_on(
     tiny_checkpoint: Path, tmp_path: Path, table: str, trigger: str, method: str
@@ -99,7 +94,7 @@ def test_a_rebound_goes_on_with_the_rest_of_the_table(
 ) -> None:
     spec = _spec(tiny_checkpoint, tmp_path / "out", table, trigger, method)
     short = {"checkpoint": str(tiny_checkpoint), "steps": 1, "factors": (0.1,)}
-    done = _done(list(run_job(rebound_of(spec, **short), Control())))
+    done = finished(rebound_of(spec, **short))
     assert done.result["left_out"] == {"seen": TRAINED, "target": 0}
     assert done.result["pairs"] == COUNT - TRAINED
 
@@ -111,11 +106,11 @@ def test_retrieval_is_held_out_of_the_table_or_left_out(
     monkeypatch.setattr("ml_core.jobs.holdouts.variants", lambda _trigger: ())
     plain = {"after": str(tiny_checkpoint), "other_labels": None}
     some = _spec(tiny_checkpoint, tmp_path / "some", table, trigger, "mmcl")
-    done = _done(list(run_job(holdouts_of(some, **plain), Control())))
+    done = finished(holdouts_of(some, **plain))
     ranked = [row for row in done.result["rows"] if row["measure"] == "recall@1"]
     assert {row["n"] for row in ranked} == {COUNT - TRAINED}
     every = _spec(tiny_checkpoint, tmp_path / "all", table, trigger, "mmcl", trained=COUNT)
-    done = _done(list(run_job(holdouts_of(every, **plain), Control())))
+    done = finished(holdouts_of(every, **plain))
     assert not any(row["group"] == "retrieval" for row in done.result["rows"])
     assert f"The cleaning saw {COUNT} of the {COUNT} pairs of pairs.csv" in done.result["notes"][0]
 

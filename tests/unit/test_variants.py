@@ -34,10 +34,8 @@ def test_colours_change_and_alpha_stays() -> None:
     pixels = np.array([[[255, 0, 10, 255], [1, 2, 3, 100]]], np.uint8)
     found = {one.name: one.trigger for one in variants(Trigger(kind="patch", pixels=pixels))}
     inverted = found["inverted"].pixels
-    assert inverted is not None
     assert inverted.tolist() == [[[0, 255, 245, 255], [254, 253, 252, 100]]]
     grey = found["in grey"].pixels
-    assert grey is not None
     assert grey[0, 0].tolist() == [77, 77, 77, 255]
 
 

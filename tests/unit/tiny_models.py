@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable
+from typing import Any
 
 import torch
 
-from ml_core.cleaning.batches import Batch, pair_batch
+from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch
+from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.recipes import Recipe
+from ml_core.events import Control, Event
 from ml_core.model import ClipModel, build_model
 from ml_core.reading.clip_config import Preprocess
 from tests.conftest import TINY_CONFIG
+from tests.unit.draining import drain
 from tests.unit.fake_pictures import FakePairs
 
 
@@ -28,10 +32,17 @@ def tiny_vit(**vision: object) -> ClipModel:
 def batches(
     model: ClipModel, recipe: Recipe, pairs: FakePairs | None = None
 ) -> Callable[[int], Batch]:
-    """Batches of made-up pairs."""
+    """Batches of made-up pairs, or of labelled pictures where the recipe takes no pairs."""
     pairs = pairs or FakePairs()
+    if not recipe.uses_pairs:
+        return lambda step: labelled_batch(pairs, recipe, 32, step)
 
     def make(step: int) -> Batch:
         return pair_batch(pairs, recipe, 32, model.tokenize, lambda c, r: c[r.randrange(5) :], step)
 
     return make
+
+
+def trained(model: ClipModel, recipe: Recipe, **options: Any) -> tuple[list[Event], Outcome]:
+    """The events of a training on `batches`, and its outcome."""
+    return drain(train(model, recipe, batches(model, recipe), Control(), **options))

@@ -14,6 +14,7 @@ def two_processes(
     warm: Warm,
     spec: Path,
     *options: str,
+    module: str = "ml_core.jobs.worker",
     meanwhile: Callable[[Program], None] = lambda first: None,
 ) -> tuple[list[list[Event]], list[int]]:
     """Run the worker in two processes that know each other.
@@ -26,14 +27,14 @@ def two_processes(
         The events of each process, and the exit code of each.
     """
     arguments = [str(spec), *options]
-    started = start_two(warm, "ml_core.jobs.worker", arguments, arguments)
+    started = start_two(warm, module, arguments, arguments)
     meanwhile(started[0])
-    said = []
+    events = []
     for child in started:
         with child:
             assert child.stdout is not None
-            said.append([from_json(line) for line in child.stdout.read().splitlines()])
-    return said, [child.wait() for child in started]
+            events.append([from_json(line) for line in child.stdout.read().splitlines()])
+    return events, [child.wait() for child in started]
 
 
 def start_two(

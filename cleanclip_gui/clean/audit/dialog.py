@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QItemSelectionModel, Qt, Signal
-from PySide6.QtGui import QKeySequence, QShortcut, QUndoCommand, QUndoStack
+from PySide6.QtGui import QKeySequence, QShortcut
 from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QPushButton, QWidget
 
 from cleanclip_gui import theme
@@ -28,6 +28,7 @@ from cleanclip_gui.widgets.layout import card, column, row, scrolling
 from cleanclip_gui.widgets.name_filters import EXCLUSIONS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, fitting, plain, plural
+from cleanclip_gui.widgets.undo import UndoStack, UndoStep
 from ml_core.data.specs import PairSpec
 from ml_core.detection.exclude import exclude
 from ml_core.detection.records import FIVE_POISONS, SCORES, Audit
@@ -86,7 +87,7 @@ class AuditDialog(JobDialog):
         self.excluded: frozenset[int] = frozenset()
         self.saved: frozenset[int] = frozenset()
         self._barred = ""
-        self.stack = QUndoStack(self)
+        self.stack = UndoStack(parent=self)
         self.model = SuspectModel(self)
         self.view = SuspectView(self.model)
         self.view.empty_text = _EMPTY
@@ -251,9 +252,9 @@ class AuditDialog(JobDialog):
         marked = frozenset(indices)
         after = self.excluded | marked if out else self.excluded - marked
         if after != self.excluded:
-            self.stack.push(
-                _Mark(self.set_excluded, self.excluded, after, "Exclude" if out else "Include")
-            )
+            mark = _Mark(self.set_excluded, self.excluded, after, "Exclude" if out else "Include")
+            mark.redo()
+            self.stack.push(mark)
 
     def set_excluded(self, excluded: frozenset[int]) -> None:
         """Show what is left out; called by the undo stack."""
@@ -307,8 +308,7 @@ class AuditDialog(JobDialog):
         self.include.clicked.connect(self._on_include_clicked)
         self.undo.clicked.connect(self.stack.undo)
         self.redo.clicked.connect(self.stack.redo)
-        self.stack.canUndoChanged.connect(self._refresh)
-        self.stack.canRedoChanged.connect(self._refresh)
+        self.stack.changed.connect(self._refresh)
         self.view.delegate_.marked.connect(self._on_marked)
         self.view.selectionModel().selectionChanged.connect(self._refresh)
         self.view.selectionModel().currentChanged.connect(self._on_current_changed)
@@ -330,8 +330,8 @@ class AuditDialog(JobDialog):
         chosen = set(self.chosen())
         self.exclude.setEnabled(bool(chosen - self.excluded))
         self.include.setEnabled(bool(chosen & self.excluded))
-        self.undo.setEnabled(self.stack.canUndo())
-        self.redo.setEnabled(self.stack.canRedo())
+        self.undo.setEnabled(self.stack.can_undo())
+        self.redo.setEnabled(self.stack.can_redo())
         self.save.setEnabled(self.model.audit is not None and self.unsaved)
         self.lists.setEnabled(self.model.audit is not None)
         out = plural(len(self.excluded), "pair")
@@ -387,7 +387,7 @@ class AuditDialog(JobDialog):
         self.mark([index], out=index not in self.excluded)
 
 
-class _Mark(QUndoCommand):
+class _Mark(UndoStep):
     """Leaves pairs out, or takes them in; ``show`` shows what is left out."""
 
     def __init__(

@@ -164,7 +164,7 @@ class TriggerCanvas(QGraphicsView):
 
         document.edit_finished.connect(self._describe)
         document.resized.connect(self._describe)
-        document.stack.indexChanged.connect(self._describe)
+        document.stack.changed.connect(self._describe)
         self._describe()
         self.setScene(QGraphicsScene(self))
         self._base = self.scene().addPixmap(QPixmap())

@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QObject, QPoint, QRect, Signal
-from PySide6.QtGui import QImage, QPainter, QTransform, QUndoCommand, QUndoStack
+from PySide6.QtGui import QImage, QPainter, QTransform
 
 from cleanclip_gui.studio.canvas.scene import (
     FloatingPatch,
@@ -24,12 +24,12 @@ from cleanclip_gui.studio.canvas.scene import (
     scaled,
 )
 from cleanclip_gui.widgets.images import image_to_rgba
+from cleanclip_gui.widgets.undo import UndoStack, UndoStep
 
-_MERGING_ID = 1
 UNDO_STEPS = 200
 
 
-class EditCommand(QUndoCommand):
+class EditStep(UndoStep):
     """One undo step: the rectangle of pixels that it changed, and the scene, before and after."""
 
     def __init__(
@@ -47,15 +47,12 @@ class EditCommand(QUndoCommand):
         self.pixels = pixels
         self._scenes = scenes
         self._merges = merges
-        self._done = True
 
-    def id(self) -> int:
-        """Commands of one id may merge."""
-        return _MERGING_ID if self._merges else -1
-
-    def mergeWith(self, other: QUndoCommand) -> bool:  # noqa: N802
+    def merge(self, other: UndoStep) -> bool:
         """Take the same edit, made again at once, into this step."""
-        if not isinstance(other, EditCommand) or other.text() != self.text():
+        if not isinstance(other, EditStep) or other.text != self.text:
+            return False
+        if not (self._merges and other._merges):
             return False
         rect = self.rect.united(other.rect)
         after = _cut(self._document.layer, rect)
@@ -71,11 +68,8 @@ class EditCommand(QUndoCommand):
         self._document._restore(self.rect, self.pixels[0], self._scenes[0])
 
     def redo(self) -> None:
-        """Do it again; the first time it is done already."""
-        if self._done:
-            self._done = False
-        else:
-            self._document._restore(self.rect, self.pixels[1], self._scenes[1])
+        """Do it again."""
+        self._document._restore(self.rect, self.pixels[1], self._scenes[1])
 
 
 class PaintDocument(QObject):
@@ -92,8 +86,7 @@ class PaintDocument(QObject):
 
     def __init__(self, size: int = 64, parent: QObject | None = None) -> None:
         super().__init__(parent)
-        self.stack = QUndoStack(self)
-        self.stack.setUndoLimit(UNDO_STEPS)
+        self.stack = UndoStack(UNDO_STEPS, self)
         self.layer = blank(size)
         self.scene = Scene()
         self._text = ""
@@ -201,7 +194,7 @@ class PaintDocument(QObject):
         if not rect.isEmpty() or scene is not self.scene:
             pixels = (_cut(layer, rect), _cut(self.layer, rect))
             scenes = (scene, self.scene)
-            self.stack.push(EditCommand(self, text or self._text, rect, pixels, scenes, merges))
+            self.stack.push(EditStep(self, text or self._text, rect, pixels, scenes, merges))
         self.edit_finished.emit()
 
     def cancel(self) -> None:

@@ -8,11 +8,7 @@ from dataclasses import dataclass
 from PySide6.QtCore import QLineF, QPointF, QRect, QRectF, Qt
 from PySide6.QtGui import QColor, QPainter, QPen, QTransform
 
-from cleanclip_gui.studio.canvas.geometry import (
-    HANDLE_RADIUS,
-    ROTATE_HANDLE_DISTANCE,
-    corners,
-)
+from cleanclip_gui.studio.canvas.geometry import HANDLE_RADIUS, ROTATE_HANDLE_DISTANCE, corners
 from cleanclip_gui.studio.canvas.ink import Ink
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
 

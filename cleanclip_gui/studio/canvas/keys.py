@@ -47,10 +47,7 @@ _PLAIN: dict[int, KeyAction] = {
     Qt.Key.Key_Period: "turn_right",
 }
 _SHIFT: dict[int, KeyAction] = {Qt.Key.Key_M: "mirror_v"}
-_CONTROL: dict[int, KeyAction] = {
-    Qt.Key.Key_Z: "undo",
-    Qt.Key.Key_Y: "redo",
-}
+_CONTROL: dict[int, KeyAction] = {Qt.Key.Key_Z: "undo", Qt.Key.Key_Y: "redo"}
 _CONTROL_SHIFT: dict[int, KeyAction] = {Qt.Key.Key_Z: "redo"}
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from PySide6.QtCore import QEvent, QSignalBlocker, QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QGridLayout, QHBoxLayout, QSizePolicy, QSlider, QWidget
+from PySide6.QtWidgets import QGridLayout, QSizePolicy, QSlider, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import row
 
 _NARROW = 280
 
@@ -21,10 +22,8 @@ class OptionSlider(QWidget):
         super().__init__()
         self._unit = unit
         self.caption = Label(caption, "caption")
-        self.slider = QSlider(Qt.Orientation.Horizontal)
+        self.slider = named(QSlider(Qt.Orientation.Horizontal), name, name)
         self.slider.setRange(low, high)
-        self.slider.setAccessibleName(name)
-        self.slider.setToolTip(name)
         self.slider.setMinimumWidth(theme.px(36))
         self.slider.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.value = Label("", "caption")
@@ -89,9 +88,7 @@ class CompactBar(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.row = QHBoxLayout(self)
-        self.row.setContentsMargins(0, 0, 0, 0)
-        self.row.setSpacing(2)
+        self.row = row(of=self, spacing=2)
         self.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Fixed)
         self._compact = self._is_fitting = False
 

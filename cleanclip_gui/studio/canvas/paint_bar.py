@@ -7,19 +7,15 @@ from typing import Any
 
 from PySide6.QtCore import QSignalBlocker, Signal, SignalInstance
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QHBoxLayout,
-    QLineEdit,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QLineEdit, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.ink import Ink
 from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
 from cleanclip_gui.studio.canvas.tool_strip import action_button
 from cleanclip_gui.widgets.action_button import tool_button
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.number_box import NumberBox
 
 _OPTIONS: dict[str, tuple[str, ...]] = {
@@ -61,8 +57,7 @@ class PaintBar(CompactBar):
         self.tolerance = OptionSlider(
             "Tolerance", "How far a colour may differ and still be filled, in percent", 0, 100, "%"
         )
-        self.text = QLineEdit("Text")
-        self.text.setAccessibleName("Text of the stamp")
+        self.text = named(QLineEdit("Text"), "Text of the stamp")
         self.text.setMaxLength(60)
         self.text.setMinimumWidth(theme.px(60))
         self.text.setPlaceholderText("Text")
@@ -74,11 +69,12 @@ class PaintBar(CompactBar):
             box.setToolTip(box.text())
         self.grid = tool_button("grid", "Grid between pixels", "G", checkable=True)
         self.grid.setChecked(True)
-        self.angle = NumberBox("float", -180, 180, "°")
+        self.angle = named(
+            NumberBox("float", -180, 180, "°"), "Angle of the patch in degrees, clockwise",
+            "Angle of the patch, clockwise (, and . on the canvas)",
+        )  # fmt: skip
         self.angle.setDecimals(1)
         self.angle.setWrapping(True)
-        self.angle.setAccessibleName("Angle of the patch in degrees, clockwise")
-        self.angle.setToolTip("Angle of the patch, clockwise (, and . on the canvas)")
         self.angle.setFixedWidth(theme.px(84))
         self._options: dict[str, QWidget] = {
             "text": self.text,
@@ -107,18 +103,15 @@ class PaintBar(CompactBar):
         self.set_tool("brush")
 
     def _lay_out(self) -> None:
-        row = self.row
-        row.setSpacing(theme.SPACE_S)
+        inside = self.row
+        inside.setSpacing(theme.SPACE_S)
         sliders = (self.width_slider, self.hardness, self.opacity, self.letters, self.tolerance)
         for option in self._options.values():
-            row.addWidget(option, 1 if option in sliders or option is self.text else 0)
+            inside.addWidget(option, 1 if option in sliders or option is self.text else 0)
         self._filler = QWidget()
-        row.addWidget(self._filler, 1)
-        actions = QHBoxLayout()
-        actions.setSpacing(2)
-        for button in (self.undo, self.redo, self.clear):
-            actions.addWidget(button)
-        row.addLayout(actions)
+        inside.addWidget(self._filler, 1)
+        actions = row(self.undo, self.redo, self.clear, spacing=2)
+        inside.addLayout(actions)
 
     def _connect(self) -> None:
         self._pass_on(self.width_slider.changed, "width", float)

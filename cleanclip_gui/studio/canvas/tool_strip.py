@@ -8,10 +8,8 @@ from PySide6.QtWidgets import (
     QButtonGroup,
     QColorDialog,
     QGridLayout,
-    QHBoxLayout,
     QSizePolicy,
     QToolButton,
-    QVBoxLayout,
     QWidget,
 )
 
@@ -19,6 +17,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.tools import TOOLS
 from cleanclip_gui.widgets.action_button import bind, tool_button
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 
 _COLUMNS, _ZOOM = (2, 3, 4), 24
 SWATCHES: tuple[tuple[str, str], ...] = (
@@ -34,8 +33,7 @@ SWATCHES: tuple[tuple[str, str], ...] = (
 
 def action_button(action: QAction, *, text: bool = False) -> QToolButton:
     """A button with the icon of an action; with its text beside it, if there is to be one."""
-    button = tool_button("", action.iconText())
-    bind(button, action, text=text, icon=True)
+    button = bind(tool_button("", action.iconText()), action, text=text, icon=True)
     return button
 
 
@@ -120,14 +118,7 @@ class ToolStrip(QWidget):
         ):
             label.setAccessibleName(accessible_name)
             label.setFont(theme.figure_font(9))
-        column = QVBoxLayout(self)
-        column.setContentsMargins(0, 0, 0, 0)
-        column.setSpacing(theme.SPACE_XS)
-        column.addLayout(tools)
-        column.addLayout(colours)
-        column.addStretch()
-        zoom = QHBoxLayout()
-        zoom.setSpacing(0)
+        zoom = row(spacing=0)
         self.zoom_out = tool_button("zoom-out", "Zoom out", "-")
         self.fit_picture = tool_button("fit", "Show the whole picture", "0")
         self.zoom_in = tool_button("zoom-in", "Zoom in", "+")
@@ -140,7 +131,7 @@ class ToolStrip(QWidget):
         readout.addLayout(zoom, 0, 0)
         readout.addWidget(self.place, 2, 0, 1, 2)
         readout.addWidget(self.shade, 3, 0, 1, 2)
-        column.addLayout(readout)
+        column(tools, colours, None, readout, of=self, spacing=theme.SPACE_XS)
         self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Preferred)
         self._place(_COLUMNS[0])
 

@@ -248,7 +248,7 @@ class FillTool(PaintTool):
         done again, the same noise.
         """
         size = self._document.size
-        random = np.random.default_rng(self._document.stack.index())
+        random = np.random.default_rng(self._document.stack.index)
         noise = random.integers(0, 256, (size, size, 1 if ink.grey else 3), np.uint8)
         return np.ascontiguousarray(np.broadcast_to(noise, (size, size, 3)))
 

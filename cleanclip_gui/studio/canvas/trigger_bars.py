@@ -6,12 +6,7 @@ from collections.abc import Callable, Mapping
 
 from PySide6.QtCore import QMimeData, Qt, Signal
 from PySide6.QtGui import QAction
-from PySide6.QtWidgets import (
-    QLineEdit,
-    QSizePolicy,
-    QToolButton,
-    QWidget,
-)
+from PySide6.QtWidgets import QLineEdit, QSizePolicy, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
@@ -20,7 +15,7 @@ from cleanclip_gui.studio.canvas.tool_strip import action_button
 from cleanclip_gui.studio.trigger_chip import TriggerChip
 from cleanclip_gui.widgets.action_button import bind, tool_button
 from cleanclip_gui.widgets.combo_box import ElidingComboBox
-from cleanclip_gui.widgets.label import ElidedLabel, Label, spoken_name
+from cleanclip_gui.widgets.label import ElidedLabel, Label, named, spoken_name
 from cleanclip_gui.widgets.text import plain, tip
 
 PLACEMENTS: tuple[tuple[str, str], ...] = (
@@ -52,19 +47,17 @@ class SourceBar(CompactBar):
         self.paste = action_button(actions["edit.paste"])
         self.save = action_button(actions["trigger.save"])
         self.parameters = action_button(actions["trigger.parameters"])
-        self.chip = TriggerChip(make_mime)
-        bind(self.chip, actions["edit.copy"])
+        self.chip = bind(TriggerChip(make_mime), actions["edit.copy"])
         row.addWidget(self.library)
         for button in (self.upload, self.paste, self.save, self.parameters, self.chip):
             row.addWidget(button)
         row.addSpacing(theme.SPACE_S)
         self.slots: dict[str, QToolButton] = {}
         for slot in SLOTS:
-            button = QToolButton()
+            button = named(QToolButton(), f"Snapshot {slot}")
             button.setText(slot)
             button.setFixedWidth(theme.px(30))
             button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
-            button.setAccessibleName(f"Snapshot {slot}")
             bind(button, actions[f"trigger.flip_{slot.lower()}"])
             self.slots[slot] = button
             row.addWidget(button)
@@ -109,9 +102,8 @@ class PlacementBar(CompactBar):
         super().__init__(parent)
         row = self.row
         row.setSpacing(theme.SPACE_S)
-        self.placement = ElidingComboBox()
+        self.placement = named(ElidingComboBox(), "Place of the trigger")
         self.placement.setMinimumContentsLength(8)
-        self.placement.setAccessibleName("Place of the trigger")
         for key, text in PLACEMENTS:
             self.placement.addItem(text, key)
         self.size_slider = OptionSlider(
@@ -121,10 +113,11 @@ class PlacementBar(CompactBar):
             "Opacity", "Opacity of the trigger in percent", 0, 100, "%"
         )
         self.opacity_slider.set_value(100)
-        self.text = QLineEdit()
-        self.text.setAccessibleName("Word for the prompts")
+        self.text = named(
+            QLineEdit(), "Word for the prompts",
+            "Word added to every prompt (dual-key attacks); see Parameters",
+        )  # fmt: skip
         self.text.setPlaceholderText("Prompt word")
-        self.text.setToolTip("Word added to every prompt (dual-key attacks); see Parameters")
         self.text.setMaxLength(200)
         self.text.setMinimumWidth(theme.px(34))
         self.text.setMaximumWidth(theme.px(106))

@@ -118,11 +118,7 @@ def _paint_badge(
 
 
 def _paint_labels(
-    painter: QPainter,
-    rect: QRect,
-    frame: QRectF,
-    cell: GalleryCell,
-    option: QStyleOptionViewItem,
+    painter: QPainter, rect: QRect, frame: QRectF, cell: GalleryCell, option: QStyleOptionViewItem
 ) -> None:
     """Draw the clean label, and below it the triggered one."""
     font = sized(option.font, 0.9)

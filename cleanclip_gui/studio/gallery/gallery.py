@@ -6,16 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import (
-    QEvent,
-    QItemSelectionModel,
-    QModelIndex,
-    QPoint,
-    Qt,
-    QTimer,
-    Signal,
-    Slot,
-)
+from PySide6.QtCore import QEvent, QItemSelectionModel, QModelIndex, QPoint, Qt, QTimer, Signal
 from PySide6.QtGui import (
     QHideEvent,
     QPainter,
@@ -25,21 +16,17 @@ from PySide6.QtGui import (
     QShowEvent,
     QStandardItemModel,
 )
-from PySide6.QtWidgets import QHBoxLayout, QListView, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QListView, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.studio.gallery.delegate import (
-    CELL_WIDTH,
-    THUMBNAIL,
-    GalleryDelegate,
-    cell_size,
-)
+from cleanclip_gui.studio.gallery.delegate import CELL_WIDTH, THUMBNAIL, GalleryDelegate, cell_size
 from cleanclip_gui.studio.gallery.model import CELL_ROLE, GalleryModel
 from cleanclip_gui.studio.gallery.rows import FILTERS, ORDERS, Filter
 from cleanclip_gui.widgets.action_button import tool_button
 from cleanclip_gui.widgets.cell_grid import as_grid
 from cleanclip_gui.widgets.combo_box import ElidingComboBox
-from cleanclip_gui.widgets.label import Label, spoken_name
+from cleanclip_gui.widgets.label import Label, named, spoken_name
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import PerImage
 
@@ -99,37 +86,26 @@ class Gallery(QWidget):
         self._unseen = False
         self._laid_out = QTimer(self, singleShot=True, interval=_LAID_OUT_MS)
         self._laid_out.timeout.connect(self._on_shown)
-        self.filter = ElidingComboBox()
-        self.filter.setAccessibleName("Show images")
+        self.filter = named(ElidingComboBox(), "Show images")
         for name, text, _ in FILTERS:
             self.filter.addItem(text, name)
-        self.order = ElidingComboBox()
-        self.order.setAccessibleName("Order of the images")
+        self.order = named(ElidingComboBox(), "Order of the images")
         for key, text in ORDERS:
             self.order.addItem(text, key)
         self._compared = False
         self._count = Label("", "caption")
         # On Linux a combo box is called by its value unless a label names it.
         names = [spoken_name("Show images", self.filter), spoken_name("Order", self.order)]
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_S)
-        head.addWidget(self.filter, 1)
-        head.addWidget(self._count)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(head)
         self.with_trigger = tool_button("stamp", "Show the trigger on the pictures", checkable=True)
         self.with_trigger.setChecked(True)
         self.with_trigger.setEnabled(False)
         self.with_trigger.toggled.connect(self._show_trigger)
         self._trigger = ""
-        below = QHBoxLayout()
-        below.setSpacing(theme.SPACE_XS)
-        below.addWidget(self.order, 1)
-        below.addWidget(self.with_trigger)
-        layout.addLayout(below)
-        layout.addWidget(self.view, 1)
+        column(
+            row((self.filter, 1), self._count, spacing=theme.SPACE_S),
+            row((self.order, 1), self.with_trigger, spacing=theme.SPACE_XS), (self.view, 1),
+            of=self, spacing=theme.SPACE_S,
+        )  # fmt: skip
         for label in names:
             label.setParent(self)
         self.resize(self.width_of(2), self.height())
@@ -228,12 +204,12 @@ class Gallery(QWidget):
         first = self.view.indexAt(QPoint(cell_size().width() // 2, cell_size().height() // 4))
         begin = max(0, first.row() - columns) if first.isValid() else 0
         found = []
-        for row in rows[begin:]:
-            cell = self.view.visualRect(self.model.index(row))
+        for number in rows[begin:]:
+            cell = self.view.visualRect(self.model.index(number))
             if cell.top() > bounds.bottom():
                 break
             if cell.intersects(bounds):
-                found.append(self.model.image_at(row))
+                found.append(self.model.image_at(number))
         return tuple(found)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
@@ -269,12 +245,10 @@ class Gallery(QWidget):
         self._laid_out.stop()
         self._moved.stop()
 
-    @Slot()
     def _on_moved(self) -> None:
         if self.isVisible():
             self._moved.start()
 
-    @Slot()
     def _on_shown(self) -> None:
         self._show_current(self.model.row_of(self._selected))
 
@@ -305,9 +279,9 @@ class Gallery(QWidget):
         counts = self.model.counts()
         possible = {"differ": self._compared, "chosen": counts["chosen"] > 0}
         items = self.filter.model()
-        for row, (name, text, _) in enumerate(FILTERS):
-            self.filter.setItemText(row, f"{text} ({counts[name]})" if row else text)
+        for number, (name, text, _) in enumerate(FILTERS):
+            self.filter.setItemText(number, f"{text} ({counts[name]})" if number else text)
             if isinstance(items, QStandardItemModel):
-                items.item(row).setEnabled(possible.get(name, True))
+                items.item(number).setEnabled(possible.get(name, True))
         self._count.setText(count_text(self.model.rowCount()))
         self.view.set_empty_text(FILTERS[self.filter.currentIndex()][2])

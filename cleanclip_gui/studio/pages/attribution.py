@@ -6,30 +6,24 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from PySide6.QtCore import QSignalBlocker, Qt, QTimer
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QHBoxLayout,
-    QPushButton,
-    QSlider,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QComboBox, QSlider, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import Attribute, Failed, PredictionReady
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save
+from cleanclip_gui.studio.pages.asking import AskingPage
 from cleanclip_gui.studio.pages.heat_overlay import HeatOverlay, HeatScale
-from cleanclip_gui.ticket import Progress, Ticket
-from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.ticket import Progress
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.text import percent, plain
 from ml_core.evaluation.attribution_files import save_attribution
 from ml_core.evaluation.attribution_records import METHOD_TITLES, Attribution
 from ml_core.evaluation.patch_places import patch_sides, places
+from ml_core.reading.errors import InputError
 
 CLASSES: tuple[tuple[str, str], ...] = (
     ("target", "Target class"),
@@ -47,7 +41,7 @@ _QUICK_S, _COARSE = 2.0, 4
 _HINT = "Point at a cell, or use the arrow keys, to read its value."
 
 
-class AttributionPage(QWidget):
+class AttributionPage(AskingPage):
     """Asks while it is the page on show, soon after each change; a slow occlusion on request only.
 
     An occlusion comes first where it is quick: it points at the trigger where Grad-CAM's few cells
@@ -61,57 +55,45 @@ class AttributionPage(QWidget):
         How many images a second the model takes, clean and triggered; 0 while it is not known.
     """
 
+    what = "Attribution"
+    measures = "Measure", "Cover the picture patch by patch and ask the model each time"
+    saves = "Save the maps", "Save the maps as PNG, CSV or JSON"
+    hint = _HINT
+
     def __init__(
         self, context: Context, rate: Callable[[], float], parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
+        super().__init__(context, parent)
         self._rate = rate
         self._method_chosen = False
-        self._context = context
-        self._session, self._inference = context.session, context.inference
-        self._ticket: Ticket | None = None
         self._top1: dict[str, int] = {}  # of the selected image, "clean" and "triggered"
-        self._timer = QTimer(self)
-        self._timer.setSingleShot(True)
-        self._timer.setInterval(_SETTLE_MS)
+        self._timer = QTimer(self, singleShot=True, interval=_SETTLE_MS)
         self._timer.timeout.connect(self._ask)
         self.found: Attribution | None = None
-        self.method = QComboBox()
-        self.method.setAccessibleName("Method")
+        self.method = named(QComboBox(), "Method")
         for key, title in METHOD_TITLES.items():
             self.method.addItem(title, key)
-        self.explained = QComboBox()
-        self.explained.setAccessibleName("Class to explain")
+        self.explained = named(QComboBox(), "Class to explain")
         for name, text in CLASSES:
             self.explained.addItem(text, name)
-        self.stage = QComboBox()
-        self.stage.setAccessibleName("Convolution stage")
-        self.stage.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
-        self.method.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
+        self.stage = named(QComboBox(), "Convolution stage")
+        for box in (self.stage, self.method):
+            box.setSizeAdjustPolicy(QComboBox.SizeAdjustPolicy.AdjustToContents)
         self.stage.addItem("Last layer (default)", None)
-        self.measure = QPushButton("Measure")
-        self.measure.setToolTip("Cover the picture patch by patch and ask the model each time")
-        self.save = QPushButton(theme.icon("save"), "")
-        self.save.setAccessibleName("Save the maps")
-        self.save.setToolTip("Save the maps as PNG, CSV or JSON")
         self.clean = HeatOverlay("Without trigger", "Open a checkpoint and images.")
         self.triggered = HeatOverlay("With trigger", "Put a trigger on the picture.")
         self.scale = HeatScale()
         policy = self.scale.sizePolicy()
         policy.setRetainSizeWhenHidden(True)
         self.scale.setSizePolicy(policy)
-        self.strength = QSlider(Qt.Orientation.Horizontal)
+        words = "Strength of the map over the picture"
+        self.strength = named(QSlider(Qt.Orientation.Horizontal), words, words)
         self.strength.setRange(0, 100)
         self.strength.setValue(60)
         self.strength.setFixedWidth(theme.px(110))
-        self.strength.setAccessibleName("Strength of the map over the picture")
-        self.strength.setToolTip(self.strength.accessibleName())
         self.shared = QCheckBox("Same scale for both")
         self.shared.setChecked(True)
         self.shared.setToolTip("Both maps on one colour scale; without it each has its own")
-        self.says = Label("", wrap=True)
-        self.readout = Label(_HINT, "caption", wrap=True)
-        self.busy = BusyRow("Attribution")
         self._lay_out()
         self._connect()
         self.set_busy(None)
@@ -119,42 +101,23 @@ class AttributionPage(QWidget):
 
     def _lay_out(self) -> None:
         head = FoldingRow((self.method, self.stage), (self.explained, self.measure, self.save))
-        pictures = QHBoxLayout()
-        pictures.setSpacing(theme.SPACE_M)
-        pictures.addWidget(self.clean, 1)
-        pictures.addWidget(self.triggered, 1)
-        foot = QHBoxLayout()
-        foot.setSpacing(theme.SPACE_M)
-        foot.addWidget(self.scale, 1)
-        foot.addWidget(self.shared)
-        foot.addWidget(self.strength)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(head)
-        layout.addWidget(self.says)
-        layout.addLayout(pictures, 1)
-        layout.addLayout(foot)
-        layout.addWidget(self.readout)
-        layout.addWidget(self.busy)
+        column(
+            head, self.says, (row((self.clean, 1), (self.triggered, 1), spacing=theme.SPACE_M), 1),
+            row((self.scale, 1), self.shared, self.strength, spacing=theme.SPACE_M), self.readout,
+            self.busy, of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
 
     def _connect(self) -> None:
         self.method.currentIndexChanged.connect(self._on_method_changed)
         self.explained.currentIndexChanged.connect(self.touch)
         self.stage.currentIndexChanged.connect(self.touch)
-        self.measure.clicked.connect(self._ask)
-        self.save.clicked.connect(self._on_save_clicked)
-        self.busy.cancel_clicked.connect(self._on_cancelled)
-        self.shared.toggled.connect(self._on_shared_toggled)
+        self.shared.toggled.connect(self._show_maps)
         self.strength.valueChanged.connect(self._on_strength_changed)
         self.clean.pointed.connect(self._on_pointed)
         self.triggered.pointed.connect(self._on_pointed)
-        events = self._session.events
-        for event in (events.trigger, events.target):
-            event.connect(self._on_question_change)
-        events.selected_image.connect(self._on_image_change)
-        for event in (events.checkpoint, events.images, events.role, events.cleaned):
-            event.connect(self._on_model_change)
+        self._follow(self._on_question_change, "trigger", "target")
+        self._follow(self._on_image_change, "selected_image")
+        self._follow(self._on_model_change, "checkpoint", "images", "role", "cleaned")
 
     # What is asked
 
@@ -180,21 +143,15 @@ class AttributionPage(QWidget):
 
     def _ask(self) -> None:
         self._timer.stop()
-        session, wanted = self._session, self._class_index()
-        if not session.can_measure or wanted is None:
+        session, explained = self._session, self._class_index()
+        if not session.can_measure or explained is None:
             return
         self.set_busy(0.0 if not self.asks_by_itself else None)
         question = Attribute(
-            session.selected_image,
-            wanted,
-            session.trigger,
-            session.role,
-            self.method.currentData(),
-            self.stage.currentData(),
-        )
-        self._ticket = self._inference.ask(
-            question, self._on_attributed, self._on_failed, on_progress=self._on_progress
-        )
+            session.selected_image, explained, session.trigger, session.role,
+            self.method.currentData(), self.stage.currentData(),
+        )  # fmt: skip
+        self._ask_models(question, self._on_attributed)
 
     def _class_index(self) -> int | None:
         """The class that the user wants explained; the target where that is not known."""
@@ -222,33 +179,32 @@ class AttributionPage(QWidget):
         self.show_found(None)
         self.touch()
 
-    def _on_cancelled(self) -> None:
-        if self._ticket is not None:
-            self._ticket.cancel()
-        self.set_busy(None)
-
     def _on_progress(self, progress: Progress) -> None:
         if progress.methods:
             self.set_methods(progress.methods)
         else:
-            self.set_busy(progress.share)
+            super()._on_progress(progress)
 
     def _on_attributed(self, found: Attribution) -> None:
         self.set_busy(None)
         self.show_found(found)
         self.set_stale(self._timer.isActive())
 
-    def _on_failed(self, failed: Failed) -> None:
-        self.set_busy(None)
+    def _on_failed(self, failed: Failed | InputError) -> None:
         self.show_found(None)
-        self.says.setText(plain(failed.sentence, 300))
+        super()._on_failed(failed)
 
     def _on_save_clicked(self) -> None:
-        found = self.found
-        if found is not None:
-            name = f"why-image-{found.index + 1}.png"
-            write = partial(save_attribution, found)
-            ask_and_save(self._context, self, "Save the maps", name, PICTURE_OR_NUMBERS, write)
+        if self.found is not None:
+            name = f"why-image-{self.found.index + 1}.png"
+            ask_and_save(
+                self._context,
+                self,
+                "Save the maps",
+                name,
+                PICTURE_OR_NUMBERS,
+                partial(save_attribution, self.found),
+            )
 
     # What is shown
 
@@ -292,7 +248,7 @@ class AttributionPage(QWidget):
         if found is not None and found.method == "grad-cam":
             self._offer_stages(found)
 
-    def _show_maps(self) -> None:
+    def _show_maps(self, *_: object) -> None:
         found = self.found
         smooth = found is None or found.method != "occlusion"
         parts = {} if found is None else found.parts()
@@ -313,14 +269,6 @@ class AttributionPage(QWidget):
         """Fade the maps while another question is asked."""
         self.clean.set_stale(stale)
         self.triggered.set_stale(stale)
-
-    def set_busy(self, share: float | None) -> None:
-        """Show how far a measurement is, 0 to 1; None when there is none."""
-        self.busy.setVisible(share is not None)
-        self.readout.setVisible(share is None)
-        self.measure.setEnabled(share is None)
-        self.busy.bar.setRange(0, 100)
-        self.busy.bar.setValue(round(100 * (share or 0.0)))
 
     def _offer_stages(self, found: Attribution) -> None:
         stages: dict[str, int] = found.settings.get("stages", {})
@@ -345,9 +293,6 @@ class AttributionPage(QWidget):
         self._method_chosen = True
         self._show_controls()
         self.touch()
-
-    def _on_shared_toggled(self) -> None:
-        self._show_maps()
 
     def _on_strength_changed(self, value: int) -> None:
         self.clean.set_strength(value / 100)

@@ -7,22 +7,16 @@ from functools import partial
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import (
-    QGridLayout,
-    QHBoxLayout,
-    QPushButton,
-    QScrollArea,
-    QSplitter,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QGridLayout, QScrollArea, QSplitter, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import EvaluationUpdated
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.asr_figure import NEEDS_LABELS, Fact
 from cleanclip_gui.studio.exports import ask_and_save, save_classes
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import NUMBERS
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import (
@@ -54,6 +48,7 @@ _BECOMES = (
     ("Change", "Change of the share, in percentage points"),
 )
 _WIDE, _TABLES = 480, 300
+_SAVE = "Save the numbers by class"
 _NOTHING = Evaluation(n=0, n_total=0, n_excl=0, target=0, target_name="")
 _EMPTY = "The numbers appear here as soon as a trigger is measured."
 _CONTROL = "Clean accuracy with this trigger's resizing"
@@ -75,12 +70,11 @@ class ClassesPage(QWidget):
         self.says = Label(_EMPTY, wrap=True)
         self.warning = Label("", "warning", wrap=True)
         self.warning.hide()
-        self.save = QPushButton(theme.icon("save"), "")
-        self.save.setAccessibleName("Save the numbers by class")
-        self.save.setToolTip("Save the numbers by class as CSV or JSON")
+        self.save = push_button(
+            icon="save", name=_SAVE, tip=f"{_SAVE} as CSV or JSON", clicked=self._on_save_clicked
+        )
         self.accuracy = Fact(
-            "CA, top 5 · top 10",
-            "True label among the likeliest classes, without the trigger.",
+            "CA, top 5 · top 10", "True label among the likeliest classes, without the trigger."
         )
         self.control = Fact(
             _CONTROL,
@@ -104,11 +98,9 @@ class ClassesPage(QWidget):
         self.classes.set_widths((52, 66, 70, 116, 72, 76))
         self.heading = Label("What triggered images become", "heading")
         self.becomes = RowsTable("What triggered images become", _BECOMES)
-        self.everything = QPushButton("All other classes")
+        self.everything = push_button("All other classes", self._on_everything_clicked)
         self._lay_out()
-        self.save.clicked.connect(self._on_save_clicked)
         self.classes.row_chosen.connect(self._on_class_chosen)
-        self.everything.clicked.connect(self._on_everything_clicked)
         self.show_found(None, None)
         events = self._session.events
         for event in (events.checkpoint, events.images, events.role):
@@ -159,27 +151,18 @@ class ClassesPage(QWidget):
         target, names = found.evaluation.target, images.class_names
         split = break_down(found.per_image, images.labels, target, names)
         write = partial(save_classes, found.evaluation, split)
-        name = "numbers-by-class.csv"
-        ask_and_save(self._context, self, "Save the numbers by class", name, NUMBERS, write)
+        ask_and_save(self._context, self, _SAVE, "numbers-by-class.csv", NUMBERS, write)
 
     def _lay_out(self) -> None:
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_S)
-        head.addWidget(self.says, 1)
-        head.addWidget(self.save, 0, Qt.AlignmentFlag.AlignTop)
         grid = self._grid = QGridLayout()
         grid.setHorizontalSpacing(theme.SPACE_L)
         grid.setVerticalSpacing(theme.SPACE_S)
         self._place_facts(3)
         lower = QWidget()
-        below = QVBoxLayout(lower)
-        below.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        below.setSpacing(theme.SPACE_S)
-        row = QHBoxLayout()
-        row.addWidget(self.heading, 1)
-        row.addWidget(self.everything)
-        below.addLayout(row)
-        below.addWidget(self.becomes, 1)
+        column(
+            row((self.heading, 1), self.everything), (self.becomes, 1),
+            of=lower, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
         tables = QSplitter(Qt.Orientation.Vertical)
         tables.setChildrenCollapsible(False)
         tables.addWidget(self.classes)
@@ -192,17 +175,12 @@ class ClassesPage(QWidget):
         scroll.setFocusPolicy(Qt.FocusPolicy.NoFocus)
         scroll.setWidgetResizable(True)
         scroll.setWidget(page)
-        whole = QVBoxLayout(self)
-        whole.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        whole.addWidget(scroll)
-        layout = QVBoxLayout(page)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(head)
-        layout.addWidget(self.warning)
-        layout.addLayout(grid)
+        column(scroll, of=self, margins=(0, theme.SPACE_S, 0, 0))
         tables.setMinimumHeight(theme.px(_TABLES))
-        layout.addWidget(tables, 1)
+        head = row(
+            (self.says, 1), (self.save, Qt.AlignmentFlag.AlignTop), spacing=theme.SPACE_S
+        )  # fmt: skip
+        column(head, self.warning, grid, (tables, 1), of=page, spacing=theme.SPACE_S)
 
     def _place_facts(self, columns: int) -> None:
         """Put the six numbers into so many columns."""
@@ -213,8 +191,8 @@ class ClassesPage(QWidget):
         for place, fact in enumerate(facts):
             at = place // columns, place % columns
             self._grid.addWidget(fact, *at, Qt.AlignmentFlag.AlignBottom)
-        for column in range(3):
-            self._grid.setColumnStretch(column, 1 if column < columns else 0)
+        for number in range(3):
+            self._grid.setColumnStretch(number, 1 if number < columns else 0)
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
         """Two columns where three do not fit."""

@@ -8,25 +8,19 @@ from pathlib import Path
 
 import numpy as np
 from PySide6.QtCore import QSignalBlocker, Signal
-from PySide6.QtWidgets import (
-    QCheckBox,
-    QComboBox,
-    QHBoxLayout,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QCheckBox, QComboBox, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.inference.questions import Failed, MapEmbeddings
+from cleanclip_gui.inference.questions import MapEmbeddings
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session.records import Role
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_map
+from cleanclip_gui.studio.pages.asking import AskingPage
 from cleanclip_gui.studio.pages.embedding_plot import EmbeddingPlot
 from cleanclip_gui.ticket import Progress, Ticket
-from cleanclip_gui.widgets.busy_row import BusyRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import named
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import PICTURE_OR_NUMBERS
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.text import percent, plain, plural
@@ -44,7 +38,7 @@ _TITLES: dict[Role, str] = {
 _KIND_TEXTS = ("● Clean", "▲ Triggered", "★ Class texts")
 
 
-class EmbeddingMapPage(QWidget):
+class EmbeddingMapPage(AskingPage):
     """Measures on request; ``chosen(images)`` has the images inside a loop, none for all.
 
     PCA comes with the embeddings; the t-SNE of the same points is made beside the window, when it
@@ -52,81 +46,52 @@ class EmbeddingMapPage(QWidget):
     """
 
     chosen = Signal(object)
+    what = "Embedding map"
+    measures = "Measure", "Embed the images, without and with the trigger"
+    saves = "Save the points", "Save the points as CSV or JSON, or the picture as PNG"
+    hint = _HINT
 
     def __init__(
         self, context: Context, rate: Callable[[], float], parent: QWidget | None = None
     ) -> None:
-        super().__init__(parent)
+        super().__init__(context, parent)
         self._rate = rate
-        self._context = context
-        self._session, self._inference = context.session, context.inference
         self._maps: dict[str, EmbeddingMap] = {}  # by method
         self._roles: tuple[str, ...] = ()  # titles of the parts of these maps
-        self._ticket: Ticket | None = None
         self._tsne: Ticket | None = None
         self.found: EmbeddingMap | None = None
         self._titles: tuple[str, ...] = ()
         self.plot = EmbeddingPlot()
-        self.method = QComboBox()
-        self.method.setAccessibleName("Projection")
-        self.method.addItem("PCA", "PCA")
-        self.method.addItem("t-SNE", "t-SNE")
-        self.part = QComboBox()
-        self.part.setAccessibleName("Checkpoint on the map")
+        self.method = named(QComboBox(), "Projection")
+        for name in ("PCA", "t-SNE"):
+            self.method.addItem(name, name)
+        self.part = named(QComboBox(), "Checkpoint on the map")
         self.kinds = tuple(QCheckBox(text) for text in _KIND_TEXTS)
         for box in self.kinds:
             box.setChecked(True)
             box.toggled.connect(self._on_kinds_changed)
-        self.count = NumberBox("int", 20, 4000, "images")
+        self.count = named(NumberBox("int", 20, 4000, "images"), "Images to embed")
         self.count.setValue(600)
-        self.count.setAccessibleName("Images to embed")
-        self.measure = QPushButton("Measure")
-        self.measure.setToolTip("Embed the images, without and with the trigger")
-        self.save = QPushButton(theme.icon("save"), "")
-        self.save.setAccessibleName("Save the points")
-        self.save.setToolTip("Save the points as CSV or JSON, or the picture as PNG")
-        self.says = Label("", "caption", wrap=True)
-        self.readout = Label(_HINT, "caption", wrap=True)
-        self.busy = BusyRow("Embedding map")
+        self.says.setProperty("role", "caption")
         self._lay_out()
         self.method.currentIndexChanged.connect(self._on_method_changed)
         self.part.currentIndexChanged.connect(self._on_part_changed)
-        self.measure.clicked.connect(self._on_measure_clicked)
-        self.save.clicked.connect(self._on_save_clicked)
-        self.busy.cancel_clicked.connect(self._on_cancelled)
         self.plot.lassoed.connect(self._on_lassoed)
         self.plot.pointed.connect(self._on_pointed)
         self.set_busy(None)
         self.show_found(None)
-        events = self._session.events
-        for event in (events.checkpoint, events.images, events.cleaned):
-            event.connect(self._on_model_change)
-        for event in (events.trigger, events.role):
-            event.connect(self._on_question_change)
+        self._follow(self._on_model_change, "checkpoint", "images", "cleaned")
+        self._follow(self._on_question_change, "trigger", "role")
 
     def _lay_out(self) -> None:
-        head = QHBoxLayout()
-        head.setSpacing(theme.SPACE_S)
-        head.addWidget(self.count)
-        head.addWidget(self.measure)
-        head.addStretch(1)
-        head.addWidget(self.part)
-        head.addWidget(self.method)
-        head.addWidget(self.save)
-        legend = QHBoxLayout()
-        legend.setSpacing(theme.SPACE_M)
-        for box in self.kinds:
-            legend.addWidget(box)
-        legend.addStretch(1)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addLayout(head)
-        layout.addLayout(legend)
-        layout.addWidget(self.plot, 1)
-        layout.addWidget(self.says)
-        layout.addWidget(self.readout)
-        layout.addWidget(self.busy)
+        column(
+            row(
+                self.count, self.measure, None, self.part, self.method, self.save,
+                spacing=theme.SPACE_S,
+            ),
+            row(*self.kinds, None, spacing=theme.SPACE_M), (self.plot, 1), self.says, self.readout,
+            self.busy, of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
 
     # What is asked
 
@@ -136,9 +101,9 @@ class EmbeddingMapPage(QWidget):
         if self.isHidden() or waits or self.found is not None or not self._session.can_measure:
             return
         if rate > 0 and self.count.value() / rate < _QUICK_S:
-            self._on_measure_clicked()
+            self._ask()
 
-    def _on_measure_clicked(self) -> None:
+    def _ask(self) -> None:
         """Embed the images; a cleaned checkpoint is laid into the same plane."""
         session = self._session
         if session.checkpoint is None or session.images is None:
@@ -151,30 +116,26 @@ class EmbeddingMapPage(QWidget):
         elif session.reference is not None:
             roles = ("suspect", "reference")
         self.set_busy(0.0)
-        self._ticket = self._inference.ask(
-            MapEmbeddings(session.trigger, roles, round(self.count.value())),
-            partial(self._on_mapped, roles),
-            self._on_failed,
-            on_progress=self._on_progress,
-        )
+        question = MapEmbeddings(session.trigger, roles, round(self.count.value()))
+        self._ask_models(question, partial(self._on_mapped, roles))
 
     def _on_cancelled(self) -> None:
         """End what goes on; the map on show stays."""
-        self._cancel_question()
         self._end_tsne()
-        self.set_busy(None)
+        super()._on_cancelled()
         self._show_map(self.found)
 
-    def _cancel_question(self) -> None:
-        if self._ticket is not None:
-            self._ticket.cancel()
-
     def _on_save_clicked(self) -> None:
-        found = self.found
-        if found is not None:
-            name = f"embedding-map-{found.method.lower()}.png"
-            write = partial(self._save, found)
-            ask_and_save(self._context, self, "Save the map", name, PICTURE_OR_NUMBERS, write)
+        if self.found is not None:
+            name = f"embedding-map-{self.found.method.lower()}.png"
+            ask_and_save(
+                self._context,
+                self,
+                "Save the map",
+                name,
+                PICTURE_OR_NUMBERS,
+                partial(self._save, self.found),
+            )
 
     def _save(self, found: EmbeddingMap, path: Path) -> None:
         """Write the points, or the picture."""
@@ -209,13 +170,6 @@ class EmbeddingMapPage(QWidget):
         self._show_map(found)
         self._on_question_change()
 
-    def _on_progress(self, progress: Progress) -> None:
-        self.set_busy(progress.share)
-
-    def _on_failed(self, failed: Failed) -> None:
-        self.set_busy(None)
-        self.says.setText(plain(failed.sentence, 300))
-
     def _on_method_changed(self) -> None:
         self._end_tsne()
         name = self.method.currentData()
@@ -247,9 +201,8 @@ class EmbeddingMapPage(QWidget):
         self._show_map(found)
 
     def _on_tsne_failed(self, error: InputError) -> None:
-        self.set_busy(None)
         self._show_map(self._maps.get("PCA"))
-        self.says.setText(plain(error.sentence, 300))
+        self._on_failed(error)
 
     # What is shown
 
@@ -274,14 +227,6 @@ class EmbeddingMapPage(QWidget):
         if new:
             self.plot.set_chosen(np.empty(0, np.int64))
         self._show_part(fit=new or other)
-
-    def set_busy(self, share: float | None) -> None:
-        """Show how far a measurement is, 0 to 1, below 0 unknown; None when there is none."""
-        self.busy.setVisible(share is not None)
-        self.readout.setVisible(share is None)
-        self.measure.setEnabled(share is None)
-        self.busy.bar.setRange(0, 0 if share is not None and share < 0 else 100)
-        self.busy.bar.setValue(round(100 * max(0.0, share or 0.0)))
 
     def set_outdated(self, outdated: bool) -> None:
         """Say that the map was measured with another trigger."""

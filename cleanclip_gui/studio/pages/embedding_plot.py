@@ -22,10 +22,11 @@ from PySide6.QtGui import (
     QPolygonF,
     QWheelEvent,
 )
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.evaluation.embedding_map import Embeddings, Points
@@ -53,8 +54,7 @@ class EmbeddingPlot(QWidget):
         give_role(self, QAccessible.Role.Chart)
         self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
         self.setMinimumSize(theme.px(200), theme.px(160))
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(*(_FRAME,) * 4)
+        self._layout = column(of=self, margins=_FRAME)
         self._plot: Any = None
         self._scatter: list[Any] = []
         self._name: Any = None

@@ -6,30 +6,29 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QSignalBlocker, Qt, Slot
+from PySide6.QtCore import QSignalBlocker, Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import (
     QAbstractItemView,
     QHeaderView,
-    QPushButton,
     QTableWidget,
     QTableWidgetItem,
-    QVBoxLayout,
     QWidget,
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.inference.questions import ComparePair, Failed, OpenCheckpoint, Pair
+from cleanclip_gui.inference.questions import ComparePair, OpenCheckpoint, Pair
 from cleanclip_gui.session import CheckpointFacts
 from cleanclip_gui.session.records import Role
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_pair
 from cleanclip_gui.studio.gallery.gallery import Gallery
-from cleanclip_gui.ticket import Progress, Ticket
-from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.studio.pages.asking import AskingPage
+from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.combo_box import ElidingComboBox
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, NUMBERS
 from cleanclip_gui.widgets.text import count_text, percent, plain, signed
 from ml_core.evaluation.paired import PairedDifference
@@ -80,7 +79,7 @@ class _RatesTable(QTableWidget):
         self.setColumnWidth(0, max(self.sizeHintForColumn(0), left))
 
 
-class PairPage(QWidget):
+class PairPage(AskingPage):
     """Compares on request, and writes ``session.reference``.
 
     Parameters
@@ -93,6 +92,10 @@ class PairPage(QWidget):
         How many images are to be measured; None for all.
     """
 
+    what = "Comparison"
+    measures = "Compare", ""
+    saves = "Save the comparison", "Save the comparison as CSV or JSON"
+
     def __init__(
         self,
         context: Context,
@@ -100,28 +103,18 @@ class PairPage(QWidget):
         limit: Callable[[], int | None],
         parent: QWidget | None = None,
     ) -> None:
-        super().__init__(parent)
-        self._context = context
-        self._session, self._inference = context.session, context.inference
+        super().__init__(context, parent)
         self._gallery, self._limit = gallery, limit
-        self._ticket: Ticket | None = None
         self.found: Pair | None = None
-        self.other = ElidingComboBox()
-        self.other.setAccessibleName("Checkpoint B")
-        self.open = QPushButton("Open a reference…")
-        self.measure = QPushButton("Compare")
-        self.save = QPushButton(theme.icon("save"), "")
-        self.save.setAccessibleName("Save the comparison")
-        self.save.setToolTip("Save the comparison as CSV or JSON")
-        self.says = Label(_EMPTY, wrap=True)
+        self.other = named(ElidingComboBox(), "Checkpoint B")
+        self.open = push_button("Open a reference…", self._on_open_clicked)
         self.says.setAlignment(Qt.AlignmentFlag.AlignTop)
-        self.table = _RatesTable(0, len(_COLUMNS))
-        self.table.setAccessibleName("Rates of both checkpoints")
+        self.table = named(_RatesTable(0, len(_COLUMNS)), "Rates of both checkpoints")
         self.table.setHorizontalHeaderLabels(_COLUMNS)
-        for column, words in _TIPS.items():
-            heading = QTableWidgetItem(_COLUMNS[column])
+        for number, words in _TIPS.items():
+            heading = QTableWidgetItem(_COLUMNS[number])
             heading.setToolTip(words)
-            self.table.setHorizontalHeaderItem(column, heading)
+            self.table.setHorizontalHeaderItem(number, heading)
         self.table.verticalHeader().hide()
         self.table.setShowGrid(False)
         self.table.setEditTriggers(QAbstractItemView.EditTrigger.NoEditTriggers)
@@ -129,35 +122,22 @@ class PairPage(QWidget):
         self.table.setTabKeyNavigation(False)
         self.table.horizontalHeader().setSectionResizeMode(QHeaderView.ResizeMode.ResizeToContents)
         self.table.horizontalHeader().setSectionResizeMode(0, QHeaderView.ResizeMode.Fixed)
-        self.differing = QPushButton("Show the images that differ")
-        self.busy = BusyRow("Comparison")
+        self.differing = push_button("Show the images that differ", self._on_differing_clicked)
         self.other.setSizeAdjustPolicy(ElidingComboBox.SizeAdjustPolicy.AdjustToContents)
         theme.least_width(self.other, 160)  # less than its entries take
         with_what = Label("Compare with", "subtle", buddy=self.other)
         head = FoldingRow((with_what, self.other, self.measure), (self.open, self.save))
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, theme.SPACE_S, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        layout.addWidget(head)
-        layout.addWidget(self.says)
-        layout.addWidget(self.table, 1)
-        layout.addWidget(self.differing, 0, Qt.AlignmentFlag.AlignLeft)
-        layout.addWidget(self.busy)
+        column(
+            head, self.says, (self.table, 1), (self.differing, Qt.AlignmentFlag.AlignLeft),
+            self.busy, of=self, margins=(0, theme.SPACE_S, 0, 0), spacing=theme.SPACE_S,
+        )  # fmt: skip
         self.other.currentIndexChanged.connect(self._on_other_changed)
-        self.open.clicked.connect(self._on_open_clicked)
-        self.measure.clicked.connect(self._on_measure_clicked)
-        self.save.clicked.connect(self._on_save_clicked)
-        self.busy.cancel_clicked.connect(self._on_cancelled)
-        self._context.shell.reference_wanted.connect(self.open_reference)
-        self.differing.clicked.connect(self._on_differing_clicked)
+        self._context.shell.takes("reference", self.open_reference)
         self.set_busy(None)
         self.show_found(None)
         self._offer_others()
-        events = self._session.events
-        for event in (events.trigger, events.target):
-            event.connect(self._on_question_change)
-        for event in (events.checkpoint, events.images, events.role, events.cleaned):
-            event.connect(self._on_model_change)
+        self._follow(self._on_question_change, "trigger", "target")
+        self._follow(self._on_model_change, "checkpoint", "images", "role", "cleaned")
 
     # What is asked
 
@@ -170,7 +150,6 @@ class PairPage(QWidget):
         if path:
             self.open_reference(path)
 
-    @Slot(str)
     def open_reference(self, path: str) -> None:
         """Open a checkpoint to compare with."""
         self._inference.ask(OpenCheckpoint(path, "reference"), self._on_reference_opened)
@@ -181,29 +160,22 @@ class PairPage(QWidget):
         self.other.setCurrentIndex(self.other.findData("reference"))
         self._forget()
 
-    def _on_measure_clicked(self) -> None:
+    def _ask(self) -> None:
         session, other = self._session, self.other.currentData()
         if other == _TWIN and session.can_measure:
             self.measure.setEnabled(False)
-            self._inference.ask(
-                OpenCheckpoint(_twin_of(session.checkpoint), "reference"),
-                self._on_twin_opened,
-                self._on_failed,
-            )
+            twin = OpenCheckpoint(_twin_of(session.checkpoint), "reference")
+            self._inference.ask(twin, self._on_twin_opened, self._on_failed)
         elif other and session.can_measure:
             self.set_busy(0.0)
             roles: tuple[Role, Role] = (session.role, other)
-            self._ticket = self._inference.ask(
-                ComparePair(session.trigger, session.target, roles, self._limit()),
-                self._on_compared,
-                self._on_failed,
-                on_progress=self._on_progress,
-            )
+            question = ComparePair(session.trigger, session.target, roles, self._limit())
+            self._ask_models(question, self._on_compared)
 
     def _on_twin_opened(self, facts: CheckpointFacts) -> None:
         """The demo's reference is there: compare, as was asked."""
         self._on_reference_opened(facts)
-        self._on_measure_clicked()
+        self._ask()
 
     def _offer_others(self) -> None:
         session = self._session
@@ -241,14 +213,6 @@ class PairPage(QWidget):
         self._forget()
         self._offer_others()
 
-    def _on_cancelled(self) -> None:
-        if self._ticket is not None:
-            self._ticket.cancel()
-        self.set_busy(None)
-
-    def _on_progress(self, progress: Progress) -> None:
-        self.set_busy(progress.share)
-
     def _on_compared(self, found: Pair) -> None:
         gallery = self._gallery
         self.set_busy(None)
@@ -257,19 +221,20 @@ class PairPage(QWidget):
         differing = gallery.model.counts()["differ"]
         self.show_found(found, differing)
 
-    def _on_failed(self, failed: Failed) -> None:
-        self.set_busy(None)
-        self.says.setText(plain(failed.sentence, 300))
-
     def _on_differing_clicked(self) -> None:
         self._gallery.show_filter("differ")
 
     def _on_save_clicked(self) -> None:
         found, images = self.found, self._session.images
         if found is not None and images is not None:
-            write = partial(save_pair, found, images)
-            name = "comparison.csv"
-            ask_and_save(self._context, self, "Save the comparison", name, NUMBERS, write)
+            ask_and_save(
+                self._context,
+                self,
+                "Save the comparison",
+                "comparison.csv",
+                NUMBERS,
+                partial(save_pair, found, images),
+            )
 
     # What is shown
 
@@ -304,22 +269,20 @@ class PairPage(QWidget):
         rows = sorted(found.differences, key=lambda one: -abs(one.difference))
         rows.sort(key=lambda one: one.p_exact is None)  # rates first, then means
         self.table.setRowCount(len(rows))
-        for row, one in enumerate(rows):
-            for column, text in enumerate(cells(one)):
+        for line, one in enumerate(rows):
+            for place, text in enumerate(cells(one)):
                 item = QTableWidgetItem(text)
-                if column:
+                if place:
                     flags = Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter
                     item.setTextAlignment(flags)
-                item.setToolTip(behind(one) if column > 3 else "")
-                self.table.setItem(row, column, item)
+                item.setToolTip(behind(one) if place > 3 else "")
+                self.table.setItem(line, place, item)
         self.table.fit()
 
     def set_busy(self, share: float | None) -> None:
         """Show how far the comparison is, 0 to 1; None when there is none."""
-        self.busy.setVisible(share is not None)
+        super().set_busy(share)
         self.measure.setEnabled(share is None and self.other.isEnabled())
-        self.busy.bar.setRange(0, 100)
-        self.busy.bar.setValue(round(100 * (share or 0.0)))
 
 
 def _twin_of(facts: CheckpointFacts | None) -> str:

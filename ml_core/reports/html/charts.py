@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from markupsafe import Markup
@@ -23,6 +22,7 @@ from markupsafe import Markup
 from ml_core import figures
 from ml_core.reports.html.fields import Field, place_of, raw, shown
 from ml_core.reports.record import Evidence
+from ml_core.reports.svg import Plot
 
 _LOOKS = {"clean accuracy": figures.CA, "attack success rate": figures.ASR}
 """Which colour and dash a line has, whatever stands beside it; others have their place's."""
@@ -131,26 +131,6 @@ def _fraction(value: Any) -> bool:
     return _number(value) and 0 <= value <= 1
 
 
-@dataclass(frozen=True)
-class _Plot:
-    """Where the axes are: pixels of the frame, and the values at its ends."""
-
-    left: float
-    top: float
-    right: float
-    bottom: float
-    x0: float = 0.0
-    x1: float = 1.0
-    y0: float = 0.0
-    y1: float = 1.0
-
-    def x(self, value: float) -> float:
-        return self.left + (value - self.x0) / (self.x1 - self.x0) * (self.right - self.left)
-
-    def y(self, value: float) -> float:
-        return self.bottom - (value - self.y0) / (self.y1 - self.y0) * (self.bottom - self.top)
-
-
 def _intervals(chart: Field) -> tuple[list[Markup], int]:
     """Dots with whiskers, one row each, below the name of their group."""
     groups: dict[str, list[Field]] = {}
@@ -158,7 +138,7 @@ def _intervals(chart: Field) -> tuple[list[Markup], int]:
         groups.setdefault(str(raw(row[0])), []).append(row)
     names = _series([str(raw(row[1])) for row in chart.rows])
     bottom = sum(34 + 24 * len(rows) for rows in groups.values())
-    plot = _Plot(350, 6, _WIDTH - 84, bottom)
+    plot = Plot(350, 6, _WIDTH - 84, bottom)
     parts, y = [*_rate_ticks(plot, across=True)], 0.0
     for rows in groups.values():
         parts.append(_words(rows[0][0], 0, y + 20, 44, weight=700))
@@ -170,7 +150,7 @@ def _intervals(chart: Field) -> tuple[list[Markup], int]:
     return parts, bottom + 28
 
 
-def _interval(row: Field, number: int, plot: _Plot, y: float) -> list[Markup]:
+def _interval(row: Field, number: int, plot: Plot, y: float) -> list[Markup]:
     """A dot with its whiskers, its name before it and its value after."""
     value, low, high = (plot.x(raw(row[i])) for i in (2, 3, 4))
     whiskers = Markup(
@@ -199,7 +179,7 @@ def _lines(chart: Field) -> tuple[list[Markup], int]:
     rates = is_rate(chart, 1)
     low, high = _span(known, rates)
     legend = 24 * -(-len(series) // 2)
-    plot = _Plot(
+    plot = Plot(
         56, legend + 14, _WIDTH - 16, legend + 264, first, max(last, first + 1), low, high
     )  # fmt: skip
     ticks = _rate_ticks(plot, across=False) if rates else _number_ticks(plot)
@@ -233,7 +213,7 @@ def _paths(chart: Field) -> tuple[list[Markup], int]:
     legend = 24 * -(-len(runs) // 2)
     least = min(row[3] for row in rows)
     low = max(0.0, int(least * 10) / 10 - 0.1)
-    plot = _Plot(56, legend + 34, _WIDTH - 30, legend + 334, y0=low)
+    plot = Plot(56, legend + 34, _WIDTH - 30, legend + 334, y0=low)
     parts = [*_rate_ticks(plot, across=True), *_rate_ticks(plot, across=False)]
     parts.append(
         _words(
@@ -330,7 +310,7 @@ def _words(
     ).format(kind, x, y, _INK if kind == "ink" else _MUTED, weight, anchor, place_of(text), cut)
 
 
-def _rate_ticks(plot: _Plot, *, across: bool) -> Iterator[Markup]:
+def _rate_ticks(plot: Plot, *, across: bool) -> Iterator[Markup]:
     """Grid lines of an axis of rates; its numbers are a scale and stand for no measurement."""
     start, end = (plot.x0, plot.x1) if across else (plot.y0, plot.y1)
     share = next(size for size in (0.02, 0.05, 0.1, 0.2) if (end - start) / size < 7)
@@ -349,7 +329,7 @@ def _rate_ticks(plot: _Plot, *, across: bool) -> Iterator[Markup]:
     yield Markup("</g>")
 
 
-def _number_ticks(plot: _Plot) -> Iterator[Markup]:
+def _number_ticks(plot: Plot) -> Iterator[Markup]:
     """Grid lines of an axis of numbers that are no rates."""
     yield Markup('<g class="axis" aria-hidden="true">')
     for value in _round_numbers(plot.y0, plot.y1, 7):
@@ -359,7 +339,7 @@ def _number_ticks(plot: _Plot) -> Iterator[Markup]:
     yield Markup("</g>")
 
 
-def _step_ticks(plot: _Plot) -> Iterator[Markup]:
+def _step_ticks(plot: Plot) -> Iterator[Markup]:
     """Numbers below an axis of steps."""
     yield Markup('<g class="axis" aria-hidden="true">')
     for value in _round_numbers(plot.x0, plot.x1, 8):

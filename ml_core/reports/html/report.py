@@ -18,7 +18,7 @@ from markupsafe import Markup
 from ml_core.reading.errors import InputError
 from ml_core.reading.plain import plain
 from ml_core.reading.verdict_text import verdict_words
-from ml_core.reports.claims import BACKDOOR_LOW
+from ml_core.reports.claims import trigger_works
 from ml_core.reports.html.charts import columns_of, draw, is_rate, shape_of
 from ml_core.reports.html.fields import Field, Key, raw
 from ml_core.reports.html.page import page
@@ -395,7 +395,7 @@ def _tone(evidence: Evidence) -> str:
         if evidence.measurements[id_].checkpoint not in suspects:
             continue
         without = rates.get((id_, "baseline_target_rate"))
-        if found.low > max(BACKDOOR_LOW, 0.0 if without is None else without.high):
+        if trigger_works(found, without):
             references = [
                 interval.high
                 for (other, same), interval in rates.items()

@@ -6,24 +6,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ml_core import __version__
 from ml_core.checkpoints.inspection_record import assess, inspection_record
 from ml_core.data.specs import ImageSpec
 from ml_core.paths import cache_dir, config_dir, data_dir
 from ml_core.reading import Inspection
-from ml_core.reports.claims import Material, claims_of
+from ml_core.reports.derive import evidence_from
 from ml_core.reports.measurement_files import json_bytes
 from ml_core.reports.record import (
-    ENVIRONMENT_FILE,
     BundlePath,
     CheckpointFacts,
     DataFacts,
     Evidence,
-    Tool,
     TriggerFacts,
 )
 from ml_core.reports.sessions.record import TRIGGERS_FOLDER
 from ml_core.reports.without_paths import WithoutPaths
+from ml_core.reports.write_bundle import reading
 from ml_core.triggers import Trigger
 from ml_core.triggers.descriptions import describe
 
@@ -81,12 +79,10 @@ def draft(
     clean = WithoutPaths([*known, *(path.parent for path in known)])
     files: dict[BundlePath, bytes] = {}
     facts: dict[str, CheckpointFacts] = {}
-    records = {}
     for one in checkpoints:
         found, assessed = one.inspection, assess(one.inspection)
         file = f"inspections/{one.role}.json"
-        records[file] = clean.json(inspection_record(assessed))
-        files[file] = json_bytes(records[file])
+        files[file] = json_bytes(clean.json(inspection_record(assessed)))
         facts[one.role] = CheckpointFacts(
             name=found.name,
             sha256=found.sha256 or None,
@@ -104,29 +100,12 @@ def draft(
             safety_reasons=clean.json(assessed.reasons),
             inspection=file,
         )
-    material = Material(
+    evidence = evidence_from(
+        reading(files),
+        name=name,
         checkpoints=facts,
         data={} if images is None else {"images-1": _data(images, clean)},
         triggers={one.digest: _trigger(one, clean) for one in triggers},
-        measurements={},
-        rows={},
-        json=records,
-    )
-    claims = claims_of(material)
-    evidence = Evidence(
-        name=name,
-        tool=Tool(name="CleanCLIP GUI", version=__version__),
-        verdict=claims.verdict,
-        not_tested=claims.not_tested,
-        limits=claims.limits,
-        checkpoints=facts,
-        data=dict(material.data),
-        triggers=dict(material.triggers),
-        measurements={},
-        jobs={},
-        scans={},
-        claims=claims.claims,
-        environment=ENVIRONMENT_FILE,
     )
     return evidence, files
 

@@ -8,11 +8,9 @@ from pathlib import Path
 from ml_core.events import Progress
 from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.verify.checks import Check
-from ml_core.reports.verify.figures import check_claim
+from ml_core.reports.verify.derived import check_derived
 from ml_core.reports.verify.intact import intact
 from ml_core.reports.verify.kept import Hashes, Pixels, check_kept
-from ml_core.reports.verify.sources import check_sources
-from ml_core.reports.verify.wording import check_wording
 
 
 def check_alone(path: Path) -> Generator[Check | Progress | Pixels | Hashes]:
@@ -28,12 +26,6 @@ def check_alone(path: Path) -> Generator[Check | Progress | Pixels | Hashes]:
         bundle = yield from intact(reader)
         if bundle is None:
             return
-        claims = bundle.evidence.claims
-        for number, claim in enumerate(claims):
-            yield Progress("arithmetic", number, len(claims))
-            yield check_claim(bundle, claim)
-        yield from check_sources(bundle)
-        yield from check_wording(bundle)
-        yield Progress("arithmetic", len(claims), len(claims))
+        yield from check_derived(bundle)
         yield from check_kept(bundle)
         yield Hashes(dict(reader.digests))

@@ -12,11 +12,11 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
 from ml_core.reading.json_file import JsonFile
 from ml_core.reading.safetensors_header import parse_header
+from ml_core.reports.bundle_files import journal_metrics
 from ml_core.reports.environment import Environment
 from ml_core.reports.record import ENVIRONMENT_FILE, BundlePath, Evidence
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.opened import Bundle
-from ml_core.reports.verify.wording import journal_metrics
 
 PICTURES: Mapping[str, bytes] = {
     ".png": b"\x89PNG\r\n\x1a\n", ".jpg": b"\xff\xd8\xff", ".gif": b"GIF8", ".bmp": b"BM",

@@ -1,0 +1,51 @@
+"""A field of a record with all that people see of it: the one declaration of an option."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from pydantic import Field
+
+
+def option(
+    default: Any = ...,
+    title: str = "",
+    help: str = "",
+    *,
+    unit: str = "",
+    flag: str = "",
+    least: float | None = None,
+    closed: bool = False,
+    methods: str = "",
+    **limits: Any,
+) -> Any:
+    """A pydantic field that forms, the command line and the reference page are made from.
+
+    Parameters
+    ----------
+    title
+        Label in a form and in messages.
+    help
+        One or two sentences.
+    unit
+        Unit beside the value in a form.
+    flag
+        Name on the command line, ``--a/--no-a`` for a switch both ways; empty if it has none there.
+    least
+        Least value on the command line, if it is not ``ge``.
+    closed
+        Whether the command line shows and checks ``le``, too; beyond it the record refuses.
+    methods
+        Cleaning methods that take it, with spaces between; empty means all.
+    **limits
+        As of `pydantic.Field`: ``ge``, ``gt``, ``le``, ``lt``, ``pattern``, ...
+    """
+    extra: dict[str, Any] = {"unit": unit, "methods": methods.split()}
+    extra |= {"flag": flag, "least": least, "closed": closed}
+    return Field(
+        default,
+        title=title or None,
+        description=help or None,
+        json_schema_extra=extra,
+        **limits,
+    )

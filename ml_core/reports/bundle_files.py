@@ -1,0 +1,199 @@
+"""The files that a record names, each read once by its inert reader: a stranger may have made them.
+
+Torch-free.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+from collections.abc import Callable, Iterator
+from functools import cache
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ml_core.detection.scan.records import Scan
+from ml_core.events import Metric, from_json
+from ml_core.reading.errors import InputError
+from ml_core.reading.json_file import JsonFile, short
+from ml_core.reports.measurement_files import parse_prompts
+from ml_core.reports.record import Evidence
+from ml_core.reports.rows import Rows, from_csv
+
+AGAIN = "get the bundle again"
+_JSON = JsonFile("a record of a bundle", AGAIN, 16 << 20, max_depth=32, max_parts=1_000_000)
+_MOST_TEXT = 16 << 20
+Prompts = tuple[tuple[str, ...], tuple[str, ...]]
+Read = Callable[..., bytes]
+"""Content of a file of the bundle, given its path and, where there is one, a limit in bytes."""
+
+
+class Files:
+    """A record and the files that it names.
+
+    Parameters
+    ----------
+    evidence
+        The record; its facts name the files.
+    read
+        Gives a file, see `Read`.
+    """
+
+    def __init__(self, evidence: Evidence, read: Read) -> None:
+        self.evidence, self.read = evidence, read
+        self.rows: Callable[[str], Rows] = cache(self._rows)
+        self.json: Callable[[str], dict[str, Any]] = cache(self._json)
+        self.scan: Callable[[str], Scan] = cache(self._scan)
+        self.prompts: Callable[[str], Prompts] = cache(self._prompts)
+        self.pictures: Callable[[str], PictureRows] = cache(self._pictures)
+
+    def _rows(self, id_: str) -> Rows:
+        """Answers of a measurement."""
+        facts = self.evidence.measurements[id_]
+        return from_csv(self.read(facts.per_image), facts.per_image, facts.classes)
+
+    def _json(self, path: str) -> dict[str, Any]:
+        """A JSON object."""
+        return _JSON.parse(self.read(path, _JSON.max_bytes), path)
+
+    def _scan(self, id_: str) -> Scan:
+        """The record of a scan."""
+        facts = self.evidence.scans[id_]
+        if "scan" not in facts.files:
+            raise InputError(f"{id_} names no file of its scan.", "damaged")
+        path = facts.files["scan"]
+        return _JSON.check(self.json(path), Scan, path)
+
+    def _prompts(self, id_: str) -> Prompts:
+        """Templates and class names of a measurement."""
+        return parse_prompts(self.read(self.evidence.measurements[id_].prompts, _MOST_TEXT))
+
+    def _pictures(self, id_: str) -> PictureRows:
+        """The list of an image set's pictures."""
+        facts = self.evidence.data[id_]
+        if facts.rows is None:
+            raise InputError(f"{id_} has no list of its pictures.", "damaged")
+        return parse_pictures(self.read(facts.rows), facts.rows)
+
+    def metrics(self) -> dict[str, list[dict[str, Any]]]:
+        """Of each job its evaluations and losses, as its journal tells them."""
+        named = {id_: job.files.get("journal") for id_, job in self.evidence.jobs.items()}
+        return {
+            id_: journal_metrics(self.read(path), path)
+            for id_, path in named.items()
+            if path is not None
+        }
+
+
+def journal_metrics(raw: bytes, name: str) -> list[dict[str, Any]]:
+    """The evaluations and losses that a run's journal tells of: ``step`` and the values.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if a line is no event.
+    """
+    metrics: list[dict[str, Any]] = []
+    for number, line in enumerate(raw.decode("utf-8", "replace").splitlines(), 1):
+        try:
+            event = from_json(line)
+        except ValueError:
+            raise InputError(f"{name} is damaged: line {number} is no event.", "damaged") from None
+        if isinstance(event, Metric):
+            metrics.append({"step": event.step, **event.values})
+    return metrics
+
+
+class PictureRows:
+    """The pictures of an image set, in its order.
+
+    Attributes
+    ----------
+    indices, labels, sizes
+        int64 [n]; labels are -1 where there is none.
+    names, digests
+        Name below the set's folder, and SHA-256 in hex (empty where a picture is no file).
+    """
+
+    def __init__(
+        self,
+        indices: NDArray[np.int64],
+        names: tuple[str, ...],
+        digests: tuple[str, ...],
+        sizes: NDArray[np.int64],
+        labels: NDArray[np.int64],
+    ) -> None:
+        self.indices, self.names, self.digests = indices, names, digests
+        self.sizes, self.labels = sizes, labels
+
+    def __len__(self) -> int:
+        return len(self.names)
+
+
+PICTURE_COLUMNS = ("index", "name", "sha256", "bytes", "label")
+_MOST_PICTURES = 5_000_000
+_HEX = frozenset("0123456789abcdef")
+
+
+def parse_pictures(raw: bytes, name: str) -> PictureRows:
+    """``data/ID.csv``, which a stranger may have written.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` with the first row that is wrong.
+    """
+    rows: list[tuple[int, str, str, int, int]] = []
+    seen: set[str] = set()
+    last = -1
+    for number, cells in enumerate(_records(raw, name)):
+        if number == 0:
+            if tuple(cells) != PICTURE_COLUMNS:
+                raise InputError(f"{name} is damaged: it is no list of pictures.", "damaged")
+            continue
+        fault = _fault(cells, last, seen)
+        if fault:
+            raise InputError(f"{name} is damaged: row {number} {fault}.", "damaged")
+        if number > _MOST_PICTURES:
+            raise InputError(f"{name} is damaged: it has too many rows.", "damaged")
+        last = int(cells[0])
+        seen.add(cells[1])
+        rows.append((last, cells[1], cells[2], int(cells[3]), int(cells[4])))
+    if not rows:
+        raise InputError(f"{name} is damaged: it has no rows.", "damaged")
+    indices, names, digests, sizes, labels = zip(*rows, strict=True)
+    return PictureRows(
+        np.asarray(indices, np.int64), names, digests,
+        np.asarray(sizes, np.int64), np.asarray(labels, np.int64),
+    )  # fmt: skip
+
+
+def _records(raw: bytes, name: str) -> Iterator[list[str]]:
+    try:
+        text = raw.decode("utf-8")
+    except UnicodeDecodeError:
+        raise InputError(f"{name} is damaged: it is not UTF-8 text.", "damaged") from None
+    try:
+        yield from csv.reader(io.StringIO(text, newline=""), strict=True)
+    except csv.Error:
+        raise InputError(f"{name} is damaged: it cannot be split into fields.", "damaged") from None
+
+
+def _fault(cells: list[str], last: int, seen: set[str]) -> str:
+    """What is wrong with a row, or nothing."""
+    if len(cells) != len(PICTURE_COLUMNS):
+        return f"does not have {len(PICTURE_COLUMNS)} cells"
+    numbers = cells[0], cells[3], cells[4].removeprefix("-")
+    if not all(one.isascii() and one.isdigit() and len(one) < 16 for one in numbers):
+        return "holds what is no number"
+    if int(cells[0]) <= last:
+        return "is not in the order of the pictures, each once"
+    if cells[1] in seen:
+        return f"names {short(cells[1], 80)} again"
+    if int(cells[4]) < -1:
+        return "has a label that is none"
+    if cells[2] and (len(cells[2]) != 64 or not set(cells[2]) <= _HEX):
+        return "has a SHA-256 that is none"
+    return ""

@@ -1,0 +1,312 @@
+"""Level 1: all that a record says follows from the files of its bundle, and is derived again.
+
+Of a bundle that another version wrote, words and views are not compared: the figures of its claims
+and the facts of its parts are.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ml_core import __version__
+from ml_core.detection.scan.records import Contrast, OverlayRow
+from ml_core.events import Progress
+from ml_core.reading.errors import InputError
+from ml_core.reading.json_file import short
+from ml_core.reports import arithmetic
+from ml_core.reports.derive import FACTS, derive
+from ml_core.reports.html.charts import draw_charts
+from ml_core.reports.record import (
+    EVIDENCE_FILE,
+    README_FILE,
+    SCHEMA_VERSION,
+    Claim,
+    ContrastClaim,
+    DifferenceClaim,
+    Evidence,
+    RateClaim,
+)
+from ml_core.reports.verify.checks import Check
+from ml_core.reports.verify.difference import Difference, first_difference, pointed, reached
+from ml_core.reports.verify.opened import Bundle
+from ml_core.reports.views import views
+from ml_core.reports.write_bundle import README
+
+MALFORMED = (
+    LookupError, TypeError, ValueError, ArithmeticError, AttributeError, StopIteration,
+)  # fmt: skip
+"""Exceptions that our own code raises on a malformed foreign record."""
+_OTHER_VERSION = "made by another version"
+_MOST_RESAMPLES = 100_000
+_MOST_FAULTS = 20
+
+
+def check_derived(bundle: Bundle) -> Iterator[Check | Progress]:
+    """Derive the record again, and compare."""
+    evidence = bundle.evidence
+    tool, form = evidence.tool.version, evidence.schema_version
+    own = (tool, form) == (__version__, SCHEMA_VERSION)
+    derived, fault = _derived(bundle) if own else (None, "")
+    claims = None if derived is None else {claim.id: claim for claim in derived.claims}
+    for number, claim in enumerate(evidence.claims):
+        yield Progress("arithmetic", number, len(evidence.claims))
+        yield _claim(bundle, claim, claims)
+    yield from _facts(bundle)
+    if not own:
+        yield Check(
+            1, EVIDENCE_FILE, "not checked",
+            f"Sentences and views were made by version {short(tool, 40)} with schema {form}, and "
+            f"this is {__version__} with {SCHEMA_VERSION}: their words were not compared, only the "
+            "figures of the claims.",
+            _OTHER_VERSION,
+        )  # fmt: skip
+    elif derived is None:
+        yield Check(1, EVIDENCE_FILE, "fails", fault)
+    else:
+        yield from _all_claims(evidence, derived)
+        yield _texts(evidence, derived)
+        yield _charts(evidence, derived)
+        yield from _views(bundle)
+    yield Progress("arithmetic", len(evidence.claims), len(evidence.claims))
+
+
+def _derived(bundle: Bundle) -> tuple[Evidence | None, str]:
+    """The record as its files give it; or None, and why it cannot be derived."""
+    try:
+        return derive(bundle), ""
+    except InputError as error:
+        return None, f"The record cannot be derived again: {error.sentence}"
+    except MALFORMED as error:
+        return None, (
+            "The record cannot be derived again: a file that it stands on lacks something "
+            f"({type(error).__name__} {short(str(error), 80)})."
+        )
+
+
+def _claim(bundle: Bundle, claim: Claim, derived: Mapping[str, Claim] | None) -> Check:
+    """A claim as its files give it; where the whole cannot be derived, its figures alone."""
+    try:
+        if derived is None:
+            again = claim.model_copy(update=_figures(bundle, claim))
+        elif claim.id in derived:
+            again = derived[claim.id]
+        else:
+            raise InputError("the bundle claims it, and its files do not give it.")
+        stated, files = (one.model_dump(mode="json") for one in (claim, again))
+        fault = _fault("", first_difference(stated, files))
+    except InputError as error:
+        fault = error.sentence
+    except MALFORMED as error:
+        fault = f"a file that it stands on lacks something ({type(error).__name__})."
+    if fault:
+        return Check(1, claim.id, "fails", f"{claim.id}: {fault}")
+    return Check(1, claim.id, "recorded" if claim.holds_by == "recorded" else "holds",
+                 claim.sentence)  # fmt: skip
+
+
+def _figures(bundle: Bundle, claim: Claim) -> dict[str, Any]:
+    """The figures of a claim that any version may have worded, from the files that it names.
+
+    Raises
+    ------
+    InputError
+        If they do not give any.
+    """
+    needed: tuple[str, ...] = ()
+    figures: dict[str, Any] | None
+    if isinstance(claim, RateClaim):
+        facts = bundle.evidence.measurements[claim.measurement]
+        needed = (facts.per_image,)
+        rows = bundle.rows(claim.measurement)
+        figures = arithmetic.rate_figures(claim.metric, rows, facts.target)
+    elif isinstance(claim, DifferenceClaim):
+        figures, needed = _difference_figures(bundle, claim)
+    elif isinstance(claim, ContrastClaim):
+        needed = (bundle.evidence.scans[claim.scan].files.get("scan", ""),)
+        contrast = reached(bundle.scan(claim.scan), claim.at)
+        if not isinstance(contrast, (Contrast, OverlayRow)):
+            raise InputError(f"{needed[0]} has no contrast at {short(claim.at, 80)}.")
+        figures = arithmetic.contrast_figures(contrast)
+    else:
+        if not claim.evidence:
+            raise InputError("it quotes no file.")
+        source = bundle.json(claim.evidence[0])
+        figures = {"quotes": {at: pointed(source, at) for at in claim.quotes}}
+        if claim.rate is not None and claim.interval is not None:
+            figures["interval"] = arithmetic.wilson(claim.rate)
+    if figures is None:
+        raise InputError(f"its answers do not give {getattr(claim, 'metric', 'it')}.")
+    for file in needed:
+        if file not in claim.evidence:
+            raise InputError(f"it does not name {file}, which it stands on.")
+    return figures
+
+
+def _difference_figures(
+    bundle: Bundle, claim: DifferenceClaim
+) -> tuple[dict[str, Any] | None, tuple[str, ...]]:
+    measured = bundle.evidence.measurements
+    first, second = measured[claim.measurement], measured[claim.against]
+    for name in ("data", "trigger", "target", "classes"):
+        if getattr(first, name) != getattr(second, name):
+            raise InputError(
+                f"{claim.measurement} and {claim.against} differ in {name}: they are no pair."
+            )
+    seed, resamples = claim.interval.seed, claim.interval.resamples
+    if claim.interval.method != "bootstrap" or seed is None or resamples is None:
+        raise InputError(
+            "its interval does not say from which seed and how many resamples it comes."
+        )
+    if resamples > _MOST_RESAMPLES:
+        raise InputError(f"its interval is of {resamples} resamples, more than {_MOST_RESAMPLES}.")
+    rows = bundle.rows(claim.measurement), bundle.rows(claim.against)
+    figures = arithmetic.difference_figures(
+        claim.metric, *rows, first.target, seed=seed, resamples=resamples
+    )
+    return figures, (first.per_image, second.per_image)
+
+
+def _facts(bundle: Bundle) -> Iterator[Check]:
+    """One check for every checkpoint, image set, measurement, job and scan."""
+    evidence = bundle.evidence
+    for group, (pairs, source) in FACTS.items():
+        for id_ in getattr(evidence, group):
+            if group == "data" and evidence.data[id_].rows is None:
+                continue
+            fault = ""
+            try:
+                for place, stated, derived in pairs(bundle, id_):
+                    if fault := _fault(place, first_difference(stated, derived)):
+                        break
+                else:
+                    fault = _too_many_pictures(bundle, id_) if group == "data" else ""
+            except InputError as error:
+                fault = error.sentence
+            except MALFORMED as error:
+                fault = f"one of its files lacks something ({type(error).__name__})."
+            if fault:
+                yield Check(1, id_, "fails", f"{id_}: {fault}")
+            else:
+                words = f"What the record says of {id_} follows from {source}."
+                yield Check(1, id_, "holds", words)
+    if evidence.thumbnails:
+        yield Check(
+            1, "thumbnails", "recorded",
+            "Thumbnails show what the record says of them; they are not compared.",
+        )  # fmt: skip
+    yield Check(
+        1, evidence.environment, "recorded",
+        "Date, author, versions, processor, seconds and notes are as they were recorded; nobody "
+        "can check them.",
+    )  # fmt: skip
+
+
+def _too_many_pictures(bundle: Bundle, id_: str) -> str:
+    facts = bundle.evidence.data[id_]
+    if facts.pictures is None:
+        return ""
+    there = sum(name.startswith(f"{facts.pictures}/") for name in bundle.reader.names())
+    if there <= len(bundle.pictures(id_)):
+        return ""
+    return f"{facts.pictures} holds more pictures than {facts.rows} lists."
+
+
+def _fault(place: str, difference: Difference | None) -> str:
+    """A difference as a sentence that names its place."""
+    if difference is None:
+        return ""
+    at, stated, derived = difference
+    where = f"{place}{at}" if place else at
+    return f"{where} is {_shown(stated)}, and the files give {_shown(derived)}."
+
+
+def _shown(value: Any) -> str:
+    return "nothing" if value is None else short(json.dumps(value, ensure_ascii=False), 300)
+
+
+def _all_claims(evidence: Evidence, derived: Evidence) -> Iterator[Check]:
+    """No claim is left out, and they stand in the order of the report."""
+    stated, again = ([claim.id for claim in one.claims] for one in (evidence, derived))
+    missing = [id_ for id_ in again if id_ not in stated]
+    for id_ in missing[:_MOST_FAULTS]:
+        yield Check(1, id_, "fails", f"{id_} is left out, and the files of the bundle give it.")
+    if not missing and sorted(stated) == sorted(again) and stated != again:
+        words = "The claims are not in the order of the report."
+        yield Check(1, EVIDENCE_FILE, "fails", words)
+    elif first_difference(_dumped(evidence.claims), _dumped(derived.claims)) is None:
+        yield Check(
+            1, EVIDENCE_FILE, "holds",
+            f"All {len(stated)} claims say what their figures give, and none is left out.",
+        )  # fmt: skip
+
+
+def _dumped(claims: tuple[Claim, ...]) -> list[Any]:
+    return [claim.model_dump(mode="json") for claim in claims]
+
+
+def _texts(evidence: Evidence, derived: Evidence) -> Check:
+    """Verdict, limits, and what was not tested."""
+    for name in ("verdict", "not_tested", "limits"):
+        stated, again = getattr(evidence, name), getattr(derived, name)
+        if stated != again:
+            extra = next((one for one in stated if one not in again), "")
+            missing = next((one for one in again if one not in stated), "")
+            words = (
+                f"it says “{short(extra, 300)}”" if extra else f"“{short(missing, 300)}” is gone"
+            )
+            return Check(
+                1, name, "fails", f"The {name.replace('_', ' ')} does not follow from the claims: "
+                f"{words}.",
+            )  # fmt: skip
+    return Check(
+        1, "verdict", "holds", "Verdict, limits and what was not tested follow from the claims."
+    )
+
+
+def _charts(evidence: Evidence, derived: Evidence) -> Check:
+    """The numbers of each chart are those of its source."""
+    again = {chart.file: chart.model_dump(mode="json") for chart in derived.charts}
+    for chart in evidence.charts:
+        fault = first_difference(chart.model_dump(mode="json"), again.get(chart.file))
+        if fault is not None:
+            return Check(
+                1, chart.file, "fails",
+                f"{chart.file} shows other numbers or words than {chart.source} gives.",
+            )  # fmt: skip
+    return Check(
+        1, "charts", "holds", f"The numbers of {len(evidence.charts)} charts are those of their "
+        "sources.",
+    )  # fmt: skip
+
+
+def _views(bundle: Bundle) -> Iterator[Check]:
+    """Everything that is made from the record, bit for bit."""
+    evidence, read = bundle.evidence, bundle.reader.read
+    yield _same_bytes(bundle, README_FILE, README.encode())
+    try:
+        for path, content in draw_charts(evidence).items():
+            yield _same_bytes(bundle, path, content)
+    except InputError as error:
+        yield Check(1, "charts", "fails", f"The charts cannot be drawn again: {error.sentence}")
+    for view in views():
+        if view.asked:  # it is made in a process of its own
+            continue
+        try:
+            content = view.render(evidence, read)
+        except InputError as error:
+            words = f"{view.path} cannot be made again: {error.sentence}"
+            yield Check(1, view.path, "fails", words)
+            continue
+        yield _same_bytes(bundle, view.path, content)
+
+
+def _same_bytes(bundle: Bundle, path: str, content: bytes) -> Check:
+    try:
+        is_same = bundle.reader.read(path) == content
+    except InputError as error:
+        return Check(1, path, "fails", error.sentence)
+    if is_same:
+        return Check(1, path, "holds", f"{path} is what is made from the record.")
+    return Check(1, path, "fails", f"{path} is not what is made from the record.")

@@ -1,0 +1,166 @@
+"""A job of each kind that takes a second or two, for tests over the whole table of jobs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+from pydantic import BaseModel
+
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
+from ml_core.jobs.bench_spec import BenchSpec
+from ml_core.jobs.canary_spec import CanarySettings, CanarySpec
+from ml_core.jobs.doctor_spec import DoctorSpec
+from ml_core.jobs.measurement_spec import MeasurementSpec
+from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.rate_finder_spec import RateSpec
+from ml_core.jobs.report_spec import ReportSpec
+from ml_core.jobs.scan_spec import ScanSpec
+from ml_core.jobs.search_spec import SearchSpec
+from ml_core.jobs.verify_spec import VerifySpec
+from ml_core.triggers import badnets_patch, save_trigger
+from tests.unit.draining import finished
+from tests.unit.embedding_files import unit_rows, write_embeddings
+from tests.unit.small_jobs import TEMPLATES, small_recipe, small_spec
+
+_HERE: dict[str, Any] = {"device": "cpu", "threads": 1}
+CANARIES = CanarySettings(
+    kinds=("patch", "sine"), share=0.2, steps=2, batch_size=8, every=2, wanted=0.0
+)
+
+
+def folder_of(spec: BaseModel) -> Path:
+    """Where a job writes what it leaves."""
+    base = getattr(spec, "base", spec)
+    for name in ("output_dir", "out", "bundle"):
+        if hasattr(base, name):
+            return Path(getattr(base, name))
+    raise AssertionError(f"{type(spec).__name__} names no folder")
+
+
+def _trigger(folder: Path) -> str:
+    return str(save_trigger(badnets_patch(size=0.3), folder / "patch")[1])
+
+
+def _clean(source: Path, folder: Path, **changes: Any) -> Any:
+    recipe = small_recipe(eval_every=3)
+    watched = {"images": ImageSpec(split="val", n=24)} | changes
+    return small_spec(source, folder / "out", recipe, **watched)
+
+
+def _bench(source: Path, folder: Path) -> BenchSpec:
+    recipes = (small_recipe(method="mmcl", pairs=16), small_recipe(method="mmcl", pairs=24))
+    return BenchSpec(base=_clean(source, folder), recipes=recipes)
+
+
+def _audit(source: Path, folder: Path) -> AuditSpec:
+    pictures = folder / "set"
+    pictures.mkdir(exist_ok=True)
+    rng = np.random.default_rng(0)
+    lines = ["image,caption"]
+    for number in range(72):
+        pixels = rng.integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(pictures / f"{number:02d}.png")
+        lines.append(f"{number:02d}.png,thing number {number}")
+    (pictures / "pairs.csv").write_text("\n".join(lines) + "\n")
+    return AuditSpec(
+        checkpoint=str(source), pairs=PairSpec(kind="csv", path=str(pictures / "pairs.csv")),
+        images=(ImageSpec(n=24),), k=4, worst=7, batch_size=8, output_dir=str(folder / "out"),
+        **_HERE,
+    )  # fmt: skip
+
+
+def _embeddings(source: Path, folder: Path) -> EmbeddingAuditSpec:
+    rows = write_embeddings(folder / "made", unit_rows(130), unit_rows(130, seed=1), (70, 60))
+    return EmbeddingAuditSpec(
+        embeddings=str(rows), k=4, chunk_size=64, worst=5, output_dir=str(folder / "out"), **_HERE
+    )
+
+
+def _scan(source: Path, folder: Path) -> ScanSpec:
+    return ScanSpec(
+        checkpoint=str(source), images=ImageSpec(), search=32, held_out=128, starts=2,
+        stages=("pull", "probes"), anyway=True, output_dir=str(folder / "out"), **_HERE,
+    )  # fmt: skip
+
+
+def _rebound(source: Path, folder: Path) -> ReboundSpec:
+    return ReboundSpec(
+        checkpoint=str(source), pairs=PairSpec(kind="demo", split="clean", seed=5),
+        images=ImageSpec(n=36), trigger=_trigger(folder), templates=TEMPLATES,
+        output_dir=str(folder / "out"), steps=4, batch_size=6, every=2, factors=(0.1, 1.0),
+        **_HERE,
+    )  # fmt: skip
+
+
+def _holdouts(source: Path, folder: Path) -> HoldoutSpec:
+    return HoldoutSpec(
+        before=str(source), after=str(source), images=ImageSpec(n=12), trigger=_trigger(folder),
+        templates=TEMPLATES, output_dir=str(folder / "out"), **_HERE,
+    )  # fmt: skip
+
+
+def _canaries(source: Path, folder: Path) -> CanarySpec:
+    return CanarySpec(
+        checkpoint=str(source), pairs=PairSpec(), images=ImageSpec(split="val", n=24),
+        templates=TEMPLATES, settings=CANARIES, output_dir=str(folder / "out"), **_HERE,
+    )  # fmt: skip
+
+
+def _search(source: Path, folder: Path) -> SearchSpec:
+    recipes = tuple(small_recipe(method="mmcl", lr=lr) for lr in (1e-3, 1e-4))
+    return SearchSpec(base=_clean(source, folder), recipes=recipes, images=16, canaries=CANARIES)
+
+
+def _rates(source: Path, folder: Path) -> RateSpec:
+    return RateSpec(
+        job=_clean(source, folder, test_images=None), steps=10, points=2, pictures=20, low=1e-6,
+        high=1e-3, output_dir=str(folder / "out"),
+    )  # fmt: skip
+
+
+def _measurement(source: Path, folder: Path) -> MeasurementSpec:
+    return MeasurementSpec(
+        checkpoint=str(source), images=ImageSpec(n=24), trigger=_trigger(folder), target=2,
+        output_dir=str(folder / "out"), **_HERE,
+    )  # fmt: skip
+
+
+def _report(source: Path, folder: Path) -> ReportSpec:
+    measured = _measurement(source, folder).model_copy(update={"output_dir": str(folder / "kept")})
+    finished(measured)
+    return ReportSpec(
+        measurements=(str(folder / "kept"),), out=str(folder / "out.evidence"), tau_pictures=8,
+        thumbnails=False, **_HERE,
+    )  # fmt: skip
+
+
+def _verify(source: Path, folder: Path) -> VerifySpec:
+    bundle = _report(source, folder)
+    finished(bundle)
+    return VerifySpec(bundle=bundle.out, checkpoints=(str(source),), sample=8, seed=1, **_HERE)
+
+
+SMALL: Mapping[str, Callable[[Path, Path], BaseModel]] = {
+    "clean": _clean,
+    "bench": _bench,
+    "doctor": lambda source, folder: DoctorSpec(
+        checkpoint=str(source), images=ImageSpec(split="val", n=40), **_HERE
+    ),
+    "audit": _audit,
+    "embeddings": _embeddings,
+    "report": _report,
+    "rebound": _rebound,
+    "holdouts": _holdouts,
+    "scan": _scan,
+    "canaries": _canaries,
+    "search": _search,
+    "measurement": _measurement,
+    "verify": _verify,
+    "rates": _rates,
+}
+"""From a checkpoint and a folder to a spec of each kind; its work goes into ``out`` there."""

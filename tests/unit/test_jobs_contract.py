@@ -1,0 +1,363 @@
+"""What every kind of job keeps to, whatever it does: one suite over the table."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from collections.abc import Callable, Generator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from PIL import Image
+from pydantic import BaseModel
+
+from ml_core.cleaning.halving import candidates_of
+from ml_core.cleaning.recipes import Recipe
+from ml_core.data.specs import ImageSpec, PairSpec, PathText
+from ml_core.events import Control, Done, Event, Progress, from_json, to_json
+from ml_core.jobs import worker
+from ml_core.jobs.folder_lock import at_work, lock_folder
+from ml_core.jobs.overall import Overall, Part, Plan
+from ml_core.jobs.runner import run_job
+from ml_core.jobs.spec_file import write_spec_file
+from ml_core.jobs.table import JOBS, Job, job_of
+from ml_core.paths import cache_dir
+from ml_core.reading.errors import InputError
+from tests.unit.draining import done_of, finished
+from tests.unit.job_specs import CANARIES, SMALL, folder_of
+from tests.unit.small_jobs import small_recipe
+from tests.warm import Warm
+
+KINDS = tuple(JOBS)
+UNLABELLED = ImageSpec(kind="folder", path="unlabelled")
+GO_ON = ("clean", "bench", "scan", "search")  # from what a cancelled one left
+OF_THE_MOMENT = ("seconds", "rate", "speed", "timings", "cached", "size", "date")
+Make = Callable[[str], BaseModel]
+
+
+@pytest.fixture(autouse=True)
+def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search of two rounds whatever this machine's speed, and hold-outs of few triggers."""
+    from ml_core.cleaning.halving import rungs
+
+    def planned(times: list[float], _fixed: float, budget: float) -> Any:
+        return rungs(len(times), 2) if budget > 1 else ()
+
+    monkeypatch.setattr("ml_core.jobs.search.plan", planned)
+    monkeypatch.setattr("ml_core.jobs.search._MOST_MORE", 0)
+    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
+
+
+@pytest.fixture
+def make(tiny_checkpoint: Path, tmp_path: Path) -> Make:
+    """Makes a small spec of a kind, in the test's folder."""
+    return lambda kind: SMALL[kind](tiny_checkpoint, tmp_path)
+
+
+def _files(folder: Path) -> set[str]:
+    """What lies in a folder and below it, but for a lock that nobody holds."""
+    found = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
+    return {str(path.relative_to(folder)) for path in found}
+
+
+def _lasting(value: Any) -> Any:
+    """A result without what depends on the moment."""
+    if isinstance(value, dict):
+        kept = {k: v for k, v in value.items() if not any(word in k for word in OF_THE_MOMENT)}
+        return {key: _lasting(part) for key, part in kept.items()}
+    return [_lasting(part) for part in value] if isinstance(value, list | tuple) else value
+
+
+def test_every_kind_has_a_small_job_and_its_own_spec() -> None:
+    assert set(SMALL) == set(KINDS)
+    assert len({job.spec for job in JOBS.values()}) == len(JOBS)
+    assert all(job.title and callable(job.load()) for job in JOBS.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_cancelled_in_each_stage_it_leaves_no_result_and_finishes_at_last(
+    kind: str, make: Make, tmp_path: Path
+) -> None:
+    spec, job = make(kind), JOBS[kind]
+    assert job_of(spec) is job
+    before, ended, events = _files(tmp_path), set[str](), list[Event]()
+    while True:
+        control, stage, events = Control(), "", []
+        for event in run_job(spec, control):
+            events.append(event)
+            if not stage and isinstance(event, Progress) and event.stage not in ended:
+                stage = event.stage
+                control.cancel()
+        *rest, done = events
+        assert isinstance(done, Done)
+        assert not [event for event in rest if isinstance(event, Done)]
+        if not stage:
+            break
+        assert done.status == "cancelled", (stage, done.error, done.details)
+        ended.add(stage)
+        if kind not in GO_ON:
+            assert _files(tmp_path) == before, stage
+    assert len(ended) > 1 or kind in ("doctor", "verify")
+    assert done.status == "finished", done.error + done.details
+    assert all(isinstance(from_json(to_json(event)), type(event)) for event in events)
+    left = _files(tmp_path) - before
+    assert bool(left) is job.keeps_files or job.folder is None
+    assert not [name for name in left if name.endswith(".part")]
+    assert not job.result or (folder_of(spec) / job.result).is_file()
+    if job.plan is not None:
+        bar = Overall(job.plan(spec))
+        for event in rest:
+            if isinstance(event, Progress):
+                bar.take(event)
+        assert bar.fraction > 0.5
+    if kind != "report":  # a bundle is never written over
+        assert _lasting(finished(spec).result) == _lasting(done.result)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_stop_saves_or_cancels(kind: str, make: Make, tmp_path: Path) -> None:
+    spec, control = make(kind), Control()
+    before = _files(tmp_path)
+    control.stop()
+    done = done_of(spec, control)
+    assert done.status == ("stopped" if JOBS[kind].resumes else "cancelled"), done.error
+    if not JOBS[kind].saves:
+        assert _files(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_spec_comes_back_and_a_bad_one_is_a_sentence(
+    kind: str, make: Make, tmp_path: Path
+) -> None:
+    spec, job = make(kind), JOBS[kind]
+    path = write_spec_file(spec, tmp_path / "deep" / "spec.json")
+    assert job.read_spec(path) == spec
+    fields = json.loads(path.read_text())
+    bad = [(b"{", "JSON"), (b"[]", "not a JSON object"), (json.dumps(fields | {"x": 1}), "x")]
+    if "device" in fields:
+        bad.append((json.dumps(fields | {"device": "toaster"}), "device"))
+    for raw, word in (*bad, (b"{}", "cannot run")):
+        path.write_bytes(raw if isinstance(raw, bytes) else raw.encode())
+        with pytest.raises(InputError, match=word) as caught:
+            job.read_spec(path)
+        assert "spec.json" in caught.value.sentence
+    for place in (tmp_path / "none.json", tmp_path):
+        with pytest.raises(InputError, match=r"There is no job file|no regular file"):
+            job.read_spec(place)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_what_is_gone_is_a_sentence_and_nothing_is_written(
+    kind: str, make: Make, tmp_path: Path
+) -> None:
+    spec = make(kind)
+    for path in tmp_path.iterdir():
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    done = done_of(spec)
+    assert done.status == "failed"
+    assert done.error_code in ("usage", "damaged"), done.details
+    assert done.error.endswith(".")
+    assert _files(tmp_path) <= {"out/events.jsonl"}  # the journal of a run says why it failed
+
+
+@pytest.mark.parametrize("kind", [kind for kind, job in JOBS.items() if job.result])
+def test_damaged_records_of_an_earlier_job_stop_nobody(
+    kind: str, make: Make, tmp_path: Path
+) -> None:
+    spec = make(kind)
+    options = {} if kind in ("rebound", "holdouts", "canaries") else {"overwrite": True}
+    first = finished(spec, **options)
+    for place in (folder_of(spec), cache_dir()):
+        for path in place.rglob("*.json"):
+            path.write_bytes(path.read_bytes()[:-20])
+    again = finished(spec, **options)
+    assert again.result.keys() == first.result.keys()
+    json.loads((folder_of(spec) / JOBS[kind].result).read_text())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_an_estimate_writes_nothing(kind: str, make: Make, tmp_path: Path) -> None:
+    spec = make(kind)
+    before = _files(tmp_path)
+    done = done_of(spec, estimate=True)
+    if JOBS[kind].estimate:
+        assert done.status == "finished", done.error + done.details
+        assert done.result["seconds"] > 0
+    else:
+        assert (done.status, done.error_code) == ("failed", "usage")
+        assert kind in done.error
+    assert _files(tmp_path) == before
+
+
+@pytest.mark.parametrize("kind", [kind for kind, job in JOBS.items() if job.folder])
+def test_a_folder_that_is_in_use_is_left_alone(kind: str, make: Make) -> None:
+    spec = make(kind)
+    folder = folder_of(spec)
+    lock = lock_folder(folder)
+    try:
+        done = done_of(spec)
+        assert at_work(folder)
+    finally:
+        lock.release()
+    assert done.status == "failed"
+    assert done.error.startswith("Another process is working on the run in")
+    assert not _files(folder)
+
+
+def test_the_worker_runs_a_kind_on_request(make: Make, tmp_path: Path, warm_torch: Warm) -> None:
+    path = write_spec_file(make("embeddings"), tmp_path / "spec.json")
+    with warm_torch.start(
+        "ml_core.jobs.worker", str(path), "--embeddings", stdin=subprocess.DEVNULL, text=True
+    ) as child:
+        assert child.stdout is not None
+        last = from_json(child.stdout.read().splitlines()[-1])
+    assert isinstance(last, Done)
+    assert last.status == "finished", last.details
+    assert child.returncode == 0
+
+
+# ---- a new kind ----
+
+
+class CountSpec(BaseModel):
+    """Count up to a number."""
+
+    to: int
+    output_dir: PathText
+
+
+def count(spec: CountSpec, control: Control) -> Generator[Event, None, None]:
+    """The whole work of a new kind: it raises what goes wrong."""
+    for number in range(spec.to):
+        yield Progress("count", number, spec.to)
+        if number == 13:
+            raise InputError("13 is no number to count to.")
+    folder = Path(spec.output_dir)
+    folder.mkdir()
+    (folder / "count.json").write_text(json.dumps({"to": spec.to}))
+    yield Done("finished", {"to": spec.to})
+
+
+def test_a_new_kind_is_a_module_and_a_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    row = Job(
+        kind="count", title="count", spec=CountSpec, work=f"{__name__}:count", result="count.json",
+        stages={"count": "Counting"}, plan=lambda spec: Plan((Part("count", items=spec.to),)),
+        folder=lambda spec: str(Path(spec.output_dir).parent), needs_model=False,
+    )  # fmt: skip
+    monkeypatch.setitem(JOBS, "count", row)
+    spec = CountSpec(to=5, output_dir=str(tmp_path / "out"))
+    assert done_of(spec) == Done("finished", {"to": 5})
+    assert done_of(spec).error_code == "disk"  # whatever it raises is a sentence
+    assert done_of(spec.model_copy(update={"to": 20})).error == "13 is no number to count to."
+    assert row.words("count") == "Counting"
+    path = write_spec_file(spec.model_copy(update={"to": 20}), tmp_path / "spec.json")
+    monkeypatch.setattr("ml_core.jobs.devices.lower_priority", lambda: None)
+    monkeypatch.setattr(worker, "_own_stdout", lambda: worker.sys.stdout)
+    monkeypatch.setattr(worker, "_on_sigterm", lambda control: None)
+    assert worker.main([str(path), "--count"]) == 3
+    last = from_json(capfd.readouterr().out.splitlines()[-1])
+    assert last == Done("failed", error="13 is no number to count to.", error_code="usage",
+                        details=last.details)  # fmt: skip
+
+
+# ---- what cannot be done ----
+
+
+def _changed(spec: Any, changes: dict[str, Any]) -> Any:
+    """The spec with other fields; ``base.pairs`` is one of the job that it is based on."""
+    for name, value in changes.items():
+        outer, _, inner = name.rpartition(".")
+        own = getattr(spec, outer).model_copy(update={inner: value}) if outer else value
+        spec = spec.model_copy(update={outer or name: own})
+    return spec
+
+
+REFUSALS: tuple[tuple[str, dict[str, Any], str], ...] = (
+    ("clean", {"target": 999}, "target class 999 does not exist"),
+    ("clean", {"device": "cuda:7"}, "This machine has no device cuda:7"),
+    ("clean", {"pairs": PairSpec(n=4)}, "4 usable pairs, fewer than the batch size of 8"),
+    (
+        "clean",
+        {
+            "recipe": small_recipe(method="supervised", pairs=16),
+            "training_images": ImageSpec(split="test", n=24),
+        },
+        "for measuring",
+    ),
+    ("doctor", {"images": ImageSpec(split="val", n=5)}, "at least 20"),
+    ("audit", {"k": 32}, "at least 128"),
+    ("audit", {"checkpoint": "nowhere", "k": 17, "chunk_size": 64}, "at least 68"),
+    ("audit", {"pairs": PairSpec(kind="texts", path="a.txt")}, "an audit compares both"),
+    ("rebound", {"target": 99}, "The target class 99 does not exist"),
+    ("rebound", {"images": UNLABELLED}, "Choose labelled images"),
+    ("holdouts", {"target": 99}, "The target class 99 does not exist"),
+    ("canaries", {"pairs": None}, "name some"),
+    ("search", {"recipes": (small_recipe(method="unlearn"),)}, "needs a trigger"),
+    ("search", {"base.pairs": None}, "trains on image-caption pairs"),
+    (
+        "search",
+        {
+            "recipes": candidates_of(("adversarial",), (0.1,), 1e-3),
+            "base.training_images": None,
+            "base.pairs": None,
+        },
+        "Adversarial unlearning trains on images: choose some",
+    ),
+    ("search", {"base.images": None}, "labelled validation images"),
+    ("search", {"minutes": 0.001}, "too short for a search"),
+    ("search", {"base.pairs": PairSpec(n=3)}, "has 3 pairs"),
+    (
+        "search",
+        {"canaries": CANARIES.model_copy(update={"wanted": 1.0, "kinds": ("patch",)})},
+        "None of the canaries took",
+    ),
+    ("rates", {"job.recipe": Recipe(method="interpolate")}, "takes no training step"),
+    ("rates", {"job.recipe": Recipe(method="tbar")}, "subtracts what it has learnt"),
+    ("rates", {"job.images": None}, "choose labelled images"),
+    ("rates", {"job.images": UNLABELLED}, "None of the validation images has a label"),
+    ("scan", {"images": ImageSpec(n=40)}, "a scan needs 144"),
+)
+
+
+@pytest.mark.parametrize(("kind", "changes", "words"), REFUSALS)
+def test_what_it_cannot_do_is_a_sentence(
+    kind: str, changes: dict[str, Any], words: str, make: Make, tmp_path: Path
+) -> None:
+    for number in range(3):
+        Image.new("RGB", (40, 40), (number, 0, 0)).save(tmp_path / f"{number}.png")
+    here = ImageSpec(kind="folder", path=str(tmp_path))
+    known = {name: here if part is UNLABELLED else part for name, part in changes.items()}
+    done = done_of(_changed(make(kind), known))
+    assert (done.status, done.error_code) == ("failed", "usage"), done.details
+    assert words in done.error
+    assert "\n" not in done.error
+
+
+ANOTHERS: tuple[tuple[str, dict[str, Any]], ...] = (
+    ("audit", {"facts": {"checkpoint_sha256": "another"}}),
+    ("embeddings", {"facts": {"pairs_key": "another"}}),
+    ("rates", {"job.recipe": {"method": "another"}}),
+    ("scan", {"suspect": {"sha256": "another"}}),
+    ("scan", {"reference": {"sha256": "another"}}),
+    ("scan", {"seed": 1}),
+    ("search", {"canaries": {"source_sha256": "another"}}),
+)
+
+
+@pytest.mark.parametrize(("kind", "record"), ANOTHERS)
+def test_the_result_of_another_job_is_not_replaced_unasked(
+    kind: str, record: dict[str, Any], make: Make
+) -> None:
+    spec, name = make(kind), JOBS[kind].result
+    folder = folder_of(spec)
+    folder.mkdir()
+    (folder / name).write_text(json.dumps(record))
+    done = done_of(spec)
+    assert f"{folder} holds the result of another job ({name}); choose" in done.error
+    assert _files(folder) == {name}
+    if kind in ("audit", "embeddings"):  # the others are as slow as they are sure
+        finished(spec, overwrite=True)
