@@ -116,7 +116,7 @@ class TradeoffChart(ChartFrame):
 
     def set_tracks(self, tracks: Sequence[Track]) -> None:
         """Show these runs."""
-        kept = self._here()
+        before = self._here()
         self._given = tuple(tracks)
         several = any(track.linear for track in tracks)
         self.head.setVisible(several)
@@ -127,11 +127,11 @@ class TradeoffChart(ChartFrame):
         self._tracks = tuple(track.of(self.head_key) for track in tracks)
         self._spots = spots_of(self._tracks, self.aim_key)
         self._at = None
-        if kept is not None:
+        if before is not None:
             self._at = next(
                 (
                     number for number, spot in enumerate(self._spots)
-                    if (spot.track.key, spot.point.step) == (kept.track.key, kept.point.step)
+                    if (spot.track.key, spot.point.step) == (before.track.key, before.point.step)
                 ),
                 None,
             )  # fmt: skip
@@ -392,10 +392,8 @@ class TradeoffChart(ChartFrame):
 
 def _limit(name: str, unit: str, value: float) -> NumberBox:
     """A box for a limit, 0 to 100."""
-    box = NumberBox("float", 0.0, 100.0, unit)
-    box.setAccessibleName(name)
+    box = NumberBox("float", 0.0, 100.0, unit, title=name, value=value)
     box.setSingleStep(0.5)
-    box.setValue(value)
     box.setFixedWidth(theme.px(112))
     return box
 
