@@ -204,7 +204,6 @@ def test_history_survives_the_window_and_repeats(qtbot, panel, session, tmp_path
     again = read_spec(runner_of(panel).spec_path)
     assert again.recipe == blocker.args[0].recipe
     assert Path(again.output_dir) not in (runs / "older", runs / "newer")
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_an_old_run_is_shown_again(qtbot, panel: CleanStation, tmp_path: Path) -> None:
@@ -248,7 +247,6 @@ def test_a_killed_run_is_interrupted_on_its_page_and_in_the_history(
     assert not panel.details_button.isVisible()  # there are none
     click(panel.resume_button)
     assert (runner_of(panel).mode, runner_of(panel).spec_path.parent) == ("resume", folder)
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_a_killed_run_is_offered_at_half_its_batch(panel: CleanStation) -> None:
@@ -296,7 +294,6 @@ def test_runs_are_compared_live_and_by_hand(qtbot, panel: CleanStation, tmp_path
     table.choose(old)
     QTest.keyClick(table, Qt.Key.Key_Space)
     assert curves.keys() == ("B.ca", "B.asr")
-    runner.end(Done("cancelled"))
 
 
 def test_a_point_opens_its_checkpoint(qtbot, panel, session, tmp_path: Path) -> None:
@@ -420,7 +417,6 @@ def test_start_waits_for_what_is_missing(panel: CleanStation, session, monkeypat
     assert panel.start_button.isEnabled()
     panel.start()
     assert read_spec(runner_of(panel).spec_path).reference == str(reference)
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_what_keeping_every_checkpoint_takes(panel: CleanStation) -> None:
@@ -441,7 +437,6 @@ def test_what_keeping_every_checkpoint_takes(panel: CleanStation) -> None:
     click(panel.setup.keep_steps)
     panel.start()
     assert read_spec(runner_of(panel).spec_path).keep_steps
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_self_supervision_of_pictures_takes_a_folder_of_them(

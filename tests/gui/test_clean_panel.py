@@ -99,7 +99,6 @@ def test_a_rate_that_may_destroy_the_checkpoint_is_asked_about_once(
     session.checkpoint = facts(session.checkpoint.path, **other)  # another one
     panel.start()
     assert len(answers.asked) == 3
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_what_suits_the_checkpoint_is_started_without_a_question(
@@ -110,7 +109,6 @@ def test_what_suits_the_checkpoint_is_started_without_a_question(
     panel.start_button.click()
     assert read_spec(runner_of(panel).spec_path).recipe.preset == "paper"
     assert answers.asked == []
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_a_reference_tells_how_the_checkpoint_was_pretrained(
@@ -145,7 +143,6 @@ def test_start_writes_the_job_that_is_set(panel: CleanStation, session: Session)
     assert spec.templates == ("a {}",)
     assert Path(spec.output_dir) == runner.spec_path.parent
     assert session.run.status == "running"
-    runner.end(Done("cancelled"))
 
 
 def test_supervised_takes_labelled_images(panel: CleanStation) -> None:
@@ -154,7 +151,6 @@ def test_supervised_takes_labelled_images(panel: CleanStation) -> None:
     spec = read_spec(runner_of(panel).spec_path)
     assert spec.pairs is None
     assert spec.training_images == ImageSpec(kind="demo", split="clean")
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_an_own_table_with_its_columns(qtbot, panel: CleanStation, tmp_path: Path) -> None:
@@ -173,7 +169,6 @@ def test_an_own_table_with_its_columns(qtbot, panel: CleanStation, tmp_path: Pat
     assert (pairs.kind, pairs.path, pairs.image_column, pairs.caption_column) == (
         "csv", str(table), "file", "text",
     )  # fmt: skip
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_what_can_be_pressed(panel: CleanStation, session: Session) -> None:
@@ -228,7 +223,6 @@ def test_events_move_charts_progress_and_log(panel: CleanStation) -> None:
     assert panel.run_bar.details.text() == "Training · 1 of 3"
     assert panel.run_bar.throughput.text() == "250 examples a second"
     assert "\x1b" not in panel.log_line.text() + panel.log_line.toolTip()
-    runner.end(Done("cancelled"))
 
 
 def test_on_the_cpu_studio_stays_and_it_is_said(panel: CleanStation) -> None:
@@ -463,7 +457,6 @@ def test_a_killed_child_is_a_sentence_with_resume(qtbot, panel: CleanStation, se
     assert (again.mode, again.spec_path) == ("resume", runner.spec_path)
     assert not panel.trouble_text.isVisible()
     assert session.run.status == "running"
-    again.end(Done("cancelled"))
 
 
 def test_resume_takes_the_points_after_the_save_away(panel: CleanStation) -> None:
@@ -480,7 +473,6 @@ def test_resume_takes_the_points_after_the_save_away(panel: CleanStation) -> Non
     assert [losses.point(i) for i in range(len(losses))] == [(1, 1.0), (2, 0.5)]
     runner_of(panel).event_received.emit(Metric(3, 9, {"loss": 0.25}))
     assert losses.point(2) == (3, 0.25)
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_a_damaged_save_is_a_sentence(qtbot, panel: CleanStation) -> None:
@@ -513,7 +505,6 @@ def test_start_again_is_the_same_job_whatever_the_form_shows(
     assert two.recipe == one.recipe
     assert Path(two.trigger).parent == Path(two.output_dir) == runner_of(panel).spec_path.parent
     assert panel.run.asked[0].digest == demo_trigger().digest
-    runner_of(panel).end(Done("cancelled"))
 
 
 @pytest.mark.parametrize("moved", [False, True])
@@ -521,14 +512,12 @@ def test_a_double_click_starts_one_run(panel: CleanStation, moved: bool) -> None
     two_clicks(panel.start_button, 150, moved=moved)
     assert panel.run.is_running
     assert len(panel.queue) == 0
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_two_clicks_start_two_runs(panel: CleanStation) -> None:
     two_clicks(panel.start_button, 2000)
     assert len(panel.queue) == 1
     panel.queue.hold(True)
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_a_key_that_is_held_starts_one_run(panel: CleanStation) -> None:
@@ -539,7 +528,6 @@ def test_a_key_that_is_held_starts_one_run(panel: CleanStation) -> None:
         QApplication.sendEvent(panel.start_button, press)
     assert panel.run.is_running
     assert len(panel.queue) == 0
-    runner_of(panel).end(Done("cancelled"))
 
 
 KILLED = """import json, os, signal
@@ -658,7 +646,6 @@ def test_another_checkpoint_takes_the_old_result_away(
     session.checkpoint = None
     session.checkpoint = first
     assert not panel.run.has_result  # the run at work has none yet
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_a_run_is_named_by_its_checkpoint_once_another_one_is_open(
@@ -707,7 +694,6 @@ def test_the_next_run_is_announced_when_it_starts(panel: CleanStation) -> None:
     panel.start()
     runner_of(panel).end(Done("failed", {}, "It broke.", "crashed"))
     assert said[-1] == "CleanCLIP, quick interrupted: It broke. The next run starts."
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_runs_may_lie_in_the_home_folder(panel: CleanStation, tmp_path: Path, monkeypatch) -> None:
@@ -716,4 +702,3 @@ def test_runs_may_lie_in_the_home_folder(panel: CleanStation, tmp_path: Path, mo
     panel.output.setText("~/myruns")
     panel.start()
     assert runner_of(panel).spec_path.parent.parent == tmp_path / "myruns"
-    runner_of(panel).end(Done("cancelled"))

@@ -15,12 +15,12 @@ from cleanclip_gui.clean.rates.chart import decade_ticks, decades
 from cleanclip_gui.clean.rates.dialog import RateDialog, RateDialogs
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Done, Message
+from ml_core.events import Done
 from ml_core.jobs.rate_finder_spec import RateSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import CleanSpec
-from tests.gui.fakes import by_kind, child, open_session, station
-from tests.gui.ramps import EVERY, STEPS, finished, record, rows
+from tests.gui.fakes import FakeRunner, by_kind, child, open_session, station
+from tests.gui.ramps import EVERY, STEPS, finished, record, rows, told
 from tests.gui.shell_fakes import Answers
 
 WAIT = 30_000  # for a child process of a busy machine
@@ -41,22 +41,13 @@ def jobs(job: CleanSpec) -> list[CleanSpec]:
 
 
 @pytest.fixture
-def workers() -> list[Any]:
-    """What makes the processes; the newest one is asked."""
-    return []
-
-
-@pytest.fixture
-def finding(qtbot, jobs: list[CleanSpec], workers: list[Any]):
+def finding(qtbot, jobs: list[CleanSpec]):
     parent = QWidget()
     qtbot.addWidget(parent)
-    made = RateDialogs(
-        lambda folder: (jobs[-1], "cpu"), Answers().prompts(), parent,
-        lambda *job, **options: workers[-1](*job, **options),
-    )  # fmt: skip
-    yield made
-    made.close()
-    assert threads.close_all()
+    prompts = Answers().prompts()
+    dialogs = RateDialogs(lambda folder: (jobs[-1], "cpu"), prompts, parent, FakeRunner)
+    yield dialogs
+    dialogs.close()
 
 
 @pytest.fixture
@@ -66,12 +57,16 @@ def dialog(finding: RateDialogs) -> RateDialog:
     return finding.dialog
 
 
-@pytest.fixture
-def shown(dialog: RateDialog, workers: list[Any], qtbot, tmp_path: Path) -> RateDialog:
-    """The dialog with a finished ramp."""
-    workers.append(child(tmp_path, finished(record())))
+def begun(dialog: RateDialog) -> FakeRunner:
     dialog.start.click()
-    qtbot.waitUntil(lambda: dialog.use.isVisible(), timeout=WAIT)
+    assert isinstance(dialog.task.runner, FakeRunner)
+    return dialog.task.runner
+
+
+@pytest.fixture
+def shown(dialog: RateDialog) -> RateDialog:
+    """The dialog with a finished ramp."""
+    begun(dialog).play(finished(record()))
     return dialog
 
 
@@ -115,25 +110,14 @@ def test_the_rate_that_is_used_is_the_one_in_the_box(
     assert finding.dialog is None
 
 
-def test_what_is_chosen_is_what_the_job_gets(
-    dialog: RateDialog, finding: RateDialogs, workers: list[Any], qtbot, tmp_path: Path
-) -> None:
-    asked: list[RateSpec] = []
-    made = child(tmp_path, finished(record()))
-
-    def new_runner(kind: str, path: Path, **options: Any) -> Any:
-        asked.append(read_spec_file(path, RateSpec))
-        return made(kind, path, **options)
-
-    workers.append(new_runner)
+def test_what_is_chosen_is_what_the_job_gets(dialog: RateDialog) -> None:
     dialog.low.setValue(1e-5)
     dialog.high.setValue(1e-3)
     dialog.steps.setValue(12)
-    dialog.start.click()
-    qtbot.waitUntil(lambda: dialog.use.isVisible(), timeout=WAIT)
-    assert (asked[0].low, asked[0].high, asked[0].steps) == pytest.approx((1e-5, 1e-3, 12))
-    assert asked[0].points == 12
-    assert asked[0].job.checkpoint == "model.safetensors"
+    spec = read_spec_file(begun(dialog).spec_path, RateSpec)
+    assert (spec.low, spec.high, spec.steps) == pytest.approx((1e-5, 1e-3, 12))
+    assert spec.points == 12
+    assert spec.job.checkpoint == "model.safetensors"
 
 
 def test_a_ramp_that_does_not_rise_is_refused_before_anything_starts(
@@ -146,24 +130,16 @@ def test_a_ramp_that_does_not_rise_is_refused_before_anything_starts(
     assert dialog.start.isEnabled()
 
 
-def test_an_estimate_is_told_and_draws_nothing(
-    dialog: RateDialog, workers: list[Any], qtbot, tmp_path: Path
-) -> None:
-    seen: list[bool] = []
-    found = {"seconds": 372.0, "steps": 60, "step_seconds": 5.5, "memory_bytes": 3 << 30}
-    made = child(tmp_path, [Message("x"), Done("finished", found)])
-
-    def new_runner(kind: str, path: Path, *, device: str, estimate: bool) -> Any:
-        seen.append(estimate)
-        return made(kind, path, device=device)
-
-    workers.append(new_runner)
+def test_an_estimate_is_told_and_draws_nothing(dialog: RateDialog) -> None:
+    costs = {"seconds": 372.0, "steps": 60, "step_seconds": 5.5, "memory_bytes": 3 << 30}
     dialog.estimate.click()
-    qtbot.waitUntil(lambda: "About" in dialog.state.text(), timeout=WAIT)
+    runner = dialog.task.runner
+    assert runner.mode == "estimate"
+    runner.play([*told(record()), Done("finished", costs)])
     assert dialog.state.text() == (
         "About 6 min 12 s for 60 steps (5.50 s a step, measured), 3.0 GiB of memory."
     )
-    assert seen == [True]
+    assert len(dialog.losses.series("loss")) == 0
     assert not dialog.use.isVisible()
 
 
