@@ -8,9 +8,10 @@ from typing import Any
 
 from PySide6.QtCore import QPointF, QRectF, QSize, Qt
 from PySide6.QtGui import QAccessible, QPainter, QPaintEvent, QPen, QResizeEvent
-from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets import layout
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import (
@@ -128,8 +129,8 @@ def summary(result: Mapping[str, Any]) -> str:
         parts.append(f"{method} {verb} the ASR {_from_to(attack)}")
     if clean.points is not None:
         verb = _verb(clean.points, "stayed", "rose", "fell")
-        said = f"clean accuracy {verb} {_from_to(clean)}"
-        parts.append(said if parts else f"{method}: {said}")
+        words = f"clean accuracy {verb} {_from_to(clean)}"
+        parts.append(words if parts else f"{method}: {words}")
     what = "; ".join(parts) or f"{method} finished; nothing was measured before and after"
     return f"{what} ({duration_text(float(result.get('seconds') or 0))})."
 
@@ -226,16 +227,14 @@ class BeforeAfter(QFrame):
         self._sentence = Label("", "heading", wrap=True)
         self._facts = Label("", "caption", wrap=True)
         self._table = QWidget()
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(theme.SPACE_S)
+        self._layout = layout.column(
+            self._sentence, self._table, self._facts, of=self, spacing=theme.SPACE_S
+        )
         self._spare: list[QWidget] = []  # lines and intervals, for which there may be no room
         self._titles: list[Label] = []
         self._figures: list[Label] = []  # the large ones
         self._changes: list[tuple[Label, float | None]] = []
         self._change_title: Label | None = None
-        for widget in (self._sentence, self._table, self._facts):
-            self._layout.addWidget(widget)
 
     def show_result(self, result: Mapping[str, Any]) -> None:
         """Show the result of a job."""
@@ -278,8 +277,8 @@ class BeforeAfter(QFrame):
         self._table.hide()
         self._table.deleteLater()
         self._table = table
-        said = "; ".join(f"{row.title}: {spoken(row)}" for row in rows)
-        self.setAccessibleDescription(f"{self._sentence.text()} {said}.")
+        words = "; ".join(f"{row.title}: {spoken(row)}" for row in rows)
+        self.setAccessibleDescription(f"{self._sentence.text()} {words}.")
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
         """Of the figures alone, as small as they get."""

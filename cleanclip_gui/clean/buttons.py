@@ -1,11 +1,9 @@
-"""Buttons of the Clean station: those that start one thing at a press, and small ones."""
+"""A button that starts one thing at a press."""
 
 from __future__ import annotations
 
 from PySide6.QtGui import QKeyEvent, QMouseEvent
-from PySide6.QtWidgets import QApplication, QPushButton, QToolButton
-
-from cleanclip_gui import theme
+from PySide6.QtWidgets import QApplication, QPushButton
 
 
 class OnceButton(QPushButton):
@@ -25,12 +23,3 @@ class OnceButton(QPushButton):
         """Press once, however long the key is held."""
         if not event.isAutoRepeat():
             super().keyPressEvent(event)
-
-
-def tool(icon: str, name: str) -> QToolButton:
-    """A small button with an icon and a name."""
-    button = QToolButton()
-    button.setIcon(theme.icon(icon))
-    button.setToolTip(name)
-    button.setAccessibleName(name)
-    return button

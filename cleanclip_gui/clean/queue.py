@@ -196,9 +196,9 @@ class RunQueue(QObject):
         self._failure = f"{self._run.title} {ending(last)}: {last.error}" if failed else ""
 
     def _on_run_freed(self) -> None:
-        said, self._failure = self._failure, ""
-        if self.start_next() and said:  # the next one took its card away
-            self.logged.emit(f"{said} The next run starts.")
+        failure, self._failure = self._failure, ""
+        if self.start_next() and failure:  # the next one took its card away
+            self.logged.emit(f"{failure} The next run starts.")
 
 
 def _title(folder: Path) -> str:

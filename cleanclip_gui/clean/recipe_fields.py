@@ -157,12 +157,12 @@ class FieldRow(QWidget):
         if not self._quiet:
             self.edited.emit()
 
-    def _on_corrected(self, typed: float, kept: float) -> None:
+    def _on_corrected(self, typed: float, value: float) -> None:
         box = self.editor
         if isinstance(box, NumberBox):
             self.corrected.emit(
                 f"{self.title} takes {box.range_text()}; {typed:g} was set to "
-                f"{box.textFromValue(kept)}."
+                f"{box.textFromValue(value)}."
             )
 
 

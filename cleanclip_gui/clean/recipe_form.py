@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QFormLayout, QPushButton, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFormLayout, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.method_chooser import MethodChooser
@@ -83,8 +83,7 @@ class RecipeForm(QWidget):
         self.find_rate = QPushButton()  # of a command of the station, which binds it
         self.find_rate.setProperty("quiet", True)
         # What else the method takes has its place between the choosers and the fields.
-        self.below_choosers = QVBoxLayout()
-        self.below_choosers.setSpacing(theme.SPACE_S)
+        self.below_choosers = column(spacing=theme.SPACE_S)
         self._build()
         self.method.currentIndexChanged.connect(self._on_method_chosen)
         self.preset.currentIndexChanged.connect(self._on_preset_chosen)
@@ -201,11 +200,8 @@ class RecipeForm(QWidget):
         state = row(
             (self.budget, 1), (self.difference, Qt.AlignmentFlag.AlignVCenter), self.reset_all,
         )  # fmt: skip
-        self._basic_box = QVBoxLayout()
-        self._rest_box = QVBoxLayout(self._advanced)
-        self._rest_box.setContentsMargins(0, 0, 0, 0)
-        for box in (self._basic_box, self._rest_box):
-            box.setSpacing(theme.SPACE_M)
+        self._basic_box = column(spacing=theme.SPACE_M)
+        self._rest_box = column(of=self._advanced, spacing=theme.SPACE_M)
         self._advanced.hide()
         column(
             choosers, self.below_choosers, state, self._basic_box, self.sentence,

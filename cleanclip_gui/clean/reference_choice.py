@@ -6,14 +6,14 @@ from pathlib import Path
 
 from PySide6.QtCore import Signal
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
-from PySide6.QtWidgets import QLineEdit, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.buttons import tool
 from cleanclip_gui.widgets.dropped_files import local_paths
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
+from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 
 HELP = (
@@ -30,24 +30,22 @@ class ReferenceChoice(QWidget):
     def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAcceptDrops(True)
-        self._prompts = prompts
-        self.edit = QLineEdit()
-        self.edit.setAccessibleName("Clean reference checkpoint")
-        self.edit.setPlaceholderText("Checkpoint file or folder")
-        self.browse = tool("open", "Choose the clean reference")
+        self.edit = PathEdit("Clean reference checkpoint", "Checkpoint file or folder")
+        self.browse = self.edit.browse(
+            "open", "Choose the clean reference",
+            lambda path: prompts.open_file(self, "Clean reference checkpoint", path, CHECKPOINTS),
+        )  # fmt: skip
         column(
             Label("Clean reference", buddy=self.edit),
             row((self.edit, 1), self.browse, spacing=theme.SPACE_XS),
             Label(HELP, "caption", wrap=True), of=self, spacing=theme.SPACE_XS,
         )  # fmt: skip
         self.edit.textChanged.connect(self.changed)
-        self.browse.clicked.connect(self._on_browse_clicked)
-        self.edit.setAcceptDrops(False)  # it would write down the file's address
 
     def path(self) -> str:
         """What is named, absolute; empty if nothing is."""
-        text = self.edit.text().strip()
-        return str(Path(text).absolute()) if text else ""
+        path = self.edit.path()
+        return str(Path(path).absolute()) if path else ""
 
     def set_path(self, path: str) -> None:
         """Name another one."""
@@ -68,10 +66,3 @@ class ReferenceChoice(QWidget):
         for path in local_paths(event.mimeData())[:1]:
             event.acceptProposedAction()
             self.set_path(str(path))
-
-    def _on_browse_clicked(self) -> None:
-        chosen = self._prompts.open_file(
-            self, "Clean reference checkpoint", self.edit.text(), CHECKPOINTS
-        )
-        if chosen:
-            self.set_path(chosen)

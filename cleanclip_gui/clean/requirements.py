@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtWidgets import QVBoxLayout, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.text import plain
 from ml_core.cleaning.catalogue import MethodFacts
 
@@ -37,23 +38,23 @@ def requirements_of(
     reference
         Path of the clean reference; empty if none is named.
     """
-    found: list[Requirement] = []
+    requirements: list[Requirement] = []
     if "trigger" in facts.needs:
-        found.append(_trigger(facts.title, session))
+        requirements.append(_trigger(facts.title, session))
     if "reference" in facts.needs:
-        found.append(_reference(facts.title, session, reference))
+        requirements.append(_reference(facts.title, session, reference))
     if "vit" in facts.needs:
-        found.append(_vit(facts.title, session))
+        requirements.append(_vit(facts.title, session))
     if facts.data == "labelled":
-        found.append(Requirement("Labelled images: see Training data"))
+        requirements.append(Requirement("Labelled images: see Training data"))
     elif facts.data == "images":
-        found.append(Requirement("Clean images, labels not needed: see Training data"))
-    return tuple(found)
+        requirements.append(Requirement("Clean images, labels not needed: see Training data"))
+    return tuple(requirements)
 
 
 def missing(requirements: tuple[Requirement, ...]) -> str:
     """Why no run can start; empty if nothing is missing."""
-    return next((one.missing for one in requirements if one.missing), "")
+    return next((requirement.missing for requirement in requirements if requirement.missing), "")
 
 
 def _trigger(title: str, session: Session) -> Requirement:
@@ -104,9 +105,7 @@ class RequirementsList(QWidget):
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self.setAccessibleName("What the method needs")
-        self._layout = QVBoxLayout(self)
-        self._layout.setContentsMargins(0, 0, 0, 0)
-        self._layout.setSpacing(2)
+        self._layout = column(of=self, spacing=2)
         self._lines: list[Label] = []
         self.hide()
 
@@ -119,9 +118,9 @@ class RequirementsList(QWidget):
         for number, line in enumerate(self._lines):
             line.setVisible(number < len(requirements))
             if number < len(requirements):
-                one = requirements[number]
-                line.setText(f"{'✗' if one.missing else '✓'}  {one.text}")
-                theme.set_property(line, "role", "warning" if one.missing else "caption")
+                requirement = requirements[number]
+                line.setText(f"{'✗' if requirement.missing else '✓'}  {requirement.text}")
+                theme.set_property(line, "role", "warning" if requirement.missing else "caption")
         self.setVisible(bool(requirements))
 
     def texts(self) -> list[str]:

@@ -50,10 +50,10 @@ def where_open(result: Mapping[str, Any], facts: CheckpointFacts | None) -> dict
     """A result whose source is named where it is open, if it is."""
     if facts is None or not is_source(facts, result):
         return dict(result)
-    found = {**result, "source": facts.path}
+    result_here = {**result, "source": facts.path}
     if result.get("adapter"):  # the weights that it goes on are the source's
-        found["checkpoint"] = facts.path
-    return found
+        result_here["checkpoint"] = facts.path
+    return result_here
 
 
 def _source_sha256(result: Mapping[str, Any]) -> str:
@@ -63,8 +63,8 @@ def _source_sha256(result: Mapping[str, Any]) -> str:
     adapter = str(result.get("adapter") or "")
     path = Path(adapter or str(result.get("checkpoint") or ""))
     try:
-        told = read_header(path).metadata["facts" if adapter else "provenance"]
-        facts = parse_object(told.encode("utf-8", "surrogatepass"), half_characters=True)
+        header = read_header(path).metadata["facts" if adapter else "provenance"]
+        facts = parse_object(header.encode("utf-8", "surrogatepass"), half_characters=True)
         return str(facts["source_sha256"] or "")
     except (InputError, KeyError, JsonError):
         return ""

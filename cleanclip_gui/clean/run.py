@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -22,7 +23,7 @@ from cleanclip_gui.jobs.runner import JobRunner, NewRunner, new_runner
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
 from cleanclip_gui.session.records import RunProgress, is_live
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.text import count_text, duration_text, plain
+from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain
 from ml_core.cleaning.catalogue import FACTS, run_title
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Metric, Progress, Saved
@@ -95,6 +96,18 @@ class ShownRun:
 def estimate_folder() -> Path:
     """Where the job of an estimate is written, and taken away again."""
     return cache_dir() / "estimate"
+
+
+def estimate_sentence(estimate: Mapping[str, Any]) -> str:
+    """What the measured steps mean for the whole run."""
+    text = (
+        f"About {duration_text(estimate['seconds'])} for {count_text(estimate['steps'])} steps "
+        f"({estimate['step_seconds']:.2f} s a step, measured)"
+    )
+    for key, where in (("memory_bytes", "of memory"), ("disk_bytes", "on disk")):
+        if estimate.get(key):
+            text += f", {bytes_text(estimate[key])} {where}"
+    return f"{text}."
 
 
 class CleaningRun(QObject):

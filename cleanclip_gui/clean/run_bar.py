@@ -54,16 +54,16 @@ class RunBar(QFrame):
         self._head.addLayout(buttons)
         column(
             self._head, self.bar, row((self.details, 1), self.throughput), of=self,
-            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
+            margins="card",
             spacing=theme.SPACE_S,
         )  # fmt: skip
         run.began.connect(self._on_began)
         run.progressed.connect(self.show_progress)
         run.changed.connect(self.show_run)
         for part in (self.bar, self.cancel):  # nothing below moves when a run begins or ends
-            kept = part.sizePolicy()
-            kept.setRetainSizeWhenHidden(True)
-            part.setSizePolicy(kept)
+            policy = part.sizePolicy()
+            policy.setRetainSizeWhenHidden(True)
+            part.setSizePolicy(policy)
         self.show_run()
 
     def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
@@ -71,9 +71,9 @@ class RunBar(QFrame):
         super().resizeEvent(event)
         wide, ways = self.width() >= theme.px(_WIDE), QBoxLayout.Direction
         self._head.setDirection(ways.LeftToRight if wide else ways.TopToBottom)
-        kept = self.cancel.sizePolicy()
-        kept.setRetainSizeWhenHidden(wide)  # a line of its own is not kept free
-        self.cancel.setSizePolicy(kept)
+        policy = self.cancel.sizePolicy()
+        policy.setRetainSizeWhenHidden(wide)  # a line of its own is not kept free
+        self.cancel.setSizePolicy(policy)
 
     def show_run(self) -> None:
         """Show how the run stands, apart from its progress."""

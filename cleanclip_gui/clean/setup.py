@@ -11,7 +11,6 @@ from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QCheckBox, QLineEdit, QPushButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.buttons import tool
 from cleanclip_gui.clean.job import count_gpus, new_folder, runs_dir, write_job
 from cleanclip_gui.clean.recipe_fields import Chooser
 from cleanclip_gui.clean.recipe_form import RecipeForm
@@ -22,6 +21,7 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.dropped_files import local_paths
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.path_edit import tool
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import bytes_text, device_text, plural
 from ml_core.cleaning.catalogue import FACTS
@@ -110,9 +110,9 @@ class CleanSetup(QWidget):
         """Where runs are kept."""
         return Path(os.path.expanduser(self.output.text().strip()) or runs_dir())
 
-    def device(self, one: str) -> str:
-        """What the run computes on: ``one`` device or every GPU."""
-        return "cuda" if self.gpus.processes() > 1 else one
+    def device(self, single: str) -> str:
+        """What the run computes on: a ``single`` device or every GPU."""
+        return "cuda" if self.gpus.processes() > 1 else single
 
     def write(self, session: Session, folder: Path | None = None, device: str = "") -> Path:
         """Write the job as it is set, into ``folder`` or a new one; return the spec's path.
@@ -255,7 +255,7 @@ class CleanSetup(QWidget):
             row((Label("Output folder", "heading", wrap=True), 1), self.resume_other),
             row((self.output, 1), self.browse_output, spacing=theme.SPACE_XS), self.keep_steps,
             self.keep_help, None, of=self,
-            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
+            margins="card",
             spacing=theme.SPACE_S,
         )  # fmt: skip
 
@@ -278,12 +278,12 @@ class GpuChoice(QWidget):
         self.choice.activated.connect(self._on_activated)
         self.hide()
 
-    def set_devices(self, names: Sequence[str], one: str) -> None:
-        """Offer all GPUs among ``names`` beside ``one``, which runs alone; keeps the choice."""
+    def set_devices(self, names: Sequence[str], single: str) -> None:
+        """Offer all GPUs among ``names`` beside ``single``, which runs alone; keeps the choice."""
         everything = self.processes() > 1
         self._gpus = count_gpus(names)
         self.choice.clear()
-        self.choice.addItem(device_text(one), 1)
+        self.choice.addItem(device_text(single), 1)
         if self._gpus > 1:
             self.choice.addItem(f"All {self._gpus} GPUs", self._gpus)
         self.set_processes(self._gpus if everything else 1)

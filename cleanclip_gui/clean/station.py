@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
 from functools import partial
@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtWidgets import QFrame, QPushButton, QStackedWidget, QWidget
+from PySide6.QtWidgets import QPushButton, QStackedWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.audit.audit import AuditDialogs, same_pairs
@@ -22,7 +22,7 @@ from cleanclip_gui.clean.proof.proof import ProofSection, ProofTests
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
 from cleanclip_gui.clean.rates.dialog import RateDialogs
 from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
-from cleanclip_gui.clean.run import CleaningRun, estimate_folder
+from cleanclip_gui.clean.run import CleaningRun, estimate_folder, estimate_sentence
 from cleanclip_gui.clean.run_bar import RunBar
 from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.run_folders.saved_run import SavedRun
@@ -40,8 +40,8 @@ from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.layout import card, column, row, scrolling
-from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain, plural
+from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
+from cleanclip_gui.widgets.text import plain, plural
 from ml_core.cleaning.budget import fitted_budget
 from ml_core.cleaning.catalogue import Method
 from ml_core.cleaning.pretraining import DEMO, with_parent
@@ -143,7 +143,7 @@ class CleanStation(QWidget):
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done with runs, results, the queue and audits."""
-        made = (
+        commands = (
             Command(
                 "clean.estimate", "&Estimate", "&Clean", partial(self._shown, self.estimate),
                 "Measure a few steps and say how long the run would take.", "info", "Ctrl+E", 0,
@@ -249,25 +249,24 @@ class CleanStation(QWidget):
             ),
         )  # fmt: skip
         # A key that is held undoes step by step, but starts one run.
-        return tuple(replace(command, repeats=False) for command in made)
+        return tuple(replace(command, repeats=False) for command in commands)
 
     def at_work(self) -> tuple[AtWork, ...]:
         """Runs, proofs, audits and files that are being written."""
-        found = []
+        works = []
         if is_live(self.session.run):
-            found.append(AtWork(*_RUN, partial(self._end, self.run.cancel), waits=True))
+            works.append(AtWork(*_RUN, partial(self._end, self.run.cancel), waits=True))
         if self.proving.is_running:
-            said = f"{self.proving.title} is going on."
-            found.append(AtWork(said, _TEST_KEEPS, partial(self._end, self.proving.cancel)))
-        if self.auditing.is_running:
-            found.append(AtWork(*_AUDIT, partial(self._end, self.auditing.cancel)))
-        if self.finding.is_running:
-            found.append(AtWork(*_RATES, partial(self._end, self.finding.cancel)))
-        if self.searching.is_running:
-            found.append(AtWork(*_SEARCH, partial(self._end, self.searching.cancel)))
+            what = f"{self.proving.title} is going on."
+            works.append(AtWork(what, _TEST_KEEPS, partial(self._end, self.proving.cancel)))
+        for dialogs, sentences in (
+            (self.auditing, _AUDIT), (self.finding, _RATES), (self.searching, _SEARCH),
+        ):  # fmt: skip
+            if dialogs.is_running:
+                works.append(AtWork(*sentences, partial(self._end, dialogs.cancel)))
         if self.saving.is_busy:
-            found.append(AtWork(*_SAVING, _leave))
-        return tuple(found)
+            works.append(AtWork(*_SAVING, _leave))
+        return tuple(works)
 
     def take_file(self, path: Path) -> bool:
         """Open the folder of an audit, and offer to go on with a run that has no result."""
@@ -459,29 +458,19 @@ class CleanStation(QWidget):
 
     def _left_side(self) -> QWidget:
         """The set-up, scrolling, above the buttons, which always show."""
-        card = QFrame()
-        card.setProperty("card", True)
-        scroll = scrolling(self.setup)
-        rule = QFrame()
-        rule.setProperty("rule", True)
-        foot = column(
-            self.hint, self.estimate_label, (self.shorten_button, Qt.AlignmentFlag.AlignLeft),
+        return above_foot(
+            self.setup, self.hint, self.estimate_label,
+            (self.shorten_button, Qt.AlignmentFlag.AlignLeft),
             row((self.start_button, 1), self.estimate_button, spacing=theme.SPACE_S),
-            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
-            spacing=theme.SPACE_S,
         )  # fmt: skip
-        column((scroll, 1), rule, foot, of=card, margins=1, spacing=0)
-        return card
 
     def _right_side(self) -> QWidget:
         """Run bar; tabs and the newest line of the log; this run's outcome and charts, or all."""
-        page = QWidget()
-        page.setObjectName("page")
-        column(
-            self.earlier_card, self.trouble_card, self.result_card, (self.charts, 1), of=page,
+        this_run = page(
+            self.earlier_card, self.trouble_card, self.result_card, (self.charts, 1),
             spacing=theme.SPACE_M,
         )  # fmt: skip
-        self.scroll_area = scrolling(page)
+        self.scroll_area = scrolling(this_run)
         self._pages = QStackedWidget()
         for widget in (self.scroll_area, scrolling(self.runs), scrolling(self.runs.comparison)):
             self._pages.addWidget(widget)
@@ -720,11 +709,11 @@ class CleanStation(QWidget):
 
     def _on_shorten_clicked(self) -> None:
         """Set as many examples and epochs as the measured steps allow in the time."""
-        found = self.run.estimated
-        if not found or self.form.problem():
+        estimate = self.run.estimated
+        if not estimate or self.form.problem():
             return
-        steps = max(1, int(SHORT_SECONDS / found["step_seconds"]))
-        fitted = fitted_budget(self.form.recipe(), steps, found["pairs"])
+        steps = max(1, int(SHORT_SECONDS / estimate["step_seconds"]))
+        fitted = fitted_budget(self.form.recipe(), steps, estimate["pairs"])
         self.form.set_budget(fitted)
         self._log(f"Shortened to {self.form.budget.text()}.")
 
@@ -753,12 +742,12 @@ class CleanStation(QWidget):
         """Offer the presets that suit the checkpoint; a reference may tell what it does not."""
         facts, other = self.session.checkpoint, self.session.reference
         if facts is None or facts.of_demo:
-            found = DEMO
+            pretraining = DEMO
         elif other is not None and other.architecture == facts.architecture:
-            found = with_parent(facts.pretraining, other.pretraining)
+            pretraining = with_parent(facts.pretraining, other.pretraining)
         else:
-            found = facts.pretraining
-        self.form.set_pretraining(found)
+            pretraining = facts.pretraining
+        self.form.set_pretraining(pretraining)
 
     def _on_trigger_change(self, _trigger: object) -> None:
         self._refresh()
@@ -769,16 +758,3 @@ class CleanStation(QWidget):
 
     def _on_devices_change(self, _: object) -> None:
         self.setup.gpus.set_devices(self.session.devices, self.context.device.wanted)
-
-
-def estimate_sentence(found: Mapping[str, Any]) -> str:
-    """What the measured steps mean for the whole run."""
-    text = (
-        f"About {duration_text(found['seconds'])} for {count_text(found['steps'])} steps "
-        f"({found['step_seconds']:.2f} s a step, measured)"
-    )
-    if found.get("memory_bytes"):
-        text += f", {bytes_text(found['memory_bytes'])} of memory"
-    if found.get("disk_bytes"):
-        text += f", {bytes_text(found['disk_bytes'])} on disk"
-    return f"{text}."

@@ -20,13 +20,13 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.buttons import tool
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.dropped_files import local_paths
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS
+from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.cleaning.catalogue import Data
@@ -73,27 +73,39 @@ class TrainingData(QWidget):
         for button in (self.demo, self.table, self.folder):
             self._choices.addButton(button)
         self.folder.hide()
-        self.path = QLineEdit()
-        self.browse = tool("open", "Choose the file of training data")
-        self.browse_pairs = tool("folder", "Choose the folder of training pairs")
+        self.path = PathEdit()
+        self.browse = self.path.browse(
+            "open", "Choose the file of training data", self._ask_for_file
+        )
+        self.browse_pairs = self.path.browse(
+            "folder", "Choose the folder of training pairs",
+            lambda path: prompts.open_folder(self, "Training pairs", path),
+        )  # fmt: skip
         self.found = Label("", "subtle", wrap=True)
         self.image_column = QLineEdit("image")
         self.image_column.setAccessibleName("Image column")
         self.text_column = QLineEdit("caption")
         self.text_column.setAccessibleName("Caption column")
         self._text_label = Label("Caption column", buddy=self.text_column)
-        self.pictures = QLineEdit()
-        self.pictures.setPlaceholderText("Looked for beside the file")
-        self.pictures.setAccessibleName("Folder of the pictures of the COCO file")
-        self.browse_pictures = tool("folder", "Choose the folder of the pictures")
-        self.folder_path = QLineEdit()
-        self.folder_path.setPlaceholderText("Folder per class, or a published set")
-        self.folder_path.setAccessibleName("Folder of training images")
-        self.browse_folder = tool("folder", "Choose the folder of training images")
-        self.exclude = QLineEdit()
-        self.exclude.setPlaceholderText("None (made by an audit)")
-        self.exclude.setAccessibleName("Exclusions file")
-        self.browse_exclude = tool("open", "Choose an exclusions file")
+        self.pictures = PathEdit(
+            "Folder of the pictures of the COCO file", "Looked for beside the file"
+        )
+        self.browse_pictures = self.pictures.browse(
+            "folder", "Choose the folder of the pictures",
+            lambda path: prompts.open_folder(self, "Pictures", path),
+        )  # fmt: skip
+        self.folder_path = PathEdit(
+            "Folder of training images", "Folder per class, or a published set"
+        )
+        self.browse_folder = self.folder_path.browse(
+            "folder", "Choose the folder of training images",
+            lambda path: prompts.open_folder(self, "Training images", path),
+        )  # fmt: skip
+        self.exclude = PathEdit("Exclusions file", "None (made by an audit)")
+        self.browse_exclude = self.exclude.browse(
+            "open", "Choose an exclusions file",
+            lambda path: prompts.open_file(self, "Exclusions", path, EXCLUSIONS),
+        )  # fmt: skip
         self.exclude_says = Label("", "subtle", wrap=True)
         self._exclude_problem = ""
         self._looking: Ticket | None = None
@@ -120,23 +132,14 @@ class TrainingData(QWidget):
         )  # fmt: skip
         self.of_pairs.clicked.connect(self._on_of_pairs_clicked)
         self._choices.buttonToggled.connect(self._on_source_chosen)
-        self.browse.clicked.connect(self._on_browse_clicked)
-        self.browse_pairs.clicked.connect(self._on_browse_pairs_clicked)
-        self.browse_pictures.clicked.connect(self._on_browse_pictures_clicked)
-        self.browse_folder.clicked.connect(self._on_browse_folder_clicked)
-        self.browse_exclude.clicked.connect(self._on_browse_exclude_clicked)
         self.path.textChanged.connect(self._look)
         self.exclude.textChanged.connect(self._look_at_exclusions)
         for edit in (
-            self.path,
-            self.image_column,
-            self.text_column,
-            self.pictures,
-            self.folder_path,
+            self.path, self.image_column, self.text_column, self.pictures, self.folder_path,
             self.exclude,
-        ):
+        ):  # fmt: skip
             edit.textChanged.connect(self.changed)
-            edit.setAcceptDrops(False)  # or a dropped file becomes text in it
+            edit.setAcceptDrops(False)
         self._name_path()
 
     def set_data(self, data: Data) -> None:
@@ -206,8 +209,8 @@ class TrainingData(QWidget):
             fields["caption_column"] = self.text_column.text().strip() or "caption"
         elif kind in _WITH_COLUMNS:
             fields["image_column"], fields["caption_column"] = self._columns(path)
-        if kind == "coco" and self.pictures.text().strip():
-            fields["pictures"] = str(Path(self.pictures.text().strip()).absolute())
+        if kind == "coco" and self.pictures.path():
+            fields["pictures"] = str(Path(self.pictures.path()).absolute())
         return PairSpec.model_validate(fields)
 
     def images(self) -> ImageSpec | None:
@@ -285,7 +288,7 @@ class TrainingData(QWidget):
 
     def _named(self, otherwise: str) -> str:
         """Return the path, or refuse an empty one."""
-        path = self.path.text().strip()
+        path = self.path.path()
         if not path:
             raise InputError(otherwise)
         return path
@@ -299,7 +302,7 @@ class TrainingData(QWidget):
 
     def _named_exclusions(self) -> str | None:
         """Return the exclusions file, checked."""
-        path = self.exclude.text().strip()
+        path = self.exclude.path()
         if path and not Path(path).is_file():
             raise InputError(f"There is no exclusions file at {path}; choose one, or none.")
         if path and self._exclude_problem:
@@ -312,7 +315,7 @@ class TrainingData(QWidget):
         self.exclude_says.hide()
         if self._looking is not None:
             self._looking.cancel()
-        path = Path(self.exclude.text().strip())
+        path = Path(self.exclude.path())
         if path.name and path.exists():
             self._looking = tasks.run(
                 partial(_excluded_by, path), self._on_exclusions_read, self._on_exclusions_refused
@@ -331,7 +334,7 @@ class TrainingData(QWidget):
 
     def _named_folder(self) -> str:
         """Return the folder, checked."""
-        path = self.folder_path.text().strip()
+        path = self.folder_path.path()
         if not path:
             raise InputError("No folder of training images is chosen; choose one.")
         if not Path(path).is_dir():
@@ -350,7 +353,7 @@ class TrainingData(QWidget):
 
     def _look(self) -> None:
         """Say what the path holds; ask for columns and pictures where they are needed."""
-        path = self.path.text().strip()
+        path = self.path.path()
         if self._uses_pairs:
             kind = _kind(path, self._sides)
             words = f"Found: {KINDS[kind]}" if kind else _why_not(path, self._sides)
@@ -376,31 +379,9 @@ class TrainingData(QWidget):
         self._folder_details.setVisible(self.folder.isChecked())
         self.changed.emit()
 
-    def _on_browse_clicked(self) -> None:
+    def _ask_for_file(self, path: str) -> str:
         files = CAPTION_PAIRS if self._uses_pairs else _LABELLED_FILES
-        chosen = self._prompts.open_file(self, "Training data", self.path.text(), files)
-        if chosen:
-            self.path.setText(chosen)
-
-    def _on_browse_pairs_clicked(self) -> None:
-        chosen = self._prompts.open_folder(self, "Training pairs", self.path.text())
-        if chosen:
-            self.path.setText(chosen)
-
-    def _on_browse_pictures_clicked(self) -> None:
-        chosen = self._prompts.open_folder(self, "Pictures", self.pictures.text())
-        if chosen:
-            self.pictures.setText(chosen)
-
-    def _on_browse_exclude_clicked(self) -> None:
-        chosen = self._prompts.open_file(self, "Exclusions", self.exclude.text(), EXCLUSIONS)
-        if chosen:
-            self.exclude.setText(chosen)
-
-    def _on_browse_folder_clicked(self) -> None:
-        chosen = self._prompts.open_folder(self, "Training images", self.folder_path.text())
-        if chosen:
-            self.folder_path.setText(chosen)
+        return self._prompts.open_file(self, "Training data", path, files)
 
 
 def _excluded_by(path: Path, _control: tasks.Control) -> str:

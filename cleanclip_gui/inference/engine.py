@@ -226,7 +226,7 @@ class Engine:
         subject = self._subject(model, images, request.trigger)
         # How long pictures take to draw says nothing of the model's speed.
         started, before, drawing = time.perf_counter(), 0, canvases.seconds
-        for evaluation, found in evaluate(
+        for evaluation, per_image in evaluate(
             subject,
             request.trigger,
             request.target,
@@ -241,7 +241,7 @@ class Engine:
             known = self._seconds_per_image.get(speed_key, seconds)
             # Another load on the machine passes; the model's own speed is the best one seen.
             self._seconds_per_image[speed_key] = min(seconds, 0.9 * known + 0.1 * seconds)
-            yield evaluation, found
+            yield evaluation, per_image
             started, before, drawing = time.perf_counter(), evaluation.n, canvases.seconds
 
     def look(self, request: Look) -> PerImage:
@@ -292,13 +292,13 @@ class Engine:
         """Probabilities of one image."""
         images, model = self._require_images(), self._require_model(request.role)
         subject = self._subject(model, images, request.trigger)
-        found = predict_one(subject, request.trigger, request.index)
+        prediction = predict_one(subject, request.trigger, request.index)
         return PredictionReady(
             request,
-            found.clean_image,
-            found.triggered_image,
-            found.clean_probs,
-            found.triggered_probs,
+            prediction.clean_image,
+            prediction.triggered_image,
+            prediction.clean_probs,
+            prediction.triggered_probs,
             tuple(subject.templates),
         )
 
@@ -343,9 +343,9 @@ class Engine:
     ) -> bool:
         """Whether a classifier with these templates needs no embedding, the trigger's likewise."""
         names = images.set.class_names
-        wanted = {templates, triggered_templates(trigger, templates)}
+        sets = {templates, triggered_templates(trigger, templates)}
         with exact(model):
-            return all(known_classifier(model, names, one) is not None for one in wanted)
+            return all(known_classifier(model, names, texts) is not None for texts in sets)
 
     def _batches(self, model: ClipModel) -> tuple[int, int]:
         """Images in the first batch, and in the largest one."""

@@ -107,7 +107,7 @@ class ExplainingEngine(Engine):
         images: Opened[ImageSet],
         stopped: Callable[[], bool],
     ) -> Iterator[object]:
-        found: list[tuple[Evaluation, PerImage]] = []
+        pairs: list[tuple[Evaluation, PerImage]] = []
         for number, role in enumerate(request.roles):
             last: tuple[Evaluation, PerImage] | None = None
             asked = Evaluate(request.trigger, request.target, request.n, role)
@@ -116,8 +116,8 @@ class ExplainingEngine(Engine):
                 yield Progress(number * total + done, 2 * total)
             if last is None or last[0].partial:
                 return
-            found.append(last)
-        (mine, ours), (other, theirs) = found
+            pairs.append(last)
+        (mine, ours), (other, theirs) = pairs
         labels = np.asarray(images.set.labels)
         differences = compare(ours, theirs, labels, request.target, seed=SEED)
         yield Pair((mine, other), (ours, theirs), differences)
@@ -138,12 +138,12 @@ class ExplainingEngine(Engine):
             parts.append(canvases.get(order[first : first + batch_of(model)]))
         sample = np.concatenate(parts)
         classifier = self._subject(model, images, None).classifier
-        found = speed_of(model, sample, classifier, precision=request.precision, cancelled=stopped)
-        if not found.busy:
-            self._speeds[place] = found
+        speed = speed_of(model, sample, classifier, precision=request.precision, cancelled=stopped)
+        if not speed.busy:
+            self._speeds[place] = speed
             self._seconds_per_image.pop(place, None)
             self._settle(model)
-        yield found
+        yield speed
 
     def load_images(
         self,
@@ -152,21 +152,21 @@ class ExplainingEngine(Engine):
         commit: Callable[[], bool] = lambda: True,
     ) -> ImagesState:
         """As the engine does; the label set's name is kept for the record."""
-        found = super().load_images(request, watch, commit)
+        state = super().load_images(request, watch, commit)
         self._label_set = request.label_set
-        return found
+        return state
 
     def tell_details(self, request: TellDetails) -> dict[str, Any]:
         """Everything that decides a number; refused where the model or the images have changed."""
         images, model = self._require_images(), self._require_model(request.role)
-        found = request.evaluation
-        if (found.checkpoint_sha256, found.data_key) != (model.sha256, images.set.key):
+        evaluation = request.evaluation
+        if (evaluation.checkpoint_sha256, evaluation.data_key) != (model.sha256, images.set.key):
             raise InputError(
                 "The checkpoint or the images have changed since this was measured; measure again."
             )
         _, batch = self._batches(model)
         return details(
-            found,
+            evaluation,
             model=model,
             images=images.set,
             trigger=request.trigger,

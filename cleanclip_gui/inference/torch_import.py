@@ -33,10 +33,10 @@ def imported_beside_the_window() -> Iterator[None]:
 
 def torch_library() -> Path | None:
     """The library that needs all the others of torch; None where it is not known."""
-    name, found = _LIBRARIES.get(sys.platform), find_spec("torch")
-    if name is None or found is None or found.origin is None:
+    name, package = _LIBRARIES.get(sys.platform), find_spec("torch")
+    if name is None or package is None or package.origin is None:
         return None
-    path = Path(found.origin).parent / "lib" / name
+    path = Path(package.origin).parent / "lib" / name
     return path if path.is_file() else None
 
 

@@ -157,7 +157,7 @@ class InferenceWorker(QObject):
         question = ticket.question
         if isinstance(error, InputError):
             lacks = getattr(error, "tower", "")  # of DonorNeeded; its module may need torch
-            found = Failed(question, error.sentence, error.details, error.code, lacks)
+            failed = Failed(question, error.sentence, error.details, error.code, lacks)
             if not ticket.is_cancelled:
                 _LOG.warning("%s", error.sentence)
         else:
@@ -168,8 +168,8 @@ class InferenceWorker(QObject):
             else:
                 sentence = f"{question.act} failed unexpectedly: {error}"
             _LOG.exception("%s", sentence)
-            found = Failed(question, sentence, traceback.format_exc())
-        self.failed.emit(ticket, found)
+            failed = Failed(question, sentence, traceback.format_exc())
+        self.failed.emit(ticket, failed)
 
 
 class _Control:

@@ -83,7 +83,7 @@ def run(
     ticket = Ticket(slot, on_result, on_failed, on_progress)
     if slot is not None:
         owners = map(receiver, (on_result, on_failed, on_progress, on_done))
-        owner = next((one for one in owners if isinstance(one, QObject)), None)
+        owner = next((candidate for candidate in owners if isinstance(candidate, QObject)), None)
         if owner is None:
             raise ValueError("a slot belongs to a QObject: pass a method of one as a callback")
         slots = _SLOTS.setdefault(owner, {})
@@ -100,12 +100,12 @@ def batches(items: Iterable[T], most: int = 2000) -> Iterator[list[T]]:
     No list is longer than ``most``; the last one may be empty.
     """
     batch: list[T] = []
-    told = time.monotonic()
+    sent = time.monotonic()
     for item in items:
         batch.append(item)
-        if time.monotonic() - told > TELL_EVERY or len(batch) >= most:
+        if time.monotonic() - sent > TELL_EVERY or len(batch) >= most:
             yield batch
-            batch, told = [], time.monotonic()
+            batch, sent = [], time.monotonic()
     yield batch
 
 

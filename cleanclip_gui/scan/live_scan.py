@@ -148,15 +148,15 @@ class LiveScan:
                 self._add_probe(ProbeRow.model_validate(probe))
             return {"probes", "best"}
         if stage == "patches":
-            found = Patches.model_validate(values)
-            for one in found.rounds:
-                self._offer_round(one)
-            self.refined = found.refined
-            if found.refined is not None:
-                contrast, what = found.refined.best, f"Patch of {found.refined.side} px"
+            patches = Patches.model_validate(values)
+            for patch_round in patches.rounds:
+                self._offer_round(patch_round)
+            self.refined = patches.refined
+            if patches.refined is not None:
+                contrast, what = patches.refined.best, f"Patch of {patches.refined.side} px"
                 beside = contrast.reference
                 self._offer(
-                    Best(what, found.refined.target, contrast.suspect.value,
+                    Best(what, patches.refined.target, contrast.suspect.value,
                          None if beside is None else beside.value)
                 )  # fmt: skip
             return {"patches", "best"}
@@ -175,23 +175,25 @@ class LiveScan:
 
     def _take_round(self, values: Mapping[str, Any]) -> None:
         """Patches that are measured now."""
-        told = dict(values)
-        coded = told.pop("pictures", "")
-        found = PatchRound.model_validate(told)
-        pictures = _pictures(coded, found.side)
-        self.patches = LivePatches(found.side, found.steps, found.steps, pictures, found.starts)
-        self._offer_round(found)
+        fields = dict(values)
+        coded = fields.pop("pictures", "")
+        patches = PatchRound.model_validate(fields)
+        pictures = _pictures(coded, patches.side)
+        self.patches = LivePatches(
+            patches.side, patches.steps, patches.steps, pictures, patches.starts
+        )
+        self._offer_round(patches)
 
-    def _offer_round(self, found: PatchRound) -> None:
-        for row in found.starts:
+    def _offer_round(self, patches: PatchRound) -> None:
+        for row in patches.starts:
             beside = row.contrast.reference
-            what = f"Patch of {found.side} px"
+            what = f"Patch of {patches.side} px"
             rate = None if beside is None else beside.value
             self._offer(Best(what, row.target, row.contrast.suspect.value, rate))
 
-    def _offer(self, found: Best) -> None:
-        if self.best is None or found.difference > self.best.difference:
-            self.best = found
+    def _offer(self, best: Best) -> None:
+        if self.best is None or best.difference > self.best.difference:
+            self.best = best
 
 
 def _pictures(coded: object, side: int) -> NDArray[np.uint8]:

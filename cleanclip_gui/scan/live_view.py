@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import Qt
-from PySide6.QtWidgets import QFrame, QGridLayout, QWidget
+from PySide6.QtWidgets import QGridLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.scan.live_scan import Best, LiveScan
@@ -15,7 +15,7 @@ from cleanclip_gui.scan.tables import PROBES, ScanTable, probe_row, reference_te
 from cleanclip_gui.scan.words import HELP, stage_title
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.layout import column
+from cleanclip_gui.widgets.layout import card, column
 from cleanclip_gui.widgets.text import left_text, percent, plain
 from ml_core.jobs.scan_spec import Stage
 
@@ -106,23 +106,12 @@ class LiveView(QWidget):
         self.pull = PullChart(most=_MOST_PULLED)
         self.probes_title = Label("Known triggers", "heading", wrap=True)
         self.probes = ScanTable("Known triggers so far", PROBES, 2)
-        head = QFrame()
-        head.setProperty("card", True)
-        column(
-            self.title, self.busy, self.stages, self.best, of=head,
-            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
-            spacing=theme.SPACE_S,
-        )  # fmt: skip
-        body = QFrame()
-        body.setProperty("card", True)
-        self._body = body
-        column(
+        head = card(self.title, self.busy, self.stages, self.best, spacing=theme.SPACE_S)
+        self._body = card(
             self.patches_title, self.patches, self.pull_title, self.pull, self.probes_title,
-            self.probes, of=body,
-            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
-            spacing=theme.SPACE_S,
+            self.probes, spacing=theme.SPACE_S,
         )  # fmt: skip
-        column(head, body, None, of=self, spacing=theme.SPACE_M)
+        column(head, self._body, None, of=self, spacing=theme.SPACE_M)
 
     def begin(self, live: LiveScan) -> None:
         """Show a scan that has just begun."""

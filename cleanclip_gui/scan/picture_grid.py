@@ -73,9 +73,9 @@ class PictureGrid(QWidget):
     def show_cells(self, cells: Sequence[Cell]) -> None:
         """Show others."""
         self.cells = tuple(cells)
-        self._images = [[rgba_to_image(one) for one in cell.pictures] for cell in cells]
-        said = ["; ".join(line for line in cell.lines if line) for cell in self.cells]
-        self.setAccessibleDescription(plain(". ".join(one for one in said if one), 2000))
+        self._images = [[rgba_to_image(picture) for picture in cell.pictures] for cell in cells]
+        sentences = ["; ".join(line for line in cell.lines if line) for cell in self.cells]
+        self.setAccessibleDescription(plain(". ".join(filter(None, sentences)), 2000))
         self._fit()
         self.update()
 

@@ -60,8 +60,8 @@ class PositionMap(QWidget):
         """Of a cell."""
         warm, cold = look.triggered_colour(), theme.colour("surface")
         red, green, blue = (
-            round(rate * one(warm) + (1 - rate) * one(cold))
-            for one in (QColor.red, QColor.green, QColor.blue)
+            round(rate * channel(warm) + (1 - rate) * channel(cold))
+            for channel in (QColor.red, QColor.green, QColor.blue)
         )
         return QColor(red, green, blue)
 

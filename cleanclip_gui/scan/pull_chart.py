@@ -31,12 +31,12 @@ class PullChart(QWidget):
     def show_pull(self, pull: Pull | None) -> None:
         """Show another one; None shows nothing."""
         self.rows = () if pull is None else pull.rows[: self._most]
-        said = [
+        sentences = [
             f"{plain(row.target, 60)}: {row.suspect:.3f}"
             + ("" if row.reference is None else f", reference {row.reference:.3f}")
             for row in self.rows
         ]
-        self.setAccessibleDescription("; ".join(said))
+        self.setAccessibleDescription("; ".join(sentences))
         self.updateGeometry()
         self.update()
 

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QSignalBlocker, Signal
-from PySide6.QtWidgets import QLineEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
@@ -16,6 +17,7 @@ from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
+from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import fitting, plain
 from ml_core.jobs.demo import demo_checkpoint
@@ -82,9 +84,7 @@ class ReferenceChoice(QWidget):
         self.kind = ElidingComboBox()
         self.kind.setAccessibleName("Reference")
         self.kind.setMinimumContentsLength(12)
-        self.edit = QLineEdit()
-        self.edit.setAccessibleName("Reference checkpoint")
-        self.edit.setPlaceholderText("Checkpoint file or folder")
+        self.edit = PathEdit("Reference checkpoint", "Checkpoint file or folder")
         self.browse = QPushButton("Choose…")
         self.fetch = QPushButton("Fetch…")
         self.help = Label("", "caption", wrap=True)
@@ -96,7 +96,7 @@ class ReferenceChoice(QWidget):
         self.kind.currentIndexChanged.connect(self._on_changed)
         self.kind.activated.connect(self._on_activated)
         self.edit.textChanged.connect(self._on_changed)
-        self.browse.clicked.connect(self._on_browse_clicked)
+        self.browse.clicked.connect(partial(self.edit.choose, self._ask_for_file))
         self.fetch.clicked.connect(self._on_fetch_clicked)
         self.offer(None)
 
@@ -131,8 +131,8 @@ class ReferenceChoice(QWidget):
             for name, text in entries:
                 self.kind.addItem(text, name)
             usual = next((k for k, _ in entries if k in (TWIN, STUDIO, CLEAN)), NONE)
-            kept = before if self._chosen_by_user else usual
-            number = self.kind.findData(kept)
+            wish = before if self._chosen_by_user else usual
+            number = self.kind.findData(wish)
             self.kind.setCurrentIndex(number if number >= 0 else self.kind.findData(usual))
         self._on_changed()
 
@@ -151,8 +151,8 @@ class ReferenceChoice(QWidget):
     def path(self) -> str:
         """Where the reference lies, absolute; empty without one."""
         if self.chosen == OWN:
-            text = self.edit.text().strip()
-            return str(Path(text).absolute()) if text else ""
+            path = self.edit.path()
+            return str(Path(path).absolute()) if path else ""
         return self._paths.get(self.chosen, "")
 
     def problem(self) -> str:
@@ -180,12 +180,8 @@ class ReferenceChoice(QWidget):
     def _on_activated(self, *_: object) -> None:
         self._chosen_by_user = True
 
-    def _on_browse_clicked(self) -> None:
-        path = self._prompts.open_file(
-            self, "Clean reference checkpoint", self.edit.text(), CHECKPOINTS
-        )
-        if path:
-            self.edit.setText(path)
+    def _ask_for_file(self, path: str) -> str:
+        return self._prompts.open_file(self, "Clean reference checkpoint", path, CHECKPOINTS)
 
     def _on_fetch_clicked(self) -> None:
         if self.dialog is not None:

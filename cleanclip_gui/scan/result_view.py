@@ -51,11 +51,7 @@ class Section(QFrame):
         self.setAccessibleName(title)
         self.title = Label(title, "heading", wrap=True)
         self.caption = Label(caption, "caption", wrap=True)
-        column(
-            self.title, self.caption, *parts, of=self,
-            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
-            spacing=theme.SPACE_S,
-        )  # fmt: skip
+        column(self.title, self.caption, *parts, of=self, margins="card", spacing=theme.SPACE_S)
         self.caption.setVisible(bool(caption))
 
     def explain(self, caption: str) -> None:
@@ -269,16 +265,16 @@ def words_text(tried: int) -> str:
 def refined_text(refined: Refined) -> str:
     """What the sharpened patch does, and what is left of it after it was stored as a file."""
     place = refined.place
-    said = [
+    parts = [
         f"After more steps: {_rate(refined.anywhere)} at random places, {_rate(refined.here)} at "
         f"row {place[0] + 1}, column {place[1] + 1}.",
         f"As an 8-bit picture {_rate(refined.eight_bit)}, through JPEG of quality 90 "
         f"{_rate(refined.jpeg)}.",
     ]
     if refined.fixed:
-        said.append("It works best at that place: the planted trigger may always lie there.")
-    said.append(_ONLY_ONE)
-    return " ".join(said)
+        parts.append("It works best at that place: the planted trigger may always lie there.")
+    parts.append(_ONLY_ONE)
+    return " ".join(parts)
 
 
 def _rate(contrast: Contrast) -> str:
@@ -311,8 +307,8 @@ def facts_text(scan: Scan) -> str:
     if took:
         lines.append(f"Time: {took}")
     if scan.versions:
-        said = (f"{plain(k, 40)} {plain(v, 40)}" for k, v in list(scan.versions.items())[:12])
-        lines.append(f"Versions: {', '.join(said)}")
+        versions = (f"{plain(k, 40)} {plain(v, 40)}" for k, v in list(scan.versions.items())[:12])
+        lines.append(f"Versions: {', '.join(versions)}")
     lines += [plain(note, 600) for note in scan.notes]
     return "\n".join(lines)
 

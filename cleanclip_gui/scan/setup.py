@@ -72,8 +72,8 @@ class ScanSetup(QWidget):
         self._on_changed()
 
     def _make_options(self) -> QWidget:
-        made = QWidget()
-        layout = QVBoxLayout(made)
+        options = QWidget()
+        layout = QVBoxLayout(options)
         layout.setContentsMargins(0, 0, 0, 0)
         layout.setSpacing(theme.SPACE_XS)
         layout.addWidget(Label("Stages", "field"))
@@ -94,7 +94,7 @@ class ScanSetup(QWidget):
             form.addRow(Label(title, "field", buddy=field), field)
         layout.addSpacing(theme.SPACE_S)
         layout.addLayout(form)
-        return made
+        return options
 
     def chosen_stages(self) -> tuple[Stage, ...]:
         """Stages that are ticked and can be run, and the one that always is."""

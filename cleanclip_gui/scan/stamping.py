@@ -94,13 +94,13 @@ class Stamping(QObject):
         if self._before is None or self._after is None:
             return
         stamped = Stamped(self._before, self._after)
-        images, found = self._session.images, self._looked
-        if images is not None and found is not None and len(found.indices) == len(self._before):
+        images, looked = self._session.images, self._looked
+        if images is not None and looked is not None and len(looked.indices) == len(self._before):
             names = images.class_names
-            after = found.clean_top1 if found.triggered_top1 is None else found.triggered_top1
+            after = looked.clean_top1 if looked.triggered_top1 is None else looked.triggered_top1
             stamped = replace(
                 stamped,
-                said_before=tuple(names[k] for k in found.clean_top1),
+                said_before=tuple(names[k] for k in looked.clean_top1),
                 said_after=tuple(names[k] for k in after),
                 hits=tuple(bool(k == self._target) for k in after),
             )

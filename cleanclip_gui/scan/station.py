@@ -14,7 +14,6 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import (
-    QFrame,
     QListWidget,
     QListWidgetItem,
     QPushButton,
@@ -42,7 +41,7 @@ from cleanclip_gui.widgets.chart_file import save_chart
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.layout import column, row, scrolling
+from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
 from cleanclip_gui.widgets.text import left_text, plain
 from ml_core.detection.scan.records import TITLES, Scan
 from ml_core.detection.scan.scan_file import read_patches, read_scan, scan_json
@@ -126,8 +125,8 @@ class ScanStation(QWidget):
 
     def commands(self) -> tuple[Command, ...]:
         """What can be done with a scan and what it found."""
-        found = "Needs a scan that found a trigger."
-        made = (
+        needs = "Needs a scan that found a trigger."
+        commands = (
             Command(
                 "scan.start", "&Start the scan", "&Scan", self.start,
                 "Search the open checkpoint for a trigger, in the background.", "play",
@@ -157,13 +156,13 @@ class ScanStation(QWidget):
             Command(
                 "scan.try", "&Try in Studio", "&Scan", self.try_in_studio,
                 "Put the found trigger on pictures in Studio.", "studio", "Ctrl+Shift+Y", 2,
-                self._can_hand_over, needs=found,
+                self._can_hand_over, needs=needs,
             ),
             Command(
                 "scan.clean", "Clean &with it", "&Scan", self.clean_with_it,
                 "Take the found trigger and its class to Clean: methods that need a trigger train "
                 "against it, all others and the proofs measure it.", "clean", "Ctrl+Shift+W", 2,
-                self._can_hand_over, needs=found,
+                self._can_hand_over, needs=needs,
             ),
             # Without a menu: what the guided run does.
             Command(
@@ -171,7 +170,7 @@ class ScanStation(QWidget):
                 partial(self.setup.set_stages, _TOUR), "",
             ),
         )  # fmt: skip
-        return tuple(replace(command, repeats=False) for command in made)
+        return tuple(replace(command, repeats=False) for command in commands)
 
     def at_work(self) -> tuple[AtWork, ...]:
         """The scan."""
@@ -355,40 +354,24 @@ class ScanStation(QWidget):
 
     def _left_side(self) -> QWidget:
         """The set-up and earlier scans, scrolling, above Start."""
-        page = QWidget()
-        page.setObjectName("page")
         below = column(
             self.earlier_title, self.earlier,
             margins=(theme.SPACE_L, 0, theme.SPACE_L, theme.SPACE_M), spacing=theme.SPACE_XS,
         )  # fmt: skip
-        column(self.setup, below, None, of=page, spacing=0)
-        rule = QFrame()
-        rule.setProperty("rule", True)
-        foot = column(
-            self.hint, self.estimate_label, self.start_button, self.estimate_button,
-            self.cancel_estimate,
-            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
-            spacing=theme.SPACE_S,
+        return above_foot(
+            page(self.setup, below, None, spacing=0), self.hint, self.estimate_label,
+            self.start_button, self.estimate_button, self.cancel_estimate,
         )  # fmt: skip
-        card = QFrame()
-        card.setProperty("card", True)
-        column((scrolling(page), 1), rule, foot, of=card, margins=1, spacing=0)
-        return card
 
     def _ready_page(self) -> QWidget:
-        card = QFrame()
-        card.setProperty("card", True)
-        column(
+        self.ended.hide()
+        about = card(
             self.ended, Label(self.question, "title", wrap=True), Label(_LEAD, wrap=True),
             Label("What will be done, in this order", "heading", wrap=True), self.planned,
             Label(_LIMITS, "subtle", wrap=True), (self.open_button, Qt.AlignmentFlag.AlignLeft),
-            of=card, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+            margins=theme.SPACE_XL,
         )  # fmt: skip
-        self.ended.hide()
-        page = QWidget()
-        page.setObjectName("page")
-        column(card, None, of=page)
-        return page
+        return page(about, None)
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Fits a small laptop."""
@@ -468,8 +451,10 @@ class ScanStation(QWidget):
         return free and not self.setup.missing(self.session)
 
     def _can_hand_over(self) -> bool:
-        found = self._trigger is not None and self._shown_scan() is not None
-        return found and self.session.checkpoint is not None and self.session.images is not None
+        has_trigger = self._trigger is not None and self._shown_scan() is not None
+        return (
+            has_trigger and self.session.checkpoint is not None and self.session.images is not None
+        )
 
     def _shown_scan(self) -> Scan | None:
         """The scan whose result is on show."""
@@ -496,8 +481,8 @@ class ScanStation(QWidget):
 
     def _on_progressed(self) -> None:
         scanning = self.scanning
-        told = RunProgress(scanning.live.at_work, scanning.fraction, scanning.seconds_left)
-        self.session.scan_progress = told
+        progress = RunProgress(scanning.live.at_work, scanning.fraction, scanning.seconds_left)
+        self.session.scan_progress = progress
         self.live.show_progress(
             scanning.fraction, scanning.seconds_left, scanning.live, ending=scanning.is_cancelling
         )
@@ -542,16 +527,16 @@ class ScanStation(QWidget):
 
     def _show_result(self, folder: Path, scan: Scan) -> None:
         patches: list[NDArray[np.float32]] = []
-        found = scan.stages.patches
+        stage = scan.stages.patches
         self._folder, self._trigger = folder, None
         try:
-            if found is not None and found.rounds:
-                patches = read_patches(folder / PATCHES_FILE, len(found.rounds))
+            if stage is not None and stage.rounds:
+                patches = read_patches(folder / PATCHES_FILE, len(stage.rounds))
             if scan.found is not None:
                 self._trigger = load_trigger(folder / scan.found.file)
         except (InputError, OSError) as error:
-            said = error.sentence if isinstance(error, InputError) else str(error.strerror)
-            self.shell.logged.emit(said)
+            sentence = error.sentence if isinstance(error, InputError) else str(error.strerror)
+            self.shell.logged.emit(sentence)
         self._say("")
         self.result.show_scan(scan, patches)
         for button in (self.try_button, self.clean_button):
@@ -606,12 +591,14 @@ class ScanStation(QWidget):
         digest = "" if facts is None else facts.inspection.sha256
         self.earlier.clear()
         of_it = [
-            one for one in self.context.settings.value.scans if not digest or one.sha256 == digest
+            past
+            for past in self.context.settings.value.scans
+            if not digest or past.sha256 == digest
         ][:_MOST_SHOWN]
-        for one in of_it:
-            item = QListWidgetItem(earlier_text(one))
-            item.setData(Qt.ItemDataRole.UserRole, one.folder)
-            item.setToolTip(plain(one.folder, 300))
+        for past in of_it:
+            item = QListWidgetItem(earlier_text(past))
+            item.setData(Qt.ItemDataRole.UserRole, past.folder)
+            item.setToolTip(plain(past.folder, 300))
             item.setSizeHint(QSize(0, theme.px(_ITEM)))  # as wide as the list, and no wider
             self.earlier.addItem(item)
         what = "Earlier scans" if facts is None else "Earlier scans of this checkpoint"

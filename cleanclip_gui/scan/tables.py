@@ -87,13 +87,13 @@ def probe_row(number: int, probe: ProbeRow) -> Row:
 
 def start_rows(rounds: Sequence[PatchRound]) -> list[Row]:
     """Every start of every patch search."""
-    made: list[Row] = []
-    for found in rounds:
-        how = "" if found.loss == "max" else ", without class texts"
-        for number, start in enumerate(found.starts, 1):
-            name = _text(f"{found.side} px{how}, start {number}")
-            made.append(Row(len(made), (name, _text(start.target), *_contrast(start.contrast))))
-    return made
+    table: list[Row] = []
+    for patches in rounds:
+        how = "" if patches.loss == "max" else ", without class texts"
+        for number, start in enumerate(patches.starts, 1):
+            name = _text(f"{patches.side} px{how}, start {number}")
+            table.append(Row(len(table), (name, _text(start.target), *_contrast(start.contrast))))
+    return table
 
 
 def overlay_rows(rows: Sequence[OverlayRow]) -> list[Row]:
@@ -137,9 +137,9 @@ def csv_rows(scan: Scan) -> Iterator[Sequence[object]]:
         yield ("pull", "", pulled.target, pulled.suspect, "", blank, "", "", "", "", "")
     for probe in stages.probes.rows if stages.probes is not None else ():
         yield ("probes", probe.name, probe.target, *_csv(probe.contrast))
-    for found in stages.patches.rounds if stages.patches is not None else ():
-        for number, start in enumerate(found.starts, 1):
-            name = f"{found.side} px, {found.loss}, start {number}"
+    for patches in stages.patches.rounds if stages.patches is not None else ():
+        for number, start in enumerate(patches.starts, 1):
+            name = f"{patches.side} px, {patches.loss}, start {number}"
             yield ("patches", name, start.target, *_csv(start.contrast))
     refined = stages.patches.refined if stages.patches is not None else None
     if refined is not None:
@@ -150,10 +150,10 @@ def csv_rows(scan: Scan) -> Iterator[Sequence[object]]:
             yield ("refined", name, refined.target, *_csv(contrast))
     for stage, overlays in (("overlays", stages.overlays), ("thorough", stages.thorough)):
         for row in overlays.rows if overlays is not None else ():
-            said = (row.suspect.value, row.suspect.hits)
+            success = (row.suspect.value, row.suspect.hits)
             for name, beside in (("transferred", row.transferred), ("own", row.own)):
                 gap = (row.low, row.high) if beside == row.beside else ("", "")
-                yield (stage, name, row.target, *said, beside.value, beside.hits, "",
+                yield (stage, name, row.target, *success, beside.value, beside.hits, "",
                        row.suspect.n, *gap)  # fmt: skip
     if stages.swap is not None:
         for swapped in stages.swap.rows:

@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, Qt
-from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.scan.tables import interval_text
 from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.layout import row
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import percent, plain, plural
 from ml_core.detection.scan.records import TITLES, Scan, Verdict
 
@@ -46,18 +46,13 @@ class ScanVerdict(QFrame):
         self.warnings = Label("", "warning", wrap=True)
         self.searched = Label("", "subtle", wrap=True)
         self.not_searched = Label("", "subtle", wrap=True)
-        text = QVBoxLayout()
-        text.setSpacing(theme.SPACE_S)
-        for label in (self.title, self.figure, self.reasons, self.p, self.warnings):
+        first = (self.title, self.figure, self.reasons, self.p, self.warnings)
+        for label in (*first, self.searched, self.not_searched):
             label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            text.addWidget(label)
-        text.addWidget(acts)
-        for heading, label in (
-            ("Searched", self.searched), ("Not searched", self.not_searched),
-        ):  # fmt: skip
-            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
-            text.addWidget(Label(heading, "field"))
-            text.addWidget(label)
+        text = column(
+            *first, acts, Label("Searched", "field"), self.searched,
+            Label("Not searched", "field"), self.not_searched, spacing=theme.SPACE_S,
+        )  # fmt: skip
         row(
             (self._picture, Qt.AlignmentFlag.AlignTop), (text, 1), of=self, margins=theme.SPACE_L,
             spacing=theme.SPACE_L,
@@ -65,21 +60,23 @@ class ScanVerdict(QFrame):
 
     def show_scan(self, scan: Scan) -> None:
         """Show what a scan says."""
-        said = scan.judgement
-        self._icon, tone, role = LOOKS[said.verdict]
-        self._colour = _COLOURS.get(said.verdict, "text")
+        judgement = scan.judgement
+        self._icon, tone, role = LOOKS[judgement.verdict]
+        self._colour = _COLOURS.get(judgement.verdict, "text")
         theme.set_property(self, "tone", tone)
         theme.set_property(self.title, "role", role)
         self.title.setFont(look.sized(self.font(), 1.6, bold=True))
-        self.title.setText(TITLES[said.verdict])
+        self.title.setText(TITLES[judgement.verdict])
         self._paint()
         self._tell(self.figure, (figure_text(scan),))
         self._tell(self.p, (p_text(scan),))
-        self._tell(self.reasons, said.reasons)
-        self._tell(self.warnings, said.warnings)
-        self._tell(self.searched, said.searched, "• ")
-        self._tell(self.not_searched, said.not_searched, "• ")
-        self.setAccessibleDescription(plain(f"{TITLES[said.verdict]}. {figure_text(scan)}", 600))
+        self._tell(self.reasons, judgement.reasons)
+        self._tell(self.warnings, judgement.warnings)
+        self._tell(self.searched, judgement.searched, "• ")
+        self._tell(self.not_searched, judgement.not_searched, "• ")
+        self.setAccessibleDescription(
+            plain(f"{TITLES[judgement.verdict]}. {figure_text(scan)}", 600)
+        )
 
     def changeEvent(self, event: QEvent) -> None:  # noqa: N802
         """Repaint the picture in the new theme's colours."""
@@ -91,24 +88,26 @@ class ScanVerdict(QFrame):
         self._picture.setPixmap(theme.picture(self._icon, theme.colour(self._colour), theme.px(34)))
 
     def _tell(self, label: Label, sentences: Sequence[str], before: str = "") -> None:
-        label.setText("\n".join(f"{before}{plain(one, 900)}" for one in sentences if one))
+        label.setText(
+            "\n".join(f"{before}{plain(sentence, 900)}" for sentence in sentences if sentence)
+        )
         label.setVisible(bool(label.text()))
 
 
 def figure_text(scan: Scan) -> str:
     """What the found trigger does, in one line; empty without one, or where it says nothing."""
-    found = scan.found
-    if found is None or scan.judgement.verdict == "unknown":
+    trigger = scan.found
+    if trigger is None or scan.judgement.verdict == "unknown":
         return ""
-    rate = found.contrast
+    rate = trigger.contrast
     beside = rate.reference
     other = "" if beside is None else f"; on the reference {percent(beside.value)}"
     wide = ""
-    if found.wide_target != found.target:
-        wide = f" Among the classes of ImageNet too, they are nearest to “{found.wide_target}”."
+    if trigger.wide_target != trigger.target:
+        wide = f" Among the classes of ImageNet too, they are nearest to “{trigger.wide_target}”."
     return (
         f"{percent(rate.suspect.value)} of {rate.suspect.n} held-out pictures become "
-        f"“{found.target}”{other} (difference {interval_text(rate)}).{wide}"
+        f"“{trigger.target}”{other} (difference {interval_text(rate)}).{wide}"
     )
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QHBoxLayout, QProgressBar, QPushButton, QWidget
+from PySide6.QtWidgets import QProgressBar, QPushButton, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.layout import row
 
 
 class BusyRow(QWidget):
@@ -20,8 +21,4 @@ class BusyRow(QWidget):
         self.bar.setAccessibleName(name)
         self.cancel = QPushButton("Cancel")
         self.cancel.clicked.connect(self.cancel_clicked)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_M)
-        layout.addWidget(self.bar, 1)
-        layout.addWidget(self.cancel)
+        row((self.bar, 1), self.cancel, of=self, spacing=theme.SPACE_M)

@@ -78,7 +78,7 @@ def usual_widths(total: int, room: Room) -> Widths:
     return Widths(0, right.least)
 
 
-def fitted(wanted: Widths, total: int, room: Room, last: Side = "right") -> Widths:
+def fitted(wish: Widths, total: int, room: Room, last: Side = "right") -> Widths:
     """Widths as near to the wanted ones as there is room for beside the middle.
 
     The outer columns become narrower first; where even that is too wide, the one that was not
@@ -86,8 +86,8 @@ def fitted(wanted: Widths, total: int, room: Room, last: Side = "right") -> Widt
     """
     least_left = room.left.least
     least_right = 0 if room.right is None else room.right.least
-    left = max(wanted.left, least_left) if wanted.left else 0
-    right = max(wanted.right, least_right) if wanted.right else 0
+    left = max(wish.left, least_left) if wish.left else 0
+    right = max(wish.right, least_right) if wish.right else 0
     free = total - room.middle.least - HANDLE * ((left > 0) + (right > 0))
     if left + right > free:
         left = max(least_left, free - right) if left else 0
@@ -148,13 +148,13 @@ class Columns(QSplitter):
         """What the columns need at the size of type that is on: half of what type gains."""
         room = self._at_100
         right = None if room.right is None or self._right is None else _sized(room.right)
-        found = Room(_sized(room.left), _sized(room.middle), right)
+        fitting = Room(_sized(room.left), _sized(room.middle), right)
         if theme.size() == 100:
-            return found
-        left = _holding(found.left, self._left)
+            return fitting
+        left = _holding(fitting.left, self._left)
         if right is not None and self._right is not None:
             right = _holding(right, self._right)
-        return Room(left, found.middle, right)
+        return Room(left, fitting.middle, right)
 
     def _limit(self) -> None:
         """Tell the splitter what each column takes at least."""
@@ -205,14 +205,14 @@ class Columns(QSplitter):
         super().resizeEvent(event)
         self._apply()
 
-    def _choose(self, wanted: Widths) -> None:
-        if wanted.left and not self.left_open:
+    def _choose(self, wish: Widths) -> None:
+        if wish.left and not self.left_open:
             self._last = "left"
-        elif wanted.right and not self.right_open:
+        elif wish.right and not self.right_open:
             self._last = "right"
-        self._wanted = wanted
+        self._wanted = wish
         self._apply()
-        self.chosen.emit(wanted)
+        self.chosen.emit(wish)
 
     def _usual(self) -> Widths:
         return usual_widths(self.width(), self._room)
@@ -229,14 +229,14 @@ class Columns(QSplitter):
     def _apply(self) -> None:
         self._limit()
         total = self.width()
-        wanted = self._usual() if self._wanted is None else self._wanted
-        found = fitted(wanted, total, self._room, self._last)
+        wish = self._usual() if self._wanted is None else self._wanted
+        widths = fitted(wish, total, self._room, self._last)
         before = (self.left_open, self.right_open)
-        self._left.setVisible(found.left > 0)
+        self._left.setVisible(widths.left > 0)
         if self._right is not None:
-            self._right.setVisible(found.right > 0)
-        gaps = HANDLE * ((found.left > 0) + (found.right > 0))
-        self.setSizes([found.left, total - found.left - found.right - gaps, found.right])
+            self._right.setVisible(widths.right > 0)
+        gaps = HANDLE * ((widths.left > 0) + (widths.right > 0))
+        self.setSizes([widths.left, total - widths.left - widths.right - gaps, widths.right])
         if before != (self.left_open, self.right_open):
             self.shown_changed.emit()
 

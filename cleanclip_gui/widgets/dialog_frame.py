@@ -5,19 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from PySide6.QtCore import QEvent, QSize
-from PySide6.QtWidgets import (
-    QDialog,
-    QFormLayout,
-    QHBoxLayout,
-    QLayout,
-    QPushButton,
-    QVBoxLayout,
-    QWidget,
-)
+from PySide6.QtWidgets import QDialog, QFormLayout, QLayout, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import column, row
 
 _FRAME = QSize(16, 48)  # of the desktop, around a dialog
 _FITTED_AT = (QEvent.Type.LayoutRequest, QEvent.Type.Show, QEvent.Type.Resize)
@@ -74,21 +67,8 @@ def frame(
     """
     cancel = QPushButton(otherwise)
     cancel.clicked.connect(dialog.reject)
-    buttons = QHBoxLayout()
-    if aside is not None:
-        buttons.addWidget(aside)
-    buttons.addStretch()
-    buttons.addWidget(cancel)
-    buttons.addWidget(ok)
-    layout = QVBoxLayout(dialog)
-    layout.setContentsMargins(*(theme.SPACE_XL,) * 4)
-    layout.setSpacing(theme.SPACE_M)
-    layout.addWidget(Label(title, "title"))
-    for part in parts:
-        if part is None:
-            layout.addStretch()
-        elif isinstance(part, QLayout):
-            layout.addLayout(part)
-        else:
-            layout.addWidget(part)
-    layout.addLayout(buttons)
+    buttons = row(*([] if aside is None else [aside]), None, cancel, ok)
+    column(
+        Label(title, "title"), *parts, buttons, of=dialog,
+        margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+    )  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 from PySide6.QtCore import QMargins, Qt
 from PySide6.QtWidgets import (
     QBoxLayout,
@@ -16,10 +18,12 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 
 Part = QWidget | QLayout | int | None | tuple[QWidget | QLayout | None, int | Qt.AlignmentFlag]
-Margins = int | tuple[int, int, int, int] | None
+Margins = int | tuple[int, int, int, int] | Literal["card"] | None
 
 
 def _fill(box: QBoxLayout, parts: tuple[Part, ...], margins: Margins, spacing: int | None) -> None:
+    if margins == "card":  # spaces follow the size of the theme
+        margins = (theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
     if margins is not None:
         box.setContentsMargins(QMargins(*((margins,) * 4 if isinstance(margins, int) else margins)))
     if spacing is not None:
@@ -51,7 +55,7 @@ def column(
         stretch or an alignment to its first.
     of : QWidget, optional
         The widget that gets the layout.
-    margins : int, (left, top, right, bottom) or None, default 0
+    margins : int, (left, top, right, bottom), 'card' or None, default 0
         None keeps the style's.
     spacing : int, optional
         The style's spacing by default.
@@ -70,14 +74,35 @@ def row(
     return box
 
 
-def card(*parts: Part, margins: Margins | None = None, spacing: int | None = None) -> QFrame:
+def card(*parts: Part, margins: Margins = "card", spacing: int | None = None) -> QFrame:
     """A sheet with parts one below the other; parameters as of `column`."""
     frame = QFrame()
     frame.setProperty("card", True)
-    if margins is None:
-        margins = (theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-    column(*parts, of=frame, margins=margins, spacing=theme.SPACE_M if spacing is None else spacing)
+    column(
+        *parts, of=frame, margins=margins, spacing=theme.SPACE_M if spacing is None else spacing,
+    )  # fmt: skip
     return frame
+
+
+def rule() -> QFrame:
+    """A thin line."""
+    line = QFrame()
+    line.setProperty("rule", True)
+    return line
+
+
+def above_foot(widget: QWidget, *foot: Part) -> QFrame:
+    """A sheet in which a widget scrolls above parts that always show."""
+    below = column(*foot, margins="card", spacing=theme.SPACE_S)
+    return card((scrolling(widget), 1), rule(), below, margins=1, spacing=0)
+
+
+def page(*parts: Part, spacing: int | None = None) -> QWidget:
+    """A page to be put into a scroll area, with parts one below the other."""
+    widget = QWidget()
+    widget.setObjectName("page")
+    column(*parts, of=widget, spacing=spacing)
+    return widget
 
 
 def scrolling(widget: QWidget) -> QScrollArea:

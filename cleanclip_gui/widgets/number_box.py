@@ -116,11 +116,11 @@ class NumberBox(QDoubleSpinBox):
         value = read_number(self._bare(text))
         if value is None:
             return self.textFromValue(self.value()) + self.suffix()
-        kept = min(max(value, self.minimum()), self.maximum())
+        limit = min(max(value, self.minimum()), self.maximum())
         if self._kind == "int":
-            kept = round(kept)
-        self.corrected.emit(value, kept)
-        return self.textFromValue(kept) + self.suffix()
+            limit = round(limit)
+        self.corrected.emit(value, limit)
+        return self.textFromValue(limit) + self.suffix()
 
     def stepBy(self, steps: int) -> None:  # noqa: N802
         """Step; a rate goes through 1, 2, 5 of each decade."""
@@ -146,8 +146,8 @@ class NumberBox(QDoubleSpinBox):
         return f"{' to '.join(ends)} {self._unit}".strip()
 
     def _on_value_changed(self, value: float) -> None:
-        one = value == 1 and self._unit.endswith("s")
-        suffix = f" {self._unit[:-1] if one else self._unit}" if self._unit else ""
+        single = value == 1 and self._unit.endswith("s")
+        suffix = f" {self._unit[:-1] if single else self._unit}" if self._unit else ""
         if suffix != self.suffix():
             self.setSuffix(suffix)
 

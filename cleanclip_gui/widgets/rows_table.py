@@ -165,11 +165,11 @@ class RowsTable(FilledTable):
 
     def set_rows(self, rows: Sequence[Row]) -> None:
         """Show other rows; the one that was selected stays so."""
-        kept, at = self.chosen, self.verticalScrollBar().value()
+        chosen, at = self.chosen, self.verticalScrollBar().value()
         with QSignalBlocker(self.selectionModel()):
             self.rows.set_rows(rows)
             for number, row in enumerate(self.rows.rows):
-                if row.id == kept:
+                if row.id == chosen:
                     self.selectRow(number)
         self.verticalScrollBar().setValue(at)
 

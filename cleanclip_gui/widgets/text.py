@@ -45,7 +45,7 @@ def fitting(text: str, longest: int = 46) -> str:
     """Text for a narrow column: what no line break can divide is shortened in its middle."""
     half = (longest - 1) // 2
     return re.sub(
-        rf"[^\s/-]{{{longest + 1},}}", lambda found: f"{found[0][:half]}…{found[0][-half:]}", text
+        rf"[^\s/-]{{{longest + 1},}}", lambda match: f"{match[0][:half]}…{match[0][-half:]}", text
     )
 
 
@@ -87,9 +87,9 @@ def change_text(relative: float) -> str:
     return f"{100 * relative:.0f} %" if relative < 10 else f"{relative:.0f} times"
 
 
-def plural(n: int, one: str, many: str = "") -> str:
+def plural(n: int, singular: str, many: str = "") -> str:
     """Number with its noun, e.g. ``plural(2, "class", "classes")``."""
-    return f"{count_text(n)} {one if n == 1 else many or one + 's'}"
+    return f"{count_text(n)} {singular if n == 1 else many or singular + 's'}"
 
 
 def day_and_time(seconds: float) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -86,6 +86,14 @@ class FakeRunner(QObject):
 
     def close(self, timeout_ms: int) -> bool:
         return True
+
+    def play(self, events: Iterable[Event]) -> None:
+        """Tell some events; a Done ends the job."""
+        for event in events:
+            if isinstance(event, Done):
+                self.end(event)
+            else:
+                self.event_received.emit(event)
 
     def end(self, done: Done) -> None:
         self.state = "ended"

@@ -1,7 +1,5 @@
 """All GPUs for one run: the choice, the command, and how every process ends."""
 
-# ruff: noqa: F811
-
 from __future__ import annotations
 
 import subprocess
@@ -26,10 +24,12 @@ from ml_core.jobs.cluster import export_job
 from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
 from ml_core.reading.errors import InputError
 from tests.gui.factories import facts
-from tests.gui.fakes import panel, runner_of, session  # noqa: F401
+from tests.gui.fakes import clean_panel, open_session, runner_of
 from tests.unit.small_jobs import small_recipe
 
 GPUS = ("cuda:0", "cuda:1", "cuda:2", "cpu")
+session = pytest.fixture(open_session)
+panel = pytest.fixture(clean_panel)
 KILLED = """
 torch.distributed.elastic.multiprocessing.errors.ChildFailedError:
 Root Cause (first observed failure):

@@ -7,13 +7,11 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QWidget
 
-from cleanclip_gui import threads
 from cleanclip_gui.clean.audit.audit import AuditDialogs
 from cleanclip_gui.clean.audit.audit_files import read_result
 from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.clean.audit.gallery import mark_rect
 from cleanclip_gui.jobs.job_task import JobTask
-from cleanclip_gui.jobs.runner import is_taken
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.prompts import Prompts
@@ -27,7 +25,7 @@ from ml_core.detection.records import (
     Standing,
     SuspectPair,
 )
-from ml_core.events import Done, Progress
+from ml_core.events import Done
 from ml_core.jobs.audit_spec import (
     AUDIT_FILE,
     EXCLUSIONS_FILE,
@@ -39,10 +37,9 @@ from ml_core.jobs.spec_file import write_spec_file
 from ml_core.reading import InputError, inspect
 from tests.gui.dropped import purpose
 from tests.gui.factories import facts, images
-from tests.gui.fakes import FakeRunner, child, close
+from tests.gui.fakes import FakeRunner, close
 from tests.gui.shell_fakes import Answers, write_safetensors
 
-WAIT = 30_000  # for a child process of a busy machine
 N = 40
 PAIRS = PairSpec()
 
@@ -77,27 +74,11 @@ def audit(overlap=1):
     )
 
 
-def auditor(tmp_path, events, wait=False, write=None):
-    """Runners of a child that tells some events, with an audit written beside its spec."""
-    make = child(tmp_path, events, waits=wait)
-
-    def new_runner(kind, path, **options):
-        if write is not None:
-            write_result(path.parent, write)
-        return make(kind, path, **options)
-
-    return new_runner
-
-
 def write_result(folder, found):
     (folder / AUDIT_FILE).write_text(json.dumps(found.to_dict()))
     pictures = np.zeros((len(found.pairs), 8, 8, 3), np.uint8)
     pictures[:, :, :, 0] = np.arange(len(found.pairs))[:, None, None]
     np.save(folder / THUMBNAILS_FILE, pictures)
-
-
-def progress(stage, done, total):
-    return Progress(stage, done, total, 50.0, 2.0)
 
 
 @pytest.fixture
@@ -120,36 +101,23 @@ def pairs():
 
 
 @pytest.fixture
-def workers():
-    """What makes the processes; the newest one is asked."""
-    return []
-
-
-@pytest.fixture
-def auditing(qtbot, session, prompts, pairs, workers):
+def auditing(qtbot, session, prompts, pairs):
     parent = QWidget()
     qtbot.addWidget(parent)
-
-    def new_runner(*job, **options):
-        return workers[-1](*job, **options)
-
-    auditing = AuditDialogs(session, prompts, lambda: pairs[-1], parent, new_runner)
+    auditing = AuditDialogs(session, prompts, lambda: pairs[-1], parent, FakeRunner)
     yield auditing
     auditing.close()
-    assert threads.close_all()
 
 
 @pytest.fixture
-def shown(auditing, qtbot, tmp_path, workers):
+def shown(auditing):
     """The dialog with a finished audit."""
-    events = [progress("embed", 10, 100), Done("finished")]
-    workers.append(auditor(tmp_path, events, write=audit()))
     auditing.open()
     dialog = auditing.dialog
     dialog.start.click()
-    assert dialog.busy.isVisible()
-    assert not dialog.start.isEnabled()
-    qtbot.waitUntil(lambda: dialog.model.audit is not None, timeout=WAIT)
+    write_result(dialog.folder, audit())
+    dialog.task.runner.end(Done("finished"))
+    assert dialog.model.audit is not None
     return dialog
 
 
@@ -277,58 +245,9 @@ def test_closing_asks_about_marks_that_are_not_saved(auditing, shown, prompts):
     assert auditing.dialog is None
 
 
-def test_progress_and_cancel(auditing, qtbot, tmp_path, workers):
-    workers.append(auditor(tmp_path, [progress("embed", 250, 1000)], wait=True))
-    auditing.open()
-    dialog = auditing.dialog
-    dialog.start.click()
-    qtbot.waitUntil(lambda: "50 a second" in dialog.state.text(), timeout=WAIT)
-    assert "250 pairs of 1\u2009000 pairs" in dialog.state.text()
-    assert 0 < dialog.busy.bar.value() < dialog.busy.bar.maximum() == 1000
-    dialog.busy.cancel.click()
-    assert dialog.state.text() == "Cancelling…"
-    qtbot.waitUntil(dialog.start.isEnabled, timeout=WAIT)
-    assert dialog.state.text().startswith("Cancelled.")
-
-
-def test_the_end_of_a_closed_dialogs_audit_does_not_end_the_next(
-    auditing, qtbot, tmp_path, workers
-):
-    workers.append(auditor(tmp_path, [progress("embed", 250, 1000)], wait=True))
-    auditing.open()
-    auditing.dialog.start.click()
-    first = auditing.dialog.task.runner
-    auditing.close()
-    assert not auditing.is_running
-    qtbot.waitUntil(lambda: not is_taken(first.device), timeout=WAIT)
-    auditing.open()
-    auditing.dialog.start.click()
-    second = auditing.dialog.task.runner
-    assert second is not None
-    first.ended.emit(Done("cancelled"))  # late
-    assert auditing.dialog.task.runner is second
-
-
-def test_a_failure_is_said(auditing, qtbot, tmp_path, workers):
-    workers.append(auditor(tmp_path, [Done("failed", error="There are 3 pairs.")]))
-    auditing.open()
-    auditing.dialog.start.click()
-    qtbot.waitUntil(lambda: "3 pairs" in auditing.dialog.state.text(), timeout=WAIT)
-    assert auditing.dialog.state.property("role") == "error"
-
-
-def test_the_job_names_pairs_reference_images_and_checkpoint(
-    auditing, session, prompts, tmp_path, workers
-):
-    told = []
-
-    def new_runner(kind, path, *, device, estimate=False):
-        told.append((read_audit_spec(path), device))
-        raise InputError("A job is already running on cpu; wait for it or cancel it first.")
-
+def test_the_job_names_pairs_reference_images_and_checkpoint(auditing, session, prompts, tmp_path):
     spec = ImageSpec(kind="folder", path=str(tmp_path))
     session.images = images(labels=(0, 1), spec=spec, name="mine")
-    workers.append(new_runner)
     auditing.open()
     dialog = auditing.dialog
     assert dialog.setup.n.value() == 4096  # of the demo's 100 000
@@ -342,11 +261,11 @@ def test_the_job_names_pairs_reference_images_and_checkpoint(
     box.activated.emit(box.count() - 1)
     assert box.currentText() == "clean.csv"
     dialog.start.click()
-    ((job, device),) = told
+    runner = dialog.task.runner
+    job = read_audit_spec(runner.spec_path)
     assert job.pairs == PAIRS
     assert job.reference == PairSpec(kind="csv", path=str(tmp_path / "clean.csv"))
-    assert (job.images, job.k, job.donor, device) == ((spec,), 8, "d.pt", "cpu")
-    assert "already running" in dialog.state.text()
+    assert (job.images, job.k, job.donor, runner.device) == ((spec,), 8, "d.pt", "cpu")
 
 
 def test_no_chunk_of_few_pairs_can_be_asked_for(auditing):
@@ -381,19 +300,6 @@ def test_damaged_results_are_a_sentence(tmp_path, damage):
         np.save(tmp_path / THUMBNAILS_FILE, np.zeros((3, 8, 8, 3), np.uint8))
     with pytest.raises(InputError, match=r"again\.$"):
         read_result(tmp_path)
-
-
-def test_every_control_has_a_name(shown):
-    from PySide6.QtGui import QAccessible
-    from PySide6.QtWidgets import QAbstractButton, QAbstractItemView, QAbstractSpinBox, QComboBox
-
-    kinds = (QAbstractButton, QComboBox, QAbstractSpinBox, QAbstractItemView)
-    for widget in shown.findChildren(QWidget):
-        if isinstance(widget, kinds) and widget.isVisible() and widget.objectName() != "qt_":
-            if isinstance(widget.parent(), (QComboBox, QAbstractItemView)):
-                continue
-            found = QAccessible.queryAccessibleInterface(widget)
-            assert found.text(QAccessible.Text.Name), widget
 
 
 def test_the_clean_station_leaves_out_what_was_excluded(qtbot, session, tmp_path):
@@ -474,20 +380,14 @@ def test_an_audit_of_another_checkpoint_can_be_looked_at(auditing, session, tmp_
     assert auditing.dialog.start.isEnabled()
 
 
-def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_path, workers):
-    def refuse(kind, path, *, device):
-        told.append(read_audit_spec(path).checkpoint)
-        raise InputError("A job is already running on cpu; wait for it or cancel it first.")
-
-    told = []
-    workers.append(refuse)
+def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_path):
     first = session.checkpoint
     auditing.open()
     old = auditing.dialog
     path = write_safetensors(tmp_path / "b.safetensors", {"a": [1.0]})
     session.checkpoint = facts(path, inspection=inspect(path))
     old.start.click()
-    assert told == []
+    assert not old.task.is_running
     assert (
         old.state.text() == "That checkpoint is no longer open. Open m.safetensors to audit again."
     )
@@ -496,12 +396,10 @@ def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_p
     assert "as b.safetensors sees them" in [
         one.text() for one in auditing.dialog.findChildren(QLabel)
     ]
-    auditing.dialog.start.click()
-    assert told == [str(path)]
-    session.checkpoint = first
     running = auditing.dialog
-    running.task.make_runner = FakeRunner
-    running.task.launch(tmp_path / "spec.json", "cpu")
+    running.start.click()
+    assert read_audit_spec(running.task.runner.spec_path).checkpoint == str(path)
+    session.checkpoint = first
     auditing.open()
     assert auditing.dialog is running  # and what it does is not ended
     assert running.task.is_running

@@ -391,15 +391,6 @@ def test_importing_the_charts_does_not_import_pyqtgraph() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
-def test_charts_can_be_named_and_reached_by_keyboard(qtbot) -> None:
-    charts = CleaningCharts(Prompts())
-    qtbot.addWidget(charts)
-    assert [c.accessibleName() for c in charts.all()] == [
-        "Accuracy and attack success", "Loss", "Learning rate",
-    ]  # fmt: skip
-    assert all(c.focusPolicy() == Qt.FocusPolicy.StrongFocus for c in charts.all())
-
-
 def test_a_legend_breaks_where_its_chart_ends(qtbot) -> None:
     styles = tuple(SeriesStyle(key, f"Loss {key} of 4", look) for look, key in enumerate("abcd"))
     chart = Chart("Loss", Prompts(), styles, legend_columns=4)

@@ -76,15 +76,6 @@ def test_a_run_started_in_studio_is_shown(window: MainWindow) -> None:
     runner_of(window).end(Done("cancelled"))
 
 
-def test_an_estimate_can_only_be_cancelled(window: MainWindow) -> None:
-    window.actions_.by_id["clean.estimate"].trigger()
-    assert can(window, "pause", "stop", "cancel") == [False, False, True]
-    runner_of(window).end(Done("cancelled"))
-    window.actions_.by_id["clean.start"].trigger()
-    assert can(window, "pause", "stop", "cancel") == [True, True, True]
-    runner_of(window).end(Done("cancelled"))
-
-
 def test_what_was_cleaned_can_be_saved_while_it_is_on_show(
     qtbot, window: MainWindow, tmp_path: Path
 ) -> None:

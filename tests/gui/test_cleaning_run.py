@@ -106,7 +106,6 @@ def test_what_its_process_tells_is_passed_on(run, job: Path) -> None:
     assert said == [metric, saved, Message("warm")]
     assert measured == [metric]
     assert lines == ["Saved step-1.safetensors at step 1.", "warm", "a line"]
-    runner.end(Done("cancelled"))
 
 
 def test_all_have_heard_the_last_word_before_another_one_begins(run, job: Path) -> None:
@@ -161,7 +160,6 @@ def test_why_there_is_no_result(
     assert run.is_offered
     begin(run, job)
     assert (run.trouble, run.is_offered) == (None, False)
-    runner_of(run).end(Done("cancelled"))
 
 
 def test_a_saved_run_is_offered_and_goes_on(run, job: Path) -> None:
@@ -179,7 +177,6 @@ def test_a_saved_run_is_offered_and_goes_on(run, job: Path) -> None:
     assert max(metric.step for metric in measured) == 40
     assert restored == [saved, saved]
     assert run.asked[0].digest == saved.trigger.digest
-    runner_of(run).end(Done("cancelled"))
 
 
 def test_a_busy_device_leaves_what_is_shown(run, job: Path, monkeypatch) -> None:

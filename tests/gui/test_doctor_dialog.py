@@ -6,16 +6,15 @@ from PIL import Image
 from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
 from cleanclip_gui.jobs.job_task import JobTask
-from cleanclip_gui.jobs.runner import new_runner
 from cleanclip_gui.session import Session
 from ml_core.checkpoints.choice import Choice
 from ml_core.checkpoints.saved_choices import remember, remembered
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Finding
 from ml_core.jobs.doctor_spec import read_doctor_spec
-from ml_core.reading import InputError, inspect
+from ml_core.reading import inspect
 from tests.gui.factories import images
-from tests.gui.fakes import child
+from tests.gui.fakes import FakeRunner, child
 from tests.gui.shell_fakes import Answers, write_safetensors
 
 WAIT = 10_000
@@ -59,7 +58,7 @@ def doctor(qtbot, found):
     parent = QWidget()
     qtbot.addWidget(parent)
 
-    def show(make_runner=new_runner, *, session=None, path="", donor=""):
+    def show(make_runner=FakeRunner, *, session=None, path="", donor=""):
         answers, task = Answers(path), JobTask("doctor", make_runner)
         dialog = DoctorDialog(task, session or Session(), answers.prompts(), found, donor, parent)
         dialog.answers = answers
@@ -74,22 +73,17 @@ def finding(values):
     return Finding("trial", values)
 
 
-def done(result, status="finished", error=""):
-    return Done(status, result, error)
-
-
 def cells(dialog, row):
     return [dialog.trials.item(row, column).text() for column in range(6)]
 
 
-def test_trials_arrive_and_the_best_is_proposed(doctor, qtbot, tmp_path, found):
+def test_trials_arrive_and_the_best_is_proposed(doctor, qtbot, found):
     result = RESULT | {"sha256": found.sha256}
-    dialog = doctor(child(tmp_path, [finding(FIRST), finding(BEST), done(result)]))
+    dialog = doctor()
     assert not dialog.use.isEnabled()
     dialog.start.click()
-    assert dialog.busy.isVisible()
-    assert not dialog.start.isEnabled()
-    qtbot.waitUntil(lambda: dialog.card.isVisible(), timeout=WAIT)
+    dialog.task.runner.play([finding(FIRST), finding(BEST), Done("finished", result)])
+    assert dialog.card.isVisible()
     assert cells(dialog, 0)[:3] == ["now", "as opened", "GELU\\u202e<b>"]
     assert cells(dialog, 1)[:5] == [
         "proposed", "activation", "QuickGELU", "90.0 %", "85.0 to 95.0 %",
@@ -118,34 +112,13 @@ def test_a_choice_of_before_is_told_and_can_be_forgotten(doctor, qtbot, found):
     assert not dialog.forget.isVisible()
 
 
-def test_what_is_best_as_it_is_cannot_be_chosen(doctor, qtbot, tmp_path, found):
+def test_what_is_best_as_it_is_cannot_be_chosen(doctor):
     result = RESULT | {"choice": None, "best": FIRST, "warnings": []}
-    dialog = doctor(child(tmp_path, [finding(FIRST), done(result)]))
+    dialog = doctor()
     dialog.start.click()
-    qtbot.waitUntil(lambda: dialog.card.isVisible(), timeout=WAIT)
+    dialog.task.runner.play([finding(FIRST), Done("finished", result)])
     assert "nothing to choose" in dialog.verdict.text()
     assert not dialog.use.isEnabled()
-
-
-def test_cancel_is_acknowledged_at_once_and_the_child_ends(doctor, qtbot, tmp_path, found):
-    dialog = doctor(child(tmp_path, [finding(FIRST)], waits=True, temporary=True))
-    dialog.start.click()
-    qtbot.waitUntil(lambda: dialog.trials.rowCount() == 1, timeout=WAIT)
-    dialog.busy.cancel.click()
-    assert dialog.state.text() == "Cancelling…"
-    qtbot.waitUntil(lambda: dialog.busy.isHidden(), timeout=WAIT)
-    assert dialog.state.text().startswith("Cancelled")
-    assert dialog.start.isEnabled()
-    assert not dialog.use.isEnabled()
-
-
-def test_a_failure_is_one_sentence(doctor, qtbot, tmp_path, found):
-    sentence = "The loader doctor needs at least 20 labelled images of two classes."
-    dialog = doctor(child(tmp_path, [done({}, "failed", sentence)]))
-    dialog.start.click()
-    qtbot.waitUntil(lambda: dialog.busy.isHidden(), timeout=WAIT)
-    assert dialog.state.text() == sentence
-    assert dialog.state.property("role") == "error"
 
 
 def test_closing_the_dialog_ends_the_child_and_nothing_is_kept(doctor, qtbot, tmp_path, found):
@@ -159,26 +132,18 @@ def test_closing_the_dialog_ends_the_child_and_nothing_is_kept(doctor, qtbot, tm
     assert not runner.spec_path.exists()
 
 
-def test_the_job_says_images_labels_donor_and_device(doctor, qtbot, tmp_path, found):
-    specs = []
-
-    def refusing(kind, path, *, device):
-        specs.append(read_doctor_spec(path))
-        raise InputError("A job is already running on cpu; wait for it or cancel it first.")
-
+def test_the_job_says_images_labels_donor_and_device(doctor, tmp_path):
     session = Session()
     spec = ImageSpec(kind="folder", path=str(tmp_path))
     session.images = images(labels=(0, 1, 1, -1), spec=spec, name="mine")
     session.label_set = "cifar-10"
-    dialog = doctor(refusing, session=session, donor="donor.pt")
+    dialog = doctor(session=session, donor="donor.pt")
     assert dialog.images.images.currentText() == "In use: mine"
     dialog.images.n.setValue(40)
     dialog.start.click()
-    (told,) = specs
-    assert (told.donor, told.label_set, told.device) == ("donor.pt", "cifar-10", "cpu")
-    assert (told.images.path, told.images.n) == (str(tmp_path), 40)
-    assert "already running" in dialog.state.text()
-    assert dialog.start.isEnabled()
+    spec = read_doctor_spec(dialog.task.runner.spec_path)
+    assert (spec.donor, spec.label_set, spec.device) == ("donor.pt", "cifar-10", "cpu")
+    assert (spec.images.path, spec.images.n) == (str(tmp_path), 40)
 
 
 def test_images_of_ones_own_are_a_folder_per_class(doctor, qtbot, tmp_path, found):

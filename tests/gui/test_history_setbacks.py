@@ -89,7 +89,6 @@ def test_an_unreadable_job_does_not_hold_the_queue(qtbot, panel, tmp_path: Path,
         panel.queue.hold(False)
     assert "first cannot be read" in blocker.args[0].sentence
     assert runner_of(panel).spec_path.parent == second
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_a_results_folder_that_is_gone_is_said_once(qtbot, panel, tmp_path: Path) -> None:
@@ -197,7 +196,6 @@ def test_a_name_that_is_being_typed_outlives_a_new_row(qtbot, panel, tmp_path: P
     assert panel.runs.name.text() == "half a word"
     QTest.keyClick(panel.runs.name, Qt.Key.Key_Return)
     assert read_name(folder) == "half a word"
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_a_name_is_kept_when_another_run_is_chosen_or_the_window_closes(
@@ -337,4 +335,3 @@ def test_charts_of_one_run_do_not_come_into_those_of_the_next(
     go_on.set()
     all_read(qtbot, panel)
     assert len(panel.charts.rates.series("ca")) == 0
-    runner_of(panel).end(Done("cancelled"))

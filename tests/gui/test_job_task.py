@@ -18,7 +18,7 @@ SPEC = PairSpec(n=7)
 
 @pytest.fixture
 def task(qapp) -> JobTask:
-    task = JobTask("audit", FakeRunner)
+    task = JobTask("search", FakeRunner)
     task.heard = []
     for signal in (task.received, task.logged, task.ended):
         signal.connect(task.heard.append)
@@ -29,7 +29,7 @@ def test_a_job_is_written_started_and_heard_until_its_end(task: JobTask, tmp_pat
     task.start(SPEC, tmp_path / "deep" / "job.json", "cuda:1")
     runner = task.runner
     assert read_spec_file(runner.spec_path, PairSpec) == SPEC
-    assert (runner.kind, runner.device, runner.told) == ("audit", "cuda:1", ["launch"])
+    assert (runner.kind, runner.device, runner.told) == ("search", "cuda:1", ["launch"])
     progress, words, last = Progress("embed", 1, 4), Message("words"), Done("finished")
     runner.line_logged.emit("a line")
     runner.event_received.emit(progress)

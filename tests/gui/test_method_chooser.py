@@ -6,7 +6,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.method_chooser import MethodChooser, grouped
+from cleanclip_gui.clean.method_chooser import CONTROLS, RECOMMENDED, MethodChooser, grouped
 from ml_core.cleaning.catalogue import METHODS
 from tests.gui.test_theme import contrast
 
@@ -54,6 +54,8 @@ def test_neither_keys_nor_mouse_choose_a_heading(chooser):
         seen.append(chooser.method)
     assert tuple(dict.fromkeys(seen)) == tuple(m for group in grouped().values() for m in group)
     assert set(seen) == set(METHODS)
+    assert "cleanclip" in grouped()[RECOMMENDED]
+    assert "mmcl" in grouped()[CONTROLS]
     before = chooser.currentIndex()
     chooser.showPopup()
     view = chooser.view()

@@ -8,18 +8,18 @@ from typing import Any
 import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
-from PySide6.QtWidgets import QAbstractButton, QAbstractSpinBox, QWidget
+from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.clean.rates.chart import decade_ticks, decades
 from cleanclip_gui.clean.rates.dialog import RateDialog, RateDialogs
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Done, Message
+from ml_core.events import Done
 from ml_core.jobs.rate_finder_spec import RateSpec
 from ml_core.jobs.spec_file import read_spec_file
 from ml_core.jobs.specs import CleanSpec
-from tests.gui.fakes import by_kind, child, open_session, station
+from tests.gui.fakes import FakeRunner, by_kind, child, open_session, station
 from tests.gui.ramps import EVERY, STEPS, finished, record, rows, told
 from tests.gui.shell_fakes import Answers
 
@@ -41,22 +41,13 @@ def jobs(job: CleanSpec) -> list[CleanSpec]:
 
 
 @pytest.fixture
-def workers() -> list[Any]:
-    """What makes the processes; the newest one is asked."""
-    return []
-
-
-@pytest.fixture
-def finding(qtbot, jobs: list[CleanSpec], workers: list[Any]):
+def finding(qtbot, jobs: list[CleanSpec]):
     parent = QWidget()
     qtbot.addWidget(parent)
-    made = RateDialogs(
-        lambda folder: (jobs[-1], "cpu"), Answers().prompts(), parent,
-        lambda *job, **options: workers[-1](*job, **options),
-    )  # fmt: skip
-    yield made
-    made.close()
-    assert threads.close_all()
+    prompts = Answers().prompts()
+    dialogs = RateDialogs(lambda folder: (jobs[-1], "cpu"), prompts, parent, FakeRunner)
+    yield dialogs
+    dialogs.close()
 
 
 @pytest.fixture
@@ -66,12 +57,16 @@ def dialog(finding: RateDialogs) -> RateDialog:
     return finding.dialog
 
 
-@pytest.fixture
-def shown(dialog: RateDialog, workers: list[Any], qtbot, tmp_path: Path) -> RateDialog:
-    """The dialog with a finished ramp."""
-    workers.append(child(tmp_path, finished(record())))
+def begun(dialog: RateDialog) -> FakeRunner:
     dialog.start.click()
-    qtbot.waitUntil(lambda: dialog.use.isVisible(), timeout=WAIT)
+    assert isinstance(dialog.task.runner, FakeRunner)
+    return dialog.task.runner
+
+
+@pytest.fixture
+def shown(dialog: RateDialog) -> RateDialog:
+    """The dialog with a finished ramp."""
+    begun(dialog).play(finished(record()))
     return dialog
 
 
@@ -115,55 +110,14 @@ def test_the_rate_that_is_used_is_the_one_in_the_box(
     assert finding.dialog is None
 
 
-def test_cancel_ends_the_process_and_the_dialog_stays(
-    dialog: RateDialog, finding: RateDialogs, workers: list[Any], qtbot, tmp_path: Path
-) -> None:
-    workers.append(child(tmp_path, told(record(rows()))[:40], waits=True))
-    dialog.start.click()
-    qtbot.waitUntil(lambda: len(dialog.losses.series("loss")) > 5, timeout=WAIT)
-    assert not dialog.start.isEnabled()
-    assert "Raising the rate: step" in dialog.state.text()
-    assert dialog.busy.bar.value() > 0
-    dialog.busy.cancel.click()
-    assert dialog.state.text() == "Cancelling…"
-    qtbot.waitUntil(lambda: not finding.is_running, timeout=WAIT)
-    assert dialog.state.text() == "Cancelled."
-    assert dialog.start.isEnabled()
-    assert not dialog.use.isVisible()
-
-
-def test_closing_the_dialog_ends_the_process(
-    dialog: RateDialog, finding: RateDialogs, workers: list[Any], qtbot, tmp_path: Path
-) -> None:
-    workers.append(child(tmp_path, told(record())[:10], waits=True))
-    dialog.start.click()
-    runner = dialog.task.runner
-    assert runner is not None
-    qtbot.waitUntil(lambda: runner.pid is not None, timeout=WAIT)
-    dialog.reject()
-    assert not finding.is_running
-    qtbot.waitUntil(lambda: runner.state == "ended", timeout=WAIT)
-
-
-def test_what_is_chosen_is_what_the_job_gets(
-    dialog: RateDialog, finding: RateDialogs, workers: list[Any], qtbot, tmp_path: Path
-) -> None:
-    asked: list[RateSpec] = []
-    made = child(tmp_path, finished(record()))
-
-    def new_runner(kind: str, path: Path, **options: Any) -> Any:
-        asked.append(read_spec_file(path, RateSpec))
-        return made(kind, path, **options)
-
-    workers.append(new_runner)
+def test_what_is_chosen_is_what_the_job_gets(dialog: RateDialog) -> None:
     dialog.low.setValue(1e-5)
     dialog.high.setValue(1e-3)
     dialog.steps.setValue(12)
-    dialog.start.click()
-    qtbot.waitUntil(lambda: dialog.use.isVisible(), timeout=WAIT)
-    assert (asked[0].low, asked[0].high, asked[0].steps) == pytest.approx((1e-5, 1e-3, 12))
-    assert asked[0].points == 12
-    assert asked[0].job.checkpoint == "model.safetensors"
+    spec = read_spec_file(begun(dialog).spec_path, RateSpec)
+    assert (spec.low, spec.high, spec.steps) == pytest.approx((1e-5, 1e-3, 12))
+    assert spec.points == 12
+    assert spec.job.checkpoint == "model.safetensors"
 
 
 def test_a_ramp_that_does_not_rise_is_refused_before_anything_starts(
@@ -176,35 +130,17 @@ def test_a_ramp_that_does_not_rise_is_refused_before_anything_starts(
     assert dialog.start.isEnabled()
 
 
-def test_an_estimate_is_told_and_draws_nothing(
-    dialog: RateDialog, workers: list[Any], qtbot, tmp_path: Path
-) -> None:
-    seen: list[bool] = []
-    found = {"seconds": 372.0, "steps": 60, "step_seconds": 5.5, "memory_bytes": 3 << 30}
-    made = child(tmp_path, [Message("x"), Done("finished", found)])
-
-    def new_runner(kind: str, path: Path, *, device: str, estimate: bool) -> Any:
-        seen.append(estimate)
-        return made(kind, path, device=device)
-
-    workers.append(new_runner)
+def test_an_estimate_is_told_and_draws_nothing(dialog: RateDialog) -> None:
+    costs = {"seconds": 372.0, "steps": 60, "step_seconds": 5.5, "memory_bytes": 3 << 30}
     dialog.estimate.click()
-    qtbot.waitUntil(lambda: "About" in dialog.state.text(), timeout=WAIT)
+    runner = dialog.task.runner
+    assert runner.mode == "estimate"
+    runner.play([*told(record()), Done("finished", costs)])
     assert dialog.state.text() == (
         "About 6 min 12 s for 60 steps (5.50 s a step, measured), 3.0 GiB of memory."
     )
-    assert seen == [True]
+    assert len(dialog.losses.series("loss")) == 0
     assert not dialog.use.isVisible()
-
-
-def test_a_failure_is_said_in_the_dialog(
-    dialog: RateDialog, workers: list[Any], qtbot, tmp_path: Path
-) -> None:
-    last = Done("failed", error="There is no checkpoint at m.pt.", error_code="usage")
-    workers.append(child(tmp_path, [last]))
-    dialog.start.click()
-    qtbot.waitUntil(lambda: "no checkpoint" in dialog.state.text(), timeout=WAIT)
-    assert dialog.state.property("role") == "error"
 
 
 def test_where_nothing_can_be_proposed_no_rate_is_offered(dialog: RateDialog) -> None:
@@ -236,20 +172,6 @@ def test_what_has_no_rate_to_find_is_said_at_once(
     finding.open()
     assert finding.dialog is None
     assert words in said[0].sentence
-
-
-def test_every_control_has_a_name_and_is_reached_by_tab(shown: RateDialog) -> None:
-    for kind in (QAbstractButton, QAbstractSpinBox):
-        for widget in shown.findChildren(kind):
-            if widget.isVisible():
-                assert widget.accessibleName() or getattr(widget, "text", str)(), widget
-    shown.low.setFocus()
-    reached = []
-    for _ in range(40):
-        QTest.keyClick(shown.focusWidget() or shown, Qt.Key.Key_Tab)
-        reached.append(shown.focusWidget())
-    for widget in (shown.high, shown.steps, shown.start, shown.rates, shown.rate, shown.use):
-        assert widget in reached, widget.accessibleName()
 
 
 def test_marks_of_an_axis_are_powers_of_ten_or_parts_of_one() -> None:

@@ -86,7 +86,6 @@ def test_an_older_result_is_shown_while_a_run_works(
     assert panel.run.folder == live
     losses = panel.charts.losses.series("loss")
     assert [losses.point(place) for place in range(len(losses))] == [(1, 7), (2, 6), (3, 5)]
-    runner.end(Done("cancelled"))
 
 
 def test_a_run_that_ends_unseen_leaves_what_is_looked_at(
@@ -125,7 +124,6 @@ def test_the_run_at_work_is_shown_from_the_table_as_well(
     all_read(qtbot, panel)
     assert panel.run.folder == live
     assert panel.run.is_running
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_the_history_is_sorted_by_a_click_on_a_title(
@@ -148,7 +146,6 @@ def test_the_history_is_sorted_by_a_click_on_a_title(
     assert shown(panel)[0][1] == "running"
     table.sortByColumn(RUN, Qt.SortOrder.AscendingOrder)
     assert shown(panel)[0][1] == "running"
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_a_deleted_run_is_in_the_trash(
@@ -309,7 +306,6 @@ def test_a_resumed_run_brings_its_trigger_and_target_along(
     assert panel.run.is_running
     assert (session.trigger, session.target) == (demo_trigger(), 1)
     assert "will not be measured" not in panel.hint.text()
-    runner_of(panel).end(Done("cancelled"))
 
 
 def test_the_history_needs_no_checkpoint(qtbot, panel: CleanStation, session, tmp_path) -> None:

@@ -141,22 +141,6 @@ def test_the_rates_follow_what_is_known_of_the_pretraining(searching: SearchDial
     assert read_spec_file(runner_of(searching).spec_path, SearchSpec).peak_lr == told.rate
 
 
-def test_the_last_words_of_a_closed_search_are_about_no_page(searching: SearchDialogs) -> None:
-    searching.open()
-    searching.dialog.start.click()
-    before = runner_of(searching)
-    searching.dialog.done(0)
-    assert before.told[-1] == "cancel"
-    assert searching.dialog is None
-    searching.open()
-    before.event_received.emit(Message("Round 1"))
-    before.ended.emit(Done("cancelled"))
-    assert searching.dialog.state.text() == UNKNOWN.sentence
-    searching.dialog.start.click()
-    assert runner_of(searching) is not before
-    assert searching.dialog.busy.isVisible()
-
-
 def test_a_job_without_data_cannot_be_searched(searching: SearchDialogs) -> None:
     searching.pairs[0] = None
     searching.open()
@@ -199,14 +183,6 @@ def test_what_happens_is_shown_and_kept(searching: SearchDialogs) -> None:
     searching.open()
     assert searching.dialog.table.model().rowCount() == 3
     assert "earlier search" in searching.dialog.state.text()
-
-
-def test_a_search_that_fails_says_why(searching: SearchDialogs) -> None:
-    searching.open()
-    searching.dialog.start.click()
-    runner_of(searching).ended.emit(Done("failed", error="None of the canaries took."))
-    assert searching.dialog.state.text() == "None of the canaries took."
-    assert searching.dialog.state.property("role") == "error"
 
 
 def test_a_recipe_that_was_found_is_passed_on(searching: SearchDialogs, qtbot) -> None:

@@ -368,10 +368,10 @@ class AuditDialog(JobDialog):
         if number < 0 or not self.details.standings.hasFocus():
             return
         name, row = SCORES[number].name, self.view.currentIndex().row()
-        kept = self.model.rows[row] if 0 <= row < len(self.model.rows) else -1
+        pair = self.model.rows[row] if 0 <= row < len(self.model.rows) else -1
         self.lists.setCurrentIndex(self.lists.findData(name))
-        if kept in self.model.rows:
-            self.view.setCurrentIndex(self.model.index(self.model.rows.index(kept)))
+        if pair in self.model.rows:
+            self.view.setCurrentIndex(self.model.index(self.model.rows.index(pair)))
 
     def _on_setup_failed(self, error: InputError) -> None:
         self.show_state(error.sentence, "error")

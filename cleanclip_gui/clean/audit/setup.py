@@ -6,11 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from PySide6.QtCore import Signal
-from PySide6.QtWidgets import QComboBox, QHBoxLayout, QSpinBox, QWidget
+from PySide6.QtWidgets import QComboBox, QSpinBox, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
@@ -70,15 +71,13 @@ class AuditSetup(QWidget):
             f"Random pairs among which neighbours are searched: at least {FEWEST_FOLDS} times the "
             "number of neighbours."
         )
-        row = FoldingRow((Label("Compare with", "field", buddy=self.reference), self.reference))
-        row.add(Label("Pairs", "field", buddy=self.n), self.n)
-        row.add(
+        fields = FoldingRow((Label("Compare with", "field", buddy=self.reference), self.reference))
+        fields.add(Label("Pairs", "field", buddy=self.n), self.n)
+        fields.add(
             Label("Nearest", "field", buddy=self.k), self.k,
             Label("of", "field", buddy=self.chunk), self.chunk,
         )  # fmt: skip
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.addWidget(row)
+        row(fields, of=self)
         self.reference.activated.connect(self._on_reference_activated)
         self.k.valueChanged.connect(self._on_neighbours_changed)
 

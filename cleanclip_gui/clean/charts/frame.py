@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import QEvent, QPoint, QPointF, QSize, Qt, Signal
 from PySide6.QtGui import QAccessible, QGuiApplication, QWheelEvent
-from PySide6.QtWidgets import QFrame, QHBoxLayout, QMenu, QStackedWidget, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QFrame, QMenu, QStackedWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.action_button import tool_button
@@ -52,11 +52,7 @@ class ChartFrame(QFrame):
         self._own_view = True  # nobody has zoomed or moved it
         self._proxy: Any = None
         self.place = Label("", "caption")
-        self.head_row = QHBoxLayout()
-        self.head_row.setSpacing(theme.SPACE_M)
-        self.head_row.addWidget(ElidedLabel(title, "heading"))
-        self.head_row.addWidget(self.place)
-        self.head_row.addStretch(1)
+        self.head_row = row(ElidedLabel(title, "heading"), self.place, None, spacing=theme.SPACE_M)
         self.reset_button = tool_button("fit", "Show the whole chart again (double click)")
         self.reset_button.hide()
         self.reset_button.clicked.connect(self.reset_view)
@@ -68,8 +64,7 @@ class ChartFrame(QFrame):
             button.setProperty("small", True)
             button.setFixedSize(theme.px(24), theme.px(24))
             top.addWidget(button)
-        self.under_head = QVBoxLayout()
-        self.under_head.setSpacing(theme.SPACE_XS)
+        self.under_head = column(spacing=theme.SPACE_XS)
         self.empty_text = Label(empty, "subtle", wrap=True)
         self.empty_text.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self.stack = QStackedWidget()

@@ -7,11 +7,12 @@ from typing import Any
 import numpy as np
 from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
-from PySide6.QtWidgets import QHBoxLayout, QLayout, QWidget
+from PySide6.QtWidgets import QLayout, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.series import DASHES, Series, SeriesStyle
 from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import percent
 
 # A wide antialiased pen costs 15 to 35 times a thin one: only few points get it.
@@ -95,20 +96,16 @@ class LegendEntry(QWidget):
         self._value = Label("–")
         self._value.setFont(theme.figure_font(theme.FONT_POINTS, bold=True))
         self._value.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
-        layout = QHBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_XS)
-        for widget in (_Sample(style), self._name, self._value):
-            layout.addWidget(widget)
-        layout.setSizeConstraint(QLayout.SizeConstraint.SetFixedSize)
+        line = row(_Sample(style), self._name, self._value, of=self, spacing=theme.SPACE_XS)
+        line.setSizeConstraint(QLayout.SizeConstraint.SetFixedSize)
 
     def set_value(self, text: str) -> None:
         """Show a value; the entry only ever grows, so that its neighbours stand still."""
         if text != self._value.text():
             self._value.setText(text)
-            wanted = self._value.sizeHint().width()
-            if wanted > self._value.minimumWidth():
-                self._value.setMinimumWidth(wanted)
+            width = self._value.sizeHint().width()
+            if width > self._value.minimumWidth():
+                self._value.setMinimumWidth(width)
 
     def value(self) -> str:
         """The value on show."""

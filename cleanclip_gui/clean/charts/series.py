@@ -81,9 +81,9 @@ def series_csv(x_name: str, series: Iterable[Series]) -> str:
     """Every point of every series as CSV, one row for each x, with intervals where measured."""
     rows: dict[float, dict[str, float]] = {}
     names: list[str] = []
-    for one in series:
-        x, y, low, high = one.arrays()
-        key = one.style.key
+    for curve in series:
+        x, y, low, high = curve.arrays()
+        key = curve.style.key
         names.append(key)
         banded = bool(np.isfinite(low).any())
         if banded:

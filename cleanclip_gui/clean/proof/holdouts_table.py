@@ -7,11 +7,12 @@ from typing import Any
 
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QVBoxLayout, QWidget
+from PySide6.QtWidgets import QHeaderView, QTableWidget, QTableWidgetItem, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.proof.rebound_view import pairs_text
 from cleanclip_gui.theme.look import sized
+from cleanclip_gui.widgets import layout
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.table_rows import show_rows
 from cleanclip_gui.widgets.text import count_text, percent, percent_range, plain, tip
@@ -48,11 +49,7 @@ class HoldoutsView(QWidget):
             self.table.setHorizontalHeaderItem(column, title)
         self.table.setVerticalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         self.notes = Label("", "caption", wrap=True)
-        layout = QVBoxLayout(self)
-        layout.setContentsMargins(0, 0, 0, 0)
-        layout.setSpacing(theme.SPACE_S)
-        for widget in (self.sentence, self.table, self.notes):
-            layout.addWidget(widget)
+        layout.column(self.sentence, self.table, self.notes, of=self, spacing=theme.SPACE_S)
         self.hide()
 
     def show_record(self, record: Mapping[str, Any]) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtWidgets import QFrame, QProgressBar, QPushButton, QWidget
+from PySide6.QtWidgets import QProgressBar, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
@@ -20,7 +20,7 @@ from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.layout import column
+from cleanclip_gui.widgets.layout import column, rule
 from cleanclip_gui.widgets.number_box import number_text
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import left_text
@@ -73,12 +73,10 @@ class ProofSection(QWidget):
         self._state = Label("", "caption", wrap=True)
         self.rebound = ReboundView(prompts)
         self.holdouts = HoldoutsView()
-        rule = QFrame()
-        rule.setProperty("rule", True)
         acts = (self.rebound_button, self.holdouts_button, self.options_button, self.cancel)
         head = FoldingRow(Label("Proof", "heading"), *acts)
         column(
-            rule, head, Label(HELP, "caption", wrap=True), self.uses, self.bar, self._state,
+            rule(), head, Label(HELP, "caption", wrap=True), self.uses, self.bar, self._state,
             self.rebound, self.holdouts, of=self, margins=(0, theme.SPACE_S, 0, 0),
             spacing=theme.SPACE_S,
         )  # fmt: skip

@@ -27,7 +27,7 @@ class RateChart(Chart):
 
     band: pg.LinearRegionItem | None = None
     start: pg.InfiniteLine | None = None
-    _proposal: Proposal | None = None
+    _marks: tuple[float | None, ...] = (None, None, None)
     _ends = (-6.0, -2.0)
 
     def set_ramp(self, low: float, high: float) -> None:
@@ -43,7 +43,7 @@ class RateChart(Chart):
 
     def show_proposal(self, proposal: Proposal | None) -> None:
         """Mark what was proposed; None takes the marks away."""
-        self._proposal = proposal
+        self._marks = (proposal.low, proposal.high, proposal.start) if proposal else (None,) * 3
         self.dress()
 
     def csv(self) -> str:
@@ -74,16 +74,15 @@ class RateChart(Chart):
         if self._level_line is not None:  # accuracy comes from above
             self._level_line.label.anchors = [(0, 0), (0, 0)]
             self._level_line.label.updatePosition()
-        found = self._proposal
-        shown = found is not None and found.low is not None
-        self.band.setVisible(shown)
-        self.start.setVisible(shown)
-        if found is None or found.low is None or found.high is None or found.start is None:
+        low, high, start = self._marks
+        self.band.setVisible(low is not None)
+        self.start.setVisible(low is not None)
+        if low is None or high is None or start is None:
             return
         colour = theme.colour("success")
         self.start.setPen(colour, width=2)
-        self.start.setPos(math.log10(found.start))
-        self.band.setRegion((math.log10(found.low), math.log10(found.high)))
+        self.start.setPos(math.log10(start))
+        self.band.setRegion((math.log10(low), math.log10(high)))
         colour.setAlpha(_BAND_ALPHA)
         self.band.setBrush(colour)
 

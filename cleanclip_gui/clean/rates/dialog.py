@@ -14,6 +14,7 @@ from PySide6.QtWidgets import QPushButton, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import SeriesStyle, plain
 from cleanclip_gui.clean.rates.chart import RateChart
+from cleanclip_gui.clean.run import estimate_sentence
 from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
@@ -22,7 +23,7 @@ from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, fitting, percent
+from cleanclip_gui.widgets.text import count_text, duration_text, fitting, percent
 from cleanclip_gui.widgets.text import plain as plain_text
 from ml_core.cleaning.rate_range import DROP, smoothed
 from ml_core.cleaning.recipes import explain
@@ -146,11 +147,7 @@ class RateDialog(JobDialog):
     def show_result(self, result: Mapping[str, Any]) -> None:
         """Show what was estimated, or found."""
         if self._estimating:
-            self.show_state(
-                f"About {duration_text(result['seconds'])} for {count_text(result['steps'])} steps "
-                f"({result['step_seconds']:.2f} s a step, measured), "
-                f"{bytes_text(result['memory_bytes'])} of memory."
-            )
+            self.show_state(estimate_sentence(result))
         else:
             self.show_record(RateRecord.model_validate(result))
 

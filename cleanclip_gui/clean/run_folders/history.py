@@ -118,16 +118,16 @@ def list_runs(parent: Path) -> tuple[PastRun, ...]:
         folders = list(parent.iterdir())
     except OSError:
         return ()
-    found = []
+    runs = []
     for folder in folders:
         try:
             if (folder / SPEC_FILE).is_file():
-                found.append(read_run(folder))
+                runs.append(read_run(folder))
         except OSError as error:
             _LOG.info("%s is not shown: %s", folder.name, error.strerror)
         except InputError as error:
             _LOG.info("%s is not shown: %s", folder.name, error.sentence)
-    return tuple(sorted(found, key=lambda run: (run.begun, run.folder.name), reverse=True))
+    return tuple(sorted(runs, key=lambda run: (run.begun, run.folder.name), reverse=True))
 
 
 def read_run(folder: Path) -> PastRun:
@@ -205,14 +205,14 @@ def run_metrics(folder: Path, until: int | None = None) -> tuple[Metric, ...]:
     losses: dict[int, str] = {}
     last, stride, left = (-1, ""), 1, MAX_EVALUATIONS
     for line in _metric_lines(folder):
-        found = _LOSS_STEP.match(line)
-        if found is None:
+        match = _LOSS_STEP.match(line)
+        if match is None:
             left -= 1
             event = _event(line) if left >= 0 else None
             if isinstance(event, Metric) and (until is None or event.step <= until):
                 evaluations[event.step] = event
             continue
-        step = int(found[1][:_DIGITS])
+        step = int(match[1][:_DIGITS])
         if until is not None and step > until:
             continue
         last = (step, line)
@@ -262,8 +262,8 @@ def _event(line: str) -> Event | None:
 
 def _located(folder: Path) -> Iterator[Event]:
     """Evaluations and kept checkpoints, those alone that are in the folder."""
-    wanted = ('"ca"', '"saved"')
-    for event in read_events(folder / EVENTS_FILE, lambda line: any(w in line for w in wanted)):
+    marks = ('"ca"', '"saved"')
+    for event in read_events(folder / EVENTS_FILE, lambda line: any(w in line for w in marks)):
         if isinstance(event, Saved) and event.what == "step":
             path = folder / STEPS_FOLDER / Path(event.path).name
             if os.path.isfile(path):  # unlike Path's, it raises for no name
@@ -274,12 +274,12 @@ def _located(folder: Path) -> Iterator[Event]:
 
 def _located_files(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
     """A result whose files are named where they are now, wherever the run was made."""
-    found = dict(result)
+    located = dict(result)
     for key in _FILE_KEYS:
         here = folder / Path(str(result.get(key) or "")).name
         if result.get(key) and os.path.isfile(here):
-            found[key] = str(here)
-    return found
+            located[key] = str(here)
+    return located
 
 
 def _located_spec(folder: Path, spec: CleanSpec) -> CleanSpec:

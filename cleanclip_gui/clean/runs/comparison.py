@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 
 from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QButtonGroup, QHBoxLayout, QPushButton, QWidget
+from PySide6.QtWidgets import QButtonGroup, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.charts.charts import Chart, SeriesStyle
@@ -15,7 +15,7 @@ from cleanclip_gui.clean.run_folders.history import PastRun
 from cleanclip_gui.clean.runs.tradeoff_chart import TradeoffChart
 from cleanclip_gui.clean.runs.tradeoff_plot import Track
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.layout import column
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import percent, plain
 from ml_core.cleaning.tradeoff import Head, Point
@@ -49,18 +49,11 @@ class Comparison(QWidget):
         self.pick_curves.setToolTip("Both rates over the steps of each run.")
         picks = QButtonGroup(self)
         self._switch = QWidget()
-        row = QHBoxLayout(self._switch)
-        row.setContentsMargins(0, 0, 0, 0)
-        row.setSpacing(theme.SPACE_XS)
         for button in (self.pick_tradeoff, self.pick_curves):
             button.setCheckable(True)
             picks.addButton(button)
-            row.addWidget(button)
-        row.addStretch(1)
-        charts = QHBoxLayout()
-        charts.setSpacing(theme.SPACE_M)
-        charts.addWidget(self.tradeoff, 1)
-        charts.addWidget(self.curves, 1)
+        row(self.pick_tradeoff, self.pick_curves, None, of=self._switch, spacing=theme.SPACE_XS)
+        charts = row((self.tradeoff, 1), (self.curves, 1), spacing=theme.SPACE_M)
         self.said = Label("", "caption", wrap=True)
         self.said.hide()
         column(self._switch, (charts, 1), self.said, of=self, spacing=theme.SPACE_S)
@@ -70,17 +63,17 @@ class Comparison(QWidget):
 
     def draw(self, shown: Sequence[tuple[int, PastRun, Mapping[Head, tuple[Point, ...]]]]) -> None:
         """Draw runs, each with its mark and its evaluations by head."""
-        wanted = [style for mark, run, _ in shown for style in _styles(mark, run)]
-        labels = {style.key: style.label for style in wanted}
+        styles = [style for mark, run, _ in shown for style in _styles(mark, run)]
+        labels = {style.key: style.label for style in styles}
         for key in self.curves.keys():  # noqa: SIM118
             if self.curves.series(key).style.label != labels.get(key):  # gone, or renamed
                 self.curves.remove_series(key)
-        for style in wanted:
+        for style in styles:
             self.curves.add_series(style)
         tracks = []
-        for mark, run, found in shown:
-            zero_shot, title = found["zero-shot"], plain(run.title, 60)
-            tracks.append(Track(str(run.folder), mark, title, zero_shot, found["linear"]))
+        for mark, run, by_head in shown:
+            zero_shot, title = by_head["zero-shot"], plain(run.title, 60)
+            tracks.append(Track(str(run.folder), mark, title, zero_shot, by_head["linear"]))
             fill_curves(self.curves, letter(mark), zero_shot)
         self.curves.update_now()
         self.tradeoff.set_tracks(tracks)

@@ -10,10 +10,10 @@ from typing import Any
 
 from PySide6.QtCore import QFile, QPoint, Qt, QUrl, Signal
 from PySide6.QtGui import QDesktopServices
-from PySide6.QtWidgets import QFrame, QLineEdit, QMenu, QWidget
+from PySide6.QtWidgets import QLineEdit, QMenu, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.buttons import OnceButton, tool
+from cleanclip_gui.clean.buttons import OnceButton
 from cleanclip_gui.clean.charts.run_marks import MOST, free_mark
 from cleanclip_gui.clean.job import copy_job, trigger_of
 from cleanclip_gui.clean.queue import RunQueue
@@ -38,7 +38,8 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.layout import column
+from cleanclip_gui.widgets.layout import card, column
+from cleanclip_gui.widgets.path_edit import tool
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.cleaning.tradeoff import Head, Point
@@ -156,14 +157,12 @@ class RunsPage(QWidget):
             self.up, self.down, self.remove, self.delete, spacing=0,
         )  # fmt: skip
         head = FoldingRow(self.start_queue, self.hold, self.add_folder, spacing=0)
-        card = QFrame()
-        card.setProperty("card", True)
-        column(
-            head, (self.table, 1), acts, self.name, self.said, of=card,
+        sheet = card(
+            head, (self.table, 1), acts, self.name, self.said,
             margins=(theme.SPACE_M, theme.SPACE_S, theme.SPACE_M, theme.SPACE_S),
             spacing=theme.SPACE_XS,
         )  # fmt: skip
-        column(card, of=self)
+        column(sheet, of=self)
 
     def _connect(self) -> None:
         self._run.began.connect(self._on_began)
@@ -227,16 +226,16 @@ class RunsPage(QWidget):
         self._newer, self._removed = set(), set()
 
         def read(control: tasks.Control) -> tuple[dict[Path, PastRun], list[Path]]:
-            found = {run.folder: run for run in list_runs(parent)}
+            runs = {run.folder: run for run in list_runs(parent)}
             gone = []
             for folder in added:
                 if control.cancelled():
                     break
                 try:
-                    found[folder] = read_run(folder)
+                    runs[folder] = read_run(folder)
                 except InputError:
                     gone.append(folder)
-            return found, gone
+            return runs, gone
 
         self._reading = tasks.run(read, self._on_read, self._on_read_failed, slot="folders")
 
@@ -277,8 +276,8 @@ class RunsPage(QWidget):
         if self._live is None:
             return
         evaluated = isinstance(event, Metric) and "ca" in event.values
-        kept = isinstance(event, Saved) and event.what == "step"
-        if evaluated or kept:
+        saved = isinstance(event, Saved) and event.what == "step"
+        if evaluated or saved:
             self._live_events.append(event)
             if self._live in self._marks:
                 self._points[self._live] = points_by_head(self._live_events)
@@ -420,21 +419,21 @@ class RunsPage(QWidget):
         self._refresh()
         self.table.choose(folder)
 
-    def _on_read(self, told: tuple[dict[Path, PastRun], list[Path]]) -> None:
-        found, gone = told
-        found = {folder: run for folder, run in found.items() if folder not in self._removed}
+    def _on_read(self, answer: tuple[dict[Path, PastRun], list[Path]]) -> None:
+        runs, gone = answer
+        runs = {folder: run for folder, run in runs.items() if folder not in self._removed}
         for folder in (*self.queue.folders, *([self._live] if self._live else [])):
             if folder in self._past:  # in another output folder
-                found.setdefault(folder, self._past[folder])
-        found |= {folder: self._past[folder] for folder in self._newer if folder in self._past}
-        self._past = dict(found)
-        self._added = [folder for folder in self._added if folder not in gone or folder in found]
+                runs.setdefault(folder, self._past[folder])
+        runs |= {folder: self._past[folder] for folder in self._newer if folder in self._past}
+        self._past = dict(runs)
+        self._added = [folder for folder in self._added if folder not in gone or folder in runs]
         for folder in [folder for folder in self._marks if folder not in self._past]:
             self.compare(folder, False)
         self._refresh()
         if self._marks:
             self._draw()
-        if lost := [plain(folder.name, 60) for folder in gone if folder not in found]:
+        if lost := [plain(folder.name, 60) for folder in gone if folder not in runs]:
             self.say(
                 f"No longer readable, and removed from the table: {', '.join(lost[:5])}. “Add a "
                 "run…” shows a folder again."
@@ -621,8 +620,8 @@ class RunsPage(QWidget):
 
     def _spec_here(self, run: PastRun) -> CleanSpec:
         """A run's job, its checkpoint named where that file is open if it ran elsewhere."""
-        found = where_open(_source_facts(run), self._session.checkpoint)
-        return run.spec.model_copy(update={"checkpoint": found["source"]})
+        result = where_open(_source_facts(run), self._session.checkpoint)
+        return run.spec.model_copy(update={"checkpoint": result["source"]})
 
     def _queue_copy(self, spec: CleanSpec) -> None:
         try:

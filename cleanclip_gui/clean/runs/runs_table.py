@@ -78,7 +78,7 @@ class RunsModel(QAbstractTableModel):
         before, self.runs = self.runs, self._sorted()
         rows = {run.folder: row for row, run in enumerate(self.runs)}
         old = self.persistentIndexList()
-        new = [self.index(rows[before[one.row()].folder], one.column()) for one in old]
+        new = [self.index(rows[before[index.row()].folder], index.column()) for index in old]
         self.changePersistentIndexList(old, new)  # what was selected stays so
         self.layoutChanged.emit()
 
@@ -118,8 +118,8 @@ class RunsModel(QAbstractTableModel):
 
     def flags(self, index: _Index) -> Qt.ItemFlag:
         """The first column is ticked."""
-        found = super().flags(index)
-        return found | Qt.ItemFlag.ItemIsUserCheckable if index.column() == SHOWN else found
+        flags = super().flags(index)
+        return flags | Qt.ItemFlag.ItemIsUserCheckable if index.column() == SHOWN else flags
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Text, tick and mark of a cell."""
@@ -192,13 +192,13 @@ class RunsTable(FilledTable):
 
     def set_runs(self, runs: Sequence[PastRun], marks: Mapping[Path, int]) -> None:
         """Show other runs; the one that was selected stays so."""
-        kept, at = self.chosen, self.verticalScrollBar().value()
+        before, at = self.chosen, self.verticalScrollBar().value()
         self._keeping = True  # what is selected again was never left
         self.runs.set_runs(runs, marks)
-        if kept is not None and self.chosen is None:
-            self.choose(kept.folder)
+        if before is not None and self.chosen is None:
+            self.choose(before.folder)
         self._keeping = False
-        if kept is not None and self.chosen is None:
+        if before is not None and self.chosen is None:
             self.run_chosen.emit(None)
         self.verticalScrollBar().setValue(at)
         self.setColumnHidden(CHECKPOINT, len({run.spec.checkpoint for run in runs}) < 2)

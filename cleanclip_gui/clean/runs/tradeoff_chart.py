@@ -116,7 +116,7 @@ class TradeoffChart(ChartFrame):
 
     def set_tracks(self, tracks: Sequence[Track]) -> None:
         """Show these runs."""
-        kept = self._here()
+        before = self._here()
         self._given = tuple(tracks)
         several = any(track.linear for track in tracks)
         self.head.setVisible(several)
@@ -127,11 +127,11 @@ class TradeoffChart(ChartFrame):
         self._tracks = tuple(track.of(self.head_key) for track in tracks)
         self._spots = spots_of(self._tracks, self.aim_key)
         self._at = None
-        if kept is not None:
+        if before is not None:
             self._at = next(
                 (
                     number for number, spot in enumerate(self._spots)
-                    if (spot.track.key, spot.point.step) == (kept.track.key, kept.point.step)
+                    if (spot.track.key, spot.point.step) == (before.track.key, before.point.step)
                 ),
                 None,
             )  # fmt: skip
@@ -239,16 +239,16 @@ class TradeoffChart(ChartFrame):
 
     def _show_keys(self) -> None:
         """The legend: which marker is which run."""
-        wanted = [(track.mark, track.label) for track in self._tracks]
-        if wanted == self._keyed:
+        names = [(track.mark, track.label) for track in self._tracks]
+        if names == self._keyed:
             return
-        self._keyed = wanted
+        self._keyed = names
         while (item := self._keys.takeAt(0)) is not None:
             widget = item.widget()
             if widget is not None:
                 widget.hide()
                 widget.deleteLater()
-        for number, (mark, label) in enumerate(wanted):
+        for number, (mark, label) in enumerate(names):
             self._keys.addWidget(MarkKey(mark, label), *divmod(number, _KEY_COLUMNS))
 
     def showEvent(self, event: QShowEvent) -> None:  # noqa: N802
@@ -295,9 +295,9 @@ class TradeoffChart(ChartFrame):
         if here is None:
             return len(self._spots) - 1
         keys = list(dict.fromkeys(spot.track.key for spot in self._spots))
-        wanted = keys[(keys.index(here.track.key) + by) % len(keys)]
+        key = keys[(keys.index(here.track.key) + by) % len(keys)]
         return min(
-            (n for n, spot in enumerate(self._spots) if spot.track.key == wanted),
+            (n for n, spot in enumerate(self._spots) if spot.track.key == key),
             key=lambda n: abs(self._spots[n].point.step - here.point.step),
         )
 
@@ -362,18 +362,18 @@ class TradeoffChart(ChartFrame):
 
     def point_at(self, place: QPointF | None) -> None:
         if place is not None:
-            found = self.nearest(place)
-            if found is not None:
-                self._point_out(found)
+            spot = self.nearest(place)
+            if spot is not None:
+                self._point_out(spot)
 
     def _on_clicked(self, event: Any) -> None:
         if self.plot is None or event.button() != Qt.MouseButton.LeftButton:
             return
-        found = self.nearest(self.plot.getViewBox().mapSceneToView(event.scenePos()))
-        if found is not None:
+        spot = self.nearest(self.plot.getViewBox().mapSceneToView(event.scenePos()))
+        if spot is not None:
             event.accept()
-            self._point_out(found)
-            self._choose(found)
+            self._point_out(spot)
+            self._choose(spot)
 
     def _on_view_changed(self, *_: object) -> None:
         if self.items is not None:
@@ -392,10 +392,8 @@ class TradeoffChart(ChartFrame):
 
 def _limit(name: str, unit: str, value: float) -> NumberBox:
     """A box for a limit, 0 to 100."""
-    box = NumberBox("float", 0.0, 100.0, unit)
-    box.setAccessibleName(name)
+    box = NumberBox("float", 0.0, 100.0, unit, title=name, value=value)
     box.setSingleStep(0.5)
-    box.setValue(value)
     box.setFixedWidth(theme.px(112))
     return box
 

@@ -167,7 +167,7 @@ class TradeoffItems:
             box = lies(line, place)
             cut = box.left() < 0 or box.bottom() > high_up  # whose bottom is the upper side here
             around = [box.adjusted(-far, -far, far, far) for far in _CLEAR]
-            count = [sum(map(one.contains, spots)) for one in around]
+            count = [sum(map(rect.contains, spots)) for rect in around]
             return cut + box.intersects(written), *count
 
         for line, first, by in ((self.asr_limit, 0.03, 1), (self.ca_limit, 0.99, -1)):

@@ -1,0 +1,51 @@
+"""A line for a path, with buttons that choose it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from PySide6.QtWidgets import QLineEdit, QToolButton
+
+from cleanclip_gui import theme
+
+
+class PathEdit(QLineEdit):
+    """Edits a path; a file that is dropped on it is left to the page.
+
+    Parameters
+    ----------
+    title
+        Accessible name.
+    hint
+        Shown while the line is empty.
+    """
+
+    def __init__(self, title: str = "", hint: str = "") -> None:
+        super().__init__()
+        self.setAccessibleName(title)
+        self.setPlaceholderText(hint)
+        self.setAcceptDrops(False)  # it would write down the file's address
+
+    def path(self) -> str:
+        """What is typed, without spaces around it."""
+        return self.text().strip()
+
+    def browse(self, icon: str, title: str, ask: Callable[[str], str]) -> QToolButton:
+        """Return a button whose dialog gets the present path and returns another one, or none."""
+        button = tool(icon, title)
+        button.clicked.connect(lambda: self.choose(ask))
+        return button
+
+    def choose(self, ask: Callable[[str], str]) -> None:
+        """Ask for another path; an empty answer changes nothing."""
+        if chosen := ask(self.text()):
+            self.setText(chosen)
+
+
+def tool(icon: str, title: str) -> QToolButton:
+    """A small button with an icon and a name."""
+    button = QToolButton()
+    button.setIcon(theme.icon(icon))
+    button.setToolTip(title)
+    button.setAccessibleName(title)
+    return button

@@ -1,0 +1,161 @@
+"""What all windows on one job promise: it starts, tells, is cancelled, fails, and is let go."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from PySide6.QtWidgets import QWidget
+
+from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
+from cleanclip_gui.clean.audit.audit import AuditDialogs
+from cleanclip_gui.clean.rates.dialog import RateDialogs
+from cleanclip_gui.clean.search_dialog import SearchDialogs
+from cleanclip_gui.jobs.job_dialog import JobDialog
+from cleanclip_gui.jobs.job_task import JobTask
+from cleanclip_gui.session import Session
+from ml_core.cleaning.pretraining import UNKNOWN
+from ml_core.cleaning.recipes import Recipe
+from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.events import Done, Event, Finding, Progress
+from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
+from ml_core.reading import inspect
+from ml_core.reading.errors import InputError
+from tests.gui.factories import facts
+from tests.gui.fakes import FakeRunner
+from tests.gui.shell_fakes import Answers, write_safetensors
+
+PROMPTS = Answers().prompts()
+Parts = tuple[Session, CleanSpec, QWidget]
+
+
+def _write(job: CleanSpec, folder: Path) -> Path:
+    return write_spec(job, folder / SPEC_FILE)
+
+
+def _rates(parts: Parts) -> JobDialog:
+    _, job, parent = parts
+    return _opened(RateDialogs(lambda folder: (job, "cpu"), PROMPTS, parent, FakeRunner))
+
+
+def _search(parts: Parts) -> JobDialog:
+    session, job, parent = parts
+    return _opened(
+        SearchDialogs(
+            session, PROMPTS, lambda folder: _write(job, folder), lambda: UNKNOWN, parent,
+            FakeRunner,
+        )
+    )  # fmt: skip
+
+
+def _audit(parts: Parts) -> JobDialog:
+    session, _, parent = parts
+    return _opened(AuditDialogs(session, PROMPTS, PairSpec, parent, FakeRunner))
+
+
+def _doctor(parts: Parts) -> JobDialog:
+    session, _, parent = parts
+    task = JobTask("doctor", FakeRunner)
+    dialog = DoctorDialog(task, session, PROMPTS, session.checkpoint.inspection, "", parent)
+    dialog.show()
+    return dialog
+
+
+def _opened(dialogs) -> JobDialog:
+    dialogs.open()
+    return dialogs.dialog
+
+
+TRIAL = {
+    "question": "as opened", "answer": "GELU", "correct": 20, "n": 40, "accuracy": 0.5,
+    "low": 0.4, "high": 0.6, "settings": {}, "nll": 1.0,
+}  # fmt: skip
+DIALOGS: dict[str, tuple[Callable[[Parts], JobDialog], Event, str]] = {
+    "rates": (_rates, Progress("ramp", 3, 60), "Raising the rate: step 3 of 60…"),
+    "search": (_search, Progress("canaries", 30, 400), "Planting canaries…"),
+    "audit": (
+        _audit, Progress("embed", 250, 1000, 50.0, 2.0),
+        "Embedding and scoring: 250 pairs of 1\u2009000 pairs, 50 a second",
+    ),
+    "doctor": (_doctor, Finding("trial", TRIAL), "1 setting tried on 40 images…"),
+}  # fmt: skip
+
+
+@pytest.fixture(params=DIALOGS)
+def shown(request, qtbot, tmp_path: Path, monkeypatch):
+    """A dialog, an event of its job, and how that is told."""
+    monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
+    path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})
+    session, parent = Session(), QWidget()
+    session.checkpoint = facts(path, inspection=inspect(path))
+    qtbot.addWidget(parent)
+    job = CleanSpec(
+        checkpoint=str(path), recipe=Recipe(), images=ImageSpec(split="val"), pairs=PairSpec(),
+        output_dir=str(tmp_path / "job"),
+    )  # fmt: skip
+    make, event, words = DIALOGS[request.param]
+    dialog = make((session, job, parent))
+    dialog.owner = parent  # or it is collected
+    return dialog, event, words
+
+
+def begun(dialog: JobDialog) -> FakeRunner:
+    dialog.start.click()
+    runner = dialog.task.runner
+    assert isinstance(runner, FakeRunner)
+    assert runner.told == ["launch"]
+    return runner
+
+
+def test_a_job_is_watched_and_cancelled(shown) -> None:
+    dialog, event, words = shown
+    runner = begun(dialog)
+    assert dialog.busy.isVisible()
+    assert not any(widget.isEnabled() for widget in dialog.locked)
+    assert dialog.state.text().startswith("Opening the checkpoint and the ")
+    runner.event_received.emit(event)
+    assert dialog.state.text().startswith(words)
+    dialog.busy.cancel.click()
+    assert runner.cancelled
+    runner.event_received.emit(event)  # it was under way
+    assert dialog.state.text() == "Cancelling…"
+    assert not dialog.busy.cancel.isEnabled()
+    runner.end(Done("cancelled"))
+    assert dialog.state.text() == dialog.cancelled_words
+    assert not dialog.busy.isVisible()
+    assert dialog.start.isEnabled()
+    begun(dialog)
+
+
+def test_a_failure_is_told_in_the_dialog(shown) -> None:
+    dialog, _, _ = shown
+    begun(dialog).end(Done("failed", error="There are 3 pairs."))
+    assert dialog.state.text() == "There are 3 pairs."
+    assert dialog.state.property("role") == "error"
+    assert dialog.start.isEnabled()
+
+
+def test_a_job_that_cannot_be_started_is_told(shown, monkeypatch) -> None:
+    def refuse(self: FakeRunner) -> None:
+        raise InputError("A job is already running on cpu.")
+
+    dialog, _, _ = shown
+    monkeypatch.setattr(FakeRunner, "launch", refuse)
+    dialog.start.click()
+    assert dialog.state.text() == "A job is already running on cpu."
+    assert not dialog.task.is_running
+    assert dialog.start.isEnabled()
+
+
+def test_closing_ends_the_job_and_its_last_words_are_not_heard(shown, qtbot) -> None:
+    dialog, event, _ = shown
+    runner = begun(dialog)
+    before = dialog.state.text()
+    with qtbot.waitSignal(dialog.closed):
+        dialog.done(0)
+    assert runner.cancelled
+    assert not dialog.task.is_running
+    runner.event_received.emit(event)
+    runner.end(Done("cancelled"))
+    assert dialog.state.text() == before
