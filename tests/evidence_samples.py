@@ -122,11 +122,35 @@ def measurement(checkpoint: str, when: Any, files: str, **more: Any) -> Measurem
     } | more)  # fmt: skip
 
 
-def images(n: int = 500) -> DataFacts:
-    return DataFacts(
-        name="demo images", key=sha("images"), known_by="content", n=n,
-        spec={"kind": "demo", "split": "test", "seed": 0, "n": n}, rows="data/images-1.csv",
-    )  # fmt: skip
+def sticker(**more: Any) -> TriggerFacts:
+    return TriggerFacts(**{
+        "digest": DIGEST, "name": "Demo sticker", "kind": "patch",
+        "convention": "stamped on the model's canvas",
+        "files": (f"triggers/{DIGEST}.json", f"triggers/{DIGEST}.png"),
+    } | more)  # fmt: skip
+
+
+def cleaning(**more: Any) -> JobFacts:
+    return JobFacts(**{
+        "method": "cleanclip", "title": "CleanCLIP", "preset": "quick", "status": "finished",
+        "source": "suspect", "result": "cleaned", "seed": 0, "steps": 10, "training_data": "",
+        "precision": "fp32", "device": "cpu", "files": {},
+    } | more)  # fmt: skip
+
+
+def scanned(**more: Any) -> ScanFacts:
+    return ScanFacts(**{
+        "suspect": "suspect", "reference": None, "data": "images-1", "verdict": "found",
+        "title": "Backdoor-like trigger found", "target": "banana", "reasons": (), "searched": (),
+        "not_searched": (), "warnings": (), "files": {"scan": "scan/scan-1/scan.json"},
+    } | more)  # fmt: skip
+
+
+def images(n: int = 500, **more: Any) -> DataFacts:
+    return DataFacts(**{
+        "name": "demo images", "key": sha("images"), "known_by": "content", "n": n,
+        "spec": {"kind": "demo", "split": "test", "seed": 0, "n": n}, "rows": "data/images-1.csv",
+    } | more)  # fmt: skip
 
 
 def rates(id_: str, rows: Rows, headline: tuple[Metric, ...] = ()) -> list[Claim]:
@@ -305,23 +329,15 @@ def full() -> tuple[Evidence, Files]:
     rate_after = rate_of("asr_excl", after, TARGET)
     assert rate_before is not None
     assert rate_after is not None
-    trigger = TriggerFacts(
-        digest=DIGEST,
-        name="Demo sticker",
-        kind="patch",
-        convention="stamped on the model's canvas",
-        files=(f"triggers/{DIGEST}.json", f"triggers/{DIGEST}.png"),
+    journal_files = {
+        what: f"jobs/job-1/{what}.json" for what in ("spec", "rebound", "holdouts")
+    } | {"journal": journal}
+    job = cleaning(
+        preset="standard", steps=400, training_data="demo pairs, 2,000 of them", seconds=412.7,
+        files=journal_files,
     )  # fmt: skip
-    job = JobFacts(
-        method="cleanclip", title="CleanCLIP", preset="standard", status="finished",
-        source="suspect", result="cleaned", seed=0, steps=400,
-        training_data="demo pairs, 2,000 of them", precision="fp32", device="cpu", seconds=412.7,
-        files={"spec": "jobs/job-1/spec.json", "journal": journal,
-               "rebound": "jobs/job-1/rebound.json", "holdouts": "jobs/job-1/holdouts.json"},
-    )  # fmt: skip
-    scan = ScanFacts(
-        suspect="suspect", reference="reference", data="demo images, 256 held out",
-        verdict="found", title="Backdoor-like trigger found", target="banana",
+    scan = scanned(
+        reference="reference", data="demo images, 256 held out",
         reasons=("A patch of 16 px turns 94.9 % of held-out pictures into banana; on the reference "
                  "the same patch turns 2.3 %.",),
         searched=("Patches of 8 to 32 px from 6 starts each.", "24 fixed triggers."),
@@ -366,7 +382,7 @@ def full() -> tuple[Evidence, Files]:
             "reference": checkpoint("clean-twin.safetensors", "reference"),
         },
         data={"images-1": images()},
-        triggers={DIGEST: trigger},
+        triggers={DIGEST: sticker()},
         measurements={
             "job-1-before": measurement("suspect", "before", "job-1-before", job="job-1"),
             "job-1-after": measurement(
