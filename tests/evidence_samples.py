@@ -15,8 +15,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from ml_core.evaluation.paired import PairedDifference
-from ml_core.reports.arithmetic import counted, difference_of, rate_of, wilson
+from ml_core.reports.arithmetic import counted, difference_figures, rate_figures, rate_of, wilson
 from ml_core.reports.record import (
     EVIDENCE_FILE,
     ChartFacts,
@@ -101,127 +100,97 @@ def png(seed: int, size: int = 96) -> bytes:
 
 
 def checkpoint(name: str, role: Any, **more: Any) -> CheckpointFacts:
-    return CheckpointFacts(
-        **{
-            "name": name,
-            "sha256": sha(name),
-            "bytes": 605_157_884,
-            "role": role,
-            "format": "safetensors",
-            "architecture": "ViT-B-32",
-            "parameters": 151_277_313,
-            "safety": "loads",
-            "safety_reasons": ("The file holds tensors and plain data only.",),
-        }
-        | more
-    )
+    return CheckpointFacts(**{
+        "name": name, "sha256": sha(name), "bytes": 605_157_884, "role": role,
+        "format": "safetensors", "architecture": "ViT-B-32", "parameters": 151_277_313,
+        "safety": "loads",
+        "safety_reasons": ("The file holds tensors and plain data only.",),
+    } | more)  # fmt: skip
 
 
 def measurement(checkpoint: str, when: Any, files: str, **more: Any) -> MeasurementFacts:
-    return MeasurementFacts(
-        **{
-            "when": when,
-            "checkpoint": checkpoint,
-            "data": "images-1",
-            "trigger": DIGEST,
-            "target": TARGET,
-            "target_name": "banana",
-            "classes": CLASSES,
-            "label_set": "demo",
-            "classifier_sha256": sha(checkpoint + "texts"),
-            "n": 500,
-            "n_broken": 1,
-            "seed": 0,
-            "precision": "fp32",
-            "device": "cpu",
-            "threads": 2,
-            "batch": 64,
-            "versions": {"torch": "2.13.0", "open_clip": "3.2.0"},
-            "tau": 3.4e-05,
-            "tau_pictures": 256,
-            "evaluation": f"measurements/{files}/evaluation.json",
-            "per_image": f"measurements/{files}/per_image.csv",
-            "per_class": None,
-            "prompts": f"measurements/{files}/prompts.txt",
-            "classifier": None,
-        }
-        | more
-    )
+    at = f"measurements/{files}"
+    return MeasurementFacts(**{
+        "when": when, "checkpoint": checkpoint, "data": "images-1", "trigger": DIGEST,
+        "target": TARGET, "target_name": "banana", "classes": CLASSES, "label_set": "demo",
+        "classifier_sha256": sha(checkpoint + "texts"), "n": 500, "n_broken": 1, "seed": 0,
+        "precision": "fp32", "device": "cpu", "threads": 2, "batch": 64,
+        "versions": {"torch": "2.13.0", "open_clip": "3.2.0"}, "tau": 3.4e-05,
+        "tau_pictures": 256, "evaluation": f"{at}/evaluation.json",
+        "per_image": f"{at}/per_image.csv", "per_class": None, "prompts": f"{at}/prompts.txt",
+        "classifier": None,
+    } | more)  # fmt: skip
 
 
-def images(n: int = 500) -> DataFacts:
-    return DataFacts(
-        name="demo images",
-        key=sha("images"),
-        known_by="content",
-        n=n,
-        spec={"kind": "demo", "split": "test", "seed": 0, "n": n},
-        rows="data/images-1.csv",
-    )
+def sticker(**more: Any) -> TriggerFacts:
+    return TriggerFacts(**{
+        "digest": DIGEST, "name": "Demo sticker", "kind": "patch",
+        "convention": "stamped on the model's canvas",
+        "files": (f"triggers/{DIGEST}.json", f"triggers/{DIGEST}.png"),
+    } | more)  # fmt: skip
+
+
+def cleaning(**more: Any) -> JobFacts:
+    return JobFacts(**{
+        "method": "cleanclip", "title": "CleanCLIP", "preset": "quick", "status": "finished",
+        "source": "suspect", "result": "cleaned", "seed": 0, "steps": 10, "training_data": "",
+        "precision": "fp32", "device": "cpu", "files": {},
+    } | more)  # fmt: skip
+
+
+def scanned(**more: Any) -> ScanFacts:
+    return ScanFacts(**{
+        "suspect": "suspect", "reference": None, "data": "images-1", "verdict": "found",
+        "title": "Backdoor-like trigger found", "target": "banana", "reasons": (), "searched": (),
+        "not_searched": (), "warnings": (), "files": {"scan": "scan/scan-1/scan.json"},
+    } | more)  # fmt: skip
+
+
+def images(n: int = 500, **more: Any) -> DataFacts:
+    return DataFacts(**{
+        "name": "demo images", "key": sha("images"), "known_by": "content", "n": n,
+        "spec": {"kind": "demo", "split": "test", "seed": 0, "n": n}, "rows": "data/images-1.csv",
+    } | more)  # fmt: skip
 
 
 def rates(id_: str, rows: Rows, headline: tuple[Metric, ...] = ()) -> list[Claim]:
     """Every rate of a measurement as a claim."""
     made: list[Claim] = []
     for metric in METRICS:
-        rate = rate_of(metric, rows, TARGET)
-        assert rate is not None
-        made.append(
-            RateClaim(
-                id=f"{id_}-{metric.replace('_', '-')}",
-                sentence=f"The {NAMES[metric]} of {id_} is {100 * rate.value:.1f} % "
-                f"({rate.hits} of {rate.n} pictures).",
-                holds_by="margin",
-                evidence=(f"measurements/{id_}/per_image.csv",),
-                headline=metric in headline,
-                metric=metric,
-                measurement=id_,
-                rate=rate,
-                interval=wilson(rate),
-            )
-        )
+        figures = rate_figures(metric, rows, TARGET)
+        assert figures is not None
+        rate = figures["rate"]
+        made.append(RateClaim(
+            id=f"{id_}-{metric.replace('_', '-')}", holds_by="margin", metric=metric,
+            sentence=f"The {NAMES[metric]} of {id_} is {100 * rate.value:.1f} % "
+            f"({rate.hits} of {rate.n} pictures).",
+            evidence=(f"measurements/{id_}/per_image.csv",), headline=metric in headline,
+            measurement=id_, **figures,
+        ))  # fmt: skip
     return made
 
 
 def differences(after: str, before: str, first: Rows, second: Rows) -> list[Claim]:
     made: list[Claim] = []
     for metric in METRICS:
-        found = difference_of(metric, first, second, TARGET, resamples=500)
-        mine, other = (rate_of(metric, rows, TARGET) for rows in (first, second))
-        assert isinstance(found, PairedDifference)
-        assert mine is not None
-        assert other is not None
-        assert found.adjusted_interval is not None
-        low, high = found.interval
-        made.append(
-            DifferenceClaim(
-                id=f"{after}-{metric.replace('_', '-')}-change",
-                sentence=f"The {NAMES[metric]} changes by {100 * found.difference:+.1f} points "
-                f"from {before} to {after}.",
-                holds_by="margin",
-                evidence=tuple(f"measurements/{id_}/per_image.csv" for id_ in (after, before)),
-                headline=metric in ("asr_excl", "ca", "poisoned_accuracy"),
-                metric=metric,
-                measurement=after,
-                against=before,
-                first=mine,
-                second=other,
-                difference=found.difference,
-                interval=Interval(
-                    low=low, high=high, method="bootstrap", seed=0, resamples=found.resamples
-                ),
-                adjusted_interval=Interval(
-                    low=found.adjusted_interval[0],
-                    high=found.adjusted_interval[1],
-                    method="bonett-price",
-                ),
-                only_first=found.only_mine,
-                only_second=found.only_reference,
-                p_exact=found.p_exact,
-                p_mid=found.p_mid,
-            )
-        )
+        figures = difference_figures(metric, first, second, TARGET, seed=0, resamples=500)
+        assert figures is not None
+        made.append(DifferenceClaim(
+            id=f"{after}-{metric.replace('_', '-')}-change", holds_by="margin", metric=metric,
+            sentence=f"The {NAMES[metric]} changes by {100 * figures['difference']:+.1f} points "
+            f"from {before} to {after}.",
+            evidence=tuple(f"measurements/{id_}/per_image.csv" for id_ in (after, before)),
+            headline=metric in ("asr_excl", "ca", "poisoned_accuracy"),
+            measurement=after, against=before, **figures,
+        ))  # fmt: skip
     return made
+
+
+def _quotation(
+    topic: Any, id_: str, file: str, sentence: str, quotes: dict[str, Any], **more: Any
+) -> QuotedClaim:
+    fields = {"holds_by": "exact", "evidence": (file,), "topic": topic, "quotes": quotes} | more
+    return QuotedClaim(id=id_, sentence=sentence, **fields)
 
 
 def summary_chart(tables: Mapping[str, Rows]) -> ChartFacts:
@@ -240,11 +209,9 @@ def summary_chart(tables: Mapping[str, Rows]) -> ChartFacts:
         title="Before and after",
         description="Rates of the suspect, of the cleaned checkpoint and of the clean reference, "
         "with 95 % intervals. A low attack success rate and a high accuracy are good.",
-        file="charts/summary.svg",
+        file="charts/summary.svg", rows=tuple(rows), source=EVIDENCE_FILE,
         columns=("Rate", "Checkpoint", "Value", "95 %, low", "95 %, high"),
-        rows=tuple(rows),
-        source=EVIDENCE_FILE,
-    )
+    )  # fmt: skip
 
 
 def full() -> tuple[Evidence, Files]:
@@ -263,52 +230,38 @@ def full() -> tuple[Evidence, Files]:
     steps = np.arange(0, 401, 25)
     asr = 0.965 * np.exp(-steps / 45.0) + 0.004
     ca = 0.953 - 0.03 * np.exp(-((steps - 60) ** 2) / 6000.0)
+    journal = "jobs/job-1/journal.jsonl"
+    at_steps = [(int(s), float(a), float(c)) for s, a, c in zip(steps, asr, ca, strict=True)]
     training = ChartFacts(
         title="Training",
         description="Attack success rate and clean accuracy of the validation pictures at each "
         "evaluation, with 95 % intervals.",
         file="charts/job-1-training.svg",
-        columns=(
-            "Step",
-            "Attack success rate",
-            "Attack success rate, low",
-            "Attack success rate, high",
-            "Clean accuracy",
-        ),
-        rows=tuple(
-            (int(s), float(a), max(0.0, float(a) - 0.03), min(1.0, float(a) + 0.03), float(c))
-            for s, a, c in zip(steps, asr, ca, strict=True)
-        ),
-        source="jobs/job-1/journal.jsonl",
-    )
+        columns=("Step", "Attack success rate", "Attack success rate, low",
+                 "Attack success rate, high", "Clean accuracy"),
+        rows=tuple((s, a, max(0.0, a - 0.03), min(1.0, a + 0.03), c) for s, a, c in at_steps),
+        source=journal,
+    )  # fmt: skip
     loss = ChartFacts(
-        title="Loss",
-        description="The loss of the training steps that the journal tells of.",
-        file="charts/job-1-loss.svg",
-        columns=("step", "loss"),
+        title="Loss", description="The loss of the training steps that the journal tells of.",
+        file="charts/job-1-loss.svg", columns=("step", "loss"), source=journal,
         rows=tuple((int(s), 0.47 + 1.84 * math.exp(-s / 90)) for s in range(0, 401, 5)),
-        source="jobs/job-1/journal.jsonl",
-    )
+    )  # fmt: skip
     tradeoff = ChartFacts(
         title="Trade-off",
         description="Clean accuracy against attack success rate at each evaluation of the run.",
-        file="charts/tradeoff.svg",
+        file="charts/tradeoff.svg", source=journal,
         columns=("Run", "Step", "Attack success rate", "Clean accuracy"),
-        rows=tuple(
-            ("CleanCLIP", int(s), float(a), float(c))
-            for s, a, c in zip(steps, asr, ca, strict=True)
-        ),
-        source="jobs/job-1/journal.jsonl",
-    )
+        rows=tuple(("CleanCLIP", *row) for row in at_steps),
+    )  # fmt: skip
     rebound = ChartFacts(
         title="Rebound",
         description="Attack success rate while copies of the cleaned checkpoint are finetuned at "
         "several shares of the pretraining rate.",
-        file="charts/job-1-rebound.svg",
+        file="charts/job-1-rebound.svg", source="jobs/job-1/rebound.json",
         columns=("Step", "0.1 of the peak rate", "0.3 of the peak rate", "1 of the peak rate"),
         rows=tuple((s, 0.004, 0.006 + s / 50_000, 0.01 + s / 12_000) for s in range(0, 301, 50)),
-        source="jobs/job-1/rebound.json",
-    )
+    )  # fmt: skip
     variants = ("moved, upper left", "scaled to 1.5", "turned by 15 degrees", "BadNets (badnets)")
     holdouts = {
         "rows": [
@@ -318,93 +271,51 @@ def full() -> tuple[Evidence, Files]:
     }
     files["jobs/job-1/holdouts.json"] = json.dumps(holdouts).encode()
     quoted: list[Claim] = [
-        QuotedClaim(
-            id="suspect-safety",
-            sentence="poisoned.safetensors loads: it holds tensors and plain data only.",
-            holds_by="exact",
-            evidence=("inspections/suspect.json",),
-            topic="safety",
-            quotes={"/verdict": "loads"},
-        ),
-        QuotedClaim(
-            id="scan-1-verdict",
-            sentence="The scan found a backdoor-like trigger towards banana.",
-            holds_by="exact",
-            evidence=("scan/scan-1/scan.json",),
-            topic="scan",
-            quotes={"/judgement/verdict": "found", "/judgement/target": "banana"},
-        ),
-        QuotedClaim(
-            id="job-1-training",
-            sentence="The loss fell from 2.31 to 0.47 over 400 steps.",
-            holds_by="recorded",
-            evidence=("jobs/job-1/journal.jsonl",),
-            topic="training",
-            quotes={},
-        ),
-        QuotedClaim(
-            id="job-1-rebound",
-            sentence="Stays clean in this test: the attack success rate is at most 3.5 % (at 1 "
+        _quotation("safety", "suspect-safety", "inspections/suspect.json",
+                   "poisoned.safetensors loads: it holds tensors and plain data only.",
+                   {"/verdict": "loads"}),
+        _quotation("scan", "scan-1-verdict", "scan/scan-1/scan.json",
+                   "The scan found a backdoor-like trigger towards banana.",
+                   {"/judgement/verdict": "found", "/judgement/target": "banana"}),
+        _quotation("training", "job-1-training", journal,
+                   "The loss fell from 2.31 to 0.47 over 400 steps.", {}, holds_by="recorded"),
+        _quotation(
+            "rebound", "job-1-rebound", "jobs/job-1/rebound.json",
+            "Stays clean in this test: the attack success rate is at most 3.5 % (at 1 "
             "times the pretraining rate, step 300), under the limit of 5 %.",
-            holds_by="exact",
-            evidence=("jobs/job-1/rebound.json",),
-            topic="rebound",
-            quotes={"/worst/max_asr": 0.035, "/limit": 0.05},
-            headline=True,
+            {"/worst/max_asr": 0.035, "/limit": 0.05}, headline=True,
         ),
         *(
-            QuotedClaim(
-                id=f"job-1-rebound-{number}",
-                sentence=f"Finetuned at {factor} times the pretraining's rate, it reaches an "
-                f"attack success rate of {hits} in 449 at most.",
-                holds_by="exact",
-                evidence=("jobs/job-1/rebound.json",),
-                topic="rebound",
-                quotes={
-                    f"/rates/{number}/factor": factor,
-                    f"/rates/{number}/lr": factor * 1e-4,
-                    f"/rates/{number}/max_asr": hits / 449,
-                    f"/rates/{number}/max_step": 300,
-                },
-                rate=counted(hits, 449),
-                interval=wilson(counted(hits, 449)),
+            _quotation(
+                "rebound", f"job-1-rebound-{number}", "jobs/job-1/rebound.json",
+                f"Finetuned at {factor} times the pretraining's rate, it reaches an attack "
+                f"success rate of {hits} in 449 at most.",
+                {f"/rates/{number}/factor": factor, f"/rates/{number}/lr": factor * 1e-4,
+                 f"/rates/{number}/max_asr": hits / 449, f"/rates/{number}/max_step": 300},
+                rate=counted(hits, 449), interval=wilson(counted(hits, 449)),
             )
             for number, (factor, hits) in enumerate(((0.1, 2), (0.3, 5), (1.0, 16)))
         ),
         *(
-            QuotedClaim(
-                id=f"job-1-holdout-{number}",
-                sentence=f"{name}: {hits} of 449 pictures of other classes become banana.",
-                holds_by="exact",
-                evidence=("jobs/job-1/holdouts.json",),
-                topic="holdout",
-                quotes={
-                    f"/rows/{number}/group": "moved",
-                    f"/rows/{number}/name": name,
-                    f"/rows/{number}/measure": "asr_excl",
-                    f"/rows/{number}/before": None if number == 3 else 0.9,
-                    f"/rows/{number}/after": hits / 449,
-                },
-                rate=counted(hits, 449),
-                interval=wilson(counted(hits, 449)),
+            _quotation(
+                "holdout", f"job-1-holdout-{number}", "jobs/job-1/holdouts.json",
+                f"{name}: {hits} of 449 pictures of other classes become banana.",
+                {f"/rows/{number}/group": "moved", f"/rows/{number}/name": name,
+                 f"/rows/{number}/measure": "asr_excl", f"/rows/{number}/after": hits / 449,
+                 f"/rows/{number}/before": None if number == 3 else 0.9},
+                rate=counted(hits, 449), interval=wilson(counted(hits, 449)),
             )
             for number, (name, hits) in enumerate(zip(variants, (3, 9, 4, 0), strict=True))
         ),
-    ]
+    ]  # fmt: skip
     contrast = ContrastClaim(
-        id="scan-1-contrast",
+        id="scan-1-contrast", holds_by="interval", evidence=("scan/scan-1/scan.json",),
         sentence="The inverted patch turns pictures of other classes into banana on the suspect, "
         "and hardly ever on the reference.",
-        holds_by="interval",
-        evidence=("scan/scan-1/scan.json",),
-        scan="scan-1",
-        at="stages.patches.refined.here",
-        first=counted(243, 256),
-        second=counted(6, 256),
-        difference=243 / 256 - 6 / 256,
+        scan="scan-1", at="stages.patches.refined.here", first=counted(243, 256),
+        second=counted(6, 256), difference=243 / 256 - 6 / 256, headline=True,
         interval=Interval(low=0.886, high=0.951, method="newcombe"),
-        headline=True,
-    )
+    )  # fmt: skip
     thumbnails = {
         f"thumbnails/job-1-before-{n}.png": f"Picture {n}, with the trigger: banana before"
         for n in range(12)
@@ -418,6 +329,22 @@ def full() -> tuple[Evidence, Files]:
     rate_after = rate_of("asr_excl", after, TARGET)
     assert rate_before is not None
     assert rate_after is not None
+    journal_files = {
+        what: f"jobs/job-1/{what}.json" for what in ("spec", "rebound", "holdouts")
+    } | {"journal": journal}
+    job = cleaning(
+        preset="standard", steps=400, training_data="demo pairs, 2,000 of them", seconds=412.7,
+        files=journal_files,
+    )  # fmt: skip
+    scan = scanned(
+        reference="reference", data="demo images, 256 held out",
+        reasons=("A patch of 16 px turns 94.9 % of held-out pictures into banana; on the reference "
+                 "the same patch turns 2.3 %.",),
+        searched=("Patches of 8 to 32 px from 6 starts each.", "24 fixed triggers."),
+        not_searched=("Overlays over the whole picture.", "Every class by itself."),
+        warnings=("Only one reference was compared with.",),
+        files={"scan": "scan/scan-1/scan.json", "picture": "scan/scan-1/found.png"},
+    )  # fmt: skip
     evidence = Evidence(
         name="vit-b-32-from-the-forum",
         tool=Tool(name="CleanCLIP GUI", version="0.1.0"),
@@ -455,15 +382,7 @@ def full() -> tuple[Evidence, Files]:
             "reference": checkpoint("clean-twin.safetensors", "reference"),
         },
         data={"images-1": images()},
-        triggers={
-            DIGEST: TriggerFacts(
-                digest=DIGEST,
-                name="Demo sticker",
-                kind="patch",
-                convention="stamped on the model's canvas",
-                files=(f"triggers/{DIGEST}.json", f"triggers/{DIGEST}.png"),
-            )
-        },
+        triggers={DIGEST: sticker()},
         measurements={
             "job-1-before": measurement("suspect", "before", "job-1-before", job="job-1"),
             "job-1-after": measurement(
@@ -477,46 +396,8 @@ def full() -> tuple[Evidence, Files]:
                 "cleaned", "after", "job-1-heldout-after", job="job-1", heldout=True, tau=None
             ),
         },
-        jobs={
-            "job-1": JobFacts(
-                method="cleanclip",
-                title="CleanCLIP",
-                preset="standard",
-                status="finished",
-                source="suspect",
-                result="cleaned",
-                seed=0,
-                steps=400,
-                training_data="demo pairs, 2,000 of them",
-                precision="fp32",
-                device="cpu",
-                seconds=412.7,
-                files={
-                    "spec": "jobs/job-1/spec.json",
-                    "journal": "jobs/job-1/journal.jsonl",
-                    "rebound": "jobs/job-1/rebound.json",
-                    "holdouts": "jobs/job-1/holdouts.json",
-                },
-            )
-        },
-        scans={
-            "scan-1": ScanFacts(
-                suspect="suspect",
-                reference="reference",
-                data="demo images, 256 held out",
-                verdict="found",
-                title="Backdoor-like trigger found",
-                target="banana",
-                reasons=(
-                    "A patch of 16 px turns 94.9 % of held-out pictures into banana; on the "
-                    "reference the same patch turns 2.3 %.",
-                ),
-                searched=("Patches of 8 to 32 px from 6 starts each.", "24 fixed triggers."),
-                not_searched=("Overlays over the whole picture.", "Every class by itself."),
-                warnings=("Only one reference was compared with.",),
-                files={"scan": "scan/scan-1/scan.json", "picture": "scan/scan-1/found.png"},
-            )
-        },
+        jobs={"job-1": job},
+        scans={"scan-1": scan},
         claims=(
             *rates("job-1-before", before),
             *rates("reference-1", clean),

@@ -20,7 +20,8 @@ from cleanclip_gui.window.notes_dialog import NotesDialog
 from cleanclip_gui.window.session_keeper import OpenedSession, SessionKeeper
 from cleanclip_gui.window.session_paths import SessionPaths, lost_files
 from ml_core.reading.errors import InputError
-from ml_core.reports.sessions.draft import OpenedCheckpoint, OpenedImages, draft
+from ml_core.reports.measurement_files import LocalData
+from ml_core.reports.sessions.draft import OpenedCheckpoint, draft
 from ml_core.reports.sessions.folder import read_session, write_session
 from ml_core.reports.sessions.record import SESSION_SUFFIX, FileFacts, SavedSession
 from ml_core.reports.sessions.same_file import facts_of, mark_of
@@ -271,7 +272,7 @@ class SessionFiles(QObject):
 
 def _opened(
     session: Session,
-) -> tuple[tuple[tuple[str, CheckpointFacts], ...], OpenedImages | None]:
+) -> tuple[tuple[tuple[str, CheckpointFacts], ...], LocalData | None]:
     """What the record of a session tells of."""
     facts = (
         ("suspect", session.checkpoint), ("cleaned", session.cleaned),
@@ -281,7 +282,10 @@ def _opened(
     found = tuple((role, one) for role, one in facts if one is not None)
     if images is None:
         return found, None
-    return found, OpenedImages(images.spec, images.name, images.key, images.known_by, images.n)
+    data = LocalData(
+        spec=images.spec, name=images.name, key=images.key, known_by=images.known_by, n=images.n
+    )
+    return found, data
 
 
 def _write(
@@ -289,7 +293,7 @@ def _write(
     record: SavedSession,
     triggers: Sequence[Trigger],
     checkpoints: Sequence[tuple[str, CheckpointFacts]],
-    images: OpenedImages | None,
+    images: LocalData | None,
     control: tasks.Control,
 ) -> tuple[str, SavedSession]:
     """Hash what was not hashed yet, and write a session with its record."""

@@ -31,12 +31,11 @@ from ml_core.reports.measurement_files import (
     LocalData,
     LocalMeasurement,
     clear_measurement,
+    trigger_record,
     write_measurement,
 )
-from ml_core.reports.record import Measured, MeasuredTrigger
+from ml_core.reports.record import Measured
 from ml_core.reports.rows import rows_of
-from ml_core.triggers.descriptions import describe
-from ml_core.triggers.record import Trigger
 
 When = Literal["before", "after", "reference", "evaluation"]
 Head = Literal["zero-shot", "linear"]
@@ -269,16 +268,6 @@ def _checkpoint(
         cautions=tuple(opened.architecture.cautions),
         safety=verdict,
         safety_reasons=reasons,
-    )
-
-
-def trigger_record(trigger: Trigger) -> MeasuredTrigger:
-    """What is recorded of a trigger."""
-    return MeasuredTrigger(
-        digest=trigger.digest,
-        name=trigger.name,
-        kind=trigger.kind,
-        convention=describe(trigger),
     )
 
 

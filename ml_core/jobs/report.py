@@ -24,7 +24,7 @@ from ml_core.jobs.thumbnails import MOST, flipped, pictures_of
 from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.regular_file import read_file
-from ml_core.reports.derive import evidence_from
+from ml_core.reports.derive import GROUPS, evidence_from
 from ml_core.reports.environment import environment
 from ml_core.reports.html.charts import draw_charts
 from ml_core.reports.measurement_files import PICTURES_FILE, Measurement, json_bytes
@@ -115,12 +115,7 @@ def evidence_of(
         name=name,
         date=datetime.now().astimezone().date().isoformat(),
         author=spec.author,
-        checkpoints=sources.checkpoints,
-        data=sources.data,
-        triggers=sources.triggers,
-        measurements=sources.measurements,
-        jobs=sources.jobs,
-        scans=sources.scans,
+        **{name: getattr(sources, name) for name in GROUPS},
         thumbnails=thumbnails,
         notes=tuple(sources.notes),
     )

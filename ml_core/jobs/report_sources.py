@@ -60,7 +60,9 @@ _RUN_FOLDERS = (
     "before", "after", "after-linear", "heldout-before", "heldout-after", "heldout-after-linear",
 )  # fmt: skip
 _LARGEST_TABLE = 200 << 20
+_OF_RECIPE = ("method", "preset", "seed")
 _JOURNAL = "journal.jsonl"
+_TRIGGER_SUFFIXES = (".json", ".png", ".safetensors")
 
 
 @dataclass(frozen=True)
@@ -217,21 +219,14 @@ class _Reading:
             own = evaluation == side_of(result, found.facts)[1]
             self._measurement(f"{id_}-{name}", found, ends[found.facts.when], id_ if own else None)
         recipe = run.spec.recipe
-        stated: dict[str, Any] = {
-            "method": recipe.method,
-            "preset": recipe.preset,
-            "seed": recipe.seed,
-        }
+        stated: dict[str, Any] = {name: getattr(recipe, name) for name in _OF_RECIPE}
         stated |= dict.fromkeys(("status", "training_data", "precision", "device"), "")
         names = (*stated, "steps", "seconds")
         stated |= {"steps": 0} | {name: result[name] for name in names if name in result}
         sources.jobs[id_] = JobFacts(
-            **stated,
-            title=recipe.facts.title,
-            source=ends["before"],
-            result=ends["after"],
+            **stated, title=recipe.facts.title, source=ends["before"], result=ends["after"],
             files=self._run_files(id_, run, result),
-        )
+        )  # fmt: skip
 
     def add_evaluation(self, found: Measurement) -> None:
         """A measurement of no run."""
@@ -260,23 +255,18 @@ class _Reading:
             if name is None:
                 continue
             stem = Path(name).stem
-            for suffix in (".json", ".png", ".safetensors"):
-                beside = folder / f"{stem}{suffix}"
-                if beside.is_file():
-                    key = what if beside.name == name else f"{what}_{suffix[1:]}"
-                    files[key] = f"{at}/{stem}{suffix}"
-                    sources.files[files[key]] = _bytes(beside)
+            for suffix in _TRIGGER_SUFFIXES:
+                copy = self._copy(folder / f"{stem}{suffix}", f"{at}/{stem}{suffix}")
+                if copy is not None:
+                    files[what if f"{stem}{suffix}" == name else f"{what}_{suffix[1:]}"] = copy
+        suspect, reference = scan.suspect, scan.reference
         sources.scans[id_] = ScanFacts(
-            suspect=self._scanned(scan.suspect.name, scan.suspect.sha256, "suspect"),
-            reference=(
-                None
-                if scan.reference is None
-                else self._scanned(scan.reference.name, scan.reference.sha256, "reference")
+            suspect=self._scanned(suspect.name, suspect.sha256, "suspect"),
+            reference=None if reference is None else self._scanned(
+                reference.name, reference.sha256, "reference"
             ),
-            data=scan.images,
-            **scan_facts(scan.judgement),
-            files=files,
-        )
+            data=scan.images, **scan_facts(scan.judgement), files=files,
+        )  # fmt: skip
 
     def _check_same(self, run: _Run, found: Measurement) -> None:
         """A run's measurements are of the weights that its result names."""
@@ -323,15 +313,9 @@ class _Reading:
                 return id_
         id_ = self._new_id(role)
         self.sources.checkpoints[id_] = CheckpointFacts(
-            name=name,
-            sha256=sha256,
-            bytes=0,
-            role=role,
-            format="not inspected",
-            architecture="not opened",
-            parameters=0,
-            safety="not inspected",
-        )
+            name=name, sha256=sha256, bytes=0, role=role, format="not inspected",
+            architecture="not opened", parameters=0, safety="not inspected",
+        )  # fmt: skip
         self.sources.places[id_] = Place(None, None, None)
         self.sources.notes.append(
             f"{name} is known from its scan alone: size, architecture and file safety are not "
@@ -350,9 +334,6 @@ class _Reading:
         evaluation: dict[str, Any] = self._clean.json(found.evaluation)
         names = {"per_image": PER_IMAGE_FILE, "prompts": PROMPTS_FILE}
         names |= {"classifier": CLASSIFIER_FILE, "per_class": PER_CLASS_FILE}
-        there = {what: name for what, name in names.items() if (folder / name).is_file()}
-        for name in there.values():
-            sources.files[f"{at}/{name}"] = _bytes(folder / name)
         sources.kept[id_] = found
         sources.measurements[id_] = measured.to(
             MeasurementFacts,
@@ -363,7 +344,7 @@ class _Reading:
             target_name=evaluation.get("target_name"),
             label_set=self._clean.text(measured.label_set),
             evaluation=self._json(f"{at}/evaluation.json", evaluation),
-            **{what: f"{at}/{name}" if what in there else None for what, name in names.items()},
+            **{what: self._copy(folder / name, f"{at}/{name}") for what, name in names.items()},
         )
 
     def _data(self, found: Measurement) -> str:
@@ -377,10 +358,7 @@ class _Reading:
             return sources._data_keys[key]
         id_ = f"images-{len(sources.data) + 1}"
         sources._data_keys[key] = id_
-        rows: BundlePath | None = None
-        if (found.folder / PICTURES_FILE).is_file():
-            rows = f"data/{id_}.csv"
-            sources.files[rows] = _bytes(found.folder / PICTURES_FILE)
+        rows = self._copy(found.folder / PICTURES_FILE, f"data/{id_}.csv")
         name = self._clean.text(kept.name)
         sources.data[id_] = kept.to(DataFacts, name=name, spec=spec, rows=rows)
         return id_
@@ -392,15 +370,14 @@ class _Reading:
             return None
         if kept.digest not in sources.triggers:
             found.trigger()  # it is what it says it is
-            files = []
-            for suffix in (".json", ".png", ".safetensors"):
-                path = found.folder / f"{TRIGGER_STEM}{suffix}"
-                if path.is_file():
-                    files.append(f"triggers/{kept.digest}{suffix}")
-                    sources.files[files[-1]] = _bytes(path)
-            sources.triggers[kept.digest] = kept.to(
-                TriggerFacts, name=self._clean.text(kept.name), files=tuple(files)
+            stem = found.folder / TRIGGER_STEM
+            copies = (
+                self._copy(stem.with_suffix(suffix), f"triggers/{kept.digest}{suffix}")
+                for suffix in _TRIGGER_SUFFIXES
             )
+            name = self._clean.text(kept.name)
+            files = tuple(filter(None, copies))
+            sources.triggers[kept.digest] = kept.to(TriggerFacts, name=name, files=files)
         return kept.digest
 
     def _run_files(self, id_: str, run: _Run, result: dict[str, Any]) -> dict[str, BundlePath]:
@@ -424,6 +401,13 @@ class _Reading:
         files["journal"] = f"{at}/{_JOURNAL}"
         self.sources.files[files["journal"]] = "".join(lines).encode("utf-8", "backslashreplace")
         return files
+
+    def _copy(self, path: Path, name: BundlePath) -> BundlePath | None:
+        """Take a file of a folder into the bundle, where it is there."""
+        if not path.is_file():
+            return None
+        self.sources.files[name] = _bytes(path)
+        return name
 
     def _json(self, path: BundlePath, record: dict[str, Any]) -> BundlePath:
         """Write a record."""

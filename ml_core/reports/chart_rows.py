@@ -10,7 +10,7 @@ from pydantic import JsonValue
 
 from ml_core.evaluation.records import wilson_interval
 from ml_core.reports.claims import Material, in_order, is_headline, name_of, pairs_of
-from ml_core.reports.record import EVIDENCE_FILE, ChartFacts, Claim, JobFacts, RateClaim
+from ml_core.reports.record import EVIDENCE_FILE, BundlePath, ChartFacts, Claim, JobFacts, RateClaim
 from ml_core.reports.rows import Rows
 
 _METRICS = {
@@ -63,23 +63,16 @@ def _summary(material: Material, claims: Sequence[Claim]) -> ChartFacts | None:
         series = f"{name_of(material, facts.checkpoint)}, {one.measurement}"
         values = one.rate.value, one.interval.low, one.interval.high
         rows.append((_METRICS[one.metric], series, *values))
-    if not rows:
-        return None
-    return ChartFacts(
-        title="Rates before and after",
-        description="Each rate of each checkpoint with its Wilson 95 % interval.",
-        file="charts/summary.svg",
-        columns=("rate", "checkpoint", "value", "low", "high"),
-        rows=tuple(rows),
-        source=EVIDENCE_FILE,
-    )
+    return _chart(
+        "summary", "Rates before and after",
+        "Each rate of each checkpoint with its Wilson 95 % interval.",
+        ("rate", "checkpoint", "value", "low", "high"), rows, EVIDENCE_FILE,
+    )  # fmt: skip
 
 
 def _watched(id_: str, job: JobFacts, metrics: Sequence[Mapping[str, Any]]) -> ChartFacts | None:
     """Accuracy and attack success on the validation pictures while training."""
     names = [name for name in _WATCHED if any(name in row for row in metrics)]
-    if not names:
-        return None
     columns, keys = ["step"], []
     for name in names:
         words, short = _WATCHED[name], _INTERVALS[name]
@@ -90,29 +83,21 @@ def _watched(id_: str, job: JobFacts, metrics: Sequence[Mapping[str, Any]]) -> C
         for row in metrics
         if any(name in row for name in names)
     ]
-    return ChartFacts(
-        title=f"{job.title} while it trained",
-        description="Rates on the validation pictures at each evaluation, with 95 % intervals.",
-        file=f"charts/{id_}-validation.svg",
-        columns=tuple(columns),
-        rows=_once(rows),
-        source=job.files["journal"],
-    )
+    return _chart(
+        f"{id_}-validation", f"{job.title} while it trained",
+        "Rates on the validation pictures at each evaluation, with 95 % intervals.",
+        columns, _once(rows), job.files.get("journal", ""),
+    )  # fmt: skip
 
 
 def _losses(id_: str, job: JobFacts, metrics: Sequence[Mapping[str, Any]]) -> ChartFacts | None:
     """The loss of each step that was told."""
     rows = [(row["step"], row["loss"]) for row in metrics if row.get("loss") is not None]
-    if not rows:
-        return None
-    return ChartFacts(
-        title=f"Loss of {job.title}",
-        description="The loss of the training steps that the journal tells of.",
-        file=f"charts/{id_}-loss.svg",
-        columns=("step", "loss"),
-        rows=_once(rows),
-        source=job.files["journal"],
-    )
+    return _chart(
+        f"{id_}-loss", f"Loss of {job.title}",
+        "The loss of the training steps that the journal tells of.",
+        ("step", "loss"), _once(rows), job.files.get("journal", ""),
+    )  # fmt: skip
 
 
 def _rebound(material: Material, id_: str, job: JobFacts) -> ChartFacts | None:
@@ -134,14 +119,11 @@ def _rebound(material: Material, id_: str, job: JobFacts) -> ChartFacts | None:
     rows = [
         (step, *(row.get(name) for name in columns[1:])) for step, row in sorted(points.items())
     ]
-    return ChartFacts(
-        title="Rebound test",
-        description="Attack success rate at each step of finetuning the cleaned checkpoint again.",
-        file=f"charts/{id_}-rebound.svg",
-        columns=tuple(columns),
-        rows=tuple(rows),
-        source=job.files["rebound"],
-    )
+    return _chart(
+        f"{id_}-rebound", "Rebound test",
+        "Attack success rate at each step of finetuning the cleaned checkpoint again.",
+        columns, rows, job.files["rebound"],
+    )  # fmt: skip
 
 
 def _tradeoff(
@@ -154,20 +136,16 @@ def _tradeoff(
         for row in metrics.get(id_, ())
         if row.get("asr_excl") is not None and row.get("ca") is not None
     ]
-    if not rows:
-        return None
-    first = next(iter(material.jobs.values()))
-    return ChartFacts(
-        title="Trade-off",
-        description="Each evaluation while training: attack success against clean accuracy.",
-        file="charts/tradeoff.svg",
-        columns=("run", "step", "attack success rate", "clean accuracy"),
-        rows=_once(rows, key=2),
-        source=first.files["journal"],
-    )
+    journals = [job.files.get("journal", "") for job in material.jobs.values()]
+    return _chart(
+        "tradeoff", "Trade-off",
+        "Each evaluation while training: attack success against clean accuracy.",
+        ("run", "step", "attack success rate", "clean accuracy"), _once(rows, key=2),
+        next(iter(journals), ""),
+    )  # fmt: skip
 
 
-def _classes(material: Material) -> Iterator[ChartFacts]:
+def _classes(material: Material) -> Iterator[ChartFacts | None]:
     """The classes whose accuracy changes most between two measurements."""
     for first, second in pairs_of(material):
         one, other = material.measurements[first], material.measurements[second]
@@ -191,15 +169,25 @@ def _classes(material: Material) -> Iterator[ChartFacts]:
                 right, count = int(hits[index]), int(n[index])
                 interval = wilson_interval(right, count)
                 rows.append((f"{names[index]} ({index})", series, right / count, *interval))
-        yield ChartFacts(
-            title="Classes whose accuracy changes most",
-            description=f"Clean accuracy of {first} and {second}, with Wilson 95 % intervals.",
-            file=f"charts/{first}-classes.svg",
-            columns=("class", "checkpoint", "value", "low", "high"),
-            rows=tuple(rows),
-            source=one.per_class,
-        )
+        yield _chart(
+            f"{first}-classes", "Classes whose accuracy changes most",
+            f"Clean accuracy of {first} and {second}, with Wilson 95 % intervals.",
+            ("class", "checkpoint", "value", "low", "high"), rows, one.per_class,
+        )  # fmt: skip
         return
+
+
+def _chart(
+    name: str, title: str, description: str, columns: Sequence[str],
+    rows: Sequence[Row], source: BundlePath,
+) -> ChartFacts | None:  # fmt: skip
+    """A chart; None of no rows."""
+    if not rows:
+        return None
+    return ChartFacts(
+        title=title, description=description, file=f"charts/{name}.svg", columns=tuple(columns),
+        rows=tuple(rows), source=source,
+    )  # fmt: skip
 
 
 def _accuracies(rows: Rows, classes: int) -> tuple[Any, Any]:

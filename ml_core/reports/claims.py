@@ -224,18 +224,12 @@ def _safety(material: Material) -> Iterator[Claim]:
             "/format": record["format"],
             **{f"/reasons/{number}": reason for number, reason in enumerate(reasons[:50])},
         }
-        yield QuotedClaim(
-            id=f"safety-{id_}",
-            sentence=(
-                f"File safety of {name_of(material, id_)}: {words.lower()} ({facts.format}). No "
-                f"code in it was run.{said}"
-            ),
-            holds_by="exact",
-            evidence=(facts.inspection,),
+        yield _quotation(
+            "safety", f"safety-{id_}", facts.inspection, quotes,
+            f"File safety of {name_of(material, id_)}: {words.lower()} ({facts.format}). No "
+            f"code in it was run.{said}",
             headline=facts.role == "suspect",
-            topic="safety",
-            quotes=quotes,
-        )
+        )  # fmt: skip
 
 
 def _rates(
@@ -313,26 +307,19 @@ def _scans(material: Material) -> Iterator[Claim]:
         judgement = scan.judgement
         suspect = name_of(material, facts.suspect)
         named = f", towards “{judgement.target}”" if judgement.target else ""
-        yield QuotedClaim(
-            id=_id(id_, "verdict"),
-            sentence=(
-                f"Search for an unknown trigger in {suspect}"
-                f"{_in_other_arithmetic(scan.precision)}: {judgement.title.lower()}{named}. "
-                f"{' '.join(judgement.reasons)}"
-            ),
-            holds_by="exact",
-            evidence=(file,),
+        quotes: dict[str, JsonValue] = {
+            "/judgement/verdict": judgement.verdict,
+            "/judgement/target": judgement.target,
+        }
+        for number, reason in enumerate(judgement.reasons[:50]):
+            quotes[f"/judgement/reasons/{number}"] = reason
+        yield _quotation(
+            "scan", _id(id_, "verdict"), file, quotes,
+            f"Search for an unknown trigger in {suspect}"
+            f"{_in_other_arithmetic(scan.precision)}: {judgement.title.lower()}{named}. "
+            f"{' '.join(judgement.reasons)}",
             headline=True,  # a quotation, which says in which arithmetic it was found
-            topic="scan",
-            quotes={
-                "/judgement/verdict": judgement.verdict,
-                "/judgement/target": judgement.target,
-                **{
-                    f"/judgement/reasons/{number}": reason
-                    for number, reason in enumerate(judgement.reasons[:50])
-                },
-            },
-        )
+        )  # fmt: skip
         if scan.found is None:
             continue
         contrast = scan.found.contrast
@@ -370,18 +357,13 @@ def _training(material: Material) -> Iterator[Claim]:
         names = name_of(material, job.result), name_of(material, job.source)
         names_of = ("method", "preset", "status", "seed", "steps", "precision", "device")
         fields = (*names_of, "source_sha256", "checkpoint_sha256")
-        yield QuotedClaim(
-            id=_id(id_, "training"),
-            sentence=(
-                f"{names[0]} was made from {names[1]} by {job.title} ({job.preset or 'own'} "
-                f"settings, seed {job.seed}): {job.steps} steps in {job.precision} on "
-                f"{job.device}, {job.status}."
-            ),
+        yield _quotation(
+            "training", _id(id_, "training"), job.files["result"], _quoted(record, "", fields),
+            f"{names[0]} was made from {names[1]} by {job.title} ({job.preset or 'own'} "
+            f"settings, seed {job.seed}): {job.steps} steps in {job.precision} on "
+            f"{job.device}, {job.status}.",
             holds_by="recorded",
-            evidence=(job.files["result"],),
-            topic="training",
-            quotes={f"/{name}": record[name] for name in fields if name in record},
-        )
+        )  # fmt: skip
 
 
 def _rebounds(material: Material) -> Iterator[Claim]:
@@ -394,43 +376,27 @@ def _rebounds(material: Material) -> Iterator[Claim]:
         name = name_of(material, job.result or job.source)
         rate = _counts(record["worst"], "hits", "n", "max_asr")
         worst = ("factor", "max_asr", "step", "hits", "n")
-        yield QuotedClaim(
-            id=_id(id_, "rebound"),
-            sentence=f"Rebound test of {name}: {record['verdict']}{_counted_words(rate)}",
-            holds_by="exact",
-            evidence=(file,),
-            headline=True,
-            topic="rebound",
-            quotes={
-                "/verdict": record["verdict"],
-                "/stays_clean": record["stays_clean"],
-                "/limit": record["limit"],
-                "/steps": record["steps"],
-                "/batch_size": record["batch_size"],
-                **_quoted(record["worst"], "/worst", worst),
-            },
-            rate=rate,
-            interval=None if rate is None else wilson(rate),
-        )
+        stated = ("verdict", "stays_clean", "limit", "steps", "batch_size")
+        quotes = {f"/{field}": record[field] for field in stated}
+        yield _quotation(
+            "rebound", _id(id_, "rebound"), file,
+            quotes | _quoted(record["worst"], "/worst", worst),
+            f"Rebound test of {name}: {record['verdict']}{_counted_words(rate)}",
+            headline=True, rate=rate,
+        )  # fmt: skip
         for number, row in enumerate(record["rates"]):
             rate = _counts(row, "hits", "n", "max_asr")
-            yield QuotedClaim(
-                id=_id(id_, "rebound", str(number)),
-                sentence=(
-                    f"Finetuned at {row['factor']:g} times the pretraining's rate, {name} reaches "
-                    f"an attack success rate of {percent(row['max_asr'])}"
-                    f"{_counted_words(rate, bracketed=True)} at most"
-                    f"{_diverged(row.get('diverged'))}."
-                ),
-                holds_by="exact",
-                evidence=(file,),
-                topic="rebound",
-                quotes=_quoted(
-                    row, f"/rates/{number}", ("factor", "lr", "max_asr", "max_step", "hits", "n")
-                ),
+            step = row.get("diverged")
+            broken = "" if step is None else f"; it broke down at step {step}"
+            fields = ("factor", "lr", "max_asr", "max_step", "hits", "n")
+            yield _quotation(
+                "rebound", _id(id_, "rebound", str(number)), file,
+                _quoted(row, f"/rates/{number}", fields),
+                f"Finetuned at {row['factor']:g} times the pretraining's rate, {name} reaches "
+                f"an attack success rate of {percent(row['max_asr'])}"
+                f"{_counted_words(rate, bracketed=True)} at most{broken}.",
                 rate=rate,
-                interval=None if rate is None else wilson(rate),
-            )
+            )  # fmt: skip
 
 
 def _holdouts(material: Material) -> Iterator[Claim]:
@@ -445,19 +411,13 @@ def _holdouts(material: Material) -> Iterator[Claim]:
             before = "" if row.get("before") is None else f" (before: {percent(row['before'])})"
             after = "not measured" if row.get("after") is None else percent(row["after"])
             fields = ("group", "name", "measure", "before", "before_hits", "before_n", "after")
-            yield QuotedClaim(
-                id=_id(id_, "holdout", str(number)),
-                sentence=(
-                    f"Hold-out “{row['name']}” ({row['group']}), {_measure(row['measure'])}: "
-                    f"{after}{_counted_words(rate, bracketed=True)} after cleaning{before}."
-                ),
-                holds_by="exact",
-                evidence=(file,),
-                topic="holdout",
-                quotes=_quoted(row, f"/rows/{number}", (*fields, "after_hits", "n")),
+            yield _quotation(
+                "holdout", _id(id_, "holdout", str(number)), file,
+                _quoted(row, f"/rows/{number}", (*fields, "after_hits", "n")),
+                f"Hold-out “{row['name']}” ({row['group']}), {_measure(row['measure'])}: "
+                f"{after}{_counted_words(rate, bracketed=True)} after cleaning{before}.",
                 rate=rate,
-                interval=None if rate is None else wilson(rate),
-            )
+            )  # fmt: skip
 
 
 def _verdict(material: Material, headlines: Sequence[Claim]) -> tuple[str, ...]:
@@ -754,12 +714,19 @@ def _counted_words(rate: Counted | None, *, bracketed: bool = False) -> str:
     return f" ({said})" if bracketed else f" The highest rate is {said}."
 
 
+def _quotation(
+    topic: Any, id_: str, file: BundlePath, quotes: dict[str, JsonValue], sentence: str, *,
+    holds_by: HoldsBy = "exact", headline: bool = False, rate: Counted | None = None,
+) -> QuotedClaim:  # fmt: skip
+    """A claim that quotes a file, with the interval of its rate."""
+    return QuotedClaim(
+        id=id_, sentence=sentence, holds_by=holds_by, evidence=(file,), headline=headline,
+        topic=topic, quotes=quotes, rate=rate, interval=None if rate is None else wilson(rate),
+    )  # fmt: skip
+
+
 def _quoted(row: Mapping[str, Any], at: str, names: Sequence[str]) -> dict[str, JsonValue]:
     return {f"{at}/{name}": row[name] for name in names if name in row}
-
-
-def _diverged(step: int | None) -> str:
-    return "" if step is None else f"; it broke down at step {step}"
 
 
 def _measure(name: str) -> str:

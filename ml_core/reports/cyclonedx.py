@@ -8,17 +8,11 @@ from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 from ml_core.reports.outcomes import State, outcomes_of
-from ml_core.reports.record import (
-    DataFacts,
-    DifferenceClaim,
-    Evidence,
-    Id,
-    RateClaim,
-)
+from ml_core.reports.record import DataFacts, DifferenceClaim, Evidence, Id, RateClaim
 from ml_core.reports.rendering import METRICS, Read, held, json_bytes, measured_on, rates_of
 from ml_core.sarif import PAPER
 
@@ -48,10 +42,7 @@ def render_cyclonedx(evidence: Evidence, read: Read) -> bytes:
             ],
             "vulnerabilities": list(_vulnerabilities(evidence)),
         },
-        [
-            _property("evidence", evidence.name),
-            *(_property("verdict", sentence) for sentence in evidence.verdict),
-        ],
+        [_property("evidence", evidence.name), *_each("verdict", evidence.verdict)],
     )
 
 
@@ -72,7 +63,7 @@ def inspection_bom(record: Mapping[str, Any]) -> bytes:
     model["properties"] = [
         _property("bytes", record["size"]),
         *(_property(name.replace("_", "-"), record[name]) for name in told),
-        *(_property("reason", sentence) for sentence in record["reasons"]),
+        *_each("reason", record["reasons"]),
     ]
     return _bom(record["tool"], {"components": [model]}, [])
 
@@ -93,28 +84,23 @@ def _bom(tool: Mapping[str, Any], content: dict[str, Any], properties: list[Any]
 
 def _model(evidence: Evidence, id_: Id) -> dict[str, Any]:
     facts = evidence.checkpoints[id_]
-    made: dict[str, Any] = {
+    pedigree = _pedigree(evidence, id_)
+    names = ("role", "bytes", "format", "parameters", "identity", "safety")
+    return {
         "type": "machine-learning-model",
         "bom-ref": id_,
         "name": facts.name,
         "description": _ROLES[facts.role],
+        **_hashes(facts.sha256),
+        **({"pedigree": pedigree} if pedigree else {}),
+        "modelCard": _card(evidence, id_),
+        "properties": [
+            *(_property(name, getattr(facts, name)) for name in names),
+            *_each("safety-reason", facts.safety_reasons),
+            *_each("assumption", facts.assumptions),
+            *_each("caution", facts.cautions),
+        ],
     }
-    made |= _hashes(facts.sha256)
-    if pedigree := _pedigree(evidence, id_):
-        made["pedigree"] = pedigree
-    made["modelCard"] = _card(evidence, id_)
-    made["properties"] = [
-        _property("role", facts.role),
-        _property("bytes", facts.bytes),
-        _property("format", facts.format),
-        _property("parameters", facts.parameters),
-        _property("identity", facts.identity),
-        _property("safety", facts.safety),
-        *(_property("safety-reason", sentence) for sentence in facts.safety_reasons),
-        *(_property("assumption", sentence) for sentence in facts.assumptions),
-        *(_property("caution", sentence) for sentence in facts.cautions),
-    ]
-    return made
 
 
 def _card(evidence: Evidence, id_: Id) -> dict[str, Any]:
@@ -165,10 +151,7 @@ def _metric(claim: RateClaim, slice_: str) -> dict[str, Any]:
         "type": METRICS[claim.metric],
         "value": repr(claim.rate.value),
         "slice": f"{slice_}; {counts}; 95 % {interval.method} interval; claim {claim.id}",
-        "confidenceInterval": {
-            "lowerBound": repr(interval.low),
-            "upperBound": repr(interval.high),
-        },
+        "confidenceInterval": {"lowerBound": repr(interval.low), "upperBound": repr(interval.high)},
     }
 
 
@@ -203,41 +186,25 @@ def _data(id_: Id, facts: DataFacts, read: Read) -> dict[str, Any]:
     ]
     if (rows := held(read, facts.rows)) is not None:
         properties.append(_property("list-sha256", hashlib.sha256(rows).hexdigest()))
-    return {
-        "type": "data",
-        "bom-ref": f"data:{id_}",
-        "name": facts.name,
-        "data": [
-            {
-                "type": "dataset",
-                "name": facts.name,
-                "contents": {"properties": properties},
-                "description": f"{facts.n} images that models were tried on.",
-            }
-        ],
-    }
+    words = f"{facts.n} images that models were tried on."
+    return _contents(f"data:{id_}", "dataset", facts.name, properties, words)
 
 
 def _triggers(evidence: Evidence) -> Iterator[dict[str, Any]]:
     for number, facts in enumerate(evidence.triggers.values(), 1):
-        properties = [
-            _property("digest", facts.digest),
-            _property("kind", facts.kind),
-            _property("convention", facts.convention),
-        ]
-        yield {
-            "type": "data",
-            "bom-ref": f"trigger:{number}",
-            "name": facts.name,
-            "data": [
-                {
-                    "type": "other",
-                    "name": facts.name,
-                    "contents": {"properties": properties},
-                    "description": "A trigger that was stamped on images.",
-                }
-            ],
-        }
+        names = ("digest", "kind", "convention")
+        properties = [_property(name, getattr(facts, name)) for name in names]
+        words = "A trigger that was stamped on images."
+        yield _contents(f"trigger:{number}", "other", facts.name, properties, words)
+
+
+def _contents(
+    ref: str, kind: str, name: str, properties: list[dict[str, str]], description: str
+) -> dict[str, Any]:
+    """A component that is data."""
+    contents = {"properties": properties}
+    data = {"type": kind, "name": name, "contents": contents, "description": description}
+    return {"type": "data", "bom-ref": ref, "name": name, "data": [data]}
 
 
 def _vulnerabilities(evidence: Evidence) -> Iterator[dict[str, Any]]:
@@ -259,6 +226,10 @@ def _vulnerabilities(evidence: Evidence) -> Iterator[dict[str, Any]]:
 
 def _hashes(sha256: str | None) -> dict[str, Any]:
     return {} if sha256 is None else {"hashes": [{"alg": "SHA-256", "content": sha256}]}
+
+
+def _each(name: str, sentences: Iterable[object]) -> list[dict[str, str]]:
+    return [_property(name, sentence) for sentence in sentences]
 
 
 def _property(name: str, value: object) -> dict[str, str]:

@@ -55,6 +55,8 @@ INTERVALS: dict[Metric, str] = {
 """Each rate of an `Evaluation`, and the field of its interval."""
 MEASURED = tuple(one.name for one in fields(Evaluation) if one.name in Measured.model_fields)
 """What an evaluation and the facts of its measurement both say."""
+GROUPS = ("checkpoints", "data", "triggers", "measurements", "jobs", "scans")
+"""The facts of a record, each by its id."""
 _JUDGED = ("verdict", "title", "target", "reasons", "searched", "not_searched", "warnings")
 _RAN = (
     "method", "preset", "status", "seed", "steps", "training_data", "precision", "device",
@@ -73,7 +75,7 @@ def evidence_from(read: Read, **facts: Any) -> Evidence:
     """
     empty: dict[str, Any] = {
         **dict.fromkeys(("verdict", "not_tested", "limits", "claims"), ()),
-        **{name: {} for name in ("data", "triggers", "measurements", "jobs", "scans")},
+        **{name: {} for name in GROUPS},
     }
     tool = Tool(name="CleanCLIP GUI", version=__version__)
     stated = Evidence(**(empty | facts), tool=tool, environment=ENVIRONMENT_FILE)
@@ -114,14 +116,9 @@ def material_of(files: Files) -> Material:
         ),
     ]  # fmt: skip
     return Material(
-        checkpoints=evidence.checkpoints,
-        data=evidence.data,
-        triggers=evidence.triggers,
-        measurements=evidence.measurements,
+        **{name: getattr(evidence, name) for name in GROUPS},
         rows={id_: files.rows(id_) for id_ in evidence.measurements},
         class_names={id_: files.prompts(id_)[1] for id_ in evidence.measurements},
-        jobs=evidence.jobs,
-        scans=evidence.scans,
         scan_records={id_: files.scan(id_) for id_ in evidence.scans},
         json={path: files.json(path) for path in records},
     )

@@ -37,6 +37,7 @@ from ml_core.reports.record import (
     MeasuredTrigger,
 )
 from ml_core.reports.rows import Rows, from_csv, to_csv
+from ml_core.triggers.descriptions import describe
 from ml_core.triggers.files import load_trigger, save_trigger
 from ml_core.triggers.record import Trigger
 
@@ -223,6 +224,13 @@ def write_measurement(
     }
     replace_files({folder / name: content for name, content in files.items()})
     return folder
+
+
+def trigger_record(trigger: Trigger) -> MeasuredTrigger:
+    """What is recorded of a trigger."""
+    return MeasuredTrigger(
+        digest=trigger.digest, name=trigger.name, kind=trigger.kind, convention=describe(trigger)
+    )
 
 
 def clear_measurement(folder: Path) -> None:

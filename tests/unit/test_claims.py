@@ -11,19 +11,18 @@ from scipy import stats
 
 from ml_core.detection.scan.records import Contrast, Found, Rate
 from ml_core.reports.claims import Claims, Material, claims_of, pairs_of
+from ml_core.reports.derive import scan_facts
 from ml_core.reports.record import (
     CheckpointFacts,
     ContrastClaim,
-    DataFacts,
     DifferenceClaim,
     JobFacts,
     MeasurementFacts,
     QuotedClaim,
     RateClaim,
-    ScanFacts,
-    TriggerFacts,
 )
 from ml_core.reports.rows import Rows
+from tests.evidence_samples import checkpoint, cleaning, images, measurement, scanned, sticker
 from tests.gui.scans import scan as made_scan
 
 SHA = "ab" * 32
@@ -54,27 +53,13 @@ def _rows(seed: int, attacked: float, right: float, *, labelled: bool = True) ->
     )
 
 
-def _measured(checkpoint: str, when: str, **fields: Any) -> MeasurementFacts:
-    return MeasurementFacts.model_validate(
-        {
-            "when": when, "checkpoint": checkpoint, "data": "images-1", "trigger": "t",
-            "target": TARGET, "target_name": "banana", "classes": CLASSES, "label_set": "x",
-            "classifier_sha256": "c", "n": 400, "n_broken": 0, "seed": 0, "precision": "fp32",
-            "device": "cpu", "threads": 1, "batch": 64, "versions": {}, "tau": 1e-3,
-            "evaluation": "e.json", "per_image": f"measurements/{checkpoint}/per_image.csv",
-            "per_class": None, "prompts": "p.txt", "classifier": None, **fields,
-        }
-    )  # fmt: skip
+def _measured(of: str, when: str, **fields: Any) -> MeasurementFacts:
+    own = {"trigger": "t", "target": TARGET, "classes": CLASSES, "n": 400, "tau": 1e-3}
+    return measurement(of, when, of, **(own | fields))
 
 
 def _checkpoint(name: str, role: str) -> CheckpointFacts:
-    return CheckpointFacts.model_validate(
-        {
-            "name": name, "sha256": SHA, "bytes": 1, "role": role, "format": "safetensors",
-            "architecture": "x", "parameters": 1, "safety": "loads",
-            "inspection": f"inspections/{role}.json",
-        }
-    )  # fmt: skip
+    return checkpoint(name, role, inspection=f"inspections/{role}.json")
 
 
 def _material(**changes: Any) -> Material:
@@ -83,16 +68,8 @@ def _material(**changes: Any) -> Material:
         "checkpoints": {
             role: _checkpoint(f"{role}.pt", role) for role in ("suspect", "cleaned", "reference")
         },
-        "data": {
-            "images-1": DataFacts(
-                name="photos", key="k", known_by="content", n=400, spec={}, rows=None
-            )
-        },
-        "triggers": {
-            "t": TriggerFacts(
-                digest="t", name="sticker", kind="patch", convention="", files=("triggers/t.json",)
-            )
-        },
+        "data": {"images-1": images(400, name="photos", rows=None)},
+        "triggers": {"t": sticker(digest="t", name="sticker")},
         "measurements": {
             "job-1-before": _measured("suspect", "before", job="job-1"),
             "job-1-after": _measured("cleaned", "after", job="job-1"),
@@ -256,11 +233,7 @@ def test_files_of_one_name_are_told_apart() -> None:
 
 
 def _job(**files: str) -> JobFacts:
-    return JobFacts(
-        method="cleanclip", title="CleanCLIP", preset="quick", status="finished", source="suspect",
-        result="cleaned", seed=0, steps=10, training_data="", precision="fp32", device="cpu",
-        files={"result": "jobs/job-1/result.json", **files},
-    )  # fmt: skip
+    return cleaning(files={"result": "jobs/job-1/result.json", **files})
 
 
 def test_proofs_are_quoted_with_the_interval_of_their_counts() -> None:
@@ -320,13 +293,7 @@ def test_a_scan_gives_its_verdict_and_the_contrast_of_what_it_found() -> None:
             ),
         }
     )  # fmt: skip
-    judged = scan.judgement
-    facts = ScanFacts(
-        suspect="suspect", reference="reference", data="photos", verdict=judged.verdict,
-        title=judged.title, target=judged.target, reasons=judged.reasons,
-        searched=judged.searched, not_searched=judged.not_searched, warnings=judged.warnings,
-        files={"scan": "scan/scan-1/scan.json"},
-    )  # fmt: skip
+    facts = scanned(reference="reference", data="photos", **scan_facts(scan.judgement))
     found = claims_of(_material(scans={"scan-1": facts}, scan_records={"scan-1": scan}))
     (one,) = _of(found, ContrastClaim)
     assert one.at == "found.contrast"

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator
 from pathlib import Path
-from typing import TypeVar
 
 import pytest
 
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Event, Progress
+from ml_core.events import Control, Progress
 from ml_core.jobs.draft import draft
+from ml_core.jobs.measure import drained
 from ml_core.jobs.measurement_spec import MeasurementSpec
 from ml_core.jobs.report_spec import ReportSpec
 from ml_core.jobs.runner import run_job
@@ -19,17 +18,6 @@ from ml_core.model import ClipModel
 from ml_core.reports.measurement_files import read_measurement
 from ml_core.triggers import demo_trigger, save_trigger
 from tests.unit.draining import events_of
-
-Result = TypeVar("Result")
-
-
-def returned(steps: Generator[Event, None, Result]) -> Result:
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
 
 
 @pytest.fixture
@@ -48,13 +36,10 @@ def test_it_is_measured_in_fp32_and_kept_with_every_answer(spec: MeasurementSpec
     stages = {event.stage for event in events if isinstance(event, Progress)}
     assert {"open", "measure"} <= stages
     found = read_measurement(Path(spec.output_dir))
-    assert (found.facts.when, found.facts.precision, found.facts.target) == (
-        "evaluation",
-        "fp32",
-        2,
-    )
+    facts = found.facts
+    assert (facts.when, facts.precision, facts.target) == ("evaluation", "fp32", 2)
     assert len(found.rows) == 24
-    assert found.facts.trigger is not None
+    assert facts.trigger is not None
     assert done.result["asr_excl"] == found.evaluation["asr_excl"]
 
 
@@ -68,7 +53,7 @@ def test_nobody_named_a_target_of_a_measurement_without_a_trigger(spec: Measurem
 def test_a_draft_claims_what_a_bundle_would(spec: MeasurementSpec, tmp_path: Path) -> None:
     list(run_job(spec, Control()))
     asked = ReportSpec(measurements=(spec.output_dir,), out="draft", name="Tiny")
-    made = returned(draft(asked, Control()))
+    made = drained(draft(asked, Control()))
     metrics = {claim.metric for claim in made.evidence.claims if claim.kind == "rate"}
     assert {"ca", "asr_excl", "baseline_target_rate"} <= metrics
     assert all(claim.holds_by == "exact" for claim in made.evidence.claims)  # tau is not known

@@ -21,7 +21,6 @@ from ml_core.reports.model_card import render_eval_results_yaml
 from ml_core.reports.outcomes import outcomes_of
 from ml_core.reports.record import (
     CheckpointFacts,
-    DataFacts,
     DifferenceClaim,
     Evidence,
     Interval,
@@ -31,11 +30,11 @@ from ml_core.reports.record import (
     RateClaim,
     ScanFacts,
     Tool,
-    TriggerFacts,
 )
 from ml_core.reports.rendering import nothing_beside, subject_of
 from ml_core.reports.sarif import BACKDOOR_RULES
 from ml_core.sarif import ATLAS_VERSION
+from tests.evidence_samples import checkpoint, cleaning, images, measurement, scanned, sticker
 from tests.unit.official_schemas import (
     Statement,
     check_intoto,
@@ -64,28 +63,22 @@ class Bundle:
         self.jobs: dict[str, JobFacts] = {}
         self.files: dict[str, bytes] = {"data/images-1.csv": DATA}
 
-    def checkpoint(self, id_: str, role: Any, sha256: str | None, **more: Any) -> None:
-        values = {
-            "name": f"{id_}.pt", "sha256": sha256, "bytes": 1000, "role": role,
-            "format": "PyTorch file (zip)", "architecture": "ViT-B-32", "parameters": 151_000_000,
-            "safety": "loads", "inspection": f"inspections/{id_}.json",
-        }  # fmt: skip
-        facts = CheckpointFacts.model_validate(values | more)
+    def add(self, id_: str, role: Any, sha256: str | None, **more: Any) -> None:
+        given = {
+            "sha256": sha256, "bytes": 1000, "format": "PyTorch file (zip)", "safety_reasons": (),
+            "inspection": f"inspections/{id_}.json",
+        } | more  # fmt: skip
+        facts = checkpoint(given.pop("name", f"{id_}.pt"), role, **given)
         self.checkpoints[id_] = facts
         found = inspection(facts.safety, *facts.safety_reasons, name=facts.name)
         self.files[f"inspections/{id_}.json"] = json.dumps(found).encode()
 
-    def measure(self, id_: str, checkpoint: str, when: Any, **hits: int) -> None:
+    def measure(self, id_: str, of: str, when: Any, **hits: int) -> None:
         """Rates of 1000 images as claims."""
         folder = f"measurements/{id_}"
-        self.measurements[id_] = MeasurementFacts(
-            when=when, checkpoint=checkpoint, data="images-1", trigger="sha256:abc", target=3,
-            target_name="banana", classes=10, label_set="demo", classifier_sha256="0" * 64,
-            n=1000, n_broken=0, seed=0, precision="fp32", device="cpu", threads=1, batch=64,
-            versions={}, evaluation=f"{folder}/evaluation.json",
-            per_image=f"{folder}/per_image.csv", per_class=None, prompts=f"{folder}/prompts.txt",
-            classifier=None,
-        )  # fmt: skip
+        self.measurements[id_] = measurement(
+            of, when, id_, trigger="sha256:abc", target=3, n=1000, n_broken=0, tau=None
+        )
         self.files[f"{folder}/prompts.txt"] = b"# templates\na photo of {}\n\n# classes\nbanana\n"
         for metric, count in hits.items():
             rate = counted(count, 1000)
@@ -122,39 +115,24 @@ class Bundle:
         )  # fmt: skip
 
     def clean(self) -> None:
-        self.checkpoint("cleaned", "cleaned", CLEANED)
-        self.jobs["job-1"] = JobFacts(
-            method="cleanclip", title="CleanCLIP", preset="paper", status="finished",
-            source="suspect", result="cleaned", seed=1, steps=300, training_data="pairs",
-            precision="fp32", device="cpu",
-            files={"spec": "jobs/job-1/spec.json", "rebound": "jobs/job-1/rebound.json"},
-        )  # fmt: skip
+        self.add("cleaned", "cleaned", CLEANED)
+        names = ("spec", "rebound")
+        files = {name: f"jobs/job-1/{name}.json" for name in names}
+        self.jobs["job-1"] = cleaning(preset="paper", seed=1, steps=300, files=files)
         self.files["jobs/job-1/spec.json"] = b"{}\n"
 
     def scan(self, verdict: Any) -> None:
-        self.scans["scan-1"] = ScanFacts(
-            suspect="suspect", reference=None, data="images-1", verdict=verdict,
-            title="Backdoor-like trigger found", target="banana", reasons=("A patch moves it.",),
-            searched=(), not_searched=(), warnings=(), files={"scan": "scan/scan-1/scan.json"},
-        )  # fmt: skip
+        self.scans["scan-1"] = scanned(verdict=verdict, reasons=("A patch moves it.",))
         self.files["scan/scan-1/scan.json"] = b"{}\n"
 
     def evidence(self) -> Evidence:
-        trigger = TriggerFacts(
-            digest="sha256:abc", name="sticker", kind="patch", convention="cleanclip",
-            files=("triggers/abc.json",),
-        )  # fmt: skip
+        trigger = sticker(digest="sha256:abc", name="sticker", files=("triggers/abc.json",))
         self.files["triggers/abc.json"] = b"{}\n"
         return Evidence(
             name="demo", tool=Tool(name="CleanCLIP GUI", version="0.1.0"),
             verdict=("It carries a backdoor.",), not_tested=("Triggers in the text.",),
             limits=("A low ASR is no certificate.",), checkpoints=self.checkpoints,
-            data={
-                "images-1": DataFacts(
-                    name="demo test", key="k" * 16, known_by="content", n=1000,
-                    spec={"kind": "demo"}, rows="data/images-1.csv",
-                )
-            },
+            data={"images-1": images(1000, name="demo test")},
             triggers={"sha256:abc": trigger}, measurements=self.measurements, jobs=self.jobs,
             scans=self.scans, claims=tuple(self.claims), environment="environment.json",
         )  # fmt: skip
@@ -165,7 +143,7 @@ class Bundle:
 
 def suspect(**more: Any) -> Bundle:
     bundle = Bundle()
-    bundle.checkpoint("suspect", "suspect", **{"sha256": SUSPECT} | more)
+    bundle.add("suspect", "suspect", **{"sha256": SUSPECT} | more)
     return bundle
 
 
@@ -298,7 +276,7 @@ def test_the_verdict_of_a_rebound_test_counts(whole: Bundle) -> None:
 
 def test_the_report_decides_about_what_was_cleaned_last(whole: Bundle) -> None:
     assert subject_of(whole.evidence()) == "cleaned"
-    whole.checkpoint("cleaned-2", "cleaned", "3" * 64)
+    whole.add("cleaned-2", "cleaned", "3" * 64)
     assert subject_of(whole.evidence()) == "cleaned-2"
     assert subject_of(suspect().evidence()) == "suspect"
 

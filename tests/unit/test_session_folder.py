@@ -15,9 +15,10 @@ from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import inspect
 from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reports.measurement_files import LocalData
 from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.record import EVIDENCE_FILE, SUMS_FILE, Evidence
-from ml_core.reports.sessions.draft import OpenedCheckpoint, OpenedImages, draft
+from ml_core.reports.sessions.draft import OpenedCheckpoint, draft
 from ml_core.reports.sessions.folder import (
     read_session,
     session_trigger,
@@ -266,7 +267,7 @@ def test_the_record_of_a_session_is_a_bundles_and_names_no_place(tmp_path: Path)
     path = _checkpoint(tmp_path / "my secret place.safetensors")
     opened = OpenedCheckpoint("suspect", inspect(path), "RN50", 4, ("8 heads assumed",))
     spec = ImageSpec(kind="folder", path=str(tmp_path / "pictures"))
-    images = OpenedImages(spec, "pictures", "a" * 64, "content", 9)
+    images = LocalData(spec=spec, name="pictures", key="a" * 64, known_by="content", n=9)
     triggers = [PAINTED, demo_trigger()]
     evidence, files = draft("one", [opened], images, triggers)
     session = _session(trigger=PAINTED.digest)

@@ -1,7 +1,8 @@
-"""A rebound test and a table of hold-outs that do not follow from their own counts."""
+"""What the files of a bundle give, and what does not follow from them."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
@@ -9,10 +10,12 @@ from typing import Any
 import pytest
 
 from ml_core.evaluation.records import wilson_interval
-from ml_core.reports.derive import holdouts_of, rebound_of
+from ml_core.reports.bundle_files import Files
+from ml_core.reports.derive import FACTS, holdouts_of, rebound_of
 from ml_core.reports.rebound_verdict import counts_of, judged
 from ml_core.reports.verify.derived import MALFORMED
 from ml_core.reports.verify.difference import first_difference
+from tests.evidence_samples import checkpoint, minimal
 
 
 def _point(step: int, hits: int, n: int = 100) -> dict[str, Any]:
@@ -72,3 +75,20 @@ def test_a_proof_that_was_changed_does_not_follow(
     change(record)
     with suppress(*MALFORMED):
         assert first_difference(record, derived(record)) is not None
+
+
+@pytest.mark.parametrize(
+    ("name", "place"),
+    [("m.pt with a.safetensors", None), ("m.pt", None), ("other.pt", "/name"), ("m.ptx", "/name")],
+)
+def test_a_checkpoint_may_be_named_with_its_adapter(name: str, place: str | None) -> None:
+    facts = checkpoint(name, "cleaned", adapter="a" * 64, inspection="inspections/cleaned.json")
+    record = {
+        "name": "m.pt", "sha256": facts.sha256, "size": facts.bytes, "format": facts.format,
+        "verdict": "loads", "parameters": facts.parameters, "reasons": list(facts.safety_reasons),
+    }  # fmt: skip
+    evidence = minimal()[0].model_copy(update={"checkpoints": {"cleaned": facts}})
+    files = Files(evidence, lambda path, *_: json.dumps(record).encode())
+    ((_, stated, derived),) = FACTS["checkpoints"][0](files, "cleaned")
+    difference = first_difference(stated, derived)
+    assert (difference and difference[0]) == place

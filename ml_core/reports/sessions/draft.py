@@ -7,11 +7,10 @@ from dataclasses import dataclass
 from typing import Literal
 
 from ml_core.checkpoints.inspection_record import assess, inspection_record
-from ml_core.data.specs import ImageSpec
 from ml_core.paths import cache_dir, config_dir, data_dir
 from ml_core.reading import Inspection
 from ml_core.reports.derive import evidence_from
-from ml_core.reports.measurement_files import json_bytes
+from ml_core.reports.measurement_files import LocalData, json_bytes, trigger_record
 from ml_core.reports.record import (
     BundlePath,
     CheckpointFacts,
@@ -23,7 +22,6 @@ from ml_core.reports.sessions.record import TRIGGERS_FOLDER
 from ml_core.reports.without_paths import WithoutPaths
 from ml_core.reports.write_bundle import reading
 from ml_core.triggers import Trigger
-from ml_core.triggers.descriptions import describe
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,21 +40,10 @@ class OpenedCheckpoint:
     adapter: str | None = None
 
 
-@dataclass(frozen=True)
-class OpenedImages:
-    """The evaluation images in use; fields as of `DataFacts`."""
-
-    spec: ImageSpec
-    name: str
-    key: str
-    known_by: str
-    n: int
-
-
 def draft(
     name: str,
     checkpoints: Sequence[OpenedCheckpoint],
-    images: OpenedImages | None,
+    images: LocalData | None,
     triggers: Sequence[Trigger],
 ) -> tuple[Evidence, dict[BundlePath, bytes]]:
     """The record of what is open, and the files that it names; it has no path of this machine.
@@ -83,23 +70,14 @@ def draft(
         found, assessed = one.inspection, assess(one.inspection)
         file = f"inspections/{one.role}.json"
         files[file] = json_bytes(clean.json(inspection_record(assessed)))
+        own = ("role", "architecture", "parameters", "donor", "adapter")
         facts[one.role] = CheckpointFacts(
-            name=found.name,
-            sha256=found.sha256 or None,
-            bytes=found.size,
-            role=one.role,
-            format=found.format,
-            architecture=one.architecture,
-            parameters=one.parameters,
-            donor=one.donor,
-            adapter=one.adapter,
-            choice=clean.json(one.choice) or None,
-            assumptions=clean.json(one.assumptions),
-            cautions=clean.json(one.cautions),
-            safety=assessed.verdict,
-            safety_reasons=clean.json(assessed.reasons),
-            inspection=file,
-        )
+            **{name: getattr(one, name) for name in own},
+            name=found.name, sha256=found.sha256 or None, bytes=found.size, format=found.format,
+            choice=clean.json(one.choice) or None, assumptions=clean.json(one.assumptions),
+            cautions=clean.json(one.cautions), safety=assessed.verdict,
+            safety_reasons=clean.json(assessed.reasons), inspection=file,
+        )  # fmt: skip
     evidence = evidence_from(
         reading(files),
         name=name,
@@ -110,15 +88,9 @@ def draft(
     return evidence, files
 
 
-def _data(images: OpenedImages, clean: WithoutPaths) -> DataFacts:
-    return DataFacts(
-        name=clean.text(images.name),
-        key=images.key,
-        known_by=images.known_by,
-        n=images.n,
-        spec=clean.json(images.spec.model_dump(mode="json", exclude={"path"})),
-        rows=None,
-    )
+def _data(images: LocalData, clean: WithoutPaths) -> DataFacts:
+    spec = clean.json(images.spec.model_dump(mode="json", exclude={"path"}))
+    return images.to(DataFacts, name=clean.text(images.name), spec=spec, rows=None)
 
 
 def _trigger(trigger: Trigger, clean: WithoutPaths) -> TriggerFacts:
@@ -128,10 +100,5 @@ def _trigger(trigger: Trigger, clean: WithoutPaths) -> TriggerFacts:
     parts = (one for part in trigger.parts for one in (part.array, part.pixels))
     has_arrays = any(one is not None for one in (trigger.array, *parts))
     suffixes += [".safetensors"] if has_arrays else []
-    return TriggerFacts(
-        digest=trigger.digest,
-        name=clean.text(trigger.name),
-        kind=trigger.kind,
-        convention=describe(trigger),
-        files=tuple(f"{stem}{suffix}" for suffix in suffixes),
-    )
+    files = tuple(f"{stem}{suffix}" for suffix in suffixes)
+    return trigger_record(trigger).to(TriggerFacts, name=clean.text(trigger.name), files=files)

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from ml_core.reading.errors import InputError
+
 State = Literal["holds", "fails", "not checked", "recorded"]
 LEVELS: tuple[str, ...] = ("intact", "arithmetic", "identity", "inference")
 DAMAGED, DOES_NOT_HOLD, HOLDS = 2, 1, 0
@@ -34,6 +36,27 @@ class Check:
     state: State
     sentence: str
     reason: str = ""
+
+
+def looked_at(
+    level: int, subject: str, faults: Iterable[str], sentence: str, before: str = ""
+) -> Check:
+    """A check that holds with this sentence unless there is a fault.
+
+    Parameters
+    ----------
+    faults
+        Sentences; the first one counts, and an `InputError` while looking is one.
+    before
+        Stands before a fault's sentence.
+    """
+    try:
+        fault = next(iter(faults), "")
+    except InputError as error:
+        fault = error.sentence
+    if fault:
+        return Check(level, subject, "fails", f"{before}{fault}")
+    return Check(level, subject, "holds", sentence)
 
 
 def summary(checks: Iterable[Check]) -> str:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Any
 
 from ml_core import __version__
@@ -28,7 +29,7 @@ from ml_core.reports.record import (
     Evidence,
     RateClaim,
 )
-from ml_core.reports.verify.checks import Check
+from ml_core.reports.verify.checks import Check, looked_at
 from ml_core.reports.verify.difference import Difference, first_difference, pointed, reached
 from ml_core.reports.verify.opened import Bundle
 from ml_core.reports.views import views
@@ -87,23 +88,29 @@ def _derived(bundle: Bundle) -> tuple[Evidence | None, str]:
 
 def _claim(bundle: Bundle, claim: Claim, derived: Mapping[str, Claim] | None) -> Check:
     """A claim as its files give it; where the whole cannot be derived, its figures alone."""
+    check = looked_at(
+        1, claim.id, _claim_faults(bundle, claim, derived), claim.sentence, f"{claim.id}: "
+    )
+    recorded = check.state == "holds" and claim.holds_by == "recorded"
+    return replace(check, state="recorded") if recorded else check
+
+
+def _claim_faults(
+    bundle: Bundle, claim: Claim, derived: Mapping[str, Claim] | None
+) -> Iterator[str]:
+    if derived is not None and claim.id not in derived:
+        yield "the bundle claims it, and its files do not give it."
+        return
     try:
         if derived is None:
             again = claim.model_copy(update=_figures(bundle, claim))
-        elif claim.id in derived:
-            again = derived[claim.id]
         else:
-            raise InputError("the bundle claims it, and its files do not give it.")
+            again = derived[claim.id]
         stated, files = (one.model_dump(mode="json") for one in (claim, again))
-        fault = _fault("", first_difference(stated, files))
-    except InputError as error:
-        fault = error.sentence
+        if difference := first_difference(stated, files):
+            yield _fault("", difference)
     except MALFORMED as error:
-        fault = f"a file that it stands on lacks something ({type(error).__name__})."
-    if fault:
-        return Check(1, claim.id, "fails", f"{claim.id}: {fault}")
-    return Check(1, claim.id, "recorded" if claim.holds_by == "recorded" else "holds",
-                 claim.sentence)  # fmt: skip
+        yield f"a file that it stands on lacks something ({type(error).__name__})."
 
 
 def _figures(bundle: Bundle, claim: Claim) -> dict[str, Any]:
@@ -171,26 +178,12 @@ def _difference_figures(
 def _facts(bundle: Bundle) -> Iterator[Check]:
     """One check for every checkpoint, image set, measurement, job and scan."""
     evidence = bundle.evidence
-    for group, (pairs, source) in FACTS.items():
+    for group, (_, source) in FACTS.items():
         for id_ in getattr(evidence, group):
             if group == "data" and evidence.data[id_].rows is None:
                 continue
-            fault = ""
-            try:
-                for place, stated, derived in pairs(bundle, id_):
-                    if fault := _fault(place, first_difference(stated, derived)):
-                        break
-                else:
-                    fault = _too_many_pictures(bundle, id_) if group == "data" else ""
-            except InputError as error:
-                fault = error.sentence
-            except MALFORMED as error:
-                fault = f"one of its files lacks something ({type(error).__name__})."
-            if fault:
-                yield Check(1, id_, "fails", f"{id_}: {fault}")
-            else:
-                words = f"What the record says of {id_} follows from {source}."
-                yield Check(1, id_, "holds", words)
+            words = f"What the record says of {id_} follows from {source}."
+            yield looked_at(1, id_, _fact_faults(bundle, group, id_), words, f"{id_}: ")
     if evidence.thumbnails:
         yield Check(
             1, "thumbnails", "recorded",
@@ -203,23 +196,24 @@ def _facts(bundle: Bundle) -> Iterator[Check]:
     )  # fmt: skip
 
 
-def _too_many_pictures(bundle: Bundle, id_: str) -> str:
-    facts = bundle.evidence.data[id_]
-    if facts.pictures is None:
-        return ""
-    there = sum(name.startswith(f"{facts.pictures}/") for name in bundle.reader.names())
-    if there <= len(bundle.pictures(id_)):
-        return ""
-    return f"{facts.pictures} holds more pictures than {facts.rows} lists."
+def _fact_faults(bundle: Bundle, group: str, id_: str) -> Iterator[str]:
+    """What of a part of the record its files do not give."""
+    try:
+        for place, stated, derived in FACTS[group][0](bundle, id_):
+            if difference := first_difference(stated, derived):
+                yield _fault(place, difference)
+    except MALFORMED as error:
+        yield f"one of its files lacks something ({type(error).__name__})."
+    if group == "data" and (folder := bundle.evidence.data[id_].pictures) is not None:
+        there = sum(name.startswith(f"{folder}/") for name in bundle.reader.names())
+        if there > len(bundle.pictures(id_)):
+            yield f"{folder} holds more pictures than {bundle.evidence.data[id_].rows} lists."
 
 
-def _fault(place: str, difference: Difference | None) -> str:
+def _fault(place: str, difference: Difference) -> str:
     """A difference as a sentence that names its place."""
-    if difference is None:
-        return ""
     at, stated, derived = difference
-    where = f"{place}{at}" if place else at
-    return f"{where} is {_shown(stated)}, and the files give {_shown(derived)}."
+    return f"{place}{at} is {_shown(stated)}, and the files give {_shown(derived)}."
 
 
 def _shown(value: Any) -> str:
@@ -303,10 +297,8 @@ def _views(bundle: Bundle) -> Iterator[Check]:
 
 
 def _same_bytes(bundle: Bundle, path: str, content: bytes) -> Check:
-    try:
-        is_same = bundle.reader.read(path) == content
-    except InputError as error:
-        return Check(1, path, "fails", error.sentence)
-    if is_same:
-        return Check(1, path, "holds", f"{path} is what is made from the record.")
-    return Check(1, path, "fails", f"{path} is not what is made from the record.")
+    def faults() -> Iterator[str]:
+        if bundle.reader.read(path) != content:
+            yield f"{path} is not what is made from the record."
+
+    return looked_at(1, path, faults(), f"{path} is what is made from the record.")

@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from ml_core.reading.arrays import parse_safetensors
 from ml_core.reading.errors import InputError
 from ml_core.reports.record import DataFacts, MeasurementFacts, TriggerFacts
-from ml_core.reports.verify.checks import Check
+from ml_core.reports.verify.checks import Check, looked_at
 from ml_core.reports.verify.opened import Bundle
 from ml_core.triggers.descriptions import describe
 from ml_core.triggers.files import trigger_of
@@ -54,39 +54,33 @@ def check_kept(bundle: Bundle) -> Iterator[Check | Pixels]:
 
 def _checkpoint(bundle: Bundle, id_: str, file: str, sha256: str) -> Check:
     """A checkpoint in the bundle is the one that the record is about."""
-    try:
-        good = bundle.reader.digest(file) == sha256
-    except InputError as error:
-        return Check(2, id_, "fails", f"{id_}: {error.sentence}")
-    words = "is" if good else "is not"
-    return Check(
-        2, id_, "holds" if good else "fails",
-        f"The checkpoint {file} in the bundle {words} the file of {id_}.",
-    )  # fmt: skip
+    words = f"The checkpoint {file} in the bundle is"
+
+    def faults() -> Iterator[str]:
+        if bundle.reader.digest(file) != sha256:
+            yield f"{words} not the file of {id_}."
+
+    return looked_at(2, id_, faults(), f"{words} the file of {id_}.")
 
 
 def _trigger(bundle: Bundle, digest: str, facts: TriggerFacts) -> Iterator[Check | Pixels]:
     name = f"trigger {facts.name or digest[:12]}"
-    try:
-        picture = next((one for one in facts.files if one.endswith(".png")), None)
-        pixels = None if picture is None else _decoded(bundle, picture)
-        found = trigger_from(bundle, facts, pixels)
-    except InputError as error:
-        yield Check(2, name, "fails", f"{name}: {error.sentence}")
-        return
-    if found.digest != digest or facts.digest != digest:
-        yield Check(
-            2, name, "fails", f"{name}: its files have the digest {found.digest[:16]}…, "
-            f"not {digest[:16]}…."
-        )  # fmt: skip
-        return
-    if (found.kind, found.name, describe(found)) != (facts.kind, facts.name, facts.convention):
-        words = "the record and its file differ in name, kind or convention"
-        yield Check(2, name, "fails", f"{name}: {words}.")
-        return
-    yield Check(2, name, "holds", f"The files of {name} have its digest.")
-    if pixels is not None and pixels.nbytes <= _MOST_HANDED:
-        yield Pixels(digest, pixels)
+    pictures: list[NDArray[np.uint8]] = []
+
+    def faults() -> Iterator[str]:
+        for file in facts.files:
+            if file.endswith(".png") and not pictures:
+                pictures.append(_decoded(bundle, file))
+        found = trigger_from(bundle, facts, pictures[0] if pictures else None)
+        if found.digest != digest or facts.digest != digest:
+            yield f"its files have the digest {found.digest[:16]}…, not {digest[:16]}…."
+        if (found.kind, found.name, describe(found)) != (facts.kind, facts.name, facts.convention):
+            yield "the record and its file differ in name, kind or convention."
+
+    check = looked_at(2, name, faults(), f"The files of {name} have its digest.", f"{name}: ")
+    yield check
+    if check.state == "holds" and pictures and pictures[0].nbytes <= _MOST_HANDED:
+        yield Pixels(digest, pictures[0])
 
 
 def trigger_from(bundle: Bundle, facts: TriggerFacts, pixels: NDArray[np.uint8] | None) -> Trigger:
@@ -134,34 +128,29 @@ def classifier_from(bundle: Bundle, facts: MeasurementFacts) -> NDArray[np.float
 
 
 def _classifier(bundle: Bundle, id_: str, facts: MeasurementFacts) -> Check:
-    try:
-        rows = classifier_from(bundle, facts)
-    except InputError as error:
-        return Check(2, id_, "fails", f"{id_}: {error.sentence}")
-    if rows is None:
+    if facts.classifier is None:
         return Check(
             2, id_, "not checked", f"{id_}: the class texts' embeddings are not in the bundle.",
             "no classifier in the bundle",
         )  # fmt: skip
-    if hashlib.sha256(rows.tobytes()).hexdigest() != facts.classifier_sha256:
-        return Check(
-            2,
-            id_,
-            "fails",
-            f"{id_}: {facts.classifier} is not what it was measured with.",
-        )
-    return Check(2, id_, "holds", f"{id_}: {facts.classifier} has the SHA-256 of its record.")
+
+    def faults() -> Iterator[str]:
+        rows = classifier_from(bundle, facts)
+        if rows is None or hashlib.sha256(rows.tobytes()).hexdigest() != facts.classifier_sha256:
+            yield f"{facts.classifier} is not what it was measured with."
+
+    words = f"{id_}: {facts.classifier} has the SHA-256 of its record."
+    return looked_at(2, id_, faults(), words, f"{id_}: ")
 
 
 def _pictures(bundle: Bundle, id_: str, facts: DataFacts) -> Check:
     """Pictures in the bundle against the list."""
-    try:
-        listed = bundle.pictures(id_)
-        wanted, place = set(listed.digests), f"{facts.pictures}/"
-        inside = [name for name in bundle.reader.names() if name.startswith(place)]
-        other = next((name for name in inside if bundle.reader.digest(name) not in wanted), "")
-    except InputError as error:
-        return Check(2, id_, "fails", f"{id_}: {error.sentence}")
-    if other:
-        return Check(2, id_, "fails", f"{id_}: {other} is none of the pictures that it lists.")
-    return Check(2, id_, "holds", f"{id_}: the pictures in the bundle are those of its list.")
+
+    def faults() -> Iterator[str]:
+        listed, place = set(bundle.pictures(id_).digests), f"{facts.pictures}/"
+        for name in bundle.reader.names():
+            if name.startswith(place) and bundle.reader.digest(name) not in listed:
+                yield f"{name} is none of the pictures that it lists."
+
+    words = f"{id_}: the pictures in the bundle are those of its list."
+    return looked_at(2, id_, faults(), words, f"{id_}: ")
