@@ -16,7 +16,7 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.layout import column
+from cleanclip_gui.widgets.layout import card, column
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import change_text, count_text, plain, plural
 from ml_core.reading import InputError, Inspection, examine
@@ -98,16 +98,11 @@ class ComparisonView(QWidget):
 
     def _strips_card(self) -> QFrame:
         """Both strips with their titles and the read-out."""
-        card = QFrame()
-        card.setProperty("card", True)
         self._image_title = Label("Image encoder", "caption")
-        column(
+        return card(
             self._image_title, self.image, Label("Text encoder and the rest", "caption"),
-            self.text, self.read_out,
-            of=card, margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
-            spacing=theme.SPACE_XS,
+            self.text, self.read_out, spacing=theme.SPACE_XS,
         )  # fmt: skip
-        return card
 
     def compare(self, found: Inspection, path: Path) -> None:
         """Compare an inspected file with the one at ``path``, which is examined first."""

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QDialog, QFrame, QPushButton, QWidget
+from PySide6.QtWidgets import QDialog, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.image_choice import ImageChoice
@@ -19,7 +19,7 @@ from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.label import Label, named
-from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.checkpoints.choice import Choice
@@ -92,9 +92,10 @@ class DoctorDialog(QDialog):
         self.forget = push_button("Forget the choice", self.forget_choice)
         close = push_button("Close", self.reject)
 
-        self.card = named(QFrame(), "What the doctor proposes")
-        self.card.setProperty("card", True)
-        column(self.verdict, self.words, of=self.card, margins=theme.SPACE_L, spacing=theme.SPACE_S)
+        proposal = card(
+            self.verdict, self.words, margins=theme.SPACE_L, spacing=theme.SPACE_S
+        )  # fmt: skip
+        self.card = named(proposal, "What the doctor proposes")
         column(
             Label(plain(found.name, 100), "title"), Label(_LEAD, "subtle", wrap=True),
             row((self.images, 1), self.start, spacing=theme.SPACE_M), self.busy, self.state,

@@ -70,13 +70,22 @@ def row(
     return box
 
 
-def card(*parts: Part) -> QFrame:
-    """A sheet with parts one below the other."""
+def card(*parts: Part, margins: Margins = None, spacing: int | None = None) -> QFrame:
+    """A sheet with parts one below the other; None are its usual margins and spacing."""
     frame = QFrame()
     frame.setProperty("card", True)
-    margins = (theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
-    column(*parts, of=frame, margins=margins, spacing=theme.SPACE_M)
+    if margins is None:
+        margins = (theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M)
+    column(*parts, of=frame, margins=margins, spacing=theme.SPACE_M if spacing is None else spacing)
     return frame
+
+
+def page(*parts: Part, margins: Margins = 0, spacing: int | None = None) -> QWidget:
+    """Parts one below the other on the ground of what scrolls; parameters as of `column`."""
+    widget = QWidget()
+    widget.setObjectName("page")  # the style makes its ground transparent
+    column(*parts, of=widget, margins=margins, spacing=spacing)
+    return widget
 
 
 def scrolling(widget: QWidget) -> QScrollArea:
