@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QAbstractItemView, QFrame, QWidget
@@ -16,14 +17,17 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
 from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.layout import column
+from cleanclip_gui.widgets.layout import card, column
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import change_text, count_text, plain, plural
 from ml_core.reading import InputError, Inspection, examine
 
+if TYPE_CHECKING:
+    from ml_core.checkpoints.compare import State, TensorChange
+
 _COLUMNS = (("Tensor", ""), ("State", ""), ("Relative change", ""))
 _CHANGE = 2
-_STATES = {
+_STATES: dict[State, str] = {
     "equal": "equal",
     "changed": "changed",
     "other shape": "another shape",
@@ -33,27 +37,7 @@ _STATES = {
 _HINT = "Point at a cell, or use the arrow keys, to read a layer."
 
 
-class Change(Protocol):
-    """What ``ml_core.checkpoints.compare.compare_checkpoints`` yields."""
-
-    @property
-    def name(self) -> str:
-        """Of the tensor."""
-
-    @property
-    def state(self) -> str:
-        """How the two stand to each other."""
-
-    @property
-    def relative(self) -> float:
-        """Relative L2 change; NaN where it means nothing."""
-
-    @property
-    def not_finite(self) -> int:
-        """Numbers that became NaN or infinite, or ceased to be."""
-
-
-def _row(number: int, change: Change) -> Row:
+def _row(number: int, change: TensorChange) -> Row:
     """Sorted by change: first what has none, last what became NaN."""
     relative = change.relative
     text = "" if math.isnan(relative) and not change.not_finite else change_text(relative)
@@ -75,7 +59,7 @@ class ComparisonView(QWidget):
 
     def __init__(self, parent: QWidget | None = None) -> None:
         super().__init__(parent)
-        self.changes: list[Change] = []
+        self.changes: list[TensorChange] = []
         self._ticket: Ticket | None = None
         self.title = Label("", "heading", wrap=True)
         self.words = Label("", "subtle", wrap=True)
@@ -98,16 +82,11 @@ class ComparisonView(QWidget):
 
     def _strips_card(self) -> QFrame:
         """Both strips with their titles and the read-out."""
-        card = QFrame()
-        card.setProperty("card", True)
         self._image_title = Label("Image encoder", "caption")
-        column(
+        return card(
             self._image_title, self.image, Label("Text encoder and the rest", "caption"),
-            self.text, self.read_out,
-            of=card, margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
-            spacing=theme.SPACE_XS,
+            self.text, self.read_out, spacing=theme.SPACE_XS,
         )  # fmt: skip
-        return card
 
     def compare(self, found: Inspection, path: Path) -> None:
         """Compare an inspected file with the one at ``path``, which is examined first."""
@@ -144,7 +123,7 @@ class ComparisonView(QWidget):
         self.busy.show()
         self.strips.hide()
 
-    def add(self, changes: Sequence[Change]) -> None:
+    def add(self, changes: Sequence[TensorChange]) -> None:
         """Show what was compared since."""
         rows = [_row(n, change) for n, change in enumerate(changes, start=len(self.changes))]
         self.changes += changes
@@ -163,7 +142,7 @@ class ComparisonView(QWidget):
             column, order = _CHANGE, Qt.SortOrder.DescendingOrder
         self.table.sortByColumn(column, order)
         self._count()
-        layers = by_layer(self.changes)  # type: ignore[arg-type]
+        layers = by_layer(self.changes)
         top = max((one.relative for one in layers if math.isfinite(one.relative)), default=0.0)
         image = [one for one in layers if one.name.startswith("visual")]
         self.image.set_layers(image, top)
@@ -185,12 +164,11 @@ class ComparisonView(QWidget):
         self.failed.emit(error.titled("Could not compare the checkpoints"))
 
     def _count(self) -> None:
-        states = [change.state for change in self.changes]
-        counts = {state: states.count(state) for state in _STATES}
+        counts = Counter(change.state for change in self.changes)
         parts = [f"{count_text(counts['equal'])} equal", f"{count_text(counts['changed'])} changed"]
         parts += [
             f"{count_text(counts[state])} {_STATES[state]}"
-            for state in ("other shape", "only first", "only second")
-            if counts[state]
+            for state in _STATES
+            if state not in ("equal", "changed") and counts[state]
         ]
-        self.words.setText(f"{plural(len(states), 'tensor')}: {', '.join(parts)}.")
+        self.words.setText(f"{plural(len(self.changes), 'tensor')}: {', '.join(parts)}.")

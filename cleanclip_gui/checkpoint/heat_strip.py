@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
 from PySide6.QtGui import QAccessible, QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent, QPen
@@ -15,25 +15,8 @@ from cleanclip_gui.theme import look
 from cleanclip_gui.widgets.roles import give_role
 from cleanclip_gui.widgets.text import change_text, plain
 
-
-class Layer(Protocol):
-    """What ``ml_core.checkpoints.compare.by_layer`` gives."""
-
-    @property
-    def name(self) -> str:
-        """Of the layer."""
-
-    @property
-    def relative(self) -> float:
-        """Relative L2 change."""
-
-    @property
-    def tensors(self) -> int:
-        """How many were compared."""
-
-    @property
-    def changed(self) -> int:
-        """How many of them differ."""
+if TYPE_CHECKING:
+    from ml_core.checkpoints.compare import LayerChange
 
 
 class HeatStrip(QWidget):
@@ -44,7 +27,7 @@ class HeatStrip(QWidget):
     def __init__(self, title: str, parent: QWidget | None = None) -> None:
         super().__init__(parent)
         self._title = title
-        self._layers: list[Layer] = []
+        self._layers: list[LayerChange] = []
         self._top = 0.0
         self._at = -1
         self._most = ""
@@ -58,7 +41,7 @@ class HeatStrip(QWidget):
         """Wide and low."""
         return QSize(theme.px(600), theme.px(34))
 
-    def set_layers(self, layers: Sequence[Layer], top: float) -> None:
+    def set_layers(self, layers: Sequence[LayerChange], top: float) -> None:
         """Show other layers; ``top`` is the change that gets the warmest colour."""
         self._layers, self._top, self._at = list(layers), top, -1
         worst = max(
@@ -133,7 +116,7 @@ class HeatStrip(QWidget):
         self.update()
 
 
-def words(layer: Layer) -> str:
+def words(layer: LayerChange) -> str:
     """A layer and how much it has changed."""
     changed = f"{layer.changed} of {layer.tensors} tensors differ"
     if layer.changed == 0:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
-from PySide6.QtCore import QAbstractTableModel, QModelIndex, QPersistentModelIndex, Qt
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QAction, QGuiApplication, QKeySequence
 from PySide6.QtWidgets import QHeaderView, QLineEdit, QTableView, QWidget
 
@@ -14,112 +14,60 @@ from cleanclip_gui.checkpoint.tensor_columns import shape_text
 from cleanclip_gui.widgets.action_button import push_button
 from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.table_rows import show_rows, title_data
-from cleanclip_gui.widgets.text import count_text, plain, plural, tip
+from cleanclip_gui.widgets.rows_table import Cell, Row, RowsModel
+from cleanclip_gui.widgets.table_rows import show_rows
+from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.exports import defused
 
+if TYPE_CHECKING:
+    from ml_core.reading.key_mismatch import KeyLists
+
 _Index = QModelIndex | QPersistentModelIndex
-_NO_PARENT = QModelIndex()
 _COLUMNS = ("Tensor", "State", "In the file", "Expected")
 _MISSING, _SHAPE, _UNEXPECTED = "missing", "another shape", "unexpected"
-Row = tuple[str, str, str, str]
 
 
-class Wrong(Protocol):
-    """A tensor of another shape than the architecture's."""
-
-    @property
-    def name(self) -> str:
-        """Of the tensor."""
-
-    @property
-    def found(self) -> tuple[int, ...]:
-        """Its shape."""
-
-    @property
-    def expected(self) -> tuple[int, ...]:
-        """The architecture's."""
-
-
-class Keys(Protocol):
-    """What ``ml_core.reading.key_mismatch.KeyLists`` holds."""
-
-    @property
-    def missing(self) -> tuple[str, ...]:
-        """What the file lacks."""
-
-    @property
-    def unexpected(self) -> tuple[str, ...]:
-        """What the architecture lacks."""
-
-    @property
-    def wrong_shape(self) -> Sequence[Wrong]:
-        """What both have, with different shapes."""
-
-
-class KeysModel(QAbstractTableModel):
+class KeysModel(RowsModel):
     """Missing first, then wrong shapes, then what is left out."""
 
     def __init__(self) -> None:
-        super().__init__()
-        self._rows: list[Row] = []
-        self._words: list[str] = []
-        self._view: list[int] = []
+        super().__init__(_COLUMNS, (), ())
+        self._all: list[Row] = []
 
-    def set_keys(self, keys: Keys | None) -> None:
+    def set_keys(self, keys: KeyLists | None) -> None:
         """Show other lists."""
-        self.beginResetModel()
-        self._rows = [] if keys is None else _rows(keys)
-        self._words = [" ".join(row).lower() for row in self._rows]
-        self._view = list(range(len(self._rows)))
-        self.endResetModel()
+        texts = [] if keys is None else _texts(keys)
+        self._all = [Row(number, tuple(map(Cell, row))) for number, row in enumerate(texts)]
+        self.set_rows(self._all)
 
     def set_filter(self, text: str) -> None:
         """Show only rows that hold every word of ``text``."""
-        self.beginResetModel()
-        self._view = list(range(len(self._rows)))
-        for word in text.lower().split():
-            self._view = [i for i in self._view if word in self._words[i]]
-        self.endResetModel()
+        words = text.lower().split()
+        held = [" ".join(cell.text for cell in row.cells).lower() for row in self._all]
+        shown = (all(word in text for word in words) for text in held)
+        self.set_rows([row for row, passes in zip(self._all, shown, strict=True) if passes])
 
-    def row(self, number: int) -> Row:
-        """Cells of a row as it is shown now."""
-        return self._rows[self._view[number]]
-
-    def rowCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
-        """Rows that the filter lets through."""
-        return 0 if parent.isValid() else len(self._view)
-
-    def columnCount(self, parent: _Index = _NO_PARENT) -> int:  # noqa: N802
-        """Name, state, two shapes."""
-        return 0 if parent.isValid() else len(_COLUMNS)
-
-    def headerData(  # noqa: N802
-        self, section: int, orientation: Qt.Orientation, role: int = Qt.ItemDataRole.DisplayRole
-    ) -> object:
-        """Column titles."""
-        return title_data(_COLUMNS, section, orientation, role)
+    def row(self, number: int) -> tuple[str, ...]:
+        """Texts of a row as it is shown now."""
+        return tuple(cell.text for cell in self.rows[number].cells)
 
     def data(self, index: _Index, role: int = Qt.ItemDataRole.DisplayRole) -> object:
         """Text of a cell; what keeps the model from being built stands out."""
-        cells = self.row(index.row())
-        if role == Qt.ItemDataRole.DisplayRole:
-            return cells[index.column()]
-        if role == Qt.ItemDataRole.ToolTipRole and index.column() == 0:
-            return tip(cells[0])
         if role == Qt.ItemDataRole.ForegroundRole and index.column() == 1:
-            return theme.colour("warning" if cells[1] == _UNEXPECTED else "danger")
-        return None
+            state = self.row(index.row())[1]
+            return theme.colour("warning" if state == _UNEXPECTED else "danger")
+        if role == Qt.ItemDataRole.ToolTipRole and index.column():
+            return None
+        return super().data(index, role)
 
 
-def _rows(keys: Keys) -> list[Row]:
+def _texts(keys: KeyLists) -> list[tuple[str, str, str, str]]:
     rows = [(plain(name, 300), _MISSING, "", "") for name in keys.missing]
     rows += [
-        (plain(one.name, 300), _SHAPE, shape_text(one.found), shape_text(one.expected))
-        for one in keys.wrong_shape
+        (plain(wrong.name, 300), _SHAPE, shape_text(wrong.found), shape_text(wrong.expected))
+        for wrong in keys.wrong_shape
     ]
-    rows += [(plain(name, 300), _UNEXPECTED, "", "") for name in keys.unexpected]
-    return rows
+    return rows + [(plain(name, 300), _UNEXPECTED, "", "") for name in keys.unexpected]
 
 
 class KeysView(QWidget):
@@ -154,7 +102,7 @@ class KeysView(QWidget):
             (self.view, 1), of=self, margins=(0, theme.SPACE_M, 0, 0), spacing=theme.SPACE_S,
         )  # fmt: skip
 
-    def set_keys(self, keys: Keys | None) -> None:
+    def set_keys(self, keys: KeyLists | None) -> None:
         """Show other lists; None or empty ones show nothing."""
         self.filter.clear()
         self.model.set_keys(keys)
@@ -189,7 +137,7 @@ class KeysView(QWidget):
         self.button.setEnabled(self.model.rowCount() > 0)
 
 
-def _sentence(keys: Keys) -> str:
+def _sentence(keys: KeyLists) -> str:
     """How many of each kind, and what that means."""
     parts = (
         f"{count_text(len(keys.missing))} missing",

@@ -24,7 +24,6 @@ from cleanclip_gui.checkpoint.names_view import NamesView
 from cleanclip_gui.checkpoint.signature_card import TrustDialog, can_trust
 from cleanclip_gui.checkpoint.tensor_page import TensorPage
 from cleanclip_gui.checkpoint.triage_dialog import TriageDialog
-from cleanclip_gui.checkpoint.verdict_card import Judged
 from cleanclip_gui.commands import Command
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.inference.questions import Failed, OpenCheckpoint
@@ -468,10 +467,9 @@ class CheckpointStation(QWidget):
             return
         self.writer.set_model(failed.sentence)
         if self.inspection is not None and failed.lacks:
-            told = self.assessment
-            judged: Judged = self.inspection
-            if told is not None and told.problem is None:
-                judged = told
+            assessed = self.assessment
+            is_sound = assessed is not None and assessed.problem is None
+            judged = assessed if assessed is not None and is_sound else self.inspection
             self.verdict.show_donor_needed(self.inspection.name, judged, failed.sentence)
             self._needs_donor(failed.lacks)
         else:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,21 +17,11 @@ from cleanclip_gui.widgets.text import count_text, plain, tip
 from ml_core.exports import defused
 from ml_core.reading import TensorInfo
 
+if TYPE_CHECKING:
+    from ml_core.checkpoints.tensor_stats import TensorStats
+
 _Index = QModelIndex | QPersistentModelIndex
 _NO_PARENT = QModelIndex()
-
-
-class Stats(Protocol):
-    """Numbers of one tensor, as ``ml_core.checkpoints.tensor_stats`` yields them."""
-
-    name: str
-    min: float
-    max: float
-    mean: float
-    std: float
-    nan: int
-    inf: int
-    zeros: int
 
 
 COLUMNS = (
@@ -75,7 +65,7 @@ class TensorModel(QAbstractTableModel):
         self._view = np.arange(n)
         self._row_of = np.arange(n)
 
-    def add_stats(self, stats: Sequence[Stats]) -> None:
+    def add_stats(self, stats: Sequence[TensorStats]) -> None:
         """Fill in statistics of some tensors; rows keep their places until the next sort."""
         known = [(self._columns.number_of[one.name], one) for one in stats if one.name in self]
         if not known:

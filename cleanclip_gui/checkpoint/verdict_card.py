@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import TYPE_CHECKING
 
 from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
@@ -16,6 +16,11 @@ from cleanclip_gui.widgets.text import bytes_text, day_and_time, fitting, plain,
 from ml_core.reading import Inspection
 from ml_core.reading.inspection import REFUSED
 from ml_core.reading.verdict_text import verdict_words
+
+if TYPE_CHECKING:
+    from ml_core.checkpoints.inspection_record import Assessment
+
+    Judged = Inspection | Assessment
 
 # verdict -> icon, tone
 LOOKS = {
@@ -41,22 +46,6 @@ _SCAN_LOOKS = {
     "found": LOOKS["dangerous"],
     "suspicious": LOOKS["caution"],
 }  # nothing is welcome: nothing is proved
-
-
-class Judged(Protocol):
-    """What an inspection and an assessment have in common."""
-
-    @property
-    def verdict(self) -> str:
-        """As `Inspection.verdict`."""
-
-    @property
-    def reason_code(self) -> str:
-        """Why, in a word."""
-
-    @property
-    def reasons(self) -> tuple[str, ...]:
-        """Sentences, the most important first."""
 
 
 class VerdictCard(QFrame):

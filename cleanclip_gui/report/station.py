@@ -33,7 +33,7 @@ from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label, named
-from cleanclip_gui.widgets.layout import column, row, scrolling
+from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
 from ml_core.atomic import replace_files
@@ -328,46 +328,30 @@ class ReportStation(QWidget):
 
     def _left_side(self) -> QWidget:
         """What goes in and what is missing, scrolling, above the buttons."""
-        page = QWidget()
-        page.setObjectName("page")
         self.parts_title = Label("What goes into it", "heading")
-        column(
+        inside = page(
             self.parts_title, self.parts, theme.SPACE_S,
             Label("Missing for a full report", "heading"), self.missing, None,
-            of=page, margins=(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_M),
+            margins=(theme.SPACE_L, theme.SPACE_L, theme.SPACE_L, theme.SPACE_M),
             spacing=theme.SPACE_M,
         )  # fmt: skip
         rule = QFrame()
         rule.setProperty("rule", True)
-        card = QFrame()
-        card.setProperty("card", True)
-        column(
-            (scrolling(page), 1), rule,
-            column(
-                self.hint, self.busy_words, self.busy, self.write_button, self.verify_button,
-                margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
-                spacing=theme.SPACE_S,
-            ),
-            of=card, margins=1, spacing=0,
+        foot = column(
+            self.hint, self.busy_words, self.busy, self.write_button, self.verify_button,
+            margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
+            spacing=theme.SPACE_S,
         )  # fmt: skip
-        return card
+        return card((scrolling(inside), 1), rule, foot, margins=1, spacing=0)
 
     def _empty_page(self) -> QWidget:
-        card = QFrame()
-        card.setProperty("card", True)
-        layout = column(
+        how = [(Label(title, "heading"), Label(words, wrap=True)) for title, words in _HOW]
+        words = card(
             Label(self.question, "title", wrap=True), Label(_LEAD, wrap=True), self.nothing,
-            of=card, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+            *(label for step in how for label in step), Label(_LIMITS, "subtle", wrap=True),
+            FoldingRow(self.empty_verify), margins=theme.SPACE_XL,
         )  # fmt: skip
-        for title, words in _HOW:
-            layout.addWidget(Label(title, "heading"))
-            layout.addWidget(Label(words, wrap=True))
-        layout.addWidget(Label(_LIMITS, "subtle", wrap=True))
-        layout.addWidget(FoldingRow(self.empty_verify))
-        page = QWidget()
-        page.setObjectName("page")
-        column(card, None, of=page)
-        return page
+        return page(words, None)
 
     def _draft_page(self) -> QWidget:
         self.written_card = named(QFrame(), "The bundle that was written")
@@ -380,9 +364,9 @@ class ReportStation(QWidget):
             spacing=theme.SPACE_S,
         )  # fmt: skip
         self.written_card.hide()
-        page = QWidget()
-        column(self.written_card, self.draft_error, (self.tabs, 1), of=page, spacing=theme.SPACE_M)
-        return page
+        whole = QWidget()
+        column(self.written_card, self.draft_error, (self.tabs, 1), of=whole, spacing=theme.SPACE_M)
+        return whole
 
     def sizeHint(self) -> QSize:  # noqa: N802
         """Fits a small laptop."""

@@ -213,27 +213,24 @@ class AsrFigure(QFrame):
 
     def set_classes(self, names: Sequence[str]) -> None:
         """Offer other classes; equal names carry their index."""
-        blocker = QSignalBlocker(self.target)
-        counted = Counter(names)
-        self.target.clear()
-        self.target.addItems(
-            [f"{name} (#{i})" if counted[name] > 1 else name for i, name in enumerate(names)]
-        )
-        blocker.unblock()
+        with QSignalBlocker(self.target):
+            counted = Counter(names)
+            self.target.clear()
+            self.target.addItems(
+                [f"{name} (#{i})" if counted[name] > 1 else name for i, name in enumerate(names)]
+            )
 
     def set_target(self, target: int) -> None:
         """Show which class is the target."""
-        blocker = QSignalBlocker(self.target)
-        self.target.setCurrentIndex(target)
-        blocker.unblock()
+        with QSignalBlocker(self.target):
+            self.target.setCurrentIndex(target)
 
     def set_roles(self, has_cleaned: bool, role: str) -> None:
         """Offer the switch between the checkpoints once there are two."""
         self._roles.setVisible(has_cleaned)
-        blocker = QSignalBlocker(self._group)
-        for name, button in self.role_buttons.items():
-            button.setChecked(name == role)
-        blocker.unblock()
+        with QSignalBlocker(self._group):
+            for name, button in self.role_buttons.items():
+                button.setChecked(name == role)
 
     def set_note(self, text: str) -> None:
         """Say why nothing moves, e.g. that a job owns the device."""

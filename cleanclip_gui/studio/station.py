@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtGui import QHideEvent, QKeySequence
-from PySide6.QtWidgets import QFrame, QScrollArea, QWidget
+from PySide6.QtWidgets import QScrollArea, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command, KeyTable
@@ -52,7 +52,7 @@ from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label, named
-from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.layout import card, column, page, row
 from cleanclip_gui.widgets.text import count_text, left_text, plain, tip
 from ml_core.data.demo_text import TARGET_NAME
 from ml_core.reading.errors import InputError
@@ -180,15 +180,8 @@ class StudioStation(QWidget):
         self.pages.add_corner(Qt.Corner.TopLeftCorner, self._actions["view.gallery"])
         self.pages.add_corner(Qt.Corner.TopRightCorner, self._actions["view.numbers"])
 
-        card = QFrame()
-        card.setProperty("card", True)
-        column(
-            self.image_title, (self.bars, 1),
-            of=card, margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_S),
-            spacing=theme.SPACE_S,
-        )  # fmt: skip
-        inner = QWidget()
-        inner.setObjectName("page")
+        margins = (theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_S)
+        bars = card(self.image_title, (self.bars, 1), margins=margins, spacing=theme.SPACE_S)
         below = row(
             (FoldingRow(self.measured, self.measure_whole), 1), (self.whole, 2),
             spacing=theme.SPACE_S,
@@ -196,13 +189,11 @@ class StudioStation(QWidget):
         below.addStrut(self.whole.sizeHint().height())  # so that nothing moves when it shows
         self.measure_whole.hide()
         self.whole.hide()
-        column(self.figure, below, (card, 1), of=inner, spacing=theme.SPACE_M)
-
         side = named(QScrollArea(), "Numbers")
         side.setWidgetResizable(True)
         side.setHorizontalScrollBarPolicy(Qt.ScrollBarPolicy.ScrollBarAlwaysOff)
         side.setFocusPolicy(Qt.FocusPolicy.NoFocus)
-        side.setWidget(inner)
+        side.setWidget(page(self.figure, below, (bars, 1), spacing=theme.SPACE_M))
         self.columns = Columns(
             self.gallery, self.pages, side,
             Room(Needs(self.gallery.width_of(1), self.gallery.width_of(2)), MIDDLE, SIDE),
@@ -651,8 +642,8 @@ class StudioStation(QWidget):
         live.evaluated.connect(self.classes.follow_evaluation)
         live.became_stale.connect(partial(self.classes.set_stale, True))
         self.map.chosen.connect(self.gallery.set_chosen)
-        for page in (self.attribution, self.map, self.classes):
-            pages.currentChanged.connect(page.touch)
+        for shown in (self.attribution, self.map, self.classes):
+            pages.currentChanged.connect(shown.touch)
 
     def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
         found, images = result.evaluation, self.session.images

@@ -72,12 +72,11 @@ class QualityBox(QWidget):
 
     def set_value(self, value: int | None) -> None:
         """Show a value, or that there is none."""
-        blocker = QSignalBlocker(self)
-        self.on.setChecked(value is not None)
-        if value is not None:
-            self.box.setValue(value)
-        self.box.setEnabled(value is not None)
-        blocker.unblock()
+        with QSignalBlocker(self):
+            self.on.setChecked(value is not None)
+            if value is not None:
+                self.box.setValue(value)
+            self.box.setEnabled(value is not None)
 
     def _on_changed(self, *_: object) -> None:
         self.box.setEnabled(self.on.isChecked())
@@ -186,19 +185,18 @@ def make_editor(field: FormField, tell: Callable[[Any], object]) -> QWidget:
 
 def _show(editor: QWidget, field: FormField) -> None:
     """Show a value, unless the user is typing another."""
-    blocker = QSignalBlocker(editor)
-    if isinstance(editor, QComboBox):
-        editor.setCurrentIndex(max(0, editor.findData(field.value)))
-    elif isinstance(editor, QCheckBox):
-        editor.setChecked(bool(field.value))
-    elif isinstance(editor, QLineEdit):
-        if not editor.hasFocus():
-            editor.setText(field.value)
-    elif isinstance(editor, QualityBox):
-        editor.set_value(field.value)
-    elif isinstance(editor, NumberBox) and abs(editor.value() - field.value) > 1e-6:
-        editor.setValue(field.value)
-    blocker.unblock()
+    with QSignalBlocker(editor):
+        if isinstance(editor, QComboBox):
+            editor.setCurrentIndex(max(0, editor.findData(field.value)))
+        elif isinstance(editor, QCheckBox):
+            editor.setChecked(bool(field.value))
+        elif isinstance(editor, QLineEdit):
+            if not editor.hasFocus():
+                editor.setText(field.value)
+        elif isinstance(editor, QualityBox):
+            editor.set_value(field.value)
+        elif isinstance(editor, NumberBox) and abs(editor.value() - field.value) > 1e-6:
+            editor.setValue(field.value)
 
 
 def _range(field: FormField) -> str:

@@ -54,14 +54,14 @@ def push_button(
     look
         Properties of the style, such as ``"primary large"``.
     """
-    made = QPushButton(text)
+    button = QPushButton(text)
     for prop in look.split():
-        made.setProperty(prop, True)
+        button.setProperty(prop, True)
     if icon:
-        made.setIcon(theme.icon(icon, "on_accent" if "primary" in look else "text"))
+        button.setIcon(theme.icon(icon, "on_accent" if "primary" in look else "text"))
     if clicked is not None:
-        made.clicked.connect(clicked)
-    return named(made, name, tip)
+        button.clicked.connect(clicked)
+    return named(button, name, tip)
 
 
 def action_tool(action: QAction) -> QToolButton:

@@ -40,9 +40,9 @@ def resize_within(dialog: QWidget, width: int, height: int) -> None:
 
 def primary_button(text: str) -> QPushButton:
     """The button that does what the dialog is for; Enter presses it."""
-    made = push_button(text, look="primary")
-    made.setDefault(True)
-    return made
+    button = push_button(text, look="primary")
+    button.setDefault(True)
+    return button
 
 
 def field_form() -> QFormLayout:

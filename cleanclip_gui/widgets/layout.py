@@ -97,11 +97,11 @@ def above_foot(widget: QWidget, *foot: Part) -> QFrame:
     return card((scrolling(widget), 1), rule(), below, margins=1, spacing=0)
 
 
-def page(*parts: Part, spacing: int | None = None) -> QWidget:
-    """A page to be put into a scroll area, with parts one below the other."""
+def page(*parts: Part, margins: Margins = 0, spacing: int | None = None) -> QWidget:
+    """A page to be put into a scroll area; parameters as of `column`."""
     widget = QWidget()
-    widget.setObjectName("page")
-    column(*parts, of=widget, spacing=spacing)
+    widget.setObjectName("page")  # the style makes its ground transparent
+    column(*parts, of=widget, margins=margins, spacing=spacing)
     return widget
 
 

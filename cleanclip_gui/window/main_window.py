@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Literal, cast
 
 from PySide6.QtCore import QByteArray, QEvent, QSize, Qt, QTimer, QUrl
 from PySide6.QtGui import (
@@ -212,47 +212,40 @@ class MainWindow(QMainWindow):
                     inner[command.submenu] = menu.addMenu(command.submenu)
                 inner.get(command.submenu, menu).addAction(actions[command.id])
                 if command.id == "file.open_folder":
-                    menu.addMenu(self._recent_menu())
+                    menu.addMenu(self._recent_menu("Open r&ecent", "recent", self.open_path))
                 if command.id == "session.open":
-                    menu.addMenu(self._recent_sessions_menu())
+                    menu.addMenu(
+                        self._recent_menu("&Recent sessions", "sessions", self.sessions.open)
+                    )
         for command in actions.commands:
             if command.rail:
                 add = self.rail.add_station if command.choice else self.rail.add_tool
                 add(actions[command.id])
 
-    def _recent_menu(self) -> QMenu:
-        """The checkpoints opened last, listed again each time that the menu opens."""
-        menu = QMenu("Open r&ecent", self)
-        menu.menuAction().setObjectName("file.recent")
-        menu.aboutToShow.connect(partial(self._list_recent, menu))
-        self._list_recent(menu)
+    def _recent_menu(
+        self, title: str, recent: Literal["recent", "sessions"], open_: Callable[[str], object]
+    ) -> QMenu:
+        """What was opened last, listed again each time that the menu opens."""
+        menu = QMenu(title, self)
+        menu.menuAction().setObjectName("file.recent" if recent == "recent" else "session.recent")
+        menu.aboutToShow.connect(partial(self._list_recent, menu, recent, open_))
+        self._list_recent(menu, recent, open_)
         return menu
 
-    def _list_recent(self, menu: QMenu) -> None:
+    def _list_recent(
+        self, menu: QMenu, recent: Literal["recent", "sessions"], open_: Callable[[str], object]
+    ) -> None:
+        what, none = {
+            "recent": ("checkpoint", "Nothing was opened yet"),
+            "sessions": ("session", "No session was saved yet"),
+        }[recent]
         menu.clear()
-        for path in self.settings.value.recent:
+        for path in getattr(self.settings.value, recent):
             action = menu.addAction(plain(path, 90).replace("&", "&&"))
-            action.setStatusTip("Open this checkpoint again.")
-            action.triggered.connect(partial(self.open_path, path))
+            action.setStatusTip(f"Open this {what} again.")
+            action.triggered.connect(partial(open_, path))
         if menu.isEmpty():
-            menu.addAction("Nothing was opened yet").setEnabled(False)
-
-    def _recent_sessions_menu(self) -> QMenu:
-        """The sessions that were saved or opened last."""
-        menu = QMenu("&Recent sessions", self)
-        menu.menuAction().setObjectName("session.recent")
-        menu.aboutToShow.connect(partial(self._list_recent_sessions, menu))
-        self._list_recent_sessions(menu)
-        return menu
-
-    def _list_recent_sessions(self, menu: QMenu) -> None:
-        menu.clear()
-        for folder in self.settings.value.sessions:
-            action = menu.addAction(plain(folder, 90).replace("&", "&&"))
-            action.setStatusTip("Open this session again.")
-            action.triggered.connect(partial(self.sessions.open, folder))
-        if menu.isEmpty():
-            menu.addAction("No session was saved yet").setEnabled(False)
+            menu.addAction(none).setEnabled(False)
 
     def _file_commands(self) -> tuple[Command, ...]:
         return (

@@ -179,9 +179,8 @@ class PreferencesDialog(QDialog):
             (self.precision, settings.precision),
         ):  # fmt: skip
             combo.setCurrentIndex(max(combo.findData(value), 0))
-        blocker = QSignalBlocker(self.threads)
-        self.threads.setValue(settings.threads)
-        blocker.unblock()
+        with QSignalBlocker(self.threads):
+            self.threads.setValue(settings.threads)
         run = session.run
         held = is_live(run) and run is not None and run.device != "cpu"
         self.device.setEnabled(not held)

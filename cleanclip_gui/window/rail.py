@@ -32,7 +32,7 @@ class Rail(QFrame):
         self._wants_names = True
         self._tools = column(spacing=theme.SPACE_XS)
         column(
-            self._logo, theme.SPACE_S, (self._stations, 1), None, self._tools,
+            self._logo, theme.SPACE_S, (self._stations, 1), (None, 0), self._tools,
             of=self, margins=theme.SPACE_S,
         )  # fmt: skip
         self._paint()

@@ -115,11 +115,11 @@ class SessionKeeper(QObject):
         try:
             if not self.own_folder.exists():
                 return None
-            found = read_session(self.own_folder).session
+            left = read_session(self.own_folder).session
         except InputError as error:
             _LOG.info("what was open last cannot be read: %s", error.sentence)
             return None
-        return found if found.checkpoint else None
+        return left if left.checkpoint else None
 
     @property
     def awaits_images(self) -> bool:
@@ -162,7 +162,7 @@ class SessionKeeper(QObject):
 
     def triggers_of(self, folder: Path, session: SavedSession) -> dict[str, Trigger]:
         """Triggers of a session's folder; one that cannot be read is left out, and logged."""
-        found: dict[str, Trigger] = {}
+        triggers: dict[str, Trigger] = {}
         for digest in (session.trigger, session.other_trigger):
             try:
                 trigger = session_trigger(folder, digest)
@@ -170,8 +170,8 @@ class SessionKeeper(QObject):
                 self._shell.logged.emit(f"A trigger is left out: {error.sentence}")
                 continue
             if trigger is not None:
-                found[digest] = trigger
-        return found
+                triggers[digest] = trigger
+        return triggers
 
     # Opening
 
@@ -239,14 +239,14 @@ class SessionKeeper(QObject):
         """Keep what is open now, if that is anything, where no session was saved by name."""
         self._timer.stop()
         self.compare()
-        found = self.record()
-        if found is None:
+        record = self.record()
+        if record is None:
             return
-        found = found.model_copy(
+        record = record.model_copy(
             update={"folder": self._session.folder, "modified": self.is_modified}
         )
-        if found != self._last and self._write(found, self.triggers()):
-            self._last = found
+        if record != self._last and self._write(record, self.triggers()):
+            self._last = record
 
     def _write(self, record: SavedSession, triggers: Iterable[Trigger]) -> bool:
         try:
@@ -288,9 +288,9 @@ class SessionKeeper(QObject):
     def compare(self) -> None:
         """Look whether what is open differs from what was saved by name."""
         self._look.stop()
-        found, modified = self.record() if self._session.folder else None, False
-        if found is not None:
-            modified = self._saved is None or found.content() != self._saved.content()
+        record, modified = self.record() if self._session.folder else None, False
+        if record is not None:
+            modified = self._saved is None or record.content() != self._saved.content()
         if modified != self.is_modified:
             self.is_modified = modified
             self.modified_changed.emit()
@@ -299,10 +299,12 @@ class SessionKeeper(QObject):
         """Those of the canvas and of the snapshot beside it."""
         session = self._session
         other = session.other_snapshot
-        found = [session.trigger, None if other is None else other.trigger]
+        triggers = [session.trigger, None if other is None else other.trigger]
         if self._wanted is not None:
-            found += self._wanted_triggers.values()
-        return tuple({one.digest: one for one in found if one is not None}.values())
+            triggers += self._wanted_triggers.values()
+        return tuple(
+            {trigger.digest: trigger for trigger in triggers if trigger is not None}.values()
+        )
 
     def record(self) -> SavedSession | None:
         """What is open; what is being opened again counts as open. None where nothing is."""
@@ -343,12 +345,12 @@ class SessionKeeper(QObject):
             waited_for += ["other_slot", "other_trigger"] if other is None else []
             fields |= {name: getattr(wanted, name) for name in waited_for}
         try:
-            found = SavedSession.model_validate(fields)
+            record = SavedSession.model_validate(fields)
         except ValidationError as error:  # a path that is no text, or too long
             _LOG.warning("what is open cannot be kept: %s", error)
             return None
-        there = {path: self._known(path, what) for path, what in found.outside.items()}
-        return found.model_copy(update={"files": there})
+        there = {path: self._known(path, what) for path, what in record.outside.items()}
+        return record.model_copy(update={"files": there})
 
     def _known(self, path: str, what: str) -> FileFacts:
         """How a file is known again, as far as that is known now."""

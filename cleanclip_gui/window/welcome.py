@@ -22,7 +22,7 @@ from cleanclip_gui.commands import Actions
 from cleanclip_gui.widgets.action_button import bind, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label, named
-from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.text import plain, tip
 
 _STEPS = (
@@ -170,11 +170,11 @@ class WelcomePage(QWidget):
 
     def _show_offers(self) -> None:
         """What can be gone on with, in the place of what the program is for."""
-        for card, text in (
+        for offer, text in (
             (self._continue, self._continue_text),
             (self._interrupted, self._interrupted_text),
         ):
-            card.setVisible(bool(text.text()))
+            offer.setVisible(bool(text.text()))
         offers = bool(self._continue_text.text() or self._interrupted_text.text())
         self._offers.setVisible(offers)
         self._steps.setVisible(not offers)
@@ -215,22 +215,16 @@ def _button(action: QAction | None, text: str = "", *, icon: bool = False) -> QP
 
 def _offer(button: QPushButton) -> tuple[QFrame, Label]:
     """A card with a sentence and a button, hidden at first."""
-    card = QFrame()
-    card.setProperty("card", True)
-    theme.set_property(card, "tone", "info")
     text = Label("", "subtle", wrap=True)
-    row(
-        (text, 1), button,
-        of=card, margins=(theme.SPACE_L, theme.SPACE_M, theme.SPACE_L, theme.SPACE_M),
-        spacing=theme.SPACE_M,
-    )  # fmt: skip
-    card.hide()
-    return card, text
+    offer = card(row((text, 1), button, spacing=theme.SPACE_M))
+    theme.set_property(offer, "tone", "info")
+    offer.hide()
+    return offer, text
 
 
 def _step(number: int, icon: str, name: str, text: str) -> QFrame:
     """One of the three steps that tell what the program is for."""
-    card = QFrame()  # without a frame: it is no button
+    step = QFrame()  # without a frame: it is no button
     picture = Label()
     picture.setObjectName("stepPicture")
     picture.setProperty("icon", icon)
@@ -239,6 +233,6 @@ def _step(number: int, icon: str, name: str, text: str) -> QFrame:
     body = Label(text, "subtle", wrap=True)
     column(
         picture, heading, body, None,
-        of=card, margins=(0, 0, theme.SPACE_L, 0), spacing=theme.SPACE_S,
+        of=step, margins=(0, 0, theme.SPACE_L, 0), spacing=theme.SPACE_S,
     )  # fmt: skip
-    return card
+    return step

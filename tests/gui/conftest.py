@@ -86,19 +86,9 @@ def _no_leaks(qapp):
 @pytest.fixture
 def small_window(qtbot, tmp_path):
     """The real window as small as it gets, with an engine that answers at once."""
-    from cleanclip_gui.app import make_window
-    from cleanclip_gui.inference.inference import Inference
-    from cleanclip_gui.session.settings import SettingsStore
-    from cleanclip_gui.station import Context
-    from tests.gui.shell_fakes import Answers, FakeEngine
+    from tests.gui.shell_fakes import fake_window
 
-    window = make_window(
-        Context(
-            inference=Inference(FakeEngine),
-            settings=SettingsStore(tmp_path / "config"),
-            prompts=Answers().prompts(),
-        )
-    )
+    window = fake_window(tmp_path / "config")
     qtbot.addWidget(window)
     window.setWindowState(Qt.WindowState.WindowNoState)
     window.resize(900, 540)

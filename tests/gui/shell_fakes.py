@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 from PySide6.QtCore import QObject, Signal
 
+from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import (
     Failed,
     LoadImages,
@@ -17,6 +18,8 @@ from cleanclip_gui.inference.questions import (
 )
 from cleanclip_gui.inference.ticket import QuestionTicket
 from cleanclip_gui.session import CheckpointFacts, ImagesState
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.evaluation.records import Evaluation, PerImage
 from ml_core.events import to_json
@@ -263,3 +266,15 @@ class Answers:
     def _confirm(self, parent, title, text, yes, no):
         self.asked.append(text)
         return self.yes
+
+
+def fake_window(settings, answers=None, engine=FakeEngine):
+    """The real window, with settings of a folder and an engine that answers at once."""
+    from cleanclip_gui.app import make_window
+
+    context = Context(
+        inference=Inference(engine),
+        settings=SettingsStore(settings),
+        prompts=(answers or Answers()).prompts(),
+    )
+    return make_window(context)

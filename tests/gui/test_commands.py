@@ -6,13 +6,9 @@ import pytest
 from PySide6.QtGui import QKeySequence
 from PySide6.QtWidgets import QAbstractButton, QApplication, QDialog, QLabel
 
-from cleanclip_gui.app import make_window
 from cleanclip_gui.commands import MENUS, Actions, Command
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import Context
 from ml_core.paths import resource
-from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+from tests.gui.shell_fakes import fake_window, write_safetensors
 
 
 @pytest.fixture
@@ -21,13 +17,7 @@ def window(qtbot, tmp_path, monkeypatch):
         "cleanclip_gui.window.main_window.QDesktopServices.openUrl",
         lambda url: opened_urls.append(url),
     )
-    window = make_window(
-        Context(
-            inference=Inference(FakeEngine),
-            settings=SettingsStore(tmp_path / "config"),
-            prompts=Answers().prompts(),
-        )
-    )
+    window = fake_window(tmp_path / "config")
     qtbot.addWidget(window)
     window.show()
     path = write_safetensors(tmp_path / "m.safetensors", {"a": [1.0]})

@@ -16,7 +16,7 @@ from cleanclip_gui.talk.script import FORMAT, SHIPPED, Talk, shipped
 from cleanclip_gui.threads import still_running
 from cleanclip_gui.window import dry_run
 from ml_core.reading.errors import InputError
-from tests.gui.shell_fakes import Answers, FakeEngine
+from tests.gui.shell_fakes import Answers, FakeEngine, fake_window
 
 OPEN = {"title": "Open it", "station": "checkpoint", "text": "Open.", "ready": "checkpoint"}
 STICK = {
@@ -30,13 +30,7 @@ STICK = {
 
 @pytest.fixture
 def window(qtbot, tmp_path):
-    window = make_window(
-        Context(
-            inference=Inference(FakeEngine),
-            settings=SettingsStore(tmp_path / "config"),
-            prompts=Answers().prompts(),
-        )
-    )
+    window = fake_window(tmp_path / "config")
     window.resize(1366, 768)
     qtbot.addWidget(window)
     window.show()

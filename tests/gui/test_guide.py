@@ -6,12 +6,8 @@ from PySide6.QtGui import QMouseEvent
 from PySide6.QtWidgets import QApplication, QFrame, QScrollArea, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.app import make_window
-from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import ScanState
-from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import Context
 from cleanclip_gui.talk.card import Outline
 from cleanclip_gui.talk.guide import reveal
 from cleanclip_gui.talk.script import shipped
@@ -19,7 +15,7 @@ from cleanclip_gui.threads import still_running
 from ml_core.triggers import demo_trigger
 from tests.gui.factories import evaluation
 from tests.gui.layout_faults import lasting_faults
-from tests.gui.shell_fakes import FakeEngine
+from tests.gui.shell_fakes import fake_window
 
 STEPS = shipped("tour").steps
 CLEAN = next(number for number, step in enumerate(STEPS) if step.station == "clean")
@@ -27,7 +23,7 @@ CLEAN = next(number for number, step in enumerate(STEPS) if step.station == "cle
 
 @pytest.fixture
 def window(qtbot, tmp_path):
-    window = make_window(Context(inference=Inference(FakeEngine), settings=SettingsStore(tmp_path)))
+    window = fake_window(tmp_path)
     window.resize(1366, 768)
     qtbot.addWidget(window)
     window.show()

@@ -6,15 +6,11 @@ import pytest
 from PySide6.QtCore import QUrl
 from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui.app import make_window
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import Context
 from cleanclip_gui.window import help_dialog
 from cleanclip_gui.window.help_dialog import HelpDialog
 from cleanclip_gui.window.help_pages import docs_folder, help_folder, title_of
 from cleanclip_gui.window.keys_dialog import KeysDialog
-from tests.gui.shell_fakes import Answers, FakeEngine
+from tests.gui.shell_fakes import fake_window
 
 
 @pytest.fixture
@@ -47,13 +43,7 @@ def listed(dialog):
 
 
 def test_help_opens_at_the_page_of_the_station(qtbot, tmp_path):
-    window = make_window(
-        Context(
-            inference=Inference(FakeEngine),
-            settings=SettingsStore(tmp_path / "config"),
-            prompts=Answers().prompts(),
-        )
-    )
+    window = fake_window(tmp_path / "config")
     qtbot.addWidget(window)
     window.show()
     assert window.actions_["help.page"].shortcut().toString() == "F1"

@@ -18,18 +18,14 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme, threads
-from cleanclip_gui.app import make_window
 from cleanclip_gui.clean.audit.dialog import AuditDialog
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog, parse_templates
-from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import Failed, Predict
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import RunProgress
-from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import Context
 from cleanclip_gui.studio.canvas.keys import key_rows
 from cleanclip_gui.talk.desk import STAGE_KEYS
 from cleanclip_gui.window.command_palette import CommandPalette
@@ -41,7 +37,7 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
 from tests.gui.factories import facts
 from tests.gui.fakes import FakeRunner
-from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+from tests.gui.shell_fakes import Answers, FakeEngine, fake_window, write_safetensors
 
 WAIT = 30_000
 
@@ -53,13 +49,7 @@ def answers():
 
 @pytest.fixture
 def window(qtbot, tmp_path, answers):
-    window = make_window(
-        Context(
-            inference=Inference(FakeEngine),
-            settings=SettingsStore(tmp_path / "config"),
-            prompts=answers.prompts(),
-        )
-    )
+    window = fake_window(tmp_path / "config", answers)
     qtbot.addWidget(window)
     window.show()
     qtbot.waitExposed(window)
@@ -101,13 +91,7 @@ def test_an_engine_that_does_not_start_can_be_tried_again(qtbot, tmp_path, answe
             raise left.pop()
         return FakeEngine(watch_texts)
 
-    window = make_window(
-        Context(
-            inference=Inference(engine),
-            settings=SettingsStore(tmp_path / "config"),
-            prompts=answers.prompts(),
-        )
-    )
+    window = fake_window(tmp_path / "config", answers, engine=engine)
     qtbot.addWidget(window)
     opened(window, qtbot, checkpoint)
     assert len(answers.asked) == 1
@@ -626,9 +610,7 @@ def test_layout_and_size_come_back(window, qtbot, tmp_path):
     window.resize(1500, 900)
     window.toggle_log()
     window.close()
-    again = make_window(
-        Context(inference=Inference(FakeEngine), settings=SettingsStore(tmp_path / "config"))
-    )
+    again = fake_window(tmp_path / "config")
     qtbot.addWidget(again)
     again.show()
     assert (again.width(), again.height()) == (1500, 900)

@@ -8,17 +8,13 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel
 
 import cleanclip_gui
-from cleanclip_gui.app import make_window
 from cleanclip_gui.clean.before_after import BeforeAfter
 from cleanclip_gui.data.images_dialog import ImagesDialog
 from cleanclip_gui.data.templates_dialog import TemplatesDialog
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import Context
 from cleanclip_gui.widgets.text import tip
 from cleanclip_gui.window.about import AboutDialog
 from cleanclip_gui.window.error_dialog import ErrorDialog
-from tests.gui.shell_fakes import FakeEngine
+from tests.gui.shell_fakes import fake_window
 
 
 def taken_for_markup(widget):
@@ -29,7 +25,7 @@ PLAIN = Qt.TextFormat.PlainText
 
 
 def test_no_label_of_the_window_reads_markup(qtbot, tmp_path):
-    window = make_window(Context(inference=Inference(FakeEngine), settings=SettingsStore(tmp_path)))
+    window = fake_window(tmp_path)
     qtbot.addWidget(window)
     window.stations["clean"].form.more.click()
     window.stations["clean"].before_after.show_result({"target_name": "<b>x</b>"})

@@ -10,23 +10,19 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui.app import make_window
 from cleanclip_gui.clean.audit.audit_files import read_result
 from cleanclip_gui.clean.job import copy_job
 from cleanclip_gui.clean.run_folders.history import read_run, run_metrics, run_points, write_name
 from cleanclip_gui.clean.run_folders.saved_run import journal, read_saved_run
 from cleanclip_gui.clean.save_result import copy_whole
 from cleanclip_gui.clean.setup import is_recipe
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import Context
 from cleanclip_gui.window.main_window import MainWindow
 from ml_core.jobs.audit_spec import AUDIT_FILE, THUMBNAILS_FILE
 from ml_core.jobs.specs import EVENTS_FILE, RESULT_FILE, SPEC_FILE, STATE_FILE, read_spec
 from ml_core.reading.errors import InputError
 from tests.gui.dropped import purpose
 from tests.gui.run_folders import write_run
-from tests.gui.shell_fakes import FakeEngine
+from tests.gui.shell_fakes import fake_window
 from tests.gui.test_audit_dialog import audit, write_result
 
 pytestmark = [
@@ -55,9 +51,7 @@ def drop(window: MainWindow, path: Path) -> None:
 
 
 def test_a_dropped_pipe_is_refused_with_its_kind(qtbot, tmp_path: Path) -> None:
-    window = make_window(
-        Context(inference=Inference(FakeEngine), settings=SettingsStore(tmp_path / "c"))
-    )
+    window = fake_window(tmp_path / "c")
     qtbot.addWidget(window)
     window.show()
     drop(window, pipe(tmp_path / "x.tar"))

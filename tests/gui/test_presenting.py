@@ -9,31 +9,22 @@ from PySide6.QtCore import Qt
 from PySide6.QtGui import QImage
 from PySide6.QtWidgets import QApplication, QComboBox, QLineEdit, QPlainTextEdit, QSpinBox, QWidget
 
-from cleanclip_gui.app import make_window
-from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import Prediction, RunProgress, ScanState
-from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import AtWork, Context
+from cleanclip_gui.station import AtWork
 from cleanclip_gui.talk.band import facts
 from cleanclip_gui.talk.keys import KEYS
 from cleanclip_gui.talk.script import Recorded, Step
 from cleanclip_gui.threads import still_running
 from tests.gui.factories import evaluation
-from tests.gui.shell_fakes import Answers, FakeEngine
+from tests.gui.shell_fakes import fake_window
 
 K = Qt.Key
 
 
 @pytest.fixture
 def window(qtbot, tmp_path):
-    window = make_window(
-        Context(
-            inference=Inference(FakeEngine),
-            settings=SettingsStore(tmp_path),
-            prompts=Answers().prompts(),
-        )
-    )
+    window = fake_window(tmp_path)
     window.setWindowState(Qt.WindowState.WindowNoState)
     window.resize(1366, 768)
     qtbot.addWidget(window)

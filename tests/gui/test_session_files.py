@@ -9,11 +9,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui.app import make_window
-from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session.records import RunState
-from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import Context
 from cleanclip_gui.threads import still_running
 from cleanclip_gui.window.error_dialog import ErrorDialog
 from cleanclip_gui.window.session_paths import lost_files
@@ -23,7 +19,7 @@ from ml_core.reports.sessions.folder import read_session, write_session
 from ml_core.reports.sessions.record import SESSION_FILE, FileFacts, SavedSession
 from ml_core.reports.sessions.same_file import mark_of
 from ml_core.triggers import demo_trigger
-from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors
+from tests.gui.shell_fakes import Answers, fake_window, write_safetensors
 
 WAIT = 20_000
 
@@ -39,12 +35,7 @@ def make(qtbot, tmp_path, answers):
     windows = []
 
     def make_one():
-        context = Context(
-            inference=Inference(FakeEngine),
-            settings=SettingsStore(tmp_path / "config"),
-            prompts=answers.prompts(),
-        )
-        window = make_window(context)
+        window = fake_window(tmp_path / "config", answers)
         qtbot.addWidget(window)
         window.show()
         qtbot.waitExposed(window)

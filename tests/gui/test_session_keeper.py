@@ -6,12 +6,9 @@ import numpy as np
 import pytest
 from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui.app import make_window
-from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.session.records import OtherSnapshot
 from cleanclip_gui.session.settings import SettingsStore
-from cleanclip_gui.station import Context
 from cleanclip_gui.threads import still_running
 from cleanclip_gui.window.error_dialog import ErrorDialog
 from ml_core.data.specs import ImageSpec
@@ -20,7 +17,7 @@ from ml_core.reports.sessions.folder import read_session, session_trigger, write
 from ml_core.reports.sessions.record import SESSION_FILE, SavedSession
 from ml_core.triggers import Trigger, demo_trigger
 from tests.gui.run_folders import write_run
-from tests.gui.shell_fakes import Answers, FakeEngine, write_safetensors, write_state
+from tests.gui.shell_fakes import Answers, fake_window, write_safetensors, write_state
 
 WAIT = 20_000
 PAINTED = Trigger(
@@ -48,12 +45,7 @@ def make(qtbot, tmp_path):
     windows = []
 
     def make_one():
-        context = Context(
-            inference=Inference(FakeEngine),
-            settings=SettingsStore(tmp_path / "config"),
-            prompts=Answers().prompts(),
-        )
-        window = make_window(context)
+        window = fake_window(tmp_path / "config")
         qtbot.addWidget(window)
         window.show()
         qtbot.waitExposed(window)

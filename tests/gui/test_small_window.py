@@ -55,6 +55,8 @@ def test_beside_the_log_rail_and_first_page_lose_no_words(window, qtbot):
     window.log_dock.hide()
     qtbot.waitUntil(lambda: first.toolButtonStyle() == Qt.ToolButtonStyle.ToolButtonTextUnderIcon)
     assert lasting_faults(window.rail, qtbot) == []
+    window.resize(1366, 768)
+    qtbot.waitUntil(lambda: first.height() >= first.sizeHint().height())  # its name is whole
 
 
 def test_the_tours_card_lies_on_the_screen_though_the_window_does_not(window, qtbot):

@@ -41,11 +41,10 @@ class OptionSlider(QWidget):
 
     def set_value(self, value: int | None) -> None:
         """Show a value without telling anybody; None where there is none."""
-        blocker = QSignalBlocker(self)
-        self.setEnabled(value is not None)
-        if value is not None:
-            self.slider.setValue(value)
-        blocker.unblock()
+        with QSignalBlocker(self):
+            self.setEnabled(value is not None)
+            if value is not None:
+                self.slider.setValue(value)
         self._write("" if value is None else f"{value}\u2009{self._unit}")
 
     def set_compact(self, compact: bool) -> None:

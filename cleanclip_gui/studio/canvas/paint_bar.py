@@ -162,18 +162,16 @@ class PaintBar(CompactBar):
             (self.whole, ink.whole),
             (self.grey, ink.grey),
         ):
-            blocker = QSignalBlocker(box)
-            box.setChecked(value)
-            blocker.unblock()
+            with QSignalBlocker(box):
+                box.setChecked(value)
         if self.text.text() != ink.text:
             self.text.setText(ink.text)
 
     def set_angle(self, degrees: float | None) -> None:
         """Show the patch's angle; None where there is no patch."""
-        blocker = QSignalBlocker(self.angle)
-        self.angle.setEnabled(degrees is not None)
-        self.angle.setValue(degrees or 0.0)
-        blocker.unblock()
+        with QSignalBlocker(self.angle):
+            self.angle.setEnabled(degrees is not None)
+            self.angle.setValue(degrees or 0.0)
 
     def set_canvas_size(self, size: int) -> None:
         """Offer brushes up to half the canvas, and letters as tall as it."""

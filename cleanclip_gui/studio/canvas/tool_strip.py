@@ -200,9 +200,8 @@ class ToolStrip(QWidget):
         else:
             swatch = self.own
             swatch.set_colour("of your own", colour)
-        blocker = QSignalBlocker(self._colours)
-        swatch.setChecked(True)
-        blocker.unblock()
+        with QSignalBlocker(self._colours):
+            swatch.setChecked(True)
 
     def show_pointer(self, where: tuple[int, int, QColor | None] | None) -> None:
         """Say where the pointer is, and the colour there."""
