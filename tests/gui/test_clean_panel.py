@@ -753,6 +753,7 @@ def test_it_fits_a_small_screen_and_can_be_used_by_keyboard(panel: CleanStation)
     runner_of(panel).end(Done("cancelled"))
 
 
+@pytest.mark.usefixtures("styled")
 @pytest.mark.parametrize("method", METHODS)
 def test_changed_fields_and_every_choice_fit_the_column(panel: CleanStation, method) -> None:
     panel.form.set_method(method)

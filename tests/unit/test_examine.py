@@ -461,6 +461,7 @@ def test_a_refused_file_has_no_tensors() -> None:
     assert from_json(to_json(replace(refused, tensors=())), path).refused
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_tensors_are_quick(tmp_path: Path) -> None:
     path = _safetensors(tmp_path / "many.safetensors", 100_000)
     found = inspect(path)
