@@ -21,7 +21,6 @@ from tests.hostile.door_giants import MEGABYTES
 from tests.hostile.set_giants import GIANTS, GOOD, SLOW, labelled_shard
 from tests.warm import Warm
 
-
 ALL = tuple(name for name in GIANTS if name not in SLOW)
 QUICK = (
     "a sparse terabyte.csv", "columns.csv", "labels.csv", "rows.csv", "a sparse.tar", "a lie.tar",
