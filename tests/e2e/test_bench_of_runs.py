@@ -15,6 +15,7 @@ IMAGES = 60
 LEFT = Qt.MouseButton.LeftButton
 
 
+@pytest.mark.slow
 def test_two_runs_wait_are_compared_and_a_point_opens(qtbot, window, monkeypatch):
     monkeypatch.setattr("cleanclip_gui.clean.job.HELDOUT", 20)
     session, clean = window.session, window.stations["clean"]

@@ -59,6 +59,7 @@ def shown(gallery) -> list[int]:
     return [gallery.model.image_at(row) for row in range(gallery.model.rowCount())]
 
 
+@pytest.mark.slow
 def test_map_before_and_after_a_real_run(qtbot, window, monkeypatch):
     session, studio = window.session, window.stations["studio"]
     window.start_demo()

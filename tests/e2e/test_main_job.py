@@ -221,6 +221,7 @@ def test_a_killed_run_says_so_and_resumes(qtbot, window, monkeypatch):
     assert "Going on after step" in journal
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("warm_jobs")
 def test_a_new_window_offers_what_was_killed_with_the_old_one(qtbot, window, monkeypatch, tmp_path):
     """Nothing is open in the new window: Resume fills it, and the run ends with a result."""

@@ -115,6 +115,7 @@ def test_every_command_of_the_readme_does_its_work(
     assert named == set(told)
 
 
+@pytest.mark.slow
 def test_every_command_of_the_tutorial_does_its_work(
     images: str,
     tmp_path: Path,

@@ -14,8 +14,10 @@ from PySide6.QtCore import QCoreApplication, QEvent, Qt, QThread, QTimer
 from PySide6.QtWidgets import QApplication, QMenu
 from pytestqt.qtbot import QtBot
 
+from cleanclip_gui import theme
 from cleanclip_gui.threads import still_running
 
+_STYLESHEET = theme.stylesheet
 _SCREEN = Path(__file__).with_name("screen.json")
 if os.environ.get("QT_QPA_PLATFORM", "offscreen") == "offscreen":
     os.environ["QT_QPA_PLATFORM"] = f"offscreen:configfile={_SCREEN}"
@@ -40,11 +42,30 @@ def _busy():
     return [t for t in threads if t is not QThread.currentThread()], timers
 
 
-@pytest.fixture(scope="session", autouse=True)
-def _look(qapp):
-    """The theme and the font that the program has."""
-    from cleanclip_gui import theme
+# Of how things look and fit. The others do without the style sheet: a window takes a third as long.
+STYLED = {
+    "test_theme", "test_sizes", "test_sizes_fit", "test_everything_fits", "test_small_window",
+    "test_visible_labels", "test_access", "test_combo_box", "test_preferences_dialog",
+}  # fmt: skip
 
+
+@pytest.fixture(scope="module", autouse=True)
+def _look(qapp, request):
+    """The theme and the font that the program has."""
+    with pytest.MonkeyPatch.context() as patch:
+        if request.path.stem not in STYLED and request.path.parent.name == "gui":
+            patch.setattr(theme, "stylesheet", lambda *_: "")
+        theme.apply_theme(qapp, "light")
+        yield
+
+
+@pytest.fixture
+def styled(qapp):
+    """The style sheet for one test."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(theme, "stylesheet", _STYLESHEET)
+        theme.apply_theme(qapp, "light")
+        yield
     theme.apply_theme(qapp, "light")
 
 

@@ -578,6 +578,7 @@ def test_a_run_waits_for_a_busy_device_and_the_result_stays(
     assert panel.start_button.text() == "Start cleaning"
 
 
+@pytest.mark.usefixtures("styled")
 @pytest.mark.parametrize("method", METHODS)
 def test_changed_fields_and_every_choice_fit_the_column(panel: CleanStation, method) -> None:
     panel.form.set_method(method)

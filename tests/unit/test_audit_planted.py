@@ -91,6 +91,7 @@ def test_many_plants_hide_each_other_and_a_clean_reference_finds_them(
     assert min(beside[name] for name in (*NEAR, "lid", "isolation")) > 0.95
 
 
+@pytest.mark.slow
 def test_a_model_without_the_backdoor_lays_them_nowhere_apart(
     twin: ClipModel, store: EmbeddingStore
 ) -> None:

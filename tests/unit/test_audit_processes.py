@@ -74,7 +74,7 @@ def _in_two(
     return two_processes(warm, path, "--audit")
 
 
-@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("beside", [False, pytest.param(True, marks=pytest.mark.slow)])
 def test_two_processes_give_the_scores_of_one(
     spec: AuditSpec,
     tmp_path: Path,

@@ -436,6 +436,7 @@ def test_recipes_are_named_by_method_and_preset(
     assert found.base.trigger is not None
 
 
+@pytest.mark.slow
 def test_bench_and_prove_at_the_command_line(
     tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

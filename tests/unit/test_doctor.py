@@ -153,7 +153,13 @@ TRUE_RESNET: dict[str, Any] = {
 TRUE_VIT: dict[str, Any] = {**VIT, "vision_cfg": VIT["vision_cfg"] | {"head_width": 16}}
 
 
-@pytest.mark.parametrize("config", [TRUE_RESNET, TRUE_VIT], ids=["ResNet", "ViT"])
+@pytest.mark.parametrize(
+    "config",
+    [
+        pytest.param(TRUE_RESNET, id="ResNet", marks=pytest.mark.slow),
+        pytest.param(TRUE_VIT, id="ViT"),
+    ],
+)
 def test_settings_that_a_file_lacks_are_found(
     config: dict[str, Any], images: ImageSet, label_set: LabelSet, tmp_path: Path
 ) -> None:

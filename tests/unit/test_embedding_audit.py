@@ -179,6 +179,7 @@ def test_scores_by_the_whole_set_are_those_of_one_chunk_of_all(spec: EmbeddingAu
     assert not list(Path(spec.output_dir).parent.glob(".one-*"))  # nothing is left beside it
 
 
+@pytest.mark.slow
 def test_two_processes_find_the_neighbours_of_one(
     spec: EmbeddingAuditSpec, tmp_path: Path, warm_torch: Warm
 ) -> None:

@@ -73,7 +73,7 @@ def _kept(home: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (home / "cache" / "embeddings").iterdir()}
 
 
-@pytest.mark.parametrize("trigger", ["T4", None])
+@pytest.mark.parametrize("trigger", ["T4", pytest.param(None, marks=pytest.mark.slow)])
 def test_two_processes_print_the_numbers_of_one(
     base: list[str],
     tiny_model: ClipModel,

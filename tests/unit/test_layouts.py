@@ -202,7 +202,7 @@ WRITERS: list[Callable[[nn.Module, Path], Path]] = [
 ]  # fmt: skip
 
 
-@pytest.mark.parametrize("family", ["ResNet", "ViT"])
+@pytest.mark.parametrize("family", [pytest.param("ResNet", marks=pytest.mark.slow), "ViT"])
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
 def test_files_without_a_config(
     write: Callable[[nn.Module, Path], Path], family: str, tmp_path: Path
@@ -215,9 +215,15 @@ def test_files_without_a_config(
     assert_equal(checkpoint.build(), theirs(module))
 
 
-@pytest.mark.parametrize("family", ["ResNet", "ViT"])
-@pytest.mark.parametrize("quick_gelu", [True, False])
-@pytest.mark.parametrize("weights", ["open_clip_model.safetensors", "open_clip_pytorch_model.bin"])
+@pytest.mark.parametrize(
+    ("family", "quick_gelu", "weights"),
+    [
+        ("ResNet", True, "open_clip_model.safetensors"),
+        ("ViT", False, "open_clip_model.safetensors"),
+        ("ViT", True, "open_clip_pytorch_model.bin"),
+        pytest.param("ResNet", False, "open_clip_pytorch_model.bin", marks=pytest.mark.slow),
+    ],
+)
 def test_open_clip_folder(family: str, quick_gelu: bool, weights: str, tmp_path: Path) -> None:
     config = CONFIGS[family] | {"quick_gelu": quick_gelu}
     module = lively(config)
@@ -252,8 +258,15 @@ def test_padding_of_another_colour_is_refused_where_pictures_are_padded(
     assert fit(fill_color=colour, resize_mode="squash") == Fit("squash")  # nothing is padded
 
 
-@pytest.mark.parametrize("family", ["ResNet", "ViT"])
-@pytest.mark.parametrize("quick_gelu", [True, False])
+@pytest.mark.parametrize(
+    ("family", "quick_gelu"),
+    [
+        ("ResNet", True),
+        ("ViT", False),
+        pytest.param("ResNet", False, marks=pytest.mark.slow),
+        pytest.param("ViT", True, marks=pytest.mark.slow),
+    ],
+)
 def test_openai_archive(family: str, quick_gelu: bool, tmp_path: Path) -> None:
     module = lively(CONFIGS[family] | {"quick_gelu": quick_gelu})
     path = openai_archive(module, tmp_path)
@@ -366,7 +379,7 @@ def donor(tmp_path: Path) -> tuple[nn.Module, Path]:
     return module, bare_safetensors(module, folder)
 
 
-@pytest.mark.parametrize("family", ["ResNet", "ViT"])
+@pytest.mark.parametrize("family", [pytest.param("ResNet", marks=pytest.mark.slow), "ViT"])
 @pytest.mark.parametrize("write", [tecoa, bare_vision, decree], ids=lambda write: write.__name__)
 def test_an_image_encoder_borrows_the_text_encoder(
     write: Callable[[nn.Module, Path], Path],

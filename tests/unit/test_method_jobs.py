@@ -216,6 +216,7 @@ def test_the_estimated_disk_space_is_what_the_folder_of_a_run_weighs(
     assert done.result["disk_bytes"] == pytest.approx(written, rel=0.05)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("source", ["rvpt"], indirect=True)
 def test_the_command_line_saves_runs_and_applies(
     source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]

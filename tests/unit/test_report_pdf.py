@@ -67,6 +67,7 @@ def test_tagged_with_its_record_and_the_same_twice() -> None:
     assert render_pdf(page, record + b"\n") != first
 
 
+@pytest.mark.slow
 def test_the_numbers_of_a_chart_are_left_to_the_page() -> None:
     evidence, files = evidence_samples.minimal()
     drawn, odd = (
@@ -100,6 +101,7 @@ def digests(bundle: Path) -> Hashes:
     })  # fmt: skip
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(300)
 def test_the_confined_process_makes_the_same_of_a_bundle(bundle: Path) -> None:
     assert print_confined(bundle).digests == digests(bundle).digests

@@ -135,6 +135,7 @@ def test_the_same_seed_finds_the_same(tmp_path: Path, tiny_spec: ScanSpec) -> No
     assert _scanned(small.model_copy(update=other)).stages != one.stages
 
 
+@pytest.mark.slow
 def test_overlays_are_not_searched_beside_a_model_of_another_training(
     tmp_path: Path, tiny_spec: ScanSpec, tiny_model: ClipModel
 ) -> None:
@@ -257,6 +258,7 @@ def test_the_estimate_counts_and_searches_nothing(tmp_path: Path) -> None:
     assert not (tmp_path / SCAN_FILE).exists()
 
 
+@pytest.mark.slow
 def test_two_processes_find_what_one_finds(
     tmp_path: Path, tiny_spec: ScanSpec, warm_torch: Warm
 ) -> None:

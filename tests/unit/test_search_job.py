@@ -191,6 +191,7 @@ def test_methods_that_take_labelled_images_need_no_captions(spec: SearchSpec) ->
     assert _record(spec).rows[0].recipe.method == "locked-text"
 
 
+@pytest.mark.slow
 def test_the_pictures_of_pairs_are_enough_for_methods_without_captions(
     spec: SearchSpec, tmp_path: Path
 ) -> None:
@@ -210,6 +211,7 @@ def test_the_pictures_of_pairs_are_enough_for_methods_without_captions(
     assert not has_images(texts)
 
 
+@pytest.mark.slow
 def test_images_are_opened_with_labels_for_methods_that_need_them(
     spec: SearchSpec, tmp_path: Path
 ) -> None:
