@@ -157,11 +157,6 @@ def test_foreign_states_are_refused(tiny_model: ClipModel, tmp_path: Path) -> No
     named = build_method(tiny_model, recipe, Extras()).trained
     optimizer = make_optimizer(tiny_model.module, named, recipe)
     path = tmp_path / "state.safetensors"
-    with pytest.raises(InputError, match="There is no saved state"):
-        read_facts(path)
-    path.write_bytes(b"junk")
-    with pytest.raises(InputError, match="is damaged"):
-        read_facts(path)
     small = nn.Linear(2, 2)
     save_state(path, small, [], torch.optim.AdamW(small.parameters()), {"step": 1})
     with pytest.raises(InputError, match="belongs to another checkpoint"):

@@ -111,22 +111,3 @@ def test_cancelling_leaves_nothing(tmp_path: Path) -> None:
     with pytest.raises(CancelledError):
         convert_to_safetensors(inspect(tmp_path / "m.pt"), target, cancelled=lambda: True)
     assert os.listdir(tmp_path) == ["m.pt"]
-
-
-@pytest.mark.parametrize(
-    ("value", "name", "words"),
-    [
-        ({"__metadata__": torch.zeros(1)}, "m.safetensors", "__metadata__"),
-        (torch.zeros(2), "m.safetensors", "no safetensors file can hold"),
-        ({"a": torch.zeros(1)}, "m.pt2", "end the name in .safetensors"),
-        ({"a": torch.zeros(1)}, "nowhere/m.safetensors", "cannot be written"),
-    ],
-)
-def test_what_cannot_be_converted_says_so(
-    tmp_path: Path, value: Any, name: str, words: str
-) -> None:
-    torch.save(value, tmp_path / "m.pt")
-    found = inspect(tmp_path / "m.pt")
-    assert not found.refused, found.reasons
-    with pytest.raises(InputError, match=words):
-        convert_to_safetensors(found, tmp_path / name)

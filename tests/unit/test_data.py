@@ -154,21 +154,6 @@ def test_bad_rows_and_missing_images_are_counted(tmp_path: Path) -> None:
     assert "wolf (on 1)" in unmatched
 
 
-@pytest.mark.parametrize(
-    ("row", "words"),
-    [
-        ("gone.png,dog", r"row 2 \('gone.png'\): no such file"),
-        ("http://h/x.png,dog", "row 2:"),
-        ("", "it has no row"),
-    ],
-)
-def test_a_table_without_a_usable_picture_says_why(tmp_path: Path, row: str, words: str) -> None:
-    path = tmp_path / "t.csv"
-    path.write_text(f"image,label\n{row}\n" if row else "image,label\n")
-    with pytest.raises(InputError, match=words):
-        open_images(ImageSpec(kind="csv", path=str(path)), PETS)
-
-
 def test_columns_can_be_named_and_errors_list_them(tmp_path: Path) -> None:
     picture(tmp_path / "a.png", 1)
     path = tmp_path / "t.csv"

@@ -82,17 +82,6 @@ def test_two_parts_share_the_first_ones_plane() -> None:
     assert np.abs(found.places[0][moved] - found.places[1][moved]).mean() > 0.1
 
 
-def test_what_cannot_share_a_map_is_refused() -> None:
-    with pytest.raises(InputError, match="8 and 16"):
-        pca_map([clouds(), clouds(width=8)])
-    with pytest.raises(InputError, match="no embeddings"):
-        pca_map([])
-    with pytest.raises(InputError, match="at least two"):
-        principal_plane(np.zeros((1, 3), np.float32))
-    with pytest.raises(InputError, match="not numbers"):
-        principal_plane(np.full((3, 3), np.nan, np.float32))
-
-
 class Source:
     broken: dict[int, str]
 

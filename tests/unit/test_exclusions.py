@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-
-import pytest
 
 from ml_core.data.exclusions import identity_of, read_exclusions, write_exclusions
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.specs import PairSpec
-from ml_core.reading import InputError
 from tests.unit.pair_files import table
 
 
@@ -38,31 +34,3 @@ def test_an_identity_is_of_picture_and_captions() -> None:
     assert identity_of(b"a", ["b"]) != identity_of(b"b", ["b"])
     assert identity_of(b"a", ["b", "c"]) != identity_of(b"a", ["bc"])
     assert identity_of(b"a", ["b"]) == identity_of(b"a", ["b"])
-
-
-@pytest.mark.parametrize(
-    ("content", "words", "code"),
-    [
-        ('{"format": "x"}', "format should be", "damaged"),
-        ('{"format": "cleanclip-exclusions", "version": 2}', "newer version", "unsupported"),
-        (json.dumps({"set_name": "x", "set_key": "0" * 64, "pairs": [{"identity": "../x"}]}),
-         "Entry 1 of .*identity", "damaged"),
-    ],
-)  # fmt: skip
-def test_another_file_is_one_sentence(tmp_path: Path, content: str, words: str, code: str) -> None:
-    path = tmp_path / "x.json"
-    path.write_text(content)
-    with pytest.raises(InputError, match=words) as caught:
-        read_exclusions(path)
-    assert caught.value.code == code
-    assert caught.value.sentence.count("\n") == 0
-
-
-def test_missing_and_odd_places(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match="no exclusions file at"):
-        read_exclusions(tmp_path / "gone.json")
-    with pytest.raises(InputError, match="no regular file"):
-        read_exclusions(tmp_path)
-    pairs = pairs_of(tmp_path / "set", [10])
-    with pytest.raises(InputError, match="could not be written"):
-        write_exclusions(tmp_path / "set" / "10.png" / "x.json", pairs, {0: ""})

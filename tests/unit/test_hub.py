@@ -57,14 +57,6 @@ def test_a_cached_repository_opens_without_a_connection(cache: Path, tiny_model:
     assert open_checkpoint(found.path).inspection.format == "open_clip folder"
 
 
-@pytest.mark.parametrize(
-    "name", ["hf-hub:", "hf-hub:a", "hf-hub:../x", "hf-hub:a/b/c", "hf-hub:a/b@"]
-)
-def test_names_that_are_none(name: str) -> None:
-    with pytest.raises(InputError, match="names no repository"):
-        fetch(name)
-
-
 # A Hub on this machine, with the library's own downloads.
 
 REPOSITORY = "owner/clip"

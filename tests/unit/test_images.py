@@ -1,9 +1,7 @@
 """The reader of pictures, against files made to mislead it."""
 
 import io
-import struct
 import zipfile
-import zlib
 from pathlib import Path
 
 import numpy as np
@@ -19,10 +17,6 @@ def png_bytes(image: Image.Image, **options: object) -> bytes:
     buffer = io.BytesIO()
     image.save(buffer, "PNG", **options)
     return buffer.getvalue()
-
-
-def chunk(kind: bytes, data: bytes) -> bytes:
-    return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
 
 
 @pytest.mark.parametrize("kind", ["PNG", "WEBP", "BMP", "GIF", "JPEG"])
@@ -66,48 +60,6 @@ def test_sixteen_bit_grey_is_scaled_not_clipped() -> None:
     values = np.array([[0, 257, 32896, 65535]], np.uint16)
     image = read_image(png_bytes(Image.fromarray(values)))
     assert [image.getpixel((x, 0)) for x in range(4)] == [(v, v, v) for v in (0, 1, 128, 255)]
-
-
-@pytest.mark.parametrize("kind", ["PNG", "JPEG"])
-def test_truncated_file_is_damaged(tmp_path: Path, kind: str) -> None:
-    path = tmp_path / "cut.img"
-    noise = np.random.default_rng(0).integers(0, 256, (64, 64, 3), np.uint8)
-    Image.fromarray(noise).save(path, kind)
-    path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
-    with pytest.raises(InputError, match=r"cut\.img is damaged") as caught:
-        read_image(path)
-    assert caught.value.code == "damaged"
-
-
-@pytest.mark.parametrize(
-    "content",
-    [
-        b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n",
-        b"<svg xmlns='http://www.w3.org/2000/svg'/>",
-        b"",
-        b"no picture",
-    ],
-)
-def test_other_formats_are_refused_by_content(tmp_path: Path, content: bytes) -> None:
-    path = tmp_path / "innocent.png"
-    path.write_bytes(content)
-    with pytest.raises(InputError, match=r"innocent\.png is not a PNG") as caught:
-        read_image(path)
-    assert caught.value.code == "unsupported"
-
-
-@pytest.mark.parametrize(
-    ("width", "height", "kind"),
-    [(9000, 9000, 2), (9000, 9000, 6), (24_000, 3000, 2), (20_000, 2000, 6), (9900, 9900, 4)],
-)
-def test_what_takes_too_much_memory_is_refused_before_decoding(
-    width: int, height: int, kind: int
-) -> None:
-    header = struct.pack(">IIBBBBB", width, height, 8, kind, 0, 0, 0)
-    bomb = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", b"") + chunk(b"IEND", b"")
-    with pytest.raises(InputError, match="over 300 MB to decode") as caught:
-        read_image(bomb, name="bomb.png")
-    assert caught.value.code == "unsupported"
 
 
 def test_a_webp_takes_more_memory_than_its_pixels() -> None:

@@ -10,13 +10,11 @@ from ml_core.data.labels import (
     duplicates,
     fill,
     load_label_set,
-    load_templates,
     map_labels,
     normalise_name,
     prompts,
 )
 from ml_core.data.specs import ImageSpec
-from ml_core.reading import InputError
 from tests.unit.pair_files import png
 
 
@@ -53,23 +51,6 @@ def test_own_list_and_templates(tmp_path: Path) -> None:
     assert len(load_label_set(tmp_path / "c.txt").templates) == 80
 
 
-def test_template_without_a_place_is_named(tmp_path: Path) -> None:
-    path = tmp_path / "t.txt"
-    path.write_text("a {}\n\na photo\n")
-    with pytest.raises(InputError, match=r"Line 3 of t\.txt"):
-        load_templates(path)
-
-
-def test_unusable_lists(tmp_path: Path) -> None:
-    (tmp_path / "empty.txt").write_text("\n\n")
-    (tmp_path / "classes.py").write_text("classes = []")
-    for name in ("empty.txt", "classes.py", "gone.txt"):
-        with pytest.raises(InputError, match=name.replace(".", r"\.")):
-            load_label_set(tmp_path / name)
-    with pytest.raises(InputError, match="holds no template"):
-        load_templates(tmp_path / "empty.txt")
-
-
 _TEMPLATES = '"templates": [lambda c: f"a {c}."]'
 
 
@@ -99,25 +80,6 @@ def test_what_is_odd_about_a_list_is_told_with_the_pictures(
     assert (
         open_images(ImageSpec(kind="folder", path=str(tmp_path / "p")), own).problems == own.notes
     )
-
-
-@pytest.mark.parametrize(
-    ("name", "content", "advice"),
-    [
-        ("x.yaml", b"!!python/object:os.system x\n",
-         "is no plain class list; write one class name"),
-        ("huge.py", b"#" * (5 << 20), "larger than 4 MB; write one class per line in a text file"),
-        ("huge.txt", b"a" * (17 << 20), "larger than 16 MB; shorten it"),
-        ("long.txt", b"a\n" * 500_001, "has over 500,000 lines; shorten it"),
-        ("many.txt", b"a\n" * 100_001, "has over 100,000 classes; shorten it"),
-    ],
-)  # fmt: skip
-def test_a_list_that_is_refused_says_what_to_do(
-    name: str, content: bytes, advice: str, tmp_path: Path
-) -> None:
-    (tmp_path / name).write_bytes(content)
-    with pytest.raises(InputError, match=advice):
-        load_label_set(tmp_path / name)
 
 
 def test_names_match_whatever_their_spelling() -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -29,7 +28,6 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Metric
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import CLIP_FIT
-from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch
 from tests.unit.draining import drain
 from tests.unit.tiny_models import batches, trained
@@ -371,27 +369,6 @@ def test_paper_presets_are_the_published_numbers() -> None:
     assert (rvpt.shots, rvpt.batch_size, rvpt.epochs, rvpt.lr) == (16, 32, 50, 0.002)
     assert (rvpt.prompt_depth, rvpt.prompt_length, rvpt.lambda_repel) == (3, 50, 2.0)
     assert (rvpt.optimizer, rvpt.schedule) == ("sgd", "cosine")
-
-
-@pytest.mark.parametrize(
-    ("fields", "words"),
-    [
-        ({"lambda_clip": 0, "lambda_image": 0, "lambda_text": 0}, "nothing would be trained"),
-        ({"method": "mmcl", "lambda_clip": 0}, "Weight of the CLIP loss is 0: nothing"),
-        ({"method": "ss", "lambda_image": 0, "lambda_text": 0}, "are all 0"),
-        ({"method": "par", "lambda_clip": 0}, "repulsion alone would only destroy the model"),
-        ({"method": "unlearn", "lambda_unlearn": 0}, "Weight of unlearning is 0"),
-        ({"method": "interpolate", "alpha": 1.5}, "goes beyond the reference"),
-        ({"method": "tbar", "alpha": 0}, "leaves the checkpoint as it is"),
-        ({"pairs": 64, "batch_size": 128}, "64 training examples for batches of 128"),
-        ({"method": "par", "tau": 5}, r"Repulsion limit \(tau\) should be less than or equal to 4"),
-    ],
-)
-def test_values_that_exclude_each_other_are_refused(fields: dict[str, Any], words: str) -> None:
-    with pytest.raises(InputError, match=words) as caught:
-        make_recipe(fields)
-    assert "\n" not in caught.value.sentence
-    assert caught.value.sentence.endswith(".")
 
 
 def test_titles_fit_the_forms_column() -> None:

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ml_core.reading import InputError, inspect, read_header
+from ml_core.reading import inspect, read_header
 from ml_core.reading.clip_config import check_model_config, check_preprocess, parameter_estimate
 from tests.unit.file_bytes import tarred, zipped
 
@@ -60,13 +60,6 @@ def test_scalars_and_empty_tensors_are_allowed(tmp_path: Path) -> None:
     data = pack({"e": entry([0, 5], 4, 4), "s": entry([], 0, 4)}, bytes(4))
     header = read_header(write(tmp_path, "m", data))
     assert [(t.name, t.elements) for t in header.tensors] == [("s", 1), ("e", 0)]
-
-
-def test_unknown_value_type_is_unsupported(tmp_path: Path) -> None:
-    path = write(tmp_path, "m", pack({"a": entry([2], 0, 1, "F4")}, bytes(1)))
-    with pytest.raises(InputError, match="F4") as caught:
-        read_header(path)
-    assert caught.value.code == "unsupported"
 
 
 @settings(max_examples=200, deadline=None)
@@ -138,13 +131,6 @@ def saved(write_to: Callable[[io.BytesIO], object]) -> bytes:
 def test_formats_are_told_by_content(tmp_path: Path, data: bytes, form: str, code: str) -> None:
     inspection = inspect(write(tmp_path, "m.safetensors", data))
     assert (inspection.format, inspection.reason_code) == (form, code)
-
-
-@pytest.mark.parametrize("name", ["absent.safetensors", "nul\0byte", "x" * 5000])
-def test_nothing_there_is_a_usage_error(tmp_path: Path, name: str) -> None:
-    with pytest.raises(InputError) as caught:
-        inspect(tmp_path / name)
-    assert caught.value.code == "usage"
 
 
 def folder(tmp_path: Path, **files: bytes) -> Path:
@@ -237,72 +223,11 @@ def test_folders_that_are_refused(
     assert words in found.reasons[0]
 
 
-def changed(path: str, value: Any) -> dict[str, Any]:
-    config: dict[str, Any] = json.loads(json.dumps(CONFIG))
-    target = config
-    *parents, last = path.split(".")
-    for parent in parents:
-        target = target[parent]
-    target[last] = value
-    return config
-
-
 def test_good_config_passes_with_its_defaults() -> None:
     made = check_model_config(CONFIG, "x")
     assert made["vision_cfg"]["layers"] == [1, 1, 1, 1]
     assert made["text_cfg"]["heads"] == 2
     assert check_model_config(made, "x") == made
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "words"),
-    [
-        ("vision_cfg.layers", 10**9, "vision_cfg.layers is 1000000000"),
-        ("vision_cfg.layers", [1, 1, 10**9, 1], "4 depths"),
-        ("vision_cfg.width", 10**9, "vision_cfg.width"),
-        ("vision_cfg.width", True, "whole number"),
-        ("vision_cfg.width", "24", "whole number"),
-        ("vision_cfg.width", 24.0, "whole number"),
-        ("vision_cfg.image_size", [64, 32], "image_size"),
-        ("vision_cfg.mlp_ratio", 1e308, "mlp_ratio"),
-        ("vision_cfg.act_kwargs", {"x": 1}, "does not know"),
-        ("text_cfg.vocab_size", 10**12, "text_cfg.vocab_size"),
-        ("text_cfg.context_length", 10**6, "context_length"),
-        ("text_cfg.output_tokens", True, "output_tokens"),
-        ("multimodal_cfg", {"width": 3}, "caption decoder"),
-        ("surprise", 1, "surprise"),
-        ("embed_dim", 0, "embed_dim"),
-    ],
-)
-def test_hostile_config_is_refused(path: str, value: Any, words: str) -> None:
-    with pytest.raises(InputError) as caught:
-        check_model_config(changed(path, value), "c.json")
-    assert words in caught.value.sentence
-    assert caught.value.code == "unsupported"
-
-
-@pytest.mark.parametrize(
-    ("path", "value", "words"),
-    [
-        ("vision_cfg.width", 25, "odd width"),
-        ("vision_cfg.image_size", 65, "multiple of 32"),
-        ("vision_cfg.head_width", 16000, "0 attention heads"),
-        ("text_cfg.heads", 3, "3 text attention heads over 64"),
-        ("text_cfg", [], "no text_cfg"),
-        ("embed_dim", None, "no embed_dim"),
-    ],
-)
-def test_config_that_does_not_fit_is_damaged(path: str, value: Any, words: str) -> None:
-    with pytest.raises(InputError) as caught:
-        check_model_config(changed(path, value), "c.json")
-    assert words in caught.value.sentence
-    assert caught.value.code == "damaged"
-
-
-def test_model_too_large_for_any_machine_is_refused() -> None:
-    config = changed("vision_cfg", {"layers": 200, "width": 16384, "image_size": 224})
-    with pytest.raises(InputError, match=r"6\.4e\+11 parameters"):
-        check_model_config(config, "c.json")
 
 
 def test_parameter_estimate_of_vit_b_32() -> None:
@@ -319,19 +244,3 @@ def test_preprocess_from_config() -> None:
     made = check_preprocess({"mean": [0, 0, 0], "std": [1, 1, 1], "size": 999}, 64, "c")
     assert (made.size, made.mean, made.std) == (64, (0.0, 0.0, 0.0), (1.0, 1.0, 1.0))
     assert check_preprocess({}, 64, "c").mean == (0.48145466, 0.4578275, 0.40821073)
-
-
-@pytest.mark.parametrize(
-    "config",
-    [
-        {"std": [1, 1, 0]},
-        {"std": [1, 1]},
-        {"mean": [0, 0, float("nan")]},
-        {"mean": [0, 0, True]},
-        {"mode": "BGR"},
-        {"interpolation": "random"},
-    ],
-)
-def test_useless_preprocess_is_refused(config: dict[str, Any]) -> None:
-    with pytest.raises(InputError):
-        check_preprocess(config, 64, "c")
