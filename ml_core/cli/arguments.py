@@ -57,11 +57,11 @@ def checkpoint_path(path: Path) -> Path:
         control = Control()
         try:
             with ctrl_c_cancels(control):
-                found = fetch(str(path), report, lambda: control.cancelled)
+                fetched = fetch(str(path), report, lambda: control.cancelled)
         except CancelledError:
             raise KeyboardInterrupt from None
-    output.errors().print(f"{plain(str(path))} at revision {plain(found.revision)}", markup=False)
-    return found.path
+    output.errors().print(f"{plain(str(path))} at revision {plain(fetched.revision)}", markup=False)
+    return fetched.path
 
 
 def optional_checkpoint(path: Path | None) -> str | None:

@@ -160,14 +160,14 @@ def chosen_recipe(
     return with_settings(read_recipe(options.recipe), *changes)
 
 
-def _refuse_all_but(context: typer.Context, wanted: str, *allowed: str) -> None:
+def _refuse_all_but(context: typer.Context, chosen: str, *allowed: str) -> None:
     """Refuse options that would be ignored."""
     for parameter in context.command.params:
         name = parameter.name or ""
-        if name not in (wanted, *allowed) and typed(context, name):
+        if name not in (chosen, *allowed) and typed(context, name):
             shown = max(parameter.opts, key=len) if name != "checkpoint" else "A checkpoint"
             raise InputError(
-                f"{shown} cannot be combined with --{wanted}, whose file sets it already: leave "
+                f"{shown} cannot be combined with --{chosen}, whose file sets it already: leave "
                 "it out, or change the file."
             )
 
@@ -231,9 +231,9 @@ def clean_spec(
         )
     class_names = load_label_set(options.labels).class_names
     trigger, target = resolve_scan(options.trigger, options.target)
-    made = trigger is not None and (trigger == "demo" or is_trigger_id(trigger))
+    generated = trigger is not None and (trigger == "demo" or is_trigger_id(trigger))
     size = 224
-    if made and trigger != "demo":  # an id is of a trigger for an input size
+    if generated and trigger != "demo":  # an id is of a trigger for an input size
         size = opened_checkpoint(options).architecture.preprocess.size
     stamp = open_trigger(trigger, size)
     if stamp is not None and target is None and trigger != "demo":
@@ -243,7 +243,7 @@ def clean_spec(
         images, test_images = "demo:val", "demo:test"
     aim = TARGET_NAME if target is None and stamp is not None else target
     trigger_path: str | None = None
-    if made and stamp is not None:
+    if generated and stamp is not None:
         options.output_dir.mkdir(parents=True, exist_ok=True)
         trigger_path = str(save_own_trigger(stamp, options.output_dir.resolve()))
     elif trigger is not None:

@@ -116,11 +116,11 @@ def evaluate(
 
     trigger, target = resolve_scan(trigger, target)
 
-    def check() -> _Asked:
-        """What is asked for; what is wrong with it is told before a model loads."""
+    def check() -> _Request:
+        """The request; what is wrong with it is refused before a model loads."""
         if precision not in _PRECISIONS:
             raise InputError(f"Unknown precision {precision!r}; choose fp32, bf16 or auto.")
-        for folder in _kept_folders(keep, reference):
+        for folder in _evidence_folders(keep, reference):
             _require_new(folder)
         label_set = labels_and_templates(labels, templates)
         aims_at = target
@@ -133,7 +133,7 @@ def evaluate(
             raise InputError("--train is for published sets; for the demo use demo:train.")
         columns = {"image_column": image_column, "label_column": label_column}
         open_trigger(trigger, file=trigger_file)
-        return _Asked(
+        return _Request(
             checkpoint=checkpoint_path(checkpoint),
             reference=None if reference is None else checkpoint_path(reference),
             donor=None if donor is None else checkpoint_path(donor),
@@ -143,7 +143,7 @@ def evaluate(
             images=spec.model_copy(update=columns | ({"split": "train"} if train else {})),
         )
 
-    asked = check() if launched().world == 1 else None
+    request = check() if launched().world == 1 else None
     with output.working("Loading torch"):
         from ml_core.checkpoints import open_checkpoint
         from ml_core.checkpoints.adapter import apply_adapter, read_adapter
@@ -156,10 +156,12 @@ def evaluate(
 
     lists = Lists()
 
-    def measure(asked: _Asked, path: Path, stage: str, adapter: Path | None = None) -> _Measured:
+    def measure(
+        request: _Request, path: Path, stage: str, adapter: Path | None = None
+    ) -> _Measured:
         """Evaluate one checkpoint on the images and with the trigger."""
         with ranks.as_one(place), output.working(f"Opening {path.name}"):
-            opened = open_checkpoint(path, asked.donor, use_choice=not no_choice)
+            opened = open_checkpoint(path, request.donor, use_choice=not no_choice)
             model = opened.build("cpu").to(place)
             if adapter is not None:
                 apply_adapter(model, read_adapter(adapter))
@@ -167,42 +169,42 @@ def evaluate(
         cautions = opened.architecture.cautions
         for sentence in dict.fromkeys((*cautions, *model.assumptions)):
             output.say(sentence)
-        label_set = asked.label_set
-        bench = bench_of(opened_images, label_set, stamp, asked.aim, model.preprocess, seed)
+        label_set = request.label_set
+        bench = bench_of(opened_images, label_set, stamp, request.aim, model.preprocess, seed)
         classifier = run_stage(classifier_of(model, label_set, Control(), ranks))
-        wanted = "fp32" if keep is not None and precision == "auto" else precision
-        if wanted != precision:
+        chosen = "fp32" if keep is not None and precision == "auto" else precision
+        if chosen != precision:
             output.say("What is kept for evidence is measured in fp32.")
-        speed = _choose_speed(model, bench, classifier, wanted, ranks)
+        speed = _choose_speed(model, bench, classifier, chosen, ranks)
         batch = BATCH if speed is None else speed.batch
         evaluation, per_image = _measure(model, bench, classifier, batch, stage, ranks)
         if keep is not None and ranks.first:
             source = Source(opened, adapter)
             pictures = run_stage(lists.of(bench.images, Control()))
-            folders = _kept_folders(keep, reference)
+            folders = _evidence_folders(keep, reference)
             with output.working("Keeping the answers"):
-                kept = keep_measurement(
+                folder = keep_measurement(
                     folders[0] if stage == "evaluate" else folders[1],
                     source,
                     model,
                     bench,
-                    asked.images,
+                    request.images,
                     classifier,
                     (evaluation, per_image),
                     pictures,
                     threads=threads,
                     batch=batch,
                     when="evaluation" if stage == "evaluate" else "reference",
-                    targeted=asked.targeted,
+                    targeted=request.targeted,
                 )
-            output.say(f"Kept in {kept}.")
+            output.say(f"Kept in {folder}.")
         record = {
             **evaluation.to_dict(),
             "checkpoint": str(path),
             "cautions": list(cautions),
             "assumptions": list(model.assumptions),
             "adapter": None if adapter is None else str(adapter),
-            "donor": None if opened.donor is None else str(asked.donor),
+            "donor": None if opened.donor is None else str(request.donor),
             "choice": None if opened.remembered is None else opened.remembered.to_dict(),
             "label_set": label_set.name,
             "problems": list(bench.images.problems),
@@ -228,61 +230,61 @@ def evaluate(
         place = choose_device(device, ranks.local)
         threads = set_threads(threads, ranks.local_world)
         with ranks.as_one(place), output.working(f"Looking at {images}"):
-            asked = asked or check()
-            opened_images = open_images(asked.images, asked.label_set)  # columns and labels too
-        found = measure(asked, asked.checkpoint, "evaluate", adapter)
+            request = request or check()
+            opened_images = open_images(request.images, request.label_set)  # columns and labels too
+        suspect = measure(request, request.checkpoint, "evaluate", adapter)
         other = None
-        if asked.reference is not None:
-            other = measure(asked, asked.reference, "reference")
+        if request.reference is not None:
+            other = measure(request, request.reference, "reference")
     if not ranks.first:
         return
-    record = found.record
+    record = suspect.record
     compared: tuple[PairedDifference, ...] = ()
     if other is not None:
-        compared = _compare(found, other, asked.aim, seed)
+        compared = _compare(suspect, other, request.aim, seed)
         record["reference"] = other.record
-        record["paired"] = [one.to_dict() for one in compared]
+        record["paired"] = [each.to_dict() for each in compared]
     if captions is not None:
         with output.working("Ranking captions"):
             record["retrieval"] = _retrieve(
-                found.model, found.bench, captions, n=n, targeted=asked.targeted
+                suspect.model, suspect.bench, captions, n=n, targeted=request.targeted
             )
-    if not asked.targeted:
+    if not request.targeted:
         for each in (record, record.get("reference")):
             if each is not None:
                 _forget_target(each)
     if json:
         output.print_json(record)
         return
-    used = found.bench.trigger
+    used = suspect.bench.trigger
     if used is not None:
-        size = found.model.image_size
+        size = suspect.model.image_size
         output.say(f"{title(used)} ({standing(used, size)}). {describe(used)}")
-    if found.evaluation.control_ca is not None:
+    if suspect.evaluation.control_ca is not None:
         output.say(
             f"Clean accuracy with this trigger's resizing: {output.percent(record, 'control_ca')}."
         )
-    if found.evaluation.same_names:
-        numbers = ", ".join(map(str, found.evaluation.same_names))
+    if suspect.evaluation.same_names:
+        numbers = ", ".join(map(str, suspect.evaluation.same_names))
         output.say(
-            f"The target is class {asked.aim}, and other classes have the same name: {numbers}. "
+            f"The target is class {request.aim}, and other classes have the same name: {numbers}. "
             "Only the class number decides which is predicted."
         )
     rows: list[tuple[str, dict[str, Any] | None]] = [("measured", record)]
     if other is not None:
         rows.append(("reference", record["reference"]))
-    output.show(output.comparison_table(asked.checkpoint.name, rows))
+    output.show(output.comparison_table(request.checkpoint.name, rows))
     if compared:
-        output.show(_paired_table(compared, with_target=asked.targeted))
+        output.show(_paired_table(compared, with_target=request.targeted))
     if captions is not None:
         output.show(_retrieval_table(record["retrieval"]))
 
 
-def _kept_folders(keep: Path | None, reference: Path | None) -> tuple[Path, ...]:
+def _evidence_folders(keep: Path | None, reference: Path | None) -> tuple[Path, ...]:
     """Where measurements are kept: of the checkpoint, and of the reference beside it."""
     if keep is None:
         return ()
-    beside = keep.with_name(f"{keep.name}-reference")
+    beside = keep.parent / f"{keep.name}-reference"
     return (keep,) if reference is None else (keep, beside)
 
 
@@ -293,7 +295,7 @@ def _require_new(folder: Path) -> None:
 
 
 @dataclass(frozen=True, eq=False)
-class _Asked:
+class _Request:
     """What a command line names; without a target ``aim`` is a class that stands in for one."""
 
     checkpoint: Path
@@ -366,42 +368,47 @@ def _choose_speed(
     from ml_core.evaluation.speed import SAMPLE, Speed, speed_of, use_speed
 
     n = len(bench.images)
-    wanted = cast(Literal["auto", "fp32", "bf16"], precision)
     sides = 1 if bench.trigger is None else 2
     if n * sides < _WORTH_MEASURING * SAMPLE:
         model.precision = "bf16" if precision == "bf16" else "fp32"
         return None
-    told = ""
+    measured = ""
     with ranks.as_one(model.device), output.working("Choosing the fastest precision"):
         if ranks.first:
             sample = bench.canvases.get(np.arange(min(n, SAMPLE)))
             encodes = n * sides // ranks.world
-            speed = speed_of(model, sample, classifier, precision=wanted, encodes=encodes)
-            told = speed.to_json()
-    speed = Speed.from_json(ranks.text_of_first(told, model.device))
+            speed = speed_of(
+                model,
+                sample,
+                classifier,
+                precision=cast(Literal["auto", "fp32", "bf16"], precision),
+                encodes=encodes,
+            )
+            measured = speed.to_json()
+    speed = Speed.from_json(ranks.text_of_first(measured, model.device))
     use_speed(model, speed)
     output.say(f"Encoding: {speed.why}.")
     return speed
 
 
 def _compare(
-    found: _Measured, other: _Measured, aim: int, seed: int
+    suspect: _Measured, other: _Measured, aim: int, seed: int
 ) -> tuple[PairedDifference, ...]:
     """Paired differences; the images must be the same ones."""
     from ml_core.evaluation.paired import compare
 
-    mine, theirs = found.bench.images, other.bench.images
+    mine, theirs = suspect.bench.images, other.bench.images
     if len(mine) != len(theirs) or not np.array_equal(mine.labels, theirs.labels):
         raise InputError("The images changed while they were measured; measure again.", "damaged")
-    if found.model.precision != other.model.precision:
+    if suspect.model.precision != other.model.precision:
         output.say(
-            f"The checkpoint was measured in {found.model.precision} and the reference in "
+            f"The checkpoint was measured in {suspect.model.precision} and the reference in "
             f"{other.model.precision}; give --precision fp32 to measure both alike."
         )
-    trigger, same = found.bench.trigger, other.bench.trigger
+    trigger, same = suspect.bench.trigger, other.bench.trigger
     if trigger is not None and same is not None and trigger.digest != same.digest:
         output.say("The two models have different input sizes: the trigger is made for each size.")
-    return compare(found.per_image, other.per_image, mine.labels, aim, seed=seed)
+    return compare(suspect.per_image, other.per_image, mine.labels, aim, seed=seed)
 
 
 def _forget_target(record: dict[str, Any]) -> None:

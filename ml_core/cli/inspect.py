@@ -117,32 +117,32 @@ def _table(assessed: Assessment, opinion: str, signature: SignatureFacts | None)
     from ml_core.checkpoints.hub import cached_as
     from ml_core.checkpoints.inspection_record import GROUPS, known_sentences
 
-    found, architecture = assessed.inspection, assessed.architecture
-    table = Table(title=output.cell(found.name), show_header=False, title_justify="left")
+    inspection, architecture = assessed.inspection, assessed.architecture
+    table = Table(title=output.cell(inspection.name), show_header=False, title_justify="left")
     table.add_column(style="bold")
     table.add_column(overflow="fold")
     table.add_row("Verdict", assessed.words)
     for number, sentence in enumerate(assessed.reasons):
         table.add_row("" if number else "Reason", output.cell(sentence))
-    if hub := cached_as(found.path):
+    if hub := cached_as(inspection.path):
         table.add_row("Hub", output.cell(f"{hub[0]} at revision {hub[1]}"))
-    table.add_row("Format", found.format)
-    if found.container is not None:
-        table.add_row("Container", output.cell(found.container.words))
-    table.add_row("Size", f"{figures.count(found.size)} bytes")
-    table.add_row("SHA-256", found.sha256 or "not computed")
+    table.add_row("Format", inspection.format)
+    if inspection.container is not None:
+        table.add_row("Container", output.cell(inspection.container.words))
+    table.add_row("Size", f"{figures.count(inspection.size)} bytes")
+    table.add_row("SHA-256", inspection.sha256 or "not computed")
     if signature is not None:
         table.add_row("Signature", output.cell(signature.sentence))
-    if found.tensors:
-        kinds = Counter(tensor.dtype for tensor in found.tensors)
+    if inspection.tensors:
+        kinds = Counter(tensor.dtype for tensor in inspection.tensors)
         listed = ", ".join(f"{count} {dtype}" for dtype, count in kinds.most_common(_MAX_LISTED))
-        table.add_row("Tensors", f"{len(found.tensors)} ({listed})")
+        table.add_row("Tensors", f"{len(inspection.tensors)} ({listed})")
         beside = {
-            "numbers in buffers": found.buffer_numbers,
-            "numbers that an optimizer keeps": found.optimizer_numbers,
+            "numbers in buffers": inspection.buffer_numbers,
+            "numbers that an optimizer keeps": inspection.optimizer_numbers,
         }
         more = "".join(f", and {figures.count(n)} {what}" for what, n in beside.items() if n)
-        table.add_row("Parameters", figures.count(found.parameters) + more)
+        table.add_row("Parameters", figures.count(inspection.parameters) + more)
     for sentence in known_sentences(assessed):
         table.add_row("Known", output.cell(sentence))
     if architecture is not None:
@@ -157,17 +157,17 @@ def _table(assessed: Assessment, opinion: str, signature: SignatureFacts | None)
     for title, names in _keys(assessed.keys):
         table.add_row(title, output.cell(f"{len(names)}: {_some(names)}"))
     for group in GROUPS:
-        if names := found.globals.get(group, ()):
+        if names := inspection.globals.get(group, ()):
             table.add_row(_GROUP_TITLES[group], output.cell(_some(names)))
-    if found.embedded_code:
-        records = [name for name, _ in found.embedded_code]
+    if inspection.embedded_code:
+        records = [name for name, _ in inspection.embedded_code]
         table.add_row("Program code", output.cell(f"{_some(records)} (not run)"))
-    if found.unread:
-        table.add_row("Not read", output.cell(_some(found.unread)))
+    if inspection.unread:
+        table.add_row("Not read", output.cell(_some(inspection.unread)))
     table.add_row("Elsewhere", output.cell(assessed.elsewhere))
     table.add_row("Second opinion", output.cell(opinion))
-    if found.sandbox:
-        walls = "; ".join(f"{name} {state}" for name, state in found.sandbox.items())
+    if inspection.sandbox:
+        walls = "; ".join(f"{name} {state}" for name, state in inspection.sandbox.items())
         table.add_row("Read with", output.cell(walls))
     return table
 

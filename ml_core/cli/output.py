@@ -181,8 +181,8 @@ def check_not_over(file: Path, *inputs: Path | None) -> None:
         ``usage`` if the file is one of ``inputs``.
     """
     target = Path(os.path.realpath(os.path.expanduser(file)))
-    for one in inputs:
-        if one is not None and target == Path(os.path.realpath(os.path.expanduser(one))):
+    for path in inputs:
+        if path is not None and target == Path(os.path.realpath(os.path.expanduser(path))):
             raise InputError(f"{file.name} is what is read; choose another name for the output.")
 
 
@@ -227,7 +227,7 @@ def _log(text: str) -> str:
 
 
 class _HowFar(MofNCompleteColumn):
-    """Items of a stage; of the whole job per cent."""
+    """Item count for a stage, per cent for the whole job."""
 
     def render(self, task: Task) -> Text:
         if "left" not in task.fields:
@@ -236,14 +236,14 @@ class _HowFar(MofNCompleteColumn):
 
 
 class _TimeLeft(TimeRemainingColumn):
-    """Of a stage as it goes by now; of the whole job as it counts its stages."""
+    """A stage's time left from its rate, the job's from its plan."""
 
     def render(self, task: Task) -> Text:
         if "left" not in task.fields:
             return super().render(task)
         left = task.fields["left"]
-        said = "-:--:--" if left is None else str(timedelta(seconds=round(left)))
-        return Text(said, style="progress.remaining")
+        shown = "-:--:--" if left is None else str(timedelta(seconds=round(left)))
+        return Text(shown, style="progress.remaining")
 
 
 @contextmanager

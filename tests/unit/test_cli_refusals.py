@@ -46,6 +46,7 @@ REFUSED = [
     ("evaluate m.safetensors --trigger demo --target bananna", "no class 'bananna'"),
     ("evaluate m.safetensors --n 0", "must be at least 1"),
     ("evaluate m.safetensors --keep x.csv", "is not empty"),
+    ("evaluate m.safetensors --keep .", "is not empty"),
     ("explain m.safetensors --compare '' -o map.csv", "the name is empty"),
     ("explain m.safetensors --donor hf-hub: -o a.png", "names no repository"),
     ("explain m.safetensors --method magic -o a.png", "Unknown method"),
