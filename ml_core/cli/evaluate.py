@@ -55,19 +55,9 @@ _WORTH_MEASURING = 10
     MeasurementSpec,
 )
 def evaluate(
-    checkpoint: Path,
-    images: str,
-    trigger: str | None,
-    target: str | None,
-    labels: str,
-    templates: Path | None,
-    image_column: str | None,
-    label_column: str | None,
-    donor: Path | None,
-    no_choice: bool,
+    options: Options,
     device: str,
     threads: int,
-    json: bool,
     trigger_file: Path | None = option(
         None, help="The attack's own file, for an id that needs one."
     ),
@@ -114,7 +104,7 @@ def evaluate(
     from ml_core.triggers.descriptions import describe, title
     from ml_core.triggers.published import standing
 
-    trigger, target = resolve_scan(trigger, target)
+    trigger, target = resolve_scan(options.trigger, options.target)
 
     def check() -> _Request:
         """The request; what is wrong with it is refused before a model loads."""
@@ -122,25 +112,24 @@ def evaluate(
             raise InputError(f"Unknown precision {precision!r}; choose fp32, bf16 or auto.")
         for folder in _evidence_folders(keep, reference):
             _require_new(folder)
-        label_set = labels_and_templates(labels, templates)
+        label_set = labels_and_templates(options.labels, options.templates)
         aims_at = target
         if target is None and trigger is not None:
             if trigger != "demo":
                 raise InputError("A trigger needs the class it aims at: give --target.")
             aims_at = TARGET_NAME
-        spec = image_spec(images, n, seed)
+        spec = image_spec(options.images, n, seed)
         if train and spec.kind == "demo":
             raise InputError("--train is for published sets; for the demo use demo:train.")
-        columns = {"image_column": image_column, "label_column": label_column}
         open_trigger(trigger, file=trigger_file)
         return _Request(
-            checkpoint=checkpoint_path(checkpoint),
+            checkpoint=checkpoint_path(options.checkpoint),
             reference=None if reference is None else checkpoint_path(reference),
-            donor=None if donor is None else checkpoint_path(donor),
+            donor=None if options.donor is None else checkpoint_path(options.donor),
             label_set=label_set,
             aim=0 if aims_at is None else target_index(aims_at, label_set.class_names),
             targeted=aims_at is not None,
-            images=spec.model_copy(update=columns | ({"split": "train"} if train else {})),
+            images=spec.model_copy(update=options.columns | ({"split": "train"} if train else {})),
         )
 
     request = check() if launched().world == 1 else None
@@ -161,7 +150,7 @@ def evaluate(
     ) -> _Measured:
         """Evaluate one checkpoint on the images and with the trigger."""
         with ranks.as_one(place), output.working(f"Opening {path.name}"):
-            opened = open_checkpoint(path, request.donor, use_choice=not no_choice)
+            opened = open_checkpoint(path, request.donor, use_choice=not options.no_choice)
             model = opened.build("cpu").to(place)
             if adapter is not None:
                 apply_adapter(model, read_adapter(adapter))
@@ -229,7 +218,7 @@ def evaluate(
     with together(device) as ranks:
         place = choose_device(device, ranks.local)
         threads = set_threads(threads, ranks.local_world)
-        with ranks.as_one(place), output.working(f"Looking at {images}"):
+        with ranks.as_one(place), output.working(f"Looking at {options.images}"):
             request = request or check()
             opened_images = open_images(request.images, request.label_set)  # columns and labels too
         suspect = measure(request, request.checkpoint, "evaluate", adapter)
@@ -253,7 +242,7 @@ def evaluate(
         for each in (record, record.get("reference")):
             if each is not None:
                 _forget_target(each)
-    if json:
+    if options.json:
         output.print_json(record)
         return
     used = suspect.bench.trigger
