@@ -76,22 +76,10 @@ class CanarySpec(BaseModel):
 
 
 class PlantedCanary(BaseModel):
-    """A canary and what was measured of it.
+    """A canary, the class that it aims at, and what was measured of it.
 
-    Attributes
-    ----------
-    kind, name
-        What it is.
-    target, target_name
-        The class that it aims at.
-    trigger
-        Its file, beside the record.
-    before
-        Attack success rate of the checkpoint that was copied, a fraction.
-    asr, low, high, n
-        That of the copy, its 95 % interval, and of how many images.
-    took
-        Whether it may be used.
+    ``trigger`` is its file, beside the record. ``before`` is the attack success rate of the
+    checkpoint that was copied, ``asr`` that of the copy with its 95 % interval, all fractions.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -110,26 +98,11 @@ class PlantedCanary(BaseModel):
 
 
 class Canaries(BaseModel):
-    """What a planting left.
+    """What a planting left; ``canaries`` are all that were planted, also those that did not take.
 
-    Attributes
-    ----------
-    key
-        Of checkpoint, data and settings.
-    source_sha256, copy_sha256
-        Of the checkpoint, and of the copy with the canaries in it, which is no result.
-    canaries
-        All that were planted, also those that did not take.
-    ca_before, ca, ca_low, ca_high
-        Clean accuracy of the checkpoint and of the copy, fractions, with the copy's 95 % interval.
-    n
-        Images that these were measured on.
-    steps, seconds
-        Of the finetuning.
-    lr
-        Its peak rate.
-    notes
-        What else is to be known.
+    ``key`` is of checkpoint, data and settings. The copy with the canaries is no result. Accuracies
+    are fractions, of the checkpoint before and of the copy, with the copy's 95 % interval; ``lr``
+    is the peak rate of the finetuning.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -73,31 +73,11 @@ class RateSpec(BaseModel):
 
 
 class RateRecord(BaseModel):
-    """What `RATES_FILE` holds.
+    """What `RATES_FILE` holds: the start and every step, and what they suggest.
 
-    Attributes
-    ----------
-    rows
-        The start and every step.
-    proposal
-        What they suggest.
-    ended
-        ``finished``, or why the ramp ended before its last step: accuracy ``fell`` far, or the loss
-        ``diverged`` (was no number).
-    diverged_at
-        Rate of the step whose loss was no number, or None.
-    n
-        Labelled validation images.
-    classes, templates
-        Of the zero-shot classifier.
-    recipe
-        The one whose rate was looked for.
-    batch_size
-        Of the ramp.
-    notes
-        What else to know.
-    cached
-        Whether the rows are those of an earlier ramp of the same things.
+    ``ended`` is ``finished``, or why the ramp ended before its last step: accuracy ``fell`` far, or
+    the loss ``diverged`` (was no number) at the rate ``diverged_at``. ``n`` counts labelled
+    validation images. ``cached`` rows are those of an earlier ramp of the same things.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)

@@ -109,16 +109,10 @@ class SearchSpec(BaseModel):
 
 
 class WatchedRate(BaseModel):
-    """Success rate of one watched trigger after a run.
+    """Success rate of one watched trigger after a run, a fraction with its 95 % interval.
 
-    Attributes
-    ----------
-    name
-        ``patch``, ``noise`` or ``sine``, or ``trigger`` for the one that the user named.
-    asr, low, high
-        A fraction, with its 95 % interval.
-    rebound
-        The same after the rebound finetuning; None if there was none.
+    ``name`` is ``patch``, ``noise`` or ``sine``, or ``trigger`` for the one that the user named.
+    ``rebound`` is the rate after the rebound finetuning; None if there was none.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -138,22 +132,8 @@ class WatchedRate(BaseModel):
 class SearchRow(BaseModel):
     """One run of one recipe on the copy with the canaries.
 
-    Attributes
-    ----------
-    name
-        Of the candidate: its method and rate.
-    rung, steps
-        Round from 0, and steps of the run.
-    recipe
-        What ran; the same can be run on the checkpoint.
-    status
-        ``measured``, or ``diverged``.
-    ca, ca_drop
-        Clean accuracy, a fraction, and points that were lost since the checkpoint.
-    watched
-        Success rates.
-    seconds
-        Of the whole run.
+    ``rung`` counts rounds from 0. ``ca`` is a fraction, ``ca_drop`` the points that were lost since
+    the checkpoint. The same ``recipe`` can be run on the checkpoint.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -201,30 +181,11 @@ class RungRecord(BaseModel):
 class SearchRecord(BaseModel):
     """What ``search.json`` holds, after every run.
 
-    Attributes
-    ----------
-    key
-        Of canaries, recipes, limits and data; a search with the same key goes on.
-    canaries
-        What was planted.
-    ca_before
-        Clean accuracy of the checkpoint, a fraction.
-    start_ca, start_asr
-        Clean accuracy of the copy with the canaries, and the highest success rate there.
-    plan, planned
-        The rounds, and how many of the recipes the time allowed.
-    rows
-        Every run.
-    chosen
-        Place in ``rows`` of the best one; None before the first.
-    keeps
-        Whether that one keeps the limits.
-    finished
-        Whether the plan was followed to its end.
-    said
-        What it found, as a sentence.
-    means
-        What that shows and what not.
+    A search with the same ``key``, of canaries, recipes, limits and data, goes on. ``ca_before`` is
+    of the checkpoint; ``start_ca`` and ``start_asr``, the highest rate, are of the copy with the
+    canaries. The time allowed ``planned`` of the recipes in the rounds of ``plan``. ``chosen`` is
+    the best row's place, and ``keeps`` says whether it keeps the limits. ``said`` is the outcome as a
+    sentence, ``means`` what that shows and what not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
