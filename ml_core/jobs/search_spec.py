@@ -184,8 +184,8 @@ class SearchRecord(BaseModel):
     A search with the same ``key``, of canaries, recipes, limits and data, goes on. ``ca_before`` is
     of the checkpoint; ``start_ca`` and ``start_asr``, the highest rate, are of the copy with the
     canaries. The time allowed ``planned`` of the recipes in the rounds of ``plan``. ``chosen`` is
-    the best row's place, and ``keeps`` says whether it keeps the limits. ``said`` is the outcome as a
-    sentence, ``means`` what that shows and what not.
+    the best row's place, and ``keeps`` says whether it keeps the limits. ``said`` is the outcome
+    as a sentence, ``means`` what that shows and what not.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
