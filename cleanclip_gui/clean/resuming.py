@@ -23,6 +23,7 @@ from cleanclip_gui.session import ImagesState, RunState, Session
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Shell
+from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.jobs.audit_spec import AUDIT_FILE
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
@@ -111,31 +112,24 @@ class Resuming(QObject):
         folder = self._run.folder
         if folder is None or self._is_busy():
             return
-        try:
+        with failing(self._shell.failed, "Could not resume the run"):
             if can_resume(folder):
                 self._go_on(read_saved_run(folder))
             else:
                 self._start_again(folder)
-        except InputError as error:
-            self._shell.failed.emit(error.titled("Could not resume the run"))
 
     def repeat(self, spec: CleanSpec) -> None:
         """Have everything as it was for a run that is to be repeated."""
-        try:
+        with failing(self._shell.failed, "Could not repeat the run"):
             trigger = None if spec.trigger is None else load_trigger(spec.trigger)
-        except InputError as error:
-            self._shell.failed.emit(error.titled("Could not repeat the run"))
-            return
-        self._open(spec)
-        self._shell.open("trigger", trigger, spec.target)
+            self._open(spec)
+            self._shell.open("trigger", trigger, spec.target)
 
     def _go_on(self, saved: SavedRun) -> None:
         if self._is_busy():
             return
-        try:
+        with failing(self._shell.failed, "Could not resume the run"):
             self._run.resume(saved)
-        except InputError as error:
-            self._shell.failed.emit(error.titled("Could not resume the run"))
 
     def _start_again(self, folder: Path) -> None:
         """Start a copy of a run that left no save, whatever the form shows by now.

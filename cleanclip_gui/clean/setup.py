@@ -19,6 +19,7 @@ from cleanclip_gui.clean.requirements import RequirementsList, missing, requirem
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.session import Session
 from cleanclip_gui.widgets.dropped_files import local_paths
+from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.path_edit import tool
@@ -29,7 +30,6 @@ from ml_core.cleaning.recipe_file import FORMAT, read_recipe, write_recipe
 from ml_core.cleaning.recipes import Recipe
 from ml_core.detection.records import FIVE_POISONS
 from ml_core.jobs.specs import CleanSpec
-from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import read_file
 
 KEEP_HELP = (
@@ -193,12 +193,9 @@ class CleanSetup(QWidget):
 
     def take_recipe(self, path: Path) -> None:
         """Fill the form from a file."""
-        try:
+        with failing(self.failed, "Could not open the recipe"):
             recipe = read_recipe(path)
-        except InputError as error:
-            self.failed.emit(error.titled("Could not open the recipe"))
-            return
-        self.set_recipe(recipe)
+            self.set_recipe(recipe)
 
     def set_recipe(self, recipe: Recipe) -> None:
         """Show a recipe that was found elsewhere, as if the user had opened it."""
@@ -211,14 +208,12 @@ class CleanSetup(QWidget):
             self.take_recipe(Path(path))
 
     def _on_save_recipe(self) -> None:
-        try:
+        with failing(self.failed, "Could not save the recipe"):
             recipe = self.form.recipe()
             name = f"{recipe.method}-{recipe.preset}.json"
             path = self._prompts.save_file(self, "Save recipe", name, _RECIPES)
             if path:
                 write_recipe(recipe, Path(path))
-        except InputError as error:
-            self.failed.emit(error.titled("Could not save the recipe"))
 
     def _tell_disk(self) -> None:
         count = self.evaluations()

@@ -38,6 +38,7 @@ from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
+from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
@@ -296,14 +297,11 @@ class CleanStation(QWidget):
         """Write the job that is set, and run it or let it wait; ask about too high a rate."""
         if not self._may_start():
             return
-        try:
+        with failing(self.shell.failed, "Could not start cleaning"):
             spec_path = self.setup.write(self.session, device=self.context.device.wanted)
             spec = read_spec(spec_path)
-        except InputError as error:
-            self.shell.failed.emit(error.titled("Could not start cleaning"))
-            return
-        asked = self.session.trigger, self.session.target
-        self.queue.start_or_add(spec_path.parent, spec, asked)
+            asked = self.session.trigger, self.session.target
+            self.queue.start_or_add(spec_path.parent, spec, asked)
 
     def _may_start(self) -> bool:
         """Whether the rate suits the checkpoint, or the user wants it, which is asked once."""
@@ -327,10 +325,8 @@ class CleanStation(QWidget):
         """Measure a few steps and say how long the run would take."""
         if self.is_busy():
             return
-        try:
+        with failing(self.shell.failed, "Could not measure the steps"):
             self.run.estimate(self.setup.write(self.session, estimate_folder()))
-        except InputError as error:
-            self.shell.failed.emit(error.titled("Could not measure the steps"))
 
     def _rate_job(self, folder: Path) -> tuple[CleanSpec, str]:
         """The job that is set, written into a folder, and the one device of its ramp."""
@@ -668,10 +664,8 @@ class CleanStation(QWidget):
     def _on_halve_clicked(self) -> None:
         if self.run.folder is None:
             return
-        try:
+        with failing(self.shell.failed, "Could not start the run again"):
             self.runs.halve_run(read_run(self.run.folder))
-        except InputError as error:
-            self.shell.failed.emit(error.titled("Could not start the run again"))
 
     def _on_details_clicked(self) -> None:
         trouble = self.run.trouble

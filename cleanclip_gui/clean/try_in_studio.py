@@ -15,6 +15,7 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.station import Shell
+from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.text import plain
 from ml_core.reading.errors import InputError
 
@@ -47,19 +48,16 @@ class TryCleaned(QObject):
         """Open the cleaned checkpoint, to show it with the trigger and target that were asked."""
         source, facts = str(result.get("source") or ""), self._session.checkpoint
         result = where_open(result, facts)
-        try:
+        with failing(self.failed, "Could not show the result in Studio"):
             if source and facts is not None and not is_source(facts, result):
                 raise InputError(
                     f"This result was cleaned from {plain(Path(source).name, 80)}; open that file "
                     "first to compare before and after."
                 )
             path = str(cleaned_file(result))
-        except InputError as error:
-            self.failed.emit(error.titled("Could not show the result in Studio"))
-            return
-        adapter = str(result.get("adapter") or "")
-        question = self._newest = OpenCheckpoint(path, "cleaned", adapter=adapter)
-        self._inference.ask(question, partial(self._on_opened, question, asked))
+            adapter = str(result.get("adapter") or "")
+            question = self._newest = OpenCheckpoint(path, "cleaned", adapter=adapter)
+            self._inference.ask(question, partial(self._on_opened, question, asked))
 
     def open_again(self, question: OpenCheckpoint, shown: bool) -> None:
         """Open what an earlier window had as the cleaned checkpoint, on the page that shows."""

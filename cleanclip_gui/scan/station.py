@@ -39,6 +39,7 @@ from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.widgets.action_button import bind
 from cleanclip_gui.widgets.chart_file import save_chart
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
+from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
@@ -212,11 +213,9 @@ class ScanStation(QWidget):
             return
         self.shell.station_wanted.emit(self.id)
         device = self.context.device.wanted
-        try:
+        with failing(self.shell.failed, "Could not start the scan"):
             spec = self.setup.spec(self.session, device).model_copy(update={"anyway": anyway})
             self.scanning.scan(self.setup.write_classes(spec, self.session), device)
-        except InputError as error:
-            self.shell.failed.emit(error.titled("Could not start the scan"))
 
     def estimate(self) -> None:
         """Measure how long the scan that is set would take."""
@@ -224,12 +223,10 @@ class ScanStation(QWidget):
             return
         self.shell.station_wanted.emit(self.id)
         device = self.context.device.wanted
-        try:
+        with failing(self.shell.failed, "Could not estimate the scan"):
             spec = self.setup.spec(self.session, device)
             spec = spec.model_copy(update={"output_dir": str(estimate_folder())})
             self.estimating.estimate(self.setup.write_classes(spec, self.session), device)
-        except InputError as error:
-            self.shell.failed.emit(error.titled("Could not estimate the scan"))
 
     def choose(self) -> None:
         """Ask for the folder of an earlier scan."""
@@ -268,15 +265,12 @@ class ScanStation(QWidget):
         if not chosen:
             return
         path = Path(chosen)
-        try:
+        with failing(self.shell.failed, "Could not save the file"):
             if path.suffix.lower() == ".json":
                 save_export(path, scan_json(scan))
             else:
                 save_chart(self.result, partial(to_csv, csv_rows(scan)), path)
-        except InputError as error:
-            self.shell.failed.emit(error.titled("Could not save the file"))
-            return
-        self.shell.logged.emit(f"Saved {plain(path.name, 80)}.")
+            self.shell.logged.emit(f"Saved {plain(path.name, 80)}.")
 
     def try_in_studio(self) -> None:
         """Have the found trigger on Studio's canvas, aimed at its class."""

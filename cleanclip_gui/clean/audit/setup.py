@@ -9,6 +9,7 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QComboBox, QSpinBox, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import row
@@ -18,7 +19,6 @@ from cleanclip_gui.widgets.text import plain
 from ml_core.data.captioned.detect import detect
 from ml_core.data.specs import PairSpec
 from ml_core.detection.records import FEWEST_FOLDS
-from ml_core.reading.errors import InputError
 
 _TABLE = "table"
 _DEMO_PAIRS = 4096
@@ -118,11 +118,9 @@ class AuditSetup(QWidget):
             return
         self.reference.setCurrentIndex(self.reference.findText("Other pairs in this set"))
         path = self._prompts.open_file(self, "Pairs known to be clean", "", CAPTION_PAIRS)
-        try:
+        with failing(self.failed, "Could not open the clean pairs"):
             if path:
                 self.take(path)
-        except InputError as error:
-            self.failed.emit(error.titled("Could not open the clean pairs"))
 
 
 def _box(name: str, low: int, high: int, value: int, step: int) -> QSpinBox:

@@ -18,11 +18,11 @@ from PySide6.QtWidgets import QFrame, QMenu, QStackedWidget, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.widgets.action_button import tool_button
 from cleanclip_gui.widgets.chart_file import save_chart
+from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.label import ElidedLabel, Label
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.roles import give_role
-from ml_core.reading.errors import InputError
 
 if TYPE_CHECKING:
     import pyqtgraph as pg
@@ -256,10 +256,8 @@ class ChartFrame(QFrame):
         chosen = self._prompts.save_file(self, "Save chart", name, f"*{suffix}")
         if not chosen:
             return
-        try:
+        with failing(self.failed, "Could not save the chart"):
             self.save(Path(chosen))
-        except InputError as error:
-            self.failed.emit(error.titled("Could not save the chart"))
 
     def _on_save_png(self) -> None:
         self.save_as(".png")

@@ -36,6 +36,7 @@ from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session import Session
 from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.folding_row import FoldingRow
 from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import card, column
@@ -241,10 +242,8 @@ class RunsPage(QWidget):
 
     def note_run(self, folder: Path) -> None:
         """Read one run's folder again, after its job was written or its files have changed."""
-        try:
+        with failing(self.failed, "Could not read the run"):
             self._take_in(read_run(folder))
-        except InputError as error:
-            self.failed.emit(error.titled("Could not read the run"))
         self._refresh()
 
     def _take_in(self, run: PastRun) -> None:
@@ -408,16 +407,13 @@ class RunsPage(QWidget):
 
     def open_folder(self, folder: Path) -> None:
         """Show a run of another place in the table."""
-        try:
+        with failing(self.failed, "Could not open the run"):
             run = read_run(folder)
-        except InputError as error:
-            self.failed.emit(error.titled("Could not open the run"))
-            return
-        if folder not in self._added:
-            self._added.append(folder)
-        self._take_in(run)
-        self._refresh()
-        self.table.choose(folder)
+            if folder not in self._added:
+                self._added.append(folder)
+            self._take_in(run)
+            self._refresh()
+            self.table.choose(folder)
 
     def _on_read(self, answer: tuple[dict[Path, PastRun], list[Path]]) -> None:
         runs, gone = answer
@@ -453,15 +449,12 @@ class RunsPage(QWidget):
         if folder is None or not self.name.isModified():
             return
         self.name.setModified(False)
-        try:
+        with failing(self.failed, "Could not rename the run"):
             write_name(folder, self.name.text())
-        except InputError as error:
-            self.failed.emit(error.titled("Could not rename the run"))
-            return
-        self.note_run(folder)
-        self._run.rename(folder, self._past[folder].name)
-        if folder in self._marks:
-            self._draw()
+            self.note_run(folder)
+            self._run.rename(folder, self._past[folder].name)
+            if folder in self._marks:
+                self._draw()
 
     def _on_rename_wanted(self) -> None:
         self.name.setFocus()
@@ -554,10 +547,8 @@ class RunsPage(QWidget):
                 "Another run is in progress; resume this one when it has finished.", while_busy=True
             )
             return
-        try:
+        with failing(self.failed, "Could not resume the run"):
             self._run.resume(read_saved_run(run.folder))
-        except InputError as error:
-            self.failed.emit(error.titled("Could not resume the run"))
 
     def delete_run(self, run: PastRun) -> None:
         """Move a run to the trash; one of another place is only taken out of the table."""
@@ -624,13 +615,10 @@ class RunsPage(QWidget):
         return run.spec.model_copy(update={"checkpoint": result["source"]})
 
     def _queue_copy(self, spec: CleanSpec) -> None:
-        try:
+        with failing(self.failed, "Could not queue the run"):
             folder = copy_job(spec, self._runs_folder())
-        except InputError as error:
-            self.failed.emit(error.titled("Could not queue the run"))
-            return
-        self.queue.add(folder)
-        self.table.choose(folder)
+            self.queue.add(folder)
+            self.table.choose(folder)
 
 
 def _show_in_files(folder: Path) -> None:
