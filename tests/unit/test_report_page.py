@@ -409,7 +409,7 @@ def test_the_colour_of_the_verdict_follows_what_was_found() -> None:
 
 
 def test_readable_is_no_praise_and_unopened_no_verdict() -> None:
-    evidence, files = evidence_samples.full()
+    evidence, _ = evidence_samples.full()
     unopened = evidence.checkpoints["reference"].model_copy(
         update={
             "format": "not inspected", "architecture": "not opened", "safety": "not inspected",
