@@ -342,6 +342,7 @@ def chart(columns: tuple[str, ...], *rows: tuple[Any, ...]) -> ChartFacts:
         chart(("Step", "ASR"), (True, 0.5)),
         chart(("Step", "ASR")),
         chart(("A", "B"), ("x", "y")),
+        chart(("Step", "ASR"), (0, {"a": [1]})),
     ],
 )
 def test_what_has_no_shape_is_a_table_alone(odd: ChartFacts) -> None:
