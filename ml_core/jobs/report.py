@@ -155,7 +155,7 @@ class _Again:
             return
         model: OpenedAgain | None = None
         for key in mine:
-            measured, found = sources.measurements[key], sources.kept[key]
+            measured, found = sources.measurements[key], sources.folders[key]
             images = yield from self._set(measured.data, found)
             if images is None:
                 continue
@@ -179,7 +179,7 @@ class _Again:
             return
         tau = yield from measuring_tau(
             opened,
-            sources.kept[key].rows,
+            sources.folders[key].rows,
             self.control,
             batch=measured.batch,
             threads=max(1, measured.threads),
@@ -193,11 +193,11 @@ class _Again:
     def _thumbnails(self, key: str, opened: OpenedAgain) -> None:
         """Pictures that the trigger changes, of the first measurement of a suspect with one."""
         sources = self.sources
-        measured, rows = sources.measurements[key], sources.kept[key].rows
+        measured, rows = sources.measurements[key], sources.folders[key].rows
         is_suspect = sources.checkpoints[measured.checkpoint].role == "suspect"
         if self.thumbnails or not is_suspect or measured.head != "zero-shot":
             return
-        names = sources.kept[key].class_names
+        names = sources.folders[key].class_names
         for index in flipped(rows, measured.target, MOST // 2).tolist():
             pictures = pictures_of(opened, index)
             if pictures is None or rows.triggered_top is None:
@@ -251,7 +251,7 @@ class _Again:
         sources = self.sources
         for id_, facts in sources.data.items():
             measured = (key for key, one in sources.measurements.items() if one.data == id_)
-            images = yield from self._set(id_, sources.kept[next(measured)])
+            images = yield from self._set(id_, sources.folders[next(measured)])
             if images is None:
                 raise InputError(
                     f"The pictures of {facts.name} cannot go in, as they are not there any more or "

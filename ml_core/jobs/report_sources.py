@@ -82,7 +82,7 @@ class Sources:
     ----------
     files
         Files of the bundle.
-    kept
+    folders
         Measurement folders.
     places
         Of each checkpoint.
@@ -97,7 +97,7 @@ class Sources:
     measurements: dict[str, MeasurementFacts] = field(default_factory=dict)
     jobs: dict[str, JobFacts] = field(default_factory=dict)
     scans: dict[str, ScanFacts] = field(default_factory=dict)
-    kept: dict[str, Measurement] = field(default_factory=dict)
+    folders: dict[str, Measurement] = field(default_factory=dict)
     places: dict[str, Place] = field(default_factory=dict)
     notes: list[str] = field(default_factory=list)
     _identities: dict[tuple[object, ...], str] = field(default_factory=dict)
@@ -125,17 +125,17 @@ def read_sources(spec: ReportSpec, control: Control) -> Generator[Event, None, S
     total = len(given)
     yield Progress("open", 0, total)
     runs = [_run(Path(run)) for run in spec.runs]  # what is none is told before anything is done
-    kept = [read_measurement(Path(folder)) for folder in spec.measurements]
+    measured = [read_measurement(Path(folder)) for folder in spec.measurements]
     for run in runs:
         if not run.measured:
             yield from measure_run(
                 run.spec, run.result, control, device=spec.device, threads=spec.threads
             )
-    reading = _Reading(spec, [*runs, *kept])
+    reading = _Reading(spec, [*runs, *measured])
     for run in runs:
         reading.add_run(run)
         yield Progress("open", len(reading.sources.jobs), total)
-    for measurement in kept:
+    for measurement in measured:
         reading.add_evaluation(measurement)
     for folder in spec.scans:
         reading.add_scan(Path(folder.removeprefix(PREFIX)))
@@ -280,8 +280,8 @@ class _Reading:
 
     def _checkpoint(self, found: Measurement, role: Role, run: Path | None) -> str:
         """The id of what was measured; a new one gets its facts, inspection and place."""
-        sources, kept = self.sources, found.facts.checkpoint
-        key = _identity(kept)
+        sources, checkpoint = self.sources, found.facts.checkpoint
+        key = _identity(checkpoint)
         known = sources._identities.get(key)
         if known is not None:
             self._promote(known, role)
@@ -290,14 +290,14 @@ class _Reading:
         sources._identities[key] = id_
         inspection = self._clean.json(read_json(found.folder / INSPECTION_FILE))
         file = self._json(f"inspections/{id_}.json", inspection) if inspection else None
-        name = kept.name
-        if kept.adapter_path is not None:
-            name = f"{kept.name} with {Path(kept.adapter_path).name}"
-        shared = kept.model_dump(include=MeasuredCheckpoint.model_fields.keys() - {"name"})
+        name = checkpoint.name
+        if checkpoint.adapter_path is not None:
+            name = f"{checkpoint.name} with {Path(checkpoint.adapter_path).name}"
+        shared = checkpoint.model_dump(include=MeasuredCheckpoint.model_fields.keys() - {"name"})
         sources.checkpoints[id_] = CheckpointFacts(
             **self._clean.json(shared), name=self._clean.text(name), role=role, inspection=file
         )
-        sources.places[id_] = _place(kept, run)
+        sources.places[id_] = _place(checkpoint, run)
         return id_
 
     def _promote(self, id_: str, role: Role) -> None:
@@ -334,7 +334,7 @@ class _Reading:
         evaluation: dict[str, Any] = self._clean.json(found.evaluation)
         names = {"per_image": PER_IMAGE_FILE, "prompts": PROMPTS_FILE}
         names |= {"classifier": CLASSIFIER_FILE, "per_class": PER_CLASS_FILE}
-        sources.kept[id_] = found
+        sources.folders[id_] = found
         sources.measurements[id_] = measured.to(
             MeasurementFacts,
             job=job,
@@ -349,36 +349,36 @@ class _Reading:
 
     def _data(self, found: Measurement) -> str:
         """The id of the pictures of a measurement."""
-        kept, sources = found.facts.data, self.sources
+        data, sources = found.facts.data, self.sources
         spec: dict[str, JsonValue] = self._clean.json(
-            kept.spec.model_dump(mode="json", exclude={"path"})
+            data.spec.model_dump(mode="json", exclude={"path"})
         )
-        key = kept.key, json.dumps(spec, sort_keys=True)
+        key = data.key, json.dumps(spec, sort_keys=True)
         if key in sources._data_keys:
             return sources._data_keys[key]
         id_ = f"images-{len(sources.data) + 1}"
         sources._data_keys[key] = id_
         rows = self._copy(found.folder / PICTURES_FILE, f"data/{id_}.csv")
-        name = self._clean.text(kept.name)
-        sources.data[id_] = kept.to(DataFacts, name=name, spec=spec, rows=rows)
+        name = self._clean.text(data.name)
+        sources.data[id_] = data.to(DataFacts, name=name, spec=spec, rows=rows)
         return id_
 
     def _trigger(self, found: Measurement) -> str | None:
         """The digest of a measurement's trigger, whose exact bytes go in."""
-        kept, sources = found.facts.trigger, self.sources
-        if kept is None:
+        trigger, sources = found.facts.trigger, self.sources
+        if trigger is None:
             return None
-        if kept.digest not in sources.triggers:
+        if trigger.digest not in sources.triggers:
             found.trigger()  # it is what it says it is
             stem = found.folder / TRIGGER_STEM
             copies = (
-                self._copy(stem.with_suffix(suffix), f"triggers/{kept.digest}{suffix}")
+                self._copy(stem.with_suffix(suffix), f"triggers/{trigger.digest}{suffix}")
                 for suffix in _TRIGGER_SUFFIXES
             )
-            name = self._clean.text(kept.name)
+            name = self._clean.text(trigger.name)
             files = tuple(filter(None, copies))
-            sources.triggers[kept.digest] = kept.to(TriggerFacts, name=name, files=files)
-        return kept.digest
+            sources.triggers[trigger.digest] = trigger.to(TriggerFacts, name=name, files=files)
+        return trigger.digest
 
     def _run_files(self, id_: str, run: _Run, result: dict[str, Any]) -> dict[str, BundlePath]:
         """A job's records, without paths."""
@@ -447,13 +447,13 @@ def _changed(path: Path) -> InputError:
     )
 
 
-def _identity(kept: LocalCheckpoint) -> tuple[object, ...]:
+def _identity(checkpoint: LocalCheckpoint) -> tuple[object, ...]:
     """What makes a checkpoint the same one."""
-    choice = json.dumps(kept.choice, sort_keys=True)
-    return kept.sha256 or kept.identity, kept.donor, kept.adapter, choice
+    choice = json.dumps(checkpoint.choice, sort_keys=True)
+    return checkpoint.sha256 or checkpoint.identity, checkpoint.donor, checkpoint.adapter, choice
 
 
-def _place(kept: LocalCheckpoint, run: Path | None) -> Place:
+def _place(checkpoint: LocalCheckpoint, run: Path | None) -> Place:
     """Where the files are now; a run's own may have moved with its folder."""
 
     def found(path: str | None) -> Path | None:
@@ -465,7 +465,9 @@ def _place(kept: LocalCheckpoint, run: Path | None) -> Place:
         there = beside if moved and beside is not None else there
         return there if there.exists() else None
 
-    return Place(found(kept.path), found(kept.donor_path), found(kept.adapter_path))
+    return Place(
+        found(checkpoint.path), found(checkpoint.donor_path), found(checkpoint.adapter_path)
+    )
 
 
 def _known_paths(spec: ReportSpec, parts: list[_Run | Measurement]) -> Iterator[object]:
@@ -475,9 +477,9 @@ def _known_paths(spec: ReportSpec, parts: list[_Run | Measurement]) -> Iterator[
         yield from (Path(given), Path(given).absolute(), Path(given).resolve())
     for part in parts:
         if isinstance(part, Measurement):
-            kept = part.facts
-            yield from (kept.checkpoint.path, kept.checkpoint.donor_path, kept.data.spec.path)
-            yield kept.checkpoint.adapter_path
+            facts = part.facts
+            yield from (facts.checkpoint.path, facts.checkpoint.donor_path, facts.data.spec.path)
+            yield facts.checkpoint.adapter_path
         else:
             job = part.spec
             sets = (job.pairs, job.training_images, job.images, job.test_images)

@@ -133,15 +133,15 @@ class Measurement:
             ``damaged`` if it is not the one that was measured with.
         """
         path = self.folder / CLASSIFIER_FILE
-        found = read_safetensors(path).arrays.get("classifier")
-        if found is None or found.ndim != 2 or found.dtype != np.float32:
+        rows = read_safetensors(path).arrays.get("classifier")
+        if rows is None or rows.ndim != 2 or rows.dtype != np.float32:
             raise InputError(f"{plain(path.name)} holds no classifier; measure again.", "damaged")
-        if hashlib.sha256(found.tobytes()).hexdigest() != self.facts.classifier_sha256:
+        if hashlib.sha256(rows.tobytes()).hexdigest() != self.facts.classifier_sha256:
             raise InputError(
                 f"{plain(path.name)} is not the classifier that was measured with; measure again.",
                 "damaged",
             )
-        return np.ascontiguousarray(found, np.float32)
+        return np.ascontiguousarray(rows, np.float32)
 
     def trigger(self) -> Trigger | None:
         """The trigger; None if there was none.
@@ -153,14 +153,14 @@ class Measurement:
         """
         if self.facts.trigger is None:
             return None
-        found = load_trigger(self.folder / f"{TRIGGER_STEM}.json")
-        if found.digest != self.facts.trigger.digest:
+        trigger = load_trigger(self.folder / f"{TRIGGER_STEM}.json")
+        if trigger.digest != self.facts.trigger.digest:
             raise InputError(
                 f"The trigger beside {MEASUREMENT_FILE} is not the one that was measured with; "
                 "measure again.",
                 "damaged",
             )
-        return found
+        return trigger
 
 
 def write_measurement(

@@ -78,6 +78,13 @@ def rendered(sample: tuple[Evidence, Files]) -> Page:
     return Page(render_html(evidence, reading(files)).decode())
 
 
+def changed(make: Callable[[], tuple[Evidence, Files]], **update: Any) -> tuple[Evidence, Files]:
+    """A sample with other fields."""
+    evidence, files = make()
+    evidence = evidence.model_copy(update=update)
+    return evidence, evidence_samples.sealed(evidence, files)
+
+
 def at(record: Any, pointer: str) -> Any:
     """What a JSON pointer points to (RFC 6901)."""
     for token in pointer.split("/")[1:]:
@@ -158,12 +165,9 @@ def check_numbers(page: Page, files: Files, evidence: Evidence) -> None:
 
 
 def test_what_is_measured_again_is_printed_again() -> None:
-    evidence, files = evidence_samples.full()
-    record = evidence.model_dump(mode="json")
-    facts = record["measurements"]["job-1-after"]
-    facts |= {"tau": 0.0123, "tau_changed": 77}
-    changed = Evidence.model_validate(record)
-    page = rendered((changed, evidence_samples.sealed(changed, files)))
+    measured = evidence_samples.full()[0].measurements
+    facts = measured["job-1-after"].model_copy(update={"tau": 0.0123, "tau_changed": 77})
+    page = rendered(changed(evidence_samples.full, measurements=measured | {"job-1-after": facts}))
     assert "0.0123" in page.text
     assert "77 of 256 answers changed" in page.text
 
@@ -190,17 +194,14 @@ def test_what_is_not_there_is_left_out_or_not_tested() -> None:
     text = page.text
     assert "Not tested. Nobody searched" in text
     assert "not computed" in text
-    evidence, files = evidence_samples.full()
-    record = evidence.model_dump(mode="json")
-    topics = ("rebound", "holdout")
-    record["claims"] = [one for one in record["claims"] if one.get("topic") not in topics]
-    bare = Evidence.model_validate(record)
-    page = rendered((bare, evidence_samples.sealed(bare, files)))
+    claims = evidence_samples.full()[0].claims
+    proofs = ("rebound", "holdout")
+    claims = tuple(one for one in claims if getattr(one, "topic", "") not in proofs)
+    page = rendered(changed(evidence_samples.full, claims=claims))
     assert page.text.count("Not tested.") == 2
 
 
 def test_the_page_stays_under_two_megabytes() -> None:
-    evidence, files = evidence_samples.full()
     more = tuple(
         QuotedClaim(
             id=f"more-{number}",
@@ -212,14 +213,15 @@ def test_the_page_stays_under_two_megabytes() -> None:
         )
         for number in range(3000)
     )
-    large = evidence.model_copy(update={"claims": evidence.claims + more})
-    made = render_html(large, reading(evidence_samples.sealed(large, files)))
+    claims = evidence_samples.full()[0].claims
+    large, files = changed(evidence_samples.full, claims=claims + more)
+    made = render_html(large, reading(files))
     assert len(made) < 2_000_000
     assert b"Not all rows are shown" in made
     names = ("x" * 1900 + str(number) for number in range(5000))
-    endless = evidence.model_copy(update={"not_tested": tuple(names)})
+    endless, files = changed(evidence_samples.full, not_tested=tuple(names))
     with pytest.raises(InputError, match="fewer runs"):
-        render_html(endless, reading(evidence_samples.sealed(endless, files)))
+        render_html(endless, reading(files))
 
 
 def test_pictures_that_are_none_stay_outside() -> None:
@@ -276,22 +278,20 @@ def chart(columns: tuple[str, ...], *rows: tuple[Any, ...]) -> ChartFacts:
         chart(("Step", "ASR"), (True, 0.5)),
         chart(("Step", "ASR")),
         chart(("A", "B"), ("x", "y")),
+        chart(("Step", "ASR"), (0, {"a": [1]})),
     ],
 )
 def test_what_has_no_shape_is_a_table_alone(odd: ChartFacts) -> None:
-    evidence, files = evidence_samples.minimal()
-    odd_one = evidence.model_copy(update={"charts": (odd,)})
-    assert draw_charts(odd_one) == {}
-    page = rendered((odd_one, evidence_samples.sealed(odd_one, files)))
+    odd_one = changed(evidence_samples.minimal, charts=(odd,))
+    assert draw_charts(odd_one[0]) == {}
+    page = rendered(odd_one)
     assert "svg" not in {tag for tag, _ in page.tags}
     assert "The numbers of this chart" in page.text
 
 
 def test_a_loss_is_no_rate() -> None:
-    evidence, files = evidence_samples.minimal()
     one = chart(("step", "loss"), (0, 0.75), (10, 0.5))
-    changed = evidence.model_copy(update={"charts": (one,)})
-    text = rendered((changed, evidence_samples.sealed(changed, files))).text
+    text = rendered(changed(evidence_samples.minimal, charts=(one,))).text
     assert "0.75" in text
     assert "75.0" not in text
 
@@ -346,17 +346,15 @@ def test_the_colour_of_the_verdict_follows_what_was_found() -> None:
 
 
 def test_readable_is_no_praise_and_unopened_no_verdict() -> None:
-    evidence, files = evidence_samples.full()
+    evidence, _ = evidence_samples.full()
     unopened = evidence.checkpoints["reference"].model_copy(
         update={
             "format": "not inspected", "architecture": "not opened", "safety": "not inspected",
             "parameters": 0, "bytes": 0, "safety_reasons": (),
         }
     )  # fmt: skip
-    changed = evidence.model_copy(
-        update={"checkpoints": evidence.checkpoints | {"reference": unopened}}
-    )
-    page = rendered((changed, evidence_samples.sealed(changed, files)))
+    checkpoints = evidence.checkpoints | {"reference": unopened}
+    page = rendered(changed(evidence_samples.full, checkpoints=checkpoints))
     badges = [
         (piece.inside[-1][1]["class"], piece.text) for piece in page.pieces
         if piece.inside and piece.inside[-1][1].get("class", "").startswith("badge")
@@ -379,10 +377,9 @@ def test_readable_is_no_praise_and_unopened_no_verdict() -> None:
     ],
 )
 def test_a_rate_has_the_colour_that_it_has_in_the_window(columns: tuple[str, str]) -> None:
-    evidence, _ = evidence_samples.minimal()
     one = chart(("step", *columns), (0, 0.75, 0.25), (10, 0.5, 0.5))
-    changed = evidence.model_copy(update={"charts": (one,)})
-    (svg,) = (ElementTree.fromstring(raw) for raw in draw_charts(changed).values())
+    evidence, _ = changed(evidence_samples.minimal, charts=(one,))
+    (svg,) = (ElementTree.fromstring(raw) for raw in draw_charts(evidence).values())
     lines = [
         group.attrib["stroke"] for group in svg.iter("{http://www.w3.org/2000/svg}g")
         if len(group) > 1 and group.find("{http://www.w3.org/2000/svg}polyline") is not None
@@ -393,12 +390,11 @@ def test_a_rate_has_the_colour_that_it_has_in_the_window(columns: tuple[str, str
 
 
 def test_what_is_said_first_belongs_together() -> None:
-    evidence, files = evidence_samples.full()
-    record = evidence.model_dump(mode="json")
-    for claim in record["claims"]:
-        claim["headline"] = claim["kind"] in ("rate", "difference")
-    everything = Evidence.model_validate(record)
-    page = rendered((everything, evidence_samples.sealed(everything, files)))
+    claims = tuple(
+        claim.model_copy(update={"headline": claim.kind in ("rate", "difference")})
+        for claim in evidence_samples.full()[0].claims
+    )
+    page = rendered(changed(evidence_samples.full, claims=claims))
     tiles = [
         [piece.text for piece in page.pieces if tile in (attrs for _, attrs in piece.inside)]
         for tag, tile in page.tags
@@ -414,7 +410,6 @@ def test_what_is_said_first_belongs_together() -> None:
 def test_every_chart_stands_once_on_the_page(
     make: Callable[[], tuple[Evidence, Files]],
 ) -> None:
-    evidence, files = make()
     sources = ["jobs/job-1/journal.jsonl", "jobs/job-1/rebound.json", EVIDENCE_FILE]
     sources += ["measurements/evaluation-1/per_class.csv", "scan/scan-1/scan.json", "other.json"]
     rows = (("g", "s", 0.5, 0.4, 0.6),), ((0, 0.5),), (("r", 0, 0.5, 0.4),)
@@ -425,19 +420,17 @@ def test_every_chart_stands_once_on_the_page(
         )
         for number, (source, row) in enumerate((s, r) for s in sources for r in rows)
     )  # fmt: skip
-    changed = evidence.model_copy(update={"charts": charts})
-    page = rendered((changed, evidence_samples.sealed(changed, files)))
+    page = rendered(changed(make, charts=charts))
     for one in charts:
         captions = [p for p in page.pieces if p.text == one.title and "figcaption" in str(p.inside)]
         assert len(captions) == 1, one
 
 
 def test_the_ends_of_a_band_stand_below_its_value() -> None:
-    evidence, files = evidence_samples.minimal()
     one = chart(("step", "ASR", "ASR, low", "ASR, high", "CA"), (0, 0.5, 0.4, 0.6, 0.75))
-    changed = evidence.model_copy(update={"charts": (one,)})
-    page = rendered((changed, evidence_samples.sealed(changed, files)))
-    check_numbers(page, evidence_samples.sealed(changed, files), changed)
+    evidence, files = changed(evidence_samples.minimal, charts=(one,))
+    page = rendered((evidence, files))
+    check_numbers(page, files, evidence)
     assert "40.0 % to 60.0 %" in page.text.replace("\u00a0", " ")
     heads = [p.text for p in page.pieces if ("th", {"scope": "col", "class": "number"}) in p.inside]
     assert [head for head in heads if head in one.columns] == ["step", "ASR", "CA"]

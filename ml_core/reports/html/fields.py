@@ -177,8 +177,13 @@ def digest(value: Field) -> Markup:
 
 
 def _as(field: Field, how: str, words: Callable[[Any], str]) -> Markup:
+    """A value in words; what is no number in a stranger's record stands there as it is."""
+    try:
+        figure = words(raw(field))
+    except (TypeError, ValueError, LookupError, ArithmeticError):
+        return _marked(field, str(field))
     return Markup('<span data-field="{}" data-as="{}">{}</span>').format(
-        place_of(field), how, unbroken(words(raw(field)))
+        place_of(field), how, unbroken(figure)
     )
 
 
