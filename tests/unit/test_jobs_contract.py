@@ -58,9 +58,9 @@ def make(tiny_checkpoint: Path, tmp_path: Path) -> Make:
 
 
 def _files(folder: Path) -> set[str]:
-    """What lies in a folder and below it, but for a lock that nobody holds."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
-    return {str(path.relative_to(folder)) for path in found}
+    """What lies in a folder and below it, but for locks and the folders that hold them."""
+    paths = (p for p in folder.rglob("*") if p.name != ".lock" and not (p / ".lock").exists())
+    return {str(path.relative_to(folder)) for path in paths}
 
 
 def _lasting(value: Any) -> Any:
