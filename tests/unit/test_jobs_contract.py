@@ -58,9 +58,9 @@ def make(tiny_checkpoint: Path, tmp_path: Path) -> Make:
 
 
 def _files(folder: Path) -> set[str]:
-    """What lies in a folder and below it, but for a lock that nobody holds."""
-    found = (path for path in folder.rglob("*") if path.is_file() and path.name != ".lock")
-    return {str(path.relative_to(folder)) for path in found}
+    """What lies in a folder and below it, but for locks and the folders that hold them."""
+    paths = (p for p in folder.rglob("*") if p.name != ".lock" and not (p / ".lock").exists())
+    return {str(path.relative_to(folder)) for path in paths}
 
 
 def _lasting(value: Any) -> Any:
@@ -101,7 +101,7 @@ def test_cancelled_in_each_stage_it_leaves_nothing_and_at_last_the_same_result_t
         assert done.status == "cancelled", (stage, done.error, done.details)
         ended.add(stage)
         if kind not in GO_ON:
-            assert _files(tmp_path) == before, stage
+            assert _files(tmp_path) - {"out"} == before, stage  # an empty folder at most
     assert len(ended) > 1 or kind in ("doctor", "verify")
     assert done.status == "finished", done.error + done.details
     assert all(isinstance(from_json(to_json(event)), type(event)) for event in events)
