@@ -515,6 +515,7 @@ def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_p
     auditing.runner = None
 
 
+@pytest.mark.usefixtures("styled")
 def test_long_names_do_not_widen_the_page(qtbot, auditing):
     def width(name):
         dialog = AuditDialog(name, name, PAIRS, Prompts())

@@ -129,6 +129,7 @@ def test_a_second_start_waits_its_turn(panel: CleanStation, session, tmp_path: P
     end(panel, tmp_path)
 
 
+@pytest.mark.usefixtures("styled")
 def test_a_small_screen_cuts_no_mark_status_or_accuracy(
     panel: CleanStation, tmp_path: Path
 ) -> None:
@@ -480,6 +481,7 @@ def test_what_keeping_every_checkpoint_takes(panel: CleanStation) -> None:
     runner_of(panel).end(Done("cancelled"))
 
 
+@pytest.mark.usefixtures("styled")
 @pytest.mark.parametrize("page", [0, 1, 2])
 def test_every_page_fits_and_everything_has_a_name(panel: CleanStation, page: int) -> None:
     panel.show_page(page)

@@ -738,6 +738,7 @@ def test_a_resume_on_a_busy_device_leaves_what_is_shown(qtbot, panel, monkeypatc
     assert len(panel.charts.rates.series("ca")) == 1
 
 
+@pytest.mark.usefixtures("styled")
 def test_it_fits_a_small_screen_and_can_be_used_by_keyboard(panel: CleanStation) -> None:
     assert panel.minimumSizeHint().height() <= 640
     assert panel.minimumSizeHint().width() <= 1196

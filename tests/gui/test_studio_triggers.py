@@ -238,6 +238,7 @@ def test_parameters_are_made_from_the_record_and_change_it(studio):
     studio.editor.form.close()
 
 
+@pytest.mark.usefixtures("styled")
 def test_the_longest_choice_of_a_parameter_is_not_clipped(studio, qtbot):
     studio.editor.use_trigger(badnets_patch())
     studio.editor.show_parameters()
@@ -490,6 +491,7 @@ def test_opacity_is_undone_and_belongs_to_the_overlay_when_it_is_alone(studio):
     assert patch.opacity == pytest.approx(0.5)
 
 
+@pytest.mark.usefixtures("styled")
 @pytest.mark.parametrize("size", [(1262, 648), (976, 560)])
 def test_tool_strip_and_bars_are_not_clipped_in_a_small_window(studio, size):
     studio.resize(*size)
