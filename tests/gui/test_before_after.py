@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from PySide6.QtWidgets import QLabel, QScrollArea
 
 from cleanclip_gui.clean.before_after import BeforeAfter, RateLine, facts, rows_of

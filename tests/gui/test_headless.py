@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pytest
+
 from cleanclip_gui.app import make_window
 from cleanclip_gui.window.headless import quiet_context, set_first_size
 
