@@ -22,6 +22,7 @@ from ml_core.triggers.published import published
 from tests.unit.small_jobs import small_recipe
 from tests.unit.test_docs import commands
 
+pytestmark = pytest.mark.timeout(1200)
 README = Path(__file__).parents[2] / "README.md"
 TUTORIAL = README.parent / "docs" / "tutorial.md"
 TARGET = "banana"

@@ -405,6 +405,7 @@ def test_the_page_is_about_the_checkpoint_that_it_names(auditing, session, tmp_p
     assert running.task.is_running
 
 
+@pytest.mark.usefixtures("styled")
 def test_long_names_do_not_widen_the_page(qtbot, session):
     def width(name):
         pairs = PairSpec(kind="csv", path=name)

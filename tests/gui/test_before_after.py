@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import pytest
 from PySide6.QtWidgets import QLabel, QScrollArea
 
 from cleanclip_gui.clean.before_after import BeforeAfter, RateLine, facts, rows_of
@@ -77,6 +78,7 @@ def test_the_small_print_says_how_it_was_trained_and_every_note() -> None:
     assert "BatchNorm: batch statistics" in facts({"batch_norm": "train"})
 
 
+@pytest.mark.usefixtures("styled")
 def test_in_a_narrow_window_the_figures_stay_and_the_lines_go(qtbot) -> None:
     widget, area = BeforeAfter(), QScrollArea()
     qtbot.addWidget(area)

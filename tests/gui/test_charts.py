@@ -122,6 +122,7 @@ def test_a_chart_says_something_calm_until_there_is_a_point(qtbot, chart: Chart)
     assert chart.stack.currentIndex() == 0
 
 
+@pytest.mark.usefixtures("styled")
 def test_many_points_are_thinned_and_drawn_thin(qtbot, chart: Chart) -> None:
     for i in range(5000):
         chart.append("a", i, math.sin(i))
@@ -304,6 +305,7 @@ def test_the_menu_is_ours(qtbot, chart: Chart) -> None:
     assert all(a.isEnabled() for a in chart.menu().actions() if a.text())
 
 
+@pytest.mark.usefixtures("styled")
 def test_saving_and_copying(qtbot, chart: Chart, prompts, tmp_path: Path) -> None:
     asked: list[tuple[str, str]] = []
 
@@ -391,6 +393,7 @@ def test_importing_the_charts_does_not_import_pyqtgraph() -> None:
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
 
 
+@pytest.mark.usefixtures("styled")
 def test_a_legend_breaks_where_its_chart_ends(qtbot) -> None:
     styles = tuple(SeriesStyle(key, f"Loss {key} of 4", look) for look, key in enumerate("abcd"))
     chart = Chart("Loss", Prompts(), styles, legend_columns=4)

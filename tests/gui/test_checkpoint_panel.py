@@ -170,6 +170,7 @@ def test_the_card_says_what_the_last_scan_of_the_file_found(panel, qtbot, tmp_pa
     assert card.verdict.property("role") == "heading"
 
 
+@pytest.mark.usefixtures("styled")
 def test_a_refused_file_does_not_stretch_over_a_wide_screen(panel, qtbot, tmp_path):
     panel.resize(1900, 900)
     path = tmp_path / "evil.pt"

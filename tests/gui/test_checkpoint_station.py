@@ -67,6 +67,7 @@ def test_missing_and_misshapen_tensors_are_listed(panel, qtbot, state, tmp_path)
     assert panel.tabs.currentWidget() is panel.keys
 
 
+@pytest.mark.usefixtures("styled")
 def test_tabs_follow_the_file_before(panel, qtbot, state, tmp_path):
     path = tmp_path / "bad.pt"
     path.write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")

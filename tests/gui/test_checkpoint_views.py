@@ -173,6 +173,7 @@ def test_nothing_is_saved_among_the_files_of_the_program(qtbot, tmp_path, monkey
     assert folders == [str(tmp_path), str(tmp_path / "models")]
 
 
+@pytest.mark.usefixtures("styled")
 def test_sizes_are_whole_in_qts_own_file_dialog(qtbot, tmp_path):
     (tmp_path / "m.safetensors").write_bytes(b"x" * 1_234_567)
     dialog = QFileDialog(None, "x", str(tmp_path))

@@ -121,6 +121,7 @@ def test_a_second_start_waits_its_turn(panel: CleanStation, session, tmp_path: P
     end(panel, tmp_path)
 
 
+@pytest.mark.usefixtures("styled")
 def test_a_small_screen_cuts_no_mark_status_or_accuracy(
     panel: CleanStation, tmp_path: Path
 ) -> None:

@@ -167,6 +167,7 @@ def test_arrow_keys_walk(measured, qtbot):
     assert caught.args == [1]
 
 
+@pytest.mark.usefixtures("styled")
 def test_an_image_selected_while_hidden_is_in_sight_when_shown(qtbot):
     gallery = Gallery()
     qtbot.addWidget(gallery)
@@ -211,6 +212,7 @@ def test_without_a_trigger_no_triggered_label_remains(measured):
     assert {cell(measured, row).triggered for row in range(4)} == {""}
 
 
+@pytest.mark.usefixtures("styled")
 def test_thumbnails_are_asked_for_once_when_seen(gallery, qtbot):
     with qtbot.waitSignal(gallery.thumbnails_needed) as caught:
         gallery.show()
@@ -226,6 +228,7 @@ def test_thumbnails_are_asked_for_once_when_seen(gallery, qtbot):
         gallery.view.viewport().update()
 
 
+@pytest.mark.usefixtures("styled")
 def test_two_columns_fit(gallery, qtbot):
     gallery.set_images(np.zeros(300, np.int64), NAMES)
     gallery.show()

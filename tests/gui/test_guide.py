@@ -80,6 +80,7 @@ def test_it_leads_from_opening_to_the_flip(window, qtbot):
     assert card_is_inside(window)
 
 
+@pytest.mark.usefixtures("styled")
 def test_both_start_buttons_of_the_tour_start_the_same_run(window, qtbot, tmp_path):
     """The preset is set when the step is shown, and the card leaves the form free."""
     window.start_tour()
@@ -155,6 +156,7 @@ def test_back_and_end(window, qtbot):
     assert not guide.card.isVisible()
 
 
+@pytest.mark.usefixtures("styled")
 def test_the_card_of_the_last_step_leaves_the_picture_free_in_studio(window):
     guide, canvas = window.guide, window.stations["studio"].canvas
     guide.show_step(len(STEPS) - 1)
@@ -194,6 +196,7 @@ def test_the_focus_waits_on_the_card_while_next_cannot_be_pressed(window):
     guide.end()
 
 
+@pytest.mark.usefixtures("styled")
 def test_the_frame_stays_inside_what_its_target_shows_of_itself(window):
     guide, clean = window.guide, window.stations["clean"]
     guide.show_step(CLEAN)
@@ -208,6 +211,7 @@ def test_the_frame_stays_inside_what_its_target_shows_of_itself(window):
     guide.end()
 
 
+@pytest.mark.usefixtures("styled")
 def test_the_frame_follows_what_scrolls(qtbot):
     window, inside = QWidget(), QWidget()
     area, part = QScrollArea(window), QWidget(inside)
@@ -228,6 +232,7 @@ def test_the_frame_follows_what_scrolls(qtbot):
     assert not outline.isVisible()
 
 
+@pytest.mark.usefixtures("styled")
 @pytest.mark.parametrize("percent", [100, 125, 150])
 @pytest.mark.parametrize("size", [(1024, 768), (1366, 768)])
 def test_the_buttons_of_the_card_show_their_words(window, qtbot, percent, size):
@@ -248,6 +253,7 @@ def test_the_buttons_of_the_card_show_their_words(window, qtbot, percent, size):
         theme.set_size(100)
 
 
+@pytest.mark.usefixtures("styled")
 @pytest.mark.parametrize("percent", [100, 125])
 def test_the_card_leaves_free_what_it_speaks_of(window, qtbot, percent):
     guide, card = window.guide, window.guide.card
@@ -266,6 +272,7 @@ def test_the_card_leaves_free_what_it_speaks_of(window, qtbot, percent):
         theme.set_size(100)
 
 
+@pytest.mark.usefixtures("styled")
 def test_the_card_stays_where_it_is_dragged_until_the_next_step(window, qtbot):
     guide, card = window.guide, window.guide.card
     guide.show_step(1)
@@ -299,6 +306,7 @@ def test_it_goes_by_the_keys_of_a_clicker_and_by_return(window, qtbot):
     assert not guide.running
 
 
+@pytest.mark.usefixtures("styled")
 def test_the_card_is_as_high_as_its_text(window):
     card = window.guide.card
     heights = []

@@ -424,6 +424,7 @@ def test_the_log_pane_shows_what_is_logged_and_the_file_has_it(window, tmp_path)
     assert "odd" in log_file().read_text("utf-8")
 
 
+@pytest.mark.usefixtures("styled")
 def test_the_log_is_written_in_the_colours_of_the_theme(window):
     def colours():
         block = window.log.view.document().begin()
@@ -449,6 +450,7 @@ def test_the_log_is_written_in_the_colours_of_the_theme(window):
         window.set_theme("light")
 
 
+@pytest.mark.usefixtures("styled")
 @pytest.mark.parametrize("height", [680, 768])
 def test_no_number_of_studio_is_squeezed_while_a_cleaned_model_is_watched(
     window, qtbot, checkpoint, height
@@ -606,6 +608,7 @@ def test_one_question_for_all_that_goes_on(window, answers, monkeypatch):
     assert len(answers.asked) == 1
 
 
+@pytest.mark.usefixtures("styled")
 def test_layout_and_size_come_back(window, qtbot, tmp_path):
     window.resize(1500, 900)
     window.toggle_log()

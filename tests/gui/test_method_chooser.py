@@ -25,6 +25,7 @@ def headings(chooser):
     return [row for row in range(chooser.count()) if chooser.itemData(row) is None]
 
 
+@pytest.mark.usefixtures("styled")
 @pytest.mark.parametrize("look", ["light", "dark"])
 def test_headings_are_as_plain_as_muted_text(chooser, look):
     theme.apply_theme(QApplication.instance(), look)
@@ -47,6 +48,7 @@ def test_headings_are_as_plain_as_muted_text(chooser, look):
     theme.apply_theme(QApplication.instance(), "light")
 
 
+@pytest.mark.usefixtures("styled")
 def test_neither_keys_nor_mouse_choose_a_heading(chooser):
     seen = [chooser.method]
     for _ in range(chooser.count()):

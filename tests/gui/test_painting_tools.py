@@ -258,6 +258,7 @@ def test_painting_while_zoomed_in_meets_the_pixel_under_the_pointer(canvas):
     assert np.argwhere(canvas.document.rgba()[..., 3]).tolist() == [[8, 24]]
 
 
+@pytest.mark.usefixtures("styled")
 def test_grid_is_drawn_between_pixels_only_when_zoomed_in(canvas):
     canvas.set_tool("picker")
 

@@ -208,6 +208,7 @@ def state_of(window):
     return [part.isHidden() for part in parts], window.rail.width(), window.size().toTuple()
 
 
+@pytest.mark.usefixtures("styled")
 @pytest.mark.parametrize("full_screen", [False, True])
 def test_everything_is_as_before(window, full_screen):
     window.log_dock.show()
@@ -450,6 +451,7 @@ def test_a_film_of_the_canvas_is_a_webp_that_repeats(window, qtbot, tmp_path):
         assert film.n_frames > 1
 
 
+@pytest.mark.usefixtures("styled")
 @pytest.mark.parametrize("size", [(1024, 768), (1366, 768)])
 def test_the_card_and_the_band_lie_in_the_window(window, qtbot, size):
     window.resize(*size)

@@ -193,6 +193,7 @@ def test_a_low_rate_is_of_this_trigger_only(figure):
     assert figure.guessing.isHidden()
 
 
+@pytest.mark.usefixtures("styled")
 def test_the_names_of_the_numbers_are_whole_where_the_side_is_narrow(figure):
     figure.resize(316 - 12, figure.sizeHint().height())  # beside its scroll bar
     figure.set_evaluation(measured(n=3900, n_excl=3845, asr_all=1.0))

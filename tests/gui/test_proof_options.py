@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
 from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.clean.station import CleanStation
@@ -106,6 +108,7 @@ def test_an_adapter_needs_pairs_for_retrieval_alone(panel, tmp_path: Path) -> No
     assert panel.proof.uses.text().startswith("Retrieval, a hold-out, needs image-caption pairs")
 
 
+@pytest.mark.usefixtures("styled")
 def test_options_go_back_to_those_of_the_run(qtbot, tmp_path: Path) -> None:
     table = chosen_pairs(tmp_path / "run")
     own = PairSpec(kind="csv", path=str(table))

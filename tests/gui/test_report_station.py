@@ -161,6 +161,7 @@ def test_the_list_shows_value_interval_and_what_a_claim_stands_on(station, qtbot
     assert station.tabs.tabText(0) == f"Claims ({len(evidence.claims)})"
 
 
+@pytest.mark.usefixtures("styled")
 def test_a_sentence_takes_the_lines_that_it_needs(station, qtbot, tmp_path):
     with_everything(station, qtbot, tmp_path)
     tree = station.claims.tree
@@ -708,6 +709,7 @@ def test_closing_ends_what_is_at_work(station, tmp_path):
 # How it looks
 
 
+@pytest.mark.usefixtures("styled")
 @pytest.mark.parametrize("size", [(780, 420), (1260, 640)])
 def test_no_part_overlaps_or_is_cut_off(size, station, qtbot, tmp_path):
     station.resize(*size)
@@ -729,6 +731,7 @@ def test_no_part_overlaps_or_is_cut_off(size, station, qtbot, tmp_path):
     shutil.rmtree(bundle)
 
 
+@pytest.mark.usefixtures("styled")
 def test_no_dialog_is_cut_off(qtbot, tmp_path):
     new_key("Ada")
     for dialog in (
@@ -742,6 +745,7 @@ def test_no_dialog_is_cut_off(qtbot, tmp_path):
         assert lasting_faults(dialog, qtbot) == []
 
 
+@pytest.mark.usefixtures("styled")
 def test_where_it_is_narrow_sentences_keep_their_room_and_the_last_columns_go(qtbot):
     tree = SentenceTree("Claims", ("Claim", "Value", "95 % interval", "Holds by"), 0, spare=(2, 3))
     qtbot.addWidget(tree)

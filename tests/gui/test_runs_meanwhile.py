@@ -259,6 +259,7 @@ def test_what_is_no_longer_true_goes(panel: CleanStation, tmp_path: Path) -> Non
     assert panel.log_line.text() == ""
 
 
+@pytest.mark.usefixtures("styled")
 def test_nothing_below_the_run_bar_moves_when_a_run_begins_or_ends(
     panel: CleanStation,
 ) -> None:

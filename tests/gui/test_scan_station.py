@@ -285,6 +285,7 @@ def test_a_reference_named_elsewhere_is_offered_first_and_the_file_itself_never(
 # A scan at work
 
 
+@pytest.mark.usefixtures("styled")
 def test_what_the_job_tells_is_shown_as_it_comes(station):
     begin(station)
     live = station.live
@@ -731,6 +732,7 @@ def test_names_of_strangers_stay_text(station, tmp_path):
     assert station.result.facts.textFormat() == Qt.TextFormat.PlainText
 
 
+@pytest.mark.usefixtures("styled")
 @pytest.mark.parametrize("suffix", ["png", "svg", "csv", "json"])
 def test_the_page_and_its_numbers_are_saved(station, tmp_path, suffix):
     folder = result(station, tmp_path)
@@ -771,6 +773,7 @@ def replace_scan(past: PastScan, **fields) -> PastScan:
     return past.model_copy(update=fields)
 
 
+@pytest.mark.usefixtures("styled")
 @pytest.mark.parametrize("width", [776, 1200])
 def test_everything_fits(station, tmp_path, qtbot, width):
     station.resize(width, 436)

@@ -226,6 +226,7 @@ def test_parameters_are_made_from_the_record_and_change_it(studio):
     studio.editor.form.close()
 
 
+@pytest.mark.usefixtures("styled")
 def test_the_longest_choice_of_a_parameter_is_not_clipped(studio, qtbot):
     studio.editor.use_trigger(badnets_patch())
     studio.editor.show_parameters()

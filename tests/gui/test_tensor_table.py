@@ -74,6 +74,7 @@ def test_a_filter_without_a_match_says_so(table):
     assert not table.none.isVisible()
 
 
+@pytest.mark.usefixtures("styled")
 def test_names_take_the_room_that_is_left(table):
     table.set_tensors(tensors(20))
     table.resize(1900, 600)

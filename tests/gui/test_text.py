@@ -1,5 +1,7 @@
 """Words and numbers as they are shown."""
 
+import pytest
+
 from cleanclip_gui.widgets.label import ElidedLabel
 from cleanclip_gui.widgets.text import (
     NOT_MEASURED,
@@ -46,6 +48,7 @@ def test_a_difference_that_rounds_to_nothing_has_no_sign():
     assert signed(-0.05, 2) == "−0.05"
 
 
+@pytest.mark.usefixtures("styled")
 def test_what_an_eliding_label_cuts_off_is_its_tool_tip(qtbot):
     label = ElidedLabel("short")
     qtbot.addWidget(label)
@@ -58,6 +61,7 @@ def test_what_an_eliding_label_cuts_off_is_its_tool_tip(qtbot):
     assert label.toolTip() == ""
 
 
+@pytest.mark.usefixtures("styled")
 def test_a_label_of_two_lines_elides_each_of_them(qtbot):
     label = ElidedLabel("Predicted as target\nwithout trigger")
     qtbot.addWidget(label)

@@ -234,6 +234,7 @@ def test_runs_are_told_apart_without_colour(qtbot) -> None:
     assert free_mark(set(range(MOST))) is None
 
 
+@pytest.mark.usefixtures("styled")
 def test_controls_and_names_fit_the_narrowest_window(chart: TradeoffChart) -> None:
     long = "Supervised finetuning at a high learning rate, repeated"
     tracks = [replace(FIRST, key=f"{n}", mark=n, label=long, linear=FIRST.points) for n in range(3)]

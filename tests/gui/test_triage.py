@@ -38,6 +38,7 @@ def cells(dialog):
     return [[model.index(r, c).data() for c in range(5)] for r in range(model.rowCount())]
 
 
+@pytest.mark.usefixtures("styled")
 def test_every_file_gets_its_row_and_the_worst_is_first(dialog, qtbot, paths):
     assert not dialog.busy.isHidden()
     qtbot.waitUntil(dialog.busy.isHidden, timeout=WAIT)

@@ -83,6 +83,7 @@ def test_the_hot_cell_is_where_the_map_says_on_one_scale(view):
     assert view.scale.isHidden()
 
 
+@pytest.mark.usefixtures("styled")
 def test_a_cell_is_read_with_mouse_and_keys(view):
     view.show_found(attribution())
     square = view.triggered.square()
@@ -214,6 +215,7 @@ def test_the_wheel_zooms_with_ctrl_and_else_is_the_pages(points):
     assert "Ctrl+wheel" in veil.toolTip()
 
 
+@pytest.mark.usefixtures("styled")
 def test_the_words_of_a_narrow_scale_do_not_run_into_each_other(qtbot):
     scale = HeatScale()
     qtbot.addWidget(scale)
@@ -296,6 +298,7 @@ def pair():
 IMAGES = images(labels=(0, 1, 0, 2), class_names=NAMES)
 
 
+@pytest.mark.usefixtures("styled")
 def test_two_checkpoints_in_a_table_with_the_largest_difference_first(qtbot, context):
     gallery = Gallery()
     view = PairPage(context, gallery, lambda: 2000)
