@@ -46,9 +46,9 @@ from ml_core.triggers import (
     save_trigger,
 )
 from ml_core.triggers.import_arrays import import_trigger
+from tests.unit.layout_files import VIT, as_transformers, bare_vision, contiguous, lively
 from tests.unit.test_architectures import SIZES
 from tests.unit.test_embedding_map import clouds
-from tests.unit.test_layouts import VIT, as_transformers, bare_vision, contiguous, lively
 from tests.unit.test_reading import CONFIG, entry, pack
 from tests.unit.test_trigger_arrays import npy, values
 from tests.unit.test_trigger_files import array_trigger, mixed
