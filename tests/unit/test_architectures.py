@@ -18,7 +18,7 @@ from ml_core.checkpoints.choice import Choice
 from ml_core.checkpoints.shapes import mlp_ratio
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD
-from tests.unit.test_layouts import TEXTS, bare_safetensors, contiguous, lively, pixels, side
+from tests.unit.layout_files import TEXTS, bare_safetensors, contiguous, lively, pixels, side
 
 
 def text(width: int, heads: int, layers: int, context: int) -> dict[str, Any]:

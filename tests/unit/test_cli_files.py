@@ -14,7 +14,7 @@ from safetensors.torch import load_file, save_file
 
 from ml_core.cli.app import run_command
 from ml_core.reading import inspect
-from tests.unit.test_layouts import (
+from tests.unit.layout_files import (
     VIT,
     bare_safetensors,
     bare_vision,

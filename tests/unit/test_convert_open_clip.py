@@ -24,8 +24,7 @@ from ml_core.model import ClipModel
 from ml_core.reading import inspect
 from ml_core.reading.clip_config import Preprocess, check_model_config
 from ml_core.reading.errors import CancelledError
-from tests.unit.stock_open_clip import TEXTS, pixels, stock_embeddings
-from tests.unit.test_layouts import (
+from tests.unit.layout_files import (
     RESNET,
     VIT,
     bare_safetensors,
@@ -40,6 +39,7 @@ from tests.unit.test_layouts import (
     par,
     pickled,
 )
+from tests.unit.stock_open_clip import TEXTS, pixels, stock_embeddings
 
 Made = tuple[Path, Path | None]  # the file and its donor
 

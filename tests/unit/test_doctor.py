@@ -27,7 +27,7 @@ from ml_core.jobs.demo import demo_checkpoint
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD
 from tests.unit.draining import until_cancelled
-from tests.unit.test_layouts import (
+from tests.unit.layout_files import (
     RESNET,
     TEXT,
     VIT,

@@ -138,15 +138,16 @@ def test_embedding_leaves_broken_pictures_out_and_can_be_cancelled(tiny_model: C
 
 
 def test_tsne_keeps_heaps_apart_and_repeats() -> None:
-    part = clouds()
-    steps = list(tsne_map([part], iterations=300, seed=3))
+    part, other = clouds(), clouds(n=10)
+    steps = list(tsne_map([part, other], iterations=300, seed=3))
     found = steps[-1].result
     assert any(0 < step.share < 1 for step in steps)
-    kinds, (places,) = part.kinds(), found.places
+    kinds, (places, few) = part.kinds(), found.places
+    assert (len(places), len(few)) == (63, 23)
     clean, triggered = places[kinds == 0], places[kinds == 1]
     between = np.linalg.norm(clean.mean(axis=0) - triggered.mean(axis=0))
     assert between > 2 * max(clean.std(), triggered.std()) / 2
-    again = list(tsne_map([part], iterations=300, seed=3))[-1].result
+    again = list(tsne_map([part, other], iterations=300, seed=3))[-1].result
     np.testing.assert_array_equal(places, again.places[0])
     assert found.settings["seed"] == 3
     assert found.settings["perplexity"] <= 30

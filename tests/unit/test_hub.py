@@ -21,7 +21,7 @@ from ml_core.reading import InputError, inspect
 from ml_core.reading.errors import CancelledError
 from ml_core.reports.html.inspection import inspection_page
 from tests.unit.fake_hub import COMMIT, fake_hub
-from tests.unit.test_layouts import VIT, contiguous, in_shards, lively
+from tests.unit.layout_files import VIT, contiguous, in_shards, lively
 
 
 @pytest.fixture

@@ -18,7 +18,7 @@ from ml_core.cli.app import run_command
 from ml_core.reading import InputError, inspect
 from ml_core.reading.key_mismatch import KeyLists, WrongShape, first_names, key_lists
 from ml_core.reports.html.inspection import inspection_page
-from tests.unit.test_layouts import (
+from tests.unit.layout_files import (
     TEXT,
     VIT,
     assert_equal,

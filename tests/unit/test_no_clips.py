@@ -16,7 +16,7 @@ from torch import Tensor
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.cli.app import run_command
 from ml_core.reading import inspect
-from tests.unit.test_layouts import VIT, contiguous, lively
+from tests.unit.layout_files import VIT, contiguous, lively
 
 SMALL = torch.zeros(2, 2)
 BLOCK = "image_encoder.transformer.resblocks.0"

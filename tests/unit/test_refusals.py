@@ -21,18 +21,20 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.apple_names import S0_MARK
 from ml_core.checkpoints.convert import convert_to_open_clip, convert_to_safetensors
 from ml_core.checkpoints.hub import fetch
+from ml_core.checkpoints.save_head import save_head
 from ml_core.cleaning.halving import candidates_of
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipe_file import read_recipe, write_recipe
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.state import read_facts
 from ml_core.data.captioned.detect import detect
-from ml_core.data.exclusions import read_exclusions
+from ml_core.data.exclusions import read_exclusions, write_exclusions
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set, load_templates
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.evaluation.embedding_map import pca_map, principal_plane
+from ml_core.evaluation.tsne import tsne_map
 from ml_core.reading import InputError, inspect, read_header, read_image, read_lines, resolve_inside
 from ml_core.reading.class_file import MAX_BYTES, read_class_file
 from ml_core.reading.clip_config import check_model_config, check_preprocess
@@ -46,9 +48,10 @@ from ml_core.triggers import (
     save_trigger,
 )
 from ml_core.triggers.import_arrays import import_trigger
+from tests.unit.layout_files import VIT, as_transformers, bare_vision, contiguous, lively
 from tests.unit.test_architectures import SIZES
 from tests.unit.test_embedding_map import clouds
-from tests.unit.test_layouts import VIT, as_transformers, bare_vision, contiguous, lively
+from tests.unit.test_exclusions import pairs_of
 from tests.unit.test_reading import CONFIG, entry, pack
 from tests.unit.test_trigger_arrays import npy, values
 from tests.unit.test_trigger_files import array_trigger, mixed
@@ -239,6 +242,9 @@ READING = (
         (png_header(20_000, 5001, 2), "100 megapixels"),
     ),
     *rows(cut_picture, "damaged", ("PNG", "cut.img is damaged"), ("JPEG", "cut.img is damaged")),
+    (lambda f: read_image(f), "usage", "is no picture but a folder"),
+    (lambda f: read_image(f / "absent.png"), "usage", "absent.png cannot be read: No such file"),
+    (lambda f: read_columns(f / "absent.csv"), "usage", "absent.csv does not exist"),
 )  # fmt: skip
 
 
@@ -306,6 +312,8 @@ def damaged_clip(folder: Path) -> object:
 
 
 CHECKPOINTS = (
+    (lambda f: save_head(inspect(bare_vision(lively(VIT), f)), f / "h.safetensors"),
+     "usage", "holds no linear head"),
     *rows(
         named, "unsupported",
         (("base_model.model.q_proj.lora_A.weight",), "^x.safetensors .*LoRA weights"),
@@ -420,6 +428,13 @@ def single_picture(folder: Path) -> object:
 
 DATA = (
     *rows(
+        lambda name, folder: open_images(ImageSpec(kind="folder", path=str(folder / name))),
+        "usage", ("", "holds no PNG, JPEG"), ("absent", "does not exist or is not a folder"),
+    ),
+    (lambda f: read_exclusions(f), "damaged", "it is no regular file but a folder"),
+    (lambda f: write_exclusions(f / "gone" / "x.json", pairs_of(f, [10]), {}),
+     "usage", "could not be written to x.json"),
+    *rows(
         label_set, "unsupported",
         (("empty.txt", b"\n\n"), "empty.txt", "usage"),
         (("classes.py", b"classes = []"), "classes.py"),
@@ -496,6 +511,7 @@ def doctored(header: str, body: bytes = b"1234") -> bytes:
 
 F4 = "'descr': '<f4', 'fortran_order': False, "
 TRIGGERS = (
+    (lambda f: save_trigger(mixed(), f / "gone" / "t"), "usage", "The trigger t cannot be"),
     *rows(
         changed_trigger, "damaged",
         ({"colour": "red"}, "colour"), ({"size": 2.0}, "size"), ({"size": "large"}, "size"),
@@ -594,12 +610,15 @@ def small_parts(fields: dict[str, Any], folder: Path) -> object:
 
 
 EVALUATION = (
+    (lambda f: next(tsne_map([clouds(n=2)])), "usage", "t-SNE needs at least"),
     (lambda f: pca_map([clouds(), clouds(width=8)]), "usage", "8 and 16"),
     (lambda f: pca_map([]), "usage", "no embeddings"),
     (lambda f: principal_plane(np.zeros((1, 3), np.float32)), "usage", "at least two"),
     (lambda f: principal_plane(np.full((3, 3), np.nan, np.float32)), "damaged", "not numbers"),
 )
 CLEANING = (
+    (lambda f: preset("wash", "paper"), "usage", "Unknown method 'wash'"),  # type: ignore[arg-type]
+    (lambda f: preset("par", "slow"), "usage", "Unknown preset 'slow'; choose one of"),
     *rows(
         lambda content, folder: read_recipe(written(folder, "bad.json", json.dumps(content))),
         "damaged",
