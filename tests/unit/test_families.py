@@ -355,6 +355,28 @@ def test_the_doctor_asks_what_the_config_leaves_open(tmp_path: Path) -> None:
 # ---- transformers' SigLIP ----
 
 
+def shaken(build: Any, config: Any, embeddings: float = 0.15) -> Any:
+    """The library's model, with noise on its weights so that every setting shows."""
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        model = build(config).eval()
+        with torch.no_grad():
+            for name, value in model.named_parameters():
+                value.add_(torch.randn_like(value) * (embeddings if "embedding" in name else 0.15))
+    return model
+
+
+def pooled(images: Any, texts: Any) -> tuple[Tensor, Tensor]:
+    """The embeddings in what the library's version gives, which may be an object around them."""
+    images, texts = (getattr(part, "pooler_output", part) for part in (images, texts))
+    return F.normalize(images, dim=-1), F.normalize(texts, dim=-1)
+
+
+def normal(images: Tensor) -> Tensor:
+    mean, std = (torch.tensor(three).view(3, 1, 1) for three in (CLIP_MEAN, CLIP_STD))
+    return (images - mean) / std
+
+
 @pytest.fixture
 def siglip_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Path]:
     """A small SiglipModel as the library saves it, with a tokenizer."""
@@ -365,13 +387,8 @@ def siglip_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any,
         vision_config=common | {"image_size": 64, "patch_size": 16},
         text_config=common | {"vocab_size": 40, "max_position_embeddings": 16},
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        model = transformers.SiglipModel(config).eval()
-        with torch.no_grad():
-            for name, value in model.named_parameters():
-                value.add_(torch.randn_like(value) * (0.3 if "embedding" in name else 0.15))
-        model.logit_scale.data.fill_(4.7)
+    model = shaken(transformers.SiglipModel, config, embeddings=0.3)
+    model.logit_scale.data.fill_(4.7)
     folder = tmp_path / "siglip"
     model.save_pretrained(folder)
     processor = {
@@ -395,9 +412,7 @@ def test_a_siglip_of_transformers(siglip_folder: tuple[Any, Path], tmp_path: Pat
     with torch.inference_mode():
         images = theirs.get_image_features(pixel_values=pixels(64) * 2 - 1)
         texts = theirs.get_text_features(input_ids=tokens)
-    expected = tuple(
-        F.normalize(getattr(part, "pooler_output", part), dim=-1) for part in (images, texts)
-    )
+    expected = pooled(images, texts)
     assert_close(ours(model), expected)
     saved = save_checkpoint(model, tmp_path / "ours", provenance={})
     assert_close(ours(open_checkpoint(saved).build()), expected)
@@ -432,12 +447,7 @@ def test_a_chinese_clip_of_transformers(tmp_path: Path) -> None:
         vision_config=vision | {"num_attention_heads": 1, "image_size": 32, "patch_size": 8},
         projection_dim=24,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        theirs = transformers.ChineseCLIPModel(config).eval()
-        with torch.no_grad():
-            for value in theirs.parameters():
-                value.add_(torch.randn_like(value) * 0.15)
+    theirs = shaken(transformers.ChineseCLIPModel, config)
     folder = tmp_path / "chinese"
     theirs.save_pretrained(folder)
     (folder / "vocab.txt").write_text("\n".join(PIECES) + "\n")
@@ -445,15 +455,10 @@ def test_a_chinese_clip_of_transformers(tmp_path: Path) -> None:
     tokens = model.tokenize(TEXTS)
     bert = transformers.BertTokenizer(str(folder / "vocab.txt"))
     assert tokens.tolist() == bert(TEXTS, padding="max_length", max_length=24)["input_ids"]
-    normal = (pixels(32) - torch.tensor(CLIP_MEAN).view(3, 1, 1)) / torch.tensor(CLIP_STD).view(
-        3, 1, 1
-    )
     with torch.inference_mode():
-        images = theirs.get_image_features(pixel_values=normal)
+        images = theirs.get_image_features(pixel_values=normal(pixels(32)))
         texts = theirs.get_text_features(input_ids=tokens, attention_mask=(tokens != 0).long())
-    expected = tuple(
-        F.normalize(getattr(part, "pooler_output", part), dim=-1) for part in (images, texts)
-    )
+    expected = pooled(images, texts)
     assert_close(ours(model), expected)
     saved = save_checkpoint(model, tmp_path / "ours", provenance={})
     assert_close(ours(open_checkpoint(saved).build()), expected)
@@ -476,23 +481,15 @@ def test_a_metaclip_2_of_transformers(tmp_path: Path) -> None:
         vision_config=common | {"image_size": 32, "patch_size": 8},
         projection_dim=24,
     )
-    with torch.random.fork_rng():
-        torch.manual_seed(0)
-        theirs = transformers.MetaClip2Model(config).eval()
-        with torch.no_grad():
-            for value in theirs.parameters():
-                value.add_(torch.randn_like(value) * 0.15)
+    theirs = shaken(transformers.MetaClip2Model, config)
     folder = tmp_path / "metaclip"
     theirs.save_pretrained(folder)
     write_tokenizer("facebook/xlm-v-base", folder)
     assert assess(inspect(folder)).verdict == "loads"
     model = open_checkpoint(folder).build()
     tokens = model.tokenize(TEXTS)
-    normal = (pixels(32) - torch.tensor(CLIP_MEAN).view(3, 1, 1)) / torch.tensor(CLIP_STD).view(
-        3, 1, 1
-    )
     with torch.inference_mode():
-        made = theirs(input_ids=tokens, pixel_values=normal)
+        made = theirs(input_ids=tokens, pixel_values=normal(pixels(32)))
     expected = made.image_embeds, made.text_embeds
     assert_close(ours(model), expected)
     saved = save_checkpoint(model, tmp_path / "ours", provenance={})

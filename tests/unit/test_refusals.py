@@ -514,7 +514,8 @@ TRIGGERS = (
     (lambda f: save_trigger(mixed(), f / "gone" / "t"), "usage", "The trigger t cannot be"),
     *rows(
         changed_trigger, "damaged",
-        ({"colour": "red"}, "colour"), ({"size": 2.0}, "size"), ({"size": "large"}, "size"),
+        ({"colour": "red"}, "colour"), ({"size": 2.0}, "size"), ({"opacity": 1.5}, "opacity"),
+        ({"size": "large"}, "size"),
         ({"version": 3}, "version"), ({"schema": "other"}, "schema"),
         ({"kind": "watermark"}, "kind"), ({"pixels_sha256": "0" * 63}, "pixels_sha256"),
         ({"jpeg": 101}, "jpeg"),
