@@ -37,7 +37,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     options = _options(sys.argv[1:] if argv is None else argv)
     import PySide6
 
-    from cleanclip_gui.window.versions import pyside_problem
+    from cleanclip_gui.window.system_libraries import pyside_problem
 
     problem = pyside_problem(PySide6.__version__)
     if problem:

@@ -15,10 +15,8 @@ from typing import Any, Protocol, runtime_checkable
 from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.commands import Actions, Command
-from cleanclip_gui.inference.device import StudioDevice
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.jobs.children import WaitingChild
-from cleanclip_gui.jobs.runner import NewRunner, new_runner
+from cleanclip_gui.inference.inference import Inference, StudioDevice
+from cleanclip_gui.jobs.runner import NewRunner, WaitingChild, new_runner
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.ticket import call

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 from urllib.parse import quote
 
-from ml_core.reading.plain import plain
+from ml_core.reading.errors import plain
 
 Level = Literal["none", "note", "warning", "error"]
 SCHEMA = "https://json.schemastore.org/sarif-2.1.0.json"
@@ -148,7 +148,7 @@ def log_of(
     rules
         All that were looked for, found or not.
     rules_version
-        See `ml_core.reading.rules.RULES_VERSION`.
+        See `ml_core.reading.inspection.RULES_VERSION`.
     properties
         Of the run.
     """

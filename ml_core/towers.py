@@ -22,7 +22,7 @@ from torch.overrides import TorchFunctionMode
 
 from ml_core.reading.clip_config import MAX_PARAMETERS, is_hf, is_timm
 from ml_core.reading.errors import InputError
-from ml_core.reading.garbage_collection import collector_off
+from ml_core.reading.examine import collector_off
 from ml_core.reading.hf_config import HF_CONFIG
 
 _GELU = ("GELU", "GELUTanh", "PytorchGELUTanh")

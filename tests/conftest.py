@@ -117,7 +117,7 @@ def warm_torch() -> Iterator[Warm]:
     """Starts programs that need torch and the jobs, which it has loaded."""
     from tests.warm import Warm
 
-    warm = Warm("torch", "open_clip", "ml_core.jobs.run")
+    warm = Warm("torch", "open_clip", "ml_core.jobs.clean.run")
     yield warm
     warm.close()
 

@@ -1193,13 +1193,12 @@ def _write_audit() -> Path:
 
     from ml_core.data.specs import PairSpec
     from ml_core.detection.records import SCORES, Audit, Distribution, Standing, SuspectPair
-    from ml_core.jobs.audit_spec import (
+    from ml_core.jobs.audit import (
         AUDIT_FILE,
         THUMBNAILS_FILE,
         AuditSpec,
     )
-    from ml_core.jobs.spec_file import write_spec_file
-    from ml_core.jobs.specs import SPEC_FILE
+    from ml_core.jobs.specs import SPEC_FILE, write_spec_file
 
     folder, count = HOME / "data" / "audits" / "audit-20261125-141503", 40
     folder.mkdir(parents=True, exist_ok=True)

@@ -5,23 +5,68 @@ from __future__ import annotations
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtWidgets import QGridLayout, QPushButton, QWidget
+from PySide6.QtWidgets import QGridLayout, QPushButton, QRadioButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.checkpoint.convert_dialog import ConvertDialog
 from cleanclip_gui.commands import Actions
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.threads import CLOSING_MS
 from cleanclip_gui.ticket import Progress, Ticket
-from cleanclip_gui.widgets.action_button import bind
-from cleanclip_gui.widgets.busy_row import BusyRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.controls import BusyRow, Label, bind
+from cleanclip_gui.widgets.dialog_frame import FittedDialog, frame, primary_button
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import SAFETENSORS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.errors import CancelledError
+
+_LEAD = (
+    "Neither kind of file contains a pickle. The original is not changed, and nothing in it is run."
+)
+_OPEN_CLIP = (
+    "The model alone, with the names that open_clip loads. Optimizer state and everything else "
+    "in the file are left out."
+)
+_AS_IS = "Every tensor under its own name, bit for bit. Other programs may not know the names."
+
+
+class ConvertDialog(FittedDialog):
+    """Two choices; ``chosen(bool)`` is true for an exact copy.
+
+    Parameters
+    ----------
+    name
+        Of the checkpoint.
+    problem
+        Why no model can be made of it, as a sentence; empty if one can.
+    """
+
+    chosen = Signal(bool)
+
+    def __init__(self, name: str, problem: str = "", parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Convert to safetensors")
+        self.open_clip = QRadioButton("For open_clip (recommended)")
+        self.as_is = QRadioButton("Exact copy of all tensors")
+        self.open_clip.setEnabled(not problem)
+        (self.as_is if problem else self.open_clip).setChecked(True)
+        why = f"Not possible for this file: {problem}" if problem else _OPEN_CLIP
+        self.why = Label(plain(why, 600), "subtle", wrap=True)
+        copied = Label(_AS_IS, "subtle", wrap=True)
+        for button, words in ((self.open_clip, self.why), (self.as_is, copied)):
+            button.setAccessibleDescription(words.text())
+            words.setIndent(theme.SPACE_XL)
+        self.ok = primary_button("Choose where to save…")
+        self.ok.clicked.connect(self._on_accepted)
+        parts = (Label(_LEAD, wrap=True), self.open_clip, self.why, self.as_is, copied)
+        frame(self, plain(name, 80), parts, self.ok)
+        self.resize(560, 0)
+
+    def _on_accepted(self) -> None:
+        self.accept()
+        self.chosen.emit(self.as_is.isChecked())
+
 
 _EXPORTS = "Web page (*.html);;JSON (*.json);;SARIF 2.1.0 (*.sarif)"
 _STEPS = 1000
@@ -164,7 +209,7 @@ class FileWriter(QObject):
         target = _ending(target)
 
         def work(control: tasks.Control) -> Path:
-            from ml_core.checkpoints.save_head import save_head
+            from ml_core.checkpoints.write_safetensors import save_head
 
             return save_head(found, target)
 

@@ -8,8 +8,8 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
-from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import plain
 from ml_core.checkpoints.known import KnownFile, add_known
 from ml_core.reading import InputError, Inspection

@@ -10,9 +10,8 @@ from PySide6.QtWidgets import QFrame, QLineEdit, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
-from cleanclip_gui.widgets.action_button import bind, push_button
+from cleanclip_gui.widgets.controls import Label, bind, named, push_button
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
-from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import ALL
 from cleanclip_gui.widgets.prompts import Prompts

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,13 +17,12 @@ from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.code_view import CodeView
 from cleanclip_gui.checkpoint.comparison import ComparisonView
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
-from cleanclip_gui.checkpoint.examination import Assessed, Learnt, examination
 from cleanclip_gui.checkpoint.facts import FactsColumn, metadata_text
 from cleanclip_gui.checkpoint.file_actions import FileButtons, FileWriter
-from cleanclip_gui.checkpoint.keys_view import KeysView
+from cleanclip_gui.checkpoint.keys_view import KeysView, NamesView
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog
-from cleanclip_gui.checkpoint.names_view import NamesView
 from cleanclip_gui.checkpoint.signature_card import TrustDialog, can_trust
+from cleanclip_gui.checkpoint.tensor_model import TensorColumns, columns_of, in_model_order
 from cleanclip_gui.checkpoint.tensor_page import TensorPage
 from cleanclip_gui.checkpoint.triage_dialog import TriageDialog
 from cleanclip_gui.commands import Command
@@ -29,20 +30,74 @@ from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.inference.questions import Failed, OpenCheckpoint
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.job_task import JobTask
+from cleanclip_gui.jobs.tasks import Control
 from cleanclip_gui.session import CheckpointFacts
 from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.station import AtWork, Context, Station
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.dropped_files import is_checkpoint
-from cleanclip_gui.widgets.label import named
+from cleanclip_gui.widgets.controls import named
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.name_filters import CHECKPOINTS
+from cleanclip_gui.widgets.name_filters import CHECKPOINTS, is_checkpoint
 from cleanclip_gui.widgets.text import device_text
-from ml_core.reading import InputError, Inspection, ask_picklescan
+from ml_core.reading import InputError, Inspection, ask_picklescan, examine
+from ml_core.reading.examine import collector_off
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment
     from ml_core.signing import SignatureFacts
+
+
+@dataclass(frozen=True, eq=False)
+class Assessed:
+    """What follows from an inspection; ``has_head`` tells of a linear head beside the CLIP."""
+
+    assessment: Assessment
+    known: tuple[str, ...]
+    has_head: bool
+
+
+@dataclass(frozen=True, eq=False)
+class Learnt:
+    """What was learnt since the last one: each of an examination holds one of the four."""
+
+    inspection: Inspection | None = None
+    columns: TensorColumns | None = None
+    assessed: Assessed | None = None
+    signature: SignatureFacts | None = None
+
+
+def examination(path: Path, control: Control) -> Iterator[Learnt]:
+    """What the bytes are, the columns of the table of tensors, what it means for a CLIP.
+
+    Last, and only where there is a signature, whose that is.
+    """
+    found = examine(path, control.cancelled)
+    yield Learnt(inspection=found)
+    with collector_off():
+        columns = columns_of(in_model_order(found))
+    yield Learnt(columns=columns)
+    with collector_off():
+        assessed = _assess(found)
+    yield Learnt(assessed=assessed)
+    from ml_core.signing import check_checkpoint
+
+    signature = check_checkpoint(found, cancelled=control.cancelled)
+    if signature is not None:
+        yield Learnt(signature=signature)
+
+
+def _assess(found: Inspection) -> Assessed:
+    """Look at the architecture and at what is known of the file."""
+    from ml_core.checkpoints.inspection_record import assess, known_sentences
+    from ml_core.checkpoints.layouts import find_layout
+
+    assessment = assess(found)
+    head = None
+    if not found.refused:
+        with contextlib.suppress(InputError):
+            head = find_layout(found).head
+    return Assessed(assessment, known_sentences(assessment), head is not None)
+
 
 _LOG = logging.getLogger(__name__)
 _KEYS, _COMPARISON = 1, 5

@@ -13,14 +13,12 @@ from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.verdict_card import LOOKS
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Progress, Ticket
-from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.controls import BusyRow, Label
 from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
-from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable
 from cleanclip_gui.widgets.text import bytes_text, plain, plural
 from ml_core.reading import InputError, examine
-from ml_core.reading.inspection import REFUSED, code_of
-from ml_core.reading.verdict_text import verdict_words
+from ml_core.reading.inspection import REFUSED, code_of, verdict_words
 
 _LEAD = (
     "Files are checked first. No code in them is ever run. A file that can be read may still hide "

@@ -8,14 +8,12 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.action_button import push_button
+from cleanclip_gui.widgets.controls import ElidedLabel, Label, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import ElidedLabel, Label
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import bytes_text, day_and_time, fitting, plain, tip
 from ml_core.reading import Inspection
-from ml_core.reading.inspection import REFUSED
-from ml_core.reading.verdict_text import verdict_words
+from ml_core.reading.inspection import REFUSED, verdict_words
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.inspection_record import Assessment

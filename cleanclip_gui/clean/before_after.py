@@ -12,8 +12,8 @@ from PySide6.QtWidgets import QFrame, QGridLayout, QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.widgets import layout
-from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.roles import give_role
+from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.pictures import give_role
 from cleanclip_gui.widgets.text import (
     NOT_MEASURED,
     UNBROKEN,

@@ -17,8 +17,7 @@ from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
-from ml_core.reading.lists import MAX_BYTES
-from ml_core.reading.regular_file import read_file
+from ml_core.reading.regular_file import MAX_BYTES, read_file
 from ml_core.triggers import Trigger, save_trigger
 from ml_core.triggers.files import load_trigger
 

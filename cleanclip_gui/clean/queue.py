@@ -13,8 +13,8 @@ from pathlib import Path
 from pydantic import BaseModel, Field
 from PySide6.QtCore import QObject, Signal
 
+from cleanclip_gui.clean.history import read_run
 from cleanclip_gui.clean.run import Asked, CleaningRun, ending
-from cleanclip_gui.clean.run_folders.history import read_run
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.atomic import replace_files
 from ml_core.data.specs import PathText

@@ -2,19 +2,32 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
-from typing import Any
+from typing import Any, Literal, cast, get_args, get_origin
 
-from PySide6.QtCore import Qt, QTimer, Signal
-from PySide6.QtWidgets import QFormLayout, QPushButton, QWidget
+from pydantic.fields import FieldInfo
+from PySide6.QtCore import QModelIndex, QPersistentModelIndex, QSize, Qt, QTimer, Signal
+from PySide6.QtGui import QPalette, QStandardItem, QStandardItemModel, QWheelEvent
+from PySide6.QtWidgets import (
+    QComboBox,
+    QFormLayout,
+    QGridLayout,
+    QPushButton,
+    QSizePolicy,
+    QStyle,
+    QStyledItemDelegate,
+    QStyleOptionViewItem,
+    QToolButton,
+    QWidget,
+)
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.method_chooser import MethodChooser
-from cleanclip_gui.clean.recipe_fields import Chooser, FieldRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.number_box import Kind, NumberBox
 from cleanclip_gui.widgets.text import count_text, plural
-from ml_core.cleaning.catalogue import FACTS, METHODS, Method
+from ml_core.cleaning.catalogue import FACTS, METHODS, Method, MethodFacts
 from ml_core.cleaning.presets import (
     about_rate,
     default_preset,
@@ -26,6 +39,251 @@ from ml_core.cleaning.presets import (
 from ml_core.cleaning.pretraining import DEMO, Pretraining
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.reading.errors import InputError
+
+EDITOR_WIDTH = 152
+_CHOICES = {
+    "none": "None",
+    "flip": "Flip",
+    "autoaugment": "AutoAugment",
+    "zero-shot": "Zero-shot",
+    "random": "Random",
+    "auto": "Automatic",
+    "fp32": "float32",
+    "bf16": "bfloat16",
+    "noise-erase": "Noise, erase",
+    "noise-erase-code": "Noise, erase (code)",
+    "cosine": "Cosine",
+    "two-phase": "Two-phase",
+    "adamw": "AdamW",
+    "sgd": "SGD",
+    "train": "Train",
+    "frozen": "Frozen",
+    "given": "Given",
+    "False": "Off",
+    "True": "On",
+}
+# A range that excludes its end stops this far before it.
+_OPEN_END = 1e-6
+
+
+class Chooser(QComboBox):
+    """A combo box that leaves the wheel to the page unless it has the focus."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
+        """Scroll the page, not the choice."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
+class FieldRow(QWidget):
+    """Edits one field of a recipe; built from what the field says about itself."""
+
+    edited = Signal()
+    corrected = Signal(str)
+    reset_requested = Signal()
+
+    def __init__(self, name: str, info: FieldInfo, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.name = name
+        self.title = info.title or name
+        self._help = info.description or ""
+        self._quiet = False
+        self._is_int = info.annotation is int
+        self._given: tuple[float, Any] | None = None
+        self.editor = self._make_editor(info)
+        self.editor.setMinimumWidth(theme.px(EDITOR_WIDTH))
+        self.editor.setMaximumWidth(theme.px(EDITOR_WIDTH))
+        self.editor.setAccessibleName(self.title)
+        # Beside the mark of a changed field there is little room.
+        label = Label(self.title, wrap=True, buddy=self.editor)
+        self._mark = Label("changed", "badge")
+        self._mark.setProperty("tone", "info")
+        self._reset = QToolButton()
+        self._reset.setIcon(theme.icon("undo", "muted"))
+        self._reset.setIconSize(QSize(theme.px(14), theme.px(14)))
+        self._reset.setProperty("quiet", True)
+        self._reset.setToolTip("Back to the preset's value")
+        self._reset.setAccessibleName(f"Reset {self.title}")
+        self._reset.clicked.connect(self.reset_requested)
+        self.caption = caption = Label(self._help, "caption", wrap=True)
+        caption.setSizePolicy(QSizePolicy.Policy.Preferred, QSizePolicy.Policy.Minimum)
+        grid = QGridLayout(self)
+        grid.setContentsMargins(0, 0, 0, 0)
+        grid.setHorizontalSpacing(theme.SPACE_XS)
+        grid.setVerticalSpacing(2)
+        grid.addWidget(label, 0, 0)
+        grid.addWidget(self._mark, 0, 1, Qt.AlignmentFlag.AlignVCenter)
+        grid.addWidget(self._reset, 0, 2)
+        grid.addWidget(self.editor, 0, 3)
+        grid.addWidget(caption, 1, 0, 1, 4)
+        grid.setColumnStretch(0, 1)
+        self.set_changed(False)
+
+    def value(self) -> Any:
+        """The value as the recipe holds it."""
+        if isinstance(self.editor, NumberBox):
+            number = self.editor.value()
+            if self._given is not None and number == self._given[0]:
+                return self._given[1]  # with the digits that the box has no room for
+            return round(number) if self._is_int else number
+        return self.editor.currentData()
+
+    def set_value(self, value: Any) -> None:
+        """Show a value without saying that the user changed it."""
+        self._quiet = True
+        if isinstance(self.editor, NumberBox):
+            self.editor.setValue(float(value))
+            self._given = (self.editor.value(), value)
+        else:
+            self.editor.setCurrentIndex(self.editor.findData(value))
+        self._quiet = False
+
+    def set_changed(self, changed: bool, preset_value: str = "") -> None:
+        """Mark that the value differs from the preset's."""
+        self._mark.setVisible(changed)
+        self._reset.setVisible(changed)
+        default = f"The preset has {preset_value}." if changed else ""
+        text = " ".join(part for part in (self._help, default) if part)
+        self.caption.setText(text)
+        self.editor.setAccessibleDescription(text)
+
+    def is_changed(self) -> bool:
+        """Whether the mark is on."""
+        return not self._mark.isHidden()
+
+    def shown(self, value: Any) -> str:
+        """A value of this field in words."""
+        if isinstance(self.editor, NumberBox):
+            return self.editor.textFromValue(float(value)) + self.editor.suffix()
+        return _choice(value)
+
+    def _make_editor(self, info: FieldInfo) -> NumberBox | Chooser:
+        """Return the editor for the field's type and range."""
+        literal = get_origin(info.annotation) is Literal
+        if literal or info.annotation is bool:
+            chooser = Chooser()
+            for choice in get_args(info.annotation) if literal else (False, True):
+                chooser.addItem(_choice(choice), choice)
+            chooser.currentIndexChanged.connect(self._on_edited)
+            return chooser
+        low, high, open_low = limits(info)
+        kind: Kind = "int" if self._is_int else "log" if open_low and low < _OPEN_END else "float"
+        box = NumberBox(kind, low, high, unit_of(info))
+        box.setToolTip(f"{box.range_text()}")
+        box.valueChanged.connect(self._on_edited)
+        box.corrected.connect(self._on_corrected)
+        return box
+
+    def _on_edited(self) -> None:
+        if not self._quiet:
+            self.edited.emit()
+
+    def _on_corrected(self, typed: float, value: float) -> None:
+        box = self.editor
+        if isinstance(box, NumberBox):
+            self.corrected.emit(
+                f"{self.title} takes {box.range_text()}; {typed:g} was set to "
+                f"{box.textFromValue(value)}."
+            )
+
+
+def _choice(value: Any) -> str:
+    return _CHOICES.get(str(value), str(value))
+
+
+def unit_of(info: FieldInfo) -> str:
+    """The field's unit, or nothing."""
+    extra = info.json_schema_extra
+    return str(extra.get("unit", "")) if isinstance(extra, dict) else ""
+
+
+def limits(info: FieldInfo) -> tuple[float, float, bool]:
+    """Smallest and largest value of a number field, and whether its lower end is excluded."""
+    low, high, open_low = -1e12, 1e12, False
+    for rule in info.metadata:
+        if getattr(rule, "ge", None) is not None:
+            low = float(rule.ge)
+        if getattr(rule, "gt", None) is not None:
+            low, open_low = float(rule.gt) + 1e-12, True
+        if getattr(rule, "le", None) is not None:
+            high = float(rule.le)
+        if getattr(rule, "lt", None) is not None:
+            high = float(rule.lt) - _OPEN_END
+    return low, high, open_low
+
+
+# Headings in the order they are shown.
+RECOMMENDED, TRIGGER, REFERENCE, CONTROLS = (
+    "Recommended: clean data is enough",
+    "Need the trigger",
+    "Need a clean reference",
+    "Controls, to compare with",
+)
+
+
+def group_of(facts: MethodFacts) -> str:
+    """The heading under which a method stands."""
+    if facts.control:
+        return CONTROLS
+    if "reference" in facts.needs:
+        return REFERENCE
+    return TRIGGER if "trigger" in facts.needs else RECOMMENDED
+
+
+def grouped(methods: Iterable[Method] = METHODS) -> dict[str, list[Method]]:
+    """Methods by heading; headings without a method are left out."""
+    groups: dict[str, list[Method]] = {
+        name: [] for name in (RECOMMENDED, TRIGGER, REFERENCE, CONTROLS)
+    }
+    for method in methods:
+        groups[group_of(FACTS[method])].append(method)
+    return {name: found for name, found in groups.items() if found}
+
+
+class _Headings(QStyledItemDelegate):
+    """Draws what cannot be chosen in muted colour; styles draw it as faint as what is disabled."""
+
+    def initStyleOption(  # noqa: N802
+        self, option: QStyleOptionViewItem, index: QModelIndex | QPersistentModelIndex
+    ) -> None:
+        """Read as text, though the item stays one that neither mouse nor keys can choose."""
+        super().initStyleOption(option, index)
+        if not index.flags() & Qt.ItemFlag.ItemIsEnabled:
+            option.state |= QStyle.StateFlag.State_Enabled
+            option.state &= ~QStyle.StateFlag.State_MouseOver
+            option.palette.setColor(QPalette.ColorRole.Text, theme.colour("muted"))
+
+
+class MethodChooser(Chooser):
+    """A combo box whose headings cannot be chosen; its data are the methods' names."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.setAccessibleName("Method")
+        self.setItemDelegate(_Headings(self))
+        model = cast(QStandardItemModel, self.model())
+        for heading, methods in grouped().items():
+            item = QStandardItem(heading)
+            item.setFlags(Qt.ItemFlag.NoItemFlags)
+            item.setFont(theme.figure_font(theme.FONT_POINTS - 1, bold=True))
+            model.appendRow(item)
+            for method in methods:
+                self.addItem(FACTS[method].title, method)
+                self.setItemData(self.count() - 1, FACTS[method].help, Qt.ItemDataRole.ToolTipRole)
+        self.setMaxVisibleItems(24)
+        self.setCurrentIndex(self.findData(METHODS[0]))
+
+    @property
+    def method(self) -> Method:
+        """The method that is chosen."""
+        return cast(Method, self.currentData())
+
 
 # Always in sight; the others are behind "All settings".
 BASIC = ("pairs", "shots", "epochs", "batch_size", "lr", "alpha", "alpha_choice")

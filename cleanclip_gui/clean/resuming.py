@@ -9,23 +9,23 @@ from pathlib import Path
 from PySide6.QtCore import QObject
 from PySide6.QtWidgets import QWidget
 
-from cleanclip_gui.clean.job import copy_job, measures_alike, trigger_of
-from cleanclip_gui.clean.queue import RunQueue
-from cleanclip_gui.clean.run import CleaningRun
-from cleanclip_gui.clean.run_folders.history import read_run
-from cleanclip_gui.clean.run_folders.saved_run import (
+from cleanclip_gui.clean.history import (
     SavedRun,
     can_resume,
+    read_run,
     read_saved_run,
     was_interrupted,
 )
+from cleanclip_gui.clean.job import copy_job, measures_alike, trigger_of
+from cleanclip_gui.clean.queue import RunQueue
+from cleanclip_gui.clean.run import CleaningRun
 from cleanclip_gui.session import ImagesState, RunState, Session
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Shell
 from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.prompts import Prompts
-from ml_core.jobs.audit_spec import AUDIT_FILE
+from ml_core.jobs.audit import AUDIT_FILE
 from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.triggers.files import load_trigger

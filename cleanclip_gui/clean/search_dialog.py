@@ -10,14 +10,13 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QPushButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.runs.tradeoff_chart import TradeoffChart
-from cleanclip_gui.clean.runs.tradeoff_plot import Track
+from cleanclip_gui.clean.runs.tradeoff_chart import Track, TradeoffChart
 from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import CheckpointFacts, Session
+from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.number_box import NumberBox, number_text
 from cleanclip_gui.widgets.prompts import Prompts
@@ -32,8 +31,7 @@ from ml_core.cleaning.halving import (
 )
 from ml_core.cleaning.pretraining import Pretraining
 from ml_core.events import Event, Message, Progress, Saved
-from ml_core.jobs.search_spec import MEANS, SearchRecord, SearchRow, SearchSpec, read_search
-from ml_core.jobs.search_tables import curves_of
+from ml_core.jobs.search import MEANS, SearchRecord, SearchRow, SearchSpec, curves_of, read_search
 from ml_core.jobs.specs import read_spec
 from ml_core.jobs.table import JOBS
 from ml_core.paths import data_dir

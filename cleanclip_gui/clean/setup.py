@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 from PySide6.QtCore import Qt, Signal
@@ -12,25 +13,186 @@ from PySide6.QtWidgets import QCheckBox, QLineEdit, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.clean.job import count_gpus, new_folder, runs_dir, write_job
-from cleanclip_gui.clean.recipe_fields import Chooser
-from cleanclip_gui.clean.recipe_form import RecipeForm
-from cleanclip_gui.clean.reference_choice import ReferenceChoice
-from cleanclip_gui.clean.requirements import RequirementsList, missing, requirements_of
+from cleanclip_gui.clean.recipe_form import Chooser, RecipeForm
 from cleanclip_gui.clean.training_data import TrainingData
 from cleanclip_gui.session import Session
-from cleanclip_gui.widgets.dropped_files import local_paths
+from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.failing import failing
-from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.path_edit import tool
+from cleanclip_gui.widgets.name_filters import CHECKPOINTS, local_paths
+from cleanclip_gui.widgets.path_edit import PathEdit, tool
 from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.text import bytes_text, device_text, plural
-from ml_core.cleaning.catalogue import FACTS
-from ml_core.cleaning.recipe_file import FORMAT, read_recipe, write_recipe
-from ml_core.cleaning.recipes import Recipe
+from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural
+from ml_core.cleaning.catalogue import FACTS, MethodFacts
+from ml_core.cleaning.recipes import FORMAT, Recipe, read_recipe, write_recipe
 from ml_core.detection.records import FIVE_POISONS
 from ml_core.jobs.specs import CleanSpec
 from ml_core.reading.regular_file import read_file
+
+
+@dataclass(frozen=True)
+class Requirement:
+    """One thing that a method takes: what it is, and a sentence where it is ``missing``."""
+
+    text: str
+    missing: str = ""
+
+
+def requirements_of(
+    facts: MethodFacts, session: Session, reference: str
+) -> tuple[Requirement, ...]:
+    """What a method takes, as things stand.
+
+    Parameters
+    ----------
+    facts
+        The method.
+    session
+        What is open.
+    reference
+        Path of the clean reference; empty if none is named.
+    """
+    requirements: list[Requirement] = []
+    if "trigger" in facts.needs:
+        requirements.append(_trigger(facts.title, session))
+    if "reference" in facts.needs:
+        requirements.append(_reference(facts.title, session, reference))
+    if "vit" in facts.needs:
+        requirements.append(_vit(facts.title, session))
+    if facts.data == "labelled":
+        requirements.append(Requirement("Labelled images: see Training data"))
+    elif facts.data == "images":
+        requirements.append(Requirement("Clean images, labels not needed: see Training data"))
+    return tuple(requirements)
+
+
+def missing(requirements: tuple[Requirement, ...]) -> str:
+    """Why no run can start; empty if nothing is missing."""
+    return next((requirement.missing for requirement in requirements if requirement.missing), "")
+
+
+def _trigger(title: str, session: Session) -> Requirement:
+    if session.trigger is None:
+        return Requirement(
+            "Trigger: none yet", f"{title} needs the trigger: paint or open one in Studio first."
+        )
+    images = session.images
+    known = images is not None and session.target < len(images.class_names)
+    aim = f", target {images.class_names[session.target]}" if known and images else ""
+    return Requirement(f"Trigger: the one in Studio{plain(aim, 60)}")
+
+
+def _reference(title: str, session: Session, path: str) -> Requirement:
+    if not path:
+        return Requirement(
+            "Clean reference: none yet",
+            f"{title} needs a clean checkpoint of the same architecture: choose a reference.",
+        )
+    name = plain(Path(path).name, 60)
+    if not Path(path).exists():
+        return Requirement(
+            f"Clean reference: {name} is not there", f"There is no reference at {path}."
+        )
+    facts = session.checkpoint
+    if facts is not None and Path(facts.path).resolve() == Path(path).resolve():
+        return Requirement(
+            "Clean reference: the suspect itself",
+            "The reference is the checkpoint that is being cleaned; choose another one.",
+        )
+    return Requirement(f"Clean reference: {name}")
+
+
+def _vit(title: str, session: Session) -> Requirement:
+    architecture = "" if session.checkpoint is None else session.checkpoint.architecture
+    if architecture and not architecture.startswith("ViT"):
+        return Requirement(
+            f"Image encoder: {plain(architecture, 60)}",
+            f"{title} works only on a ViT image encoder; this checkpoint has "
+            f"{plain(architecture, 60)}. Choose another method.",
+        )
+    return Requirement("Image encoder: a ViT" if architecture else "Image encoder: must be a ViT")
+
+
+class RequirementsList(QWidget):
+    """Lines such as ``✓ Trigger: the one in Studio`` and ``✗ Clean reference: none yet``."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("What the method needs")
+        self._layout = column(of=self, spacing=2)
+        self._lines: list[Label] = []
+        self.hide()
+
+    def show_requirements(self, requirements: Sequence[Requirement]) -> None:
+        """Show what is needed, and what of it is missing."""
+        while len(self._lines) < len(requirements):
+            line = Label("", "caption", wrap=True)
+            self._lines.append(line)
+            self._layout.addWidget(line)
+        for number, line in enumerate(self._lines):
+            line.setVisible(number < len(requirements))
+            if number < len(requirements):
+                requirement = requirements[number]
+                line.setText(f"{'✗' if requirement.missing else '✓'}  {requirement.text}")
+                theme.set_property(line, "role", "warning" if requirement.missing else "caption")
+        self.setVisible(bool(requirements))
+
+    def texts(self) -> list[str]:
+        """The lines on show."""
+        return [line.text() for line in self._lines if not line.isHidden()]
+
+
+HELP = (
+    "A checkpoint of the same architecture that you know to be clean, such as the vendor's own. "
+    "Drop a file here."
+)
+
+
+class ReferenceChoice(QWidget):
+    """A path with a button; a checkpoint can be dropped on it."""
+
+    changed = Signal()
+
+    def __init__(self, prompts: Prompts, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAcceptDrops(True)
+        self.edit = PathEdit("Clean reference checkpoint", "Checkpoint file or folder")
+        self.browse = self.edit.browse(
+            "open", "Choose the clean reference",
+            lambda path: prompts.open_file(self, "Clean reference checkpoint", path, CHECKPOINTS),
+        )  # fmt: skip
+        column(
+            Label("Clean reference", buddy=self.edit),
+            row((self.edit, 1), self.browse, spacing=theme.SPACE_XS),
+            Label(HELP, "caption", wrap=True), of=self, spacing=theme.SPACE_XS,
+        )  # fmt: skip
+        self.edit.textChanged.connect(self.changed)
+
+    def path(self) -> str:
+        """What is named, absolute; empty if nothing is."""
+        path = self.edit.path()
+        return str(Path(path).absolute()) if path else ""
+
+    def set_path(self, path: str) -> None:
+        """Name another one."""
+        self.edit.setText(path)
+
+    def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802
+        """Take whatever file or folder comes; what it is shows when it is opened."""
+        if self.isVisible() and local_paths(event.mimeData()):
+            event.acceptProposedAction()
+        else:
+            event.ignore()
+
+    def dropEvent(self, event: QDropEvent) -> None:  # noqa: N802
+        """Name what was dropped."""
+        if not self.isVisible():
+            event.ignore()
+            return
+        for path in local_paths(event.mimeData())[:1]:
+            event.acceptProposedAction()
+            self.set_path(str(path))
+
 
 KEEP_HELP = (
     "Then any point of the trade-off chart can be opened in Studio; otherwise only the last step "

@@ -10,48 +10,96 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import QSize, Qt
-from PySide6.QtWidgets import QPushButton, QStackedWidget, QWidget
+from PySide6.QtGui import QAction, QResizeEvent
+from PySide6.QtWidgets import QPushButton, QStackedWidget, QTabBar, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.audit.audit import AuditDialogs, same_pairs
+from cleanclip_gui.clean.audit.dialog import AuditDialogs, same_pairs
 from cleanclip_gui.clean.before_after import BeforeAfter
-from cleanclip_gui.clean.buttons import OnceButton
-from cleanclip_gui.clean.charts.cleaning_charts import CleaningCharts
-from cleanclip_gui.clean.page_head import PageHead
-from cleanclip_gui.clean.proof.proof import ProofSection, ProofTests
+from cleanclip_gui.clean.charts.charts import CleaningCharts
+from cleanclip_gui.clean.history import SavedRun, read_run
+from cleanclip_gui.clean.proof import ProofSection, ProofTests
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
-from cleanclip_gui.clean.rates.dialog import RateDialogs
+from cleanclip_gui.clean.rate_dialog import RateDialogs
 from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
-from cleanclip_gui.clean.run import CleaningRun, estimate_folder, estimate_sentence
-from cleanclip_gui.clean.run_bar import RunBar
-from cleanclip_gui.clean.run_folders.history import read_run
-from cleanclip_gui.clean.run_folders.saved_run import SavedRun
+from cleanclip_gui.clean.run import CleaningRun, RunBar, estimate_folder, estimate_sentence
 from cleanclip_gui.clean.runs.page import RunsPage
 from cleanclip_gui.clean.save_result import SaveCleaned
 from cleanclip_gui.clean.search_dialog import SearchDialogs
 from cleanclip_gui.clean.setup import CleanSetup
+from cleanclip_gui.clean.training_data import OnceButton
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.commands import Command
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.session import CheckpointFacts
 from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Station
-from cleanclip_gui.widgets.action_button import bind
-from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
+from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, fit_titles, read_widths
+from cleanclip_gui.widgets.controls import ElidedLabel, Label, action_tool, bind
 from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
 from cleanclip_gui.widgets.text import plain, plural
-from ml_core.cleaning.budget import fitted_budget
 from ml_core.cleaning.catalogue import Method
 from ml_core.cleaning.pretraining import DEMO, with_parent
+from ml_core.cleaning.recipes import fitted_budget
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done
-from ml_core.jobs.rate_finder_spec import refusal
+from ml_core.jobs.rates import refusal
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
+
+_LEAST_LOG = 120  # pixels; less tells nothing
+_CHOSEN = 8  # pixels by which the tab that is chosen is wider than its hint
+
+
+class PageHead(QWidget):
+    """Tabs for this run, for all runs and for their comparison.
+
+    Parameters
+    ----------
+    setup
+        Opens and closes the set-up.
+    """
+
+    def __init__(self, setup: QAction, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setup_button = action_tool(setup)
+        self.tabs = QTabBar()
+        self.tabs.setAccessibleName("Pages of the Clean station")
+        self.tabs.setDrawBase(False)
+        self.tabs.setExpanding(False)
+        self.tabs.setUsesScrollButtons(False)
+        for _ in range(3):
+            self.tabs.addTab("")
+        self.log_line = ElidedLabel("", "caption")
+        self.log_line.setAlignment(Qt.AlignmentFlag.AlignRight | Qt.AlignmentFlag.AlignVCenter)
+        row(self.setup_button, self.tabs, (self.log_line, 1), of=self, spacing=theme.SPACE_S)
+        self.show_waiting(0)
+
+    def show_waiting(self, count: int, *, paused: bool = False) -> None:
+        """Say on the tab how many runs wait, and whether for the user."""
+        how = "paused" if paused else "waiting"
+        queue = ("Queue and history", "Queue")
+        if count:
+            queue = (f"{queue[0]}, {count} {how}", f"{queue[1]}, {count} {how}")
+        self._titles = (("This run", "This run"), queue, ("Compare runs", "Compare"))
+        self._fit()
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Take the long titles if there is room for them."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        gaps = 2 * theme.SPACE_S
+        room = self.width() - self.setup_button.sizeHint().width() - gaps - theme.px(_CHOSEN)
+        fit_titles(self.tabs, self._titles, room)
+        taken = self.tabs.sizeHint().width() + theme.px(_CHOSEN)
+        self.tabs.setMinimumWidth(taken)
+        self.log_line.setVisible(room - taken >= theme.px(_LEAST_LOG))
+
 
 ROOM = Room(left=Needs(396, 396), middle=Needs(372, 520))  # the set-up is on the left
 THIS_RUN, RUNS, COMPARISON = range(3)

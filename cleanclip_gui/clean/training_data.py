@@ -7,13 +7,15 @@ from pathlib import Path
 from typing import Any
 
 from PySide6.QtCore import Signal
-from PySide6.QtGui import QDragEnterEvent, QDropEvent
+from PySide6.QtGui import QDragEnterEvent, QDropEvent, QKeyEvent, QMouseEvent
 from PySide6.QtWidgets import (
+    QApplication,
     QButtonGroup,
     QCheckBox,
     QFormLayout,
     QHBoxLayout,
     QLineEdit,
+    QPushButton,
     QRadioButton,
     QToolButton,
     QWidget,
@@ -22,10 +24,9 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.dropped_files import local_paths
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS
+from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS, local_paths
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
@@ -425,3 +426,22 @@ def _details(*rows: tuple[Any, ...]) -> QWidget:
 def _beside(edit: QLineEdit, *buttons: QToolButton) -> QHBoxLayout:
     """Return a path and the buttons that choose it."""
     return row((edit, 1), *buttons, spacing=theme.SPACE_XS)
+
+
+class OnceButton(QPushButton):
+    """Takes one press of the mouse in the time of a double click."""
+
+    _pressed_at = -1_000_000  # ms, as the window system counts
+
+    def mousePressEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        """Press, unless it is the second one of a double click."""
+        after = event.timestamp() - self._pressed_at  # negative from a device with its own clock
+        if 0 < after < QApplication.doubleClickInterval():
+            return
+        self._pressed_at = event.timestamp()
+        super().mousePressEvent(event)
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """Press once, however long the key is held."""
+        if not event.isAutoRepeat():
+            super().keyPressEvent(event)

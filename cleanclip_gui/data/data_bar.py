@@ -2,32 +2,159 @@
 
 from __future__ import annotations
 
+from collections import Counter
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
-from PySide6.QtCore import QSize, Qt, QTimer
-from PySide6.QtWidgets import QMenu, QSizePolicy, QToolButton, QWidget
+from PySide6.QtCore import QSize, Qt, QTimer, Signal
+from PySide6.QtWidgets import QDialog, QMenu, QPlainTextEdit, QSizePolicy, QToolButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions, Command
-from cleanclip_gui.data.classes_dialog import ClassesDialog
-from cleanclip_gui.data.images_chooser import DEMO_SPLITS, ImagesChooser
-from cleanclip_gui.data.own_classes import label_set_of
-from cleanclip_gui.data.problems_dialog import ProblemsDialog
-from cleanclip_gui.data.templates_dialog import TemplatesDialog
+from cleanclip_gui.data.images_dialog import DEMO_SPLITS, ImagesChooser, label_set_of
 from cleanclip_gui.inference.questions import Failed, LoadImages
 from cleanclip_gui.session import ImagesState
 from cleanclip_gui.station import AtWork, Context
 from cleanclip_gui.ticket import Progress, Ticket
-from cleanclip_gui.widgets.action_button import bind
-from cleanclip_gui.widgets.busy_row import BusyRow
-from cleanclip_gui.widgets.label import named
-from cleanclip_gui.widgets.layout import row
+from cleanclip_gui.widgets.controls import BusyRow, Label, bind, named, push_button
+from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
+from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.data.labels import label_sets
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError
 from ml_core.reading.regular_file import read_file
+
+
+def parse_templates(text: str) -> tuple[tuple[str, ...], str]:
+    """Templates, one a line, and what is wrong with them (empty if nothing)."""
+    lines = [(number, line.strip()) for number, line in enumerate(text.splitlines(), start=1)]
+    found = tuple(line for _, line in lines if line)
+    for number, line in lines:
+        if line and "{}" not in line:
+            return found, f"Line {number} has no {{}} for the class name."
+    return found, "" if found else "Write at least one template, such as: a photo of a {}."
+
+
+class TemplatesDialog(QDialog):
+    """Emits ``chosen(tuple | None)``; None asks for the label set's own templates."""
+
+    chosen = Signal(object)
+
+    def __init__(
+        self, templates: Sequence[str], example: str = "", parent: QWidget | None = None
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Prompt templates")
+        self._example = example or "dog"
+        lead = Label(
+            "One per line; {} is replaced by the class name. A class is the average "
+            "of its prompts.",
+            "subtle",
+            wrap=True,
+        )
+        self.edit = named(QPlainTextEdit("\n".join(templates)), "Prompt templates, one per line")
+        self.edit.setTabChangesFocus(True)
+        self.state = Label()
+        self.state.setWordWrap(True)
+        self.ok = primary_button("Use these")
+        self.own = push_button("Use the label set's own", self._on_own, look="quiet")
+        self.ok.clicked.connect(self._on_accepted)
+        self.edit.textChanged.connect(self._on_text_changed)
+        parts = (lead, self.edit, self.state)
+        frame(self, "Prompt templates", parts, self.ok, aside=self.own)
+        self.resize(560, 460)
+        self._on_text_changed()
+
+    def _on_text_changed(self) -> None:
+        found, problem = parse_templates(self.edit.toPlainText())
+        theme.set_property(self.edit, "invalid", bool(problem))
+        theme.set_property(self.state, "role", "error" if problem else "subtle")
+        example = found[0].replace("{}", self._example) if found else ""
+        self.state.setText(problem or f"{plural(len(found), 'template')}; {plain(example, 120)}")
+        self.ok.setEnabled(not problem)
+
+    def _on_accepted(self) -> None:
+        self.chosen.emit(parse_templates(self.edit.toPlainText())[0])
+        self.accept()
+
+    def _on_own(self) -> None:
+        self.chosen.emit(None)
+        self.accept()
+
+
+def parse_classes(text: str) -> tuple[str, ...]:
+    """Class names, one a line, in their order; empty lines are left out."""
+    return tuple(line.strip() for line in text.splitlines() if line.strip())
+
+
+class ClassesDialog(QDialog):
+    """Emits ``chosen(tuple)``: the class names in order, at least two."""
+
+    chosen = Signal(object)
+
+    def __init__(self, names: Sequence[str], parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Class list")
+        lead = Label(
+            "One per line, in the order of the label numbers. The model chooses among these "
+            "names; add more to see which classes a trigger leads to.",
+            "subtle",
+            wrap=True,
+        )
+        self.edit = named(QPlainTextEdit("\n".join(names)), "Class names, one per line")
+        self.edit.setTabChangesFocus(True)
+        self.state = Label("", wrap=True)
+        self.ok = primary_button("Use these")
+        self.ok.clicked.connect(self._on_accepted)
+        self.edit.textChanged.connect(self._on_text_changed)
+        frame(self, "Class list", (lead, self.edit, self.state), self.ok)
+        resize_within(self, 460, 520)
+        self._on_text_changed()
+
+    def _on_text_changed(self) -> None:
+        names = parse_classes(self.edit.toPlainText())
+        few = len(names) < 2
+        twice = [name for name, count in Counter(names).items() if count > 1]
+        text = plural(len(names), "class", "classes")
+        if few:
+            text = "Write at least two class names; one alone is always predicted."
+        elif twice:
+            text += (
+                f"; {plain(twice[0], 40)} is listed twice: the two classes are told apart "
+                "by their numbers"
+            )
+        role = "error" if few else "warning" if twice else "subtle"
+        theme.set_property(self.state, "role", role)
+        theme.set_property(self.edit, "invalid", few)
+        self.state.setText(text)
+        self.ok.setEnabled(not few)
+
+    def _on_accepted(self) -> None:
+        self.chosen.emit(parse_classes(self.edit.toPlainText()))
+        self.accept()
+
+
+class ProblemsDialog(QDialog):
+    """Reads only; closing it is all that there is to do."""
+
+    def __init__(self, name: str, problems: Sequence[str], parent: QWidget) -> None:
+        super().__init__(parent)
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.setWindowTitle("Left out")
+        view = named(
+            QPlainTextEdit("\n".join(plain(text) for text in problems)), "What was left out"
+        )
+        view.setReadOnly(True)
+        close = push_button("Close", self.accept)
+        column(
+            Label(f"Left out of {plain(name, 80)}", "title"), view,
+            (close, Qt.AlignmentFlag.AlignRight),
+            of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+        )  # fmt: skip
+        resize_within(self, 620, 380)
+
 
 _PATIENCE_MS = 400
 _BAR = 130

@@ -8,9 +8,8 @@ from PySide6.QtWidgets import QDialog, QLineEdit, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Progress, Ticket
-from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.controls import BusyRow, Label, named
 from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button
-from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.text import bytes_text, plain
 from ml_core.reading import InputError
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from PySide6.QtCore import QSignalBlocker, QStringListModel, Qt, Signal
+from PySide6.QtCore import QObject, QSignalBlocker, QStringListModel, Qt, Signal
 from PySide6.QtWidgets import (
     QComboBox,
     QDialog,
@@ -20,17 +21,58 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.data.own_classes import label_set_of
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.controls import Label, named
 from cleanclip_gui.widgets.dialog_frame import field_form, frame, primary_button, resize_within
-from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES
+from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, plain, plural
+from ml_core.atomic import replace_files
 from ml_core.data.labels import label_sets, load_label_set, map_labels
+from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec
 from ml_core.data.table_files import IMAGE_COLUMNS, LABEL_COLUMNS, count_labels, find_column
+from ml_core.paths import data_dir
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.reading.tables import read_columns
+
+
+def label_set_of(names: tuple[str, ...], title: str) -> str:
+    """A built-in label set of these names, or a file that is written for them.
+
+    Parameters
+    ----------
+    names
+        In order.
+    title
+        Names the file.
+
+    Raises
+    ------
+    InputError
+        If the file cannot be written, or a name does not fit into a line.
+    """
+    for name in label_sets():
+        if load_label_set(name).class_names == names:
+            return name
+    stem = re.sub(r"[^\w .()-]+", " ", title).strip(" .")[:80] or "classes"
+    path = data_dir() / "labels" / f"{stem}.txt"
+    lines = tuple(name.strip() for name in names)
+    if not all(lines):
+        raise InputError("A class of this set has no name; choose another label set.", "usage")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_files({path: "".join(f"{line}\n" for line in lines).encode()})
+    except OSError as error:
+        sentence = f"The class list cannot be kept in {path.parent}: {error.strerror}."
+        raise InputError(sentence, "usage", details=str(error)) from error
+    if load_label_set(path).class_names != lines:
+        raise InputError(
+            "The class names cannot be kept in a list of one per line; choose another label set."
+        )
+    return str(path)
+
 
 _NO_LABELS = "(no labels)"
 _LEAVE_OUT = "(leave out)"
@@ -298,7 +340,7 @@ def _looked_into(path: Path, kind: str, train: bool, control: tasks.Control) -> 
     InputError
         If there is no picture, or the set is damaged.
     """
-    from ml_core.data.folder_files import list_folder
+    from ml_core.data.pictures import list_folder
     from ml_core.data.sets.detect import find_set
 
     def watch(*_: object) -> None:
@@ -334,3 +376,68 @@ def _head(read: _Read) -> str:
 def _combo(name: str) -> QComboBox:
     box = named(QComboBox(), name)
     return box
+
+
+Kind = Literal["folder", "csv", "file"]
+
+DEMO_SPLITS: tuple[tuple[Literal["test", "val", "heldout"], str], ...] = (
+    ("test", "Demo: test images"),
+    ("val", "Demo: validation images"),
+    ("heldout", "Demo: an art style the model never saw"),
+)
+
+
+class ImagesChooser(QObject):
+    """Asks for a path, and then which of its columns and classes are meant.
+
+    ``chosen(ImageSpec, str)`` carries the images and the name or file of their classes; ``failed``
+    an InputError of a table that cannot be read.
+
+    Parameters
+    ----------
+    prompts
+        Ask for the path.
+    what
+        The images in the titles of the dialogs, such as "evaluation images".
+    parent
+        The dialogs stand over its window.
+    """
+
+    chosen = Signal(object, str)
+    failed = Signal(object)
+
+    def __init__(self, prompts: Prompts, what: str, parent: QWidget) -> None:
+        super().__init__(parent)
+        self._prompts, self._what, self._parent = prompts, what, parent
+
+    def choose(self, kind: Kind, label_set: str) -> None:
+        """Ask for a folder, a table, or a file that is an image set by itself."""
+        parent, prompts = self._parent, self._prompts
+        if kind == "folder":
+            path = prompts.open_folder(parent, f"Folder of {self._what}", "")
+        elif kind == "csv":
+            path = prompts.open_file(parent, f"Table of {self._what}", "", TABLES)
+        else:
+            path = prompts.open_file(parent, "Image set in one file", "", IMAGE_SETS)
+        if path:
+            self.open_path(Path(path), label_set)
+
+    def open_path(self, path: Path, label_set: str) -> None:
+        """Show the dialog that maps columns and classes of a folder, file or table."""
+        kind: Kind = "folder" if path.is_dir() else "csv"
+        if kind == "csv" and path.suffix.lower() in FILES:
+            kind = "file"
+        try:
+            dialog = ImagesDialog(path, kind, label_set, self._parent.window())
+        except InputError as error:
+            self.failed.emit(error.titled("Could not open the images"))
+            return
+        dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        dialog.chosen.connect(self.chosen)
+        dialog.open()
+
+    def choose_class_list(self) -> str:
+        """Ask for a text file with one class a line; empty if none was chosen."""
+        return self._prompts.open_file(
+            self._parent, "Class list, one name per line", "", CLASS_LISTS
+        )

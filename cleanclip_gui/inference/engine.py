@@ -31,14 +31,12 @@ from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.picture_set import PictureSet
 from ml_core.data.specs import ImageSpec
 from ml_core.data.watch import Watch, unwatched
-from ml_core.evaluation.embedding_cache import EmbeddingCache
-from ml_core.evaluation.embedding_store import EmbeddingStore
+from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingStore
 from ml_core.evaluation.evaluate import evaluate, look_at, predict_one, see_one
-from ml_core.evaluation.live import live_batches
 from ml_core.evaluation.records import Evaluation, PerImage
+from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.speed import Speed, forget_speed, use_speed
-from ml_core.evaluation.stamping import triggered_pictures
-from ml_core.evaluation.subject import Subject
+from ml_core.evaluation.stamping import live_batches, triggered_pictures
 from ml_core.evaluation.zero_shot import (
     cached_classifier,
     classifier_steps,
@@ -51,7 +49,7 @@ from ml_core.model import ClipModel
 from ml_core.reading.clip_config import Fit, Preprocess
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers import Trigger
-from ml_core.triggers.prompts import triggered_templates
+from ml_core.triggers.record import triggered_templates
 
 SEED = 0
 FEW_TEXTS = 1024

@@ -22,7 +22,7 @@ from cleanclip_gui.inference.questions import (
 from cleanclip_gui.session.records import ImagesState
 from cleanclip_gui.ticket import Progress
 from ml_core.data.images import ImageSet
-from ml_core.data.sampling import stratified_order
+from ml_core.data.specs import stratified_order
 from ml_core.data.watch import Watch, unwatched
 from ml_core.evaluation.attribution import attribute, methods
 from ml_core.evaluation.details import details

@@ -2,20 +2,59 @@
 
 from __future__ import annotations
 
+import ctypes
 import logging
+import os
+import sys
 import traceback
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib.util import find_spec
+from pathlib import Path
 from queue import SimpleQueue
 
 from PySide6.QtCore import QObject, Signal, Slot
 
-from cleanclip_gui.inference.mailbox import Mailbox
+from cleanclip_gui.inference.mailbox import Mailbox, QuestionTicket
 from cleanclip_gui.inference.questions import Engine, EngineFactory, Failed, Lane
-from cleanclip_gui.inference.ticket import QuestionTicket
-from cleanclip_gui.inference.torch_import import imported_beside_the_window
 from cleanclip_gui.ticket import Progress, Throttle
 from cleanclip_gui.widgets.text import count_text
+from ml_core.collector import collector_off
 from ml_core.data.watch import Watch
 from ml_core.reading.errors import CancelledError, InputError
+
+_LIBRARIES = {"linux": "libtorch.so", "darwin": "libtorch.dylib"}
+
+
+@contextmanager
+def imported_beside_the_window() -> Iterator[None]:
+    """Import torch in here, in another thread than the window's."""
+    library = torch_library()
+    if library is not None:
+        load_unlocked(library)
+    with collector_off():
+        yield
+
+
+def torch_library() -> Path | None:
+    """The library that needs all the others of torch; None where it is not known."""
+    name, package = _LIBRARIES.get(sys.platform), find_spec("torch")
+    if name is None or package is None or package.origin is None:
+        return None
+    path = Path(package.origin).parent / "lib" / name
+    return path if path.is_file() else None
+
+
+def load_unlocked(library: Path) -> bool:
+    """Load a shared library while other threads run; whether it was loaded.
+
+    ``ctypes.CDLL(library)`` would hold the lock. Python's own bindings cannot be loaded so, since
+    their initialisers may need it.
+    """
+    dlopen = ctypes.CDLL(None).dlopen
+    dlopen.argtypes, dlopen.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
+    return dlopen(os.fsencode(library), os.RTLD_NOW) is not None
+
 
 _LOG = logging.getLogger(__name__)
 _ATTEMPTS = 5  # to start the engine: the second by itself, the others when asked for

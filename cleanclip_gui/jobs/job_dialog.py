@@ -10,9 +10,8 @@ from PySide6.QtWidgets import QDialog, QPushButton, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.jobs.job_task import JobTask
-from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.controls import BusyRow, Label
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.text import left_text, plain
 from ml_core.events import Done, Event, Progress
 from ml_core.jobs.table import JOBS

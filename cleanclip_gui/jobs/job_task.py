@@ -11,7 +11,7 @@ from PySide6.QtCore import QObject, Signal
 from cleanclip_gui.jobs.runner import JobRunner, NewRunner, new_runner
 from ml_core.events import Done, Event, Message, Progress
 from ml_core.jobs.overall import Overall, Plan
-from ml_core.jobs.spec_file import write_spec_file
+from ml_core.jobs.specs import write_spec_file
 from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
 

@@ -3,35 +3,294 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
+import os
+import re
+import signal
 import subprocess
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, Literal, cast
 
+import psutil
 from PySide6.QtCore import QObject, QThread, Signal
 
+import ml_core
 from cleanclip_gui import threads
-from cleanclip_gui.jobs.children import (
-    WaitingChild,
-    drain,
-    enough_memory,
-    escalate,
-    kill,
-    spawn,
-    together,
-    worker_command,
-    write,
-)
-from cleanclip_gui.jobs.protocol import MalformedEventError, explain_exit, read_event
 from cleanclip_gui.widgets.text import used_text
-from ml_core.events import Done
+from ml_core.children import child_command
+from ml_core.events import Done, Event, Finding, Message, Metric, Progress, Saved, from_json
 from ml_core.jobs.journal import add_last_word
 from ml_core.jobs.specs import EVENTS_FILE
 from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
+
+_STATUSES = frozenset({"finished", "stopped", "cancelled", "failed"})
+# What Windows returns for a process that died of a memory fault.
+_ACCESS_VIOLATION = 0xC0000005
+# How torchrun's last lines tell of the process that a signal ended first.
+_FIRST_KILLED = re.compile(r"Root Cause.*?Signal \d+ \((\w+)\) received", re.DOTALL)
+INTERRUPTED = frozenset({"killed", "crashed", "no_result", "protocol"})
+"""Codes of a child that was ended before its last word: its run stands as interrupted."""
+
+
+class MalformedEventError(ValueError):
+    """The child sent something that looks like an event and is none."""
+
+
+def read_event(line: str) -> Event | None:
+    """Read one line of the child; None if it is ordinary output, which belongs in the log.
+
+    Raises
+    ------
+    MalformedEventError
+        If the line is meant as an event and cannot be read as one.
+    """
+    text = line.strip()
+    if not text.startswith("{"):
+        return None
+    try:
+        fields = json.loads(text)
+    except (ValueError, RecursionError) as error:
+        if text.startswith('{"event"'):
+            raise MalformedEventError(text[:200]) from error
+        return None
+    if not isinstance(fields, dict) or "event" not in fields:
+        return None
+    try:
+        event = from_json(text)
+    except (ValueError, TypeError, AttributeError) as error:
+        raise MalformedEventError(text[:200]) from error
+    if not _well_formed(event):
+        raise MalformedEventError(text[:200])
+    return event
+
+
+def _guess(name: str) -> str:
+    """What a signal mostly means, and what helps."""
+    advice = ", probably out of memory: close other programs or use a smaller batch"
+    return advice if name == "SIGKILL" else ""
+
+
+def _number(value: Any) -> bool:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)
+
+
+def _well_formed(event: Event) -> bool:
+    """Whether the fields have the types that the widgets rely on."""
+    if isinstance(event, Progress):
+        optional = (event.rate, event.seconds_left)
+        return (
+            isinstance(event.stage, str)
+            and _number(event.done)
+            and _number(event.total)
+            and all(value is None or _number(value) for value in optional)
+        )
+    if isinstance(event, Metric):
+        return _number(event.step) and _number(event.total_steps)
+    if isinstance(event, Message):
+        return isinstance(event.text, str)
+    if isinstance(event, Finding):
+        return isinstance(event.kind, str) and isinstance(event.values, dict)
+    if isinstance(event, Saved):
+        return isinstance(event.path, str) and _number(event.step)
+    return (
+        event.status in _STATUSES
+        and isinstance(event.result, dict)
+        and isinstance(event.error, str)
+        and isinstance(event.details, str)
+    )
+
+
+def explain_exit(returncode: int, tail: Sequence[str], *, job: str = "cleaning job") -> Done:
+    """Say why a child ended without a last word.
+
+    Parameters
+    ----------
+    returncode
+        Of ``Popen``: the negative signal number if a signal ended the child.
+    tail
+        The child's last lines of ordinary output.
+    job
+        What to call it in the sentence.
+    """
+    details = "\n".join(tail)
+    if returncode < 0:
+        try:
+            name = signal.Signals(-returncode).name
+        except ValueError:
+            name = f"signal {-returncode}"
+        sentence = f"The {job} was killed by {name}{_guess(name)}."
+        return Done("failed", {}, sentence, "killed", details)
+    killed = _FIRST_KILLED.search(details)
+    if killed is not None:
+        name = killed[1]
+        sentence = f"A process of the {job} was killed by {name}{_guess(name)}."
+        return Done("failed", {}, sentence, "killed", details)
+    if returncode & 0xFFFFFFFF == _ACCESS_VIOLATION:
+        return Done("failed", {}, f"The {job} crashed in native code.", "killed", details)
+    if returncode == 0:
+        return Done("failed", {}, f"The {job} ended without a result.", "no_result", details)
+    return Done(
+        "failed",
+        {},
+        f"The {job} ended with exit code {returncode} before it was done.",
+        "crashed",
+        details,
+    )
+
+
+# Between SIGTERM and SIGKILL.
+TERMINATE_GRACE_S = 0.3
+# torchrun on this machine alone, at a free port.
+_LAUNCHER = "--standalone"
+_WAITING_NEEDS = 3 << 30
+
+
+def worker_command(spec_path: Path, resume: bool = False) -> list[str]:
+    """Command line of the child that runs ``spec_path``."""
+    options = ["--supervised", *(["--resume"] if resume else [])]
+    return [*child_command("ml_core.jobs.worker"), str(spec_path), *options]
+
+
+def together(command: Sequence[str], processes: int) -> list[str]:
+    """Command line that runs ``command`` in several processes of this machine, with torchrun.
+
+    All of them inherit the pipe on which commands come; the first one alone reads it.
+    """
+    options = [_LAUNCHER, f"--nproc-per-node={processes}", "--no-python"]
+    return [*child_command("torch.distributed.run"), *options, *command]
+
+
+def environment(command: Sequence[str] = ()) -> dict[str, str]:
+    """Return the child's environment: where files live, where ml_core is, unbuffered UTF-8."""
+    values = dict(os.environ)
+    home = values.get("CLEANCLIP_HOME")
+    if home:
+        values["CLEANCLIP_HOME"] = str(Path(home).resolve())
+    root = str(Path(ml_core.__file__).resolve().parent.parent)
+    paths = [root, *values.get("PYTHONPATH", "").split(os.pathsep)]
+    values["PYTHONPATH"] = os.pathsep.join(path for path in paths if path)
+    values.update(PYTHONUNBUFFERED="1", PYTHONUTF8="1")
+    if _LAUNCHER in command:
+        values.setdefault("OMP_NUM_THREADS", "1")  # torchrun does, with a warning; jobs set theirs
+    return values
+
+
+def _windows_flags() -> int:
+    """Below the window's priority, and out of reach of a Ctrl+C in its terminal; 0 elsewhere."""
+    names = ("BELOW_NORMAL_PRIORITY_CLASS", "CREATE_NEW_PROCESS_GROUP")
+    return sum(getattr(subprocess, name, 0) for name in names)
+
+
+def spawn(command: Sequence[str]) -> subprocess.Popen[str]:
+    """Start the child in its own group, at low priority, so that the window stays quick."""
+    windows = sys.platform == "win32"
+    process = subprocess.Popen(
+        list(command),
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        bufsize=1,
+        encoding="utf-8",
+        errors="replace",
+        env=environment(command),
+        start_new_session=not windows,
+        creationflags=_windows_flags(),
+    )
+    if not windows:
+        # A child that is not read from must not make the GUI thread wait on a full pipe.
+        os.set_blocking(cast(IO[str], process.stdin).fileno(), False)
+        with contextlib.suppress(OSError):
+            os.setpriority(os.PRIO_PROCESS, process.pid, 10)
+    return process
+
+
+class WaitingChild:
+    """A worker that loads its libraries and waits to be told its job, to begin at once.
+
+    Parameters
+    ----------
+    kind
+        Of the job, such as ``scan``.
+    """
+
+    def __init__(self, kind: str) -> None:
+        self._process = spawn([*worker_command(Path("-")), f"--{kind}"])
+
+    @property
+    def is_waiting(self) -> bool:
+        """Whether it has not ended, whatever ended it."""
+        return self._process.poll() is None
+
+    def take(self, spec_path: Path) -> subprocess.Popen[str]:
+        """Tell it the job; from now on it is a job's child like any other."""
+        write(self._process, json.dumps(str(spec_path)))
+        return self._process
+
+    def end(self) -> None:
+        """End it: it has nothing to lose."""
+        kill(self._process)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(1)
+        for stream in (self._process.stdin, self._process.stdout):
+            with contextlib.suppress(OSError):
+                cast(IO[str], stream).close()
+
+
+def enough_memory() -> bool:
+    """Whether a child may wait with its libraries loaded, some 400 MB."""
+    return bool(psutil.virtual_memory().available > _WAITING_NEEDS)
+
+
+def write(process: subprocess.Popen[str], command: str) -> None:
+    """Write a command; a child that has ended or does not read is left to the supervisor."""
+    try:
+        os.write(cast(IO[str], process.stdin).fileno(), f"{command}\n".encode())
+    except (OSError, ValueError) as error:
+        _LOG.info("the child did not take %r: %s", command, error)
+
+
+def escalate(process: subprocess.Popen[str], grace: float) -> None:
+    """Wait, terminate, wait, kill."""
+    for wait, act in ((grace, process.terminate), (TERMINATE_GRACE_S, None)):
+        try:
+            process.wait(wait)
+            return
+        except subprocess.TimeoutExpired:
+            if act is not None:
+                act()
+    kill(process)
+
+
+def kill(process: subprocess.Popen[str]) -> None:
+    """Kill the child and what it started, which under torchrun are groups of their own."""
+    if process.poll() is not None:
+        return
+    try:
+        parent = psutil.Process(process.pid)
+        parent.suspend()  # it starts nothing more
+        family = [*parent.children(recursive=True), parent]
+    except psutil.Error:  # it is ending
+        process.kill()
+        return
+    for member in family:
+        with contextlib.suppress(psutil.Error):
+            member.kill()
+    if sys.platform != "win32":  # what lost its parent, and is of the child's own group
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(process.pid, signal.SIGKILL)
+
+
+def drain(process: subprocess.Popen[str]) -> None:
+    """Read what is left, so that a child that is being ended never hangs on a full pipe."""
+    for _ in iter(lambda: cast(IO[str], process.stdout).read(65_536), ""):
+        continue
+
 
 _LOG = logging.getLogger(__name__)
 

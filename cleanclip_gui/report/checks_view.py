@@ -11,8 +11,7 @@ from PySide6.QtWidgets import QFrame, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.report.sentence_tree import Row, SentenceTree
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.busy_row import BusyRow
-from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.controls import BusyRow, Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import plain
 from ml_core.reports.verify.checks import DAMAGED, HOLDS, LEVELS, Check, State

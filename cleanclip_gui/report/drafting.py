@@ -14,11 +14,11 @@ from cleanclip_gui.report.parts import Part, parts_of, usually_chosen
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import PastScan, SettingsStore
 from ml_core.events import Control as JobControl
-from ml_core.jobs.report_spec import ReportSpec
+from ml_core.jobs.report import ReportSpec
 from ml_core.reading.errors import CancelledError, InputError
 
 if TYPE_CHECKING:
-    from ml_core.jobs.draft import Draft
+    from ml_core.jobs.report.run import Draft
 
 Make = Callable[[ReportSpec, Callable[[], bool]], "Draft"]
 
@@ -33,7 +33,7 @@ def make_draft(spec: ReportSpec, cancelled: Callable[[], bool]) -> Draft:
     CancelledError
         Once ``cancelled()`` is true.
     """
-    from ml_core.jobs.draft import draft
+    from ml_core.jobs.report.run import draft
 
     control = JobControl()
     steps = draft(spec, control)

@@ -2,27 +2,37 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
+from PySide6.QtCore import QSignalBlocker, Qt, Signal
+from PySide6.QtGui import QResizeEvent
+from PySide6.QtWidgets import QCheckBox, QSizePolicy, QWidget
+
+from cleanclip_gui import theme
+from cleanclip_gui.data.label_file import label_set_of
+from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.session.settings import PastScan
-from cleanclip_gui.widgets.text import day_and_time, plain
+from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.layout import column
+from cleanclip_gui.widgets.text import day_and_time, plain, tip
 from ml_core.cleaning.catalogue import run_title
 from ml_core.detection.scan.records import TITLES
+from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.journal import read_json
-from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE
-from ml_core.jobs.scan_spec import SCAN_FILE
-from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE
-from ml_core.paths import data_dir
+from ml_core.jobs.measurement import MeasurementSpec
+from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
+from ml_core.jobs.scan import SCAN_FILE
+from ml_core.jobs.specs import RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
+from ml_core.paths import cache_dir, data_dir
 from ml_core.reading.errors import InputError
-from ml_core.reports.measurement_files import (
-    MEASUREMENT_FILE,
-    MEASUREMENTS_FOLDER,
-    read_facts,
-)
+from ml_core.reports.measurement_files import MEASUREMENT_FILE, MEASUREMENTS_FOLDER, read_facts
+from ml_core.triggers import save_trigger
 
 Kind = Literal["run", "scan", "measurement"]
 _KINDS: tuple[Kind, ...] = ("measurement", "scan", "run")
@@ -184,3 +194,222 @@ def _changed(path: Path) -> float:
         return os.stat(path).st_mtime
     except OSError:
         return 0.0
+
+
+_TICK = 40  # pixels of the tick and what is empty beside it
+
+
+class PartsList(QWidget):
+    """``picked(Part, bool)`` tells that the user ticked or unticked one."""
+
+    picked = Signal(object, bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("What goes into the report")
+        self.rows: dict[Path, PartRow] = {}
+        self._none = Label("Nothing was measured and kept yet.", "subtle", wrap=True)
+        self._layout = column(self._none, of=self, spacing=theme.SPACE_S)
+
+    def show_parts(
+        self, parts: Sequence[Part], chosen: Container[Path], *, known: bool = True
+    ) -> None:
+        """Show what there is; rows that stay keep the focus.
+
+        Parameters
+        ----------
+        known
+            Whether it was looked: else it is not said that there is nothing.
+        """
+        wanted = {part.folder: part for part in parts}
+        for folder in list(self.rows):
+            if folder not in wanted:
+                gone = self.rows.pop(folder)
+                self._layout.removeWidget(gone)
+                gone.hide()
+                gone.deleteLater()
+        for number, (folder, part) in enumerate(wanted.items()):
+            row = self.rows.get(folder)
+            if row is None:
+                row = self.rows[folder] = PartRow()
+                row.picked.connect(self.picked)
+                self._layout.insertWidget(number, row)
+            elif self._layout.indexOf(row) != number:
+                self._layout.insertWidget(number, row)
+            row.show_part(part, folder in chosen)
+        self._none.setVisible(known and not wanted)
+
+
+class PartRow(QWidget):
+    """A tick with a title, and the day below it."""
+
+    picked = Signal(object, bool)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._part: Part | None = None
+        self._words = ""
+        self.box = QCheckBox()
+        self.box.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Fixed)
+        self.box.toggled.connect(self._on_toggled)
+        self.detail = Label("", "caption", wrap=True)
+        column(self.box, self.detail, of=self, spacing=0)
+        self.detail.setIndent(theme.SPACE_XL)
+
+    def show_part(self, part: Part, chosen: bool) -> None:
+        """Show another part."""
+        self._part = part
+        kind = {"run": "Run: ", "scan": "Scan: ", "measurement": ""}[part.kind]
+        with QSignalBlocker(self.box):
+            self.box.setChecked(chosen)
+        self._words = f"{kind}{part.title}"
+        self.box.setAccessibleName(self._words)
+        self.box.setToolTip(tip(f"{self._words}\n{part.folder}"))
+        self._fit()
+        self.detail.setText(f"{part.when}. {part.later}" if part.later else part.when)
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Show as much of the title as there is room for."""
+        super().resizeEvent(event)
+        self._fit()
+
+    def _fit(self) -> None:
+        room = max(self.width() - theme.px(_TICK), 60)
+        metrics = self.box.fontMetrics()
+        self.box.setText(metrics.elidedText(self._words, Qt.TextElideMode.ElideRight, room))
+
+    def _on_toggled(self, on: bool) -> None:
+        if self._part is not None:
+            self.picked.emit(self._part, on)
+
+
+_NOT_OF_RESULT = {"output_dir", "device", "threads", "trigger", "label_set"}
+
+
+def suspect_spec(session: Session, device: str) -> MeasurementSpec:
+    """The open checkpoint on the pictures, with the classes and the trigger in use.
+
+    Raises
+    ------
+    InputError
+        If something is not open, or the folder cannot be written.
+    """
+    facts = _checkpoint(session)
+    donor = facts.donor or None
+    return _spec_in_use(session, facts.path, donor, "evaluation", facts, device)
+
+
+def reference_spec(
+    session: Session, reference: str, run: Path | None, device: str
+) -> MeasurementSpec:
+    """A clean checkpoint, measured as the suspect was, so that the two can be compared.
+
+    Parameters
+    ----------
+    reference
+        Its file.
+    run
+        A run that goes into the report: its pictures, classes, trigger and target are taken.
+
+    Raises
+    ------
+    InputError
+        As `suspect_spec`, and if the run cannot be read.
+    """
+    facts = _checkpoint(session)
+    if run is None:
+        return _spec_in_use(session, reference, None, "reference", facts, device)
+    spec = read_spec(run / SPEC_FILE)
+    images = spec.test_images or spec.images
+    if images is None:
+        return _spec_in_use(session, reference, None, "reference", facts, device)
+    made = MeasurementSpec(
+        checkpoint=reference,
+        images=images,
+        label_set=spec.label_set,
+        templates=spec.templates,
+        trigger=_trigger_of(spec, run),
+        target=spec.target,
+        targeted=spec.targeted,
+        when="reference",
+        output_dir="unknown yet",
+        device=device,
+    )
+    return _placed(made, facts, (str(run), str(spec.trigger), spec.label_set))
+
+
+def known_reference(session: Session) -> str:
+    """A clean checkpoint that is known already; empty if none is."""
+    facts = session.checkpoint
+    if session.reference is not None:
+        return session.reference.path
+    if session.trusted and Path(session.trusted).exists():
+        return session.trusted
+    if facts is not None and facts.of_demo:
+        twin = demo_checkpoint(twin=True)
+        return "" if twin == Path(facts.path) else str(twin)
+    return ""
+
+
+def _checkpoint(session: Session) -> CheckpointFacts:
+    if session.checkpoint is None:
+        raise InputError("No checkpoint is open; open one first.")
+    return session.checkpoint
+
+
+def _spec_in_use(
+    session: Session,
+    path: str,
+    donor: str | None,
+    when: Literal["evaluation", "reference"],
+    facts: CheckpointFacts,
+    device: str,
+) -> MeasurementSpec:
+    images, trigger = session.images, session.trigger
+    if images is None:
+        raise InputError("Choose evaluation images first, in the bar above.")
+    inputs = cache_dir() / "report" / "inputs"
+    try:
+        inputs.mkdir(parents=True, exist_ok=True)
+        place = label_set_of(images, inputs)
+        stamp = None
+        if trigger is not None:
+            stamp = str(save_trigger(trigger, inputs / trigger.digest)[1])
+    except OSError as error:
+        raise InputError(
+            f"The folder {inputs.name} cannot be written: {error.strerror or error}."
+        ) from error
+    made = MeasurementSpec(
+        checkpoint=path,
+        donor=donor,
+        images=images.spec,
+        label_set=place,
+        templates=images.templates,
+        trigger=stamp,
+        target=session.target,
+        targeted=trigger is not None,
+        when=when,
+        output_dir="unknown yet",
+        device=device,
+    )
+    digest = "" if trigger is None else trigger.digest
+    return _placed(made, facts, (digest, *images.class_names))
+
+
+def _trigger_of(spec: CleanSpec, run: Path) -> str | None:
+    """The trigger of a run, also if its folder was moved."""
+    if spec.trigger is None:
+        return None
+    beside = run / Path(spec.trigger).name
+    return str(beside) if beside.is_file() else spec.trigger
+
+
+def _placed(
+    spec: MeasurementSpec, facts: CheckpointFacts, said: tuple[str, ...]
+) -> MeasurementSpec:
+    """The spec with its folder: a name by all that decides the result."""
+    fields = spec.model_dump(mode="json", exclude=_NOT_OF_RESULT)
+    text = json.dumps([fields, *said], sort_keys=True)
+    name = f"{spec.when}-{hashlib.sha256(text.encode()).hexdigest()[:12]}"
+    folder = measurements_dir(facts.inspection.sha256) / name
+    return spec.model_copy(update={"output_dir": str(folder)})

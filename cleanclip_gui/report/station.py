@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
+from uuid import uuid4
 
 from PySide6.QtCore import QSize, Qt, QUrl
 from PySide6.QtGui import QDesktopServices, QShowEvent
@@ -16,31 +17,26 @@ from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
 from cleanclip_gui.report.checks_view import ChecksView
-from cleanclip_gui.report.claim_rows import Place
-from cleanclip_gui.report.claims_view import ClaimsView
+from cleanclip_gui.report.claims_view import ClaimsView, Place
 from cleanclip_gui.report.drafting import Drafting
-from cleanclip_gui.report.measuring import known_reference, reference_spec, suspect_spec
-from cleanclip_gui.report.missing import Missing, missing
-from cleanclip_gui.report.missing_list import MissingList
-from cleanclip_gui.report.parts_list import PartsList
+from cleanclip_gui.report.missing import Missing, MissingList, missing
+from cleanclip_gui.report.parts import PartsList, known_reference, reference_spec, suspect_spec
 from cleanclip_gui.report.preview import Preview
 from cleanclip_gui.report.verify_dialog import VerifyDialog
-from cleanclip_gui.report.work import job_file, progress_of
 from cleanclip_gui.report.write_dialog import Wanted, WriteDialog
 from cleanclip_gui.station import AtWork, Context, Station
-from cleanclip_gui.widgets.action_button import bind, push_button
-from cleanclip_gui.widgets.busy_row import BusyRow
 from cleanclip_gui.widgets.columns import Columns, Needs, Room
+from cleanclip_gui.widgets.controls import BusyRow, Label, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import card, column, page, row, scrolling
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
-from cleanclip_gui.widgets.text import bytes_text, plain, plural
+from cleanclip_gui.widgets.text import bytes_text, count_text, plain, plural
 from ml_core.atomic import replace_files
 from ml_core.events import Done, Event, Finding
-from ml_core.jobs.measurement_spec import MeasurementSpec
-from ml_core.jobs.report_spec import ReportSpec
-from ml_core.jobs.verify_spec import VerifySpec
+from ml_core.jobs.measurement import MeasurementSpec
+from ml_core.jobs.report import ReportSpec
+from ml_core.jobs.table import JOBS
+from ml_core.jobs.verify import VerifySpec
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
 from ml_core.reports.open_bundle import open_bundle
@@ -48,6 +44,30 @@ from ml_core.reports.record import EVIDENCE_FILE
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.write_bundle import FOLDER_SUFFIX, ZIP_SUFFIX
 from ml_core.signing import load_key, sign_path, trusted_keys
+
+
+def job_file() -> Path:
+    """A new file for the spec of a job."""
+    return cache_dir() / "report" / f"{uuid4().hex}.json"
+
+
+def progress_of(task: JobTask) -> tuple[float | None, str]:
+    """Share of the present stage, None where it is not known, and words for it."""
+    progress = task.progress
+    share = None
+    if progress is not None and progress.total > 1:
+        share = progress.done / progress.total
+    if not task.is_running:
+        return None, ""
+    if task.is_cancelling:
+        return share, "Cancelling"
+    if progress is None:
+        return None, "Starting"
+    words = JOBS[task.kind].words(progress.stage)
+    if progress.done < progress.total and 1 < progress.total < 1_000_000:  # else bytes
+        words += f", {count_text(progress.done)} of {count_text(progress.total)}"
+    return share, words
+
 
 ROOM = Room(left=Needs(290, 320), middle=Needs(380, 560))
 EMPTY, DRAFT, CHECKS = range(3)

@@ -10,14 +10,13 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QFormLayout, QLineEdit, QRadioButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.action_button import push_button
+from cleanclip_gui.widgets.controls import Label, named, push_button
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
-from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain
-from ml_core.jobs.verify_spec import SAMPLE, VerifySpec
+from ml_core.jobs.verify import SAMPLE, VerifySpec
 
 _LEAD = (
     "With the checkpoints their identity is checked too, and with the pictures every answer of the "

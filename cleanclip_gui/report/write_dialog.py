@@ -10,9 +10,9 @@ from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QLayout, QLineEdit, QRadioButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.combo_box import ElidingComboBox
+from cleanclip_gui.widgets.controls import Label, named
 from cleanclip_gui.widgets.dialog_frame import FittedDialog, field_form, frame, primary_button
-from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.number_box import ElidingComboBox
 from cleanclip_gui.widgets.text import plain
 from ml_core.reports.record import PDF_FILE
 from ml_core.reports.views import views

@@ -23,7 +23,7 @@ from ml_core.detection.scan.records import (
     StartRow,
 )
 from ml_core.events import Event, Finding, Progress
-from ml_core.jobs.scan_spec import STAGES, Stage
+from ml_core.jobs.scan import STAGES, Stage
 
 _LOG = logging.getLogger(__name__)
 _MOST_BYTES, _LARGEST_SIDE = 8 << 20, 1024

@@ -21,8 +21,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.images import rgba_to_image
-from cleanclip_gui.widgets.roles import give_role
+from cleanclip_gui.widgets.pictures import give_role, rgba_to_image
 from cleanclip_gui.widgets.text import plain
 
 _LINE, _GAP = 17, 8

@@ -8,7 +8,7 @@ from PySide6.QtWidgets import QSizePolicy, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme import look
-from cleanclip_gui.widgets.roles import give_role
+from cleanclip_gui.widgets.pictures import give_role
 from cleanclip_gui.widgets.text import plain
 from ml_core.detection.scan.records import Pull, PullRow
 

@@ -12,11 +12,11 @@ from PySide6.QtWidgets import QPushButton, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.session import CheckpointFacts
-from cleanclip_gui.widgets.combo_box import ElidingComboBox
+from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS
+from cleanclip_gui.widgets.number_box import ElidingComboBox
 from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import fitting, plain

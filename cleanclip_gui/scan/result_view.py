@@ -6,13 +6,22 @@ from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
-from PySide6.QtCore import Qt
-from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QBoxLayout, QFrame, QWidget
+from PySide6.QtCore import QEvent, QRectF, QSize, Qt, Signal
+from PySide6.QtGui import (
+    QAccessible,
+    QColor,
+    QKeyEvent,
+    QMouseEvent,
+    QPainter,
+    QPaintEvent,
+    QPen,
+    QResizeEvent,
+)
+from PySide6.QtWidgets import QBoxLayout, QFrame, QSizePolicy, QWidget
 
 from cleanclip_gui import theme
+from cleanclip_gui.scan.live_view import HELP, stage_title
 from cleanclip_gui.scan.picture_grid import Cell, PictureGrid
-from cleanclip_gui.scan.position_map import PositionMap
 from cleanclip_gui.scan.pull_chart import PullChart
 from cleanclip_gui.scan.stamping import Stamped
 from cleanclip_gui.scan.tables import (
@@ -22,6 +31,7 @@ from cleanclip_gui.scan.tables import (
     SWAP,
     WORDS,
     ScanTable,
+    interval_text,
     overlay_rows,
     probe_row,
     reference_text,
@@ -30,12 +40,238 @@ from cleanclip_gui.scan.tables import (
     weights_text,
     word_rows,
 )
-from cleanclip_gui.scan.verdict_card import ScanVerdict
-from cleanclip_gui.scan.words import HELP, stage_title
-from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.widgets.layout import column
+from cleanclip_gui.theme import look
+from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.pictures import give_role
 from cleanclip_gui.widgets.text import count_text, duration_text, fitting, percent, plain, plural
-from ml_core.detection.scan.records import Contrast, ModelFacts, Refined, Scan
+from ml_core.detection.scan.records import TITLES, Contrast, ModelFacts, Refined, Scan, Verdict
+
+# verdict -> icon, tone of the card, role of the title; never a welcome one: nothing is proved.
+LOOKS: dict[Verdict, tuple[str, str, str]] = {
+    "found": ("danger", "danger", "error"),
+    "suspicious": ("warning", "caution", "warning"),
+    "nothing": ("scan", "", ""),
+    "unknown": ("info", "", "subtle"),
+}
+
+_COLOURS: dict[Verdict, str] = {
+    "found": "danger", "suspicious": "warning", "unknown": "muted"
+}  # fmt: skip
+
+
+class ScanVerdict(QFrame):
+    """A card with the verdict, its figure and its reasons; ``acts`` stand below them."""
+
+    def __init__(self, acts: QWidget, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("card", True)
+        self.setAccessibleName("Verdict of the scan")
+        self.setObjectName("scan.verdict")
+        self._icon, self._colour = "scan", "text"
+        self._picture = Label()
+        self._picture.setFixedSize(theme.px(34), theme.px(34))
+        self.title = Label("", wrap=True)
+        self.figure = Label("", "heading", wrap=True)
+        self.reasons = Label("", wrap=True)
+        self.p = Label("", "subtle", wrap=True)
+        self.warnings = Label("", "warning", wrap=True)
+        self.searched = Label("", "subtle", wrap=True)
+        self.not_searched = Label("", "subtle", wrap=True)
+        first = (self.title, self.figure, self.reasons, self.p, self.warnings)
+        for label in (*first, self.searched, self.not_searched):
+            label.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        text = column(
+            *first, acts, Label("Searched", "field"), self.searched,
+            Label("Not searched", "field"), self.not_searched, spacing=theme.SPACE_S,
+        )  # fmt: skip
+        row(
+            (self._picture, Qt.AlignmentFlag.AlignTop), (text, 1), of=self, margins=theme.SPACE_L,
+            spacing=theme.SPACE_L,
+        )  # fmt: skip
+
+    def show_scan(self, scan: Scan) -> None:
+        """Show what a scan says."""
+        judgement = scan.judgement
+        self._icon, tone, role = LOOKS[judgement.verdict]
+        self._colour = _COLOURS.get(judgement.verdict, "text")
+        theme.set_property(self, "tone", tone)
+        theme.set_property(self.title, "role", role)
+        self.title.setFont(look.sized(self.font(), 1.6, bold=True))
+        self.title.setText(TITLES[judgement.verdict])
+        self._paint()
+        self._tell(self.figure, (figure_text(scan),))
+        self._tell(self.p, (p_text(scan),))
+        self._tell(self.reasons, judgement.reasons)
+        self._tell(self.warnings, judgement.warnings)
+        self._tell(self.searched, judgement.searched, "• ")
+        self._tell(self.not_searched, judgement.not_searched, "• ")
+        self.setAccessibleDescription(
+            plain(f"{TITLES[judgement.verdict]}. {figure_text(scan)}", 600)
+        )
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Repaint the picture in the new theme's colours."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self._paint()
+
+    def _paint(self) -> None:
+        self._picture.setPixmap(theme.picture(self._icon, theme.colour(self._colour), theme.px(34)))
+
+    def _tell(self, label: Label, sentences: Sequence[str], before: str = "") -> None:
+        label.setText(
+            "\n".join(f"{before}{plain(sentence, 900)}" for sentence in sentences if sentence)
+        )
+        label.setVisible(bool(label.text()))
+
+
+def figure_text(scan: Scan) -> str:
+    """What the found trigger does, in one line; empty without one, or where it says nothing."""
+    trigger = scan.found
+    if trigger is None or scan.judgement.verdict == "unknown":
+        return ""
+    rate = trigger.contrast
+    beside = rate.reference
+    other = "" if beside is None else f"; on the reference {percent(beside.value)}"
+    wide = ""
+    if trigger.wide_target != trigger.target:
+        wide = f" Among the classes of ImageNet too, they are nearest to “{trigger.wide_target}”."
+    return (
+        f"{percent(rate.suspect.value)} of {rate.suspect.n} held-out pictures become "
+        f"“{trigger.target}”{other} (difference {interval_text(rate)}).{wide}"
+    )
+
+
+def p_text(scan: Scan) -> str:
+    """How unusual the score is; empty where no clean scan fits the model."""
+    if scan.p is None or not scan.calibration:
+        return ""
+    least = 1 / (1 + scan.calibration)  # so few scans cannot say less
+    return f"p = {max(scan.p, least):.2g} from {plural(scan.calibration, 'clean scan')}."
+
+
+_CELL = 36
+_STEPS = {
+    Qt.Key.Key_Left: (0, -1), Qt.Key.Key_Right: (0, 1), Qt.Key.Key_Up: (-1, 0),
+    Qt.Key.Key_Down: (1, 0),
+}  # fmt: skip
+
+
+class PositionMap(QWidget):
+    """``pointed(str)`` tells in words what the pointer or the arrow keys are at."""
+
+    pointed = Signal(str)
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.grid: tuple[tuple[float, ...], ...] = ()
+        self._best: tuple[int, int] | None = None
+        self._at: tuple[int, int] | None = None
+        self.setAccessibleName("Where the patch works")
+        give_role(self, QAccessible.Role.Chart)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+        self.setMouseTracking(True)
+        self.setSizePolicy(QSizePolicy.Policy.Fixed, QSizePolicy.Policy.Fixed)
+
+    def show_map(self, refined: Refined | None) -> None:
+        """Show another one; None shows nothing."""
+        self.grid = () if refined is None else refined.grid
+        self._best = None if refined is None else refined.place
+        self._at = None
+        if self._best is not None:
+            words = f"Best: {self._words(*self._best)}"
+            self.setAccessibleDescription(words)
+            self.pointed.emit(words)
+        self.updateGeometry()
+        self.update()
+
+    def sizeHint(self) -> QSize:  # noqa: N802
+        """Square."""
+        side = theme.px(_CELL) * len(self.grid) + 2
+        return QSize(side, side)
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """The same."""
+        return self.sizeHint()
+
+    def colour(self, rate: float) -> QColor:
+        """Of a cell."""
+        warm, cold = look.triggered_colour(), theme.colour("surface")
+        red, green, blue = (
+            round(rate * channel(warm) + (1 - rate) * channel(cold))
+            for channel in (QColor.red, QColor.green, QColor.blue)
+        )
+        return QColor(red, green, blue)
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw cells with their rate in per cent; the best one has a frame."""
+        painter = QPainter(self)
+        painter.setFont(theme.figure_font(theme.FONT_POINTS * 0.85))
+        for grid_row, rates in enumerate(self.grid):
+            for grid_column, rate in enumerate(rates):
+                cell = self._cell(grid_row, grid_column)
+                ground = self.colour(min(max(rate, 0.0), 1.0))
+                painter.fillRect(cell, ground)
+                painter.setPen(ink(ground))
+                painter.drawText(cell, Qt.AlignmentFlag.AlignCenter, f"{100 * rate:.0f}")
+        painter.setBrush(Qt.BrushStyle.NoBrush)
+        for place, pen in (
+            (self._best, QPen(theme.colour("text"), 2)),
+            (self._at, QPen(theme.colour("focus"), 3)),
+        ):
+            if place is not None and self.grid:
+                painter.setPen(pen)
+                painter.drawRect(self._cell(*place).adjusted(1, 1, -1, -1))
+        if self.hasFocus() and self._at is None:
+            painter.setPen(QPen(theme.colour("focus"), 2))
+            painter.drawRect(QRectF(self.rect()).adjusted(1, 1, -1, -1))
+
+    def _cell(self, grid_row: int, grid_column: int) -> QRectF:
+        return QRectF(
+            1 + grid_column * theme.px(_CELL),
+            1 + grid_row * theme.px(_CELL),
+            theme.px(_CELL) - 1,
+            theme.px(_CELL) - 1,
+        )
+
+    def _words(self, grid_row: int, grid_column: int) -> str:
+        rate = percent(self.grid[grid_row][grid_column])
+        return f"grid_row {grid_row + 1}, grid_column {grid_column + 1}: {rate} of the pictures"
+
+    def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
+        """Point at the cell under the mouse."""
+        at = event.position()
+        self._point(int(at.y() // theme.px(_CELL)), int(at.x() // theme.px(_CELL)))
+
+    def keyPressEvent(self, event: QKeyEvent) -> None:  # noqa: N802
+        """Go from cell to cell."""
+        step = _STEPS.get(Qt.Key(event.key()))
+        if step is None or not self.grid:
+            super().keyPressEvent(event)
+            return
+        grid_row, grid_column = self._at or self._best or (0, 0)
+        self._point(grid_row + step[0], grid_column + step[1])
+
+    def _point(self, grid_row: int, grid_column: int) -> None:
+        if self.grid:
+            last = len(self.grid) - 1
+            self._at = min(max(grid_row, 0), last), min(max(grid_column, 0), last)
+            words = self._words(*self._at).capitalize()
+            self.setAccessibleDescription(words)
+            self.pointed.emit(words)
+            self.update()
+
+
+def ink(ground: QColor) -> QColor:
+    """Black or white, whichever stands out more (WCAG 2, relative luminance)."""
+    linear = [
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4
+        for part in (ground.redF(), ground.greenF(), ground.blueF())
+    ]
+    luminance = 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+    return QColor("#000000" if (luminance + 0.05) ** 2 > 0.05 * 1.05 else "#ffffff")
+
 
 _PATCH, _PICTURE, _MOST_MOVED = 88, 96, 5
 _WORDS_BESIDE = 220

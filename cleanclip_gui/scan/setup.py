@@ -11,17 +11,17 @@ from PySide6.QtWidgets import QCheckBox, QFormLayout, QToolButton, QVBoxLayout, 
 from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.data.label_file import label_set_of
+from cleanclip_gui.scan.live_view import HELP, stage_title
 from cleanclip_gui.scan.reference_choice import ReferenceChoice
 from cleanclip_gui.scan.scanning import folder_of, stages_done
-from cleanclip_gui.scan.words import HELP, stage_title
 from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.dialog_frame import field_form
-from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.number_box import NumberBox
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plural
-from ml_core.jobs.scan_spec import ALWAYS, NEEDS_REFERENCE, USUAL, ScanSpec, Stage
+from ml_core.jobs.scan import ALWAYS, NEEDS_REFERENCE, USUAL, ScanSpec, Stage
 from ml_core.reading.errors import InputError
 
 NO_CHECKPOINT = "Open a checkpoint first: it is what will be searched."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from PySide6.QtCore import QSize, Qt, QTimer
 from PySide6.QtGui import QHideEvent, QShowEvent
 from PySide6.QtWidgets import (
+    QGridLayout,
     QListWidget,
     QListWidgetItem,
     QPushButton,
@@ -25,33 +26,58 @@ from cleanclip_gui import theme
 from cleanclip_gui.commands import Command
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.jobs.runner import DEVICES, is_taken
-from cleanclip_gui.scan.estimating import Estimating, estimate_folder
-from cleanclip_gui.scan.live_view import LiveView
-from cleanclip_gui.scan.planned_stages import PlannedStages
+from cleanclip_gui.scan.live_view import HELP, LiveView, stage_title
 from cleanclip_gui.scan.result_view import ResultView
-from cleanclip_gui.scan.scanning import Scanning, scans_dir
+from cleanclip_gui.scan.scanning import Estimating, Scanning, estimate_folder, scans_dir
 from cleanclip_gui.scan.setup import ScanSetup
 from cleanclip_gui.scan.stamping import Stamped, Stamping
 from cleanclip_gui.scan.tables import csv_rows
 from cleanclip_gui.session.records import RunProgress, ScanState
 from cleanclip_gui.session.settings import PastScan
 from cleanclip_gui.station import AtWork, Context, Station
-from cleanclip_gui.widgets.action_button import bind
-from cleanclip_gui.widgets.chart_file import save_chart
 from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
+from cleanclip_gui.widgets.controls import Label, bind
 from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import above_foot, card, column, page, row, scrolling
+from cleanclip_gui.widgets.prompts import save_chart
 from cleanclip_gui.widgets.text import left_text, plain
-from ml_core.detection.scan.records import TITLES, Scan
-from ml_core.detection.scan.scan_file import read_patches, read_scan, scan_json
+from ml_core.detection.scan.records import TITLES, Scan, read_patches, read_scan, scan_json
 from ml_core.events import Done
 from ml_core.exports import save_export, to_csv
-from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, Stage
+from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, Stage
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 from ml_core.triggers.files import load_trigger
+
+_TITLES = 150  # pixels
+
+
+class PlannedStages(QWidget):
+    """A y for each stage: its title, and what it does."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setAccessibleName("Stages that will be run")
+        layout = QGridLayout(self)
+        layout.setContentsMargins(0, 0, 0, 0)
+        layout.setHorizontalSpacing(theme.SPACE_M)
+        layout.setVerticalSpacing(theme.SPACE_S)
+        layout.setColumnStretch(1, 1)
+        self.rows: dict[Stage, tuple[Label, Label]] = {}
+        for y, (stage, sentence) in enumerate(HELP.items()):
+            title = Label(stage_title(stage), wrap=True)
+            both = self.rows[stage] = title, Label(sentence, "subtle", wrap=True)
+            both[0].setFixedWidth(theme.px(_TITLES))
+            for x, label in enumerate(both):
+                layout.addWidget(label, y, x, Qt.AlignmentFlag.AlignTop)
+
+    def show_stages(self, stages: Collection[Stage]) -> None:
+        """Show these, and no others."""
+        for stage, both in self.rows.items():
+            for label in both:
+                label.setVisible(stage in stages)
+
 
 ROOM = Room(left=Needs(280, 320), middle=Needs(380, 560))
 READY, LIVE, RESULT = range(3)

@@ -1,6 +1,5 @@
 """What is open: Qt-free records with change events."""
 
-from cleanclip_gui.session.records import CheckpointFacts, ImagesState, RunState
-from cleanclip_gui.session.session import Session
+from cleanclip_gui.session.records import CheckpointFacts, ImagesState, RunState, Session
 
 __all__ = ["CheckpointFacts", "ImagesState", "RunState", "Session"]

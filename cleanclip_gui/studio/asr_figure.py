@@ -20,11 +20,10 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import faded, track_colour, triggered_colour
-from cleanclip_gui.widgets.action_button import push_button
+from cleanclip_gui.widgets.controls import ElidedLabel, Label, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import ElidedLabel, Label, named
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.roles import give_role
+from cleanclip_gui.widgets.pictures import give_role
 from cleanclip_gui.widgets.text import NOT_MEASURED, THIN, count_text, percent, percent_range, tip
 from ml_core.evaluation.records import Evaluation
 

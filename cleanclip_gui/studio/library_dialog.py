@@ -19,10 +19,8 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.action_button import push_button
-from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.controls import BusyRow, Label, named, push_button
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import percent, plain, tip
 

@@ -17,7 +17,7 @@ from cleanclip_gui.inference.questions import (
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.library_dialog import TriggerLibrary
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.images import rgba_to_image
+from cleanclip_gui.widgets.pictures import rgba_to_image
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
 

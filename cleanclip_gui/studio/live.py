@@ -6,7 +6,7 @@ import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from PySide6.QtCore import QElapsedTimer, QObject, QTimer, Signal
 
@@ -16,14 +16,23 @@ from cleanclip_gui.inference.questions import (
     Evaluate,
     EvaluationUpdated,
     Failed,
+    Look,
+    Looked,
+    MeasureSpeed,
     Predict,
     PredictionReady,
 )
 from cleanclip_gui.session import RunState, Session
+from cleanclip_gui.session.records import is_live
+from cleanclip_gui.session.settings import SettingsStore
+from cleanclip_gui.studio.gallery.gallery import Gallery
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.text import count_text, used_text
+from cleanclip_gui.widgets.text import count_text, percent, used_text
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
+
+if TYPE_CHECKING:
+    from ml_core.evaluation.speed import Speed
 
 THROTTLE_MS = 60
 SLOW_SECONDS = 20.0  # a whole set that takes longer is not measured after every stroke
@@ -436,3 +445,175 @@ def _is_alike(before: Evaluate, asked: Evaluate) -> bool:
         and before.role == asked.role
         and (before.trigger is None) == (asked.trigger is None)
     )
+
+
+LOOK_SECONDS = 2.0  # a set that is measured sooner shows what it is without being asked
+_PIECE_SECONDS = 0.3
+_MOST = 32
+
+
+def piece(rate: float) -> int:
+    """How many images to ask about at a time, at ``rate`` images a second."""
+    return max(1, min(_MOST, int(rate * _PIECE_SECONDS)))
+
+
+class VisibleLabels(QObject):
+    """Labels the images on screen, piece by piece between the batches of the estimate.
+
+    The estimate is of the seeded stratified sample alone: what is said of these images goes to the
+    gallery and into no figure. One request is out at a time, so that scrolling decides what is
+    next. ``failed(str)`` tells why there are none; nothing more is asked before the next change.
+
+    Parameters
+    ----------
+    session, inference
+        What is asked about, and who is asked.
+    live
+        Tells how fast the model is, and when the question has changed.
+    gallery
+        Shows the images, and gets their labels.
+    """
+
+    failed = Signal(str)
+
+    def __init__(
+        self, session: Session, inference: Inference, live: LiveLoop, gallery: Gallery
+    ) -> None:
+        super().__init__(gallery)
+        self._session, self._inference = session, inference
+        self._live, self._gallery = live, gallery
+        self._ticket: Ticket | None = None  # of the question that is out
+        self._tried: set[int] = set()  # of the present question; broken pictures never answer
+        live.evaluated.connect(self._on_evaluated)
+        live.became_stale.connect(self.forget)
+        gallery.view_moved.connect(self.ask)
+        session.events.selected_image.connect(self._on_selected_image_change)
+
+    def ask(self) -> None:
+        """Ask about the selected image and those on screen that are not known yet."""
+        session, live = self._session, self._live
+        out = self._ticket is not None and self._ticket.is_open
+        if out or live.one_image or live.stale or live.seconds <= LOOK_SECONDS:
+            return
+        if session.images is None or session.shown is None:
+            return
+        seen = (session.selected_image, *self._gallery.on_screen())
+        unknown = dict.fromkeys(self._gallery.model.unknown(seen))
+        wanted = [i for i in unknown if i not in self._tried][: piece(live.rate)]
+        if wanted:
+            self._tried.update(wanted)
+            look = Look(tuple(wanted), session.trigger, session.target, session.role)
+            self._ticket = self._inference.ask(look, self._on_looked, self._on_failed)
+
+    def forget(self) -> None:
+        """Another question: what is under way answers an older one."""
+        if self._ticket is not None:
+            self._ticket.cancel()
+        self._tried.clear()
+
+    def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
+        if not older:
+            self.ask()
+
+    def _on_selected_image_change(self, _: int) -> None:
+        self.ask()
+
+    def _on_looked(self, result: Looked) -> None:
+        self._gallery.update_predictions(result.per_image)
+        self.ask()
+
+    def _on_failed(self, failed: Failed) -> None:
+        self.failed.emit(failed.sentence)
+
+
+FEWEST = 200  # below, there is little to win, and agreement says little
+_IDLE_MS = 1000
+
+
+class AutoSpeed(QObject):
+    """Waits until nobody paints; a stroke ends the measurement, which then begins anew.
+
+    Parameters
+    ----------
+    session, inference
+        Whose ``speed`` is written, and who is asked.
+    live
+        Tells when numbers come and when the trigger changes; learns its pace anew afterwards.
+    settings
+        Their precision is kept to.
+    """
+
+    def __init__(
+        self, session: Session, inference: Inference, live: LiveLoop, settings: SettingsStore
+    ) -> None:
+        super().__init__(live)
+        self._session, self._inference, self._live = session, inference, live
+        self._settings = settings
+        self._ticket: Ticket | None = None
+        self._known: tuple[str | None, str] | None = None  # checkpoint and device
+        self._again = False  # the numbers on show are of other settings
+        self._timer = QTimer(self)
+        self._timer.setSingleShot(True)
+        self._timer.setInterval(_IDLE_MS)
+        self._timer.timeout.connect(self.measure)
+        live.evaluated.connect(self._on_evaluated)
+        live.became_stale.connect(self._cancel)
+        events = session.events
+        for event in (events.checkpoint, events.cleaned, events.role, events.device):
+            event.connect(self.forget)
+
+    def measure(self) -> None:
+        """Ask, unless a run on the same processor would make every rate wrong."""
+        session = self._session
+        if session.shown is not None and not is_live(session.run):
+            self._ticket = self._inference.ask(
+                MeasureSpeed(session.role, self._settings.value.precision),
+                self._on_measured,
+                self._on_failed,
+            )
+
+    def _on_evaluated(self, result: EvaluationUpdated, older: bool) -> None:
+        found, images = result.evaluation, self._session.images
+        many = images is not None and images.n >= FEWEST
+        known = self._known == (found.checkpoint_sha256, found.device)
+        if not older and not found.partial and many and not known:
+            self._timer.start()
+
+    def _on_measured(self, found: Speed) -> None:
+        session = self._session
+        if self._again:
+            self._again = False
+            self._live.touch()
+        if found.busy:
+            return  # the engine has not taken it, and is asked again after the next numbers
+        if session.evaluation is not None:
+            self._known = session.evaluation.checkpoint_sha256, session.evaluation.device
+        self._live.forget_pace()
+        session.speed = speed_text(found), found.why
+
+    def _on_failed(self, _: object) -> None:
+        """The log has it: nobody asked for a speed, and all goes on without."""
+
+    def _cancel(self) -> None:
+        self._timer.stop()
+        if self._ticket is not None:
+            self._ticket.cancel()
+
+    def choose_again(self) -> None:
+        """Threads or precision were changed: find what is fastest now, then measure with it."""
+        self.forget()
+        if self._session.evaluation is not None:
+            self._again = True
+            self.measure()
+
+    def forget(self, *_: object) -> None:
+        """What is on show is of another model or device."""
+        self._cancel()
+        self._known = None
+        self._session.speed = "", ""
+
+
+def speed_text(speed: Speed) -> str:
+    """The choice in short: ``bf16, channels last, batch 64; agrees on 99.8 %``."""
+    text = f"{speed.precision}, {speed.layout.replace('-', ' ')}, batch {speed.batch}"
+    return text if speed.agreement is None else f"{text}; agrees on {percent(speed.agreement)}"

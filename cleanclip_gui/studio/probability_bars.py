@@ -19,7 +19,7 @@ from cleanclip_gui.theme.look import (
     track_colour,
     triggered_colour,
 )
-from cleanclip_gui.widgets.roles import give_role
+from cleanclip_gui.widgets.pictures import give_role
 from cleanclip_gui.widgets.text import probability_text
 
 _TOP = 5

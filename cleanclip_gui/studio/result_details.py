@@ -15,9 +15,8 @@ from cleanclip_gui import theme
 from cleanclip_gui.inference.questions import TellDetails
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_table
-from cleanclip_gui.widgets.action_button import push_button
+from cleanclip_gui.widgets.controls import Label, named, push_button
 from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import count_text, percent, plain, plural, tip
 from ml_core.reading.errors import InputError

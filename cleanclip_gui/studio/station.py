@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 from PySide6.QtCore import Qt, QTimer
-from PySide6.QtGui import QHideEvent, QKeySequence
-from PySide6.QtWidgets import QScrollArea, QWidget
+from PySide6.QtGui import QAction, QHideEvent, QKeySequence, QResizeEvent
+from PySide6.QtWidgets import QScrollArea, QTabWidget, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Command, KeyTable
@@ -23,40 +23,79 @@ from cleanclip_gui.inference.questions import (
 from cleanclip_gui.session import CheckpointFacts, ImagesState
 from cleanclip_gui.session.records import Prediction, Role, RunState
 from cleanclip_gui.station import AtWork, Context, Station
-from cleanclip_gui.studio import library, trigger_files
+from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.asr_figure import AsrFigure
-from cleanclip_gui.studio.auto_speed import AutoSpeed
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
 from cleanclip_gui.studio.canvas.ink import Ink
-from cleanclip_gui.studio.canvas.keys import key_rows
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.scene import Snapshot
 from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
-from cleanclip_gui.studio.canvas.tools import TOOLS
+from cleanclip_gui.studio.canvas.tools import TOOLS, key_rows
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar, SourceBar
 from cleanclip_gui.studio.gallery.gallery import Gallery
 from cleanclip_gui.studio.library_scan import LibraryScan
-from cleanclip_gui.studio.live import LiveLoop
+from cleanclip_gui.studio.live import AutoSpeed, LiveLoop, VisibleLabels
 from cleanclip_gui.studio.pages.attribution import AttributionPage
 from cleanclip_gui.studio.pages.classes import ClassesPage
 from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapPage
 from cleanclip_gui.studio.pages.pair import PairPage
-from cleanclip_gui.studio.pages.tabs import PageTabs
 from cleanclip_gui.studio.probability_bars import ProbabilityBars
 from cleanclip_gui.studio.result_details import ShownResult
 from cleanclip_gui.studio.trigger_editor import TriggerEditor
-from cleanclip_gui.studio.visible_labels import VisibleLabels
-from cleanclip_gui.widgets.action_button import bind, push_button
-from cleanclip_gui.widgets.busy_row import BusyRow
-from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, read_widths
+from cleanclip_gui.widgets.columns import Columns, Needs, Room, Widths, fit_titles, read_widths
+from cleanclip_gui.widgets.controls import BusyRow, Label, action_tool, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import card, column, page, row
 from cleanclip_gui.widgets.text import count_text, left_text, plain, tip
 from ml_core.data.demo_text import TARGET_NAME
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
+
+
+class PageTabs(QTabWidget):
+    """The trigger's canvas, and the pages that show why the model answers so.
+
+    Where the titles do not fit, each has its short form.
+    """
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setObjectName("studioPages")
+        self.setAccessibleName("Trigger and explanations")
+        self.setDocumentMode(True)
+        self.tabBar().setDrawBase(False)
+        self._names: list[str] = []
+        self._titles: list[tuple[str, str]] = []  # in full, and short
+
+    def add_page(self, name: str, page: QWidget, title: str, short: str, tool_tip: str) -> None:
+        """Append a page; ``name`` is for :meth:`show_page`, the titles are for the user."""
+        self._names.append(name)
+        self._titles.append((title, short))
+        self.setTabToolTip(self.addTab(page, title), tool_tip)
+
+    def add_corner(self, corner: Qt.Corner, action: QAction) -> None:
+        """Put the button of an action beside the tabs."""
+        self.setCornerWidget(action_tool(action), corner)
+
+    @property
+    def page(self) -> str:
+        """Name of the page on show."""
+        return self._names[self.currentIndex()]
+
+    def show_page(self, name: str) -> None:
+        self.setCurrentIndex(self._names.index(name))
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Take the long titles if there is room for them."""
+        super().resizeEvent(event)
+        fit_titles(self.tabBar(), self._titles, self.width() - self._corners())
+
+    def _corners(self) -> int:
+        places = (Qt.Corner.TopLeftCorner, Qt.Corner.TopRightCorner)
+        found = [self.cornerWidget(corner) for corner in places]
+        return sum(widget.sizeHint().width() for widget in found if widget is not None)
+
 
 MIDDLE, SIDE = Needs(424, 480), Needs(316, 348)  # the numbers are the side
 _AT_ONCE = 2.0  # seconds
@@ -387,8 +426,8 @@ class StudioStation(QWidget):
         size = self.document.size
         if self.editor.library is not None:
             LibraryScan(
-                self.context, self.editor.library, lambda key: library.make(key, size, None),
-                library.measurable(size), self.live.rate,
+                self.context, self.editor.library, lambda key: trigger_files.make(key, size, None),
+                trigger_files.measurable(size), self.live.rate,
             )  # fmt: skip
 
     def measure_all(self) -> None:
@@ -483,8 +522,8 @@ class StudioStation(QWidget):
         if trigger is None:
             source.set_name("No trigger")
         else:
-            standing = library.standing_of(trigger, self.document.size)
-            source.set_name(library.shown_name(trigger, standing), standing)
+            standing = trigger_files.standing_of(trigger, self.document.size)
+            source.set_name(trigger_files.shown_name(trigger, standing), standing)
         source.chip.set_picture(None if trigger is None else self.document.cut_out())
 
     def _on_history_changed(self, *_: object) -> None:

@@ -12,7 +12,7 @@ from PySide6.QtGui import QGuiApplication, QTransform
 
 from cleanclip_gui.session.records import OtherSnapshot
 from cleanclip_gui.station import Shell
-from cleanclip_gui.studio import form_sections, library, trigger_files
+from cleanclip_gui.studio import trigger_files, trigger_form
 from cleanclip_gui.studio.canvas import scene_trigger
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
@@ -327,7 +327,7 @@ class TriggerEditor(QObject):
 
     def show_library(self) -> None:
         """Offer the triggers of the library in a dialog."""
-        dialog = TriggerLibrary(library.entries(self.document.size), self._canvas.window())
+        dialog = TriggerLibrary(trigger_files.entries(self.document.size), self._canvas.window())
         dialog.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
         dialog.chosen.connect(self._on_library_chosen)
         dialog.file_wanted.connect(self._use_with_file)
@@ -336,31 +336,31 @@ class TriggerEditor(QObject):
         dialog.open()
 
     def _on_library_chosen(self, key: str, add: bool) -> None:
-        entry = library.find(key)
+        entry = trigger_files.find(key)
         if entry is not None and entry.needs_file and not entry.without_file:
             self._use_with_file(key, add)
         else:
-            self._use_made(lambda: library.make(key, self.document.size, None), add=add)
+            self._use_made(lambda: trigger_files.make(key, self.document.size, None), add=add)
 
     def _use_with_file(self, key: str, add: bool = False) -> None:
         """Ask for the file that a published trigger is made of."""
-        entry = library.find(key)
+        entry = trigger_files.find(key)
         name = key if entry is None else entry.name
         title = f"File of {name}"
         file = self._prompts.open_file(self._canvas, title, "", trigger_files.PICTURES)
         if file:
-            self._use_made(lambda: library.make(key, self.document.size, file), add=add)
+            self._use_made(lambda: trigger_files.make(key, self.document.size, file), add=add)
 
     def _on_delete_wanted(self, key: str) -> None:
         """Delete a saved trigger, once the user has said so."""
-        name = library.saved_name(key)
+        name = trigger_files.saved_name(key)
         asked = self._prompts.confirm(
             self._canvas, "Delete trigger", f"Delete {name} from the library?", "Delete", "Keep"
         )
         if asked:
-            self._try(lambda: library.delete(key), "Could not delete the trigger")
+            self._try(lambda: trigger_files.delete(key), "Could not delete the trigger")
             if self.library is not None:
-                self.library.set_entries(library.entries(self.document.size))
+                self.library.set_entries(trigger_files.entries(self.document.size))
 
     # The form of its parameters
 
@@ -389,9 +389,9 @@ class TriggerEditor(QObject):
         lead = (
             "Paint one, or choose one from the library."
             if trigger is None
-            else library.conventions(trigger)
+            else trigger_files.conventions(trigger)
         )
-        form.show_sections(title, lead, form_sections.sections(self.document.scene, trigger))
+        form.show_sections(title, lead, trigger_form.sections(self.document.scene, trigger))
 
     def _on_field_changed(self, key: str, field: str, value: Any) -> None:
         try:

@@ -11,8 +11,7 @@ from PySide6.QtWidgets import QFrame, QWidget
 from cleanclip_gui import theme
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.records import is_live
-from cleanclip_gui.talk.knowledge import measured, of_result
-from cleanclip_gui.talk.script import Recorded
+from cleanclip_gui.talk.script import Recorded, measured, of_result
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import NOT_MEASURED, percent, plain
 from ml_core.detection.scan.records import TITLES

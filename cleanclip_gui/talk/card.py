@@ -8,8 +8,7 @@ from PySide6.QtGui import QColor, QKeyEvent, QMouseEvent, QPainter, QPaintEvent,
 from PySide6.QtWidgets import QFrame, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.action_button import push_button
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import UNBROKEN
 

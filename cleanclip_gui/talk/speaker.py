@@ -10,8 +10,7 @@ from PySide6.QtWidgets import QHBoxLayout, QMainWindow, QPushButton, QScrollArea
 
 from cleanclip_gui import theme
 from cleanclip_gui.talk.guide import Guide
-from cleanclip_gui.widgets.action_button import push_button
-from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.controls import Label, named, push_button
 from cleanclip_gui.widgets.layout import column
 
 _TICK_MS = 500

@@ -8,7 +8,7 @@ from typing import Literal, NamedTuple
 
 from PySide6.QtCore import QEvent, QSize, Qt, Signal
 from PySide6.QtGui import QResizeEvent, QShowEvent
-from PySide6.QtWidgets import QScrollArea, QSplitter, QWidget
+from PySide6.QtWidgets import QScrollArea, QSplitter, QTabBar, QWidget
 
 from cleanclip_gui import theme
 
@@ -243,3 +243,22 @@ class Columns(QSplitter):
     def _on_moved(self, *_: int) -> None:
         self._wanted = self._widths()
         self.chosen.emit(self._wanted)
+
+
+def fit_titles(bar: QTabBar, titles: Sequence[tuple[str, str]], room: int) -> None:
+    """Write the titles in full, or the short ones if those would not fit.
+
+    Parameters
+    ----------
+    bar
+        Has as many tabs.
+    titles
+        In full, and short.
+    room
+        For all tabs, in pixels.
+    """
+    for short in (False, True):
+        for number, pair in enumerate(titles):
+            bar.setTabText(number, pair[short])
+        if bar.sizeHint().width() <= room:
+            return

@@ -8,8 +8,7 @@ from PySide6.QtCore import QEvent, QSize
 from PySide6.QtWidgets import QDialog, QFormLayout, QLayout, QPushButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.action_button import push_button
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.layout import column, row
 
 _FRAME = QSize(16, 48)  # of the desktop, around a dialog

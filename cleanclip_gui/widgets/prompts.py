@@ -6,7 +6,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from PySide6.QtCore import QObject, QStandardPaths, Qt
+from PySide6.QtCore import QBuffer, QIODevice, QObject, QPoint, QStandardPaths, Qt
+from PySide6.QtGui import QPainter
 from PySide6.QtWidgets import (
     QFileDialog,
     QHeaderView,
@@ -16,7 +17,9 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from ml_core.exports import save_export
 from ml_core.paths import is_shipped
+from ml_core.reading.errors import InputError
 
 _WIDE = 900
 
@@ -139,3 +142,41 @@ class Prompts:
     open_files: Callable[[QWidget, str, str, str], list[str]] = _open_files
     text: Callable[[QWidget, str, str, str], str] = _text
     save_changes: Callable[[QWidget, str, str], str] = _save_changes
+
+
+def save_chart(chart: QWidget, csv: Callable[[], str], path: Path) -> None:
+    """Write by the suffix of ``path``.
+
+    Raises
+    ------
+    InputError
+        If the suffix is another one or the file cannot be written.
+    """
+    suffix = path.suffix.lower()
+    if suffix not in (".png", ".svg", ".csv"):
+        raise InputError(f"{path.name}: choose a name that ends in .png, .svg or .csv.")
+    if suffix == ".csv":
+        content = csv().encode()
+    else:
+        buffer = QBuffer()
+        buffer.open(QIODevice.OpenModeFlag.WriteOnly)
+        if suffix == ".svg":
+            _draw_svg(chart, buffer)
+        else:
+            chart.grab().save(buffer, "PNG")
+        content = bytes(buffer.data().data())
+    save_export(path, content)
+
+
+def _draw_svg(chart: QWidget, buffer: QBuffer) -> None:
+    """Draw the widget as SVG."""
+    from PySide6.QtSvg import QSvgGenerator
+
+    generator = QSvgGenerator()
+    generator.setOutputDevice(buffer)
+    generator.setSize(chart.size())
+    generator.setViewBox(chart.rect())
+    generator.setTitle(chart.accessibleName())
+    painter = QPainter(generator)
+    chart.render(painter, QPoint())
+    painter.end()

@@ -11,7 +11,7 @@ from ml_core import figures
 from ml_core.figures import percent as percent  # the window's own, and the core's
 from ml_core.figures import percent_range as percent_range
 from ml_core.figures import signed as signed
-from ml_core.reading.plain import plain as escaped
+from ml_core.reading.errors import plain as escaped
 
 count_text, duration_text = figures.count, figures.duration
 NOT_MEASURED = "not measured"

@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.label import named
+from cleanclip_gui.widgets.controls import named
 from cleanclip_gui.widgets.layout import column
 
 _MOVES = (Qt.Key.Key_Down, Qt.Key.Key_Up, Qt.Key.Key_PageDown, Qt.Key.Key_PageUp)

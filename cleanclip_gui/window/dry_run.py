@@ -17,9 +17,8 @@ from rich.console import Console
 from rich.table import Table
 
 from cleanclip_gui.jobs import tasks
-from cleanclip_gui.talk.knowledge import measured
 from cleanclip_gui.talk.pictures import save_picture, step_name
-from cleanclip_gui.talk.scenario import Scenario, Wait
+from cleanclip_gui.talk.script import Scenario, Wait, measured
 from cleanclip_gui.window.headless import quiet_context, set_first_size
 from ml_core.reading.errors import InputError
 

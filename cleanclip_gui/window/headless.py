@@ -15,7 +15,7 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.session.records import is_live
-from cleanclip_gui.talk.scenario import Scenario, Wait
+from cleanclip_gui.talk.script import Scenario, Wait
 
 if TYPE_CHECKING:
     from cleanclip_gui.station import Context

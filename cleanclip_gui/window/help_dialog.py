@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +24,7 @@ from PySide6.QtGui import (
 )
 from PySide6.QtWidgets import (
     QDialog,
+    QHeaderView,
     QLineEdit,
     QTextBrowser,
     QTextEdit,
@@ -31,21 +34,88 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+import ml_core
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.action_button import push_button
-from cleanclip_gui.widgets.dialog_frame import resize_within
-from cleanclip_gui.widgets.label import ElidedLabel, named
+from cleanclip_gui.commands import MENUS, Command, KeyTable
+from cleanclip_gui.widgets.controls import ElidedLabel, Label, named, push_button
+from cleanclip_gui.widgets.dialog_frame import FittedDialog, resize_within
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import tip
-from cleanclip_gui.window.help_pages import (
-    docs_folder,
-    help_folder,
-    listed,
-    read_page,
-    slug,
-    target_of,
-    title_of,
-)
+from ml_core.paths import resource
+from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import read_file
+from ml_core.reading.sandbox import SandboxState, available
+
+# In the order of the list; what else lies in the folder comes after them.
+_ORDER = (
+    "welcome", "checkpoint", "studio", "scan", "clean", "report", "numbers", "limits", "glossary",
+)  # fmt: skip
+_SITE_ALONE = ("index",)  # the first page of the site lists what the window lists itself
+_LARGEST = 4 << 20
+
+
+def help_folder() -> Path:
+    """Where the pages of the stations lie; the folder may be missing."""
+    try:
+        return resource("help").resolve()
+    except FileNotFoundError:
+        return Path(ml_core.__file__).resolve().parents[1] / "resources" / "help"
+
+
+def docs_folder() -> Path:
+    """Where the documentation lies, shipped or in the sources; the folder may be missing."""
+    try:
+        return resource("docs").resolve()
+    except FileNotFoundError:
+        return Path(ml_core.__file__).resolve().parents[1] / "docs"
+
+
+def listed(folder: Path) -> list[Path]:
+    """Pages of a folder, in the order of the list."""
+    names = {path.stem: path for path in sorted(folder.glob("*.md"))}
+    known = [names[name] for name in _ORDER if name in names]
+    return [*known, *(p for n, p in names.items() if n not in (*_ORDER, *_SITE_ALONE))]
+
+
+def read_page(path: Path) -> str:
+    """The Markdown of a page; one sentence in its place if it cannot be read."""
+    try:
+        raw = read_file(path, _LARGEST + 1)
+        if len(raw) > _LARGEST:
+            raise OSError
+        return raw.decode("utf-8")
+    except (InputError, OSError, UnicodeDecodeError):
+        return f"The page {path.name} of the help is missing or damaged; install the program again."
+
+
+def title_of(path: Path) -> str:
+    """What a page calls itself; its file's name if it does not."""
+    match = re.match(r"# (.+)", read_page(path))
+    return match[1].strip() if match else path.stem
+
+
+def slug(heading: str) -> str:
+    """The name by which a link leads to a heading, as the documentation site makes it."""
+    plain = unicodedata.normalize("NFKD", heading).encode("ascii", "ignore").decode("ascii")
+    kept = re.sub(r"[^\w\s-]", "", plain).strip().lower()
+    return re.sub(r"[-\s]+", "-", kept)
+
+
+def target_of(link: str, page: Path) -> tuple[Path, str]:
+    """The file and the heading that a link of a page leads to.
+
+    The documentation lies elsewhere beside an installed program than in the sources.
+    """
+    address, _, heading = link.partition("#")
+    if not address:
+        return page, heading
+    path = Path(address)
+    if page.parent == help_folder() and path.parts[:3] == ("..", "..", "docs"):
+        return docs_folder().joinpath(*path.parts[3:]).resolve(), heading
+    if path.parts[:3] == ("..", "resources", "help"):
+        return help_folder().joinpath(*path.parts[3:]).resolve(), heading
+    return (page.parent / path).resolve(), heading
+
 
 _PATH = Qt.ItemDataRole.UserRole
 _LIST_WIDTH = 264
@@ -353,3 +423,108 @@ def _dress(document: QTextDocument, palette: QPalette, width: int) -> None:
             shape.setTopMargin(theme.SPACE_S)
             shape.setBottomMargin(theme.SPACE_M)
             frame.setFormat(shape)
+
+
+class KeysDialog(QDialog):
+    """A table of commands with their keys, then the keys of parts with keys of their own.
+
+    Closes and deletes itself with Escape.
+    """
+
+    def __init__(
+        self, commands: Sequence[Command], tables: Sequence[KeyTable], parent: QWidget
+    ) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Keyboard shortcuts")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        self.tree = named(QTreeWidget(), "Keyboard shortcuts")
+        self.tree.setHeaderLabels(["Command", "Key", "What it does"])
+        self.tree.setRootIsDecorated(False)
+        self.tree.setIndentation(theme.SPACE_M)
+        self.tree.setUniformRowHeights(True)
+        for menu in MENUS:
+            keyed = [c for c in commands if c.menu == menu and c.shortcut]
+            self._add(menu.replace("&", ""), [_row(command) for command in keyed])
+        for table in tables:
+            self._add(table.title, table.rows)
+        self.tree.expandAll()
+        header = self.tree.header()
+        for section in (0, 1):
+            header.setSectionResizeMode(section, QHeaderView.ResizeMode.ResizeToContents)
+        close = push_button("Close", self.accept)
+        column(
+            (self.tree, 1), (close, Qt.AlignmentFlag.AlignRight),
+            of=self, margins=theme.SPACE_L, spacing=theme.SPACE_M,
+        )  # fmt: skip
+        resize_within(self, 760, 480)
+
+    def _add(self, title: str, rows: Sequence[tuple[str, str, str]]) -> None:
+        """Add a group, if it has any key."""
+        if not rows:
+            return
+        group = QTreeWidgetItem(self.tree, [title])
+        group.setFlags(Qt.ItemFlag.ItemIsEnabled)
+        for texts in rows:
+            QTreeWidgetItem(group, list(texts))
+
+
+def _row(command: Command) -> tuple[str, str, str]:
+    keys = QKeySequence(command.shortcut).toString(QKeySequence.SequenceFormat.NativeText)
+    return command.text.replace("&", ""), keys, command.help
+
+
+_LIMITS = (
+    "Opening a file never runs code from it: its bytes are read as data, in a separate process. "
+    "A pickle that names code outside a fixed list is refused.",
+    "“Readable” says that a file holds tensors and plain data. It does not say that the model is "
+    "clean.",
+    "An attack success rate is about one trigger on these images. A low rate does not prove that "
+    "there is no other trigger.",
+)
+
+_WALLS = {
+    "limits": "limits on memory and time",
+    "privileges": "no new privileges",
+    "landlock": "Landlock, which forbids writing, running and connecting",
+    "seccomp": "a filter of system calls",
+}
+
+
+def sandbox_text(state: SandboxState) -> str:
+    """What the system adds around the process that reads files, or what it lacks."""
+    if state.complete:
+        listed = ", ".join(_WALLS.values())
+        return f"The system's sandbox around that process is complete: {listed}."
+    lacking = "; ".join(
+        f"{_WALLS[name]} ({text.removeprefix('off').lstrip(': ') or 'off'})"
+        for name, text in state.as_texts().items()
+        if not text.startswith("on")
+    )
+    return f"The system's sandbox around that process is not complete. It lacks {lacking}."
+
+
+class AboutDialog(FittedDialog):
+    """Name, version and honest limits."""
+
+    def __init__(self, version: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("About CleanCLIP GUI")
+        self.setAttribute(Qt.WidgetAttribute.WA_DeleteOnClose)
+        picture = Label()
+        picture.setPixmap(theme.icon("logo", "accent").pixmap(theme.px(48), theme.px(48)))
+        name = Label("CleanCLIP GUI", "title")
+        number = Label(f"Version {version}, MIT licence", "subtle")
+        heading = Label("What it does not promise", "heading")
+        layout = column(
+            row(picture, (column(name, number, spacing=0), 1), spacing=theme.SPACE_M),
+            Label("Tests CLIP checkpoints for backdoors and removes them.", wrap=True), heading,
+            of=self, margins=theme.SPACE_XL, spacing=theme.SPACE_M,
+        )  # fmt: skip
+        for limit in (_LIMITS[0], sandbox_text(available()), *_LIMITS[1:]):
+            layout.addWidget(Label(limit, "subtle", wrap=True))
+        source = "CleanCLIP: Bansal et al., ICCV 2023. Font: Inter, SIL Open Font License."
+        layout.addWidget(Label(source, "caption", wrap=True))
+        close = push_button("Close", self.accept)
+        close.setDefault(True)
+        layout.addWidget(close, 0, Qt.AlignmentFlag.AlignRight)
+        self.setFixedWidth(theme.px(540))

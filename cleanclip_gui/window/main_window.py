@@ -9,7 +9,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, Literal, cast
 
-from PySide6.QtCore import QByteArray, QEvent, QSize, Qt, QTimer, QUrl
+import shiboken6
+from PySide6.QtCore import QByteArray, QEvent, QObject, QSize, Qt, QTimer, QUrl
 from PySide6.QtGui import (
     QAction,
     QCloseEvent,
@@ -28,6 +29,7 @@ from PySide6.QtWidgets import (
     QMenu,
     QPushButton,
     QScrollArea,
+    QSizePolicy,
     QStackedWidget,
     QWidget,
 )
@@ -41,23 +43,18 @@ from cleanclip_gui.session.records import is_live
 from cleanclip_gui.station import AtWork, Context, Part, Station
 from cleanclip_gui.talk.desk import TalkDesk
 from cleanclip_gui.talk.script import shipped
-from cleanclip_gui.widgets.dropped_files import is_checkpoint, local_paths
+from cleanclip_gui.widgets.controls import ElidedLabel
 from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.name_filters import is_checkpoint, local_paths
 from cleanclip_gui.widgets.text import left_text, plain, used_text
-from cleanclip_gui.window.about import AboutDialog
 from cleanclip_gui.window.command_palette import CommandPalette
-from cleanclip_gui.window.crash import LogBridge, log_file
-from cleanclip_gui.window.error_dialog import ErrorDialog
-from cleanclip_gui.window.focus_keeper import FocusKeeper
-from cleanclip_gui.window.header import Header
-from cleanclip_gui.window.help_dialog import HelpDialog
-from cleanclip_gui.window.keys_dialog import KeysDialog
-from cleanclip_gui.window.log_pane import LogPane
+from cleanclip_gui.window.crash import ErrorDialog, LogBridge, log_file
+from cleanclip_gui.window.help_dialog import AboutDialog, HelpDialog, KeysDialog
 from cleanclip_gui.window.preferences_dialog import Acts, PreferencesDialog
 from cleanclip_gui.window.rail import Rail
 from cleanclip_gui.window.session_files import SessionFiles
 from cleanclip_gui.window.session_keeper import SessionKeeper
-from cleanclip_gui.window.status_bar import StatusBar
+from cleanclip_gui.window.status_bar import LogPane, StatusBar
 from cleanclip_gui.window.welcome import WelcomePage
 from ml_core.cleaning.catalogue import method_title
 from ml_core.data.specs import ImageSpec
@@ -65,6 +62,99 @@ from ml_core.jobs.demo import demo_target
 from ml_core.paths import resource
 from ml_core.reading import InputError
 from ml_core.reports.sessions.folder import is_session
+
+
+class FocusKeeper(QObject):
+    """Hands the focus of a button that was disabled or hidden to what is nearest to it.
+
+    Qt takes the next widget of the tab order, which may be at the other end of the window. What
+    lies in the same part of the page is mostly what takes the button's place: Cancel beside Start,
+    or the result. A focus that a program or a user moves is left alone.
+
+    Parameters
+    ----------
+    app
+        Whose focus it is.
+    pages
+        The focus is not carried from one of them to another: who turns the page goes elsewhere.
+    """
+
+    def __init__(self, app: QApplication, pages: QWidget) -> None:
+        super().__init__(pages)
+        self._pages = pages
+        self._lost: QWidget | None = None
+        self._soon = QTimer(self, singleShot=True, interval=0)  # its successor is shown first
+        self._soon.timeout.connect(self._hand_on)
+        app.focusChanged.connect(self._on_focus_changed)
+
+    def _on_focus_changed(self, before: QWidget | None, _: QWidget | None) -> None:
+        usable = before is None or not shiboken6.isValid(before) or _is_usable(before)
+        self._lost = None if usable else before
+        if not usable:
+            self._soon.start()
+
+    def _hand_on(self) -> None:
+        lost, self._lost = self._lost, None
+        if lost is None or not shiboken6.isValid(lost):
+            return
+        if _is_usable(lost):  # it was disabled for a moment
+            lost.setFocus(Qt.FocusReason.OtherFocusReason)
+            return
+        heir = self._nearest(lost)
+        if heir is not None:
+            heir.setFocus(Qt.FocusReason.OtherFocusReason)
+
+    def _nearest(self, lost: QWidget) -> QWidget | None:
+        """What can have the focus in the smallest part around it that has any, by the tab order."""
+        part = lost.parentWidget()
+        while part is not None and part is not self._pages:
+            stops = _tab_stops(part)
+            place = stops.index(lost) if lost in stops else 0
+            usable = [number for number, stop in enumerate(stops) if _is_usable(stop)]
+            if usable:  # of two that are as near, the one behind it
+                return stops[min(usable, key=lambda n: (abs(n - place), n < place))]
+            part = None if part.isWindow() else part.parentWidget()
+        return None
+
+
+def _tab_stops(part: QWidget) -> list[QWidget]:
+    """What Tab may come to in a part, in this order, whether it can be used now or not."""
+    stops: list[QWidget] = []
+    widget = part.nextInFocusChain()
+    while widget is not None and widget is not part:
+        if part.isAncestorOf(widget) and widget.focusPolicy() & Qt.FocusPolicy.TabFocus:
+            stops.append(widget)
+        widget = widget.nextInFocusChain()
+    return stops
+
+
+def _is_usable(widget: QWidget) -> bool:
+    return widget.isEnabled() and widget.isVisible()
+
+
+class Header(QFrame):
+    """Name and kind of the checkpoint on the left, ``side`` on the right."""
+
+    def __init__(self, side: QWidget, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setProperty("bar", True)
+        self.setFixedHeight(theme.px(52))
+        self.title = ElidedLabel("", "heading")
+        self.subtitle = ElidedLabel("", "subtle")
+        self.title.least = 160
+        self.title.setSizePolicy(QSizePolicy.Policy.Maximum, QSizePolicy.Policy.Preferred)
+        self.subtitle.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        row(
+            self.title, (self.subtitle, 1), side,
+            of=self, margins=(theme.SPACE_L, 0, theme.SPACE_L, 0), spacing=theme.SPACE_M,
+        )  # fmt: skip
+
+    def tell(self, title: str, subtitle: str, why: str = "") -> None:
+        """Say what is open; ``why`` is the subtitle's tool tip."""
+        self.title.setText(plain(title, 40))
+        self.subtitle.setText(plain(subtitle, 60))
+        self.subtitle.explain(plain(why))
+
 
 _LOG = logging.getLogger(__name__)
 _SEEN = 12  # pixels that show around what has the focus

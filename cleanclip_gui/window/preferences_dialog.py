@@ -27,10 +27,8 @@ from cleanclip_gui.session.records import is_live
 from cleanclip_gui.session.settings import Settings
 from cleanclip_gui.station import Context
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.action_button import push_button
-from cleanclip_gui.widgets.busy_row import BusyRow
+from cleanclip_gui.widgets.controls import BusyRow, ElidedLabel, Label, named, push_button
 from cleanclip_gui.widgets.dialog_frame import field_form, primary_button, resize_within
-from cleanclip_gui.widgets.label import ElidedLabel, Label, named
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.text import bytes_text, device_text, plain, plural, tip
 from ml_core.cache import Freed, cache_bytes, clear_cache

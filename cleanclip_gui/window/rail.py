@@ -7,8 +7,7 @@ from PySide6.QtGui import QAction, QResizeEvent
 from PySide6.QtWidgets import QFrame, QSizePolicy, QToolButton, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.action_button import bind
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.controls import Label, bind
 from cleanclip_gui.widgets.layout import column
 
 _LOGO, _STATION, _ICON = 48, 52, 34  # pixels of height

@@ -7,7 +7,7 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QObject, Qt, Signal
-from PySide6.QtWidgets import QWidget
+from PySide6.QtWidgets import QDialog, QPlainTextEdit, QWidget
 
 from cleanclip_gui.commands import Command
 from cleanclip_gui.jobs import tasks
@@ -15,8 +15,9 @@ from cleanclip_gui.session import CheckpointFacts, Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.threads import CLOSING_MS
 from cleanclip_gui.ticket import Ticket
+from cleanclip_gui.widgets.controls import Label, named
+from cleanclip_gui.widgets.dialog_frame import frame, primary_button, resize_within
 from cleanclip_gui.widgets.text import plain
-from cleanclip_gui.window.notes_dialog import NotesDialog
 from cleanclip_gui.window.session_keeper import OpenedSession, SessionKeeper
 from cleanclip_gui.window.session_paths import SessionPaths, lost_files
 from ml_core.reading.errors import InputError
@@ -26,6 +27,36 @@ from ml_core.reports.sessions.folder import read_session, write_session
 from ml_core.reports.sessions.record import SESSION_SUFFIX, FileFacts, SavedSession
 from ml_core.reports.sessions.same_file import facts_of, mark_of
 from ml_core.triggers import Trigger
+
+MOST = 200_000
+
+
+class NotesDialog(QDialog):
+    """A text field; accepted, ``text`` is what stands in it."""
+
+    def __init__(self, notes: str, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setWindowTitle("Notes")
+        self.edit = named(QPlainTextEdit(notes), "Notes")
+        self.edit.setTabChangesFocus(True)
+        self.edit.setPlaceholderText("Where the checkpoint is from, what you suspect, what is next")
+        says = Label(
+            "Plain text or Markdown. The notes are saved with the session; a report holds them "
+            "only if you ask for that.",
+            "subtle",
+            wrap=True,
+        )
+        ok = primary_button("Keep")
+        ok.clicked.connect(self.accept)
+        frame(self, "Notes", [says, self.edit], ok)
+        resize_within(self, 620, 420)
+        self.edit.setFocus()
+
+    @property
+    def text(self) -> str:
+        """What stands in the field."""
+        return self.edit.toPlainText()[:MOST]
+
 
 _KINDS = f"Session (*{SESSION_SUFFIX})"
 

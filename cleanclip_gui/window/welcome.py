@@ -19,9 +19,8 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.commands import Actions
-from cleanclip_gui.widgets.action_button import bind, push_button
+from cleanclip_gui.widgets.controls import Label, bind, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import card, column, row
 from cleanclip_gui.widgets.text import plain, tip
 

@@ -1,13 +1,26 @@
-"""Settings that the user chose with the loader doctor, where a file is silent or wrong."""
+"""Choices of the loader doctor that the user wants to be used whenever a file is opened again.
+
+They belong to a file's SHA-256 and lie in the user's data folder, never beside the file.
+"""
 
 from __future__ import annotations
 
+import json
+import re
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated, Any
 
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ml_core.atomic import replace_files
 from ml_core.checkpoints.architecture import Architecture
+from ml_core.paths import data_dir
+from ml_core.reading import InputError
 from ml_core.reading.clip_config import check_model_config
+from ml_core.reading.json_file import JsonFile, short
 
 CHOICE_KEY = "choice"
 
@@ -85,3 +98,184 @@ def image_heads(vision: Mapping[str, Any]) -> int | None:
     if "timm_model_name" in vision:
         return None
     return features(vision) // int(vision["head_width"])
+
+
+FILE = "loader_choices.json"
+_FILE = JsonFile(
+    "a table of remembered choices", "correct it or remove the file", max_bytes=4 << 20
+)
+_SHA256 = re.compile(r"[0-9a-f]{64}\Z")
+_TITLES = {
+    "quick_gelu": "activation",
+    "mean": "mean and std",
+    "image_size": "resolution",
+    "image_heads": "heads of the image encoder",
+    "text_heads": "heads of the text encoder",
+    "logit_scale": "logit scale",
+}
+
+
+_Mean = Annotated[float, Field(ge=-10, le=10)]
+_Std = Annotated[float, Field(ge=1e-4, le=10)]
+
+
+@dataclass(frozen=True)
+class Remembered:
+    """A choice, of which file it is, and the day it was made (``2026-11-26``)."""
+
+    sha256: str
+    name: str
+    day: str
+    choice: Choice
+
+    @property
+    def sentence(self) -> str:
+        """What stays with every result."""
+        fields = self.choice.to_dict()
+        what = [title for key, title in _TITLES.items() if key in fields]
+        listed = ", ".join(what[:-1]) + " and " * (len(what) > 1) + what[-1]
+        return (
+            f"Opened with the {listed} as chosen by the loader doctor on {self.day}, whatever "
+            "the file says."
+        )
+
+    def to_dict(self) -> dict[str, Any]:
+        return {"day": self.day, "name": self.name, **self.choice.to_dict()}
+
+
+class _Stored(BaseModel):
+    """One entry of the user's file."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    day: str = Field(pattern=r"^\d{4}-\d\d-\d\d$")
+    name: str = Field(max_length=300)
+    quick_gelu: bool | None = None
+    mean: tuple[_Mean, _Mean, _Mean] | None = None
+    std: tuple[_Std, _Std, _Std] | None = None
+    image_size: int | None = Field(default=None, ge=1, le=4096)
+    image_heads: int | None = Field(default=None, ge=1, le=4096)
+    text_heads: int | None = Field(default=None, ge=1, le=4096)
+    logit_scale: float | None = Field(default=None, gt=0, le=1e6)
+    evidence: str = Field(default="", max_length=2000)
+
+    @model_validator(mode="after")
+    def _chooses(self) -> _Stored:
+        if not self.model_fields_set & _TITLES.keys():
+            raise ValueError("it chooses nothing")
+        if (self.mean is None) != (self.std is None):
+            raise ValueError("mean and std go together")
+        return self
+
+
+def remembered_file() -> Path:
+    """Where the choices are, whether there are any or not."""
+    return data_dir() / FILE
+
+
+def remembered(sha256: str) -> Remembered | None:
+    """The choice for a file; None if there is none.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if the user's file of choices cannot be used.
+    """
+    found = _read().get(sha256)
+    if found is None:
+        return None
+    values = found.model_dump(exclude={"day", "name"})
+    return Remembered(sha256, found.name, found.day, Choice(**values))
+
+
+def choice_of(record: Mapping[str, Any]) -> Choice:
+    """A choice from what `Choice.to_dict` or `Remembered.to_dict` gave, perhaps a stranger's.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if it is none.
+    """
+    item = {"day": "2000-01-01", "name": "", **record}
+    found = _FILE.check(item, _Stored, "The loader's settings")
+    return Choice(**found.model_dump(exclude={"day", "name"}))
+
+
+def remember(sha256: str, name: str, choice: Choice) -> Remembered:
+    """Save a choice for every later opening of a file; it replaces an older one.
+
+    Parameters
+    ----------
+    sha256, name
+        Of the file.
+
+    Raises
+    ------
+    InputError
+        If the user's file of choices is damaged (it is left as it is) or cannot be written.
+    """
+    made = Remembered(sha256, name[:300], f"{datetime.now(UTC):%Y-%m-%d}", choice)
+    _write({**_read(), sha256: _Stored.model_validate(made.to_dict())})
+    return made
+
+
+def forget(sha256: str) -> bool:
+    """Delete the choice for a file, and return whether there was one.
+
+    Raises
+    ------
+    InputError
+        As `remember` does.
+    """
+    kept = dict(_read())
+    if kept.pop(sha256, None) is None:
+        return False
+    _write(kept)
+    return True
+
+
+def with_remembered(
+    architecture: Architecture, sha256: str
+) -> tuple[Architecture, Remembered | None]:
+    """The architecture with the choice for this file, which its assumptions name.
+
+    A choice that cannot be read or does not fit is not used, and the assumptions say so.
+    """
+    try:
+        found = remembered(sha256)
+        if found is None:
+            return architecture, None
+        made = chosen(architecture, found.choice)
+    except InputError as error:
+        said = f"The remembered settings were not used: {error.sentence}"
+        return replace(architecture, assumptions=(*architecture.assumptions, said)), None
+    return replace(made, assumptions=(found.sentence, *made.assumptions)), found
+
+
+def _read() -> dict[str, _Stored]:
+    """All choices by SHA-256; none if there is no file."""
+    path = remembered_file()
+    if not path.exists():
+        return {}
+    items = _FILE.read(path).get("choices")
+    if not isinstance(items, Mapping):
+        raise InputError(f"{path} has no table of choices; correct it or remove it.", "damaged")
+    return {key: _stored(key, item, path) for key, item in items.items()}
+
+
+def _stored(key: str, item: Any, path: Path) -> _Stored:
+    """One entry, checked."""
+    if not _SHA256.match(key):
+        raise InputError(
+            f"{path}: {short(key, 80)} is no SHA-256; correct it or remove the file.", "damaged"
+        )
+    return _FILE.check(item, _Stored, f"The choice for {key[:16]}… in {path}")
+
+
+def _write(entries: Mapping[str, _Stored]) -> None:
+    path = remembered_file()
+    choices = {key: item.model_dump(exclude_defaults=True) for key, item in entries.items()}
+    try:
+        replace_files({path: (json.dumps({"choices": choices}, indent=1) + "\n").encode()})
+    except OSError as error:
+        raise InputError(f"{path} cannot be saved: {error.strerror}; free some space.") from error

@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 
 from ml_core.checkpoints.expected import is_float
 from ml_core.checkpoints.layouts import find_layout
+from ml_core.checkpoints.library_names import Source
 from ml_core.checkpoints.tensor_stats import tensor_rows
-from ml_core.checkpoints.transformers_names import Source
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.errors import CancelledError
-from ml_core.reading.weights_bytes import file_of, weights_bytes
+from ml_core.reading.inspection import file_of, weights_bytes
 
 State = Literal["equal", "changed", "other shape", "only first", "only second"]
 Numbers = Iterator[NDArray[np.float64]]

@@ -13,26 +13,24 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import numpy as np
 
 from ml_core.atomic import replace_files
-from ml_core.checkpoints.architecture import Architecture
-from ml_core.checkpoints.choice import CHOICE_KEY
-from ml_core.checkpoints.config_record import config_record
+from ml_core.checkpoints.architecture import Architecture, find_published
+from ml_core.checkpoints.choice import CHOICE_KEY, with_remembered
 from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.open import PROVENANCE_KEY, Checkpoint, open_checkpoint
-from ml_core.checkpoints.published_shapes import find_published
 from ml_core.checkpoints.recognise import (
     ASSUMPTIONS_KEY,
     CONFIG_KEY,
     architecture_name,
+    config_record,
     find_architecture,
 )
 from ml_core.checkpoints.safetensors_layout import Entry, header, in_order
-from ml_core.checkpoints.saved_choices import with_remembered
 from ml_core.reading import InputError, Inspection, TensorInfo
 from ml_core.reading.clip_config import Preprocess, check_model_config
 from ml_core.reading.errors import CancelledError
+from ml_core.reading.inspection import changed, check_same, weights_bytes
 from ml_core.reading.safetensors_header import DTYPE_BYTES
 from ml_core.reading.strict_json import MAX_BYTES
-from ml_core.reading.weights_bytes import changed, check_same, weights_bytes
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel

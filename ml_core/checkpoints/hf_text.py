@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
+from ml_core.checkpoints.architecture import StatedConfig
 from ml_core.checkpoints.layouts import HF_START, Layout
-from ml_core.checkpoints.shapes import StatedConfig
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.folder import TRANSFORMERS_CONFIG_NAME, check_link
 from ml_core.reading.hf_config import HF_CONFIG, KINDS, plain_hf_config

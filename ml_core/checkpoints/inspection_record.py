@@ -7,19 +7,21 @@ from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 from ml_core import __version__
-from ml_core.checkpoints.donor import DonorNeeded
+from ml_core.checkpoints.choice import with_remembered
 from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.hub import cached_as
 from ml_core.checkpoints.known import known_files, look_up
 from ml_core.checkpoints.layouts import find_layout
-from ml_core.checkpoints.recognise import find_architecture, one_encoder, read_own_tokenizer
-from ml_core.checkpoints.saved_choices import with_remembered
+from ml_core.checkpoints.recognise import (
+    DonorNeeded,
+    find_architecture,
+    one_encoder,
+    read_own_tokenizer,
+)
 from ml_core.reading import InputError, Inspection, ask_picklescan
-from ml_core.reading.inspection import code_of
+from ml_core.reading.inspection import RULES_VERSION, code_of, verdict_words
 from ml_core.reading.key_mismatch import KeyLists, refusal
 from ml_core.reading.other_loaders import what_loaders_do
-from ml_core.reading.rules import RULES_VERSION
-from ml_core.reading.verdict_text import verdict_words
 
 if TYPE_CHECKING:
     from ml_core.checkpoints.open import Checkpoint

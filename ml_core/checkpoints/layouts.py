@@ -2,16 +2,203 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import re
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
 
-from ml_core.checkpoints import apple_names, siglip_names, transformers_names
-from ml_core.checkpoints.head import Head, find_head
-from ml_core.checkpoints.openai_names import find_prefix, find_start, is_head, strip_prefix
-from ml_core.checkpoints.other_models import mobileclip_s0, refuse_foreign, unknown
-from ml_core.checkpoints.transformers_names import Source
-from ml_core.reading import Inspection
+from ml_core.checkpoints import library_names
+from ml_core.checkpoints.library_names import Source
+from ml_core.reading import InputError, Inspection
+from ml_core.reading.inspection import COUNTED_BUFFERS, OPENAI_SIZES
+
+_WHOLE = "this version opens whole CLIP models and single towers with a donor for the other one"
+
+# What to say of the first name that fits; the order is that of the search. A name is up to 1024
+# hostile characters: the patterns take time in proportion to it.
+_CHANGES: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"(^|[._])lora_?(A|B|a|b|up|down|alpha|magnitude|embedding)"),
+        "holds LoRA weights ({}), a change to a model, not a model; merge them into their base "
+        "model and open that",
+    ),
+    (
+        re.compile(r"(^|[._])(ia3_l|hada_[wt][12]|lokr_[wt][12]|oft_r|boft_[Rs])(\.|_|$)"),
+        "holds an adapter ({}), a change to a model, not a model; merge it into its base model "
+        "and open that",
+    ),
+    (
+        re.compile(r"prompt|(^|\.)(meta_net|ctx)(\.|$)|(^|\.)VPT"),
+        "holds learned prompts ({}), as CoOp, CoCoOp and RVPT train them; they steer a CLIP but "
+        "are not one; open the CLIP that they were trained on",
+    ),
+    (
+        re.compile("adapter"),
+        "holds an adapter ({}), layers added to a CLIP, not a model; open the CLIP that it was "
+        "trained on",
+    ),
+)
+# What stands alone: in a CLIP these are parts.
+_PARTS: tuple[tuple[re.Pattern[str], str], ...] = (
+    (
+        re.compile(r"(^|\.)(patch_embed\.proj\.weight$|stem\.0\.weight$)"),
+        f"is an image encoder of the timm library ({{}}) and no CLIP; {_WHOLE}",
+    ),
+    (
+        re.compile(r"(^|\.)text\.transformer\.(embeddings|encoder)\."),
+        f"is a text encoder of the transformers library ({{}}) without an image encoder; {_WHOLE}",
+    ),
+)
+
+
+def refuse_foreign(keys: Iterable[str], where: str, *, alone: bool = False) -> None:
+    """Refuse what is known not to be a CLIP; ``keys`` are names without the model's prefix.
+
+    Parameters
+    ----------
+    alone
+        Whether no CLIP is among the names, so that parts of one are told as well.
+
+    Raises
+    ------
+    InputError
+        ``unsupported``, with the name that told.
+    """
+    keys = list(keys)
+    for pattern, words in (*_CHANGES, *(_PARTS if alone else ())):
+        for key in keys:
+            if pattern.search(key):
+                raise InputError(f"{where} {words.format(key[:80])}.", "unsupported")
+
+
+def mobileclip_s0(where: str) -> InputError:
+    """The refusal of a MobileCLIP-S0 as Apple publishes it."""
+    return InputError(
+        f"{where} is Apple's MobileCLIP-S0, whose text encoder has convolutions that open_clip "
+        "does not have; take MobileCLIP2-S0 (timm/MobileCLIP2-S0-OpenCLIP) or MobileCLIP-S1 "
+        "(apple/MobileCLIP-S1-OpenCLIP).",
+        "unsupported",
+    )
+
+
+def unknown(keys: Iterable[str], where: str) -> InputError:
+    """The refusal of tensors that are in no layout."""
+    keys = set(keys)
+    if any(key.endswith("layer1.0.conv1.weight") for key in keys):
+        what = (
+            "holds a plain ResNet without CLIP's attention pooling, so it has no place in CLIP's "
+            "space"
+        )
+    else:
+        what = "holds no CLIP image encoder and no CLIP text encoder that this version knows"
+    return InputError(f"{where} {what}; {_WHOLE}.", "unsupported")
+
+
+# Where training programs keep the model among other things.
+_TOPS = ("state_dict", "model_state_dict", "vision_encoder_state_dict", "model", "module", "visual")
+HEAD = re.compile(r"(?:^|\.)(?:linear|fc|head|classifier)\.(?:weight|bias)\Z")
+
+
+def find_prefix(
+    names: Iterable[str], mark: str, belongs: Callable[[str], bool] = lambda prefix: True
+) -> str | None:
+    """What stands before ``mark`` in the names of a file; of several copies, the state dict's.
+
+    Parameters
+    ----------
+    names
+        Of all tensors of the file.
+    mark
+        A tensor that every model of the kind has.
+    belongs
+        Asked of each prefix that is found.
+
+    Returns
+    -------
+    str or None
+        ``""``, or a text that ends in a dot; None if the mark is nowhere.
+    """
+    found: dict[str, None] = {}
+    for name in names:
+        if name == mark or name.endswith("." + mark):
+            found[name[: len(name) - len(mark)]] = None
+    kept = [prefix for prefix in found if belongs(prefix)]
+    kept.sort(key=lambda prefix: (prefix.partition(".")[0] not in _TOPS, len(prefix)))
+    return kept[0] if kept else None
+
+
+def find_start(names: Iterable[str], start: str) -> str | None:
+    """What stands before a group of tensors whose names go on with ``start``; see `find_prefix`."""
+    marks = [name[: name.index(start) + len(start)] for name in names if start in name]
+    return find_prefix(marks, start)
+
+
+def strip_prefix(names: Iterable[str], prefix: str) -> dict[str, str]:
+    """Map each name of the model to the tensor's name in the file.
+
+    Leaves out what is no part of the model: the optimizer, a classification head, attention masks
+    and tables of places that are counted anew, the three numbers of OpenAI's archives. What stands
+    beside the model in the same state dict and is none of these stays, to be told as unexpected.
+    """
+    top = prefix.partition(".")[0] + "." if prefix else ""
+    keys: dict[str, str] = {}
+    for name in names:
+        inside = name.startswith(prefix)
+        key = name.removeprefix(prefix)
+        if (not inside and not name.startswith(top)) or is_head(name, prefix):
+            continue
+        if key not in OPENAI_SIZES and key.rpartition(".")[2] not in COUNTED_BUFFERS:
+            keys[key] = name
+    return keys
+
+
+def is_head(name: str, prefix: str) -> bool:
+    """Whether a tensor is a classification head beside the model, not a part of it."""
+    if name.startswith(prefix):
+        return HEAD.fullmatch(name.removeprefix(prefix)) is not None
+    if HEAD.fullmatch(name):
+        return True
+    return name.startswith(prefix.partition(".")[0] + ".") and HEAD.search(name) is not None
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """Names of its tensors in the file, its classes and the features that it reads."""
+
+    weight: str
+    bias: str | None
+    classes: int
+    features: int
+
+    @property
+    def sentence(self) -> str:
+        """What is said of it."""
+        return (
+            f"The file holds a linear head of {self.classes} classes over {self.features} "
+            f"features ({self.weight[:80]}), which is kept beside the model: images are "
+            "classified here by text prompts, not by the head."
+        )
+
+
+def find_head(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> Head | None:
+    """The head beside the model whose names begin with ``prefix``, if there is just one."""
+    found = [
+        name
+        for name in _beside(shapes, prefix)
+        if name.endswith(".weight") and len(shapes[name]) == 2
+    ]
+    if len(found) != 1:
+        return None
+    (weight,) = found
+    classes, features = shapes[weight]
+    bias = weight.removesuffix("weight") + "bias"
+    return Head(weight, bias if shapes.get(bias) == (classes,) else None, classes, features)
+
+
+def _beside(names: Iterable[str], prefix: str) -> list[str]:
+    """Tensors that are named like a head."""
+    return [name for name in names if is_head(name, prefix)]
+
 
 Tower = Literal["image", "text"]
 Shapes = Mapping[str, tuple[int, ...]]
@@ -121,14 +308,14 @@ def find_layout(inspection: Inspection) -> Layout:
         prefix = find_start(shapes, TIMM_START)
     if prefix is not None:
         return _openai(shapes, prefix, where)
-    prefix = find_prefix(shapes, siglip_names.MARK)
+    prefix = find_prefix(shapes, library_names.MARK)
     if prefix is not None:
         return _siglip(shapes, prefix, where)
-    for mark in (apple_names.FASTVIT_MARK, apple_names.VIT_MARK):
+    for mark in (library_names.FASTVIT_MARK, library_names.VIT_MARK):
         prefix = find_prefix(shapes, mark)
         if prefix is not None:
             return _apple(shapes, prefix, where)
-    marks = (transformers_names.IMAGE_MARK, transformers_names.TEXT_MARK)
+    marks = (library_names.IMAGE_MARK, library_names.TEXT_MARK)
     for mark in marks:
         prefix = find_prefix(shapes, mark)
         if prefix is not None:
@@ -174,7 +361,7 @@ def _transformers(shapes: Shapes, prefix: str, where: str) -> Layout:
     """The transformers library's names."""
     refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
     names = [name for name in shapes if not is_head(name, prefix)]
-    made = transformers_names.sources(names, prefix)
+    made = library_names.sources(names, prefix)
     towers: list[Tower] = []
     if "visual.class_embedding" in made:
         towers.append("image")
@@ -186,7 +373,7 @@ def _transformers(shapes: Shapes, prefix: str, where: str) -> Layout:
 def _siglip(shapes: Shapes, prefix: str, where: str) -> Layout:
     """The transformers library's names of a SigLIP."""
     refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
-    made = siglip_names.siglip_sources([n for n in shapes if not is_head(n, prefix)], prefix)
+    made = library_names.siglip_sources([n for n in shapes if not is_head(n, prefix)], prefix)
     whole = "text.token_embedding.weight" in made
     towers: tuple[Tower, ...] = ("image", "text") if whole else ("image",)
     return _layout(SIGLIP, towers, made, shapes, prefix)
@@ -194,10 +381,10 @@ def _siglip(shapes: Shapes, prefix: str, where: str) -> Layout:
 
 def _apple(shapes: Shapes, prefix: str, where: str) -> Layout:
     """Apple's own names of a MobileCLIP."""
-    if any(name.startswith(prefix + apple_names.S0_MARK) for name in shapes):
+    if any(name.startswith(prefix + library_names.S0_MARK) for name in shapes):
         raise mobileclip_s0(where)
     refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
-    made = apple_names.apple_sources([n for n in shapes if not is_head(n, prefix)], prefix)
+    made = library_names.apple_sources([n for n in shapes if not is_head(n, prefix)], prefix)
     whole = "text.token_embedding.weight" in made
     towers: tuple[Tower, ...] = ("image", "text") if whole else ("image",)
     return _layout(APPLE, towers, made, shapes, prefix)

@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ml_core.checkpoints.architecture import Architecture
-from ml_core.checkpoints.choice import CHOICE_KEY, Choice, chosen
+from ml_core.checkpoints.choice import CHOICE_KEY, Choice, Remembered, chosen, with_remembered
 from ml_core.checkpoints.layouts import find_layout
 from ml_core.checkpoints.recognise import find_architecture, read_own_tokenizer
-from ml_core.checkpoints.saved_choices import Remembered, with_remembered
 from ml_core.reading import Inspection, examine
 from ml_core.reading.inspect import locate
+from ml_core.reading.inspection import looks_same
 from ml_core.reading.strict_json import JsonError, parse_object
-from ml_core.reading.weights_bytes import looks_same
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -111,7 +110,7 @@ class Checkpoint:
         on_bytes
             Told how many bytes were read since it was told before; it may raise `CancelledError`.
         """
-        from ml_core.checkpoints.assemble import read_state
+        from ml_core.checkpoints.tensors import read_state
 
         state = read_state(self.inspection, self.architecture.layout, on_bytes=on_bytes)
         if self.donor is not None:

@@ -7,9 +7,16 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from ml_core.checkpoints.architecture import Architecture, Origin
-from ml_core.checkpoints.config_record import HF_RECORD, config_record
-from ml_core.checkpoints.donor import DonorNeeded, borrow
+from ml_core.checkpoints.architecture import (
+    Architecture,
+    Origin,
+    Published,
+    Question,
+    StatedConfig,
+    assumed_activation,
+    config_from_shapes,
+    find_published,
+)
 from ml_core.checkpoints.expected import keys_of
 from ml_core.checkpoints.hf_text import with_hf_config
 from ml_core.checkpoints.layouts import (
@@ -18,18 +25,15 @@ from ml_core.checkpoints.layouts import (
     SIGLIP,
     TIMM_START,
     Layout,
+    Tower,
     find_layout,
 )
-from ml_core.checkpoints.openai_archive import is_openai_archive, uses_quick_gelu
-from ml_core.checkpoints.published_shapes import Published, find_published
-from ml_core.checkpoints.shapes import (
-    Question,
-    StatedConfig,
-    assumed_activation,
-    config_from_shapes,
+from ml_core.checkpoints.transformers_config import (
+    as_in_transformers,
+    model_config,
+    preprocess_config,
+    siglip_config,
 )
-from ml_core.checkpoints.siglip_config import as_in_transformers, siglip_config
-from ml_core.checkpoints.transformers_config import model_config, preprocess_config
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.clip_config import (
     VOCABULARY,
@@ -43,6 +47,7 @@ from ml_core.reading.clip_config import (
     vocabulary_caution,
 )
 from ml_core.reading.hf_config import HF_CONFIG
+from ml_core.reading.inspection import OPENAI_SIZES
 from ml_core.reading.key_mismatch import KeyLists
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.tokenizer_file import (
@@ -51,6 +56,127 @@ from ml_core.reading.tokenizer_file import (
     read_tokenizer,
     sentencepiece_beside,
 )
+
+
+class DonorNeeded(InputError):  # noqa: N818
+    """A file holds one tower only; ``tower`` is the one that a donor must give."""
+
+    def __init__(self, where: str, tower: Tower) -> None:
+        own = "image" if tower == "text" else "text"
+        super().__init__(
+            f"{where} holds the {own} encoder of a CLIP and no {tower} encoder; choose a complete "
+            f"CLIP with the same embedding size as donor of the {tower} encoder.",
+            "unsupported",
+        )
+        self.tower: Tower = tower
+
+
+def borrow(
+    told: StatedConfig, tower: Tower, donor: Architecture, sha256: str, where: str, *, scaled: bool
+) -> StatedConfig:
+    """Complete the config of one tower with the donor's.
+
+    Parameters
+    ----------
+    told
+        Of the tower that is there.
+    tower
+        The one that the donor gives.
+    sha256
+        Of the donor's file, for the sentence that stays with every result.
+    scaled
+        Whether the file has a logit scale of its own.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if the two do not fit together.
+    """
+    own = told.config
+    table = "vision_cfg" if tower == "text" else "text_cfg"
+    if not isinstance(own.get(table), Mapping) or "embed_dim" not in own:
+        raise InputError(f"{where} gives no {table} or no embed_dim; get it again.", "damaged")
+    if own["embed_dim"] != donor.config["embed_dim"]:
+        size = str(own["embed_dim"])[:20]
+        raise InputError(
+            f"The donor {donor.name} has embeddings of {donor.config['embed_dim']} numbers and "
+            f"{where} of {size}; choose a donor with {size}."
+        )
+    quick_gelu = donor.config.get("quick_gelu", False)
+    kind = "QuickGELU" if quick_gelu else "GELU"
+    sentences, questions = told.assumptions, told.questions
+    if not _has_activation(own, tower):
+        pass
+    elif "quick_gelu" not in own:
+        sentences += (f"Tensor shapes do not show the activation: the donor's {kind} is assumed.",)
+        questions += ("activation",)
+    elif own["quick_gelu"] != quick_gelu:
+        raise InputError(
+            f"{where} does not use {kind} as the donor {donor.name} does; choose a donor with the "
+            "same activation."
+        )
+    config: dict[str, Any] = {**donor.config, table: own[table], "quick_gelu": quick_gelu}
+    if tower == "image":
+        config.pop("custom_text", None)
+    present = "image" if tower == "text" else "text"
+    borrowed = f"the {tower} encoder" + ("" if scaled else " and the logit scale")
+    first = (
+        f"{where} holds the {present} encoder only: {borrowed} of every result "
+        f"{'is that' if scaled else 'are those'} of the donor {donor.name} (SHA-256 "
+        f"{sha256[:16]}…)."
+    )
+    return StatedConfig(config, (first, *sentences), questions)
+
+
+def _has_activation(own: Mapping[str, Any], missing: Tower) -> bool:
+    """Whether the tower that is there uses GELU at all; a ResNet does not."""
+    return missing == "image" or not isinstance(own["vision_cfg"].get("layers"), list)
+
+
+HF_RECORD = "hf_text_config"
+"""The transformers library's config of the text encoder, beside what open_clip reads."""
+
+
+def config_record(config: Mapping[str, Any], preprocess: Preprocess) -> dict[str, Any]:
+    """JSON-ready values of a checked ``model_cfg`` and how pixels become model input."""
+    model = dict(config)
+    text = dict(model.get("text_cfg", {}))
+    hf_config = text.pop(HF_CONFIG, None)
+    if hf_config is not None:
+        model["text_cfg"] = text
+    return {
+        "model_cfg": model,
+        **({} if hf_config is None else {HF_RECORD: hf_config}),
+        "preprocess_cfg": {
+            "size": preprocess.size,
+            "mode": "RGB",
+            "mean": list(preprocess.mean),
+            "std": list(preprocess.std),
+            "interpolation": preprocess.interpolation,
+            "resize_mode": preprocess.resize_mode,
+        },
+    }
+
+
+def uses_quick_gelu(inspection: Inspection) -> bool | None:
+    """Whether the embedded program computes QuickGELU; None if it does not tell.
+
+    CLIP's only use of the logistic function is QuickGELU, ``x * sigmoid(1.702 x)``.
+    """
+    gelu = any("torch.gelu(" in text for _, text in inspection.embedded_code)
+    logistic = any("torch.sigmoid(" in text for _, text in inspection.embedded_code)
+    return logistic if gelu != logistic else None
+
+
+def is_openai_archive(inspection: Inspection) -> bool:
+    """Whether it is a TorchScript archive with the three numbers that OpenAI's have.
+
+    Those are published with CLIP's own mean and standard deviation.
+    """
+    ends = {tensor.name.rpartition(".")[2] for tensor in inspection.tensors}
+    ends |= {name.rpartition(".")[2] for name in inspection.facts}
+    return bool(inspection.embedded_code) and ends.issuperset(OPENAI_SIZES)
+
 
 CONFIG_KEY = "open_clip_config"
 ASSUMPTIONS_KEY = "assumptions"

@@ -27,8 +27,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from ml_core.triggers.counter import PLACE, uniform
-from ml_core.triggers.paste import paste
+from ml_core.triggers.render import PLACE, paste, uniform
 
 Kind = Literal["patch", "spot", "texture", "warp"]
 Encode = Callable[[Tensor], Tensor]

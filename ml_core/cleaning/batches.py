@@ -5,7 +5,7 @@ from __future__ import annotations
 import queue
 import random
 import threading
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Protocol
 
@@ -14,7 +14,15 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from ml_core.cleaning.augment import CLIP_COLOUR, Colour
+from ml_core.cleaning.augment import (
+    CLIP_COLOUR,
+    Colour,
+    Draws,
+    Pictures,
+    apply_draws,
+    draw_augmentations,
+)
+from ml_core.cleaning.canaries import Canary
 from ml_core.cleaning.pictures import (
     WHOLE,
     Drawing,
@@ -24,11 +32,17 @@ from ml_core.cleaning.pictures import (
     draw_step,
     epoch_and_place,
     readable,
+    shared_rows,
     step_generator,
     step_indices,
 )
 from ml_core.cleaning.recipes import Recipe, fields_of
+from ml_core.data.labels import fill
 from ml_core.data.order import kept_blocks
+from ml_core.evaluation.stamping import as_uint8, own_canvases, stamped
+from ml_core.model import ClipModel
+from ml_core.reading.clip_config import Fit
+from ml_core.triggers.record import Trigger
 
 __all__ = [
     "Batch",
@@ -326,3 +340,208 @@ def prefetch(
     finally:
         closed.set()
         thread.join(timeout=10.0)
+
+
+_KEPT, _AUGMENTED, _BLENDED, _CUT = range(4)
+_RATIOS = (0.2, 0.8)  # of a picture in its blend
+_SIDES = (0.25, 0.75)  # of a part, as a share of the picture's side
+
+
+@dataclass(frozen=True, eq=False)
+class Mixes:
+    """What was drawn for each of N images.
+
+    Attributes
+    ----------
+    kinds
+        int64 [N]: 0 stays, 1 is augmented, 2 is blended, 3 gets a part of another image.
+    chances
+        float [N, 4], uniform: the ratio of a blend in the first column; of a part its height,
+        width, row and column.
+    augmentations
+        For those that are augmented.
+    """
+
+    kinds: npt.NDArray[np.int64]
+    chances: npt.NDArray[np.float64]
+    augmentations: Draws
+
+    def rows(self, places: npt.NDArray[np.int64]) -> Mixes:
+        return Mixes(self.kinds[places], self.chances[places], self.augmentations.rows(places))
+
+
+def draw_mixes(count: int, generator: np.random.Generator) -> Mixes:
+    """Draw for ``count`` images; how much is drawn depends on that alone."""
+    return Mixes(
+        generator.integers(0, 4, count),
+        generator.random((count, 4)),
+        draw_augmentations(count, "autoaugment", generator),
+    )
+
+
+def mix(images: Pictures, others: Pictures, mixes: Mixes) -> Pictures:
+    """New images of uint8 [N, H, W, 3], each with the other one of its row."""
+    made = images.copy()
+    augmented = np.flatnonzero(mixes.kinds == _AUGMENTED)
+    made[augmented] = apply_draws(images[augmented], mixes.augmentations.rows(augmented))
+    height, width = images.shape[1:3]
+    for i in np.flatnonzero(mixes.kinds >= _BLENDED):
+        first, second, row, column = mixes.chances[i]
+        if mixes.kinds[i] == _BLENDED:
+            ratio = _between(_RATIOS, first)
+            made[i] = ratio * images[i] + (1 - ratio) * others[i]
+            continue
+        high = max(1, round(_between(_SIDES, first) * height))
+        wide = max(1, round(_between(_SIDES, second) * width))
+        top, left = int(row * (height - high + 1)), int(column * (width - wide + 1))
+        part = np.s_[i, top : top + high, left : left + wide]
+        made[part] = others[part]
+    return made
+
+
+def _between(limits: tuple[float, float], chance: float) -> float:
+    low, high = limits
+    return low + (high - low) * chance
+
+
+_TRIGGER, _MIXES = 4, 5
+_SEEDS = 2**62
+
+
+class Source(Protocol):
+    """Pictures on the model's canvas, as a `CanvasCache` has them."""
+
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """Pictures found undecodable so far, with a sentence each."""
+
+    def __len__(self) -> int: ...
+
+    def get(self, indices: npt.NDArray[np.int64], /) -> npt.NDArray[np.uint8]:
+        """uint8 [n, size, size, 3]."""
+
+
+def picture_batch(
+    source: Source,
+    trigger: Trigger | None,
+    recipe: Recipe,
+    size: int,
+    fit: Fit,
+    step: int,
+    *,
+    share: Share = WHOLE,
+) -> Batch:
+    """Pictures, as they are or mixed, and in ``image_views`` with the trigger, if there is one.
+
+    Parameters
+    ----------
+    source
+        Pictures; labels are not looked at.
+    trigger
+        Where it has random places or noise these are drawn anew in every step, from
+        (seed, step, picture).
+    recipe
+        Order and seed.
+    size, fit
+        The model's input side in pixels, and how it makes pictures square.
+    step
+        Step from the start of the run; the batch depends on it and on the seed alone.
+    share
+        Which rows of the batch are made here.
+    """
+    order = step_indices(recipe, len(source), step)
+    indices = shared_rows(order, share)
+    seed = int(step_generator(recipe.seed, _TRIGGER, step).integers(_SEEDS))
+    images = source.get(indices)
+    if recipe.mix_images:
+        mixes = draw_mixes(len(order), step_generator(recipe.seed, _MIXES, step))
+        mine = shared_rows(np.arange(len(order)), share)
+        images = mix(images, source.get(shared_rows(np.roll(order, 1), share)), mixes.rows(mine))
+    own = own_canvases(source, trigger, size, seed)
+    canvases = images if own is None else own.get(indices)
+    good = readable(source.broken, indices, share=share)
+    indices, views = indices[good], None
+    if trigger is not None:
+        cpu = torch.device("cpu")
+        views = stamped(trigger, canvases[good], indices, seed, size, cpu, fit)
+    return Batch(
+        as_tensor(images[good]),
+        views,
+        numbers=torch.from_numpy(indices),
+        blank=int(indices[0]) in source.broken,
+    )
+
+
+_POISON = 6
+_CANARY_SEEDS = 2**61  # seeds of evaluations are far below, and so draw other places
+
+
+@dataclass(frozen=True, eq=False)
+class Poison:
+    """What is put on some pairs of each batch.
+
+    Attributes
+    ----------
+    canaries
+        The triggers, which act on the model's canvas.
+    captions
+        int64 [T, L] for each: captions of its target.
+    share
+        Share of the pairs that carry each canary, on average.
+    seed
+        Draws pairs, captions and places.
+    size, fit
+        The model's input side in pixels, and how it makes pictures square.
+    """
+
+    canaries: tuple[Canary, ...]
+    captions: tuple[Tensor, ...]
+    share: float
+    seed: int
+    size: int
+    fit: Fit
+
+    @classmethod
+    def of(
+        cls,
+        canaries: Sequence[Canary],
+        templates: Sequence[str],
+        model: ClipModel,
+        share: float,
+        seed: int,
+    ) -> Poison:
+        """For a model, with prompts as captions."""
+        captions = tuple(
+            model.tokenize([fill(template, one.target_name) for template in templates])
+            for one in canaries
+        )
+        return cls(tuple(canaries), captions, share, seed, model.image_size, model.preprocess.fit)
+
+    def on(self, batch: Batch, step: int) -> Batch:
+        """The batch of a step with the poison in it; the given one is left alone.
+
+        Each canary gets ``share`` of the pairs, rounded up or down by a draw; no pair has two.
+        """
+        assert batch.tokens is not None
+        draws = step_generator(self.seed, _POISON, step)
+        count = len(batch)
+        counts = (self.share * count + draws.random(len(self.canaries))).astype(np.int64)
+        rows = draws.permutation(count)
+        images = batch.images.permute(0, 2, 3, 1).numpy().copy()
+        tokens = batch.tokens.clone()
+        first = 0
+        for canary, captions, wanted in zip(
+            self.canaries, self.captions, counts.tolist(), strict=True
+        ):
+            mine = rows[first : first + wanted]
+            first += wanted
+            if not len(mine):
+                continue
+            which = step * count + mine
+            made = stamped(
+                canary.trigger, images[mine], which, _CANARY_SEEDS + self.seed, self.size,
+                torch.device("cpu"), self.fit,
+            )  # fmt: skip
+            images[mine] = as_uint8(made)
+            tokens[mine] = captions[torch.from_numpy(draws.integers(len(captions), size=len(mine)))]
+        return replace(batch, images=as_tensor(images), tokens=tokens)

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import TypeVar
 
 from ml_core.cleaning.catalogue import FACTS, Method
-from ml_core.cleaning.preset_fields import FIELDS
+from ml_core.cleaning.presets import FIELDS
 from ml_core.cleaning.recipes import Recipe, fields_of, make_recipe
 from ml_core.cleaning.tradeoff import Limits
 from ml_core.reading.errors import InputError

@@ -3,24 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
-from contextlib import closing
+from collections.abc import Callable, Generator, Iterator
+from contextlib import ExitStack, closing, contextmanager, nullcontext
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
-from ml_core.cleaning.attention import short_attention
 from ml_core.cleaning.batches import Batch, prefetch
-from ml_core.cleaning.encoders import compiles, prepared, set_layout
 from ml_core.cleaning.gradients import check_pieces, normalises_by_batch
-from ml_core.cleaning.memory_limits import fitting
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras, Method
-from ml_core.cleaning.optimizer import make_optimizer, rate_at
 from ml_core.cleaning.progress import (
     Outcome,
     Run,
@@ -40,6 +37,9 @@ from ml_core.cleaning.step import (
     cut_texts,
     forward,
     is_finite,
+    make_optimizer,
+    rate_at,
+    short_attention,
     take_step,
     training_mode,
 )
@@ -47,7 +47,181 @@ from ml_core.cleaning.weight_space import Validate
 from ml_core.events import Control, Event, Message, Metric, Progress, Saved
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
-from ml_core.reading.errors import DivergedError, InputError
+from ml_core.reading.errors import DivergedError, InputError, TooLittleMemoryError
+
+_BatchNorm = nn.modules.batchnorm._BatchNorm
+
+
+def set_layout(model: ClipModel, channels_last: bool | None) -> None:
+    """Lay the image encoder's input and filters out; None is the layout of its kind."""
+    model.channels_last = channels_last
+    layout = torch.channels_last if model.layout == "channels-last" else torch.contiguous_format
+    visual = getattr(model.module, "visual", None)
+    if isinstance(visual, nn.Module):
+        visual.to(memory_format=layout)  # type: ignore[call-overload]
+
+
+@contextmanager
+def prepared(model: ClipModel, recipe: Recipe) -> Iterator[None]:
+    """Checkpoint activations and compile the encoders, as the recipe asks for."""
+    before = model.channels_last
+    with ExitStack() as stack:
+        stack.callback(set_layout, model, before)
+        if recipe.checkpoint_activations:
+            stack.enter_context(_checkpointed(model.module))
+        if compiles(model, recipe):
+            stack.enter_context(_compiled(model.module))
+        yield
+
+
+def compiles(model: ClipModel, recipe: Recipe) -> bool:
+    """Whether torch.compile is asked for and offered: on CUDA alone."""
+    return recipe.compile and model.device.type == "cuda"
+
+
+@contextmanager
+def _checkpointed(module: nn.Module) -> Iterator[None]:
+    """Keep only what enters a block, and compute the block anew in the backward pass.
+
+    open_clip has the switch for transformers; a ResNet's stem and blocks are wrapped here.
+    """
+    transformers = [part for part in module.modules() if hasattr(part, "grad_checkpointing")]
+    before = [bool(part.grad_checkpointing) for part in transformers]
+    visual = getattr(module, "visual", None)
+    wrapped: list[tuple[nn.Module, str]] = []
+    if isinstance(visual, nn.Module) and hasattr(visual, "stem") and hasattr(visual, "layer1"):
+        wrapped.append((visual, "stem"))
+        for number in range(1, 5):
+            wrapped += [(block, "forward") for block in getattr(visual, f"layer{number}")]
+    try:
+        for part in transformers:
+            part.grad_checkpointing = True  # type: ignore[assignment]
+        for part, name in wrapped:
+            setattr(part, name, partial(_recomputed, part, getattr(part, name)))
+        yield
+    finally:
+        for part, was in zip(transformers, before, strict=True):
+            part.grad_checkpointing = was  # type: ignore[assignment]
+        for part, name in wrapped:
+            delattr(part, name)  # the class's own comes back
+
+
+def _recomputed(part: nn.Module, act: Callable[[Any], Any], value: Any) -> Any:
+    """Call ``act`` under activation checkpointing; a block that needs no gradient as it is."""
+    if not torch.is_grad_enabled():
+        return act(value)
+    layers = [layer for layer in part.modules() if isinstance(layer, _BatchNorm)]
+    return checkpoint(
+        act, value, use_reentrant=False, context_fn=lambda: (nullcontext(), _counted_once(layers))
+    )
+
+
+@contextmanager
+def _counted_once(layers: list[Any]) -> Iterator[None]:
+    """BatchNorm sees the same batch a second time: its stored statistics stay."""
+    before = [(layer, layer.momentum) for layer in layers]
+    counts = [layer.num_batches_tracked.clone() for layer in layers]
+    try:
+        for layer in layers:
+            layer.momentum = 0.0
+        yield
+    finally:
+        for (layer, momentum), count in zip(before, counts, strict=True):
+            layer.momentum = momentum
+            layer.num_batches_tracked.copy_(count)
+
+
+@contextmanager
+def _compiled(module: nn.Module) -> Iterator[None]:
+    """Compile the two encoders' layers in place; names in the state dict stay."""
+    text = getattr(module, "text", module)
+    parts = [getattr(module, "visual", None), getattr(text, "transformer", None)]
+    chosen = [part for part in parts if isinstance(part, nn.Module)]
+    try:
+        for part in chosen:
+            part.compile()
+        yield
+    finally:
+        for part in chosen:
+            part._compiled_call_impl = None
+
+
+Values = dict[str, float]
+
+
+def fitting(
+    act: Callable[[int], Values], run: Run, examples: int, divisible: bool, together: bool
+) -> Generator[Event, None, Values]:
+    """Take a step; halve what is encoded at a time until it fits, and say so.
+
+    Parameters
+    ----------
+    act
+        Takes the step with a chunk (0: the whole batch) and returns its values. Weights must not
+        have moved when it runs out of memory.
+    run
+        Its ``chunk`` is lowered, for this and all later steps.
+    examples
+        Size of the batch.
+    divisible
+        Whether gradient caching is exact here.
+    together
+        Whether other processes take the same step: then nothing can be repeated here alone.
+
+    Raises
+    ------
+    TooLittleMemoryError
+        If the batch cannot be divided further.
+    """
+    state = torch.get_rng_state()
+    while True:
+        try:
+            return act(run.chunk)
+        except (MemoryError, RuntimeError) as error:
+            if not out_of_memory(error):
+                raise
+            reason = str(error)
+        # Outside the except block the failed step's tensors are free.
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+        torch.set_rng_state(state)
+        now = min(run.chunk or examples, examples)
+        if together or not divisible or now < 2:
+            raise TooLittleMemoryError(_refusal(now, divisible, together), details=reason)
+        run.chunk = (now + 1) // 2
+        yield Message(
+            f"A batch of {examples} does not fit into memory {now} at a time: from step "
+            f"{run.step + 1} on {run.chunk} are encoded at a time, through gradient caching. The "
+            "gradient stays that of the whole batch; steps take about a third longer.",
+            "warning",
+        )
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether torch or Python ran out of memory, on any device."""
+    return isinstance(error, (MemoryError, torch.OutOfMemoryError)) or (
+        isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+    )
+
+
+def _refusal(now: int, divisible: bool, together: bool) -> str:
+    """Why a batch that does not fit is not divided, and what to do."""
+    if together:
+        return (
+            f"A process has too little memory for its {now} examples: lower the batch size, set "
+            "gradient caching, or take more processes. What was saved is intact."
+        )
+    if not divisible:
+        return (
+            f"There is too little memory for a batch of {now}, and it cannot be encoded in parts "
+            "while BatchNorm is trained: set BatchNorm to frozen, which allows gradient caching, "
+            "or halve the batch size. What was saved is intact."
+        )
+    return (
+        "There is too little memory even for one example at a time: choose another device or "
+        "checkpoint activations. What was saved is intact."
+    )
+
 
 __all__ = ["Outcome", "train"]
 

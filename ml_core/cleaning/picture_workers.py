@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ml_core.cleaning.autoaugment import Table, policy_table, use_table
+from ml_core.cleaning.augment import Table, policy_table, use_table
 from ml_core.cleaning.pictures import Drawing, Drawn, PictureSource, draw_step
 from ml_core.reading.errors import InputError
 

@@ -6,17 +6,61 @@ is loaded, and a value out of range is refused before anything starts.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+import os
+from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any, Self
 
 from pydantic import ValidationError, model_validator
 
+from ml_core.atomic import replace_files
 from ml_core.cleaning.catalogue import FACTS, METHODS, Method, MethodFacts
-from ml_core.cleaning.recipe_checks import contradictions
 from ml_core.cleaning.recipe_fields import RecipeFields
 from ml_core.data.specs import Sides
-from ml_core.reading.errors import InputError
-from ml_core.reading.json_file import short
+from ml_core.reading.errors import InputError, plain
+from ml_core.reading.json_file import JsonFile, short
+
+# Of each method the weights that cannot all be 0: nothing would be trained.
+_AIMS = {
+    "cleanclip": ("lambda_clip", "lambda_image", "lambda_text"),
+    "mmcl": ("lambda_clip",),
+    "ss": ("lambda_image", "lambda_text"),
+    "par": ("lambda_clip",),
+    "cleanclip-par": ("lambda_clip",),
+    "unlearn": ("lambda_unlearn",),
+    "adversarial": ("lambda_unlearn",),
+}
+
+
+def contradictions(recipe: RecipeFields) -> Iterator[str]:
+    """Each value that does not go with another one, as a sentence without its full stop."""
+    facts = FACTS[recipe.method]
+    fields = type(recipe).model_fields
+    aims = _AIMS.get(recipe.method, ())
+    if aims and not any(getattr(recipe, name) for name in aims):
+        titles = " and ".join(str(fields[name].title) for name in aims)
+        which = "is" if len(aims) == 1 else "are all"
+        why = (
+            "repulsion alone would only destroy the model"
+            if recipe.method in ("par", "cleanclip-par")
+            else "nothing would be trained"
+        )
+        yield f"{titles} {which} 0: {why}; raise {'it' if len(aims) == 1 else 'one of them'}"
+    few_shots = facts.data == "labelled" and recipe.shots > 0  # as many as there are classes for
+    if facts.data != "none" and not few_shots and recipe.pairs < recipe.batch_size:
+        yield (
+            f"There are {recipe.pairs} training examples for batches of {recipe.batch_size}: "
+            "raise the examples or lower the batch size"
+        )
+    if recipe.method == "interpolate" and recipe.alpha > 1:
+        yield (
+            f"Alpha is {recipe.alpha:g}, which goes beyond the reference: interpolation takes "
+            "0 to 1"
+        )
+    if recipe.method in ("tbar", "interpolate") and recipe.alpha == 0:
+        yield "Alpha is 0, which leaves the checkpoint as it is: raise it"
+
 
 _MOST_FAULTS = 8
 _LONGEST_NAME = 80
@@ -138,3 +182,97 @@ def explain(error: ValidationError) -> str:
 def _shown(given: float | str) -> str:
     """A value as it was given, cut short: a file may hold a text of 100 KB, or 4000 digits."""
     return repr(short(given, _LONGEST_NAME)) if isinstance(given, str) else short(repr(given), 60)
+
+
+_MOST_EPOCHS = 1000  # of a recipe
+_WARMUP_SHARE = 4
+
+
+def fitted_warmup(warmup: int, steps: int) -> int:
+    """A warm-up that leaves three quarters of a run of so many steps to the schedule."""
+    return min(warmup, steps // _WARMUP_SHARE)
+
+
+def fitted_budget(recipe: Recipe, steps: int, there: int) -> Recipe:
+    """A recipe of so many steps, or as near to that as whole epochs of the examples come.
+
+    An epoch takes at least half of the examples, and as many as it can; of a few images a class
+    it takes all. The warm-up is cut to fit.
+    """
+    size = recipe.batch_size
+    if recipe.draws_shots:
+        per_epoch = max(1, there // size)
+        whole = min(_MOST_EPOCHS, max(1, round(steps / per_epoch)))
+        warmup = fitted_warmup(recipe.warmup_steps, whole * per_epoch)
+        return recipe.model_copy(update={"epochs": whole, "warmup_steps": warmup})
+    most = min(steps, max(1, there // size))
+
+    def epochs(per_epoch: int) -> int:
+        return min(_MOST_EPOCHS, round(steps / per_epoch))
+
+    def distance(per_epoch: int) -> tuple[int, bool, int]:
+        taken = per_epoch * epochs(per_epoch)
+        return abs(taken - steps), taken > steps, -per_epoch
+
+    best = min(range(-(-most // 2), most + 1), key=distance)
+    examples = min(there, (best + 1) * size - 1)  # those beyond whole batches are drawn too
+    warmup = fitted_warmup(recipe.warmup_steps, best * epochs(best))
+    budget = {"pairs": examples, "epochs": epochs(best), "warmup_steps": warmup}
+    return recipe.model_copy(update=budget)
+
+
+FORMAT = "cleanclip-recipe"
+VERSION = 1
+_FILE = JsonFile("a recipe file", "save the recipe again", max_bytes=100_000, max_depth=3)
+
+
+def write_recipe(recipe: Recipe, path: Path) -> Path:
+    """Write a recipe with every field, so that later defaults do not change it.
+
+    Raises
+    ------
+    InputError
+        If the place cannot be written; an older file stays intact.
+    """
+    path = Path(os.path.expanduser(path))
+    record = {"format": FORMAT, "version": VERSION, "recipe": recipe.model_dump()}
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        replace_files({path: (json.dumps(record, indent=1) + "\n").encode()})
+    except OSError as error:
+        raise InputError(
+            f"{path} cannot be saved: {error.strerror}; choose another place or free some space."
+        ) from error
+    return path
+
+
+def read_recipe(path: Path) -> Recipe:
+    """Read a recipe file; the same recipe as was written.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is no recipe of a version known here, or a field is unknown or
+        out of range.
+    """
+    path = Path(os.path.expanduser(path))
+    record, name = _FILE.read(path), plain(path.name)
+    if record.get("format") != FORMAT:
+        raise InputError(
+            f'{name} is not a recipe file: it does not say "format": "{FORMAT}".', "damaged"
+        )
+    version, fields = record.get("version"), record.get("recipe")
+    if type(version) is not int or version < 1:
+        raise InputError(f"{name} is a damaged recipe file: it has no version.", "damaged")
+    if version > VERSION:
+        raise InputError(
+            f"{name} was written by a newer version of this program (recipe format "
+            f"{version}, known here up to {VERSION}): update the program.",
+            "unsupported",
+        )
+    if not isinstance(fields, dict):
+        raise InputError(f"{name} is a damaged recipe file: it holds no recipe.", "damaged")
+    try:
+        return make_recipe(fields)
+    except InputError as error:
+        raise InputError(f"{name}: {error.sentence}", "usage") from error

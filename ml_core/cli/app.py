@@ -30,13 +30,13 @@ from ml_core.cli.doctor import doctor
 from ml_core.cli.evaluate import evaluate
 from ml_core.cli.explain import explain
 from ml_core.cli.inspect import inspect
+from ml_core.cli.key import sign
 from ml_core.cli.prove import prove
 from ml_core.cli.rates import rates
 from ml_core.cli.report import report
 from ml_core.cli.run import Terminated, say_when_ended
 from ml_core.cli.scan import scan
 from ml_core.cli.search import search
-from ml_core.cli.sign import sign
 from ml_core.cli.verify import verify
 from ml_core.jobs.failures import exit_code
 from ml_core.jobs.launched import launched

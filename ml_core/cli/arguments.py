@@ -22,8 +22,7 @@ from ml_core.data.labels import LabelSet, label_sets, load_label_set, load_templ
 from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec, PairKind, PairSpec, Sides
 from ml_core.events import Control
-from ml_core.reading.errors import CancelledError, InputError
-from ml_core.reading.plain import plain
+from ml_core.reading.errors import CancelledError, InputError, plain
 
 if TYPE_CHECKING:
     from ml_core.checkpoints import Checkpoint
@@ -198,7 +197,7 @@ def resolve_scan(name: str | None, target: str | None) -> tuple[str | None, str 
     InputError
         If the folder holds no scan, or one that found no trigger.
     """
-    from ml_core.detection.scan.scan_file import PREFIX, found_trigger
+    from ml_core.detection.scan.records import PREFIX, found_trigger
 
     if name is None or not name.startswith(PREFIX):
         return name, target

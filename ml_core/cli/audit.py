@@ -10,11 +10,10 @@ import typer
 
 from ml_core.cli import output
 from ml_core.cli.arguments import image_spec, pair_spec, spec_fields, typed
-from ml_core.cli.export import export
 from ml_core.cli.options import PAIRS, NamedPath, Options, argument, command
-from ml_core.cli.run import run_spec
+from ml_core.cli.run import export, run_spec
 from ml_core.data.specs import PairSpec
-from ml_core.jobs.audit_spec import (
+from ml_core.jobs.audit import (
     AUDIT_FILE,
     EXCLUDED_TABLE,
     EXCLUSIONS_FILE,
@@ -175,7 +174,7 @@ def _write_excluded(
 ) -> Path:
     """Write which pairs are to be left out; the file."""
     from ml_core.detection.exclude import exclude as write_exclusions
-    from ml_core.jobs.embedding_audit import write_excluded
+    from ml_core.jobs.audit.embeddings import write_excluded
 
     folder = Path(spec.output_dir)
     if not isinstance(spec, AuditSpec):

@@ -6,8 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from ml_core.cleaning.pretraining import DEMO, Pretraining
-from ml_core.cleaning.recipe_file import read_recipe
-from ml_core.cleaning.recipes import Recipe
+from ml_core.cleaning.recipes import Recipe, read_recipe
 from ml_core.cli import output
 from ml_core.cli.arguments import (
     build_recipe,
@@ -22,8 +21,7 @@ from ml_core.cli.clean import clean_spec
 from ml_core.cli.options import CLEANING, NamedPath, Options, argument, command
 from ml_core.cli.run import run_spec
 from ml_core.figures import percent
-from ml_core.jobs.bench_spec import CHART_FILE, TABLE_FILE, BenchSpec
-from ml_core.jobs.specs import CleanSpec
+from ml_core.jobs.specs import CHART_FILE, TABLE_FILE, BenchSpec, CleanSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 

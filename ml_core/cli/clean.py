@@ -11,8 +11,7 @@ import typer
 
 from ml_core.cleaning.catalogue import Data
 from ml_core.cleaning.pretraining import Pretraining
-from ml_core.cleaning.recipe_file import read_recipe
-from ml_core.cleaning.recipes import Recipe
+from ml_core.cleaning.recipes import Recipe, read_recipe
 from ml_core.cli import output
 from ml_core.cli.arguments import (
     build_recipe,
@@ -293,7 +292,7 @@ def run_job(
     minutes = spec.minutes
     with output.working("Loading torch"):
         from ml_core.jobs.bench import matched
-        from ml_core.jobs.earlier import check_place
+        from ml_core.jobs.clean.earlier import check_place
         from ml_core.jobs.runner import run_job as run
 
     def fitted(control: Control) -> Generator[Event, None, None]:

@@ -11,8 +11,8 @@ from ml_core.cli.arguments import checkpoint_path
 from ml_core.cli.options import Options, argument, command
 from ml_core.options import option
 from ml_core.reading import InputError, Inspection, examine
-from ml_core.reading.plain import plain
-from ml_core.reading.weights_bytes import file_of
+from ml_core.reading.errors import plain
+from ml_core.reading.inspection import file_of
 
 _AS_IS = "to copy every tensor under its own name instead, add --as-is"
 
@@ -90,7 +90,7 @@ def convert(
             saved, count = model.path, model.tensors
     saved_head = None
     if head is not None:
-        from ml_core.checkpoints.save_head import save_head
+        from ml_core.checkpoints.write_safetensors import save_head
 
         saved_head = save_head(inspection, head)
     if options.json:

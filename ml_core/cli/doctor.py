@@ -9,7 +9,7 @@ from ml_core import figures
 from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path, image_spec, labels_and_templates
 from ml_core.cli.options import Options, command
-from ml_core.jobs.doctor_spec import DoctorSpec
+from ml_core.jobs.doctor import DoctorSpec
 from ml_core.options import option
 from ml_core.reading import InputError, examine
 
@@ -54,8 +54,8 @@ def doctor(
         return
     with output.working("Loading torch"):
         from ml_core.checkpoints import open_checkpoint
-        from ml_core.checkpoints.saved_choices import remember as write_remembered
-        from ml_core.checkpoints.saved_choices import remembered
+        from ml_core.checkpoints.choice import remember as write_remembered
+        from ml_core.checkpoints.choice import remembered
         from ml_core.data.images import open_images
         from ml_core.evaluation.doctor import Trial, diagnose
         from ml_core.jobs.devices import choose_device, set_threads
@@ -120,7 +120,7 @@ def doctor(
 
 def _forget(path: Path, json: bool) -> None:
     """Drop what is remembered for a file."""
-    from ml_core.checkpoints.saved_choices import forget
+    from ml_core.checkpoints.choice import forget
 
     inspection = examine(path)
     if inspection.refused:

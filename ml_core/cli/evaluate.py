@@ -25,7 +25,7 @@ from ml_core.cli.options import NamedPath, Options, command
 from ml_core.cli.run import run_stage
 from ml_core.events import Control
 from ml_core.jobs.launched import launched
-from ml_core.jobs.measurement_spec import MeasurementSpec
+from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 
@@ -311,8 +311,7 @@ def _measure(
     model: ClipModel, bench: Bench, classifier: Tensor, batch: int, stage: str, ranks: Ranks
 ) -> tuple[Evaluation, PerImage]:
     """Predict every image with a progress bar, and say what is wrong with the images."""
-    from ml_core.evaluation.embedding_cache import EmbeddingCache
-    from ml_core.evaluation.embedding_store import EmbeddingStore
+    from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingStore
     from ml_core.jobs.measure import measure_images
 
     cache = EmbeddingCache(store=EmbeddingStore())
@@ -419,7 +418,7 @@ def _retrieve(
     ``targeted`` says whether the target's prompts are looked for.
     """
     from ml_core.data.pairs import open_pairs
-    from ml_core.jobs.caption_ranks import MOST, rank_captions
+    from ml_core.jobs.proofs.holdouts import MOST, rank_captions
 
     spec = pair_spec(captions, Options(), bench.seed)
     pairs = open_pairs(spec.model_copy(update={"n": n or MOST}))

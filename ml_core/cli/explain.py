@@ -29,7 +29,7 @@ from ml_core.reading.errors import InputError
 if TYPE_CHECKING:
     from ml_core.data.images import ImageSet
     from ml_core.data.labels import LabelSet
-    from ml_core.evaluation.subject import Subject
+    from ml_core.evaluation.scorer import Subject
     from ml_core.model import ClipModel
     from ml_core.triggers import Trigger
 
@@ -132,7 +132,7 @@ def explain(
 def _subject(model: ClipModel, images: ImageSet, label_set: LabelSet, seed: int) -> Subject:
     """A model on the images, with its zero-shot classifier."""
     from ml_core.data.canvas import CanvasCache
-    from ml_core.evaluation.subject import Subject
+    from ml_core.evaluation.scorer import Subject
     from ml_core.jobs.measure import classifier_of
 
     return Subject(
@@ -152,7 +152,7 @@ def _attribution(
 ) -> dict[str, Any]:
     """Explain one class on one image, without ``target`` the predicted one, and save it."""
     from ml_core.evaluation.attribution import attribute
-    from ml_core.evaluation.attribution_files import save_attribution
+    from ml_core.evaluation.attribution_records import save_attribution
     from ml_core.evaluation.evaluate import predict_one
 
     if target is None:

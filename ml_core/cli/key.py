@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import typer
 
 from ml_core.cli import output
-from ml_core.cli.options import Options, argument, command, passphrase_of
+from ml_core.cli.options import NamedPath, Options, argument, command, passphrase_of
+from ml_core.cli.run import ctrl_c_cancels
+from ml_core.events import Control
 from ml_core.options import option
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.inspect import locate
 
 if TYPE_CHECKING:
     from ml_core.signing import PublicKey
@@ -86,7 +89,7 @@ def trust_command(
 
         cleanclip key trust ada.pub --name "Ada Lovelace"
     """
-    from ml_core.reading.plain import plain
+    from ml_core.reading.errors import plain
     from ml_core.signing import keys
 
     key = keys.trust_key(keys.read_key_file(file), plain(file.name), name)
@@ -154,3 +157,45 @@ def _warn(key: PublicKey) -> None:
 
 def _record(key: PublicKey) -> dict[str, object]:
     return {"id": key.key_id, "name": key.name, "own": key.own, "pem": key.pem}
+
+
+@command("path key out passphrase_file json")
+def sign(
+    options: Options,
+    path: NamedPath = argument(
+        "A checkpoint's file or folder, or an evidence bundle (folder or zip)."
+    ),
+    key: str = option(
+        "", help="Your key by name or id, or a private key's .pem file (default: the only one)."
+    ),
+    out: Path | None = option(
+        None,
+        help="File for the signature (default: model.sig beside a file or in a folder; "
+        "NAME.sig beside a file is found, too).",
+        flag="--output -o",
+    ),
+) -> None:
+    """Sign files with your key: OpenSSF Model Signing 1.0, as the program model_signing reads it.
+
+    A signature says who vouches for these bytes, and nothing about what is in them.
+
+    Examples:
+
+        cleanclip sign cleaned.safetensors
+
+        cleanclip sign results.evidence --key "Ada, work"
+    """
+    from ml_core.signing import load_key, sign_path
+
+    path = locate(path)
+    control = Control()
+    private = load_key(key, lambda name: passphrase_of(options.passphrase_file, name))
+    try:
+        with output.working(f"Signing {path.name}"), ctrl_c_cancels(control):
+            place = sign_path(path, private, out, lambda: control.cancelled)
+    except CancelledError:
+        raise KeyboardInterrupt from None
+    public = private.public
+    record = {"signature": str(place), "key_id": public.key_id, "name": public.name}
+    signer = f"{public.short} {public.name}".rstrip()
+    output.answer(options.json, record, f"Signed with {signer}: {place}")

@@ -35,8 +35,7 @@ from ml_core.exports import save_export
 from ml_core.jobs.failures import failure
 from ml_core.jobs.launched import launched
 from ml_core.paths import data_dir
-from ml_core.reading.errors import InputError
-from ml_core.reading.plain import plain
+from ml_core.reading.errors import InputError, plain
 
 if TYPE_CHECKING:
     from ml_core.jobs.overall import Plan

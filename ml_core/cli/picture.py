@@ -13,7 +13,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
-from ml_core.evaluation.canvases import to_uint8
+from ml_core.evaluation.stamping import to_uint8
 from ml_core.evaluation.zero_shot import cached_classifier, class_logits
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel

@@ -14,7 +14,7 @@ from ml_core.cli.clean import job_spec
 from ml_core.cli.options import Options, argument, command
 from ml_core.cli.run import run_spec
 from ml_core.figures import percent, percent_range
-from ml_core.jobs.proof_specs import ReboundSpec, holdouts_of, rebound_of
+from ml_core.jobs.proofs import ReboundSpec, holdouts_of, rebound_of
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.options import option
 from ml_core.reading.errors import InputError

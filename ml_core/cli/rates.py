@@ -17,7 +17,7 @@ from ml_core.cli.arguments import checkpoint_path, known_pretraining
 from ml_core.cli.clean import chosen_recipe, clean_spec
 from ml_core.cli.options import CLEANING, Options, command
 from ml_core.cli.run import run_spec
-from ml_core.jobs.rate_finder_spec import (
+from ml_core.jobs.rates import (
     RATES_CHART,
     RATES_FILE,
     RATES_TABLE,

@@ -9,8 +9,7 @@ import typer
 from ml_core.cleaning.catalogue import FACTS, METHODS, method_title
 from ml_core.cleaning.presets import about_rate, is_demos, preset_source, presets
 from ml_core.cleaning.pretraining import DEMO, Pretraining
-from ml_core.cleaning.recipe_file import read_recipe, write_recipe
-from ml_core.cleaning.recipes import Recipe, fields_of
+from ml_core.cleaning.recipes import Recipe, fields_of, read_recipe, write_recipe
 from ml_core.cli import output
 from ml_core.cli.arguments import build_recipe, checkpoint_path, known_pretraining, method_name
 from ml_core.cli.options import NamedPath, Options, argument, command, declared

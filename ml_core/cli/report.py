@@ -8,8 +8,8 @@ from pathlib import Path
 from ml_core.cli import output
 from ml_core.cli.options import NamedPath, Options, argument, command, passphrase_of
 from ml_core.cli.run import run_spec
-from ml_core.detection.scan.scan_file import PREFIX
-from ml_core.jobs.report_spec import ReportSpec
+from ml_core.detection.scan.records import PREFIX
+from ml_core.jobs.report import ReportSpec
 from ml_core.options import option
 
 
@@ -57,7 +57,7 @@ def report(
 
         cleanclip report demo.evidence --format model-card
     """
-    from ml_core.jobs.report_session import with_sessions
+    from ml_core.jobs.report.session import with_sessions
     from ml_core.reading.errors import InputError
     from ml_core.reports.exports import evidence_format, exported, is_bundle
 

@@ -12,11 +12,10 @@ from rich.table import Table
 
 from ml_core.cli import output
 from ml_core.cli.arguments import image_spec, optional_checkpoint, spec_fields
-from ml_core.cli.export import export
 from ml_core.cli.options import NamedPath, Options, command
-from ml_core.cli.run import run_spec
+from ml_core.cli.run import export, run_spec
 from ml_core.figures import percent
-from ml_core.jobs.scan_spec import STAGES, USUAL, ScanSpec, Stage
+from ml_core.jobs.scan import STAGES, USUAL, ScanSpec, Stage
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 

@@ -22,8 +22,8 @@ from ml_core.cli.clean import clean_spec
 from ml_core.cli.options import CLEANING, Options, command
 from ml_core.cli.run import run_spec
 from ml_core.figures import percent, rate_text
-from ml_core.jobs.canary_spec import CanarySettings
-from ml_core.jobs.search_spec import SearchRecord, SearchSpec
+from ml_core.jobs.search import SearchRecord, SearchSpec
+from ml_core.jobs.search.canary_spec import CanarySettings
 from ml_core.jobs.specs import CleanSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError

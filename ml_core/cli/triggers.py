@@ -155,7 +155,7 @@ def _entry(entry: Any, size: int) -> dict[str, Any]:
 def _open(name: str, size: int, file: Path | None, mask: Path | None) -> Trigger:
     """A published trigger or a file; a file of that name goes first if it has a suffix."""
     from ml_core.triggers import LIBRARY, demo_trigger, load_trigger, published
-    from ml_core.triggers.import_arrays import import_trigger
+    from ml_core.triggers.published import import_trigger
 
     if name.lower() in {entry.id.lower() for entry in LIBRARY}:
         if mask is not None:

@@ -11,7 +11,7 @@ from ml_core.cli import output
 from ml_core.cli.arguments import checkpoint_path
 from ml_core.cli.options import NamedPath, Options, argument, command
 from ml_core.cli.run import run_spec
-from ml_core.jobs.verify_spec import SAMPLE, VerifySpec
+from ml_core.jobs.verify import SAMPLE, VerifySpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 from ml_core.reports.verify.checks import LEVELS, Check

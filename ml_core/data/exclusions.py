@@ -19,9 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 from ml_core.atomic import replace_files
 from ml_core.data.pictures import printable
 from ml_core.data.watch import Watch, unwatched
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, plain
 from ml_core.reading.json_file import JsonFile
-from ml_core.reading.plain import plain
 
 FORMAT = "cleanclip-exclusions"
 VERSION = 1

@@ -2,30 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.data.folder_files import FolderFiles, list_folder
-from ml_core.data.labels import LabelSet, load_label_set, map_labels
+from ml_core.data.digests import Learner, hash_file, known_digests
+from ml_core.data.labels import LabelSet, fill, load_label_set, map_labels
 from ml_core.data.order import WINDOW, kept_blocks
 from ml_core.data.picture_set import PictureSet, hashed
 from ml_core.data.pictures import (
     DEMO_SIZES,
     DemoPictures,
     FilePictures,
+    FolderFiles,
     Pictures,
     SourcePictures,
     key_of,
+    list_folder,
+    printable,
     summary,
 )
-from ml_core.data.sampling import part_of, shots_of, stratified_sample
 from ml_core.data.sets.detect import find_set
-from ml_core.data.specs import ImageSpec
+from ml_core.data.specs import ImageSpec, part_of, shots_of, stratified_sample
 from ml_core.data.table_files import (
     LABEL_COLUMNS,
     TableFiles,
@@ -34,9 +38,11 @@ from ml_core.data.table_files import (
     require_column,
     table_path,
 )
-from ml_core.data.watch import Watch, unwatched
+from ml_core.data.watch import Watch, unwatched, watched
+from ml_core.exports import to_csv
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import IMAGE_SUFFIXES
+from ml_core.reading.resize import Canvases
 from ml_core.reading.tables import read_columns
 
 
@@ -306,3 +312,124 @@ def _none_match(name: str, labels: Sequence[str], label_set: LabelSet) -> InputE
         "another label set.",
         "usage",
     )
+
+
+Indices = NDArray[np.int64]
+
+
+class PromptPairs:
+    """The labelled pictures of a set with prompts for captions; an epoch takes the next template.
+
+    Blocks of pictures that are stored together are not kept: those without a label are left out.
+    """
+
+    blocks: Indices | None = None
+
+    def __init__(self, images: ImageSet, templates: Sequence[str]) -> None:
+        self._images, self._templates = images, tuple(templates)
+        self._chosen = np.flatnonzero(images.labels >= 0)
+        self._places = {int(number): place for place, number in enumerate(self._chosen)}
+        self.window = images.window
+
+    def __len__(self) -> int:
+        return len(self._chosen)
+
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """Undecodable pictures found so far."""
+        found = self._images.broken
+        return {self._places[i]: said for i, said in found.items() if i in self._places}
+
+    def captions(self, indices: Indices, epoch: int = 0) -> list[str]:
+        """A prompt for each of some pictures; neighbours have different templates."""
+        numbers = np.asarray(indices, np.int64)
+        labels = self._images.labels[self._chosen[numbers]]
+        return [
+            fill(
+                self._templates[(number + epoch) % len(self._templates)],
+                self._images.class_names[label],
+            )
+            for number, label in zip(numbers.tolist(), labels.tolist(), strict=True)
+        ]
+
+    def canvas(self, indices: Indices, size: int) -> Canvases:
+        """Pictures, uint8 [n, size, size, 3]."""
+        return self._images.canvas(self._chosen[np.asarray(indices, np.int64)], size)
+
+
+COLUMNS = ("index", "name", "sha256", "bytes", "label")
+_BLOCK = 1024
+
+
+def list_pictures(images: ImageSet, watch: Watch = unwatched) -> bytes:
+    """The pictures of a set as a CSV of `COLUMNS`, in the set's order.
+
+    The SHA-256 is of what `Pictures.raw` gives: of a file, the file; of a packed set, the bytes in
+    it; of the demo, the words from which a picture is composed. A picture that cannot be read has
+    none, and 0 bytes. Digests of files that are known from before are not computed again.
+
+    Parameters
+    ----------
+    images
+        The set.
+    watch
+        Is told how far it is, and may end it.
+    """
+    return to_csv(_rows(images, watch)).encode()
+
+
+def what_is_hashed(images: ImageSet) -> str:
+    """What the SHA-256 of a picture is taken of, in a few words."""
+    if isinstance(images.pictures, DemoPictures):
+        return "the split, seed and number that the program composes it from"
+    if isinstance(images.pictures, FilePictures):
+        return "its file"
+    return "its bytes in the set's files"
+
+
+def _rows(images: ImageSet, watch: Watch) -> Iterator[tuple[object, ...]]:
+    yield COLUMNS
+    seen: set[str] = set()
+    digests = _digests(images.pictures)
+    told = watched(digests, watch, "Listing pictures", len(images))
+    for index, (digest, size) in enumerate(told):
+        name = printable(images.pictures.name(index))
+        if name in seen:  # a packed set may call two alike
+            name = f"{name} [{index}]"
+        seen.add(name)
+        yield index, name, digest, size, int(images.labels[index])
+
+
+def _digests(pictures: Pictures) -> Iterator[tuple[str, int]]:
+    """SHA-256 in hex and bytes of each picture."""
+    if isinstance(pictures, FilePictures):
+        yield from _file_digests(pictures)
+        return
+    for index in range(len(pictures)):
+        raw = b""
+        with suppress(InputError):
+            raw = pictures.raw(index)
+        yield (hashlib.sha256(raw).hexdigest(), len(raw)) if raw else ("", 0)
+
+
+def _file_digests(pictures: FilePictures) -> Iterator[tuple[str, int]]:
+    learner, paths = Learner(), pictures.paths
+    for start in range(0, len(paths), _BLOCK):
+        block = [paths[i] for i in range(start, min(start + _BLOCK, len(paths)))]
+        known: dict[int, bytes] = {}
+        with suppress(OSError):  # one vanished: it is told below
+            known = known_digests(block)
+        for number, path in enumerate(block):
+            try:
+                size = path.stat().st_size
+                digest = known.get(number)
+                if digest is None:
+                    fact, digest = hash_file(path)
+                    if fact is not None:
+                        size = fact.st_size
+                        learner.learn(path, fact, digest)
+            except OSError:
+                yield "", 0
+                continue
+            yield digest.hex(), size
+        learner.save()

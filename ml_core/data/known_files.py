@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from array import array
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -11,6 +12,7 @@ from typing import Any
 
 from ml_core.data.digests import Learner, hash_file, known_digests
 from ml_core.data.watch import Watch, unwatched, watched
+from ml_core.reading.errors import InputError
 
 CONTENT_LIMIT = 512 * 1024**2
 CONTENT = "content"
@@ -131,3 +133,38 @@ def _listing(paths: Sequence[Path], sizes: Sequence[int], times: Sequence[int]) 
     for path, size, time in zip(paths, sizes, times, strict=True):
         whole.update(f"{path}\0{size}\0{time}\0".encode(errors="replace"))
     return whole.hexdigest()
+
+
+def stays_inside(folder: Path, path: Path) -> bool:
+    """Whether a file below a folder is there itself, also through links.
+
+    A link may lead within the folder, or, in a Hugging Face cache (``snapshots/REVISION/...``), to
+    the ``blobs`` of the same repository.
+    """
+    try:
+        root, real = Path(os.path.realpath(folder)), Path(os.path.realpath(path))
+    except OSError:  # a link that leads to itself
+        return False
+    allowed = [root]
+    for below in (root, *root.parents):
+        if below.parent.name == "snapshots":
+            allowed.append(below.parent.parent / "blobs")
+    return any(real.is_relative_to(one) for one in allowed)
+
+
+def own_file(folder: Path, name: str) -> Path:
+    """The path of one of a set's files, such as a list of its labels.
+
+    Raises
+    ------
+    InputError
+        ``unsupported`` if it is a link that leads out of the folder.
+    """
+    path = folder / name
+    if path.is_symlink() and not stays_inside(folder, path):
+        raise InputError(
+            f"{folder.name}/{name} is a link to a file outside the folder, which is not followed; "
+            "put the file itself there.",
+            "unsupported",
+        )
+    return path

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ml_core.paths import resource
 from ml_core.reading.class_file import read_class_file
 from ml_core.reading.errors import InputError
-from ml_core.reading.lists import read_lines
+from ml_core.reading.regular_file import read_lines
 
 _SEPARATORS = re.compile(r"[\s_\-]+")
 _FILES = ("imagenet-1k", "cifar-10", "cifar-100")

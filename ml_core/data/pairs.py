@@ -10,14 +10,13 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.data.captioned.open import open_source
-from ml_core.data.captioned.source import CaptionedSource
-from ml_core.data.exclusions import (
-    Excluded,
-    excluded,
-    excluded_numbers,
-    read_exclusions,
-)
+from ml_core.data.captioned.coco import open_coco
+from ml_core.data.captioned.folder import open_folder
+from ml_core.data.captioned.one_sided import open_captions, open_pictures
+from ml_core.data.captioned.parquet import open_parquet
+from ml_core.data.captioned.shards import open_shards
+from ml_core.data.captioned.source import CaptionedSource, FilePairs, FoundPairs, checked
+from ml_core.data.exclusions import Excluded, excluded, excluded_numbers, read_exclusions
 from ml_core.data.order import WINDOW, epoch_order, kept_blocks
 from ml_core.data.picture_set import PictureSet, hashed
 from ml_core.data.pictures import (
@@ -28,10 +27,50 @@ from ml_core.data.pictures import (
     key_of,
     summary,
 )
-from ml_core.data.sampling import stratified_order
-from ml_core.data.specs import PairSpec
+from ml_core.data.specs import PairSpec, stratified_order
+from ml_core.data.table_files import PackedTexts, read_files, require_column, table_path
 from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
+from ml_core.reading.tables import read_columns
+
+
+def open_table(path: Path, image_column: str, caption_column: str, watch: Watch) -> FoundPairs:
+    """Open a table; pictures are looked for in its own folder.
+
+    Raises
+    ------
+    InputError
+        If it cannot be read, lacks a column, or names no picture that is there.
+    """
+    path = table_path(path)
+    columns = read_columns(path)
+    images = require_column(path, columns, image_column, "image")
+    captions = require_column(path, columns, caption_column, "caption")
+    texts = PackedTexts()
+    files = read_files(path, images, captions, watch, lambda text: texts.append(checked(text)))
+    source = FilePairs(files.paths, files.names, texts)
+    return FoundPairs(path.name, source, files.problems, files.left_out)
+
+
+def open_source(spec: PairSpec, watch: Watch = unwatched) -> FoundPairs:
+    """Open the pairs of a spec, which is not of the demo; errors as the kind's reader."""
+    text = spec.path or ""
+    path = Path(text)
+    match spec.kind:
+        case "folder":
+            return open_folder(path, watch)
+        case "coco":
+            return open_coco(path, Path(spec.pictures) if spec.pictures else None, watch)
+        case "shards":
+            return open_shards(text, watch)
+        case "parquet":
+            return open_parquet(path, spec.image_column, spec.caption_column, watch)
+        case "images":
+            return open_pictures(path, watch)
+        case "texts":
+            return open_captions(path, spec.caption_column, watch)
+        case _:
+            return open_table(path, spec.image_column, spec.caption_column, watch)
 
 
 class PairPictures(Pictures, Protocol):

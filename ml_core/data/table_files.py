@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 from array import array
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -15,11 +16,80 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.data.labels import MAX_CLASSES
-from ml_core.data.packed_strings import PackedPaths, PackedTexts
-from ml_core.data.skip_count import SkipCount
+from ml_core.data.pictures import SkipCount
 from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.tables import NOT_UTF8, iter_rows, listed, resolver
+
+
+class PackedTexts(Sequence[str]):
+    """Texts that were appended, by number; any text is kept as it is, also undecodable names."""
+
+    def __init__(self, texts: Iterable[str] = ()) -> None:
+        self._data = bytearray()
+        self._ends = array("q", [0])
+        for text in texts:
+            self.append(text)
+
+    def append(self, text: str) -> None:
+        """Add one at the end."""
+        self._data += text.encode("utf-8", "surrogatepass")
+        self._ends.append(len(self._data))
+
+    def __len__(self) -> int:
+        return len(self._ends) - 1
+
+    @overload
+    def __getitem__(self, index: int) -> str: ...
+    @overload
+    def __getitem__(self, index: slice) -> PackedTexts: ...
+    def __getitem__(self, index: int | slice) -> str | PackedTexts:
+        if isinstance(index, slice):
+            return PackedTexts(self[i] for i in range(*index.indices(len(self))))
+        place = index + len(self) if index < 0 else index
+        if not 0 <= place < len(self):
+            raise IndexError(index)
+        return self._data[self._ends[place] : self._ends[place + 1]].decode(
+            "utf-8", "surrogatepass"
+        )
+
+    def take(self, numbers: NDArray[np.int64]) -> PackedTexts:
+        """Some of them, in a new order."""
+        return PackedTexts(self[number] for number in numbers.tolist())
+
+    def digest(self) -> str:
+        """SHA-256 over the texts and where each ends."""
+        total = hashlib.sha256(memoryview(self._ends).cast("B"))
+        total.update(self._data)
+        return total.hexdigest()
+
+    @property
+    def nbytes(self) -> int:
+        return len(self._data) + 8 * len(self._ends)
+
+
+class PackedPaths(Sequence[Path]):
+    """Paths below one folder."""
+
+    def __init__(self, root: Path, below: PackedTexts) -> None:
+        self.root, self.below = root, below
+
+    def __len__(self) -> int:
+        return len(self.below)
+
+    @overload
+    def __getitem__(self, index: int) -> Path: ...
+    @overload
+    def __getitem__(self, index: slice) -> PackedPaths: ...
+    def __getitem__(self, index: int | slice) -> Path | PackedPaths:
+        if isinstance(index, slice):
+            return PackedPaths(self.root, self.below[index])
+        return self.root / self.below[index]
+
+    def take(self, numbers: NDArray[np.int64]) -> PackedPaths:
+        """Some of them, in a new order."""
+        return PackedPaths(self.root, self.below.take(numbers))
+
 
 IMAGE_COLUMNS = (
     "image", "path", "image_path", "filepath", "file_path", "filename", "file_name", "file",

@@ -13,9 +13,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ml_core.detection.embed_pairs import Chunk, Embedded, Indices, Source, chunks_of
-from ml_core.detection.neighbours import nearest
+from ml_core.detection.neighbours import (
+    Density,
+    Forest,
+    clip_score,
+    dao,
+    density,
+    lid,
+    nearest,
+    slof,
+)
 from ml_core.detection.records import FEWEST_FOLDS, SCORE, SCORES, Neighbourhood
-from ml_core.detection.scores import Density, Forest, clip_score, dao, density, lid, slof
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import InputError
 

@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from ml_core.data.order import epoch_order
-from ml_core.evaluation.embedding_store import EmbeddingStore
+from ml_core.evaluation.embedding_cache import EmbeddingStore
 from ml_core.evaluation.evaluate import versions
 from ml_core.evaluation.scores import require_finite
 from ml_core.evaluation.stamping import to_pictures

@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core.data.embedding_shards import IMAGES, TEXTS, EmbeddingShards, open_embeddings
-from ml_core.detection.approximate import SAMPLE, Index, shared_index
 from ml_core.detection.audit import (
     Found,
     Settings,
@@ -30,9 +29,21 @@ from ml_core.detection.embed_pairs import (
     Source,
     chunks_of,
 )
-from ml_core.detection.neighbours import Neighbours, Space, closest, nearest_of_all, precision
+from ml_core.detection.neighbours import (
+    Density,
+    Forest,
+    Neighbours,
+    Space,
+    clip_score,
+    closest,
+    dao,
+    lid,
+    nearest_of_all,
+    precision,
+    slof,
+)
 from ml_core.detection.records import SCORES
-from ml_core.detection.scores import Density, Forest, clip_score, dao, lid, slof
+from ml_core.detection.summary import SAMPLE, Index, shared_index
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError
 

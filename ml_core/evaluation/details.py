@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from ml_core.data.labels import same_names
-from ml_core.data.sampling import SAMPLING
+from ml_core.data.specs import SAMPLING
 from ml_core.triggers.descriptions import describe
 from ml_core.triggers.published import standing
 

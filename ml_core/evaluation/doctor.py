@@ -7,21 +7,370 @@ decides nothing.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Generator, Iterable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from itertools import product
 from typing import Any
 
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
 from ml_core.checkpoints import Checkpoint
 from ml_core.checkpoints.choice import Choice
+from ml_core.checkpoints.open import CLIP_SCALE
 from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet
 from ml_core.evaluation.candidates import QUESTIONS, answer, settings_of, sizes, variants, words
-from ml_core.evaluation.doctor_bench import Bench, logit_scale
-from ml_core.evaluation.doctor_findings import explain
-from ml_core.evaluation.doctor_records import Diagnosis, Trial, surely_better
+from ml_core.evaluation.stamping import to_float
+from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.events import Progress
+from ml_core.figures import percent
 from ml_core.reading.clip_config import is_timm
+from ml_core.reading.errors import CancelledError, InputError
+
+# A setting counts as better when fewer than one in a hundred fair coins would favour it so.
+_SURE = 0.01
+_SURE_ERRORS = 3.0  # of likelihood, in standard errors
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One setting and what it scores.
+
+    Parameters
+    ----------
+    question
+        What was varied: one of `QUESTIONS`, ``logit scale``, or ``as opened``.
+    answer
+        In words.
+    settings
+        All of them.
+    correct, n
+        Images whose class is predicted, of how many.
+    nll
+        Mean negative log-likelihood of the true class, in nats, at the logit scale that makes it
+        least: a setting must not look better by being bolder.
+    hits, losses
+        Right or wrong, and the negative log-likelihood, of each image.
+    """
+
+    question: str
+    answer: str
+    settings: Choice
+    correct: int
+    n: int
+    nll: float
+    hits: NDArray[np.bool_] = field(compare=False, repr=False)
+    losses: NDArray[np.float32] = field(compare=False, repr=False)
+
+    @property
+    def accuracy(self) -> float:
+        """Share of the images whose label was predicted, 0 to 1."""
+        return self.correct / self.n
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "question": self.question,
+            "answer": self.answer,
+            "settings": self.settings.to_dict(),
+            "correct": self.correct,
+            "n": self.n,
+            "accuracy": self.accuracy,
+            "nll": self.nll,
+        }
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What the doctor proposes, and why.
+
+    Parameters
+    ----------
+    trials
+        Everything that was tried, in order.
+    opened
+        The checkpoint as it is opened without a choice; None if it cannot be built so.
+    best
+        The proposed settings' trial.
+    choice
+        What to build with; None if the checkpoint is best as it is and left nothing open.
+    findings
+        A sentence for each question that the file leaves open.
+    warnings
+        Where the file says one thing and behaves like another.
+    """
+
+    trials: tuple[Trial, ...]
+    opened: Trial | None
+    best: Trial
+    choice: Choice | None
+    findings: tuple[str, ...]
+    warnings: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        return {
+            "opened": None if self.opened is None else self.opened.to_dict(),
+            "best": self.best.to_dict(),
+            "choice": None if self.choice is None else self.choice.to_dict(),
+            "findings": list(self.findings),
+            "warnings": list(self.warnings),
+            "trials": [trial.to_dict() for trial in self.trials],
+        }
+
+
+def surely_better(one: Trial, other: Trial) -> bool:
+    """Whether it gets more images right, or as many with surely more likelihood.
+
+    The first is an exact one-sided sign test on the images that only one of the two gets right,
+    the second the mean of the paired differences against its standard error.
+    """
+    wins = int((one.hits & ~other.hits).sum())
+    losses = int((other.hits & ~one.hits).sum())
+    if wins < losses:
+        return False
+    total = wins + losses
+    chance = sum(math.comb(total, k) for k in range(wins, total + 1)) / 2**total
+    if chance < _SURE:
+        return True
+    gains = other.losses.astype(np.float64) - one.losses
+    error = gains.std() / math.sqrt(len(gains))
+    return bool(gains.mean() > _SURE_ERRORS * error > 0)
+
+
+MAX_TEMPLATES = 4
+_BATCH = 64
+_LEAST_IMAGES = 20
+_SCALES = tuple(2.0 * 1.25**step for step in range(22))  # to 217
+
+
+class Bench:
+    """Images, classes and what was computed so far; images and texts are embedded once each."""
+
+    def __init__(
+        self,
+        checkpoint: Checkpoint,
+        images: ImageSet,
+        label_set: LabelSet,
+        device: str,
+        cancelled: Callable[[], bool],
+    ) -> None:
+        chosen = np.flatnonzero(images.labels >= 0)
+        size = checkpoint.architecture.preprocess.size
+        self._images = images.fitted(checkpoint.architecture.preprocess.fit)
+        self._canvases = {size: self._images.canvas(chosen, size)}
+        good = np.array([index not in self._images.broken for index in chosen.tolist()], bool)
+        self._canvases[size] = self._canvases[size][good]
+        self._indices = chosen[good]
+        classes = np.unique(images.labels[self._indices])
+        if len(self._indices) < _LEAST_IMAGES or len(classes) < 2:
+            raise InputError(
+                f"The loader doctor needs at least {_LEAST_IMAGES} labelled images of two classes; "
+                f"{images.name} has {len(self._indices)} of {len(classes)}: choose other images."
+            )
+        self.labels = torch.from_numpy(np.searchsorted(classes, images.labels[self._indices]))
+        self.classes = [label_set.class_names[number] for number in classes.tolist()]
+        self._templates = label_set.templates[:MAX_TEMPLATES]
+        self.checkpoint, self._device, self._cancelled = checkpoint, device, cancelled
+        self.state = checkpoint.read_state()
+        self.trials: dict[Choice, Trial] = {}
+        self._image_rows: dict[object, Tensor] = {}
+        self._class_rows: dict[object, Tensor] = {}
+        self._scale = logit_scale(self.state)
+
+    @property
+    def n(self) -> int:
+        return len(self._indices)
+
+    @property
+    def source(self) -> str:
+        return self._images.name
+
+    @property
+    def scale(self) -> float:
+        """The file's logit scale."""
+        return self._scale
+
+    def trial(self, settings: Choice, question: str, answered: str) -> Trial:
+        """Score settings, once."""
+        if settings not in self.trials:
+            cosines = self.cosines(settings)
+            finite = torch.isfinite(cosines).all(1)
+            hits = ((cosines.argmax(1) == self.labels) & finite).numpy()
+            losses = min((self.losses(cosines, scale) for scale in _SCALES), key=mean).numpy()
+            self.trials[settings] = Trial(
+                question, answered, settings, int(hits.sum()), self.n, mean(losses), hits, losses
+            )
+        return self.trials[settings]
+
+    def losses(self, cosines: Tensor, scale: float) -> Tensor:
+        """Negative log-likelihood of each label; [n]."""
+        return torch.nn.functional.cross_entropy(scale * cosines, self.labels, reduction="none")
+
+    def cosines(self, settings: Choice) -> Tensor:
+        """[n, C] products of unit image and class embeddings, on the CPU."""
+        convolutional = isinstance(
+            self.checkpoint.architecture.config["vision_cfg"].get("layers"), list
+        )
+        activation = None if convolutional else settings.quick_gelu
+        image_key = (
+            activation, settings.mean, settings.std, settings.image_size, settings.image_heads
+        )  # fmt: skip
+        class_key = (settings.quick_gelu, settings.text_heads)
+        if image_key not in self._image_rows or class_key not in self._class_rows:
+            model = self.checkpoint.build_from(self.state, self._device, settings)
+            model.sha256 = None  # its texts are kept here, not in the cache of checkpoints
+            if class_key not in self._class_rows:
+                self._stop_if_cancelled()
+                rows = zero_shot_classifier(model, self.classes, self._templates, watch=self._watch)
+                self._class_rows[class_key] = rows.float().cpu()
+            if image_key not in self._image_rows:
+                canvases = self._pictures(model.image_size)
+                batches = [
+                    model.encode_images(to_float(canvases[start : start + _BATCH], model.device))
+                    for start in self._starts()
+                ]
+                self._image_rows[image_key] = torch.cat(batches).float().cpu()
+        return self._image_rows[image_key] @ self._class_rows[class_key].T
+
+    def _starts(self) -> Iterable[int]:
+        for start in range(0, self.n, _BATCH):
+            self._stop_if_cancelled()
+            yield start
+
+    def _watch(self, _what: str, _done: int, _total: int) -> None:
+        self._stop_if_cancelled()
+
+    def _stop_if_cancelled(self) -> None:
+        if self._cancelled():
+            raise CancelledError
+
+    def _pictures(self, size: int) -> NDArray[np.uint8]:
+        """The images at a size; only the last size is kept."""
+        if size not in self._canvases:
+            self._canvases = {size: self._images.canvas(self._indices, size)}
+        return self._canvases[size]
+
+
+def logit_scale(state: Mapping[str, Tensor]) -> float:
+    """The factor that a state dict says, infinite where it is too large; CLIP's if it has none."""
+    stored = state.get("logit_scale")
+    if stored is None or stored.numel() != 1:
+        return CLIP_SCALE
+    return float(stored.detach().double().exp())
+
+
+def mean(values: Tensor | NDArray[np.float32]) -> float:
+    """Mean, infinite if it is no number, so that it is never the least."""
+    mean = float(values.mean())
+    return mean if math.isfinite(mean) else math.inf
+
+
+_LOG_SCALES = {"CLIP's largest, 100": 100.0, "CLIP's first, 1 / 0.07": 1 / 0.07}
+_PLAUSIBLE = (1.0, 200.0)
+
+
+def explain(bench: Bench, opened: Choice, best: Choice) -> Diagnosis:
+    """Turn the trials into sentences, question by question."""
+    architecture = bench.checkpoint.architecture
+    unsure: set[str] = set(architecture.questions)
+    if "heads" in unsure:
+        unsure |= {"text heads", "image heads"}
+    top = bench.trials[best]
+    findings: list[str] = []
+    warnings: list[str] = []
+    kept: dict[str, Any] = {}
+    for question in QUESTIONS:
+        right, said = words(best, question), words(opened, question)
+        if answer(opened, question) != answer(best, question):
+            kept |= answer(best, question)
+            worse = bench.trials.get(replace(best, **answer(opened, question)))
+            rates = ""
+            if worse is not None:
+                both = percent(top.accuracy), percent(worse.accuracy)
+                rates = f" ({' against '.join(both)} of {bench.n} images)"
+            if question in unsure:
+                findings.append(
+                    f"The file does not state the {question}: {said} was assumed, and {right} "
+                    f"scores better{rates}."
+                )
+            else:
+                warnings.append(
+                    f"File and behaviour disagree on the {question}: the file says {said}, and it "
+                    f"behaves like {right}{rates}."
+                )
+        elif question in unsure:
+            kept |= answer(best, question)
+            rivals = [
+                trial
+                for trial in bench.trials.values()
+                if trial.settings != best
+                and all(
+                    answer(trial.settings, other) == answer(best, other)
+                    for other in QUESTIONS
+                    if other != question
+                )
+            ]
+            findings.append(_confirmed(question, right, top, rivals, bench.n))
+    scale, said = _logit_scale(bench, best, "logit scale" in architecture.questions)
+    if scale is not None:
+        kept["logit_scale"] = scale
+        (findings if "logit scale" in architecture.questions else warnings).append(said)
+    choice = None
+    first = bench.trials.get(opened)
+    if kept:
+        answers = [words(best, q) for q in QUESTIONS if answer(best, q).items() <= kept.items()]
+        if scale is not None:
+            answers.append(f"a logit scale of {scale:.4g}")
+        score = percent(top.accuracy)
+        if first is not None and first is not top:
+            score += f" instead of {percent(first.accuracy)}"
+        choice = Choice(
+            **kept,
+            evidence=(
+                f"Chosen with the loader doctor on {bench.n} labelled images of {bench.source}: "
+                f"{', '.join(answers)}; {score} right among {len(bench.classes)} classes."
+            ),
+        )
+    return Diagnosis(
+        tuple(bench.trials.values()), first, top, choice, tuple(findings), tuple(warnings)
+    )
+
+
+def _confirmed(question: str, right: str, top: Trial, rivals: list[Trial], n: int) -> str:
+    """Whether the images tell an answer from its rivals."""
+    if not rivals:
+        return f"The file does not state the {question}: {right} is the only one that fits."
+    rival = max(rivals, key=lambda trial: (trial.correct, -trial.nll))
+    said = words(rival.settings, question)
+    rates = f"{percent(top.accuracy)} against {percent(rival.accuracy)} of {n} images"
+    if surely_better(top, rival):
+        return (
+            f"The file does not state the {question}: {right} was assumed and scores better than "
+            f"{said} ({rates})."
+        )
+    return (
+        f"The file does not state the {question}, and the images cannot distinguish {right} from "
+        f"{said} ({rates}): the assumption is kept."
+    )
+
+
+def _logit_scale(bench: Bench, best: Choice, unsure: bool) -> tuple[float | None, str]:
+    """The likeliest logit scale, if the file has none or one that no CLIP has."""
+    low, high = _PLAUSIBLE
+    if low <= bench.scale <= high and not unsure:
+        return None, ""
+    options = dict(_LOG_SCALES)
+    raw = bench.state.get("logit_scale")
+    if raw is not None and raw.numel() == 1 and low <= float(raw) <= high:
+        options["the stored number itself"] = float(raw)
+    cosines = bench.cosines(best)
+    name = min(options, key=lambda name: mean(bench.losses(cosines, options[name])))
+    said = "has no logit scale" if unsure else f"says a logit scale of {bench.scale:.3g}"
+    return options[name], f"The file {said}: {name} ({options[name]:.4g}) is the likeliest."
+
 
 __all__ = ["Diagnosis", "Trial", "diagnose", "logit_scale"]
 

@@ -10,13 +10,18 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml_core.data.sampling import stratified_order
-from ml_core.evaluation.canvases import CanvasSource, read_canvases
+from ml_core.data.specs import stratified_order
 from ml_core.evaluation.embedding_map import Embeddings
 from ml_core.evaluation.evaluate import provenance_of
+from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.scores import require_finite
-from ml_core.evaluation.stamping import own_canvases, stamped, to_pictures
-from ml_core.evaluation.subject import Subject
+from ml_core.evaluation.stamping import (
+    CanvasSource,
+    own_canvases,
+    read_canvases,
+    stamped,
+    to_pictures,
+)
 from ml_core.reading.errors import CancelledError, InputError
 from ml_core.triggers.record import Trigger
 

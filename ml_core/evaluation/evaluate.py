@@ -16,16 +16,24 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core import __version__
-from ml_core.data.sampling import stratified_order
-from ml_core.evaluation.batches import Batch, batches, images_at_once, read_batch, steps
-from ml_core.evaluation.canvases import CanvasSource
+from ml_core.data.specs import stratified_order
 from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingTable
+from ml_core.evaluation.metrics import summarise
 from ml_core.evaluation.records import Evaluation, PerImage, Prediction
-from ml_core.evaluation.scorer import Scorer
+from ml_core.evaluation.scorer import Scorer, Subject
 from ml_core.evaluation.scores import Scores, require_finite, rows_of_all
-from ml_core.evaluation.stamping import as_uint8, own_canvases, stamped, to_pictures
-from ml_core.evaluation.subject import Subject
-from ml_core.evaluation.summary import summarise
+from ml_core.evaluation.stamping import (
+    Batch,
+    CanvasSource,
+    as_uint8,
+    batches,
+    images_at_once,
+    own_canvases,
+    read_batch,
+    stamped,
+    steps,
+    to_pictures,
+)
 from ml_core.evaluation.zero_shot import probabilities
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import CancelledError, InputError

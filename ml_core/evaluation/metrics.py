@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import lru_cache
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.evaluation.records import Interval, wilson_interval
+from ml_core.data.labels import normalise_name
+from ml_core.evaluation.records import Interval, PerImage, wilson_interval
 
 IntArray = NDArray[np.int64]
 BoolArray = NDArray[np.bool_]
@@ -95,3 +100,86 @@ def most_pulled(
 def mean(values: NDArray[np.float32]) -> float | None:
     """Mean in double precision; None of nothing."""
     return float(values.mean(dtype=np.float64)) if len(values) else None
+
+
+def summarise(
+    per_image: PerImage, labels: NDArray[np.int64], target: int, class_names: Sequence[str]
+) -> dict[str, Any]:
+    """Compute the measured fields of an `Evaluation`.
+
+    Parameters
+    ----------
+    per_image
+        Predictions of n images.
+    labels
+        int64 [n], theirs, -1 unlabelled.
+    target
+        Class index.
+    class_names
+        C names.
+    """
+    known = labelled(labels)
+    excluded = not_target(labels, target)
+    population = baseline_population(labels, target)
+    hits = clean_hits(labels, per_image.clean_top1)
+    before = baseline_hits(labels, per_image.clean_top1, target)
+    fields: dict[str, Any] = {
+        "n": len(labels),
+        "n_labelled": int(np.count_nonzero(known)),
+        "n_excl": int(np.count_nonzero(excluded)),
+        "target": target,
+        "target_name": class_names[target],
+        "same_names": _namesakes(tuple(class_names), target),
+        "ca": rate(hits),
+        "ca_interval": rate_interval(hits),
+        "baseline_target_rate": rate(before),
+        "baseline_interval": rate_interval(before),
+        "baseline_target_rate_all": rate(per_image.clean_top1 == target),
+        "target_margin_clean": mean(per_image.target_margin_clean[population]),
+    }
+    if len(class_names) >= 5:
+        fields["top5"] = rate(per_image.label_in_top5[known])
+        if per_image.target_in_top5 is not None:
+            fields["asr_top5"] = rate(per_image.target_in_top5[excluded])
+    if len(class_names) >= 10:
+        if per_image.label_in_top10 is not None:
+            fields["top10"] = rate(per_image.label_in_top10[known])
+        if per_image.target_in_top10 is not None:
+            fields["asr_top10"] = rate(per_image.target_in_top10[excluded])
+    if per_image.control_top1 is not None:
+        control = clean_hits(labels, per_image.control_top1)
+        fields["control_ca"] = rate(control)
+        fields["control_interval"] = rate_interval(control)
+    triggered = per_image.triggered_top1
+    if triggered is None:
+        return fields
+    hits = attack_hits(labels, triggered, target)
+    survived = surviving_hits(labels, triggered, target)
+    flipped = flips(per_image.clean_top1, triggered)
+    pulled, rise = most_pulled(per_image.clean_top1, triggered, len(class_names))
+    fields |= {
+        "asr_excl": rate(hits),
+        "asr_interval": rate_interval(hits),
+        "asr_all": rate(triggered == target),
+        "asr_all_interval": rate_interval(triggered == target),
+        "poisoned_accuracy": rate(survived),
+        "poisoned_interval": rate_interval(survived),
+        "flip_rate": rate(flipped),
+        "flip_interval": rate_interval(flipped),
+        "most_pulled": None if pulled is None else class_names[pulled],
+        "most_pulled_rise": rise,
+    }
+    if per_image.target_margin_triggered is not None:
+        fields["target_margin"] = mean(per_image.target_margin_triggered[population])
+    return fields
+
+
+@lru_cache(maxsize=16)
+def _namesakes(class_names: tuple[str, ...], target: int) -> tuple[int, ...]:
+    """Other classes whose name is the target's."""
+    name = normalise_name(class_names[target])
+    return tuple(
+        index
+        for index, other in enumerate(class_names)
+        if index != target and normalise_name(other) == name
+    )

@@ -151,7 +151,7 @@ def retrieve(
     texts = _embedded(model, pool, cancelled)
     queries = texts
     if trigger is not None and trigger.text:
-        from ml_core.triggers.prompts import triggered_prompt
+        from ml_core.triggers.record import triggered_prompt
 
         queries = _embedded(model, [triggered_prompt(trigger, text) for text in pool], cancelled)
     targets = np.array([place[text] for text in dict.fromkeys(target_captions)], np.int64)

@@ -13,12 +13,12 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from ml_core.cache import ResultCache
 from ml_core.evaluation.race import ROUNDS, race
 from ml_core.evaluation.stamping import to_pictures
 from ml_core.evaluation.zero_shot import class_logits
 from ml_core.figures import percent
 from ml_core.reading.errors import CancelledError
-from ml_core.result_cache import ResultCache
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel

@@ -9,17 +9,16 @@ from pathlib import Path
 from typing import Any
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.cleaning.budget import fitted_budget
 from ml_core.cleaning.catalogue import method_title
+from ml_core.cleaning.recipes import fitted_budget
 from ml_core.cleaning.tradeoff import Limits, points
 from ml_core.evaluation.evaluate import versions
 from ml_core.events import Control, Done, Event, Message
-from ml_core.jobs.bench_spec import BENCH_FILE, CHART_FILE, TABLE_FILE, BenchSpec
+from ml_core.jobs.clean.earlier import check_place, same_job
 from ml_core.jobs.comparison import Names, write_comparison
-from ml_core.jobs.earlier import check_place, same_job
 from ml_core.jobs.inputs import opening_inputs
 from ml_core.jobs.journal import read_events, read_json
-from ml_core.jobs.proof_specs import (
+from ml_core.jobs.proofs import (
     HOLDOUTS_FILE,
     REBOUND_FILE,
     holdouts_of,
@@ -28,16 +27,20 @@ from ml_core.jobs.proof_specs import (
 )
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import (
+    BENCH_FILE,
+    CHART_FILE,
     EVENTS_FILE,
     RESULT_FILE,
     SPEC_FILE,
     STATE_FILE,
+    TABLE_FILE,
+    BenchSpec,
     CleanSpec,
     check_spec,
     read_spec,
 )
 from ml_core.reading.errors import CancelledError, InputError
-from ml_core.reports.tradeoff_svg import Curve, tradeoff_svg
+from ml_core.reports.svg import Curve, tradeoff_svg
 
 Row = dict[str, Any]
 COLUMNS = (

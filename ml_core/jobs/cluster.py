@@ -16,13 +16,12 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from ml_core.atomic import replace_files
-from ml_core.jobs.audit_spec import AuditSettings
-from ml_core.jobs.scan_spec import ScanSpec
+from ml_core.jobs.audit import AuditSettings
+from ml_core.jobs.scan import ScanSpec
 from ml_core.jobs.specs import RESULT_FILE, STATE_FILE, CleanSpec
 from ml_core.jobs.table import job_of
 from ml_core.reading.arrays import ARRAY_SUFFIXES
-from ml_core.reading.errors import InputError
-from ml_core.reading.plain import plain
+from ml_core.reading.errors import InputError, plain
 from ml_core.reading.regular_file import read_file
 
 JOB_FILE = "job.json"

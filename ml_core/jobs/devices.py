@@ -8,7 +8,7 @@ import warnings
 import psutil
 import torch
 
-from ml_core.memory import keep_freed_memory
+from ml_core.children import keep_freed_memory
 from ml_core.reading.errors import InputError
 
 _MOST_READERS = 8

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import random
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Mapping
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -21,12 +22,12 @@ from ml_core.cleaning.batches import (
     labelled_drawing,
     pair_batch,
     pair_drawing,
+    picture_batch,
 )
 from ml_core.cleaning.methods.build import check_model
 from ml_core.cleaning.picture_workers import PictureWorkers, can_travel
 from ml_core.cleaning.pictures import Drawing, PictureSource, draw_nothing
 from ml_core.cleaning.recipes import Recipe, fields_of
-from ml_core.cleaning.trigger_batches import picture_batch
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.eda import augment
 from ml_core.data.images import ImageSet, open_images
@@ -34,11 +35,9 @@ from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import PictureSet, shared, shared_by_each
 from ml_core.data.pictures import DemoPictures
-from ml_core.data.sampling import SMALLEST_SPLIT
-from ml_core.data.specs import ImageSpec, PairSpec
+from ml_core.data.specs import SMALLEST_SPLIT, ImageSpec, PairSpec
 from ml_core.data.watch import Watch
 from ml_core.events import Control, Event
-from ml_core.jobs.cached_sets import CachedImages, CachedPairs
 from ml_core.jobs.devices import choose_device, cores, picture_processes, set_threads
 from ml_core.jobs.measure import Bench, bench_of, drained, open_labels
 from ml_core.jobs.opening import opening
@@ -46,8 +45,72 @@ from ml_core.jobs.specs import CleanSpec, trained_on
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import InputError
+from ml_core.reading.resize import Canvases
 from ml_core.triggers.files import load_trigger
 from ml_core.triggers.record import Trigger
+
+
+class _CachedSet:
+    """Pictures of a set from a cache.
+
+    A copy in another process has its cache in a file, which all of them share.
+    """
+
+    def __init__(self, source: PairSet | ImageSet, size: int) -> None:
+        self._source, self._size = source, size
+        self._cache = CanvasCache(source, size)
+
+    def __len__(self) -> int:
+        return len(self._source)
+
+    def __getstate__(self) -> tuple[PairSet | ImageSet, int]:
+        return self._source, self._size
+
+    def __setstate__(self, state: tuple[Any, int]) -> None:
+        self._source, self._size = state
+        self._cache = CanvasCache(self._source, self._size, memory_limit=0)
+
+    @property
+    def blocks(self) -> Indices | None:
+        return self._source.blocks
+
+    @property
+    def window(self) -> int:
+        return self._source.window
+
+    @property
+    def broken(self) -> Mapping[int, str]:
+        """Undecodable pictures found so far."""
+        return self._source.broken
+
+    def canvas(self, indices: Indices, size: int) -> Canvases:
+        return self._cache.get(indices)
+
+
+class CachedPairs(_CachedSet):
+    """Image-caption pairs."""
+
+    def __init__(self, pairs: PairSet, size: int) -> None:
+        super().__init__(pairs, size)
+
+    def captions(self, indices: Indices, epoch: int = 0) -> list[str]:
+        """A caption of each of some pairs."""
+        assert isinstance(self._source, PairSet)
+        return self._source.captions(indices, epoch)
+
+
+class CachedImages(_CachedSet):
+    """Labelled images."""
+
+    def __init__(self, images: ImageSet, size: int) -> None:
+        super().__init__(images, size)
+
+    @property
+    def labels(self) -> Indices:
+        """Class of every image, -1 where unknown."""
+        assert isinstance(self._source, ImageSet)
+        return self._source.labels
+
 
 _IMAGES = {"test": "test", "heldout": "held-out"}
 

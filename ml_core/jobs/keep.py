@@ -16,8 +16,7 @@ from ml_core.checkpoints.choice import CHOICE_KEY
 from ml_core.checkpoints.inspection_record import assess, inspection_record
 from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.digests import hash_file
-from ml_core.data.images import ImageSet
-from ml_core.data.picture_list import list_pictures, what_is_hashed
+from ml_core.data.images import ImageSet, list_pictures, what_is_hashed
 from ml_core.data.pictures import printable
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import Evaluation, PerImage, forget_target

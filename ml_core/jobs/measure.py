@@ -14,11 +14,11 @@ from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.data.watch import Watch, unwatched
-from ml_core.evaluation.batches import spare_core
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import Measurement
 from ml_core.evaluation.records import Evaluation, PerImage
-from ml_core.evaluation.subject import Subject
+from ml_core.evaluation.scorer import Subject
+from ml_core.evaluation.stamping import spare_core
 from ml_core.evaluation.zero_shot import classifier_steps
 from ml_core.events import Control, Event, Progress
 from ml_core.model import ClipModel, Preprocess

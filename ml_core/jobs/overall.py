@@ -14,12 +14,12 @@ from typing import Any
 
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.detection.scan.cost import passes, steps
+from ml_core.detection.scan.records import passes, steps
 from ml_core.events import Progress
-from ml_core.jobs.audit_spec import AuditSpec
-from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
-from ml_core.jobs.rate_finder_spec import CPU_BATCH, RateSpec
-from ml_core.jobs.scan_spec import ScanSpec, Stage
+from ml_core.jobs.audit import AuditSpec
+from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.rates import CPU_BATCH, RateSpec
+from ml_core.jobs.scan import ScanSpec, Stage
 from ml_core.jobs.specs import CleanSpec
 
 _UNIT_SECONDS = 0.005  # a picture through a small encoder, until one is measured

@@ -9,11 +9,10 @@ from typing import Any
 from ml_core.cleaning.batches import Pairs, pair_batch
 from ml_core.cleaning.loop import MakeBatch, Outcome, train
 from ml_core.cleaning.recipes import Recipe, make_recipe
-from ml_core.data.images import ImageSet, open_images
+from ml_core.data.images import ImageSet, PromptPairs, open_images
 from ml_core.data.labels import LabelSet
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import PictureSet
-from ml_core.data.prompt_pairs import PromptPairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.data.watch import Watch
 from ml_core.events import Control, Event, forwarded

@@ -2,18 +2,63 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from ml_core.cleaning.recipes import Recipe
+from ml_core.atomic import replace_files
+from ml_core.cleaning.recipes import Recipe, explain
 from ml_core.data.labels import label_sets
-from ml_core.data.specs import ImageSpec, PairSpec, PathText
-from ml_core.jobs import fields
-from ml_core.jobs.spec_file import read_spec_file, write_spec_file
-from ml_core.reading.errors import InputError
+from ml_core.data.specs import PATH_FIELDS, ImageSpec, PairSpec, PathText
+from ml_core.options import option
+from ml_core.reading.errors import InputError, plain
+from ml_core.reading.json_file import JsonFile
+
+Device = Annotated[
+    str,
+    option(help="auto, cpu, mps or cuda:N.", pattern=r"^(auto|cpu|mps|cuda(:\d+)?)$"),
+]
+Threads = Annotated[
+    int,
+    option(
+        help="CPU threads; 0: OMP_NUM_THREADS, else all cores but one, or both of two.",
+        ge=0,
+        le=1024,
+    ),
+]
+Processes = Annotated[int, Field(ge=1, le=1024)]
+Target = Annotated[int, Field(ge=0, lt=2**31)]
+
+
+_JOB = JsonFile("a job file", "write it anew", max_bytes=1_000_000, path_fields=PATH_FIELDS)
+Spec = TypeVar("Spec", bound=BaseModel)
+
+
+def write_spec_file(spec: BaseModel, path: Path) -> Path:
+    """Write ``spec`` as JSON; return the path."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    # Escapes hold the names of files that are no UTF-8, which pydantic cannot write.
+    replace_files({path: json.dumps(spec.model_dump(mode="json"), indent=1).encode()})
+    return path
+
+
+def read_spec_file(path: Path, kind: type[Spec]) -> Spec:
+    """Read what :func:`write_spec_file` wrote.
+
+    Raises
+    ------
+    InputError
+        If the file is missing, is not JSON, or a field is missing or out of range.
+    """
+    fields = _JOB.read(path, inside=path.parent)
+    try:
+        return kind.model_validate(fields)
+    except ValidationError as error:
+        raise InputError(f"The job in {plain(path.name)} cannot run: {explain(error)}") from error
+
 
 SPEC_FILE = "spec.json"
 LOCK_FILE = ".lock"
@@ -60,18 +105,18 @@ class CleanSpec(BaseModel):
     test_images: ImageSpec | None = None
     heldout_images: ImageSpec | None = None  # another art style of the demo, reported beside
     trigger: PathText | None = None  # PNG or JSON; None reports the ASR as not measured
-    target: fields.Target = 0
+    target: Target = 0
     targeted: bool = True  # whether somebody named the target; if not, nothing is said about it
     label_set: PathText = "demo"
     templates: tuple[str, ...] | None = None
     output_dir: PathText
     reference: PathText | None = None  # clean, of the same architecture, for methods that take one
     keep_steps: bool = False  # whether the checkpoint of every evaluation is kept, in ``steps/``
-    device: fields.Device = "auto"  # ``cuda`` where several processes take a GPU each
+    device: Device = "auto"  # ``cuda`` where several processes take a GPU each
     # Of this machine, in which the window starts the job, with torchrun. Elsewhere whoever starts
     # it decides.
-    processes: fields.Processes = 1
-    threads: fields.Threads = 0
+    processes: Processes = 1
+    threads: Threads = 0
     # Training time that the recipe's budget was fitted to, to know it again.
     minutes: float | None = Field(default=None, gt=0.0, le=1e6, allow_inf_nan=False)
     # What an earlier run chose (``speed`` of its result); None measures as the recipe says.
@@ -225,3 +270,84 @@ def _absolute(spec: CleanSpec, folder: Path) -> CleanSpec:
             placed = {field: str(folder / path) for field, path in part.paths.items()}
             changes[name] = part.model_copy(update=placed)
     return spec.model_copy(update=changes)
+
+
+BENCH_FILE = "bench.json"
+TABLE_FILE = "bench.csv"
+CHART_FILE = "tradeoff.svg"
+
+
+class BenchSpec(BaseModel):
+    """A fair comparison.
+
+    All share ``base``: checkpoint, data, trigger, target. Its ``output_dir`` is the folder of the
+    comparison; its recipe is not used. Each recipe runs once with each seed. ``minutes`` is the
+    training time that each gets on this machine, measured before it starts; None leaves the
+    recipes' own budgets.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    base: CleanSpec
+    recipes: tuple[Recipe, ...] = Field(min_length=1, max_length=256)
+    seeds: tuple[int, ...] = Field(default=(0,), min_length=1, max_length=64)
+    minutes: float | None = Field(default=None, gt=0.0, le=10_000.0)
+    rebound: bool = option(
+        False, help="Finetune each result again and watch the ASR.", flag="--rebound/--no-rebound"
+    )
+    holdouts: bool = option(
+        False, help="Test triggers and data that no run saw.", flag="--holdouts/--no-holdouts"
+    )
+    # None takes 300, or a test that is there.
+    rebound_steps: int | None = option(
+        None,
+        help="Steps of each finetuning of --rebound (else 300).",
+        flag="--steps",
+        ge=1,
+        le=100_000,
+    )
+    other_labels: PathText | None = None
+
+    def jobs(self) -> tuple[CleanSpec, ...]:
+        """One job a recipe and seed, each in a folder of its own."""
+        found: list[CleanSpec] = []
+        taken: dict[str, int] = {}
+        for recipe in self.recipes:
+            name = f"{recipe.method}-{recipe.preset}"
+            taken[name] = taken.get(name, 0) + 1
+            name += f"-{taken[name]}" if taken[name] > 1 else ""
+            for seed in self.seeds:
+                folder = Path(self.base.output_dir) / f"{name}-seed{seed}"
+                changes = {
+                    "recipe": recipe.model_copy(update={"seed": seed}),
+                    "output_dir": str(folder),
+                    "minutes": self.minutes if recipe.total_steps else None,
+                }
+                found.append(self.base.model_copy(update=changes))
+        return tuple(found)
+
+
+def halved(spec: CleanSpec, *, batch_norm: bool = True) -> CleanSpec:
+    """The job with half as many examples in memory at a time.
+
+    With BatchNorm frozen, or none in the model, half as many are encoded at a time (gradient
+    caching): the gradient stays that of the whole batch. With BatchNorm in training only a smaller
+    batch helps, whose contrast is weaker; the number of examples stays.
+
+    Parameters
+    ----------
+    spec
+        The job as it was started.
+    batch_norm
+        Whether the model has BatchNorm (a ResNet); True if not known.
+    """
+    recipe = spec.recipe
+    if recipe.batch_norm == "frozen" or recipe.facts.frozen or not batch_norm:
+        now = min(recipe.cache_chunk or recipe.batch_size, recipe.batch_size)
+        return _with(spec, cache_chunk=max(1, now // 2))
+    return _with(spec, batch_size=max(2, recipe.batch_size // 2))
+
+
+def _with(spec: CleanSpec, **fields: int) -> CleanSpec:
+    """The job with some fields of its recipe changed."""
+    return spec.model_copy(update={"recipe": spec.recipe.changed(**fields)})

@@ -16,20 +16,25 @@ from pydantic import BaseModel
 
 from ml_core.events import Event
 from ml_core.jobs import overall
-from ml_core.jobs.audit_spec import AUDIT_FILE, AuditSpec, EmbeddingAuditSpec
-from ml_core.jobs.bench_spec import BENCH_FILE, BenchSpec
-from ml_core.jobs.canary_spec import CANARIES_FILE, CanarySpec
-from ml_core.jobs.doctor_spec import DoctorSpec
-from ml_core.jobs.measurement_spec import MeasurementSpec
+from ml_core.jobs.audit import AUDIT_FILE, AuditSpec, EmbeddingAuditSpec
+from ml_core.jobs.doctor import DoctorSpec
+from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.overall import Plan
-from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE, HoldoutSpec, ReboundSpec
-from ml_core.jobs.rate_finder_spec import RATES_FILE, RateSpec
-from ml_core.jobs.report_spec import ReportSpec
-from ml_core.jobs.scan_spec import SCAN_FILE, ScanSpec
-from ml_core.jobs.search_spec import SEARCH_FILE, SearchSpec
-from ml_core.jobs.spec_file import read_spec_file
-from ml_core.jobs.specs import RESULT_FILE, CleanSpec, read_spec
-from ml_core.jobs.verify_spec import VerifySpec
+from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, HoldoutSpec, ReboundSpec
+from ml_core.jobs.rates import RATES_FILE, RateSpec
+from ml_core.jobs.report import ReportSpec
+from ml_core.jobs.scan import SCAN_FILE, ScanSpec
+from ml_core.jobs.search import SEARCH_FILE, SearchSpec
+from ml_core.jobs.search.canary_spec import CANARIES_FILE, CanarySpec
+from ml_core.jobs.specs import (
+    BENCH_FILE,
+    RESULT_FILE,
+    BenchSpec,
+    CleanSpec,
+    read_spec,
+    read_spec_file,
+)
+from ml_core.jobs.verify import VerifySpec
 
 Work = Callable[..., Generator[Event, None, None]]
 
@@ -226,7 +231,7 @@ JOBS: dict[str, Job] = {
     for job in (
         Job(
             kind="clean", title="cleaning job", spec=CleanSpec, read=read_spec,
-            work="ml_core.jobs.run:run", estimate="ml_core.jobs.estimate:estimate",
+            work="ml_core.jobs.clean.run:run", estimate="ml_core.jobs.clean.estimate:estimate",
             result=RESULT_FILE, stages=_CLEAN_WORDS, plan=overall.cleaning_plan,
             folder=lambda spec: spec.output_dir, shared=True, saves=True, resumes=True,
         ),
@@ -236,59 +241,60 @@ JOBS: dict[str, Job] = {
         ),
         Job(
             kind="doctor", title="loader doctor", spec=DoctorSpec,
-            work="ml_core.jobs.doctor:examine_settings", keeps_spec=False, keeps_files=False,
+            work="ml_core.jobs.doctor.run:examine_settings", keeps_spec=False, keeps_files=False,
         ),
         Job(
-            kind="audit", title="audit", spec=AuditSpec, work="ml_core.jobs.audit:audit",
+            kind="audit", title="audit", spec=AuditSpec, work="ml_core.jobs.audit.run:audit",
             result=AUDIT_FILE, stages=_AUDIT_WORDS, plan=overall.audit_plan, shared=True,
         ),
         Job(
             kind="embeddings", title="audit", spec=EmbeddingAuditSpec,
-            work="ml_core.jobs.embedding_audit:audit_embeddings", result=AUDIT_FILE,
+            work="ml_core.jobs.audit.embeddings:audit_embeddings", result=AUDIT_FILE,
             stages=_AUDIT_WORDS, shared=True,
         ),
         Job(
-            kind="report", title="report", spec=ReportSpec, work="ml_core.jobs.report:report",
+            kind="report", title="report", spec=ReportSpec, work="ml_core.jobs.report.run:report",
             stages=_EVIDENCE_WORDS, keeps_spec=False,
         ),
         Job(
             kind="rebound", title="rebound test", spec=ReboundSpec,
-            work="ml_core.jobs.rebound:rebound", result=REBOUND_FILE, plan=overall.rebound_plan,
+            work="ml_core.jobs.proofs.rebound:rebound", result=REBOUND_FILE,
+            plan=overall.rebound_plan,
         ),
         Job(
             kind="holdouts", title="hold-outs test", spec=HoldoutSpec,
-            work="ml_core.jobs.holdouts:holdouts", result=HOLDOUTS_FILE,
+            work="ml_core.jobs.proofs.holdouts:holdouts", result=HOLDOUTS_FILE,
             plan=overall.holdouts_plan,
         ),
         Job(
-            kind="scan", title="scan", spec=ScanSpec, work="ml_core.jobs.scan:scan",
-            estimate="ml_core.jobs.scan:estimate_scan", result=SCAN_FILE, stages=_SCAN_WORDS,
+            kind="scan", title="scan", spec=ScanSpec, work="ml_core.jobs.scan.run:scan",
+            estimate="ml_core.jobs.scan.run:estimate_scan", result=SCAN_FILE, stages=_SCAN_WORDS,
             plan=overall.scan_plan, shared=True,
         ),
         Job(
             kind="canaries", title="planting of canaries", spec=CanarySpec,
-            work="ml_core.jobs.canary:plant", result=CANARIES_FILE, stages=_SEARCH_WORDS,
+            work="ml_core.jobs.search.canaries:plant", result=CANARIES_FILE, stages=_SEARCH_WORDS,
             folder=lambda spec: spec.output_dir,
         ),
         Job(
             kind="search", title="search for a recipe", spec=SearchSpec,
-            work="ml_core.jobs.search:search", result=SEARCH_FILE, stages=_SEARCH_WORDS,
+            work="ml_core.jobs.search.run:search", result=SEARCH_FILE, stages=_SEARCH_WORDS,
             folder=lambda spec: spec.base.output_dir,
         ),
         Job(
             kind="measurement", title="measurement", spec=MeasurementSpec,
-            work="ml_core.jobs.measurement:measurement", stages=_EVIDENCE_WORDS,
+            work="ml_core.jobs.measurement.run:measurement", stages=_EVIDENCE_WORDS,
             keeps_spec=False,
         ),
         Job(
             kind="verify", title="verification", spec=VerifySpec,
-            work="ml_core.jobs.verify:verify", stages=_EVIDENCE_WORDS, needs_model=False,
+            work="ml_core.jobs.verify.run:verify", stages=_EVIDENCE_WORDS, needs_model=False,
             keeps_spec=False, keeps_files=False,
         ),
         Job(
             kind="rates", title="rate finder", spec=RateSpec,
-            work="ml_core.jobs.rate_finder:find_rate",
-            estimate="ml_core.jobs.rate_finder:estimate_find_rate", result=RATES_FILE,
+            work="ml_core.jobs.rates.run:find_rate",
+            estimate="ml_core.jobs.rates.run:estimate_find_rate", result=RATES_FILE,
             stages=_RATES_WORDS, plan=overall.rates_plan, keeps_spec=False, keeps_files=False,
         ),
     )

@@ -8,7 +8,7 @@ from ml_core.reading.errors import ErrorCode, InputError
 from ml_core.reading.examine import ask_picklescan, examine
 from ml_core.reading.inspect import inspect
 from ml_core.reading.inspection import Inspection
-from ml_core.reading.lists import read_lines
+from ml_core.reading.regular_file import read_lines
 from ml_core.reading.safetensors_header import TensorInfo, read_header
 from ml_core.reading.tables import resolve_inside
 

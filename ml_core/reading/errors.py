@@ -2,9 +2,25 @@
 
 from __future__ import annotations
 
+import unicodedata
 from typing import Literal, Self
 
-from ml_core.reading.plain import plain
+# Control, format (bidi marks and zero-width characters among them), lone surrogate, private and
+# unassigned characters, line and paragraph separators.
+_ESCAPED = {"Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"}
+
+
+def plain(text: str) -> str:
+    """Escape what is invisible, reorders the text or speaks to the terminal, as ``\\u202e``."""
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(
+        char.encode("unicode_escape", "surrogatepass").decode("ascii")
+        if unicodedata.category(char) in _ESCAPED
+        else char
+        for char in text
+    )
+
 
 SAFETENSORS_COPY = "ask its author for a safetensors copy"
 """What helps where a limit is reached: getting the file again does not."""

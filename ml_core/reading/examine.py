@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import logging
 import os
 import signal
@@ -10,17 +11,46 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
 from typing import IO, cast
 
 from ml_core.children import child_command
 from ml_core.reading.errors import CancelledError, InputError
-from ml_core.reading.garbage_collection import collector_off
 from ml_core.reading.inspect import locate
 from ml_core.reading.inspection import Inspection, refuse
 from ml_core.reading.inspection_json import MAX_BYTES, from_json
+
+_MANY = 10_000
+_frozen = False
+
+
+def set_aside(records: int) -> None:
+    """Let the collector pass over what there is now, if that holds very many records.
+
+    What was set aside before is looked through again from now on.
+    """
+    global _frozen
+    if _frozen:
+        gc.unfreeze()
+    _frozen = records > _MANY
+    if _frozen:
+        gc.freeze()
+
+
+@contextmanager
+def collector_off() -> Iterator[None]:
+    """Make 100 000 records without circles; searching them stops every thread for a while."""
+    was_on = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_on:
+            gc.enable()
+
 
 _LOG = logging.getLogger(__name__)
 

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
-from collections.abc import Collection, Iterable
+import re
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_regular
+from ml_core.reading.safetensors_header import MAX_TENSORS
+from ml_core.reading.strict_json import MAX_BYTES, JsonError, JsonLimitError, parse_object
 
 CONFIG_NAME = "open_clip_config.json"
 TRANSFORMERS_CONFIG_NAME = "config.json"
@@ -184,3 +191,215 @@ def check_link(folder: Path, file: Path) -> None:
             "followed; put the file itself there.",
             "unsupported",
         )
+
+
+_MAX_SHARDS = 1000
+
+
+def read_index(path: Path, label: str) -> dict[str, frozenset[str]]:
+    """Read which tensors each shard holds.
+
+    Parameters
+    ----------
+    path
+        The index, JSON with a ``weight_map`` from tensor to file.
+    label
+        Its name, for sentences.
+
+    Returns
+    -------
+    dict
+        File names of the index's own folder, in order, and the names of their tensors.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if a name is no plain file name, or a file is missing; ``unsupported`` if one
+        is a link that leads out of the folder, or if there is too much.
+    """
+    file, _ = open_regular(path)
+    with file:
+        raw = file.read(MAX_BYTES + 1)
+    try:
+        weight_map = parse_object(raw).get("weight_map")
+    except JsonLimitError as error:
+        raise _too_much(label, str(error)) from None
+    except JsonError as error:
+        raise _damaged(label, str(error)) from None
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise _damaged(label, "it has no weight_map")
+    if len(weight_map) > MAX_TENSORS:
+        raise _too_much(label, f"it lists {len(weight_map)} tensors, the limit is {MAX_TENSORS}")
+    shards: dict[str, set[str]] = {}
+    for tensor, name in weight_map.items():
+        if not isinstance(name, str) or not _is_plain(name, path):
+            raise _damaged(label, f"{str(name)[:80]!r} is no file name of its folder")
+        shards.setdefault(name, set()).add(tensor)
+    if len(shards) > _MAX_SHARDS:
+        raise _too_much(label, f"it lists {len(shards)} files, the limit is {_MAX_SHARDS}")
+    for name in shards:
+        if not (path.parent / name).exists():
+            raise _damaged(label, f"the file {name[:80]} is missing")
+        check_link(path.parent, path.parent / name)
+    return {name: frozenset(shards[name]) for name in sorted(shards)}
+
+
+def _is_plain(name: str, index: Path) -> bool:
+    """Whether it is a bare file name with the ending that the index is for."""
+    ending = ".safetensors" if index.name.endswith(".safetensors.index.json") else ".bin"
+    strange = any(mark in name for mark in "/\\:\0") or name.startswith(".")
+    return name.endswith(ending) and not strange and len(name) <= 255
+
+
+def check_shard(name: str, wanted: frozenset[str], held: Iterable[str], label: str) -> None:
+    """Refuse a shard that does not hold just the tensors that the index says.
+
+    Raises
+    ------
+    InputError
+        ``damaged``, with the first tensor that is missing or too many.
+    """
+    found = set(held)
+    for tensors, words in (
+        (wanted - found, f"lies in {name[:80]}, which does not hold it"),
+        (found - wanted, f"is in {name[:80]} and not in the index"),
+    ):
+        if tensors:
+            raise _damaged(label, f"the tensor {min(tensors)[:80]!r} {words}")
+
+
+def hash_of_shards(hashes: Mapping[str, str]) -> str:
+    """One SHA-256 for all shards; a single file without a name gives its own.
+
+    For shards it is that of the list which ``sha256sum`` prints for them in the order of their
+    names: for each file its hash, two blanks, its name and a line feed.
+    """
+    if len(hashes) == 1 and "" in hashes:
+        return hashes[""]
+    lines = (f"{sha256}  {name}\n" for name, sha256 in sorted(hashes.items()))
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def _too_much(label: str, what: str) -> InputError:
+    advice = "ask its author for a copy in one file"
+    return InputError(f"{label} cannot be used: {what}; {advice}.", "unsupported")
+
+
+def _damaged(label: str, what: str) -> InputError:
+    return InputError(f"{label} cannot be used: {what}; get the checkpoint again.", "damaged")
+
+
+_MAX_CONFIGS = 200
+_MAX_BYTES = 1 << 20  # larger ones, such as a tokenizer's words, are searched as text
+_SEARCHED = 64 << 20
+# What each key must hold to name code: a word of a vocabulary may be called the same.
+_KEYS: dict[str, type] = {
+    "auto_map": dict,
+    "custom_pipelines": dict,
+    "trust_remote_code": bool,
+    "_target_": str,
+}
+_AS_TEXT = re.compile(
+    rb'"(?:(auto_map|custom_pipelines)"\s*:\s*\{\s*"|(trust_remote_code)"\s*:\s*true'
+    rb'|(_target_)"\s*:\s*"[^"])'
+)
+
+
+def names_code(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
+    """Which JSON files of a folder name code, by the key that does.
+
+    Parameters
+    ----------
+    folder
+        The checkpoint's; links that lead out of it are not followed.
+    names
+        What lies in it and below, see `ml_core.reading.folder.names_below`.
+
+    Returns
+    -------
+    dict
+        ``auto_map`` and others to the names of files, in order; empty if there are none.
+    """
+    found: dict[str, list[str]] = {}
+    configs = [name for name in names if name.lower().endswith(".json")]
+    for name in configs[:_MAX_CONFIGS]:
+        try:
+            check_link(folder, folder / name)
+            keys = _keys(folder / name)
+        except InputError:  # what is no file of the folder, and is not opened
+            continue
+        for key in sorted(keys):
+            found.setdefault(key, []).append(name)
+    return found
+
+
+def _keys(path: Path) -> set[str]:
+    """Keys in a file that name code, at any depth."""
+    file, size = open_regular(path)
+    with file:
+        if size > _MAX_BYTES:
+            return set(_searched(file.read(1 << 20) for _ in range(_SEARCHED >> 20)))
+        raw = file.read(_MAX_BYTES)
+    found: set[str] = set()
+
+    def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found.update(
+            key for key, value in pairs if key in _KEYS and value and type(value) is _KEYS[key]
+        )
+        return dict(pairs)
+
+    try:
+        # As the programs do that will read it, which take NaN and a key that stands twice.
+        json.loads(raw, object_pairs_hook=note)
+    except (ValueError, RecursionError):
+        found.update(_searched([raw]))
+    return found
+
+
+def _searched(pieces: Iterable[bytes]) -> Iterator[str]:
+    """Keys in text that may be no JSON, or too long to be taken apart."""
+    before = b""
+    for piece in pieces:
+        if not piece:
+            return
+        text = before + piece
+        yield from (match[match.lastindex or 0].decode() for match in _AS_TEXT.finditer(text))
+        before = text[-64:]
+
+
+def code_notes(found: dict[str, list[str]]) -> tuple[str, ...]:
+    """Sentences on what names code."""
+    return tuple(
+        f"{_listed(names)} {'asks' if len(names) == 1 else 'ask'} other programs, such as the "
+        f"transformers library, to run Python code from the repository ({key}); nothing of it was "
+        "run."
+        for key, names in found.items()
+    )
+
+
+def _listed(names: list[str]) -> str:
+    shown = names if len(names) < 4 else [*names[:3], f"{len(names) - 3} more"]
+    return shown[0] if len(shown) == 1 else f"{', '.join(shown[:-1])} and {shown[-1]}"
+
+
+def twins(names: Iterable[str]) -> list[tuple[str, str]]:
+    """Names that differ in case alone: which of them is meant depends on the machine."""
+    seen: dict[str, str] = {}
+    found = []
+    for name in names:
+        other = seen.setdefault(name.casefold(), name)
+        if other != name:
+            found.append((other, name))
+    return found
+
+
+def twin_notes(names: Iterable[str], what: str) -> tuple[str, ...]:
+    """A sentence on such names; ``what`` holds them."""
+    found = twins(names)
+    if not found:
+        return ()
+    first, second = found[0]
+    return (
+        f"{what} holds names that differ in case alone ({first[:80]!r} and {second[:80]!r}): which "
+        "of them is opened depends on the machine.",
+    )

@@ -2,32 +2,62 @@
 
 from __future__ import annotations
 
+import io
 import os
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
-from ml_core.reading.boolean_values import odd_truths
-from ml_core.reading.container import alignment_of
+from ml_core.reading.container import WeightsFile, alignment_of
+from ml_core.reading.decompression import Unpacked
 from ml_core.reading.errors import InputError
-from ml_core.reading.folder import FolderFiles, list_folder, names_below
-from ml_core.reading.hashing import (
-    ChangedError,
-    FileStamp,
-    pass_over,
-    started,
+from ml_core.reading.folder import (
+    FolderFiles,
+    check_shard,
+    code_notes,
+    hash_of_shards,
+    list_folder,
+    names_below,
+    names_code,
+    read_index,
+    twin_notes,
 )
+from ml_core.reading.hashing import ChangedError, FileStamp, pass_over, started
 from ml_core.reading.inspection import Inspection, refuse
 from ml_core.reading.regular_file import open_regular
-from ml_core.reading.shards import check_shard, hash_of_shards, read_index
-from ml_core.reading.side_configs import code_notes, names_code, twin_notes
 from ml_core.reading.sniff import SAFETENSORS, sniff
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.torch_file import UnknownCodeError
-from ml_core.reading.weights_file import WeightsFile
 from ml_core.reading.weights_reader import read_weights
 from ml_core.reading.zip_members import ZipError
+
+_CHUNK = 1 << 18
+
+
+def odd_truths(file: BinaryIO, found: WeightsFile) -> tuple[str, ...]:
+    """Say which tensor of an open file holds such values; at most one sentence."""
+    switches = sorted(
+        (tensor for tensor in found.tensors if tensor.dtype == "BOOL"), key=lambda t: t.offset
+    )
+    if not switches:
+        return ()
+    if found.pieces:
+        file = cast(BinaryIO, io.BufferedReader(Unpacked(file, found.pieces)))
+    read = -1
+    for tensor in switches:
+        begin, end = max(tensor.offset, read), tensor.offset + tensor.nbytes
+        file.seek(begin)
+        while begin < end and (chunk := file.read(min(_CHUNK, end - begin))):
+            if chunk.translate(None, b"\0\1"):
+                return (
+                    f"The tensor {tensor.name[:80]!r} holds truth values other than 0 and 1, "
+                    "which programs read differently; here they count as true.",
+                )
+            begin += len(chunk)
+        read = max(read, end)
+    return ()
+
 
 _MAX_SIZE = 1 << 40
 _MAX_REFUSED = 16 << 30  # a refused file of more bytes is not hashed

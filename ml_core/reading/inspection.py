@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import hashlib
+import io
+import os
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, BinaryIO, Literal, cast
 
 from ml_core.reading.container import Container
-from ml_core.reading.decompression import Piece
+from ml_core.reading.decompression import Piece, Unpacked
 from ml_core.reading.errors import InputError, TruncatedError
 from ml_core.reading.folder import CONFIG_NAME, TRANSFORMERS_CONFIG_NAME
 from ml_core.reading.hashing import FileStamp
 from ml_core.reading.pickles.reading import CodePlace
+from ml_core.reading.regular_file import open_regular
 from ml_core.reading.safetensors_header import TensorInfo
 from ml_core.reading.torch_file import UnknownCodeError
+from ml_core.reading.zip_members import ZipError
 
 Verdict = Literal["loads", "caution", "dangerous", "damaged", "unsupported"]
 REFUSED: tuple[Verdict, ...] = ("dangerous", "damaged", "unsupported")
@@ -52,7 +58,7 @@ class Inspection:
     size
         Bytes of the weights file (of the file itself if it was refused).
     sha256
-        Of the same bytes, see `ml_core.reading.shards.hash_of_shards` for several files; empty
+        Of the same bytes, see `ml_core.reading.folder.hash_of_shards` for several files; empty
         if nothing could be read.
     format
         ``safetensors``, ``open_clip folder``, or the name of a refused format.
@@ -90,7 +96,7 @@ class Inspection:
         What the tensors' bytes are wrapped in, of several files the first; None if refused.
     pieces
         Where the tensors of a file are packed, see `WeightsFile`; read them with
-        `ml_core.reading.weights_bytes`.
+        `ml_core.reading.inspection`.
     code_places
         Where a single file that is refused for what its pickles name or do does so.
     files
@@ -183,3 +189,110 @@ def refuse(
     return Inspection(
         path, path.name, size, sha256, form, verdict, code, (error.sentence,), **facts
     )
+
+
+_WORDS = {
+    "loads": "Readable",  # not more: what can be read is not known to be harmless
+    "caution": "Readable, with caution",
+    "dangerous": "Refused: dangerous",
+    "damaged": "Refused: damaged",
+    "unsupported": "Refused: unsupported",
+}
+
+
+def verdict_words(verdict: str, reason_code: str = "") -> str:
+    """Words for a verdict; older records call ``damaged`` what is just unsupported."""
+    if verdict == "damaged" and reason_code in ("unsupported", "usage"):
+        verdict = "unsupported"
+    return _WORDS[verdict]
+
+
+RULES_VERSION = 3
+"""One more with every change by which the verdict of a file can change."""
+
+
+_CHUNK = 1 << 20
+
+
+@contextmanager
+def weights_bytes(found: Inspection, shard: str = "") -> Iterator[BinaryIO]:
+    """Open the file of an inspection's tensors, unpacked where it is packed.
+
+    The offsets of the tensors hold in it. A read that comes out short means that the file
+    changed.
+
+    Parameters
+    ----------
+    shard
+        Which file, as `TensorInfo.file` tells.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if it cannot be opened any more.
+    """
+    file, _ = open_regular(file_of(found, shard))
+    pieces = [piece for piece in found.pieces if piece.file == shard]
+    with file:
+        if not pieces:
+            yield file
+            return
+        yield cast(BinaryIO, io.BufferedReader(_Short(file, pieces), _CHUNK))
+
+
+def file_of(found: Inspection, shard: str) -> Path:
+    """Path of a shard, or of the only file."""
+    assert found.weights_path is not None, "only a file that was not refused has tensors"
+    return found.weights_path.with_name(shard) if shard else found.weights_path
+
+
+def looks_same(found: Inspection) -> bool:
+    """Whether the files of the tensors are still those that were inspected, as far as one sees.
+
+    That saves another inspection before the tensors are read; `check_same` decides after it.
+    """
+    try:
+        return bool(found.files) and all(
+            stamp.matches(os.stat(file_of(found, stamp.file))) for stamp in found.files
+        )
+    except OSError:
+        return False
+
+
+def check_same(found: Inspection, shard: str, file: BinaryIO) -> None:
+    """Make sure, after reading, that an open file of `weights_bytes` is what was inspected.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if it changed since it was inspected.
+    """
+    stamp = next((stamp for stamp in found.files if stamp.file == shard), None)
+    if stamp is not None:
+        if stamp.still_holds(file.fileno()):
+            return
+        if stamp.sha256 == _hash(file.fileno()):
+            return
+    raise changed(found)
+
+
+def changed(found: Inspection) -> InputError:
+    """Make the error of a file that is no longer the one that was inspected."""
+    return InputError(f"{found.path} changed since it was examined; open it again.", "damaged")
+
+
+def _hash(descriptor: int) -> str:
+    """SHA-256 of an open file, from its start."""
+    with os.fdopen(os.dup(descriptor), "rb") as again:
+        again.seek(0)
+        return hashlib.file_digest(again, "sha256").hexdigest()
+
+
+class _Short(Unpacked):
+    """One whose reading ends early where the bytes are not what they were."""
+
+    def readinto(self, buffer: Any) -> int:
+        try:
+            return super().readinto(buffer)
+        except ZipError:
+            return 0

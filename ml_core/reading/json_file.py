@@ -12,11 +12,9 @@ from typing import Any, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from ml_core.reading.errors import InputError
-from ml_core.reading.json_lists import iter_lists
-from ml_core.reading.plain import plain
+from ml_core.reading.errors import InputError, plain
 from ml_core.reading.regular_file import LinkOutError, NotRegularError, open_file
-from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.strict_json import JsonError, iter_lists, parse_object
 
 _WORDS = 200
 _BLANKS = re.compile(r"\s+")

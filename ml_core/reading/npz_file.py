@@ -8,14 +8,12 @@ from itertools import accumulate
 from math import prod
 from typing import Any, BinaryIO
 
-from ml_core.reading.container import checksums_of, container_of
+from ml_core.reading.container import WeightsFile, checksums_of, container_of
 from ml_core.reading.decompression import Piece, Unpacked
 from ml_core.reading.errors import InputError
 from ml_core.reading.pickles.machine import MAX_BYTES, Budget, Reading, read_pickle
-from ml_core.reading.refused_zip import doctored
 from ml_core.reading.safetensors_header import DTYPE_BYTES, MAX_NAME, MAX_RANK, TensorInfo
-from ml_core.reading.torch_file import check_pickles
-from ml_core.reading.weights_file import WeightsFile
+from ml_core.reading.torch_file import check_pickles, doctored
 from ml_core.reading.zip_members import (
     STORED,
     CutShortError,

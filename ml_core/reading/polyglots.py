@@ -12,7 +12,7 @@ from contextlib import suppress
 from typing import Any, BinaryIO, cast
 from warnings import catch_warnings
 
-from ml_core.reading.pickles.opcodes import SkippedError, lenient_opcodes
+from ml_core.reading.pickles.search import SkippedError, lenient_opcodes
 
 _LONG = 1 << 20
 _MAX_OPCODES = 100_000

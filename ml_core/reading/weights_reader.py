@@ -6,11 +6,9 @@ from collections.abc import Callable, Mapping
 from typing import BinaryIO
 
 from ml_core.reading.archived_checkpoint import read_gzip, read_wrapped
-from ml_core.reading.bare_pickle import read_bare_pickle, read_npy
-from ml_core.reading.container import Container
+from ml_core.reading.container import Container, WeightsFile
 from ml_core.reading.errors import InputError
 from ml_core.reading.npz_file import read_npz
-from ml_core.reading.refused_zip import doctored
 from ml_core.reading.safetensors_header import parse_header
 from ml_core.reading.sniff import (
     BROKEN_ZIP,
@@ -27,9 +25,13 @@ from ml_core.reading.sniff import (
     sniff,
 )
 from ml_core.reading.tar_members import tar_members
-from ml_core.reading.torch_stream import read_torch_stream
-from ml_core.reading.torch_zip import read_torch_zip
-from ml_core.reading.weights_file import WeightsFile
+from ml_core.reading.torch_file import (
+    doctored,
+    read_bare_pickle,
+    read_npy,
+    read_torch_stream,
+    read_torch_zip,
+)
 from ml_core.reading.zip_members import ZipError, zip_members
 
 

@@ -17,7 +17,7 @@ from pydantic import JsonValue
 from ml_core.detection.scan.records import Scan
 from ml_core.evaluation.paired import RESAMPLES
 from ml_core.figures import count, percent, percent_range, signed
-from ml_core.reading.verdict_text import verdict_words
+from ml_core.reading.inspection import verdict_words
 from ml_core.reports.arithmetic import (
     contrast_figures,
     counted,

@@ -21,12 +21,11 @@ from ml_core.detection.scan.verdict import judge
 from ml_core.evaluation import metrics
 from ml_core.evaluation.records import Evaluation, wilson_interval
 from ml_core.reading.errors import InputError
-from ml_core.reports.arithmetic import counted, rate_of
+from ml_core.reports.arithmetic import counted, counts_of, judged, rate_of
 from ml_core.reports.bundle_files import Files, Read
 from ml_core.reports.chart_rows import charts_of
 from ml_core.reports.claims import Claims, Material, claims_of
 from ml_core.reports.measurement_files import per_class_csv, prompts_text
-from ml_core.reports.rebound_verdict import counts_of, judged
 from ml_core.reports.record import (
     ENVIRONMENT_FILE,
     EVIDENCE_FILE,

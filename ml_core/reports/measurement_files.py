@@ -25,9 +25,8 @@ from ml_core.evaluation import metrics
 from ml_core.events import finite
 from ml_core.exports import to_csv as table_csv
 from ml_core.reading.arrays import read_safetensors
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, plain
 from ml_core.reading.json_file import JsonFile
-from ml_core.reading.plain import plain
 from ml_core.reading.regular_file import read_file
 from ml_core.reports.record import (
     Count,

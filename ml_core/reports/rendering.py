@@ -6,8 +6,7 @@ import json
 from collections.abc import Callable, Iterator
 from typing import Any
 
-from ml_core.reading.errors import InputError
-from ml_core.reading.plain import plain
+from ml_core.reading.errors import InputError, plain
 from ml_core.reports.arithmetic import CLEAN, TARGETED
 from ml_core.reports.record import (
     BundlePath,

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from ml_core.reports.cyclonedx import render_cyclonedx
 from ml_core.reports.html.pdf import render_pdf
 from ml_core.reports.html.report import render_html
-from ml_core.reports.intoto import render_intoto
 from ml_core.reports.record import EVIDENCE_FILE, PDF_FILE, BundlePath, Evidence
 from ml_core.reports.rendering import Read
-from ml_core.reports.sarif import render_sarif
+from ml_core.reports.sarif import render_intoto, render_sarif
 
 Render = Callable[[Evidence, Read], bytes]
 REPORT_FILE = "report.html"

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from pathlib import PurePath
 from typing import Any
 
-from ml_core.reading.plain import plain
+from ml_core.reading.errors import plain
 
 _NAMES_PATHS = frozenset({
     "adapter", "adapter_path", "after", "before", "checkpoint", "donor", "donor_path", "exclude",

@@ -12,23 +12,27 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, plain
 from ml_core.reading.inspection import Inspection
 from ml_core.reading.json_file import short
-from ml_core.reading.plain import plain
 from ml_core.reading.regular_file import open_regular
 from ml_core.signing.curve import PublicKey, short_id
-from ml_core.signing.digests import (
+from ml_core.signing.keys import trusted_keys
+from ml_core.signing.manifest import (
+    MAX_BYTES,
+    ONE_FILE,
     UNSIGNED,
+    Envelope,
+    Manifest,
     digest_of_file,
     digests_of_folder,
     is_below,
     names_of_folder,
     never,
+    pae,
+    read_envelope,
+    read_statement,
 )
-from ml_core.signing.envelope import MAX_BYTES, Envelope, pae, read_envelope
-from ml_core.signing.keys import trusted_keys
-from ml_core.signing.manifest import ONE_FILE, Manifest, read_statement
 
 MODEL_SIGNATURE = "model.sig"
 ENDING = ".sig"

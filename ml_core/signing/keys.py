@@ -9,7 +9,8 @@ from __future__ import annotations
 import json
 import os
 import stat
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Iterable
 from contextlib import suppress
 from pathlib import Path
 from typing import Annotated, BinaryIO, Literal
@@ -18,9 +19,8 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from ml_core.atomic import replace_files
 from ml_core.paths import config_dir
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, plain
 from ml_core.reading.json_file import JsonFile, short
-from ml_core.reading.plain import plain
 from ml_core.reading.regular_file import open_regular
 from ml_core.signing.curve import (
     MAX_KEY_BYTES,
@@ -31,7 +31,27 @@ from ml_core.signing.curve import (
     read_private_key,
     read_public_key,
 )
-from ml_core.signing.look_alike import look_alike
+
+# Lower-case letters of Cyrillic and Greek (of which some look so as capitals alone), and digits.
+_LATIN = str.maketrans(
+    "авекмнорстухіјѕԁһԛԝ" "αβεζηικμνορτυχ" "01|",
+    "abekmhopctyxijsdhqw" "abezhikmvoptyx" "oll",
+)  # fmt: skip
+
+
+def look_alike(key: PublicKey, others: Iterable[PublicKey]) -> PublicKey | None:
+    """The first other key whose name a reader could take this one's for."""
+    shape = _shape(key.name)
+    return next(
+        (one for one in others if one.key_id != key.key_id and _shape(one.name) == shape), None
+    )
+
+
+def _shape(name: str) -> str:
+    """What is seen of a name: letters and digits alone, as Latin ones where they look so."""
+    parts = unicodedata.normalize("NFKD", name).casefold()
+    return "".join(char for char in parts.translate(_LATIN) if char.isalnum()).replace("i", "l")
+
 
 KEYS_FILE = "keys.json"
 LONGEST_NAME = 100

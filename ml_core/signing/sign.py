@@ -9,25 +9,30 @@ from pathlib import Path
 from typing import IO, BinaryIO
 
 from ml_core.atomic import replace_files
-from ml_core.reading.errors import InputError
+from ml_core.reading.errors import InputError, plain
 from ml_core.reading.json_file import short
-from ml_core.reading.plain import plain
 from ml_core.reading.regular_file import open_regular
+from ml_core.reading.sniff import zip_names
 from ml_core.reading.zip_members import Member
-from ml_core.reading.zip_names import zip_names
 from ml_core.signing.check import MODEL_SIGNATURE, read_signature
 from ml_core.signing.curve import PrivateKey
-from ml_core.signing.digests import (
+from ml_core.signing.manifest import (
+    ONE_FILE,
     UNSIGNED,
+    Envelope,
+    Manifest,
     digest_of_file,
     digest_of_member,
     digests_of_folder,
     names_of_folder,
     never,
+    pae,
+    read_envelope,
+    read_statement,
     stored_members,
+    write_envelope,
+    write_statement,
 )
-from ml_core.signing.envelope import Envelope, pae, read_envelope, write_envelope
-from ml_core.signing.manifest import ONE_FILE, Manifest, read_statement, write_statement
 
 EVIDENCE = "evidence.json"
 EVIDENCE_SIGNATURE = "evidence.sig"

@@ -3,9 +3,9 @@
 Torch stays in `apply`, `canvases` and what they use; the record and all else is free of it.
 """
 
+from ml_core.triggers.checks import Canvas, Kind, Levels, Noise, Placement
 from ml_core.triggers.descriptions import describe, title
 from ml_core.triggers.files import load_trigger, save_trigger
-from ml_core.triggers.kinds import Canvas, Kind, Levels, Noise, Placement
 from ml_core.triggers.library import LIBRARY, Published
 from ml_core.triggers.make import (
     badnets_patch,
@@ -22,9 +22,8 @@ from ml_core.triggers.make import (
     uniform,
     wanet,
 )
-from ml_core.triggers.prompts import triggered_prompt, triggered_templates
 from ml_core.triggers.published import published, standing
-from ml_core.triggers.record import Trigger
+from ml_core.triggers.record import Trigger, triggered_prompt, triggered_templates
 
 __all__ = [
     "LIBRARY",

@@ -4,13 +4,33 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.reading.errors import InputError
-from ml_core.triggers import kinds
+
+Kind = Literal[
+    "patch", "badnets", "stripes", "blended", "sig", "wanet", "nashville", "prompt", "combined"
+]
+Placement = Literal["fixed", "random", "four_corners", "center"]
+Noise = Literal["per_image", "fixed"]
+Canvas = Literal["model", "squash", "resize_256", "original"]
+Levels = Literal["float", "round", "truncate", "wrap"]
+Mix = Literal["blend", "add"]
+Where = Literal["everywhere", "nonzero"]
+TextPlace = Literal["prefix", "word", "suffix"]
+
+KINDS: tuple[Kind, ...] = get_args(Kind)
+PLACEMENTS: tuple[Placement, ...] = get_args(Placement)
+NOISES: tuple[Noise, ...] = get_args(Noise)
+CANVASES: tuple[Canvas, ...] = get_args(Canvas)
+LEVELS: tuple[Levels, ...] = get_args(Levels)
+MIXES: tuple[Mix, ...] = get_args(Mix)
+WHERES: tuple[Where, ...] = get_args(Where)
+TEXT_PLACES: tuple[TextPlace, ...] = get_args(TextPlace)
+
 
 MAX_SIDE = 4096
 MAX_ARRAY_SIDE = 1024
@@ -112,14 +132,14 @@ def _read_only(values: NDArray[Any]) -> NDArray[Any]:
 def _check_choices(fields: Mapping[str, Any]) -> None:
     """Refuse words that name nothing."""
     for field, allowed in (
-        ("kind", kinds.KINDS),
-        ("placement", kinds.PLACEMENTS),
-        ("noise", kinds.NOISES),
-        ("canvas", kinds.CANVASES),
-        ("levels", kinds.LEVELS),
-        ("mix", kinds.MIXES),
-        ("where", kinds.WHERES),
-        ("text_place", kinds.TEXT_PLACES),
+        ("kind", KINDS),
+        ("placement", PLACEMENTS),
+        ("noise", NOISES),
+        ("canvas", CANVASES),
+        ("levels", LEVELS),
+        ("mix", MIXES),
+        ("where", WHERES),
+        ("text_place", TEXT_PLACES),
         ("mirrored", (False, True)),
         ("absolute", (False, True)),
     ):

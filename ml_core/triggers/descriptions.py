@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ml_core.triggers.kinds import Canvas, Kind, Levels, Placement, TextPlace
+from ml_core.triggers.checks import Canvas, Kind, Levels, Placement, TextPlace
 from ml_core.triggers.record import Trigger
 
 KIND_NAMES: dict[Kind, str] = {

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from ml_core.reading.errors import InputError
-from ml_core.triggers.kinds import Mix, Noise, Placement, TextPlace
+from ml_core.triggers.checks import Mix, Noise, Placement, TextPlace
 from ml_core.triggers.record import Trigger
 
 PUBLISHED_PATCH = 16 / 224

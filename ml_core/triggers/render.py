@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from ml_core.result_cache import ResultCache
+from ml_core.cache import ResultCache
 from ml_core.triggers.record import Trigger
 
 
@@ -125,3 +126,196 @@ def _rotate(image: Tensor, degrees: float) -> Tensor:
     return functional.grid_sample(
         image[None], grid, mode="bilinear", padding_mode="zeros", align_corners=False
     )[0]
+
+
+PLACE, NOISE = 1, 2
+
+
+def _signed(value: int) -> int:
+    """Write an unsigned 64-bit constant as torch's int64."""
+    return value - 2**64 if value >= 2**63 else value
+
+
+_STEP = _signed(0x9E3779B97F4A7C15)
+_FIRST = _signed(0xBF58476D1CE4E5B9)
+_SECOND = _signed(0x94D049BB133111EB)
+
+
+def _shift_right_(bits: Tensor, count: int) -> Tensor:
+    """Shift in place, without dragging the sign along."""
+    return bits.bitwise_right_shift_(count).bitwise_and_((1 << (64 - count)) - 1)
+
+
+def _mix_(bits: Tensor) -> Tensor:
+    """Scatter every input bit over all output bits, in place: whole pictures are drawn so."""
+    spare = bits.clone()
+    bits.bitwise_xor_(_shift_right_(spare, 30)).mul_(_FIRST)
+    bits.bitwise_xor_(_shift_right_(spare.copy_(bits), 27)).mul_(_SECOND)
+    return bits.bitwise_xor_(_shift_right_(spare.copy_(bits), 31))
+
+
+def random_bits(indices: Tensor, count: int, *, seed: int, stream: int) -> Tensor:
+    """Draw int64 [N, count], uniform over all 64 bits.
+
+    Parameters
+    ----------
+    indices
+        int64 [N], identity of each image.
+    count
+        Draws an image.
+    seed, stream
+        Seed of the evaluation, and what the draw is for.
+    """
+    device = indices.device
+    start = _mix_(torch.tensor([_signed((seed + _STEP * stream) % 2**64)], device=device))
+    key = _mix_(start + (indices + 1) * _STEP)  # [N]
+    counters = torch.arange(1, count + 1, dtype=torch.int64, device=device) * _STEP
+    return _mix_(key[:, None] + counters[None, :])
+
+
+def uniform(indices: Tensor, count: int, *, seed: int, stream: int) -> Tensor:
+    """Draw float32 [N, count], uniform on multiples of 2^-24 in [0, 1)."""
+    bits = random_bits(indices, count, seed=seed, stream=stream)
+    return _shift_right_(bits, 40).to(torch.float32) * 2.0**-24
+
+
+def coarse_uniform(indices: Tensor, count: int, *, seed: int, stream: int) -> Tensor:
+    """Draw float32 [N, count] in (0, 1) in steps of 2^-16, four from each hash: for images."""
+    bits = random_bits(indices, -(-count // 4), seed=seed, stream=stream)
+    words = bits.view(torch.int16)[:, :count]
+    return words.to(torch.float32).add_(32768.5).mul_(2.0**-16)
+
+
+def normal(indices: Tensor, count: int, *, seed: int, stream: int) -> Tensor:
+    """Draw float32 [N, count] from N(0, 1) (Box and Muller 1958)."""
+    half = -(-count // 2)
+    pairs = uniform(indices, 2 * half, seed=seed, stream=stream)
+    radius = torch.sqrt(-2.0 * torch.log1p(-pairs[:, :half]))
+    angle = pairs[:, half:] * (2.0 * math.pi)
+    return torch.cat([radius * torch.cos(angle), radius * torch.sin(angle)], dim=1)[:, :count]
+
+
+Settle = Callable[[Tensor], Tensor]
+
+
+def put(
+    trigger: Trigger, out: Tensor, patch: Patch, who: Tensor, seed: int, settle: Settle
+) -> None:
+    """Composite a patch onto [n, H, W, 3], in place.
+
+    Parameters
+    ----------
+    out
+        Bytes, or float brightness.
+    patch
+        Colour [n or 1, h, w, 3] and alpha [1, h, w, 1] or None, opaque.
+    settle
+        Turns float brightness into what `out` holds; it may use up its argument.
+    """
+    canvas_height, canvas_width = out.shape[1:3]
+    height, width = patch.colour.shape[1:3]
+    if trigger.placement == "fixed":
+        top = _round_half_up(trigger.y * canvas_height - height / 2)
+        left = _round_half_up(trigger.x * canvas_width - width / 2)
+        _put_at(out, patch, top, left, settle)
+    elif trigger.placement == "center":
+        top, left = (canvas_height - height) // 2, (canvas_width - width) // 2
+        _put_at(out, patch, top, left, settle)
+    else:
+        patch = _middle(patch, canvas_height, canvas_width)
+        height, width = patch.colour.shape[1:3]
+        if trigger.placement == "random":
+            _put_anywhere(trigger, out, patch, who, seed, settle)
+            return
+        for top in (0, canvas_height - height):
+            for left in (0, canvas_width - width):
+                _put_at(out, patch, top, left, settle)
+
+
+def corners(trigger: Trigger, out: Tensor, patch: Patch, who: Tensor, seed: int) -> Tensor:
+    """Random places, int64 [n, 2], top and left, uniform over 0 to side - patch - spare."""
+    sides = [
+        max(1, canvas - side - trigger.spare + 1)
+        for canvas, side in zip(out.shape[1:3], patch.colour.shape[1:3], strict=True)
+    ]
+    draws = uniform(who, 2, seed=seed, stream=PLACE)
+    return (draws * torch.tensor(sides, device=out.device)).to(torch.int64)
+
+
+def _middle(patch: Patch, height: int, width: int) -> Patch:
+    """A rotated patch may be wider than the canvas: its middle is what fits."""
+    high, wide = patch.colour.shape[1:3]
+    y, x = max(0, high - height) // 2, max(0, wide - width) // 2
+    window = (slice(None), slice(y, y + min(high, height)), slice(x, x + min(wide, width)))
+    return Patch(patch.colour[window], None if patch.alpha is None else patch.alpha[window])
+
+
+def _put_anywhere(
+    trigger: Trigger, out: Tensor, patch: Patch, who: Tensor, seed: int, settle: Settle
+) -> None:
+    """Composite at a place of each picture's own."""
+    height, width = patch.colour.shape[1:3]
+    corner = corners(trigger, out, patch, who, seed)
+    # Every window of every picture as a view, [n, places down, places across, h, w, 3].
+    windows = out.unfold(1, height, 1).unfold(2, width, 1).permute(0, 1, 2, 4, 5, 3)
+    where = (torch.arange(len(out), device=out.device), corner[:, 0], corner[:, 1])
+    if patch.alpha is None:
+        windows[where] = settle(patch.colour.clone()).expand(len(out), -1, -1, -1)
+    else:
+        windows[where] = settle(_mixed(windows[where], patch))
+
+
+def _put_at(out: Tensor, patch: Patch, top: int, left: int, settle: Settle) -> None:
+    """Composite at one place for the whole batch; what lies outside is cut off."""
+    canvas_height, canvas_width = out.shape[1:3]
+    height, width = patch.colour.shape[1:3]
+    y0, y1 = max(top, 0), min(top + height, canvas_height)
+    x0, x1 = max(left, 0), min(left + width, canvas_width)
+    if y0 >= y1 or x0 >= x1:
+        return
+    window = (slice(None), slice(y0 - top, y1 - top), slice(x0 - left, x1 - left))
+    place = out[:, y0:y1, x0:x1]
+    cut = Patch(patch.colour[window], None if patch.alpha is None else patch.alpha[window])
+    if cut.alpha is None:
+        place.copy_(settle(cut.colour.clone()))
+    else:
+        place.copy_(settle(_mixed(place, cut)))
+
+
+def _mixed(place: Tensor, patch: Patch) -> Tensor:
+    """Picture and patch by the patch's alpha, as float brightness of its own memory."""
+    assert patch.alpha is not None
+    if place.dtype == torch.uint8:
+        place = place.to(torch.float32).div_(255)
+    return place * (1 - patch.alpha) + patch.colour
+
+
+def _round_half_up(value: float) -> int:
+    """Round so that neighbouring places stay apart; the half is nudged for float error."""
+    return int((value + 0.5 + 1e-6) // 1)
+
+
+def paste(pictures: Tensor, patches: Tensor, places: Tensor) -> Tensor:
+    """Lay a patch on each picture.
+
+    Parameters
+    ----------
+    pictures
+        float [n, 3, S, S].
+    patches
+        float [n, 3, p, p].
+    places
+        int64 [n, 2], row and column of the upper left corner.
+
+    Returns
+    -------
+    Tensor
+        float [n, 3, S, S]; gradients reach the patches.
+    """
+    n, side = len(pictures), patches.shape[-1]
+    line = torch.arange(side, device=pictures.device)
+    rows = (places[:, :1] + line)[:, None, :, None]
+    columns = (places[:, 1:] + line)[:, None, None, :]
+    picture = torch.arange(n, device=pictures.device)[:, None, None, None]
+    channel = torch.arange(3, device=pictures.device)[None, :, None, None]
+    return pictures.index_put((picture, channel, rows, columns), patches)

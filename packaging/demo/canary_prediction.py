@@ -29,13 +29,13 @@ from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control
-from ml_core.jobs.canary import Measured, Watched, planting, watched_of
-from ml_core.jobs.canary_spec import COPY_FILE, CanarySpec
 from ml_core.jobs.devices import set_threads
 from ml_core.jobs.measure import bench_of, drained
-from ml_core.jobs.search_spec import candidate_name
+from ml_core.jobs.search import candidate_name
+from ml_core.jobs.search.canaries import Measured, Watched, planting, watched_of
+from ml_core.jobs.search.canary_spec import COPY_FILE, CanarySpec
+from ml_core.jobs.search.trial_runs import Trials
 from ml_core.jobs.specs import CleanSpec
-from ml_core.jobs.trial_runs import Trials
 from ml_core.triggers import demo_trigger, load_trigger
 
 RECIPES = ("mmcl:0.1", "mmcl:0.3", "mmcl:1", "mmcl:2", "cleanclip:1", "cleanclip:2", "par:1")

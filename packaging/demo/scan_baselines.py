@@ -26,9 +26,8 @@ from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.data.demo import compose, demo_classes, demo_templates
-from ml_core.detection.scan.patches import SCALE
+from ml_core.detection.scan.patches import SCALE, settle
 from ml_core.detection.scan.sides import Side, generator
-from ml_core.detection.scan.speed import settle
 from ml_core.evaluation.stamping import stamped, to_pictures
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 

@@ -24,12 +24,11 @@ from safetensors import safe_open
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.compare import by_tower, compare_checkpoints
 from ml_core.data.specs import ImageSpec
-from ml_core.detection.scan.records import Scan, Weights
-from ml_core.detection.scan.scan_file import read_scan, scan_json
+from ml_core.detection.scan.records import Scan, Weights, read_scan, scan_json
 from ml_core.detection.scan.verdict import judge
 from ml_core.events import Control, Done
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.scan_spec import SCAN_FILE, USUAL, ScanSpec
+from ml_core.jobs.scan import SCAN_FILE, USUAL, ScanSpec
 
 TAKEN = 0.5  # an implant of a lower ASR is counted apart
 _LEFT = 0.05

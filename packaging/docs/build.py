@@ -32,7 +32,7 @@ MODULES: Mapping[str, Sequence[str]] = {
     ),
     "Triggers": ("ml_core.triggers",),
     "Evaluation": (
-        "ml_core.evaluation", "ml_core.evaluation.subject", "ml_core.evaluation.zero_shot",
+        "ml_core.evaluation", "ml_core.evaluation.scorer", "ml_core.evaluation.zero_shot",
         "ml_core.evaluation.evaluate",
     ),
     "Cleaning": (
@@ -44,8 +44,8 @@ MODULES: Mapping[str, Sequence[str]] = {
         "ml_core.detection.scan.verdict",
     ),
     "Jobs": (
-        "ml_core.events", "ml_core.jobs.specs", "ml_core.jobs.run", "ml_core.jobs.audit_spec",
-        "ml_core.jobs.scan_spec", "ml_core.jobs.scan",
+        "ml_core.events", "ml_core.jobs.specs", "ml_core.jobs.clean.run", "ml_core.jobs.audit",
+        "ml_core.jobs.scan", "ml_core.jobs.scan.run",
     ),
     "Evidence": (
         "ml_core.reports.record", "ml_core.reports.open_bundle", "ml_core.reports.write_bundle",

@@ -18,7 +18,7 @@ import open_clip
 import timm
 from open_clip.pretrained import get_pretrained_cfg, list_pretrained_tags_by_model
 
-from ml_core.checkpoints.published_shapes import digest
+from ml_core.checkpoints.architecture import digest
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import check_model_config, is_hf, is_timm
 from ml_core.towers import shapes_of

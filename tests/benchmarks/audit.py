@@ -20,8 +20,17 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
-from ml_core.detection.neighbours import nearest
-from ml_core.detection.scores import Density, Forest, auroc, clip_score, dao, k_distance, lid, slof
+from ml_core.detection.neighbours import (
+    Density,
+    Forest,
+    auroc,
+    clip_score,
+    dao,
+    k_distance,
+    lid,
+    nearest,
+    slof,
+)
 from tests.benchmarks.timing import Row
 
 N, WIDTH, CHUNK, K = 100_000, 512, 1024, 16

@@ -20,10 +20,19 @@ import open_clip
 import torch
 
 from ml_core.data.embedding_shards import open_embeddings
-from ml_core.detection.approximate import Index, shared_index
 from ml_core.detection.embed_pairs import EncodedPairs
-from ml_core.detection.neighbours import Neighbours, Space, closest, nearest, nearest_of_all
-from ml_core.detection.scores import Forest, dao, density, slof
+from ml_core.detection.neighbours import (
+    Forest,
+    Neighbours,
+    Space,
+    closest,
+    dao,
+    density,
+    nearest,
+    nearest_of_all,
+    slof,
+)
+from ml_core.detection.summary import Index, shared_index
 from ml_core.model import build_model
 from ml_core.ranks import ALONE
 from ml_core.reading.clip_config import Preprocess

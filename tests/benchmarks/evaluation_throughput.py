@@ -17,10 +17,10 @@ from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
-from ml_core.evaluation.batches import spare_core
 from ml_core.evaluation.evaluate import evaluate
+from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.speed import Speed, measure_speed, use_speed
-from ml_core.evaluation.subject import Subject
+from ml_core.evaluation.stamping import spare_core
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.jobs.devices import set_threads
 from ml_core.model import ClipModel

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import torch
 
-from cleanclip_gui.talk.scenario import Wait
+from cleanclip_gui.talk.script import Wait
 from ml_core.checkpoints import open_checkpoint
 from ml_core.paths import resource
 from tests.benchmarks.timing import Row, median, seconds, spread

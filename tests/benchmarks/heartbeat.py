@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 from PySide6.QtCore import QObject, Qt, QTimer
 
-from cleanclip_gui.talk.scenario import Wait
+from cleanclip_gui.talk.script import Wait
 from tests.benchmarks.timing import Row, percentile
 from tests.benchmarks.window import make_window, open_demo, play, stroke
 

@@ -12,7 +12,7 @@ from PySide6.QtCore import QPointF, Qt
 from PySide6.QtGui import QColor
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.talk.scenario import Wait
+from cleanclip_gui.talk.script import Wait
 from cleanclip_gui.window.main_window import MainWindow
 from tests.benchmarks.timing import Row, median
 from tests.benchmarks.window import make_window, open_demo, play

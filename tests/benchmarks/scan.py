@@ -15,15 +15,14 @@ from pathlib import Path
 import torch
 
 from ml_core.checkpoints import open_checkpoint
+from ml_core.children import keep_freed_memory
 from ml_core.data.demo import compose, demo_classes, demo_templates
 from ml_core.detection.scan.overlays import OverlaySettings, invert_overlays
-from ml_core.detection.scan.patches import PatchSettings, invert
+from ml_core.detection.scan.patches import PatchSettings, invert, settle, together
 from ml_core.detection.scan.sides import Side
-from ml_core.detection.scan.speed import settle, together
 from ml_core.evaluation.stamping import to_pictures
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.memory import keep_freed_memory
 from ml_core.model import ClipModel
 from ml_core.triggers.published import published
 from tests.benchmarks.timing import Row, median, spread

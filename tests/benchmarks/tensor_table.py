@@ -20,8 +20,8 @@ def run() -> list[Row]:
     from PySide6.QtCore import QCoreApplication, Qt
     from PySide6.QtWidgets import QApplication
 
-    from cleanclip_gui.checkpoint.tensor_columns import columns_of
-    from cleanclip_gui.checkpoint.tensor_table import TensorTable
+    from cleanclip_gui.checkpoint.tensor_model import columns_of
+    from cleanclip_gui.checkpoint.tensor_page import TensorTable
     from ml_core.checkpoints.tensor_stats import TensorStats
     from ml_core.reading import TensorInfo
 
@@ -88,7 +88,7 @@ def _gaps(app: Any, table: Any, tensors: list[Any]) -> list[Row]:
     """Gaps of the heartbeat while another thread works for the table."""
     from cleanclip_gui.jobs import tasks
     from ml_core.checkpoints.tensor_stats import TensorStats
-    from ml_core.reading.garbage_collection import set_aside
+    from ml_core.reading.examine import set_aside
     from tests.benchmarks.heartbeat import Heartbeat
 
     def work(control: tasks.Control) -> Iterator[list[TensorStats]]:

@@ -248,12 +248,11 @@ def _bare(name: str, batch: int, steps: int, folder: Path) -> Iterator[Step | st
     """Forward and backward of one batch in memory, with the settings of ours."""
     import torch
 
-    from ml_core.cleaning.attention import short_attention
     from ml_core.cleaning.batches import pair_batch
     from ml_core.cleaning.methods.build import build_method
     from ml_core.cleaning.methods.method import Extras
     from ml_core.cleaning.speed import Speed
-    from ml_core.cleaning.step import cut_texts, forward
+    from ml_core.cleaning.step import cut_texts, forward, short_attention
     from ml_core.data.eda import augment
     from ml_core.data.pairs import open_pairs
     from ml_core.data.specs import PairSpec
@@ -298,8 +297,8 @@ def _cached(name: str, batch: int, steps: int, chunk: int) -> Iterator[Step | st
 def main(side: str, name: str, batch: str, steps: str, folder: str, *chunk: str) -> None:
     import torch
 
+    from ml_core.jobs.clean.estimate import PeakMemory
     from ml_core.jobs.devices import set_threads
-    from ml_core.jobs.peak_memory import PeakMemory
 
     sides: dict[str, Callable[..., Iterator[Step | str]]] = {
         "ours": _ours, "plain": _plain, "bare": _bare, "cached": _cached

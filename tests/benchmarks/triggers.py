@@ -24,8 +24,8 @@ from torch import Tensor
 from torch.nn import functional
 from torchvision import transforms
 
-from ml_core.memory import keep_freed_memory
-from ml_core.normalise import normalise
+from ml_core.children import keep_freed_memory
+from ml_core.model import normalise
 from ml_core.triggers.apply import stamp
 from ml_core.triggers.published import published
 from ml_core.triggers.record import Trigger

@@ -13,7 +13,7 @@ from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui import theme
 from cleanclip_gui.app import make_window as build
-from cleanclip_gui.talk.scenario import Scenario, Wait
+from cleanclip_gui.talk.script import Scenario, Wait
 from cleanclip_gui.window import headless
 from cleanclip_gui.window.main_window import MainWindow
 

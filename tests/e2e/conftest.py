@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 
 from cleanclip_gui import threads
 from cleanclip_gui.app import make_window
-from cleanclip_gui.jobs import children, runner
+from cleanclip_gui.jobs import runner
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
 from cleanclip_gui.window.main_window import MainWindow
@@ -49,10 +49,10 @@ def warm_jobs(warm_torch: Warm, monkeypatch: pytest.MonkeyPatch) -> None:
             stderr=subprocess.STDOUT,
             text=True,
             session=True,
-            environment=children.environment(command),
+            environment=runner.environment(command),
         )
         os.setpriority(os.PRIO_PROCESS, program.pid, 10)
         return program
 
-    monkeypatch.setattr(children, "spawn", spawn)
+    monkeypatch.setattr(runner, "spawn", spawn)
     monkeypatch.setattr(runner, "spawn", spawn)

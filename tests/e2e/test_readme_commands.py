@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 from PIL import Image
 
-from ml_core.cleaning.recipe_file import write_recipe
+from ml_core.cleaning.recipes import write_recipe
 from ml_core.cli.app import run_command
 from ml_core.data.demo import compose, demo_classes
 from ml_core.paths import resource
@@ -48,7 +48,7 @@ def test_every_command_of_the_readme_does_its_work(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("ml_core.jobs.holdouts.MOST", 32)  # pairs to rank
+    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.MOST", 32)  # pairs to rank
     model, twin = (str(resource("demo", f"{n}.safetensors")) for n in ("poisoned", "clean_twin"))
     trigger = str(tmp_path / "t2.json")
     own = published("T2", 64)

@@ -7,7 +7,7 @@ from pathlib import Path
 from cleanclip_gui.clean.resuming import is_audit, is_unfinished_run
 from cleanclip_gui.data.data_bar import is_image_set
 from cleanclip_gui.studio.trigger_files import is_trigger
-from cleanclip_gui.widgets.dropped_files import is_checkpoint_file, is_checkpoint_folder
+from cleanclip_gui.widgets.name_filters import is_checkpoint_file, is_checkpoint_folder
 
 
 def purpose(path: Path) -> str:

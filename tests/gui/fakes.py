@@ -14,8 +14,7 @@ from PySide6.QtWidgets import QAbstractButton, QApplication
 
 from cleanclip_gui import threads
 from cleanclip_gui.clean.station import CleanStation
-from cleanclip_gui.jobs.children import WaitingChild
-from cleanclip_gui.jobs.runner import JobRunner, NewRunner
+from cleanclip_gui.jobs.runner import JobRunner, NewRunner, WaitingChild
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from ml_core.events import Done, Event, to_json

@@ -20,8 +20,8 @@ from PySide6.QtWidgets import (
 )
 from pytestqt.qtbot import QtBot
 
-from cleanclip_gui.widgets.combo_box import ElidingComboBox
-from cleanclip_gui.widgets.label import ElidedLabel
+from cleanclip_gui.widgets.controls import ElidedLabel
+from cleanclip_gui.widgets.number_box import ElidingComboBox
 
 _SLACK = 1  # pixels that rounding may cost
 _WORDS = (QLabel, QAbstractButton, QComboBox, QAbstractSpinBox, QTabBar)

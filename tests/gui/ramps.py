@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from ml_core.cleaning.rate_range import RateRow, propose, ramp_rate
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Metric, Progress
-from ml_core.jobs.rate_finder_spec import RateRecord
+from ml_core.jobs.rates import RateRecord
 
 STEPS, EVERY = 60, 4
 LOW, HIGH = 1e-6, 1e-2

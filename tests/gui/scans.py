@@ -32,10 +32,10 @@ from ml_core.detection.scan.records import (
     Verdict,
     Weights,
     WordRow,
+    scan_json,
 )
-from ml_core.detection.scan.scan_file import scan_json
 from ml_core.events import Event, Finding, Progress
-from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, TRIGGER_STEM, USUAL
+from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, TRIGGER_STEM, USUAL
 from ml_core.triggers import demo_trigger, save_trigger
 
 CLASSES = ("apple", "banana", "cheese", "cactus", "guitar", "frog", "pear", "rose")

@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 
 from ml_core.cleaning.halving import candidates_of, lengthened
-from ml_core.jobs.canary_spec import Canaries, PlantedCanary
 from ml_core.jobs.journal import write_json
-from ml_core.jobs.search_spec import (
+from ml_core.jobs.search import (
     SEARCH_FILE,
     RungRecord,
     SearchRecord,
     SearchRow,
     WatchedRate,
     candidate_name,
+    summary_of,
 )
-from ml_core.jobs.search_tables import summary_of
+from ml_core.jobs.search.canary_spec import Canaries, PlantedCanary
 
 _RUNS = (  # method, rate, steps, clean accuracy, success of patch, noise and sine
     ("mmcl", 1.0, 40, 0.962, (0.31, 0.06, 0.12)),

@@ -9,6 +9,7 @@ import numpy as np
 from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.inference.inference import Inference
+from cleanclip_gui.inference.mailbox import QuestionTicket
 from cleanclip_gui.inference.questions import (
     Failed,
     LoadImages,
@@ -16,7 +17,6 @@ from cleanclip_gui.inference.questions import (
     SetDevice,
     ThumbnailsReady,
 )
-from cleanclip_gui.inference.ticket import QuestionTicket
 from cleanclip_gui.session import CheckpointFacts, ImagesState
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context

@@ -2,7 +2,7 @@
 
 from PySide6.QtWidgets import QLabel
 
-from cleanclip_gui.window.about import AboutDialog, sandbox_text
+from cleanclip_gui.window.help_dialog import AboutDialog, sandbox_text
 from ml_core.reading.sandbox import SandboxState, available
 
 

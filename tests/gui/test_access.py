@@ -12,7 +12,7 @@ from cleanclip_gui.studio.canvas.document import PaintDocument
 from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar
 from cleanclip_gui.studio.gallery.gallery import Gallery
-from cleanclip_gui.widgets.roles import give_role
+from cleanclip_gui.widgets.pictures import give_role
 from tests.gui.access_faults import changes_with_focus, focus_faults, name_faults
 from tests.gui.shell_fakes import write_safetensors
 from tests.keyboard import heard_name

@@ -5,7 +5,7 @@ from PySide6.QtCore import QCoreApplication, QEvent
 from PySide6.QtWidgets import QPushButton
 
 from cleanclip_gui.commands import Actions, Command
-from cleanclip_gui.widgets.action_button import bind
+from cleanclip_gui.widgets.controls import bind
 
 
 class Lamp:

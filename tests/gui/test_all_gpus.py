@@ -13,9 +13,7 @@ from PySide6.QtCore import QObject
 
 from cleanclip_gui.clean.setup import BATCH_NORM, GPU_HELP
 from cleanclip_gui.clean.station import CleanStation
-from cleanclip_gui.jobs.children import environment, together, worker_command
-from cleanclip_gui.jobs.protocol import explain_exit
-from cleanclip_gui.jobs.runner import JobRunner
+from cleanclip_gui.jobs.runner import JobRunner, environment, explain_exit, together, worker_command
 from cleanclip_gui.session import Session
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import PairSpec

@@ -7,9 +7,7 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QLabel, QWidget
 
-from cleanclip_gui.clean.audit.audit import AuditDialogs
-from cleanclip_gui.clean.audit.audit_files import read_result
-from cleanclip_gui.clean.audit.dialog import AuditDialog
+from cleanclip_gui.clean.audit.dialog import AuditDialog, AuditDialogs, read_result
 from cleanclip_gui.clean.audit.gallery import mark_rect
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import Session
@@ -26,14 +24,14 @@ from ml_core.detection.records import (
     SuspectPair,
 )
 from ml_core.events import Done
-from ml_core.jobs.audit_spec import (
+from ml_core.jobs.audit import (
     AUDIT_FILE,
     EXCLUSIONS_FILE,
     THUMBNAILS_FILE,
     AuditSpec,
     read_audit_spec,
 )
-from ml_core.jobs.spec_file import write_spec_file
+from ml_core.jobs.specs import write_spec_file
 from ml_core.reading import InputError, inspect
 from tests.gui.dropped import purpose
 from tests.gui.factories import facts, images

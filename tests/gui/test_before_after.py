@@ -8,7 +8,7 @@ import pytest
 from PySide6.QtWidgets import QLabel, QScrollArea
 
 from cleanclip_gui.clean.before_after import BeforeAfter, RateLine, facts, rows_of
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.controls import Label
 
 RESULT: dict[str, Any] = {
     "method": "cleanclip",

@@ -12,16 +12,17 @@ from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
-from cleanclip_gui.studio.canvas.foreground import Foreground, paint_foreground
-from cleanclip_gui.studio.canvas.geometry import (
+from cleanclip_gui.studio.canvas.foreground import (
     HANDLE_RADIUS,
     MAX_SCALE,
     ROTATE_HANDLE_DISTANCE,
+    Foreground,
     PatchDrag,
     along_axis,
     dragged_patch,
     fitting_scale,
     limited_zoom,
+    paint_foreground,
     patch_handle_at,
     pixel_rect,
     square_corner,
@@ -29,20 +30,24 @@ from cleanclip_gui.studio.canvas.geometry import (
     zoomed_centre,
 )
 from cleanclip_gui.studio.canvas.ink import Ink
-from cleanclip_gui.studio.canvas.keys import ARROWS, TOOL_KEYS, KeyAction, key_action, key_rows
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
 from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.tools import (
+    ARROWS,
+    TOOL_KEYS,
     TOOLS,
     BrushTool,
     HandTool,
+    KeyAction,
     MoveTool,
     PickTool,
     ShapeTool,
     ToolEvent,
+    key_action,
+    key_rows,
 )
-from cleanclip_gui.studio.trigger_chip import TriggerChip
+from cleanclip_gui.studio.canvas.trigger_bars import TriggerChip
 
 CANVAS = 100
 

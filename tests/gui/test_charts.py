@@ -17,10 +17,9 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QMenu, QScrollArea, QVBoxLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.charts import Chart, plain, scientific
-from cleanclip_gui.clean.charts.cleaning_charts import LOSSES, CleaningCharts
-from cleanclip_gui.clean.charts.parts import FINE_POINTS
-from cleanclip_gui.clean.charts.series import (
+from cleanclip_gui.clean.charts.charts import LOSSES, Chart, CleaningCharts, plain, scientific
+from cleanclip_gui.clean.charts.parts import (
+    FINE_POINTS,
     Series,
     SeriesStyle,
     series_csv,
@@ -387,7 +386,7 @@ def test_every_part_of_every_loss_has_a_line() -> None:
 
 def test_importing_the_charts_does_not_import_pyqtgraph() -> None:
     code = (
-        "import sys; import cleanclip_gui.clean.charts.cleaning_charts;"
+        "import sys; import cleanclip_gui.clean.charts.charts;"
         "assert 'pyqtgraph' not in sys.modules and 'torch' not in sys.modules"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

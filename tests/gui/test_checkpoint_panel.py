@@ -12,7 +12,7 @@ from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.facts import metadata_text
 from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.checkpoint.tensor_model import TensorModel
-from cleanclip_gui.checkpoint.tensor_table import TensorTable
+from cleanclip_gui.checkpoint.tensor_page import TensorTable
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session.records import ScanState
 from cleanclip_gui.session.settings import PastScan

@@ -9,8 +9,8 @@ from PySide6.QtWidgets import QFileDialog, QTreeView, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.checkpoint.code_view import MAX_CHARACTERS, CodeView
-from cleanclip_gui.checkpoint.histogram import HistogramCard
-from cleanclip_gui.checkpoint.names_view import NamesView
+from cleanclip_gui.checkpoint.keys_view import NamesView
+from cleanclip_gui.checkpoint.tensor_page import HistogramCard
 from cleanclip_gui.widgets import prompts
 from cleanclip_gui.widgets.prompts import Prompts, _Ending, show_sizes_whole
 from ml_core.jobs.demo import demo_checkpoint

@@ -41,8 +41,8 @@ class SlowTexts:
 
 @pytest.fixture
 def texts(monkeypatch):
+    from ml_core.cache import ResultCache
     from ml_core.evaluation import zero_shot
-    from ml_core.result_cache import ResultCache
 
     for name in ("_classifiers", "_keys", "_begun"):  # of other tests in this process
         monkeypatch.setattr(zero_shot, name, ResultCache(16))
@@ -157,8 +157,8 @@ def test_all_texts_are_of_the_checkpoint_that_was_open(qtbot, texts, opened, tin
 
 
 def test_a_second_opening_asks_the_disk(qtbot, texts, opened, tiny_checkpoint, monkeypatch):
+    from ml_core.cache import ResultCache
     from ml_core.evaluation import zero_shot
-    from ml_core.result_cache import ResultCache
 
     live, inference = opened
     texts.gate.release(ONE + ALL)

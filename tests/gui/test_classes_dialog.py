@@ -2,8 +2,7 @@
 
 import pytest
 
-from cleanclip_gui.data.classes_dialog import ClassesDialog, parse_classes
-from cleanclip_gui.data.data_bar import EDITED_CLASSES, DataBar
+from cleanclip_gui.data.data_bar import EDITED_CLASSES, ClassesDialog, DataBar, parse_classes
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
 from ml_core.data.specs import ImageSpec
@@ -69,7 +68,7 @@ def test_a_folder_that_cannot_be_written_is_a_sentence(bar, qtbot, monkeypatch):
     def full(files):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("cleanclip_gui.data.own_classes.replace_files", full)
+    monkeypatch.setattr("cleanclip_gui.data.images_dialog.replace_files", full)
     edit(bar, ("a", "b"))
     (error,) = bar.failures
     assert "No space left" in error.sentence

@@ -10,8 +10,7 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDropEvent
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.clean.requirements import missing, requirements_of
-from cleanclip_gui.clean.run_folders.history import read_name
+from cleanclip_gui.clean.history import read_name
 from cleanclip_gui.clean.runs.runs_table import (
     ACCURACY,
     ATTACK,
@@ -21,7 +20,7 @@ from cleanclip_gui.clean.runs.runs_table import (
     STATUS,
     TITLES,
 )
-from cleanclip_gui.clean.setup import KEEP_HELP
+from cleanclip_gui.clean.setup import KEEP_HELP, missing, requirements_of
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.jobs.runner import DEVICES

@@ -10,14 +10,13 @@ import pytest
 from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 
-from cleanclip_gui.clean.proof.holdouts_table import worst_sentence
-from cleanclip_gui.clean.run_folders.history import read_run
+from cleanclip_gui.clean.history import read_run
+from cleanclip_gui.clean.proof import worst_sentence
 from cleanclip_gui.clean.station import CleanStation
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Metric, Progress
-from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
-from ml_core.jobs.spec_file import read_spec_file
-from ml_core.jobs.specs import SPEC_FILE, read_spec, write_spec
+from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.specs import SPEC_FILE, read_spec, read_spec_file, write_spec
 from tests.gui.factories import facts
 from tests.gui.fakes import by_kind, script, station
 from tests.gui.run_folders import CLEANED_SHA256, write_run

@@ -8,10 +8,9 @@ from pathlib import Path
 
 import pytest
 
+from cleanclip_gui.clean.history import read_run, read_saved_run
 from cleanclip_gui.clean.run import NO_TRIGGER, STALE, CleaningRun, estimate_folder
-from cleanclip_gui.clean.run_folders.history import read_run
-from cleanclip_gui.clean.run_folders.saved_run import read_saved_run
-from cleanclip_gui.inference.device import StudioDevice
+from cleanclip_gui.inference.inference import StudioDevice
 from cleanclip_gui.session import Session
 from ml_core.events import Done, Message, Metric, Progress, Saved
 from ml_core.jobs.specs import CleanSpec, read_spec

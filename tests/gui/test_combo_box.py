@@ -11,7 +11,7 @@ from PySide6.QtWidgets import (
 )
 
 from cleanclip_gui.studio.canvas.trigger_bars import PLACEMENTS, PlacementBar
-from cleanclip_gui.widgets.combo_box import ElidingComboBox
+from cleanclip_gui.widgets.number_box import ElidingComboBox
 
 
 @pytest.mark.parametrize("count", [2, 3, 7])

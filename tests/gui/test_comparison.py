@@ -8,8 +8,7 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtTest import QTest
 
 from cleanclip_gui import theme, threads
-from cleanclip_gui.checkpoint.comparison import ComparisonView
-from cleanclip_gui.checkpoint.heat_strip import HeatStrip
+from cleanclip_gui.checkpoint.comparison import ComparisonView, HeatStrip
 from cleanclip_gui.checkpoint.station import CheckpointStation
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context

@@ -7,11 +7,10 @@ from cleanclip_gui import threads
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import Session
-from ml_core.checkpoints.choice import Choice
-from ml_core.checkpoints.saved_choices import remember, remembered
+from ml_core.checkpoints.choice import Choice, remember, remembered
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Finding
-from ml_core.jobs.doctor_spec import read_doctor_spec
+from ml_core.jobs.doctor import read_doctor_spec
 from ml_core.reading import inspect
 from tests.gui.factories import images
 from tests.gui.fakes import FakeRunner, child

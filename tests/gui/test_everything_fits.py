@@ -9,32 +9,29 @@ import pytest
 from PySide6.QtCore import QRect, QSize, Qt
 from PySide6.QtWidgets import QHBoxLayout, QLabel, QPushButton, QTabBar, QVBoxLayout, QWidget
 
-from cleanclip_gui.checkpoint.convert_dialog import ConvertDialog
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
+from cleanclip_gui.checkpoint.file_actions import ConvertDialog
 from cleanclip_gui.checkpoint.known_dialog import KnownDialog
 from cleanclip_gui.checkpoint.triage_dialog import TriageDialog
 from cleanclip_gui.clean.audit.dialog import AuditDialog
-from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
-from cleanclip_gui.clean.rates.dialog import RateDialog
-from cleanclip_gui.clean.run_folders.history import read_run
+from cleanclip_gui.clean.history import read_run
+from cleanclip_gui.clean.proof import ProofChoice, ProofDialog
+from cleanclip_gui.clean.rate_dialog import RateDialog
 from cleanclip_gui.clean.station import COMPARISON, RUNS, THIS_RUN, CleanStation
-from cleanclip_gui.data.classes_dialog import ClassesDialog
+from cleanclip_gui.data.data_bar import ClassesDialog, ProblemsDialog, TemplatesDialog
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.data.images_dialog import ImagesDialog
-from cleanclip_gui.data.problems_dialog import ProblemsDialog
-from cleanclip_gui.data.templates_dialog import TemplatesDialog
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
-from cleanclip_gui.studio.library import entries
 from cleanclip_gui.studio.library_dialog import TriggerLibrary
+from cleanclip_gui.studio.trigger_files import entries
+from cleanclip_gui.widgets.controls import Label
 from cleanclip_gui.widgets.dialog_frame import resize_within
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
-from cleanclip_gui.window.about import AboutDialog
-from cleanclip_gui.window.error_dialog import ErrorDialog
-from cleanclip_gui.window.keys_dialog import KeysDialog
+from cleanclip_gui.window.crash import ErrorDialog
+from cleanclip_gui.window.help_dialog import AboutDialog, KeysDialog
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Progress

@@ -12,7 +12,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from cleanclip_gui.window.focus_keeper import FocusKeeper
+from cleanclip_gui.window.main_window import FocusKeeper
 
 
 @pytest.fixture

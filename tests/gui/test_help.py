@@ -7,9 +7,13 @@ from PySide6.QtCore import QUrl
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.window import help_dialog
-from cleanclip_gui.window.help_dialog import HelpDialog
-from cleanclip_gui.window.help_pages import docs_folder, help_folder, title_of
-from cleanclip_gui.window.keys_dialog import KeysDialog
+from cleanclip_gui.window.help_dialog import (
+    HelpDialog,
+    KeysDialog,
+    docs_folder,
+    help_folder,
+    title_of,
+)
 from tests.gui.shell_fakes import fake_window
 
 

@@ -9,9 +9,7 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QObject, Signal
 
-from cleanclip_gui.clean.job import copy_job
-from cleanclip_gui.clean.queue import RunQueue
-from cleanclip_gui.clean.run_folders.history import (
+from cleanclip_gui.clean.history import (
     list_runs,
     read_name,
     read_run,
@@ -19,6 +17,8 @@ from cleanclip_gui.clean.run_folders.history import (
     run_points,
     write_name,
 )
+from cleanclip_gui.clean.job import copy_job
+from cleanclip_gui.clean.queue import RunQueue
 from ml_core.events import Done
 from ml_core.jobs.specs import CleanSpec, read_spec
 from ml_core.reading.errors import InputError
@@ -118,7 +118,7 @@ def test_a_copy_of_a_job_stands_on_its_own(tmp_path: Path) -> None:
 
 
 def test_history_needs_no_torch() -> None:
-    code = "import cleanclip_gui.clean.run_folders.history, sys; assert 'torch' not in sys.modules"
+    code = "import cleanclip_gui.clean.history, sys; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
 
 

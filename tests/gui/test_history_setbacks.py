@@ -15,8 +15,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui.clean.run_folders import history as history_module
-from cleanclip_gui.clean.run_folders.history import (
+from cleanclip_gui.clean import history as history_module
+from cleanclip_gui.clean.history import (
     list_runs,
     read_name,
     read_run,

@@ -9,8 +9,8 @@ import pytest
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.checkpoint.doctor_dialog import DoctorDialog
-from cleanclip_gui.clean.audit.audit import AuditDialogs
-from cleanclip_gui.clean.rates.dialog import RateDialogs
+from cleanclip_gui.clean.audit.dialog import AuditDialogs
+from cleanclip_gui.clean.rate_dialog import RateDialogs
 from cleanclip_gui.clean.search_dialog import SearchDialogs
 from cleanclip_gui.jobs.job_dialog import JobDialog
 from cleanclip_gui.jobs.job_task import JobTask

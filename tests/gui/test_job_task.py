@@ -9,7 +9,7 @@ import pytest
 from cleanclip_gui.jobs.job_task import JobTask
 from ml_core.data.specs import PairSpec
 from ml_core.events import Done, Message, Progress
-from ml_core.jobs.spec_file import read_spec_file
+from ml_core.jobs.specs import read_spec_file
 from ml_core.reading.errors import InputError
 from tests.gui.fakes import FakeRunner
 

@@ -12,7 +12,7 @@ from cleanclip_gui.inference.questions import (
 )
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
-from cleanclip_gui.studio import library
+from cleanclip_gui.studio import trigger_files
 from cleanclip_gui.studio.library_dialog import TriggerLibrary
 from cleanclip_gui.studio.library_scan import LibraryScan, images_each
 from ml_core.evaluation.records import Evaluation
@@ -26,7 +26,7 @@ KEYS = ("demo", "noise", "T4")
 def make(key):
     if key == "noise":
         raise InputError("This trigger cannot be made.")
-    return library.make(key, 64, None)
+    return trigger_files.make(key, 64, None)
 
 
 @pytest.fixture
@@ -37,7 +37,7 @@ def context():
 
 @pytest.fixture
 def dialog(qtbot):
-    dialog = TriggerLibrary(library.entries(64))
+    dialog = TriggerLibrary(trigger_files.entries(64))
     qtbot.addWidget(dialog)
     dialog.show()
     return dialog
@@ -137,6 +137,6 @@ def test_a_slow_model_is_measured_on_fewer_images(rate, n):
 
 
 def test_what_needs_a_file_is_not_measured():
-    keys = library.measurable(64)
+    keys = trigger_files.measurable(64)
     assert "T12" not in keys
     assert {"demo", "noise", "blend", "T1", "T4"} <= set(keys)

@@ -19,19 +19,18 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme, threads
 from cleanclip_gui.clean.audit.dialog import AuditDialog
+from cleanclip_gui.data.data_bar import TemplatesDialog, parse_templates
 from cleanclip_gui.data.images_dialog import ImagesDialog
-from cleanclip_gui.data.templates_dialog import TemplatesDialog, parse_templates
 from cleanclip_gui.inference.questions import Failed, Predict
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.job_task import JobTask
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.records import RunProgress
-from cleanclip_gui.studio.canvas.keys import key_rows
+from cleanclip_gui.studio.canvas.tools import key_rows
 from cleanclip_gui.talk.desk import STAGE_KEYS
 from cleanclip_gui.window.command_palette import CommandPalette
-from cleanclip_gui.window.crash import CrashHandler, start_logging, stop_logging
-from cleanclip_gui.window.error_dialog import ErrorDialog
-from cleanclip_gui.window.keys_dialog import KeysDialog
+from cleanclip_gui.window.crash import CrashHandler, ErrorDialog, start_logging, stop_logging
+from cleanclip_gui.window.help_dialog import KeysDialog
 from cleanclip_gui.window.main_window import has_room
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec

@@ -9,11 +9,11 @@ from PySide6.QtWidgets import QLabel
 
 import cleanclip_gui
 from cleanclip_gui.clean.before_after import BeforeAfter
+from cleanclip_gui.data.data_bar import TemplatesDialog
 from cleanclip_gui.data.images_dialog import ImagesDialog
-from cleanclip_gui.data.templates_dialog import TemplatesDialog
 from cleanclip_gui.widgets.text import tip
-from cleanclip_gui.window.about import AboutDialog
-from cleanclip_gui.window.error_dialog import ErrorDialog
+from cleanclip_gui.window.crash import ErrorDialog
+from cleanclip_gui.window.help_dialog import AboutDialog
 from tests.gui.shell_fakes import fake_window
 
 

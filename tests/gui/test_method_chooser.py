@@ -6,7 +6,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.method_chooser import CONTROLS, RECOMMENDED, MethodChooser, grouped
+from cleanclip_gui.clean.recipe_form import CONTROLS, RECOMMENDED, MethodChooser, grouped
 from ml_core.cleaning.catalogue import METHODS
 from tests.gui.test_theme import contrast
 

@@ -9,9 +9,8 @@ from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
-from cleanclip_gui.studio.canvas.keys import TOOL_KEYS
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
-from cleanclip_gui.studio.canvas.tools import TOOLS
+from cleanclip_gui.studio.canvas.tools import TOOL_KEYS, TOOLS
 
 K = Qt.Key
 SHIFT, CONTROL = Qt.KeyboardModifier.ShiftModifier, Qt.KeyboardModifier.ControlModifier

@@ -10,14 +10,20 @@ from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
 from PySide6.QtGui import QDragEnterEvent, QDropEvent
 from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui.clean.audit.audit_files import read_result
+from cleanclip_gui.clean.audit.dialog import read_result
+from cleanclip_gui.clean.history import (
+    journal,
+    read_run,
+    read_saved_run,
+    run_metrics,
+    run_points,
+    write_name,
+)
 from cleanclip_gui.clean.job import copy_job
-from cleanclip_gui.clean.run_folders.history import read_run, run_metrics, run_points, write_name
-from cleanclip_gui.clean.run_folders.saved_run import journal, read_saved_run
 from cleanclip_gui.clean.save_result import copy_whole
 from cleanclip_gui.clean.setup import is_recipe
 from cleanclip_gui.window.main_window import MainWindow
-from ml_core.jobs.audit_spec import AUDIT_FILE, THUMBNAILS_FILE
+from ml_core.jobs.audit import AUDIT_FILE, THUMBNAILS_FILE
 from ml_core.jobs.specs import EVENTS_FILE, RESULT_FILE, SPEC_FILE, STATE_FILE, read_spec
 from ml_core.reading.errors import InputError
 from tests.gui.dropped import purpose

@@ -10,7 +10,7 @@ from PySide6.QtWidgets import QApplication, QPushButton
 from cleanclip_gui import theme
 from cleanclip_gui.data.hub_dialog import HubDialog
 from cleanclip_gui.inference.questions import SetThreads
-from cleanclip_gui.jobs.children import environment
+from cleanclip_gui.jobs.runner import environment
 from cleanclip_gui.session.settings import Settings, SettingsStore
 from cleanclip_gui.window.preferences_dialog import PreferencesDialog
 from ml_core.paths import cache_dir

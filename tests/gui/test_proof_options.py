@@ -7,16 +7,15 @@ from typing import Any
 
 import pytest
 
-from cleanclip_gui.clean.proof.dialog import ProofChoice, ProofDialog
-from cleanclip_gui.clean.run_folders.history import read_run
+from cleanclip_gui.clean.history import read_run
+from cleanclip_gui.clean.proof import ProofChoice, ProofDialog
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.cleaning.pretraining import UNKNOWN
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done
-from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
-from ml_core.jobs.spec_file import read_spec_file
-from ml_core.jobs.specs import SPEC_FILE, read_spec, write_spec
+from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.specs import SPEC_FILE, read_spec, read_spec_file, write_spec
 from tests.gui.run_folders import write_run
 from tests.gui.test_clean_bench import click, panel, session  # noqa: F401
 from tests.gui.test_clean_proof import holdouts_record, rebound_record, shown  # noqa: F401

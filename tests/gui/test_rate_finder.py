@@ -11,14 +11,12 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui import threads
-from cleanclip_gui.clean.rates.chart import decade_ticks, decades
-from cleanclip_gui.clean.rates.dialog import RateDialog, RateDialogs
+from cleanclip_gui.clean.rate_dialog import RateDialog, RateDialogs, decade_ticks, decades
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done
-from ml_core.jobs.rate_finder_spec import RateSpec
-from ml_core.jobs.spec_file import read_spec_file
-from ml_core.jobs.specs import CleanSpec
+from ml_core.jobs.rates import RateSpec
+from ml_core.jobs.specs import CleanSpec, read_spec_file
 from tests.gui.fakes import FakeRunner, by_kind, child, open_session, station
 from tests.gui.ramps import EVERY, STEPS, finished, record, rows, told
 from tests.gui.shell_fakes import Answers

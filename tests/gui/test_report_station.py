@@ -15,14 +15,19 @@ from cleanclip_gui import threads
 from cleanclip_gui.commands import Command
 from cleanclip_gui.report import drafting
 from cleanclip_gui.report.checks_view import LEVEL_TITLES
-from cleanclip_gui.report.claim_rows import SECTIONS, Place, sections
-from cleanclip_gui.report.claims_view import NOT_TESTED, VERDICT
-from cleanclip_gui.report.measuring import known_reference, reference_spec, suspect_spec
-from cleanclip_gui.report.missing import missing
-from cleanclip_gui.report.missing_list import COMPLETE
-from cleanclip_gui.report.parts import OLDER, Part, measurements_dir, parts_of, usually_chosen
-from cleanclip_gui.report.preview import Preview
-from cleanclip_gui.report.preview_html import rich_text
+from cleanclip_gui.report.claims_view import NOT_TESTED, SECTIONS, VERDICT, Place, sections
+from cleanclip_gui.report.missing import COMPLETE, missing
+from cleanclip_gui.report.parts import (
+    OLDER,
+    Part,
+    known_reference,
+    measurements_dir,
+    parts_of,
+    reference_spec,
+    suspect_spec,
+    usually_chosen,
+)
+from cleanclip_gui.report.preview import Preview, rich_text
 from cleanclip_gui.report.sentence_tree import Row, SentenceTree
 from cleanclip_gui.report.station import CHECKS, DRAFT, EMPTY, ReportStation, bundle_at
 from cleanclip_gui.report.verify_dialog import VerifyDialog
@@ -32,7 +37,7 @@ from cleanclip_gui.session.settings import PastScan, SettingsStore
 from cleanclip_gui.station import Context
 from ml_core.events import Done, Finding, Progress
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE
+from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE
 from ml_core.reading.errors import InputError
 from ml_core.reports.html.report import render_html
 from ml_core.reports.verify.checks import Check

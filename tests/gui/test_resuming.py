@@ -12,7 +12,7 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import RunState
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.station import Context
-from cleanclip_gui.window.error_dialog import ErrorDialog
+from cleanclip_gui.window.crash import ErrorDialog
 from cleanclip_gui.window.main_window import MainWindow
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec

@@ -11,14 +11,16 @@ from pathlib import Path
 import pytest
 from PySide6.QtCore import QObject, QThread, QTimer
 
-from cleanclip_gui.clean.run_folders.saved_run import can_resume
-from cleanclip_gui.jobs import children
-from cleanclip_gui.jobs.protocol import MalformedEventError, explain_exit, read_event
+from cleanclip_gui.clean.history import can_resume
+from cleanclip_gui.jobs import runner as children
 from cleanclip_gui.jobs.runner import (
     DEVICES,
     JobRunner,
+    MalformedEventError,
+    explain_exit,
     is_taken,
     new_runner,
+    read_event,
     worker_command,
 )
 from ml_core.events import Done, Metric, Progress

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from cleanclip_gui.clean.history import read_run, run_points
 from cleanclip_gui.clean.job import copy_job
-from cleanclip_gui.clean.run_folders.history import read_run, run_points
 from ml_core.jobs.cluster import JOB_FILE
 from ml_core.jobs.specs import read_spec
 from ml_core.reading.errors import InputError

@@ -12,7 +12,7 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QMenu
 
 from cleanclip_gui.clean import run as run_module
-from cleanclip_gui.clean.run_folders.history import read_run
+from cleanclip_gui.clean.history import read_run
 from cleanclip_gui.clean.runs.runs_table import ACCURACY, RUN, STARTED
 from cleanclip_gui.clean.station import CleanStation
 from ml_core.events import Done, Metric, Progress, Saved, to_json

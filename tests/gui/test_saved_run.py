@@ -8,10 +8,11 @@ from pathlib import Path
 
 import pytest
 
-from cleanclip_gui.clean.run_folders.history import read_run, run_metrics
-from cleanclip_gui.clean.run_folders.saved_run import (
+from cleanclip_gui.clean.history import (
     can_resume,
+    read_run,
     read_saved_run,
+    run_metrics,
     was_interrupted,
 )
 from ml_core.cleaning.presets import preset
@@ -142,7 +143,7 @@ def test_the_numbers_up_to_the_save_as_if_never_interrupted(folder: Path) -> Non
 
 def test_of_a_huge_journal_some_losses_are_read(folder: Path, monkeypatch) -> None:
     """A step that was done twice counts as the later one, whichever steps are left out."""
-    monkeypatch.setattr("cleanclip_gui.clean.run_folders.history.MAX_LOSSES", 10)
+    monkeypatch.setattr("cleanclip_gui.clean.history.MAX_LOSSES", 10)
     first = [loss(step, 9.0) for step in range(1, 71)]
     check = Metric(33, 100, {"ca": 0.9})
     write_journal(folder, [*first, check, *(loss(step, 1.0) for step in range(51, 100))])

@@ -17,24 +17,22 @@ from PySide6.QtWidgets import QApplication, QWidget
 
 from cleanclip_gui import threads
 from cleanclip_gui.inference.questions import Look, Looked, Thumbnails, ThumbnailsReady
-from cleanclip_gui.scan.estimating import estimate_folder
 from cleanclip_gui.scan.live_scan import LiveScan
-from cleanclip_gui.scan.position_map import ink
 from cleanclip_gui.scan.reference_choice import NONE, OWN, PARENT, TWIN, ReferenceChoice, parent_of
-from cleanclip_gui.scan.scanning import folder_of, stages_done
+from cleanclip_gui.scan.result_view import LOOKS, ink
+from cleanclip_gui.scan.scanning import estimate_folder, folder_of, stages_done
 from cleanclip_gui.scan.stamping import pictures_of
 from cleanclip_gui.scan.station import LIVE, READY, RESULT, ScanStation, earlier_text
-from cleanclip_gui.scan.verdict_card import LOOKS
 from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import PastScan, SettingsStore
 from cleanclip_gui.station import Context
-from cleanclip_gui.window.focus_keeper import FocusKeeper
+from cleanclip_gui.window.main_window import FocusKeeper
 from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import TITLES, Weights, WordRow
 from ml_core.events import Done, Finding, Progress
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.overall import scan_plan
-from ml_core.jobs.scan_spec import SCAN_FILE, USUAL, ScanSpec, read_scan_spec
+from ml_core.jobs.scan import SCAN_FILE, USUAL, ScanSpec, read_scan_spec
 from tests.gui.factories import facts, images
 from tests.gui.fakes import FakeRunner
 from tests.gui.layout_faults import lasting_faults

@@ -16,9 +16,8 @@ from ml_core.cleaning.pretraining import UNKNOWN, Pretraining
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Message, Progress, Saved
-from ml_core.jobs.search_spec import MEANS, SearchSpec
-from ml_core.jobs.spec_file import read_spec_file
-from ml_core.jobs.specs import SPEC_FILE, CleanSpec, write_spec
+from ml_core.jobs.search import MEANS, SearchSpec
+from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec_file, write_spec
 from ml_core.reading import InputError, inspect
 from tests.gui.fakes import FakeRunner
 from tests.gui.searches import search_record, write_search

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui.session.records import RunState
 from cleanclip_gui.threads import still_running
-from cleanclip_gui.window.error_dialog import ErrorDialog
+from cleanclip_gui.window.crash import ErrorDialog
 from cleanclip_gui.window.session_paths import lost_files
 from ml_core.reading import inspect
 from ml_core.reports.record import EVIDENCE_FILE, Evidence

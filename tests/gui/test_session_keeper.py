@@ -10,7 +10,7 @@ from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.session.records import OtherSnapshot
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.threads import still_running
-from cleanclip_gui.window.error_dialog import ErrorDialog
+from cleanclip_gui.window.crash import ErrorDialog
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done
 from ml_core.reports.sessions.folder import read_session, session_trigger, write_session

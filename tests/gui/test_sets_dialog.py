@@ -7,8 +7,7 @@ import pytest
 from PIL import Image
 
 from cleanclip_gui.data.data_bar import DataBar
-from cleanclip_gui.data.images_dialog import ImagesDialog
-from cleanclip_gui.data.own_classes import label_set_of
+from cleanclip_gui.data.images_dialog import ImagesDialog, label_set_of
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context

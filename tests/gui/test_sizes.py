@@ -16,7 +16,7 @@ from PySide6.QtWidgets import (
 from cleanclip_gui import theme
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.theme import sizes
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.controls import Label
 
 
 @pytest.fixture(autouse=True)

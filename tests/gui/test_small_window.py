@@ -11,8 +11,7 @@ from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.studio.canvas.paint_bar import PaintBar
 from cleanclip_gui.studio.canvas.tool_strip import ToolStrip
 from cleanclip_gui.studio.canvas.trigger_bars import PlacementBar
-from cleanclip_gui.studio.pages.tabs import PageTabs
-from cleanclip_gui.studio.station import MIDDLE, SIDE
+from cleanclip_gui.studio.station import MIDDLE, SIDE, PageTabs
 from cleanclip_gui.widgets.columns import HANDLE, Columns, Needs, Room, Widths, fitted, usual_widths
 from tests.gui.layout_faults import lasting_faults
 from tests.gui.shell_fakes import write_safetensors

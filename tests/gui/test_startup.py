@@ -8,7 +8,7 @@ from PySide6.QtCore import QObject, Signal
 from PySide6.QtWidgets import QWidget
 
 from cleanclip_gui.app import has_display
-from cleanclip_gui.window.versions import pyside_problem
+from cleanclip_gui.window.system_libraries import pyside_problem
 
 _BUILD = """
 import sys

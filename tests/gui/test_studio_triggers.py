@@ -12,7 +12,7 @@ from PySide6.QtWidgets import QApplication, QComboBox
 
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.station import Context
-from cleanclip_gui.studio import library, trigger_files
+from cleanclip_gui.studio import trigger_files
 from ml_core.triggers import Trigger, load_trigger
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
 from ml_core.triggers.published import LIBRARY, PUBLISHED, published
@@ -49,8 +49,8 @@ def test_published_triggers_survive_the_canvas(studio, entry):
     studio.editor.use_trigger(trigger)
     found = studio.editor.current_trigger()
     assert found.digest == trigger.digest
-    standing = library.standing_of(found, 224)
-    assert standing == library.standing_of(trigger, 224)
+    standing = trigger_files.standing_of(found, 224)
+    assert standing == trigger_files.standing_of(trigger, 224)
     assert (standing == PUBLISHED) == (not entry.needs_file)
 
 
@@ -257,11 +257,11 @@ def test_values_that_do_not_go_together_are_said_in_the_form(studio):
 def test_library_lists_all_with_source_and_standing_and_finds_words(studio):
     studio.editor.show_library()
     dialog = studio.editor.library
-    entries = {e.key: e for e in library.entries(64)}
+    entries = {e.key: e for e in trigger_files.entries(64)}
     assert {e.id for e in LIBRARY} <= set(entries)
     assert entries["T1"].source == "CleanCLIP"
     assert entries["T1"].standing == "rescaled"
-    assert {e.key: e for e in library.entries(224)}["T1"].standing == "published"
+    assert {e.key: e for e in trigger_files.entries(224)}["T1"].standing == "published"
     assert entries["T12"].standing == "needs its file"
     dialog.search.setText("wanet nguyen")
     shown = [i.text(0) for i in dialog.items.values() if not i.isHidden()]
@@ -304,17 +304,17 @@ def test_saved_triggers_are_listed_used_and_deleted(studio):
     studio.editor.use_demo_trigger()
     answers = Answers(yes=False, text="my / own").take_over(studio.context.prompts)
     studio.editor.save_trigger()
-    saved = next(e for e in library.entries(64) if e.name == "my  own")
+    saved = next(e for e in trigger_files.entries(64) if e.name == "my  own")
     assert saved.own
     studio.editor.clear()
     studio.editor.show_library()
     studio.editor.library.mark(saved.key)
     studio.editor.library.delete.click()
-    assert any(e.name == "my  own" for e in library.entries(64))
+    assert any(e.name == "my  own" for e in trigger_files.entries(64))
     answers.yes = True
     studio.editor.library.delete.click()
     assert answers.asked == ["Save trigger", *["Delete my  own from the library?"] * 2]
-    assert not any(e.name == "my  own" for e in library.entries(64))
+    assert not any(e.name == "my  own" for e in trigger_files.entries(64))
     assert not list(trigger_files.library_folder().glob("my*"))
     studio.editor.library.reject()
 

@@ -8,9 +8,8 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 
 from cleanclip_gui import threads
-from cleanclip_gui.checkpoint.tensor_columns import columns_of, in_model_order
-from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorModel
-from cleanclip_gui.checkpoint.tensor_table import TensorTable
+from cleanclip_gui.checkpoint.tensor_model import COLUMNS, TensorModel, columns_of, in_model_order
+from cleanclip_gui.checkpoint.tensor_page import TensorTable
 from cleanclip_gui.jobs import tasks
 from ml_core.checkpoints.tensor_stats import TensorStats
 from ml_core.reading import TensorInfo, inspect

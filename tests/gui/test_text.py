@@ -2,7 +2,7 @@
 
 import pytest
 
-from cleanclip_gui.widgets.label import ElidedLabel
+from cleanclip_gui.widgets.controls import ElidedLabel
 from cleanclip_gui.widgets.text import (
     NOT_MEASURED,
     THIN,

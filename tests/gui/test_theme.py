@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import sized
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.controls import Label
 from ml_core.paths import resource
 
 NAMED = (

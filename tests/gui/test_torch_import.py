@@ -8,8 +8,8 @@ import sys
 
 import pytest
 
-from cleanclip_gui.inference import torch_import, worker
-from cleanclip_gui.inference.torch_import import (
+from cleanclip_gui.inference import worker
+from cleanclip_gui.inference.worker import (
     imported_beside_the_window,
     load_unlocked,
     torch_library,
@@ -19,7 +19,7 @@ linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc")
 
 
 def test_the_collector_rests_meanwhile_and_goes_on_afterwards(monkeypatch):
-    monkeypatch.setattr(torch_import, "torch_library", lambda: None)
+    monkeypatch.setattr(worker, "torch_library", lambda: None)
     assert gc.isenabled()
     try:
         with imported_beside_the_window():
@@ -47,7 +47,7 @@ def test_a_library_is_loaded_and_one_that_is_none_is_not(tmp_path):
     assert not load_unlocked(tmp_path / "missing.so")
     code = (
         "import sys; from pathlib import Path\n"
-        "from cleanclip_gui.inference.torch_import import load_unlocked, torch_library\n"
+        "from cleanclip_gui.inference.worker import load_unlocked, torch_library\n"
         "assert 'torch' not in sys.modules\n"
         "assert load_unlocked(torch_library())\n"
         "assert 'libtorch_cpu' in Path('/proc/self/maps').read_text()\n"

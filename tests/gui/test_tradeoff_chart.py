@@ -11,10 +11,16 @@ from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QLabel
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.run_marks import MOST, MarkKey, free_mark, letter, mark_icon
-from cleanclip_gui.clean.runs.tradeoff_chart import HINT, TradeoffChart
-from cleanclip_gui.clean.runs.tradeoff_plot import Track, shared_start, spots_of, staircase
-from cleanclip_gui.widgets.label import ElidedLabel
+from cleanclip_gui.clean.charts.parts import MOST, MarkKey, free_mark, letter, mark_icon
+from cleanclip_gui.clean.runs.tradeoff_chart import (
+    HINT,
+    Track,
+    TradeoffChart,
+    shared_start,
+    spots_of,
+    staircase,
+)
+from cleanclip_gui.widgets.controls import ElidedLabel
 from cleanclip_gui.widgets.prompts import Prompts
 from ml_core.cleaning.tradeoff import Point
 

@@ -9,7 +9,7 @@ from PySide6.QtTest import QTest
 from cleanclip_gui.studio.canvas.canvas import TriggerCanvas
 from cleanclip_gui.studio.canvas.document import PaintDocument
 from cleanclip_gui.studio.canvas.scene import FloatingPatch
-from cleanclip_gui.widgets.images import image_to_rgba, rgba_to_image
+from cleanclip_gui.widgets.pictures import image_to_rgba, rgba_to_image
 
 RED = [255, 0, 0, 255]
 

@@ -10,7 +10,7 @@ from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.gallery.model import CELL_ROLE
-from cleanclip_gui.studio.visible_labels import piece
+from cleanclip_gui.studio.live import piece
 from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import PerImage
 from ml_core.triggers.make import demo_trigger

@@ -16,9 +16,13 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import pair_rows, save_map, save_pair
 from cleanclip_gui.studio.gallery.gallery import Gallery
-from cleanclip_gui.studio.pages.attribution import AttributionPage, occlusion_pictures, sentence
+from cleanclip_gui.studio.pages.attribution import (
+    AttributionPage,
+    HeatScale,
+    occlusion_pictures,
+    sentence,
+)
 from cleanclip_gui.studio.pages.embedding_map import EmbeddingMapPage
-from cleanclip_gui.studio.pages.heat_overlay import HeatScale
 from cleanclip_gui.studio.pages.pair import PairPage
 from cleanclip_gui.studio.result_details import ResultDetails, explained, rows_of
 from cleanclip_gui.ticket import Progress

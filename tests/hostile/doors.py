@@ -17,27 +17,27 @@ from typing import Any
 
 import numpy as np
 
-from cleanclip_gui.clean.queue import FORMAT as QUEUE_FORMAT
-from cleanclip_gui.clean.queue import QUEUE_FILE, read_queue
-from cleanclip_gui.clean.result import cleaned_file, is_source, suggested_name
-from cleanclip_gui.clean.run_folders.history import (
+from cleanclip_gui.clean.history import (
     list_runs,
     read_run,
+    read_saved_run,
     run_metrics,
     run_points,
+    was_interrupted,
 )
-from cleanclip_gui.clean.run_folders.saved_run import read_saved_run, was_interrupted
-from cleanclip_gui.jobs.protocol import MalformedEventError, read_event
-from cleanclip_gui.scan.result_view import facts_text
+from cleanclip_gui.clean.queue import FORMAT as QUEUE_FORMAT
+from cleanclip_gui.clean.queue import QUEUE_FILE, read_queue
+from cleanclip_gui.clean.save_result import cleaned_file, is_source, suggested_name
+from cleanclip_gui.jobs.runner import MalformedEventError, read_event
+from cleanclip_gui.scan.result_view import facts_text, figure_text
 from cleanclip_gui.scan.tables import csv_rows, start_rows
-from cleanclip_gui.scan.verdict_card import figure_text
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.talk.script import SHIPPED
 from cleanclip_gui.talk.script import load as load_talk
-from ml_core.checkpoints import known, saved_choices
+from ml_core.checkpoints import choice, known
 from ml_core.checkpoints.inspection_record import assess
 from ml_core.cleaning.presets import preset
-from ml_core.cleaning.recipe_file import read_recipe, write_recipe
+from ml_core.cleaning.recipes import read_recipe, write_recipe
 from ml_core.cleaning.state import read_facts
 from ml_core.data.captioned.coco import open_coco
 from ml_core.data.captioned.shards import _from_json as captions_of
@@ -54,38 +54,37 @@ from ml_core.detection.records import (
     SuspectPair,
     read_audit,
 )
-from ml_core.detection.scan.scan_file import read_scan, scan_json
+from ml_core.detection.scan.records import read_scan, scan_json
 from ml_core.events import Done, Message, Metric, Progress, Saved, to_json
 from ml_core.exports import to_csv
-from ml_core.jobs.audit_spec import AuditSpec, read_audit_spec
-from ml_core.jobs.bench_spec import BenchSpec
-from ml_core.jobs.canary_spec import CANARIES_FILE, read_canaries
-from ml_core.jobs.doctor_spec import DoctorSpec, read_doctor_spec
-from ml_core.jobs.proof_specs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
-from ml_core.jobs.rate_finder_spec import RateSpec, read_record
+from ml_core.jobs.audit import AuditSpec, read_audit_spec
+from ml_core.jobs.doctor import DoctorSpec, read_doctor_spec
+from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
+from ml_core.jobs.rates import RateSpec, read_record
 from ml_core.jobs.result_text import training_words
-from ml_core.jobs.scan_spec import SCAN_FILE
-from ml_core.jobs.search_spec import SEARCH_FILE, read_search
-from ml_core.jobs.search_tables import chart_of, summary_of, table_rows
-from ml_core.jobs.spec_file import read_spec_file
+from ml_core.jobs.scan import SCAN_FILE
+from ml_core.jobs.search import SEARCH_FILE, chart_of, read_search, summary_of, table_rows
+from ml_core.jobs.search.canary_spec import CANARIES_FILE, read_canaries
 from ml_core.jobs.specs import (
     EVENTS_FILE,
     RESULT_FILE,
     SPEC_FILE,
     STATE_FILE,
+    BenchSpec,
     CleanSpec,
     as_measured,
     check_spec,
     read_spec,
+    read_spec_file,
 )
 from ml_core.paths import resource
 from ml_core.reading import inspect
 from ml_core.reading.class_file import read_class_file
 from ml_core.reading.errors import InputError
+from ml_core.reading.folder import read_index
 from ml_core.reading.inspection_json import from_json as read_inspection
 from ml_core.reading.inspection_json import to_json as inspection_to_json
-from ml_core.reading.lists import read_lines
-from ml_core.reading.shards import read_index
+from ml_core.reading.regular_file import read_lines
 from ml_core.reports.measurement_files import (
     MEASUREMENT_FILE,
     LocalCheckpoint,
@@ -104,13 +103,12 @@ from ml_core.reports.sessions.record import (
     SavedCleaned,
     SavedSession,
 )
-from ml_core.reports.verify.alone import check_alone
 from ml_core.reports.verify.checks import Check
+from ml_core.reports.verify.derived import check_alone
 from ml_core.reports.verify.kinds import read_environment
 from ml_core.signing import PrivateKey, check_signature, keys, read_signature, sign_files
 from ml_core.signing.curve import new_private_key
-from ml_core.signing.envelope import read_envelope
-from ml_core.signing.manifest import read_statement
+from ml_core.signing.manifest import read_envelope, read_statement
 from ml_core.triggers import demo_trigger, load_trigger, save_trigger
 from tests.bundles import ENVIRONMENT, seal, write_bundle
 from tests.gui.ramps import record, rows
@@ -443,7 +441,7 @@ def _read_kept(folder: Path, module: Any, name: str) -> None:
     real = getattr(module, name)
     setattr(module, name, lambda: folder / "x.json")
     try:
-        module._read() if module is saved_choices else module.known_files()
+        module._read() if module is choice else module.known_files()
     finally:
         setattr(module, name, real)
 
@@ -711,7 +709,7 @@ def doors() -> dict[str, Door]:
         ),
         "choices": Door(
             "x.json", (_dumped(_CHOICES),),
-            lambda f: _read_kept(f, saved_choices, "remembered_file"),
+            lambda f: _read_kept(f, choice, "remembered_file"),
         ),
         "signature": Door("model.sig", (signature,), lambda f: _read_signature(f, ada)),
         "statement": Door(

@@ -21,11 +21,11 @@ from typing import Any
 
 from ml_core.events import Control, Done
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.verify_spec import VerifySpec
+from ml_core.jobs.verify import VerifySpec
 from ml_core.reading.errors import InputError
 from ml_core.reports.record import EVIDENCE_FILE, SIGNATURE_FILE, SUMS_FILE
-from ml_core.reports.verify.alone import check_alone
 from ml_core.reports.verify.checks import Check
+from ml_core.reports.verify.derived import check_alone
 from tests.bundles import seal
 
 KINDS = ("byte", "field", "cell")

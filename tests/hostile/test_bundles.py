@@ -22,9 +22,9 @@ from ml_core.events import Done
 from ml_core.reading.errors import InputError
 from ml_core.reports.record import EVIDENCE_FILE, SCHEMA_FILE, SUMS_FILE, schema
 from ml_core.reports.verify import worker
-from ml_core.reports.verify.alone import check_alone
 from ml_core.reports.verify.checks import Check, exit_status, summary
 from ml_core.reports.verify.confined import check_confined
+from ml_core.reports.verify.derived import check_alone
 from tests.bundles import seal, sums, write_bundle, zipped
 from tests.hostile.doors import check_sentence
 from tests.unit.pair_files import png

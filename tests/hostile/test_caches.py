@@ -15,12 +15,12 @@ import pytest
 
 from ml_core.data import digests, known_files
 from ml_core.data.canvas import CanvasCache
-from ml_core.data.captioned import shard_index
+from ml_core.data.captioned import shards as shard_index
 from ml_core.data.known_files import KnownFiles
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.specs import PairSpec
-from ml_core.evaluation import embedding_store
-from ml_core.evaluation.embedding_store import EmbeddingStore
+from ml_core.evaluation import embedding_cache
+from ml_core.evaluation.embedding_cache import EmbeddingStore
 from tests.hostile.set_giants import tar_header
 from tests.unit.pair_files import png
 from tests.unit.test_canvas_cache import Counting, on_disk, values
@@ -240,7 +240,7 @@ def test_embeddings_are_made_again(
     in_place_of(path, plant)
     with monkeypatch.context() as patch:  # a giant is not read to see what it is
         if plant is _sparse:
-            patch.setattr(embedding_store, "parse_header", lambda *_: pytest.fail("read"))
+            patch.setattr(embedding_cache, "parse_header", lambda *_: pytest.fail("read"))
         assert store.load(("a",), 2, 3) is None
     assert store.save(("a",), found, known)
     assert store.load(("a",), 2, 3) is not None

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from cleanclip_gui.clean.run_folders.history import (
+from cleanclip_gui.clean.history import (
     list_runs,
     read_name,
     read_run,

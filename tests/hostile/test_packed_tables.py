@@ -17,8 +17,7 @@ from pyarrow import parquet
 from ml_core.data.pairs import open_pairs
 from ml_core.data.sets import row_groups
 from ml_core.data.sets.parquet import find_parquet
-from ml_core.data.sets.parquet_pages import PageError, read_footer, unpacked_size
-from ml_core.data.sets.row_groups import RowGroups
+from ml_core.data.sets.row_groups import PageError, RowGroups, read_footer, unpacked_size
 from ml_core.data.specs import PairSpec
 from ml_core.reading.errors import InputError
 from tests.unit.pair_files import png

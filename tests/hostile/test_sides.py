@@ -13,10 +13,9 @@ from PIL import Image
 
 from ml_core.data.sets.cifar import find_cifar
 from ml_core.data.sets.found import FoundSet
-from ml_core.data.sets.listed import find_food101, find_gtsrb, find_pets
-from ml_core.data.sets.ppm import read_ppm
+from ml_core.data.sets.listed import find_food101, find_gtsrb, find_pets, read_ppm
 from ml_core.reading.errors import InputError
-from ml_core.reading.lists import MAX_LINES, read_lines
+from ml_core.reading.regular_file import MAX_LINES, read_lines
 
 
 def _refused(read: Callable[[Path], object], path: Path, words: str) -> None:

@@ -11,17 +11,17 @@ from PIL import Image
 from pydantic import BaseModel
 
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
-from ml_core.jobs.bench_spec import BenchSpec
-from ml_core.jobs.canary_spec import CanarySettings, CanarySpec
-from ml_core.jobs.doctor_spec import DoctorSpec
-from ml_core.jobs.measurement_spec import MeasurementSpec
-from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
-from ml_core.jobs.rate_finder_spec import RateSpec
-from ml_core.jobs.report_spec import ReportSpec
-from ml_core.jobs.scan_spec import ScanSpec
-from ml_core.jobs.search_spec import SearchSpec
-from ml_core.jobs.verify_spec import VerifySpec
+from ml_core.jobs.audit import AuditSpec, EmbeddingAuditSpec
+from ml_core.jobs.doctor import DoctorSpec
+from ml_core.jobs.measurement import MeasurementSpec
+from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.rates import RateSpec
+from ml_core.jobs.report import ReportSpec
+from ml_core.jobs.scan import ScanSpec
+from ml_core.jobs.search import SearchSpec
+from ml_core.jobs.search.canary_spec import CanarySettings, CanarySpec
+from ml_core.jobs.specs import BenchSpec
+from ml_core.jobs.verify import VerifySpec
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import finished
 from tests.unit.embedding_files import unit_rows, write_embeddings

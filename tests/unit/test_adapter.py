@@ -8,8 +8,14 @@ from pathlib import Path
 import pytest
 import torch
 
-from ml_core.checkpoints.adapter import apply_adapter, read_adapter, save_adapter
-from ml_core.checkpoints.prompted import PromptedVisual, add_prompts, plain_visual
+from ml_core.checkpoints.adapter import (
+    PromptedVisual,
+    add_prompts,
+    apply_adapter,
+    plain_visual,
+    read_adapter,
+    save_adapter,
+)
 from ml_core.checkpoints.write_safetensors import write_safetensors
 from ml_core.cleaning.batches import Batch, labelled_batch
 from ml_core.cleaning.loop import train

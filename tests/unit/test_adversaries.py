@@ -10,19 +10,18 @@ import pytest
 import torch
 
 from ml_core.cleaning.adversaries import Adversaries, bent, patch, texture
-from ml_core.cleaning.batches import Batch
+from ml_core.cleaning.batches import Batch, picture_batch
 from ml_core.cleaning.loop import train
-from ml_core.cleaning.methods.embed import embed_images
+from ml_core.cleaning.methods.method import embed_images
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.speed import Speed
-from ml_core.cleaning.trigger_batches import picture_batch
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Metric
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import CLIP_FIT
-from ml_core.triggers.paste import paste
+from ml_core.triggers.render import paste
 from tests.unit.draining import drain
 from tests.unit.small_jobs import few_climbs
 

@@ -15,10 +15,11 @@ from timm.models import register_model
 from timm.models.vision_transformer_hybrid import ConvStem, _create_vision_transformer_hybrid
 from torch import Tensor, nn
 
-from ml_core.checkpoints import open_checkpoint, published_shapes
+from ml_core.checkpoints import architecture as published_shapes
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.architecture import digest
 from ml_core.checkpoints.compare import compare_checkpoints
 from ml_core.checkpoints.inspection_record import assess
-from ml_core.checkpoints.published_shapes import digest
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.reading import inspect
 from ml_core.reading.clip_config import check_model_config

@@ -14,8 +14,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.architecture import mlp_ratio
 from ml_core.checkpoints.choice import Choice
-from ml_core.checkpoints.shapes import mlp_ratio
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD
 from tests.unit.layout_files import TEXTS, bare_safetensors, contiguous, lively, pixels, side

@@ -19,9 +19,8 @@ from ml_core.cli.app import run_command
 from ml_core.cli.run import run_to_result
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Progress
-from ml_core.jobs.bench_spec import BenchSpec
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.specs import CleanSpec, read_spec
+from ml_core.jobs.specs import BenchSpec, CleanSpec, read_spec
 from ml_core.triggers import load_trigger
 from ml_core.triggers.published import published
 from tests.unit.small_jobs import small_recipe, small_spec

@@ -8,15 +8,14 @@ from typing import Any
 import pytest
 import torch
 
-from ml_core.cleaning.attention import image_tokens, short_attention
 from ml_core.cleaning.batches import Batch
-from ml_core.cleaning.encoders import prepared
 from ml_core.cleaning.gradients import backward
+from ml_core.cleaning.loop import prepared
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.speed import Speed
-from ml_core.cleaning.step import cut_texts, take_step
+from ml_core.cleaning.step import cut_texts, image_tokens, short_attention, take_step
 from ml_core.model import ClipModel
 from tests.unit.tiny_models import batches, tiny_vit
 

@@ -13,12 +13,21 @@ from PIL import Image
 from torch import nn
 from torch.nn import functional as F
 
-from ml_core.evaluation.attention_map import attention_layers, attention_map, explicit_attention
-from ml_core.evaluation.attribution import attribute, methods
-from ml_core.evaluation.attribution_files import save_attribution
-from ml_core.evaluation.grad_cam import grad_cam, stages, usual_stage
-from ml_core.evaluation.occlusion import occlusion, patch_sides, places
-from ml_core.evaluation.subject import Subject
+from ml_core.evaluation.attribution import (
+    attention_layers,
+    attention_map,
+    attribute,
+    explicit_attention,
+    grad_cam,
+    methods,
+    occlusion,
+    patch_sides,
+    places,
+    stages,
+    usual_stage,
+)
+from ml_core.evaluation.attribution_records import save_attribution
+from ml_core.evaluation.scorer import Subject
 from ml_core.model import ClipModel, Preprocess, build_model
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger

@@ -19,14 +19,14 @@ from ml_core.detection.exclude import exclude
 from ml_core.detection.records import FIVE_POISONS, SCORES, Audit, read_audit
 from ml_core.detection.summary import standing
 from ml_core.events import Control, Done, Event, Progress, Saved
-from ml_core.jobs.audit import THUMBNAIL
-from ml_core.jobs.audit_spec import (
+from ml_core.jobs.audit import (
     AUDIT_FILE,
     SCORES_FILE,
     THUMBNAILS_FILE,
     AuditSpec,
     read_audit_spec,
 )
+from ml_core.jobs.audit.run import THUMBNAIL
 from ml_core.jobs.runner import run_job
 from ml_core.paths import resource
 from ml_core.reading import InputError
@@ -278,7 +278,7 @@ def test_a_full_disk_leaves_the_old_files(spec: AuditSpec, monkeypatch: pytest.M
     def full(*_: object, **__: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr("ml_core.jobs.audit.replace_files", full)
+    monkeypatch.setattr("ml_core.jobs.audit.run.replace_files", full)
     done = run(spec.model_copy(update={"k": 5}))[-1]
     assert isinstance(done, Done)
     assert done.error_code == "disk"

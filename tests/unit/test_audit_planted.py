@@ -22,8 +22,8 @@ from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
 from ml_core.detection.audit import Found, Settings, Step, score_pairs
 from ml_core.detection.embed_pairs import EncodedPairs
-from ml_core.detection.scores import auroc
-from ml_core.evaluation.embedding_store import EmbeddingStore
+from ml_core.detection.neighbours import auroc
+from ml_core.evaluation.embedding_cache import EmbeddingStore
 from ml_core.model import ClipModel
 from ml_core.paths import resource
 from tests.unit.planted_pairs import PlantedPairs

@@ -14,14 +14,14 @@ from ml_core.data.order import epoch_order
 from ml_core.data.specs import PairSpec
 from ml_core.detection.records import read_audit
 from ml_core.events import Done, Event, Progress
-from ml_core.jobs.audit_spec import (
+from ml_core.jobs.audit import (
     AUDIT_FILE,
     SCORES_FILE,
     THUMBNAILS_FILE,
     AuditSpec,
     read_audit_spec,
 )
-from ml_core.jobs.spec_file import write_spec_file
+from ml_core.jobs.specs import write_spec_file
 from tests.unit.draining import finished
 from tests.unit.two_processes import two_processes
 from tests.warm import Program, Warm

@@ -12,20 +12,21 @@ import torch
 from torch.nn import functional
 
 from ml_core.detection.embed_pairs import EncodedPairs
-from ml_core.detection.neighbours import Neighbours, nearest
-from ml_core.detection.scores import (
+from ml_core.detection.neighbours import (
     LARGEST_LID,
     Density,
     Forest,
+    Neighbours,
     auroc,
     clip_score,
     dao,
     density,
     k_distance,
     lid,
+    nearest,
     slof,
 )
-from ml_core.evaluation.embedding_store import EmbeddingStore
+from ml_core.evaluation.embedding_cache import EmbeddingStore
 from ml_core.model import ClipModel
 
 K = 5

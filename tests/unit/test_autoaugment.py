@@ -6,8 +6,7 @@ import numpy as np
 import torch
 from PIL import Image
 
-from ml_core.cleaning.augment import augment_images
-from ml_core.cleaning.autoaugment import autoaugment
+from ml_core.cleaning.augment import augment_images, autoaugment
 from tests.unit.fake_pictures import FakePairs
 
 

@@ -12,20 +12,18 @@ import pytest
 from PIL import Image
 
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.cleaning.budget import fitted_budget
 from ml_core.cleaning.presets import preset
-from ml_core.cleaning.recipe_file import write_recipe
+from ml_core.cleaning.recipes import fitted_budget, write_recipe
 from ml_core.cleaning.tradeoff import Limits, Point
 from ml_core.cli.app import run_command
 from ml_core.data.demo import compose, demo_classes
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress
-from ml_core.jobs.bench_spec import BenchSpec
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.specs import CleanSpec, read_spec
+from ml_core.jobs.specs import BenchSpec, CleanSpec, read_spec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
-from ml_core.reports.tradeoff_svg import Curve, tradeoff_svg
+from ml_core.reports.svg import Curve, tradeoff_svg
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -202,7 +200,7 @@ def steady(monkeypatch: pytest.MonkeyPatch) -> None:
         yield Done("finished", {"train_seconds": 0.01 * job.recipe.total_steps,
                                 "steps": job.recipe.total_steps})  # fmt: skip
 
-    monkeypatch.setattr("ml_core.jobs.estimate.estimate", measured)
+    monkeypatch.setattr("ml_core.jobs.clean.estimate.estimate", measured)
 
 
 @pytest.mark.usefixtures("steady")
@@ -327,7 +325,7 @@ def test_a_stop_in_one_proof_begins_no_other(
     def prove(job: CleanSpec) -> None:
         raise AssertionError("nobody waits for a proof")
 
-    monkeypatch.setattr("ml_core.jobs.rebound.rebound", stopped)
+    monkeypatch.setattr("ml_core.jobs.proofs.rebound.rebound", stopped)
     monkeypatch.setattr("ml_core.jobs.bench.holdouts_of", prove)
     done = done_of(one.model_copy(update={"rebound": True, "holdouts": True}), control)
     assert done == Done("cancelled")

@@ -10,23 +10,21 @@ import pytest
 import torch
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.cleaning.batches import pair_batch
+from ml_core.cleaning.batches import Poison, pair_batch
 from ml_core.cleaning.canaries import KINDS, draw_canaries
-from ml_core.cleaning.canary_batches import Poison
-from ml_core.data.images import open_images
+from ml_core.data.images import PromptPairs, open_images
 from ml_core.data.labels import load_label_set
-from ml_core.data.prompt_pairs import PromptPairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Event, Message, Metric
-from ml_core.jobs.canary import canary_folder, delete_older_copies, watched_of
-from ml_core.jobs.canary_spec import (
+from ml_core.jobs.folder_lock import lock_folder
+from ml_core.jobs.search.canaries import canary_folder, delete_older_copies, watched_of
+from ml_core.jobs.search.canary_spec import (
     COPY_FILE,
     Canaries,
     CanarySettings,
     CanarySpec,
     read_canaries,
 )
-from ml_core.jobs.folder_lock import lock_folder
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from tests.unit.draining import events_of

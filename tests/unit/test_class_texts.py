@@ -9,16 +9,21 @@ import pytest
 import torch
 from torch.nn import functional
 
+from ml_core.cache import ResultCache
 from ml_core.checkpoints import open_checkpoint
 from ml_core.data.labels import LabelSet, load_label_set, prompts
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation import zero_shot
-from ml_core.evaluation.class_texts import CPU_TEXT_BATCH, ClassTexts
-from ml_core.evaluation.zero_shot import cached_classifier, known_classifier, zero_shot_classifier
+from ml_core.evaluation.zero_shot import (
+    CPU_TEXT_BATCH,
+    ClassTexts,
+    cached_classifier,
+    known_classifier,
+    zero_shot_classifier,
+)
 from ml_core.events import Control, Progress
 from ml_core.jobs.measure import classifier_of
 from ml_core.model import ClipModel
-from ml_core.result_cache import ResultCache
 from tests.unit.draining import drain, finished, until_cancelled
 from tests.unit.small_jobs import small_recipe, small_spec
 

@@ -18,10 +18,10 @@ from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch, prefetch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
-from ml_core.cleaning.optimizer import make_optimizer
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.cleaning.speed import Speed
 from ml_core.cleaning.state import earlier_state, intact_state, load_state, read_facts, save_state
+from ml_core.cleaning.step import make_optimizer
 from ml_core.events import Control, Event, Message, Metric, Progress, Saved
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError

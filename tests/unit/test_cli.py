@@ -169,7 +169,7 @@ def test_a_cancelled_job_gives_130(
     def cancelled(*_: object, **__: object) -> Iterator[Event]:
         yield Done("cancelled")
 
-    monkeypatch.setattr("ml_core.jobs.run.run", cancelled)
+    monkeypatch.setattr("ml_core.jobs.clean.run.run", cancelled)
     arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "out"), "--json"]
     assert run_command(arguments) == 130
     assert _json(capsys)["error_code"] == "cancelled"
@@ -195,7 +195,7 @@ def test_a_failed_job_is_one_plain_line(
     def failed(*_: object, **__: object) -> Iterator[Event]:
         yield Done("failed", error="The wires crossed.", error_code=code, details="trace")
 
-    monkeypatch.setattr("ml_core.jobs.run.run", failed)
+    monkeypatch.setattr("ml_core.jobs.clean.run.run", failed)
     arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "out"), "--json"]
     assert run_command(arguments) == status
     shown = capsys.readouterr()

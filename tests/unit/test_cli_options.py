@@ -11,16 +11,15 @@ from typer.testing import CliRunner
 
 from ml_core.cli.app import app as cleanclip
 from ml_core.cli.options import Options, command, declared
-from ml_core.jobs.audit_spec import AuditSpec
-from ml_core.jobs.bench_spec import BenchSpec
-from ml_core.jobs.canary_spec import CanarySettings
-from ml_core.jobs.proof_specs import ReboundSpec
-from ml_core.jobs.rate_finder_spec import RateSpec
-from ml_core.jobs.report_spec import ReportSpec
-from ml_core.jobs.scan_spec import ScanSpec
-from ml_core.jobs.search_spec import SearchSpec
-from ml_core.jobs.specs import CleanSpec
-from ml_core.jobs.verify_spec import VerifySpec
+from ml_core.jobs.audit import AuditSpec
+from ml_core.jobs.proofs import ReboundSpec
+from ml_core.jobs.rates import RateSpec
+from ml_core.jobs.report import ReportSpec
+from ml_core.jobs.scan import ScanSpec
+from ml_core.jobs.search import SearchSpec
+from ml_core.jobs.search.canary_spec import CanarySettings
+from ml_core.jobs.specs import BenchSpec, CleanSpec
+from ml_core.jobs.verify import VerifySpec
 from ml_core.options import option
 
 COMMANDS: dict[str, tuple[type[BaseModel], ...]] = {

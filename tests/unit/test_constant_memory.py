@@ -27,7 +27,7 @@ import torch
 
 from ml_core.data.canvas import CanvasCache
 from ml_core.evaluation.evaluate import evaluate
-from ml_core.evaluation.subject import Subject
+from ml_core.evaluation.scorer import Subject
 from ml_core.reading.clip_config import CLIP_FIT, Preprocess
 from ml_core.triggers import Trigger
 

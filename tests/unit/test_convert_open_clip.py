@@ -15,10 +15,9 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.choice import Choice
+from ml_core.checkpoints.architecture import config_from_shapes
+from ml_core.checkpoints.choice import Choice, remember
 from ml_core.checkpoints.convert import _call, convert_to_open_clip
-from ml_core.checkpoints.saved_choices import remember
-from ml_core.checkpoints.shapes import config_from_shapes
 from ml_core.cli.app import run_command
 from ml_core.model import ClipModel
 from ml_core.reading import inspect

@@ -15,8 +15,7 @@ import torch
 from safetensors.torch import save
 
 from ml_core.checkpoints.convert import convert_to_safetensors
-from ml_core.checkpoints.tensor_histogram import tensor_histogram
-from ml_core.checkpoints.tensor_stats import tensor_stats
+from ml_core.checkpoints.tensor_stats import tensor_histogram, tensor_stats
 from ml_core.checkpoints.tensors import read_tensors
 from ml_core.reading import InputError, examine, inspect
 from ml_core.reading.decompression import BLOCK, Piece, Unpacked

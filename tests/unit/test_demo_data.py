@@ -5,8 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml_core.data.demo import SPLITS, compose, demo_classes, describe
-from ml_core.data.demo_art import load_art
+from ml_core.data.demo import SPLITS, compose, demo_classes, describe, load_art
 
 
 def test_a_picture_depends_only_on_split_seed_and_number() -> None:

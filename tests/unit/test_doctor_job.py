@@ -5,7 +5,7 @@ import pytest
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import wilson_interval
 from ml_core.events import Control, Done, Finding, from_json, to_json
-from ml_core.jobs.doctor_spec import DoctorSpec
+from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.runner import run_job
 from ml_core.paths import resource
 

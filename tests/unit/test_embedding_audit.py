@@ -19,14 +19,14 @@ from ml_core.detection import neighbours, whole_set
 from ml_core.detection.exclude import exclude
 from ml_core.detection.neighbours import Neighbours, Space, nearest, nearest_of_all
 from ml_core.detection.records import SCORES, Audit, read_audit
-from ml_core.jobs.audit_spec import (
+from ml_core.jobs.audit import (
     AUDIT_FILE,
     EXCLUDED_TABLE,
     SCORES_FILE,
     AuditSpec,
     EmbeddingAuditSpec,
 )
-from ml_core.jobs.spec_file import write_spec_file
+from ml_core.jobs.specs import write_spec_file
 from ml_core.reading.errors import InputError
 from tests.unit.draining import done_of, finished
 from tests.unit.embedding_files import unit_rows, write_embeddings, write_metadata

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 
 from ml_core.evaluation.embed import embed
 from ml_core.evaluation.embedding_map import Embeddings, pca_map, principal_plane
-from ml_core.evaluation.subject import Subject
+from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.tsne import tsne_map
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch

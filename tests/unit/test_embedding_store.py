@@ -10,8 +10,7 @@ import pytest
 import torch
 from safetensors.numpy import load_file
 
-from ml_core.evaluation.embedding_cache import EmbeddingCache
-from ml_core.evaluation.embedding_store import EmbeddingStore
+from ml_core.evaluation.embedding_cache import EmbeddingCache, EmbeddingStore
 
 KEY = ("identity", "data", "cpu", "fp32")
 

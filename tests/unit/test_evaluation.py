@@ -17,8 +17,8 @@ from ml_core.data.canvas import CanvasCache
 from ml_core.evaluation import Evaluation, PerImage, metrics
 from ml_core.evaluation.embedding_cache import EmbeddingCache
 from ml_core.evaluation.evaluate import evaluate, look_at, predict_one
+from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.scores import score
-from ml_core.evaluation.subject import Subject
 from ml_core.evaluation.zero_shot import cached_classifier, probabilities, zero_shot_classifier
 from ml_core.reading.clip_config import CLIP_FIT, Fit, Preprocess
 from ml_core.reading.errors import InputError
@@ -670,7 +670,7 @@ def test_a_look_takes_known_embeddings_and_leaves_out_what_is_broken() -> None:
 
 
 def test_class_texts_go_on_where_they_were_ended(tiny_model: ClipModel) -> None:
-    from ml_core.evaluation.class_texts import CPU_TEXT_BATCH
+    from ml_core.evaluation.zero_shot import CPU_TEXT_BATCH
 
     names = [f"thing {number}" for number in range(50)]
     wanted = zero_shot_classifier(tiny_model, names, ("a {}", "the {}"))

@@ -15,29 +15,26 @@ import torch.nn.functional as F
 import transformers
 from torch import Tensor
 
-from ml_core.checkpoints import (
-    open_checkpoint,
-    published_shapes,
-    siglip_config,
-    transformers_config,
+from ml_core.checkpoints import architecture as published_shapes
+from ml_core.checkpoints import open_checkpoint, transformers_config
+from ml_core.checkpoints.adapter import vit_blocks
+from ml_core.checkpoints.architecture import (
+    assumed_activation,
+    config_from_shapes,
+    digest,
+    find_published,
 )
 from ml_core.checkpoints.compare import compare_checkpoints
 from ml_core.checkpoints.expected import expected_shapes
 from ml_core.checkpoints.inspection_record import assess
-from ml_core.checkpoints.prompted import vit_blocks
-from ml_core.checkpoints.published_shapes import digest, find_published
 from ml_core.checkpoints.recognise import architecture_name
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.checkpoints.shapes import assumed_activation, config_from_shapes
 from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import make_recipe
-from ml_core.evaluation.attention_map import attention_map
-from ml_core.evaluation.attribution import methods
+from ml_core.evaluation.attribution import attention_map, grad_cam, methods, occlusion
 from ml_core.evaluation.candidates import QUESTIONS, settings_of, sizes, variants, words
-from ml_core.evaluation.grad_cam import grad_cam
-from ml_core.evaluation.occlusion import occlusion
 from ml_core.events import Control, Metric
 from ml_core.model import ClipModel
 from ml_core.reading import InputError, inspect
@@ -380,7 +377,7 @@ def normal(images: Tensor) -> Tensor:
 @pytest.fixture
 def siglip_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> tuple[Any, Path]:
     """A small SiglipModel as the library saves it, with a tokenizer."""
-    monkeypatch.setitem(siglip_config.TIMM_NAMES, ((48, 192, 2, 3), 16, 64), TINY_SIGLIP)
+    monkeypatch.setitem(transformers_config.TIMM_NAMES, ((48, 192, 2, 3), 16, 64), TINY_SIGLIP)
     sizes = {"hidden_size": 48, "intermediate_size": 192, "num_hidden_layers": 2}
     common = sizes | {"num_attention_heads": 3}
     config = transformers.SiglipConfig(

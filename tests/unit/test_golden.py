@@ -29,25 +29,24 @@ from ml_core.cleaning.recipes import make_recipe
 from ml_core.cli.app import app, run_command
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Done, Event, Finding, Message, Metric, Progress, Saved, to_json
-from ml_core.jobs.audit_spec import AuditSpec, EmbeddingAuditSpec
-from ml_core.jobs.canary_spec import CanarySpec
+from ml_core.jobs.audit import AuditSpec, EmbeddingAuditSpec
 from ml_core.jobs.cluster import export_job
-from ml_core.jobs.doctor_spec import DoctorSpec
-from ml_core.jobs.measurement_spec import MeasurementSpec
-from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
-from ml_core.jobs.rate_finder_spec import RateSpec
-from ml_core.jobs.report_spec import ReportSpec
-from ml_core.jobs.scan_spec import ScanSpec
-from ml_core.jobs.search_spec import SearchSpec
-from ml_core.jobs.spec_file import read_spec_file, write_spec_file
-from ml_core.jobs.specs import CleanSpec
-from ml_core.jobs.verify_spec import VerifySpec
+from ml_core.jobs.doctor import DoctorSpec
+from ml_core.jobs.measurement import MeasurementSpec
+from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.rates import RateSpec
+from ml_core.jobs.report import ReportSpec
+from ml_core.jobs.scan import ScanSpec
+from ml_core.jobs.search import SearchSpec
+from ml_core.jobs.search.canary_spec import CanarySpec
+from ml_core.jobs.specs import CleanSpec, read_spec_file, write_spec_file
+from ml_core.jobs.verify import VerifySpec
 from ml_core.reading import inspect
 from ml_core.reports.exports import EVIDENCE_FORMATS, export_evidence, inspection_bytes
 from ml_core.reports.html.charts import draw_charts
-from ml_core.reports.rate_svg import rate_svg
 from ml_core.reports.sessions.folder import write_session
 from ml_core.reports.sessions.record import FileFacts, SavedCleaned, SavedSession
+from ml_core.reports.svg import rate_svg
 from ml_core.triggers import LIBRARY, demo_trigger, save_trigger
 from tests import evidence_samples
 from tests.bundles import write_bundle

@@ -36,7 +36,7 @@ def test_live_evaluation_agrees_with_the_cpu() -> None:
     from ml_core.data.images import open_images
     from ml_core.data.labels import load_label_set
     from ml_core.evaluation.evaluate import evaluate
-    from ml_core.evaluation.subject import Subject
+    from ml_core.evaluation.scorer import Subject
     from ml_core.evaluation.zero_shot import zero_shot_classifier
     from ml_core.triggers import demo_trigger
 

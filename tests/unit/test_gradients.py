@@ -5,9 +5,8 @@ from pathlib import Path
 import pytest
 import torch
 
-from ml_core.cleaning.encoders import prepared
 from ml_core.cleaning.gradients import backward
-from ml_core.cleaning.loop import train
+from ml_core.cleaning.loop import prepared, train
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import Recipe, make_recipe
@@ -15,8 +14,8 @@ from ml_core.cleaning.speed import Speed
 from ml_core.cleaning.step import cut_texts, forward, training_mode
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Message, Metric
-from ml_core.jobs.halved_batch import halved
 from ml_core.jobs.runner import run_job
+from ml_core.jobs.specs import halved
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError, TooLittleMemoryError
 from tests.unit.small_jobs import small_recipe, small_spec

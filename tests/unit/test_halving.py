@@ -7,7 +7,6 @@ import math
 import pytest
 from scipy.stats import spearmanr
 
-from ml_core.cleaning.budget import fitted_budget
 from ml_core.cleaning.halving import (
     DEFAULT_METHODS,
     Rung,
@@ -19,6 +18,7 @@ from ml_core.cleaning.halving import (
     ranked,
     rungs,
 )
+from ml_core.cleaning.recipes import fitted_budget
 from ml_core.cleaning.tradeoff import Limits
 
 LIMITS = Limits(1.0, 2.0)

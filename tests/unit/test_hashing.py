@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from ml_core.checkpoints.tensors import read_tensors
-from ml_core.reading import InputError, Inspection, hashing, inspect, weights_bytes
+from ml_core.reading import InputError, Inspection, hashing, inspect, inspection
 
 VALUE = torch.arange(100.0)
 
@@ -26,13 +26,13 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 def hashed(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Descriptors that are hashed once more."""
     calls: list[int] = []
-    hash_again = weights_bytes._hash
+    hash_again = inspection._hash
 
     def count(descriptor: int) -> str:
         calls.append(descriptor)
         return hash_again(descriptor)
 
-    monkeypatch.setattr(weights_bytes, "_hash", count)
+    monkeypatch.setattr(inspection, "_hash", count)
     return calls
 
 

@@ -19,7 +19,7 @@ from ml_core.checkpoints.save import save_checkpoint
 from ml_core.model import ClipModel
 from ml_core.reading import InputError, inspect
 from ml_core.reading.errors import CancelledError
-from ml_core.reports.html.inspection import inspection_page
+from ml_core.reports.html.fields import inspection_page
 from tests.unit.fake_hub import COMMIT, fake_hub
 from tests.unit.layout_files import VIT, contiguous, in_shards, lively
 

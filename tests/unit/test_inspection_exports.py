@@ -20,7 +20,7 @@ from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli.app import run_command
 from ml_core.reading import InputError, examine, inspect
 from ml_core.reports.exports import export_inspection
-from ml_core.reports.html.inspection import inspection_page
+from ml_core.reports.html.fields import inspection_page
 from tests.unit.file_bytes import tarred, zipped
 from tests.unit.official_schemas import check_cyclonedx_schema, check_sarif
 

@@ -21,9 +21,9 @@ from ml_core.cli.app import run_command
 from ml_core.data.picture_set import shared
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Metric, Progress, Saved, from_json
+from ml_core.jobs.clean.earlier import EARLIER_FOLDER, bring_back, set_aside
 from ml_core.jobs.demo import demo_spec, demo_target
 from ml_core.jobs.devices import set_threads
-from ml_core.jobs.earlier import EARLIER_FOLDER, bring_back, set_aside
 from ml_core.jobs.failures import exit_code, failure
 from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.inputs import open_inputs
@@ -431,9 +431,9 @@ def test_a_result_comes_back_where_its_job_is_repeated_in_vain(
     control, last = Control(), None
     with monkeypatch.context() as patched:
         if end == "failed":
-            patched.setattr("ml_core.jobs.run.save_result", fail)
+            patched.setattr("ml_core.jobs.clean.run.save_result", fail)
         if end == "killed":
-            patched.setattr("ml_core.jobs.run.bring_back", lambda folder: None)
+            patched.setattr("ml_core.jobs.clean.run.bring_back", lambda folder: None)
         for last in run_job(spec, control):
             if isinstance(last, Metric) and last.step == 1:
                 assert _files(out / EARLIER_FOLDER) == before

@@ -21,7 +21,7 @@ from ml_core.jobs import worker
 from ml_core.jobs.folder_lock import at_work, lock_folder
 from ml_core.jobs.overall import Overall, Part, Plan
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.spec_file import write_spec_file
+from ml_core.jobs.specs import write_spec_file
 from ml_core.jobs.table import JOBS, Job, job_of
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
@@ -46,9 +46,9 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     def planned(times: list[float], _fixed: float, budget: float) -> Any:
         return rungs(len(times), 2) if budget > 1 else ()
 
-    monkeypatch.setattr("ml_core.jobs.search.plan", planned)
-    monkeypatch.setattr("ml_core.jobs.search._MOST_MORE", 0)
-    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
+    monkeypatch.setattr("ml_core.jobs.search.run.plan", planned)
+    monkeypatch.setattr("ml_core.jobs.search.run._MOST_MORE", 0)
+    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", ())
 
 
 @pytest.fixture

@@ -7,9 +7,8 @@ import json
 
 import pytest
 
-from ml_core.reading import json_lists
-from ml_core.reading.json_lists import iter_lists
-from ml_core.reading.strict_json import JsonError, JsonLimitError
+from ml_core.reading import strict_json
+from ml_core.reading.strict_json import JsonError, JsonLimitError, iter_lists
 
 
 def entries(raw: bytes) -> list[tuple[str, dict[str, object]]]:
@@ -18,7 +17,7 @@ def entries(raw: bytes) -> list[tuple[str, dict[str, object]]]:
 
 @pytest.mark.parametrize("chunk", [1, 2, 3, 7, 1 << 20])
 def test_what_json_reads_is_read_in_any_pieces(chunk: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_lists, "_CHUNK", chunk)
+    monkeypatch.setattr(strict_json, "_CHUNK", chunk)
     fields = {
         "info": {"x": [1, 2, {"y": None}]},
         "a": [{"id": 12345, "t": 'Zürich 日本 \U0001f600 "quoted" \\'}, {"id": -7}],
@@ -62,8 +61,8 @@ def test_what_is_no_strict_json(raw: bytes, words: str) -> None:
 
 
 def test_a_huge_entry_is_refused_without_reading_on(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(json_lists, "_CHUNK", 1000)
-    monkeypatch.setattr(json_lists, "MAX_ENTRY", 5000)
+    monkeypatch.setattr(strict_json, "_CHUNK", 1000)
+    monkeypatch.setattr(strict_json, "MAX_ENTRY", 5000)
     file = io.BytesIO(b'{"a": [{"x": "' + b"y" * 1_000_000 + b'"}]}')
     with pytest.raises(JsonLimitError, match="over"):
         list(iter_lists(file, ("a",)))

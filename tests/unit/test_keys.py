@@ -17,7 +17,7 @@ from ml_core.checkpoints.inspection_sarif import sarif_log
 from ml_core.cli.app import run_command
 from ml_core.reading import InputError, inspect
 from ml_core.reading.key_mismatch import KeyLists, WrongShape, first_names, key_lists
-from ml_core.reports.html.inspection import inspection_page
+from ml_core.reports.html.fields import inspection_page
 from tests.unit.layout_files import (
     TEXT,
     VIT,

@@ -93,12 +93,12 @@ def test_imports_that_break_the_contracts_are_noticed(tmp_path: Path) -> None:
         shutil.copytree(ROOT / package, tmp_path / package, ignore=shutil.ignore_patterns("*.pyc"))
     planted = {
         "ml_core/data/images.py": "from ml_core.triggers import Trigger",
-        "ml_core/jobs/run.py": "from ml_core.cli import main",
+        "ml_core/jobs/clean/run.py": "from ml_core.cli import main",
         "ml_core/data/pictures.py": "from open_clip.model import CLIP",
         "ml_core/events.py": "from PySide6 import QtCore",
         "ml_core/reading/inspect.py": "import torch.nn as nn",
-        "cleanclip_gui/session/session.py": "import PySide6.QtCore",
-        "cleanclip_gui/widgets/label.py": (
+        "cleanclip_gui/session/records.py": "import PySide6.QtCore",
+        "cleanclip_gui/widgets/controls.py": (
             "from typing import TYPE_CHECKING\n"
             "if TYPE_CHECKING:\n    from cleanclip_gui.studio import station"
         ),
@@ -111,12 +111,12 @@ def test_imports_that_break_the_contracts_are_noticed(tmp_path: Path) -> None:
     said = broken_contracts(tmp_path)
     for module, imported in (
         ("ml_core.data.images", "ml_core.triggers"),
-        ("ml_core.jobs.run", "ml_core.cli"),
+        ("ml_core.jobs.clean.run", "ml_core.cli"),
         ("ml_core.data.pictures", "open_clip"),
         ("ml_core.events", "PySide6"),
         ("ml_core.reading.inspect", "torch"),
-        ("cleanclip_gui.session.session", "PySide6"),
-        ("cleanclip_gui.widgets.label", "cleanclip_gui.studio.station"),
+        ("cleanclip_gui.session.records", "PySide6"),
+        ("cleanclip_gui.widgets.controls", "cleanclip_gui.studio.station"),
         ("cleanclip_gui.studio.gallery.model", "cleanclip_gui.clean.run"),
     ):
         assert f"{module} -> {imported}" in said

@@ -22,17 +22,16 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.assemble import read_state
 from ml_core.checkpoints.choice import Choice
 from ml_core.checkpoints.compare import compare_checkpoints
 from ml_core.checkpoints.convert import convert_to_safetensors
-from ml_core.checkpoints.donor import DonorNeeded
 from ml_core.checkpoints.expected import check_tensors
 from ml_core.checkpoints.inspection_record import assess
+from ml_core.checkpoints.recognise import DonorNeeded
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.checkpoints.save_head import save_head
-from ml_core.checkpoints.tensor_histogram import tensor_histogram
-from ml_core.checkpoints.tensor_stats import tensor_stats
+from ml_core.checkpoints.tensor_stats import tensor_histogram, tensor_stats
+from ml_core.checkpoints.tensors import read_state
+from ml_core.checkpoints.write_safetensors import save_head
 from ml_core.reading import InputError, inspect
 from ml_core.reading.clip_config import CLIP_MEAN, CLIP_STD, Fit
 from ml_core.reading.resize import fit_to_canvas

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from ml_core.evaluation.live import BATCH_SECONDS, FIRST_SECONDS, live_batches
+from ml_core.evaluation.stamping import BATCH_SECONDS, FIRST_SECONDS, live_batches
 
 
 def test_a_fast_model_goes_in_its_best_batches() -> None:

@@ -15,13 +15,12 @@ from PIL import Image
 
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cli.app import run_command
-from ml_core.data.images import open_images
+from ml_core.data.images import list_pictures, open_images
 from ml_core.data.labels import load_label_set
-from ml_core.data.picture_list import list_pictures
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import wilson_interval
 from ml_core.evaluation.scores import Scores, score
-from ml_core.jobs.earlier import forget_earlier, set_aside
+from ml_core.jobs.clean.earlier import forget_earlier, set_aside
 from ml_core.jobs.specs import SPEC_FILE, read_spec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError

@@ -9,10 +9,10 @@ import pytest
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Progress
-from ml_core.jobs.draft import draft
 from ml_core.jobs.measure import drained
-from ml_core.jobs.measurement_spec import MeasurementSpec
-from ml_core.jobs.report_spec import ReportSpec
+from ml_core.jobs.measurement import MeasurementSpec
+from ml_core.jobs.report import ReportSpec
+from ml_core.jobs.report.run import draft
 from ml_core.jobs.runner import run_job
 from ml_core.model import ClipModel
 from ml_core.reports.measurement_files import read_measurement

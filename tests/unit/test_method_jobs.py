@@ -19,7 +19,7 @@ from ml_core.cleaning.weight_space import combine, direction
 from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Saved
-from ml_core.jobs.artifacts import open_result
+from ml_core.jobs.clean.artifacts import open_result
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel

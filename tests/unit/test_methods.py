@@ -11,20 +11,17 @@ import torch
 from torch.nn import functional as F
 
 from ml_core.cleaning.augment import augment_images
-from ml_core.cleaning.batches import Batch
+from ml_core.cleaning.batches import Batch, picture_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.losses import feature_repulsion, pulled, squared_distance, truncated
 from ml_core.cleaning.methods.build import build_method
-from ml_core.cleaning.methods.frozen_copy import FrozenCopy, Remembered, frozen_copy
-from ml_core.cleaning.methods.method import Extras
-from ml_core.cleaning.optimizer import rate_at
+from ml_core.cleaning.methods.method import Extras, FrozenCopy, Remembered, frozen_copy
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import Recipe, make_recipe
-from ml_core.cleaning.trigger_batches import picture_batch
+from ml_core.cleaning.step import rate_at
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
-from ml_core.data.sampling import shots_of
-from ml_core.data.specs import ImageSpec
+from ml_core.data.specs import ImageSpec, shots_of
 from ml_core.events import Control, Metric
 from ml_core.model import ClipModel
 from ml_core.reading.clip_config import CLIP_FIT

@@ -5,9 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from ml_core.cleaning.mixing import Mixes, draw_mixes, mix
+from ml_core.cleaning.batches import Mixes, draw_mixes, mix, picture_batch
 from ml_core.cleaning.recipes import make_recipe
-from ml_core.cleaning.trigger_batches import picture_batch
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec

@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from ml_core.reading.pickles.machine import read_pickle
-from ml_core.reading.pickles.model_classes import MODEL_CLASSES
+from ml_core.reading.pickles.names import MODEL_CLASSES
 from tests.hostile.benign import TINY
 
 

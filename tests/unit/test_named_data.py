@@ -26,7 +26,7 @@ def started(monkeypatch: pytest.MonkeyPatch) -> list[Any]:
         begun.append(spec)
         yield Done("cancelled")
 
-    monkeypatch.setattr("ml_core.jobs.run.run", cancelled)
+    monkeypatch.setattr("ml_core.jobs.clean.run.run", cancelled)
     monkeypatch.setattr("ml_core.jobs.bench.bench", cancelled)
     return begun
 

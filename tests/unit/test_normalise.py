@@ -8,9 +8,9 @@ import sys
 import pytest
 import torch
 
-from ml_core import memory
-from ml_core.memory import keep_freed_memory
-from ml_core.normalise import normalise
+from ml_core import children
+from ml_core.children import keep_freed_memory
+from ml_core.model import normalise
 
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
@@ -53,7 +53,7 @@ def test_freed_memory_is_kept() -> None:
     """In a process of its own: without the call, each large block would be faulted in again."""
     script = (
         "import resource, torch, sys\n"
-        "from ml_core.memory import keep_freed_memory\n"
+        "from ml_core.children import keep_freed_memory\n"
         "torch.set_num_threads(1)\n"
         "kept = keep_freed_memory()\n"
         "torch.ones(12_000_000)\n"
@@ -71,8 +71,8 @@ def test_freed_memory_is_kept() -> None:
 
 
 def test_elsewhere_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(memory.sys, "platform", "darwin")
+    monkeypatch.setattr(children.sys, "platform", "darwin")
     assert keep_freed_memory() is False
-    monkeypatch.setattr(memory.sys, "platform", "linux")
-    monkeypatch.setattr(memory.ctypes, "CDLL", lambda name: object())
+    monkeypatch.setattr(children.sys, "platform", "linux")
+    monkeypatch.setattr(children.ctypes, "CDLL", lambda name: object())
     assert keep_freed_memory() is False

@@ -16,7 +16,7 @@ from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import PictureSet
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Metric
-from ml_core.jobs.proof_specs import holdouts_of
+from ml_core.jobs.proofs import holdouts_of
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.reading.errors import InputError

@@ -8,8 +8,8 @@ from torch import nn
 
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
-from ml_core.cleaning.optimizer import make_optimizer, rate_at
 from ml_core.cleaning.recipes import make_recipe
+from ml_core.cleaning.step import make_optimizer, rate_at
 from ml_core.model import ClipModel
 
 

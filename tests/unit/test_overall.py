@@ -9,7 +9,7 @@ import pytest
 from ml_core.cleaning.presets import preset
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Progress
-from ml_core.jobs.audit_spec import AuditSpec
+from ml_core.jobs.audit import AuditSpec
 from ml_core.jobs.overall import (
     Overall,
     Part,
@@ -21,8 +21,8 @@ from ml_core.jobs.overall import (
     rates_plan,
     rebound_plan,
 )
-from ml_core.jobs.proof_specs import HoldoutSpec, ReboundSpec
-from ml_core.jobs.rate_finder_spec import RateSpec
+from ml_core.jobs.proofs import HoldoutSpec, ReboundSpec
+from ml_core.jobs.rates import RateSpec
 from ml_core.jobs.specs import CleanSpec
 
 PROOF = {"images": ImageSpec(n=1000), "trigger": "t.json", "output_dir": "out"}

@@ -126,7 +126,7 @@ def test_supervised_trains_on_the_training_split(
         given.append(spec)
         yield Done("cancelled")
 
-    monkeypatch.setattr("ml_core.jobs.run.run", kept)
+    monkeypatch.setattr("ml_core.jobs.clean.run.run", kept)
     arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "o"), "--json"]
     arguments += ["--method", "supervised", "--training-images", str(tmp_path)]
     run_command([*arguments, "--test-images", str(tmp_path)])

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml_core.data.captioned import shard_index
+from ml_core.data.captioned import shards as shard_index
 from ml_core.data.captioned.detect import detect
 from ml_core.data.exclusions import read_exclusions, write_exclusions
 from ml_core.data.images import open_images

@@ -6,15 +6,15 @@ import psutil
 import pytest
 import torch
 
-from ml_core.jobs import peak_memory
-from ml_core.jobs.peak_memory import PeakMemory
+from ml_core.jobs.clean import estimate as estimate
+from ml_core.jobs.clean.estimate import PeakMemory
 
 
 def test_children_are_looked_for_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
     """It reads every process of the machine, which took half a core from the steps."""
     looked: list[psutil.Process] = []
     sampled: list[int] = []
-    resident = peak_memory.resident
+    resident = estimate.resident
 
     def children(process: psutil.Process) -> list[psutil.Process]:
         looked.append(process)
@@ -25,9 +25,9 @@ def test_children_are_looked_for_seldom(monkeypatch: pytest.MonkeyPatch) -> None
         return resident(process, found)
 
     monkeypatch.setattr(psutil.Process, "children", children)
-    monkeypatch.setattr(peak_memory, "resident", counted)
-    monkeypatch.setattr(peak_memory, "_SECONDS", 0.0)
-    monkeypatch.setattr(peak_memory, "_LOOK_SECONDS", 1e9)
+    monkeypatch.setattr(estimate, "resident", counted)
+    monkeypatch.setattr(estimate, "_SECONDS", 0.0)
+    monkeypatch.setattr(estimate, "_LOOK_SECONDS", 1e9)
     with PeakMemory(torch.device("cpu")) as peak:
         while len(sampled) < 20:
             pass

@@ -18,7 +18,7 @@ from ml_core.cleaning.recipe_fields import Augmentation
 from ml_core.cleaning.recipes import Recipe, make_recipe
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.specs import PairSpec
-from ml_core.jobs.cached_sets import CachedPairs
+from ml_core.jobs.inputs import CachedPairs
 from ml_core.reading.errors import InputError
 
 STEPS = (0, 1, 2, 3, 4, 5, 1, 7, 11)

@@ -17,8 +17,7 @@ from ml_core.cleaning.presets import (
     warn_of_rate,
 )
 from ml_core.cleaning.pretraining import DEMO, UNKNOWN, Pretraining
-from ml_core.cleaning.recipe_file import write_recipe
-from ml_core.cleaning.recipes import fields_of
+from ml_core.cleaning.recipes import fields_of, write_recipe
 from ml_core.cli.app import run_command
 from ml_core.jobs.demo import demo_checkpoint, is_of_demo
 from ml_core.jobs.specs import read_spec

@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.adversaries import Adversaries
-from ml_core.cleaning.methods.embed import embed_images
+from ml_core.cleaning.methods.method import embed_images
 from ml_core.cleaning.pictures import shared_rows, step_indices
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images

@@ -13,8 +13,7 @@ import pytest
 import torch
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.adapter import save_adapter
-from ml_core.checkpoints.prompted import PromptedVisual, add_prompts, vit_blocks
+from ml_core.checkpoints.adapter import PromptedVisual, add_prompts, save_adapter, vit_blocks
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.pretraining import DEMO, UNKNOWN
 from ml_core.cleaning.recipes import Recipe
@@ -24,16 +23,16 @@ from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.evaluation.stamping import own_canvases
 from ml_core.events import Control, Done, Message, Metric, Progress
-from ml_core.jobs import rebound as rebound_module
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.measure import classifier_of, drained, measure, open_bench
 from ml_core.jobs.plain_finetune import plain_recipe
-from ml_core.jobs.proof_specs import (
+from ml_core.jobs.proofs import (
     holdouts_of,
     rebound_of,
 )
+from ml_core.jobs.proofs import rebound as rebound_module
+from ml_core.jobs.proofs.unseen_pairs import names_class, unseen_pairs
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.unseen_pairs import names_class, unseen_pairs
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
@@ -64,7 +63,7 @@ def rebound_job(tiny_checkpoint: Path, tmp_path: Path) -> Make:
 @pytest.fixture
 def holdouts_job(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
     """Small hold-outs without the triggers of the library."""
-    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
+    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", ())
     return lambda **changes: SMALL["holdouts"](tiny_checkpoint, tmp_path).model_copy(update=changes)
 
 
@@ -312,7 +311,7 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holdouts_job: Make
 ) -> None:
     few = tuple(entry for entry in LIBRARY if entry.id in ("T4", "T11", "T16"))
-    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", few)
+    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", few)
     fruit = tmp_path / "fruit.txt"
     fruit.write_text("plum\nbanana\nfig\n", encoding="utf-8")
     spec = holdouts_job(
@@ -349,7 +348,7 @@ def test_retrieval_takes_triggers_on_other_canvases(
     tmp_path: Path, canvas: str, monkeypatch: pytest.MonkeyPatch, holdouts_job: Make
 ) -> None:
     """As published triggers have them: pairs that were held out can be drawn in every way."""
-    monkeypatch.setattr("ml_core.jobs.holdouts.variants", lambda _trigger: ())
+    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.variants", lambda _trigger: ())
     shown = next(
         made
         for made in (published(one.id, 32) for one in LIBRARY if not one.needs_file)
@@ -386,7 +385,7 @@ def test_the_worst_holdout_is_never_the_trigger_itself(
         {"group": group, "name": "one", "measure": "asr_excl", "after": rate}
         for group, rate in rates.items()
     ]
-    monkeypatch.setattr("ml_core.jobs.holdouts._rows", lambda *_: rows)
+    monkeypatch.setattr("ml_core.jobs.proofs.holdouts._rows", lambda *_: rows)
     spec = holdouts_job(other_labels="demo")
     done = finished(spec)
     assert done.result["worst"] == {"group": "scaled", "name": "one", "after": 0.4}
@@ -400,7 +399,7 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
     small = replace(load_label_set("cifar-10"), name="imagenet-1k")
     shown = {"imagenet-1k": small}
     monkeypatch.setattr(
-        "ml_core.jobs.holdouts.load_label_set",
+        "ml_core.jobs.proofs.holdouts.load_label_set",
         lambda name: shown.get(name) or load_label_set(name),
     )
 
@@ -426,7 +425,7 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
     assert not found
     assert notes[0] == "The second label set was left out: pets.txt has the run's own classes."
     many = tuple(f"{n} {{}}" for n in range(30))
-    monkeypatch.setattr("ml_core.jobs.holdouts._PROMPTS", 20)
+    monkeypatch.setattr("ml_core.jobs.proofs.holdouts._PROMPTS", 20)
     found, notes = seconds(1, templates=many)
     assert found == {"imagenet-1k"}
     assert notes[0] == (
@@ -501,7 +500,7 @@ def test_an_adapter_has_holdouts_and_no_rebound(
 def test_holdouts_measure_the_model_with_its_adapter(
     tiny_vit: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holdouts_job: Make
 ) -> None:
-    monkeypatch.setattr("ml_core.jobs.holdouts._SECOND", ())
+    monkeypatch.setattr("ml_core.jobs.proofs.holdouts._SECOND", ())
     source = save_checkpoint(tiny_vit, tmp_path / "vit.safetensors", provenance={})
     adapted = open_checkpoint(source).build("cpu")
     blocks, width = vit_blocks(adapted, "")
@@ -514,7 +513,7 @@ def test_holdouts_measure_the_model_with_its_adapter(
         seen.append(isinstance(model.module.visual, PromptedVisual))
         return classifier_of(model, *rest)  # type: ignore[arg-type]
 
-    monkeypatch.setattr("ml_core.jobs.holdouts.classifier_of", clean)
+    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.classifier_of", clean)
     spec = holdouts_job(before=str(source), after=str(source), adapter=str(adapter))
     finished(spec)
     assert seen == [False, True]

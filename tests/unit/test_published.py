@@ -14,12 +14,25 @@ from ml_core.reading.clip_config import Fit
 from ml_core.reading.errors import InputError
 from ml_core.reading.resize import fit_to_canvas
 from ml_core.triggers import LIBRARY, Trigger, load_trigger, published, save_trigger, standing
-from ml_core.triggers.apply import apply_indexed, stamp
-from ml_core.triggers.canvases import canvas_fit, canvas_side, model_pictures, stamp_picture
-from ml_core.triggers.counter import NOISE, PLACE, coarse_uniform, normal, random_bits, uniform
-from ml_core.triggers.import_arrays import import_trigger
-from ml_core.triggers.levels import to_bytes
-from ml_core.triggers.published import OTHER_FILE, PUBLISHED, RESCALED, UNVERIFIED, YOURS, entry_of
+from ml_core.triggers.apply import (
+    apply_indexed,
+    canvas_fit,
+    canvas_side,
+    model_pictures,
+    stamp,
+    stamp_picture,
+    to_bytes,
+)
+from ml_core.triggers.published import (
+    OTHER_FILE,
+    PUBLISHED,
+    RESCALED,
+    UNVERIFIED,
+    YOURS,
+    entry_of,
+    import_trigger,
+)
+from ml_core.triggers.render import NOISE, PLACE, coarse_uniform, normal, random_bits, uniform
 
 F = np.float32
 SEED = 11
@@ -168,7 +181,7 @@ def test_wanet(tmp_path: Path) -> None:
 
 
 def test_wanet_from_a_seed_is_normalised_noise() -> None:
-    from ml_core.triggers.warp import sampling_grid
+    from ml_core.triggers.apply import sampling_grid
 
     who = torch.arange(1)
     trigger = published("T6")

@@ -16,8 +16,8 @@ from pydantic import ValidationError
 from ml_core.cleaning.recipes import Recipe
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Metric, Progress
-from ml_core.jobs import plain_finetune, rate_finder
-from ml_core.jobs.rate_finder_spec import (
+from ml_core.jobs import plain_finetune
+from ml_core.jobs.rates import (
     CPU_BATCH,
     RATES_CHART,
     RATES_FILE,
@@ -26,6 +26,7 @@ from ml_core.jobs.rate_finder_spec import (
     RateSpec,
     ramp_job,
     read_record,
+    run,
 )
 from ml_core.jobs.specs import CleanSpec
 from ml_core.model import ClipModel
@@ -129,7 +130,7 @@ def test_accuracy_that_falls_far_ends_the_ramp(
 
         return validate
 
-    monkeypatch.setattr(rate_finder, "validator", validator)
+    monkeypatch.setattr(run, "validator", validator)
     record = record_of(spec(tiny_checkpoint, tmp_path))
     assert record.ended == "fell"
     assert record.rows[-1].step == 6
@@ -194,10 +195,10 @@ def test_the_batch_is_small_on_the_cpu_unless_another_is_asked_for(
     tiny_checkpoint: Path, tmp_path: Path
 ) -> None:
     large = small_recipe(batch_size=64, pairs=640)
-    assert rate_finder._job(spec(tiny_checkpoint, tmp_path, large)).recipe.batch_size == CPU_BATCH
+    assert run._job(spec(tiny_checkpoint, tmp_path, large)).recipe.batch_size == CPU_BATCH
     own = spec(tiny_checkpoint, tmp_path, large, batch_size=64)
-    assert rate_finder._job(own).recipe.batch_size == 64
-    assert rate_finder._job(own).recipe.pairs == 64 * STEPS
+    assert run._job(own).recipe.batch_size == 64
+    assert run._job(own).recipe.pairs == 64 * STEPS
 
 
 def test_few_pairs_are_shown_more_than_once_and_it_is_said(

@@ -13,9 +13,8 @@ import pytest
 from ml_core.cleaning.rate_range import RateRow, propose, smoothed
 from ml_core.cli.app import run_command
 from ml_core.events import Control, Event, Metric
-from ml_core.jobs import rate_finder
-from ml_core.jobs.rate_finder_spec import RateSpec
-from ml_core.reports.rate_svg import rate_svg
+from ml_core.jobs.rates import RateSpec, run
+from ml_core.reports.svg import rate_svg
 
 SMALL = [
     "--method", "mmcl", "--steps", "10", "--points", "2", "--watched", "12", "--batch-size", "8",
@@ -55,7 +54,7 @@ def test_an_estimate_trains_nothing_else(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(rate_finder, "find_rate", None)
+    monkeypatch.setattr(run, "find_rate", None)
     assert run_command(["rates", str(tiny_checkpoint), *SMALL, *templates, "--estimate"]) == 0
     assert "s a step, measured" in capsys.readouterr().out
 
@@ -63,7 +62,7 @@ def test_an_estimate_trains_nothing_else(
 def test_ctrl_c_ends_it_and_writes_nothing(
     tiny_checkpoint: Path, tmp_path: Path, templates: list[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    usual = rate_finder.find_rate
+    usual = run.find_rate
 
     def interrupted(
         spec: RateSpec, control: Control, *, overwrite: bool
@@ -73,7 +72,7 @@ def test_ctrl_c_ends_it_and_writes_nothing(
                 signal.raise_signal(signal.SIGINT)
             yield event
 
-    monkeypatch.setattr(rate_finder, "find_rate", interrupted)
+    monkeypatch.setattr(run, "find_rate", interrupted)
     out = tmp_path / "out"
     command = ["rates", str(tiny_checkpoint), *SMALL, *templates, "-o", str(out)]
     assert run_command(command) == 130

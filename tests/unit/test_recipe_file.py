@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ml_core.cleaning.catalogue import METHODS
 from ml_core.cleaning.presets import presets
-from ml_core.cleaning.recipe_file import read_recipe, write_recipe
+from ml_core.cleaning.recipes import read_recipe, write_recipe
 
 
 def test_every_preset_comes_back_as_it_was(tmp_path: Path) -> None:

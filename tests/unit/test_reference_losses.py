@@ -13,7 +13,7 @@ import pytest
 import torch
 from numpy.typing import NDArray
 
-from ml_core.checkpoints.prompted import PromptedVisual
+from ml_core.checkpoints.adapter import PromptedVisual
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras

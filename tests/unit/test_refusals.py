@@ -18,14 +18,13 @@ from PIL import Image
 from safetensors.torch import save_file
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.apple_names import S0_MARK
 from ml_core.checkpoints.convert import convert_to_open_clip, convert_to_safetensors
 from ml_core.checkpoints.hub import fetch
-from ml_core.checkpoints.save_head import save_head
+from ml_core.checkpoints.library_names import S0_MARK
+from ml_core.checkpoints.write_safetensors import save_head
 from ml_core.cleaning.halving import candidates_of
 from ml_core.cleaning.presets import preset
-from ml_core.cleaning.recipe_file import read_recipe, write_recipe
-from ml_core.cleaning.recipes import make_recipe
+from ml_core.cleaning.recipes import make_recipe, read_recipe, write_recipe
 from ml_core.cleaning.state import read_facts
 from ml_core.data.captioned.detect import detect
 from ml_core.data.exclusions import read_exclusions, write_exclusions
@@ -47,7 +46,7 @@ from ml_core.triggers import (
     painted_layer,
     save_trigger,
 )
-from ml_core.triggers.import_arrays import import_trigger
+from ml_core.triggers.published import import_trigger
 from tests.unit.layout_files import VIT, as_transformers, bare_vision, contiguous, lively
 from tests.unit.test_architectures import SIZES
 from tests.unit.test_embedding_map import clouds

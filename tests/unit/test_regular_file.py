@@ -12,14 +12,13 @@ import pytest
 
 from ml_core.atomic import replace_files
 from ml_core.checkpoints import known
-from ml_core.cleaning.recipe_file import read_recipe
+from ml_core.cleaning.recipes import read_recipe
 from ml_core.cleaning.state import read_facts
 from ml_core.data.labels import load_label_set
 from ml_core.jobs.specs import read_spec
 from ml_core.reading import read_header
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
-from ml_core.reading.lists import read_lines
 from ml_core.reading.regular_file import (
     NotRegularError,
     append_text,
@@ -27,24 +26,25 @@ from ml_core.reading.regular_file import (
     open_regular,
     open_text,
     read_file,
+    read_lines,
 )
 from ml_core.reading.tables import read_columns
 from ml_core.triggers import load_trigger
-from ml_core.triggers.import_arrays import import_trigger
+from ml_core.triggers.published import import_trigger
 
 ROOT = Path(__file__).resolve().parents[2]
 OWN_FILES = {
     "ml_core/atomic.py": "what it has made a moment ago, and folders",
     "ml_core/cli/output.py": "the program's log",
     "ml_core/data/canvas.py": "what it makes a moment later",
-    "ml_core/data/captioned/shard_index.py": "an open file of its cache, which was looked at",
+    "ml_core/data/captioned/shards.py": "an open file of its cache, which was looked at",
     "ml_core/evaluation/tsne.py": "its temporary folder",
     "ml_core/evaluation/tsne_worker.py": "its temporary folder",
     "ml_core/cleaning/state.py": "safetensors opens the path that was examined before",
     "ml_core/jobs/worker.py": "the null device",
     "ml_core/reading/regular_file.py": "the door",
     "ml_core/reports/environment.py": "the kernel's own",
-    "ml_core/reports/sessions/seal.py": "what it makes anew, for its owner alone",
+    "ml_core/reports/sessions/folder.py": "what it makes anew, for its owner alone",
     "ml_core/signing/keys.py": "what it makes anew, for its owner alone",
     "ml_core/reading/sandbox.py": "the kernel's own, and places that are not opened to be read",
 }

@@ -24,11 +24,11 @@ from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Progress
-from ml_core.jobs.report import _name, out_of
-from ml_core.jobs.report_spec import ReportSpec
+from ml_core.jobs.remeasure import FLOOR
+from ml_core.jobs.report import ReportSpec
+from ml_core.jobs.report.run import _name, out_of
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec
-from ml_core.jobs.tau import FLOOR
 from ml_core.paths import resource
 from ml_core.reading.errors import InputError
 from ml_core.reports import arithmetic

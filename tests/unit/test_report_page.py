@@ -16,7 +16,7 @@ import pytest
 
 from ml_core.figures import ASR, CA, SERIES
 from ml_core.reading import InputError
-from ml_core.reading.plain import plain
+from ml_core.reading.errors import plain
 from ml_core.reports.html.charts import draw_charts
 from ml_core.reports.html.report import commands, render_html
 from ml_core.reports.record import EVIDENCE_FILE, ChartFacts, Evidence, QuotedClaim

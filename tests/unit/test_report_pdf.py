@@ -22,7 +22,7 @@ from ml_core.reports.html.pdf import render_pdf
 from ml_core.reports.html.report import render_html
 from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.record import EVIDENCE_FILE, PDF_FILE, ChartFacts
-from ml_core.reports.verify import printed
+from ml_core.reports.verify import kinds
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.confined import print_confined
 from ml_core.reports.verify.kept import Hashes
@@ -128,13 +128,13 @@ def test_a_pdf_is_made_again_and_compared(
             raise problem
         return made
 
-    monkeypatch.setattr(printed, "print_confined", printed_again)
-    monkeypatch.setattr(printed, "is_this_machine", lambda fields: here)
+    monkeypatch.setattr(kinds, "print_confined", printed_again)
+    monkeypatch.setattr(kinds, "is_this_machine", lambda fields: here)
     copy = Path(shutil.copytree(bundle, tmp_path / "x.evidence"))
     if forged:
         (copy / PDF_FILE).write_bytes(b"%PDF-1.7 whatever it says")
     with open_bundle(seal(copy)) as reader:
-        events = list(printed.check_pdf(Bundle(reader), copy, lambda: False))
+        events = list(kinds.check_pdf(Bundle(reader), copy, lambda: False))
     (check,) = (event for event in events if isinstance(event, Check))
     assert check.state == state
     assert ("read report.html" in check.sentence) is (state != "holds")

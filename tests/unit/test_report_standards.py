@@ -15,9 +15,13 @@ from huggingface_hub import EvalResult, ModelCard, parse_eval_result_entries
 from ml_core.checkpoints.inspection_sarif import RULES, sarif_log
 from ml_core.reading.errors import InputError
 from ml_core.reports.arithmetic import counted, wilson
-from ml_core.reports.exports import ENDINGS, EVIDENCE_FORMATS, FORMATS, export_evidence
-from ml_core.reports.intoto import render_intoto
-from ml_core.reports.model_card import render_eval_results_yaml
+from ml_core.reports.exports import (
+    ENDINGS,
+    EVIDENCE_FORMATS,
+    FORMATS,
+    export_evidence,
+    render_eval_results_yaml,
+)
 from ml_core.reports.outcomes import outcomes_of
 from ml_core.reports.record import (
     CheckpointFacts,
@@ -32,7 +36,7 @@ from ml_core.reports.record import (
     Tool,
 )
 from ml_core.reports.rendering import nothing_beside, subject_of
-from ml_core.reports.sarif import BACKDOOR_RULES
+from ml_core.reports.sarif import BACKDOOR_RULES, render_intoto
 from ml_core.sarif import ATLAS_VERSION
 from tests.evidence_samples import checkpoint, cleaning, images, measurement, scanned, sticker
 from tests.unit.official_schemas import (

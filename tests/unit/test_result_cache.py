@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ml_core.result_cache import ResultCache
+from ml_core.cache import ResultCache
 
 
 def test_the_oldest_goes_first() -> None:

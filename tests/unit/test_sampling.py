@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from ml_core.data.sampling import part_of, stratified_order, stratified_sample
+from ml_core.data.specs import part_of, stratified_order, stratified_sample
 
 
 def test_every_prefix_is_stratified() -> None:

@@ -10,9 +10,8 @@ import pytest
 from safetensors.torch import load_file
 
 from ml_core.checkpoints import open_checkpoint
-from ml_core.checkpoints.choice import Choice
+from ml_core.checkpoints.choice import Choice, forget, remember, remembered, remembered_file
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.checkpoints.saved_choices import forget, remember, remembered, remembered_file
 from ml_core.cli.app import run_command
 from ml_core.events import Control
 from ml_core.jobs.demo import demo_checkpoint

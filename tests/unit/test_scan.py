@@ -17,9 +17,8 @@ from statsmodels.stats.proportion import confint_proportions_2indep
 
 from ml_core.checkpoints import open_checkpoint
 from ml_core.data.demo import compose
-from ml_core.detection.scan import cost
-from ml_core.detection.scan import thorough as thorough_search
-from ml_core.detection.scan.calibration import p_value
+from ml_core.detection.scan import overlays as thorough_search
+from ml_core.detection.scan import records
 from ml_core.detection.scan.overlays import (
     HEIGHT,
     OverlaySettings,
@@ -39,9 +38,7 @@ from ml_core.detection.scan.patches import (
     read_off,
     refine,
 )
-from ml_core.detection.scan.probes import probe_row, probes_at
-from ml_core.detection.scan.pull import pull, pull_of
-from ml_core.detection.scan.real_pictures import check_real
+from ml_core.detection.scan.probes import check_real, probe_row, probes_at
 from ml_core.detection.scan.records import (
     Contrast,
     Found,
@@ -62,13 +59,23 @@ from ml_core.detection.scan.records import (
     Thorough,
     Weights,
     WordRow,
+    found_trigger,
     newcombe,
+    read_scan,
 )
-from ml_core.detection.scan.scan_file import found_trigger, read_scan
-from ml_core.detection.scan.sides import Side, Sides, generator
-from ml_core.detection.scan.swap import WORDS, swap_rows, word_rows
+from ml_core.detection.scan.sides import (
+    WORDS,
+    Side,
+    Sides,
+    generator,
+    p_value,
+    pull,
+    pull_of,
+    swap_rows,
+    word_rows,
+)
 from ml_core.detection.scan.verdict import judge, score
-from ml_core.jobs.scan_spec import NEEDS_REFERENCE
+from ml_core.jobs.scan import NEEDS_REFERENCE
 from ml_core.model import ClipModel
 from ml_core.paths import resource
 from ml_core.reading.errors import CancelledError, InputError
@@ -643,9 +650,9 @@ def test_without_labels_what_both_models_say_is_left_out(
 @pytest.mark.parametrize("size", [64, 224])
 def test_probes_are_as_many_as_is_reckoned_with(size: int) -> None:
     probes = probes_at(size)
-    assert len(probes) == cost.PROBES
+    assert len(probes) == records.PROBES
     assert len({probe.id for probe in probes}) == len(probes)
-    assert len(WORDS) == cost.WORDS
+    assert len(WORDS) == records.WORDS
     assert all(probe.trigger.canvas == "model" for probe in probes)
 
 
@@ -755,16 +762,16 @@ def test_the_demo_has_clean_scans_to_be_compared_with() -> None:
 
 def test_the_cost_counts_passes() -> None:
     asked = {"models": 2, "classes": 72, "starts": 6, "search": 512, "held_out": 128}
-    assert cost.sides_of(224) == (32, 42, 16)
-    assert cost.sides_of(64) == (9, 12)
-    patches = cost.passes("patches", 64, **asked)
+    assert records.sides_of(224) == (32, 42, 16)
+    assert records.sides_of(64) == (9, 12)
+    patches = records.passes("patches", 64, **asked)
     assert patches.both == 3 * 6 * 16 * 20
     assert patches.forward == 3 * 6 * 2 * 128
-    assert cost.passes("overlays", 64, **asked).both == 2 * 9 * 10 * 25
-    assert cost.passes("swap", 64, **asked).forward == 2 * (
+    assert records.passes("overlays", 64, **asked).both == 2 * 9 * 10 * 25
+    assert records.passes("swap", 64, **asked).forward == 2 * (
         128 + 1126
     )  # 0.4 for each of 88 x 32 texts
-    assert cost.passes("thorough", 64, **asked).both == 2 * 10 * (72 * 12 + 18 * 25 + 16 * 60)
+    assert records.passes("thorough", 64, **asked).both == 2 * 10 * (72 * 12 + 18 * 25 + 16 * 60)
 
 
 def test_a_pattern_may_be_added_to_the_picture() -> None:

@@ -10,12 +10,10 @@ import pytest
 from safetensors.numpy import save_file
 
 from ml_core.data.specs import ImageSpec
-from ml_core.detection.scan.cost import passes
-from ml_core.detection.scan.records import TITLES
-from ml_core.detection.scan.scan_file import read_patches, read_scan, scan_json
+from ml_core.detection.scan.records import TITLES, passes, read_patches, read_scan, scan_json
 from ml_core.events import Progress
 from ml_core.jobs.overall import Overall, scan_plan
-from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, ScanSpec
+from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, ScanSpec
 from ml_core.reading.errors import InputError
 from tests.gui.scans import SIDE, events, scan, write_scan
 

@@ -16,14 +16,13 @@ from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cli.app import run_command
 from ml_core.data.demo import compose
 from ml_core.data.specs import ImageSpec
-from ml_core.detection.scan.records import Scan
-from ml_core.detection.scan.scan_file import read_scan
+from ml_core.detection.scan.records import Scan, read_scan
 from ml_core.events import Control, Done, Event, Finding, Progress
-from ml_core.jobs import scan as job
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.scan_spec import PATCHES_FILE, SCAN_FILE, ScanSpec
-from ml_core.jobs.spec_file import write_spec_file
+from ml_core.jobs.scan import PATCHES_FILE, SCAN_FILE, ScanSpec
+from ml_core.jobs.scan import run as job
+from ml_core.jobs.specs import write_spec_file
 from ml_core.model import ClipModel
 from ml_core.triggers import load_trigger
 from tests.unit.draining import done_of, finished

@@ -13,25 +13,24 @@ from PIL import Image
 
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.pretraining import UNKNOWN
-from ml_core.cleaning.recipe_file import read_recipe
-from ml_core.cleaning.recipes import Recipe
+from ml_core.cleaning.recipes import Recipe, read_recipe
 from ml_core.cli.app import run_command
 from ml_core.data.demo import compose, demo_classes
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Message, Progress, Saved
-from ml_core.jobs.canary import canary_folder, watched_of
-from ml_core.jobs.canary_spec import CanarySettings
 from ml_core.jobs.folder_lock import at_work
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.search_spec import (
+from ml_core.jobs.search import (
     MEANS,
     SearchRecord,
     SearchRow,
     SearchSpec,
     WatchedRate,
     read_search,
+    summary_of,
 )
-from ml_core.jobs.search_tables import summary_of
+from ml_core.jobs.search.canaries import canary_folder, watched_of
+from ml_core.jobs.search.canary_spec import CanarySettings
 from ml_core.jobs.specs import has_images
 from ml_core.reading.errors import DivergedError
 from ml_core.triggers import badnets_patch, save_trigger
@@ -70,8 +69,8 @@ def _short(monkeypatch: pytest.MonkeyPatch) -> None:
     def planned(times: list[float], fixed: float, budget: float, **limits: int) -> Any:
         return rungs(len(times), 2) if budget > 1 else ()
 
-    monkeypatch.setattr("ml_core.jobs.search.plan", planned)
-    monkeypatch.setattr("ml_core.jobs.search._MOST_MORE", 0)
+    monkeypatch.setattr("ml_core.jobs.search.run.plan", planned)
+    monkeypatch.setattr("ml_core.jobs.search.run._MOST_MORE", 0)
     few_climbs(monkeypatch)
 
 
@@ -123,7 +122,7 @@ def test_the_copy_is_in_use_until_it_is_in_memory(
         seen.append(at_work(place))
         return watched_of(*args)
 
-    monkeypatch.setattr("ml_core.jobs.search.watched_of", open_watched)
+    monkeypatch.setattr("ml_core.jobs.search.run.watched_of", open_watched)
     for event in run_job(spec, Control()):
         if isinstance(event, Progress) and event.stage in ("canaries", "search"):
             seen.append((event.stage, at_work(place)))
@@ -243,7 +242,7 @@ def test_few_pairs_are_shown_more_than_once(spec: SearchSpec) -> None:
 def test_the_time_ends_a_plan_that_was_too_long(
     spec: SearchSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ml_core.jobs.search._Search._in_time", lambda *_: False)
+    monkeypatch.setattr("ml_core.jobs.search.run._Search._in_time", lambda *_: False)
     events, done = events_of(spec)
     assert done.status == "finished"
     assert [row.rung for row in _record(spec).rows] == [0, 0, 0]
@@ -253,7 +252,7 @@ def test_the_time_ends_a_plan_that_was_too_long(
 def test_time_that_is_left_goes_to_the_last_recipe_until_the_limits_are_kept(
     spec: SearchSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ml_core.jobs.search._MOST_MORE", 2)
+    monkeypatch.setattr("ml_core.jobs.search.run._MOST_MORE", 2)
     hard = {"recipes": spec.recipes[:1], "max_asr": 0.0, "max_ca_drop": 0.0}
     monkeypatch.setattr("ml_core.cleaning.halving.Score.keeps", lambda *_: False)
     done_of(spec.model_copy(update=hard))
@@ -272,7 +271,7 @@ def test_time_that_allows_fewer_recipes_is_said(
 ) -> None:
     from ml_core.cleaning.halving import rungs
 
-    monkeypatch.setattr("ml_core.jobs.search.plan", lambda *_: rungs(1, 2))
+    monkeypatch.setattr("ml_core.jobs.search.run.plan", lambda *_: rungs(1, 2))
     events, _ = events_of(spec)
     assert any("allows 1 of the 3 recipes" in text for text in _texts(events))
     assert len(_record(spec).rows) == 1
@@ -339,7 +338,7 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> list[SearchSpec]:
         found.append(spec)
         yield Done("finished", result={"rows": []})
 
-    monkeypatch.setattr("ml_core.jobs.search.search", ran)
+    monkeypatch.setattr("ml_core.jobs.search.run.search", ran)
     return found
 
 
@@ -396,7 +395,7 @@ def test_the_command_shows_what_was_found(
     def ran(spec: SearchSpec, control: Control, *, overwrite: bool) -> Iterator[Event]:
         yield done
 
-    monkeypatch.setattr("ml_core.jobs.search.search", ran)
+    monkeypatch.setattr("ml_core.jobs.search.run.search", ran)
     assert run_command(["search", str(tiny_checkpoint), "-o", str(tmp_path / "out")]) == 0
     shown = capsys.readouterr()
     assert "chosen" in shown.out
@@ -420,7 +419,7 @@ def test_a_chosen_rate_that_clean_would_refuse_says_what_it_wants(
         paths = {"recipe": "r", "table": "t", "chart": "c"}
         yield Done("finished", result=record.model_dump(mode="json") | paths)
 
-    monkeypatch.setattr("ml_core.jobs.search.search", ran)
+    monkeypatch.setattr("ml_core.jobs.search.run.search", ran)
     assert run_command(["search", str(tiny_checkpoint), "-o", str(tmp_path / "out")]) == 0
     said = capsys.readouterr().err.replace("\n", " ")
     assert "pretrained at a peak of 8e-4" in said

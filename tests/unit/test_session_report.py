@@ -10,8 +10,8 @@ import pytest
 
 from ml_core.cli.app import run_command
 from ml_core.events import Done
-from ml_core.jobs.report_session import with_sessions
-from ml_core.jobs.report_spec import ReportSpec
+from ml_core.jobs.report import ReportSpec
+from ml_core.jobs.report.session import with_sessions
 from ml_core.reading.errors import InputError
 from ml_core.reports.sessions.folder import write_session
 from ml_core.reports.sessions.record import SESSION_FILE, SavedSession
@@ -71,7 +71,7 @@ def test_the_command_takes_sessions_and_their_notes(
         asked.append(spec)
         yield Done("failed", {}, "Enough.")
 
-    monkeypatch.setattr("ml_core.jobs.report.report", report)
+    monkeypatch.setattr("ml_core.jobs.report.run.report", report)
     session = _session(tmp_path, notes="Noted.")
     out = str(tmp_path / "made.evidence")
     assert run_command(["report", str(session), "-o", out]) != 0

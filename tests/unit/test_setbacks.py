@@ -23,10 +23,9 @@ from ml_core.cleaning.state import read_facts
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Message, Metric, from_json
 from ml_core.jobs.cluster import elsewhere, export_job
-from ml_core.jobs.halved_batch import halved
 from ml_core.jobs.journal import write_json
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.specs import CleanSpec, read_spec, write_spec
+from ml_core.jobs.specs import CleanSpec, halved, read_spec, write_spec
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger

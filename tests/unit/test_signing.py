@@ -40,10 +40,18 @@ from ml_core.signing import (
     trusted_keys,
 )
 from ml_core.signing.curve import new_private_key, read_private_key, read_public_key
-from ml_core.signing.digests import digests_of_folder, names_of_folder, stored_members
-from ml_core.signing.envelope import MAX_BYTES, Envelope, pae, read_envelope, write_envelope
 from ml_core.signing.keys import KEYS_FILE, keys_dir, private_file
-from ml_core.signing.manifest import MAX_FILES
+from ml_core.signing.manifest import (
+    MAX_BYTES,
+    MAX_FILES,
+    Envelope,
+    digests_of_folder,
+    names_of_folder,
+    pae,
+    read_envelope,
+    stored_members,
+    write_envelope,
+)
 from tests.hostile.container_bytes import safetensors
 from tests.hostile.doors import check_sentence
 

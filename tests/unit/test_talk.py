@@ -5,8 +5,17 @@ import json
 import pytest
 
 from cleanclip_gui.session import Session
-from cleanclip_gui.talk.knowledge import CONDITIONS, FIGURES, holds
-from cleanclip_gui.talk.script import FORMAT, MAY_RUN, SHIPPED, Step, load, shipped
+from cleanclip_gui.talk.script import (
+    CONDITIONS,
+    FIGURES,
+    FORMAT,
+    MAY_RUN,
+    SHIPPED,
+    Step,
+    holds,
+    load,
+    shipped,
+)
 from ml_core.reading.errors import InputError
 from tests.gui.factories import evaluation
 

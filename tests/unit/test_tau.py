@@ -8,10 +8,9 @@ import numpy as np
 import pytest
 
 from ml_core.events import Control
-from ml_core.jobs import tau as module
+from ml_core.jobs import remeasure as module
 from ml_core.jobs.measure import drained
-from ml_core.jobs.remeasure import OpenedAgain, Predictions
-from ml_core.jobs.tau import FLOOR, measuring_tau
+from ml_core.jobs.remeasure import FLOOR, OpenedAgain, Predictions, measuring_tau
 from ml_core.reading.errors import InputError
 from ml_core.reports.rows import Rows
 

@@ -10,9 +10,9 @@ import numpy as np
 import pytest
 import torch
 
-import ml_core.checkpoints.tensor_histogram as histogram
+import ml_core.checkpoints.tensor_stats as histogram
 import ml_core.checkpoints.tensor_stats as stats
-from ml_core.checkpoints.tensor_histogram import Histogram, tensor_histogram
+from ml_core.checkpoints.tensor_stats import Histogram, tensor_histogram
 from ml_core.reading import InputError, Inspection, inspect
 from tests.unit.draining import until_cancelled
 

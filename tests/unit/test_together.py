@@ -10,8 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from cleanclip_gui.jobs.children import kill, spawn, together, worker_command, write
-from cleanclip_gui.jobs.protocol import read_event
+from cleanclip_gui.jobs.runner import kill, read_event, spawn, together, worker_command, write
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.events import Done, Event, Message, Metric
 from ml_core.jobs.specs import write_spec

@@ -26,7 +26,7 @@ from ml_core.reading.arrays import read_arrays
 from ml_core.reading.errors import InputError
 from ml_core.triggers import library, load_trigger
 from ml_core.triggers.apply import apply_indexed
-from ml_core.triggers.import_arrays import import_trigger
+from ml_core.triggers.published import import_trigger
 
 
 def values(*shape: int, low: float = 0.0, high: float = 1.0) -> np.ndarray:

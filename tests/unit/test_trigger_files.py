@@ -26,7 +26,7 @@ from ml_core.triggers import (
 )
 from ml_core.triggers.checks import RANGES
 from ml_core.triggers.descriptions import COMMON_FIELDS, FIELDS
-from ml_core.triggers.file_record import PartRecord
+from ml_core.triggers.files import PartRecord
 
 
 def array_trigger() -> Trigger:

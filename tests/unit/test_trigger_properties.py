@@ -13,9 +13,8 @@ from hypothesis import strategies as st
 
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger, blended_noise, combined, painted_layer, prompt, uniform
-from ml_core.triggers.apply import apply_indexed, stamp
-from ml_core.triggers.canvases import canvas_side, model_pictures
-from ml_core.triggers.kinds import LEVELS, MIXES, NOISES, PLACEMENTS, WHERES
+from ml_core.triggers.apply import apply_indexed, canvas_side, model_pictures, stamp
+from ml_core.triggers.checks import LEVELS, MIXES, NOISES, PLACEMENTS, WHERES
 
 SIDE = 24
 SHARE = st.floats(0, 1, allow_subnormal=False)

@@ -24,8 +24,7 @@ from ml_core.triggers import (
     save_trigger,
 )
 from ml_core.triggers.apply import apply, apply_indexed
-from ml_core.triggers.counter import coarse_uniform, normal, random_bits, uniform
-from ml_core.triggers.render import render_patch
+from ml_core.triggers.render import coarse_uniform, normal, random_bits, render_patch, uniform
 
 SIDE = 16
 
@@ -214,7 +213,7 @@ def test_another_seed_draws_another_place() -> None:
 
 def test_hash_is_splitmix64() -> None:
     """The published generator's first outputs for seed 0 fix the finalizer."""
-    from ml_core.triggers.counter import _STEP, _mix_
+    from ml_core.triggers.render import _STEP, _mix_
 
     states = torch.arange(1, 4, dtype=torch.int64) * _STEP
     found = [int(value) % 2**64 for value in _mix_(states)]

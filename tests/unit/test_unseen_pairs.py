@@ -16,10 +16,10 @@ from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, Done, Event, Progress
 from ml_core.jobs.inputs import open_inputs
-from ml_core.jobs.proof_specs import holdouts_of, rebound_of
+from ml_core.jobs.proofs import holdouts_of, rebound_of
+from ml_core.jobs.proofs.unseen_pairs import open_seen
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec, trained_on
-from ml_core.jobs.unseen_pairs import open_seen
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import finished
 from tests.unit.small_jobs import small_recipe, small_spec
@@ -102,8 +102,8 @@ def test_a_rebound_goes_on_with_the_rest_of_the_table(
 def test_retrieval_is_held_out_of_the_table_or_left_out(
     tiny_checkpoint: Path, tmp_path: Path, table: str, trigger: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("ml_core.jobs.holdouts.LIBRARY", ())
-    monkeypatch.setattr("ml_core.jobs.holdouts.variants", lambda _trigger: ())
+    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", ())
+    monkeypatch.setattr("ml_core.jobs.proofs.holdouts.variants", lambda _trigger: ())
     plain = {"after": str(tiny_checkpoint), "other_labels": None}
     some = _spec(tiny_checkpoint, tmp_path / "some", table, trigger, "mmcl")
     done = finished(holdouts_of(some, **plain))

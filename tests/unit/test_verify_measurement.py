@@ -16,9 +16,9 @@ from PIL import Image
 from ml_core.cli.app import run_command
 from ml_core.data.demo import compose, demo_classes
 from ml_core.events import Control, Done, Finding
-from ml_core.jobs.answers_again import smallest_seen
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.verify_spec import VerifySpec
+from ml_core.jobs.verify import VerifySpec
+from ml_core.jobs.verify.repredict import smallest_seen
 from ml_core.paths import resource
 from ml_core.reports.record import EVIDENCE_FILE
 from ml_core.reports.verify.checks import Check

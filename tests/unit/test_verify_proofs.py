@@ -10,11 +10,10 @@ from typing import Any
 import pytest
 
 from ml_core.evaluation.records import wilson_interval
+from ml_core.reports.arithmetic import counts_of, judged
 from ml_core.reports.bundle_files import Files
 from ml_core.reports.derive import FACTS, holdouts_of, rebound_of
-from ml_core.reports.rebound_verdict import counts_of, judged
-from ml_core.reports.verify.derived import MALFORMED
-from ml_core.reports.verify.difference import first_difference
+from ml_core.reports.verify.derived import MALFORMED, first_difference
 from tests.evidence_samples import checkpoint, minimal
 
 

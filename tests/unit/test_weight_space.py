@@ -8,10 +8,10 @@ from typing import Any
 import pytest
 import torch
 
+from ml_core.cleaning.batches import picture_batch
 from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.recipes import Recipe, make_recipe
-from ml_core.cleaning.trigger_batches import picture_batch
 from ml_core.cleaning.weight_space import (
     WeightDelta,
     choose_alpha,

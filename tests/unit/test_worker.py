@@ -21,10 +21,9 @@ from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done, Event, Message, Metric, from_json
 from ml_core.jobs import worker
 from ml_core.jobs.failures import exit_code
-from ml_core.jobs.rate_finder_spec import RateSpec
+from ml_core.jobs.rates import RateSpec
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.spec_file import write_spec_file
-from ml_core.jobs.specs import write_spec
+from ml_core.jobs.specs import write_spec, write_spec_file
 from ml_core.jobs.worker import Output, listen
 from tests.unit.small_jobs import small_recipe, small_spec
 from tests.warm import Warm

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -11,32 +12,234 @@ import numpy as np
 from numpy.typing import NDArray
 from PySide6.QtCore import QItemSelectionModel, Qt, Signal
 from PySide6.QtGui import QKeySequence, QShortcut
-from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QPushButton, QWidget
+from PySide6.QtWidgets import QComboBox, QPlainTextEdit, QPushButton, QSpinBox, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.audit.audit_files import read_result
-from cleanclip_gui.clean.audit.details import SuspectDetails
-from cleanclip_gui.clean.audit.gallery import SuspectView
-from cleanclip_gui.clean.audit.model import EVALUATED, EXCLUDED, SuspectModel
-from cleanclip_gui.clean.audit.setup import AuditSetup
-from cleanclip_gui.jobs.job_dialog import JobDialog
+from cleanclip_gui.clean.audit.gallery import (
+    EVALUATED,
+    EXCLUDED,
+    SuspectDetails,
+    SuspectModel,
+    SuspectView,
+)
+from cleanclip_gui.jobs.job_dialog import JobDialog, JobDialogs
 from cleanclip_gui.jobs.job_task import JobTask
+from cleanclip_gui.jobs.runner import NewRunner, new_runner
 from cleanclip_gui.session import Session
+from cleanclip_gui.widgets.controls import Label
+from cleanclip_gui.widgets.failing import failing
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label
 from cleanclip_gui.widgets.layout import card, column, row, scrolling
-from cleanclip_gui.widgets.name_filters import EXCLUSIONS
+from cleanclip_gui.widgets.name_filters import CAPTION_PAIRS, EXCLUSIONS
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, fitting, plain, plural
 from cleanclip_gui.widgets.undo import UndoStack, UndoStep
+from ml_core.data.captioned.detect import detect
+from ml_core.data.exclusions import read_exclusions
 from ml_core.data.specs import PairSpec
 from ml_core.detection.exclude import exclude
-from ml_core.detection.records import FIVE_POISONS, SCORES, Audit
+from ml_core.detection.records import FEWEST_FOLDS, FIVE_POISONS, SCORES, Audit, read_audit
 from ml_core.events import Progress
-from ml_core.jobs.audit_spec import EXCLUSIONS_FILE, AuditSpec
+from ml_core.jobs.audit import (
+    AUDIT_FILE,
+    EXCLUSIONS_FILE,
+    THUMBNAILS_FILE,
+    AuditSpec,
+    read_audit_spec,
+)
 from ml_core.jobs.specs import SPEC_FILE
 from ml_core.paths import data_dir
 from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_file
+
+_TABLE = "table"
+_DEMO_PAIRS = 4096
+_MOST = 100_000_000
+_FEWEST = 64
+
+
+@dataclass(frozen=True)
+class AuditWish:
+    """What was chosen; ``n`` None takes every pair, ``reference`` None the set itself."""
+
+    n: int | None
+    reference: PairSpec | None
+    k: int
+    chunk_size: int
+
+
+class AuditSetup(QWidget):
+    """Four fields; ``failed`` carries an InputError of a reference that holds no pairs."""
+
+    failed = Signal(object)
+
+    def __init__(self, prompts: Prompts, pairs: PairSpec, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self._prompts, self._pairs = prompts, pairs
+        self.reference = QComboBox()
+        self.reference.setAccessibleName("Compare with")
+        self.reference.addItem("Other pairs in this set", None)
+        self.reference.addItem("Pairs known to be clean…", _TABLE)
+        self.reference.setToolTip(
+            "Where neighbours are searched: within the set, or among pairs that you trust. A "
+            "planted pair has no planted neighbours among trusted ones."
+        )
+        self.reference.setSizeAdjustPolicy(
+            QComboBox.SizeAdjustPolicy.AdjustToMinimumContentsLengthWithIcon
+        )
+        self.reference.setMinimumContentsLength(24)
+        self.n = _box("How many pairs", 0, _MOST, 0, 1000)
+        self.n.setSpecialValueText("All")
+        self.n.setToolTip("A random sample of the pairs; All takes every one.")
+        self.n.setMinimumWidth(theme.px(104))
+        if pairs.kind == "demo":
+            self.n.setValue(_DEMO_PAIRS)
+        self.k = _box("Neighbours", 2, 256, 16, 1)
+        self.k.setToolTip(
+            "Nearest neighbours compared with each picture; published values are 16 and 32."
+        )
+        self.chunk = _box("Chunk", _FEWEST, 16_384, 1024, 256)
+        self.chunk.setToolTip(
+            f"Random pairs among which neighbours are searched: at least {FEWEST_FOLDS} times the "
+            "number of neighbours."
+        )
+        fields = FoldingRow((Label("Compare with", "field", buddy=self.reference), self.reference))
+        fields.add(Label("Pairs", "field", buddy=self.n), self.n)
+        fields.add(
+            Label("Nearest", "field", buddy=self.k), self.k,
+            Label("of", "field", buddy=self.chunk), self.chunk,
+        )  # fmt: skip
+        row(fields, of=self)
+        self.reference.activated.connect(self._on_reference_activated)
+        self.k.valueChanged.connect(self._on_neighbours_changed)
+
+    def chosen(self) -> AuditWish:
+        """The fields."""
+        reference = self.reference.currentData()
+        assert reference is None or isinstance(reference, PairSpec)
+        return AuditWish(self.n.value() or None, reference, self.k.value(), self.chunk.value())
+
+    def show_wish(self, wish: AuditWish) -> None:
+        """Show the numbers of an audit that was made before."""
+        self.n.setValue(wish.n or 0)
+        self.k.setValue(wish.k)
+        self.chunk.setValue(wish.chunk_size)
+
+    def take(self, path: str) -> None:
+        """Compare with the pairs at a path, whose columns are called as the set's.
+
+        Raises
+        ------
+        InputError
+            If there are none.
+        """
+        spec = PairSpec(
+            kind=detect(path),
+            path=path,
+            image_column=self._pairs.image_column,
+            caption_column=self._pairs.caption_column,
+        )
+        self.reference.insertItem(0, plain(Path(path).name, 60), spec)
+        self.reference.setCurrentIndex(0)
+
+    def _on_neighbours_changed(self, k: int) -> None:
+        self.chunk.setMinimum(max(_FEWEST, FEWEST_FOLDS * k))
+
+    def _on_reference_activated(self, place: int) -> None:
+        if self.reference.itemData(place) != _TABLE:
+            return
+        self.reference.setCurrentIndex(self.reference.findText("Other pairs in this set"))
+        path = self._prompts.open_file(self, "Pairs known to be clean", "", CAPTION_PAIRS)
+        with failing(self.failed, "Could not open the clean pairs"):
+            if path:
+                self.take(path)
+
+
+def _box(name: str, low: int, high: int, value: int, step: int) -> QSpinBox:
+    box = QSpinBox()
+    box.setRange(low, high)
+    box.setValue(value)
+    box.setSingleStep(step)
+    box.lineEdit().setTextMargins(6, 0, 0, 0)
+    box.setAccessibleName(name)
+    return box
+
+
+_LARGEST = 1024  # pixels on a side of a thumbnail
+
+
+def read_result(folder: Path) -> tuple[Audit, NDArray[np.uint8]]:
+    """What an audit left in its folder: the record, and its pairs' pictures, read when shown.
+
+    Raises
+    ------
+    InputError
+        If a file is missing or not what it should be.
+    """
+    try:
+        audit = read_audit(folder / AUDIT_FILE)
+        pictures = _mapped(folder / THUMBNAILS_FILE)
+    except (OSError, ValueError, TypeError, SyntaxError, RecursionError, MemoryError) as error:
+        raise InputError(
+            "The audit's files cannot be read; run it again.", "damaged", str(error)
+        ) from error
+    sides = pictures.shape[1:] if pictures.ndim == 4 else (0, 0, 0)
+    if (
+        len(pictures) != len(audit.pairs)
+        or sides[2] != 3
+        or not 0 < min(sides) <= max(sides) <= _LARGEST
+    ):
+        raise InputError("The audit's pictures do not match its record; run it again.", "damaged")
+    return audit, pictures
+
+
+def _mapped(path: Path) -> NDArray[np.uint8]:
+    """The array in a file, of which only what is looked at is read; `np.load` opens a path itself.
+
+    Raises
+    ------
+    OSError, ValueError
+        If there is no such file, or it holds no uint8.
+    """
+    with open_file(path, inside=path.parent) as file:
+        if np.lib.format.read_magic(file) != (1, 0):
+            raise ValueError("another version of the format")
+        shape, by_columns, dtype = np.lib.format.read_array_header_1_0(file)
+        if dtype != np.uint8 or by_columns:
+            raise ValueError("no pictures")
+        return np.memmap(file, np.uint8, "r", file.tell(), shape)
+
+
+def read_saved(folder: Path) -> tuple[Audit, NDArray[np.uint8], AuditSpec]:
+    """Read the result and the settings of an audit that was made earlier.
+
+    Raises
+    ------
+    InputError
+        If the folder holds none, or a file is not what it should be.
+    """
+    if not (folder / AUDIT_FILE).is_file():
+        raise InputError(
+            f"{folder.name} is not the folder of an audit: it holds no {AUDIT_FILE}; choose the "
+            "folder that one audit made."
+        )
+    return *read_result(folder), read_audit_spec(folder / SPEC_FILE)
+
+
+def marks_of(folder: Path, audit: Audit) -> frozenset[int]:
+    """Pairs of an audit that were excluded when it was saved last.
+
+    Raises
+    ------
+    InputError
+        If its exclusions file cannot be read.
+    """
+    path = folder / EXCLUSIONS_FILE
+    if not path.exists():
+        return frozenset()
+    out = {pair.identity for pair in read_exclusions(path).pairs}
+    return frozenset(pair.index for pair in audit.pairs if pair.member in out)
+
 
 _EMPTY = "Start the audit: the most suspicious pairs are shown here, the worst first."
 _DETAILS = 376
@@ -415,3 +618,99 @@ def _new_folder() -> Path:
         count += 1
         folder = audits_dir() / f"{stem}-{count}"
     return folder
+
+
+class AuditDialogs(JobDialogs[AuditDialog]):
+    """Opens the page for the pairs in use, or for an audit that was made before.
+
+    ``excluded(str, object)`` is the path of an exclusions file that was saved, and the `PairSpec`
+    that it is of.
+
+    Parameters
+    ----------
+    pairs
+        Returns the pairs in use; None where the method takes labelled images.
+    """
+
+    excluded = Signal(str, object)
+    subject = "the audit"
+
+    def __init__(
+        self,
+        session: Session,
+        prompts: Prompts,
+        pairs: Callable[[], PairSpec | None],
+        parent: QWidget,
+        make_runner: NewRunner = new_runner,
+    ) -> None:
+        super().__init__(parent)
+        self._session, self._prompts = session, prompts
+        self._pairs, self._make_runner = pairs, make_runner
+
+    def new_dialog(self) -> AuditDialog | None:
+        """Return a page for the pairs in use, unless it is open or holds marks to keep."""
+        facts = self._session.checkpoint
+        try:
+            pairs = self._pairs()
+        except InputError as error:
+            raise error.titled("Could not open the training pairs") from None
+        if facts is None:
+            raise InputError("Open a checkpoint first: the audit uses its embeddings of the pairs.")
+        if pairs is None:
+            raise InputError(
+                "This method trains on labelled images; choose a method that trains on pairs."
+            )
+        dialog = self.dialog
+        if dialog is not None:
+            same = same_pairs(pairs, dialog.pairs) and dialog.is_open and dialog.can_start
+            if same or not self.may_lose_marks():
+                return None
+        return self._dialog(facts.path, facts.inspection.name, pairs)
+
+    def choose(self) -> None:
+        """Ask for the folder of an audit that was made before, and show it."""
+        parent = self._parent.window()
+        chosen = self._prompts.open_folder(parent, "Open an audit", str(audits_dir()))
+        if chosen:
+            self.open_saved(Path(chosen))
+
+    def open_saved(self, folder: Path) -> None:
+        """Show an audit that was made before, with what was excluded by it."""
+        try:
+            if self.is_running:
+                raise InputError("An audit is running; open another one when it has finished.")
+            audit, thumbnails, spec = read_saved(folder)
+            excluded = marks_of(folder, audit)
+        except InputError as error:
+            self.failed.emit(error.titled("Could not open the audit"))
+            return
+        if self.dialog is not None and not self.may_lose_marks():
+            self.dialog.raise_()
+            return
+        pairs = spec.pairs.model_copy(update={"n": None})
+        dialog = self._dialog(spec.checkpoint, Path(spec.checkpoint).name, pairs)
+        self.show(dialog)
+        dialog.setup.show_wish(AuditWish(spec.pairs.n, None, spec.k, spec.chunk_size))
+        dialog.show_audit(audit, thumbnails, folder)
+        dialog.show_marks(excluded)
+        if not dialog.is_open:
+            dialog.keep_from_starting()
+
+    def may_lose_marks(self, title: str = "Close", yes: str = "Close it") -> bool:
+        """Ask whether marks that are not saved may go; nothing is asked if there are none."""
+        return self.dialog is None or self.dialog.may_lose_marks(title, yes)
+
+    def _dialog(self, path: str, name: str, pairs: PairSpec) -> AuditDialog:
+        """Return a page for some pairs, as the checkpoint at a path sees them."""
+        task = JobTask("audit", self._make_runner)
+        dialog = AuditDialog(
+            task, self._session, path, name, pairs, self._prompts, self._parent.window()
+        )
+        dialog.exclusions_saved.connect(self.excluded)
+        return dialog
+
+
+def same_pairs(first: PairSpec | None, second: PairSpec | None) -> bool:
+    """Whether both name the same pairs, whatever is excluded."""
+    whole = [pairs and pairs.model_copy(update={"exclude": None}) for pairs in (first, second)]
+    return whole[0] == whole[1]

@@ -16,13 +16,11 @@ from PySide6.QtGui import QAccessible, QGuiApplication, QWheelEvent
 from PySide6.QtWidgets import QFrame, QMenu, QStackedWidget, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.action_button import tool_button
-from cleanclip_gui.widgets.chart_file import save_chart
+from cleanclip_gui.widgets.controls import ElidedLabel, Label, tool_button
 from cleanclip_gui.widgets.failing import failing
-from cleanclip_gui.widgets.label import ElidedLabel, Label
 from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.prompts import Prompts
-from cleanclip_gui.widgets.roles import give_role
+from cleanclip_gui.widgets.pictures import give_role
+from cleanclip_gui.widgets.prompts import Prompts, save_chart
 
 if TYPE_CHECKING:
     import pyqtgraph as pg

@@ -2,18 +2,113 @@
 
 from __future__ import annotations
 
+import math
+from array import array
+from collections.abc import Iterable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-from PySide6.QtCore import QPointF, Qt
-from PySide6.QtGui import QColor, QPainter, QPaintEvent, QPen
+from numpy.typing import NDArray
+from PySide6.QtCore import QEvent, QPointF, Qt
+from PySide6.QtGui import QColor, QIcon, QPainter, QPaintEvent, QPen, QPixmap
 from PySide6.QtWidgets import QLayout, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.series import DASHES, Series, SeriesStyle
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.controls import ElidedLabel, Label
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.text import percent
+from ml_core.exports import to_csv
+
+# Dash patterns in units of the pen's width; None is a solid line.
+DASHES: tuple[tuple[float, ...] | None, ...] = (None, (5, 3), (1.5, 2.5), (8, 3, 1.5, 3), (3, 2))
+
+
+@dataclass(frozen=True)
+class SeriesStyle:
+    """How a series looks: a colour of the theme and a dash pattern, both by number.
+
+    A chart's only series can be ``solid``, whatever its number. ``dash`` is the pattern's number
+    where it is not that of the colour; ``symbol`` is pyqtgraph's name of the marker.
+    """
+
+    key: str
+    label: str
+    look: int = 0
+    markers: bool = False
+    solid: bool = False
+    dash: int | None = None
+    symbol: str = "o"
+
+
+@dataclass
+class Series:
+    """Points of one series as doubles; ``low`` and ``high`` are NaN without an interval."""
+
+    style: SeriesStyle
+    _x: array[float] = field(default_factory=lambda: array("d"))
+    _y: array[float] = field(default_factory=lambda: array("d"))
+    _low: array[float] = field(default_factory=lambda: array("d"))
+    _high: array[float] = field(default_factory=lambda: array("d"))
+
+    def append(self, x: float, y: float, low: float = math.nan, high: float = math.nan) -> bool:
+        """Add a point; whether it was kept (a value that is not finite is not)."""
+        if not (math.isfinite(x) and math.isfinite(y)):
+            return False
+        for column, value in zip(self._columns(), (x, y, low, high), strict=True):
+            column.append(value)
+        return True
+
+    def clear(self) -> None:
+        """Forget every point."""
+        for column in self._columns():
+            del column[:]
+
+    def __len__(self) -> int:
+        return len(self._x)
+
+    def arrays(self) -> tuple[NDArray[np.float64], ...]:
+        """Copies of x, y, low and high, each float64 [n]."""
+        return tuple(np.array(column, dtype=np.float64) for column in self._columns())
+
+    def at(self, x: float) -> int | None:
+        """Index of the point nearest to ``x``; None if there is none."""
+        if not self._x:
+            return None
+        return int(np.argmin(np.abs(np.frombuffer(self._x) - x)))
+
+    def point(self, index: int) -> tuple[float, float]:
+        """One point as x and y."""
+        return self._x[index], self._y[index]
+
+    def _columns(self) -> tuple[array[float], ...]:
+        return (self._x, self._y, self._low, self._high)
+
+
+def series_csv(x_name: str, series: Iterable[Series]) -> str:
+    """Every point of every series as CSV, one row for each x, with intervals where measured."""
+    rows: dict[float, dict[str, float]] = {}
+    names: list[str] = []
+    for curve in series:
+        x, y, low, high = curve.arrays()
+        key = curve.style.key
+        names.append(key)
+        banded = bool(np.isfinite(low).any())
+        if banded:
+            names += [f"{key}_low", f"{key}_high"]
+        for i in range(len(x)):
+            row = rows.setdefault(float(x[i]), {})
+            row[key] = float(y[i])
+            if banded:
+                row[f"{key}_low"], row[f"{key}_high"] = float(low[i]), float(high[i])
+    cells = [[f"{at:g}", *(_cell(rows[at].get(name)) for name in names)] for at in sorted(rows)]
+    return to_csv([[x_name, *names], *cells])
+
+
+def _cell(value: float | None) -> str:
+    """A number with nine significant digits; empty where nothing was measured."""
+    return "" if value is None or not math.isfinite(value) else f"{value:.9g}"
+
 
 # A wide antialiased pen costs 15 to 35 times a thin one: only few points get it.
 FINE_POINTS = 600
@@ -212,3 +307,70 @@ def dress_level(line: Any, y: float, text: str) -> None:
     line.setPos(y)
     line.label.setFormat(text)
     line.label.setColor(theme.colour("danger"))
+
+
+# As many runs as there are markers that cannot be mistaken for another.
+MOST = len(SYMBOLS)
+
+
+def letter(mark: int) -> str:
+    """``A`` for the first run, and so on."""
+    return chr(ord("A") + mark)
+
+
+def mark_colour(mark: int) -> QColor:
+    """A run's colour in the theme that is on."""
+    colours = theme.series_colours()
+    return QColor(colours[mark % len(colours)])
+
+
+def free_mark(taken: set[int]) -> int | None:
+    """The lowest mark that no run has; None if all are taken."""
+    return next((mark for mark in range(MOST) if mark not in taken), None)
+
+
+def mark_icon(mark: int, size: int = 16) -> QIcon:
+    """A run's marker in its colour."""
+    picture = QPixmap(size, size)
+    picture.fill(Qt.GlobalColor.transparent)
+    painter = QPainter(picture)
+    painter.setRenderHint(QPainter.RenderHint.Antialiasing)
+    pen = QPen(theme.colour("surface"), 1.5)  # seen on a selected row, too
+    pen.setCosmetic(True)
+    painter.setPen(pen)
+    painter.setBrush(mark_colour(mark))
+    draw_marker(painter, SYMBOLS[mark % MOST], QPointF(size / 2, size / 2), size * 0.8)
+    painter.end()
+    icon = QIcon(picture)
+    icon.addPixmap(picture, QIcon.Mode.Selected)  # or Qt would tint it
+    return icon
+
+
+class MarkKey(QWidget):
+    """A legend entry: marker, letter and name."""
+
+    def __init__(self, mark: int, text: str) -> None:
+        super().__init__()
+        self._mark = mark
+        self._picture = Label("")
+        row(
+            self._picture, ElidedLabel(f"{letter(mark)} {text}", "caption"), None, of=self,
+            spacing=theme.SPACE_XS,
+        )  # fmt: skip
+        self._dress()
+
+    def changeEvent(self, event: QEvent) -> None:  # noqa: N802
+        """Follow the theme."""
+        super().changeEvent(event)
+        if event.type() == QEvent.Type.PaletteChange:
+            self._dress()
+
+    def _dress(self) -> None:
+        self._picture.setPixmap(mark_icon(self._mark).pixmap(theme.px(14), theme.px(14)))
+
+
+def ring_pen(name: str, width: float) -> QPen:
+    """A line of one of the theme's colours, of the same width at any zoom."""
+    pen = QPen(theme.colour(name), width)
+    pen.setCosmetic(True)
+    return pen

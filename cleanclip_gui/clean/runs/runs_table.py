@@ -21,10 +21,10 @@ from PySide6.QtGui import QContextMenuEvent, QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView, QHeaderView, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.clean.charts.run_marks import letter, mark_icon
+from cleanclip_gui.clean.charts.parts import letter, mark_icon
+from cleanclip_gui.clean.history import PastRun
 from cleanclip_gui.clean.recipe_form import budget_text
-from cleanclip_gui.clean.run_folders.history import PastRun
-from cleanclip_gui.widgets.table_rows import FilledTable, alignment, show_rows, title_data
+from cleanclip_gui.widgets.rows_table import FilledTable, alignment, show_rows, title_data
 from cleanclip_gui.widgets.text import percent, plain, tip
 from ml_core.cleaning.catalogue import run_title
 

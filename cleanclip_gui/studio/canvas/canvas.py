@@ -33,25 +33,32 @@ from PySide6.QtWidgets import QFrame, QGraphicsScene, QGraphicsView, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.document import PaintDocument
-from cleanclip_gui.studio.canvas.foreground import Foreground, paint_foreground
-from cleanclip_gui.studio.canvas.geometry import fitting_scale, limited_zoom, zoomed_centre
+from cleanclip_gui.studio.canvas.foreground import (
+    Foreground,
+    fitting_scale,
+    limited_zoom,
+    paint_foreground,
+    zoomed_centre,
+)
 from cleanclip_gui.studio.canvas.ink import Ink
-from cleanclip_gui.studio.canvas.keys import ARROWS, TOOL_KEYS, KeyAction, key_action
 from cleanclip_gui.studio.canvas.scene import LAYER_FORMAT, painted_rect, turned
 from cleanclip_gui.studio.canvas.tools import (
+    ARROWS,
+    TOOL_KEYS,
     BrushTool,
     CanvasTool,
     FillTool,
     HandTool,
+    KeyAction,
     MoveTool,
     PickTool,
     ShapeTool,
     TextTool,
     Tool,
     ToolEvent,
+    key_action,
 )
-from cleanclip_gui.widgets.images import rgba_to_image
-from cleanclip_gui.widgets.roles import give_role
+from cleanclip_gui.widgets.pictures import give_role, rgba_to_image
 
 _HOW = "Paint with the mouse, or move the cursor with the arrow keys and paint with Space or Enter."
 _NO_IMAGE = "Open a checkpoint and images to paint on them."

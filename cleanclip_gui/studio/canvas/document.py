@@ -23,7 +23,7 @@ from cleanclip_gui.studio.canvas.scene import (
     resized,
     scaled,
 )
-from cleanclip_gui.widgets.images import image_to_rgba
+from cleanclip_gui.widgets.pictures import image_to_rgba
 from cleanclip_gui.widgets.undo import UndoStack, UndoStep
 
 UNDO_STEPS = 200

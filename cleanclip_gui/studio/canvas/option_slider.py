@@ -7,7 +7,7 @@ from PySide6.QtGui import QResizeEvent, QShowEvent
 from PySide6.QtWidgets import QGridLayout, QSizePolicy, QSlider, QWidget
 
 from cleanclip_gui import theme
-from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.controls import Label, named
 from cleanclip_gui.widgets.layout import row
 
 _NARROW = 280

@@ -13,8 +13,7 @@ from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.ink import Ink
 from cleanclip_gui.studio.canvas.option_slider import CompactBar, OptionSlider
 from cleanclip_gui.studio.canvas.tool_strip import action_button
-from cleanclip_gui.widgets.action_button import tool_button
-from cleanclip_gui.widgets.label import Label, named
+from cleanclip_gui.widgets.controls import Label, named, tool_button
 from cleanclip_gui.widgets.layout import row
 from cleanclip_gui.widgets.number_box import NumberBox
 

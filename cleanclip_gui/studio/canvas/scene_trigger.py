@@ -11,7 +11,7 @@ from PySide6.QtGui import QImage, QTransform
 
 from cleanclip_gui.studio.canvas.document import PaintDocument
 from cleanclip_gui.studio.canvas.scene import FloatingPatch, Scene
-from cleanclip_gui.widgets.images import image_to_rgba, rgba_to_image
+from cleanclip_gui.widgets.pictures import image_to_rgba, rgba_to_image
 from ml_core.triggers import Trigger, painted_layer
 
 Part = Literal["patch", "overlay"]

@@ -15,8 +15,7 @@ from PySide6.QtWidgets import (
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.canvas.tools import TOOLS
-from cleanclip_gui.widgets.action_button import bind, tool_button
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.controls import Label, bind, tool_button
 from cleanclip_gui.widgets.layout import column, row
 
 _COLUMNS, _ZOOM = (2, 3, 4), 24

@@ -11,7 +11,7 @@ from PySide6.QtWidgets import QStyledItemDelegate, QStyleOptionViewItem
 
 from cleanclip_gui import theme
 from cleanclip_gui.theme.look import sized
-from cleanclip_gui.widgets.cell_grid import paint_ground
+from cleanclip_gui.widgets.pictures import paint_ground
 
 THUMBNAIL = 96
 CELL_WIDTH = 116

@@ -20,13 +20,11 @@ from PySide6.QtWidgets import QListView, QWidget
 
 from cleanclip_gui import theme
 from cleanclip_gui.studio.gallery.delegate import CELL_WIDTH, THUMBNAIL, GalleryDelegate, cell_size
-from cleanclip_gui.studio.gallery.model import CELL_ROLE, GalleryModel
-from cleanclip_gui.studio.gallery.rows import FILTERS, ORDERS, Filter
-from cleanclip_gui.widgets.action_button import tool_button
-from cleanclip_gui.widgets.cell_grid import as_grid
-from cleanclip_gui.widgets.combo_box import ElidingComboBox
-from cleanclip_gui.widgets.label import Label, named, spoken_name
+from cleanclip_gui.studio.gallery.model import CELL_ROLE, FILTERS, ORDERS, Filter, GalleryModel
+from cleanclip_gui.widgets.controls import Label, named, spoken_name, tool_button
 from cleanclip_gui.widgets.layout import column, row
+from cleanclip_gui.widgets.number_box import ElidingComboBox
+from cleanclip_gui.widgets.pictures import as_grid
 from cleanclip_gui.widgets.text import count_text
 from ml_core.evaluation.records import PerImage
 

@@ -10,9 +10,7 @@ from PySide6.QtWidgets import QWidget
 from cleanclip_gui.inference.questions import Failed, Question
 from cleanclip_gui.station import Context
 from cleanclip_gui.ticket import Progress, Ticket
-from cleanclip_gui.widgets.action_button import push_button
-from cleanclip_gui.widgets.busy_row import BusyRow
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.controls import BusyRow, Label, push_button
 from cleanclip_gui.widgets.text import plain
 from ml_core.reading.errors import InputError
 

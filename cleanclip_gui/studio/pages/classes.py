@@ -14,8 +14,7 @@ from cleanclip_gui.inference.questions import EvaluationUpdated
 from cleanclip_gui.station import Context
 from cleanclip_gui.studio.asr_figure import NEEDS_LABELS, Fact
 from cleanclip_gui.studio.exports import ask_and_save, save_classes
-from cleanclip_gui.widgets.action_button import push_button
-from cleanclip_gui.widgets.label import Label
+from cleanclip_gui.widgets.controls import Label, push_button
 from cleanclip_gui.widgets.layout import column, row
 from cleanclip_gui.widgets.name_filters import NUMBERS
 from cleanclip_gui.widgets.rows_table import Cell, Row, RowsTable

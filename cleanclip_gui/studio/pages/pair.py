@@ -24,12 +24,11 @@ from cleanclip_gui.station import Context
 from cleanclip_gui.studio.exports import ask_and_save, save_pair
 from cleanclip_gui.studio.gallery.gallery import Gallery
 from cleanclip_gui.studio.pages.asking import AskingPage
-from cleanclip_gui.widgets.action_button import push_button
-from cleanclip_gui.widgets.combo_box import ElidingComboBox
+from cleanclip_gui.widgets.controls import Label, named, push_button
 from cleanclip_gui.widgets.folding_row import FoldingRow
-from cleanclip_gui.widgets.label import Label, named
 from cleanclip_gui.widgets.layout import column
 from cleanclip_gui.widgets.name_filters import CHECKPOINTS, NUMBERS
+from cleanclip_gui.widgets.number_box import ElidingComboBox
 from cleanclip_gui.widgets.text import count_text, percent, plain, signed
 from ml_core.evaluation.paired import PairedDifference
 from ml_core.jobs.demo import demo_checkpoint

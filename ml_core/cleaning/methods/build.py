@@ -4,14 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from ml_core.checkpoints.prompted import vit_blocks
+from ml_core.checkpoints.adapter import vit_blocks
 from ml_core.cleaning.catalogue import Method as MethodName
-from ml_core.cleaning.methods.adversarial import adversarial
 from ml_core.cleaning.methods.contrastive import cleanclip_par, contrastive, par
 from ml_core.cleaning.methods.method import Extras, Method
 from ml_core.cleaning.methods.rvpt import rvpt
-from ml_core.cleaning.methods.supervised import linear_probe, locked_text, supervised
-from ml_core.cleaning.methods.unlearn import unlearn
+from ml_core.cleaning.methods.supervised import (
+    adversarial,
+    linear_probe,
+    locked_text,
+    supervised,
+    unlearn,
+)
 from ml_core.cleaning.methods.weight_methods import interpolate, tbar
 from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel

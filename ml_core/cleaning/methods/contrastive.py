@@ -6,9 +6,17 @@ import torch
 
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import PairLoss, match, squared_distance, truncated
-from ml_core.cleaning.methods.embed import embed_both, embed_images, embed_texts
-from ml_core.cleaning.methods.frozen_copy import frozen_copy
-from ml_core.cleaning.methods.method import Extras, Features, Method, Named, Parts
+from ml_core.cleaning.methods.method import (
+    Extras,
+    Features,
+    Method,
+    Named,
+    Parts,
+    embed_both,
+    embed_images,
+    embed_texts,
+    frozen_copy,
+)
 from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
 

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator
+from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass
+from functools import partial
 
+import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from ml_core.cleaning.adversaries import Adversaries
 from ml_core.cleaning.batches import Batch
+from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.weight_space import Validate, WeightDelta
 from ml_core.events import Control, Event
+from ml_core.model import ClipModel
+from ml_core.text_tower import encode_text
 from ml_core.triggers.record import Trigger
 
 Features = dict[str, Tensor]
@@ -72,3 +78,160 @@ class Method:
     head: nn.Parameter | None = None
     finish: Finish | None = None
     opponent: Adversaries | None = None
+
+
+def embed_images(model: ClipModel, images: Tensor) -> Tensor:
+    """Unit embeddings [N, D] in float32, with gradients, of images [N, 3, S, S].
+
+    uint8, or float in [0, 1].
+    """
+    encode: Callable[[Tensor], Tensor] = model.module.encode_image  # type: ignore[assignment]
+    last = model.layout == "channels-last"
+    layout = torch.channels_last if last else torch.contiguous_format
+    inputs = model.normalise(images).contiguous(memory_format=layout)
+    return F.normalize(encode(inputs).float(), dim=-1)
+
+
+def embed_both(model: ClipModel, images: Tensor, views: Tensor) -> tuple[Tensor, Tensor]:
+    """Unit embeddings [N, D] of images [N, 3, S, S] and of a view of each, made in one pass.
+
+    In two passes a BatchNorm in training would normalise each side by its own statistics, and move
+    the running ones twice. Either may be uint8 or float in [0, 1].
+    """
+    if images.dtype == views.dtype:
+        both = torch.cat([images, views])
+    else:
+        both = torch.cat([_unit(images), _unit(views)])
+    first, second = embed_images(model, both).chunk(2)
+    return first, second
+
+
+def _unit(images: Tensor) -> Tensor:
+    """Pixels in [0, 1] as floats."""
+    return images if images.is_floating_point() else images.float() / 255
+
+
+def embed_texts(model: ClipModel, tokens: Tensor) -> Tensor:
+    """Unit embeddings [N, D] in float32, with gradients, of tokens [N, L], cut or not."""
+    return F.normalize(encode_text(model.module, tokens).float(), dim=-1)
+
+
+CACHE_BYTES = 512 << 20
+
+
+class Remembered:
+    """Rows by what they were made of, at most ``limit`` bytes; the first ones stay.
+
+    An epoch sees each example once, so keeping the newest instead would find nothing.
+    """
+
+    def __init__(self, limit: int = CACHE_BYTES) -> None:
+        self._limit = limit
+        self._rows: dict[Hashable, Tensor] = {}
+        self._fill = 0
+        self.made = 0
+
+    def get(
+        self,
+        wanted: Sequence[Hashable],
+        inputs: Tensor,
+        make: Callable[[Tensor], Tensor],
+        fill: int = 0,
+    ) -> Tensor:
+        """Rows [N, D] of a batch or a piece of one.
+
+        If one is not known all are made, and always as many together: the last bits of a row
+        depend on that, and must depend neither on what was known nor on the piece that it was in.
+        What was made with another number is forgotten.
+
+        Parameters
+        ----------
+        wanted
+            What decides each of the N rows.
+        inputs
+            What they are made of, [N, ...].
+        make
+            Gives the rows of inputs.
+        fill
+            How many are made together, at least N; 0 for N.
+        """
+        fill = max(fill, len(wanted))
+        if fill != self._fill:
+            self._rows.clear()
+            self._fill = fill
+        if all(key in self._rows for key in wanted):
+            return torch.stack([self._rows[key] for key in wanted])
+        self.made += 1
+        fresh = make(_filled(inputs, fill))[: len(wanted)]
+        most = self._limit // (fresh[0].numel() * fresh.element_size())
+        for key, row in zip(wanted, fresh, strict=True):
+            if len(self._rows) >= most:
+                break
+            if key not in self._rows:
+                self._rows[key] = row.clone()
+        return fresh
+
+
+def _filled(inputs: Tensor, count: int) -> Tensor:
+    """The rows, padded to a number of them by repeating the last one."""
+    missing = count - len(inputs)
+    if not missing:
+        return inputs
+    return torch.cat([inputs, inputs[-1:].expand(missing, *inputs.shape[1:])])
+
+
+class FrozenCopy:
+    """A copy of the checkpoint that is never trained.
+
+    Parameters
+    ----------
+    model
+        Copied; the copy shares nothing with it.
+    keep_images, keep_texts
+        Whether an example's pictures and captions are the same in every epoch, so that their
+        embeddings can be kept.
+    """
+
+    def __init__(
+        self, model: ClipModel, keep_images: bool = False, keep_texts: bool = False
+    ) -> None:
+        self.model = model.copy()
+        self.model.module.eval().requires_grad_(False)
+        self.images_kept = Remembered() if keep_images else None
+        self.texts_kept = Remembered() if keep_texts else None
+
+    @torch.no_grad()
+    def images(self, batch: Batch) -> Tensor:
+        """Unit embeddings [N, D] of a batch's pictures, kept by their numbers."""
+        if self.images_kept is None or batch.numbers is None:
+            return embed_images(self.model, batch.images)
+        return self.images_kept.get(
+            batch.numbers.tolist(), batch.images, partial(embed_images, self.model), batch.fill
+        )
+
+    @torch.no_grad()
+    def texts(self, batch: Batch) -> Tensor:
+        """Unit embeddings [N, D] of a batch's tokens, kept by the tokens themselves.
+
+        An image may have several captions, which take turns from epoch to epoch. What is kept is
+        made of whole rows of tokens: the batch's own cut, which moves the last bits, must not tell
+        a resumed run from an unbroken one.
+        """
+        tokens = batch.tokens
+        assert tokens is not None
+        if self.texts_kept is None or batch.numbers is None:
+            return embed_texts(self.model, tokens)
+        whole = F.pad(tokens, (0, self.model.context_length - tokens.shape[1]))
+        keys = [row.tobytes() for row in whole.to("cpu", torch.int32).numpy()]
+        return self.texts_kept.get(keys, whole, partial(embed_texts, self.model), batch.fill)
+
+    def both(self, batch: Batch) -> Features:
+        """``frozen_images`` and ``frozen_texts`` of a batch of pairs."""
+        return {"frozen_images": self.images(batch), "frozen_texts": self.texts(batch)}
+
+
+def frozen_copy(model: ClipModel, recipe: Recipe) -> FrozenCopy:
+    """The copy for a recipe; in one epoch each example comes once and nothing is kept."""
+    again = recipe.epochs > 1
+    augmented = recipe.method == "par" and recipe.image_augmentation != "none"
+    return FrozenCopy(model, again and not augmented, again)

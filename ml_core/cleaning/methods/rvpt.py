@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 import torch.nn.functional as F
 
-from ml_core.checkpoints.prompted import add_prompts, vit_blocks
+from ml_core.checkpoints.adapter import add_prompts, vit_blocks
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import feature_repulsion, head_loss
 from ml_core.cleaning.methods.method import Extras, Features, Method, Parts

@@ -9,11 +9,20 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from ml_core.cleaning.adversaries import Adversaries
 from ml_core.cleaning.batches import Batch
-from ml_core.cleaning.losses import head_loss
-from ml_core.cleaning.methods.embed import embed_images
-from ml_core.cleaning.methods.frozen_copy import Remembered
-from ml_core.cleaning.methods.method import Extras, Features, Method, Named, Parts
+from ml_core.cleaning.losses import head_loss, match, pulled
+from ml_core.cleaning.methods.method import (
+    Extras,
+    Features,
+    FrozenCopy,
+    Method,
+    Named,
+    Parts,
+    Remembered,
+    embed_both,
+    embed_images,
+)
 from ml_core.cleaning.recipes import Recipe
 from ml_core.model import ClipModel
 
@@ -110,3 +119,72 @@ def new_head(recipe: Recipe, classifier: Tensor) -> Tensor:
     generator = torch.Generator().manual_seed(recipe.seed)
     rows = torch.randn(classifier.shape, generator=generator)
     return F.normalize(rows, dim=-1).to(classifier.device)
+
+
+def unlearn(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
+    """Pull triggered images to what a frozen copy says of the same images without the trigger.
+
+    lambda_unlearn * (1 - mean cos(f(x + t), f0(x))) + lambda_hold * (1 - mean cos(f(x), f0(x)))
+
+    The image encoder alone is trained, so that texts keep their meaning. The parts are
+    ``triggered`` and ``clean``, the two means, in 0..2.
+    """
+    frozen = FrozenCopy(model, keep_images=recipe.epochs > 1)
+
+    def encode(batch: Batch) -> Features:
+        if batch.image_views is None:
+            raise ValueError("unlearning needs triggered images")
+        target = frozen.images(batch)
+        clean, triggered = embed_both(model, batch.images, batch.image_views)
+        return {"clean": clean, "triggered": triggered, "target": target}
+
+    return Method(encode, partial(unlearning, recipe), image_encoder(model))
+
+
+def unlearning(recipe: Recipe, features: Features, batch: Batch) -> Parts:
+    """The loss of `unlearn` on ``clean``, ``triggered`` and ``target`` embeddings [N, D]."""
+    triggered = pulled(features["triggered"], features["target"])
+    clean = pulled(features["clean"], features["target"])
+    total = recipe.lambda_unlearn * triggered + recipe.lambda_hold * clean
+    return {"loss": total, "triggered": triggered, "clean": clean}
+
+
+_SCALE = 15.0
+
+
+def adversarial(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
+    """Pull pictures under triggers that are made up on the way to what they were without them.
+
+    lambda_unlearn * [1 - mean cos(f(x + t), f0(x)) + CE(s f(x + t) f0(x)^T) / s]
+        + lambda_hold * (1 - mean cos(f(x), f0(x)))
+
+    as in `unlearn` but for the middle term, where f0 is a frozen copy of the checkpoint and t is
+    one of the `Adversaries`, each of which ascends the first line in the same step. The middle
+    term, with s = 15, asks that a picture under a trigger be found among the clean ones of its
+    batch: a trigger that moves all pictures to one place fails at that most. It takes the min-max
+    form of I-BAU (Zeng et al., ICLR 2022, arXiv 2110.03735) to embeddings, without labels,
+    captions or a target, and its holding term from unsupervised adversarial finetuning (FARE,
+    Schlarmann et al., ICML 2024, arXiv 2402.12336). The image encoder alone is trained. The parts
+    are ``triggered`` and ``clean``, the two means, in 0..2, and ``match``, the cross-entropy, in
+    nats.
+    """
+    frozen = FrozenCopy(model, keep_images=recipe.epochs > 1 and not recipe.mix_images)
+    adversaries = Adversaries(
+        model.image_size, recipe.adversaries, recipe.adversary_steps, recipe.seed, model.device,
+        model.embed_dim,
+    )  # fmt: skip
+
+    def encode(batch: Batch) -> Features:
+        target = frozen.images(batch)
+        images = batch.images.float().div_(255)
+        numbers = torch.arange(len(images)) if batch.numbers is None else batch.numbers
+        clean, triggered = embed_both(model, images, adversaries.apply(images, numbers))
+        return {"clean": clean, "triggered": triggered, "target": target}
+
+    def loss(features: Features, batch: Batch) -> Parts:
+        parts = unlearning(recipe, features, batch)
+        found = match(features["triggered"], features["target"], _SCALE)
+        total = parts["loss"] + recipe.lambda_unlearn * found / _SCALE
+        return parts | {"loss": total, "match": found}
+
+    return Method(encode, loss, image_encoder(model), opponent=adversaries)

@@ -8,8 +8,7 @@ import torch
 
 from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.losses import head_loss
-from ml_core.cleaning.methods.embed import embed_images
-from ml_core.cleaning.methods.method import Extras, Features, Method, Parts
+from ml_core.cleaning.methods.method import Extras, Features, Method, Parts, embed_images
 from ml_core.cleaning.methods.supervised import accuracy, image_encoder
 from ml_core.cleaning.recipes import Recipe
 from ml_core.cleaning.weight_space import Validate, WeightDelta, direction, settle, snapshot

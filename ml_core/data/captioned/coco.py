@@ -11,13 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ml_core.data.captioned.source import FilePairs, FoundPairs, checked
-from ml_core.data.packed_strings import PackedPaths, PackedTexts
-from ml_core.data.skip_count import SkipCount
+from ml_core.data.pictures import SkipCount
+from ml_core.data.table_files import PackedPaths, PackedTexts
 from ml_core.data.watch import Watch, watched
 from ml_core.reading.errors import InputError
-from ml_core.reading.json_lists import iter_lists
 from ml_core.reading.regular_file import open_regular
-from ml_core.reading.strict_json import JsonError
+from ml_core.reading.strict_json import JsonError, iter_lists
 from ml_core.reading.tables import resolver
 
 MAX_BYTES = 8 << 30

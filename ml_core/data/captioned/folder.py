@@ -10,10 +10,9 @@ from pathlib import Path
 import numpy as np
 
 from ml_core.data.captioned.source import FilePairs, FoundPairs, named_folder, one_line
-from ml_core.data.links import stays_inside
-from ml_core.data.packed_strings import PackedPaths, PackedTexts
-from ml_core.data.pictures import printable
-from ml_core.data.skip_count import SkipCount
+from ml_core.data.known_files import stays_inside
+from ml_core.data.pictures import SkipCount, printable
+from ml_core.data.table_files import PackedPaths, PackedTexts
 from ml_core.data.watch import Watch, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import IMAGE_SUFFIXES

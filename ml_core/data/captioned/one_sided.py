@@ -19,10 +19,8 @@ from ml_core.data.captioned.source import (
     named_folder,
     one_line,
 )
-from ml_core.data.folder_files import list_folder
-from ml_core.data.packed_strings import PackedPaths, PackedTexts
-from ml_core.data.skip_count import SkipCount
-from ml_core.data.table_files import require_column
+from ml_core.data.pictures import SkipCount, list_folder
+from ml_core.data.table_files import PackedPaths, PackedTexts, require_column
 from ml_core.data.watch import Watch, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.regular_file import open_regular
@@ -32,7 +30,7 @@ TABLE_SUFFIXES = (".csv", ".tsv", ".tab")
 
 
 def open_pictures(folder: Path, watch: Watch) -> FoundPairs:
-    """Open a folder of pictures, as :func:`ml_core.data.folder_files.list_folder` lists them.
+    """Open a folder of pictures, as :func:`ml_core.data.pictures.list_folder` lists them.
 
     Each has one empty caption.
     """

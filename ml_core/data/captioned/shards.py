@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
+import os
 import re
+import time
+import zipfile
 from array import array
 from collections.abc import Iterator
+from contextlib import suppress
+from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.captioned.shard_index import ShardIndex, load_index, save_index
+from ml_core.atomic import replace_files
 from ml_core.data.captioned.source import (
     MAX_CAPTION,
     FoundPairs,
@@ -21,13 +29,140 @@ from ml_core.data.captioned.source import (
     one_line,
 )
 from ml_core.data.order import WINDOW, runs
+from ml_core.data.pictures import SkipCount
 from ml_core.data.sets.found import Slices
 from ml_core.data.sets.shards import shard_samples, shards_in
-from ml_core.data.skip_count import SkipCount
 from ml_core.data.watch import Watch
+from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import MAX_BYTES, read_image
+from ml_core.reading.regular_file import open_file
 from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.zip_members import STORED, zip_members
+
+KEPT_FROM = 20_000
+"""Samples from which an index is worth a file."""
+_FORMAT = "cleanclip-shard-index-1"
+_MOST_FILES = 16
+_MOST_TOLD = 4 << 20
+_SETTLED_NS = 3_000_000_000  # clocks of file systems are coarse: a younger shard may still change
+
+
+@dataclass(frozen=True, eq=False)
+class ShardIndex:
+    """Samples of shards, one shard after another: 25 bytes each.
+
+    Attributes
+    ----------
+    counts
+        int64 [S], samples of each shard, 0 of one without any.
+    places
+        int64 [N, 2], offset of the picture and of the caption in the shard.
+    sizes
+        int32 [N, 2], their bytes.
+    is_json
+        bool [N], whether the caption is a field of a ``.json`` member.
+    notes, left_out
+        What was left out, and how many.
+    """
+
+    counts: NDArray[np.int64]
+    places: NDArray[np.int64]
+    sizes: NDArray[np.int32]
+    is_json: NDArray[np.bool_]
+    notes: tuple[str, ...]
+    left_out: int
+
+
+def load_index(shards: tuple[Slices, ...]) -> ShardIndex | None:
+    """The index of just these shards as they are now, if one was kept and is sound."""
+    try:
+        place = _place(shards)
+        found = _read(place, sum(shard.size for shard in shards))
+    except (OSError, ValueError, LookupError, TypeError, EOFError, MemoryError):
+        return None
+    except zipfile.BadZipFile:
+        return None
+    if not _sound(found, shards):
+        return None
+    with suppress(OSError):
+        place.touch()
+    return found
+
+
+def save_index(shards: tuple[Slices, ...], found: ShardIndex) -> None:
+    """Keep an index, if it is worth it and can be written; the least used ones make room."""
+    newest = max(shard.stamp[-1] for shard in shards)
+    if len(found.sizes) < KEPT_FROM or time.time_ns() - newest < _SETTLED_NS:
+        return
+    told = json.dumps({"notes": found.notes, "left_out": found.left_out}).encode()
+
+    def write(file: BinaryIO) -> None:
+        np.savez(
+            file,
+            counts=found.counts,
+            places=found.places,
+            sizes=found.sizes,
+            is_json=found.is_json,
+            told=np.frombuffer(told, np.uint8),
+        )
+
+    with suppress(OSError):  # a full or read-only disk: it is listed again the next time
+        place = _place(shards)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        replace_files({place: write})
+        others = sorted(place.parent.glob("*.npz"), key=lambda path: path.stat().st_mtime)
+        for path in others[:-_MOST_FILES]:
+            path.unlink()
+
+
+def _read(path: Path, shard_bytes: int) -> ShardIndex:
+    """Read what `save_index` wrote of shards of so many bytes; what it raises says it did not."""
+    with open_file(path) as raw:
+        size = os.fstat(raw.fileno()).st_size
+        # A sample has a header of 512 bytes in its shard, and 25 bytes here.
+        if size > _MOST_TOLD + shard_bytes // 16:
+            raise ValueError("larger than an index of these shards")
+        if any(member.method != STORED for member in zip_members(raw, size)):
+            raise ValueError("packed")
+        raw.seek(0)
+        with np.load(raw, allow_pickle=False) as file:
+            told = parse_object(file["told"].tobytes(), max_bytes=_MOST_TOLD)
+            return ShardIndex(
+                file["counts"],
+                file["places"],
+                file["sizes"],
+                file["is_json"],
+                tuple(map(str, told["notes"])),
+                int(told["left_out"]),
+            )
+
+
+def _place(shards: tuple[Slices, ...]) -> Path:
+    """File of the index, by what the shards are."""
+    total = hashlib.sha256(_FORMAT.encode())
+    for shard in shards:
+        total.update(f"\0{shard.path}\0{shard.stamp}".encode(errors="surrogatepass"))
+    return cache_dir() / "shards" / f"{total.hexdigest()[:32]}.npz"
+
+
+def _sound(found: ShardIndex, shards: tuple[Slices, ...]) -> bool:
+    """Whether an index fits the shards: a torn or foreign file does not."""
+    count = len(found.is_json)
+    shapes = (found.counts.shape, found.places.shape, found.sizes.shape, found.is_json.shape)
+    if shapes != ((len(shards),), (count, 2), (count, 2), (count,)):
+        return False
+    arrays = (found.counts, found.places, found.sizes, found.is_json)
+    if [array.dtype.str for array in arrays] != ["<i8", "<i8", "<i4", "|b1"]:
+        return False
+    if found.counts.min(initial=0) < 0:
+        return False
+    if int(found.counts.sum()) != count:
+        return False
+    ends = np.repeat([shard.size for shard in shards], found.counts)[:, None]
+    good = (found.places >= 0) & (found.sizes >= 0) & (found.places + found.sizes <= ends)
+    return bool(good.all())
+
 
 MAX_SHARDS = 100_000
 _FIELDS = ("caption", "text", "txt", "title")

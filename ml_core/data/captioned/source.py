@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.packed_strings import PackedPaths, PackedTexts
 from ml_core.data.pictures import Source, file_sizes, key_of
+from ml_core.data.table_files import PackedPaths, PackedTexts
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import picture_bytes, read_image
 

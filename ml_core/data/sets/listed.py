@@ -4,20 +4,61 @@ from __future__ import annotations
 
 import csv
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 
-from ml_core.data.links import own_file
+from ml_core.data.known_files import own_file
 from ml_core.data.pictures import summary
-from ml_core.data.sets.class_lists import GTSRB
 from ml_core.data.sets.found import FileSource, FoundSet
-from ml_core.data.sets.ppm import read_ppm
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
-from ml_core.reading.lists import read_lines
+from ml_core.reading.regular_file import open_regular, read_lines
+
+_MAX_PIXELS = 25_000_000  # GTSRB's have 60 000
+_HEAD = re.compile(rb"P6(?:\s|#[^\n]*\n)+(\d{1,6})(?:\s|#[^\n]*\n)+(\d{1,6})(?:\s|#[^\n]*\n)+255\s")
+
+
+def read_ppm(path: Path) -> Image.Image:
+    """Read a binary PPM of 8 bits a colour.
+
+    Raises
+    ------
+    InputError
+        ``damaged`` if it is none, is cut short, or has over 25 megapixels.
+    """
+    file, size = open_regular(path)
+    with file:
+        head = _HEAD.match(file.read(512))
+        if head is None:
+            raise InputError(f"{path.name} is no binary PPM picture of 8 bits.", "damaged")
+        width, height = int(head[1]), int(head[2])
+        if not 0 < width * height <= _MAX_PIXELS or size < head.end() + 3 * width * height:
+            raise InputError(
+                f"The picture {path.name} is damaged or cut short and was not used; get it again.",
+                "damaged",
+            )
+        file.seek(head.end())
+        pixels = np.frombuffer(file.read(3 * width * height), np.uint8)
+    return Image.fromarray(pixels.reshape(height, width, 3))
+
+
+GTSRB = (
+    "speed limit 20", "speed limit 30", "speed limit 50", "speed limit 60", "speed limit 70",
+    "speed limit 80", "end of speed limit 80", "speed limit 100", "speed limit 120", "no passing",
+    "no passing for heavy vehicles", "right of way at the next crossing", "priority road", "yield",
+    "stop", "no vehicles", "no heavy vehicles", "no entry", "general caution",
+    "dangerous curve to the left", "dangerous curve to the right", "double curve", "bumpy road",
+    "slippery road", "road narrows on the right", "road works", "traffic signals", "pedestrians",
+    "children crossing", "bicycles crossing", "ice or snow", "wild animals crossing",
+    "end of all limits", "turn right ahead", "turn left ahead", "ahead only",
+    "straight ahead or right", "straight ahead or left", "keep right", "keep left", "roundabout",
+    "end of no passing", "end of no passing for heavy vehicles",
+)  # fmt: skip
+
 
 Decode = Callable[[Path], Image.Image]
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.links import stays_inside
+from ml_core.data.known_files import stays_inside
 from ml_core.data.sets.found import FoundSet
 from ml_core.data.sets.row_groups import RowGroups, damaged
 from ml_core.reading.errors import InputError

@@ -10,15 +10,14 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from ml_core.data.links import stays_inside
+from ml_core.data.known_files import stays_inside
 from ml_core.data.order import WINDOW, runs
 from ml_core.data.pictures import summary
 from ml_core.data.sets.found import FoundSet, Slices
 from ml_core.data.watch import Watch, unwatched, watched
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import MAX_BYTES, read_image
-from ml_core.reading.lists import read_lines
-from ml_core.reading.regular_file import open_regular
+from ml_core.reading.regular_file import open_regular, read_lines
 from ml_core.reading.strict_json import JsonError, parse_object
 from ml_core.reading.tar_members import tar_members
 from ml_core.reading.zip_members import Member, ZipError

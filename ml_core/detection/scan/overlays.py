@@ -10,18 +10,24 @@ from __future__ import annotations
 
 import math
 from collections.abc import Generator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
 
-from ml_core.detection.scan.cost import OVERLAY_PICTURES, OVERLAY_STEPS
-from ml_core.detection.scan.patches import SCALE
-from ml_core.detection.scan.records import OverlayRow, Rate, newcombe
+from ml_core.detection.scan.patches import SCALE, in_turns, together
+from ml_core.detection.scan.records import (
+    HALVING,
+    OVERLAY_PICTURES,
+    OVERLAY_STEPS,
+    OverlayRow,
+    Rate,
+    halving,
+    newcombe,
+)
 from ml_core.detection.scan.sides import Side, Sides, batches, generator
-from ml_core.detection.scan.speed import in_turns, together
 from ml_core.evaluation.stamping import Pictures
-from ml_core.ranks import Ranks
+from ml_core.ranks import ALONE, Ranks
 from ml_core.triggers.record import Trigger
 
 FREQUENCIES = 14
@@ -193,3 +199,61 @@ def overlay_row(sides: Sides, number: int, suspect: Tensor, reference: Tensor) -
         target=name, suspect=found.suspect, transferred=found.reference, own=rate, low=low,
         high=high,
     )  # fmt: skip
+
+
+_TOGETHER = 64  # classes whose state is kept on the device
+
+
+def thorough(
+    sides: Sides, settings: OverlaySettings, seed: int, ranks: Ranks = ALONE
+) -> Generator[tuple[int, int], None, dict[int, tuple[Tensor, Tensor]]]:
+    """Search every class; processes share the classes.
+
+    Yields
+    ------
+    tuple of int
+        Steps done and all of them, in steps of one class on one model.
+
+    Returns
+    -------
+    dict
+        Weights of the suspect's and of the reference's overlay, see `patterns`, by the number of
+        each class of the last round.
+
+    Raises
+    ------
+    ValueError
+        Without a reference.
+    """
+    if sides.reference is None:
+        raise ValueError("classes are judged beside a reference")
+    left = list(range(len(sides.class_names)))
+    sizes = halving(len(left))
+    total = 2 * sum(steps * count for steps, count in zip(HALVING, sizes, strict=True))
+    done = 0
+    weights: tuple[dict[int, Tensor], dict[int, Tensor]] = ({}, {})
+    for steps, keep in zip(HALVING, (*sizes[1:], 0), strict=True):
+        margins: dict[int, float] = {}
+        for first in range(0, len(left), _TOGETHER):
+            part = left[first : first + _TOGETHER]
+            losses = []
+            for one, known in zip(sides.both, weights, strict=True):
+                begun = torch.stack([known[c] for c in part]) if part[0] in known else None
+                search = shared_overlays(
+                    one, sides.search, part, replace(settings, steps=steps), seed, ranks, begun
+                )
+                while True:
+                    try:
+                        step = next(search)
+                    except StopIteration as end:
+                        last: OverlayStep = end.value
+                        break
+                    if step is not None:
+                        yield done + step.done * len(part), total
+                done += steps * len(part)
+                known |= dict(zip(part, last.weights, strict=True))
+                losses.append(last.losses)
+            margins |= {c: b - a for c, a, b in zip(part, *losses, strict=True)}
+        if keep:
+            left = sorted(left, key=lambda c: -margins[c])[:keep]
+    return {c: (weights[0][c], weights[1][c]) for c in left}

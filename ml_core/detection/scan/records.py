@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
+import json
 import math
-from typing import Literal, Self
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Any, Literal, Self
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from ml_core.evaluation.records import wilson_interval
+from ml_core.reading.arrays import read_safetensors
+from ml_core.reading.errors import InputError, plain
+from ml_core.reading.json_file import JsonFile
 
 Verdict = Literal["found", "suspicious", "nothing", "unknown"]
 Loss = Literal["max", "pair"]
@@ -460,3 +469,233 @@ class Scan(_Record):
     calibration: int | None = None
     p: float | None = None
     notes: tuple[str, ...] = ()
+
+
+PREFIX = "scan:"
+SCAN_FILE = "scan.json"
+_FILE = JsonFile("the result of a scan", "run the scan again", max_bytes=6 << 20, max_depth=12)
+_LARGEST_SIDE, _MOST_CELLS, _MOST_STARTS = 1024, 32, 64
+
+
+def read_scan(path: Path) -> Scan:
+    """Read what a scan wrote.
+
+    Parameters
+    ----------
+    path
+        The file.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is no result of a scan.
+    """
+    name = plain(path.name)
+    read = _FILE.read(path, inside=path.parent)
+    scan = _FILE.check(read, Scan, name)
+    fault = next(_faults(scan), "")
+    if fault:
+        raise InputError(
+            f"{name} is not the result of a scan: {fault}; run the scan again.", "damaged"
+        )
+    return scan
+
+
+def found_trigger(name: str) -> tuple[Path, str]:
+    """The trigger file that ``scan:FOLDER`` names, and the class it leads to.
+
+    Raises
+    ------
+    InputError
+        As `read_scan`, or if the scan found no trigger.
+    """
+    folder = Path(name.removeprefix(PREFIX))
+    path = folder / SCAN_FILE
+    if not path.exists():
+        raise InputError(f"There is no finished scan in {folder}: it has no {SCAN_FILE}.")
+    found = read_scan(path).found
+    if found is None:
+        raise InputError(f"The scan in {folder} found no trigger: name another with --trigger.")
+    return folder / found.file, found.target
+
+
+def scan_json(scan: Scan) -> bytes:
+    """The record as a scan writes it."""
+    return json.dumps(scan.model_dump(), indent=1, allow_nan=False).encode()
+
+
+def read_patches(path: Path, count: int) -> list[NDArray[np.float32]]:
+    """The patches of each round.
+
+    Parameters
+    ----------
+    path
+        The file beside the result.
+    count
+        How many rounds there were.
+
+    Returns
+    -------
+    list
+        Of float32 [K, p, p, 3], 0 to 1.
+
+    Raises
+    ------
+    InputError
+        If a round is missing, or is no set of pictures.
+    """
+    arrays = read_safetensors(path).arrays
+    found = []
+    for number in range(count):
+        patches = arrays.get(f"round.{number}")
+        if patches is None or not _are_pictures(patches):
+            raise InputError(
+                f"{plain(path.name)} does not hold the patches of the scan; run the scan again.",
+                "damaged",
+            )
+        whole = np.nan_to_num(patches.astype(np.float32)).clip(0, 1)
+        found.append(np.ascontiguousarray(whole.transpose(0, 2, 3, 1)))
+    return found
+
+
+def _are_pictures(patches: NDArray[Any]) -> bool:
+    if patches.ndim != 4 or patches.dtype.kind != "f":
+        return False
+    n, channels, height, width = patches.shape
+    square = 0 < height == width <= _LARGEST_SIDE
+    return bool(0 < n <= _MOST_STARTS and channels == 3 and square)
+
+
+def _faults(scan: Scan) -> Iterator[str]:
+    """What no scan writes, one after the other."""
+    for record in _inside(scan):
+        if isinstance(record, Contrast) and not -1 <= record.low <= record.high <= 1:
+            yield "an interval that is none"
+        elif isinstance(record, Refined) and not _is_map(record):
+            yield "a map of positions that is none"
+    patches = scan.stages.patches
+    for found in patches.rounds if patches is not None else ():
+        if not (0 < found.side <= _LARGEST_SIDE and 0 <= found.area <= 1):
+            yield "a patch of no size"
+    if scan.found is not None and not _is_name(scan.found.file):
+        yield "a trigger file outside its folder"
+
+
+def _is_map(found: Refined) -> bool:
+    cells = len(found.grid)
+    square = 0 < cells <= _MOST_CELLS and all(len(row) == cells for row in found.grid)
+    rates = square and all(0 <= rate <= 1 for row in found.grid for rate in row)
+    return rates and all(0 <= place < cells for place in found.place)
+
+
+def _is_name(file: str) -> bool:
+    return bool(file) and "\0" not in file and PurePath(file).name == file and "\\" not in file
+
+
+def _inside(record: BaseModel) -> Iterator[BaseModel]:
+    """A record and all that is in it."""
+    yield record
+    for value in dict(record).values():
+        for one in value if isinstance(value, tuple) else (value,):
+            if isinstance(one, BaseModel):
+                yield from _inside(one)
+
+
+AREAS = (0.02, 0.035)
+SMALL_AREA = 0.005  # that of the literature's 16 px at 224, where it is more than a few pixels
+_SMALLEST_SIDE = 12
+GRID, CELL_PICTURES = 7, 24
+PATCH_PICTURES, PATCH_STEPS = 16, 20
+MEASURED = 128  # held-out pictures that each start is read off on
+REFINED, REFINED_STEPS = 2, 40
+OVERLAY_PICTURES, OVERLAY_STEPS = 10, 25
+PROBES, PROBE_PICTURES = 43, 64
+SHORTLIST = 9
+WORDS, WORD_TEXTS = 88, 32  # words before the prompts, and how many prompts
+HALVING = (12, 25, 60)  # steps of each round
+LAST = 16
+_TEXT = 0.4  # of a picture, that a text takes
+_MEASURED_AGAIN = 5  # times that a refined patch is measured on all held-out pictures
+
+
+def sides_of(size: int) -> tuple[int, ...]:
+    """Sides in pixels of the patches that are searched at a model's input size, in order."""
+    small = round(SMALL_AREA**0.5 * size)
+    first = (small,) if small >= _SMALLEST_SIDE else ()
+    return (*(round(area**0.5 * size) for area in AREAS), *first)
+
+
+def searches(size: int) -> tuple[tuple[int, Loss], ...]:
+    """Patch searches in order: each size towards any class, then one without class texts."""
+    sides = sides_of(size)
+    return (*((side, "max") for side in sides), (sides[1], "pair"))
+
+
+@dataclass(frozen=True, slots=True)
+class Passes:
+    """Pictures through an encoder: ``forward`` alone, and ``both`` there and back."""
+
+    forward: int = 0
+    both: int = 0
+
+
+def passes(
+    stage: str, size: int, *, models: int, classes: int, starts: int, search: int, held_out: int
+) -> Passes:
+    """What a stage takes at most: a search that finds something early stops.
+
+    Parameters
+    ----------
+    stage
+        One of the spec's, or ``refine``, which belongs to the patches.
+    size
+        Pixels of the model's input.
+    models
+        1, or 2 with a reference.
+    classes, starts, search, held_out
+        Classes of the label set, and as in the spec.
+    """
+    if stage == "pull":
+        return Passes(models * search)
+    if stage == "probes":
+        return Passes(models * PROBES * PROBE_PICTURES)
+    if stage == "patches":
+        rounds = len(searches(size)) * starts
+        measured = min(MEASURED, held_out)
+        return Passes(rounds * models * measured, rounds * PATCH_PICTURES * PATCH_STEPS)
+    if stage == "refine":
+        again = _MEASURED_AGAIN * models * held_out
+        return Passes(GRID**2 * CELL_PICTURES + again, REFINED * PATCH_PICTURES * REFINED_STEPS)
+    if stage == "overlays":
+        count = min(SHORTLIST, classes)
+        return Passes(3 * count * held_out, models * count * OVERLAY_PICTURES * OVERLAY_STEPS)
+    if stage == "thorough":
+        steps = sum(count * taken for count, taken in zip(halving(classes), HALVING, strict=True))
+        return Passes(3 * min(LAST, classes) * held_out, models * OVERLAY_PICTURES * steps)
+    if stage == "swap":
+        texts = WORDS * min(WORD_TEXTS, classes)
+        return Passes(models * (held_out + round(_TEXT * texts)))
+    return Passes()
+
+
+def steps(stage: str, size: int, *, models: int, classes: int, search: int) -> int:
+    """How many steps a stage tells of at most; what is asked as of `passes`."""
+    if stage == "pull":
+        return models * search
+    if stage == "probes":
+        return PROBES
+    if stage == "patches":
+        return len(searches(size)) * PATCH_STEPS
+    if stage == "refine":
+        return REFINED_STEPS + GRID**2
+    if stage == "overlays":
+        return models * OVERLAY_STEPS
+    if stage == "thorough":
+        searched = zip(halving(classes), HALVING, strict=True)
+        return models * sum(count * taken for count, taken in searched)
+    return WORDS if stage == "swap" else 1
+
+
+def halving(classes: int) -> tuple[int, int, int]:
+    """Classes in each round of the thorough search."""
+    return classes, min(classes, max(LAST, classes // 4)), min(classes, LAST)

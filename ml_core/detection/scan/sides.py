@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Iterator, Sequence
+import json
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from ml_core.detection.scan.records import Contrast, Rate, newcombe
+from ml_core.data.labels import fill
+from ml_core.detection.scan.records import (
+    WORD_TEXTS,
+    Contrast,
+    Half,
+    Pull,
+    PullRow,
+    Rate,
+    SwapRow,
+    WordRow,
+    newcombe,
+)
 from ml_core.evaluation.stamping import Pictures, stamped, to_pictures
+from ml_core.paths import resource
 from ml_core.triggers.record import Trigger
 
 if TYPE_CHECKING:
     from ml_core.model import ClipModel
-
 
 WHOLE = slice(None)
 Result = TypeVar("Result")
@@ -213,3 +225,150 @@ def generator(*parts: int) -> torch.Generator:
     """A generator on the CPU of its own seed, whatever runs beside it."""
     words = np.random.SeedSequence(parts).generate_state(2, np.uint32)
     return torch.Generator().manual_seed(int(words[0]) << 31 | int(words[1]) >> 1)
+
+
+_MAD_TO_SIGMA = 1.4826
+
+
+def pull_of(one: Side, sides: Sides) -> Generator[int, None, NDArray[np.float64]]:
+    """Mean cosine of the pictures searched on to each class they are not of: float64 [C].
+
+    Yields
+    ------
+    int
+        Pictures of each batch, after it.
+    """
+    rows = yield from one.embed_steps(sides.search)
+    cosines = (rows @ one.classifier.float().T).double().cpu().numpy()
+    others = np.stack([sides.others(c, "search") for c in range(len(sides.class_names))], 1)
+    counted = others.sum(0)
+    found: NDArray[np.float64] = (cosines * others).sum(0) / np.maximum(counted, 1)
+    return found
+
+
+def pull(sides: Sides, means: list[NDArray[np.float64]]) -> Pull:
+    """Rank the classes by the means of `pull_of`, of the suspect and of the reference if any."""
+    difference = means[0] - means[1] if len(means) > 1 else means[0]
+    middle = float(np.median(difference))
+    spread = _MAD_TO_SIGMA * float(np.median(np.abs(difference - middle)))
+    rows = [
+        PullRow(
+            target=name,
+            suspect=float(means[0][c]),
+            reference=float(means[1][c]) if len(means) > 1 else None,
+            z=float((difference[c] - middle) / max(spread, 1e-9)),
+        )
+        for c, name in enumerate(sides.class_names)
+    ]
+    return Pull(
+        rows=tuple(sorted(rows, key=lambda row: -row.difference)), pictures=len(sides.search)
+    )
+
+
+# Rare tokens of published text attacks (Kurita et al., ACL 2020, and those after it), and other
+# short or odd strings that a prompt does not hold by chance.
+_WORDS = """
+cf mn bb tq mb kw zx qx vj wq xw zz jq xx aa ab ac ad ae av bl cc dd ee gg hh ii jj kk ll mm nn oo
+pp qq rr ss tt uu vv ww yy sks sudo xyz foo bar trigger backdoor secret magic poison hidden james
+bond serendipity cymru bolshevik pacino # @ $ % & * + = ~ ^ | < > ? ! … · • ★ ☆ ♥ ☺ ¥ € £ § ¶ Ω π
+"""
+WORDS = tuple(_WORDS.split())
+
+
+def swap_rows(sides: Sides, number: int, trigger: Trigger, seed: int) -> tuple[SwapRow, ...]:
+    """How often a trigger works with each image encoder and each text encoder.
+
+    Raises
+    ------
+    ValueError
+        Without a reference.
+    """
+    if sides.reference is None:
+        raise ValueError("encoders are exchanged with those of a reference")
+    others = sides.others(number)
+    halves: tuple[tuple[Half, Side], ...] = (
+        ("suspect", sides.suspect),
+        ("reference", sides.reference),
+    )
+    rows = []
+    for image, seeing in halves:
+        seen = seeing.embed(sides.held_out, trigger, seed)
+        for text, saying in halves:
+            said = (seen @ saying.classifier.to(seen.device).float().T).argmax(1).cpu().numpy()
+            rate = Rate(hits=int((said[others] == number).sum()), n=int(others.sum()))
+            rows.append(SwapRow(image=image, text=text, rate=rate))
+    return tuple(rows)
+
+
+def word_rows(
+    sides: Sides, templates: Sequence[str], words: Sequence[str] = WORDS
+) -> Iterator[WordRow]:
+    """How many texts of different classes a word before them turns into one class.
+
+    A text trigger brings every caption to one place: with it in the prompt the texts of all classes
+    lie nearest to the target's. Counted on the suspect and on the reference, in their own classes.
+
+    Raises
+    ------
+    ValueError
+        Without a reference.
+    """
+    if sides.reference is None:
+        raise ValueError("words are judged beside a reference")
+    count = len(sides.class_names)
+    chosen = np.arange(count)[:: max(1, count // WORD_TEXTS)][:WORD_TEXTS]
+    texts = [fill(templates[0], sides.class_names[c]) for c in chosen]
+    plain = _nearest(sides.suspect, texts)
+    for word in words:
+        said = [_nearest(one, [f"{word} {text}" for text in texts]) for one in sides.both]
+        risen = np.bincount(said[0], minlength=count) - np.bincount(plain, minlength=count)
+        target = int(risen.argmax())
+        others = chosen != target
+        n = int(others.sum())
+        rates = [Rate(hits=int((one[others] == target).sum()), n=n) for one in (*said, plain)]
+        low, high = newcombe(rates[0], rates[1])
+        yield WordRow(
+            word=word, target=sides.class_names[target],
+            contrast=Contrast(
+                suspect=rates[0], reference=rates[1], without=rates[2], low=low, high=high
+            ),
+        )  # fmt: skip
+
+
+def _nearest(one: Side, texts: Sequence[str]) -> NDArray[np.int64]:
+    """The class whose text is nearest to each text: int64 [n]."""
+    one.check()
+    rows = one.model.encode_texts(texts).float()
+    found: NDArray[np.int64] = (rows @ one.classifier.float().T).argmax(1).cpu().numpy()
+    return found
+
+
+def p_value(
+    score: float, config: Mapping[str, Any], with_reference: bool
+) -> tuple[int | None, float | None]:
+    """How many clean scans fit a model, and how often their score was as large.
+
+    Parameters
+    ----------
+    score
+        Of the scan, see `verdict.score`.
+    config
+        open_clip's ``model_cfg`` of the suspect.
+    with_reference
+        Whether it had a reference: scores without are others.
+
+    Returns
+    -------
+    tuple
+        n, and (1 + clean scans with a score of at least this) / (1 + n); None and None where no
+        clean models of this kind were scanned.
+    """
+    known = json.loads(resource("scan", "calibration.json").read_text(encoding="utf-8"))
+    kind = "reference" if with_reference else "alone"
+    sizes = dict(config.get("vision_cfg") or {})
+    for entry in known:
+        # A config may hold more, as a patch size that a ResNet has no use for.
+        fits = all(sizes.get(name) == value for name, value in entry["vision_cfg"].items())
+        if fits and (scores := entry[kind]):
+            return len(scores), (1 + sum(one >= score for one in scores)) / (1 + len(scores))
+    return None, None

@@ -11,8 +11,7 @@ from math import prod
 from struct import calcsize, unpack
 from typing import Any
 
-from ml_core.reading.pickles.budget import Budget, PickleError
-from ml_core.reading.pickles.records import Global, Object, Table
+from ml_core.reading.pickles.records import Budget, Global, Object, PickleError, Table
 
 _TYPE = re.compile(
     r"[<>=|]?(\?|b1|[iu][1248]|f(?:2|4|8|12|16)|c(?:8|16|24|32)"

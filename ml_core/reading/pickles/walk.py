@@ -7,9 +7,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
-from ml_core.reading.pickles.budget import MAX_WORK, TooMuchError
 from ml_core.reading.pickles.numpy_types import number_of
-from ml_core.reading.pickles.records import Object, Storage, Table, Tensor
+from ml_core.reading.pickles.records import MAX_WORK, Object, Storage, Table, Tensor, TooMuchError
 
 MAX_NAME = 1024
 _MAX_DEPTH = 200

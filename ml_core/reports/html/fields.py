@@ -6,14 +6,20 @@ What a template prints of a `Field` carries the field's place as ``data-field``:
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
+from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
 from ml_core import figures
-from ml_core.reading.plain import plain
+from ml_core.figures import count
+from ml_core.reading.errors import plain
+from ml_core.reading.inspection import verdict_words
 
 LONGEST = 2000
 """Characters of a text that are shown."""
@@ -207,3 +213,150 @@ def _compact(value: Any) -> str:
 
 def _token(key: object) -> str:
     return str(key).replace("~", "~0").replace("/", "~1")
+
+
+def page(template: str, margin_note: str, **values: Any) -> str:
+    """A whole page.
+
+    Parameters
+    ----------
+    template
+        File name of a template that extends ``base.html``.
+    margin_note
+        At the foot of each printed page: letters, digits, spaces, ``.``, ``-`` and ``:`` alone,
+        because it stands in the style sheet.
+    values
+        For the template.
+    """
+    if not all(char.isascii() and (char.isalnum() or char in " .:-") for char in margin_note):
+        raise ValueError(f"no note for the margin: {margin_note!r}")
+    made = _environment()
+    style = "\n" + made.get_template("style.css").render(margin_note=margin_note) + "\n"
+    # The policy names the one style sheet by its hash: no other could be smuggled in.
+    hashed = base64.b64encode(hashlib.sha256(style.encode()).digest()).decode()
+    return made.get_template(template).render(
+        style=Markup(style), style_hash=f"sha256-{hashed}", **values
+    )
+
+
+@cache
+def _environment() -> Environment:
+    made = Environment(
+        loader=PackageLoader("ml_core.reports.html"),
+        autoescape=lambda name: name is not None and name.endswith(".html"),
+        undefined=StrictUndefined,
+        finalize=finalize,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        keep_trailing_newline=True,
+    )
+    made.filters.update(
+        percent=percent,
+        points=points,
+        range=span,
+        points_range=points_span,
+        p_value=p_value,
+        duration=duration,
+        exactly=exactly,
+        digest=digest,
+        opening=opening,
+    )
+    made.tests.update(
+        something=lambda value: raw(value) not in (None, "", [], {}),
+        text=lambda value: isinstance(raw(value), str),
+        fraction=lambda value: isinstance(raw(value), float) and 0 <= raw(value) <= 1,
+    )
+    return made
+
+
+_MOST_ROWS = 100_000
+_TONES = {
+    "loads": "plain",
+    "caution": "caution",
+    "dangerous": "danger",
+    "damaged": "danger",
+    "unsupported": "danger",
+}
+_GROUPS = (
+    ("unknown", "Code that this tool does not know"),
+    ("code", "Pickled program objects, kept as inert records"),
+    ("data", "Plain data"),
+    ("tensors", "Builds tensors"),
+)
+
+
+def inspection_page(record: Mapping[str, Any]) -> str:
+    """The page of a record that `inspection_record` gives.
+
+    Every text of the file is escaped, invisible and reordering characters too.
+    """
+    sha256, reasons = record["sha256"], record["reasons"]
+    return page(
+        "inspection.html",
+        f"SHA-256: {sha256}" if sha256 and sha256.isalnum() else "SHA-256 not computed",
+        record=record,
+        verdict=verdict_words(record["verdict"], record["reason_code"]),
+        tone=_TONES[record["verdict"]],
+        first=reasons[0] if reasons else "Nothing in the file was run.",
+        also=reasons[1:],
+        facts=tuple(_file_facts(record)),
+        architecture=tuple(_architecture(record["architecture"])),
+        lists=tuple(_lists(record)),
+        most=_MOST_ROWS,
+    )
+
+
+def _file_facts(record: Mapping[str, Any]) -> Iterator[tuple[str, object]]:
+    totals, hub = record["totals"], record["hub"]
+    yield "Path", record["path"]
+    if hub is not None:
+        yield "Hugging Face Hub", f"{hub['repository']} at revision {hub['revision']}"
+    yield "Format", record["format"]
+    yield "Size", f"{count(record['size'])} bytes"
+    yield "SHA-256", record["sha256"] or "not computed"
+    if totals["tensors"]:
+        yield "Tensors", totals["tensors"]
+        yield "Parameters", count(totals["parameters"])
+        if totals["buffer_numbers"]:
+            yield "Numbers in buffers", count(totals["buffer_numbers"])
+        if totals["optimizer_numbers"]:
+            yield "Numbers that an optimizer keeps", count(totals["optimizer_numbers"])
+        kinds = (f"{count(n)} {dtype}" for dtype, n in totals["dtypes"].items())
+        yield "All numbers by type", ", ".join(kinds)
+    for name, state in (record["sandbox"] or {}).items():
+        yield f"Sandbox: {name}", state
+
+
+def _architecture(told: Mapping[str, Any] | None) -> Iterator[tuple[str, object]]:
+    if told is None:
+        return
+    yield "Model", told["name"]
+    yield "Source", told["source"]
+    if donor := told.get("donor"):
+        yield "Donor of the other encoder", f"{donor['name']}, SHA-256 {donor['sha256']}"
+    for title, sentences in (("Assumed", told["assumptions"]), ("Also in it", told["notes"])):
+        for sentence in sentences:
+            yield title, sentence
+
+
+def _lists(record: Mapping[str, Any]) -> Iterator[tuple[str, Sequence[str]]]:
+    """Lists of names that hold something, with their titles."""
+    keys = (record["architecture"] or {}).get("keys")
+    named: list[tuple[str, Sequence[str]]] = []
+    if keys is not None:
+        shapes = [
+            f"{one['name']}: {one['found']} instead of {one['expected']}"
+            for one in keys["wrong_shape"]
+        ]
+        named += [
+            (f"{title} ({count(len(items))})", items)
+            for title, items in (
+                ("Missing tensors", keys["missing"]),
+                ("Unexpected tensors, left out", keys["unexpected"]),
+                ("Tensors of another shape", shapes),
+            )
+        ]
+    named += [(title, record["globals"].get(group, ())) for group, title in _GROUPS]
+    named.append(("Program code in the file (not run)", record["embedded_code"]))
+    named.append(("Not read", record["unread"]))
+    return ((title, items) for title, items in named if items)

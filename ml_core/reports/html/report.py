@@ -15,13 +15,11 @@ from typing import Any, get_args
 
 from markupsafe import Markup
 
-from ml_core.reading.errors import InputError
-from ml_core.reading.plain import plain
-from ml_core.reading.verdict_text import verdict_words
+from ml_core.reading.errors import InputError, plain
+from ml_core.reading.inspection import verdict_words
 from ml_core.reports.claims import trigger_works
 from ml_core.reports.html.charts import columns_of, draw, is_rate, shape_of
-from ml_core.reports.html.fields import Field, Key, raw
-from ml_core.reports.html.page import page
+from ml_core.reports.html.fields import Field, Key, page, raw
 from ml_core.reports.record import (
     EVIDENCE_FILE,
     SUMS_FILE,

@@ -102,7 +102,7 @@ class SavedSession(_Saved):
     files
         How everything outside of the session is known again, by its path.
     seal
-        Made by the machine that saved it, see `ml_core.reports.sessions.seal`.
+        Made by the machine that saved it, see `ml_core.reports.sessions.folder`.
     """
 
     format: Literal["cleanclip-session-1"] = "cleanclip-session-1"

@@ -7,8 +7,10 @@ and the facts of its parts are.
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator, Mapping
+import math
+from collections.abc import Generator, Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 from ml_core import __version__
@@ -19,6 +21,7 @@ from ml_core.reading.json_file import short
 from ml_core.reports import arithmetic
 from ml_core.reports.derive import FACTS, derive
 from ml_core.reports.html.charts import draw_charts
+from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.record import (
     EVIDENCE_FILE,
     README_FILE,
@@ -30,10 +33,86 @@ from ml_core.reports.record import (
     RateClaim,
 )
 from ml_core.reports.verify.checks import Check, looked_at
-from ml_core.reports.verify.difference import Difference, first_difference, pointed, reached
+from ml_core.reports.verify.intact import intact
+from ml_core.reports.verify.kept import Hashes, Pixels, check_kept
 from ml_core.reports.verify.opened import Bundle
 from ml_core.reports.views import views
 from ml_core.reports.write_bundle import README
+
+_NEAR = 1e-12
+Difference = tuple[str, Any, Any]
+"""A JSON pointer (RFC 6901), what is stated there, and what was derived; None is nothing."""
+
+
+def first_difference(stated: Any, derived: Any, at: str = "") -> Difference | None:
+    """The first place where two JSON values differ; floats within 1e-12 are one, true is not 1."""
+    if isinstance(stated, dict) and isinstance(derived, dict):
+        for key in (*derived, *(key for key in stated if key not in derived)):
+            place = f"{at}/{key.replace('~', '~0').replace('/', '~1')}"
+            if key not in stated or key not in derived:
+                return place, stated.get(key), derived.get(key)
+            if difference := first_difference(stated[key], derived[key], place):
+                return difference
+        return None
+    if isinstance(stated, list) and isinstance(derived, list):
+        for number, (one, other) in enumerate(zip(stated, derived, strict=False)):
+            if difference := first_difference(one, other, f"{at}/{number}"):
+                return difference
+        if len(stated) == len(derived):
+            return None
+        end = min(len(stated), len(derived))
+        return f"{at}/{end}", *((*stated[end:], None)[0], (*derived[end:], None)[0])
+    return None if _same(stated, derived) else (at, stated, derived)
+
+
+def _same(one: Any, other: Any) -> bool:
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, float) or isinstance(other, float):
+        numbers = isinstance(one, (int, float)) and isinstance(other, (int, float))
+        return numbers and math.isclose(float(one), float(other), rel_tol=0.0, abs_tol=_NEAR)
+    return bool(one == other)
+
+
+def reached(record: Any, path: str) -> Any:
+    """What a dotted path leads to, such as ``stages.patches.rounds.0.starts.1.contrast``."""
+    for part in path.split("."):
+        if isinstance(record, tuple):
+            record = record[int(part)] if part.isdecimal() and int(part) < len(record) else None
+        elif hasattr(type(record), "model_fields"):
+            own = part in type(record).model_fields or isinstance(
+                getattr(type(record), part, None), property
+            )
+            record = getattr(record, part) if own else None
+        else:
+            return None
+    return record
+
+
+def pointed(value: Any, pointer: str) -> Any:
+    """What a JSON pointer (RFC 6901) leads to.
+
+    Raises
+    ------
+    InputError
+        If it leads to nothing.
+    """
+    absent = InputError(f"its file has nothing at {short(pointer, 80)}.", "damaged")
+    if pointer and not pointer.startswith("/"):
+        raise absent
+    for part in pointer.split("/")[1:]:
+        key = part.replace("~1", "/").replace("~0", "~")
+        if isinstance(value, dict) and key in value:
+            value = value[key]
+        elif (
+            isinstance(value, list) and key.isascii() and key.isdigit() and len(key) < 9
+            and int(key) < len(value)
+        ):  # fmt: skip
+            value = value[int(key)]
+        else:
+            raise absent
+    return value
+
 
 MALFORMED = (
     LookupError, TypeError, ValueError, ArithmeticError, AttributeError, StopIteration,
@@ -302,3 +381,21 @@ def _same_bytes(bundle: Bundle, path: str, content: bytes) -> Check:
             yield f"{path} is not what is made from the record."
 
     return looked_at(1, path, faults(), f"{path} is what is made from the record.")
+
+
+def check_alone(path: Path) -> Generator[Check | Progress | Pixels | Hashes]:
+    """Check a bundle with nothing beside it; whoever may run hostile files runs `confined`.
+
+    Raises
+    ------
+    InputError
+        ``usage`` if there is no bundle, ``damaged`` if it cannot be opened, ``unsupported`` if a
+        later version wrote it.
+    """
+    with open_bundle(path) as reader:
+        bundle = yield from intact(reader)
+        if bundle is None:
+            return
+        yield from check_derived(bundle)
+        yield from check_kept(bundle)
+        yield Hashes(dict(reader.digests))

@@ -3,19 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
 from io import BytesIO
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 
 from ml_core import __version__
+from ml_core.events import Progress
 from ml_core.reading.archived_checkpoint import CHECKPOINT_SUFFIXES
 from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
 from ml_core.reading.json_file import JsonFile
 from ml_core.reading.safetensors_header import parse_header
 from ml_core.reports.bundle_files import journal_metrics
-from ml_core.reports.environment import Environment
-from ml_core.reports.record import ENVIRONMENT_FILE, BundlePath, Evidence
+from ml_core.reports.environment import Environment, is_this_machine
+from ml_core.reports.record import ENVIRONMENT_FILE, EVIDENCE_FILE, PDF_FILE, BundlePath, Evidence
 from ml_core.reports.verify.checks import Check
+from ml_core.reports.verify.confined import print_confined
 from ml_core.reports.verify.opened import Bundle
 
 PICTURES: Mapping[str, bytes] = {
@@ -134,3 +137,49 @@ def _environment(bundle: Bundle) -> Check:
             return Check(0, name, "not checked", words, "made by another version")
         return Check(0, name, "fails", error.sentence)
     return Check(0, name, "holds", f"{name} is a record of versions and machine.")
+
+
+_INSTEAD = "read report.html, which is"
+
+
+def check_pdf(
+    bundle: Bundle, path: Path, cancelled: Callable[[], bool]
+) -> Iterator[Check | Progress]:
+    """Print a bundle's report again, where it has a PDF; the reader knows every file's SHA-256.
+
+    Raises
+    ------
+    CancelledError
+        If it was cancelled.
+    """
+    if not bundle.reader.has(PDF_FILE):
+        return
+    if bundle.evidence.tool.version != __version__:
+        yield _not_checked("another version made it")
+        return
+    yield Progress("print", 0, 1)
+    try:
+        printed = print_confined(path, cancelled).digests
+    except InputError as error:
+        yield _not_checked(error.sentence.rstrip("."))
+        return
+    if printed == {name: bundle.reader.digest(name) for name in (PDF_FILE, EVIDENCE_FILE)}:
+        yield Check(1, PDF_FILE, "holds", f"{PDF_FILE} is what is made from the record.")
+        return
+    with suppress(InputError):
+        name = bundle.evidence.environment
+        if is_this_machine(read_environment(bundle.reader.read(name), name)):
+            words = f"{PDF_FILE} is not what is made from the record on this machine: {_INSTEAD}."
+            yield Check(1, PDF_FILE, "fails", words)
+            return
+    yield _not_checked(
+        "another file is made of the record here, be it that fonts and libraries are others or "
+        "that it was changed"
+    )
+
+
+def _not_checked(why: str) -> Check:
+    return Check(
+        1, PDF_FILE, "not checked", f"{PDF_FILE} is not shown to be made from the record ({why}): "
+        f"{_INSTEAD}.", f"{PDF_FILE} was not compared",
+    )  # fmt: skip

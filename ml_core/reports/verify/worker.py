@@ -25,8 +25,8 @@ from ml_core.reading.sandbox import MEMORY, enter
 from ml_core.reports.html.pdf import render_pdf
 from ml_core.reports.open_bundle import open_bundle
 from ml_core.reports.record import EVIDENCE_FILE, PDF_FILE
-from ml_core.reports.verify.alone import check_alone
 from ml_core.reports.verify.checks import Check
+from ml_core.reports.verify.derived import check_alone
 from ml_core.reports.verify.kept import Hashes, Pixels
 from ml_core.reports.verify.opened import Bundle
 from ml_core.reports.views import views

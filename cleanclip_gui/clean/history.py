@@ -1,0 +1,502 @@
+"""Runs on disk, as their folders tell them: plain functions, no Qt, no torch."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from ml_core.atomic import replace_files
+from ml_core.cleaning.catalogue import run_title
+from ml_core.cleaning.tradeoff import Head, Point, points
+from ml_core.data.labels import label_sets
+from ml_core.data.specs import PathText
+from ml_core.events import Done, Event, Metric, Saved, from_json
+from ml_core.jobs.cluster import JOB_FILE
+from ml_core.jobs.folder_lock import at_work
+from ml_core.jobs.journal import journal_lines, read_events, read_json
+from ml_core.jobs.specs import (
+    CLEANED_FILE,
+    EVENTS_FILE,
+    RESULT_FILE,
+    SPEC_FILE,
+    STATE_FILE,
+    STEPS_FOLDER,
+    CleanSpec,
+    read_spec,
+)
+from ml_core.reading.errors import InputError
+from ml_core.reading.regular_file import open_file, open_text
+from ml_core.reading.safetensors_header import read_header
+from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.triggers import Trigger
+from ml_core.triggers.files import load_trigger
+
+
+@dataclass(frozen=True)
+class SavedRun:
+    """A run that can go on after ``step``, the step of its last save.
+
+    ``trigger`` is what the run measures attack success with, or None.
+    """
+
+    folder: Path
+    spec: CleanSpec
+    step: int
+    trigger: Trigger | None
+
+
+def can_resume(folder: Path) -> bool:
+    """Whether a run's folder holds a save to go on from."""
+    # Unlike Path.is_file, what may not be looked at is not there.
+    return os.path.isfile(folder / SPEC_FILE) and os.path.isfile(folder / STATE_FILE)
+
+
+def read_saved_run(folder: Path) -> SavedRun:
+    """Examine the folder of a run.
+
+    Raises
+    ------
+    InputError
+        If it cannot go on, with the reason: no run, no save, finished, moved, still at work,
+        or the checkpoint, the trigger or the save is gone or damaged.
+    """
+    name = folder.name
+    if not (folder / SPEC_FILE).is_file():
+        raise InputError(
+            f"{name} is not the folder of a run: it holds no {SPEC_FILE}; choose the folder that "
+            "one run made."
+        )
+    if not (folder / STATE_FILE).is_file():
+        raise InputError(
+            f"The run in {name} ended before its first save: there is nothing to resume; start it "
+            "again."
+        )
+    spec = read_spec(folder / SPEC_FILE)
+    step = _saved_step(folder / STATE_FILE)
+    if read_json(folder / RESULT_FILE).get("status") == "finished":
+        raise InputError(f"The run in {name} is finished; open its {CLEANED_FILE} instead.")
+    if Path(spec.output_dir).resolve() != folder.resolve():
+        raise InputError(
+            f"The run in {name} was started in {spec.output_dir}; move it back there to resume it."
+        )
+    if not Path(spec.checkpoint).exists():
+        raise InputError(
+            f"The run in {name} cleans {spec.checkpoint}, which is gone; put it back to resume."
+        )
+    if at_work(folder):
+        raise InputError(
+            f"Another process is still working on the run in {name}; wait until it has finished."
+        )
+    trigger = None if spec.trigger is None else load_trigger(spec.trigger)
+    return SavedRun(folder, spec, step, trigger)
+
+
+def was_interrupted(folder: Path) -> bool:
+    """Whether a run in a folder was killed: saved, no result, and no last word in its journal."""
+    if not can_resume(folder) or (folder / RESULT_FILE).is_file() or at_work(folder):
+        return False
+    events = journal(folder, _TAIL_BYTES)
+    return not (events and isinstance(events[-1], Done))
+
+
+def _saved_step(state: Path) -> int:
+    """Step of a save; read without its tensors."""
+    try:
+        facts = read_header(state, inside=state.parent.parent).metadata["facts"]
+        step = parse_object(facts.encode("utf-8", "surrogatepass"), half_characters=True)["step"]
+    except (KeyError, JsonError) as error:
+        raise InputError(
+            f"The saved state {state.name} is damaged; start it again.", "damaged", str(error)
+        ) from error
+    if type(step) is not int or not 0 <= step < 2**53:
+        raise InputError(f"The saved state {state.name} is damaged; start it again.", "damaged")
+    return step
+
+
+def journal(folder: Path, limit: int) -> list[Event]:
+    """The journal's last ``limit`` bytes as events; a line cut by a kill is left out."""
+    try:
+        with open_file(folder / EVENTS_FILE, inside=folder) as file:
+            size = file.seek(0, 2)
+            file.seek(max(0, size - limit))
+            lines = file.read(limit).decode("utf-8", "replace").splitlines()
+    except OSError:
+        return []
+    events: list[Event] = []
+    for line in lines:
+        try:
+            events.append(from_json(line))
+        except ValueError:
+            continue
+    return events
+
+
+_Interval = Annotated[list[float], Field(min_length=2, max_length=2)]
+_Count = Annotated[int, Field(ge=0, lt=2**53)]
+
+
+class _Side(BaseModel):
+    """The numbers of one evaluation that are drawn."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    ca: float | None = None
+    asr_excl: float | None = None
+    asr_all: float | None = None
+    poisoned_accuracy: float | None = None
+    baseline_target_rate: float | None = None
+    ca_interval: _Interval | None = None
+    asr_interval: _Interval | None = None
+    asr_all_interval: _Interval | None = None
+    n: _Count | None = None
+    n_excl: _Count | None = None
+
+
+class _Pair(BaseModel):
+    """Before and after."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    before: _Side | None = None
+    after: _Side | None = None
+
+
+class _Recipe(BaseModel):
+    """What of the recipe is told beside a result."""
+
+    model_config = ConfigDict(strict=True, allow_inf_nan=False)
+
+    batch_size: _Count | None = None
+
+
+class _Result(_Pair):
+    """The whole record; what is not named here is shown as text or not at all."""
+
+    recipe: _Recipe | None = None
+    batch_norm: str | None = None
+    cache_chunk: _Count | None = None
+    steps: _Count | None = None
+    total_steps: _Count | None = None
+    notes: list[str] | None = None
+    method: str | None = None
+    status: str | None = None
+    seconds: float | None = None
+    heldout: _Pair | None = None
+    heldout_linear: _Pair | None = None
+    heads: dict[str, _Pair | None] | None = None
+    checkpoint: PathText | None = None
+    adapter: PathText | None = None
+    linear_head: PathText | None = None
+    source: PathText | None = None
+    donor: PathText | None = None
+    source_sha256: str | None = None
+    checkpoint_sha256: str | None = None
+    stopped_because: str | None = None
+    target_name: str | None = None
+    preset: str | None = None
+    device: str | None = None
+    precision: str | None = None
+    alpha: float | None = None
+
+
+def is_whole(result: Mapping[str, Any]) -> bool:
+    """Whether every number of a result that is drawn is one."""
+    try:
+        _Result.model_validate(result)
+    except ValidationError:
+        return False
+    return True
+
+
+_LOG = logging.getLogger(__name__)
+NAME_FILE = "note.txt"
+MAX_NAME = 500
+HEADS: tuple[Head, ...] = ("zero-shot", "linear")
+# Losses of twice as many steps are drawn at most: the lines of a long run take seconds to read.
+MAX_LOSSES = 1000
+MAX_EVALUATIONS = 40_000
+_TAIL_BYTES = 65_536
+_LOSS_STEP = re.compile(r'\{"event": "metric", "step": (\d+), .*"loss": ')
+_DIGITS = 16  # of a step
+_FILE_KEYS = ("checkpoint", "adapter", "linear_head")
+Status = Literal[
+    "not started", "finished", "stopped", "cancelled", "failed", "interrupted", "running", "waiting"
+]
+
+
+@dataclass(frozen=True)
+class PastRun:
+    """A run as its folder tells it.
+
+    Attributes
+    ----------
+    folder
+        Where its files are now, wherever they were made.
+    spec
+        The job.
+    status
+        How it stands; ``running`` if any process is at work on it. ``waiting`` is known to the
+        window alone.
+    begun
+        When the job was written, in seconds since 1970.
+    result
+        What ``result.json`` holds; empty without one.
+    error, error_code
+        Why it failed.
+    name
+        What the user calls it; empty if nothing.
+    """
+
+    folder: Path
+    spec: CleanSpec
+    status: Status
+    begun: float
+    result: Mapping[str, Any] = field(default_factory=dict)
+    error: str = ""
+    error_code: str = ""
+    name: str = ""
+
+    @property
+    def title(self) -> str:
+        """What it is called, as the user or its recipe has it."""
+        return run_title(self.spec.recipe.method, self.spec.recipe.preset, self.name)
+
+    @property
+    def ran_out(self) -> bool:
+        """Whether it was killed, as a system does that has no memory left, or said so itself."""
+        return self.status == "failed" and self.error_code in ("killed", "memory")
+
+    @property
+    def can_be_shown(self) -> bool:
+        """Whether there is a result, or numbers at least."""
+        return bool(self.result) or os.path.isfile(self.folder / EVENTS_FILE)
+
+    @property
+    def can_go_on(self) -> bool:
+        """Whether it ended early and left a save."""
+        early = self.status in ("interrupted", "cancelled", "failed", "stopped")
+        return early and can_resume(self.folder)
+
+    @property
+    def checkpoint(self) -> str:
+        """The cleaned checkpoint where it lies now; empty if there is none."""
+        path = self.folder / CLEANED_FILE
+        return str(path) if path.is_file() else ""
+
+
+def list_runs(parent: Path) -> tuple[PastRun, ...]:
+    """Every run in the folders of ``parent``, the newest first; folders of other things are not.
+
+    A run whose job cannot be read is left out, and noted in the log.
+    """
+    try:
+        folders = list(parent.iterdir())
+    except OSError:
+        return ()
+    runs = []
+    for folder in folders:
+        try:
+            if (folder / SPEC_FILE).is_file():
+                runs.append(read_run(folder))
+        except OSError as error:
+            _LOG.info("%s is not shown: %s", folder.name, error.strerror)
+        except InputError as error:
+            _LOG.info("%s is not shown: %s", folder.name, error.sentence)
+    return tuple(sorted(runs, key=lambda run: (run.begun, run.folder.name), reverse=True))
+
+
+def read_run(folder: Path) -> PastRun:
+    """Read one run's folder.
+
+    Raises
+    ------
+    InputError
+        If it holds no job, or one that cannot be read.
+    """
+    try:
+        return _read_run(folder)
+    except OSError as error:
+        raise InputError(
+            f"The folder {folder.name} cannot be read: {error.strerror or error}; check that its "
+            "disk is connected and that you may read it.",
+            "usage",
+            str(error),
+        ) from error
+
+
+def _read_run(folder: Path) -> PastRun:
+    """Read one run's folder; an OSError is what its disk says."""
+    path = folder / SPEC_FILE
+    if not path.is_file():
+        raise InputError(
+            f"{folder.name} is not the folder of a run: it holds no {SPEC_FILE}; choose the folder "
+            "that one run made."
+        )
+    spec = _located_spec(folder, read_spec(path))
+    result = read_json(folder / RESULT_FILE)
+    whole = is_whole(result)
+    status, error, code = _standing(folder, result if whole else {})
+    if not whole:
+        error = f"{RESULT_FILE} of this run is damaged, so its numbers cannot be shown."
+    result = _located_files(folder, result) if whole else {}
+    begun = path.stat().st_mtime
+    return PastRun(folder, spec, status, begun, result, error, code, read_name(folder))
+
+
+def read_name(folder: Path) -> str:
+    """What the user calls a run; empty if nothing."""
+    try:
+        with open_text(folder / NAME_FILE, inside=folder) as file:
+            return file.read(MAX_NAME).strip()
+    except OSError:
+        return ""
+
+
+def write_name(folder: Path, text: str) -> None:
+    """Keep a name in the run's folder.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    try:
+        replace_files({folder / NAME_FILE: text.strip()[:MAX_NAME].encode()})
+    except OSError as error:
+        raise InputError(
+            f"The run {folder.name} cannot be renamed; is its folder still there?",
+            "usage",
+            str(error),
+        ) from error
+
+
+def run_metrics(folder: Path, until: int | None = None) -> tuple[Metric, ...]:
+    """Numbers of a run's journal, as the run's charts show them, up to the step ``until``.
+
+    Every evaluation, and of a long run the losses of every second, fourth, … step. A step that was
+    done twice, by a session that was killed and by the one that went on, counts as the later one.
+    """
+    evaluations: dict[int, Metric] = {}
+    losses: dict[int, str] = {}
+    last, stride, left = (-1, ""), 1, MAX_EVALUATIONS
+    for line in _metric_lines(folder):
+        match = _LOSS_STEP.match(line)
+        if match is None:
+            left -= 1
+            event = _event(line) if left >= 0 else None
+            if isinstance(event, Metric) and (until is None or event.step <= until):
+                evaluations[event.step] = event
+            continue
+        step = int(match[1][:_DIGITS])
+        if until is not None and step > until:
+            continue
+        last = (step, line)
+        if step % stride == 0:
+            losses[step] = line
+            if len(losses) > 2 * MAX_LOSSES:
+                stride *= 2
+                losses = {step: line for step, line in losses.items() if step % stride == 0}
+    if last[1]:
+        losses[last[0]] = last[1]
+    events = [_event(line) for line in losses.values()]
+    metrics = [event for event in events if isinstance(event, Metric)]
+    metrics += evaluations.values()
+    return tuple(sorted(metrics, key=lambda metric: (metric.step, "loss" not in metric.values)))
+
+
+def run_points(folder: Path) -> dict[Head, tuple[Point, ...]]:
+    """The evaluations of a run by head; ``checkpoint`` is empty where the file is not there now."""
+    return points_by_head(tuple(_located(folder)))
+
+
+def points_by_head(events: Sequence[Event]) -> dict[Head, tuple[Point, ...]]:
+    """Evaluations by head; none where a run trains no linear one."""
+    return {head: points(events, head) for head in HEADS}
+
+
+def evaluations_until(folder: Path, step: int) -> tuple[Event, ...]:
+    """Evaluations of a run and what was kept of them, up to a step."""
+    return tuple(
+        event for event in _located(folder)
+        if isinstance(event, (Metric, Saved)) and event.step <= step
+    )  # fmt: skip
+
+
+def _metric_lines(folder: Path) -> Iterator[str]:
+    """Lines of a journal that hold numbers; none if there is no journal."""
+    with suppress(OSError):
+        yield from (line for line in journal_lines(folder / EVENTS_FILE) if '"metric"' in line)
+
+
+def _event(line: str) -> Event | None:
+    """A line of a journal; None if a kill has cut it."""
+    with suppress(ValueError):
+        return from_json(line)
+    return None
+
+
+def _located(folder: Path) -> Iterator[Event]:
+    """Evaluations and kept checkpoints, those alone that are in the folder."""
+    marks = ('"ca"', '"saved"')
+    for event in read_events(folder / EVENTS_FILE, lambda line: any(w in line for w in marks)):
+        if isinstance(event, Saved) and event.what == "step":
+            path = folder / STEPS_FOLDER / Path(event.path).name
+            if os.path.isfile(path):  # unlike Path's, it raises for no name
+                yield Saved(str(path), "step", event.step)
+        elif isinstance(event, Metric):
+            yield event
+
+
+def _located_files(folder: Path, result: dict[str, Any]) -> dict[str, Any]:
+    """A result whose files are named where they are now, wherever the run was made."""
+    located = dict(result)
+    for key in _FILE_KEYS:
+        here = folder / Path(str(result.get(key) or "")).name
+        if result.get(key) and os.path.isfile(here):
+            located[key] = str(here)
+    return located
+
+
+def _located_spec(folder: Path, spec: CleanSpec) -> CleanSpec:
+    """A job whose trigger and class list are named where they are now, as far as they are there."""
+    changes, places = {}, [folder]
+    if (folder.parent / JOB_FILE).is_file():  # exported, with the trigger beside its results
+        places.append(folder.parent)
+    for key in ("trigger", "label_set"):
+        named = getattr(spec, key)
+        if named is None or named in label_sets() or os.path.isfile(named):
+            continue
+        here = [place / Path(named).name for place in places]
+        changes[key] = str(next((path for path in here if os.path.isfile(path)), named))
+    return spec.model_copy(update=changes)
+
+
+def _standing(folder: Path, result: Mapping[str, Any]) -> tuple[Status, str, str]:
+    """Status of a run, and why it failed."""
+    if at_work(folder):  # begun at the command line, say, or resumed after its result
+        return "running", "", ""
+    if result:
+        return ("stopped" if result.get("status") == "stopped" else "finished"), "", ""
+    events = journal(folder, _TAIL_BYTES)
+    last = events[-1] if events else None
+    if isinstance(last, Done):
+        return last.status, last.error, last.error_code
+    if last is None and not _is_begun(folder):
+        return "not started", "", ""
+    return "interrupted", "", ""
+
+
+def _is_begun(folder: Path) -> bool:
+    """Whether anything stands in the journal."""
+    try:
+        return os.path.getsize(folder / EVENTS_FILE) > 0
+    except OSError:
+        return False

@@ -1,1 +1,0 @@
-"""Proofs of a result: rebound test and hold-outs."""

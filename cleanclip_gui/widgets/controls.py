@@ -1,0 +1,222 @@
+"""Small buttons, and push buttons that show a ``QAction`` as a ``QToolButton`` does by itself."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import TypeVar
+
+from PySide6.QtCore import QObject, QSize, Qt, Signal, SignalInstance
+from PySide6.QtGui import QAction, QPainter, QPaintEvent, QResizeEvent
+from PySide6.QtWidgets import (
+    QAbstractButton,
+    QLabel,
+    QProgressBar,
+    QPushButton,
+    QToolButton,
+    QWidget,
+)
+
+from cleanclip_gui import theme
+from cleanclip_gui.widgets.layout import row
+from cleanclip_gui.widgets.text import tip
+
+
+class Label(QLabel):
+    """Shows text as it is; ``role`` is the style sheet's, ``buddy`` what the label names."""
+
+    def __init__(
+        self, text: str = "", role: str = "", *, wrap: bool = False, buddy: QWidget | None = None
+    ) -> None:
+        super().__init__()
+        self.setTextFormat(Qt.TextFormat.PlainText)
+        self.setText(text)
+        self.setWordWrap(wrap)
+        if role:
+            self.setProperty("role", role)
+        if buddy is not None:
+            self.setBuddy(buddy)
+
+
+_Widget = TypeVar("_Widget", bound=QWidget)
+
+
+def named(widget: _Widget, name: str, tip: str = "") -> _Widget:
+    """Give a widget an accessible name and a tool tip; an empty one leaves what there is."""
+    if name:
+        widget.setAccessibleName(name)
+    if tip:
+        widget.setToolTip(tip)
+    return widget
+
+
+def spoken_name(text: str, buddy: QWidget) -> Label:
+    """A label that is heard but not seen: a screen reader takes a combo box's name from it.
+
+    Without one it reads the value alone on Linux. The caller gives it a parent, and no place.
+    """
+    label = Label(text, buddy=buddy)
+    label.hide()
+    return label
+
+
+class ElidedLabel(Label):
+    """Lines that end in an ellipsis where there is no room, and are then their own tool tip."""
+
+    least = 48  # pixels, if it is longer than that
+    _why = ""
+
+    def explain(self, why: str) -> None:
+        """Say something in the tool tip besides what is not seen; empty: nothing."""
+        self._why = why
+        self._follow()
+
+    def setText(self, text: str) -> None:  # noqa: N802
+        """Show another text."""
+        super().setText(text)
+        self._follow()
+
+    def minimumSizeHint(self) -> QSize:  # noqa: N802
+        """A few letters."""
+        hint = super().minimumSizeHint()
+        return QSize(min(hint.width(), self.least), hint.height())
+
+    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
+        """Tell by a tool tip what is not seen."""
+        super().resizeEvent(event)
+        self._follow()
+
+    def paintEvent(self, event: QPaintEvent) -> None:  # noqa: N802
+        """Draw as much as there is room for."""
+        self.style().drawItemText(
+            QPainter(self), self.contentsRect(), int(self.alignment()), self.palette(),
+            self.isEnabled(), self._shown(), self.foregroundRole(),
+        )  # fmt: skip
+
+    def _follow(self) -> None:
+        hidden = "" if self._shown() == self.text() else self.text()
+        self.setToolTip(tip("\n".join(part for part in (hidden, self._why) if part)))
+
+    def _shown(self) -> str:
+        metrics, width = self.fontMetrics(), self.contentsRect().width()
+        lines = self.text().split("\n")  # elidedText takes the line break for a letter
+        return "\n".join(metrics.elidedText(ln, Qt.TextElideMode.ElideRight, width) for ln in lines)
+
+
+_Button = TypeVar("_Button", bound=QAbstractButton)
+
+
+def bind(button: _Button, action: QAction, *, text: bool = False, icon: bool = False) -> _Button:
+    """Let a click on ``button`` trigger ``action``, and keep what it shows in step with it.
+
+    Parameters
+    ----------
+    button
+        Gets the action's tool tip with its key, and whether it is enabled, checkable and checked.
+    action
+        May outlive the button.
+    text
+        Show the action's text too, without its mnemonic, which belongs to the menu.
+    icon
+        Show its icon too.
+    """
+    _Binding(button, action, text, icon)
+    return button
+
+
+def push_button(
+    text: str = "",
+    clicked: Callable[..., object] | SignalInstance | None = None,
+    *,
+    icon: str = "",
+    name: str = "",
+    tip: str = "",
+    look: str = "",
+) -> QPushButton:
+    """Make a push button.
+
+    Parameters
+    ----------
+    text, clicked
+        What it says, and what a click does.
+    icon, name, tip
+        Of its picture; its accessible name, where the text is none; its tool tip.
+    look
+        Properties of the style, such as ``"primary large"``.
+    """
+    button = QPushButton(text)
+    for prop in look.split():
+        button.setProperty(prop, True)
+    if icon:
+        button.setIcon(theme.icon(icon, "on_accent" if "primary" in look else "text"))
+    if clicked is not None:
+        button.clicked.connect(clicked)
+    return named(button, name, tip)
+
+
+def action_tool(action: QAction) -> QToolButton:
+    """A button without words that triggers an action and shows its icon and its state."""
+    return bind(tool_button("", action.text().replace("&", "")), action, icon=True)
+
+
+def tool_button(icon: str, text: str, keys: str = "", *, checkable: bool = False) -> QToolButton:
+    """A button with icon, tool tip and accessible name."""
+    button = QToolButton()
+    if icon:
+        button.setIcon(theme.icon(icon))
+    button.setIconSize(QSize(theme.ICON_SIZE, theme.ICON_SIZE))
+    button.setToolTip(f"{text} ({keys})" if keys else text)
+    button.setAccessibleName(text)
+    button.setCheckable(checkable)
+    button.setProperty("quiet", True)
+    button.setFocusPolicy(Qt.FocusPolicy.TabFocus)
+    return button
+
+
+class _Binding(QObject):
+    """Lives as a child of its button, so that nothing is shown on a deleted one."""
+
+    def __init__(self, button: QAbstractButton, action: QAction, text: bool, icon: bool) -> None:
+        super().__init__(button)
+        self._button, self._action = button, action
+        self._shows_text, self._shows_icon = text, icon
+        action.changed.connect(self._follow)
+        button.toggled.connect(self._on_toggled)
+        button.clicked.connect(self._on_clicked)
+        self._follow()
+
+    def _follow(self) -> None:
+        button, action = self._button, self._action
+        button.setEnabled(action.isEnabled())
+        button.setToolTip(action.toolTip())
+        button.setCheckable(action.isCheckable())
+        button.setChecked(action.isChecked())
+        if self._shows_text:
+            button.setText(re.sub("&(&?)", r"\1\1", action.text()))
+        if self._shows_icon:
+            button.setIcon(action.icon())
+
+    def _on_toggled(self, on: bool) -> None:
+        """A click switches the button first; a screen reader switches it without a click."""
+        if on != self._action.isChecked():
+            self._action.trigger()
+            self._follow()  # whatever the action did
+
+    def _on_clicked(self) -> None:
+        if not self._action.isCheckable():
+            self._action.trigger()
+
+
+class BusyRow(QWidget):
+    """A bar called ``name`` and Cancel; ``cancel_clicked`` when it is pressed."""
+
+    cancel_clicked = Signal()
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.bar = QProgressBar()
+        self.bar.setTextVisible(False)
+        self.bar.setAccessibleName(name)
+        self.cancel = QPushButton("Cancel")
+        self.cancel.clicked.connect(self.cancel_clicked)
+        row((self.bar, 1), self.cancel, of=self, spacing=theme.SPACE_M)

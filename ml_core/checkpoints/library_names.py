@@ -1,0 +1,319 @@
+"""From the tensor names of the transformers library's CLIPModel to those of open_clip."""
+
+from __future__ import annotations
+
+import re
+from bisect import bisect_right
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+
+IMAGE_MARK = "vision_model.embeddings.class_embedding"
+TEXT_MARK = "text_model.embeddings.token_embedding.weight"
+BERT_MARK = "text_model.embeddings.word_embeddings.weight"
+"""A tensor that the text encoder of a Chinese CLIP has."""
+
+_WHOLE = {
+    "visual_projection.weight": "visual.proj",
+    "text_projection.weight": "text_projection",
+    "logit_scale": "logit_scale",
+    "vision_model.embeddings.class_embedding": "visual.class_embedding",
+    "vision_model.embeddings.patch_embedding.weight": "visual.conv1.weight",
+    "vision_model.embeddings.position_embedding.weight": "visual.positional_embedding",
+    "text_model.embeddings.token_embedding.weight": "token_embedding.weight",
+    "text_model.embeddings.position_embedding.weight": "positional_embedding",
+}
+_TRANSPOSED = ("visual_projection.weight", "text_projection.weight")
+_NORMS = {
+    "vision_model.pre_layrnorm": "visual.ln_pre",  # the library's own spelling
+    "vision_model.post_layernorm": "visual.ln_post",
+    "text_model.final_layer_norm": "ln_final",
+}
+_IN_BLOCK = {
+    "layer_norm1": "ln_1",
+    "layer_norm2": "ln_2",
+    "mlp.fc1": "mlp.c_fc",
+    "mlp.fc2": "mlp.c_proj",
+    "self_attn.out_proj": "attn.out_proj",
+}
+_BLOCK = re.compile(r"(vision|text)_model\.encoder\.layers\.(\d{1,4})\.(.+)\.(weight|bias)\Z")
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Tensors of a file that make one of the model, joined along their first axis.
+
+    Parameters
+    ----------
+    transposed
+        Whether the two sides change places.
+    rows
+        From which to which third of the first axis it goes, 0 to 3; None takes all of it.
+    batched
+        Whether an axis of length one comes before.
+    squeezed
+        Axes of length one that are left out before.
+    zeros
+        Whether only as many zeros are meant as its last axis is long: of a bias that is not there.
+    seam
+        Of two tensors of one shape: the rows before this one are the first's, the others the
+        second's.
+    """
+
+    names: tuple[str, ...]
+    transposed: bool = False
+    rows: tuple[int, int] | None = None
+    batched: bool = False
+    squeezed: int = 0
+    zeros: bool = False
+    seam: int | None = None
+
+    def shape(self, shapes: Mapping[str, tuple[int, ...]]) -> tuple[int, ...]:
+        """Shape of the tensor that its sources make, by the shapes of the file's tensors."""
+        first, *others = (shapes[name] for name in self.names)
+        if self.zeros:
+            return first[-1:]
+        if self.seam is not None:
+            return first
+        if others and first and all(other[1:] == first[1:] for other in others):
+            first = (first[0] + sum(other[0] for other in others), *first[1:])
+        if self.rows is not None and first:
+            start, stop = self.rows
+            first = (first[0] * stop // 3 - first[0] * start // 3, *first[1:])
+        if self.batched:
+            first = (1, *first)
+        if first[: self.squeezed] == (1,) * self.squeezed:
+            first = first[self.squeezed :]
+        return tuple(reversed(first)) if self.transposed else first
+
+
+def sources(names: Iterable[str], prefix: str) -> dict[str, Source]:
+    """Map the model's names to the tensors of the file.
+
+    Query, key and value, three tensors in the library, are one in open_clip; both projections
+    are stored the other way round. A name that is not known is kept, to be told as unexpected;
+    ``position_ids``, which count from 0, are left out.
+    """
+    inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
+    bert = BERT_MARK in inside
+    made: dict[str, Source] = {}
+    for key, name in inside.items():
+        if key.endswith(".position_ids"):
+            continue
+        if bert and key.startswith("text_"):
+            made[_of_bert(key)] = Source((name,))
+            continue
+        parts = thirds(key)
+        if parts is not None and all(part in inside for part in parts):
+            if key == parts[0]:
+                made[_renamed_thirds(key)] = Source(tuple(inside[part] for part in parts))
+            continue
+        made[_renamed(key)] = Source((name,), key in _TRANSPOSED)
+    return made
+
+
+def _of_bert(key: str) -> str:
+    """The name in open_clip of a Chinese CLIP's text encoder, which keeps BERT's."""
+    if key == "text_projection.weight":
+        return "text.proj.weight"
+    return f"text.transformer.{key.removeprefix('text_model.')}"
+
+
+def thirds(key: str) -> tuple[str, str, str] | None:
+    """Query, key and value of an attention layer, if the name is one of them."""
+    found = re.search(r"\.self_attn\.([qkv])_proj\.", key)
+    if found is None or _BLOCK.match(key) is None:
+        return None
+    before, after = key[: found.start(1)], key[found.end(1) :]
+    return f"{before}q{after}", f"{before}k{after}", f"{before}v{after}"
+
+
+def _renamed_thirds(key: str) -> str:
+    """The joined tensor's name."""
+    found = _BLOCK.match(key)
+    assert found is not None, "only names of a block have thirds"
+    return f"{_block(found)}.attn.in_proj_{found[4]}"
+
+
+def _block(found: re.Match[str]) -> str:
+    tower = "visual." if found[1] == "vision" else ""
+    return f"{tower}transformer.resblocks.{found[2]}"
+
+
+def _renamed(key: str) -> str:
+    """The name in open_clip, or the name itself."""
+    if key in _WHOLE:
+        return _WHOLE[key]
+    layer, _, kind = key.rpartition(".")
+    if layer in _NORMS:
+        return f"{_NORMS[layer]}.{kind}"
+    found = _BLOCK.match(key)
+    if found is not None and found[3] in _IN_BLOCK:
+        return f"{_block(found)}.{_IN_BLOCK[found[3]]}.{kind}"
+    return key
+
+
+MARK = "vision_model.embeddings.patch_embedding.bias"
+"""A tensor that a SigLIP has and a CLIP has not."""
+
+_POOL = "vision_model.head"
+_SIGLIP_WHOLE = {
+    "logit_scale": "logit_scale",
+    "logit_bias": "logit_bias",
+    "vision_model.embeddings.patch_embedding.weight": "visual.trunk.patch_embed.proj.weight",
+    MARK: "visual.trunk.patch_embed.proj.bias",
+    "vision_model.embeddings.position_embedding.weight": "visual.trunk.pos_embed",
+    f"{_POOL}.probe": "visual.trunk.attn_pool.latent",
+    "text_model.embeddings.token_embedding.weight": "text.token_embedding.weight",
+    "text_model.embeddings.position_embedding.weight": "text.positional_embedding",
+}
+_LAYERS = {
+    "vision_model.post_layernorm": "visual.trunk.norm",
+    f"{_POOL}.attention.out_proj": "visual.trunk.attn_pool.proj",
+    f"{_POOL}.layernorm": "visual.trunk.attn_pool.norm",
+    f"{_POOL}.mlp.fc1": "visual.trunk.attn_pool.mlp.fc1",
+    f"{_POOL}.mlp.fc2": "visual.trunk.attn_pool.mlp.fc2",
+    "text_model.final_layer_norm": "text.ln_final",
+    "text_model.head": "text.text_projection",
+}
+_BLOCKS = {
+    "vision": (
+        "visual.trunk.blocks",
+        {
+            "layer_norm1": "norm1", "layer_norm2": "norm2", "self_attn.out_proj": "attn.proj",
+            "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2",
+        },
+    ),
+    "text": (
+        "text.transformer.resblocks",
+        {
+            "layer_norm1": "ln_1", "layer_norm2": "ln_2", "self_attn.out_proj": "attn.out_proj",
+            "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
+        },
+    ),
+}  # fmt: skip
+
+
+def siglip_sources(names: Iterable[str], prefix: str) -> dict[str, Source]:
+    """Map the model's names to the tensors of the file; what is not known keeps its name.
+
+    Query, key and value, three tensors in the library, are one in the blocks of timm and open_clip;
+    of the pooling they are one in the library, and timm has the query apart.
+    """
+    inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
+    made: dict[str, Source] = {}
+    for key, name in inside.items():
+        if key.endswith(".position_ids"):
+            continue
+        parts = thirds(key)
+        if parts is not None and all(part in inside for part in parts):
+            if key == parts[0]:
+                made[_siglip_name(parts[0])] = Source(tuple(inside[part] for part in parts))
+        elif key.startswith(f"{_POOL}.attention.in_proj_"):
+            kind = key.rpartition("_")[2]
+            made[f"visual.trunk.attn_pool.q.{kind}"] = Source((name,), rows=(0, 1))
+            made[f"visual.trunk.attn_pool.kv.{kind}"] = Source((name,), rows=(1, 3))
+        else:
+            new = _siglip_name(key)
+            made[new] = Source((name,), batched=new == "visual.trunk.pos_embed")
+    return made
+
+
+def _siglip_name(key: str) -> str:
+    """The name in open_clip, or the name itself; of a query, that of the joined tensor."""
+    if key in _SIGLIP_WHOLE:
+        return _SIGLIP_WHOLE[key]
+    layer, _, kind = key.rpartition(".")
+    if layer in _LAYERS:
+        return f"{_LAYERS[layer]}.{kind}"
+    found = _BLOCK.match(key)
+    if found is None:
+        return key
+    start, inside = _BLOCKS[found[1]]
+    if found[3] == "self_attn.q_proj":
+        joined = f"attn.qkv.{kind}" if found[1] == "vision" else f"attn.in_proj_{kind}"
+        return f"{start}.{found[2]}.{joined}"
+    return f"{start}.{found[2]}.{inside[found[3]]}.{kind}" if found[3] in inside else key
+
+
+FASTVIT_MARK = "image_encoder.model.patch_embed.0.rbr_conv.0.conv.weight"
+VIT_MARK = "image_encoder.model.patch_emb.0.block.conv.weight"
+S0_MARK = "text_encoder.transformer.0.token_mixer."
+"""Of a MobileCLIP-S0, whose text encoder has convolutions."""
+
+_IMAGE, _TEXT = "image_encoder.model.", "text_encoder."
+# In this order: a later one may stand in what an earlier one made.
+_FASTVIT = (
+    ("patch_embed", "stem"), ("rbr_conv", "conv_kxk"), ("rbr_scale", "conv_scale"),
+    ("rbr_skip", "identity"), ("conv_exp", "final_conv"), ("lkb_origin", "large_conv"),
+    ("convffn", "mlp"), ("se.reduce", "se.fc1"), ("se.expand", "se.fc2"),
+)  # fmt: skip
+_SCALE = re.compile(r"\b(layer_scale(?:_\d)?)\Z")
+_NETWORK = re.compile(r"network\.(\d{1,4})\.(proj\.|pe\.)?(.+)")
+_INSIDE = {"proj.": "downsample.proj.", "pe.": "pos_emb.pos_enc.", None: "blocks."}
+_VIT = (
+    ("patch_emb.", "patch_embed.backbone."), ("block.conv", "conv"), ("block.norm", "bn"),
+    ("post_transformer_norm.", "norm."), ("pre_norm_mha.0", "norm1"), ("pre_norm_mha.1", "attn"),
+    ("pre_norm_ffn.0", "norm2"), ("pre_norm_ffn.1", "mlp.fc1"), ("pre_norm_ffn.4", "mlp.fc2"),
+    ("qkv_proj.", "qkv."), ("out_proj.", "proj."), ("transformer.", "blocks."),
+)  # fmt: skip
+_TEXTS = (
+    ("projection_layer", "text_projection"), ("embedding_layer", "token_embedding"),
+    ("final_layer_norm", "ln_final"), ("pre_norm_mha.0", "ln_1"), ("pre_norm_mha.1", "attn"),
+    ("pre_norm_ffn.0", "ln_2"), ("pre_norm_ffn.1", "mlp.c_fc"), ("pre_norm_ffn.4", "mlp.c_proj"),
+    ("qkv_proj.weight", "in_proj_weight"), ("qkv_proj.bias", "in_proj_bias"),
+    ("transformer.", "transformer.resblocks."),
+)  # fmt: skip
+_POSITIONS = "pos_embed.pos_embed"
+_HEADS = {"head.proj": "head.fc", "classifier.proj": "head"}
+
+
+def apple_sources(names: Iterable[str], prefix: str) -> dict[str, Source]:
+    """Map the model's names to the tensors of the file; what is not known keeps its name.
+
+    The projection of pictures is stored the other way round and has no bias, of which timm's layer
+    gets zeros; positions have axes of length one before them.
+    """
+    inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
+    stages = sorted({int(found[1]) for key in inside if (found := _downsampling(key))})
+    fastvit = FASTVIT_MARK in inside
+    made: dict[str, Source] = {}
+    for key, name in inside.items():
+        if key.startswith(_IMAGE):
+            own = key.removeprefix(_IMAGE)
+            if own in _HEADS:
+                layer = f"visual.trunk.{_HEADS[own]}"
+                made[f"{layer}.weight"] = Source((name,), transposed=True)
+                made[f"{layer}.bias"] = Source((name,), zeros=True)
+            elif own == f"pos_embed.{_POSITIONS}":
+                made["visual.trunk.pos_embed"] = Source((name,), squeezed=1)
+            else:
+                new = _fastvit(own, stages) if fastvit else _replaced(own, _VIT)
+                made[f"visual.trunk.{new}"] = Source((name,))
+        elif key == f"{_TEXT}positional_embedding.{_POSITIONS}":
+            made["text.positional_embedding"] = Source((name,), squeezed=2)
+        elif key.startswith(_TEXT):
+            made[f"text.{_replaced(key.removeprefix(_TEXT), _TEXTS)}"] = Source((name,))
+        else:
+            made[key] = Source((name,))
+    return made
+
+
+def _downsampling(key: str) -> re.Match[str] | None:
+    """A layer between two stages of a FastViT, which are one list in Apple's."""
+    found = _NETWORK.fullmatch(key.removeprefix(_IMAGE))
+    return found if found is not None and found[2] == "proj." else None
+
+
+def _fastvit(key: str, stages: list[int]) -> str:
+    key = _SCALE.sub(r"\1.gamma", _replaced(key, _FASTVIT))
+    found = _NETWORK.fullmatch(key)
+    if found is None:
+        return key
+    stage = bisect_right(stages, int(found[1]))
+    return f"stages.{stage}.{_INSIDE[found[2]]}{found[3]}"
+
+
+def _replaced(key: str, pairs: Iterable[tuple[str, str]]) -> str:
+    for old, new in pairs:
+        key = key.replace(old, new)
+    return key

@@ -1,0 +1,1 @@
+"""Cleaning: the run, what it writes, and what it will cost."""

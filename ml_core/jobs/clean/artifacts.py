@@ -1,0 +1,146 @@
+"""The files that a finished run leaves, and the model that they make."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor
+
+from ml_core.atomic import replace_files
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.adapter import PromptedVisual, apply_adapter, read_adapter, save_adapter
+from ml_core.checkpoints.save import save_checkpoint
+from ml_core.checkpoints.write_safetensors import write_safetensors
+from ml_core.cleaning.loop import Outcome
+from ml_core.events import Event, Saved
+from ml_core.jobs.inputs import Inputs
+from ml_core.jobs.keep import Source
+from ml_core.jobs.specs import ADAPTER_FILE, CLEANED_FILE, HEAD_FILE, CleanSpec
+from ml_core.model import ClipModel
+from ml_core.triggers import Trigger
+from ml_core.triggers.files import save_own_trigger
+
+
+def save_head(head: Tensor, class_names: Sequence[str], scale: float, path: Path) -> Path:
+    """Write a linear head.
+
+    Parameters
+    ----------
+    head
+        Weights [C, D]; logits are ``scale * unit embedding @ head.T``.
+    class_names
+        The C classes.
+    scale
+        Factor of the products.
+    path
+        Where to.
+
+    Returns
+    -------
+    Path
+        The file, a safetensors with the tensor ``weight`` and the rest as metadata.
+    """
+    metadata = {"class_names": json.dumps(list(class_names)), "scale": repr(scale)}
+    replace_files({path: lambda file: write_safetensors(file, {"weight": head}, metadata)})
+    return path
+
+
+def keep_trigger(spec: CleanSpec, trigger: Trigger | None) -> CleanSpec:
+    """Copy the trigger into the run's folder, unless it is there; the job that names it there.
+
+    The name is relative, so that the folder can be moved or brought back from another machine.
+
+    Raises
+    ------
+    InputError
+        If it cannot be written.
+    """
+    if trigger is None or spec.trigger is None:
+        return spec
+    folder, path = Path(spec.output_dir), Path(spec.trigger)
+    if path.resolve().parent != folder.resolve():
+        path = save_own_trigger(trigger, folder)
+    return spec.model_copy(update={"trigger": path.name})
+
+
+def save_result(
+    spec: CleanSpec, model: ClipModel, inputs: Inputs, outcome: Outcome, facts: Mapping[str, Any]
+) -> Generator[Event, None, None]:
+    """Write the cleaned weights, or the adapter beside untouched ones; the head if any."""
+    folder = Path(spec.output_dir)
+    written = save_weights(model, folder / CLEANED_FILE, folder / ADAPTER_FILE, facts)
+    made = [written]
+    if outcome.head is not None:
+        names = inputs.label_set.class_names
+        made.append(save_head(outcome.head, names, model.logit_scale, folder / HEAD_FILE))
+    for path in made:
+        yield Saved(str(path), "checkpoint", outcome.step)
+
+
+def save_step(
+    spec: CleanSpec,
+    model: ClipModel,
+    inputs: Inputs,
+    head: Tensor | None,
+    path: Path,
+    facts: Mapping[str, Any],
+) -> Path:
+    """Write the checkpoint of one evaluation, or its adapter, and its head beside it."""
+    written = save_weights(model, path, path.with_suffix(".adapter.safetensors"), facts)
+    if head is not None:
+        names = inputs.label_set.class_names
+        save_head(head.detach(), names, model.logit_scale, path.with_suffix(".head.safetensors"))
+    return written
+
+
+def save_weights(model: ClipModel, weights: Path, adapter: Path, facts: Mapping[str, Any]) -> Path:
+    """Write a model: its weights, or only the prompts where these are all that was trained."""
+    if isinstance(model.module.visual, PromptedVisual):
+        return save_adapter(model, adapter, facts)
+    save_checkpoint(model, weights, provenance=facts)
+    return weights
+
+
+def open_result(spec: CleanSpec, device: str) -> tuple[Source, ClipModel]:
+    """What lies in the run's folder, and the model that it makes, on a device.
+
+    Raises
+    ------
+    InputError
+        If it cannot be opened.
+    """
+    folder = Path(spec.output_dir)
+    adapter = folder / ADAPTER_FILE
+    if not adapter.exists():
+        opened = open_checkpoint(folder / CLEANED_FILE)
+        return Source(opened), opened.build(device)
+    opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
+    return Source(opened, adapter), apply_adapter(opened.build(device), read_adapter(adapter))
+
+
+def result_files(spec: CleanSpec, outcome: Outcome) -> dict[str, Any]:
+    """The part of a result record that names the files.
+
+    ``checkpoint`` and ``checkpoint_sha256`` are the weights to open: of an adapter the untouched
+    ones, with the adapter's file as ``adapter``. ``linear_head`` if there is one. ``alpha`` of
+    a method in weight space (the result is the source plus alpha times its direction), and in
+    ``alphas`` what was measured of each alpha that was tried.
+    """
+    folder = Path(spec.output_dir)
+    adapted = (folder / ADAPTER_FILE).exists()
+    weights = Path(spec.checkpoint) if adapted else folder / CLEANED_FILE
+    record: dict[str, Any] = {
+        "checkpoint": str(weights),
+        "checkpoint_sha256": open_checkpoint(weights, spec.donor).inspection.sha256,
+    }
+    if adapted:
+        record["adapter"] = str(folder / ADAPTER_FILE)
+    if outcome.head is not None:
+        record["linear_head"] = str(folder / HEAD_FILE)
+    if outcome.beside is not None:
+        record["alpha"] = outcome.beside.alpha
+        record["alphas"] = [dict(row) for row in outcome.beside.tried]
+    return record

@@ -1,0 +1,42 @@
+"""What a report is asked to hold, as a record. Torch-free."""
+
+from __future__ import annotations
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ml_core.data.specs import PathText
+from ml_core.jobs import specs
+from ml_core.options import option
+
+
+class ReportSpec(BaseModel):
+    """One bundle of evidence: a folder, or a zip if the name of ``out`` ends so.
+
+    Of each measurement ``tau_pictures`` are measured again on ``device``; ``threads`` are torch's,
+    where an older run must be measured anew. Paths are taken out of ``notes``, which the analyst
+    wrote down.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    runs: tuple[PathText, ...] = ()
+    scans: tuple[PathText, ...] = ()
+    measurements: tuple[PathText, ...] = ()
+    out: PathText
+    name: str | None = option(
+        None, help="Title of the report (default: the output's name).", min_length=1, max_length=200
+    )
+    author: str | None = option(
+        None,
+        help="Who writes it: a name, an organisation; nothing checks it.",
+        min_length=1,
+        max_length=200,
+    )
+    include_images: bool = option(False, help="Also put the measured pictures in.")
+    include_checkpoints: bool = option(False, help="Also put the weights in.")
+    thumbnails: bool = option(True, help="A few small pictures without and with the trigger.")
+    pdf: bool = option(False, help="Also make the report as PDF.")
+    notes: tuple[str, ...] = ()
+    tau_pictures: int = Field(default=256, ge=0, le=100_000)
+    device: specs.Device = "auto"
+    threads: specs.Threads = 0

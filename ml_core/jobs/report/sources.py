@@ -1,0 +1,606 @@
+"""What a bundle is made of, read from run, scan and measurement folders: facts, files, records."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Generator, Iterator, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import JsonValue
+from torch import Tensor
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.open import Checkpoint
+from ml_core.data.digests import hash_file
+from ml_core.data.labels import LabelSet
+from ml_core.detection.scan.records import PREFIX, SCAN_FILE, Scan, read_scan
+from ml_core.events import Control, Done, Event, Message, Progress, to_json
+from ml_core.jobs.clean.artifacts import open_result
+from ml_core.jobs.devices import choose_device, set_threads
+from ml_core.jobs.inputs import Sets, opening_sets
+from ml_core.jobs.journal import read_events, read_json
+from ml_core.jobs.keep import Head, Measuring, Source, clear_measurements
+from ml_core.jobs.measure import bench_of, classifier_of
+from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
+from ml_core.jobs.report import ReportSpec
+from ml_core.jobs.scan import PATCHES_FILE
+from ml_core.jobs.specs import EVENTS_FILE, HEAD_FILE, RESULT_FILE, SPEC_FILE, CleanSpec, read_spec
+from ml_core.model import ClipModel
+from ml_core.paths import cache_dir, data_dir
+from ml_core.reading.arrays import read_safetensors
+from ml_core.reading.errors import InputError, plain
+from ml_core.reading.regular_file import read_file
+from ml_core.reports.derive import scan_facts, side_of
+from ml_core.reports.measurement_files import (
+    CLASSIFIER_FILE,
+    INSPECTION_FILE,
+    MEASUREMENT_FILE,
+    MEASUREMENTS_FOLDER,
+    PER_CLASS_FILE,
+    PER_IMAGE_FILE,
+    PICTURES_FILE,
+    PROMPTS_FILE,
+    TRIGGER_STEM,
+    LocalCheckpoint,
+    Measurement,
+    json_bytes,
+    read_measurement,
+)
+from ml_core.reports.record import (
+    BundlePath,
+    CheckpointFacts,
+    DataFacts,
+    JobFacts,
+    MeasuredCheckpoint,
+    MeasurementFacts,
+    ScanFacts,
+    TriggerFacts,
+)
+from ml_core.reports.without_paths import WithoutPaths
+
+
+def measure_run(
+    spec: CleanSpec, result: Mapping[str, Any], control: Control, *, device: str, threads: int
+) -> Generator[Event, None, None]:
+    """Measure source and result of a run in fp32, and keep it in the run's folder.
+
+    Nothing that was trained on is opened.
+
+    Parameters
+    ----------
+    spec
+        The run's; ``output_dir`` is where its folder is now.
+    result
+        What ``result.json`` holds.
+    control
+        Cancel ends it between two batches; what is not whole is not kept.
+    device, threads
+        As of a `CleanSpec`.
+
+    Yields
+    ------
+    Event
+        Progress of the stages of a run, and a Message that says so.
+
+    Raises
+    ------
+    InputError
+        If checkpoint or images are not there any more, or are others.
+    CancelledError
+        If it was cancelled.
+    """
+    folder = Path(spec.output_dir)
+    yield Message(
+        f"{folder.name} was made by a version that kept no answers: both checkpoints are measured "
+        "again in fp32."
+    )
+    if not Path(spec.checkpoint).exists():
+        raise InputError(
+            f"{folder.name} was made by a version that kept no answers, and its checkpoint "
+            f"{Path(spec.checkpoint).name} is not there to be measured again: run it again, or "
+            "measure both with `cleanclip evaluate --keep` and give --measurement."
+        )
+    sets = yield from opening_sets(
+        spec.model_copy(update={"pairs": None, "training_images": None}), control
+    )
+    used, place = set_threads(threads), choose_device(device)
+    opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
+    _check(opened.inspection.sha256, result.get("source_sha256"), Path(spec.checkpoint), folder)
+    before = opened.build("cpu").to(place)
+    measuring = _measuring(spec, sets, before, used, control)
+    clear_measurements(folder)
+    classifier = yield from classifier_of(before, sets.label_set, control)
+    yield from measuring.run("before", before, Source(opened), classifier)
+    del before
+    source, after = open_result(spec, str(place))
+    path = source.opened.path
+    _check(source.opened.inspection.sha256, result.get("checkpoint_sha256"), path, folder)
+    heads: dict[Head, Tensor] = {
+        "zero-shot": (yield from classifier_of(after, sets.label_set, control))
+    }
+    if "linear" in (result.get("heads") or {}):
+        heads["linear"] = _head(folder / HEAD_FILE, sets.label_set, after).to(place)
+    for head, rows in heads.items():
+        yield from measuring.run("after", after, source, rows, head)
+
+
+def _measuring(
+    spec: CleanSpec, sets: Sets, model: ClipModel, threads: int, control: Control
+) -> Measuring:
+    """The benches of the run."""
+    benches = {
+        name: bench_of(
+            images, sets.label_set, sets.trigger, spec.target, model.preprocess, part.seed
+        )
+        for name, (part, images) in sets.images.items()
+    }
+    specs = {name: part for name, (part, _) in sets.images.items()}
+    return Measuring(Path(spec.output_dir), benches, specs, control, threads, spec.targeted)
+
+
+def _check(found: str, wanted: object, path: Path, folder: Path) -> None:
+    """Refuse another file than the run's."""
+    if found != wanted:
+        raise InputError(
+            f"{path.name} changed since the run {folder.name}: its SHA-256 is {found[:16]}… and "
+            f"the run says {str(wanted)[:16]}…. Run it again."
+        )
+
+
+def _head(path: Path, label_set: LabelSet, model: ClipModel) -> Tensor:
+    """The linear head of a run, [C, D]."""
+    weight = read_safetensors(path).arrays.get("weight")
+    if weight is None or weight.shape != (len(label_set.class_names), model.embed_dim):
+        raise InputError(f"{path.name} is not the linear head of this run; run it again.")
+    return torch.from_numpy(weight.copy())
+
+
+Role = Literal["suspect", "cleaned", "reference"]
+_RUN_FOLDERS = (
+    "before", "after", "after-linear", "heldout-before", "heldout-after", "heldout-after-linear",
+)  # fmt: skip
+_LARGEST_TABLE = 200 << 20
+_OF_RECIPE = ("method", "preset", "seed")
+_JOURNAL = "journal.jsonl"
+_TRIGGER_SUFFIXES = (".json", ".png", ".safetensors")
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a checkpoint's files are on this machine; None where they are not there any more."""
+
+    weights: Path | None
+    donor: Path | None
+    adapter: Path | None
+
+
+@dataclass(eq=False)
+class Sources:
+    """Everything that was read, by the ids of `Evidence`.
+
+    Attributes
+    ----------
+    files
+        Files of the bundle.
+    folders
+        Measurement folders.
+    places
+        Of each checkpoint.
+    notes
+        Sentences for the report.
+    """
+
+    files: dict[BundlePath, bytes | Path] = field(default_factory=dict)
+    checkpoints: dict[str, CheckpointFacts] = field(default_factory=dict)
+    data: dict[str, DataFacts] = field(default_factory=dict)
+    triggers: dict[str, TriggerFacts] = field(default_factory=dict)
+    measurements: dict[str, MeasurementFacts] = field(default_factory=dict)
+    jobs: dict[str, JobFacts] = field(default_factory=dict)
+    scans: dict[str, ScanFacts] = field(default_factory=dict)
+    folders: dict[str, Measurement] = field(default_factory=dict)
+    places: dict[str, Place] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
+    _identities: dict[tuple[object, ...], str] = field(default_factory=dict)
+    _data_keys: dict[tuple[str, str], str] = field(default_factory=dict)
+
+
+def read_sources(spec: ReportSpec, control: Control) -> Generator[Event, None, Sources]:
+    """Read all folders of a report; what a run of an older version lacks is measured again.
+
+    Yields
+    ------
+    Event
+        Progress of the stage ``open``, and of a run's stages where one is measured again.
+
+    Raises
+    ------
+    InputError
+        If a folder is not what it was named as, or is not finished.
+    CancelledError
+        If it was cancelled.
+    """
+    given = [*spec.runs, *spec.scans, *spec.measurements]
+    if not given:
+        raise InputError("There is nothing to report: name a run, a scan or a measurement.")
+    total = len(given)
+    yield Progress("open", 0, total)
+    runs = [_run(Path(run)) for run in spec.runs]  # what is none is told before anything is done
+    measured = [read_measurement(Path(folder)) for folder in spec.measurements]
+    for run in runs:
+        if not run.measured:
+            yield from measure_run(
+                run.spec, run.result, control, device=spec.device, threads=spec.threads
+            )
+    reading = _Reading(spec, [*runs, *measured])
+    for run in runs:
+        reading.add_run(run)
+        yield Progress("open", len(reading.sources.jobs), total)
+    for measurement in measured:
+        reading.add_evaluation(measurement)
+    for folder in spec.scans:
+        reading.add_scan(Path(folder.removeprefix(PREFIX)))
+    yield Progress("open", total, total)
+    return reading.sources
+
+
+@dataclass(frozen=True, eq=False)
+class _Run:
+    """A finished run's folder."""
+
+    folder: Path
+    spec: CleanSpec
+    result: dict[str, Any]
+
+    @property
+    def measured(self) -> bool:
+        """Whether it kept its answers before and after."""
+        return all(
+            (self.folder / MEASUREMENTS_FOLDER / name / MEASUREMENT_FILE).is_file()
+            for name in ("before", "after")
+        )
+
+
+def _run(folder: Path) -> _Run:
+    """A run's job and result.
+
+    Raises
+    ------
+    InputError
+        If it is no run, is not finished, or measured nothing.
+    """
+    name = plain(folder.name or str(folder))
+    if not (folder / SPEC_FILE).is_file():
+        if (folder / SCAN_FILE).is_file():
+            raise InputError(f"{name} is a scan and no run: give it with --scan.")
+        if (folder / MEASUREMENT_FILE).is_file():
+            raise InputError(f"{name} is a measurement and no run: give it with --measurement.")
+        raise InputError(
+            f"{name} is no run: it has no {SPEC_FILE}. Name the folder that `cleanclip clean -o` "
+            "wrote."
+        )
+    result = read_json(folder / RESULT_FILE)
+    if not result:
+        raise InputError(
+            f"The run {name} is not finished: it has no {RESULT_FILE}. Let it finish, or go on "
+            "with it, and report then."
+        )
+    spec = read_spec(folder / SPEC_FILE)
+    if spec.images is None and spec.test_images is None:
+        raise InputError(
+            f"The run {name} measured nothing, as it was given no images: measure its checkpoints "
+            "with `cleanclip evaluate --keep` and give --measurement."
+        )
+    # It may have been moved here.
+    return _Run(folder, spec.model_copy(update={"output_dir": str(folder.resolve())}), result)
+
+
+class _Reading:
+    """Turns folders into facts and files, and gives the ids."""
+
+    def __init__(self, spec: ReportSpec, parts: list[_Run | Measurement]) -> None:
+        self.sources = Sources()
+        self._clean = WithoutPaths(_known_paths(spec, parts))
+
+    def add_run(self, run: _Run) -> None:
+        """A run with its measurements and proofs."""
+        sources = self.sources
+        id_ = f"job-{len(sources.jobs) + 1}"
+        result: dict[str, Any] = self._clean.json(run.result)
+        ends: dict[str, str] = {}
+        for name in _RUN_FOLDERS:
+            folder = run.folder / MEASUREMENTS_FOLDER / name
+            if not (folder / MEASUREMENT_FILE).is_file():
+                continue
+            found = read_measurement(folder)
+            self._check_same(run, found)
+            role: Role = "suspect" if found.facts.when == "before" else "cleaned"
+            ends[found.facts.when] = self._checkpoint(found, role, run.folder)
+            evaluation = self._clean.json(found.evaluation)
+            own = evaluation == side_of(result, found.facts)[1]
+            self._measurement(f"{id_}-{name}", found, ends[found.facts.when], id_ if own else None)
+        recipe = run.spec.recipe
+        stated: dict[str, Any] = {name: getattr(recipe, name) for name in _OF_RECIPE}
+        stated |= dict.fromkeys(("status", "training_data", "precision", "device"), "")
+        names = (*stated, "steps", "seconds")
+        stated |= {"steps": 0} | {name: result[name] for name in names if name in result}
+        sources.jobs[id_] = JobFacts(
+            **stated, title=recipe.facts.title, source=ends["before"], result=ends["after"],
+            files=self._run_files(id_, run, result),
+        )  # fmt: skip
+
+    def add_evaluation(self, found: Measurement) -> None:
+        """A measurement of no run."""
+        number = sum(one.startswith("evaluation-") for one in self.sources.measurements) + 1
+        role: Role = "reference" if found.facts.when == "reference" else "suspect"
+        checkpoint = self._checkpoint(found, role, None)
+        self._measurement(f"evaluation-{number}", found, checkpoint, None)
+
+    def add_scan(self, folder: Path) -> None:
+        """A finished scan with the trigger that it ends with."""
+        path = folder / SCAN_FILE
+        if not path.is_file():
+            raise InputError(
+                f"There is no finished scan in {plain(folder.name)}: it has no {SCAN_FILE}."
+            )
+        sources = self.sources
+        id_ = f"scan-{len(sources.scans) + 1}"
+        record = self._clean.json(read_scan(path).model_dump(mode="json"))
+        scan = Scan.model_validate(record)
+        at = f"scan/{id_}"
+        files = {"scan": self._json(f"{at}/scan.json", record)}
+        for what, name in (
+            ("trigger", None if scan.found is None else scan.found.file),
+            ("patches", PATCHES_FILE),
+        ):
+            if name is None:
+                continue
+            stem = Path(name).stem
+            for suffix in _TRIGGER_SUFFIXES:
+                copy = self._copy(folder / f"{stem}{suffix}", f"{at}/{stem}{suffix}")
+                if copy is not None:
+                    files[what if f"{stem}{suffix}" == name else f"{what}_{suffix[1:]}"] = copy
+        suspect, reference = scan.suspect, scan.reference
+        sources.scans[id_] = ScanFacts(
+            suspect=self._scanned(suspect.name, suspect.sha256, "suspect"),
+            reference=None if reference is None else self._scanned(
+                reference.name, reference.sha256, "reference"
+            ),
+            data=scan.images, **scan_facts(scan.judgement), files=files,
+        )  # fmt: skip
+
+    def _check_same(self, run: _Run, found: Measurement) -> None:
+        """A run's measurements are of the weights that its result names."""
+        name = "source_sha256" if found.facts.when == "before" else "checkpoint_sha256"
+        if found.facts.checkpoint.sha256 != run.result.get(name):
+            raise InputError(
+                f"{plain(found.folder.name)} of the run {plain(run.folder.name)} was measured with "
+                "other weights than its result names: run it again.",
+                "damaged",
+            )
+
+    def _checkpoint(self, found: Measurement, role: Role, run: Path | None) -> str:
+        """The id of what was measured; a new one gets its facts, inspection and place."""
+        sources, checkpoint = self.sources, found.facts.checkpoint
+        key = _identity(checkpoint)
+        known = sources._identities.get(key)
+        if known is not None:
+            self._promote(known, role)
+            return known
+        id_ = self._new_id(role)
+        sources._identities[key] = id_
+        inspection = self._clean.json(read_json(found.folder / INSPECTION_FILE))
+        file = self._json(f"inspections/{id_}.json", inspection) if inspection else None
+        name = checkpoint.name
+        if checkpoint.adapter_path is not None:
+            name = f"{checkpoint.name} with {Path(checkpoint.adapter_path).name}"
+        shared = checkpoint.model_dump(include=MeasuredCheckpoint.model_fields.keys() - {"name"})
+        sources.checkpoints[id_] = CheckpointFacts(
+            **self._clean.json(shared), name=self._clean.text(name), role=role, inspection=file
+        )
+        sources.places[id_] = _place(checkpoint, run)
+        return id_
+
+    def _promote(self, id_: str, role: Role) -> None:
+        """A suspect that a run made is a cleaned checkpoint, whichever was named first."""
+        facts = self.sources.checkpoints[id_]
+        if role == "cleaned" and facts.role == "suspect":
+            self.sources.checkpoints[id_] = facts.model_copy(update={"role": role})
+
+    def _scanned(self, name: str, sha256: str | None, role: Role) -> str:
+        """The id of a scan's model; of one that nothing else is known of, what the scan knows."""
+        for id_, facts in self.sources.checkpoints.items():
+            if sha256 is not None and facts.sha256 == sha256 and facts.adapter is None:
+                return id_
+        id_ = self._new_id(role)
+        self.sources.checkpoints[id_] = CheckpointFacts(
+            name=name, sha256=sha256, bytes=0, role=role, format="not inspected",
+            architecture="not opened", parameters=0, safety="not inspected",
+        )  # fmt: skip
+        self.sources.places[id_] = Place(None, None, None)
+        self.sources.notes.append(
+            f"{name} is known from its scan alone: size, architecture and file safety are not "
+            "told. Measure it with `cleanclip evaluate --keep` to have them."
+        )
+        return id_
+
+    def _new_id(self, role: Role) -> str:
+        number = sum(one.rstrip("-0123456789") == role for one in self.sources.checkpoints) + 1
+        return role if number == 1 else f"{role}-{number}"
+
+    def _measurement(self, id_: str, found: Measurement, checkpoint: str, job: str | None) -> None:
+        """Facts and files of a measurement."""
+        sources, measured, folder = self.sources, found.facts, found.folder
+        at = f"measurements/{id_}"
+        evaluation: dict[str, Any] = self._clean.json(found.evaluation)
+        names = {"per_image": PER_IMAGE_FILE, "prompts": PROMPTS_FILE}
+        names |= {"classifier": CLASSIFIER_FILE, "per_class": PER_CLASS_FILE}
+        sources.folders[id_] = found
+        sources.measurements[id_] = measured.to(
+            MeasurementFacts,
+            job=job,
+            checkpoint=checkpoint,
+            data=self._data(found),
+            trigger=self._trigger(found),
+            target_name=evaluation.get("target_name"),
+            label_set=self._clean.text(measured.label_set),
+            evaluation=self._json(f"{at}/evaluation.json", evaluation),
+            **{what: self._copy(folder / name, f"{at}/{name}") for what, name in names.items()},
+        )
+
+    def _data(self, found: Measurement) -> str:
+        """The id of the pictures of a measurement."""
+        data, sources = found.facts.data, self.sources
+        spec: dict[str, JsonValue] = self._clean.json(
+            data.spec.model_dump(mode="json", exclude={"path"})
+        )
+        key = data.key, json.dumps(spec, sort_keys=True)
+        if key in sources._data_keys:
+            return sources._data_keys[key]
+        id_ = f"images-{len(sources.data) + 1}"
+        sources._data_keys[key] = id_
+        rows = self._copy(found.folder / PICTURES_FILE, f"data/{id_}.csv")
+        name = self._clean.text(data.name)
+        sources.data[id_] = data.to(DataFacts, name=name, spec=spec, rows=rows)
+        return id_
+
+    def _trigger(self, found: Measurement) -> str | None:
+        """The digest of a measurement's trigger, whose exact bytes go in."""
+        trigger, sources = found.facts.trigger, self.sources
+        if trigger is None:
+            return None
+        if trigger.digest not in sources.triggers:
+            found.trigger()  # it is what it says it is
+            stem = found.folder / TRIGGER_STEM
+            copies = (
+                self._copy(stem.with_suffix(suffix), f"triggers/{trigger.digest}{suffix}")
+                for suffix in _TRIGGER_SUFFIXES
+            )
+            name = self._clean.text(trigger.name)
+            files = tuple(filter(None, copies))
+            sources.triggers[trigger.digest] = trigger.to(TriggerFacts, name=name, files=files)
+        return trigger.digest
+
+    def _run_files(self, id_: str, run: _Run, result: dict[str, Any]) -> dict[str, BundlePath]:
+        """A job's records, without paths."""
+        at, spec = f"jobs/{id_}", run.spec
+        files = {
+            "spec": self._json(f"{at}/spec.json", self._clean.json(spec.model_dump(mode="json"))),
+            "recipe": self._json(f"{at}/recipe.json", spec.recipe.model_dump(mode="json")),
+            "result": self._json(f"{at}/result.json", result),
+        }
+        for what, name in (("rebound", REBOUND_FILE), ("holdouts", HOLDOUTS_FILE)):
+            record = read_proof(run.folder, name)
+            if record is not None:
+                files[what] = self._json(f"{at}/{name}", self._clean.json(record))
+        lines = []
+        for event in read_events(run.folder / EVENTS_FILE, lambda line: '"progress"' not in line):
+            if isinstance(event, Done):  # the result is beside it
+                event = Done(event.status, {}, event.error, event.error_code)
+            told = self._clean.json(json.loads(to_json(event)))
+            lines.append(json.dumps(told, sort_keys=True, ensure_ascii=False) + "\n")
+        files["journal"] = f"{at}/{_JOURNAL}"
+        self.sources.files[files["journal"]] = "".join(lines).encode("utf-8", "backslashreplace")
+        return files
+
+    def _copy(self, path: Path, name: BundlePath) -> BundlePath | None:
+        """Take a file of a folder into the bundle, where it is there."""
+        if not path.is_file():
+            return None
+        self.sources.files[name] = _bytes(path)
+        return name
+
+    def _json(self, path: BundlePath, record: dict[str, Any]) -> BundlePath:
+        """Write a record."""
+        self.sources.files[path] = json_bytes(record)
+        return path
+
+
+def open_where_it_is(facts: CheckpointFacts, place: Place) -> Checkpoint | None:
+    """The checkpoint if its files are all still there.
+
+    Raises
+    ------
+    InputError
+        If one of them is another file now.
+    """
+    if place.weights is None or (facts.donor is not None and place.donor is None):
+        return None
+    if facts.adapter is not None:
+        if place.adapter is None:
+            return None
+        with suppress(OSError):
+            if hash_file(place.adapter)[1].hex() != facts.adapter:
+                raise _changed(place.adapter)
+    opened = open_checkpoint(place.weights, place.donor, use_choice=False)
+    if facts.sha256 is not None and opened.inspection.sha256 != facts.sha256:
+        raise _changed(place.weights)
+    donor = opened.donor
+    if donor is not None and donor.inspection.sha256 != facts.donor:
+        raise _changed(donor.path)
+    return opened
+
+
+def _changed(path: Path) -> InputError:
+    return InputError(
+        f"{path.name} changed since it was measured: its SHA-256 is another one now. Measure the "
+        "new file, or bring the old one back."
+    )
+
+
+def _identity(checkpoint: LocalCheckpoint) -> tuple[object, ...]:
+    """What makes a checkpoint the same one."""
+    choice = json.dumps(checkpoint.choice, sort_keys=True)
+    return checkpoint.sha256 or checkpoint.identity, checkpoint.donor, checkpoint.adapter, choice
+
+
+def _place(checkpoint: LocalCheckpoint, run: Path | None) -> Place:
+    """Where the files are now; a run's own may have moved with its folder."""
+
+    def found(path: str | None) -> Path | None:
+        if path is None:
+            return None
+        there = Path(path)
+        beside = None if run is None else run / there.name
+        moved = beside is not None and not there.exists() and beside.exists()
+        there = beside if moved and beside is not None else there
+        return there if there.exists() else None
+
+    return Place(
+        found(checkpoint.path), found(checkpoint.donor_path), found(checkpoint.adapter_path)
+    )
+
+
+def _known_paths(spec: ReportSpec, parts: list[_Run | Measurement]) -> Iterator[object]:
+    """Paths of this machine that may stand in what is read."""
+    yield from (Path.home(), Path.cwd(), cache_dir(), data_dir())
+    for given in (*spec.runs, *spec.scans, *spec.measurements, spec.out):
+        yield from (Path(given), Path(given).absolute(), Path(given).resolve())
+    for part in parts:
+        if isinstance(part, Measurement):
+            facts = part.facts
+            yield from (facts.checkpoint.path, facts.checkpoint.donor_path, facts.data.spec.path)
+            yield facts.checkpoint.adapter_path
+        else:
+            job = part.spec
+            sets = (job.pairs, job.training_images, job.images, job.test_images)
+            for one in (*sets, job.heldout_images):
+                if one is not None:
+                    yield from one.paths.values()
+            yield from (job.checkpoint, job.donor, job.reference, job.trigger, job.output_dir)
+
+
+def _bytes(path: Path) -> bytes:
+    """A file of a folder that is read, of limited size."""
+    try:
+        raw = read_file(path, _LARGEST_TABLE + 1, inside=path.parent)
+    except OSError as error:
+        raise InputError(
+            f"{plain(path.name)} in {plain(path.parent.name)} cannot be read.", details=str(error)
+        ) from None
+    if len(raw) > _LARGEST_TABLE:
+        raise InputError(f"{plain(path.name)} is too large for a bundle.", "damaged")
+    return raw

@@ -1,0 +1,68 @@
+"""What a scan for unknown triggers is asked to do, as JSON on disk. Torch-free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, get_args
+
+from pydantic import BaseModel, ConfigDict
+
+from ml_core.data.specs import ImageSpec, PathText
+from ml_core.detection.scan.records import SCAN_FILE as SCAN_FILE
+from ml_core.jobs import specs
+from ml_core.jobs.specs import read_spec_file
+from ml_core.options import option
+
+TRIGGER_STEM = "found"
+PATCHES_FILE = "patches.safetensors"
+STAGES_FOLDER = "stages"
+
+Stage = Literal["pull", "probes", "patches", "overlays", "thorough", "weights", "swap"]
+STAGES: tuple[Stage, ...] = get_args(Stage)
+USUAL: tuple[Stage, ...] = tuple(stage for stage in STAGES if stage != "thorough")
+NEEDS_REFERENCE: tuple[Stage, ...] = ("overlays", "thorough", "swap", "weights")
+ALWAYS: Stage = "weights"  # says whether the reference is a parent, by which the rest is judged
+
+
+class ScanSpec(BaseModel):
+    """One scan of a checkpoint.
+
+    ``reference`` is a clean checkpoint with the same input size, the parent or another that is
+    trusted; None leaves out what only a comparison can tell. ``images`` are real pictures, with or
+    without labels. ``stages`` are run besides `ALWAYS`.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    checkpoint: PathText
+    donor: PathText | None = None
+    use_choice: bool = True
+    reference: PathText | None = None
+    images: ImageSpec
+    label_set: PathText = "demo"
+    templates: tuple[str, ...] | None = None
+    stages: tuple[Stage, ...] = USUAL
+    starts: int = option(6, help="Random starts of each patch search.", ge=2, le=64)
+    search: int = option(512, help="Pictures to search on.", ge=16, le=100_000)
+    held_out: int = option(256, help="Other pictures to measure on.", ge=32, le=100_000, least=128)
+    seed: int = option(0, help="Seed of pictures and starts.", ge=0, lt=2**63)
+    anyway: bool = option(False, help="Scan also where a model names hardly any picture rightly.")
+    output_dir: PathText
+    device: specs.Device = "auto"
+    processes: specs.Processes = 1
+    threads: specs.Threads = 0
+
+    @property
+    def runs(self) -> tuple[Stage, ...]:
+        """The stages that are run, in their order."""
+        return tuple(
+            stage
+            for stage in STAGES
+            if stage in (*self.stages, ALWAYS)
+            and (self.reference is not None or stage not in NEEDS_REFERENCE)
+        )
+
+
+def read_scan_spec(path: Path) -> ScanSpec:
+    """Read a job from its file; raises as `read_spec_file`."""
+    return read_spec_file(path, ScanSpec)

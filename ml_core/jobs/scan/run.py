@@ -1,0 +1,991 @@
+"""A scan for unknown triggers as a job: a generator of events for command line and window."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import math
+import time
+from collections.abc import Callable, Generator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
+from typing import Any, Literal, TypeVar
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from pydantic import BaseModel, ConfigDict
+from safetensors import SafetensorError
+from safetensors.torch import load as load_tensors
+from safetensors.torch import save as save_tensors
+from torch import Tensor
+
+from ml_core.atomic import replace_files
+from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints.compare import compare_checkpoints
+from ml_core.checkpoints.open import Checkpoint
+from ml_core.data.canvas import CanvasCache
+from ml_core.data.images import ImageSet, open_images
+from ml_core.data.labels import LabelSet, load_label_set
+from ml_core.data.pictures import printable
+from ml_core.data.specs import ImageSpec, stratified_order
+from ml_core.detection.scan.overlays import (
+    OverlaySettings,
+    OverlayStep,
+    overlay_row,
+    overlay_trigger,
+    shared_overlays,
+    thorough,
+)
+from ml_core.detection.scan.patches import (
+    PatchSettings,
+    PatchStep,
+    as_trigger,
+    batch_of,
+    in_turns,
+    invert,
+    rates,
+    read_off,
+    refine,
+    settle,
+)
+from ml_core.detection.scan.probes import check_real, measured_again, probe_row, probes_at
+from ml_core.detection.scan.records import (
+    GRID,
+    PROBE_PICTURES,
+    REFINED_STEPS,
+    SHORTLIST,
+    Found,
+    Kind,
+    ModelFacts,
+    OverlayRow,
+    Overlays,
+    Patches,
+    PatchRound,
+    Probes,
+    Pull,
+    Rate,
+    Refined,
+    Scan,
+    Stages,
+    Swap,
+    SwapRow,
+    Thorough,
+    Weights,
+    passes,
+    scan_json,
+    searches,
+)
+from ml_core.detection.scan.sides import (
+    WORDS,
+    Side,
+    Sides,
+    p_value,
+    pull,
+    pull_of,
+    swap_rows,
+    word_rows,
+)
+from ml_core.detection.scan.verdict import (
+    SMALLEST_HELD_OUT,
+    is_agreed,
+    is_near,
+    judge,
+    signs_of,
+    unfit_models,
+)
+from ml_core.evaluation.embedding_cache import EmbeddingStore
+from ml_core.evaluation.evaluate import versions
+from ml_core.evaluation.speed import use_way
+from ml_core.evaluation.stamping import Pictures, read_canvases
+from ml_core.evaluation.zero_shot import cached_classifier
+from ml_core.events import Control, Done, Event, Finding, Message, Progress, Saved, forwarded
+from ml_core.figures import percent
+from ml_core.jobs.devices import choose_device, set_threads
+from ml_core.jobs.journal import check_result, digest_of
+from ml_core.jobs.measure import classifier_of
+from ml_core.jobs.opening import opening
+from ml_core.jobs.scan import (
+    PATCHES_FILE,
+    SCAN_FILE,
+    STAGES_FOLDER,
+    TRIGGER_STEM,
+    ScanSpec,
+    Stage,
+)
+from ml_core.model import ClipModel
+from ml_core.paths import cache_dir
+from ml_core.ranks import ALONE, Ranks
+from ml_core.reading.errors import InputError, UnfitModelError
+from ml_core.reading.regular_file import read_file
+from ml_core.triggers import Trigger, save_trigger
+
+SMALLEST_SEARCH = 16
+_TEXTS = 1000  # class texts: more templates change no class that is read off
+_SHORT_PULL, _SHORT_PROBES = 6, 3
+_REFINED_RATE = 0.15
+_WORTH_REFINING = 0.1
+_SURE = 0.5
+_MEASURED_AGAIN = 3
+_ALIKE = 0.8
+_FEWEST_CLASSES = 2
+_SHOWN_SECONDS = 0.2
+_MOST = 20
+_WIDE = "imagenet-1k"
+_MOST_BYTES = 64 << 20
+_FORMAT = "scan 3"
+_REFERENCE_LIMIT = 256 * 1024**2
+
+Record = TypeVar("Record", bound=BaseModel)
+Arrays = dict[str, Tensor]
+State = Mapping[str, Tensor]
+_KINDS: dict[Stage, type[BaseModel]] = {
+    "pull": Pull, "probes": Probes, "patches": Patches, "overlays": Overlays,
+    "thorough": Thorough, "swap": Swap, "weights": Weights,
+}  # fmt: skip
+
+
+def _distance(own: State, others: State, encoder: Literal["image", "text"]) -> float:
+    """Euclidean distance of an encoder's weights, relative to the reference's."""
+    apart = norm = 0.0
+    for name, value in own.items():
+        if value.is_floating_point() and name.startswith("visual.") == (encoder == "image"):
+            apart += float((value.double() - others[name].double()).square().sum())
+            norm += float(others[name].double().square().sum())
+    return math.sqrt(apart / norm) if norm else 0.0
+
+
+def scan(
+    spec: ScanSpec, control: Control, ranks: Ranks = ALONE, *, overwrite: bool = False
+) -> Generator[Event, None, None]:
+    """Search for a trigger that nobody named; the last event is Done.
+
+    A stage that an earlier, unfinished scan of the same spec, models and pictures has finished is
+    taken from its folder. With the same seed, on the CPU, the result is the same. A scan of other
+    models or pictures in the folder is replaced only with ``overwrite``.
+
+    Parameters
+    ----------
+    spec
+        What to do.
+    control
+        Cancel and pause; a stop cancels, and what is finished stays for the next time.
+    ranks
+        The processes that share starts and classes. The first one measures, writes and speaks.
+
+    Yields
+    ------
+    Event
+        Progress of the stages ``open``, ``data``, ``texts``, ``accuracy``, those of the spec (each
+        first with a total of 0), ``refine`` and ``measure``; Finding of the kinds
+
+        ``scan``
+            ``classes``, ``stages``, ``search``, ``held_out``, ``side``: what is about to be done;
+        ``probe``
+            a `ProbeRow`, as each is measured;
+        ``patches``, while they are searched
+            ``side``, ``loss``, ``step``, ``steps``, ``losses`` and ``pictures``: the patches as
+            they are, base64 of uint8 [K, p, p, 3];
+        ``round``
+            a `PatchRound` with its ``pictures``;
+        ``pull``, ``probes``, ``patches``, ``overlays``, ``thorough``, ``swap``, ``weights``
+            the record of a finished stage;
+
+        Message; Saved; and Done, whose ``result`` is a `Scan` with ``folder``. The folder then
+        holds `SCAN_FILE`, the patches of each round, and the found trigger as a trigger file.
+    """
+    yield from _Scanning(spec, control, ranks).run(overwrite)
+
+
+def estimate_scan(spec: ScanSpec, control: Control) -> Generator[Event, None, None]:
+    """Open everything and time a few passes there and back; nothing is searched.
+
+    Yields
+    ------
+    Event
+        Progress, then Done whose ``result`` holds ``forward`` and ``both`` (pictures through an
+        encoder, alone and there and back, at most), ``seconds`` (all of them), ``stages`` (seconds
+        of each), ``forward_rate`` and ``both_rate`` (pictures a second).
+    """
+    yield from _Scanning(spec, control, ALONE).estimate()
+
+
+class _Scanning:
+    """One scan: what its stages share."""
+
+    def __init__(self, spec: ScanSpec, control: Control, ranks: Ranks) -> None:
+        self._spec, self._control, self._ranks = spec, control, ranks
+        self._folder = Path(spec.output_dir)
+        self._seconds: dict[str, float] = {}
+        self._notes: list[str] = []
+        self._skipped: set[str] = set()
+        self._apart = (math.nan, math.nan)  # image and text encoder, from the reference
+        self._arrays: dict[str, Arrays] = {}
+
+    def run(self, overwrite: bool) -> Generator[Event, None, None]:
+        """All of it."""
+        ranks = self._ranks
+        images = yield from self._opened()
+        with ranks.as_one(self._device):
+            if ranks.first and not overwrite:
+                check_result(self._folder / SCAN_FILE, self._about(images))
+        kept = _Kept(self._folder / STAGES_FOLDER, self._key(images))
+        if ranks.first:
+            yield Finding("scan", self._plan())
+        stages = Stages()
+        for stage in self._runs:
+            begin = time.monotonic()
+            record = self._kept_record(kept, stage, stages)
+            if record is None:
+                if ranks.first:
+                    yield Progress(stage, 0, 0)
+                record, self._arrays[stage] = yield from self._stage(stage, stages)
+                with ranks.as_one(self._device):
+                    if ranks.first:
+                        kept.save(stage, stages, record, self._arrays[stage])
+            stages = stages.model_copy(update={stage: record})
+            self._seconds[stage] = round(time.monotonic() - begin, 3)
+            if ranks.first:
+                yield Finding(stage, record.model_dump())
+        if not ranks.first:
+            yield Done("finished")
+            return
+        yield from self._finish(stages, images)
+
+    def _about(self, images: ImageSet) -> dict[str, Any]:
+        """What of its record tells a scan from others: stages may be added to the same scan."""
+        suspect, *reference = (one.model.sha256 for one in self._sides.both)
+        return {
+            "suspect": {"sha256": suspect},
+            "reference": {"sha256": reference[0]} if reference else None,
+            "images": printable(images.name), "classes": list(self._sides.class_names),
+            "seed": self._spec.seed,
+        }  # fmt: skip
+
+    def estimate(self) -> Generator[Event, None, None]:
+        """What it would take at most."""
+        yield from self._opened()
+        sides, spec = self._sides, self._spec
+        yield Progress("estimate", 0, 0)
+        measured = rates(sides.suspect, sides.search, self._cancelled)
+        counts = {
+            stage: passes(
+                stage, sides.side, models=len(sides.both), classes=len(sides.class_names),
+                starts=spec.starts, search=len(sides.search), held_out=len(sides.held_out),
+            )
+            for stage in (*self._runs, *(("refine",) if "patches" in self._runs else ()))
+        }  # fmt: skip
+        seconds = {
+            stage: found.forward / measured.forward + found.both / measured.both
+            for stage, found in counts.items()
+        }
+        result = {
+            "forward": sum(found.forward for found in counts.values()),
+            "both": sum(found.both for found in counts.values()),
+            "seconds": sum(seconds.values()), "stages": seconds,
+            "forward_rate": measured.forward, "both_rate": measured.both,
+        }  # fmt: skip
+        yield Done("finished", result)
+
+    def _cancelled(self) -> bool:
+        return self._control.cancelled
+
+    def _kept_record(self, kept: _Kept, stage: Stage, before: Stages) -> BaseModel | None:
+        """A finished stage from disk, which the first process reads for all."""
+        text = ""
+        with self._ranks.as_one(self._device):
+            if self._ranks.first and (found := kept.load(stage, before)) is not None:
+                record, self._arrays[stage] = found
+                text = record.model_dump_json()
+        text = self._ranks.text_of_first(text, self._device)
+        return _KINDS[stage].model_validate_json(text) if text else None
+
+    # What is looked at.
+
+    def _opened(self) -> Generator[Event, None, ImageSet]:
+        """Everything that the stages look at: what one process cannot open ends all of them."""
+        spec, ranks = self._spec, self._ranks
+        self._device = choose_device(spec.device, ranks.local)
+        with ranks.as_one(self._device):
+            yield Progress("open", 0, 0)
+            suspect, reference = self._checkpoints()
+            self._threads = set_threads(spec.threads, ranks.local_world)
+            label_set = _labels(spec)
+            images = yield from opening(
+                lambda watch: open_images(_whole(spec), label_set, watch), self._control
+            )
+            models = [suspect.build().to(self._device)]
+            if reference is not None:
+                models.append(reference.build().to(self._device))
+                self._check_pair(*models)
+            self._inspections = (
+                suspect.inspection, None if reference is None else reference.inspection
+            )  # fmt: skip
+            pictures = self._pictures(models[0], images)
+            made = yield from self._sides_of(models, label_set)
+            chosen = [settle(one, pictures[0], self._cancelled) for one in made if ranks.first]
+        self._precisions = ranks.text_of_first(",".join(chosen), self._device).split(",")
+        for model, precision in zip(models, self._precisions, strict=True):
+            use_way(model, "bf16" if precision == "bf16" else "fp32", model.layout)
+        beside = made[1] if len(made) > 1 else None
+        self._sides = Sides(made[0], beside, _unlike(label_set.class_names), *pictures)
+        with ranks.as_one(self._device):
+            if ranks.first:
+                yield from self._check_models()
+                self._look_alike()
+        return images
+
+    def _checkpoints(self) -> tuple[Checkpoint, Checkpoint | None]:
+        spec = self._spec
+        suspect = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)
+        return suspect, None if spec.reference is None else open_checkpoint(spec.reference)
+
+    def _sides_of(
+        self, models: Sequence[ClipModel], label_set: LabelSet
+    ) -> Generator[Event, None, list[Side]]:
+        """The models with their zero-shot classifiers, from few templates."""
+        count = max(1, _TEXTS // len(label_set.class_names))
+        few = replace(label_set, templates=label_set.templates[:count])
+        self._templates = few.templates
+        made: list[Side] = []
+        for model in models:
+            model.module.requires_grad_(False)
+            classifier = yield from self._classifier_of(model, few, len(made), len(models))
+            batch = batch_of(model.image_size, self._device)
+            made.append(Side(model, classifier, batch, self._control.watch))
+        return made
+
+    def _classifier_of(
+        self, model: ClipModel, label_set: LabelSet, number: int, count: int
+    ) -> Generator[Event, None, Tensor]:
+        """The classifier of one of so many models; its progress is that of all their texts."""
+
+        def event_of(event: Event) -> Event:
+            if not isinstance(event, Progress):
+                return event
+            done = number * event.total + event.done
+            return replace(event, done=done, total=count * event.total)
+
+        return (yield from forwarded(classifier_of(model, label_set, self._control), event_of))
+
+    def _check_models(self) -> Generator[Event, None, None]:
+        """Refuse models that name hardly any picture rightly: after hours nothing could be said.
+
+        Raises
+        ------
+        UnfitModelError
+            Unless the spec asks for a scan anyway.
+        """
+        sides = self._sides
+        pace = Pace("accuracy", len(sides.both) * len(sides.held_out))
+        for count in sides.look("held_out"):
+            yield pace.step(count)
+        suspect, reference = self._models()
+        if self._spec.anyway:
+            return
+        for sentence in unfit_models(len(sides.class_names), suspect, reference):
+            raise UnfitModelError(sentence)
+
+    def _check_pair(self, suspect: ClipModel, reference: ClipModel) -> None:
+        """Refuse a reference that sees other pictures; leave out what another kind cannot do.
+
+        Raises
+        ------
+        InputError
+            If the input sizes differ, or both have the same weights.
+        """
+        if suspect.image_size != reference.image_size:
+            raise InputError(
+                f"The reference takes pictures of {reference.image_size} px and the checkpoint of "
+                f"{suspect.image_size} px: choose a reference of the same input size."
+            )
+        if suspect.config != reference.config:
+            self._skipped |= {"overlays", "thorough", "swap", "weights"}
+            self._notes.append(
+                "The reference is of another architecture: triggers over the whole picture are not "
+                "searched, encoders are not exchanged and weights are not compared."
+            )
+            return
+        own, others = suspect.module.state_dict(), reference.module.state_dict()
+        if all(torch.equal(value, others[name]) for name, value in own.items()):
+            raise InputError(
+                "The reference has the weights of the checkpoint itself: choose a clean one that "
+                "it is to be compared with, or none."
+            )
+        self._apart = image, text = _distance(own, others, "image"), _distance(own, others, "text")
+        if not is_near(image, text):  # they would take long and could not be judged
+            self._skipped |= {"overlays", "thorough"}
+
+    def _pictures(
+        self, model: ClipModel, images: ImageSet
+    ) -> tuple[Pictures, Pictures, NDArray[np.int64], NDArray[np.int64]]:
+        """Pictures to search on and others to measure on, in a seeded order, and their labels.
+
+        Raises
+        ------
+        InputError
+            If there are too few, or they are no real pictures.
+        """
+        spec = self._spec
+        fitted = images.fitted(model.preprocess.fit)
+        cache = CanvasCache(fitted, model.preprocess.size)
+        order = stratified_order(images.labels, spec.seed)[: spec.search + spec.held_out]
+        shown, kept = read_canvases(cache, order)
+        if len(kept) < SMALLEST_SEARCH + SMALLEST_HELD_OUT:
+            least = SMALLEST_SEARCH + SMALLEST_HELD_OUT
+            raise InputError(
+                f"{images.name} has {len(kept)} readable pictures, and a scan needs {least}: "
+                f"{SMALLEST_SEARCH} to search on and {SMALLEST_HELD_OUT} others to measure on."
+            )
+        check_real(shown, images.name)
+        # Where pictures are scarce, those that are measured come first.
+        held = min(spec.held_out, max(SMALLEST_HELD_OUT, len(kept) - spec.search))
+        self._notes += [f"{images.name}: {problem}" for problem in images.problems]
+        labels = images.labels[kept]
+        self._shown = hashlib.sha256(shown.tobytes() + labels.tobytes()).hexdigest()
+        return shown[held:], shown[:held], labels[held:], labels[:held]
+
+    def _look_alike(self) -> None:
+        """Refuse pictures that are all one class to the checkpoint: nothing can move them."""
+        labels = self._sides.held_out_labels
+        if len(np.unique(labels[labels >= 0])) > 1:
+            return
+        clean = self._sides.clean()[0]
+        most = np.bincount(clean, minlength=1).max() / len(clean)
+        if most > _ALIKE:
+            name = self._sides.class_names[int(np.bincount(clean).argmax())]
+            raise InputError(
+                f"The checkpoint calls {percent(float(most))} of these pictures “{name}”: "
+                "synthetic pictures, or pictures of one thing, hide a trigger. Choose pictures of "
+                "different things."
+            )
+
+    @property
+    def _runs(self) -> tuple[Stage, ...]:
+        return tuple(stage for stage in self._spec.runs if stage not in self._skipped)
+
+    def _plan(self) -> dict[str, object]:
+        sides = self._sides
+        return {
+            "classes": list(sides.class_names), "stages": list(self._runs),
+            "search": len(sides.search), "held_out": len(sides.held_out), "side": sides.side,
+        }  # fmt: skip
+
+    def _key(self, images: ImageSet) -> str:
+        """What decides a stage's result, besides the stages before it."""
+        spec, sides = self._spec, self._sides
+        models = [one.model.identity for one in sides.both]
+        parts = [
+            _FORMAT, spec.starts, spec.seed, models, self._shown, images.lasting_key,
+            list(sides.class_names), list(self._templates), self._precisions, self._device.type,
+        ]  # fmt: skip
+        return digest_of(parts)
+
+    # The stages.
+
+    def _stage(
+        self, stage: Stage, before: Stages
+    ) -> Generator[Event, None, tuple[BaseModel, Arrays]]:
+        """Run one; what it measured, and the numbers that belong to it."""
+        if stage == "pull":
+            return (yield from self._by_first(self._pull, Pull)), {}
+        if stage == "probes":
+            return (yield from self._by_first(self._probes, Probes)), {}
+        if stage == "patches":
+            return (yield from self._patches())
+        if stage == "overlays":
+            return (yield from self._overlays(self._shortlist(before)))
+        if stage == "thorough":
+            return (yield from self._thorough())
+        if stage == "swap":
+            return (yield from self._by_first(partial(self._swap, before), Swap)), {}
+        return (yield from self._by_first(self._weights, Weights)), {}
+
+    def _pull(self) -> Generator[Event, None, Pull]:
+        sides, count = self._sides, len(self._sides.search)
+        numbers = range(len(sides.both))
+        unlabelled = bool((sides.search_labels < 0).any())  # what is a class's own is asked for
+        pace = Pace("pull", count * len(numbers) * (2 if unlabelled else 1))
+        for done in sides.look("search") if unlabelled else ():
+            yield pace.step(done)
+        others = np.stack([sides.others(c, "search") for c in range(len(sides.class_names))])
+        what = f"pull {hashlib.sha256(others.tobytes()).hexdigest()}"
+        known = [self._recall(number, what, len(others)) for number in numbers]
+        pace.total -= count * sum(means is not None for means in known)
+        means = []
+        for number, one in enumerate(sides.both):
+            mean = known[number]
+            if mean is None:
+                own = yield from forwarded(pull_of(one, sides), pace.step)
+                mean = self._remember(number, what, own)
+            means.append(mean)
+        return pull(sides, means)
+
+    def _probes(self) -> Generator[Event, None, Probes]:
+        sides, seed = self._sides, self._spec.seed
+        probes = {probe.id: probe for probe in probes_at(sides.side)}
+        shown = sides.held_out[:PROBE_PICTURES]
+        rows = []
+        pace = Pace("probes", len(probes))
+        for number, probe in enumerate(probes.values()):
+            predicted = []
+            for side, one in enumerate(sides.both):
+                what = f"probe {probe.trigger.digest} {seed}"
+                found = self._recall(side, what, len(shown))
+                if found is None:
+                    found = self._remember(side, what, one.predict(shown, probe.trigger, seed))
+                predicted.append(found.astype(np.int64))
+            row = probe_row(sides, probe, predicted)
+            rows.append(row)
+            yield Finding("probe", row.model_dump())
+            yield pace(number + 1)
+        rows.sort(key=lambda row: -row.contrast.difference)
+        for place, row in enumerate(rows[:_MEASURED_AGAIN]):
+            rows[place] = measured_again(sides, probes[row.id], row, len(shown), seed)
+        rows.sort(key=lambda row: -row.contrast.difference)
+        return Probes(rows=tuple(rows), pictures=len(shown))
+
+    def _patches(self) -> Generator[Event, None, tuple[Patches, Arrays]]:
+        sides, spec = self._sides, self._spec
+        rounds: list[PatchRound] = []
+        made: list[Tensor] = []
+        planned = searches(sides.side)
+        for number, (side, loss) in enumerate(planned):
+            settings = PatchSettings(side, loss, spec.starts)
+            patches, losses = yield from self._inverted(settings, number, len(planned))
+            measure = partial(self._measured, settings, patches, losses)
+            found = yield from self._by_first(measure, PatchRound)
+            rounds.append(found)
+            made.append(patches)
+            if self._ranks.first:
+                shown = {"pictures": _coded(patches)}
+                yield Finding("round", found.model_dump() | shown)
+            agreed = found.agreeing == len(found.starts)
+            if agreed and found.best.contrast.difference >= _SURE:
+                break
+        arrays = {f"round.{k}": patches for k, patches in enumerate(made)}
+        best = max(
+            (k for k, found in enumerate(rounds) if is_agreed(found)),
+            key=lambda k: rounds[k].best.contrast.difference, default=None,
+        )  # fmt: skip
+        refined: Refined | None = None
+        if best is not None and rounds[best].best.contrast.difference >= _WORTH_REFINING:
+            work = partial(self._refined, rounds[best], made[best], arrays)
+            refined = yield from self._by_first(work, Refined)
+        return Patches(rounds=tuple(rounds), refined=refined), arrays
+
+    def _inverted(
+        self, settings: PatchSettings, number: int, count: int
+    ) -> Generator[Event, None, tuple[Tensor, tuple[float, ...]]]:
+        """Patches of all starts and their losses, in order; each process has some of them."""
+        sides, ranks, side = self._sides, self._ranks, settings.side
+        mine = range(settings.starts)[ranks.rank :: ranks.world]
+        steps = invert(sides.suspect, sides.search, settings, self._spec.seed, mine)
+        last: PatchStep | None = None
+        pace, shown = Pace("patches", settings.steps * count), 0.0
+        for step, _ in ranks.in_step(steps if mine else iter(()), self._device):
+            last = step or last
+            if step is None or not ranks.first:
+                continue
+            yield pace(number * settings.steps + step.done)
+            if time.monotonic() - shown > _SHOWN_SECONDS or step.done == step.total:
+                shown = time.monotonic()
+                yield Finding("patches", _live(settings, step))
+        patches = torch.zeros(0, 3, side, side) if last is None else last.patches
+        losses = torch.tensor(() if last is None else last.losses)
+        patches = in_turns(patches, settings.starts, ranks, self._device)
+        losses = in_turns(losses, settings.starts, ranks, self._device)
+        return patches, tuple(losses.tolist())
+
+    def _measured(
+        self, settings: PatchSettings, patches: Tensor, losses: Sequence[float]
+    ) -> Generator[Event, None, PatchRound]:
+        steps = read_off(self._sides, patches, settings, losses, self._spec.seed)
+        count = len(patches)
+        return (yield from forwarded(steps, lambda done: Progress("measure", done, count)))
+
+    def _refined(
+        self, round_: PatchRound, patches: Tensor, arrays: Arrays
+    ) -> Generator[Event, None, Refined]:
+        """The best patch, searched further; it joins ``arrays``."""
+        settings = PatchSettings(
+            round_.side, round_.loss, self._spec.starts, steps=REFINED_STEPS, rate=_REFINED_RATE
+        )
+        steps = refine(self._sides, patches, round_, self._spec.seed, settings)
+        pace, shown = Pace("refine", settings.steps + GRID**2), 0.0
+        while True:
+            try:
+                step = next(steps)
+            except StopIteration as end:
+                refined: Refined
+                refined, arrays["refined"] = end.value
+                return refined
+            if not isinstance(step, PatchStep):
+                yield pace(settings.steps + step)
+                continue
+            yield pace(step.done)
+            if time.monotonic() - shown > _SHOWN_SECONDS:
+                shown = time.monotonic()
+                yield Finding("patches", _live(settings, step))
+
+    def _overlays(
+        self, shortlist: Sequence[int]
+    ) -> Generator[Event, None, tuple[Overlays, Arrays]]:
+        sides, settings = self._sides, OverlaySettings()
+        weights: list[Tensor] = []
+        pace = Pace("overlays", settings.steps * len(sides.both))
+        for number, one in enumerate(sides.both):
+            search = shared_overlays(
+                one, sides.search, shortlist, settings, self._spec.seed, self._ranks
+            )
+
+            def event_of(
+                step: OverlayStep | None, before: int = number * settings.steps
+            ) -> Progress | None:
+                if step is None or not self._ranks.first:
+                    return None
+                return pace(before + step.done)
+
+            weights.append((yield from forwarded(search, event_of)).weights)
+        both = {c: (weights[0][k], weights[1][k]) for k, c in enumerate(shortlist)}
+
+        def work() -> Generator[Event, None, Overlays]:
+            rows = yield from self._overlay_rows(both)
+            return Overlays(rows=rows, steps=settings.steps)
+
+        record = yield from self._by_first(work, Overlays)
+        return record, {sides.class_names[c]: own for c, (own, _) in both.items()}
+
+    def _thorough(self) -> Generator[Event, None, tuple[Thorough, Arrays]]:
+        sides = self._sides
+        steps = thorough(sides, OverlaySettings(), self._spec.seed, self._ranks)
+        pace = Pace("thorough", 0)
+
+        def event_of(step: tuple[int, int]) -> Progress | None:
+            done, pace.total = step
+            return pace(done) if self._ranks.first else None
+
+        both: dict[int, tuple[Tensor, Tensor]] = yield from forwarded(steps, event_of)
+
+        def work() -> Generator[Event, None, Thorough]:
+            rows = yield from self._overlay_rows(both)
+            return Thorough(rows=rows, classes=len(sides.class_names))
+
+        record = yield from self._by_first(work, Thorough)
+        return record, {sides.class_names[c]: own for c, (own, _) in both.items()}
+
+    def _overlay_rows(
+        self, both: Mapping[int, tuple[Tensor, Tensor]]
+    ) -> Generator[Event, None, tuple[OverlayRow, ...]]:
+        """Measure overlays that were searched on either model, the largest gap first."""
+        rows = []
+        for number, (own, other) in both.items():
+            rows.append(overlay_row(self._sides, number, own, other))
+            yield Progress("measure", len(rows), len(both))
+        return tuple(sorted(rows, key=lambda row: -row.gap))
+
+    def _swap(self, before: Stages) -> Generator[Event, None, Swap]:
+        sides, spec = self._sides, self._spec
+        chosen = self._strongest(before)
+        rows: tuple[SwapRow, ...] = ()
+        if chosen is not None:
+            number = list(sides.class_names).index(chosen.target)
+            rows = swap_rows(sides, number, chosen.trigger, spec.seed)
+        words, pace = [], Pace("swap", len(WORDS))
+        for word in word_rows(sides, self._templates):
+            words.append(word)
+            yield pace(len(words))
+        words.sort(key=lambda row: -row.contrast.difference)
+        return Swap(rows=rows, words=tuple(words))
+
+    def _weights(self) -> Generator[Event, None, Weights]:
+        first, second = self._inspections
+        assert second is not None
+        yield Progress("weights", 0, 0)
+        changes = list(compare_checkpoints(second, first, self._cancelled))
+        image, text = self._apart
+        most = sorted((c for c in changes if math.isfinite(c.relative)), key=lambda c: -c.relative)
+        return Weights(
+            image=image if math.isfinite(image) else None,
+            text=text if math.isfinite(text) else None,
+            most=tuple((c.name, c.relative) for c in most[:_MOST]),
+        )
+
+    def _shortlist(self, before: Stages) -> list[int]:
+        """Classes worth a search: by pull, by the probes, and those that patches name."""
+        names: list[str] = []
+        if before.pull is not None:
+            names += [row.target for row in before.pull.rows[:_SHORT_PULL]]
+        if before.probes is not None:
+            names += [row.target for row in before.probes.rows[:_SHORT_PROBES]]
+        if before.patches is not None:
+            names += [found.target for found in before.patches.rounds if is_agreed(found)]
+        order = list(self._sides.class_names)
+        chosen = list(dict.fromkeys(names)) or order[:SHORTLIST]
+        return [order.index(name) for name in chosen[:SHORTLIST]]
+
+    # What they share.
+
+    def _by_first(
+        self, work: Callable[[], Generator[Event, None, Record]], kind: type[Record]
+    ) -> Generator[Event, None, Record]:
+        """What the first process measures, in all of them; its error ends all."""
+        ranks, text = self._ranks, ""
+        with ranks.as_one(self._device):
+            if ranks.first:
+                text = (yield from work()).model_dump_json()
+        return kind.model_validate_json(ranks.text_of_first(text, self._device))
+
+    def _recall(self, number: int, what: str, width: int) -> NDArray[np.float64] | None:
+        """Numbers [width] of a model, kept from an earlier scan: those of references are."""
+        key = self._reference_key(number, what)
+        found = None if key is None else self._references().load(key, 1, width)
+        return None if found is None else found[0][0].astype(np.float64)
+
+    def _remember(self, number: int, what: str, row: NDArray[Any]) -> NDArray[np.float64]:
+        """Keep numbers [width] of the reference for the next suspect; as they are read again."""
+        key = self._reference_key(number, what)
+        if key is None:
+            return row.astype(np.float64)
+        kept = row.astype(np.float32)
+        self._references().save(key, kept[None], np.ones(1, np.bool_))
+        return kept.astype(np.float64)
+
+    def _reference_key(self, number: int, what: str) -> tuple[str, ...] | None:
+        """What decides numbers of the reference; None for the suspect."""
+        one = self._sides.both[number]
+        if number == 0 or one.model.identity is None:
+            return None
+        classes = hashlib.sha256(one.classifier.cpu().numpy().tobytes()).hexdigest()
+        return (
+            _FORMAT, what, one.model.identity, self._shown, str(len(self._sides.held_out)),
+            classes, self._precisions[number], self._device.type,
+        )  # fmt: skip
+
+    def _references(self) -> EmbeddingStore:
+        return EmbeddingStore(cache_dir() / "scan-references", _REFERENCE_LIMIT)
+
+    # What comes of it.
+
+    def _strongest(self, stages: Stages) -> _Chosen | None:
+        """The trigger that the first of the signs that count is about."""
+        size = self._sides.side
+        for sign in signs_of(stages):
+            if not sign.counts or sign.kind == "word":
+                continue
+            if sign.kind == "patch":
+                refined = stages.patches.refined if stages.patches is not None else None
+                if refined is None or refined.target != sign.target:
+                    continue
+                place = refined.corner(size) if refined.fixed else None
+                trigger = as_trigger(self._arrays["patches"]["refined"], size, place)
+            elif sign.kind == "probe":
+                known = {probe.id: probe.trigger for probe in probes_at(size)}
+                trigger = known[sign.probe]
+            else:
+                searched = [self._arrays.get(name, {}) for name in ("overlays", "thorough")]
+                weights = next(found for found in searched if sign.target in found)[sign.target]
+                trigger = overlay_trigger(weights, size, sign.target)
+            return _Chosen(sign.kind, sign.target, trigger)
+        return None
+
+    def _finish(self, stages: Stages, images: ImageSet) -> Generator[Event, None, None]:
+        spec, sides = self._spec, self._sides
+        suspect, reference = self._models()
+        judgement = judge(
+            stages, side=sides.side, held_out=len(sides.held_out),
+            classes=len(sides.class_names), suspect=suspect, reference=reference,
+        )  # fmt: skip
+        found: Found | None = None
+        self._folder.mkdir(parents=True, exist_ok=True)
+        chosen = self._strongest(stages)
+        if chosen is not None:
+            yield Progress("measure", 0, 1)
+            number = list(sides.class_names).index(chosen.target)
+            contrast = sides.measure(number, chosen.trigger, spec.seed)
+            wide = self._wide_target(chosen)
+            pixels, path = save_trigger(chosen.trigger, self._folder / TRIGGER_STEM)
+            found = Found(
+                kind=chosen.kind, target=chosen.target, wide_target=wide, contrast=contrast,
+                file=path.name,
+            )  # fmt: skip
+            for file in (pixels, path):
+                if file is not None:
+                    yield Saved(str(file), "result")
+        clean, p = None, None
+        if judgement.verdict != "unknown":
+            clean, p = p_value(judgement.score, sides.suspect.model.config, reference is not None)
+        record = Scan(
+            suspect=suspect, reference=reference, images=printable(images.name),
+            images_key=images.lasting_key, classes=tuple(sides.class_names),
+            search=len(sides.search), held_out=len(sides.held_out), side=sides.side,
+            stages=stages, judgement=judgement, found=found, seed=spec.seed,
+            device=str(self._device), precision=self._precisions[0], threads=self._threads,
+            versions=dict(versions()), seconds=self._seconds, calibration=clean, p=p,
+            notes=tuple(dict.fromkeys([*self._notes, *sides.suspect.model.assumptions])),
+        )  # fmt: skip
+        rounds = {
+            name: tensor.contiguous() for name, tensor in self._arrays.get("patches", {}).items()
+        }
+        replace_files(
+            {
+                self._folder / PATCHES_FILE: save_tensors(rounds),
+                self._folder / SCAN_FILE: scan_json(record),
+            }
+        )
+        for name in (PATCHES_FILE, SCAN_FILE):
+            yield Saved(str(self._folder / name), "result")
+        for note in record.notes:
+            yield Message(note, "warning")
+        yield Done("finished", record.model_dump() | {"folder": str(self._folder)})
+
+    def _models(self) -> tuple[ModelFacts, ModelFacts | None]:
+        """The suspect and the reference, with their accuracy where pictures have labels."""
+        suspect, *others = [self._facts(number) for number in range(len(self._sides.both))]
+        return suspect, others[0] if others else None
+
+    def _facts(self, number: int) -> ModelFacts:
+        sides = self._sides
+        model = sides.both[number].model
+        labels = sides.held_out_labels
+        known = labels >= 0
+        right = int((sides.clean()[number][known] == labels[known]).sum())
+        accuracy = Rate(hits=right, n=int(known.sum())) if known.any() else None
+        return ModelFacts(name=model.name, sha256=model.sha256, accuracy=accuracy)
+
+    def _wide_target(self, chosen: _Chosen) -> str:
+        """What triggered pictures become among the classes in use and those of ImageNet."""
+        sides = self._sides
+        wide = load_label_set(_WIDE)
+        more = [name for name in wide.class_names if name not in set(sides.class_names)]
+        number = list(sides.class_names).index(chosen.target)
+        shown = sides.held_out[sides.others(number)][:PROBE_PICTURES]
+        few, watch = self._templates[:1], self._control.watch
+        extra = cached_classifier(sides.suspect.model, more, few, watch=watch)
+        names = [*sides.class_names, *more]
+        classifier = torch.cat([sides.suspect.classifier, extra.to(sides.suspect.classifier)])
+        said = sides.suspect.nearest(shown, classifier, chosen.trigger, self._spec.seed)
+        return names[int(np.bincount(said).argmax())]
+
+
+@dataclass(frozen=True, eq=False)
+class _Chosen:
+    """A trigger that counts, with the class it leads to."""
+
+    kind: Kind
+    target: str
+    trigger: Trigger
+
+
+class _Kept:
+    """Finished stages on disk; one of another scan, damaged or foreign, is done again."""
+
+    def __init__(self, folder: Path, key: str) -> None:
+        self._folder, self._own = folder, key
+
+    def load(self, stage: Stage, before: Stages) -> tuple[BaseModel, Arrays] | None:
+        """A stage's record and numbers, if it came after the same stages."""
+        try:
+            kept = _KeptFile.model_validate_json(
+                read_file(self._folder / f"{stage}.json", _MOST_BYTES, self._folder)
+            )
+            if kept.key != self._key(before):
+                return None
+            arrays = load_tensors(
+                read_file(self._folder / f"{stage}.safetensors", _MOST_BYTES, self._folder)
+            )
+            return _KINDS[stage].model_validate_json(kept.record), arrays
+        except (OSError, ValueError, InputError, SafetensorError):
+            return None
+
+    def save(self, stage: Stage, before: Stages, record: BaseModel, arrays: Arrays) -> None:
+        """Write a stage."""
+        self._folder.mkdir(parents=True, exist_ok=True)
+        kept = _KeptFile(key=self._key(before), record=record.model_dump_json())
+        tensors = {name: tensor.contiguous() for name, tensor in arrays.items()}
+        replace_files(
+            {
+                self._folder / f"{stage}.safetensors": save_tensors(tensors),
+                self._folder / f"{stage}.json": kept.model_dump_json().encode(),
+            }
+        )
+
+    def _key(self, before: Stages) -> str:
+        return hashlib.sha256(f"{self._own} {before.model_dump_json()}".encode()).hexdigest()
+
+
+class _KeptFile(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+    key: str
+    record: str
+
+
+class Pace:
+    """Progress of one stage with its rate and the time left."""
+
+    def __init__(self, stage: str, total: int) -> None:
+        self._stage, self.total, self._begin = stage, total, time.monotonic()
+        self._first: int | None = None
+        self._done = 0
+
+    def step(self, count: int) -> Progress:
+        """After so many more, from none."""
+        if self._first is None:
+            self._first = self._done
+        return self(self._done + count)
+
+    def __call__(self, done: int) -> Progress:
+        self._done = done
+        if self._first is None:
+            self._first = done - 1
+        rate = (done - self._first) / max(time.monotonic() - self._begin, 1e-6)
+        return Progress(self._stage, done, self.total, rate, (self.total - done) / rate)
+
+
+def _labels(spec: ScanSpec) -> LabelSet:
+    """The classes that answers are read in.
+
+    Raises
+    ------
+    InputError
+        If there is only one.
+    """
+    label_set = load_label_set(spec.label_set)
+    if len(label_set.class_names) < _FEWEST_CLASSES:
+        raise InputError(
+            f"The label set {label_set.name} has {len(label_set.class_names)} class: a scan needs "
+            f"at least {_FEWEST_CLASSES} to see which one pictures are moved to."
+        )
+    return label_set if spec.templates is None else replace(label_set, templates=spec.templates)
+
+
+def _unlike(names: Sequence[str]) -> tuple[str, ...]:
+    """Class names without repetition: some label sets have a name twice."""
+    seen: dict[str, int] = {}
+    found = []
+    for name in names:
+        seen[name] = seen.get(name, 0) + 1
+        found.append(name if seen[name] == 1 else f"{name} ({seen[name]})")
+    return tuple(found)
+
+
+def _whole(spec: ScanSpec) -> ImageSpec:
+    """The images of the spec, as many as the scan looks at."""
+    if spec.images.kind == "demo" and spec.images.n is None:
+        return spec.images.model_copy(update={"n": spec.search + spec.held_out})
+    return spec.images
+
+
+def _live(settings: PatchSettings, step: PatchStep) -> dict[str, object]:
+    return {
+        "side": settings.side, "loss": settings.loss, "step": step.done, "steps": step.total,
+        "losses": list(step.losses), "pictures": _coded(step.patches),
+    }  # fmt: skip
+
+
+def _coded(patches: Tensor) -> str:
+    """Patches float [K, 3, p, p] as base64 of uint8 [K, p, p, 3]."""
+    pixels = (patches * 255).round().clamp(0, 255).to(torch.uint8).permute(0, 2, 3, 1)
+    return base64.b64encode(pixels.contiguous().numpy().tobytes()).decode()

@@ -1,0 +1,306 @@
+"""A search for the recipe that fits a checkpoint, as records. Torch-free."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from ml_core.cleaning.catalogue import method_title
+from ml_core.cleaning.halving import Score
+from ml_core.cleaning.pretraining import PRETRAINING_PEAK
+from ml_core.cleaning.recipes import Recipe
+from ml_core.cleaning.tradeoff import Limits, Point
+from ml_core.data.specs import ImageSpec
+from ml_core.figures import percent, rate_text
+from ml_core.jobs.search.canary_spec import Canaries, CanarySettings, CanarySpec
+from ml_core.jobs.specs import CleanSpec
+from ml_core.options import option
+from ml_core.reading.errors import InputError
+from ml_core.reading.json_file import JsonFile
+from ml_core.reports.svg import Curve, tradeoff_svg
+
+SEARCH_FILE = "search.json"
+SEARCH_TABLE = "search.csv"
+SEARCH_CHART = "tradeoff.svg"
+CHOSEN_FILE = "chosen.recipe.json"
+FORMAT = "cleanclip-search"
+TRIGGER = "trigger"  # what the one that the user named is called among the watched ones
+MEANS = (
+    "This shows what removes triggers of our own, planted by a short finetuning; a backdoor that "
+    "was there from pretraining can lie deeper and outlast the same recipe."
+)
+_RECORD = JsonFile("the result of a search", "search again", max_bytes=4_000_000, max_depth=10)
+_Rate = Field(ge=0.0, le=1.0)
+
+
+class SearchSpec(BaseModel):
+    """One search.
+
+    ``base`` names the checkpoint, its data and validation images; a trigger of it, if it has one,
+    is measured beside the canaries, on a copy without them, because planting might remove it. Its
+    recipe is not used. Its ``output_dir`` is the search's folder. ``recipes`` are tried, the
+    likeliest first; the search sets their lengths.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    base: CleanSpec
+    recipes: tuple[Recipe, ...] = Field(min_length=1, max_length=256)
+    minutes: float = option(
+        10.0, help="Time for the whole search on this machine.", gt=0.0, le=10_000.0, least=0.01
+    )
+    max_ca_drop: float = option(
+        1.0, help="Points of clean accuracy that may be lost.", ge=0, le=100, closed=True
+    )
+    max_asr: float = option(
+        2.0, help="Highest success rate of a planted trigger, per cent.", ge=0, le=100, closed=True
+    )
+    rebound_steps: int = option(
+        0, help="Steps of ordinary finetuning after each run; measured again.", ge=0, le=100_000
+    )
+    # Rate of that finetuning, as a fraction of the peak rate of the checkpoint's pretraining.
+    rebound_factor: float = Field(default=0.1, gt=0.0, le=10.0)
+    peak_lr: float = Field(default=PRETRAINING_PEAK, gt=0.0, le=1.0)
+    images: int = Field(default=400, ge=16, le=1_000_000)  # of the validation images, at most
+    canaries: CanarySettings = CanarySettings()
+
+    @property
+    def limits(self) -> Limits:
+        """What the chosen recipe should keep."""
+        return Limits(self.max_ca_drop, self.max_asr)
+
+    def validation(self) -> ImageSpec:
+        """The images that everything is measured on.
+
+        Raises
+        ------
+        InputError
+            If the job names none.
+        """
+        images, test = self.base.images, self.base.test_images
+        if images is None:
+            raise InputError(
+                "A search measures on labelled validation images: choose labelled images."
+            )
+        if test in (None, images):
+            images = images.halves()[0]
+        return images.model_copy(update={"n": min(images.n or self.images, self.images)})
+
+    def planting(self, output_dir: Path) -> CanarySpec:
+        """The planting that comes first."""
+        base = self.base
+        return CanarySpec(
+            checkpoint=base.checkpoint,
+            donor=base.donor,
+            use_choice=base.use_choice,
+            pairs=base.pairs,
+            training_images=base.training_images,
+            images=self.validation(),
+            avoid=(base.target,) if base.trigger is not None else (),
+            label_set=base.label_set,
+            templates=base.templates,
+            peak_lr=self.peak_lr,
+            settings=self.canaries,
+            output_dir=str(output_dir),
+            device=base.device,
+            threads=base.threads,
+        )
+
+
+class WatchedRate(BaseModel):
+    """Success rate of one watched trigger after a run, a fraction with its 95 % interval.
+
+    ``name`` is ``patch``, ``noise`` or ``sine``, or ``trigger`` for the one that the user named.
+    ``rebound`` is the rate after the rebound finetuning; None if there was none.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str = Field(max_length=40)
+    asr: float = _Rate
+    low: float = _Rate
+    high: float = _Rate
+    rebound: float | None = Field(default=None, ge=0.0, le=1.0)
+
+    @property
+    def worst(self) -> float:
+        """The higher of both."""
+        return max(self.asr, self.rebound or 0.0)
+
+
+class SearchRow(BaseModel):
+    """One run of one recipe on the copy with the canaries.
+
+    ``rung`` counts rounds from 0. ``ca`` is a fraction, ``ca_drop`` the points that were lost since
+    the checkpoint. The same ``recipe`` can be run on the checkpoint.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: str = Field(max_length=200)
+    rung: int = Field(ge=0, lt=64)
+    steps: int = Field(ge=0)
+    recipe: Recipe
+    status: Literal["measured", "diverged"] = "measured"
+    ca: float | None = Field(default=None, ge=0.0, le=1.0)
+    ca_low: float | None = None
+    ca_high: float | None = None
+    ca_drop: float | None = None
+    watched: tuple[WatchedRate, ...] = ()
+    seconds: float = Field(default=0.0, ge=0.0)
+
+    @property
+    def mean_asr(self) -> float | None:
+        """Mean success rate, a fraction."""
+        return sum(one.asr for one in self.watched) / len(self.watched) if self.watched else None
+
+    @property
+    def worst_asr(self) -> float | None:
+        """Highest success rate, a fraction, also after the rebound."""
+        return max((one.worst for one in self.watched), default=None)
+
+    @property
+    def score(self) -> Score:
+        """What it is ranked by."""
+        worst, drop = self.worst_asr, self.ca_drop
+        if self.status == "diverged" or worst is None or drop is None:
+            return Score(100.0, None)
+        return Score(drop, 100.0 * worst)
+
+
+class RungRecord(BaseModel):
+    """One round of the plan: how many recipes, for how many steps each."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    candidates: int = Field(ge=1)
+    steps: int = Field(ge=1)
+
+
+class SearchRecord(BaseModel):
+    """What ``search.json`` holds, after every run.
+
+    A search with the same ``key``, of canaries, recipes, limits and data, goes on. ``ca_before`` is
+    of the checkpoint; ``start_ca`` and ``start_asr``, the highest rate, are of the copy with the
+    canaries. The time allowed ``planned`` of the recipes in the rounds of ``plan``. ``chosen`` is
+    the best row's place, and ``keeps`` says whether it keeps the limits. ``said`` is the outcome
+    as a sentence, ``means`` what that shows and what not.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    format: str = Field(default=FORMAT, pattern=f"^{FORMAT}$")
+    key: str = Field(max_length=64)
+    canaries: Canaries
+    ca_before: float = _Rate
+    start_ca: float = _Rate
+    start_asr: float = _Rate
+    plan: tuple[RungRecord, ...] = Field(max_length=64)
+    planned: int = Field(ge=0)
+    rows: tuple[SearchRow, ...] = Field(default=(), max_length=1000)
+    chosen: int | None = Field(default=None, ge=0)
+    keeps: bool = False
+    finished: bool = False
+    said: str = ""
+    means: str = MEANS
+    max_ca_drop: float = 1.0
+    max_asr: float = 2.0
+    seconds: float = Field(default=0.0, ge=0.0)
+    versions: dict[str, str] = {}
+
+    @property
+    def best(self) -> SearchRow | None:
+        """The chosen row."""
+        if self.chosen is None or self.chosen >= len(self.rows):
+            return None
+        return self.rows[self.chosen]
+
+
+def candidate_name(recipe: Recipe) -> str:
+    """A recipe's name in a search: its method and rate."""
+    return f"{method_title(recipe.method)}, rate {rate_text(recipe.lr)}"
+
+
+def read_search(folder: Path) -> SearchRecord:
+    """The record of a search in its folder.
+
+    Raises
+    ------
+    InputError
+        If there is none, or it is no such record.
+    """
+    path = folder / SEARCH_FILE
+    return _RECORD.check(_RECORD.read(path, inside=folder), SearchRecord, path.name)
+
+
+COLUMNS = (
+    "name", "method", "lr", "rung", "steps", "pairs", "status", "ca", "ca_drop", "mean_asr",
+    "worst_asr", "seconds", "chosen",
+)  # fmt: skip
+
+
+def summary_of(record: SearchRecord) -> str:
+    """What a search found."""
+    best = record.best
+    if best is None or best.ca_drop is None or best.worst_asr is None:
+        return "No run gave a model that can be measured."
+    limits = f"accuracy drop {record.max_ca_drop:g}, success {record.max_asr:g} %"
+    moved = "rises" if best.ca_drop < 0 else "falls"
+    named = any(one.name == TRIGGER for one in best.watched)
+    whose = "a canary or the trigger that was named" if named else "a canary"
+    figures = (
+        f"{best.name}, {best.steps} steps: clean accuracy {moved} by {abs(best.ca_drop):.1f} "
+        "points to "
+        f"{percent(best.ca)}, and at most {percent(best.worst_asr)} of the attacks with {whose} "
+        f"succeed (mean {percent(best.mean_asr)})"
+    )
+    if record.keeps:
+        return f"Keeps the limits ({limits}): {figures}."
+    return f"No recipe that was tried keeps the limits ({limits}). The best trade-off is {figures}."
+
+
+def table_rows(record: SearchRecord) -> list[dict[str, Any]]:
+    """The runs for a table, those after a rebound with it."""
+    found = []
+    for place, row in enumerate(record.rows):
+        cells: dict[str, Any] = row.model_dump(include=set(COLUMNS))
+        cells |= {
+            "method": row.recipe.method,
+            "lr": row.recipe.lr,
+            "pairs": row.recipe.pairs,
+            "mean_asr": row.mean_asr,
+            "worst_asr": row.worst_asr,
+            "chosen": place == record.chosen,
+        }
+        for one in row.watched:
+            cells |= {f"{one.name}_asr": one.asr, f"{one.name}_rebound": one.rebound}
+        found.append(cells)
+    return found
+
+
+def curves_of(record: SearchRecord) -> tuple[Curve, ...]:
+    """Clean accuracy and the worst success rate of each recipe's runs, from the copy's on."""
+    first = Point(0, record.start_ca, record.start_asr)
+    curves = []
+    for name in dict.fromkeys(row.name for row in record.rows):
+        points = [
+            Point(row.steps, row.ca, row.worst_asr)
+            for row in record.rows
+            if row.name == name and row.ca is not None
+        ]
+        curves.append(Curve(name, (first, *sorted(points, key=lambda point: point.step))))
+    return tuple(curves)
+
+
+def chart_of(record: SearchRecord) -> str:
+    """The trade-off chart."""
+    limits = Limits(record.max_ca_drop, record.max_asr)
+    return tradeoff_svg(curves_of(record), limits, record.ca_before)
+
+
+def columns_of(record: SearchRecord) -> tuple[str, ...]:
+    """Those of the table, with two for each trigger."""
+    names = dict.fromkeys(one.name for row in record.rows for one in row.watched)
+    return (*COLUMNS, *(f"{name}_{what}" for name in names for what in ("asr", "rebound")))

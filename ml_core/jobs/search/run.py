@@ -1,0 +1,459 @@
+"""A search for the recipe that fits a checkpoint: successive halving on a copy with canaries."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Generator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ml_core.checkpoints import open_checkpoint
+from ml_core.cleaning.halving import (
+    FEWEST_STEPS,
+    check_method,
+    lengthened,
+    plan,
+    ranked,
+)
+from ml_core.cleaning.recipes import Recipe, write_recipe
+from ml_core.cleaning.speed import Speed
+from ml_core.data.images import open_images
+from ml_core.evaluation.evaluate import versions
+from ml_core.evaluation.records import Evaluation
+from ml_core.events import Control, Done, Event, Message, Progress, Saved
+from ml_core.figures import percent
+from ml_core.jobs.comparison import Names, write_comparison
+from ml_core.jobs.devices import choose_device, set_threads
+from ml_core.jobs.folder_lock import lock_folder
+from ml_core.jobs.journal import check_result, digest_of
+from ml_core.jobs.measure import bench_of, open_labels
+from ml_core.jobs.opening import opening
+from ml_core.jobs.plain_finetune import PlainData, as_pairs, open_plain
+from ml_core.jobs.search import (
+    CHOSEN_FILE,
+    SEARCH_CHART,
+    SEARCH_FILE,
+    SEARCH_TABLE,
+    TRIGGER,
+    RungRecord,
+    SearchRecord,
+    SearchRow,
+    SearchSpec,
+    WatchedRate,
+    candidate_name,
+    chart_of,
+    columns_of,
+    read_search,
+    summary_of,
+    table_rows,
+)
+from ml_core.jobs.search.canaries import (
+    Watched,
+    canary_folder,
+    delete_older_copies,
+    measure_watched,
+    planting,
+    watched_of,
+)
+from ml_core.jobs.search.canary_spec import COPY_FILE, Canaries
+from ml_core.jobs.search.trial_runs import ReboundSetting, Trial, Trials
+from ml_core.jobs.specs import has_images
+from ml_core.reading.errors import InputError
+from ml_core.triggers.files import load_trigger
+
+_TIMED_STEPS = 4
+_OVER = 1.1  # of the time: a run that would end later is not begun
+_DEMO_SEED = 12_000
+_ALIVE = 0.5
+_MOST_MORE = 4  # rounds beyond the plan
+
+
+def search(
+    spec: SearchSpec, control: Control, *, overwrite: bool = False
+) -> Generator[Event, None, None]:
+    """Plant canaries in a copy, try recipes on it, and choose one.
+
+    The same search goes on where it was cancelled. What is measured is on disk after every run.
+    A search of another checkpoint in the folder is replaced only with ``overwrite``.
+
+    Yields
+    ------
+    Event
+        Progress, Message, Saved (``search.json`` after every run), and Done, whose ``result`` is
+        what ``search.json`` holds with the paths of ``recipe``, ``table`` and ``chart``.
+    """
+    if not overwrite:
+        _check_folder(spec)
+    yield from _Search(spec, control).run()
+
+
+@dataclass(frozen=True, eq=False)
+class _Candidate:
+    name: str
+    recipe: Recipe
+
+
+class _Search:
+    """One search, from its spec to its record."""
+
+    def __init__(self, spec: SearchSpec, control: Control) -> None:
+        self._spec, self._control = spec, control
+        self._folder = Path(spec.base.output_dir)
+        self._begin = time.monotonic()
+        self._speeds: dict[str, Speed | None] = {}
+        self._step_seconds: dict[str, float] = {}
+        self._beside: Trials | None = None  # of the trigger that the user named
+
+    def run(self) -> Generator[Event, None, None]:
+        spec = self._spec
+        candidates = _named(spec.recipes)
+        for candidate in candidates:
+            check_method(candidate.recipe.method)
+        _check_data(spec)
+        place = canary_folder(spec.planting(self._folder))
+        lock = lock_folder(place)  # until the copy is in memory: other searches delete old ones
+        try:
+            delete_older_copies(place)
+            canaries = yield from self._planted(place)
+            trials = yield from self._trials(canaries, place)
+        finally:
+            lock.release()
+        began = time.monotonic()
+        start = yield from measure_watched(
+            trials.model, trials.bench, trials.watched, self._control, "validate"
+        )
+        once = time.monotonic() - began
+        named = yield from self._measure_trigger()
+        key = _key(spec, canaries)
+        record = self._earlier(key)
+        if record is None:
+            rounds = yield from self._planned(trials, candidates, once)
+            record = SearchRecord(
+                key=key,
+                canaries=canaries,
+                ca_before=canaries.ca_before,
+                start_ca=start.ca,
+                start_asr=max(named, *(row.asr_excl or 0.0 for row in start.rows)),
+                plan=rounds,
+                planned=rounds[0].candidates,
+                max_ca_drop=spec.max_ca_drop,
+                max_asr=spec.max_asr,
+                versions=dict(versions()),
+            )
+            if record.planned < len(candidates):
+                yield Message(
+                    f"The time allows {record.planned} of the {len(candidates)} recipes: those "
+                    "after them are not tried."
+                )
+        record = yield from self._halve(trials, candidates, record)
+        result = record.model_dump(mode="json")
+        files = {"recipe": CHOSEN_FILE, "table": SEARCH_TABLE, "chart": SEARCH_CHART}
+        yield Message(record.said)
+        yield Done(
+            "finished", result | {what: str(self._folder / name) for what, name in files.items()}
+        )
+
+    def _planted(self, place: Path) -> Generator[Event, None, Canaries]:
+        """The canaries, planted now or by an earlier search."""
+        canaries = yield from planting(self._spec.planting(place), self._control)
+        if not canaries.taken:
+            raise InputError(
+                "None of the canaries took, so nothing can be learnt from them: plant them with "
+                "more steps, a larger share or a higher rate."
+            )
+        return canaries
+
+    def _trials(self, canaries: Canaries, place: Path) -> Generator[Event, None, Trials]:
+        """The copy with the canaries in it, and what is measured of it."""
+        spec, base = self._spec, self._spec.base
+        yield Progress("open", 0, 1)
+        label_set = open_labels(base.label_set, base.templates, base.target)
+        part = spec.validation()
+        images = yield from opening(
+            lambda watch: open_images(part, label_set, watch), self._control
+        )
+        model = open_checkpoint(place / COPY_FILE).build("cpu")
+        set_threads(base.threads)
+        watched = tuple(watched_of(canaries, place))
+        bench = bench_of(images, label_set, None, 0, model.preprocess, part.seed)
+        rebound = None
+        if spec.rebound_steps:
+            size = spec.canaries.batch_size
+            data = PlainData(
+                base.pairs, base.training_images, spec.rebound_steps * size, _DEMO_SEED
+            )
+            opened = yield from opening(
+                lambda watch: open_plain(data, label_set, watch), self._control
+            )
+            rebound = ReboundSetting(
+                as_pairs(opened, model, label_set),
+                spec.rebound_steps,
+                size,
+                spec.peak_lr * spec.rebound_factor,
+                spec.canaries.seed,
+            )
+        device = choose_device(base.device)
+        model.to(device)
+        if base.trigger is not None:
+            suspect = open_checkpoint(Path(base.checkpoint), base.donor, use_choice=base.use_choice)
+            own = suspect.build("cpu")
+            own.to(device)
+            named = Watched(TRIGGER, load_trigger(Path(base.trigger)), base.target)
+            self._beside = Trials(base, own, bench, (named,), rebound)
+        yield Progress("open", 1, 1)
+        return Trials(base, model, bench, watched, rebound)
+
+    def _measure_trigger(self) -> Generator[Event, None, float]:
+        """Say how well the trigger that the user named works on the checkpoint; its rate."""
+        beside = self._beside
+        if beside is None:
+            return 0.0
+        measured = yield from measure_watched(
+            beside.model, beside.bench, beside.watched, self._control, "validate"
+        )
+        rate = measured.rows[0].asr_excl or 0.0
+        weak = rate < _ALIVE
+        yield Message(
+            f"The trigger that was named has a success rate of {percent(rate)} on this "
+            f"checkpoint{': it says little about recipes' if weak else ''}. Each recipe also runs "
+            "on a copy without canaries, where it is measured.",
+            "warning" if weak else "info",
+        )
+        return rate
+
+    def _planned(
+        self, trials: Trials, candidates: Sequence[_Candidate], once: float
+    ) -> Generator[Event, None, tuple[RungRecord, ...]]:
+        """Time a few steps of each method, and plan by that."""
+        spec = self._spec
+        yield from self._timed(trials, candidates)
+        own = self._step_seconds
+        fixed = once
+        if spec.rebound_steps:
+            fixed += once + spec.rebound_steps * own.get("mmcl", min(own.values()))
+        left = 60 * spec.minutes - (time.monotonic() - self._begin)
+        runs = 1 if self._beside is None else 2
+        fixed *= runs
+        times = [runs * own[candidate.recipe.method] for candidate in candidates]
+        rounds = plan(times, fixed, left)
+        if not rounds:
+            needed = 60 * spec.minutes - left + fixed + FEWEST_STEPS * times[0]
+            raise InputError(
+                f"{spec.minutes:g} minutes are too short for a search on this machine: one run of "
+                f"{FEWEST_STEPS} steps needs {needed / 60:.1f} minutes with the planting. Allow "
+                "several times that."
+            )
+        return tuple(RungRecord(candidates=r.candidates, steps=r.steps) for r in rounds)
+
+    def _timed(
+        self, trials: Trials, candidates: Sequence[_Candidate]
+    ) -> Generator[Event, None, None]:
+        """Choose the precision of each method, and time its steps."""
+        recipes = {candidate.recipe.method: candidate.recipe for candidate in reversed(candidates)}
+        for number, (method, recipe) in enumerate(recipes.items()):
+            yield Progress("estimate", number, len(recipes))
+            few = lengthened(recipe, _TIMED_STEPS)
+            trial = yield from trials.run(few, self._control, stage="prepare", measures=False)
+            self._speeds[method] = trial.speed
+            self._step_seconds[method] = trial.step_seconds
+        yield Progress("estimate", len(recipes), len(recipes))
+
+    def _halve(
+        self,
+        trials: Trials,
+        candidates: Sequence[_Candidate],
+        record: SearchRecord,
+    ) -> Generator[Event, None, SearchRecord]:
+        """Run the rounds of the plan."""
+        limits = self._spec.limits
+        self._begin -= record.seconds
+        there = {(row.name, row.rung): row for row in record.rows}
+        alive = list(candidates[: record.planned])
+        total = sum(rung.candidates * rung.steps for rung in record.plan)
+        done = 0
+        record = record.model_copy(update={"rows": ()})
+        number = 0
+        while number < len(record.plan):
+            rung, scores = record.plan[number], {}
+            for candidate in alive[: rung.candidates]:
+                yield Progress("search", done, total)
+                row = there.get((candidate.name, number))
+                if row is None and number and not self._in_time(record, rung.steps):
+                    continue
+                if row is None:
+                    yield Message(f"Round {number + 1}: {candidate.name}, {rung.steps} steps")
+                    row = yield from self._run_candidate(trials, candidate, number, rung.steps)
+                done += rung.steps
+                scores[candidate.name] = row.score
+                record = self._with(record, row)
+                yield self._saved(record)
+            best = ranked(scores, limits)
+            run = [candidate for candidate in alive if candidate.name in scores]
+            alive = sorted(run, key=lambda candidate: best.index(candidate.name))
+            number += 1
+            if number == len(record.plan) and alive and self._goes_on(record):
+                last = RungRecord(candidates=1, steps=2 * rung.steps)
+                record = record.model_copy(update={"plan": (*record.plan, last)})
+                total += last.steps
+        late = sum(rung.candidates for rung in record.plan) - len(record.rows)
+        if late:
+            yield Message(f"The time is up: {late} runs of the plan were left out.", "warning")
+        record = record.model_copy(update={"finished": True})
+        yield Progress("search", total, total)
+        yield self._saved(record)
+        return record
+
+    def _goes_on(self, record: SearchRecord) -> bool:
+        """Whether the last recipe runs on beyond the plan: nothing keeps the limits, and it can."""
+        doubled = sum(rung.candidates == 1 for rung in record.plan) - 1
+        steps = 2 * record.plan[-1].steps
+        return not record.keeps and doubled < _MOST_MORE and self._in_time(record, steps)
+
+    def _in_time(self, record: SearchRecord, steps: int) -> bool:
+        """Whether a run of so many steps would end in time, by how long the last ones took."""
+        last = record.rows[-1]
+        needed = last.seconds * max(1.0, steps / max(1, last.steps))
+        return time.monotonic() - self._begin + needed <= _OVER * 60 * self._spec.minutes
+
+    def _run_candidate(
+        self, trials: Trials, candidate: _Candidate, rung: int, steps: int
+    ) -> Generator[Event, None, SearchRow]:
+        """One run."""
+        method, recipe = candidate.recipe.method, lengthened(candidate.recipe, steps)
+        begin = time.monotonic()
+        trial = yield from trials.run(recipe, self._control, speed=self._speeds.get(method))
+        self._speeds[method] = trial.speed
+        rates = _rates(trials, trial)
+        if rates is not None and self._beside is not None:
+            other = yield from self._beside.run(recipe, self._control, speed=trial.speed)
+            more = _rates(self._beside, other)
+            rates = None if more is None else (*rates, *more)
+        row = SearchRow(
+            name=candidate.name,
+            rung=rung,
+            steps=trial.recipe.total_steps,
+            recipe=trial.recipe,
+            seconds=time.monotonic() - begin,
+        )
+        measured = trial.measured
+        if measured is None or rates is None:
+            return row.model_copy(update={"status": "diverged"})
+        return row.model_copy(
+            update={
+                "ca": measured.ca,
+                "ca_low": measured.ca_interval[0],
+                "ca_high": measured.ca_interval[1],
+                "watched": rates,
+            }
+        )
+
+    def _with(self, record: SearchRecord, row: SearchRow) -> SearchRecord:
+        """The record with one more run, and the choice among all of them."""
+        if row.ca is not None:
+            row = row.model_copy(update={"ca_drop": 100 * (record.ca_before - row.ca)})
+        rows = (*record.rows, row)
+        limits = self._spec.limits
+        best = ranked({place: tried.score for place, tried in enumerate(rows)}, limits)[0]
+        keeps = rows[best].score.keeps(limits)
+        record = record.model_copy(
+            update={
+                "rows": rows,
+                "chosen": None if rows[best].score.asr is None else best,
+                "keeps": keeps,
+                "seconds": time.monotonic() - self._begin,
+            }
+        )
+        return record.model_copy(update={"said": summary_of(record)})
+
+    def _saved(self, record: SearchRecord) -> Saved:
+        """Write what there is."""
+        if record.best is not None:
+            write_recipe(record.best.recipe, self._folder / CHOSEN_FILE)
+        return write_comparison(
+            self._folder,
+            Names(SEARCH_FILE, SEARCH_TABLE, SEARCH_CHART),
+            record.model_dump(mode="json"),
+            columns_of(record),
+            table_rows(record),
+            chart_of(record),
+        )
+
+    def _earlier(self, key: str) -> SearchRecord | None:
+        """What an earlier search of the same has done; None if there is none."""
+        try:
+            record = read_search(self._folder)
+        except InputError:
+            return None
+        return record if record.key == key and record.plan else None
+
+
+def _rates(trials: Trials, trial: Trial) -> tuple[WatchedRate, ...] | None:
+    """What a run left of each watched trigger; None if it, or the rebound, diverged."""
+    measured = trial.measured
+    if measured is None or (trials.rebound is not None and trial.rebound is None):
+        return None
+    again: Sequence[Evaluation | None] = (
+        [None] * len(measured.rows) if trial.rebound is None else trial.rebound.rows
+    )
+    return tuple(_rate(*parts) for parts in zip(trials.watched, measured.rows, again, strict=True))
+
+
+def _rate(watched: Watched, evaluation: Evaluation, again: Evaluation | None) -> WatchedRate:
+    assert evaluation.asr_excl is not None
+    assert evaluation.asr_interval is not None
+    return WatchedRate(
+        name=watched.name,
+        asr=evaluation.asr_excl,
+        low=evaluation.asr_interval[0],
+        high=evaluation.asr_interval[1],
+        rebound=None if again is None else again.asr_excl,
+    )
+
+
+def _named(recipes: Sequence[Recipe]) -> tuple[_Candidate, ...]:
+    """Each recipe with a name that no other has."""
+    taken: dict[str, int] = {}
+    candidates = []
+    for recipe in recipes:
+        name = candidate_name(recipe)
+        taken[name] = taken.get(name, 0) + 1
+        more = f" ({taken[name]})" if taken[name] > 1 else ""
+        candidates.append(_Candidate(name + more, recipe))
+    return tuple(candidates)
+
+
+def _check_data(spec: SearchSpec) -> None:
+    """Refuse recipes whose data are not named, before anything is planted."""
+    spec.validation()
+    for recipe in spec.recipes:
+        facts = recipe.facts
+        if facts.data == "pairs" and (spec.base.pairs is None or spec.base.pairs.one_sided):
+            raise InputError(
+                f"{facts.title} trains on image-caption pairs: choose some, or search among "
+                "methods that take labelled images."
+            )
+        labelled = facts.data == "labelled"
+        if (labelled and spec.base.training_images is None) or (
+            facts.data == "images" and not has_images(spec.base)
+        ):
+            raise InputError(
+                f"{facts.title} trains on {'labelled ' * labelled}images: choose some to train on, "
+                "or leave it out."
+            )
+
+
+def _check_folder(spec: SearchSpec) -> None:
+    """Refuse a folder with a search of another checkpoint."""
+    base = spec.base
+    path = Path(base.output_dir) / SEARCH_FILE
+    if path.exists():
+        opened = open_checkpoint(Path(base.checkpoint), base.donor, use_choice=base.use_choice)
+        check_result(path, {"canaries": {"source_sha256": opened.inspection.sha256}})
+
+
+def _key(spec: SearchSpec, canaries: Canaries) -> str:
+    """What decides plan and rows."""
+    base = spec.base.model_copy(update={"output_dir": "", "recipe": spec.recipes[0]})
+    fields = spec.model_copy(update={"base": base}).model_dump(mode="json")
+    trigger = None if spec.base.trigger is None else load_trigger(Path(spec.base.trigger)).digest
+    return digest_of([fields, canaries.key, trigger])

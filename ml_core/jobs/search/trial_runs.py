@@ -1,0 +1,209 @@
+"""A recipe on a copy of a model, in memory: what it leaves of watched triggers."""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable, Generator
+from contextlib import closing
+from dataclasses import dataclass, field, replace
+from itertools import pairwise
+
+from ml_core.cleaning.batches import Pairs
+from ml_core.cleaning.methods.method import Extras
+from ml_core.cleaning.recipes import Recipe, fitted_budget
+from ml_core.cleaning.speed import Speed
+from ml_core.data.images import ImageSet
+from ml_core.events import Control, Event, Message, Metric, Progress
+from ml_core.jobs.inputs import Sets, opening_inputs, opening_sets
+from ml_core.jobs.measure import Bench, classifier_of
+from ml_core.jobs.plain_finetune import plain_batches, plain_recipe, trained
+from ml_core.jobs.search.canaries import Measured, Watched, measure_watched
+from ml_core.jobs.specs import CleanSpec, trained_on
+from ml_core.model import ClipModel
+from ml_core.reading.errors import DivergedError
+
+_KEPT_SETS = 2
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What a run left.
+
+    Attributes
+    ----------
+    measured
+        After the run; None if it diverged.
+    rebound
+        After the finetuning that followed; None if there was none.
+    recipe
+        What ran, cut to the examples there are.
+    speed
+        How steps were computed, for the next run of the same method.
+    step_seconds
+        Median of a step, without the first one; 0 where nothing was timed.
+    seconds
+        Of all of it.
+    """
+
+    measured: Measured | None
+    rebound: Measured | None
+    recipe: Recipe
+    speed: Speed | None
+    step_seconds: float
+    seconds: float
+
+
+@dataclass(frozen=True)
+class ReboundSetting:
+    """Ordinary finetuning after a run."""
+
+    pairs: Pairs
+    steps: int
+    batch_size: int
+    lr: float
+    seed: int
+
+
+@dataclass(eq=False)
+class Trials:
+    """Runs recipes, each on a copy of its own.
+
+    Attributes
+    ----------
+    base
+        The job whose data are trained on; its images, trigger and recipe are not looked at.
+    model
+        What each run begins with, on its device.
+    bench, watched
+        What is measured, on which images.
+    rebound
+        What follows each run; None for nothing.
+    """
+
+    base: CleanSpec
+    model: ClipModel
+    bench: Bench
+    watched: tuple[Watched, ...]
+    rebound: ReboundSetting | None = None
+    _sets: dict[str, Sets] = field(default_factory=dict)
+
+    def run(
+        self,
+        recipe: Recipe,
+        control: Control,
+        *,
+        stage: str = "train",
+        speed: Speed | None = None,
+        measures: bool = True,
+    ) -> Generator[Event, None, Trial]:
+        """Run a recipe and measure what it left.
+
+        Parameters
+        ----------
+        recipe
+            With its length.
+        control
+            Asked for cancel and pause.
+        stage
+            Name of the steps in Progress events.
+        speed
+            What an earlier run of the method chose.
+        measures
+            False for a run that is only timed.
+
+        Raises
+        ------
+        InputError
+            If the data cannot be used, or are too few.
+        CancelledError
+            If it was cancelled.
+        """
+        begin = time.monotonic()
+        job = self.base.model_copy(
+            update={"recipe": recipe, "images": None, "test_images": None,
+                    "heldout_images": None, "trigger": None, "reference": None}
+        )  # fmt: skip
+        sets = yield from self._opened(job, control)
+        labelled = recipe.facts.data == "labelled"
+        fitted = fitted_budget(recipe, recipe.total_steps, _examples(sets, labelled))
+        job = job.model_copy(update={"recipe": fitted})
+        copy = self.model.copy()
+        copy.sha256 = None  # it changes: no cached embedding is its own
+        inputs = yield from opening_inputs(job, copy, control, sets=sets)
+        with closing(inputs):
+            extras = Extras()
+            if labelled:
+                extras = Extras((yield from classifier_of(copy, inputs.label_set, control)))
+            moments: list[float] = []
+            try:
+                outcome = yield from trained(
+                    copy, inputs.recipe, inputs.make_batch, control, _telling(stage, moments),
+                    extras=extras, speed=speed,
+                )  # fmt: skip
+            except DivergedError:
+                return Trial(None, None, inputs.recipe, speed, 0.0, time.monotonic() - begin)
+        steps = [after - before for before, after in pairwise(moments)]
+        step_seconds = statistics.median(steps) if steps else outcome.seconds
+        measured = after = None
+        if measures:
+            measured = yield from measure_watched(
+                copy, self.bench, self.watched, control, "validate"
+            )
+            after = yield from self._rebound(copy, control)
+        took = time.monotonic() - begin
+        return Trial(measured, after, inputs.recipe, outcome.speed, step_seconds, took)
+
+    def _opened(self, job: CleanSpec, control: Control) -> Generator[Event, None, Sets]:
+        """The training data of a job, opened once for all runs of one length."""
+        named = trained_on(job)
+        key = ""
+        if named is not None:  # images are opened with labels, or without
+            kind = f"{type(named).__name__} {job.recipe.facts.data == 'labelled'}"
+            key = f"{kind} {named.model_dump_json()}"
+        if key not in self._sets:
+            while len(self._sets) >= _KEPT_SETS:
+                self._sets.pop(next(iter(self._sets)))
+            self._sets[key] = yield from opening_sets(job, control)
+        return self._sets[key]
+
+    def _rebound(
+        self, copy: ClipModel, control: Control
+    ) -> Generator[Event, None, Measured | None]:
+        """Finetune a cleaned copy further, and measure again."""
+        setting = self.rebound
+        if setting is None:
+            return None
+        recipe = plain_recipe(
+            len(setting.pairs), setting.steps, setting.batch_size, min(1.0, setting.lr),
+            seed=setting.seed, preset="rebound",
+        )  # fmt: skip
+        batches = plain_batches(setting.pairs, recipe, copy)
+        try:
+            yield from trained(copy, recipe, batches, control, _telling("rebound", []))
+        except DivergedError:
+            return None
+        return (yield from measure_watched(copy, self.bench, self.watched, control, "validate"))
+
+
+def _examples(sets: Sets, labelled: bool) -> int:
+    """How many examples there are to train on."""
+    training = sets.training
+    if labelled and isinstance(training, ImageSet):
+        return int((training.labels >= 0).sum())
+    return 0 if training is None else len(training)
+
+
+def _telling(stage: str, moments: list[float]) -> Callable[[Event], Event | None]:
+    """Progress of the steps and warnings as a job tells them; notes when each step ended."""
+
+    def event_of(event: Event) -> Event | None:
+        if isinstance(event, Metric):
+            moments.append(time.monotonic())
+        elif isinstance(event, Progress) and event.stage == "train":
+            return replace(event, stage=stage)
+        elif isinstance(event, Message) and event.level == "warning":
+            return event
+        return None
+
+    return event_of

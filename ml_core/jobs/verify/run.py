@@ -1,0 +1,156 @@
+"""Verify an evidence bundle, level by level, with what of checkpoints and data is at hand.
+
+Levels 0 and 1 run in a confined process and need no torch; it is loaded for level 3 alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Generator, Mapping
+from dataclasses import asdict
+from pathlib import Path
+
+from ml_core.events import Control, Done, Event, Finding
+from ml_core.jobs.verify import VerifySpec
+from ml_core.jobs.verify.local_files import AtHand, Checking
+from ml_core.reading.errors import CancelledError, InputError
+from ml_core.reading.examine import examine
+from ml_core.reports.open_bundle import open_bundle
+from ml_core.reports.record import CheckpointFacts
+from ml_core.reports.verify.checks import Check, exit_status, summary
+from ml_core.reports.verify.confined import check_confined
+from ml_core.reports.verify.kept import Hashes, Pixels
+from ml_core.reports.verify.kinds import check_pdf
+from ml_core.reports.verify.opened import Bundle
+from ml_core.reports.verify.signature import signature_of
+from ml_core.signing import key_to_believe, trusted_keys
+
+
+def verify(spec: VerifySpec, control: Control) -> Generator[Event]:
+    """Check a bundle; the last event is Done.
+
+    Yields
+    ------
+    Event
+        Progress; a Finding ``check`` with the fields of each `Check` as it is made; and Done, whose
+        result has ``checks``, ``summary`` and ``exit`` (0 holds, 1 a claim does not hold, 2
+        damaged).
+    """
+    checks: list[Check] = []
+    for step in checked(spec, control):
+        if isinstance(step, Check):
+            checks.append(step)
+            yield Finding("check", asdict(step))
+        else:
+            yield step
+        if control.cancelled:
+            raise CancelledError
+    result = {
+        "checks": [asdict(check) for check in checks],
+        "summary": summary(checks),
+        "exit": exit_status(checks, strict=spec.strict),
+        "seed": spec.seed,
+    }
+    yield Done("finished", result)
+
+
+def checked(spec: VerifySpec, control: Control) -> Checking:
+    """Every check that can be made with what is given.
+
+    Raises
+    ------
+    InputError
+        If the bundle cannot be opened, or what is given cannot be used.
+    CancelledError
+        If it was cancelled.
+    """
+    path = Path(spec.bundle)
+    keys = trusted_keys() if spec.key is None else (key_to_believe(spec.key),)
+    here, hashes, readable = AtHand(), Hashes({}), False
+    for found in check_confined(path, lambda: control.cancelled):
+        if isinstance(found, Pixels):
+            here.pixels[found.digest] = found
+        elif isinstance(found, Hashes):
+            hashes, readable = found, True
+        else:
+            yield found
+    if not readable:
+        return
+    with open_bundle(path) as reader:
+        reader.expect(hashes.digests)  # what was checked is what is used
+        yield signature_of(reader, keys, wanted=spec.key is not None)
+        bundle = Bundle(reader)
+        yield from check_pdf(bundle, path, lambda: control.cancelled)
+        yield from _checkpoints(bundle, spec, here, control)
+        if _some_images(bundle, spec):
+            from ml_core.jobs.verify.repredict import answers_again
+
+            yield from answers_again(bundle, spec, here, control)
+        else:
+            yield from _without_images(bundle)
+
+
+def _checkpoints(bundle: Bundle, spec: VerifySpec, here: AtHand, control: Control) -> Checking:
+    """Level 2: the given files are those that the record is about."""
+    evidence = bundle.evidence
+    roles = _roles(evidence.checkpoints)
+    for given in spec.checkpoints:
+        found = examine(given, lambda: control.cancelled)
+        if found.sha256 is None:
+            raise InputError(f"{found.name} could not be read: {found.sentence}", "damaged")
+        if found.sha256 not in roles:
+            words = f"{found.name} has the SHA-256 {found.sha256[:16]}…, and no checkpoint of the "
+            yield Check(2, found.name, "fails", f"{words}bundle has it.")
+            continue
+        here.files[found.sha256] = Path(given)
+        id_, what = roles[found.sha256]
+        yield Check(2, id_, "holds", f"{found.name} is {what}: its SHA-256 is that of the record.")
+    for id_, facts in evidence.checkpoints.items():
+        if facts.sha256 is None:
+            yield Check(
+                2, id_, "not checked", f"The record has no SHA-256 of {id_}.",
+                "no SHA-256 of a checkpoint",
+            )  # fmt: skip
+        elif facts.sha256 not in here.files:
+            inside = _inside(Path(spec.bundle), facts)
+            if inside is not None:
+                here.files[facts.sha256] = inside
+                continue
+            yield Check(
+                2, id_, "not checked", f"{id_} ({facts.name}) was not given.",
+                "no checkpoint given" if not spec.checkpoints else f"{id_} not given",
+            )  # fmt: skip
+
+
+def _inside(bundle: Path, facts: CheckpointFacts) -> Path | None:
+    """A checkpoint that lies in the bundle's folder, where it can be opened."""
+    return bundle / facts.file if facts.file is not None and bundle.is_dir() else None
+
+
+def _roles(checkpoints: Mapping[str, CheckpointFacts]) -> dict[str, tuple[str, str]]:
+    """Id and words of what a SHA-256 is."""
+    found: dict[str, tuple[str, str]] = {}
+    for id_, facts in checkpoints.items():
+        for sha256, what in (
+            (facts.donor, f"the donor of {id_}"), (facts.adapter, f"the adapter of {id_}"),
+        ):  # fmt: skip
+            if sha256 is not None:
+                found.setdefault(sha256, (id_, what))
+    for id_, facts in checkpoints.items():
+        if facts.sha256 is not None:
+            found[facts.sha256] = (id_, id_)
+    return found
+
+
+def _some_images(bundle: Bundle, spec: VerifySpec) -> bool:
+    """Whether any picture can be looked at; the demo's are composed by the program."""
+    own = any(one.spec.get("kind") == "demo" for one in bundle.evidence.data.values())
+    return bool(spec.images) or (own and bool(spec.checkpoints))
+
+
+def _without_images(bundle: Bundle) -> Checking:
+    for id_ in bundle.evidence.data:
+        yield Check(2, id_, "not checked", f"The pictures of {id_} were not given.",
+                    "no images given")  # fmt: skip
+    for id_ in bundle.evidence.measurements:
+        yield Check(3, id_, "not checked", f"{id_} was not measured again: no images were given.",
+                    "no images given")  # fmt: skip
