@@ -1,4 +1,4 @@
-"""The folder of what can be made again: how large it is, and emptying it."""
+"""Caches: the folder of what can be made again, and the last few results in memory."""
 
 from __future__ import annotations
 

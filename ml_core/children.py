@@ -1,4 +1,4 @@
-"""How this program starts itself again for a part of its work, from source or frozen.
+"""How this program starts itself again for a part of its work, and keeps memory it frees.
 
 From source a child is ``python -m MODULE``. A frozen program has no interpreter to start, so it
 starts its own executable with a word in the first place, and both programs ask `dispatch` for it.

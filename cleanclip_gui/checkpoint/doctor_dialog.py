@@ -62,7 +62,7 @@ class _RateDelegate(QStyledItemDelegate):
         option: QStyleOptionViewItem,
         index: QModelIndex | QPersistentModelIndex,
     ) -> None:
-        """Draw the line's background, then bar and whisker."""
+        """Draw the row's background, then bar and whisker."""
         super().paint(painter, option, index)
         rates = index.data(_RATES)
         if not rates:

@@ -1,4 +1,4 @@
-"""Runs on disk, as their folders tell them: plain functions, no Qt, no torch."""
+"""Runs on disk, as their folders tell them, also one that was saved half-way. No Qt, no torch."""
 
 from __future__ import annotations
 

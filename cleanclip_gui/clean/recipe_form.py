@@ -1,4 +1,4 @@
-"""The form of a cleaning run's method, preset and every hyperparameter."""
+"""Fields of a recipe, and the form of a run's method, preset and every hyperparameter."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The run that the Clean station is about: its process, and how it ended. Without any widget."""
+"""The run that the Clean station is about: its process, how it ended, and the bar that shows it."""
 
 from __future__ import annotations
 
@@ -10,14 +10,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 from PySide6.QtCore import QObject, Signal
-from PySide6.QtGui import QResizeEvent
-from PySide6.QtWidgets import QBoxLayout, QFrame, QProgressBar, QPushButton, QWidget
 
-from cleanclip_gui import theme
 from cleanclip_gui.clean.history import PastRun, SavedRun, can_resume, read_name, run_metrics
 from cleanclip_gui.clean.job import count_gpus, trigger_of
 from cleanclip_gui.clean.save_result import is_source, where_open
-from cleanclip_gui.commands import Actions
 from cleanclip_gui.inference.inference import StudioDevice
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.job_task import JobTask
@@ -25,15 +21,12 @@ from cleanclip_gui.jobs.runner import INTERRUPTED, JobRunner, NewRunner, new_run
 from cleanclip_gui.session import CheckpointFacts, RunState, Session
 from cleanclip_gui.session.records import RunProgress, is_live
 from cleanclip_gui.ticket import Ticket
-from cleanclip_gui.widgets.controls import ElidedLabel, Label, bind
-from cleanclip_gui.widgets.layout import column, row
-from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, left_text, plain
+from cleanclip_gui.widgets.text import bytes_text, count_text, duration_text, plain
 from ml_core.cleaning.catalogue import FACTS, run_title
 from ml_core.cleaning.recipes import Recipe
 from ml_core.events import Done, Event, Metric, Progress, Saved
 from ml_core.jobs.overall import Plan, cleaning_plan, estimate_plan
 from ml_core.jobs.specs import SPEC_FILE, CleanSpec, read_spec
-from ml_core.jobs.table import JOBS
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
 from ml_core.triggers import Trigger
@@ -628,108 +621,3 @@ def as_error(last: Done) -> InputError:
     code = last.error_code
     known = ("dangerous", "damaged", "unsupported", "usage")
     return InputError(last.error, code if code in known else "damaged", last.details)  # type: ignore[arg-type]
-
-
-_WIDE = 540  # pixels that the title and all buttons take in one line
-
-
-class RunBar(QFrame):
-    """Title, progress and the buttons Pause, Stop and save, Cancel, which show their actions."""
-
-    def __init__(self, run: CleaningRun, actions: Actions, parent: QWidget | None = None) -> None:
-        super().__init__(parent)
-        self.setProperty("card", True)
-        self._run = run
-        self.title = ElidedLabel("", "heading")
-        self.details = ElidedLabel("", "caption")
-        self.details.setFont(theme.figure_font(theme.FONT_POINTS - 1))
-        self.throughput = Label("", "caption")
-        self.throughput.setFont(theme.figure_font(theme.FONT_POINTS - 1))
-        self.throughput.setAccessibleName("Throughput")
-        self.notice = ElidedLabel("", "caption")
-        self.notice.setMinimumWidth(1)  # the title comes first
-        self.bar = QProgressBar()
-        self.bar.setTextVisible(False)
-        self.bar.setRange(0, 1000)
-        self.bar.setAccessibleName("Progress of the run")
-        self.pause = QPushButton()
-        self.stop = QPushButton(theme.icon("save"), "")
-        self.cancel = QPushButton()
-        self.cancel.setProperty("danger", True)
-        self.buttons = (self.pause, self.stop, self.cancel)
-        self._pause_action = actions["clean.pause"]
-        bind(self.pause, self._pause_action, text=True, icon=True)
-        bind(self.stop, actions["clean.stop"], text=True)
-        bind(self.cancel, actions["clean.cancel"], text=True)
-        words = row(self.title, (self.notice, 1), spacing=theme.SPACE_L)
-        buttons = row(*self.buttons, spacing=theme.SPACE_S)
-        self._head = QBoxLayout(QBoxLayout.Direction.LeftToRight)
-        self._head.setSpacing(theme.SPACE_S)
-        self._head.addLayout(words, 1)
-        self._head.addLayout(buttons)
-        column(
-            self._head, self.bar, row((self.details, 1), self.throughput), of=self,
-            margins="card",
-            spacing=theme.SPACE_S,
-        )  # fmt: skip
-        run.began.connect(self._on_began)
-        run.progressed.connect(self.show_progress)
-        run.changed.connect(self.show_run)
-        for part in (self.bar, self.cancel):  # nothing below moves when a run begins or ends
-            policy = part.sizePolicy()
-            policy.setRetainSizeWhenHidden(True)
-            part.setSizePolicy(policy)
-        self.show_run()
-
-    def resizeEvent(self, event: QResizeEvent) -> None:  # noqa: N802
-        """The buttons stand below the title where there is no room beside it."""
-        super().resizeEvent(event)
-        wide, ways = self.width() >= theme.px(_WIDE), QBoxLayout.Direction
-        self._head.setDirection(ways.LeftToRight if wide else ways.TopToBottom)
-        policy = self.cancel.sizePolicy()
-        policy.setRetainSizeWhenHidden(wide)  # a line of its own is not kept free
-        self.cancel.setSizePolicy(policy)
-
-    def show_run(self) -> None:
-        """Show how the run stands, apart from its progress."""
-        run = self._run
-        self.title.setText(run.headline)
-        self.notice.setText(run.notice)
-        for button in (self.pause, self.stop):  # an estimate can only be cancelled
-            button.setVisible(run.is_cleaning)
-        self.cancel.setVisible(run.is_running)
-        paused = run.state == "paused"
-        self._pause_action.setText("Res&ume" if paused else "&Pause")
-        self._pause_action.setIcon(theme.icon("play" if paused else "pause"))
-        if not run.is_running:
-            self.details.setText(run.details)
-            self.throughput.hide()
-            self.bar.hide()
-
-    def show_progress(self, progress: Progress) -> None:
-        """Show stage and throughput, and of the whole job share and time left."""
-        whole = self._run.progress
-        self.bar.setValue(0 if whole is None else round(1000 * whole.fraction))
-        self.details.setText(progress_text(progress, None if whole is None else whole.seconds_left))
-        unit = {"train": "examples", "texts": "texts"}.get(progress.stage, "images")
-        rate = progress.rate
-        self.throughput.setText(f"{rate:.0f} {unit} a second" if rate else "")
-        self.bar.setAccessibleDescription(self.details.text())
-
-    def _on_began(self) -> None:
-        self.details.setText("Starting the child process")
-        self.throughput.setText("")
-        self.throughput.show()
-        self.bar.setValue(0)
-        self.bar.show()
-
-
-def progress_text(progress: Progress, seconds_left: float | None = None) -> str:
-    """A stage in words, with what is done of it, and how long the whole job still takes."""
-    key, _, rest = progress.stage.partition(" ")
-    name = JOBS["clean"].stages.get(key.rstrip(","), progress.stage.capitalize())
-    rest = rest.replace("heldout", "held-out style")
-    parts = [f"{name} {rest}".strip() if rest else name]
-    if progress.total > 1:
-        parts.append(f"{count_text(progress.done)} of {count_text(progress.total)}")
-    return " · ".join([*parts, *filter(None, [left_text(seconds_left)])])

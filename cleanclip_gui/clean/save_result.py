@@ -1,4 +1,4 @@
-"""Copies a run's cleaned checkpoint or adapter to a place of the user's choice, in a thread."""
+"""A run's result: which file it is, and copying it to a place of the user's choice, in a thread."""
 
 from __future__ import annotations
 

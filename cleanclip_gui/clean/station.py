@@ -22,7 +22,8 @@ from cleanclip_gui.clean.proof import ProofSection, ProofTests
 from cleanclip_gui.clean.queue import QUEUE_FILE, RunQueue
 from cleanclip_gui.clean.rate_dialog import RateDialogs
 from cleanclip_gui.clean.resuming import Resuming, is_audit, is_unfinished_run
-from cleanclip_gui.clean.run import CleaningRun, RunBar, estimate_folder, estimate_sentence
+from cleanclip_gui.clean.run import CleaningRun, estimate_folder, estimate_sentence
+from cleanclip_gui.clean.run_bar import RunBar
 from cleanclip_gui.clean.runs.page import RunsPage
 from cleanclip_gui.clean.save_result import SaveCleaned
 from cleanclip_gui.clean.search_dialog import SearchDialogs

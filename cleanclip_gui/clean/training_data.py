@@ -1,4 +1,4 @@
-"""Which clean data a run trains on."""
+"""Which clean data a run trains on, and the buttons that choose a file."""
 
 from __future__ import annotations
 

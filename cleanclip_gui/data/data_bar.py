@@ -1,4 +1,4 @@
-"""The data in use: evaluation images, label set, prompt templates; a row of chips."""
+"""The data in use: images, classes, templates as a row of chips, and the dialogs behind them."""
 
 from __future__ import annotations
 

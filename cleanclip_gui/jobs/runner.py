@@ -1,4 +1,4 @@
-"""A long job: a QThread that supervises a child process (docs/decisions/0001)."""
+"""A long job: a QThread that supervises a child process and reads its events (decision 0001)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a full report lacks, and the command that gets it. No Qt."""
+"""What a full report lacks, the command that gets it, and the list of it on the page."""
 
 from __future__ import annotations
 

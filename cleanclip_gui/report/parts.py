@@ -1,4 +1,4 @@
-"""What a report of the open checkpoint can be made of: its runs, scans and measurements. No Qt."""
+"""What a report of the open checkpoint can be made of: its runs, scans and measurements, listed."""
 
 from __future__ import annotations
 

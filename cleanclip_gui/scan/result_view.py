@@ -237,7 +237,7 @@ class PositionMap(QWidget):
 
     def _words(self, grid_row: int, grid_column: int) -> str:
         rate = percent(self.grid[grid_row][grid_column])
-        return f"grid_row {grid_row + 1}, grid_column {grid_column + 1}: {rate} of the pictures"
+        return f"row {grid_row + 1}, column {grid_column + 1}: {rate} of the pictures"
 
     def mouseMoveEvent(self, event: QMouseEvent) -> None:  # noqa: N802
         """Point at the cell under the mouse."""

@@ -1,4 +1,4 @@
-"""The live loop of Studio: from a change of the trigger to numbers on the screen."""
+"""The live loop of Studio: from a change of the trigger to numbers; what is visible comes first."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A talk as a JSON file: steps with words, and names of what the window has. Nothing of it runs."""
+"""A talk as a JSON file, what it may show and what the tour tells. Nothing of it runs."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Small buttons, and push buttons that show a ``QAction`` as a ``QToolButton`` does by itself."""
+"""Labels, buttons that show a ``QAction``, and the row of a bar with Cancel."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Kinds of files in file dialogs, as :class:`QFileDialog` takes its name filters."""
+"""Kinds of files in file dialogs, and files that are dropped."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A spin box for whole numbers, decimals and rates in scientific notation."""
+"""Boxes for numbers, also in scientific notation, and for choices."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What every grid of thumbnails has: equal cells in a list view, and the ground of a cell."""
+"""Pictures between numpy and Qt, grids of thumbnails, and the roles of their rows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Questions to the user, in one place, so that tests can answer them."""
+"""Questions to the user, in one place, so that tests can answer them; saving a chart."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A table of rates: thousands of rows, sorted by the numbers behind the texts."""
+"""Tables by rows, and one of thousands of rates, sorted by the numbers behind the texts."""
 
 from __future__ import annotations
 

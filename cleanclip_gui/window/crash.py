@@ -1,4 +1,4 @@
-"""Unexpected errors: logged where they happen, counted, and told in the GUI thread."""
+"""Unexpected errors: logged where they happen, counted, and told in a dialog of the GUI thread."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The status bar: what is going on, the running job, arithmetic, memory, device."""
+"""The status bar: what is going on, the running job, arithmetic, memory, device; and the log."""
 
 from __future__ import annotations
 

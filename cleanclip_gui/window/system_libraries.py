@@ -1,4 +1,4 @@
-"""Check for the system libraries that Qt needs on Linux; imports no Qt.
+"""Check for the system libraries and the versions that Qt needs; imports no Qt.
 
 Run as a program, as root on a machine with apt-get, it installs the missing ones; else one line
 names the command to run, and the exit status is 1.

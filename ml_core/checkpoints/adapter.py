@@ -1,4 +1,4 @@
-"""Adapters: a few tensors that change what a checkpoint answers, beside its untouched weights."""
+"""Adapters and learned prompts: a few tensors beside a checkpoint's untouched weights."""
 
 from __future__ import annotations
 

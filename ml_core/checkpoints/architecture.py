@@ -1,4 +1,4 @@
-"""Read a CLIP's config off the shapes of its tensors, by open_clip's names."""
+"""A CLIP's architecture: what it records, and reading it off the shapes of the tensors."""
 
 from __future__ import annotations
 

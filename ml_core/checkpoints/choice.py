@@ -1,4 +1,4 @@
-"""Choices of the loader doctor that the user wants to be used whenever a file is opened again.
+"""Choices of how a checkpoint is opened, and the loader doctor's that are kept for next time.
 
 They belong to a file's SHA-256 and lie in the user's data folder, never beside the file.
 """

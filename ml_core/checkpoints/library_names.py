@@ -1,4 +1,4 @@
-"""From the tensor names of the transformers library's CLIPModel to those of open_clip."""
+"""From the tensor names of transformers' and Apple's CLIPs and of SigLIP to those of open_clip."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Numbers about single tensors, read from the file in pieces without torch."""
+"""Numbers about single tensors and their histogram, read from the file in pieces without torch."""
 
 from __future__ import annotations
 

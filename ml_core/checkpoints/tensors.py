@@ -1,4 +1,4 @@
-"""Read the tensors of an inspected file: of the bytes that were inspected."""
+"""The tensors of an inspected file, of the bytes that were inspected, put together to a model."""
 
 from __future__ import annotations
 

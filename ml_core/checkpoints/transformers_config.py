@@ -1,4 +1,4 @@
-"""The configs of the transformers library, in open_clip's words."""
+"""The configs of the transformers library, SigLIP's among them, in open_clip's words."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Training batches: order, augmented views and tokens, all functions of (seed, step)."""
+"""Training batches: order, views, tokens, stamped pictures: all functions of (seed, step)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Named recipes of each method, with where their numbers come from. Torch-free."""
+"""Named recipes of each method, their fields, and where their numbers come from. Torch-free."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a set's files are known by: their content; of a large set not read yet, less."""
+"""What a set's files are known by, and which links of its folder are followed."""
 
 from __future__ import annotations
 

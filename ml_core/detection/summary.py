@@ -1,4 +1,4 @@
-"""From the scores of all pairs to what is shown: distributions, ranks, and the worst."""
+"""From the scores of all pairs to distributions, ranks and the worst; approximate neighbours."""
 
 from __future__ import annotations
 

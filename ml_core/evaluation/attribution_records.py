@@ -1,4 +1,4 @@
-"""What an attribution found, with everything needed to repeat it. Imports no torch."""
+"""What an attribution found, and its files. Imports no torch."""
 
 from __future__ import annotations
 

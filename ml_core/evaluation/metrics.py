@@ -121,7 +121,7 @@ def summarise(
     known = labelled(labels)
     excluded = not_target(labels, target)
     population = baseline_population(labels, target)
-    hits = clean_hits(labels, per_image.clean_top1)
+    correct = clean_hits(labels, per_image.clean_top1)
     before = baseline_hits(labels, per_image.clean_top1, target)
     fields: dict[str, Any] = {
         "n": len(labels),
@@ -130,8 +130,8 @@ def summarise(
         "target": target,
         "target_name": class_names[target],
         "same_names": _namesakes(tuple(class_names), target),
-        "ca": rate(hits),
-        "ca_interval": rate_interval(hits),
+        "ca": rate(correct),
+        "ca_interval": rate_interval(correct),
         "baseline_target_rate": rate(before),
         "baseline_interval": rate_interval(before),
         "baseline_target_rate_all": rate(per_image.clean_top1 == target),

@@ -1,4 +1,4 @@
-"""Score one batch without and with the trigger."""
+"""Score one batch of a subject without and with the trigger, also again."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The exceptions that all parts share: bad input, and work that was cancelled."""
+"""The exceptions that all parts share, and texts made plain: bad input, work that was cancelled."""
 
 from __future__ import annotations
 

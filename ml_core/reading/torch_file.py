@@ -1,4 +1,4 @@
-"""What the readers of PyTorch's layouts share: pickles are judged, tensors get their bytes."""
+"""Readers of PyTorch's layouts: archives, streams, bare pickles; tensors get their bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A record in SARIF 2.1.0: findings of the inspections, and what speaks for a backdoor."""
+"""A record in SARIF 2.1.0 and as an in-toto statement: findings, and what speaks for a backdoor."""
 
 from __future__ import annotations
 

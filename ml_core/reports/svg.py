@@ -1,4 +1,4 @@
-"""Shapes and axes of the charts that the program draws as SVG."""
+"""Charts that the program draws as SVG: shapes, axes, trade-offs and learning rates."""
 
 from __future__ import annotations
 

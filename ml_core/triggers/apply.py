@@ -1,4 +1,4 @@
-"""Put a trigger on a batch of images, on their device."""
+"""Put a trigger on a batch of images, on their device: patterns, warps, colours, canvases."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A trigger's pixels at the size and angle in which they are stamped."""
+"""A trigger's pixels at the size and angle in which they are stamped, and their places."""
 
 from __future__ import annotations
 

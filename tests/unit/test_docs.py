@@ -15,7 +15,7 @@ from types import ModuleType
 import pytest
 import typer
 
-from cleanclip_gui.window.help_dialog import (
+from cleanclip_gui.window.help_pages import (
     help_folder,
     listed,
     read_page,
@@ -199,5 +199,5 @@ def test_the_wheel_holds_help_and_documentation() -> None:
 
 
 def test_help_pages_need_no_qt() -> None:
-    line = "import sys, cleanclip_gui.window.help_dialog; assert 'PySide6' not in sys.modules"
+    line = "import sys, cleanclip_gui.window.help_pages; assert 'PySide6' not in sys.modules"
     subprocess.run([sys.executable, "-c", line], check=True, cwd=ROOT)

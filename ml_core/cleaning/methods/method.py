@@ -1,4 +1,4 @@
-"""What the loop asks of a method."""
+"""What the loop asks of a method, and what methods share: embedding, and a frozen copy."""
 
 from __future__ import annotations
 

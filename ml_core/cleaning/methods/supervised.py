@@ -1,4 +1,4 @@
-"""Methods on labelled images: a linear head with or without its encoder, or the text's classes."""
+"""Methods on labelled images: linear heads, the text's classes, unlearning, adversaries."""
 
 from __future__ import annotations
 

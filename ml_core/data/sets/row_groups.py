@@ -1,4 +1,4 @@
-"""Rows of Parquet files by number; whole row groups are read, and the last ones kept."""
+"""Rows of Parquet files by number, page by page; the last row groups are kept."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Overlays over the whole picture, of low frequencies alone, searched for shortlisted classes.
+"""Overlays over the whole picture, of low frequencies alone, for shortlisted or all classes.
 
 A full-image trigger (Blended, SIG) is a direction that every picture takes. Free pixels find
 natural directions first, on clean models as well; a pattern of few low frequencies finds them less,

@@ -1,4 +1,4 @@
-"""What a scan measured, as records that live in JSON. Torch-free."""
+"""What a scan measured and cost, as records that live in JSON, and their file. Torch-free."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The two models of a scan with the pictures they are asked about, and what is measured on them."""
+"""The two models of a scan, and what is measured on them as they are: pull, swap, calibration."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The names in a pickle that cannot be followed any more: what an ordinary loader may reach."""
+"""Names in a pickle that cannot be followed: what an ordinary loader may reach; its opcodes."""
 
 from __future__ import annotations
 

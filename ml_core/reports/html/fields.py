@@ -1,4 +1,4 @@
-"""Values of a record that remember where they stand, so that a page can say whence a figure is.
+"""Values of a record that remember where they stand, and the page of an inspection.
 
 What a template prints of a `Field` carries the field's place as ``data-field``: a JSON pointer
 (RFC 6901) into ``evidence.json``, or ``FILE#POINTER`` into another file of the bundle.
