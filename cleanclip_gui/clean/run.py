@@ -13,7 +13,7 @@ from PySide6.QtCore import QObject, Signal
 
 from cleanclip_gui.clean.history import PastRun, SavedRun, can_resume, read_name, run_metrics
 from cleanclip_gui.clean.job import count_gpus, trigger_of
-from cleanclip_gui.clean.save_result import is_source, where_open
+from cleanclip_gui.clean.result import is_source, where_open
 from cleanclip_gui.inference.inference import StudioDevice
 from cleanclip_gui.jobs import tasks
 from cleanclip_gui.jobs.job_task import JobTask

@@ -9,8 +9,8 @@ from typing import Any
 
 from PySide6.QtCore import QObject, Signal
 
+from cleanclip_gui.clean.result import cleaned_file, is_source, where_open
 from cleanclip_gui.clean.run import Asked
-from cleanclip_gui.clean.save_result import cleaned_file, is_source, where_open
 from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.session import CheckpointFacts, Session

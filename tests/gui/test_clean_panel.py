@@ -16,8 +16,8 @@ from cleanclip_gui.clean.before_after import (
     summary,
     tone_colour,
 )
+from cleanclip_gui.clean.result import suggested_name
 from cleanclip_gui.clean.run_bar import progress_text
-from cleanclip_gui.clean.save_result import suggested_name
 from cleanclip_gui.clean.station import CleanStation
 from cleanclip_gui.inference.questions import OpenCheckpoint
 from cleanclip_gui.jobs.runner import _RUNNING, DEVICES, JobRunner

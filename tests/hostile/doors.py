@@ -27,7 +27,7 @@ from cleanclip_gui.clean.history import (
 )
 from cleanclip_gui.clean.queue import FORMAT as QUEUE_FORMAT
 from cleanclip_gui.clean.queue import QUEUE_FILE, read_queue
-from cleanclip_gui.clean.save_result import cleaned_file, is_source, suggested_name
+from cleanclip_gui.clean.result import cleaned_file, is_source, suggested_name
 from cleanclip_gui.jobs.runner import MalformedEventError, read_event
 from cleanclip_gui.scan.result_view import facts_text, figure_text
 from cleanclip_gui.scan.tables import csv_rows, start_rows

@@ -29,10 +29,10 @@ from cleanclip_gui.clean.history import (
 )
 from cleanclip_gui.clean.job import copy_job, trigger_of
 from cleanclip_gui.clean.queue import RunQueue
+from cleanclip_gui.clean.result import is_source, where_open
 from cleanclip_gui.clean.run import NO_TRIGGER, CleaningRun
 from cleanclip_gui.clean.runs.runs_table import RunsTable, started_text
 from cleanclip_gui.clean.runs.tradeoff_chart import Track, TradeoffChart
-from cleanclip_gui.clean.save_result import is_source, where_open
 from cleanclip_gui.clean.training_data import OnceButton
 from cleanclip_gui.clean.try_in_studio import TryCleaned
 from cleanclip_gui.jobs import tasks

@@ -1,0 +1,70 @@
+"""What a run's result names: the file that it made, and the checkpoint that it was made from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from cleanclip_gui.session import CheckpointFacts
+from ml_core.reading.errors import InputError
+from ml_core.reading.safetensors_header import read_header
+from ml_core.reading.strict_json import JsonError, parse_object
+
+
+def cleaned_file(result: Mapping[str, Any]) -> Path:
+    """Return where a run's cleaned checkpoint lies.
+
+    Raises
+    ------
+    InputError
+        If it is no longer there.
+    """
+    path = Path(result.get("checkpoint", ""))
+    if not path.is_file():
+        raise InputError("The cleaned checkpoint is gone; run the cleaning again.")
+    return path
+
+
+def suggested_name(result: Mapping[str, Any]) -> str:
+    """A name for the cleaned checkpoint, after the one it was made from."""
+    what = "adapter" if result.get("adapter") else "cleaned"
+    return f"{Path(result.get('source') or 'checkpoint').stem}-{what}.safetensors"
+
+
+def is_source(facts: CheckpointFacts | None, result: Mapping[str, Any]) -> bool:
+    """Whether a result was made from the checkpoint that is open.
+
+    Its SHA-256 decides, since a run of a cluster names the path of there; the path does where a
+    result does not tell the SHA-256.
+    """
+    if facts is None:
+        return False
+    sha256 = _source_sha256(result)
+    if sha256:
+        return facts.inspection.sha256 == sha256
+    return Path(facts.path) == Path(str(result.get("source") or ""))
+
+
+def where_open(result: Mapping[str, Any], facts: CheckpointFacts | None) -> dict[str, Any]:
+    """A result whose source is named where it is open, if it is."""
+    if facts is None or not is_source(facts, result):
+        return dict(result)
+    result_here = {**result, "source": facts.path}
+    if result.get("adapter"):  # the weights that it goes on are the source's
+        result_here["checkpoint"] = facts.path
+    return result_here
+
+
+def _source_sha256(result: Mapping[str, Any]) -> str:
+    """Of the checkpoint that a result was made from, as it or its file says; empty if neither."""
+    if result.get("source_sha256"):
+        return str(result["source_sha256"])
+    adapter = str(result.get("adapter") or "")
+    path = Path(adapter or str(result.get("checkpoint") or ""))
+    try:
+        header = read_header(path).metadata["facts" if adapter else "provenance"]
+        facts = parse_object(header.encode("utf-8", "surrogatepass"), half_characters=True)
+        return str(facts["source_sha256"] or "")
+    except (InputError, KeyError, JsonError):
+        return ""
