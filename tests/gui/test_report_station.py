@@ -718,7 +718,7 @@ def test_closing_ends_what_is_at_work(station, tmp_path):
 @pytest.mark.parametrize("size", [(780, 420), (1260, 640)])
 def test_no_part_overlaps_or_is_cut_off(size, station, qtbot, tmp_path):
     station.resize(*size)
-    assert station.pages.currentIndex() == EMPTY
+    qtbot.waitUntil(lambda: station.pages.currentIndex() == EMPTY)
     assert lasting_faults(station, qtbot) == []
     with_everything(station, qtbot, tmp_path)
     assert station.pages.currentIndex() == DRAFT
