@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Literal, Protocol, runtime_checkable
 
 from PySide6.QtCore import QObject, Signal
 
@@ -21,6 +21,12 @@ from cleanclip_gui.session import Session
 from cleanclip_gui.session.settings import SettingsStore
 from cleanclip_gui.ticket import call
 from cleanclip_gui.widgets.prompts import Prompts
+
+Kind = Literal[
+    "checkpoint", "donor", "checkpoints", "reference", "trusted", "cleaned", "images", "run",
+    "scan", "trigger", "snapshot", "target", "role", "image",
+]  # fmt: skip
+"""What a station may have opened; see :class:`Shell`."""
 
 
 class Shell(QObject):
@@ -78,17 +84,17 @@ class Shell(QObject):
 
     def __init__(self) -> None:
         super().__init__()
-        self._takers: dict[str, list[Callable[..., object]]] = {}
+        self._takers: dict[Kind, list[Callable[..., object]]] = {}
 
-    def takes(self, kind: str, taker: Callable[..., object]) -> None:
+    def takes(self, kind: Kind, taker: Callable[..., object]) -> None:
         """Have a function called with whatever of a kind is to be opened."""
         self._takers.setdefault(kind, []).append(taker)
 
-    def opens(self, kind: str) -> bool:
+    def opens(self, kind: Kind) -> bool:
         """Whether anybody takes a kind."""
         return kind in self._takers
 
-    def open(self, kind: str, *what: object) -> None:
+    def open(self, kind: Kind, *what: object) -> None:
         """Have something opened, or put on show, by who takes its kind."""
         for taker in self._takers.get(kind, ()):
             call(taker, *what)

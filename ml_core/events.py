@@ -185,6 +185,18 @@ def forwarded(
             yield event
 
 
+def run_to_end(
+    steps: Generator[_Step, None, _Result], each: Callable[[_Step], object] = lambda _: None
+) -> _Result:
+    """Run steps to their end, giving each to ``each``, and return their result."""
+    while True:
+        try:
+            each(next(steps))
+        except StopIteration as end:
+            result: _Result = end.value
+            return result
+
+
 class Control:
     """How a listener steers a running job; safe to use from any thread.
 

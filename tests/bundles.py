@@ -122,7 +122,7 @@ def valid_scan(rules: Rules = RULES) -> Scan:
     contrast = found.contrast.model_dump()
     _with_intervals(contrast)
     judged = judge(
-        made.stages, side=made.side, held_out=made.held_out, classes=len(made.classes),
+        made.stages, held_out=made.held_out, classes=len(made.classes),
         suspect=made.suspect, reference=made.reference, rules=rules,
     )  # fmt: skip
     fields = made.model_dump() | {

@@ -23,12 +23,19 @@ from ml_core.collector import collector_off
 from ml_core.data.watch import Watch
 from ml_core.reading.errors import CancelledError, InputError
 
+_LOG = logging.getLogger(__name__)
+_ATTEMPTS = 5  # to start the engine: the second by itself, the others when asked for
 _LIBRARIES = {"linux": "libtorch.so", "darwin": "libtorch.dylib"}
 
 
 @contextmanager
 def imported_beside_the_window() -> Iterator[None]:
-    """Import torch in here, in another thread than the window's."""
+    """Import torch in here, in another thread than the window's.
+
+    Two things would hold the interpreter's lock for 0.1 to 0.7 s each: loading the libraries, which
+    is done beforehand in a foreign call that leaves the lock free, and the garbage collector,
+    which walks over all the new objects again and again and is off meanwhile.
+    """
     library = torch_library()
     if library is not None:
         load_unlocked(library)
@@ -54,10 +61,6 @@ def load_unlocked(library: Path) -> bool:
     dlopen = ctypes.CDLL(None).dlopen
     dlopen.argtypes, dlopen.restype = (ctypes.c_char_p, ctypes.c_int), ctypes.c_void_p
     return dlopen(os.fsencode(library), os.RTLD_NOW) is not None
-
-
-_LOG = logging.getLogger(__name__)
-_ATTEMPTS = 5  # to start the engine: the second by itself, the others when asked for
 
 
 def _torch_engine(watch_texts: Watch) -> Engine:

@@ -29,6 +29,7 @@ from ml_core.jobs.specs import EVENTS_FILE
 from ml_core.jobs.table import JOBS
 from ml_core.reading.errors import InputError
 
+_LOG = logging.getLogger(__name__)
 _STATUSES = frozenset({"finished", "stopped", "cancelled", "failed"})
 # What Windows returns for a process that died of a memory fault.
 _ACCESS_VIOLATION = 0xC0000005
@@ -291,8 +292,6 @@ def drain(process: subprocess.Popen[str]) -> None:
     for _ in iter(lambda: cast(IO[str], process.stdout).read(65_536), ""):
         continue
 
-
-_LOG = logging.getLogger(__name__)
 
 JobState = Literal["starting", "running", "paused", "stopping", "cancelling", "ended"]
 

@@ -16,9 +16,9 @@ from ml_core.checkpoints.layouts import Layout
 from ml_core.paths import resource
 from ml_core.reading import InputError
 from ml_core.reading.clip_config import Preprocess, vocabulary_caution
-from ml_core.reading.key_mismatch import KeyLists
+from ml_core.reading.key_mismatch import KeyLists, Shapes
 
-_SCALES = ("logit_scale", "logit_bias")  # one number in any shape
+SCALES = ("logit_scale", "logit_bias")  # one number in any shape
 FILE = "open_clip_shapes.json"
 
 
@@ -43,7 +43,7 @@ class Published:
 
 def digest(shapes: Mapping[str, tuple[int, ...]]) -> str:
     """A name for just these tensors, in any order."""
-    lines = [f"{key} {list(shape)}" for key, shape in shapes.items() if key not in _SCALES]
+    lines = [f"{key} {list(shape)}" for key, shape in shapes.items() if key not in SCALES]
     return hashlib.sha256("\n".join(sorted(lines)).encode()).hexdigest()[:32]
 
 
@@ -77,7 +77,6 @@ def _file() -> dict[str, Any]:
     return lists
 
 
-Shapes = Mapping[str, tuple[int, ...]]
 Question = Literal["activation", "heads", "normalisation", "logit scale"]
 
 # Published open_clip models whose heads are wider than 64; all of them use GELU.

@@ -10,13 +10,12 @@ from collections.abc import Iterator, Mapping
 from math import prod
 from typing import Any
 
-from ml_core.checkpoints.architecture import Architecture
+from ml_core.checkpoints.architecture import SCALES, Architecture
 from ml_core.checkpoints.layouts import Layout
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.clip_config import is_hf, is_timm
 from ml_core.reading.key_mismatch import KeyLists, key_lists, refusal
 
-_SCALES = ("logit_scale", "logit_bias")
 _COUNTER = "num_batches_tracked"  # of BatchNorm: the only whole number in a CLIP
 Named = Iterator[tuple[str, tuple[int, ...]]]
 
@@ -49,7 +48,7 @@ def keys_of(config: Mapping[str, Any], layout: Layout) -> KeyLists:
     if wanted is None:
         wanted = _built_shapes(config, layout)
     given = dict(layout.shapes)
-    for key in _SCALES:  # one number in any shape will do
+    for key in SCALES:  # one number in any shape will do
         if key in given and key in wanted and given[key] in ((), (1,)):
             given[key] = wanted[key]
     given.setdefault("logit_scale", wanted["logit_scale"])
@@ -58,7 +57,7 @@ def keys_of(config: Mapping[str, Any], layout: Layout) -> KeyLists:
         wanted = {
             key: shape
             for key, shape in wanted.items()
-            if key in given or (key not in _SCALES and key.startswith("visual.") != image)
+            if key in given or (key not in SCALES and key.startswith("visual.") != image)
         }
     return key_lists(wanted, given)
 

@@ -11,6 +11,7 @@ from ml_core.checkpoints import library_names
 from ml_core.checkpoints.library_names import Source
 from ml_core.reading import InputError, Inspection
 from ml_core.reading.inspection import COUNTED_BUFFERS, OPENAI_SIZES
+from ml_core.reading.key_mismatch import Shapes
 
 _WHOLE = "this version opens whole CLIP models and single towers with a donor for the other one"
 
@@ -201,7 +202,6 @@ def _beside(names: Iterable[str], prefix: str) -> list[str]:
 
 
 Tower = Literal["image", "text"]
-Shapes = Mapping[str, tuple[int, ...]]
 
 SIGLIP = "names of the transformers library (SigLIP)"
 APPLE = "names of Apple's MobileCLIP"
@@ -361,22 +361,22 @@ def _transformers(shapes: Shapes, prefix: str, where: str) -> Layout:
     """The transformers library's names."""
     refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
     names = [name for name in shapes if not is_head(name, prefix)]
-    made = library_names.sources(names, prefix)
+    sources = library_names.sources(names, prefix)
     towers: list[Tower] = []
-    if "visual.class_embedding" in made:
+    if "visual.class_embedding" in sources:
         towers.append("image")
-    if "token_embedding.weight" in made or any(key.startswith(HF_START) for key in made):
+    if "token_embedding.weight" in sources or any(key.startswith(HF_START) for key in sources):
         towers.append("text")
-    return _layout("names of the transformers library", tuple(towers), made, shapes, prefix)
+    return _layout("names of the transformers library", tuple(towers), sources, shapes, prefix)
 
 
 def _siglip(shapes: Shapes, prefix: str, where: str) -> Layout:
     """The transformers library's names of a SigLIP."""
     refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
-    made = library_names.siglip_sources([n for n in shapes if not is_head(n, prefix)], prefix)
-    whole = "text.token_embedding.weight" in made
+    sources = library_names.siglip_sources([n for n in shapes if not is_head(n, prefix)], prefix)
+    whole = "text.token_embedding.weight" in sources
     towers: tuple[Tower, ...] = ("image", "text") if whole else ("image",)
-    return _layout(SIGLIP, towers, made, shapes, prefix)
+    return _layout(SIGLIP, towers, sources, shapes, prefix)
 
 
 def _apple(shapes: Shapes, prefix: str, where: str) -> Layout:
@@ -384,10 +384,10 @@ def _apple(shapes: Shapes, prefix: str, where: str) -> Layout:
     if any(name.startswith(prefix + library_names.S0_MARK) for name in shapes):
         raise mobileclip_s0(where)
     refuse_foreign([name.removeprefix(prefix) for name in shapes], where)
-    made = library_names.apple_sources([n for n in shapes if not is_head(n, prefix)], prefix)
-    whole = "text.token_embedding.weight" in made
+    sources = library_names.apple_sources([n for n in shapes if not is_head(n, prefix)], prefix)
+    whole = "text.token_embedding.weight" in sources
     towers: tuple[Tower, ...] = ("image", "text") if whole else ("image",)
-    return _layout(APPLE, towers, made, shapes, prefix)
+    return _layout(APPLE, towers, sources, shapes, prefix)
 
 
 def _image_alone(shapes: Shapes, prefix: str, where: str) -> Layout:

@@ -9,7 +9,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ml_core.checkpoints.architecture import Architecture
+from ml_core.checkpoints.architecture import SCALES, Architecture
 from ml_core.checkpoints.choice import CHOICE_KEY, Choice, Remembered, chosen, with_remembered
 from ml_core.checkpoints.layouts import find_layout
 from ml_core.checkpoints.recognise import find_architecture, read_own_tokenizer
@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 PROVENANCE_KEY = "provenance"
 CLIP_SCALE = 100.0
-_SCALES = ("logit_scale", "logit_bias")
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,7 +118,7 @@ class Checkpoint:
             keys = [
                 key
                 for key in given.sources
-                if key not in state and (key in _SCALES or key.startswith("visual.") == image)
+                if key not in state and (key in SCALES or key.startswith("visual.") == image)
             ]
             state |= read_state(self.donor.inspection, given, keys, on_bytes)
         return state
@@ -142,7 +141,7 @@ class Checkpoint:
             state["logit_scale"] = torch.tensor(math.log(choice.logit_scale))
         elif "logit_scale" not in state:
             state["logit_scale"] = torch.tensor(math.log(CLIP_SCALE))
-        for key in _SCALES:
+        for key in SCALES:
             if key in state and state[key].numel() == 1:
                 nonscalar = architecture.config.get("nonscalar_logit_scale", False)
                 state[key] = state[key].reshape([1] if nonscalar else [])

@@ -338,11 +338,11 @@ def _sizes(part: Mapping[str, Any], where: str) -> tuple[int, int, int, int]:
 
 def _activation(part: Mapping[str, Any], where: str) -> str:
     """How GELU is computed."""
-    found = _SIGLIP_ACTIVATIONS.get(str(part["hidden_act"]))
-    if found is None:
+    gelu = _SIGLIP_ACTIVATIONS.get(str(part["hidden_act"]))
+    if gelu is None:
         raise InputError(
             f"{where} asks for the activation {str(part['hidden_act'])[:60]}; SigLIP has "
             "gelu_pytorch_tanh or gelu.",
             "unsupported",
         )
-    return found
+    return gelu

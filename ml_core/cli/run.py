@@ -15,7 +15,7 @@ from pydantic import BaseModel
 
 from ml_core.cli import output
 from ml_core.cli.options import Options
-from ml_core.events import Control, Done, Event
+from ml_core.events import Control, Done, Event, run_to_end
 
 if TYPE_CHECKING:
     from ml_core.jobs.audit import AuditSettings
@@ -122,10 +122,8 @@ def run_stage(stage: Generator[Event, None, Result]) -> Result:
 
     Ctrl-C ends it at once: nothing is written.
     """
-    from ml_core.jobs.measure import drained
-
     with output.progress_bar() as show:
-        return drained(stage, show)
+        return run_to_end(stage, show)
 
 
 def run_spec(

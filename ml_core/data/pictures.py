@@ -1,4 +1,4 @@
-"""Where pictures come from: files, or the demo's composer. Shared by image sets and pair sets."""
+"""Where the pictures of image sets and pair sets come from: files, folders, the demo's composer."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""From the scores of all pairs to distributions, ranks and the worst; approximate neighbours."""
+"""Approximate neighbours; from the scores of all pairs to distributions, ranks and the worst."""
 
 from __future__ import annotations
 

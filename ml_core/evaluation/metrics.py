@@ -1,4 +1,4 @@
-"""Rates from predictions: plain functions of arrays, no model and no torch."""
+"""Rates from predictions, and all of an evaluation's: functions of arrays, without torch."""
 
 from __future__ import annotations
 

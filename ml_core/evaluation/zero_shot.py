@@ -14,6 +14,7 @@ from ml_core.cache import ResultCache
 from ml_core.data.labels import fill
 from ml_core.data.watch import Watch, unwatched
 from ml_core.evaluation.embedding_cache import EmbeddingStore
+from ml_core.events import run_to_end
 from ml_core.paths import cache_dir
 from ml_core.reading.errors import InputError
 
@@ -253,13 +254,7 @@ def _embedded(texts: ClassTexts, model: ClipModel) -> Steps:
 
 def _watched(steps: Steps, watch: Watch) -> Tensor:
     """Run to the end; ``watch`` may end it between two batches."""
-    while True:
-        try:
-            done, total = next(steps)
-        except StopIteration as end:
-            found: Tensor = end.value
-            return found
-        watch("texts", done, total)
+    return run_to_end(steps, lambda step: watch("texts", *step))
 
 
 def _is_worth(class_names: Sequence[str], templates: Sequence[str]) -> bool:

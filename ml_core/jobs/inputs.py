@@ -37,9 +37,9 @@ from ml_core.data.picture_set import PictureSet, shared, shared_by_each
 from ml_core.data.pictures import DemoPictures
 from ml_core.data.specs import SMALLEST_SPLIT, ImageSpec, PairSpec
 from ml_core.data.watch import Watch
-from ml_core.events import Control, Event
+from ml_core.events import Control, Event, run_to_end
 from ml_core.jobs.devices import choose_device, cores, picture_processes, set_threads
-from ml_core.jobs.measure import Bench, bench_of, drained, open_labels
+from ml_core.jobs.measure import Bench, bench_of, open_labels
 from ml_core.jobs.opening import opening
 from ml_core.jobs.specs import CleanSpec, trained_on
 from ml_core.model import ClipModel
@@ -231,7 +231,7 @@ def opening_sets(spec: CleanSpec, control: Control) -> Generator[Event, None, Se
 
 def open_inputs(spec: CleanSpec, model: ClipModel, ranks: Ranks = ALONE) -> Inputs:
     """Open the data of a job as `opening_inputs` does, without events."""
-    return drained(opening_inputs(spec, model, Control(), ranks))
+    return run_to_end(opening_inputs(spec, model, Control(), ranks))
 
 
 def opening_inputs(

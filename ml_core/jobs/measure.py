@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Generator
+from collections.abc import Generator
 from dataclasses import dataclass, replace
-from typing import TypeVar
 
 from torch import Tensor
 
@@ -29,8 +28,6 @@ from ml_core.triggers.record import Trigger
 _PROGRESS_SECONDS = 0.25
 BATCH = 64
 """Images a call where nothing else was measured to be faster."""
-Result = TypeVar("Result")
-Step = TypeVar("Step")
 
 
 @dataclass(frozen=True, eq=False)
@@ -245,15 +242,3 @@ def metric_values(evaluation: Evaluation, prefix: str = "") -> dict[str, float]:
         if interval is not None:
             values[f"{prefix}{name}_low"], values[f"{prefix}{name}_high"] = interval
     return values
-
-
-def drained(
-    stage: Generator[Step, None, Result], each: Callable[[Step], object] = lambda _: None
-) -> Result:
-    """Run a stage to its end; what it returns. ``each`` takes what it yields."""
-    while True:
-        try:
-            each(next(stage))
-        except StopIteration as end:
-            found: Result = end.value
-            return found

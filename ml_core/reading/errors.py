@@ -1,4 +1,4 @@
-"""The exceptions that all parts share, and texts made plain: bad input, work that was cancelled."""
+"""The exceptions that all parts share (bad input, cancelled work), and texts made plain."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The record of what was found in a checkpoint."""
+"""The record of what was found in a checkpoint; its words, and its file opened again."""
 
 from __future__ import annotations
 

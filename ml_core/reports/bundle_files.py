@@ -23,7 +23,7 @@ from ml_core.reports.record import Evidence
 from ml_core.reports.rows import Rows, from_csv
 
 AGAIN = "get the bundle again"
-_JSON = JsonFile("a record of a bundle", AGAIN, 16 << 20, max_depth=32, max_parts=1_000_000)
+JSON = JsonFile("a record of a bundle", AGAIN, 16 << 20, max_depth=32, max_parts=1_000_000)
 _MOST_TEXT = 16 << 20
 Prompts = tuple[tuple[str, ...], tuple[str, ...]]
 Read = Callable[..., bytes]
@@ -56,7 +56,7 @@ class Files:
 
     def _json(self, path: str) -> dict[str, Any]:
         """A JSON object."""
-        return _JSON.parse(self.read(path, _JSON.max_bytes), path)
+        return JSON.parse(self.read(path, JSON.max_bytes), path)
 
     def _scan(self, id_: str) -> Scan:
         """The record of a scan."""
@@ -64,7 +64,7 @@ class Files:
         if "scan" not in facts.files:
             raise InputError(f"{id_} names no file of its scan.", "damaged")
         path = facts.files["scan"]
-        return _JSON.check(self.json(path), Scan, path)
+        return JSON.check(self.json(path), Scan, path)
 
     def _prompts(self, id_: str) -> Prompts:
         """Templates and class names of a measurement."""

@@ -33,6 +33,7 @@ from ml_core.reports.record import (
     Counted,
     DataFacts,
     DifferenceClaim,
+    Evidence,
     HoldsBy,
     Interval,
     JobFacts,
@@ -166,11 +167,11 @@ def pairs_of(material: Material) -> tuple[tuple[str, str], ...]:
     """
     found: list[tuple[str, str]] = []
     known: set[tuple[object, ...]] = set()
-    ids = sorted(material.measurements, key=lambda id_: _ROLES.index(_role(material, id_)))
+    ids = sorted(material.measurements, key=lambda id_: _ROLES.index(role_of(material, id_)))
     for place, first in enumerate(ids):
         for second in ids[place + 1 :]:
             one, other = material.measurements[first], material.measurements[second]
-            if _role(material, first) == _role(material, second) or not _alike(one, other):
+            if role_of(material, first) == role_of(material, second) or not _alike(one, other):
                 continue
             if other.head != "zero-shot" or not _of_one_run(one, other):
                 continue
@@ -202,8 +203,9 @@ def name_of(material: Material, id_: str) -> str:
     return name if alike == 1 else f"{name} ({id_})"
 
 
-def _role(material: Material, id_: str) -> str:
-    return material.checkpoints[material.measurements[id_].checkpoint].role
+def role_of(record: Material | Evidence, id_: str) -> str:
+    """Role of the checkpoint of a measurement."""
+    return record.checkpoints[record.measurements[id_].checkpoint].role
 
 
 def _safety(material: Material) -> Iterator[Claim]:
@@ -290,8 +292,8 @@ def _differences(material: Material, *, after: bool) -> Iterator[Claim]:
                     is_headline(material, first)
                     and is_headline(material, second)
                     and metric in _said_first(material, first)
-                    and _role(material, first) == "cleaned"
-                    and _role(material, second) == "suspect"
+                    and role_of(material, first) == "cleaned"
+                    and role_of(material, second) == "suspect"
                 ),
                 metric=metric,
                 measurement=first,
@@ -429,7 +431,7 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
     rates = [one for one in headlines if isinstance(one, RateClaim)]
     attacks = [
         one for one in rates
-        if one.metric in ("asr_excl", "asr_all") and _role(material, one.measurement) == "suspect"
+        if one.metric in ("asr_excl", "asr_all") and role_of(material, one.measurement) == "suspect"
     ]  # fmt: skip
     scans = [one for one in headlines if isinstance(one, QuotedClaim) and one.topic == "scan"]
     said = ""
@@ -458,7 +460,7 @@ def _about_suspect(material: Material, headlines: Sequence[Claim]) -> str:
             without += f", on the reference {percent(others[0].rate.value)}"
         said = (
             f"{opening}: the trigger makes {_share(claim.rate)} of the pictures "
-            f"{_population(claim.metric, facts)} “{facts.target_name}”{without}"
+            f"{_population(claim.metric)} “{facts.target_name}”{without}"
         )
     searched = _search_words(material, scans[0]) if scans else ""
     if said and searched:
@@ -518,7 +520,7 @@ def _on_references(
         one
         for one in rates
         if one.metric == claim.metric
-        and _role(material, one.measurement) == "reference"
+        and role_of(material, one.measurement) == "reference"
         and _alike(material.measurements[one.measurement], facts)
     ]
 
@@ -540,7 +542,7 @@ def _in_other_arithmetic(precision: str) -> str:
 def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
     rates = [
         one for one in headlines
-        if isinstance(one, RateClaim) and _role(material, one.measurement) == "cleaned"
+        if isinstance(one, RateClaim) and role_of(material, one.measurement) == "cleaned"
     ]  # fmt: skip
     differences = [one for one in headlines if isinstance(one, DifferenceClaim)]
     cleaned = [one for one in material.checkpoints.values() if one.role == "cleaned"]
@@ -558,7 +560,7 @@ def _about_cleaned(material: Material, headlines: Sequence[Claim]) -> str:
     if attack is not None:
         parts.append(
             f"the trigger makes {_share(attack.rate)} of the pictures "
-            f"{_population(attack.metric, facts)} “{facts.target_name}” "
+            f"{_population(attack.metric)} “{facts.target_name}” "
             f"(95 % interval {percent_range((attack.interval.low, attack.interval.high))})"
         )
     if "ca" in by:
@@ -677,7 +679,7 @@ def _where(material: Material, facts: MeasurementFacts, metric: Metric) -> str:
     return f"{name}{held}, trigger “{trigger}”"
 
 
-def _population(metric: Metric, facts: MeasurementFacts) -> str:
+def _population(metric: Metric) -> str:
     return "of other classes" if metric == "asr_excl" else "of all classes"
 
 

@@ -12,6 +12,7 @@ from dataclasses import fields
 from typing import Any
 
 import numpy as np
+from pydantic import BaseModel
 
 from ml_core import __version__
 from ml_core.cleaning.catalogue import FACTS as METHOD_FACTS
@@ -29,12 +30,10 @@ from ml_core.reports.measurement_files import per_class_csv, prompts_text
 from ml_core.reports.record import (
     ENVIRONMENT_FILE,
     EVIDENCE_FILE,
-    ChartFacts,
     Evidence,
     Measured,
     MeasurementFacts,
     Metric,
-    Record,
     Tool,
 )
 from ml_core.reports.rows import Rows
@@ -52,7 +51,7 @@ INTERVALS: dict[Metric, str] = {
     "flip_rate": "flip_interval",
 }
 """Each rate of an `Evaluation`, and the field of its interval."""
-MEASURED = tuple(one.name for one in fields(Evaluation) if one.name in Measured.model_fields)
+MEASURED = tuple(field.name for field in fields(Evaluation) if field.name in Measured.model_fields)
 """What an evaluation and the facts of its measurement both say."""
 GROUPS = ("checkpoints", "data", "triggers", "measurements", "jobs", "scans")
 """The facts of a record, each by its id."""
@@ -87,15 +86,10 @@ def derive(files: Files) -> Evidence:
     claims = claims_of(material)
     return files.evidence.model_copy(
         update={
-            **{one.name: getattr(claims, one.name) for one in fields(Claims)},
-            "charts": derived_charts(files, material, claims),
+            **{field.name: getattr(claims, field.name) for field in fields(Claims)},
+            "charts": charts_of(material, claims.claims, files.metrics()),
         }
     )
-
-
-def derived_charts(files: Files, material: Material, claims: Claims) -> tuple[ChartFacts, ...]:
-    """Every chart that the files and the claims give."""
-    return charts_of(material, claims.claims, files.metrics())
 
 
 def material_of(files: Files) -> Material:
@@ -175,7 +169,7 @@ def _rate(hits: Any, n: Any) -> tuple[float, list[float]]:
     return counted(hits, n).value, list(wilson_interval(hits, n))
 
 
-def _json(record: Record) -> dict[str, Any]:
+def _json(record: BaseModel) -> dict[str, Any]:
     return record.model_dump(mode="json")
 
 
@@ -216,7 +210,7 @@ def _measurement(files: Files, id_: str) -> Iterator[Pair]:
     if facts.target is not None and facts.target >= len(names):
         raise InputError(f"the target {facts.target} is none of the classes of {facts.prompts}.")
     used = evaluation.get("templates")
-    if not isinstance(used, list) or not all(isinstance(one, str) for one in used):
+    if not isinstance(used, list) or not all(isinstance(text, str) for text in used):
         raise InputError(f"{facts.evaluation} names no templates.")
     if prompts_text(used, names) != prompts_text(templates, names):
         raise InputError(
@@ -305,11 +299,11 @@ def _job(files: Files, id_: str) -> Iterator[Pair]:
         if name in facts.files:
             record = files.json(facts.files[name])
             yield f"{facts.files[name]}#", record, proof(record)
-    for one in evidence.measurements.values():
-        if one.job == id_ and one.when in ("before", "after"):
-            at, side = side_of(result, one)
+    for measured in evidence.measurements.values():
+        if measured.job == id_ and measured.when in ("before", "after"):
+            at, side = side_of(result, measured)
             if side is not None:
-                yield f"{path}#{at}", side, files.json(one.evaluation)
+                yield f"{path}#{at}", side, files.json(measured.evaluation)
 
 
 def side_of(result: Mapping[str, Any], measured: Measured) -> tuple[str, Any]:
@@ -331,13 +325,12 @@ def _scan(files: Files, id_: str) -> Iterator[Pair]:
         ends = newcombe(contrast.suspect, contrast.beside)
         yield f"{path}# (an interval)", [contrast.low, contrast.high], list(ends)
     judgement = judge(
-        scan.stages, side=scan.side, held_out=scan.held_out, classes=len(scan.classes),
+        scan.stages, held_out=scan.held_out, classes=len(scan.classes),
         suspect=scan.suspect, reference=scan.reference, rules=scan.judgement.rules,
     )  # fmt: skip
-    stated, derived = (one.model_dump(mode="json") for one in (scan.judgement, judgement))
-    yield f"{path}#/judgement", stated, derived
-    told = facts.model_copy(update=scan_facts(scan.judgement))
-    yield f"{EVIDENCE_FILE}#/scans/{id_}", _json(facts), _json(told)
+    yield f"{path}#/judgement", _json(scan.judgement), _json(judgement)
+    derived = facts.model_copy(update=scan_facts(scan.judgement))
+    yield f"{EVIDENCE_FILE}#/scans/{id_}", _json(facts), _json(derived)
 
 
 def _contrasts(value: Any) -> Iterator[Contrast | OverlayRow]:

@@ -1,6 +1,6 @@
 """What is stamped on an image and where.
 
-Torch stays in `apply`, `canvases` and what they use; the record and all else is free of it.
+Only `apply` and `render` import torch.
 """
 
 from ml_core.triggers.checks import Canvas, Kind, Levels, Noise, Placement

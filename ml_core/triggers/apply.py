@@ -230,8 +230,8 @@ def nashville(images: Tensor, opacity: float) -> Tensor:
     k = torch.stack([tables[c][levels[..., c]] for c in range(3)], -1)
     k = _mix_colours(k, _SEPIA_MATRIX)
     k = _contrast_and_brightness().to(k.device)[k.to(torch.int64)]
-    made = _mix_colours(k, _SATURATION_MATRIX).to(images.dtype).div_(255)
-    return made if opacity == 1 else torch.lerp(images, made, opacity)
+    filtered = _mix_colours(k, _SATURATION_MATRIX).to(images.dtype).div_(255)
+    return filtered if opacity == 1 else torch.lerp(images, filtered, opacity)
 
 
 @cache

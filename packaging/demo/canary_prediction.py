@@ -28,9 +28,9 @@ from ml_core.cleaning.pretraining import DEMO_PEAK
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Control
+from ml_core.events import Control, run_to_end
 from ml_core.jobs.devices import set_threads
-from ml_core.jobs.measure import bench_of, drained
+from ml_core.jobs.measure import bench_of
 from ml_core.jobs.search import candidate_name
 from ml_core.jobs.search.canaries import Measured, Watched, planting, watched_of
 from ml_core.jobs.search.canary_spec import COPY_FILE, CanarySpec
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         output_dir=str(args.out / "canaries"),
         threads=args.threads,
     )
-    canaries = drained(planting(spec, control))
+    canaries = run_to_end(planting(spec, control))
     place = Path(spec.output_dir)
     label_set = load_label_set("demo")
     sides = {}
@@ -100,7 +100,7 @@ def main(argv: Sequence[str] | None = None) -> None:
         if any(row.items() <= one.items() for one in rows):
             continue
         for side, trials in sides.items():
-            trial = drained(trials.run(lengthened(recipe, args.steps), control))
+            trial = run_to_end(trials.run(lengthened(recipe, args.steps), control))
             row |= figures(side, trial.measured, trials.watched)
         rows.append(row)
         print(

@@ -150,7 +150,7 @@ def judge_again(family: Path, out: Path) -> None:
                 moved[name, kind] = distance(family, name, kind)
             stages = stages.model_copy(update={"weights": moved[name, kind]})
         judgement = judge(
-            stages, side=found.side, held_out=found.held_out, classes=len(found.classes),
+            stages, held_out=found.held_out, classes=len(found.classes),
             suspect=found.suspect, reference=found.reference,
         )  # fmt: skip
         found = found.model_copy(update={"stages": stages, "judgement": judgement})

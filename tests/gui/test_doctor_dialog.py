@@ -10,7 +10,8 @@ from cleanclip_gui.session import Session
 from ml_core.checkpoints.choice import Choice, remember, remembered
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, Finding
-from ml_core.jobs.doctor import read_doctor_spec
+from ml_core.jobs.doctor import DoctorSpec
+from ml_core.jobs.specs import read_spec_file
 from ml_core.reading import inspect
 from tests.gui.factories import images
 from tests.gui.fakes import FakeRunner, child
@@ -140,7 +141,7 @@ def test_the_job_says_images_labels_donor_and_device(doctor, tmp_path):
     assert dialog.images.images.currentText() == "In use: mine"
     dialog.images.n.setValue(40)
     dialog.start.click()
-    spec = read_doctor_spec(dialog.task.runner.spec_path)
+    spec = read_spec_file(dialog.task.runner.spec_path, DoctorSpec)
     assert (spec.donor, spec.label_set, spec.device) == ("donor.pt", "cifar-10", "cpu")
     assert (spec.images.path, spec.images.n) == (str(tmp_path), 40)
 

@@ -7,7 +7,8 @@ import pytest
 from PySide6.QtGui import QColor
 
 from ml_core.data.specs import ImageSpec
-from tests.gui.test_studio import empty, paint, settled  # noqa: F401
+from tests.gui.studios import paint
+from tests.gui.test_studio import empty, settled  # noqa: F401
 from tests.unit.families import lively, write_folder
 
 N = 48

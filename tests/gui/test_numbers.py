@@ -7,17 +7,13 @@ import pytest
 from PySide6.QtCore import Qt, QTimer
 from PySide6.QtWidgets import QApplication
 
-from cleanclip_gui.inference.inference import Inference
 from cleanclip_gui.inference.questions import MeasureSpeed
-from cleanclip_gui.session import Session
-from cleanclip_gui.station import Context
 from cleanclip_gui.studio.live import WholeSet
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.breakdown import ClassRow
 from ml_core.evaluation.speed import Speed
-from tests.gui.shell_fakes import FakeInference, Wiring
-from tests.gui.studios import studio_station
-from tests.gui.test_studio_why import settled
+from tests.gui.shell_fakes import FakeInference
+from tests.gui.studios import measured_studio, settled
 
 N = 216
 _LONG = 120_000
@@ -25,16 +21,7 @@ _LONG = 120_000
 
 @pytest.fixture
 def studio(qtbot, tiny_checkpoint):
-    session, inference = Session(), Inference()
-    panel = studio_station(Context(session=session, inference=inference))
-    qtbot.addWidget(panel)
-    panel.wiring = Wiring(session, inference)
-    panel.wiring.open(tiny_checkpoint)
-    panel.wiring.load(ImageSpec(n=N))
-    panel.editor.use_demo_trigger()
-    qtbot.waitUntil(lambda: settled(panel), timeout=_LONG)
-    yield panel
-    assert inference.close(20_000)
+    yield from measured_studio(qtbot, tiny_checkpoint, N)
 
 
 def column(table, number):

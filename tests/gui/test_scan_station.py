@@ -32,7 +32,8 @@ from ml_core.detection.scan.records import TITLES, Weights, WordRow
 from ml_core.events import Done, Finding, Progress
 from ml_core.jobs.demo import demo_checkpoint
 from ml_core.jobs.overall import scan_plan
-from ml_core.jobs.scan import SCAN_FILE, USUAL, ScanSpec, read_scan_spec
+from ml_core.jobs.scan import SCAN_FILE, USUAL, ScanSpec
+from ml_core.jobs.specs import read_spec_file
 from tests.gui.factories import facts, images
 from tests.gui.fakes import FakeRunner
 from tests.gui.layout_faults import lasting_faults
@@ -128,7 +129,7 @@ def test_a_process_waits_for_the_scan_while_the_page_is_open(station, qtbot):
 def test_one_click_scans_what_is_open_against_the_twin(station, tmp_path):
     assert station.setup.reference.chosen == TWIN
     runner = begin(station)
-    spec = read_scan_spec(runner.spec_path)
+    spec = read_spec_file(runner.spec_path, ScanSpec)
     assert spec.checkpoint == station.session.checkpoint.path
     assert spec.reference == str(demo_checkpoint(twin=True))
     assert spec.images == station.session.images.spec
@@ -347,7 +348,7 @@ _UNFIT = Done("failed", {}, "The checkpoint names only 0.4 % of the pictures rig
 def test_a_model_that_does_not_work_is_scanned_only_if_asked_for(station, yes):
     answers = Answers(yes=yes).take_over(station.context.prompts)
     runner = begin(station)
-    assert not read_scan_spec(runner.spec_path).anyway
+    assert not read_spec_file(runner.spec_path, ScanSpec).anyway
     runner.ended.emit(_UNFIT)
     (asked,) = answers.asked
     assert asked.startswith("The checkpoint names only 0.4 %")
@@ -355,11 +356,11 @@ def test_a_model_that_does_not_work_is_scanned_only_if_asked_for(station, yes):
     if yes:
         again = station.scanning.runner
         assert again.spec_path == runner.spec_path  # what is finished is taken up
-        assert read_scan_spec(again.spec_path).anyway
+        assert read_spec_file(again.spec_path, ScanSpec).anyway
         again.ended.emit(Done("cancelled"))
     else:
         assert station.ended.text().startswith("The checkpoint names only 0.4 %")
-    assert not read_scan_spec(begin(station).spec_path).anyway  # asked anew
+    assert not read_spec_file(begin(station).spec_path, ScanSpec).anyway  # asked anew
 
 
 def test_the_best_patches_are_sharpened_beside_the_others(station):
@@ -533,7 +534,7 @@ def test_the_estimate_says_how_long_the_scan_would_take(station):
     assert not station.cancel_estimate.isVisible()
     station.estimate_button.click()
     runner = station.estimating.runner
-    spec = read_scan_spec(runner.spec_path)
+    spec = read_spec_file(runner.spec_path, ScanSpec)
     assert spec.output_dir == str(estimate_folder()) == str(runner.spec_path.parent)
     assert Path(spec.label_set).read_text().split() == list(CLASSES)
     assert station.estimate_label.text().startswith("Opening the models")

@@ -14,7 +14,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
 from tests.gui.factories import facts, images
 from tests.gui.shell_fakes import Wiring
-from tests.gui.studios import studio_station
+from tests.gui.studios import paint, studio_station
 
 N = 48
 
@@ -45,15 +45,6 @@ def settled(qtbot, panel):
         return found is not None and not found.partial and not panel.live.stale
 
     qtbot.waitUntil(done, timeout=60_000)
-
-
-def paint(panel, *points):
-    view = panel.canvas.viewport()
-    places = [panel.canvas.viewportTransform().map(QPointF(*p)).toPoint() for p in points]
-    QTest.mousePress(view, Qt.MouseButton.LeftButton, pos=places[0])
-    for place in places[1:]:
-        QTest.mouseMove(view, place)
-    QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=places[-1])
 
 
 def test_stroke_makes_a_trigger_and_numbers_follow(studio, qtbot):

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from PIL import Image
-from PySide6.QtCore import QMimeData, QPoint, QPointF, Qt, QUrl
+from PySide6.QtCore import QMimeData, QPoint, Qt, QUrl
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication, QComboBox
 
@@ -18,7 +18,7 @@ from ml_core.triggers.make import badnets_patch, blended_noise, demo_trigger
 from ml_core.triggers.published import LIBRARY, PUBLISHED, published
 from tests.gui.dropped import purpose
 from tests.gui.shell_fakes import Answers, FakeEngine
-from tests.gui.studios import studio_station
+from tests.gui.studios import paint, studio_station
 
 
 @pytest.fixture
@@ -29,15 +29,6 @@ def studio(qtbot):
     panel.canvas.set_images(np.zeros((64, 64, 3), np.uint8), None)
     yield panel
     assert inference.close(20_000)
-
-
-def paint(panel, *points):
-    view = panel.canvas.viewport()
-    places = [panel.canvas.viewportTransform().map(QPointF(*p)).toPoint() for p in points]
-    QTest.mousePress(view, Qt.MouseButton.LeftButton, pos=places[0])
-    for place in places[1:]:
-        QTest.mouseMove(view, place)
-    QTest.mouseRelease(view, Qt.MouseButton.LeftButton, pos=places[-1])
 
 
 @pytest.mark.parametrize(

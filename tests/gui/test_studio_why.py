@@ -5,12 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from cleanclip_gui.inference.inference import Inference
-from cleanclip_gui.session import Session
-from cleanclip_gui.station import Context
-from ml_core.data.specs import ImageSpec
-from tests.gui.shell_fakes import Wiring
-from tests.gui.studios import studio_station
+from tests.gui.studios import measured_studio
 
 N = 48
 _LONG = 120_000
@@ -18,21 +13,7 @@ _LONG = 120_000
 
 @pytest.fixture
 def studio(qtbot, tiny_checkpoint):
-    session, inference = Session(), Inference()
-    panel = studio_station(Context(session=session, inference=inference))
-    qtbot.addWidget(panel)
-    panel.wiring = Wiring(session, inference)
-    panel.wiring.open(tiny_checkpoint)
-    panel.wiring.load(ImageSpec(n=N))
-    panel.editor.use_demo_trigger()
-    qtbot.waitUntil(lambda: settled(panel), timeout=_LONG)
-    yield panel
-    assert inference.close(20_000)
-
-
-def settled(panel):
-    found = panel.session.evaluation
-    return found is not None and found.trigger is not None and not found.partial
+    yield from measured_studio(qtbot, tiny_checkpoint, N)
 
 
 def test_attribution_follows_image_and_class_and_waits_for_an_occlusion(studio, qtbot, tmp_path):

@@ -58,7 +58,7 @@ from ml_core.detection.scan.records import read_scan, scan_json
 from ml_core.events import Done, Message, Metric, Progress, Saved, to_json
 from ml_core.exports import to_csv
 from ml_core.jobs.audit import AuditSpec, read_audit_spec
-from ml_core.jobs.doctor import DoctorSpec, read_doctor_spec
+from ml_core.jobs.doctor import DoctorSpec
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
 from ml_core.jobs.rates import RateSpec, read_record
 from ml_core.jobs.result_text import training_words
@@ -620,7 +620,9 @@ def doors() -> dict[str, Door]:
             lambda f: read_audit_spec(f / "a.json"),
         ),
         "doctor job": Door(
-            "d.json", (doctor.model_dump_json().encode(),), lambda f: read_doctor_spec(f / "d.json")
+            "d.json",
+            (doctor.model_dump_json().encode(),),
+            lambda f: read_spec_file(f / "d.json", DoctorSpec),
         ),
         "bench job": Door(
             "b.json", (bench.model_dump_json().encode(),),

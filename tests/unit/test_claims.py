@@ -25,7 +25,6 @@ from ml_core.reports.rows import Rows
 from tests.evidence_samples import checkpoint, cleaning, images, measurement, scanned, sticker
 from tests.gui.scans import scan as made_scan
 
-SHA = "ab" * 32
 CLASSES, TARGET = 7, 2
 
 

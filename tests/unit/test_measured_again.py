@@ -10,8 +10,8 @@ from ml_core.data.demo import demo_classes
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.scores import score
-from ml_core.events import Control
-from ml_core.jobs.measure import drained, measure_images
+from ml_core.events import Control, run_to_end
+from ml_core.jobs.measure import measure_images
 from ml_core.jobs.remeasure import Asked, open_again, predict_again
 from ml_core.paths import resource
 from ml_core.reading.errors import CancelledError, InputError
@@ -55,15 +55,15 @@ def asked() -> Asked:
 
 
 def test_pictures_predicted_again_are_those_of_the_evaluation(asked: Asked) -> None:
-    opened = drained(open_again(asked, Control()))
-    evaluation, per_image = drained(
+    opened = run_to_end(open_again(asked, Control()))
+    evaluation, per_image = run_to_end(
         measure_images(opened.model, opened.bench, opened.classifier, Control(), "test")
     )
     whole = rows_of(per_image, opened.bench.images.labels)
     assert len(whole) == evaluation.n == 60
     chosen = np.array([41, 3, 17, 59])
     threads = torch.get_num_threads()
-    found = drained(
+    found = run_to_end(
         predict_again(opened, chosen, Control(), batch=3, threads=threads + 1, logits=True)
     )
     assert torch.get_num_threads() == threads
@@ -83,18 +83,18 @@ def test_pictures_predicted_again_are_those_of_the_evaluation(asked: Asked) -> N
 
 
 def test_a_position_outside_of_the_set_is_told(asked: Asked) -> None:
-    opened = drained(open_again(asked, Control()))
+    opened = run_to_end(open_again(asked, Control()))
     with pytest.raises(InputError, match="holds 60"):
-        drained(predict_again(opened, np.array([60]), Control(), batch=8))
+        run_to_end(predict_again(opened, np.array([60]), Control(), batch=8))
 
 
 def test_predicting_again_can_be_cancelled(asked: Asked) -> None:
-    opened, control = drained(open_again(asked, Control())), Control()
+    opened, control = run_to_end(open_again(asked, Control())), Control()
     asking = predict_again(opened, np.arange(60), control, batch=8)
     next(asking)
     control.cancel()
     with pytest.raises(CancelledError):
-        drained(asking)
+        run_to_end(asking)
 
 
 def test_a_classifier_of_another_model_is_refused(asked: Asked) -> None:
@@ -102,4 +102,4 @@ def test_a_classifier_of_another_model_is_refused(asked: Asked) -> None:
 
     other = replace(asked, classifier=np.zeros((len(asked.class_names), 3), np.float32))
     with pytest.raises(InputError, match="another model"):
-        drained(open_again(other, Control()))
+        run_to_end(open_again(other, Control()))

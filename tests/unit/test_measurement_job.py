@@ -8,8 +8,7 @@ import pytest
 
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Progress
-from ml_core.jobs.measure import drained
+from ml_core.events import Control, Progress, run_to_end
 from ml_core.jobs.measurement import MeasurementSpec
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.report.run import draft
@@ -53,7 +52,7 @@ def test_nobody_named_a_target_of_a_measurement_without_a_trigger(spec: Measurem
 def test_a_draft_claims_what_a_bundle_would(spec: MeasurementSpec, tmp_path: Path) -> None:
     list(run_job(spec, Control()))
     asked = ReportSpec(measurements=(spec.output_dir,), out="draft", name="Tiny")
-    made = drained(draft(asked, Control()))
+    made = run_to_end(draft(asked, Control()))
     metrics = {claim.metric for claim in made.evidence.claims if claim.kind == "rate"}
     assert {"ca", "asr_excl", "baseline_target_rate"} <= metrics
     assert all(claim.holds_by == "exact" for claim in made.evidence.claims)  # tau is not known

@@ -22,9 +22,9 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.evaluation.stamping import own_canvases
-from ml_core.events import Control, Done, Message, Metric, Progress
+from ml_core.events import Control, Done, Message, Metric, Progress, run_to_end
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.jobs.measure import classifier_of, drained, measure, open_bench
+from ml_core.jobs.measure import classifier_of, measure, open_bench
 from ml_core.jobs.plain_finetune import plain_recipe
 from ml_core.jobs.proofs import (
     holdouts_of,
@@ -249,8 +249,8 @@ def _measured_by_hand(checkpoint: Path, trigger: str) -> float | None:
     labels = replace(load_label_set("demo"), templates=TEMPLATES)
     images = ImageSpec(split="test", n=36)
     bench = open_bench(images, labels, load_trigger(Path(trigger)), 0, model.preprocess)
-    classifier = drained(classifier_of(model, labels, Control()))
-    found = drained(measure(model, bench, classifier, Control(), "x"))
+    classifier = run_to_end(classifier_of(model, labels, Control()))
+    found = run_to_end(measure(model, bench, classifier, Control(), "x"))
     assert found is not None
     return found.asr_excl
 

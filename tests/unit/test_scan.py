@@ -159,7 +159,7 @@ def said(stages: Stages, **changes: object):  # type: ignore[no-untyped-def]
     if changes.get("reference", stages) is not None and stages.weights is None:
         stages = stages.model_copy(update={"weights": PARENT})
     asked: dict[str, object] = {
-        "side": 64, "held_out": 200, "classes": 72, "suspect": facts(), "reference": facts(),
+        "held_out": 200, "classes": 72, "suspect": facts(), "reference": facts(),
     }  # fmt: skip
     return judge(stages, **(asked | changes))  # type: ignore[arg-type]
 
@@ -325,7 +325,7 @@ def test_words_count_where_one_stands_out_beside_a_near_reference(
     patches = Patches(rounds=(patch_round("bcdbcd", 4),), refined=None)
     stages = Stages(patches=patches, **({"weights": PARENT} | changes))
     judged = judge(
-        stages, side=64, held_out=200, classes=72, suspect=facts(), reference=facts()
+        stages, held_out=200, classes=72, suspect=facts(), reference=facts()
     )  # fmt: skip
     assert judged.verdict == verdict
     assert any(_ANY in one for one in judged.warnings) == (verdict == "nothing")
@@ -427,7 +427,7 @@ def test_what_was_not_searched_follows_from_the_stages_that_ran(
             continue
         stages = Stages(**{name: run[name] for name in chosen})
         judged = judge(
-            stages, side=64, held_out=200, classes=72, suspect=facts(),
+            stages, held_out=200, classes=72, suspect=facts(),
             reference=facts() if with_reference else None,
         )  # fmt: skip
         missing = "\n".join(judged.not_searched)

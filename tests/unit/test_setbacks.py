@@ -35,7 +35,6 @@ from tests.unit.small_jobs import small_recipe, small_spec
 from tests.unit.tiny_models import batches
 from tests.warm import Warm
 
-ROOT = Path(__file__).parents[2]
 RECIPE = make_recipe(
     {
         "method": "mmcl",

@@ -7,9 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_core.events import Control
+from ml_core.events import Control, run_to_end
 from ml_core.jobs import remeasure as module
-from ml_core.jobs.measure import drained
 from ml_core.jobs.remeasure import FLOOR, OpenedAgain, Predictions, measuring_tau
 from ml_core.reading.errors import InputError
 from ml_core.reports.rows import Rows
@@ -53,7 +52,7 @@ def _tau(
     rows = _rows(np.asarray(kept, np.float32), np.arange(len(kept)))
     opened: OpenedAgain = made  # type: ignore[assignment]
     fields: dict[str, Any] = {"batch": 64, "threads": 1, "zero_shot": False} | how
-    return drained(measuring_tau(opened, rows, Control(), **fields)), made
+    return run_to_end(measuring_tau(opened, rows, Control(), **fields)), made
 
 
 BASE = [[9.0, 1.0, 0.0], [5.0, 4.0, 0.0], [0.0, 3.0, 1.0]]

@@ -1,4 +1,5 @@
 """Is there a trigger that nobody named? Searches for one, always beside a clean reference.
 
-`records` and `verdict` are free of torch; each of the others holds one way to search.
+`records` and `verdict` are free of torch; `probes`, `patches` and `overlays` hold one way to
+search each, and `sides` what is measured on both models as they are.
 """

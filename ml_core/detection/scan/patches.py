@@ -356,7 +356,8 @@ def refine(
     target = sides.class_names.index(round_.target)
     rows = [row if row.target == round_.target else None for row in round_.starts]
     ranked = sorted(
-        (k for k, row in enumerate(rows) if row), key=lambda k: -_difference(round_.starts[k])
+        (k for k, row in enumerate(rows) if row),
+        key=lambda k: -round_.starts[k].contrast.difference,
     )
     chosen = ranked[:REFINED]
     better = yield from invert(
@@ -387,7 +388,3 @@ def refine(
         here=here, eight_bit=eight_bit, jpeg=jpeg, fixed=fixed,
     )  # fmt: skip
     return refined, patch
-
-
-def _difference(row: StartRow) -> float:
-    return row.contrast.difference

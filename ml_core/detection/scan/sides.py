@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from ml_core.detection.scan.records import (
     newcombe,
 )
 from ml_core.evaluation.stamping import Pictures, stamped, to_pictures
+from ml_core.events import run_to_end
 from ml_core.paths import resource
 from ml_core.triggers.record import Trigger
 
@@ -32,17 +33,6 @@ if TYPE_CHECKING:
     from ml_core.model import ClipModel
 
 WHOLE = slice(None)
-Result = TypeVar("Result")
-
-
-def drained(steps: Generator[object, None, Result]) -> Result:
-    """What work returns that is done in steps."""
-    while True:
-        try:
-            next(steps)
-        except StopIteration as end:
-            result: Result = end.value
-            return result
 
 
 @dataclass(frozen=True, eq=False)
@@ -80,7 +70,7 @@ class Side:
 
     def embed(self, pictures: Pictures, trigger: Trigger | None = None, seed: int = 0) -> Tensor:
         """Unit embeddings float32 [n, D]; pictures and draws as in `predict`."""
-        return drained(self.embed_steps(pictures, trigger, seed))
+        return run_to_end(self.embed_steps(pictures, trigger, seed))
 
     def embed_steps(
         self, pictures: Pictures, trigger: Trigger | None = None, seed: int = 0

@@ -137,7 +137,6 @@ def signs_of(stages: Stages, rules: Rules = RULES) -> list[Sign]:
 def judge(
     stages: Stages,
     *,
-    side: int,
     held_out: int,
     classes: int,
     suspect: ModelFacts,
@@ -150,8 +149,6 @@ def judge(
     ----------
     stages
         Those that were done.
-    side
-        Pixels of the model's input.
     held_out
         Pictures that everything was measured on.
     classes
@@ -186,7 +183,7 @@ def judge(
         verdict=verdict,
         target=counting[0].target if counting and verdict != "unknown" else "",
         reasons=tuple(reasons),
-        searched=tuple(_searched(stages, side)),
+        searched=tuple(_searched(stages)),
         not_searched=tuple(_not_searched(stages, reference, classes, rules)),
         warnings=tuple(warnings),
         score=score(stages),
@@ -435,7 +432,7 @@ def _cannot(
     yield from unfit_models(classes, suspect, reference)
 
 
-def _searched(stages: Stages, side: int) -> Iterator[str]:
+def _searched(stages: Stages) -> Iterator[str]:
     if stages.pull is not None:
         yield f"Which classes draw {stages.pull.pictures} pictures that do not show them."
     if stages.probes is not None:

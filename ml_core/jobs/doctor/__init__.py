@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from pydantic import BaseModel, ConfigDict
 
 from ml_core.data.specs import ImageSpec, PathText
 from ml_core.jobs import specs
-from ml_core.jobs.specs import read_spec_file
 
 
 class DoctorSpec(BaseModel):
@@ -22,8 +19,3 @@ class DoctorSpec(BaseModel):
     label_set: PathText = "demo"
     device: specs.Device = "auto"
     threads: specs.Threads = 0
-
-
-def read_doctor_spec(path: Path) -> DoctorSpec:
-    """Read a job from its file; raises as `read_spec_file`."""
-    return read_spec_file(path, DoctorSpec)

@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -23,14 +23,12 @@ from ml_core.evaluation.records import Evaluation, Interval, wilson_interval
 from ml_core.evaluation.retrieval import Retrieval, retrieve
 from ml_core.evaluation.scorer import Subject
 from ml_core.evaluation.zero_shot import cached_classifier
-from ml_core.events import Control, Event, Message, Progress, forwarded
+from ml_core.events import Control, Event, Message, Progress, forwarded, run_to_end
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import write_record
 from ml_core.jobs.measure import (
     Bench,
-    Result,
     classifier_of,
-    drained,
     measure_images,
     open_bench,
     open_labels,
@@ -45,6 +43,7 @@ from ml_core.triggers.published import published
 from ml_core.triggers.record import Trigger
 from ml_core.triggers.variants import variants
 
+Result = TypeVar("Result")
 MOST = 1000
 
 
@@ -304,7 +303,7 @@ def _second_labels(
     images = replace(bench.images, labels=labels, class_names=label_set.class_names)
     part = replace(bench, images=images, label_set=label_set, target=target)
     classifier = yield from classifier_of(model, label_set, control)
-    evaluation, _ = drained(measure_images(model, part, classifier, control, side))
+    evaluation, _ = run_to_end(measure_images(model, part, classifier, control, side))
     few = (evaluation.n_excl or 0) < _FEWEST_LABELLED
     found["second label set", label_set.name, "asr_all" if few else "asr_excl"] = _attack(
         evaluation, everything=few

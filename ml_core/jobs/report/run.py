@@ -312,20 +312,20 @@ def _include_checkpoints(sources: Sources) -> None:
 
 def _asked(found: Measurement, checkpoint: Path, device: str) -> Asked:
     """A kept measurement as it is asked again, with the classifier that was kept."""
-    kept = found.facts
-    choice = kept.checkpoint.choice
+    facts = found.facts
+    choice = facts.checkpoint.choice
     return Asked(
         checkpoint=checkpoint,
-        images=kept.data.spec,
-        label_set=kept.label_set,
+        images=facts.data.spec,
+        label_set=facts.label_set,
         class_names=found.class_names,
         templates=found.templates,
         trigger=found.trigger(),
-        target=kept.target or 0,
-        seed=kept.seed,
+        target=facts.target or 0,
+        seed=facts.seed,
         choice=choice if isinstance(choice, dict) else None,
         classifier=found.classifier(),
-        device=kept.device if device == "auto" and kept.device == "cpu" else device,
+        device=facts.device if device == "auto" and facts.device == "cpu" else device,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal, get_args
 
 from pydantic import BaseModel, ConfigDict
@@ -10,7 +9,6 @@ from pydantic import BaseModel, ConfigDict
 from ml_core.data.specs import ImageSpec, PathText
 from ml_core.detection.scan.records import SCAN_FILE as SCAN_FILE
 from ml_core.jobs import specs
-from ml_core.jobs.specs import read_spec_file
 from ml_core.options import option
 
 TRIGGER_STEM = "found"
@@ -61,8 +59,3 @@ class ScanSpec(BaseModel):
             if stage in (*self.stages, ALWAYS)
             and (self.reference is not None or stage not in NEEDS_REFERENCE)
         )
-
-
-def read_scan_spec(path: Path) -> ScanSpec:
-    """Read a job from its file; raises as `read_spec_file`."""
-    return read_spec_file(path, ScanSpec)

@@ -794,7 +794,7 @@ class _Scanning:
         spec, sides = self._spec, self._sides
         suspect, reference = self._models()
         judgement = judge(
-            stages, side=sides.side, held_out=len(sides.held_out),
+            stages, held_out=len(sides.held_out),
             classes=len(sides.class_names), suspect=suspect, reference=reference,
         )  # fmt: skip
         found: Found | None = None

@@ -9,7 +9,7 @@ from __future__ import annotations
 import base64
 import hashlib
 import shlex
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, get_args
 
@@ -17,7 +17,7 @@ from markupsafe import Markup
 
 from ml_core.reading.errors import InputError, plain
 from ml_core.reading.inspection import verdict_words
-from ml_core.reports.claims import trigger_works
+from ml_core.reports.claims import role_of, trigger_works
 from ml_core.reports.html.charts import columns_of, draw, is_rate, shape_of
 from ml_core.reports.html.fields import Field, Key, page, raw
 from ml_core.reports.record import (
@@ -28,8 +28,8 @@ from ml_core.reports.record import (
     Metric,
     RateClaim,
 )
+from ml_core.reports.rendering import Read
 
-Read = Callable[[BundlePath], bytes]
 MOST_BYTES = 2_000_000
 _ROWS = (400, 60, 12)
 """Rows of a table, the next where the page becomes too large with them."""
@@ -397,16 +397,12 @@ def _tone(evidence: Evidence) -> str:
             references = [
                 interval.high
                 for (other, same), interval in rates.items()
-                if same == metric and _role(evidence, other) == "reference"
+                if same == metric and role_of(evidence, other) == "reference"
             ]
             worst.add("found" if all(high < found.low for high in references) else "suspicious")
     if worst & {"dangerous", "damaged", "unsupported", "found"}:
         return "danger"
     return "caution" if worst & {"caution", "suspicious"} else "plain"
-
-
-def _role(evidence: Evidence, measurement: str) -> str:
-    return evidence.checkpoints[evidence.measurements[measurement].checkpoint].role
 
 
 def commands(evidence: Evidence) -> Iterable[tuple[str, str]]:

@@ -55,8 +55,8 @@ def first_difference(stated: Any, derived: Any, at: str = "") -> Difference | No
                 return difference
         return None
     if isinstance(stated, list) and isinstance(derived, list):
-        for number, (one, other) in enumerate(zip(stated, derived, strict=False)):
-            if difference := first_difference(one, other, f"{at}/{number}"):
+        for number, items in enumerate(zip(stated, derived, strict=False)):
+            if difference := first_difference(*items, f"{at}/{number}"):
                 return difference
         if len(stated) == len(derived):
             return None
@@ -65,13 +65,13 @@ def first_difference(stated: Any, derived: Any, at: str = "") -> Difference | No
     return None if _same(stated, derived) else (at, stated, derived)
 
 
-def _same(one: Any, other: Any) -> bool:
-    if isinstance(one, bool) or isinstance(other, bool):
-        return one is other
-    if isinstance(one, float) or isinstance(other, float):
-        numbers = isinstance(one, (int, float)) and isinstance(other, (int, float))
-        return numbers and math.isclose(float(one), float(other), rel_tol=0.0, abs_tol=_NEAR)
-    return bool(one == other)
+def _same(stated: Any, derived: Any) -> bool:
+    if isinstance(stated, bool) or isinstance(derived, bool):
+        return stated is derived
+    if isinstance(stated, float) or isinstance(derived, float):
+        numbers = isinstance(stated, (int, float)) and isinstance(derived, (int, float))
+        return numbers and math.isclose(float(stated), float(derived), rel_tol=0.0, abs_tol=_NEAR)
+    return bool(stated == derived)
 
 
 def reached(record: Any, path: str) -> Any:
@@ -128,6 +128,7 @@ def check_derived(bundle: Bundle) -> Iterator[Check | Progress]:
     evidence = bundle.evidence
     tool, form = evidence.tool.version, evidence.schema_version
     own = (tool, form) == (__version__, SCHEMA_VERSION)
+    yield Progress("arithmetic", 0, len(evidence.claims))
     derived, fault = _derived(bundle) if own else (None, "")
     claims = None if derived is None else {claim.id: claim for claim in derived.claims}
     for number, claim in enumerate(evidence.claims):
@@ -185,7 +186,7 @@ def _claim_faults(
             again = claim.model_copy(update=_figures(bundle, claim))
         else:
             again = derived[claim.id]
-        stated, files = (one.model_dump(mode="json") for one in (claim, again))
+        stated, files = (version.model_dump(mode="json") for version in (claim, again))
         if difference := first_difference(stated, files):
             yield _fault("", difference)
     except MALFORMED as error:
@@ -301,7 +302,7 @@ def _shown(value: Any) -> str:
 
 def _all_claims(evidence: Evidence, derived: Evidence) -> Iterator[Check]:
     """No claim is left out, and they stand in the order of the report."""
-    stated, again = ([claim.id for claim in one.claims] for one in (evidence, derived))
+    stated, again = ([claim.id for claim in record.claims] for record in (evidence, derived))
     missing = [id_ for id_ in again if id_ not in stated]
     for id_ in missing[:_MOST_FAULTS]:
         yield Check(1, id_, "fails", f"{id_} is left out, and the files of the bundle give it.")
@@ -324,8 +325,8 @@ def _texts(evidence: Evidence, derived: Evidence) -> Check:
     for name in ("verdict", "not_tested", "limits"):
         stated, again = getattr(evidence, name), getattr(derived, name)
         if stated != again:
-            extra = next((one for one in stated if one not in again), "")
-            missing = next((one for one in again if one not in stated), "")
+            extra = next((text for text in stated if text not in again), "")
+            missing = next((text for text in again if text not in stated), "")
             words = (
                 f"it says “{short(extra, 300)}”" if extra else f"“{short(missing, 300)}” is gone"
             )

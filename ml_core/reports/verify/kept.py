@@ -71,10 +71,11 @@ def _trigger(bundle: Bundle, digest: str, facts: TriggerFacts) -> Iterator[Check
         for file in facts.files:
             if file.endswith(".png") and not pictures:
                 pictures.append(_decoded(bundle, file))
-        found = trigger_from(bundle, facts, pictures[0] if pictures else None)
-        if found.digest != digest or facts.digest != digest:
-            yield f"its files have the digest {found.digest[:16]}…, not {digest[:16]}…."
-        if (found.kind, found.name, describe(found)) != (facts.kind, facts.name, facts.convention):
+        trigger = trigger_from(bundle, facts, pictures[0] if pictures else None)
+        if trigger.digest != digest or facts.digest != digest:
+            yield f"its files have the digest {trigger.digest[:16]}…, not {digest[:16]}…."
+        stated = (facts.kind, facts.name, facts.convention)
+        if (trigger.kind, trigger.name, describe(trigger)) != stated:
             yield "the record and its file differ in name, kind or convention."
 
     check = looked_at(2, name, faults(), f"The files of {name} have its digest.", f"{name}: ")

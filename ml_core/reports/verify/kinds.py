@@ -14,7 +14,7 @@ from ml_core.reading.errors import InputError
 from ml_core.reading.images import read_image
 from ml_core.reading.json_file import JsonFile
 from ml_core.reading.safetensors_header import parse_header
-from ml_core.reports.bundle_files import journal_metrics
+from ml_core.reports.bundle_files import AGAIN, JSON, journal_metrics
 from ml_core.reports.environment import Environment, is_this_machine
 from ml_core.reports.record import ENVIRONMENT_FILE, EVIDENCE_FILE, PDF_FILE, BundlePath, Evidence
 from ml_core.reports.verify.checks import Check
@@ -26,10 +26,9 @@ PICTURES: Mapping[str, bytes] = {
     ".webp": b"RIFF", ".bin": b"",
 }  # fmt: skip
 """Suffix of a picture that goes into a bundle, and how such a file begins."""
-_JSON = JsonFile("a record of a bundle", "get the bundle again", 16 << 20, 32, 1_000_000)
-_ENVIRONMENT = JsonFile("an environment record", "get the bundle again", 64 << 10)
+_ENVIRONMENT = JsonFile("an environment record", AGAIN, 64 << 10)
 _READERS: Mapping[str, Callable[[bytes, str], object]] = {
-    ".json": _JSON.parse,
+    ".json": JSON.parse,
     ".jsonl": journal_metrics,
     ".png": lambda raw, name: read_image(raw, name=name),
     ".safetensors": lambda raw, name: parse_header(BytesIO(raw), len(raw), name),
