@@ -122,9 +122,7 @@ def test_odd_names_pass_the_pipe(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert examine("new\nline").weights_path == Path("new\nline")
 
 
-def test_a_path_with_nothing_is_told_before_anything_starts(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_path_with_nothing_is_told_before_anything_starts(tmp_path, monkeypatch):
     _instead(monkeypatch, "import sys; sys.exit(9)")
     for path in (tmp_path / "gone", "with\0nul", "\ud800"):
         with pytest.raises(InputError) as error:
@@ -176,9 +174,7 @@ def test_both_frozen_programs_read_too(tmp_path: Path, program: str) -> None:
     assert replace(from_json(done.stdout, path), sandbox=None) == inspect(path)
 
 
-def test_picklescan_is_asked_in_such_a_process_too(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_picklescan_is_asked_in_such_a_process_too(tmp_path, monkeypatch):
     evil = tmp_path / "evil.pkl"
     evil.write_bytes(b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
     assert "os.system (dangerous)" in door.ask_picklescan(evil)
@@ -211,9 +207,7 @@ def test_picklescan_is_asked_in_such_a_process_too(
     ],
     ids=["killed", "crashed", "busy", "nonsense", "endless"],
 )
-def test_a_reader_that_dies_or_raves_is_a_refusal(
-    program: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_that_dies_or_raves_is_a_refusal(program, words, tmp_path, monkeypatch):
     path = _safetensors(tmp_path / "m.safetensors")
     _instead(monkeypatch, program)
     found = examine(path)
@@ -250,9 +244,7 @@ def test_cancel_kills_the_reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     timer.join()
 
 
-def test_a_reader_that_cannot_start_is_said_and_nothing_is_read_instead(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_reader_that_cannot_start_is_said_and_nothing_is_read_instead(tmp_path, monkeypatch):
     path = _safetensors(tmp_path / "m.safetensors")
     monkeypatch.setattr(door, "_command", lambda: [str(tmp_path / "no-python")])
     with pytest.raises(InputError, match="could not be started") as error:

@@ -70,9 +70,7 @@ class Calls:
         ((os.getcwd, {}), "posix.getcwd, {}"),
     ],
 )
-def test_what_unknown_code_would_be_called_with_is_told(
-    protocol: int, arguments: tuple[Any, ...], text: str
-) -> None:
+def test_what_unknown_code_would_be_called_with_is_told(protocol, arguments, text):
     raw = pickle.dumps([Calls("first"), Calls(*arguments)], protocol)
     (calls,) = read_pickle(raw).calls.values()
     assert calls[0] == "posix.system('first')"  # a harmless one first hides no other

@@ -67,9 +67,7 @@ def test_statistics_of_tensors_that_lie_apart(tmp_path: Path, options: dict[str,
 
 
 @pytest.mark.parametrize("options", [{}, LEGACY], ids=["zip", "legacy"])
-def test_training_checkpoints_load_and_tell_their_facts(
-    tmp_path: Path, options: dict[str, Any]
-) -> None:
+def test_training_checkpoints_load_and_tell_their_facts(tmp_path, options):
     layer = torch.nn.Linear(3, 2)
     optimizer = torch.optim.AdamW(layer.parameters())
     layer(torch.zeros(1, 3)).sum().backward()
