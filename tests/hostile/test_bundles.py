@@ -197,66 +197,40 @@ def _as_checkpoint(bundle: Path, value: Any) -> None:
 CARRIERS: dict[str, tuple[Callable[[Path, Any], object], str]] = {
     "another name": (
         lambda b, v: v.update(environment=_moved(b, "environment.json", "machine.json")),
-        "in the place of environment.json",
-    ),
-    "a program": (
-        lambda b, v: v.update(
-            environment=_put(b, _moved(b, "environment.json", "setup.exe"), PROGRAM)
-        ),
-        "setup.exe is of a kind that no bundle holds",
-    ),
-    "a page": (
-        lambda b, v: v.update(
-            environment=_put(b, _moved(b, "environment.json", "START-HERE.html"), b"<script>")
-        ),
-        "START-HERE.html is of a kind that no bundle holds",
-    ),
-    "a script in its content": (
-        lambda b, v: _put(b, "environment.json", b"<script>x</script>"), "not valid JSON",
-    ),
-    "other fields": (
-        lambda b, v: _put(b, "environment.json", b'{"<script>x</script>": "y"}'),
-        "environment.json cannot be used",
-    ),
+        "in the place of environment.json"),
+    "a program": (lambda b, v: v.update(
+            environment=_put(b, _moved(b, "environment.json", "setup.exe"), PROGRAM)),
+        "setup.exe is of a kind that no bundle holds"),
+    "a page": (lambda b, v: v.update(
+            environment=_put(b, _moved(b, "environment.json", "START-HERE.html"), b"<script>")),
+        "START-HERE.html is of a kind that no bundle holds"),
+    "a script in its content": (lambda b, v: _put(b, "environment.json", b"<script>x</script>"),
+        "not valid JSON"),
+    "other fields": (lambda b, v: _put(b, "environment.json", b'{"<script>x</script>": "y"}'),
+        "environment.json cannot be used"),
     "a script for the name of a package": (
         lambda b, v: edit(b, "environment.json", lambda e: e["packages"].update({"<script>": "1"})),
-        "environment.json cannot be used",
-    ),
+        "environment.json cannot be used"),
     "a thumbnail by name": (
         lambda b, v: v["thumbnails"].update({_put(b, "setup.exe", PROGRAM): "x"}),
-        "setup.exe is of a kind",
-    ),
+        "setup.exe is of a kind"),
     "a thumbnail by content": (
         lambda b, v: v["thumbnails"].update({_put(b, "thumbnails/1.png", PROGRAM): "x"}),
-        "thumbnails/1.png",
-    ),
-    "a file of a scan": (
-        lambda b, v: v["scans"]["scan-1"]["files"].update(
-            patches=_put(b, "scan/scan-1/patches.safetensors", PROGRAM)
-        ),
-        "patches.safetensors",
-    ),
-    "a file of a trigger": (
-        lambda b, v: next(iter(v["triggers"].values()))["files"].append(
-            _put(b, "triggers/setup.bat", PROGRAM)
-        ),
-        "triggers/setup.bat is of a kind",
-    ),
+        "thumbnails/1.png"),
+    "a file of a scan": (lambda b, v: v["scans"]["scan-1"]["files"].update(
+            patches=_put(b, "scan/scan-1/patches.safetensors", PROGRAM)), "patches.safetensors"),
+    "a file of a trigger": (lambda b, v: next(iter(v["triggers"].values()))["files"].append(
+            _put(b, "triggers/setup.bat", PROGRAM)), "triggers/setup.bat is of a kind"),
     "a checkpoint": (_as_checkpoint, "checkpoints/suspect.exe is of a kind"),
-    "a picture by name": (
-        lambda b, v: _as_picture(b, v, "0000000.exe"), "0000000.exe lies among pictures",
-    ),
-    "a picture by content": (
-        lambda b, v: _as_picture(b, v, "0000000.png"), "0000000.png lies among pictures",
-    ),
+    "a picture by name": (lambda b, v: _as_picture(b, v, "0000000.exe"),
+        "0000000.exe lies among pictures"),
+    "a picture by content": (lambda b, v: _as_picture(b, v, "0000000.png"),
+        "0000000.png lies among pictures"),
     "a table by name": (
         lambda b, v: v["data"]["images-1"].update(rows=_moved(b, "data/images-1.csv", "x.html")),
-        "x.html is of a kind",
-    ),
-    "a PDF that the record does not name": (
-        lambda b, v: _put(b, "report.pdf", b"%PDF-1.7"),
-        "report.pdf is in the bundle, but the record does not name it.",
-    ),
+        "x.html is of a kind"),
+    "a PDF that the record does not name": (lambda b, v: _put(b, "report.pdf", b"%PDF-1.7"),
+        "report.pdf is in the bundle, but the record does not name it."),
 }  # fmt: skip
 
 
@@ -479,23 +453,15 @@ LIST = "data/images-1.csv"
 TABLES: dict[str, tuple[str, Callable[[str], str], str]] = {
     "a row less": (ANSWERS, _row(lambda lines: lines.pop()), "evaluation.json#/n is 120, and"),
     "another answer": (ANSWERS, _row(_swapped), "evaluation.json#/ca is "),
-    "another order": (
-        ANSWERS, _row(lambda lines: lines.insert(1, lines.pop(2))),
-        "not in the order of the pictures",
-    ),
-    "another order of pictures": (
-        LIST, _instead("\n0,", "\n900,"), "row 2 is not in the order",
-    ),
+    "another order": (ANSWERS, _row(lambda lines: lines.insert(1, lines.pop(2))),
+        "not in the order of the pictures"),
+    "another order of pictures": (LIST, _instead("\n0,", "\n900,"), "row 2 is not in the order"),
     "a picture twice": (LIST, _instead("banana/1.png", "apple/0.png"), "names apple/0.png again"),
     "another label": (LIST, _instead(",100,1\n", ",100,3\n"), "the picture 1 the label 1"),
-    "other prompts": (
-        "measurements/job-1-before/prompts.txt", _instead("the {}.", "no {}."),
-        "measured with other templates",
-    ),
-    "other counts of a class": (
-        "measurements/job-1-after/per_class.csv", _instead("apple,20", "apple,21"),
-        "does not count what",
-    ),
+    "other prompts": ("measurements/job-1-before/prompts.txt", _instead("the {}.", "no {}."),
+        "measured with other templates"),
+    "other counts of a class": ("measurements/job-1-after/per_class.csv",
+        _instead("apple,20", "apple,21"), "does not count what"),
 }  # fmt: skip
 
 
@@ -507,76 +473,49 @@ def test_another_table(bundle: Path, name: str, change: Callable[[str], str], wh
 
 
 RECORDS: dict[str, tuple[str, Callable[[Any], object], str]] = {
-    "a verdict": (
-        SCAN, lambda value: value["judgement"].update(verdict="nothing"),
-        f"{SCAN}#/judgement/verdict is ",
-    ),
-    "the counts of a scan": (
-        SCAN, lambda value: value["found"]["contrast"]["suspect"].update(hits=243),
-        "scan-1-found: /",
-    ),
-    "what a scan says": (
-        EVIDENCE_FILE, lambda value: value["scans"]["scan-1"].update(target="x"),
-        "scan-1: evidence.json#/scans/scan-1/target is ",
-    ),
-    "two sets of figures": (
-        RESULT, lambda value: value["heads"]["zero-shot"]["after"].update(asr_excl=0.0),
-        f"job-1: {RESULT}#/after/asr_excl is ",
-    ),
-    "the title of a method": (
-        EVIDENCE_FILE, lambda value: value["jobs"]["job-1"].update(title="Other"),
-        "job-1: evidence.json#/jobs/job-1/title is ",
-    ),
-    "a measurement": (
-        EVIDENCE_FILE, lambda value: value["measurements"]["job-1-after"].update(seed=4),
-        "evidence.json#/measurements/job-1-after/seed is 4, and the files give 3.",
-    ),
-    "a target that is no class": (
-        EVIDENCE_FILE, lambda value: value["measurements"]["job-1-after"].update(target=99),
-        "job-1-after: evidence.json#/measurements/job-1-after/target is 99",
-    ),
-    "a number of pictures": (
-        EVIDENCE_FILE, lambda value: value["data"]["images-1"].update(n=121),
-        "images-1: evidence.json#/data/images-1/n is 121, and the files give 120.",
-    ),
-    "another sentence": (
-        *_of_claim("job-1-after-ca", lambda c: c.update(sentence="It is safe.")),
-        "job-1-after-ca: /sentence is \"It is safe.\", and the files give \"Clean accuracy",
-    ),
-    "another weight": (
-        *_of_claim("job-1-after-top5", lambda c: c.update(headline=True)),
-        "job-1-after-top5: /headline is true, and the files give false.",
-    ),
-    "another way to hold": (
-        *_of_claim("job-1-after-top5", lambda c: c.update(holds_by="exact")),
-        "job-1-after-top5: /holds_by is \"exact\"",
-    ),
-    "a claim less": (
-        EVIDENCE_FILE, lambda value: value["claims"].remove(claim(value, BEFORE)),
-        f"{BEFORE} is left out, and the files of the bundle give it.",
-    ),
-    "a claim more": (
-        EVIDENCE_FILE, lambda value: value["claims"].append(claim(value, BEFORE) | {"id": "more"}),
-        "more: the bundle claims it, and its files do not give it.",
-    ),
-    "another order of claims": (
-        EVIDENCE_FILE, lambda value: value["claims"].reverse(),
-        "The claims are not in the order of the report.",
-    ),
-    "a sentence of the verdict": (
-        EVIDENCE_FILE, lambda value: value["verdict"].append("It is safe."),
-        "The verdict does not follow from the claims: it says “It is safe.”.",
-    ),
-    "less that was not tested": (
-        EVIDENCE_FILE, lambda value: value["not_tested"].pop(), "The not tested does not follow",
-    ),
-    "a limit less": (
-        EVIDENCE_FILE, lambda value: value["limits"].pop(), "The limits does not follow",
-    ),
-    "the numbers of a chart": (
-        EVIDENCE_FILE, lambda value: value["charts"][0]["rows"][0].__setitem__(2, 0.5),
-        "charts/summary.svg shows other numbers or words than evidence.json gives.",
-    ),
+    "a verdict": (SCAN, lambda value: value["judgement"].update(verdict="nothing"),
+        f"{SCAN}#/judgement/verdict is "),
+    "the counts of a scan": (SCAN,
+        lambda value: value["found"]["contrast"]["suspect"].update(hits=243), "scan-1-found: /"),
+    "what a scan says": (EVIDENCE_FILE, lambda value: value["scans"]["scan-1"].update(target="x"),
+        "scan-1: evidence.json#/scans/scan-1/target is "),
+    "two sets of figures": (RESULT,
+        lambda value: value["heads"]["zero-shot"]["after"].update(asr_excl=0.0),
+        f"job-1: {RESULT}#/after/asr_excl is "),
+    "the title of a method": (EVIDENCE_FILE,
+        lambda value: value["jobs"]["job-1"].update(title="Other"),
+        "job-1: evidence.json#/jobs/job-1/title is "),
+    "a measurement": (EVIDENCE_FILE,
+        lambda value: value["measurements"]["job-1-after"].update(seed=4),
+        "evidence.json#/measurements/job-1-after/seed is 4, and the files give 3."),
+    "a target that is no class": (EVIDENCE_FILE,
+        lambda value: value["measurements"]["job-1-after"].update(target=99),
+        "job-1-after: evidence.json#/measurements/job-1-after/target is 99"),
+    "a number of pictures": (EVIDENCE_FILE, lambda value: value["data"]["images-1"].update(n=121),
+        "images-1: evidence.json#/data/images-1/n is 121, and the files give 120."),
+    "another sentence": (*_of_claim("job-1-after-ca", lambda c: c.update(sentence="It is safe.")),
+        "job-1-after-ca: /sentence is \"It is safe.\", and the files give \"Clean accuracy"),
+    "another weight": (*_of_claim("job-1-after-top5", lambda c: c.update(headline=True)),
+        "job-1-after-top5: /headline is true, and the files give false."),
+    "another way to hold": (*_of_claim("job-1-after-top5", lambda c: c.update(holds_by="exact")),
+        "job-1-after-top5: /holds_by is \"exact\""),
+    "a claim less": (EVIDENCE_FILE, lambda value: value["claims"].remove(claim(value, BEFORE)),
+        f"{BEFORE} is left out, and the files of the bundle give it."),
+    "a claim more": (EVIDENCE_FILE,
+        lambda value: value["claims"].append(claim(value, BEFORE) | {"id": "more"}),
+        "more: the bundle claims it, and its files do not give it."),
+    "another order of claims": (EVIDENCE_FILE, lambda value: value["claims"].reverse(),
+        "The claims are not in the order of the report."),
+    "a sentence of the verdict": (EVIDENCE_FILE,
+        lambda value: value["verdict"].append("It is safe."),
+        "The verdict does not follow from the claims: it says “It is safe.”."),
+    "less that was not tested": (EVIDENCE_FILE, lambda value: value["not_tested"].pop(),
+        "The not tested does not follow"),
+    "a limit less": (EVIDENCE_FILE, lambda value: value["limits"].pop(),
+        "The limits does not follow"),
+    "the numbers of a chart": (EVIDENCE_FILE,
+        lambda value: value["charts"][0]["rows"][0].__setitem__(2, 0.5),
+        "charts/summary.svg shows other numbers or words than evidence.json gives."),
 }  # fmt: skip
 
 

@@ -40,9 +40,7 @@ def repacked(raw: bytes) -> bytes:
 PACKED: dict[str, tuple[Callable[[], bytes], str, str]] = {
     "zip of safetensors": (
         lambda: zipped({"m.safetensors": save(TENSORS), "a.txt": b"hello"}, DEFLATE),
-        "safetensors in an archive",
-        "zip, safetensors",
-    ),
+        "safetensors in an archive", "zip, safetensors"),
     "zip of torch": (lambda: zipped({"epoch.pt": torch_bytes(TENSORS)}, DEFLATE),
         "PyTorch file (zip) in an archive", "zip, zip"),
     "tar.gz": (lambda: tarred({"readme": b"hello", "run/epoch.pt": torch_bytes(TENSORS)}, "w:gz"),

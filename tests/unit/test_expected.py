@@ -30,14 +30,12 @@ LAYER_SCALE = VIT["vision_cfg"] | {"ls_init_value": 0.1, "no_ln_pre": True}
 @pytest.mark.parametrize(
     "config",
     [
-        TINY_CONFIG,
-        VIT,
-        VIT | {"vision_cfg": LAYER_SCALE},
+        TINY_CONFIG, VIT, VIT | {"vision_cfg": LAYER_SCALE},
         VIT | {"custom_text": True, "quick_gelu": True},
         VIT | {"init_logit_bias": -10, "nonscalar_logit_scale": True},
         *(get_model_config(name) for name in ("RN50", "RN50x4", "ViT-B-32", "ViT-bigG-14")),
     ],
-)
+)  # fmt: skip
 def test_tensors_are_open_clips(config: dict[str, Any]) -> None:
     checked = check_model_config(config, "test")
     with torch.device("meta"):
