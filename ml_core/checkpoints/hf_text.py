@@ -24,26 +24,13 @@ _FAMILIES: tuple[tuple[str, dict[str, Any]], ...] = (
     ("bert", {"model_type": "bert", "layer_norm_eps": 1e-12, "pad_token_id": 0}),
     ("chinese-bert", {"model_type": "bert", "layer_norm_eps": 1e-12, "pad_token_id": 0}),
     ("chinese-roberta", {"model_type": "bert", "layer_norm_eps": 1e-12, "pad_token_id": 0}),
-    (
-        "mt5",
-        {
-            "model_type": "mt5",
-            "feed_forward_proj": "gated-gelu",
-            "pad_token_id": 0,
-            "relative_attention_max_distance": 128,
-        },
-    ),
-    (
-        "nllb",
-        {
-            "model_type": "m2m_100",
-            "activation_function": "relu",
-            "scale_embedding": True,
-            "pad_token_id": 1,
-            "max_position_embeddings": 1024,
-        },
-    ),
-)
+    ("mt5",
+        {"model_type": "mt5", "feed_forward_proj": "gated-gelu", "pad_token_id": 0,
+            "relative_attention_max_distance": 128}),
+    ("nllb",
+        {"model_type": "m2m_100", "activation_function": "relu", "scale_embedding": True,
+            "pad_token_id": 1, "max_position_embeddings": 1024}),
+)  # fmt: skip
 
 
 def with_hf_config(

@@ -16,25 +16,16 @@ _MOST_PLACES = 100
 RULES = (
     Rule("ok", "Readable", "The file holds tensors and plain data only.", "none", _SAFETENSORS),
     Rule("note", "LoadsWithCaution", "The file loads, with a caution.", "warning", _PICKLES),
-    Rule(
-        "unknown_code", "NamesUnknownCode",
-        "The file names code that an ordinary loader would import.",
-        "error", taxon_uri("CWE-502"), _CODE,
-    ),
-    Rule(
-        "dangerous", "RefusedAsDangerous",
-        "The file can run code when an ordinary loader opens it.",
-        "error", taxon_uri("CWE-502"), _CODE,
-    ),
-    Rule(
-        "damaged", "RefusedAsDamaged", "The file violates its format.", "error", _SERIALIZATION,
-    ),
+    Rule("unknown_code", "NamesUnknownCode",
+        "The file names code that an ordinary loader would import.", "error", taxon_uri("CWE-502"),
+        _CODE),
+    Rule("dangerous", "RefusedAsDangerous",
+        "The file can run code when an ordinary loader opens it.", "error", taxon_uri("CWE-502"),
+        _CODE),
+    Rule("damaged", "RefusedAsDamaged", "The file violates its format.", "error", _SERIALIZATION),
     Rule("truncated", "RefusedAsTruncated", "The file is truncated.", "error", _SERIALIZATION),
-    Rule(
-        "unsupported", "RefusedAsUnsupported",
-        "The file has a format or layout that is not supported.",
-        "error", _SERIALIZATION,
-    ),
+    Rule("unsupported", "RefusedAsUnsupported",
+        "The file has a format or layout that is not supported.", "error", _SERIALIZATION),
 )  # fmt: skip
 
 

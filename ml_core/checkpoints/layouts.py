@@ -41,15 +41,11 @@ _CHANGES: tuple[tuple[re.Pattern[str], str], ...] = (
 )
 # What stands alone: in a CLIP these are parts.
 _PARTS: tuple[tuple[re.Pattern[str], str], ...] = (
-    (
-        re.compile(r"(^|\.)(patch_embed\.proj\.weight$|stem\.0\.weight$)"),
-        f"is an image encoder of the timm library ({{}}) and no CLIP; {_WHOLE}",
-    ),
-    (
-        re.compile(r"(^|\.)text\.transformer\.(embeddings|encoder)\."),
-        f"is a text encoder of the transformers library ({{}}) without an image encoder; {_WHOLE}",
-    ),
-)
+    (re.compile(r"(^|\.)(patch_embed\.proj\.weight$|stem\.0\.weight$)"),
+        f"is an image encoder of the timm library ({{}}) and no CLIP; {_WHOLE}"),
+    (re.compile(r"(^|\.)text\.transformer\.(embeddings|encoder)\."),
+        f"is a text encoder of the transformers library ({{}}) without an image encoder; {_WHOLE}"),
+)  # fmt: skip
 
 
 def refuse_foreign(keys: Iterable[str], where: str, *, alone: bool = False) -> None:

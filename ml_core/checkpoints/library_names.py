@@ -176,20 +176,12 @@ _LAYERS = {
     "text_model.head": "text.text_projection",
 }
 _BLOCKS = {
-    "vision": (
-        "visual.trunk.blocks",
-        {
-            "layer_norm1": "norm1", "layer_norm2": "norm2", "self_attn.out_proj": "attn.proj",
-            "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2",
-        },
-    ),
-    "text": (
-        "text.transformer.resblocks",
-        {
-            "layer_norm1": "ln_1", "layer_norm2": "ln_2", "self_attn.out_proj": "attn.out_proj",
-            "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj",
-        },
-    ),
+    "vision": ("visual.trunk.blocks",
+        {"layer_norm1": "norm1", "layer_norm2": "norm2", "self_attn.out_proj": "attn.proj",
+            "mlp.fc1": "mlp.fc1", "mlp.fc2": "mlp.fc2"}),
+    "text": ("text.transformer.resblocks",
+        {"layer_norm1": "ln_1", "layer_norm2": "ln_2", "self_attn.out_proj": "attn.out_proj",
+            "mlp.fc1": "mlp.c_fc", "mlp.fc2": "mlp.c_proj"}),
 }  # fmt: skip
 
 

@@ -16,18 +16,9 @@ if TYPE_CHECKING:
     from ml_core.reading.images import read_image
 
 __all__ = [
-    "ErrorCode",
-    "InputError",
-    "Inspection",
-    "TensorInfo",
-    "ask_picklescan",
-    "examine",
-    "inspect",
-    "read_header",
-    "read_image",
-    "read_lines",
-    "resolve_inside",
-]
+    "ErrorCode", "InputError", "Inspection", "TensorInfo", "ask_picklescan", "examine", "inspect",
+    "read_header", "read_image", "read_lines", "resolve_inside",
+]  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

@@ -186,14 +186,13 @@ _TEXT: dict[str, Check] = _BLOCK | {
 _TIMM: dict[str, Check] = {
     "timm_model_name": _name(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?"),
     "timm_model_pretrained": _bool,
-    "timm_pool": _one_of(
-        "", "avg", "avgmax", "catavgmax", "max", "token", "map", "abs_attn", "rot_attn"
-    ),
+    "timm_pool": _one_of("", "avg", "avgmax", "catavgmax", "max", "token", "map", "abs_attn",
+        "rot_attn"),
     "timm_proj": _one_of("", "linear", "mlp", "none"),
     "timm_proj_bias": _bool,
     "timm_drop": _number(0, 0.99),
     "timm_drop_path": _number(0, 0.99),
-}
+}  # fmt: skip
 _TIMM_BESIDE = ("image_size", "patch_dropout", "act_kwargs")
 _REPOSITORY = r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?"
 # A text encoder of the transformers library, and a tokenizer that is not CLIP's.
@@ -201,20 +200,15 @@ _HF: dict[str, Check] = {
     "hf_model_name": _name(_REPOSITORY),
     "hf_model_pretrained": _bool,
     "hf_proj_type": _one_of("linear", "mlp"),
-    "hf_pooler_type": _one_of(
-        "mean_pooler", "max_pooler", "cls_pooler", "cls_last_hidden_state_pooler"
-    ),
+    "hf_pooler_type": _one_of("mean_pooler", "max_pooler", "cls_pooler",
+        "cls_last_hidden_state_pooler"),
     HF_CONFIG: check_hf_config,
-}
+}  # fmt: skip
 _TOKENIZER: dict[str, Check] = {
     "hf_tokenizer_name": _name(_REPOSITORY),
     "tokenizer_kwargs": _table(
-        {
-            "clean": _one_of("whitespace", "lower", "canonicalize"),
-            "strip_sep_token": _bool,
-        }
-    ),
-}
+        {"clean": _one_of("whitespace", "lower", "canonicalize"), "strip_sep_token": _bool}),
+}  # fmt: skip
 _HF_BESIDE = ("context_length", "vocab_size", "output_tokens", *_TOKENIZER)
 _DECODER: dict[str, Check] = _TEXT | {
     "dim_head": _WIDTH,

@@ -23,10 +23,8 @@ ADAPTER_NAME = "adapter_config.json"
 PREPROCESSOR_NAME = "preprocessor_config.json"
 # The order in which open_clip itself looks, without what is no safetensors file.
 _PREFERRED = (
-    "open_clip_model.safetensors",
-    "open_clip_pytorch_model.safetensors",
-    "model.safetensors",
-)
+    "open_clip_model.safetensors", "open_clip_pytorch_model.safetensors", "model.safetensors",
+)  # fmt: skip
 _PREFERRED_PICKLES = ("open_clip_pytorch_model.bin", "pytorch_model.bin")
 _PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 _INDEX = (".safetensors.index.json", ".bin.index.json")

@@ -211,10 +211,7 @@ def _inspect_folder(path: Path) -> Inspection:
         weights = _inspect_shards(files, shards) if shards else _inspect_weights(files.weights)
     except InputError as error:
         return refuse(path, error, f"{form}, several files")
-    facts: dict[str, Any] = {
-        "unread": files.unread + weights.unread,
-        "globals": weights.globals,
-    }
+    facts: dict[str, Any] = {"unread": files.unread + weights.unread, "globals": weights.globals}
     if weights.refused:
         form = f"{form}, {weights.format}"
         return refuse(path, weights.refusal(), form, weights.size, weights.sha256, **facts)

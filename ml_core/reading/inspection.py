@@ -31,13 +31,8 @@ ReasonCode = Literal[
 
 # Where training scripts keep what the optimizer remembers, and what torch's optimizers call it.
 _OPTIMIZERS = (
-    "optimizer",
-    "optimizers",
-    "optimizer_state",
-    "optimizer_state_dict",
-    "optim",
-    "adamw",
-)
+    "optimizer", "optimizers", "optimizer_state", "optimizer_state_dict", "optim", "adamw",
+)  # fmt: skip
 _MOMENTS = ("exp_avg", "exp_avg_sq", "max_exp_avg_sq", "momentum_buffer")
 COUNTED_BUFFERS = ("attn_mask", "position_ids", "token_type_ids", "relative_position_index")
 """Buffers that follow from the sizes, which some versions of the libraries save."""

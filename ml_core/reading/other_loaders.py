@@ -9,16 +9,10 @@ from ml_core.reading.folder import risky
 # The plain names that PyTorch's own restricted unpickler takes (torch/_weights_only_unpickler.py,
 # 2.6 to 2.13), besides everything of torch itself.
 _WEIGHTS_ONLY = {
-    "collections.OrderedDict",
-    "collections.Counter",
-    "_codecs.encode",
-    "builtins.bytearray",
-    "builtins.set",
-    "builtins.complex",
-    "__builtin__.bytearray",
-    "__builtin__.set",
+    "collections.OrderedDict", "collections.Counter", "_codecs.encode", "builtins.bytearray",
+    "builtins.set", "builtins.complex", "__builtin__.bytearray", "__builtin__.set",
     "__builtin__.complex",
-}
+}  # fmt: skip
 _NOT_IN_TORCH_S_LIST = ("torch.jit.", "torch.nn.parameter.Buffer")
 _SHOWN = 3
 

@@ -38,17 +38,12 @@ _MAX_TEMPLATE = 64
 
 _MODELS = ("BPE", "Unigram", "WordPiece", "WordLevel")
 _PARTS = {
-    "normalizer": (
-        "Sequence", "NFC", "NFD", "NFKC", "NFKD", "Nmt", "Lowercase", "Strip", "StripAccents",
-        "BertNormalizer", "Precompiled", "Replace", "Prepend", "ByteLevel",
-    ),
-    "pre_tokenizer": (
-        "Sequence", "Metaspace", "Whitespace", "WhitespaceSplit", "BertPreTokenizer", "ByteLevel",
-        "Split", "Punctuation", "Digits", "UnicodeScripts", "CharDelimiterSplit",
-    ),
-    "post_processor": (
-        "Sequence", "TemplateProcessing", "BertProcessing", "RobertaProcessing", "ByteLevel",
-    ),
+    "normalizer": ("Sequence", "NFC", "NFD", "NFKC", "NFKD", "Nmt", "Lowercase", "Strip",
+        "StripAccents", "BertNormalizer", "Precompiled", "Replace", "Prepend", "ByteLevel"),
+    "pre_tokenizer": ("Sequence", "Metaspace", "Whitespace", "WhitespaceSplit", "BertPreTokenizer",
+        "ByteLevel", "Split", "Punctuation", "Digits", "UnicodeScripts", "CharDelimiterSplit"),
+    "post_processor": ("Sequence", "TemplateProcessing", "BertProcessing", "RobertaProcessing",
+        "ByteLevel"),
 }  # fmt: skip
 # Expressions of published tokenizers; each looks at a character once.
 _REGEXES = (

@@ -137,10 +137,7 @@ class UnknownCodeError(InputError):
     """
 
     def __init__(
-        self,
-        sentence: str,
-        names: Mapping[str, tuple[str, ...]],
-        places: Iterable[CodePlace] = (),
+        self, sentence: str, names: Mapping[str, tuple[str, ...]], places: Iterable[CodePlace] = ()
     ) -> None:
         super().__init__(sentence, "dangerous")
         self.names = names

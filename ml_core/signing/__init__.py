@@ -22,24 +22,8 @@ from ml_core.signing.keys import (
 from ml_core.signing.sign import EVIDENCE_SIGNATURE, sign_files, sign_path
 
 __all__ = [
-    "EVIDENCE_SIGNATURE",
-    "MODEL_SIGNATURE",
-    "PrivateKey",
-    "PublicKey",
-    "SignatureFacts",
-    "caution_of_name",
-    "check_checkpoint",
-    "check_signature",
-    "find_key",
-    "find_signature",
-    "forget_key",
-    "key_to_believe",
-    "load_key",
-    "new_key",
-    "read_public_key",
-    "read_signature",
-    "sign_files",
-    "sign_path",
-    "trust_key",
-    "trusted_keys",
-]
+    "EVIDENCE_SIGNATURE", "MODEL_SIGNATURE", "PrivateKey", "PublicKey", "SignatureFacts",
+    "caution_of_name", "check_checkpoint", "check_signature", "find_key", "find_signature",
+    "forget_key", "key_to_believe", "load_key", "new_key", "read_public_key", "read_signature",
+    "sign_files", "sign_path", "trust_key", "trusted_keys",
+]  # fmt: skip

@@ -254,10 +254,7 @@ MAX_BYTES = 12 << 20
 _LONGEST_SIGNATURE = 72  # a DER sequence of two integers of 33 bytes
 SIGNATURE_FILE = JsonFile("a model signature", _ADVICE, MAX_BYTES, max_depth=16)
 _KEY_ID = re.compile(r"[0-9a-f]{64}")
-_OTHERS = {
-    "certificate": "a certificate",
-    "x509CertificateChain": "a certificate",
-}
+_OTHERS = {"certificate": "a certificate", "x509CertificateChain": "a certificate"}
 
 
 @dataclass(frozen=True)

@@ -67,10 +67,7 @@ def sign_files(
 
 
 def sign_path(
-    path: Path,
-    key: PrivateKey,
-    output: Path | None = None,
-    cancelled: Callable[[], bool] = never,
+    path: Path, key: PrivateKey, output: Path | None = None, cancelled: Callable[[], bool] = never
 ) -> Path:
     """Sign what lies at a path and write the signature.
 

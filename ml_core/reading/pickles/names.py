@@ -131,12 +131,11 @@ TYPES = {
 """Types that have no storage class, so that the builder is told of them."""
 
 _DTYPES = {
-    *TYPES,
-    "float16", "float32", "float64", "bfloat16", "half", "float", "double", "uint8", "int8",
-    "int16", "int32", "int64", "short", "int", "long", "bool", "complex64", "complex128",
-    "cfloat", "cdouble", "chalf", "quint8", "qint8", "qint32", "quint4x2", "quint2x4",
-    "strided", "sparse_coo", "sparse_csr", "contiguous_format", "channels_last",
-    "preserve_format", "per_tensor_affine", "per_channel_affine",
+    *TYPES, "float16", "float32", "float64", "bfloat16", "half", "float", "double", "uint8", "int8",
+    "int16", "int32", "int64", "short", "int", "long", "bool", "complex64", "complex128", "cfloat",
+    "cdouble", "chalf", "quint8", "qint8", "qint32", "quint4x2", "quint2x4", "strided",
+    "sparse_coo", "sparse_csr", "contiguous_format", "channels_last", "preserve_format",
+    "per_tensor_affine", "per_channel_affine",
 }  # fmt: skip
 
 _TENSORS = {
