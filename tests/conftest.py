@@ -67,13 +67,7 @@ def _own_home(_homes: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 # These test the process that reads a file, and start it as the product does.
-READER_TESTS = {
-    "test_examine",
-    "test_sandbox",
-    "test_seccomp",
-    "test_limits",
-    "test_second_opinion",
-}
+READER_TESTS = {"test_examine", "test_sandbox", "test_limits", "test_other_loaders"}
 
 
 @pytest.fixture(scope="session")

@@ -243,24 +243,18 @@ def test_a_cancelled_doctor_ends(images: ImageSet, label_set: LabelSet) -> None:
     assert until_cancelled(work) == []
 
 
-def test_too_few_images_are_refused(label_set: LabelSet) -> None:
+def test_too_few_images_and_a_choice_that_does_not_fit_are_refused(label_set: LabelSet) -> None:
     few = open_images(ImageSpec(kind="demo", split="test", n=5), label_set)
+    opened = open_checkpoint(demo_checkpoint())
     with pytest.raises(InputError, match="at least 20 labelled images"):
-        next(diagnose(open_checkpoint(demo_checkpoint()), few, label_set))
-
-
-def test_sizes_are_those_that_the_positions_allow() -> None:
-    architecture = open_checkpoint(demo_checkpoint()).architecture
+        next(diagnose(opened, few, label_set))
+    architecture = opened.architecture
+    with pytest.raises(InputError, match="text attention heads"):
+        chosen(architecture, Choice(text_heads=5))
     assert sizes(architecture) == (64,)
     options = variants(architecture, settings_of(architecture), "image heads")
     assert options[0] == settings_of(architecture)
     assert {option.image_heads for option in options} == {48, 24, 16, 12, 8, 6}
-
-
-def test_a_choice_that_does_not_fit_is_refused() -> None:
-    architecture = open_checkpoint(demo_checkpoint()).architecture
-    with pytest.raises(InputError, match="text attention heads"):
-        chosen(architecture, Choice(text_heads=5))
 
 
 def test_command_line_proposes_and_saves(tmp_path, capsys):

@@ -54,6 +54,10 @@ def test_a_cached_repository_opens_without_a_connection(cache: Path, tiny_model:
     snapshot = cached_repository(cache, tiny_model)
     found = fetch("hf-hub:owner/clip")
     assert (found.path.resolve(), found.revision) == (snapshot.resolve(), COMMIT)
+    for place in (snapshot, snapshot / "m.safetensors"):
+        assert cached_as(place) == ("owner/clip", COMMIT)
+    for place in ("models--owner--clip/snapshots/main", "models--owner/m.pt"):
+        assert cached_as(Path("/x") / place) is None
     assert open_checkpoint(found.path).inspection.format == "open_clip folder"
 
 
@@ -127,6 +131,8 @@ def test_a_download_can_be_cancelled_and_begun_again(online, tmp_path):
         with pytest.raises(CancelledError):
             fetch(f"hf-hub:{REPOSITORY}", lambda done, total: told.append(done), lambda: bool(told))
         assert open_checkpoint(fetch(f"hf-hub:{REPOSITORY}").path).inspection.verdict == "loads"
+    with pytest.raises(InputError, match=r"other/clip cannot be reached and is not in the cache"):
+        fetch("hf-hub:other/clip")
 
 
 def test_ctrl_c_ends_a_download(online, tmp_path, monkeypatch, capsys):
@@ -166,19 +172,3 @@ def test_what_a_hub_does_not_have_is_a_sentence(name, words, online):
         with pytest.raises(InputError, match=words) as caught:
             fetch(f"hf-hub:{name}")
     assert "\n" not in caught.value.sentence
-
-
-def test_a_hub_that_is_away_is_a_sentence(online: Callable[[str], None]) -> None:
-    with fake_hub({}) as (address, _):
-        pass
-    online(address)
-    with pytest.raises(InputError, match=r"owner/clip cannot be reached and is not in the cache"):
-        fetch(f"hf-hub:{REPOSITORY}")
-
-
-def test_places_in_the_cache_tell_their_repository() -> None:
-    inside = Path("/x/models--owner--clip-b/snapshots") / COMMIT
-    assert cached_as(inside) == ("owner/clip-b", COMMIT)
-    assert cached_as(inside / "m.safetensors") == ("owner/clip-b", COMMIT)
-    assert cached_as(Path("/x/models--owner--clip/snapshots/main")) is None
-    assert cached_as(Path("/x/models--owner/m.pt")) is None

@@ -56,32 +56,23 @@ def test_classes_of_clip_models_are_listed(name: str) -> None:
     assert named(MODELS[name]().modules()) - MODEL_CLASSES == set()
 
 
-def test_public_classes_of_torch_are_listed() -> None:
+def modules_in(module: Any) -> set[str]:
+    """The kinds of modules that a Python module defines."""
+    return {
+        f"{module.__name__} {name}"
+        for name, kind in vars(module).items()
+        if isinstance(kind, type) and issubclass(kind, nn.Module)
+        and kind.__module__ == module.__name__
+    }  # fmt: skip
+
+
+def test_public_classes_of_torch_and_open_clip_are_listed() -> None:
     found: set[str] = set()
     for package in pkgutil.iter_modules(nn.modules.__path__):
-        module = import_module(f"torch.nn.modules.{package.name}")
-        found |= {
-            f"{module.__name__} {name}"
-            for name, kind in vars(module).items()
-            if isinstance(kind, type)
-            and issubclass(kind, nn.Module)
-            and kind.__module__ == module.__name__
-            and not name.startswith(("_", "Lazy"))  # lazy ones become the others
-        }
-    assert found - MODEL_CLASSES == set()
-
-
-def test_classes_of_open_clip_are_listed() -> None:
-    found: set[str] = set()
+        kinds = modules_in(import_module(f"torch.nn.modules.{package.name}"))
+        found |= {kind for kind in kinds if not kind.split(" ")[1].startswith(("_", "Lazy"))}
     for name in ("coca_model", "hf_model", "model", "modified_resnet", "timm_model", "transformer"):
-        module = import_module(f"open_clip.{name}")
-        found |= {
-            f"{module.__name__} {key}"
-            for key, kind in vars(module).items()
-            if isinstance(kind, type)
-            and issubclass(kind, nn.Module)
-            and kind.__module__ == module.__name__
-        }
+        found |= modules_in(import_module(f"open_clip.{name}"))
     assert "open_clip.hf_model HFTextEncoder" in found
     assert found - MODEL_CLASSES == set()
 

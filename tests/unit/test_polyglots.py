@@ -50,47 +50,27 @@ def sums(filler: bytes) -> tuple[int, int]:
 
 @settings(max_examples=400, deadline=None)
 @given(
-    filler=st.binary(min_size=1, max_size=40),
-    form=st.sampled_from(FORMS),
-    signed=st.booleans(),
-    off=st.sampled_from([0, 0, 0, 1]),
-)
-def test_every_tar_header_that_python_takes_is_found(filler, form, signed, off):
-    told = sums(filler)[signed] + off
-    field = (form % told).encode("latin-1")[:8].ljust(8)
-    head = header(filler, field)
+    filler=st.binary(min_size=1, max_size=40), form=st.sampled_from(FORMS),
+    signed=st.booleans(), off=st.sampled_from([0, 0, 0, 1]),
+    any_field=st.none() | st.binary(min_size=8, max_size=8),
+)  # fmt: skip
+def test_every_tar_header_that_python_takes_is_found(filler, form, signed, off, any_field):
+    total = sums(filler)[signed] + off
+    head = header(filler, any_field or (form % total).encode("latin-1")[:8].ljust(8))
     if python_takes(head):
         assert fits_tar(head)
-    if not off and told >= 0 and form in FORMS[:5]:
+    if not any_field and not off and total >= 0 and form in FORMS[:5]:
         assert fits_tar(head)
+    first = b"\x80" if total >= 0 else b"\xff"
+    head = header(filler, first + (total % (1 << 56)).to_bytes(7, "big"))
+    assert off or (python_takes(head) and fits_tar(head))
 
 
-@settings(max_examples=400, deadline=None)
-@given(filler=st.binary(min_size=1, max_size=40), field=st.binary(min_size=8, max_size=8))
-def test_any_bytes_as_a_sum(filler: bytes, field: bytes) -> None:
-    head = header(filler, field)
-    if python_takes(head):
-        assert fits_tar(head)
-
-
-@settings(max_examples=100, deadline=None)
-@given(filler=st.binary(min_size=1, max_size=40), signed=st.booleans())
-def test_sums_as_bytes(filler: bytes, signed: bool) -> None:
-    told = sums(filler)[signed]
-    first = b"\x80" if told >= 0 else b"\xff"
-    head = header(filler, first + (told % (1 << 56)).to_bytes(7, "big"))
-    assert python_takes(head)
-    assert fits_tar(head)
-
-
-def test_an_empty_sum_is_zero() -> None:
+def test_an_empty_sum_is_zero_and_a_sum_that_is_another_is_none() -> None:
     # 256 for the sum itself, and 256 bytes of -1.
     head = bytes(200) + b"\xff" * 256 + bytes(56)
     assert python_takes(head)
     assert fits_tar(head)
-
-
-def test_a_sum_that_is_another_is_none() -> None:
     for field in (b"000000\0 ", b"1\0      ", b"[0,65536", b"\x80" + bytes(7), b"\xff" * 8):
         assert not fits_tar(header(b'{"a":', field))
     assert not fits_tar(bytes(100))
@@ -125,18 +105,6 @@ def test_a_pickle_in_a_tensor_is_found(ops: bytes) -> None:
     assert sniff(io.BytesIO(plain), len(plain)).code is None
 
 
-def test_a_file_that_cannot_be_read_is_no_answer() -> None:
-    class Closed(io.RawIOBase):
-        def seek(self, offset: int, whence: int = 0) -> int:
-            return 0
-
-        def read(self, size: int = -1) -> bytes:
-            raise io.UnsupportedOperation
-
-    with pytest.raises(io.UnsupportedOperation):
-        names_code(Closed(), 100)  # type: ignore[arg-type]
-
-
 @pytest.mark.parametrize("length", [10, 1 << 20, (1 << 20) + 1, 3 << 20])
 def test_long_texts_are_passed_over(length: int) -> None:
     behind = named("os", "system") + b"."
@@ -144,10 +112,7 @@ def test_long_texts_are_passed_over(length: int) -> None:
         raw = begin + behind
         assert names_code(io.BytesIO(raw), len(raw))
         assert not names_code(io.BytesIO(raw[:-11] + b"."), len(raw) - 10)
-
-
-def test_a_text_longer_than_the_file_is_not_read() -> None:
-    raw = b"\x8e" + struct.pack("<Q", 1 << 62)
+    raw = b"\x8e" + struct.pack("<Q", 1 << 62)  # more than the file has
     assert not names_code(io.BytesIO(raw), len(raw))
 
 
