@@ -181,8 +181,8 @@ def find_head(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> Head | None
     """The head beside the model whose names begin with ``prefix``, if there is just one."""
     heads = [
         name
-        for name in _head_names(shapes, prefix)
-        if name.endswith(".weight") and len(shapes[name]) == 2
+        for name in shapes
+        if is_head(name, prefix) and name.endswith(".weight") and len(shapes[name]) == 2
     ]
     if len(heads) != 1:
         return None
@@ -190,11 +190,6 @@ def find_head(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> Head | None
     classes, features = shapes[weight]
     bias = weight.removesuffix("weight") + "bias"
     return Head(weight, bias if shapes.get(bias) == (classes,) else None, classes, features)
-
-
-def _head_names(names: Iterable[str], prefix: str) -> list[str]:
-    """Tensors that are named like a head."""
-    return [name for name in names if is_head(name, prefix)]
 
 
 Tower = Literal["image", "text"]

@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from ml_core.reading.strict_json import is_whole
+
 HF_CONFIG = "hf_config"
 """Where the checked config stands in open_clip's ``text_cfg``."""
 
@@ -64,10 +66,10 @@ def check_hf_config(config: Any) -> str:
         if key == "model_type":
             continue
         if key in _MOST and (key in KINDS[kind] or key in _OPTIONAL):
-            if not _is_whole(value, 1, _MOST[key]):
+            if not is_whole(value, 1, _MOST[key]):
                 return f"asks for {key} {str(value)[:40]}, not 1 to {_MOST[key]}"
         elif key == "pad_token_id":
-            if not _is_whole(value, 0, _MOST["vocab_size"]):
+            if not is_whole(value, 0, _MOST["vocab_size"]):
                 return f"has the pad_token_id {str(value)[:40]}"
         elif key in ("layer_norm_eps", "layer_norm_epsilon"):
             if not isinstance(value, float) or not 1e-14 < value < 0.1:
@@ -115,7 +117,3 @@ def _heads(config: Mapping[str, Any]) -> int:
         or config.get("num_heads")
         or config["encoder_attention_heads"]
     )
-
-
-def _is_whole(value: Any, low: int, high: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

@@ -203,7 +203,8 @@ def _inspect_folder(path: Path) -> Inspection:
     """Examine an open_clip or transformers folder: the config, then the weights beside it."""
     try:
         files = list_folder(path)
-        shards = _read_shards(files) if files.sharded else {}
+        label = f"{files.weights.parent.name}/{files.weights.name}"
+        shards = read_index(files.weights, label) if files.sharded else {}
     except InputError as error:
         return refuse(path, error, "folder", unread=names_below(path))
     files, form = files.without(shards), files.format
@@ -248,11 +249,6 @@ def _inspect_folder(path: Path) -> Inspection:
 def _inspect_weights(path: Path) -> Inspection:
     """Examine a file of a folder."""
     return _inspect_file(path, f"{path.parent.name}/{path.name}")
-
-
-def _read_shards(files: FolderFiles) -> dict[str, frozenset[str]]:
-    """Which files the index names, with their tensors."""
-    return read_index(files.weights, f"{files.weights.parent.name}/{files.weights.name}")
 
 
 def _inspect_shards(files: FolderFiles, shards: Mapping[str, frozenset[str]]) -> Inspection:

@@ -54,7 +54,7 @@ class KeyLists:
     @property
     def fits(self) -> bool:
         """Whether the model can be built of the file, leaving out what is unexpected."""
-        return not (self.missing or self.wrong_shape or any(map(_computes, self.unexpected)))
+        return not (self.missing or self.wrong_shape or any(map(_COMPUTES.search, self.unexpected)))
 
     @property
     def left_out(self) -> str:
@@ -83,10 +83,6 @@ class KeyLists:
                 for mismatch in self.wrong_shape
             ],
         }
-
-
-def _computes(name: str) -> bool:
-    return _COMPUTES.search(name) is not None
 
 
 def first_names(names: Sequence[object], count: int = 5) -> str:

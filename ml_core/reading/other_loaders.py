@@ -13,7 +13,7 @@ _WEIGHTS_ONLY = {
     "builtins.set", "builtins.complex", "__builtin__.bytearray", "__builtin__.set",
     "__builtin__.complex",
 }  # fmt: skip
-_NOT_IN_TORCH_S_LIST = ("torch.jit.", "torch.nn.parameter.Buffer")
+_NOT_IN_TORCH_LIST = ("torch.jit.", "torch.nn.parameter.Buffer")
 _SHOWN = 3
 
 
@@ -78,7 +78,7 @@ def _loader(form: str, verdict: str, globals_: Mapping[str, Sequence[str]], has_
             "anything else that a file names."
         )
     refused = [name for group in ("data", "tensors") for name in globals_.get(group, ())]
-    refused = [name for name in refused if not _in_torch_s_list(name)]
+    refused = [name for name in refused if not _in_torch_list(name)]
     if refused:
         return (
             f"torch.load(weights_only=True), the default since PyTorch 2.6, refuses it, because "
@@ -96,9 +96,9 @@ def _loader(form: str, verdict: str, globals_: Mapping[str, Sequence[str]], has_
     return "There is nothing in it to run: its loaders read a table of names and then numbers."
 
 
-def _in_torch_s_list(name: str) -> bool:
+def _in_torch_list(name: str) -> bool:
     """Whether PyTorch's restricted unpickler takes a name."""
-    if name.startswith(_NOT_IN_TORCH_S_LIST):
+    if name.startswith(_NOT_IN_TORCH_LIST):
         return False
     return name.startswith("torch.") or name in _WEIGHTS_ONLY
 

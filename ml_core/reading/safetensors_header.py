@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 
 from ml_core.reading.errors import InputError, TruncatedError
 from ml_core.reading.regular_file import open_file
-from ml_core.reading.strict_json import JsonError, parse_object
+from ml_core.reading.strict_json import JsonError, is_whole, parse_object
 
 MAX_TENSORS = 100_000
 MAX_HEADER = 16 << 20  # as many tensors with names of a hundred letters
@@ -131,11 +131,6 @@ def _metadata(value: Any, name: str) -> dict[str, str]:
     return value
 
 
-def _is_whole(value: Any, limit: int) -> bool:
-    """Tell whether a JSON value is a whole number from 0 to ``limit``."""
-    return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= limit
-
-
 def _tensor(key: str, entry: Any, start: int, name: str) -> TensorInfo:
     """Check one entry of the header."""
     label = f"the tensor {key[:80]!r}"
@@ -153,13 +148,13 @@ def _tensor(key: str, entry: Any, start: int, name: str) -> TensorInfo:
     if (
         not isinstance(shape, list)
         or len(shape) > MAX_RANK
-        or not all(_is_whole(side, 1 << 48) for side in shape)
+        or not all(is_whole(side, 0, 1 << 48) for side in shape)
     ):
         raise _damaged(name, f"{label} has no valid shape")
     if (
         not isinstance(offsets, list)
         or len(offsets) != 2
-        or not all(_is_whole(offset, 1 << 62) for offset in offsets)
+        or not all(is_whole(offset, 0, 1 << 62) for offset in offsets)
     ):
         raise _damaged(name, f"{label} has no valid data offsets")
     begin, end = offsets

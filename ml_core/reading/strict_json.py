@@ -275,3 +275,8 @@ def _check_unseen(key: str, seen: set[str]) -> None:
     if key in seen:
         raise JsonError(f"the key {key[:80]!r} occurs twice")
     seen.add(key)
+
+
+def is_whole(value: Any, least: int, most: int) -> bool:
+    """Whether a JSON value is a whole number within limits; ``True`` is no number."""
+    return isinstance(value, int) and not isinstance(value, bool) and least <= value <= most

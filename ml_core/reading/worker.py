@@ -34,7 +34,7 @@ def main() -> int:
     task, seconds = head.split()
     path = Path(os.fsdecode(raw))
     tell, memory = (_examined, MEMORY) if task != b"picklescan" else _picklescan()
-    _load_what_cannot_be_loaded_later()
+    _preload()
     state = enter(_readable(path), int(seconds), memory)
     try:
         answer.write(tell(path, state.as_texts()))
@@ -102,8 +102,8 @@ def _readable(path: Path) -> tuple[Path, ...]:
     return (chosen,)
 
 
-def _load_what_cannot_be_loaded_later() -> None:
-    """Codecs and hashes are modules that Python reads at their first use."""
+def _preload() -> None:
+    """Load codecs and hashes, whose modules Python would read at their first use."""
     for name in ("raw-unicode-escape", "unicode-escape", "utf-8-sig", "latin-1", "ascii", "cp437"):
         codecs.lookup(name)
     hashlib.sha256(b"").hexdigest()

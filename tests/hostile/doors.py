@@ -172,6 +172,20 @@ def _dumped(value: Any) -> bytes:
     return json.dumps(value).encode()
 
 
+def _json(spec: Any) -> bytes:
+    return spec.model_dump_json().encode()
+
+
+def at(file: str, read: Callable[[Path], object], *documents: bytes, **more: Any) -> Door:
+    """A door whose reader takes the file's path."""
+    return Door(file, documents, lambda folder: read(folder / file), **more)
+
+
+def of_bytes(file: str, read: Callable[[bytes], object], *documents: bytes, **more: Any) -> Door:
+    """A door whose reader takes the bytes, whose size something else limits."""
+    return at(file, lambda path: read(path.read_bytes()), *documents, inner=True, **more)
+
+
 def _spec(folder: str = "run") -> CleanSpec:
     return CleanSpec(
         checkpoint="poisoned.safetensors",
@@ -498,19 +512,21 @@ def _read_in_bundle(folder: Path) -> bytes:
     return render_sarif(evidence, lambda path: (folder / "i.json").read_bytes())
 
 
+IN_A_BUNDLE = {
+    "evidence": "evidence.json", "answers": "measurements/job-1-before/per_image.csv",
+    "pictures": "data/images-1.csv", "evaluation": "measurements/job-1-before/evaluation.json",
+    "scan in a bundle": "scan/scan-1/scan.json", "result in a bundle": "jobs/job-1/result.json",
+}  # fmt: skip
+
+
 @cache
 def _bundle() -> tuple[bytes, ...]:
-    """The documents of a bundle: record, answers, pictures, evaluation, scan, result."""
+    """The documents of a bundle."""
     import tempfile
 
-    names = (
-        "evidence.json", "measurements/job-1-before/per_image.csv", "data/images-1.csv",
-        "measurements/job-1-before/evaluation.json", "scan/scan-1/scan.json",
-        "jobs/job-1/result.json",
-    )  # fmt: skip
     with tempfile.TemporaryDirectory() as place:
         made = write_bundle(Path(place) / "x.evidence")
-        return tuple((made / name).read_bytes() for name in names)
+        return tuple((made / name).read_bytes() for name in IN_A_BUNDLE.values())
 
 
 def _beside_bundle(folder: Path) -> None:
@@ -591,88 +607,93 @@ def doors() -> dict[str, Door]:
     }  # fmt: skip
     known_list = {"files": [entry, entry | {"sha256": "a" * 64}]}
     return {
-        "recipe": Door("r.json", (recipe,), lambda f: read_recipe(f / "r.json")),
-        "job": Door(f"{RUN}/{SPEC_FILE}", (_spec().model_dump_json().encode(),), _read_job),
-        "exported job": Door("job.json", (_spec("results").model_dump_json().encode(),),
-            lambda f: check_spec(read_spec(f / "job.json"))),
-        "audit job": Door("a.json", (audit_spec.model_dump_json().encode(),),
-            lambda f: read_audit_spec(f / "a.json")),
-        "doctor job": Door("d.json", (doctor.model_dump_json().encode(),),
-            lambda f: read_spec_file(f / "d.json", DoctorSpec)),
-        "bench job": Door("b.json", (bench.model_dump_json().encode(),),
-            lambda f: read_spec_file(f / "b.json", BenchSpec).jobs()),
-        "rates job": Door("q.json", (RateSpec(job=_spec()).model_dump_json().encode(),),
-            lambda f: read_spec_file(f / "q.json", RateSpec)),
-        "rates": Door("rates.json", (record(rows(12)).model_dump_json().encode(),),
-            lambda f: read_record(f / "rates.json")),
+        "recipe": at("r.json", read_recipe, recipe),
+        "job": Door(f"{RUN}/{SPEC_FILE}", (_json(_spec()),), _read_job),
+        "exported job": at("job.json", lambda p: check_spec(read_spec(p)), _json(_spec("results"))),
+        "audit job": at("a.json", read_audit_spec, _json(audit_spec)),
+        "doctor job": at("d.json", lambda p: read_spec_file(p, DoctorSpec), _json(doctor)),
+        "bench job": at("b.json", lambda p: read_spec_file(p, BenchSpec).jobs(), _json(bench)),
+        "rates job": at(
+            "q.json", lambda p: read_spec_file(p, RateSpec), _json(RateSpec(job=_spec()))
+        ),
+        "rates": at("rates.json", read_record, _json(record(rows(12)))),
         "canaries": Door(CANARIES_FILE, (_dumped(_CANARIES),), read_canaries),
         "search": Door(SEARCH_FILE, (_dumped(_search_record()),), _read_search),
         "result": Door(f"{RUN}/{RESULT_FILE}", (_dumped(_result()),), _read_result, _beside_result),
-        "events": Door(f"{RUN}/{EVENTS_FILE}", (_journal(),), _read_events, _beside_result,
-            quiet=True),
+        "events": Door(
+            f"{RUN}/{EVENTS_FILE}", (_journal(),), _read_events, _beside_result, quiet=True
+        ),
         "state": Door(f"{RUN}/{STATE_FILE}", (_dumped(_FACTS),), _read_state, wrap=_as_facts),
-        "rebound": Door(f"{RUN}/{REBOUND_FILE}", (_dumped(_RECORD),),
-            lambda f: read_proof(f / RUN, REBOUND_FILE), _beside_proof),
-        "holdouts": Door(f"{RUN}/{HOLDOUTS_FILE}", (_dumped(_HELD_OUT),),
-            lambda f: read_proof(f / RUN, HOLDOUTS_FILE), _beside_proof),
-        "evidence": Door("x.evidence/evidence.json", (_bundle()[0],), _check_sealed,
-            _beside_bundle),
-        "answers": Door("x.evidence/measurements/job-1-before/per_image.csv", (_bundle()[1],),
-            _check_sealed, _beside_bundle, json=False, inner=True),
-        "pictures": Door("x.evidence/data/images-1.csv", (_bundle()[2],), _check_sealed,
-            _beside_bundle, json=False, inner=True),
-        "evaluation": Door("x.evidence/measurements/job-1-before/evaluation.json", (_bundle()[3],),
-            _check_sealed, _beside_bundle, inner=True),
-        "scan in a bundle": Door("x.evidence/scan/scan-1/scan.json", (_bundle()[4],), _check_sealed,
-            _beside_bundle, inner=True),
-        "result in a bundle": Door("x.evidence/jobs/job-1/result.json", (_bundle()[5],),
-            _check_sealed, _beside_bundle, inner=True),
+        **{
+            name: Door(
+                f"{RUN}/{file}", (_dumped(value),),
+                lambda f, file=file: read_proof(f / RUN, file), _beside_proof,
+            )
+            for name, file, value in (
+                ("rebound", REBOUND_FILE, _RECORD), ("holdouts", HOLDOUTS_FILE, _HELD_OUT),
+            )
+        },
+        **{
+            name: Door(
+                f"x.evidence/{file}", (document,), _check_sealed, _beside_bundle,
+                json=not file.endswith(".csv"), inner=name != "evidence",
+            )
+            for (name, file), document in zip(IN_A_BUNDLE.items(), _bundle(), strict=True)
+        },
         "audit": Door("audit.json", (_dumped(_audit()),), _read_audit),
-        "measurement": Door(f"kept/{MEASUREMENT_FILE}", (_measurement(),),
-            lambda f: read_measurement(f / "kept"), _beside_measurement),
+        "measurement": Door(
+            f"kept/{MEASUREMENT_FILE}", (_measurement(),), lambda f: read_measurement(f / "kept"),
+            _beside_measurement,
+        ),
         "scan": Door(SCAN_FILE, (scan_json(scan()), scan_json(scan("unknown"))), _read_scan),
-        "exclusions": Door("x.json", (_dumped(_EXCLUDED),),
-            lambda f: read_exclusions(f / "x.json")),
+        "exclusions": at("x.json", read_exclusions, _dumped(_EXCLUDED)),
         "trigger": Door("t.json", (_trigger(),), _read_trigger, _beside_trigger),
-        "queue": Door(QUEUE_FILE, (_dumped(queue),), lambda f: read_queue(f / QUEUE_FILE),
-            quiet=True),
+        "queue": at(QUEUE_FILE, read_queue, _dumped(queue), quiet=True),
         "session": Door(SESSION_FILE, (_session(),), _read_session),
-        "settings": Door("settings.json", (_dumped(settings),), lambda f: SettingsStore(f),
-            quiet=True),
-        "talk": Door("x.json",
-            tuple(resource("talks", f"{name}.json").read_bytes() for name in SHIPPED),
-            lambda f: load_talk(f / "x.json")),
-        "layout": Door("layout.json", (b'{"geometry": "AAAA", "state": "AAAA"}',),
-            lambda f: SettingsStore(f).layout(), quiet=True),
-        "known": Door("x.json", (_dumped(known_list),), lambda f: _read_kept(f, known, "own_file")),
-        "choices": Door("x.json", (_dumped(_CHOICES),),
-            lambda f: _read_kept(f, choice, "remembered_file")),
+        "settings": Door("settings.json", (_dumped(settings),), SettingsStore, quiet=True),
+        "talk": at(
+            "x.json", load_talk,
+            *(resource("talks", f"{name}.json").read_bytes() for name in SHIPPED),
+        ),
+        "layout": Door(
+            "layout.json", (b'{"geometry": "AAAA", "state": "AAAA"}',),
+            lambda f: SettingsStore(f).layout(), quiet=True,
+        ),
+        "known": Door(
+            "x.json", (_dumped(known_list),), lambda f: _read_kept(f, known, "own_file")
+        ),
+        "choices": Door(
+            "x.json", (_dumped(_CHOICES),), lambda f: _read_kept(f, choice, "remembered_file")
+        ),
         "signature": Door("model.sig", (signature,), lambda f: _read_signature(f, ada)),
-        "statement": Door("s.json", (signed,),
-            lambda f: read_statement((f / "s.json").read_bytes(), "s.json"), inner=True),
-        "environment": Door("e.json", (ENVIRONMENT,),
-            lambda f: read_environment((f / "e.json").read_bytes(), "e"), inner=True),
+        "statement": of_bytes("s.json", lambda raw: read_statement(raw, "s.json"), signed),
+        "environment": of_bytes("e.json", lambda raw: read_environment(raw, "e"), ENVIRONMENT),
         "keys": Door(keys.KEYS_FILE, (_dumped(trusted),), _read_keys),
         "config": Door("open_clip_config.json", (_dumped(_CONFIG),), _read_config),
         "index": Door("x.safetensors.index.json", (_dumped(_INDEX),), _read_index),
-        "coco": Door("c.json", (_dumped(_COCO),), lambda f: open_coco(f / "c.json", f, unwatched),
-            lambda f: (f / "a.jpg").touch()),
-        "sample": Door("s.json", (b'{"caption": "a cat", "url": "x"}', b'{"text": ["a", "b"]}'),
-            lambda f: captions_of((f / "s.json").read_bytes()), answers=(ValueError,), inner=True),
-        "features": Door("f.json", (_dumped(_FEATURES),),
-            lambda f: _feature_names({b"huggingface": (f / "f.json").read_bytes()}, "label"),
-            quiet=True, inner=True),
-        "inspection": Door("i.json", (_inspection(),),
-            lambda f: read_inspection((f / "i.json").read_bytes(), f / "m.safetensors"),
-            inner=True),
-        "inspection record": Door("i.json", (_dumped(_INSPECTED), _dumped(_REFUSED)),
-            _read_in_bundle, inner=True),
-        "child": Door("line", (_journal().splitlines()[2], _journal().splitlines()[-1]),
-            lambda f: read_event(
-                (f / "line").read_bytes().decode("utf-8", "replace").replace("\n", " ")),
-            answers=(MalformedEventError,), inner=True),
-        "classes": Door("classes.py", (_CLASSES,), lambda f: read_class_file(f / "classes.py"),
-            json=False),
-        "list": Door("list.txt", (b"cat\ndog\n", "Z\u00fcrich\n".encode()),
-            lambda f: read_lines(f / "list.txt"), json=False),
+        "coco": Door(
+            "c.json", (_dumped(_COCO),), lambda f: open_coco(f / "c.json", f, unwatched),
+            lambda f: (f / "a.jpg").touch(),
+        ),
+        "sample": of_bytes(
+            "s.json", captions_of, b'{"caption": "a cat", "url": "x"}', b'{"text": ["a", "b"]}',
+            answers=(ValueError,),
+        ),
+        "features": of_bytes(
+            "f.json", lambda raw: _feature_names({b"huggingface": raw}, "label"),
+            _dumped(_FEATURES), quiet=True,
+        ),
+        "inspection": Door(
+            "i.json", (_inspection(),),
+            lambda f: read_inspection((f / "i.json").read_bytes(), f / "m.safetensors"), inner=True,
+        ),
+        "inspection record": Door(
+            "i.json", (_dumped(_INSPECTED), _dumped(_REFUSED)), _read_in_bundle, inner=True
+        ),
+        "child": of_bytes(
+            "line", lambda raw: read_event(raw.decode("utf-8", "replace").replace("\n", " ")),
+            _journal().splitlines()[2], _journal().splitlines()[-1], answers=(MalformedEventError,),
+        ),
+        "classes": at("classes.py", read_class_file, _CLASSES, json=False),
+        "list": at("list.txt", read_lines, b"cat\ndog\n", "Z\u00fcrich\n".encode(), json=False),
     }  # fmt: skip
