@@ -172,15 +172,13 @@ FILES: dict[str, tuple[Callable[[Path], object], bool, int, str]] = {
         "README.txt is not what is made from the record."),
     "what no version knows": (lambda b: edit(b, EVIDENCE_FILE, lambda v: v.update(added=1)), True,
         0, "is not a record of this schema: added extra inputs are not permitted."),
-    "another trigger": (
-        lambda b: edit(b, _of_triggers(b, "json"), lambda v: v.update(opacity=0.5)), True, 2,
-        "its files have the digest"),
+    "another trigger": (lambda b: edit(b, _of_triggers(b, "json"), lambda v: v.update(opacity=0.5)),
+        True, 2, "its files have the digest"),
     "the picture of a trigger": (
         lambda b: _put(b, _of_triggers(b, "png"), b"\x89PNG\r\n\x1a\n" + bytes(100)), True, 2,
         ".png"),
-    "another classifier": (
-        lambda b: _put(b, CLASSIFIER, _flipped((b / CLASSIFIER).read_bytes())), True, 2,
-        "is not what it was measured with"),
+    "another classifier": (lambda b: _put(b, CLASSIFIER, _flipped((b / CLASSIFIER).read_bytes())),
+        True, 2, "is not what it was measured with"),
 }  # fmt: skip
 
 

@@ -268,9 +268,7 @@ def test_the_donors_activation_goes_for_both(tmp_path: Path) -> None:
 # What is beside the model, and what is none.
 
 
-def test_a_classifiers_head_is_kept_and_an_optimizer_left_out(
-    tmp_path: Path,
-) -> None:
+def test_a_classifiers_head_is_kept_and_an_optimizer_left_out(tmp_path):
     checkpoint = open_checkpoint(finetuned(lively(RESNET), tmp_path))
     head = checkpoint.architecture.layout.head
     assert (head.classes, head.features) == (10, 24)

@@ -77,25 +77,16 @@ def rvpt() -> dict[str, Any]:
 CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "PEFT LoRA": (
         tensors("base_model.model.vision_model.encoder.layers.0.self_attn.q_proj.lora_A.weight"),
-        "holds LoRA weights .* merge them into their base model",
-    ),
-    "CLIP-LoRA": (
-        record(
-            lambda: {"weights": {"layer_0": {"q_proj": {"w_lora_A": SMALL}}}, "metadata": {"r": 2}}
-        ),
-        "holds LoRA weights",
-    ),
+        "holds LoRA weights .* merge them into their base model"),
+    "CLIP-LoRA": (record(lambda: {"weights": {"layer_0": {"q_proj": {"w_lora_A": SMALL}}},
+                "metadata": {"r": 2}}), "holds LoRA weights"),
     "PEFT folder": (peft_folder, "folder with an adapter .* merge it into its base model"),
-    "IA3": (
-        tensors("base_model.model.text_model.encoder.layers.0.mlp.fc1.ia3_l"),
-        "holds an adapter",
-    ),
+    "IA3": (tensors("base_model.model.text_model.encoder.layers.0.mlp.fc1.ia3_l"),
+        "holds an adapter"),
     "LoHa": (tensors("lycoris_transformer_resblocks_0_attn.hada_w1_a"), "holds an adapter"),
     "CLIP-Adapter": (tensors("adapter.fc.0.weight", "adapter.fc.2.weight"), "holds an adapter"),
-    "CoOp": (
-        record(lambda: {"state_dict": {"prompt_learner.ctx": SMALL}, "epoch": 50}),
-        "holds learned prompts .* open the CLIP that they were trained on",
-    ),
+    "CoOp": (record(lambda: {"state_dict": {"prompt_learner.ctx": SMALL}, "epoch": 50}),
+        "holds learned prompts .* open the CLIP that they were trained on"),
     "CoCoOp": (tensors("prompt_learner.meta_net.linear1.weight"), "holds learned prompts"),
     "CoOp with its CLIP": (record(coop_with_its_clip), "holds learned prompts"),
     "VPT in the blocks": (tensors(f"{BLOCK}.VPT_shallow"), "holds learned prompts"),
@@ -105,10 +96,9 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
     "timm folder": (timm_folder, r"of the timm library \(vit_base_patch16_clip_224\)"),
     "timm inside open_clip": (
         tensors("visual.trunk.patch_embed.proj.weight", "text.token_embedding.weight"),
-        r"encoder of the timm library .* put its open_clip_config\.json beside it",
-    ),
+        r"encoder of the timm library .* put its open_clip_config\.json beside it"),
     "ONNX": (onnx, "is an ONNX model"),
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("case", CASES)

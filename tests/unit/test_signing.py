@@ -60,12 +60,10 @@ VECTORS: dict[str, Any] = json.loads(
 )
 DIGEST = hashlib.sha256(b"content").hexdigest()
 CONFIG = {
-    "model_cfg": {
-        "embed_dim": 8,
+    "model_cfg": {"embed_dim": 8,
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-        "text_cfg": {"context_length": 16, "vocab_size": 100, "width": 8, "heads": 1, "layers": 1},
-    }
-}
+        "text_cfg": {"context_length": 16, "vocab_size": 100, "width": 8, "heads": 1, "layers": 1}},
+}  # fmt: skip
 
 
 @pytest.fixture(scope="module")
@@ -189,15 +187,13 @@ def test_the_file_of_its_own_name_goes_first(ada: PrivateKey, tmp_path: Path) ->
         (lambda f: (f / "README.md").write_text("other"), "README.md was changed."),
         (lambda f: (f / "more" / "notes.txt").unlink(), "more/notes.txt is missing."),
         (lambda f: (f / "run.py").write_text("x"), "run.py is not signed."),
-        (
-            lambda f: [(f / name).write_text("x") for name in "abcde"],
-            "a, b, c and 2 more are not signed.",
-        ),
+        (lambda f: [(f / name).write_text("x") for name in "abcde"],
+            "a, b, c and 2 more are not signed."),
         (lambda f: (f / "open_clip_config.json").write_text("{}"), "config.json was changed."),
         (lambda f: (f / ".gitignore").write_text("x"), ""),
         (lambda f: (f / ".cache/huggingface/d").mkdir(parents=True), ""),
     ],
-)
+)  # fmt: skip
 def test_a_folder_is_signed_whole(change, says, ada, tmp_path):
     folder = model_folder(tmp_path / "m")
     sign_path(folder, ada)
@@ -316,14 +312,12 @@ def statement(**changes: Any) -> dict[str, Any]:
     made = {
         "_type": "https://in-toto.io/Statement/v1",
         "subject": [
-            {"name": "m", "digest": {"sha256": hashlib.sha256(bytes.fromhex(DIGEST)).hexdigest()}}
-        ],
+            {"name": "m", "digest": {"sha256": hashlib.sha256(bytes.fromhex(DIGEST)).hexdigest()}}],
         "predicateType": "https://model_signing/signature/v1.0",
         "predicate": {
             "serialization": {"method": "files", "hash_type": "sha256", "allow_symlinks": False},
-            "resources": resources,
-        },
-    }
+            "resources": resources},
+    }  # fmt: skip
     return made | changes
 
 
