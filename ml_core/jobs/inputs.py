@@ -167,8 +167,8 @@ class Inputs:
     @property
     def notes(self) -> tuple[str, ...]:
         """Rows and files that are left out, and remarks; grows as broken pictures are found."""
-        found = [f"{part.name}: {problem}" for part in self.sets for problem in part.problems]
-        return tuple(dict.fromkeys([*found, *self.remarks]))
+        problems = [f"{part.name}: {problem}" for part in self.sets for problem in part.problems]
+        return tuple(dict.fromkeys([*problems, *self.remarks]))
 
 
 @dataclass(frozen=True, eq=False)
@@ -208,8 +208,8 @@ def opening_sets(spec: CleanSpec, control: Control) -> Generator[Event, None, Se
         validation_spec, test_spec = validation_spec.halves()
 
     def opened(part: ImageSpec) -> Generator[Event, None, tuple[ImageSpec, ImageSet]]:
-        found = yield from opening(lambda watch: open_images(part, label_set, watch), control)
-        return part, found
+        images = yield from opening(lambda watch: open_images(part, label_set, watch), control)
+        return part, images
 
     validation = (yield from opened(validation_spec)) if validation_spec is not None else None
     images: dict[str, tuple[ImageSpec, ImageSet]] = {}
@@ -276,7 +276,7 @@ def opening_inputs(
     chooses_alpha = "alpha" in fields_of(spec.recipe.method) and spec.recipe.alpha_choice == "auto"
     if chooses_alpha:
         _check_watched(validation)
-    benches = {name: bench(*found) for name, found in sets.images.items()}
+    benches = {name: bench(*opened) for name, opened in sets.images.items()}
     if not benches and validation is None:
         remarks.append("No images were given: nothing is measured before and after.")
     recipe, make_batch, training, workers = _training(spec, model, sets, remarks, device, ranks)
@@ -326,14 +326,14 @@ def _seen(
         sets["validation"] = watched.images
     if training is None or not sets:
         return remarks
-    found = shared_by_each(tuple(sets.values()), training, watch)
-    for (name, images), numbers in zip(sets.items(), found, strict=True):
+    counts = shared_by_each(tuple(sets.values()), training, watch)
+    for (name, images), numbers in zip(sets.items(), counts, strict=True):
         if len(numbers):
-            told = "the validation numbers look too good"
+            effect = "the validation numbers look too good"
             if name != "validation":
-                told = "the numbers after the run look too good"
+                effect = "the numbers after the run look too good"
             remarks.append(
-                f"{len(numbers)} of the {len(images)} {name} images are also trained on: {told}; "
+                f"{len(numbers)} of the {len(images)} {name} images are also trained on: {effect}; "
                 f"choose other {name} images."
             )
     return remarks

@@ -63,8 +63,8 @@ class Lists:
             If it was cancelled.
         """
         if images.key not in self._known:
-            made = yield from opening(lambda watch: list_pictures(images, watch), control)
-            self._known[images.key] = made
+            listed = yield from opening(lambda watch: list_pictures(images, watch), control)
+            self._known[images.key] = listed
         return self._known[images.key]
 
 
@@ -75,7 +75,7 @@ def keep_measurement(
     bench: Bench,
     spec: ImageSpec,
     classifier: Tensor,
-    found: tuple[Evaluation, PerImage],
+    answers: tuple[Evaluation, PerImage],
     pictures: bytes,
     *,
     threads: int,
@@ -97,7 +97,7 @@ def keep_measurement(
         What was measured, on what, and with which rows of the classes [C, D].
     spec
         How the bench's pictures were opened.
-    found
+    answers
         What the measurement gave.
     pictures
         Of `Lists`.
@@ -115,7 +115,7 @@ def keep_measurement(
     OSError
         If a file cannot be written.
     """
-    evaluation, per_image = found
+    evaluation, per_image = answers
     record = evaluation.to_dict()
     if not targeted:
         forget_target(record)
@@ -192,11 +192,11 @@ class Measuring:
         CancelledError
             If it was cancelled.
         """
-        made: dict[str, Evaluation] = {}
+        evaluations: dict[str, Evaluation] = {}
         for name, bench in self.benches.items():
             stage = when if head == "zero-shot" else f"{when}, linear head"
             stage += "" if name == "test" else f" ({name})"
-            found = yield from measure_images(model, bench, rows, self.control, stage)
+            answers = yield from measure_images(model, bench, rows, self.control, stage)
             pictures = yield from self.lists.of(bench.images, self.control)
             keep_measurement(
                 self.folder / MEASUREMENTS_FOLDER / folder_name(name, when, head),
@@ -205,7 +205,7 @@ class Measuring:
                 bench,
                 self.specs[name],
                 rows,
-                found,
+                answers,
                 pictures,
                 threads=self.threads,
                 batch=BATCH,
@@ -214,8 +214,8 @@ class Measuring:
                 head=head,
                 targeted=self.targeted,
             )
-            made[name] = found[0]
-        return made
+            evaluations[name] = answers[0]
+        return evaluations
 
 
 def folder_name(bench: str, when: When, head: Head) -> str:

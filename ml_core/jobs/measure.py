@@ -123,16 +123,16 @@ def classifier_of(
     CancelledError
         If it was cancelled.
     """
-    found: list[Tensor] = []
+    classifiers: list[Tensor] = []
 
     def embedded() -> Generator[Progress, None, None]:
-        found.append((yield from _embedded(model, label_set, control)))
+        classifiers.append((yield from _embedded(model, label_set, control)))
 
     own = embedded() if ranks.first else iter(())
     for event, _ in ranks.in_step(own, model.device):
         if event is not None:
             yield event
-    return ranks.rows_of_first(found[0] if found else None, model.device)
+    return ranks.rows_of_first(classifiers[0] if classifiers else None, model.device)
 
 
 def _embedded(
@@ -146,13 +146,13 @@ def _embedded(
         try:
             done, total = next(steps)
         except StopIteration as end:
-            found: Tensor = end.value
-            return found
+            classifier: Tensor = end.value
+            return classifier
         if control.cancelled:
             raise CancelledError
-        now, told = time.monotonic(), first is not None
+        now, begun = time.monotonic(), first is not None
         first = done if first is None else first
-        if not told or done == total or now - shown >= _PROGRESS_SECONDS:
+        if not begun or done == total or now - shown >= _PROGRESS_SECONDS:
             shown = now
             rate = (done - first) / max(now - begin, 1e-9)
             yield Progress(

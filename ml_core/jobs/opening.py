@@ -43,9 +43,9 @@ def opening(act: Callable[[Watch], Opened], control: Control) -> Generator[Event
     CancelledError
         If it was cancelled.
     """
-    told: SimpleQueue[Progress | None] = SimpleQueue()
+    queue: SimpleQueue[Progress | None] = SimpleQueue()
     left = threading.Event()
-    found: list[Opened] = []
+    results: list[Opened] = []
     failed: list[BaseException] = []
     last, most = time.monotonic(), 0
 
@@ -58,20 +58,20 @@ def opening(act: Callable[[Watch], Opened], control: Control) -> Generator[Event
         now = time.monotonic()
         if now - last >= _PACE_SECONDS:
             last, most = now, total
-            told.put(Progress("data", done, total))
+            queue.put(Progress("data", done, total))
 
     def work() -> None:
         try:
-            found.append(act(watch))
+            results.append(act(watch))
         except BaseException as error:  # raised again below, in the job's thread
             failed.append(error)
         finally:
-            told.put(None)
+            queue.put(None)
 
     thread = threading.Thread(target=work, name="opening", daemon=True)
     thread.start()
     try:
-        while (event := told.get()) is not None:
+        while (event := queue.get()) is not None:
             yield event
     finally:
         left.set()
@@ -80,4 +80,4 @@ def opening(act: Callable[[Watch], Opened], control: Control) -> Generator[Event
         raise failed[0]
     if most:
         yield Progress("data", most, most)
-    return found[0]
+    return results[0]

@@ -310,7 +310,7 @@ class BenchSpec(BaseModel):
 
     def jobs(self) -> tuple[CleanSpec, ...]:
         """One job a recipe and seed, each in a folder of its own."""
-        found: list[CleanSpec] = []
+        jobs: list[CleanSpec] = []
         taken: dict[str, int] = {}
         for recipe in self.recipes:
             name = f"{recipe.method}-{recipe.preset}"
@@ -323,8 +323,8 @@ class BenchSpec(BaseModel):
                     "output_dir": str(folder),
                     "minutes": self.minutes if recipe.total_steps else None,
                 }
-                found.append(self.base.model_copy(update=changes))
-        return tuple(found)
+                jobs.append(self.base.model_copy(update=changes))
+        return tuple(jobs)
 
 
 def halved(spec: CleanSpec, *, batch_norm: bool = True) -> CleanSpec:

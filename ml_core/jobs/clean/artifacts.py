@@ -72,11 +72,11 @@ def save_result(
     """Write the cleaned weights, or the adapter beside untouched ones; the head if any."""
     folder = Path(spec.output_dir)
     written = save_weights(model, folder / CLEANED_FILE, folder / ADAPTER_FILE, facts)
-    made = [written]
+    paths = [written]
     if outcome.head is not None:
         names = inputs.label_set.class_names
-        made.append(save_head(outcome.head, names, model.logit_scale, folder / HEAD_FILE))
-    for path in made:
+        paths.append(save_head(outcome.head, names, model.logit_scale, folder / HEAD_FILE))
+    for path in paths:
         yield Saved(str(path), "checkpoint", outcome.step)
 
 

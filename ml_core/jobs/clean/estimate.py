@@ -74,11 +74,11 @@ def reference_of(
             "differ in name or shape. Choose a reference of the same architecture.",
             details="\n".join(sorted(odd)[:50]),
         )
-    told, wanted = settings_of(other), settings_of(model)
+    other_settings, own_settings = settings_of(other), settings_of(model)
     unlike = [
-        f"{words(told, question)} instead of {words(wanted, question)}"
+        f"{words(other_settings, question)} instead of {words(own_settings, question)}"
         for question in QUESTIONS
-        if words(told, question) != words(wanted, question)
+        if words(other_settings, question) != words(own_settings, question)
     ]
     if unlike:  # its weights would be computed with as they were not trained
         raise InputError(
@@ -383,7 +383,7 @@ def _image_seconds(
     bench, seconds, sides = benches[0], 0.0, 2 if inputs.trigger is not None else 1
     for _ in range(2):  # the first one draws pictures, and warms up
         begin = time.monotonic()
-        for found, _ in evaluate(
+        for evaluation, _ in evaluate(
             bench.subject(model, classifier),
             bench.trigger,
             bench.target,
@@ -391,7 +391,7 @@ def _image_seconds(
             batch=_EVALUATED,
             cancelled=lambda: control.cancelled,
         ):
-            seconds = (time.monotonic() - begin) / (found.n * sides)
+            seconds = (time.monotonic() - begin) / (evaluation.n * sides)
     return seconds
 
 

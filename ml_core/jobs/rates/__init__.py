@@ -155,8 +155,8 @@ def ramp_job(spec: RateSpec, batch_size: int) -> CleanSpec:
         If the method has no rate to look for, or there are no validation images.
     """
     job = spec.job
-    if said := refusal(job.recipe):
-        raise InputError(said)
+    if sentence := refusal(job.recipe):
+        raise InputError(sentence)
     watched = watched_images(job)
     changes: dict[str, Any] = {
         "lr": spec.low, "schedule": "cosine", "warmup_steps": 0, "preset": "rates",

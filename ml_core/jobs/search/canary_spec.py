@@ -126,7 +126,7 @@ class Canaries(BaseModel):
     @property
     def taken(self) -> tuple[PlantedCanary, ...]:
         """Those that can be used."""
-        return tuple(one for one in self.canaries if one.took)
+        return tuple(canary for canary in self.canaries if canary.took)
 
 
 def read_canaries(folder: Path) -> Canaries:
