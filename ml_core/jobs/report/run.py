@@ -87,7 +87,7 @@ def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
         told.append(Progress("write", done, total))
 
     yield Progress("write", 0, 0)
-    write_bundle(evidence, sources.files, out, views=made, told=tell)
+    write_bundle(evidence, sources.files, out, views=made, on_progress=tell)
     yield from told[-1:]
     yield Saved(str(out), "result")
     yield Done(
