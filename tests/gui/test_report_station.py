@@ -31,7 +31,7 @@ from cleanclip_gui.report.preview import Preview, rich_text
 from cleanclip_gui.report.sentence_tree import Row, SentenceTree
 from cleanclip_gui.report.station import CHECKS, DRAFT, EMPTY, ReportStation, bundle_at
 from cleanclip_gui.report.verify_dialog import VerifyDialog
-from cleanclip_gui.report.write_dialog import Wanted, WriteDialog
+from cleanclip_gui.report.write_dialog import BundleChoice, WriteDialog
 from cleanclip_gui.session import RunState, Session
 from cleanclip_gui.session.settings import PastScan, SettingsStore
 from cleanclip_gui.station import Context
@@ -521,17 +521,17 @@ def test_a_bundle_is_written_as_it_is_asked_for(station, qtbot, tmp_path):
 def test_what_goes_wrong_while_writing_is_said_once(station, qtbot, tmp_path):
     with_everything(station, qtbot, tmp_path)
     Answers(tmp_path / "out.evidence").take_over(station.context.prompts)
-    station._on_write_chosen(Wanted(False, False, False, False))
+    station._on_write_chosen(BundleChoice(False, False, False, False))
     station.busy.cancel.click()
     assert station.writing.runner.cancelled
     station.writing.runner.ended.emit(Done("cancelled"))
     assert station.failures == []
     assert not station.written_card.isVisible()
-    station._on_write_chosen(Wanted(False, False, False, False))
+    station._on_write_chosen(BundleChoice(False, False, False, False))
     station.writing.runner.ended.emit(Done("failed", error="out.evidence is there already."))
     assert [one.sentence for one in station.failures] == ["out.evidence is there already."]
     Answers("").take_over(station.context.prompts)
-    station._on_write_chosen(Wanted(False, False, False, False))
+    station._on_write_chosen(BundleChoice(False, False, False, False))
     assert not station.writing.is_running  # nobody named a place
 
 

@@ -87,7 +87,7 @@ def report(spec: ReportSpec, control: Control) -> Generator[Event, None, None]:
         progress.append(Progress("write", done, total))
 
     yield Progress("write", 0, 0)
-    write_bundle(evidence, sources.files, out, views=pages, told=tell)
+    write_bundle(evidence, sources.files, out, views=pages, on_progress=tell)
     yield from progress[-1:]
     yield Saved(str(out), "result")
     yield Done(

@@ -77,7 +77,7 @@ def checked(spec: VerifySpec, control: Control) -> Checking:
         return
     with open_bundle(path) as reader:
         reader.expect(hashes.digests)  # what was checked is what is used
-        yield signature_of(reader, keys, wanted=spec.key is not None)
+        yield signature_of(reader, keys, required=spec.key is not None)
         bundle = Bundle(reader)
         yield from check_pdf(bundle, path, lambda: control.cancelled)
         yield from _checkpoints(bundle, spec, here, control)
