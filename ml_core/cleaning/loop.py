@@ -312,12 +312,12 @@ class _Job:
         self.model.module.eval()
         self.optimizer.zero_grad(set_to_none=True)
         run, head = self.run, self.method.head
-        kept = None if head is None else head.detach().clone()
+        weights = None if head is None else head.detach().clone()
         return Outcome(
             status,
             run.step,
             self.total,
-            kept,
+            weights,
             self.speed,
             run.seconds,
             run.reason,
@@ -371,7 +371,7 @@ def train(
     resume
         Go on from ``state_path``.
     identity
-        Names checkpoint and training data; a state of another one is refused.
+        Names checkpoint and training data; a state with another identity is refused.
     speed
         What an earlier run measured, to repeat it; None measures if the recipe says so.
     ranks
@@ -620,10 +620,10 @@ def _choose_speed(
             forward(model, method, batch, way)["loss"].backward()  # type: ignore[no-untyped-call]
 
     layouts = (None,) if model.convolutional else (None, True)
-    found = measure_speed(recipe, model.device, passes, model.module, layouts)
-    told = ranks.first_says(
-        [float(found.autocast), {None: -1.0, False: 0.0, True: 1.0}[found.channels_last]],
+    measured = measure_speed(recipe, model.device, passes, model.module, layouts)
+    agreed = ranks.first_says(
+        [float(measured.autocast), {None: -1.0, False: 0.0, True: 1.0}[measured.channels_last]],
         model.device,
     )
-    layout = {-1.0: None, 0.0: False, 1.0: True}[told[1]]
-    return replace(found, autocast=bool(told[0]), channels_last=layout)
+    layout = {-1.0: None, 0.0: False, 1.0: True}[agreed[1]]
+    return replace(measured, autocast=bool(agreed[0]), channels_last=layout)

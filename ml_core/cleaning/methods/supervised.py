@@ -56,14 +56,14 @@ def linear_probe(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
     head = nn.Parameter(new_head(recipe, _classifier(extras)).to(model.device))
     plain = _over(model, recipe, head)
     same = recipe.epochs > 1 and recipe.image_augmentation == "none"
-    kept = Remembered() if same else None
+    remembered = Remembered() if same else None
 
     def encode(batch: Batch) -> Features:
         with torch.no_grad():
-            if kept is None or batch.numbers is None:
+            if remembered is None or batch.numbers is None:
                 return plain.encode(batch)
             embed = partial(embed_images, model)
-            rows = kept.get(batch.numbers.tolist(), batch.images, embed, batch.fill)
+            rows = remembered.get(batch.numbers.tolist(), batch.images, embed, batch.fill)
         return {"images": rows}
 
     return replace(plain, encode=encode, trained=[("head", head)], head=head)
@@ -183,8 +183,8 @@ def adversarial(model: ClipModel, recipe: Recipe, extras: Extras) -> Method:
 
     def loss(features: Features, batch: Batch) -> Parts:
         parts = unlearning(recipe, features, batch)
-        found = match(features["triggered"], features["target"], _SCALE)
-        total = parts["loss"] + recipe.lambda_unlearn * found / _SCALE
-        return parts | {"loss": total, "match": found}
+        entropy = match(features["triggered"], features["target"], _SCALE)
+        total = parts["loss"] + recipe.lambda_unlearn * entropy / _SCALE
+        return parts | {"loss": total, "match": entropy}
 
     return Method(encode, loss, image_encoder(model), opponent=adversaries)
