@@ -110,21 +110,21 @@ def open_images(
         return _demo(spec, label_set or load_label_set("demo"))
     path = Path(spec.path or "")
     if spec.kind == "csv" or (path / "labels.csv").is_file():
-        found = _from_table(table_path(path), spec, watch)
+        listing = _from_table(table_path(path), spec, watch)
     else:
-        found = _from_set(path, spec, watch) or _from_folder(path, watch)
-    if spec.class_map and found.texts is not None:
-        texts = tuple(spec.class_map.get(text, text) for text in found.texts)
-        found = replace(found, texts=texts)
-    labels, class_names, keep, notes = _map(found, label_set)
+        listing = _from_set(path, spec, watch) or _from_folder(path, watch)
+    if spec.class_map and listing.texts is not None:
+        texts = tuple(spec.class_map.get(text, text) for text in listing.texts)
+        listing = replace(listing, texts=texts)
+    labels, class_names, keep, notes = _map(listing, label_set)
     part = keep[part_of(labels[keep], spec.part, spec.seed)]
     chosen = part[stratified_sample(labels[part], spec.n, spec.seed)]
     chosen = chosen[shots_of(labels[chosen], spec.shots, spec.shots_seed)]
-    pictures = found.take(chosen)
-    left_out = found.left_out + len(labels) - len(keep)
-    notes = found.notes + notes + (label_set.notes if label_set is not None else ())
-    made = _finish(found.name, pictures, labels[chosen], class_names, notes, left_out, watch)
-    return replace(made, blocks=kept_blocks(found.blocks, chosen), window=found.window)
+    pictures = listing.take(chosen)
+    left_out = listing.left_out + len(labels) - len(keep)
+    notes = listing.notes + notes + (label_set.notes if label_set is not None else ())
+    images = _finish(listing.name, pictures, labels[chosen], class_names, notes, left_out, watch)
+    return replace(images, blocks=kept_blocks(listing.blocks, chosen), window=listing.window)
 
 
 def _finish(
@@ -203,9 +203,9 @@ def _from_folder(folder: Path, watch: Watch) -> _Found:
 
 
 def _from_set(path: Path, spec: ImageSpec, watch: Watch) -> _Found | None:
-    """Pictures of a published set; None if it is none."""
-    found = find_set(path, train=spec.split == "train", watch=watch)
-    if found is None:
+    """Pictures of a published set; None if the path is not one."""
+    published = find_set(path, train=spec.split == "train", watch=watch)
+    if published is None:
         if spec.kind == "file" and path.suffix.lower() in IMAGE_SUFFIXES:
             raise InputError(
                 f"{path.name} is a single picture: give its folder, {path.resolve().parent.name}.",
@@ -214,17 +214,17 @@ def _from_set(path: Path, spec: ImageSpec, watch: Watch) -> _Found | None:
         if spec.kind == "file":
             raise InputError(f"{path.name} is no WebDataset shard and no Parquet file.", "usage")
         return None
-    if not found.n:
-        raise InputError(f"{found.name} holds no picture.", "usage")
-    source, labels = found.source, found.labels
+    if not published.n:
+        raise InputError(f"{published.name} holds no picture.", "usage")
+    source, labels = published.source, published.labels
     return _Found(
-        found.name,
-        found.n,
+        published.name,
+        published.n,
         lambda chosen: SourcePictures(source, chosen),
-        None if labels is None else tuple(found.class_names[i] for i in labels.tolist()),
-        found.notes,
-        found.left_out,
-        found.class_names,
+        None if labels is None else tuple(published.class_names[i] for i in labels.tolist()),
+        published.notes,
+        published.left_out,
+        published.class_names,
         labels,
         getattr(source, "blocks", None),  # of files and records there is none
         getattr(source, "window", WINDOW),
@@ -246,37 +246,37 @@ def _taker(files: FolderFiles | TableFiles) -> Callable[[NDArray[np.int64]], Pic
 
 
 def _map(
-    found: _Found, label_set: LabelSet | None
+    listing: _Found, label_set: LabelSet | None
 ) -> tuple[NDArray[np.int64], tuple[str, ...], NDArray[np.int64], tuple[str, ...]]:
     """Labels [N], class names, numbers of the pictures to keep, notes."""
-    everything = np.arange(found.n)
-    if found.texts is None:
+    everything = np.arange(listing.n)
+    if listing.texts is None:
         class_names = label_set.class_names if label_set else ()
         return np.full(len(everything), -1, np.int64), class_names, everything, ()
     if label_set is None:
-        if found.numbers is not None:
-            return found.numbers, found.class_names, everything, ()
-        distinct = set(found.texts)
+        if listing.numbers is not None:
+            return listing.numbers, listing.class_names, everything, ()
+        distinct = set(listing.texts)
         numeric = all(text.isdecimal() for text in distinct)
         class_names = tuple(sorted(distinct, key=int) if numeric else sorted(distinct))
         places = {text: index for index, text in enumerate(class_names)}
-        return np.array([places[text] for text in found.texts]), class_names, everything, ()
-    mapping = map_labels(found.texts, label_set)
-    if found.numbers is not None and len(found.class_names) == len(label_set.class_names):
-        known = (mapping.labels >= 0) & ~np.isin(found.texts, mapping.ambiguous)
-        if (mapping.labels[known] == found.numbers[known]).all():
+        return np.array([places[text] for text in listing.texts]), class_names, everything, ()
+    mapping = map_labels(listing.texts, label_set)
+    if listing.numbers is not None and len(listing.class_names) == len(label_set.class_names):
+        known = (mapping.labels >= 0) & ~np.isin(listing.texts, mapping.ambiguous)
+        if (mapping.labels[known] == listing.numbers[known]).all():
             note = (
-                f"The label set {label_set.name} has as many classes as {found.name} and some have "
-                "other names: the labels are taken by their numbers"
+                f"The label set {label_set.name} has as many classes as {listing.name} and some "
+                "have other names: the labels are taken by their numbers"
             )
-            said = (note,) if mapping.unmatched else _numbered(found, label_set)
-            return found.numbers, label_set.class_names, everything, said
+            by_number = (note,) if mapping.unmatched else _numbered(listing, label_set)
+            return listing.numbers, label_set.class_names, everything, by_number
     keep = np.flatnonzero(mapping.labels >= 0)
     if not len(keep):
-        raise _none_match(found.name, mapping.unmatched, label_set)
-    notes = list(_numbered(found, label_set))
+        raise _none_match(listing.name, mapping.unmatched, label_set)
+    notes = list(_numbered(listing, label_set))
     if mapping.unmatched:
-        notes.append(_unmatched(mapping.unmatched, Counter(found.texts), label_set))
+        notes.append(_unmatched(mapping.unmatched, Counter(listing.texts), label_set))
     if mapping.ambiguous:
         notes.append(
             f"The label set {label_set.name} has two classes of the name "
@@ -285,15 +285,15 @@ def _map(
     return mapping.labels, label_set.class_names, keep, tuple(notes)
 
 
-def _numbered(found: _Found, label_set: LabelSet) -> tuple[str, ...]:
+def _numbered(listing: _Found, label_set: LabelSet) -> tuple[str, ...]:
     """Note that labels without names are taken as positions: another order would be wrong."""
-    texts = set(found.texts or ())
+    texts = set(listing.texts or ())
     named = any(name.isdecimal() for name in (*label_set.class_names, *label_set.ids))
     if named or not texts or not all(text.isdecimal() for text in texts):
         return ()
     low, *_, high = sorted([*texts, *texts], key=lambda text: (len(text), text))
     return (
-        f"The labels of {found.name} are numbers, {low[:20]} to {high[:20]}: they are taken as "
+        f"The labels of {listing.name} are numbers, {low[:20]} to {high[:20]}: they are taken as "
         f"positions from 0 on in the label set {label_set.name}, which has "
         f"{len(label_set.class_names)} classes",
     )
@@ -337,8 +337,8 @@ class PromptPairs:
     @property
     def broken(self) -> Mapping[int, str]:
         """Undecodable pictures found so far."""
-        found = self._images.broken
-        return {self._places[i]: said for i, said in found.items() if i in self._places}
+        broken = self._images.broken
+        return {self._places[i]: reason for i, reason in broken.items() if i in self._places}
 
     def captions(self, indices: Indices, epoch: int = 0) -> list[str]:
         """A prompt for each of some pictures; neighbours have different templates."""
@@ -391,8 +391,8 @@ def _rows(images: ImageSet, watch: Watch) -> Iterator[tuple[object, ...]]:
     yield COLUMNS
     seen: set[str] = set()
     digests = _digests(images.pictures)
-    told = watched(digests, watch, "Listing pictures", len(images))
-    for index, (digest, size) in enumerate(told):
+    places = watched(digests, watch, "Listing pictures", len(images))
+    for index, (digest, size) in enumerate(places):
         name = printable(images.pictures.name(index))
         if name in seen:  # a packed set may call two alike
             name = f"{name} [{index}]"

@@ -92,14 +92,14 @@ class CaptionedPictures(SourcePictures):
 
     def texts(self, indices: NDArray[np.int64]) -> list[tuple[str, ...]]:
         """All captions of each picture."""
-        found: list[tuple[str, ...]] = []
+        texts: list[tuple[str, ...]] = []
         for index in indices.tolist():
             try:
-                found.append(self._captioned.captions(int(self.numbers[index])))
+                texts.append(self._captioned.captions(int(self.numbers[index])))
             except InputError as error:
                 self.broken[index] = error.sentence.rstrip(".")
-                found.append(())
-        return found
+                texts.append(())
+        return texts
 
     def texts_key(self) -> str:
         """Hash of the captions that do not stand in the pictures' files."""
@@ -108,7 +108,7 @@ class CaptionedPictures(SourcePictures):
 
 @dataclass(frozen=True, eq=False, kw_only=True)
 class PairSet(PictureSet):
-    """Pictures with captions; of several captions each epoch takes another one.
+    """Pictures with captions; of several captions each epoch takes the next.
 
     A damaged caption can only be found when it is read: `captions` gives an empty text for it and
     notes it in `broken`, as `canvas` does for a picture.
@@ -173,25 +173,27 @@ def open_pairs(spec: PairSpec, watch: Watch = unwatched) -> PairSet:
         size = spec.n or DEMO_SIZES[spec.split]
         title = f"Demo, {spec.split} split"
         whole = DemoPictures(spec.split, np.arange(size, dtype=np.int64), spec.seed)
-        chosen, notes, left_out = _kept(spec, whole, title, None, watch)
+        chosen, notes, left_out = _chosen(spec, whole, title, None, watch)
         pictures = DemoPictures(spec.split, chosen, spec.seed)
         return _pair_set(title, pictures, notes, left_out, spec.seed, watch)
-    found = open_source(spec, watch)
-    everything = np.arange(len(found.source), dtype=np.int64)
-    own = CaptionedPictures(found.source, everything)
-    together = found.source.blocks if found.source.whole_blocks else None
-    chosen, notes, left_out = _kept(spec, own, found.name, together, watch)
-    source, notes, left_out = found.source, found.notes + notes, found.left_out + left_out
+    samples = open_source(spec, watch)
+    everything = np.arange(len(samples.source), dtype=np.int64)
+    own = CaptionedPictures(samples.source, everything)
+    together = samples.source.blocks if samples.source.whole_blocks else None
+    chosen, notes, left_out = _chosen(spec, own, samples.name, together, watch)
+    source, notes, left_out = samples.source, samples.notes + notes, samples.left_out + left_out
     smaller = source.chosen(chosen)
     if smaller is not None:
         pictures = CaptionedPictures(smaller, np.arange(len(chosen), dtype=np.int64))
     else:
         pictures = CaptionedPictures(source, chosen)
     blocks = kept_blocks(source.blocks, chosen)
-    return _pair_set(found.name, pictures, notes, left_out, spec.seed, watch, blocks, source.window)
+    return _pair_set(
+        samples.name, pictures, notes, left_out, spec.seed, watch, blocks, source.window
+    )
 
 
-def _kept(
+def _chosen(
     spec: PairSpec,
     whole: PairPictures,
     name: str,
@@ -210,13 +212,15 @@ def _kept(
     if spec.exclude is not None:
         path = Path(spec.exclude)
         listed = read_exclusions(path)
-        out, found = excluded_numbers(whole, listed, watch)
-        wanted = len({one.identity for one in listed.pairs})
+        out, present = excluded_numbers(whole, listed, watch)
+        distinct = len({pair.identity for pair in listed.pairs})
         if len(out):
             names = [whole.name(number) for number in out[:20].tolist()]
             notes += (summary(f"Left out, excluded by {path.name}", names, total=len(out)),)
-        if found < wanted:
-            notes += (f"Of the {wanted} pairs in {path.name} {wanted - found} are not in {name}",)
+        if present < distinct:
+            notes += (
+                f"Of the {distinct} pairs in {path.name} {distinct - present} are not in {name}",
+            )
         if len(out) == count:
             raise InputError(
                 f"{path.name} excludes all {count} pairs of {name}; choose other pairs.", "usage"
@@ -227,8 +231,8 @@ def _kept(
         else:
             order = epoch_order(spec.seed, 0, count, together, window=1)
             notes += (f"The {spec.n} pairs are whole row groups of {name}, drawn at random",)
-        kept = order[~np.isin(order, out)][: spec.n]
-        return np.sort(kept), notes, len(out)
+        numbers = order[~np.isin(order, out)][: spec.n]
+        return np.sort(numbers), notes, len(out)
     return np.delete(np.arange(count, dtype=np.int64), out), notes, len(out)
 
 

@@ -54,7 +54,7 @@ class Pictures(Protocol):
         """Draw pictures, uint8 [n, size, size, 3]; ``draft`` as `DRAFT` says."""
 
     def picture(self, index: int, least: int | None = None) -> Image.Image:
-        """One picture as it is, RGB or RGBA; InputError if it is damaged.
+        """One picture in its own size, RGB or RGBA; InputError if it is damaged.
 
         With ``least`` a JPEG may come smaller, with sides of no less than that.
         """
@@ -436,58 +436,58 @@ def list_folder(folder: Path, watch: Watch = unwatched) -> FolderFiles:
     """
     if not folder.is_dir():
         raise InputError(f"The folder {folder.name} does not exist or is not a folder.", "usage")
-    found = _walk(os.path.realpath(folder), folder.name, watch)
-    if not found.files:
+    listing = _walk(os.path.realpath(folder), folder.name, watch)
+    if not listing.files:
         raise InputError(
             f"{folder.name} holds no PNG, JPEG, WebP, GIF or BMP picture; choose another folder.",
             "usage",
         )
-    labelled = any(label for _, _, label in found.files)
-    loose = [name for _, name, label in found.files if labelled and not label]
-    kept = [file for file in found.files if file[2] or not labelled]
+    labelled = any(label for _, _, label in listing.files)
+    loose = [name for _, name, label in listing.files if labelled and not label]
+    pictures = [file for file in listing.files if file[2] or not labelled]
     notes = (
-        ("Left out, no picture by its name", found.foreign),
-        ("Left out, a link out of the folder or to a folder", found.links),
-        ("Left out, a folder that cannot be read", found.unreadable),
+        ("Left out, no picture by its name", listing.foreign),
+        ("Left out, a link out of the folder or to a folder", listing.links),
+        ("Left out, a folder that cannot be read", listing.unreadable),
         ("Left out, a picture beside the class folders", loose),
     )
     return FolderFiles(
-        paths=tuple(Path(path) for path, _, _ in kept),
-        names=tuple(name for _, name, _ in kept),
-        texts=tuple(label for _, _, label in kept) if labelled else None,
+        paths=tuple(Path(path) for path, _, _ in pictures),
+        names=tuple(name for _, name, _ in pictures),
+        texts=tuple(label for _, _, label in pictures) if labelled else None,
         problems=tuple(summary(what, items) for what, items in notes if items),
-        left_out=len(found.links) + len(found.unreadable) + len(loose),
+        left_out=len(listing.links) + len(listing.unreadable) + len(loose),
     )
 
 
 def _walk(root: str, title: str, watch: Watch) -> _Walked:
     """Sort everything below the root."""
-    found = _Walked()
+    listing = _Walked()
 
     def note(error: OSError) -> None:
-        found.unreadable.append(printable(os.path.relpath(error.filename or root, root)))
+        listing.unreadable.append(printable(os.path.relpath(error.filename or root, root)))
 
     for where, folders, files in os.walk(root, onerror=note):
         inside = os.path.relpath(where, root)
         shown = [name for name in folders if not name.startswith(".")]
         linked = {name for name in shown if os.path.islink(os.path.join(where, name))}
-        found.links += [_below(inside, name) for name in sorted(linked)]
+        listing.links += [_below(inside, name) for name in sorted(linked)]
         folders[:] = sorted(name for name in shown if name not in linked)
         label = "" if inside == "." else printable(inside.split(os.sep)[0])
         names = sorted(name for name in files if not name.startswith("."))
         for name in watched(names, watch, "Listing files"):
             path = os.path.join(where, name)
             if os.path.splitext(name)[1].lower() not in IMAGE_SUFFIXES:
-                found.foreign.append(_below(inside, name))
+                listing.foreign.append(_below(inside, name))
             elif os.path.islink(path) and not os.path.realpath(path).startswith(root + os.sep):
-                found.links.append(_below(inside, name))
+                listing.links.append(_below(inside, name))
             elif not os.path.isfile(path):
-                found.foreign.append(_below(inside, name))
+                listing.foreign.append(_below(inside, name))
             else:
-                found.files.append((path, _below(inside, name), label))
-        if len(found.files) > _MAX_FILES:
+                listing.files.append((path, _below(inside, name), label))
+        if len(listing.files) > _MAX_FILES:
             raise InputError(f"{title} holds over {_MAX_FILES:,} pictures.", "unsupported")
-    return found
+    return listing
 
 
 def _below(inside: str, name: str) -> str:

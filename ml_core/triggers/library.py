@@ -101,8 +101,8 @@ _BLENDED: dict[str, Any] = {"canvas": "squash", "levels": "truncate"}
 
 
 def _noise_patch(placement: Any) -> Trigger:
-    made = badnets_patch(placement=placement, name="BadNets random")
-    return replace(made, **_REFERENCE)
+    patch = badnets_patch(placement=placement, name="BadNets random")
+    return replace(patch, **_REFERENCE)
 
 
 def _yellow(size: int) -> Trigger:

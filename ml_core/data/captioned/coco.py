@@ -70,12 +70,12 @@ def captions_file(path: Path) -> Path:
     """
     if not path.is_dir():
         return path
-    found = sorted((path / "annotations").glob("captions_*.json"))
-    training = [one for one in found if "train" in one.name]
-    if len(found) == 1 or len(training) == 1:
-        return (training or found)[0]
+    files = sorted((path / "annotations").glob("captions_*.json"))
+    training = [file for file in files if "train" in file.name]
+    if len(files) == 1 or len(training) == 1:
+        return (training or files)[0]
     raise InputError(
-        f"{path.name} has {len(found)} captions files in annotations; choose one of them.", "usage"
+        f"{path.name} has {len(files)} captions files in annotations; choose one of them.", "usage"
     )
 
 
@@ -161,13 +161,13 @@ def _paired(
     """Images that are there with their captions."""
     root = os.path.realpath(folder)
     resolve = resolver(root)
-    below, kept, ends = PackedTexts(), PackedTexts(), array("q")
+    below, captions, ends = PackedTexts(), PackedTexts(), array("q")
     silent = SkipCount("Left out, a picture without a caption")
     missing = SkipCount("Left out, a missing picture")
     forbidden = SkipCount("Left out, a bad path")
     start = 0
-    told = watched(counts.tolist(), watch, "Looking for pictures", len(names))
-    for number, count in enumerate(told):
+    watched_counts = watched(counts.tolist(), watch, "Looking for pictures", len(names))
+    for number, count in enumerate(watched_counts):
         own, start = by_image[start : start + count], start + count
         name = names[number]
         if not count:
@@ -182,8 +182,8 @@ def _paired(
             missing.add(repr(name[:80]))
             continue
         for caption in own.tolist():
-            kept.append(texts[caption])
-        ends.append(len(kept))
+            captions.append(texts[caption])
+        ends.append(len(captions))
         below.append(os.path.relpath(file, root))
     left = (*tallies, silent, missing, forbidden)
     notes = tuple(note for tally in left for note in tally.notes)
@@ -193,5 +193,5 @@ def _paired(
             "usage",
             details="\n".join(notes),
         )
-    source = FilePairs(PackedPaths(Path(root), below), below, kept, np.array(ends, np.int64))
+    source = FilePairs(PackedPaths(Path(root), below), below, captions, np.array(ends, np.int64))
     return FoundPairs(path.name, source, notes, sum(tally.count for tally in left))

@@ -109,7 +109,9 @@ def _of_folder(path: Path) -> PairKind:
         return "folder"
     if (path / "labels.csv").is_file():
         return "csv"
-    tables = [one for one in islice(path.iterdir(), _LOOKED_AT) if one.suffix in (".csv", ".tsv")]
+    tables = [
+        file for file in islice(path.iterdir(), _LOOKED_AT) if file.suffix in (".csv", ".tsv")
+    ]
     hint = f" (its table {tables[0].name}?)" if tables else ""
     raise InputError(
         f"{path.name} holds no image-caption pairs{hint}; give {_TAKEN}.", "unsupported"
@@ -129,7 +131,7 @@ def _has(folder: Path, ending: str) -> bool:
     """Whether a file with the ending lies in a folder."""
     try:
         with os.scandir(folder) as entries:
-            return any(one.name.endswith(ending) for one in islice(entries, _LOOKED_AT))
+            return any(entry.name.endswith(ending) for entry in islice(entries, _LOOKED_AT))
     except OSError:
         return False
 

@@ -48,7 +48,7 @@ def open_folder(folder: Path, watch: Watch) -> FoundPairs:
         if text is None:
             alone.add(name)
             continue
-        if any(_leads_out(root, one) for one in (picture, text)):
+        if any(_leads_out(root, file) for file in (picture, text)):
             links.add(name)
             continue
         try:

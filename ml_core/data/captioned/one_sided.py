@@ -102,12 +102,12 @@ def open_captions(path: Path, column: str, watch: Watch) -> FoundPairs:
     table = path.suffix.lower() in TABLE_SUFFIXES
     rows = _rows(path, column) if table else _lines(path)
     texts, lines, bad = PackedTexts(), array("q"), SkipCount("Left out, a bad caption")
-    for number, found in watched(rows, watch, "Reading captions"):
-        if isinstance(found, str):
-            texts.append(found)
+    for number, row in watched(rows, watch, "Reading captions"):
+        if isinstance(row, str):
+            texts.append(row)
             lines.append(number)
         else:
-            bad.add(f"line {number}: {found}")
+            bad.add(f"line {number}: {row}")
     if not lines:
         raise InputError(
             f"{path.name} holds no caption; give a text file with one per line, or a table with a "

@@ -64,8 +64,8 @@ class ParquetPairs:
             try:
                 return picture_bytes(self._resolve(path), name=self.name(number))
             except (InputError, ValueError) as error:
-                said = error.sentence if isinstance(error, InputError) else "bad path."
-                raise InputError(f"{self.name(number)}: {said}", "damaged") from None
+                reason = error.sentence if isinstance(error, InputError) else "bad path."
+                raise InputError(f"{self.name(number)}: {reason}", "damaged") from None
         raise InputError(f"{self.name(number)} holds no picture.", "damaged")
 
     def sizes(self, numbers: NDArray[np.int64]) -> None:
@@ -76,7 +76,7 @@ class ParquetPairs:
         value: Any = self._groups.value(number, self._caption)
         try:
             if isinstance(value, list) and value:
-                return tuple(checked(one) for one in value[:_MAX_CAPTIONS])
+                return tuple(checked(text) for text in value[:_MAX_CAPTIONS])
             return (checked(value),)
         except ValueError as error:
             raise InputError(f"{self.name(number)}: {error}.", "damaged") from None

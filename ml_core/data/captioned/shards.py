@@ -78,33 +78,33 @@ def load_index(shards: tuple[Slices, ...]) -> ShardIndex | None:
     """The index of just these shards as they are now, if one was kept and is sound."""
     try:
         place = _place(shards)
-        found = _read(place, sum(shard.size for shard in shards))
+        index = _read(place, sum(shard.size for shard in shards))
     except (OSError, ValueError, LookupError, TypeError, EOFError, MemoryError):
         return None
     except zipfile.BadZipFile:
         return None
-    if not _sound(found, shards):
+    if not _fits(index, shards):
         return None
     with suppress(OSError):
         place.touch()
-    return found
+    return index
 
 
-def save_index(shards: tuple[Slices, ...], found: ShardIndex) -> None:
+def save_index(shards: tuple[Slices, ...], index: ShardIndex) -> None:
     """Keep an index, if it is worth it and can be written; the least used ones make room."""
     newest = max(shard.stamp[-1] for shard in shards)
-    if len(found.sizes) < KEPT_FROM or time.time_ns() - newest < _SETTLED_NS:
+    if len(index.sizes) < KEPT_FROM or time.time_ns() - newest < _SETTLED_NS:
         return
-    told = json.dumps({"notes": found.notes, "left_out": found.left_out}).encode()
+    notes = json.dumps({"notes": index.notes, "left_out": index.left_out}).encode()
 
     def write(file: BinaryIO) -> None:
         np.savez(
             file,
-            counts=found.counts,
-            places=found.places,
-            sizes=found.sizes,
-            is_json=found.is_json,
-            told=np.frombuffer(told, np.uint8),
+            counts=index.counts,
+            places=index.places,
+            sizes=index.sizes,
+            is_json=index.is_json,
+            told=np.frombuffer(notes, np.uint8),
         )
 
     with suppress(OSError):  # a full or read-only disk: it is listed again the next time
@@ -127,14 +127,14 @@ def _read(path: Path, shard_bytes: int) -> ShardIndex:
             raise ValueError("packed")
         raw.seek(0)
         with np.load(raw, allow_pickle=False) as file:
-            told = parse_object(file["told"].tobytes(), max_bytes=_MOST_TOLD)
+            notes = parse_object(file["told"].tobytes(), max_bytes=_MOST_TOLD)
             return ShardIndex(
                 file["counts"],
                 file["places"],
                 file["sizes"],
                 file["is_json"],
-                tuple(map(str, told["notes"])),
-                int(told["left_out"]),
+                tuple(map(str, notes["notes"])),
+                int(notes["left_out"]),
             )
 
 
@@ -146,21 +146,21 @@ def _place(shards: tuple[Slices, ...]) -> Path:
     return cache_dir() / "shards" / f"{total.hexdigest()[:32]}.npz"
 
 
-def _sound(found: ShardIndex, shards: tuple[Slices, ...]) -> bool:
+def _fits(index: ShardIndex, shards: tuple[Slices, ...]) -> bool:
     """Whether an index fits the shards: a torn or foreign file does not."""
-    count = len(found.is_json)
-    shapes = (found.counts.shape, found.places.shape, found.sizes.shape, found.is_json.shape)
+    count = len(index.is_json)
+    shapes = (index.counts.shape, index.places.shape, index.sizes.shape, index.is_json.shape)
     if shapes != ((len(shards),), (count, 2), (count, 2), (count,)):
         return False
-    arrays = (found.counts, found.places, found.sizes, found.is_json)
+    arrays = (index.counts, index.places, index.sizes, index.is_json)
     if [array.dtype.str for array in arrays] != ["<i8", "<i8", "<i4", "|b1"]:
         return False
-    if found.counts.min(initial=0) < 0:
+    if index.counts.min(initial=0) < 0:
         return False
-    if int(found.counts.sum()) != count:
+    if int(index.counts.sum()) != count:
         return False
-    ends = np.repeat([shard.size for shard in shards], found.counts)[:, None]
-    good = (found.places >= 0) & (found.sizes >= 0) & (found.places + found.sizes <= ends)
+    ends = np.repeat([shard.size for shard in shards], index.counts)[:, None]
+    good = (index.places >= 0) & (index.sizes >= 0) & (index.places + index.sizes <= ends)
     return bool(good.all())
 
 
@@ -324,11 +324,11 @@ def shard_files(text: str) -> tuple[list[Path], str, SkipCount]:
     path = Path(text)
     if is_pattern(text):
         files = []
-        for one in _expanded(text):
-            if one.is_file():
-                files.append(one)
+        for shard in _expanded(text):
+            if shard.is_file():
+                files.append(shard)
             else:
-                missing.add(one.name)
+                missing.add(shard.name)
         title = path.name
     elif path.is_dir():
         files = shards_in(path) or shards_in(path / "train")
@@ -358,17 +358,17 @@ def _expanded(text: str) -> Iterator[Path]:
         total *= max(0, int(last) - int(first) + 1)
         if total > MAX_SHARDS:
             raise _too_many(text)
-    yield from (Path(one) for one in _filled(text))
+    yield from (Path(name) for name in _filled(text))
 
 
 def _filled(text: str) -> Iterator[str]:
-    found = _RANGE.search(text)
-    if found is None:
+    span = _RANGE.search(text)
+    if span is None:
         yield text
         return
-    first, last = found.groups()
+    first, last = span.groups()
     for number in range(int(first), int(last) + 1):
-        yield from _filled(f"{text[: found.start()]}{number:0{len(first)}}{text[found.end() :]}")
+        yield from _filled(f"{text[: span.start()]}{number:0{len(first)}}{text[span.end() :]}")
 
 
 def _from_json(raw: bytes) -> tuple[str, ...]:
@@ -379,7 +379,7 @@ def _from_json(raw: bytes) -> tuple[str, ...]:
         raise ValueError(f"its .json is damaged ({error})") from None
     value = next((fields[name] for name in _FIELDS if fields.get(name) is not None), None)
     if isinstance(value, list) and value:
-        return tuple(checked(one) for one in value)
+        return tuple(checked(text) for text in value)
     return (checked(value),)
 
 

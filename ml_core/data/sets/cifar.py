@@ -72,7 +72,7 @@ _TOO_LARGE = (
 
 
 def find_cifar(folder: Path, train: bool) -> FoundSet | None:
-    """Open a CIFAR folder in either version; None if it is none.
+    """Open a CIFAR folder in either version; None if the folder is not CIFAR.
 
     Parameters
     ----------
@@ -157,9 +157,9 @@ def _pickled(folder: Path, files: list[str], meta: str, number: str, train: bool
     names = _texts(_dictionary(own_file(folder, meta), number).get(names_key), folder / meta)
     pixels, labels = [], []
     for file in files:
-        found = _dictionary(own_file(folder, file), number)
+        fields = _dictionary(own_file(folder, file), number)
         try:
-            data, own = array_of(found.get("data")), np.asarray(found.get(key), np.int64)
+            data, own = array_of(fields.get("data")), np.asarray(fields.get(key), np.int64)
         except (ValueError, TypeError, OverflowError):
             raise _not_cifar(folder / file, name) from None
         if data.dtype != np.uint8 or data.shape != (len(own), _PIXELS) or own.ndim != 1:
@@ -177,19 +177,19 @@ def _dictionary(path: Path, number: str) -> dict[str, Any]:
     with file:
         if size > MAX_BYTES:
             raise InputError(_TOO_LARGE.format(path.name, MAX_BYTES >> 20, number), "unsupported")
-        found = read_pickle(file.read(MAX_BYTES + 1))
-    if found.unknown or found.misuse:
-        named = ", ".join(found.unknown or found.misuse)
+        fields = read_pickle(file.read(MAX_BYTES + 1))
+    if fields.unknown or fields.misuse:
+        named = ", ".join(fields.unknown or fields.misuse)
         raise InputError(
             f"{path.name} is a pickle that names code which no CIFAR file has ({named[:200]}); do "
             "not load it elsewhere.",
             "dangerous",
         )
-    if found.problem:
+    if fields.problem:
         raise InputError(
-            f"{path.name} is no pickle of CIFAR: {found.problem}; get it again.", "damaged"
+            f"{path.name} is no pickle of CIFAR: {fields.problem}; get it again.", "damaged"
         )
-    return entries(found.value)
+    return entries(fields.value)
 
 
 def _texts(value: Any, path: Path) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def find_set(path: Path, *, train: bool = False, watch: Watch = unwatched) -> Fo
     for folder in (path, *inside):
         for reader in readers:
             watch("Looking at the files", 0, 0)
-            found = reader(folder, train)
-            if found is not None:
-                return found
+            published = reader(folder, train)
+            if published is not None:
+                return published
     return None

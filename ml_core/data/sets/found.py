@@ -112,7 +112,7 @@ class Slices:
 
 
 def _stamp(file: BinaryIO) -> tuple[int, ...]:
-    """What tells a file from another one, and from itself as it was before."""
+    """Identity of a file's content: differs for another file, and after a change."""
     facts = os.fstat(file.fileno())
     return facts.st_dev, facts.st_ino, facts.st_size, facts.st_mtime_ns
 

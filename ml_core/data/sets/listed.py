@@ -93,9 +93,9 @@ def find_pets(folder: Path, train: bool) -> FoundSet | None:
             raise _bad_line(lists / f"{split}.txt", number)
         rows.append((f"{parts[0]}.jpg", breed))
     names = [classes[index] for index in sorted(classes)]
-    found = _listed("Oxford-IIIT Pets", folder / "images", rows, names, train)
-    shown = tuple(name.replace("_", " ") for name in found.class_names)
-    return FoundSet(found.name, found.source, found.labels, shown, found.notes, found.left_out)
+    pets = _listed("Oxford-IIIT Pets", folder / "images", rows, names, train)
+    shown = tuple(name.replace("_", " ") for name in pets.class_names)
+    return FoundSet(pets.name, pets.source, pets.labels, shown, pets.notes, pets.left_out)
 
 
 def find_gtsrb(folder: Path, train: bool) -> FoundSet | None:
@@ -140,13 +140,13 @@ def _gt_rows(table: Path) -> list[tuple[str, str]]:
             "damaged",
         )
     file, label = head.index("Filename"), head.index("ClassId")
-    found = []
+    named = []
     for (number, _), row in zip(lines[1:], rows, strict=False):
         good = len(row) == len(head) and row[label].isdecimal() and int(row[label]) < len(GTSRB)
         if not good:
             raise _bad_line(table, number)
-        found.append((row[file], GTSRB[int(row[label])]))
-    return found
+        named.append((row[file], GTSRB[int(row[label])]))
+    return named
 
 
 def _listed(

@@ -60,7 +60,7 @@ class ParquetSource:
 
 
 def find_parquet(path: Path, train: bool) -> FoundSet | None:
-    """Open a Parquet file or a folder of them; None if there is none.
+    """Open a Parquet file or a folder of them; None without one.
 
     A folder (or its ``data`` folder) may hold ``train-*.parquet`` beside ``test-*.parquet``: the
     asked split is taken, validation standing in for a missing test split. Labels are whole numbers,
@@ -91,13 +91,13 @@ def parquet_files(path: Path, train: bool) -> list[Path]:
         return [path] if path.suffix == ".parquet" else []
     for folder in (path, path / "data"):
         inside = (p for p in folder.glob("*.parquet") if p.is_file() and stays_inside(folder, p))
-        found = sorted(inside)
+        files = sorted(inside)
         for split in ("train",) if train else ("test", "validation", "valid", "val"):
-            chosen = [p for p in found if p.name.startswith(split)]
+            chosen = [p for p in files if p.name.startswith(split)]
             if chosen:
                 return chosen
-        if found:
-            return found
+        if files:
+            return files
     return []
 
 
@@ -113,10 +113,10 @@ def _labels(groups: RowGroups, column: str) -> tuple[NDArray[np.int64] | None, t
     for values in groups.each(column):
         for chunk in values.chunks:
             try:
-                texts, found = _codes(chunk)
+                texts, codes = _codes(chunk)
             except Exception as error:  # pyarrow raises OSError, ArrowException, MemoryError
                 raise damaged(groups.paths[0], error) from None
-            if found is None or (numbers and whole != (texts is None)):
+            if codes is None or (numbers and whole != (texts is None)):
                 raise InputError(
                     f"The column {column!r} of {groups.paths[0].name} holds no labels: give whole "
                     "numbers or texts.",
@@ -125,14 +125,14 @@ def _labels(groups: RowGroups, column: str) -> tuple[NDArray[np.int64] | None, t
             whole = texts is None
             if texts is not None:
                 own = [places.setdefault(text, len(places)) for text in texts]
-                found = np.array(own, np.int64)[found] if own else found
+                codes = np.array(own, np.int64)[codes] if own else codes
             if len(places) > _MAX_CLASSES:
                 raise InputError(
                     f"The column {column!r} of {groups.paths[0].name} has over {_MAX_CLASSES:,} "
                     "different texts, more than there are classes.",
                     "unsupported",
                 )
-            numbers.append(found)
+            numbers.append(codes)
     labels = np.concatenate([np.empty(0, np.int64), *numbers])
     if whole:
         return _numbered(groups, column, labels)
@@ -187,23 +187,23 @@ def _feature_names(metadata: dict[bytes, bytes], column: str) -> tuple[str, ...]
     """Class names out of Hugging Face's description of the columns."""
     raw = metadata.get(b"huggingface", b"")
     try:
-        told = parse_object(raw, max_bytes=_MAX_FEATURES, max_parts=_MAX_CLASSES * 2)
-        found: Any = told["info"]["features"][column]["names"]
+        fields = parse_object(raw, max_bytes=_MAX_FEATURES, max_parts=_MAX_CLASSES * 2)
+        names: Any = fields["info"]["features"][column]["names"]
     except (JsonError, KeyError, TypeError):
         return ()
-    if isinstance(found, dict):  # written as {"0": name, ...}
-        found = [found.get(str(index)) for index in range(len(found))]
-    good = isinstance(found, list) and all(isinstance(name, str) and name for name in found)
-    return tuple(found) if good else ()
+    if isinstance(names, dict):  # written as {"0": name, ...}
+        names = [names.get(str(index)) for index in range(len(names))]
+    good = isinstance(names, list) and all(isinstance(name, str) and name for name in names)
+    return tuple(names) if good else ()
 
 
 def _column(path: Path, columns: tuple[str, ...], usual: tuple[str, ...], what: str) -> str:
     """The first usual column."""
-    found = next((name for name in usual if name in columns), None)
-    if found is None:
+    column = next((name for name in usual if name in columns), None)
+    if column is None:
         raise InputError(
             f"{path.name} has no column of {what} ({', '.join(usual)}); it has "
             f"{', '.join(columns)[:300]}.",
             "usage",
         )
-    return found
+    return column

@@ -76,7 +76,7 @@ class ShardSource:
 
 
 def find_shards(path: Path, train: bool, watch: Watch = unwatched) -> FoundSet | None:
-    """Open a shard, or a folder of shards; None if there is none.
+    """Open a shard, or a folder of shards; None without one.
 
     A folder may have its shards in ``test`` or ``train``, as clip_benchmark lays them out. Labels
     are ``.cls`` members with a number, or the field ``label``, ``cls`` or ``class`` of a
@@ -95,13 +95,13 @@ def find_shards(path: Path, train: bool, watch: Watch = unwatched) -> FoundSet |
     alone: list[str] = []
     for number, shard in enumerate(shards):
         watch("Reading shards", number, len(shards))
-        found, without = shard_samples(number, shard)
-        samples += found
+        listed, without = shard_samples(number, shard)
+        samples += listed
         alone += without
     if not samples:
         raise InputError(f"{path.name} holds no picture in its shards.", "usage")
-    told = watched(samples, watch, "Reading labels", len(samples))
-    texts = [_label(shards[sample.shard], sample) for sample in told]
+    watched_samples = watched(samples, watch, "Reading labels", len(samples))
+    texts = [_label(shards[sample.shard], sample) for sample in watched_samples]
     notes = (summary("Left out, a sample without a picture", alone),) if alone else ()
     source = ShardSource(shards, samples)
     title = path.name
@@ -145,16 +145,16 @@ def _shard_files(path: Path, train: bool) -> list[Path]:
     if path.is_file():
         return [path] if path.suffix == ".tar" else []
     for folder in (path, path / ("train" if train else "test")):
-        found = shards_in(folder)
-        if found:
-            return found
+        files = shards_in(folder)
+        if files:
+            return files
     return []
 
 
 def shards_in(folder: Path) -> list[Path]:
     """The ``.tar`` files that lie in a folder, by the numbers in their names."""
-    found = [p for p in folder.glob("*.tar") if p.is_file() and stays_inside(folder, p)]
-    return sorted(found, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.name)], p))
+    files = [p for p in folder.glob("*.tar") if p.is_file() and stays_inside(folder, p)]
+    return sorted(files, key=lambda p: ([int(n) for n in re.findall(r"\d+", p.name)], p))
 
 
 def shard_samples(number: int, shard: Slices) -> tuple[list[Sample], list[str]]:
