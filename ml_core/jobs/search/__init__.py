@@ -15,7 +15,7 @@ from ml_core.cleaning.tradeoff import Limits, Point
 from ml_core.data.specs import ImageSpec
 from ml_core.figures import percent, rate_text
 from ml_core.jobs.search.canary_spec import Canaries, CanarySettings, CanarySpec
-from ml_core.jobs.specs import CleanSpec
+from ml_core.jobs.specs import CleanSpec, JobSpec
 from ml_core.options import option
 from ml_core.reading.errors import InputError
 from ml_core.reading.json_file import JsonFile
@@ -35,7 +35,7 @@ _RECORD = JsonFile("the result of a search", "search again", max_bytes=4_000_000
 _Rate = Field(ge=0.0, le=1.0)
 
 
-class SearchSpec(BaseModel):
+class SearchSpec(JobSpec):
     """One search.
 
     ``base`` names the checkpoint, its data and validation images; a trigger of it, if it has one,
@@ -43,8 +43,6 @@ class SearchSpec(BaseModel):
     recipe is not used. Its ``output_dir`` is the search's folder. ``recipes`` are tried, the
     likeliest first; the search sets their lengths.
     """
-
-    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     base: CleanSpec
     recipes: tuple[Recipe, ...] = Field(min_length=1, max_length=256)
