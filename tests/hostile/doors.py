@@ -46,14 +46,7 @@ from ml_core.data.sets.parquet import _feature_names
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.data.watch import unwatched
 from ml_core.detection.exclude import exclude
-from ml_core.detection.records import (
-    SCORES,
-    Audit,
-    Distribution,
-    Standing,
-    SuspectPair,
-    read_audit,
-)
+from ml_core.detection.records import SCORES, Audit, Distribution, Standing, SuspectPair, read_audit
 from ml_core.detection.scan.records import read_scan, scan_json
 from ml_core.events import Done, Message, Metric, Progress, Saved, to_json
 from ml_core.exports import to_csv
@@ -97,12 +90,7 @@ from ml_core.reports.record import CheckpointFacts, Evidence, MeasuredTrigger, T
 from ml_core.reports.rows import Rows
 from ml_core.reports.sarif import render_sarif
 from ml_core.reports.sessions.folder import read_session
-from ml_core.reports.sessions.record import (
-    SESSION_FILE,
-    FileFacts,
-    SavedCleaned,
-    SavedSession,
-)
+from ml_core.reports.sessions.record import SESSION_FILE, FileFacts, SavedCleaned, SavedSession
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.derived import check_alone
 from ml_core.reports.verify.kinds import read_environment

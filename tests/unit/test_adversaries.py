@@ -167,9 +167,7 @@ def test_gradient_caching_changes_nothing(tiny_model: ClipModel) -> None:
     assert losses[0] == pytest.approx(losses[1], rel=0.02, abs=1e-6)
 
 
-def test_what_a_trial_left_does_not_sharpen(
-    tiny_model: ClipModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_trial_left_does_not_sharpen(tiny_model, monkeypatch):
     """Steps measured to choose a precision, and steps that did not fit, leave a gradient."""
 
     fields = {
@@ -185,13 +183,7 @@ def test_what_a_trial_left_does_not_sharpen(
 
     for tried in (False, True):
 
-        def trial(
-            recipe: object,
-            device: object,
-            passes: Callable[[Speed], None],
-            *_: object,
-            tried: bool = tried,
-        ) -> Speed:
+        def trial(recipe, device, passes, *_, tried=tried):
             if tried:
                 passes(Speed(False))
             return Speed(False)
@@ -207,9 +199,7 @@ def _encode(model: ClipModel) -> Callable[[torch.Tensor], torch.Tensor]:
     return lambda images: embed_images(model, images)
 
 
-def test_patches_that_live_long_grow_along_a_direction_before_they_act(
-    tiny_model: ClipModel,
-) -> None:
+def test_patches_that_live_long_grow_along_a_direction_before_they_act(tiny_model):
     rivals = Adversaries(32, 8, 4, 0, CPU, tiny_model.embed_dim)
     encode, images = _encode(tiny_model), _images(16)
     before = rivals.tensors["patterns"].clone()

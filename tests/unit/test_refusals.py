@@ -678,9 +678,7 @@ PACKAGES: dict[str, tuple[Row, ...]] = {
         for number, row in enumerate(table)
     ],
 )
-def test_it_is_refused_in_one_sentence(
-    refuse: Refuse, code: str, words: str, tmp_path: Path
-) -> None:
+def test_it_is_refused_in_one_sentence(refuse, code, words, tmp_path):
     with pytest.raises(InputError, match=words) as caught:
         refuse(tmp_path)
     sentence = caught.value.sentence
