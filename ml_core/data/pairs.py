@@ -151,11 +151,7 @@ def open_pairs(spec: PairSpec, watch: Watch = unwatched) -> PairSet:
 
 
 def _chosen(
-    spec: PairSpec,
-    whole: PairPictures,
-    name: str,
-    together: NDArray[np.int64] | None,
-    watch: Watch,
+    spec: PairSpec, whole: PairPictures, name: str, together: NDArray[np.int64] | None, watch: Watch
 ) -> tuple[NDArray[np.int64], tuple[str, ...], int]:
     """Ascending numbers of the pairs to use, notes, and how many were excluded.
 
