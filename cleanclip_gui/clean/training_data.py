@@ -31,9 +31,8 @@ from cleanclip_gui.widgets.path_edit import PathEdit
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import plain, plural
 from ml_core.cleaning.catalogue import Data
-from ml_core.data.captioned.detect import KINDS, detect
+from ml_core.data.detect import FILES, KINDS, detect
 from ml_core.data.exclusions import read_exclusions
-from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec, PairKind, PairSpec, Sides
 from ml_core.reading.errors import InputError
 

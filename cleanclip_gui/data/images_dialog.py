@@ -29,8 +29,8 @@ from cleanclip_gui.widgets.name_filters import CLASS_LISTS, IMAGE_SETS, TABLES
 from cleanclip_gui.widgets.prompts import Prompts
 from cleanclip_gui.widgets.text import count_text, plain, plural
 from ml_core.atomic import replace_files
+from ml_core.data.detect import FILES
 from ml_core.data.labels import label_sets, load_label_set, map_labels
-from ml_core.data.sets.detect import FILES
 from ml_core.data.specs import ImageSpec
 from ml_core.data.table_files import IMAGE_COLUMNS, LABEL_COLUMNS, count_labels, find_column
 from ml_core.paths import data_dir
@@ -340,8 +340,8 @@ def _looked_into(path: Path, kind: str, train: bool, control: tasks.Control) -> 
     InputError
         If there is no picture, or the set is damaged.
     """
-    from ml_core.data.pictures import list_folder
-    from ml_core.data.sets.detect import find_set
+    from ml_core.data.detect import find_set
+    from ml_core.data.readers.folders import list_folder
 
     def watch(*_: object) -> None:
         if control.cancelled():
@@ -356,7 +356,7 @@ def _looked_into(path: Path, kind: str, train: bool, control: tasks.Control) -> 
         raise InputError(f"{path.name} is no WebDataset shard and no Parquet file.", "usage")
     if image_set is None:
         files = list_folder(path, watch)
-        return _Read(Counter(files.texts or ()), n=len(files.paths))
+        return _Read(Counter(files.texts or ()), n=files.n)
     counts: Counter[str] = Counter()
     if image_set.labels is not None:
         sizes = Counter(image_set.labels.tolist())

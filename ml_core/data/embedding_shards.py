@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.data.captioned.source import MAX_CAPTION
 from ml_core.data.known_files import KnownFiles, stays_inside
 from ml_core.data.order import WINDOW, runs
 from ml_core.data.pictures import printable, summary
-from ml_core.data.sets.row_groups import RowGroups
+from ml_core.data.readers.row_groups import RowGroups
+from ml_core.data.readers.samples import MAX_CAPTION
 from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.arrays import NPY_HEAD, NpyHeader, npy_header
 from ml_core.reading.errors import InputError, plain

@@ -44,11 +44,7 @@ class KnownFiles:
         self._waiting: set[int] = set()
 
     def __getstate__(self) -> dict[str, Any]:
-        return {
-            "paths": self.paths,
-            "known_by": self.known_by,
-            "lasting_key": self.lasting_key,
-        }
+        return {"paths": self.paths, "known_by": self.known_by, "lasting_key": self.lasting_key}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         """In another process nothing is hashed for later sessions: the first one does that."""

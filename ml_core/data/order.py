@@ -21,11 +21,7 @@ _STREAM = 1
 
 
 def epoch_order(
-    seed: int,
-    epoch: int,
-    count: int,
-    blocks: NDArray[np.int64] | None = None,
-    window: int = WINDOW,
+    seed: int, epoch: int, count: int, blocks: NDArray[np.int64] | None = None, window: int = WINDOW
 ) -> NDArray[np.int64]:
     """All examples of an epoch.
 

@@ -10,12 +10,6 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.data.captioned.coco import open_coco
-from ml_core.data.captioned.folder import open_folder
-from ml_core.data.captioned.one_sided import open_captions, open_pictures
-from ml_core.data.captioned.parquet import open_parquet
-from ml_core.data.captioned.shards import open_shards
-from ml_core.data.captioned.source import CaptionedSource, FilePairs, FoundPairs, checked
 from ml_core.data.exclusions import Excluded, excluded, excluded_numbers, read_exclusions
 from ml_core.data.order import WINDOW, epoch_order, kept_blocks
 from ml_core.data.picture_set import PictureSet, hashed
@@ -23,36 +17,22 @@ from ml_core.data.pictures import (
     DEMO_SIZES,
     DemoPictures,
     Pictures,
-    SourcePictures,
+    ReaderPictures,
     key_of,
     summary,
 )
+from ml_core.data.readers.coco import open_coco
+from ml_core.data.readers.folders import open_folder, open_pictures
+from ml_core.data.readers.parquet import open_parquet
+from ml_core.data.readers.samples import Samples
+from ml_core.data.readers.shards import open_shards
+from ml_core.data.readers.tables import open_captions, open_table
 from ml_core.data.specs import PairSpec, stratified_order
-from ml_core.data.table_files import PackedTexts, read_files, require_column, table_path
 from ml_core.data.watch import Watch, unwatched
 from ml_core.reading.errors import InputError
-from ml_core.reading.tables import read_columns
 
 
-def open_table(path: Path, image_column: str, caption_column: str, watch: Watch) -> FoundPairs:
-    """Open a table; pictures are looked for in its own folder.
-
-    Raises
-    ------
-    InputError
-        If it cannot be read, lacks a column, or names no picture that is there.
-    """
-    path = table_path(path)
-    columns = read_columns(path)
-    images = require_column(path, columns, image_column, "image")
-    captions = require_column(path, columns, caption_column, "caption")
-    texts = PackedTexts()
-    files = read_files(path, images, captions, watch, lambda text: texts.append(checked(text)))
-    source = FilePairs(files.paths, files.names, texts)
-    return FoundPairs(path.name, source, files.problems, files.left_out)
-
-
-def open_source(spec: PairSpec, watch: Watch = unwatched) -> FoundPairs:
+def open_source(spec: PairSpec, watch: Watch = unwatched) -> Samples:
     """Open the pairs of a spec, which is not of the demo; errors as the kind's reader."""
     text = spec.path or ""
     path = Path(text)
@@ -81,29 +61,6 @@ class PairPictures(Pictures, Protocol):
 
     def texts_key(self) -> str:
         """Hash of the captions where `key` does not cover them."""
-
-
-class CaptionedPictures(SourcePictures):
-    """Pictures of a set with captions that were chosen by their numbers."""
-
-    def __init__(self, source: CaptionedSource, numbers: NDArray[np.int64]) -> None:
-        super().__init__(source, numbers)
-        self._captioned = source
-
-    def texts(self, indices: NDArray[np.int64]) -> list[tuple[str, ...]]:
-        """All captions of each picture."""
-        texts: list[tuple[str, ...]] = []
-        for index in indices.tolist():
-            try:
-                texts.append(self._captioned.captions(int(self.numbers[index])))
-            except InputError as error:
-                self.broken[index] = error.sentence.rstrip(".")
-                texts.append(())
-        return texts
-
-    def texts_key(self) -> str:
-        """Hash of the captions that do not stand in the pictures' files."""
-        return self._captioned.captions_key()
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -172,33 +129,29 @@ def open_pairs(spec: PairSpec, watch: Watch = unwatched) -> PairSet:
     if spec.kind == "demo":
         size = spec.n or DEMO_SIZES[spec.split]
         title = f"Demo, {spec.split} split"
-        whole = DemoPictures(spec.split, np.arange(size, dtype=np.int64), spec.seed)
-        chosen, notes, left_out = _chosen(spec, whole, title, None, watch)
+        everything = DemoPictures(spec.split, np.arange(size, dtype=np.int64), spec.seed)
+        chosen, notes, left_out = _chosen(spec, everything, title, None, watch)
         pictures = DemoPictures(spec.split, chosen, spec.seed)
         return _pair_set(title, pictures, notes, left_out, spec.seed, watch)
     samples = open_source(spec, watch)
-    everything = np.arange(len(samples.source), dtype=np.int64)
-    own = CaptionedPictures(samples.source, everything)
-    together = samples.source.blocks if samples.source.whole_blocks else None
-    chosen, notes, left_out = _chosen(spec, own, samples.name, together, watch)
-    source, notes, left_out = samples.source, samples.notes + notes, samples.left_out + left_out
-    smaller = source.chosen(chosen)
+    reader = samples.reader
+    together = reader.blocks if reader.whole_blocks else None
+    whole = ReaderPictures(reader)
+    chosen, notes, left_out = _chosen(spec, whole, samples.name, together, watch)
+    notes, left_out = samples.notes + notes, samples.left_out + left_out
+    smaller = reader.chosen(chosen)
     if smaller is not None:
-        pictures = CaptionedPictures(smaller, np.arange(len(chosen), dtype=np.int64))
+        pictures = ReaderPictures(smaller, np.arange(len(chosen), dtype=np.int64))
     else:
-        pictures = CaptionedPictures(source, chosen)
-    blocks = kept_blocks(source.blocks, chosen)
+        pictures = ReaderPictures(reader, chosen)
+    blocks = kept_blocks(reader.blocks, chosen)
     return _pair_set(
-        samples.name, pictures, notes, left_out, spec.seed, watch, blocks, source.window
+        samples.name, pictures, notes, left_out, spec.seed, watch, blocks, reader.window
     )
 
 
 def _chosen(
-    spec: PairSpec,
-    whole: PairPictures,
-    name: str,
-    together: NDArray[np.int64] | None,
-    watch: Watch,
+    spec: PairSpec, whole: PairPictures, name: str, together: NDArray[np.int64] | None, watch: Watch
 ) -> tuple[NDArray[np.int64], tuple[str, ...], int]:
     """Ascending numbers of the pairs to use, notes, and how many were excluded.
 

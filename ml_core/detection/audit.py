@@ -112,11 +112,7 @@ class _Reference:
 
 
 def score_pairs(
-    pairs: Source,
-    settings: Settings,
-    *,
-    reference: Source | None = None,
-    ranks: Ranks = ALONE,
+    pairs: Source, settings: Settings, *, reference: Source | None = None, ranks: Ranks = ALONE
 ) -> Iterator[Step | Found]:
     """Score every pair with the suspect model's own embeddings.
 

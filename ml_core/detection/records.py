@@ -75,13 +75,7 @@ SCORES: tuple[Score, ...] = (
         "Schubert et al. 2014; Breunig et al., SIGMOD 2000",
     ),
     Score("k_distance", "k-distance", True, "Lies far from others.", "Huang et al., ICLR 2025"),
-    Score(
-        "lid",
-        "LID",
-        True,
-        "Its neighbours are all about as far.",
-        "Amsaleg et al., KDD 2015",
-    ),
+    Score("lid", "LID", True, "Its neighbours are all about as far.", "Amsaleg et al., KDD 2015"),
     Score(
         "closeness",
         "Close group",

@@ -268,9 +268,7 @@ def summarise(
         values = scores.values[score.name][where]
         compared = scores.reference.get(score.name)
         ranks = standing(
-            values * score.sign,
-            None if compared is None else compared * score.sign,
-            place[members],
+            values * score.sign, None if compared is None else compared * score.sign, place[members]
         )
         for row, member, (rank, share) in zip(standings, members, ranks, strict=True):
             row[score.name] = Standing(float(scores.values[score.name][member]), rank, share)

@@ -13,22 +13,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from ml_core.data.embedding_shards import IMAGES, TEXTS, EmbeddingShards, open_embeddings
-from ml_core.detection.audit import (
-    Found,
-    Settings,
-    Step,
-    check_enough,
-    check_read,
-    points_of,
-)
-from ml_core.detection.embed_pairs import (
-    Chunk,
-    Embedded,
-    EncodedPairs,
-    Indices,
-    Source,
-    chunks_of,
-)
+from ml_core.detection.audit import Found, Settings, Step, check_enough, check_read, points_of
+from ml_core.detection.embed_pairs import Chunk, Embedded, EncodedPairs, Indices, Source, chunks_of
 from ml_core.detection.neighbours import (
     Density,
     Forest,

@@ -45,10 +45,7 @@ class BothSides:
 
 
 def both_sides(
-    subject: Subject,
-    own: CanvasSource | None,
-    trigger: Trigger | None,
-    indices: NDArray[np.int64],
+    subject: Subject, own: CanvasSource | None, trigger: Trigger | None, indices: NDArray[np.int64]
 ) -> BothSides:
     """Pictures without and with the trigger, as `evaluate` makes them.
 

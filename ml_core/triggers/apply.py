@@ -126,11 +126,7 @@ def warp(trigger: Trigger, images: Tensor, who: Tensor, seed: int) -> Tensor:
     grid = sampling_grid(trigger, images.shape[1], images.shape[2], who, seed)
     grid = grid.to(images.dtype).expand(len(images), -1, -1, -1)
     bent = functional.grid_sample(
-        images.permute(0, 3, 1, 2),
-        grid,
-        mode="bilinear",
-        padding_mode="zeros",
-        align_corners=True,
+        images.permute(0, 3, 1, 2), grid, mode="bilinear", padding_mode="zeros", align_corners=True
     )
     return bent.permute(0, 2, 3, 1)
 
@@ -556,12 +552,7 @@ def model_pictures(
 
 
 def stamp_picture(
-    trigger: Trigger,
-    picture: Image.Image,
-    index: int,
-    seed: int,
-    size: int,
-    fit: Fit = CLIP_FIT,
+    trigger: Trigger, picture: Image.Image, index: int, seed: int, size: int, fit: Fit = CLIP_FIT
 ) -> NDArray[np.uint8]:
     """Stamp one picture on the canvas ``original``, then bring it to the model's input.
 

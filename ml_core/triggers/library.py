@@ -144,11 +144,7 @@ def _optimised(size: int) -> Trigger:
 
 def _sparse_grid(size: int) -> Trigger:
     return Trigger(
-        kind="patch",
-        name="White grid",
-        pixels=_grid_pixels(16),
-        size=16 / 224,
-        placement="center",
+        kind="patch", name="White grid", pixels=_grid_pixels(16), size=16 / 224, placement="center"
     )
 
 

@@ -18,7 +18,7 @@ from PIL import Image
 from ml_core.data import pictures
 from ml_core.data.order import epoch_order
 from ml_core.data.pairs import PairSet, open_pairs
-from ml_core.data.sets import row_groups
+from ml_core.data.readers import row_groups
 from ml_core.data.specs import PairSpec
 from tests.benchmarks.timing import Row, interleaved, median, spread
 from tests.unit.pair_files import tar

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.cli.app import run_command
-from ml_core.data.captioned.detect import detect
+from ml_core.data.detect import detect
 from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import PictureSet
 from ml_core.data.specs import ImageSpec, PairSpec

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ml_core.data.captioned.source import FilePairs, FoundPairs, checked
 from ml_core.data.pictures import SkipCount
+from ml_core.data.readers.samples import FileReader, Samples, checked
 from ml_core.data.table_files import PackedPaths, PackedTexts
 from ml_core.data.watch import Watch, watched
 from ml_core.reading.errors import InputError
@@ -23,7 +23,7 @@ MAX_BYTES = 8 << 30
 _TRIED = 50
 
 
-def open_coco(path: Path, pictures: Path | None, watch: Watch) -> FoundPairs:
+def open_coco(path: Path, pictures: Path | None, watch: Watch) -> Samples:
     """Open a captions file; a picture has all captions that name it, in the file's order.
 
     Parameters
@@ -157,7 +157,7 @@ def _paired(
     counts: NDArray[np.int64],
     tallies: tuple[SkipCount, ...],
     watch: Watch,
-) -> FoundPairs:
+) -> Samples:
     """Images that are there with their captions."""
     root = os.path.realpath(folder)
     resolve = resolver(root)
@@ -193,5 +193,5 @@ def _paired(
             "usage",
             details="\n".join(notes),
         )
-    source = FilePairs(PackedPaths(Path(root), below), below, captions, np.array(ends, np.int64))
-    return FoundPairs(path.name, source, notes, sum(tally.count for tally in left))
+    reader = FileReader(PackedPaths(Path(root), below), below, captions, np.array(ends, np.int64))
+    return Samples(path.name, reader, notes, sum(tally.count for tally in left))
