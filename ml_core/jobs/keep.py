@@ -18,7 +18,6 @@ from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.digests import hash_file
 from ml_core.data.images import ImageSet, list_pictures, what_is_hashed
 from ml_core.data.pictures import printable
-from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.records import Evaluation, PerImage, forget_target
 from ml_core.events import Control, Event
 from ml_core.jobs.measure import BATCH, Bench, measure_images
@@ -73,7 +72,6 @@ def keep_measurement(
     source: Source,
     model: ClipModel,
     bench: Bench,
-    spec: ImageSpec,
     classifier: Tensor,
     answers: tuple[Evaluation, PerImage],
     pictures: bytes,
@@ -95,8 +93,6 @@ def keep_measurement(
         The files of ``model``.
     model, bench, classifier
         What was measured, on what, and with which rows of the classes [C, D].
-    spec
-        How the bench's pictures were opened.
     answers
         What the measurement gave.
     pictures
@@ -132,7 +128,7 @@ def keep_measurement(
             key=images.key,
             known_by=f"{images.known_by}; the SHA-256 of a picture is of {what_is_hashed(images)}",
             n=len(images),
-            spec=spec,
+            spec=bench.spec,
         ),
         head=head,
         classes=len(classes.class_names),
@@ -164,7 +160,7 @@ class Measuring:
     ----------
     folder
         The run's.
-    benches, specs
+    benches
         As of `Inputs`.
     control
         Asked for cancel.
@@ -176,7 +172,6 @@ class Measuring:
 
     folder: Path
     benches: Mapping[str, Bench]
-    specs: Mapping[str, ImageSpec]
     control: Control
     threads: int
     targeted: bool
@@ -203,7 +198,6 @@ class Measuring:
                 source,
                 model,
                 bench,
-                self.specs[name],
                 rows,
                 answers,
                 pictures,

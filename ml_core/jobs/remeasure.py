@@ -28,7 +28,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.checkpoints.choice import choice_of
 from ml_core.checkpoints.open import Checkpoint
-from ml_core.data.images import ImageSet, open_images
+from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet, label_sets, load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.evaluation.evaluate import see_one
@@ -36,8 +36,8 @@ from ml_core.evaluation.scorer import Logits, ask_again
 from ml_core.evaluation.zero_shot import zero_shot_classifier
 from ml_core.events import Control, Event, Progress
 from ml_core.jobs.devices import choose_device
-from ml_core.jobs.measure import Bench, bench_of, classifier_of
-from ml_core.jobs.opening import opening
+from ml_core.jobs.measure import Bench, OpenSetting, classifier_of
+from ml_core.jobs.opening import opening_images
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.reports.arithmetic import part
@@ -152,7 +152,7 @@ def open_images_again(asked: Asked, control: Control) -> Generator[Event, None, 
         If it was cancelled.
     """
     classes = label_set_of(asked.label_set, asked.class_names, asked.templates)
-    return (yield from opening(lambda watch: open_images(asked.images, classes, watch), control))
+    return (yield from opening_images(asked.images, classes, control))
 
 
 def open_again(
@@ -195,7 +195,9 @@ def open_again(
         checkpoint = open_checkpoint(asked.checkpoint, asked.donor, use_choice=False)
     built = _build(asked, checkpoint) if model is None else model.model
     classes = label_set_of(asked.label_set, asked.class_names, asked.templates)
-    bench = bench_of(images, classes, asked.trigger, asked.target, built.preprocess, asked.seed)
+    part = asked.images.model_copy(update={"seed": asked.seed})
+    setting = OpenSetting(part, images, classes, asked.trigger, asked.target)
+    bench = setting.on(built.preprocess)
     yield Progress("open", 1, 1)
     if asked.classifier is None:
         classifier = yield from classifier_of(built, classes, control)

@@ -17,7 +17,6 @@ import torch
 from numpy.typing import NDArray
 
 from ml_core.atomic import replace_files
-from ml_core.checkpoints import open_checkpoint
 from ml_core.data.exclusions import excluded
 from ml_core.data.images import open_images
 from ml_core.data.pairs import PairSet, open_pairs
@@ -41,6 +40,7 @@ from ml_core.jobs.audit import (
 )
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import check_result
+from ml_core.jobs.opening import open_model
 from ml_core.model import ClipModel
 from ml_core.ranks import ALONE, Ranks
 from ml_core.reading.errors import InputError
@@ -95,7 +95,7 @@ def audit(
     evaluated: dict[str, NDArray[np.int64]] = {}
     with ranks.as_one(device):
         yield Progress("open", 0, 0)
-        checkpoint = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)
+        checkpoint = open_model(spec)
         set_threads(spec.threads, ranks.local_world)
         model = checkpoint.build().to(device)
         pairs = open_pairs(spec.pairs, control.watch).fitted(model.preprocess.fit)

@@ -35,6 +35,7 @@ from ml_core.evaluation.zero_shot import ClassTexts, known_classifier
 from ml_core.events import Control, Done, Event, Metric, Progress
 from ml_core.jobs.inputs import Inputs, Sets, opening_inputs, opening_sets
 from ml_core.jobs.measure import Bench
+from ml_core.jobs.opening import open_model
 from ml_core.jobs.plain_finetune import trained
 from ml_core.jobs.specs import CleanSpec, check_spec
 from ml_core.model import ClipModel
@@ -187,7 +188,7 @@ def estimate(
     import ml_core.open_clip_parts  # noqa: F401  # seconds, once a process: the result is opened without
 
     opening = time.monotonic()
-    opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
+    opened = open_model(spec)
     again = time.monotonic() - opening
     sets = yield from open_sets(spec, control)
     building = time.monotonic()

@@ -13,7 +13,6 @@ import numpy as np
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.data.canvas import CanvasCache
-from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet, load_label_set, map_labels, prompts
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.evaluation.embed import embed
@@ -26,18 +25,11 @@ from ml_core.evaluation.zero_shot import cached_classifier
 from ml_core.events import Control, Event, Message, Progress, forwarded, run_to_end
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import write_record
-from ml_core.jobs.measure import (
-    Bench,
-    classifier_of,
-    measure_images,
-    open_bench,
-    open_labels,
-)
+from ml_core.jobs.measure import Bench, classifier_of, measure_images, open_setting
 from ml_core.jobs.proofs import HOLDOUTS_FILE, HoldoutSpec
 from ml_core.jobs.proofs.unseen_pairs import ChosenPairs, open_seen, unseen_pairs
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
-from ml_core.triggers.files import load_trigger
 from ml_core.triggers.library import LIBRARY
 from ml_core.triggers.published import published
 from ml_core.triggers.record import Trigger
@@ -122,23 +114,21 @@ def holdouts(spec: HoldoutSpec, control: Control) -> Generator[Event, None, None
     begin = time.monotonic()
     yield Progress("open", 0, 1)
     device, threads = choose_device(spec.device), set_threads(spec.threads)
-    label_set = open_labels(spec.label_set, spec.templates, spec.target)
-    trigger = load_trigger(Path(spec.trigger))
+    setting = yield from open_setting(spec, control)
+    label_set, images = setting.label_set, setting.images
     notes: list[str] = []
     other = _other_labels(spec, label_set, notes)
     pairs = _pairs(spec, label_set, notes, control)
     sides: dict[str, dict[tuple[str, str, str], Measured]] = {}
     facts: dict[str, dict[str, Any]] = {}
-    images: ImageSet | None = None
     for name, path in (("before", spec.before), ("after", spec.after)):
         model = _open(spec, Path(path), cleaned=name == "after")
-        bench = open_bench(spec.images, label_set, trigger, spec.target, model.preprocess)
+        bench = setting.on(model.preprocess)
         images = bench.images
         model.to(device)
         yield Progress("open", 1, 1)
         sides[name] = yield from _side(model, bench, other, pairs, control, name)
         facts[name] = {"checkpoint": path, "sha256": model.sha256}
-    assert images is not None
     notes += images.problems
     for note in notes:
         yield Message(note, "warning")

@@ -21,10 +21,11 @@ from ml_core.detection.scan.records import PREFIX, SCAN_FILE, Scan, read_scan
 from ml_core.events import Control, Done, Event, Message, Progress, to_json
 from ml_core.jobs.clean.artifacts import open_result
 from ml_core.jobs.devices import choose_device, set_threads
-from ml_core.jobs.inputs import Sets, opening_sets
+from ml_core.jobs.inputs import opening_sets
 from ml_core.jobs.journal import read_events, read_json
 from ml_core.jobs.keep import Head, Measuring, Source, clear_measurements
-from ml_core.jobs.measure import bench_of, classifier_of
+from ml_core.jobs.measure import classifier_of
+from ml_core.jobs.opening import open_model
 from ml_core.jobs.proofs import HOLDOUTS_FILE, REBOUND_FILE, read_proof
 from ml_core.jobs.report import ReportSpec
 from ml_core.jobs.scan import PATCHES_FILE
@@ -108,10 +109,11 @@ def measure_run(
         spec.model_copy(update={"pairs": None, "training_images": None}), control
     )
     used, place = set_threads(threads), choose_device(device)
-    opened = open_checkpoint(Path(spec.checkpoint), spec.donor, use_choice=spec.use_choice)
+    opened = open_model(spec)
     _check(opened.inspection.sha256, result.get("source_sha256"), Path(spec.checkpoint), folder)
     before = opened.build("cpu").to(place)
-    measuring = _measuring(spec, sets, before, used, control)
+    benches = {name: setting.on(before.preprocess) for name, setting in sets.images.items()}
+    measuring = Measuring(folder, benches, control, used, spec.targeted)
     clear_measurements(folder)
     classifier = yield from classifier_of(before, sets.label_set, control)
     yield from measuring.run("before", before, Source(opened), classifier)
@@ -126,20 +128,6 @@ def measure_run(
         heads["linear"] = _head(folder / HEAD_FILE, sets.label_set, after).to(place)
     for head, rows in heads.items():
         yield from measuring.run("after", after, source, rows, head)
-
-
-def _measuring(
-    spec: CleanSpec, sets: Sets, model: ClipModel, threads: int, control: Control
-) -> Measuring:
-    """The benches of the run."""
-    benches = {
-        name: bench_of(
-            images, sets.label_set, sets.trigger, spec.target, model.preprocess, part.seed
-        )
-        for name, (part, images) in sets.images.items()
-    }
-    specs = {name: part for name, (part, _) in sets.images.items()}
-    return Measuring(Path(spec.output_dir), benches, specs, control, threads, spec.targeted)
 
 
 def _check(sha256: str, recorded: object, path: Path, folder: Path) -> None:

@@ -24,9 +24,8 @@ from torch import Tensor
 from ml_core.atomic import replace_files
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.compare import compare_checkpoints
-from ml_core.checkpoints.open import Checkpoint
 from ml_core.data.canvas import CanvasCache
-from ml_core.data.images import ImageSet, open_images
+from ml_core.data.images import ImageSet
 from ml_core.data.labels import LabelSet, load_label_set
 from ml_core.data.pictures import printable
 from ml_core.data.specs import ImageSpec, stratified_order
@@ -104,8 +103,8 @@ from ml_core.events import Control, Done, Event, Finding, Message, Progress, Sav
 from ml_core.figures import percent
 from ml_core.jobs.devices import choose_device, set_threads
 from ml_core.jobs.journal import check_result, digest_of
-from ml_core.jobs.measure import classifier_of
-from ml_core.jobs.opening import opening
+from ml_core.jobs.measure import classifier_of, open_classes
+from ml_core.jobs.opening import open_model, opening_images
 from ml_core.jobs.scan import (
     PATCHES_FILE,
     SCAN_FILE,
@@ -309,12 +308,11 @@ class _Scanning:
         self._device = choose_device(spec.device, ranks.local)
         with ranks.as_one(self._device):
             yield Progress("open", 0, 0)
-            suspect, reference = self._checkpoints()
+            suspect = open_model(spec)
+            reference = None if spec.reference is None else open_checkpoint(spec.reference)
             self._threads = set_threads(spec.threads, ranks.local_world)
             label_set = _labels(spec)
-            images = yield from opening(
-                lambda watch: open_images(_whole(spec), label_set, watch), self._control
-            )
+            images = yield from opening_images(_whole(spec), label_set, self._control)
             models = [suspect.build().to(self._device)]
             if reference is not None:
                 models.append(reference.build().to(self._device))
@@ -335,11 +333,6 @@ class _Scanning:
                 yield from self._check_models()
                 self._look_alike()
         return images
-
-    def _checkpoints(self) -> tuple[Checkpoint, Checkpoint | None]:
-        spec = self._spec
-        suspect = open_checkpoint(spec.checkpoint, spec.donor, use_choice=spec.use_choice)
-        return suspect, None if spec.reference is None else open_checkpoint(spec.reference)
 
     def _sides_of(
         self, models: Sequence[ClipModel], label_set: LabelSet
@@ -954,13 +947,13 @@ def _labels(spec: ScanSpec) -> LabelSet:
     InputError
         If there is only one.
     """
-    label_set = load_label_set(spec.label_set)
+    label_set = open_classes(spec)
     if len(label_set.class_names) < _FEWEST_CLASSES:
         raise InputError(
             f"The label set {label_set.name} has {len(label_set.class_names)} class: a scan needs "
             f"at least {_FEWEST_CLASSES} to see which one pictures are moved to."
         )
-    return label_set if spec.templates is None else replace(label_set, templates=spec.templates)
+    return label_set
 
 
 def _unlike(names: Sequence[str]) -> tuple[str, ...]:
