@@ -78,9 +78,9 @@ def audit(plants: int) -> dict[str, float]:
 
     def timed(name: str, act, *arguments):  # type: ignore[no-untyped-def]
         begin = time.process_time()
-        found = act(*arguments)
+        result = act(*arguments)
         spent[name] += time.process_time() - begin
-        return found
+        return result
 
     for number in range(chunks):
         points, texts = data.chunk(number)
@@ -88,7 +88,7 @@ def audit(plants: int) -> dict[str, float]:
         own = timed("neighbours", nearest, points, K)
         dimension = timed("lid", lid, own)
         near = own.radius, own.places, Density(own.radius, dimension)
-        found = {
+        scores_of = {
             "dao": timed("dao", dao, *near),
             "slof": timed("slof", slof, *near),
             "lid": dimension,
@@ -97,7 +97,7 @@ def audit(plants: int) -> dict[str, float]:
             "isolation": timed("forest", forest.score, points),
             "clip_score": -timed("clip_score", clip_score, points, texts),
         }
-        for name, scores in found.items():
+        for name, scores in scores_of.items():
             values[name][rows] = scores.numpy()
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     result = {f"s {name}": round(value, 2) for name, value in spent.items()}
@@ -110,8 +110,8 @@ def _in_a_process(plants: int) -> dict[str, float]:
     code = "import json; from tests.benchmarks.audit import audit; "
     code += f"print(json.dumps(audit({plants})))"
     command = [sys.executable, "-c", code]
-    found = subprocess.run(command, capture_output=True, text=True, check=True)
-    values: dict[str, float] = json.loads(found.stdout)
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    values: dict[str, float] = json.loads(done.stdout)
     return values
 
 

@@ -39,7 +39,7 @@ def _jpegs() -> list[bytes]:
     rng = np.random.default_rng(0)
     waves = np.hypot(np.fft.fftfreq(HEIGHT)[:, None], np.fft.fftfreq(WIDTH)[None])
     waves[0, 0] = 1.0
-    made = []
+    files = []
     for _ in range(KINDS_OF):
         planes = [rng.normal(size=(HEIGHT, WIDTH)) for _ in range(3)]
         smooth = np.stack([np.fft.ifft2(np.fft.fft2(p) / waves**1.1).real for p in planes], -1)
@@ -47,8 +47,8 @@ def _jpegs() -> list[bytes]:
         buffer = io.BytesIO()
         grey = ((smooth - low) / (high - low) * 255).astype(np.uint8)
         Image.fromarray(grey).save(buffer, "JPEG", quality=90)
-        made.append(buffer.getvalue())
-    return made
+        files.append(buffer.getvalue())
+    return files
 
 
 def _drafted(folder: Path) -> list[Row]:
@@ -102,18 +102,18 @@ def _local(folder: Path) -> Row:
         return whole(self, at, column)
 
     row_groups.RowGroups._read = counted  # type: ignore[method-assign]
-    found = []
+    counts = []
     for blocks in (pairs.blocks, None):
         reads = 0
         for number in epoch_order(0, 0, len(pairs), blocks, pairs.window).tolist():
             pairs.pictures.raw(number)
-        found.append(reads)
+        counts.append(reads)
     row_groups.RowGroups._read = whole  # type: ignore[method-assign]
     assert pairs.blocks is not None
     groups = len(pairs.blocks)
     return Row(
         f"Parquet, row groups read in an epoch of {groups}",
-        str(found[0]),
-        f"{found[1]}, one permutation",
-        f"{found[1] / found[0]:.0f}x",
+        str(counts[0]),
+        f"{counts[1]}, one permutation",
+        f"{counts[1] / counts[0]:.0f}x",
     )

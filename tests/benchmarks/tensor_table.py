@@ -89,7 +89,7 @@ def _gaps(app: Any, table: Any, tensors: list[Any]) -> list[Row]:
     from cleanclip_gui.jobs import tasks
     from ml_core.checkpoints.tensor_stats import TensorStats
     from ml_core.reading.examine import set_aside
-    from tests.benchmarks.heartbeat import Heartbeat
+    from tests.benchmarks.window import Heartbeat
 
     def work(control: tasks.Control) -> Iterator[list[TensorStats]]:
         for start in range(0, TENSORS, BATCH):

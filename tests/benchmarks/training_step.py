@@ -28,7 +28,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from tests.benchmarks.timing import Row, median, spread
+from tests.benchmarks.timing import Row, compared, median
 
 MODELS = ("RN50", "ViT-B-32")
 BATCH = int(os.environ.get("BENCH_BATCH", "16"))
@@ -43,30 +43,22 @@ def run() -> list[Row]:
     with tempfile.TemporaryDirectory() as place:
         _write_pairs(Path(place))
         for name in os.environ.get("BENCH_MODELS", ",".join(MODELS)).split(","):
-            found: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
+            results: dict[str, list[dict[str, Any]]] = {side: [] for side in SIDES}
             for _ in range(ROUNDS):
                 for side in SIDES:
-                    found[side].append(_child(side, name, BATCH, STEPS, place))
-            rows += _rows(name, found)
+                    results[side].append(_child(side, name, BATCH, STEPS, place))
+            rows += _rows(name, results)
     return rows
 
 
-def _rows(name: str, found: dict[str, list[dict[str, Any]]]) -> list[Row]:
-    rate = {side: [one["pairs_per_second"] for one in found[side]] for side in SIDES}
-    peak = {side: median([one["peak_bytes"] / 2**30 for one in found[side]]) for side in SIDES}
-    precision = found["ours"][0]["precision"]
+def _rows(name: str, results: dict[str, list[dict[str, Any]]]) -> list[Row]:
+    rate = {side: [each["pairs_per_second"] for each in results[side]] for side in SIDES}
+    peak = {side: median([each["peak_bytes"] / 2**30 for each in results[side]]) for side in SIDES}
+    precision = results["ours"][0]["precision"]
     rows = []
     for side, what in (("plain", "a plain loop"), ("bare", "bare forward + backward")):
-        ratios = [a / b for a, b in zip(rate["ours"], rate[side], strict=True)]
-        rows.append(
-            Row(
-                f"{name}: training step against {what} (batch {BATCH})",
-                f"{median(rate['ours']):.2f} pairs/s ({precision})",
-                f"{median(rate[side]):.2f} pairs/s",
-                f"{median(ratios):.2f}",
-                spread(ratios),
-            )
-        )
+        title = f"{name}: training step against {what} (batch {BATCH}, {precision})"
+        rows.append(compared(title, rate["ours"], rate[side], "pairs/s"))
     rows.append(
         Row(
             f"{name}: peak memory against a plain loop",
@@ -75,7 +67,7 @@ def _rows(name: str, found: dict[str, list[dict[str, Any]]]) -> list[Row]:
             f"{peak['ours'] / peak['plain']:.2f}",
         )
     )
-    curves = [" ".join(f"{v:.2f}" for v in found[s][0]["losses"]) for s in ("ours", "plain")]
+    curves = [" ".join(f"{v:.2f}" for v in results[s][0]["losses"]) for s in ("ours", "plain")]
     rows.append(Row(f"{name}: loss, step by step", curves[0], curves[1], ""))
     return rows
 
@@ -259,8 +251,8 @@ def _bare(name: str, batch: int, steps: int, folder: Path) -> Iterator[Step | st
 
     model, recipe = _model(name), _recipe(batch, steps)
     pairs = open_pairs(PairSpec(kind="csv", path=str(folder / "pairs.csv")))
-    made = pair_batch(pairs, recipe, 224, model.tokenize, lambda c, r: augment(c, r), 0)
-    ready = cut_texts(model, made)
+    batch_of_one = pair_batch(pairs, recipe, 224, model.tokenize, lambda c, r: augment(c, r), 0)
+    ready = cut_texts(model, batch_of_one)
     method = build_method(model, recipe, Extras())
     model.module.train()
     half = bool(torch.cpu._is_avx512_bf16_supported())
@@ -311,9 +303,9 @@ def main(side: str, name: str, batch: str, steps: str, folder: str, *chunk: str)
     count = int(steps)
     place = int(chunk[0]) if side == "cached" else Path(folder)
     with PeakMemory(torch.device("cpu")) as peak:
-        found = list(sides[side](name, int(batch), count, place))
-    steps_taken = [part for part in found if not isinstance(part, str)]
-    said = [part for part in found if isinstance(part, str)]
+        parts = list(sides[side](name, int(batch), count, place))
+    steps_taken = [part for part in parts if not isinstance(part, str)]
+    messages = [part for part in parts if isinstance(part, str)]
     seconds = [taken for taken, _ in steps_taken]
     rate = int(batch) / statistics.median(seconds[1:] or seconds)
     print(
@@ -324,9 +316,9 @@ def main(side: str, name: str, batch: str, steps: str, folder: str, *chunk: str)
                 "losses": [loss for _, loss in steps_taken],
                 "peak_bytes": peak.bytes,
                 "precision": "bf16"
-                if any(s.startswith("Precision bf16") for s in said)
+                if any(s.startswith("Precision bf16") for s in messages)
                 else "fp32",
-                "said": said,
+                "said": messages,
             }
         )
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from ml_core import children
+from ml_core.children import keep_freed_memory
 from ml_core.paths import resource
 from ml_core.reports.verify.worker import _program
 
@@ -35,9 +36,9 @@ def test_a_frozen_program_is_its_own_reader() -> None:
     path = resource("demo", "poisoned.safetensors")
     done = frozen("--reader", given=b"x 30\n" + os.fsencode(path))
     assert done.returncode == 0, done.stderr.decode()
-    told = json.loads(done.stdout)
-    assert told["verdict"] == "loads"
-    assert told["sandbox"]
+    inspection = json.loads(done.stdout)
+    assert inspection["verdict"] == "loads"
+    assert inspection["sandbox"]
 
 
 def test_the_verifier_of_a_frozen_program_may_read_its_modules(
@@ -77,3 +78,36 @@ def test_from_source_no_word_is_taken_for_a_child(monkeypatch: pytest.MonkeyPatc
     monkeypatch.setattr(sys, "argv", ["cleanclip-gui", "--reader"])
     children.dispatch()
     assert sys.argv == ["cleanclip-gui", "--reader"]
+
+
+# ---- freed memory ----
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="glibc only")
+def test_freed_memory_is_kept() -> None:
+    """In a process of its own: without the call, each large block would be faulted in again."""
+    script = (
+        "import resource, torch, sys\n"
+        "from ml_core.children import keep_freed_memory\n"
+        "torch.set_num_threads(1)\n"
+        "kept = keep_freed_memory()\n"
+        "torch.ones(12_000_000)\n"
+        "faults = lambda: resource.getrusage(resource.RUSAGE_SELF).ru_minflt\n"
+        "begin = faults()\n"
+        "for _ in range(20): torch.ones(12_000_000)\n"
+        "print(kept, faults() - begin)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True, timeout=120
+    )
+    kept, faults = done.stdout.split()
+    # Twenty times 48 MB are 240 000 pages of 4 KiB.
+    assert kept == "False" or int(faults) < 20_000
+
+
+def test_elsewhere_it_does_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(children.sys, "platform", "darwin")
+    assert keep_freed_memory() is False
+    monkeypatch.setattr(children.sys, "platform", "linux")
+    monkeypatch.setattr(children.ctypes, "CDLL", lambda name: object())
+    assert keep_freed_memory() is False

@@ -1,17 +1,23 @@
-"""The scripts of an exported job run nothing that its spec says."""
+"""An exported job is whole, and its scripts run nothing that its spec says."""
 
 from __future__ import annotations
 
 import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+from ml_core.data.specs import PairSpec
 from ml_core.jobs import cluster
-from ml_core.jobs.cluster import export_job
-from ml_core.jobs.specs import CleanSpec, read_spec
+from ml_core.jobs.cluster import elsewhere, export_job
+from ml_core.jobs.journal import write_json
+from ml_core.jobs.specs import CleanSpec, halved, read_spec
 from ml_core.reading.errors import InputError
+from ml_core.triggers import badnets_patch, save_trigger
+from ml_core.triggers.files import load_trigger
+from tests.unit.draining import finished
 from tests.unit.small_jobs import small_recipe, small_spec
 
 NASTY = """a "b" 'c' `touch pwned` $(touch pwned) ${HOME} \\ ; touch pwned # & | * ü"""
@@ -168,3 +174,89 @@ def _refused(spec: CleanSpec, folder: Path) -> None:
     assert sentence.endswith("has a line end or another control character in its name; rename it.")
     assert sentence.isprintable()
     assert not folder.exists()
+
+
+def test_an_exported_job_is_read_where_it_lies(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    trigger = tmp_path / "mine.png"
+    trigger.write_bytes(b"png")
+    (tmp_path / "mine.json").write_text("{}")
+    pairs = PairSpec(kind="coco", path="/d/a.json", pictures="/d/pictures", exclude="/d/out.json")
+    spec = small_spec(
+        tiny_checkpoint, tmp_path / "out", small_recipe(), trigger=str(trigger), pairs=pairs
+    )
+    folder = tmp_path / "cluster job"
+    job, slurm, _ = _exported(spec, folder)
+    assert {path.name for path in folder.iterdir()} == {
+        "job.json", "job.slurm", "run.sh", "mine.png", "mine.json"
+    }  # fmt: skip
+    assert read_spec(job) == spec.model_copy(
+        update={"output_dir": str(folder / "results"), "trigger": str(folder / "mine.png")}
+    )
+    seen_there = {str(tiny_checkpoint), "/d/a.json", "/d/pictures", "/d/out.json"}
+    assert seen_there <= set(elsewhere(spec))
+    text = slurm.read_text()
+    for words in (
+        "#SBATCH --nodes=2", "torchrun --nnodes=2 --nproc_per_node=4", str(tiny_checkpoint),
+        "not tested", "batch_norm to frozen",
+    ):  # fmt: skip
+        assert words in text
+    trigger.unlink()
+    with pytest.raises(InputError, match=r"trigger .*mine\.png cannot be read; put it back"):
+        export_job(spec, tmp_path / "again")
+    assert not (tmp_path / "again").exists()
+
+
+def test_results_brought_back_hold_the_trigger(tiny_checkpoint: Path, tmp_path: Path) -> None:
+    trigger = badnets_patch(size=0.3)
+    spec = small_spec(
+        tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8),
+        trigger=str(save_trigger(trigger, tmp_path / "patch")[1]), test_images=None,
+    )  # fmt: skip
+    there = tmp_path / "there"
+    finished(read_spec(export_job(spec, there)[0]))
+    back = (there / "results").rename(tmp_path / "back")
+    shutil.rmtree(there)
+    brought = Path(read_spec(back / "spec.json").trigger or "")
+    assert brought.parent == back
+    assert load_trigger(brought).digest == trigger.digest
+
+
+def test_the_slurm_script_goes_on_until_the_run_is_finished(
+    tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder, tools = tmp_path / "job", tmp_path / "tools"
+    export_job(small_spec(tiny_checkpoint, tmp_path / "out", small_recipe()), folder)
+    tools.mkdir()
+    for name in ("scontrol", "srun"):
+        (tools / name).write_text('#!/bin/sh\necho "$0 $@ $TORCH_ELASTIC_SHUTDOWN_TIMEOUT"\n')
+        (tools / name).chmod(0o755)
+
+    def submitted() -> str:
+        path = {"PATH": f"{tools}:{os.environ['PATH']}"}
+        command = ["bash", "job.slurm"]
+        done = subprocess.run(
+            command, cwd=folder, env=path, check=True, capture_output=True, text=True
+        )
+        return done.stdout
+
+    first = submitted()
+    assert "ml_core.jobs.worker job.json" in first
+    assert "--resume" not in first
+    assert first.rstrip().endswith(" 110")  # of the 120 seconds
+    (folder / "results" / "state").mkdir(parents=True)
+    (folder / "results" / "state" / "state.safetensors").touch()
+    assert "job.json --resume" in submitted()
+    write_json({"status": "stopped"}, folder / "results" / "result.json")
+    assert "job.json --resume" in submitted()
+    write_json({"status": "finished"}, folder / "results" / "result.json")
+    assert submitted().startswith("The run is finished.")
+
+
+def test_half_as_much_in_memory(tmp_path: Path) -> None:
+    spec = small_spec(tmp_path / "x.safetensors", tmp_path / "out", small_recipe())
+    smaller = halved(spec)
+    assert (smaller.recipe.batch_size, smaller.recipe.cache_chunk) == (4, 0)
+    frozen = spec.model_copy(update={"recipe": spec.recipe.changed(batch_norm="frozen")})
+    for known in (halved(spec, batch_norm=False), halved(frozen)):
+        assert (known.recipe.batch_size, known.recipe.cache_chunk) == (8, 4)
+        assert halved(known, batch_norm=False).recipe.cache_chunk == 2

@@ -32,11 +32,11 @@ def _passes(module: Any, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, 
     """Embeddings, every gradient of a loss on them, and the floating-point operations."""
     leaf = images.clone().requires_grad_()
     with FlopCounterMode(display=False) as count:
-        found = module.encode_image(leaf)
-        (found * torch.arange(found.numel()).reshape(found.shape)).sum().backward()
+        embedded = module.encode_image(leaf)
+        (embedded * torch.arange(embedded.numel()).reshape(embedded.shape)).sum().backward()
     gradients = {n: p.grad for n, p in module.named_parameters() if p.grad is not None}
     assert leaf.grad is not None
-    return found.detach(), {**gradients, "images": leaf.grad}, count.get_total_flops()
+    return embedded.detach(), {**gradients, "images": leaf.grad}, count.get_total_flops()
 
 
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
@@ -47,11 +47,11 @@ def test_embeddings_and_gradients_are_open_clips(
     model = tiny_vit(**VIT_KINDS[kind]) if isinstance(kind, int) else tiny_model.copy()
     published, ours = _published(model), model.module.double()
     images = torch.rand(3, 3, 32, 32, dtype=torch.float64)
-    want, wanted, all_flops = _passes(published.train(train), images)
-    found, gradients, flops = _passes(ours.train(train), images)
-    torch.testing.assert_close(found, want, rtol=1e-12, atol=1e-12)
-    assert gradients.keys() == wanted.keys()
-    for name, gradient in wanted.items():
+    expected, theirs, all_flops = _passes(published.train(train), images)
+    embedded, gradients, flops = _passes(ours.train(train), images)
+    torch.testing.assert_close(embedded, expected, rtol=1e-12, atol=1e-12)
+    assert gradients.keys() == theirs.keys()
+    for name, gradient in theirs.items():
         torch.testing.assert_close(gradients[name], gradient, rtol=1e-9, atol=1e-9)
     assert flops < all_flops
 

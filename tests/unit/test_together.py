@@ -44,14 +44,14 @@ def _events(process: subprocess.Popen[str]) -> Iterator[Event]:
 
 def _steps(events: Iterator[Event], count: int) -> list[int]:
     """The next steps."""
-    found: list[int] = []
+    steps: list[int] = []
     for event in events:
         assert not isinstance(event, Done), event
         if isinstance(event, Metric):
-            found.append(event.step)
-            if len(found) == count:
+            steps.append(event.step)
+            if len(steps) == count:
                 break
-    return found
+    return steps
 
 
 def _family(process: subprocess.Popen[str]) -> list[psutil.Process]:
