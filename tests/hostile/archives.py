@@ -51,13 +51,11 @@ def legacy(value=None, *, magic=MAGIC, protocol=PROTOCOL, machine=None, keys=Non
     Its marks of storages have one more part, which is always None.
     """
     parts = (
-        magic,
-        protocol,
-        pickled(plain(MACHINE), 2) if machine is None else machine,
+        magic, protocol, pickled(plain(MACHINE), 2) if machine is None else machine,
         (pickled(checkpoint(), 2) if value is None else value).replace(b"tQ", b"NtQ"),
         pickled(plain(["0"]), 2) if keys is None else keys,
         struct.pack("<q", 4) + NUMBERS if data is None else data,
-    )
+    )  # fmt: skip
     return b"".join(parts)
 
 

@@ -257,24 +257,14 @@ def _many_packed(count: int, content: bytes, name: bytes = b"m/%d.pkl") -> bytes
 
 
 HEAVY = {
-    "a hundred pickles of a million opcodes",
-    "thirty million opcodes of protocol 0",
-    "thirty million opcodes, then a call",
-    "a dtype called 300 000 times",
-    "300 000 tensors",
-    "thirty million opcodes in a legacy stream",
-    "thirty million opcodes in a bare pickle",
-    "five million opcodes",
-    "objects 100 000 deep",
-    "4 000 packed programs of 4 megabytes",
-    "code of quotes",
-    "a memo of a million places",
-    "a pickle that is all marks and pops",
-    "a text of 100 megabytes",
-    "a number of 4 000 digits 5 000 times",
-    "dicts 150 000 deep",
+    "a hundred pickles of a million opcodes", "thirty million opcodes of protocol 0",
+    "thirty million opcodes, then a call", "a dtype called 300 000 times", "300 000 tensors",
+    "thirty million opcodes in a legacy stream", "thirty million opcodes in a bare pickle",
+    "five million opcodes", "objects 100 000 deep", "4 000 packed programs of 4 megabytes",
+    "code of quotes", "a memo of a million places", "a pickle that is all marks and pops",
+    "a text of 100 megabytes", "a number of 4 000 digits 5 000 times", "dicts 150 000 deep",
     "marks",
-}
+}  # fmt: skip
 
 
 def bomb_items() -> Iterator[Item]:

@@ -58,30 +58,26 @@ GIANTS: dict[str, Callable[[], Iterator[bytes]]] = {
     "a million keys": lambda: _numbered(b"{", '"k%":%,', 1_000_000, b'"z":0}'),
     "a million objects": lambda: repeated(b'{"a":[', b'{"a":1},', 1_000_000, b"{}]}"),
     "a million lists": lambda: repeated(b'{"a":[', b"[],", 1_200_000, b"[]]}"),
-    "a wide text": lambda: chain(
-        (b'{"a":"',), repeated("\U0001f600".encode(), b"a", 15_000_000, b'"}')
-    ),
+    "a wide text": lambda: chain((b'{"a":"',),
+        repeated("\U0001f600".encode(), b"a", 15_000_000, b'"}')),
     "a text of 60 MB": lambda: repeated(b'{"a":"', b"a", 60_000_000, b'"}'),
     "lines": lambda: repeated(b"", b"a\n", 4_000_000, b""),
     "NULs": lambda: repeated(b"", b"\0", 3_000_000, b""),
     "no UTF-8": lambda: repeated(b"\xff\xfe", b"{\0", 3_000_000, b""),
     "a line of events": lambda: repeated(b'{"event": "metric", "a": [', b"0,", 9_000_000, b"0]}"),
-    "many events": lambda: _numbered(
-        b"", '{"event": "metric", "step": %, "total_steps": 9, "values": {"ca": 1}}\n', 60_000, b""
-    ),
+    "many events": lambda: _numbered(b"",
+        '{"event": "metric", "step": %, "total_steps": 9, "values": {"ca": 1}}\n', 60_000, b""),
     "audited pairs": _pairs,
-    "excluded pairs": lambda: _numbered(
-        b'{"pairs":[', '{"identity":"' + "a" * 54 + '%"},', 10, b"{}]}"
-    ),
-    "many excluded pairs": lambda: repeated(
-        b'{"pairs":[', b'{"identity":"' + b"a" * 64 + b'"},', 160_000, b"{}]}"
-    ),
+    "excluded pairs": lambda: _numbered(b'{"pairs":[', '{"identity":"' + "a" * 54 + '%"},', 10,
+        b"{}]}"),
+    "many excluded pairs": lambda: repeated(b'{"pairs":[', b'{"identity":"' + b"a" * 64 + b'"},',
+        160_000, b"{}]}"),
     "classes": lambda: repeated(b'{"classes":[', b"'a',", 900_000, b"]}"),
     "sums": lambda: repeated(b'{"classes":[', b"1+", 900_000, b"1]}"),
     "signs": lambda: repeated(b'{"classes":[', b"-", 900_000, b"1]}"),
     "brackets": lambda: repeated(b'{"classes":', b"(", 4_000_000, b""),
     "images": lambda: repeated(b'{"x":[', b"[1],", 300_000, b'], "images":[]}'),
-}
+}  # fmt: skip
 SPARSE = "a sparse terabyte"
 
 

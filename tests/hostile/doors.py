@@ -395,13 +395,11 @@ _HELD_OUT = {
     "after": {"checkpoint": "x", "sha256": "c" * 64}, "notes": ["n"], "spec": {"pairs": None},
 }  # fmt: skip
 _CONFIG = {
-    "model_cfg": {
-        "embed_dim": 8,
+    "model_cfg": {"embed_dim": 8,
         "vision_cfg": {"image_size": 32, "layers": 1, "width": 64, "patch_size": 16},
-        "text_cfg": {"context_length": 16, "vocab_size": 100, "width": 8, "heads": 1, "layers": 1},
-    },
+        "text_cfg": {"context_length": 16, "vocab_size": 100, "width": 8, "heads": 1, "layers": 1}},
     "preprocess_cfg": {"mean": [0.5, 0.5, 0.5], "std": [0.5, 0.5, 0.5]},
-}
+}  # fmt: skip
 _INDEX = {"metadata": {"total_size": 8}, "weight_map": {"a": "m.safetensors"}}
 _COCO = {
     "info": {"year": 2014},
@@ -467,19 +465,17 @@ def _read_keys(folder: Path) -> None:
 
 
 _INSPECTED = {
-    "name": "m.pt", "weights": "", "verdict": "damaged", "reason_code": "damaged",
-    "reasons": ["m.pt does not fit."], "container": {"kind": "zip", "alignment": 64},
-    "architecture": {
-        "name": "x",
-        "keys": {
-            "missing": ["a"], "unexpected": ["b"],
-            "wrong_shape": [{"name": "c", "found": [1, 2], "expected": [2, 1]}],
-        },
-    },
-    "tensors": [
-        {"name": "b", "dtype": "F32", "offset": 64, "nbytes": 8},
-        {"name": "c", "dtype": "F32", "offset": 128, "nbytes": 8},
-    ],
+    "name": "m.pt",
+    "weights": "",
+    "verdict": "damaged",
+    "reason_code": "damaged",
+    "reasons": ["m.pt does not fit."],
+    "container": {"kind": "zip", "alignment": 64},
+    "architecture": {"name": "x",
+        "keys": {"missing": ["a"], "unexpected": ["b"],
+            "wrong_shape": [{"name": "c", "found": [1, 2], "expected": [2, 1]}]}},
+    "tensors": [{"name": "b", "dtype": "F32", "offset": 64, "nbytes": 8},
+        {"name": "c", "dtype": "F32", "offset": 128, "nbytes": 8}],
 }  # fmt: skip
 _REFUSED = {
     "name": "m.pt", "verdict": "dangerous", "reason_code": "unknown_code",
@@ -596,155 +592,87 @@ def doors() -> dict[str, Door]:
     known_list = {"files": [entry, entry | {"sha256": "a" * 64}]}
     return {
         "recipe": Door("r.json", (recipe,), lambda f: read_recipe(f / "r.json")),
-        "job": Door(
-            f"{RUN}/{SPEC_FILE}", (_spec().model_dump_json().encode(),), _read_job
-        ),
-        "exported job": Door(
-            "job.json", (_spec("results").model_dump_json().encode(),),
-            lambda f: check_spec(read_spec(f / "job.json")),
-        ),
-        "audit job": Door(
-            "a.json", (audit_spec.model_dump_json().encode(),),
-            lambda f: read_audit_spec(f / "a.json"),
-        ),
-        "doctor job": Door(
-            "d.json",
-            (doctor.model_dump_json().encode(),),
-            lambda f: read_spec_file(f / "d.json", DoctorSpec),
-        ),
-        "bench job": Door(
-            "b.json", (bench.model_dump_json().encode(),),
-            lambda f: read_spec_file(f / "b.json", BenchSpec).jobs(),
-        ),
-        "rates job": Door(
-            "q.json", (RateSpec(job=_spec()).model_dump_json().encode(),),
-            lambda f: read_spec_file(f / "q.json", RateSpec),
-        ),
-        "rates": Door(
-            "rates.json", (record(rows(12)).model_dump_json().encode(),),
-            lambda f: read_record(f / "rates.json"),
-        ),
-        "canaries": Door(
-            CANARIES_FILE, (_dumped(_CANARIES),), read_canaries
-        ),
-        "search": Door(
-            SEARCH_FILE, (_dumped(_search_record()),), _read_search
-        ),
-        "result": Door(
-            f"{RUN}/{RESULT_FILE}", (_dumped(_result()),), _read_result, _beside_result
-        ),
-        "events": Door(
-            f"{RUN}/{EVENTS_FILE}", (_journal(),), _read_events, _beside_result, quiet=True
-        ),
+        "job": Door(f"{RUN}/{SPEC_FILE}", (_spec().model_dump_json().encode(),), _read_job),
+        "exported job": Door("job.json", (_spec("results").model_dump_json().encode(),),
+            lambda f: check_spec(read_spec(f / "job.json"))),
+        "audit job": Door("a.json", (audit_spec.model_dump_json().encode(),),
+            lambda f: read_audit_spec(f / "a.json")),
+        "doctor job": Door("d.json", (doctor.model_dump_json().encode(),),
+            lambda f: read_spec_file(f / "d.json", DoctorSpec)),
+        "bench job": Door("b.json", (bench.model_dump_json().encode(),),
+            lambda f: read_spec_file(f / "b.json", BenchSpec).jobs()),
+        "rates job": Door("q.json", (RateSpec(job=_spec()).model_dump_json().encode(),),
+            lambda f: read_spec_file(f / "q.json", RateSpec)),
+        "rates": Door("rates.json", (record(rows(12)).model_dump_json().encode(),),
+            lambda f: read_record(f / "rates.json")),
+        "canaries": Door(CANARIES_FILE, (_dumped(_CANARIES),), read_canaries),
+        "search": Door(SEARCH_FILE, (_dumped(_search_record()),), _read_search),
+        "result": Door(f"{RUN}/{RESULT_FILE}", (_dumped(_result()),), _read_result, _beside_result),
+        "events": Door(f"{RUN}/{EVENTS_FILE}", (_journal(),), _read_events, _beside_result,
+            quiet=True),
         "state": Door(f"{RUN}/{STATE_FILE}", (_dumped(_FACTS),), _read_state, wrap=_as_facts),
-        "rebound": Door(
-            f"{RUN}/{REBOUND_FILE}", (_dumped(_RECORD),),
-            lambda f: read_proof(f / RUN, REBOUND_FILE), _beside_proof,
-        ),
-        "holdouts": Door(
-            f"{RUN}/{HOLDOUTS_FILE}", (_dumped(_HELD_OUT),),
-            lambda f: read_proof(f / RUN, HOLDOUTS_FILE), _beside_proof,
-        ),
-        "evidence": Door(
-            "x.evidence/evidence.json", (_bundle()[0],), _check_sealed, _beside_bundle
-        ),
-        "answers": Door(
-            "x.evidence/measurements/job-1-before/per_image.csv", (_bundle()[1],), _check_sealed,
-            _beside_bundle, json=False, inner=True,
-        ),
-        "pictures": Door(
-            "x.evidence/data/images-1.csv", (_bundle()[2],), _check_sealed, _beside_bundle,
-            json=False, inner=True,
-        ),
-        "evaluation": Door(
-            "x.evidence/measurements/job-1-before/evaluation.json", (_bundle()[3],),
-            _check_sealed, _beside_bundle, inner=True,
-        ),
-        "scan in a bundle": Door(
-            "x.evidence/scan/scan-1/scan.json", (_bundle()[4],), _check_sealed, _beside_bundle,
-            inner=True,
-        ),
-        "result in a bundle": Door(
-            "x.evidence/jobs/job-1/result.json", (_bundle()[5],), _check_sealed, _beside_bundle,
-            inner=True,
-        ),
+        "rebound": Door(f"{RUN}/{REBOUND_FILE}", (_dumped(_RECORD),),
+            lambda f: read_proof(f / RUN, REBOUND_FILE), _beside_proof),
+        "holdouts": Door(f"{RUN}/{HOLDOUTS_FILE}", (_dumped(_HELD_OUT),),
+            lambda f: read_proof(f / RUN, HOLDOUTS_FILE), _beside_proof),
+        "evidence": Door("x.evidence/evidence.json", (_bundle()[0],), _check_sealed,
+            _beside_bundle),
+        "answers": Door("x.evidence/measurements/job-1-before/per_image.csv", (_bundle()[1],),
+            _check_sealed, _beside_bundle, json=False, inner=True),
+        "pictures": Door("x.evidence/data/images-1.csv", (_bundle()[2],), _check_sealed,
+            _beside_bundle, json=False, inner=True),
+        "evaluation": Door("x.evidence/measurements/job-1-before/evaluation.json", (_bundle()[3],),
+            _check_sealed, _beside_bundle, inner=True),
+        "scan in a bundle": Door("x.evidence/scan/scan-1/scan.json", (_bundle()[4],), _check_sealed,
+            _beside_bundle, inner=True),
+        "result in a bundle": Door("x.evidence/jobs/job-1/result.json", (_bundle()[5],),
+            _check_sealed, _beside_bundle, inner=True),
         "audit": Door("audit.json", (_dumped(_audit()),), _read_audit),
-        "measurement": Door(
-            f"kept/{MEASUREMENT_FILE}", (_measurement(),), lambda f: read_measurement(f / "kept"),
-            _beside_measurement,
-        ),
+        "measurement": Door(f"kept/{MEASUREMENT_FILE}", (_measurement(),),
+            lambda f: read_measurement(f / "kept"), _beside_measurement),
         "scan": Door(SCAN_FILE, (scan_json(scan()), scan_json(scan("unknown"))), _read_scan),
-        "exclusions": Door(
-            "x.json", (_dumped(_EXCLUDED),), lambda f: read_exclusions(f / "x.json")
-        ),
+        "exclusions": Door("x.json", (_dumped(_EXCLUDED),),
+            lambda f: read_exclusions(f / "x.json")),
         "trigger": Door("t.json", (_trigger(),), _read_trigger, _beside_trigger),
-        "queue": Door(
-            QUEUE_FILE, (_dumped(queue),), lambda f: read_queue(f / QUEUE_FILE), quiet=True
-        ),
+        "queue": Door(QUEUE_FILE, (_dumped(queue),), lambda f: read_queue(f / QUEUE_FILE),
+            quiet=True),
         "session": Door(SESSION_FILE, (_session(),), _read_session),
-        "settings": Door(
-            "settings.json", (_dumped(settings),), lambda f: SettingsStore(f), quiet=True
-        ),
-        "talk": Door(
-            "x.json",
+        "settings": Door("settings.json", (_dumped(settings),), lambda f: SettingsStore(f),
+            quiet=True),
+        "talk": Door("x.json",
             tuple(resource("talks", f"{name}.json").read_bytes() for name in SHIPPED),
-            lambda f: load_talk(f / "x.json"),
-        ),
-        "layout": Door(
-            "layout.json", (b'{"geometry": "AAAA", "state": "AAAA"}',),
-            lambda f: SettingsStore(f).layout(), quiet=True,
-        ),
-        "known": Door(
-            "x.json", (_dumped(known_list),), lambda f: _read_kept(f, known, "own_file")
-        ),
-        "choices": Door(
-            "x.json", (_dumped(_CHOICES),),
-            lambda f: _read_kept(f, choice, "remembered_file"),
-        ),
+            lambda f: load_talk(f / "x.json")),
+        "layout": Door("layout.json", (b'{"geometry": "AAAA", "state": "AAAA"}',),
+            lambda f: SettingsStore(f).layout(), quiet=True),
+        "known": Door("x.json", (_dumped(known_list),), lambda f: _read_kept(f, known, "own_file")),
+        "choices": Door("x.json", (_dumped(_CHOICES),),
+            lambda f: _read_kept(f, choice, "remembered_file")),
         "signature": Door("model.sig", (signature,), lambda f: _read_signature(f, ada)),
-        "statement": Door(
-            "s.json", (signed,), lambda f: read_statement((f / "s.json").read_bytes(), "s.json"),
-            inner=True,
-        ),
-        "environment": Door(
-            "e.json", (ENVIRONMENT,), lambda f: read_environment((f / "e.json").read_bytes(), "e"),
-            inner=True,
-        ),
+        "statement": Door("s.json", (signed,),
+            lambda f: read_statement((f / "s.json").read_bytes(), "s.json"), inner=True),
+        "environment": Door("e.json", (ENVIRONMENT,),
+            lambda f: read_environment((f / "e.json").read_bytes(), "e"), inner=True),
         "keys": Door(keys.KEYS_FILE, (_dumped(trusted),), _read_keys),
         "config": Door("open_clip_config.json", (_dumped(_CONFIG),), _read_config),
         "index": Door("x.safetensors.index.json", (_dumped(_INDEX),), _read_index),
-        "coco": Door(
-            "c.json", (_dumped(_COCO),), lambda f: open_coco(f / "c.json", f, unwatched),
-            lambda f: (f / "a.jpg").touch(),
-        ),
-        "sample": Door(
-            "s.json", (b'{"caption": "a cat", "url": "x"}', b'{"text": ["a", "b"]}'),
-            lambda f: captions_of((f / "s.json").read_bytes()), answers=(ValueError,), inner=True,
-        ),
-        "features": Door(
-            "f.json", (_dumped(_FEATURES),),
+        "coco": Door("c.json", (_dumped(_COCO),), lambda f: open_coco(f / "c.json", f, unwatched),
+            lambda f: (f / "a.jpg").touch()),
+        "sample": Door("s.json", (b'{"caption": "a cat", "url": "x"}', b'{"text": ["a", "b"]}'),
+            lambda f: captions_of((f / "s.json").read_bytes()), answers=(ValueError,), inner=True),
+        "features": Door("f.json", (_dumped(_FEATURES),),
             lambda f: _feature_names({b"huggingface": (f / "f.json").read_bytes()}, "label"),
-            quiet=True, inner=True,
-        ),
-        "inspection": Door(
-            "i.json", (_inspection(),),
-            lambda f: read_inspection((f / "i.json").read_bytes(), f / "m.safetensors"), inner=True,
-        ),
-        "inspection record": Door(
-            "i.json", (_dumped(_INSPECTED), _dumped(_REFUSED)), _read_in_bundle, inner=True
-        ),
-        "child": Door(
-            "line", (_journal().splitlines()[2], _journal().splitlines()[-1]),
+            quiet=True, inner=True),
+        "inspection": Door("i.json", (_inspection(),),
+            lambda f: read_inspection((f / "i.json").read_bytes(), f / "m.safetensors"),
+            inner=True),
+        "inspection record": Door("i.json", (_dumped(_INSPECTED), _dumped(_REFUSED)),
+            _read_in_bundle, inner=True),
+        "child": Door("line", (_journal().splitlines()[2], _journal().splitlines()[-1]),
             lambda f: read_event(
-                (f / "line").read_bytes().decode("utf-8", "replace").replace("\n", " ")
-            ),
-            answers=(MalformedEventError,), inner=True,
-        ),
-        "classes": Door(
-            "classes.py", (_CLASSES,), lambda f: read_class_file(f / "classes.py"), json=False
-        ),
-        "list": Door(
-            "list.txt", (b"cat\ndog\n", "Z\u00fcrich\n".encode()),
-            lambda f: read_lines(f / "list.txt"), json=False,
-        ),
+                (f / "line").read_bytes().decode("utf-8", "replace").replace("\n", " ")),
+            answers=(MalformedEventError,), inner=True),
+        "classes": Door("classes.py", (_CLASSES,), lambda f: read_class_file(f / "classes.py"),
+            json=False),
+        "list": Door("list.txt", (b"cat\ndog\n", "Z\u00fcrich\n".encode()),
+            lambda f: read_lines(f / "list.txt"), json=False),
     }  # fmt: skip

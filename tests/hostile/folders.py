@@ -86,64 +86,28 @@ def _socket(path: Path) -> None:
 
 
 FOLDERS: dict[str, tuple[Lay, Expected]] = {
-    "weights that are a pickle": (
-        _files(
-            open_clip_config__json=CONFIG,
-            open_clip_pytorch_model__bin=lambda c: torch_zip(mkdir(c)),
-        ),
-        "dangerous",
-    ),
-    "weights that are a legacy stream": (
-        _files(
-            open_clip_config__json=CONFIG,
-            open_clip_pytorch_model__bin=lambda c: legacy(pickled(mkdir(c))),
-        ),
-        "dangerous",
-    ),
-    "safetensors that are a pickle": (
-        _files(
-            open_clip_config__json=CONFIG,
-            open_clip_model__safetensors=lambda c: torch_zip(mkdir(c)),
-        ),
-        "dangerous",
-    ),
-    "a transformers folder with a pickle": (
-        _files(
+    "weights that are a pickle": (_files(open_clip_config__json=CONFIG,
+            open_clip_pytorch_model__bin=lambda c: torch_zip(mkdir(c))), "dangerous"),
+    "weights that are a legacy stream": (_files(open_clip_config__json=CONFIG,
+            open_clip_pytorch_model__bin=lambda c: legacy(pickled(mkdir(c)))), "dangerous"),
+    "safetensors that are a pickle": (_files(open_clip_config__json=CONFIG,
+            open_clip_model__safetensors=lambda c: torch_zip(mkdir(c))), "dangerous"),
+    "a transformers folder with a pickle": (_files(
             config__json=b'{"architectures":["CLIPModel"],"model_type":"clip"}',
-            pytorch_model__bin=lambda c: torch_zip(mkdir(c)),
-        ),
-        "refused",
-    ),
+            pytorch_model__bin=lambda c: torch_zip(mkdir(c))), "refused"),
     "a config that is no JSON": (
-        _files(open_clip_config__json=b"{'a': 1}", open_clip_model__safetensors=GOOD),
-        "damaged",
-    ),
+        _files(open_clip_config__json=b"{'a': 1}", open_clip_model__safetensors=GOOD), "damaged"),
     "a config of deep lists": (
         _files(open_clip_config__json=b"[" * 200_000, open_clip_model__safetensors=GOOD),
-        "damaged",
-    ),
-    "a config of 2 megabytes": (
-        _files(
-            open_clip_config__json=b'{"a":"' + b"x" * (2 << 20) + b'"}',
-            open_clip_model__safetensors=GOOD,
-        ),
-        "damaged",
-    ),
-    "an index that leads out": (
-        _files(
-            open_clip_config__json=CONFIG,
-            model__safetensors__index__json=b'{"weight_map":{"a":"../../outside.safetensors"}}',
-        ),
-        "damaged",
-    ),
-    "an index of a pickle": (
-        _files(
-            config__json=b'{"model_type":"clip"}',
+        "damaged"),
+    "a config of 2 megabytes": (_files(open_clip_config__json=b'{"a":"' + b"x" * (2 << 20) + b'"}',
+            open_clip_model__safetensors=GOOD), "damaged"),
+    "an index that leads out": (_files(open_clip_config__json=CONFIG,
+            model__safetensors__index__json=b'{"weight_map":{"a":"../../outside.safetensors"}}'),
+        "damaged"),
+    "an index of a pickle": (_files(config__json=b'{"model_type":"clip"}',
             pytorch_model__bin__index__json=b'{"weight_map":{"a":"pytorch_model.bin"}}',
-            pytorch_model__bin=lambda c: torch_zip(mkdir(c)),
-        ),
-        "refused",
-    ),
+            pytorch_model__bin=lambda c: torch_zip(mkdir(c))), "refused"),
     "nothing": (_files(), "damaged"),
     "a link out": (_linked("../outside.safetensors"), "damaged"),
     "a link to a file of the system": (_linked("/etc/passwd"), "damaged"),
@@ -159,12 +123,10 @@ FOLDERS: dict[str, tuple[Lay, Expected]] = {
     "a folder called m.pt": (_only(Path.mkdir, "m.pt"), "damaged"),
     "a device": (_only(lambda path: path.symlink_to("/dev/zero"), "m.pt"), "damaged"),
     "a terminal": (_only(lambda path: path.symlink_to("/dev/tty"), "m.pt"), "damaged"),
-    "a file of the kernel": (
-        _only(lambda path: path.symlink_to("/proc/self/environ"), "m.pt"),
-        "damaged",
-    ),
+    "a file of the kernel": (_only(lambda path: path.symlink_to("/proc/self/environ"), "m.pt"),
+        "damaged"),
     "a pipe in the folder": (lambda folder, canary: _with_pipe(folder), "damaged"),
-}
+}  # fmt: skip
 
 
 def _with_pipe(folder: Path) -> Path:

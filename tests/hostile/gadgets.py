@@ -59,58 +59,41 @@ LIVE: dict[str, Ops] = {
     "builtins.exec": _calls("builtins", "exec", statement),
     "builtins.exec of compile": _calls("builtins", "exec", _code),
     "builtins.open": _calls("builtins", "open", str, _of("w")),
-    "builtins.getattr of __import__": lambda c: _method(
-        call("builtins", "__import__", "os"), "system", shell(c)
-    ),
+    "builtins.getattr of __import__": lambda c: _method(call("builtins", "__import__", "os"),
+        "system", shell(c)),
     "__builtin__.eval": lambda c: named("__builtin__", "eval") + plain((statement(c),)) + b"R",
     "__builtin__.exec": _calls("__builtin__", "exec", statement),
-    "builtins.list of map": lambda c: call(
-        "builtins", "list", Raw(call("builtins", "map", Raw(named("os", "system")), [shell(c)]))
-    ),
+    "builtins.list of map": lambda c: call("builtins", "list",
+        Raw(call("builtins", "map", Raw(named("os", "system")), [shell(c)]))),
     "os by dots": lambda c: call_dotted("os", "path.os.system", shell(c)),
-    "pathlib.Path.touch": lambda c: call_dotted(
-        "pathlib", "Path.touch", Raw(call("pathlib", "PosixPath", str(c)))
-    ),
-    "importlib.import_module": lambda c: _method(
-        call("importlib", "import_module", "os"), "system", shell(c)
-    ),
+    "pathlib.Path.touch": lambda c: call_dotted("pathlib", "Path.touch",
+        Raw(call("pathlib", "PosixPath", str(c)))),
+    "importlib.import_module": lambda c: _method(call("importlib", "import_module", "os"), "system",
+        shell(c)),
     "runpy._run_code": lambda c: call("runpy", "_run_code", _code(c), {}),
-    "functools.partial": lambda c: (
-        call("functools", "partial", Raw(named("os", "system")), shell(c)) + b")R"
-    ),
-    "operator.attrgetter": lambda c: (
-        call("operator", "attrgetter", "system")
-        + plain((Raw(call("builtins", "__import__", "os")),))
-        + b"R"
-        + plain((shell(c),))
-        + b"R"
-    ),
-    "operator.methodcaller": lambda c: (
-        call("operator", "methodcaller", "system", shell(c))
-        + plain((Raw(call("builtins", "__import__", "os")),))
-        + b"R"
-    ),
+    "functools.partial": lambda c: call("functools", "partial", Raw(named("os", "system")),
+            shell(c)) + b")R",
+    "operator.attrgetter": lambda c: call("operator", "attrgetter", "system")
+    + plain((Raw(call("builtins", "__import__", "os")),)) + b"R" + plain((shell(c),)) + b"R",
+    "operator.methodcaller": lambda c: call("operator", "methodcaller", "system", shell(c))
+    + plain((Raw(call("builtins", "__import__", "os")),)) + b"R",
     "ctypes.CDLL": lambda c: _method(call("ctypes", "CDLL", None), "system", shell(c).encode()),
-    "timeit.timeit": lambda c: call(
-        "timeit", "timeit", statement(c), "pass", Raw(named("time", "perf_counter")), 1
-    ),
+    "timeit.timeit": lambda c: call("timeit", "timeit", statement(c), "pass",
+        Raw(named("time", "perf_counter")), 1),
     "cProfile.run": _calls("cProfile", "run", statement),
     "profile.run": _calls("profile", "run", statement),
     "bdb.Bdb.run": lambda c: _method(call("bdb", "Bdb"), "run", statement(c)),
     "trace.Trace.run": lambda c: _method(call("trace", "Trace"), "run", statement(c)),
-    "code.InteractiveInterpreter": lambda c: _method(
-        call("code", "InteractiveInterpreter"), "runsource", statement(c)
-    ),
-    "pkgutil.resolve_name": lambda c: (
-        call("pkgutil", "resolve_name", "os:system") + plain((shell(c),)) + b"R"
-    ),
+    "code.InteractiveInterpreter": lambda c: _method(call("code", "InteractiveInterpreter"),
+        "runsource", statement(c)),
+    "pkgutil.resolve_name": lambda c: call("pkgutil", "resolve_name", "os:system")
+    + plain((shell(c),)) + b"R",
     "pydoc.locate": lambda c: call("pydoc", "locate", "os.system") + plain((shell(c),)) + b"R",
     "pydoc.pipepager": lambda c: call("pydoc", "pipepager", "", shell(c)),
     "uuid._get_command_stdout": lambda c: call("uuid", "_get_command_stdout", "touch", str(c)),
     "_osx_support._read_output": _calls("_osx_support", "_read_output", shell),
-    "multiprocessing.util.spawnv_passfds": lambda c: call(
-        "multiprocessing.util", "spawnv_passfds", b"/usr/bin/touch", [b"touch", bytes(c)], [0, 1, 2]
-    ),
+    "multiprocessing.util.spawnv_passfds": lambda c: call("multiprocessing.util", "spawnv_passfds",
+        b"/usr/bin/touch", [b"touch", bytes(c)], [0, 1, 2]),
     "logging.FileHandler": _calls("logging", "FileHandler", str),
     "sqlite3.connect": _calls("sqlite3", "connect", str),
     "_io.FileIO": _calls("_io", "FileIO", str, _of("wb")),
@@ -121,70 +104,47 @@ LIVE: dict[str, Ops] = {
     "shutil.copyfile": _calls("shutil", "copyfile", _of("/dev/null"), str),
     "shutil.copytree": _calls("shutil", "copytree", _of("/etc/apt/apt.conf.d"), str),
     "tempfile.mkdtemp": lambda c: call("os", "rename", Raw(call("tempfile", "mkdtemp")), str(c)),
-    "urllib.request.urlretrieve": _calls(
-        "urllib.request", "urlretrieve", _of("file:///etc/hostname"), str
-    ),
-    "marshal.loads": lambda c: call(
-        "builtins", "eval", Raw(call("marshal", "loads", Raw(call("marshal", "dumps", _code(c)))))
-    ),
+    "urllib.request.urlretrieve": _calls("urllib.request", "urlretrieve",
+        _of("file:///etc/hostname"), str),
+    "marshal.loads": lambda c: call("builtins", "eval",
+        Raw(call("marshal", "loads", Raw(call("marshal", "dumps", _code(c)))))),
     "pickle.loads": lambda c: call("pickle", "loads", pickled(call("os", "mkdir", str(c)))),
     "_pickle.loads": lambda c: call("_pickle", "loads", pickled(call("os", "mkdir", str(c)))),
-    "types.FunctionType": lambda c: (
-        call("types", "FunctionType", _code(c), Raw(call("builtins", "globals"))) + b")R"
-    ),
+    "types.FunctionType": lambda c: call("types", "FunctionType", _code(c),
+            Raw(call("builtins", "globals"))) + b")R",
     "threading.Timer": lambda c: _method(
-        call("threading", "Timer", 0, Raw(named("os", "mkdir")), (str(c),)), "run"
-    ),
-    "collections.defaultdict": lambda c: _method(
-        call(
-            "collections",
-            "defaultdict",
-            Raw(call("functools", "partial", Raw(named("os", "mkdir")), str(c))),
-        ),
-        "__missing__",
-        0,
-    ),
-    "sys.modules": lambda c: (
-        named("sys", "modules")
-        + plain("x_y_z")
-        + call("builtins", "__import__", "os")
-        + b"s0"
-        + call("x_y_z", "mkdir", str(c))
-    ),
-}
+        call("threading", "Timer", 0, Raw(named("os", "mkdir")), (str(c),)), "run"),
+    "collections.defaultdict": lambda c: _method(call("collections", "defaultdict",
+            Raw(call("functools", "partial", Raw(named("os", "mkdir")), str(c)))), "__missing__",
+        0),
+    "sys.modules": lambda c: named("sys", "modules") + plain("x_y_z")
+    + call("builtins", "__import__", "os") + b"s0" + call("x_y_z", "mkdir", str(c)),
+}  # fmt: skip
 """Those that act with Python alone."""
 
 TORCH: dict[str, Ops] = {
-    "numpy.testing.runstring": lambda c: call(
-        "numpy.testing._private.utils", "runstring", statement(c), {}
-    ),
-    "numpy.f2py.crackfortran.myeval": lambda c: call(
-        "numpy.f2py.crackfortran", "myeval", f"open({str(c)!r}, 'w')", {}, {}
-    ),
+    "numpy.testing.runstring": lambda c: call("numpy.testing._private.utils", "runstring",
+        statement(c), {}),
+    "numpy.f2py.crackfortran.myeval": lambda c: call("numpy.f2py.crackfortran", "myeval",
+        f"open({str(c)!r}, 'w')", {}, {}),
     "numpy.savetxt": lambda c: call("numpy", "savetxt", str(c), [1]),
     "numpy.memmap": lambda c: call("numpy", "memmap", str(c), "u1", "w+", 0, 10),
-    "torch._utils._import_dotted_name": lambda c: (
-        call("torch._utils", "_import_dotted_name", "os.mkdir") + plain((str(c),)) + b"R"
-    ),
-    "torch.storage._load_from_bytes": lambda c: call(
-        "torch.storage", "_load_from_bytes", _nested(c)
-    ),
-    "torch.load": lambda c: call(
-        *("torch", "load", Raw(call("io", "BytesIO", _nested(c))), None),
-        Raw(call("builtins", "__import__", "pickle")),
-    ),
+    "torch._utils._import_dotted_name": lambda c: call("torch._utils", "_import_dotted_name",
+            "os.mkdir") + plain((str(c),)) + b"R",
+    "torch.storage._load_from_bytes": lambda c: call("torch.storage", "_load_from_bytes",
+        _nested(c)),
+    "torch.load": lambda c: call(*("torch", "load", Raw(call("io", "BytesIO", _nested(c))), None),
+        Raw(call("builtins", "__import__", "pickle"))),
     "torch.serialization by dots": lambda c: call_dotted("torch.serialization", "os.mkdir", str(c)),
     "torch.save": lambda c: call("torch", "save", [1], str(c)),
     "torch.from_file": lambda c: call("torch", "from_file", str(c), True, 4),
     "torch.utils.collect_env.run": lambda c: call("torch.utils.collect_env", "run", shell(c)),
     "torch.jit.unsupported_tensor_ops.execWrapper": lambda c: call(
-        "torch.jit.unsupported_tensor_ops", "execWrapper", statement(c), {}, {}
-    ),
-    "torch.FloatStorage.from_file": lambda c: call_dotted(
-        "torch", "FloatStorage.from_file", str(c), True, 4
-    ),
+        "torch.jit.unsupported_tensor_ops", "execWrapper", statement(c), {}, {}),
+    "torch.FloatStorage.from_file": lambda c: call_dotted("torch", "FloatStorage.from_file", str(c),
+        True, 4),
     "open_clip by dots": lambda c: call_dotted("open_clip.factory", "os.mkdir", str(c)),
-}
+}  # fmt: skip
 """Those that need torch, numpy or open_clip where they are loaded."""
 
 

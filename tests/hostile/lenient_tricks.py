@@ -148,53 +148,30 @@ MADE_UP: dict[str, Callable[[Path], bytes]] = {
 FILES: dict[str, tuple[Callable[[Path], bytes], str, str]] = {
     "safetensors and a pickle": (lambda c: safetensors_and_pickle(mkdir(c)), "torch", ".pt"),
     "safetensors and a pickle without a mark": (
-        lambda c: safetensors_and_pickle(b"0" + _mark_less(c)[:-1]),
-        "pickle",
-        ".safetensors",
-    ),
+        lambda c: safetensors_and_pickle(b"0" + _mark_less(c)[:-1]), "pickle", ".safetensors"),
     "safetensors and a pickle with an odd number": (
-        lambda c: safetensors_and_pickle(ODD["a hexadecimal INT"] + mkdir(c)),
-        "torch",
-        ".pt",
-    ),
+        lambda c: safetensors_and_pickle(ODD["a hexadecimal INT"] + mkdir(c)), "torch", ".pt"),
     "safetensors and a 64-bit zip": (safetensors_and_zip64, "jit", ".pt"),
     "tar and zip": (tar_and_zip, "jit", ".tar"),
     "zip and tar": (zip_and_tar, "torch", ".pt"),
     "gzip and tar": (gzip_and_tar, "torch", ".pt"),
     "gzip and zip": (gzip_and_zip, "jit", ".gz"),
     "an odd tar sum in a gzip file": (
-        lambda c: gzip.compress(with_odd_sum(stream_and_tar(c), b"+%o"), mtime=0),
-        "",
-        ".pt.gz",
-    ),
+        lambda c: gzip.compress(with_odd_sum(stream_and_tar(c), b"+%o"), mtime=0), "", ".pt.gz"),
     "an odd tar sum in a zip": (
-        lambda c: archive({"m.pt": with_odd_sum(stream_and_tar(c), b"+%o")}, ""),
-        "",
-        ".zip",
-    ),
+        lambda c: archive({"m.pt": with_odd_sum(stream_and_tar(c), b"+%o")}, ""), "", ".zip"),
     "a name beyond ASCII": (lambda c: "cös\nmkdir\n)R.".encode(), "", ".pkl"),
     "a text that is longer than what is sniffed": (
         lambda c: b"X" + struct.pack("<L", 1 << 17) + b"-" * (1 << 17) + b"0" + _mark_less(c),
-        "pickle",
-        ".bin",
-    ),
+        "pickle", ".bin"),
     "an array of objects": (lambda c: array_of_objects(mkdir(c)), "numpy", ".npy"),
-    "an array of the type object": (
-        lambda c: array_of_objects(mkdir(c), "object"),
-        "numpy",
-        ".npy",
-    ),
-    "an npz whose array has no ending": (
-        lambda c: archive({"a": array_of_objects(mkdir(c))}, ""),
-        "numpy",
-        ".npz",
-    ),
+    "an array of the type object": (lambda c: array_of_objects(mkdir(c), "object"), "numpy",
+        ".npy"),
+    "an npz whose array has no ending": (lambda c: archive({"a": array_of_objects(mkdir(c))}, ""),
+        "numpy", ".npz"),
     "an npz with an array of the type object": (
-        lambda c: archive({"a.npy": array_of_objects(mkdir(c), "object")}, ""),
-        "numpy",
-        ".npz",
-    ),
-}
+        lambda c: archive({"a.npy": array_of_objects(mkdir(c), "object")}, ""), "numpy", ".npz"),
+}  # fmt: skip
 
 
 def lenient_items() -> Iterator[Item]:

@@ -54,18 +54,12 @@ TENSORS: dict[str, tuple[bytes, Expected]] = {
     "a key that is missing": (tensor(key="7"), "damaged"),
     "a key that is a number of another script": (tensor(key="٠"), "damaged"),
     "a key that is very long": (tensor(key="0" * 3000), "damaged"),
-    "two types of one storage": (
-        plain({"a": Raw(tensor()), "b": Raw(tensor(kind="IntStorage"))}),
-        "damaged",
-    ),
+    "two types of one storage": (plain({"a": Raw(tensor()), "b": Raw(tensor(kind="IntStorage"))}),
+        "damaged"),
     "two sizes of one storage": (
-        plain({"a": Raw(tensor()), "b": Raw(tensor(elements=2, shape=(2,)))}),
-        "damaged",
-    ),
-    "two tensors of one name": (
-        plain({"a": {"b": Raw(tensor())}, "a.b": Raw(tensor())}),
-        "damaged",
-    ),
+        plain({"a": Raw(tensor()), "b": Raw(tensor(elements=2, shape=(2,)))}), "damaged"),
+    "two tensors of one name": (plain({"a": {"b": Raw(tensor())}, "a.b": Raw(tensor())}),
+        "damaged"),
     "a key twice": (b"}(" + (text("a") + tensor()) * 2 + b"u", "damaged"),
     "a name of a million letters": (plain({"x" * 1_000_000: Raw(tensor())}), "damaged"),
     "a name of control characters": (plain({"\x1b[2J\u202e\r\n": Raw(tensor())}), "inert"),
@@ -73,34 +67,23 @@ TENSORS: dict[str, tuple[bytes, Expected]] = {
     "a name that is a formula": (plain({"=cmd|'/c calc'!A1": Raw(tensor())}), "inert"),
     "a view of a storage": (
         tensor().replace(text("cpu") + plain(4), text("cpu") + plain(4) + plain(("1", 0, 4))),
-        "damaged",
-    ),
+        "damaged"),
     "a storage and no tensor": (plain({"a": Raw(storage())}), "damaged"),
-    "a storage as a tensor's shape": (
-        tensor().replace(plain((4,)) + plain((1,)), storage() * 2),
-        "damaged",
-    ),
+    "a storage as a tensor's shape": (tensor().replace(plain((4,)) + plain((1,)), storage() * 2),
+        "damaged"),
     "a tensor without a shape": (
-        named("torch._utils", "_rebuild_tensor_v2") + plain((Raw(storage()),)) + b"R",
-        "damaged",
-    ),
+        named("torch._utils", "_rebuild_tensor_v2") + plain((Raw(storage()),)) + b"R", "damaged"),
     "a tensor of nothing": (named("torch._utils", "_rebuild_tensor_v2") + b")R", "damaged"),
-    "a sparse tensor that lies": (
-        named("torch._utils", "_rebuild_sparse_tensor")
-        + b"("
+    "a sparse tensor that lies": (named("torch._utils", "_rebuild_sparse_tensor") + b"("
         + named("torch", "sparse_coo")
-        + plain((Raw(tensor(kind="LongStorage")), Raw(tensor()), (1, 1)))
-        + b"tR",
-        "damaged",
-    ),
+        + plain((Raw(tensor(kind="LongStorage")), Raw(tensor()), (1, 1))) + b"tR", "damaged"),
     "a quantised tensor": (
         named("torch._utils", "_rebuild_qtensor") + plain((Raw(storage()), 0, (4,), (1,))) + b"R",
-        "damaged",
-    ),
+        "damaged"),
     "a device of another machine": (tensor().replace(text("cpu"), text("cuda:99")), "inert"),
     "a device of a long text": (tensor().replace(text("cpu"), text("x" * 500)), "damaged"),
     "no tensors": (plain({"a": 1}), "damaged"),
-}
+}  # fmt: skip
 
 STORAGES: dict[str, dict[str, bytes | None]] = {
     "a storage that is missing": {"data/0": None},
@@ -191,9 +174,8 @@ SAFETENSORS: dict[str, bytes] = {
     "a name twice": header(b'{"a":' + ONE + b',"a":' + ONE + b"}", FOUR),
     "a name twice by an escape": header(b'{"a":' + ONE + b',"\\u0061":' + ONE + b"}", FOUR),
     "a field twice": header(b'{"a":{"dtype":"F64",' + ONE[1:] + b"}", FOUR),
-    "metadata twice": header(
-        b'{"__metadata__":{},"a":' + ONE + b',"__metadata__":{"x":"y"}}', FOUR
-    ),
+    "metadata twice": header(b'{"__metadata__":{},"a":' + ONE + b',"__metadata__":{"x":"y"}}',
+        FOUR),
     "metadata of numbers": header({"__metadata__": {"a": 1}, "a": entry([1], 0, 4)}, FOUR),
     "metadata of tables": header({"__metadata__": {"a": {"b": "c"}}}, b""),
     "metadata that is a list": header({"__metadata__": ["a"], "a": entry([1], 0, 4)}, FOUR),
@@ -226,11 +208,9 @@ SAFETENSORS: dict[str, bytes] = {
     "NaN": header(b'{"a":{"dtype":"F32","shape":[NaN],"data_offsets":[0,4]}}', FOUR),
     "Infinity": header(b'{"a":{"dtype":"F32","shape":[1],"data_offsets":[0,Infinity]}}', FOUR),
     "a number of 5 000 digits": header(
-        b'{"a":{"dtype":"F32","shape":[' + b"9" * 5000 + b'],"data_offsets":[0,4]}}', FOUR
-    ),
-    "a number of 1e999": header(
-        b'{"a":{"dtype":"F32","shape":[1e999],"data_offsets":[0,4]}}', FOUR
-    ),
+        b'{"a":{"dtype":"F32","shape":[' + b"9" * 5000 + b'],"data_offsets":[0,4]}}', FOUR),
+    "a number of 1e999": header(b'{"a":{"dtype":"F32","shape":[1e999],"data_offsets":[0,4]}}',
+        FOUR),
     "deep lists": header(b'{"a":' + b"[" * 100_000 + b"]" * 100_000 + b"}"),
     "deep tables": header(b'{"a":' * 50_000 + b"1" + b"}" * 50_000),
     "not closed": header(b'{"a":' + ONE, FOUR),
@@ -243,18 +223,12 @@ SAFETENSORS: dict[str, bytes] = {
     "half a surrogate": header(b'{"\\ud800":' + ONE + b"}", FOUR),
     "a NUL in it": header(b'{"a":' + ONE + b"}\0\0\0", FOUR),
     "no tensors": header({"__metadata__": {"a": "b"}}),
-    "200 000 tensors": header(
-        b"{" + b",".join(b'"%d":' % n + ONE for n in range(200_000)) + b"}", FOUR
-    ),
-    "a million keys": header(
-        b'{"__metadata__":{'
-        + b",".join(b'"%d":""' % n for n in range(1_000_000))
-        + b'},"a":'
-        + ONE
-        + b',"b":[]}',
-        FOUR,
-    ),
+    "200 000 tensors": header(b"{" + b",".join(b'"%d":' % n + ONE for n in range(200_000)) + b"}",
+        FOUR),
+    "a million keys": header(b'{"__metadata__":{'
+        + b",".join(b'"%d":""' % n for n in range(1_000_000)) + b'},"a":' + ONE + b',"b":[]}',
+        FOUR),
     "ten million lists": header(b'{"a":[' + b"[]," * 10_000_000 + b"[]]}"),
     "ten million numbers": header(b'{"a":[' + b"1," * 10_000_000 + b"1]}"),
     "a text of 30 megabytes": header(b'{"a":"' + b"x" * (30 << 20) + b'"}'),
-}
+}  # fmt: skip

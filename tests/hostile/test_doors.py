@@ -30,32 +30,14 @@ PASSED = ("result", "config", "rebound", "holdouts")
 """Doors that return what they have against a document, or nothing, instead of a sentence."""
 ON_DISK = tuple(name for name, door in doors().items() if not door.inner)
 SEEN = (
-    "recipe",
-    "events",
-    "result",
-    "state",
-    "audit",
-    "exclusions",
-    "index",
-    "coco",
-    "signature",
-    "classes",
-    "list",
-)
+    "recipe", "events", "result", "state", "audit", "exclusions", "index", "coco", "signature",
+    "classes", "list",
+)  # fmt: skip
 """Doors that giants are shown to here; the others read as the first one does."""
 IN_A_FOLDER = (
-    "job",
-    "exported job",
-    "result",
-    "state",
-    "rebound",
-    "holdouts",
-    "audit",
-    "scan",
-    "canaries",
-    "search",
-    "signature",
-)
+    "job", "exported job", "result", "state", "rebound", "holdouts", "audit", "scan", "canaries",
+    "search", "signature",
+)  # fmt: skip
 """What lies in a folder that somebody else may have filled, and the user chose as a whole."""
 
 WHOLE = tuple(name for name in NAMES if doors()[name].file.startswith("x.evidence/"))
@@ -274,8 +256,7 @@ def test_a_journal_of_one_line_without_end_is_not_read_to_its_end(tmp_path: Path
         '{"event": "metric", "step": %s, "total_steps": 2, "values": {}}' % ("9" * 99),
         '{"event": "metric", "step": 1, "total_steps": 2, "values": {"ca": %s}}' % ("9" * 400),
         '{"event": "saved", "path": 5, "what": "step"}',
-        '{"event": "done", "status": "unheard of"}',
-        '{"event": ["done"], "status": "finished"}',
+        '{"event": "done", "status": "unheard of"}', '{"event": ["done"], "status": "finished"}',
         '{"event": "done", "status": "finished", "run": "rm"}',
         '{"event": "message", "text": %s}' % ("[" * 100_000),
     ],

@@ -56,55 +56,37 @@ def with_text(config: dict[str, Any], **changes: Any) -> dict[str, Any]:
 
 CONFIGS: dict[str, tuple[dict[str, Any], dict[str, Any] | None, str]] = {
     "an unknown name": (with_vision(TIMM, timm_model_name="no_such_vit"), None, "does not have"),
-    "a repository for timm": (
-        with_vision(TIMM, timm_model_name="hf-hub:evil/model"), None, "is no plain name"
-    ),
-    "a path for timm": (
-        with_vision(TIMM, timm_model_name="local-dir:/etc"), None, "is no plain name"
-    ),
-    "arguments for timm": (
-        with_vision(TIMM, timm_model_kwargs={"x": 1}), None, "timm_model_kwargs, which this"
-    ),
+    "a repository for timm": (with_vision(TIMM, timm_model_name="hf-hub:evil/model"), None,
+        "is no plain name"),
+    "a path for timm": (with_vision(TIMM, timm_model_name="local-dir:/etc"), None,
+        "is no plain name"),
+    "arguments for timm": (with_vision(TIMM, timm_model_kwargs={"x": 1}), None,
+        "timm_model_kwargs, which this"),
     "a path for transformers": (with_text(HF, hf_model_name="/etc/evil"), KNOWN, "no plain name"),
     "a parent folder": (with_text(HF, hf_model_name="../evil"), KNOWN, "is no plain name"),
-    "an unknown text encoder": (
-        with_text(HF, hf_model_name="evil/new-bert"), None, "whose kind is not known here"
-    ),
-    "code for the text encoder": (
-        with_text(HF, hf_model_name="evil/new-bert"),
+    "an unknown text encoder": (with_text(HF, hf_model_name="evil/new-bert"), None,
+        "whose kind is not known here"),
+    "code for the text encoder": (with_text(HF, hf_model_name="evil/new-bert"),
         {"model_type": "evil", "auto_map": {"AutoModel": "evil.Model"}},
-        "whose kind is not known here",
-    ),
-    "a tokenizer from a path": (
-        with_text(HF, hf_tokenizer_name="/etc/passwd"), KNOWN, "is no plain name"
-    ),
-    "tokenizer arguments": (
-        with_text(HF, tokenizer_kwargs={"trust_remote_code": True}),
-        KNOWN,
-        "trust_remote_code, which this version does not know",
-    ),
-    "a giant text encoder": (
-        HF, KNOWN | {"num_hidden_layers": 10**9}, "num_hidden_layers 1000000000"
-    ),
-    "a text encoder too large": (
-        HF,
-        KNOWN | {"hidden_size": 16384, "num_attention_heads": 1,
-                "num_hidden_layers": 200, "intermediate_size": 65536},
-        "parameters",
-    ),
+        "whose kind is not known here"),
+    "a tokenizer from a path": (with_text(HF, hf_tokenizer_name="/etc/passwd"), KNOWN,
+        "is no plain name"),
+    "tokenizer arguments": (with_text(HF, tokenizer_kwargs={"trust_remote_code": True}), KNOWN,
+        "trust_remote_code, which this version does not know"),
+    "a giant text encoder": (HF, KNOWN | {"num_hidden_layers": 10**9},
+        "num_hidden_layers 1000000000"),
+    "a text encoder too large": (HF,
+        KNOWN
+        | {"hidden_size": 16384, "num_attention_heads": 1, "num_hidden_layers": 200,
+                "intermediate_size": 65536}, "parameters"),
     "a giant decoder": (
-        COCA | {"multimodal_cfg": COCA["multimodal_cfg"] | {"width": 16384, "layers": 200}},
-        None,
-        "parameters",
-    ),
+        COCA | {"multimodal_cfg": COCA["multimodal_cfg"] | {"width": 16384, "layers": 200}}, None,
+        "parameters"),
     "a decoder that is no table": (COCA | {"multimodal_cfg": [1]}, None, "no table multimodal_cfg"),
     "tokens for nobody": (with_vision(COCA, output_tokens=False), None, "without the tokens"),
-    "an activation from elsewhere": (
-        {"embed_dim": 8, "vision_cfg": VIT | {"act_kwargs": {"layer": "os.system"}},
-         "text_cfg": {}},
-        None,
-        "layer, which this version does not know",
-    ),
+    "an activation from elsewhere": ({"embed_dim": 8,
+            "vision_cfg": VIT | {"act_kwargs": {"layer": "os.system"}}, "text_cfg": {}}, None,
+        "layer, which this version does not know"),
 }  # fmt: skip
 
 
@@ -162,11 +144,10 @@ DOUBLED = replace("a", "aa")
 REGEX = {"type": "Split", "pattern": {"Regex": "(a+)+$"}, "behavior": "Isolated", "invert": False}
 TOKENIZERS: dict[str, tuple[Any, str]] = {
     "a regular expression that takes for ever": (change(pre_tokenizer=REGEX), "regular expression"),
-    "one inside a sequence": (
-        change(normalizer={"type": "Sequence", "normalizers": [
-            {"type": "Replace", "pattern": {"Regex": "(a|a)*b"}, "content": ""}]}),
-        "regular expression",
-    ),
+    "one inside a sequence": (change(normalizer={"type": "Sequence",
+                "normalizers": [
+                    {"type": "Replace", "pattern": {"Regex": "(a|a)*b"}, "content": ""}]}),
+        "regular expression"),
     "an unknown part": (change(normalizer={"type": "Python", "code": "x"}), "of the kind 'Python'"),
     "an unknown model": (model(type="Custom"), "of the kind 'Custom'"),
     "no model": ({"version": "1.0"}, "a model of the kind 'None'"),
@@ -175,49 +156,36 @@ TOKENIZERS: dict[str, tuple[Any, str]] = {
     "a piece that is none": (model(vocab=[[1, 2]]), "cannot be used"),
     "an unknown token far away": (model(unk_id=10**12), "cannot be used"),
     "a bad character map": (
-        change(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}), "cannot be used"
-    ),
+        change(normalizer={"type": "Precompiled", "precompiled_charsmap": "AAAA"}),
+        "cannot be used"),
     "a filling token that is none": (change(), "does not say which token fills"),
     "a text doubled 24 times": (normalised(*[DOUBLED] * 24), "24 steps in its normalizer"),
-    "steps in nested sequences": (
-        normalised(*[normalised(replace(x, "_"), replace(x * 2, "_"))["normalizer"]
-                     for x in "abcde"]),
-        "10 steps in its normalizer",
-    ),
+    "steps in nested sequences": (normalised(
+            *[normalised(replace(x, "_"), replace(x * 2, "_"))["normalizer"] for x in "abcde"]),
+        "10 steps in its normalizer"),
     "a text doubled twice": (normalised(DOUBLED, DOUBLED), "replaces the same text in two"),
     "a letter that becomes five": (normalised(replace("a", "aaaaa")), "more than 4 times as long"),
     "nothing that becomes a letter": (normalised(replace("", "a")), "more than 4 times as long"),
     "spaces that become many letters": (
         normalised({"type": "Replace", "pattern": {"Regex": " {2,}"}, "content": "_" * 5}),
-        "more than 4 times as long",
-    ),
-    "a beginning of 16 letters": (
-        normalised({"type": "Prepend", "prepend": "_" * 16}), "more than 15 letters before"
-    ),
-    "a long piece": (
-        model(vocab=[*unigram()["model"]["vocab"], ["ä" * 129, -1.0]]), "a piece of 258 bytes"
-    ),
-    "a long piece of a BPE": (
-        model(type="BPE", merges=[], vocab={"a" * 257: 0}), "a piece of 257 bytes"
-    ),
+        "more than 4 times as long"),
+    "a beginning of 16 letters": (normalised({"type": "Prepend", "prepend": "_" * 16}),
+        "more than 15 letters before"),
+    "a long piece": (model(vocab=[*unigram()["model"]["vocab"], ["ä" * 129, -1.0]]),
+        "a piece of 258 bytes"),
+    "a long piece of a BPE": (model(type="BPE", merges=[], vocab={"a" * 257: 0}),
+        "a piece of 257 bytes"),
     "a long end of each word": (model(end_of_word_suffix="_" * 300), "a piece of 300 bytes"),
-    "a long token that is added": (
-        change(added_tokens=[{"id": 9, "content": "a" * 257}]), "a piece of 257 bytes"
-    ),
-    "many tokens that are added": (
-        change(added_tokens=[{"id": 9, "content": "a"}] * 10_001), "10001 added tokens"
-    ),
-    "a template that repeats the text": (
-        change(post_processor={"type": "TemplateProcessing",
-                               "single": [{"Sequence": {"id": "A", "type_id": 0}}] * 65,
-                               "pair": [], "special_tokens": {}}),
-        "a template of more than 64 parts",
-    ),
-    "a token of many numbers": (
-        change(post_processor={"type": "TemplateProcessing", "single": [], "pair": [],
-                               "special_tokens": {"x": {"id": "x", "ids": [1] * 65}}}),
-        "a template of more than 64 parts",
-    ),
+    "a long token that is added": (change(added_tokens=[{"id": 9, "content": "a" * 257}]),
+        "a piece of 257 bytes"),
+    "many tokens that are added": (change(added_tokens=[{"id": 9, "content": "a"}] * 10_001),
+        "10001 added tokens"),
+    "a template that repeats the text": (change(post_processor={"type": "TemplateProcessing",
+                "single": [{"Sequence": {"id": "A", "type_id": 0}}] * 65, "pair": [],
+                "special_tokens": {}}), "a template of more than 64 parts"),
+    "a token of many numbers": (change(post_processor={"type": "TemplateProcessing", "single": [],
+                "pair": [], "special_tokens": {"x": {"id": "x", "ids": [1] * 65}}}),
+        "a template of more than 64 parts"),
 }  # fmt: skip
 
 
@@ -339,15 +307,14 @@ def scored(*first: str) -> list[tuple[str, float]]:
 PUBLISHED: dict[str, dict[str, Any]] = {
     "CLIPTokenizer": {
         "vocab": pieces("<|startoftext|>", "<|endoftext|>", "a</w>", "d", "o", "g</w>"),
-        "merges": [],
-    },
+        "merges": []},
     "Siglip2Tokenizer": {"vocab": pieces("<pad>", "<eos>", "<bos>", "<unk>"), "merges": []},
     "GemmaTokenizer": {"vocab": pieces("<pad>", "<eos>", "<bos>", "<unk>"), "merges": []},
     "XLMRobertaTokenizer": {"vocab": scored("<s>", "<pad>", "</s>", "<unk>")},
     "T5Tokenizer": {"vocab": scored("<pad>", "</s>", "<unk>"), "extra_ids": 0},
     "NllbTokenizer": {"vocab": pieces("<s>", "<pad>", "</s>", "<unk>"), "merges": []},
     "BertTokenizer": {"vocab": pieces("[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "dog")},
-}
+}  # fmt: skip
 
 
 @pytest.mark.parametrize("kind", PUBLISHED)

@@ -30,11 +30,9 @@ SEEDS = {
     "pickle": [records()["data.pkl"], pickled(checkpoint(), 2)],
     "zip": [torch_zip(), raw_zip(entries())],
     "safetensors": [safetensors(bytes(8), "note")],
-    "file": [
-        *(torch_zip(), legacy(), safetensors(bytes(8))),
-        archive(records(), method=zipfile.ZIP_DEFLATED),
-    ],
-}
+    "file": [*(torch_zip(), legacy(), safetensors(bytes(8))),
+        archive(records(), method=zipfile.ZIP_DEFLATED)],
+}  # fmt: skip
 
 
 @EXAMPLES

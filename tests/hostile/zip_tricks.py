@@ -91,91 +91,57 @@ DOCTORED: dict[str, tuple[Make, Expected]] = {
     "a smaller size": (_first(packed=len(GOOD) - 5), "damaged"),
     "a size beyond the file": (_first(packed=1 << 30), "damaged"),
     "a descriptor that lies": (
-        _first(flags=8, local_crc=0, local_size=0, descriptor=_descriptor(GOOD, 7)),
-        "damaged",
-    ),
+        _first(flags=8, local_crc=0, local_size=0, descriptor=_descriptor(GOOD, 7)), "damaged"),
     "a descriptor that is missing": (_first(flags=8, local_crc=0, local_size=0), "damaged"),
     "a descriptor without its flag": (_first(descriptor=_descriptor(GOOD)), "damaged"),
     "a 64-bit size that is missing": (_first(size=0xFFFFFFFF, packed=0xFFFFFFFF), "damaged"),
     "a 64-bit size twice": (_first(extra=_extra(1, bytes(8)) + _extra(1, bytes(16))), "damaged"),
     "a 64-bit size that is huge": (
-        _first(packed=0xFFFFFFFF, extra=_extra(1, struct.pack("<Q", 1 << 60))),
-        "damaged",
-    ),
+        _first(packed=0xFFFFFFFF, extra=_extra(1, struct.pack("<Q", 1 << 60))), "damaged"),
     "an extra field that is cut": (_first(extra=b"\x01\x00\xff\x00"), "damaged"),
-    "another name in an extra field": (
-        _first(extra=_unicode_path(b"m/data.pkl", b"m/other.pkl")),
-        "damaged",
-    ),
+    "another name in an extra field": (_first(extra=_unicode_path(b"m/data.pkl", b"m/other.pkl")),
+        "damaged"),
     "another name in the header's extra field": (
-        _first(local_extra=_unicode_path(b"m/data.pkl", b"m/other.pkl")),
-        "damaged",
-    ),
+        _first(local_extra=_unicode_path(b"m/data.pkl", b"m/other.pkl")), "damaged"),
     "a link": (_first(mode=0o120777), "damaged"),
     "a device": (_first(mode=0o020666), "damaged"),
     "a pipe": (_first(mode=0o010666), "damaged"),
-    "deflate that does not end": (
-        _first(data=_deflated(GOOD)[:-2], method=8, size=len(GOOD)),
-        "damaged",
-    ),
+    "deflate that does not end": (_first(data=_deflated(GOOD)[:-2], method=8, size=len(GOOD)),
+        "damaged"),
     "deflate with more after its end": (
-        _first(data=_deflated(GOOD) + b"more", method=8, size=len(GOOD)),
-        "damaged",
-    ),
-    "deflate of more than it says": (
-        _first(data=_deflated(GOOD), method=8, size=len(GOOD) - 1),
-        "damaged",
-    ),
+        _first(data=_deflated(GOOD) + b"more", method=8, size=len(GOOD)), "damaged"),
+    "deflate of more than it says": (_first(data=_deflated(GOOD), method=8, size=len(GOOD) - 1),
+        "damaged"),
     "deflate that is none": (_first(data=b"\xff" * 50, method=8, size=400), "damaged"),
     "the same name twice": (lambda c: raw_zip(_twice(GOOD, pickled(mkdir(c)))), "refused"),
-    "the same name twice, the other order": (
-        lambda c: raw_zip(_twice(pickled(mkdir(c)), GOOD)),
-        "refused",
-    ),
+    "the same name twice, the other order": (lambda c: raw_zip(_twice(pickled(mkdir(c)), GOOD)),
+        "refused"),
     "the same name in another case": (
-        lambda c: raw_zip(_twice(GOOD, pickled(mkdir(c)), b"m/DATA.PKL")),
-        "refused",
-    ),
+        lambda c: raw_zip(_twice(GOOD, pickled(mkdir(c)), b"m/DATA.PKL")), "refused"),
     "the same name with a stop": (
-        lambda c: raw_zip(_twice(GOOD, pickled(mkdir(c)), b"m/./data.pkl")),
-        "refused",
-    ),
+        lambda c: raw_zip(_twice(GOOD, pickled(mkdir(c)), b"m/./data.pkl")), "refused"),
     "the same name with two strokes": (
-        lambda c: raw_zip(_twice(GOOD, pickled(mkdir(c)), b"m//data.pkl")),
-        "refused",
-    ),
+        lambda c: raw_zip(_twice(GOOD, pickled(mkdir(c)), b"m//data.pkl")), "refused"),
     "the same name after a NUL": (
-        lambda c: raw_zip(_twice(GOOD, pickled(mkdir(c)), b"m/data.pkl\0x")),
-        "refused",
-    ),
-    "a member that is not listed": (
-        lambda c: raw_zip(
-            [replace(Entry(b"m/data.pkl", pickled(mkdir(c))), listed=False), *entries()]
-        ),
-        "refused",
-    ),
-    "a member listed twice": (
-        lambda c: raw_zip([*entries(), replace(entries()[0], header=0)]),
-        "damaged",
-    ),
+        lambda c: raw_zip(_twice(GOOD, pickled(mkdir(c)), b"m/data.pkl\0x")), "refused"),
+    "a member that is not listed": (lambda c: raw_zip(
+            [replace(Entry(b"m/data.pkl", pickled(mkdir(c))), listed=False), *entries()]),
+        "refused"),
+    "a member listed twice": (lambda c: raw_zip([*entries(), replace(entries()[0], header=0)]),
+        "damaged"),
     "members that overlap": (
-        lambda c: raw_zip([*entries(), replace(entries()[0], name=b"m/x", header=4)]),
-        "damaged",
-    ),
+        lambda c: raw_zip([*entries(), replace(entries()[0], name=b"m/x", header=4)]), "damaged"),
     "bytes before": (lambda c: b"x" * 7 + raw_zip(entries()), "damaged"),
     "a program before": (
         lambda c: raw_zip(entries(), before=b"#!/bin/sh\ntouch " + bytes(c) + b"\nexit\n"),
-        "damaged",
-    ),
+        "damaged"),
     "bytes before, counted": (lambda c: raw_zip(entries(), before=b"PK\x03\x04junk"), "damaged"),
     "bytes after": (lambda c: raw_zip(entries(), after=b"x"), "damaged"),
     "a pickle after": (lambda c: raw_zip(entries(), after=pickled(mkdir(c))), "refused"),
     "a zip after": (lambda c: raw_zip(entries()) + torch_zip(mkdir(c)), "refused"),
     "a comment": (lambda c: raw_zip(entries(), comment=b"hello"), "damaged"),
-    "a comment with another end in it": (
-        lambda c: raw_zip(entries(), comment=raw_zip([])),
-        "damaged",
-    ),
+    "a comment with another end in it": (lambda c: raw_zip(entries(), comment=raw_zip([])),
+        "damaged"),
     "a gap before the list": (lambda c: raw_zip(entries(), gap=b"gap"), "damaged"),
     "a payload in the gap": (lambda c: raw_zip(entries(), gap=pickled(mkdir(c))), "refused"),
     "a list that begins elsewhere": (lambda c: raw_zip(entries(), end={"start": 10}), "damaged"),
@@ -186,69 +152,36 @@ DOCTORED: dict[str, tuple[Make, Expected]] = {
     "a 64-bit end that lies": (lambda c: _end64(raw_zip(entries()), start=7), "damaged"),
     "two lists": (_two_lists, "refused"),
     "a 64-bit end that differs": (
-        lambda c: _end64(raw_zip(entries(), end={"count": 3}), end_fields=False),
-        "damaged",
-    ),
-    "a name that is no text": (
-        lambda c: raw_zip([*entries(), Entry(b"m/\xff\xfe", b"x")]),
-        "damaged",
-    ),
+        lambda c: _end64(raw_zip(entries(), end={"count": 3}), end_fields=False), "damaged"),
+    "a name that is no text": (lambda c: raw_zip([*entries(), Entry(b"m/\xff\xfe", b"x")]),
+        "damaged"),
     "a name that claims to be text": (
-        lambda c: raw_zip([*entries(), Entry(b"m/\xff\xfe", b"x", flags=1 << 11)]),
-        "damaged",
-    ),
+        lambda c: raw_zip([*entries(), Entry(b"m/\xff\xfe", b"x", flags=1 << 11)]), "damaged"),
     "cut short": (lambda c: raw_zip(entries())[:-40], "damaged"),
     "cut in the middle": (lambda c: raw_zip(entries())[:150], "damaged"),
-    "two roots": (
-        lambda c: archive({**_rooted("m"), "n/data.pkl": pickled(mkdir(c))}, ""),
-        "refused",
-    ),
+    "two roots": (lambda c: archive({**_rooted("m"), "n/data.pkl": pickled(mkdir(c))}, ""),
+        "refused"),
     "two roots, the other first": (
-        lambda c: archive({"n/data.pkl": pickled(mkdir(c)), **_rooted("m")}, ""),
-        "refused",
-    ),
+        lambda c: archive({"n/data.pkl": pickled(mkdir(c)), **_rooted("m")}, ""), "refused"),
     "no root": (lambda c: archive(records(), ""), "damaged"),
-    "a member called as the root": (
-        lambda c: archive({**_rooted("m"), "m": pickled(mkdir(c))}, ""),
-        "refused",
-    ),
-    "a folder with content": (
-        lambda c: archive({**_rooted("m"), "m/x/": pickled(mkdir(c))}, ""),
-        "refused",
-    ),
+    "a member called as the root": (lambda c: archive({**_rooted("m"), "m": pickled(mkdir(c))}, ""),
+        "refused"),
+    "a folder with content": (lambda c: archive({**_rooted("m"), "m/x/": pickled(mkdir(c))}, ""),
+        "refused"),
     "two pickles in folders": (
-        lambda c: archive({**_rooted("m"), "m/m/data.pkl": pickled(mkdir(c))}, ""),
-        "dangerous",
-    ),
+        lambda c: archive({**_rooted("m"), "m/m/data.pkl": pickled(mkdir(c))}, ""), "dangerous"),
     "a packed storage": (lambda c: archive(records(), method=zipfile.ZIP_DEFLATED), "inert"),
-    "60 000 members": (
-        lambda c: archive(records() | {f"data/{n}": b"" for n in range(1, 60_000)}),
-        "damaged",
-    ),
-    "60 000 pickles": (
-        lambda c: archive(records() | {f"{n}.pkl": b"N." for n in range(1, 60_000)}),
-        "damaged",
-    ),
-}
+    "60 000 members": (lambda c: archive(records() | {f"data/{n}": b"" for n in range(1, 60_000)}),
+        "damaged"),
+    "60 000 pickles": (lambda c: archive(records() | {f"{n}.pkl": b"N." for n in range(1, 60_000)}),
+        "damaged"),
+}  # fmt: skip
 
 NAMES = (
-    "../../evil.pt",
-    "m/../../evil.pt",
-    "/etc/cron.d/evil",
-    "//server/share/evil",
-    "C:/evil.pt",
-    "c:evil.pt",
-    "..\\evil.pt",
-    "m\\..\\evil",
-    "\\\\server\\share",
-    "m/a\0b",
-    "m/" + "x" * 3000,
-    "m/..",
-    "..",
-    ".",
-    "",
-    "m/a/../data.pkl",
-)
+    "../../evil.pt", "m/../../evil.pt", "/etc/cron.d/evil", "//server/share/evil", "C:/evil.pt",
+    "c:evil.pt", "..\\evil.pt", "m\\..\\evil", "\\\\server\\share", "m/a\0b", "m/" + "x" * 3000,
+    "m/..", "..", ".", "", "m/a/../data.pkl",
+)  # fmt: skip
 
 
 def _rooted(root: str) -> dict[str, bytes]:

@@ -241,17 +241,16 @@ def roberta_like() -> dict[str, Any]:
     }
     made["post_processor"]["special_tokens"] = special
     made["post_processor"]["single"] = [
-        {"SpecialToken": {"id": "<s>", "type_id": 0}},
-        {"Sequence": {"id": "A", "type_id": 0}},
+        {"SpecialToken": {"id": "<s>", "type_id": 0}}, {"Sequence": {"id": "A", "type_id": 0}},
         {"SpecialToken": {"id": "</s>", "type_id": 0}},
-    ]
+    ]  # fmt: skip
     return made
 
 
 PIECES = [
     "[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "photo", "of", "dog", "ban", "##ana", "very", "long",
-    "sent", "##ence", "about", "no", "##thing", "in", "part", "##icular", ",", "!", "图", "片",
-    "狗",
+    "sent", "##ence", "about", "no", "##thing", "in", "part", "##icular", ",", "!",
+    "图", "片", "狗",
 ]  # fmt: skip
 
 
@@ -334,14 +333,12 @@ def table() -> str:
         model = ClipModel(module, full, Preprocess(full["vision_cfg"]["image_size"]))
         kind = full["text_cfg"].get(HF_CONFIG, {}).get("model_type")
         cells = (
-            family,
-            full["vision_cfg"]["timm_model_name"] if is_timm(full) else "open_clip's ViT",
+            family, full["vision_cfg"]["timm_model_name"] if is_timm(full) else "open_clip's ViT",
             "open_clip's" if kind is None else f"transformers' {kind}",
             f"as of {name}" if (name := own_tokenizer(full)) else "CLIP's",
             f"{sum(value.numel() for value in module.parameters()) / 1e6:.2f} M",
-            ", ".join(methods(model)),
-            "sigmoid" if model.sigmoid else "InfoNCE",
-        )
+            ", ".join(methods(model)), "sigmoid" if model.sigmoid else "InfoNCE",
+        )  # fmt: skip
         lines.append(f"| {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
 

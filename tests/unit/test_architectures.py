@@ -13,7 +13,7 @@ from open_clip.tokenizer import tokenize
 from safetensors.torch import save_file
 from torch import Tensor
 
-from ml_core.checkpoints import open_checkpoint
+from ml_core.checkpoints import Checkpoint, open_checkpoint
 from ml_core.checkpoints.architecture import mlp_ratio
 from ml_core.checkpoints.choice import Choice
 from ml_core.model import ClipModel
@@ -68,6 +68,13 @@ def same(model: ClipModel, module: Any) -> tuple[float, float]:
     return image, words
 
 
+def with_config(config: dict[str, Any], folder: Path) -> tuple[Checkpoint, Any]:
+    module = lively(config)
+    (folder / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
+    save_file(contiguous(module.state_dict()), folder / "open_clip_model.safetensors")
+    return open_checkpoint(folder), module
+
+
 @pytest.mark.parametrize("name", SIZES)
 def test_sizes_are_told_from_the_tensors(name: str, tmp_path: Path) -> None:
     config = SIZES[name] | {"quick_gelu": True}
@@ -87,10 +94,7 @@ def test_sizes_are_told_from_the_tensors(name: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize("quick_gelu", [True, False])
 def test_sizes_are_taken_from_a_config(name: str, quick_gelu: bool, tmp_path: Path) -> None:
     config = SIZES[name] | {"quick_gelu": quick_gelu}
-    module = lively(config)
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
-    save_file(contiguous(module.state_dict()), tmp_path / "open_clip_model.safetensors")
-    checkpoint = open_checkpoint(tmp_path)
+    checkpoint, module = with_config(config, tmp_path)
     assert max(same(checkpoint.build(), module)) <= 1e-4
     wrong = same(checkpoint.build(choice=Choice(quick_gelu=not quick_gelu)), module)
     assert wrong[1] > 1e-4  # a ResNet's activation shows in the texts alone
@@ -101,10 +105,7 @@ def test_heads_are_counted_as_the_library_counts_them(tmp_path: Path) -> None:
     """open_clip divides and drops the rest: 96 features with heads of 64 are one head."""
     config: dict[str, Any] = SIZES["narrow"] | {"quick_gelu": True}
     config["vision_cfg"] = config["vision_cfg"] | {"head_width": 64}
-    module = lively(config)
-    (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": config}))
-    save_file(contiguous(module.state_dict()), tmp_path / "open_clip_model.safetensors")
-    checkpoint = open_checkpoint(tmp_path)
+    checkpoint, module = with_config(config, tmp_path)
     assert max(same(checkpoint.build(), module)) <= 1e-4
     assert same(checkpoint.build(choice=Choice(image_heads=2)), module)[0] > 1e-4
 

@@ -50,25 +50,13 @@ def test_a_tensor_that_became_nan_is_no_small_change(tmp_path: Path) -> None:
 
 def test_every_state_is_told(tmp_path: Path) -> None:
     base = torch.arange(1.0, 7.0).reshape(2, 3)
-    got = compared(
-        tmp_path,
-        {"same": base, "new": base, "moved": base, "shape": base, "count": torch.tensor(1)},
-        {
-            "same": base,
-            "old": base,
-            "moved": base * 1.5,
-            "shape": base.t(),
-            "count": torch.tensor(2),
-        },
-    )
+    one = {"same": base, "new": base, "moved": base, "shape": base, "count": torch.tensor(1)}
+    two = {"same": base, "old": base, "moved": base * 1.5, "shape": base.t()}
+    got = compared(tmp_path, one, two | {"count": torch.tensor(2)})
     assert {name: change.state for name, change in got.items()} == {
-        "same": "equal",
-        "new": "only first",
-        "moved": "changed",
-        "shape": "other shape",
-        "count": "changed",
-        "old": "only second",
-    }
+        "same": "equal", "new": "only first", "moved": "changed", "shape": "other shape",
+        "count": "changed", "old": "only second",
+    }  # fmt: skip
     assert got["moved"].relative == pytest.approx(0.5)
     assert got["same"].relative == 0
     assert got["count"].relative == 0  # a counter is no weight
@@ -77,15 +65,9 @@ def test_every_state_is_told(tmp_path: Path) -> None:
 
 def test_layout_and_type_do_not_matter(tmp_path: Path) -> None:
     base = torch.randn(6, 4, generator=torch.Generator().manual_seed(0)).half()
-    got = compared(
-        tmp_path,
-        {"turned": base, "wide": base, "whole": torch.ones(2, 3)},
-        {
-            "turned": base.t().contiguous().t(),
-            "wide": base.double(),
-            "whole": torch.ones(1).expand(2, 3),
-        },
-    )
+    one = {"turned": base, "wide": base, "whole": torch.ones(2, 3)}
+    two = {"turned": base.t().contiguous().t(), "wide": base.double()}
+    got = compared(tmp_path, one, two | {"whole": torch.ones(1).expand(2, 3)})
     assert {change.state for change in got.values()} == {"equal"}
 
 

@@ -188,11 +188,9 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
     ({"text_cfg": TEXT | {"heads": 8}}, ("text heads",)),
     ({"vision_cfg": RESNET["vision_cfg"] | {"head_width": 16}}, ("image heads",)),
     ({"vision_cfg": RESNET["vision_cfg"] | {"image_size": 96}}, ("resolution",)),
-    (
-        {"quick_gelu": True, "preprocess_cfg": {"mean": [0.0] * 3, "std": [1.0] * 3}},
-        ("activation", "normalisation"),
-    ),
-]
+    ({"quick_gelu": True, "preprocess_cfg": {"mean": [0.0] * 3, "std": [1.0] * 3}},
+        ("activation", "normalisation")),
+]  # fmt: skip
 
 
 @pytest.mark.parametrize(("change", "questions"), MISTAKES, ids=[str(m[1]) for m in MISTAKES])

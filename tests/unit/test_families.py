@@ -490,13 +490,11 @@ def test_a_metaclip_2_of_transformers(tmp_path: Path) -> None:
     ("sizes", "name"),
     [
         ({}, "hfl/chinese-roberta-wwm-ext"),
-        (
-            {"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16},
-            "hfl/chinese-roberta-wwm-ext-large",
-        ),
+        ({"hidden_size": 1024, "num_hidden_layers": 24, "num_attention_heads": 16},
+            "hfl/chinese-roberta-wwm-ext-large"),
         ({"num_hidden_layers": 3}, "hfl/rbt3"),
     ],
-)
+)  # fmt: skip
 def test_a_chinese_clip_names_a_bert_of_its_size(sizes: dict[str, int], name: str) -> None:
     record = {"model_type": "chinese_clip", "text_config": sizes}
     told = transformers_config.model_config(record, "x")["text_cfg"]

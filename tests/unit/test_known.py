@@ -17,6 +17,7 @@ def found(name: str, sha256: str = "0" * 64) -> Inspection:
 
 
 def test_a_name_only_looks_like_one() -> None:
+    """A place in the Hub's cache is a name too; another architecture is another file."""
     (match,) = look_up(found("clip_backdoor_rn50_cc3m_badnets"), "RN50", known_files())
     assert not match.certain
     assert "looks like a backdoored open_clip RN50" in match.sentence
@@ -24,18 +25,12 @@ def test_a_name_only_looks_like_one() -> None:
     assert "this is" not in match.sentence
     (inside,) = look_up(found("clip_backdoor_rn50_cc3m_sig/model.safetensors"), "", known_files())
     assert inside.entry == match.entry
-
-
-def test_a_place_in_the_hubs_cache_is_a_name_too() -> None:
     place = f"models--chs20--fare2-clip/snapshots/{'0' * 40}"
-    (match,) = look_up(found(place), "ViT-L-14", known_files())
-    assert not match.certain
-    assert "which is not poisoned" in match.sentence
+    (cached,) = look_up(found(place), "ViT-L-14", known_files())
+    assert not cached.certain
+    assert "which is not poisoned" in cached.sentence
     (other,) = look_up(found("models--extraltodeus--CleanCLIP/x/y"), "", known_files())
     assert "despite its name" in other.sentence
-
-
-def test_another_architecture_is_another_file() -> None:
     assert look_up(found("clip_backdoor_rn50_cc3m_badnets"), "ViT-B-32", known_files()) == ()
     assert look_up(found("model.safetensors"), "RN50", known_files()) == ()
 

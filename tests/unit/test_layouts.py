@@ -47,38 +47,20 @@ from tests.unit.layout_files import (
     assert_equal,
     bare_safetensors,
     bare_vision,
-    cleanclip,
     contiguous,
     decree,
     finetuned,
     hugging,  # noqa: F401 - a fixture
     in_shards,
-    invertune,
     lively,
     of_transformers,
     openai_archive,
     par,
-    pickled,
     pixels,
     tecoa,
     text_only,
     theirs,
 )
-
-WRITERS: list[Callable[[nn.Module, Path], Path]] = [
-    cleanclip, finetuned, par, invertune, bare_safetensors, pickled,
-]  # fmt: skip
-
-
-@pytest.mark.parametrize("family", [pytest.param("ResNet", marks=pytest.mark.slow), "ViT"])
-@pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
-def test_files_without_a_config(write, family, tmp_path):
-    module = lively(CONFIGS[family])
-    checkpoint = open_checkpoint(write(module, tmp_path))
-    check_tensors(checkpoint.architecture, checkpoint.inspection)
-    assert checkpoint.architecture.source == "shapes"
-    assert set(checkpoint.architecture.questions) == {"activation", "heads", "normalisation"}
-    assert_equal(checkpoint.build(), theirs(module))
 
 
 @pytest.mark.parametrize(
@@ -237,16 +219,12 @@ def test_an_image_encoder_borrows_the_text_encoder(write, family, donor, tmp_pat
     assert_equal(again.build(), (theirs(module)[0], theirs(donor[0])[1]))
 
 
-def test_a_file_with_one_encoder_is_sound(tmp_path: Path) -> None:
-    assessed = assess(inspect(bare_vision(lively(VIT), tmp_path)))
-    assert assessed.problem is None
-    assert assessed.verdict == "loads"
+def test_a_file_with_one_encoder_is_sound_and_its_donor_part_of_the_identity(donor, tmp_path):
+    path = bare_vision(lively(VIT), tmp_path)
+    assessed = assess(inspect(path))
+    assert (assessed.problem, assessed.verdict) == (None, "loads")
     assert assessed.architecture["needs_donor"] == "text"
     assert "choose a complete CLIP" in assessed.architecture["notes"][0]
-
-
-def test_the_donor_is_part_of_the_models_identity(donor, tmp_path):
-    path = bare_vision(lively(VIT), tmp_path)
     other = bare_safetensors(lively(VIT, seed=9), tmp_path)
     first, second = (open_checkpoint(path, giver).build() for giver in (donor[1], other))
     assert first.sha256 == second.sha256
@@ -264,6 +242,11 @@ def test_a_text_encoder_borrows_the_image_encoder(donor, tmp_path):
     model = checkpoint.build()
     assert_equal(model, (theirs(donor[0])[0], theirs(module)[1]))
     assert model.logit_scale == pytest.approx(7.0)
+    state = as_transformers(lively(VIT))
+    state = {key: state[key] for key in state if key.startswith(("visi", "visual_proj"))}
+    save_file(state, tmp_path / "model.safetensors")
+    model = open_checkpoint(tmp_path / "model.safetensors", donor[1]).build()
+    assert_equal(model, (theirs(lively(VIT))[0], theirs(donor[0])[1]))
 
 
 def test_the_donors_activation_goes_for_both(tmp_path: Path) -> None:
@@ -285,7 +268,9 @@ def test_the_donors_activation_goes_for_both(tmp_path: Path) -> None:
 # What is beside the model, and what is none.
 
 
-def test_the_head_of_a_finetuned_classifier_is_kept(tmp_path: Path) -> None:
+def test_a_classifiers_head_is_kept_and_an_optimizer_left_out(
+    tmp_path: Path,
+) -> None:
     checkpoint = open_checkpoint(finetuned(lively(RESNET), tmp_path))
     head = checkpoint.architecture.layout.head
     assert (head.classes, head.features) == (10, 24)
@@ -297,14 +282,8 @@ def test_the_head_of_a_finetuned_classifier_is_kept(tmp_path: Path) -> None:
     assert torch.equal(saved["bias"], kept["linear.bias"])
     with safe_open(path, "pt") as file:
         assert file.metadata()["source_sha256"] == checkpoint.inspection.sha256
-
-
-def test_what_is_left_out_is_said(tmp_path: Path) -> None:
     checkpoint = open_checkpoint(par(lively(VIT), tmp_path))
-    assert (
-        checkpoint.architecture.notes == ("Left out, not part of the model: optimizer.",)
-        or "optimizer" in checkpoint.architecture.notes[0]
-    )
+    assert "optimizer" in checkpoint.architecture.notes[0]
     state = read_state(checkpoint.inspection, checkpoint.architecture.layout)
     assert not any("exp_avg" in key for key in state)
 
@@ -324,20 +303,16 @@ def test_a_missing_logit_scale_is_assumed(tmp_path: Path) -> None:
 # The transformers library's names; the library itself writes them further down.
 
 
-def test_transformers_names_without_a_config(tmp_path: Path) -> None:
+@pytest.mark.parametrize("beside", [{}, {f"optimizer.state.{n}": torch.ones(1) for n in range(5)}])
+def test_transformers_names_without_a_config(beside: dict[str, Tensor], tmp_path: Path) -> None:
     module = lively(VIT)
-    save_file(as_transformers(module), tmp_path / "model.safetensors")
+    state = as_transformers(module) | beside
+    state["vision_model.embeddings.position_ids"] = torch.arange(17)[None]
+    save_file(state, tmp_path / "model.safetensors")
     checkpoint = open_checkpoint(tmp_path / "model.safetensors")
     check_tensors(checkpoint.architecture, checkpoint.inspection)
     assert_equal(checkpoint.build(), theirs(module))
-
-
-@pytest.mark.parametrize("beside", [{}, {f"optimizer.state.{n}": torch.ones(1) for n in range(5)}])
-def test_what_is_left_out_is_named_as_it_is(beside: dict[str, Tensor], tmp_path: Path) -> None:
-    state = as_transformers(lively(VIT)) | beside
-    state["vision_model.embeddings.position_ids"] = torch.arange(17)[None]
-    save_file(state, tmp_path / "model.safetensors")
-    (note,) = open_checkpoint(tmp_path / "model.safetensors").architecture.notes
+    (note,) = checkpoint.architecture.notes
     assert "text_model.embeddings.position_ids" in note
     assert "vision_model.embeddings.position_ids" in note
     assert ("optimizer (5 tensors)" in note) is bool(beside)
@@ -362,6 +337,11 @@ def long_clip_texts(module: nn.Module, rest: Tensor, texts: list[str]) -> Tensor
 
 
 def test_long_clip_adds_its_second_table_of_positions(tmp_path: Path) -> None:
+    state = contiguous(lively(VIT).state_dict()) | {"positional_embedding_res": torch.ones(4, 128)}
+    torch.save(state, tmp_path / "short.pt")
+    assessed = assess(inspect(tmp_path / "short.pt"))
+    assert assessed.verdict == "caution"
+    assert "positional_embedding_res" in assessed.reasons[0]
     module = lively(VIT | {"text_cfg": TEXT | {"context_length": 248}})
     state = contiguous(module.state_dict())
     rest = torch.randn_like(state["positional_embedding"]) * 0.3
@@ -388,23 +368,6 @@ def test_long_clip_adds_its_second_table_of_positions(tmp_path: Path) -> None:
     assert torch.equal(again.build().encode_texts(texts), model.encode_texts(texts))
     changes = compare_checkpoints(inspect(path), inspect(saved))
     assert {change.state for change in changes} == {"equal"}
-
-
-def test_a_second_table_of_another_length_is_no_long_clip(tmp_path: Path) -> None:
-    state = contiguous(lively(VIT).state_dict()) | {"positional_embedding_res": torch.ones(4, 128)}
-    torch.save(state, tmp_path / "m.pt")
-    assessed = assess(inspect(tmp_path / "m.pt"))
-    assert assessed.verdict == "caution"
-    assert "positional_embedding_res" in assessed.reasons[0]
-
-
-def test_a_transformers_image_encoder_borrows_too(donor, tmp_path):
-    module = lively(VIT)
-    state = {k: v for k, v in as_transformers(module).items() if k.startswith("visi")}
-    state |= {k: v for k, v in as_transformers(module).items() if k.startswith("visual_proj")}
-    save_file(state, tmp_path / "model.safetensors")
-    model = open_checkpoint(tmp_path / "model.safetensors", donor[1]).build()
-    assert_equal(model, (theirs(module)[0], theirs(donor[0])[1]))
 
 
 # A checkpoint in several files.

@@ -15,7 +15,7 @@ import torch
 from ml_core.reading import Inspection, inspect, worker
 from ml_core.reading.strict_json import JsonError, JsonLimitError, parse_object
 from tests.hostile.archives import archive, legacy, records
-from tests.hostile.ops import checkpoint, pickled, tensor
+from tests.hostile.ops import checkpoint, pickled
 
 PICKLES = {
     "nesting": b"(" * 1500 + b"t" * 1500,
@@ -61,13 +61,10 @@ def test_an_index_beyond_a_limit(tmp_path: Path) -> None:
     told(inspect(tmp_path))
 
 
-@pytest.mark.parametrize("text", ['{"a": {"b": [0, 1e999]}}', '{"a": {"b": -1e999}}'])
-def test_numbers_that_become_infinite_are_refused_with_their_key(text: str) -> None:
-    with pytest.raises(JsonError, match=r"'a\.b' holds a number that is too large"):
-        parse_object(text.encode())
-
-
-def test_long_numbers_are_a_limit() -> None:
+def test_numbers_that_no_number_can_be_are_refused() -> None:
+    for text in ('{"a": {"b": [0, 1e999]}}', '{"a": {"b": -1e999}}'):
+        with pytest.raises(JsonError, match=r"'a\.b' holds a number that is too large"):
+            parse_object(text.encode())
     with pytest.raises(JsonLimitError, match="5000 digits"):
         parse_object(b'{"a": ' + b"9" * 5000 + b"}")
     assert parse_object(b'{"a": 1e3, "b": -12}') == {"a": 1000.0, "b": -12}
@@ -85,15 +82,6 @@ def test_arrays_of_other_types_are_left_out(tmp_path: Path) -> None:
     refused = inspect(tmp_path / "m.npz")
     assert (refused.verdict, refused.reason_code) == ("unsupported", "unsupported")
     assert "'names'" in refused.reasons[0]
-
-
-def test_a_tensor_of_another_type_does_not_spoil_the_others(tmp_path: Path) -> None:
-    ops = pickled(checkpoint(tensor(kind="ComplexFloatStorage", elements=2, shape=(2,))))
-    (tmp_path / "m.pt").write_bytes(archive(records() | {"data.pkl": ops}))
-    found = inspect(tmp_path / "m.pt")
-    assert found.verdict == "caution"
-    assert [each.name for each in found.tensors] == ["state_dict.a.weight"]
-    assert "args (of a type that no CLIP has)" in found.reasons[0]
 
 
 def test_a_huge_file_is_refused_by_its_header_alone(tmp_path: Path) -> None:

@@ -51,30 +51,16 @@ def test_it_agrees_with_torch(tmp_path: Path, value: Any, loads: bool) -> None:
             torch.load(path, weights_only=True)
 
 
-def test_unknown_names_would_be_imported(tmp_path: Path) -> None:
-    path = tmp_path / "m.pkl"
-    path.write_bytes(b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.")
-    found = inspect(path)
-    assert found.verdict == "dangerous"
-    assert "would import posix.system" in told(found)
-
-
-def test_torchscript_refuses_and_compiles(tmp_path: Path) -> None:
-    path = tmp_path / "m.pt"
-    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), path)
-    said = told(inspect(path))
+def test_what_would_be_run_is_told(tmp_path: Path) -> None:
+    (tmp_path / "m.pkl").write_bytes(b"\x80\x02cposix\nsystem\nX\x04\x00\x00\x00true\x85R.")
+    assert "would import posix.system" in told(inspect(tmp_path / "m.pkl"))
+    torch.jit.save(torch.jit.script(torch.nn.Linear(2, 2)), tmp_path / "m.pt")
+    said = told(inspect(tmp_path / "m.pt"))
     assert "refuses TorchScript" in said
     assert "torch.jit.load compiles" in said
-
-
-def test_plain_tensors_have_nothing_to_run() -> None:
     assert "nothing in it to run" in what_loaders_do("safetensors", "loads", {})
     folder = what_loaders_do("open_clip folder", "caution", {}, unread=("README.md", "modeling.py"))
     assert "trust_remote_code=True would run modeling.py" in folder
     assert "README" not in folder
-
-
-def test_what_was_not_read_is_not_known() -> None:
     assert what_loaders_do("PyTorch file (zip)", "damaged", {}).startswith("Not known")
-    unread = what_loaders_do("tar archive", "dangerous", {})
-    assert "could be made to run code" in unread
+    assert "could be made to run code" in what_loaders_do("tar archive", "dangerous", {})

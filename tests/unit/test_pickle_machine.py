@@ -138,10 +138,8 @@ GROUPS = {
     "tensors": ("torch._utils _rebuild_tensor_v2", "torch FloatStorage"),
     "data": ("collections OrderedDict", "torch float16"),
     "code": ("torch.nn.modules.conv Conv2d", "open_clip.model CLIP"),
-    "unknown": (
-        "torch.nn.modules.conv Conv9d", "open_clip.tokenizer HFTokenizer", " ",
-        "torch.nn.modules.module _forward", "open_clip.model CLIP.x", "open_clip.model CLIPé",
-    ),
+    "unknown": ("torch.nn.modules.conv Conv9d", "open_clip.tokenizer HFTokenizer", " ",
+        "torch.nn.modules.module _forward", "open_clip.model CLIP.x", "open_clip.model CLIPé"),
 }  # fmt: skip
 
 
@@ -257,18 +255,10 @@ def test_states_that_programs_write_are_taken(value: Any, protocol: int) -> None
 @pytest.mark.parametrize(
     "changed",
     [
-        {1: "x"},
-        {2: 1},
-        {3: ("a",)},
-        {4: 1},
-        {5: 9},
-        {5: -1},
-        {6: 0},
-        {6: 1 << 20},
-        {7: 1},
+        {1: "x"}, {2: 1}, {3: ("a",)}, {4: 1}, {5: 9}, {5: -1}, {6: 0}, {6: 1 << 20}, {7: 1},
         {7: "a"},
     ],
-)
+)  # fmt: skip
 def test_states_of_numpy_types_must_fit(changed: dict[int, Any]) -> None:
     state = [3, "|", None, None, None, 8, 1, 0]
     kind = call("numpy", "dtype", "V8", False, True)

@@ -28,13 +28,13 @@ def test_it_names_what_it_finds(tmp_path: Path) -> None:
     assert "no name that it knows as dangerous" in second_opinion(tmp_path / "m.pt")
 
 
-@pytest.mark.parametrize("raw", [b"", b"\x80\x02", b"PK\x03\x04" + bytes(50), b"text"])
-def test_bad_files_are_a_sentence(tmp_path: Path, raw: bytes) -> None:
-    for name in ("m.pt", "m.pkl", "m.npz", "m.safetensors", "m"):
-        (tmp_path / name).write_bytes(raw)
-        said = second_opinion(tmp_path / name)
-        assert said.startswith("picklescan ")
-        assert said.endswith(".")
+def test_bad_files_are_a_sentence(tmp_path: Path) -> None:
+    for raw in (b"", b"\x80\x02", b"PK\x03\x04" + bytes(50), b"text"):
+        for name in ("m.pt", "m.pkl", "m.npz", "m.safetensors", "m"):
+            (tmp_path / name).write_bytes(raw)
+            said = second_opinion(tmp_path / name)
+            assert said.startswith("picklescan ")
+            assert said.endswith(".")
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such alarm")

@@ -104,27 +104,20 @@ def model_folder(place: Path) -> Path:
 # What others signed
 
 
-def test_what_model_signing_signed_is_accepted() -> None:
+def test_what_model_signing_signed_is_accepted_and_what_we_sign_is_alike() -> None:
     one = VECTORS["one_file"]["content"]
     found = check_signature(signed("one_file"), "model.sig", {".": sha256(one)}, [author()])
-    assert found.state == "good"
-    assert found.who == "Author"
+    assert (found.state, found.who) == ("good", "Author")
     assert found.sentence == f"Signed by {author().key_id[:16]}…, whom you trust (Author)."
     files = {name: sha256(text) for name, text in VECTORS["folder"]["files"].items()}
-    found = check_signature(signed("folder"), "model.sig", files, [author()])
-    assert found.state == "good"
-
-
-def test_our_statement_of_the_same_files_has_the_same_order_and_root() -> None:
+    assert check_signature(signed("folder"), "model.sig", files, [author()]).state == "good"
     theirs = json.loads(base64.b64decode(VECTORS["folder"]["signature"]["dsseEnvelope"]["payload"]))
-    files = {name: sha256(text) for name, text in VECTORS["folder"]["files"].items()}
     raw = sign_files("model", files, new_private_key(), ["model.sig"])
-    ours = json.loads(read_envelope(raw, "x").payload)
-    assert ours["subject"] == theirs["subject"]
-    assert ours["predicate"]["resources"] == theirs["predicate"]["resources"]
-    assert ours["predicateType"] == theirs["predicateType"]
     theirs["predicate"]["serialization"]["ignore_paths"] = ["model.sig"]
-    assert ours["predicate"]["serialization"] == theirs["predicate"]["serialization"]
+    ours = json.loads(read_envelope(raw, "x").payload)
+    assert ours["predicate"].items() <= theirs["predicate"].items()
+    del ours["predicate"]
+    assert ours.items() <= theirs.items()
 
 
 @pytest.mark.parametrize(
@@ -151,31 +144,25 @@ def test_model_signing_accepts_what_we_sign(ada: PrivateKey, tmp_path: Path) -> 
 # What we sign
 
 
-def test_a_file_is_signed_and_a_changed_one_does_not_fit(ada: PrivateKey, tmp_path: Path) -> None:
+def test_a_file_is_signed_and_a_changed_one_does_not_fit(ada, tmp_path):
     path = checkpoint(tmp_path)
-    place = sign_path(path, ada)
-    assert place == tmp_path / "model.sig"
+    assert sign_path(path, ada) == tmp_path / "model.sig"
     found = check_checkpoint(inspect(path), [ada.public])
     assert (found.state, found.own) == ("good", True)
     assert found.sentence == f"Signed by {ada.public.short}, your own key (Ada)."
-    path.write_bytes(safetensors(bytes(7) + b"\1"))
-    found = check_checkpoint(inspect(path), [ada.public])
-    assert found.state == "bad"
-    assert found.sentence == (
-        "The signature does not fit this file: it was made for other bytes."
-    )  # fmt: skip
-
-
-def test_a_strangers_key_is_named_and_not_believed(ada: PrivateKey, tmp_path: Path) -> None:
-    path = checkpoint(tmp_path)
-    sign_path(path, ada)
-    found = check_checkpoint(inspect(path))
-    assert found.state == "unknown key"
-    assert found.key_id == ada.public.key_id
-    assert found.sentence.startswith(f"Signed by {ada.public.short}, a key you do not know.")
+    found = check_checkpoint(inspect(path))  # to a stranger
+    assert (found.state, found.key_id) == ("unknown key", ada.public.key_id)
     assert not found.who
-    path.write_bytes(safetensors(b"\1" * 8))
-    assert check_checkpoint(inspect(path)).state == "bad"
+    assert found.sentence.startswith(f"Signed by {ada.public.short}, a key you do not know.")
+    seen = inspect(path)
+    path.write_bytes(safetensors(bytes(7) + b"\1"))
+    assert check_checkpoint(seen, [ada.public]).state == "good"  # of what was inspected
+    changed = inspect(path)
+    checkpoint(tmp_path)
+    for keys in ([ada.public], []):
+        found = check_checkpoint(changed, keys)
+        assert found.state == "bad"
+    assert found.sentence == "The signature does not fit this file: it was made for other bytes."
 
 
 def test_the_file_of_its_own_name_goes_first(ada: PrivateKey, tmp_path: Path) -> None:
@@ -214,6 +201,8 @@ def test_the_file_of_its_own_name_goes_first(ada: PrivateKey, tmp_path: Path) ->
 def test_a_folder_is_signed_whole(change, says, ada, tmp_path):
     folder = model_folder(tmp_path / "m")
     sign_path(folder, ada)
+    with pytest.raises(CancelledError):
+        check_checkpoint(inspect(folder), [], lambda: True)
     change(folder)
     found = check_checkpoint(inspect(folder), [ada.public])
     assert found.state == ("bad" if says else "good")
@@ -258,24 +247,6 @@ def test_links_are_not_signed_and_followed_only_inside(ada: PrivateKey, tmp_path
     found = check_checkpoint(inspect(folder), [ada.public])
     assert found.state == "damaged"
     assert "a link to a file outside" in found.sentence
-
-
-def test_a_cancelled_check_ends(ada: PrivateKey, tmp_path: Path) -> None:
-    folder = model_folder(tmp_path / "m")
-    sign_path(folder, ada)
-    with pytest.raises(CancelledError):
-        check_checkpoint(inspect(folder), [], lambda: True)
-
-
-def test_the_bytes_that_were_inspected_are_the_signed_ones(ada: PrivateKey, tmp_path: Path) -> None:
-    """What lies there a moment later is not what is used."""
-    path = checkpoint(tmp_path)
-    sign_path(path, ada)
-    path.write_bytes(safetensors(b"\4" * 8))
-    seen = inspect(path)
-    checkpoint(tmp_path)
-    found = check_checkpoint(seen, [ada.public])
-    assert found.state == "bad"
 
 
 # Evidence bundles
@@ -376,16 +347,11 @@ def verdict(raw: bytes, key: PrivateKey) -> SignatureFacts:
     return found
 
 
-def test_a_signed_statement_of_the_helper_is_good(ada: PrivateKey) -> None:
-    assert verdict(seal(statement(), ada), ada).state == "good"
-    more = statement()
-    more["predicate"]["model_card"] = {"of": "later"}  # versions to come may say more
-    assert verdict(seal(more, ada), ada).state == "good"
-
-
 @pytest.mark.parametrize(
     ("payload", "state", "says"),
     [
+        (statement(), "good", "Signed by"),
+        (statement(later={"of": "later"}), "good", "Signed by"),  # versions to come may say more
         (b"", "damaged", "not valid JSON"),
         (b"[]", "damaged", "not a JSON object"),
         (b'{"a": 1, "a": 2}', "damaged", "occurs twice"),
@@ -543,32 +509,26 @@ def test_what_no_verifier_should_take_is_not_signed(ada: PrivateKey) -> None:
 # Keys
 
 
-def test_a_private_key_is_its_owners(tmp_path: Path) -> None:
+def test_a_private_key_is_its_owners_and_a_passphrase_locks_it() -> None:
     made = new_key("Ada")
     path = private_file(made)
-    if os.name == "posix":
-        assert stat.S_IMODE(path.stat().st_mode) == 0o600
-        assert stat.S_IMODE(keys_dir().stat().st_mode) == 0o700
-        assert stat.S_IMODE((keys_dir() / KEYS_FILE).stat().st_mode) == 0o600
-    assert load_key().public == made
-    assert load_key("ada").public == made
-    assert load_key(made.key_id[:8]).public == made
+    for name in ("ada", made.key_id[:8], ""):
+        assert load_key(name).public == made
     assert load_key(str(path)).public.key_id == made.key_id
     assert "secret" not in repr(load_key())
     if os.name == "posix":
+        for place, mode in ((path, 0o600), (keys_dir(), 0o700), (keys_dir() / KEYS_FILE, 0o600)):
+            assert stat.S_IMODE(place.stat().st_mode) == mode
         path.chmod(0o640)
         with pytest.raises(InputError, match="may be read by others"):
             load_key()
-
-
-def test_a_passphrase_locks_it() -> None:
-    made = new_key("Ada", "hunter2")
+    made = new_key("Eve", "hunter2")
     assert b"ENCRYPTED" in private_file(made).read_bytes()
     with pytest.raises(InputError, match="is locked: give its passphrase"):
-        load_key()
+        load_key("Eve")
     with pytest.raises(InputError, match="the passphrase is another one"):
-        load_key(passphrase=lambda name: "hunter3")
-    assert load_key(passphrase=lambda name: "hunter2").public == made
+        load_key("Eve", passphrase=lambda name: "hunter3")
+    assert load_key("Eve", passphrase=lambda name: "hunter2").public == made
 
 
 def test_keys_are_chosen_by_name() -> None:
@@ -595,16 +555,13 @@ def test_keys_are_chosen_by_name() -> None:
 @pytest.mark.parametrize(
     ("name", "alike"),
     [
-        ("\N{CYRILLIC CAPITAL LETTER A}da", True),
+        ("\N{CYRILLIC CAPITAL LETTER A}da", True), ("A-da.", True), ("Ida", False),
         ("\N{GREEK CAPITAL LETTER ALPHA}d\N{CYRILLIC SMALL LETTER A}", True),
-        ("Ad\N{LATIN SMALL LETTER A WITH ACUTE}", True),
+        ("Ad\N{LATIN SMALL LETTER A WITH ACUTE}", True), ("Ada L.", False),
         ("\N{FULLWIDTH LATIN CAPITAL LETTER A}da", True),
-        ("A-da.", True),
-        ("Ida", False),
-        ("Ada L.", False),
         ("\N{CYRILLIC CAPITAL LETTER ZHE}da", False),
     ],
-)
+)  # fmt: skip
 def test_a_name_that_looks_like_another_is_told(name, alike, tmp_path, capsys):
     ada = new_key("Ada")
     (tmp_path / "x.pub").write_text(VECTORS["public_key"])
@@ -629,11 +586,8 @@ def test_somebodys_key_is_trusted_once() -> None:
 
 
 def public_pem(key: Any) -> bytes:
-    how = serialization
-    made: bytes = key.public_key().public_bytes(
-        how.Encoding.PEM, how.PublicFormat.SubjectPublicKeyInfo
-    )
-    return made
+    form = serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
+    return key.public_key().public_bytes(*form)
 
 
 @pytest.mark.parametrize(
@@ -659,17 +613,14 @@ def test_other_keys_are_not_trusted(make: Callable[[], bytes], says: str) -> Non
 
 def test_other_private_keys_do_not_sign() -> None:
     how = serialization
-    for secret, says in (
-        (ec.generate_private_key(ec.SECP384R1()), "only P-256"),
-        (rsa.generate_private_key(65537, 2048), "of another kind"),
-    ):
-        raw = secret.private_bytes(
-            how.Encoding.PEM, how.PrivateFormat.PKCS8, how.NoEncryption()
-        )  # fmt: skip
+    form = how.Encoding.PEM, how.PrivateFormat.PKCS8, how.NoEncryption()
+    p384, of_rsa = ec.generate_private_key(ec.SECP384R1()), rsa.generate_private_key(65537, 2048)
+    for raw, says in (
+        (p384.private_bytes(*form), "only P-256"), (of_rsa.private_bytes(*form), "of another kind"),
+        (b"junk", "no private key in PEM form"),
+    ):  # fmt: skip
         with pytest.raises(InputError, match=says):
             read_private_key(raw, "k.pem")
-    with pytest.raises(InputError, match="no private key in PEM form"):
-        read_private_key(b"junk", "k.pem")
 
 
 def test_without_the_library_a_sentence_says_what_to_install(ada, tmp_path, monkeypatch):
@@ -720,49 +671,32 @@ def test_keys_and_signatures_at_the_command_line(tmp_path, capsys, monkeypatch):
     assert json.loads(capsys.readouterr().out)["signature"] is None
 
 
-def _untouched(checkpoint: Path) -> None:
-    pass
-
-
-def _unsigned(checkpoint: Path) -> None:
-    checkpoint.with_name("model.sig").unlink()
-
-
-def _rubbish(checkpoint: Path) -> None:
-    checkpoint.with_name("model.sig").write_bytes(b"{}")
-
-
-def _of_another_file(checkpoint: Path) -> None:
-    checkpoint.with_name("other").write_bytes(b"other")
-    checkpoint.with_name("model.sig").unlink()
-    sign_path(checkpoint.with_name("other"), load_key("Ada"))
+SIGNATURES: dict[str, Callable[[Path], object]] = {
+    "whole": lambda path: None, "none": lambda path: path.unlink(),
+    "rubbish": lambda path: path.write_bytes(b"{}"),
+}  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("change", "key", "code", "says"),
+    ("signature", "key", "code", "says"),
     [
-        (_untouched, None, 0, ""),
-        (_untouched, "Ada", 0, ""),
-        (_untouched, "ada.pub", 0, ""),
-        (_untouched, "Eve", 1, "is not signed with the key Eve: Signed by"),
-        (_unsigned, None, 0, ""),
-        (_unsigned, "Ada", 1, "is not signed with the key Ada: It has no signature."),
-        (_rubbish, None, 0, ""),
-        (_rubbish, "Ada", 1, "is not signed with the key Ada: model.sig is"),
-        (_of_another_file, None, 1, ""),
-        (_of_another_file, "Ada", 1, "it was made for other bytes"),
-        (_untouched, "Bob", 3, "no key 'Bob'"),
+        *(("whole", key, 0, "") for key in (None, "Ada", "ada.pub")),
+        ("whole", "Eve", 1, "is not signed with the key Eve: Signed by"),
+        ("whole", "Bob", 3, "no key 'Bob'"), ("none", None, 0, ""),
+        ("none", "Ada", 1, "is not signed with the key Ada: It has no signature."),
+        ("rubbish", None, 0, ""), ("rubbish", "Ada", 1, "signed with the key Ada: model.sig is"),
+        ("of another file", None, 1, ""), ("of another file", "Ada", 1, "made for other bytes"),
     ],
 )  # fmt: skip
 def test_a_signature_that_does_not_hold_is_an_exit_code(
-    change: Callable[[Path], None], key: str | None, code: int, says: str, tiny_checkpoint: Path,
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str],
-) -> None:  # fmt: skip
+    signature, key, code, says, tiny_checkpoint, monkeypatch, capsys
+):
     monkeypatch.chdir(tiny_checkpoint.parent)
     Path("ada.pub").write_text(new_key("Ada").pem)
+    Path("other").write_bytes(b"other")
     new_key("Eve")
-    sign_path(tiny_checkpoint, load_key("Ada"))
-    change(tiny_checkpoint)
+    sign_path(Path("other") if signature == "of another file" else tiny_checkpoint, load_key("Ada"))
+    SIGNATURES.get(signature, SIGNATURES["whole"])(Path("model.sig"))
     options = [] if key is None else ["--require-signature", key]
     assert run_command(["inspect", str(tiny_checkpoint), "--json", *options]) == code
     told = capsys.readouterr()
