@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
 from ml_core.data import digests
-from ml_core.data.images import ImageSet, open_images
+from ml_core.data.images import open_images
 from ml_core.data.known_files import CONTENT, EARLIER, LISTING
 from ml_core.data.specs import ImageSpec
 from ml_core.paths import cache_dir
@@ -19,7 +18,7 @@ OLD = 1_600_000_000
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path, monkeypatch):
     """Twelve pictures from long ago, in an empty home."""
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(digests, "_RACY_NS", -(10**18))  # ctime cannot be set
@@ -30,23 +29,21 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return place
 
 
-def write(path: Path, level: int) -> None:
+def write(path, level):
     Image.fromarray(np.full((8, 8, 3), level, np.uint8)).save(path)
     os.utime(path, (OLD, OLD))
 
 
-def opened(folder: Path) -> ImageSet:
+def opened(folder):
     return open_images(ImageSpec(kind="folder", path=str(folder)))
 
 
-def limit(monkeypatch: pytest.MonkeyPatch, files: float, folder: Path) -> None:
+def limit(monkeypatch, files, folder):
     size = (folder / "00.png").stat().st_size
     monkeypatch.setattr("ml_core.data.known_files.CONTENT_LIMIT", int(files * size))
 
 
-def test_after_a_full_pass_a_large_set_is_known_by_content(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_a_full_pass_a_large_set_is_known_by_content(folder, monkeypatch):
     small = opened(folder)
     assert small.known_by == CONTENT
     limit(monkeypatch, 0.5, folder)
@@ -62,18 +59,14 @@ def test_after_a_full_pass_a_large_set_is_known_by_content(
     assert again.key == small.key
 
 
-def test_each_opening_hashes_as_much_as_it_may(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_opening_hashes_as_much_as_it_may(folder, monkeypatch):
     key = opened(folder).key
     limit(monkeypatch, 5.5, folder)
     assert [opened(folder).known_by for _ in range(3)] == [LISTING, LISTING, EARLIER]
     assert opened(folder).key == key
 
 
-def test_the_lasting_key_does_not_depend_on_what_was_hashed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_lasting_key_does_not_depend_on_what_was_hashed(folder, monkeypatch):
     assert opened(folder).lasting_key == opened(folder).key
     limit(monkeypatch, 5.5, folder)
     found = [opened(folder) for _ in range(3)]
@@ -86,9 +79,7 @@ def test_the_lasting_key_does_not_depend_on_what_was_hashed(
 
 
 @pytest.mark.parametrize("same_time", [False, True])
-def test_a_changed_file_is_read_anew(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, same_time: bool
-) -> None:
+def test_a_changed_file_is_read_anew(folder, monkeypatch, same_time):
     limit(monkeypatch, 1.5, folder)
     opened(folder).canvas(range(12), 8)
     before = opened(folder)
@@ -101,14 +92,14 @@ def test_a_changed_file_is_read_anew(
     assert opened(folder).key == after.key  # the change was hashed, not taken from the index
 
 
-def test_files_of_this_moment_are_not_kept(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_files_of_this_moment_are_not_kept(folder, monkeypatch):
     monkeypatch.setattr(digests, "_RACY_NS", 10**12)
     limit(monkeypatch, 0.5, folder)
     opened(folder).canvas(range(12), 8)
     assert opened(folder).known_by == LISTING
 
 
-def test_a_damaged_index_begins_anew(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_damaged_index_begins_anew(folder, monkeypatch):
     limit(monkeypatch, 0.5, folder)
     opened(folder).canvas(range(12), 8)
     (cache_dir() / "digests-1.sqlite").write_bytes(b"no database" * 1000)
