@@ -30,8 +30,7 @@ from ml_core.data.specs import ImageSpec
 from ml_core.detection.scan.records import TITLES, Weights, WordRow
 from ml_core.events import Done, Finding, Progress
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.jobs.overall import scan_plan
-from ml_core.jobs.scan import SCAN_FILE, USUAL, ScanSpec
+from ml_core.jobs.scan import SCAN_FILE, ScanSpec
 from ml_core.jobs.specs import read_spec_file
 from tests.gui.factories import facts, images
 from tests.gui.fakes import FakeRunner
@@ -324,18 +323,6 @@ def test_the_line_of_a_stage_is_never_that_of_the_one_before(station):
     assert lines["probes"].text().startswith("Known triggers: 2 %")
 
 
-def test_the_bar_goes_by_what_the_job_is_about_to_do(station):
-    begin(station)
-    assert station.scanning.live.sizes == {}
-    tell(station, *events()[:2])
-    assert station.scanning.live.sizes == {
-        "side": 64, "search": 512, "held_out": 256, "classes": len(CLASSES)
-    }  # fmt: skip
-    plan = scan_plan(station.scanning.spec, USUAL, **station.scanning.live.sizes)
-    ahead = [seen.part for seen in station.scanning.overall._seen[1:]]
-    assert ahead == list(plan.parts[1:])
-
-
 _UNFIT = Done("failed", {}, "The checkpoint names only 0.4 % of the pictures rightly.", "unfit")
 
 
@@ -564,13 +551,12 @@ def test_an_estimate_that_fails_says_why_and_one_can_be_cancelled(station, qtbot
     assert station.start_button.isEnabled()
 
 
-@pytest.mark.parametrize(
-    ("ground", "best"),
-    [("#ffffff", "#000000"), ("#d55e00", "#000000"), ("#e69f00", "#000000"),
-     ("#1e1e1e", "#ffffff"), ("#503c14", "#ffffff")],
-)  # fmt: skip
-def test_rates_on_the_map_are_in_the_colour_that_stands_out(ground, best):
-    assert ink(QColor(ground)).name() == best
+def test_rates_on_the_map_are_in_the_colour_that_stands_out():
+    for ground, best in (
+        ("#ffffff", "#000000"), ("#d55e00", "#000000"), ("#e69f00", "#000000"),
+        ("#1e1e1e", "#ffffff"), ("#503c14", "#ffffff"),
+    ):  # fmt: skip
+        assert ink(QColor(ground)).name() == best
 
 
 def test_the_found_trigger_is_shown_on_pictures_with_what_the_model_says(station, tmp_path):

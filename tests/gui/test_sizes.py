@@ -88,14 +88,14 @@ def test_many_changes_lose_nothing_to_rounding(qtbot):
     for percent in (*theme.SIZES, *reversed(theme.SIZES), 110, 175, 110, 100):
         theme.set_size(percent)
     assert page.measures() == first
-
-
-def test_what_its_owner_sets_in_between_is_kept(qtbot):
-    page = shown(qtbot)
     theme.set_size(200)
-    page.field.setFixedWidth(theme.px(50))
+    page.field.setFixedWidth(theme.px(50))  # what its owner sets in between is kept
     theme.set_size(150)
     assert page.field.minimumWidth() == page.field.maximumWidth() == 75
+    for percent in (99, 201, 0):
+        with pytest.raises(ValueError, match="between 100 and 200 %"):
+            theme.set_size(percent)
+    assert theme.size() == 150
 
 
 def test_what_is_hidden_follows_when_it_is_shown(qtbot):
@@ -118,13 +118,6 @@ def test_the_focus_moves_nothing_at_any_size():
                 for text in (plain, other)
             )
             assert [n - 1 for n in one] == two, percent
-
-
-def test_a_size_that_there_is_not_is_refused():
-    for percent in (99, 201, 0):
-        with pytest.raises(ValueError, match="between 100 and 200 %"):
-            theme.set_size(percent)
-    assert theme.size() == 100
 
 
 def test_the_window_is_made_larger_and_keeps_it(small_window, tmp_path):
