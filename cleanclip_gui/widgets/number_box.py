@@ -171,6 +171,21 @@ def _neighbour(value: float, up: bool) -> float:
     return max(g for g in grid if g < value * (1 - 1e-9))
 
 
+class Chooser(QComboBox):
+    """A combo box that leaves the wheel to the page unless it has the focus."""
+
+    def __init__(self, parent: QWidget | None = None) -> None:
+        super().__init__(parent)
+        self.setFocusPolicy(Qt.FocusPolicy.StrongFocus)
+
+    def wheelEvent(self, event: QWheelEvent) -> None:  # noqa: N802
+        """Scroll the page, not the choice."""
+        if self.hasFocus():
+            super().wheelEvent(event)
+        else:
+            event.ignore()
+
+
 _USUAL = 24  # letters of an entry
 
 
