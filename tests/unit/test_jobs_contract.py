@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable, Generator
 from pathlib import Path
 from typing import Any
@@ -28,7 +27,6 @@ from ml_core.reading.errors import InputError
 from tests.unit.draining import done_of, finished
 from tests.unit.job_specs import CANARIES, SMALL, folder_of
 from tests.unit.small_jobs import small_recipe
-from tests.warm import Warm
 
 KINDS = tuple(JOBS)
 UNLABELLED = ImageSpec(kind="folder", path="unlabelled")
@@ -66,8 +64,8 @@ def _files(folder: Path) -> set[str]:
 def _lasting(value: Any) -> Any:
     """A result without what depends on the moment."""
     if isinstance(value, dict):
-        kept = {k: v for k, v in value.items() if not any(word in k for word in OF_THE_MOMENT)}
-        return {key: _lasting(part) for key, part in kept.items()}
+        lasting = {k: v for k, v in value.items() if not any(word in k for word in OF_THE_MOMENT)}
+        return {key: _lasting(part) for key, part in lasting.items()}
     return [_lasting(part) for part in value] if isinstance(value, list | tuple) else value
 
 
@@ -197,18 +195,6 @@ def test_a_folder_that_is_in_use_is_left_alone(kind: str, make: Make) -> None:
     assert done.status == "failed"
     assert done.error.startswith("Another process is working on the run in")
     assert not _files(folder)
-
-
-def test_the_worker_runs_a_kind_on_request(make: Make, tmp_path: Path, warm_torch: Warm) -> None:
-    path = write_spec_file(make("embeddings"), tmp_path / "spec.json")
-    with warm_torch.start(
-        "ml_core.jobs.worker", str(path), "--embeddings", stdin=subprocess.DEVNULL, text=True
-    ) as child:
-        assert child.stdout is not None
-        last = from_json(child.stdout.read().splitlines()[-1])
-    assert isinstance(last, Done)
-    assert last.status == "finished", last.details
-    assert child.returncode == 0
 
 
 # ---- a new kind ----
