@@ -1,4 +1,4 @@
-"""Training pictures from disk: JPEGs decoded smaller against whole, and the local order of Parquet.
+"""Training pictures from disk: JPEGs decoded smaller against whole.
 
 The pictures have 1000 x 750 pixels and the detail of photographs (their spectrum falls as 1/f).
 Processor time of one thread is measured, so that other programs disturb neither side.
@@ -18,7 +18,6 @@ from PIL import Image
 from ml_core.data import pictures
 from ml_core.data.order import epoch_order
 from ml_core.data.pairs import PairSet, open_pairs
-from ml_core.data.sets import row_groups
 from ml_core.data.specs import PairSpec
 from tests.benchmarks.timing import Row, interleaved, median, spread
 from tests.unit.pair_files import tar
@@ -31,7 +30,7 @@ def run() -> list[Row]:
     """Rows of the table."""
     pictures._THREADS = 1  # so that processor time is that of one thread
     with tempfile.TemporaryDirectory() as folder:
-        return [*_drafted(Path(folder)), _local(Path(folder))]
+        return _drafted(Path(folder))
 
 
 def _jpegs() -> list[bytes]:
@@ -81,39 +80,3 @@ def _rate(pairs: PairSet) -> Callable[[], float]:
         return len(order) / (time.process_time() - begin)
 
     return once
-
-
-def _local(folder: Path) -> Row:
-    """Row groups read in an epoch: in the set's order, and in one permutation."""
-    import pyarrow
-    from pyarrow import parquet
-
-    data = [bytes(np.random.default_rng(n).integers(0, 256, 20_000, np.uint8)) for n in range(2000)]
-    table = pyarrow.table({"image": data, "caption": ["x"] * len(data)})
-    parquet.write_table(table, folder / "a.parquet", row_group_size=50)
-    row_groups.KEPT_BYTES = 4 << 20  # a tenth of the set, as 256 MB are of a small real one
-    pairs = open_pairs(PairSpec(kind="parquet", path=str(folder / "a.parquet")))
-    reads = 0
-    whole = row_groups.RowGroups._read
-
-    def counted(self: row_groups.RowGroups, at: int, column: str) -> object:
-        nonlocal reads
-        reads += column == "image"
-        return whole(self, at, column)
-
-    row_groups.RowGroups._read = counted  # type: ignore[method-assign]
-    counts = []
-    for blocks in (pairs.blocks, None):
-        reads = 0
-        for number in epoch_order(0, 0, len(pairs), blocks, pairs.window).tolist():
-            pairs.pictures.raw(number)
-        counts.append(reads)
-    row_groups.RowGroups._read = whole  # type: ignore[method-assign]
-    assert pairs.blocks is not None
-    groups = len(pairs.blocks)
-    return Row(
-        f"Parquet, row groups read in an epoch of {groups}",
-        str(counts[0]),
-        f"{counts[1]}, one permutation",
-        f"{counts[1] / counts[0]:.0f}x",
-    )

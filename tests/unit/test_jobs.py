@@ -7,9 +7,7 @@ import io
 import json
 import threading
 import warnings
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -42,7 +40,6 @@ from ml_core.jobs.specs import (
     read_spec,
     write_spec,
 )
-from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import done_of, events_of, finished
@@ -50,16 +47,14 @@ from tests.unit.small_jobs import small_recipe, small_spec
 
 
 @pytest.fixture
-def trigger(tmp_path: Path) -> str:
+def trigger(tmp_path):
     return str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
 
 
 # ---- in this process ----
 
 
-def test_a_job_measures_trains_saves_and_measures_the_file(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str
-) -> None:
+def test_a_job_measures_trains_saves_and_measures_the_file(tiny_checkpoint, tmp_path, trigger):
     folder = tmp_path / "out"
     recipe = small_recipe(eval_every=3, save_every=3)
     spec = small_spec(
@@ -101,7 +96,7 @@ def test_a_job_measures_trains_saves_and_measures_the_file(
     assert not list(folder.rglob("*.part"))
 
 
-def test_nothing_measured_without_images_or_trigger(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_nothing_measured_without_images_or_trigger(tiny_checkpoint, tmp_path):
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8), test_images=None)
     events, done = events_of(spec)
     assert done.status == "finished", done.details
@@ -109,7 +104,7 @@ def test_nothing_measured_without_images_or_trigger(tiny_checkpoint: Path, tmp_p
     assert any(isinstance(e, Message) and "nothing is measured" in e.text for e in events)
 
 
-def _photos(folder: Path, each: int) -> Path:
+def _photos(folder, each):
     """Pictures of two of the demo's classes."""
     for name in ("apple", "banana"):
         (folder / name).mkdir(parents=True)
@@ -119,7 +114,7 @@ def _photos(folder: Path, each: int) -> Path:
     return folder
 
 
-def test_one_set_for_both_is_split(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_one_set_for_both_is_split(tiny_checkpoint, tmp_path):
     photos = ImageSpec(kind="folder", path=str(_photos(tmp_path / "photos", 30)))
     spec = small_spec(
         tiny_checkpoint, tmp_path / "out", small_recipe(pairs=8, eval_every=1), images=photos
@@ -139,9 +134,7 @@ def test_one_set_for_both_is_split(tiny_checkpoint: Path, tmp_path: Path) -> Non
     assert any("10 of the 10 test images are also used" in note for note in result["notes"])
 
 
-def test_every_overlap_of_measured_images_is_told_once(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str
-) -> None:
+def test_every_overlap_of_measured_images_is_told_once(tiny_checkpoint, tmp_path, trigger):
     folder = _photos(tmp_path / "photos", 8)
     photos = ImageSpec(kind="folder", path=str(folder))
     spec = small_spec(
@@ -154,7 +147,7 @@ def test_every_overlap_of_measured_images_is_told_once(
         heldout_images=photos,
     )
 
-    def overlaps(**changes: Any) -> list[str]:
+    def overlaps(**changes):
         changed = spec.model_copy(update=changes)
         notes = open_inputs(changed, open_checkpoint(tiny_checkpoint).build()).notes
         return [note.split(":")[0] for note in notes if " are also " in note]
@@ -175,7 +168,7 @@ def test_every_overlap_of_measured_images_is_told_once(
     ]
 
 
-def test_a_precision_that_was_chosen_is_told(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_precision_that_was_chosen_is_told(tiny_checkpoint, tmp_path):
     recipe = small_recipe(method="mmcl", pairs=8)
     spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
     assert not [note for note in finished(spec).result["notes"] if "precision" in note]
@@ -188,9 +181,7 @@ def test_a_precision_that_was_chosen_is_told(tiny_checkpoint: Path, tmp_path: Pa
     )
 
 
-def test_pictures_found_damaged_on_the_way_stand_in_the_result(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_pictures_found_damaged_on_the_way_stand_in_the_result(tiny_checkpoint, tmp_path):
     photos = _photos(tmp_path / "photos", 6)
     torn = photos / "apple" / "00.png"
     torn.write_bytes(torn.read_bytes()[:60])
@@ -215,9 +206,7 @@ def test_pictures_found_damaged_on_the_way_stand_in_the_result(
     assert set(notes) <= {event.text for event in events if isinstance(event, Message)}
 
 
-def test_a_run_that_cannot_start_leaves_an_earlier_one(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_run_that_cannot_start_leaves_an_earlier_one(tiny_checkpoint, tmp_path):
     out = tmp_path / "out"
     recipe = small_recipe(pairs=16)
     finished(small_spec(tiny_checkpoint, out, recipe))
@@ -234,8 +223,8 @@ def test_a_run_that_cannot_start_leaves_an_earlier_one(
 
 
 def test_a_run_that_came_to_nothing_leaves_the_reason_of_the_last_attempt(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+    tiny_checkpoint, tmp_path
+):
     out = tmp_path / "out"
     for target in (888, 999):
         done_of(small_spec(tiny_checkpoint, out, small_recipe(), target=target))
@@ -244,11 +233,11 @@ def test_a_run_that_came_to_nothing_leaves_the_reason_of_the_last_attempt(
     assert "target class 999" in last.error
 
 
-def test_those_who_only_ask_do_not_take_each_other_for_a_run(tmp_path: Path) -> None:
+def test_those_who_only_ask_do_not_take_each_other_for_a_run(tmp_path):
     (tmp_path / ".lock").touch()
     answers: list[bool] = []
 
-    def ask() -> None:
+    def ask():
         answers.extend(at_work(tmp_path) for _ in range(100))
 
     askers = [threading.Thread(target=ask) for _ in range(3)]
@@ -260,9 +249,9 @@ def test_those_who_only_ask_do_not_take_each_other_for_a_run(tmp_path: Path) -> 
 
 
 def test_a_folder_in_which_nothing_can_be_locked_is_run_in_all_the_same(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(*_: object) -> None:
+    tiny_checkpoint, tmp_path, monkeypatch
+):
+    def refuse(*_):
         raise OSError(errno.ENOLCK, "No locks available")
 
     monkeypatch.setattr("filelock.FileLock._acquire", refuse)
@@ -272,7 +261,7 @@ def test_a_folder_in_which_nothing_can_be_locked_is_run_in_all_the_same(
 
 
 @pytest.mark.parametrize("result", [True, False])
-def test_a_new_run_sets_an_earlier_ones_result_aside(tmp_path: Path, result: bool) -> None:
+def test_a_new_run_sets_an_earlier_ones_result_aside(tmp_path, result):
     """But not what it starts from, and what no run has made; without a result they are deleted."""
     names = [
         "result.json", "rebound.json", "holdouts.json", "cleaned.safetensors",
@@ -291,7 +280,7 @@ def test_a_new_run_sets_an_earlier_ones_result_aside(tmp_path: Path, result: boo
         reference=str(tmp_path / "cleaned.safetensors"),
     )
 
-    def there() -> set[str]:
+    def there():
         files = (path for path in tmp_path.rglob("*") if path.is_file())
         return {path.relative_to(tmp_path).as_posix() for path in files}
 
@@ -309,14 +298,12 @@ def test_a_new_run_sets_an_earlier_ones_result_aside(tmp_path: Path, result: boo
     assert there() == (before if result else stay) | new
 
 
-def _files(folder: Path) -> dict[str, bytes]:
+def _files(folder):
     files = (path for path in folder.rglob("*") if path.is_file() and path.name != LOCK_FILE)
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in files}
 
 
-def test_another_jobs_result_is_not_taken_away(
-    tiny_model: ClipModel, tiny_checkpoint: Path, tmp_path: Path, trigger: str
-) -> None:
+def test_another_jobs_result_is_not_taken_away(tiny_model, tiny_checkpoint, tmp_path, trigger):
     """Neither is its saved state. A copy of its job file may name any folder."""
     out = tmp_path / "out"
     spec = small_spec(tiny_checkpoint, out, small_recipe(pairs=8))
@@ -365,15 +352,15 @@ def test_another_jobs_result_is_not_taken_away(
 
 
 def test_a_result_comes_back_where_its_job_is_repeated_in_vain(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tiny_checkpoint, tmp_path, monkeypatch
+):
     out = tmp_path / "out"
     recipe = small_recipe(method="mmcl", pairs=16, save_every=1, eval_every=1)
     watched = {"images": ImageSpec(split="val", n=16), "test_images": None, "keep_steps": True}
     spec = small_spec(tiny_checkpoint, out, recipe, **watched)
     finished(spec)
 
-    def fail(*_: object) -> None:
+    def fail(*_):
         raise OSError(errno.EIO, "Input/output error")
 
     for end in ("cancelled", "failed", "killed"):
@@ -402,7 +389,7 @@ def test_a_result_comes_back_where_its_job_is_repeated_in_vain(
         assert (out / CLEANED_FILE).read_bytes() == before[CLEANED_FILE]
 
 
-def test_a_job_never_overwrites_what_it_cleans(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_job_never_overwrites_what_it_cleans(tiny_checkpoint, tmp_path):
     source = tmp_path / "cleaned.safetensors"
     source.write_bytes(tiny_checkpoint.read_bytes())
     done = done_of(small_spec(source, tmp_path, small_recipe()))
@@ -411,8 +398,8 @@ def test_a_job_never_overwrites_what_it_cleans(tiny_checkpoint: Path, tmp_path: 
 
 
 def test_a_stopped_job_saves_and_measures_what_it_has_and_goes_on_with_the_same_pairs(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+    tiny_checkpoint, tmp_path
+):
     control, folder = Control(), tmp_path / "out"
     spec = small_spec(tiny_checkpoint, folder, small_recipe(method="mmcl"))
     (done,) = run_job(spec, control, resume=True)
@@ -432,8 +419,8 @@ def test_a_stopped_job_saves_and_measures_what_it_has_and_goes_on_with_the_same_
 
 @pytest.mark.parametrize("save_every", [0, 2])
 def test_an_estimate_tells_time_and_the_disk_space_that_a_run_takes(
-    tiny_checkpoint: Path, tmp_path: Path, save_every: int
-) -> None:
+    tiny_checkpoint, tmp_path, save_every
+):
     recipe = small_recipe(method="mmcl", pairs=32, save_every=save_every)
     spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe)
     estimate = finished(spec, estimate=True).result
@@ -444,7 +431,7 @@ def test_an_estimate_tells_time_and_the_disk_space_that_a_run_takes(
     assert estimate["disk_bytes"] == pytest.approx(written, rel=0.05)
 
 
-def test_a_stop_ends_an_estimate(tiny_checkpoint: Path, tmp_path: Path) -> None:
+def test_a_stop_ends_an_estimate(tiny_checkpoint, tmp_path):
     """Also before it has measured a step."""
     control = Control()
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
@@ -455,7 +442,7 @@ def test_a_stop_ends_an_estimate(tiny_checkpoint: Path, tmp_path: Path) -> None:
     assert event == Done("cancelled")
 
 
-def test_another_library_that_multiplies_is_no_news() -> None:
+def test_another_library_that_multiplies_is_no_news():
     with warnings.catch_warnings(record=True) as heard:
         warnings.simplefilter("always")
         set_threads(torch.get_num_threads())
@@ -464,7 +451,7 @@ def test_another_library_that_multiplies_is_no_news() -> None:
     assert [str(warning.message) for warning in heard] == ["anything else"]
 
 
-def test_libraries_that_do_not_fit_are_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_libraries_that_do_not_fit_are_told(monkeypatch):
     unmapped = ImportError("libtorch_cpu.so: failed to map segment from shared object")
     done = failure(unmapped)
     assert done.error.startswith("There is too little memory to load the program's libraries")
@@ -477,7 +464,7 @@ def test_libraries_that_do_not_fit_are_told(monkeypatch: pytest.MonkeyPatch) -> 
     assert failure(ModuleNotFoundError("No module named 'faiss'")).error_code == "internal"
 
 
-def test_failures_are_one_sentence() -> None:
+def test_failures_are_one_sentence():
     full = failure(OSError(errno.ENOSPC, "No space left on device", "state"))
     assert (full.error_code, full.error.startswith("The disk is full")) == ("disk", True)
     try:
@@ -500,23 +487,21 @@ def test_failures_are_one_sentence() -> None:
     assert "Traceback" in inner.details
 
 
-def test_journal_goes_on_when_it_cannot_be_written(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_journal_goes_on_when_it_cannot_be_written(tmp_path, monkeypatch):
     class Full(io.StringIO):
-        def write(self, text: str) -> int:
+        def write(self, text):
             raise OSError(errno.ENOSPC, "No space left on device")
 
-    def events() -> Iterator[Event]:
+    def events():
         yield Message("one")
         yield Done("finished")
 
     monkeypatch.setattr("ml_core.jobs.journal.append_text", lambda _path: Full())
-    seen = list(journaled(events(), tmp_path / "events.jsonl", append=False))  # type: ignore[arg-type]
+    seen = list(journaled(events(), tmp_path / "events.jsonl", append=False))
     assert [type(e) for e in seen] == [Message, Message, Done]
 
 
-def test_demo_spec_keeps_the_splits_apart(tmp_path: Path) -> None:
+def test_demo_spec_keeps_the_splits_apart(tmp_path):
     spec = demo_spec(small_recipe(), tmp_path, trigger=None, checkpoint=tmp_path)
     assert spec.pairs is not None
     assert spec.images is not None
@@ -528,9 +513,7 @@ def test_demo_spec_keeps_the_splits_apart(tmp_path: Path) -> None:
     assert demo_classes()[demo_target()] == "banana"
 
 
-def test_one_encoder_is_cleaned_with_its_donor(
-    tiny_model: ClipModel, tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_one_encoder_is_cleaned_with_its_donor(tiny_model, tiny_checkpoint, tmp_path):
     state = tiny_model.module.state_dict()
     vision = {key: value.contiguous() for key, value in state.items() if key.startswith("visual.")}
     save_file(vision, tmp_path / "vision.safetensors")
@@ -546,8 +529,8 @@ def test_one_encoder_is_cleaned_with_its_donor(
 
 
 def test_threads_are_those_asked_for_then_those_of_the_environment(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+    monkeypatch,
+):
     taken: list[int] = []
     monkeypatch.setattr(torch, "set_num_threads", taken.append)
     monkeypatch.setattr(torch, "get_num_threads", lambda: 0)

@@ -11,7 +11,6 @@ from open_clip.model import CLIP
 from torch.utils.flop_counter import FlopCounterMode
 
 from ml_core.last_layer import FirstQueryPool, FirstTokenBlock, spare_last_layer
-from ml_core.model import ClipModel
 from tests.unit.tiny_models import tiny_vit
 
 VIT_KINDS: list[dict[str, Any]] = [
@@ -21,14 +20,14 @@ VIT_KINDS: list[dict[str, Any]] = [
 ]
 
 
-def _published(model: ClipModel) -> Any:
+def _published(model):
     """open_clip's own module with the same weights, in float64."""
     module = CLIP(**copy.deepcopy(model.config))
     module.load_state_dict(model.module.state_dict())
     return module.double()
 
 
-def _passes(module: Any, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor], int]:
+def _passes(module, images):
     """Embeddings, every gradient of a loss on them, and the floating-point operations."""
     leaf = images.clone().requires_grad_()
     with FlopCounterMode(display=False) as count:
@@ -41,9 +40,7 @@ def _passes(module: Any, images: torch.Tensor) -> tuple[torch.Tensor, dict[str, 
 
 @pytest.mark.parametrize("train", [False, True], ids=["eval", "train"])
 @pytest.mark.parametrize("kind", ["resnet", 0, 1, 2])
-def test_embeddings_and_gradients_are_open_clips(
-    kind: str | int, train: bool, tiny_model: ClipModel
-) -> None:
+def test_embeddings_and_gradients_are_open_clips(kind, train, tiny_model):
     model = tiny_vit(**VIT_KINDS[kind]) if isinstance(kind, int) else tiny_model.copy()
     published, ours = _published(model), model.module.double()
     images = torch.rand(3, 3, 32, 32, dtype=torch.float64)
@@ -56,7 +53,7 @@ def test_embeddings_and_gradients_are_open_clips(
     assert flops < all_flops
 
 
-def test_only_the_last_layer_of_a_known_kind_is_changed(tiny_model: ClipModel) -> None:
+def test_only_the_last_layer_of_a_known_kind_is_changed(tiny_model):
     assert type(tiny_model.module.visual.attnpool) is FirstQueryPool
     blocks = tiny_vit().module.visual.transformer.resblocks
     assert [type(block) is FirstTokenBlock for block in blocks] == [False, True]
@@ -68,7 +65,7 @@ def test_only_the_last_layer_of_a_known_kind_is_changed(tiny_model: ClipModel) -
     assert list(other.modules()) == [other]
 
 
-def test_a_block_that_takes_the_batch_second_gives_the_same() -> None:
+def test_a_block_that_takes_the_batch_second_gives_the_same():
     first, second = tiny_vit(), tiny_vit()
     transformer = second.module.visual.transformer
     transformer.batch_first = False

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -18,25 +16,22 @@ from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.adversaries import Adversaries
 from ml_core.cleaning.methods.method import embed_images
 from ml_core.cleaning.pictures import shared_rows, step_indices
-from ml_core.cleaning.recipes import Recipe
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Done, Event, from_json
-from ml_core.jobs.specs import STATE_FILE, CleanSpec, write_spec
-from ml_core.model import ClipModel
+from ml_core.events import Done, from_json
+from ml_core.jobs.specs import STATE_FILE, write_spec
 from ml_core.ranks import ALONE, Ranks
 from tests.unit.draining import done_of, events_of, losses_of, metrics_of
 from tests.unit.pair_files import table
 from tests.unit.small_jobs import small_recipe, small_spec
 from tests.unit.tiny_models import tiny_vit
 from tests.unit.two_processes import two_processes
-from tests.warm import Warm
 
 ROOT = Path(__file__).parents[2]
 
 
-def _torchrun(spec: CleanSpec, *options: str) -> tuple[list[Event], int, str]:
+def _torchrun(spec, *options):
     path = write_spec(spec, Path(spec.output_dir) / "job.json")
     command = [sys.executable, "-m", "torch.distributed.run", "--standalone"]
     command += ["--nproc_per_node=2", "-m", "ml_core.jobs.worker", str(path), *options]
@@ -53,16 +48,16 @@ def _torchrun(spec: CleanSpec, *options: str) -> tuple[list[Event], int, str]:
     return events, done.returncode, done.stderr
 
 
-def _two_by_hand(spec: CleanSpec, warm: Warm) -> tuple[list[Event], int, str]:
+def _two_by_hand(spec, warm):
     path = write_spec(spec, Path(spec.output_dir) / "job.json")
     events, codes = two_processes(warm, path)
     return [event for own in events for event in own], max(map(abs, codes)), ""
 
 
 def _one_and_two(
-    source: Path, folder: Path, warm: Warm, recipe: Recipe, chunk: int = 0,
-    run_two: Callable[..., tuple[list[Event], int, str]] = _two_by_hand, **changes: Any,
-) -> tuple[list[Event], list[Event]]:  # fmt: skip
+    source, folder, warm, recipe, chunk = 0,
+    run_two = _two_by_hand, **changes,
+):  # fmt: skip
     """The events of a run in one process and of the same one in two, with the same losses."""
     one = small_spec(source, folder / "one", recipe, **changes)
     alone, done = events_of(one)
@@ -85,8 +80,8 @@ def _one_and_two(
     ],
 )
 def test_two_processes_give_the_losses_of_one(
-    kind: str, chunk: int, launcher: str, tiny_model: ClipModel, tmp_path: Path, warm_torch: Warm
-) -> None:
+    kind, chunk, launcher, tiny_model, tmp_path, warm_torch
+):
     model = tiny_model if kind == "resnet" else tiny_vit()
     source = save_checkpoint(model, tmp_path / "tiny.safetensors", provenance={"made": "test"})
     every = 5 if kind == "vit" else 0
@@ -118,8 +113,8 @@ def test_two_processes_give_the_losses_of_one(
     [("vit", 1e-3, 3), pytest.param("resnet", 3e-6, 0, marks=pytest.mark.slow)],
 )
 def test_adversaries_are_sharpened_alike_in_two_processes(
-    kind: str, lr: float, chunk: int, tiny_model: ClipModel, tmp_path: Path, warm_torch: Warm
-) -> None:
+    kind, lr, chunk, tiny_model, tmp_path, warm_torch
+):
     """Both processes hold the same patterns, each of which acts on pictures of both.
 
     The two that are tried are of those that do not grow: thirty climbs make much of rounding too.
@@ -157,7 +152,7 @@ def test_adversaries_are_sharpened_alike_in_two_processes(
 
 @pytest.mark.slow
 @pytest.mark.timeout(600)
-def test_adversaries_grow_alike_in_two_processes(tmp_path: Path, warm_torch: Warm) -> None:
+def test_adversaries_grow_alike_in_two_processes(tmp_path, warm_torch):
     """On the pictures of both, before the first step; later on rounding has moved the weights."""
     source = save_checkpoint(tiny_vit(), tmp_path / "tiny.safetensors", provenance={})
     recipe = small_recipe(
@@ -171,7 +166,7 @@ def test_adversaries_grow_alike_in_two_processes(tmp_path: Path, warm_torch: War
     assert float(states[0]["opponent/effects"].max()) > 0
 
 
-def _take_statistics(model: ClipModel) -> None:
+def _take_statistics(model):
     """Give BatchNorm the statistics of pictures: without, random weights see all of them alike."""
     cache = CanvasCache(open_images(ImageSpec(split="clean", n=32)), 32)
     pictures = torch.from_numpy(cache.get(np.arange(32))).permute(0, 3, 1, 2).float() / 255
@@ -183,15 +178,15 @@ def _take_statistics(model: ClipModel) -> None:
         embed_images(model, pictures)
 
 
-def _apart(first: Mapping[str, torch.Tensor], second: Mapping[str, torch.Tensor]) -> float:
+def _apart(first, second):
     """Squared distance of what is in the first."""
     return sum(float((part - second[name]).pow(2).sum()) for name, part in first.items())
 
 
 @pytest.mark.timeout(600)
 def test_the_whole_batch_is_counted_where_a_share_cannot_be_read_and_one_is_too_few(
-    tmp_path: Path, warm_torch: Warm
-) -> None:
+    tmp_path, warm_torch
+):
     """Of the first batch the first process reads nothing, of the second one picture of two."""
     source = save_checkpoint(tiny_vit(), tmp_path / "tiny.safetensors", provenance={"made": "test"})
     data = table(tmp_path / "pairs", range(24))
@@ -211,16 +206,14 @@ def test_the_whole_batch_is_counted_where_a_share_cannot_be_read_and_one_is_too_
     assert done.error == "Fewer than two examples of a batch can be read: choose other data."
 
 
-def test_batch_norm_in_training_is_refused_in_several_processes(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_batch_norm_in_training_is_refused_in_several_processes(tiny_checkpoint, tmp_path):
     spec = small_spec(tiny_checkpoint, tmp_path / "out", small_recipe())
     done = done_of(spec, ranks=Ranks(0, 2))
     assert "several processes cannot be exact" in done.error
     assert "frozen" in done.error
 
 
-def test_a_batch_is_shared_out_whole() -> None:
+def test_a_batch_is_shared_out_whole():
     for count, world in ((8, 2), (9, 2), (10, 4), (3, 1)):
         parts = [shared_rows(np.arange(count), (rank, world)).tolist() for rank in range(world)]
         assert [row for part in parts for row in part] == list(range(count))
