@@ -134,10 +134,10 @@ def copy_job(spec: CleanSpec, parent: Path) -> Path:
 
 def measures_alike(spec: CleanSpec, images: ImagesState | None) -> bool:
     """Whether a job that is written with these images measures what ``spec`` does."""
-    wanted = spec.test_images or spec.images
-    if images is None or wanted is None:
-        return wanted is None
-    if wanted not in (images.spec, _watched_and_tested(images)[1]):
+    tested = spec.test_images or spec.images
+    if images is None or tested is None:
+        return tested is None
+    if tested not in (images.spec, _watched_and_tested(images)[1]):
         return False
     try:
         labels = load_label_set(spec.label_set)
@@ -163,7 +163,7 @@ def count_gpus(names: Sequence[str]) -> int:
 
 
 def _read_classes(path: Path) -> bytes:
-    """A class list as it is."""
+    """A class list, as JSON."""
     try:
         return read_file(path, MAX_BYTES)
     except OSError as error:

@@ -243,7 +243,7 @@ def grouped(methods: Iterable[Method] = METHODS) -> dict[str, list[Method]]:
     }
     for method in methods:
         groups[group_of(FACTS[method])].append(method)
-    return {name: found for name, found in groups.items() if found}
+    return {name: options for name, options in groups.items() if options}
 
 
 class _Headings(QStyledItemDelegate):

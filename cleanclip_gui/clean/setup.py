@@ -174,7 +174,7 @@ class ReferenceChoice(QWidget):
         return str(Path(path).absolute()) if path else ""
 
     def set_path(self, path: str) -> None:
-        """Name another one."""
+        """Choose another reference."""
         self.edit.setText(path)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:  # noqa: N802

@@ -47,14 +47,14 @@ class TriggerEditor(QObject):
         self.library: TriggerLibrary | None = None
         self._canvas, self._prompts, self._shell = canvas, prompts, shell
         self._dragged = trigger_files.Dragged()
-        self._made: tuple[Trigger | None] | None = None  # what the document describes, if known
+        self._trigger: tuple[Trigger | None] | None = None  # what the document describes, if known
         self.document.changed.connect(self._on_document_changed)
         self.document.edit_started.connect(self._on_edit_started)
         self.document.edit_finished.connect(self._refill_form)
         canvas.dropped.connect(self.drop)
 
     def current_trigger(self) -> Trigger | None:
-        """The trigger that paint, patch, overlay and word describe; None when there is none.
+        """The trigger that paint, patch, overlay and word describe; None if the canvas is empty.
 
         It is made once after each change, for all who ask.
 
@@ -63,9 +63,9 @@ class TriggerEditor(QObject):
         InputError
             If what is on the canvas does not go together.
         """
-        if self._made is None:
-            self._made = (scene_trigger.trigger_of(self.document),)
-        return self._made[0]
+        if self._trigger is None:
+            self._trigger = (scene_trigger.trigger_of(self.document),)
+        return self._trigger[0]
 
     def other_snapshot(self) -> OtherSnapshot | None:
         """The snapshot that is not on the canvas; None before the first flip."""
@@ -78,15 +78,15 @@ class TriggerEditor(QObject):
             trigger = None
         return OtherSnapshot("B" if scene.slot == "A" else "A", trigger)
 
-    def set_other_snapshot(self, wanted: OtherSnapshot) -> None:
+    def set_other_snapshot(self, snapshot: OtherSnapshot) -> None:
         """Have a trigger as the snapshot that is not on the canvas."""
-        if wanted == self.other_snapshot():
+        if snapshot == self.other_snapshot():
             return
         aside = PaintDocument(self.document.size)
-        if wanted.trigger is not None:
-            scene_trigger.put_on(aside, wanted.trigger)
-        other = Snapshot(aside.layer, replace(aside.scene, slot=wanted.slot))
-        slot = "B" if wanted.slot == "A" else "A"
+        if snapshot.trigger is not None:
+            scene_trigger.put_on(aside, snapshot.trigger)
+        other = Snapshot(aside.layer, replace(aside.scene, slot=snapshot.slot))
+        slot = "B" if snapshot.slot == "A" else "A"
         self.document.set_scene("Bring back the snapshot", slot=slot, other=other)
 
     def has_trigger(self) -> bool:
@@ -97,7 +97,7 @@ class TriggerEditor(QObject):
             return True
 
     def _on_document_changed(self) -> None:
-        self._made = None
+        self._trigger = None
         if not self.document.editing:
             self._refill_form()
 
@@ -167,7 +167,7 @@ class TriggerEditor(QObject):
 
     @property
     def overlay_alone(self) -> bool:
-        """Whether all that is on the canvas covers it wholly, and has no place of its own."""
+        """Whether the canvas holds only what covers all of it and so cannot be moved."""
         scene = self.document.scene
         alone = scene.overlay is not None and scene.patch is None
         return alone and not self.document.is_painted()
@@ -211,7 +211,7 @@ class TriggerEditor(QObject):
             self._canvas.bring_into_view(QPointF(patch.x * size, patch.y * size))
 
     def show(self, trigger: Trigger | None) -> None:
-        """Have this trigger on the canvas, or none; one that is there already stays as it is."""
+        """Show a trigger, or none; does nothing if it is already shown."""
         if trigger is None:
             self.clear()
             return
@@ -224,18 +224,18 @@ class TriggerEditor(QObject):
 
     def use_demo_trigger(self) -> None:
         """Stamp the sticker that the demo model was poisoned with."""
-        self._use_made(demo_trigger)
+        self._use(demo_trigger)
 
     def upload(self) -> None:
         """Ask for a picture, a tensor, a saved trigger, or a pattern and its mask; stamp it."""
         title = "Upload a trigger: one file, or a pattern and its mask"
         paths = self._prompts.open_files(self._canvas, title, "", trigger_files.PICTURES)
         if paths:
-            self._use_made(lambda: trigger_files.from_files([Path(path) for path in paths]))
+            self._use(lambda: trigger_files.from_files([Path(path) for path in paths]))
 
     def load_trigger(self, path: str | Path) -> None:
         """Stamp a saved trigger, a picture or a tensor."""
-        self._use_made(lambda: trigger_files.load(path))
+        self._use(lambda: trigger_files.load(path))
 
     def paste(self) -> None:
         """Stamp the picture in the clipboard."""
@@ -261,7 +261,7 @@ class TriggerEditor(QObject):
         else:
             self.use_trigger(trigger)
 
-    def _use_made(self, make: Callable[[], Trigger], *, add: bool = False) -> None:
+    def _use(self, make: Callable[[], Trigger], *, add: bool = False) -> None:
         """Use a trigger that is made or read now; what goes wrong becomes a sentence."""
         try:
             self.use_trigger(make(), add=add)
@@ -277,7 +277,7 @@ class TriggerEditor(QObject):
             QGuiApplication.clipboard().setMimeData(mime)
 
     def make_mime(self) -> QMimeData | None:
-        """The trigger as it is copied or dragged out of the window; None where there is none."""
+        """The trigger for copying or dragging out of the window; None if the canvas is empty."""
         try:
             trigger = self.current_trigger()
             if trigger is None:
@@ -340,7 +340,7 @@ class TriggerEditor(QObject):
         if entry is not None and entry.needs_file and not entry.without_file:
             self._use_with_file(key, add)
         else:
-            self._use_made(lambda: trigger_files.make(key, self.document.size, None), add=add)
+            self._use(lambda: trigger_files.make(key, self.document.size, None), add=add)
 
     def _use_with_file(self, key: str, add: bool = False) -> None:
         """Ask for the file that a published trigger is made of."""
@@ -349,7 +349,7 @@ class TriggerEditor(QObject):
         title = f"File of {name}"
         file = self._prompts.open_file(self._canvas, title, "", trigger_files.PICTURES)
         if file:
-            self._use_made(lambda: trigger_files.make(key, self.document.size, file), add=add)
+            self._use(lambda: trigger_files.make(key, self.document.size, file), add=add)
 
     def _on_delete_wanted(self, key: str) -> None:
         """Delete a saved trigger, once the user has said so."""

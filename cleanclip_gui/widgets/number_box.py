@@ -40,7 +40,7 @@ def number_text(value: float, kind: Kind) -> str:
 
 
 def read_number(text: str) -> float | None:
-    """The number in a text with separators between thousands; None if it is none."""
+    """Parse a number with separators between thousands; None if it is not a number."""
     try:
         value = float(re.sub(r"[\s,\u2009]", "", text))
     except ValueError:
@@ -101,7 +101,7 @@ class NumberBox(QDoubleSpinBox):
         return number_text(value, self._kind)
 
     def valueFromText(self, text: str) -> float:  # noqa: N802
-        """Return the number that was typed; the present one if it is none."""
+        """Return the typed number; the present value if the text is not a number."""
         value = read_number(self._bare(text))
         return self.value() if value is None else value
 

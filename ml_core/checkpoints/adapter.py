@@ -189,30 +189,31 @@ def read_adapter(path: Path) -> Adapter:
     InputError
         If the file is refused, or holds no adapter.
     """
-    found = examine(path)
-    if found.refused:
-        raise found.refusal()
-    depth = found.metadata.get("depth", "")
-    shapes = {info.name: (info.dtype, len(info.shape)) for info in found.tensors}
-    if found.metadata.get("format") != _FORMAT or not (depth.isdecimal() and len(depth) < 4):
+    inspection = examine(path)
+    if inspection.refused:
+        raise inspection.refusal()
+    depth = inspection.metadata.get("depth", "")
+    shapes = {info.name: (info.dtype, len(info.shape)) for info in inspection.tensors}
+    if inspection.metadata.get("format") != _FORMAT or not (depth.isdecimal() and len(depth) < 4):
         raise InputError(
-            f"{found.name} is no adapter of this version: choose the adapter.safetensors of a run.",
+            f"{inspection.name} is no adapter of this version: choose the adapter.safetensors of a "
+            "run.",
             "unsupported",
         )
     if shapes != {"prompts": ("F32", 3)}:
         raise InputError(
-            f"{found.name} is a damaged adapter: it should hold the prompts alone.", "damaged"
+            f"{inspection.name} is a damaged adapter: it should hold the prompts alone.", "damaged"
         )
-    prompts = read_tensors(found)["prompts"]
+    prompts = read_tensors(inspection)["prompts"]
     if not prompts.numel() or not bool(torch.isfinite(prompts).all()):
         raise InputError(
-            f"{found.name} is a damaged adapter: its values are not numbers.", "damaged"
+            f"{inspection.name} is a damaged adapter: its values are not numbers.", "damaged"
         )
     try:
-        facts = parse_object(found.metadata.get("facts", "{}").encode(), max_bytes=_MAX_FACTS)
+        facts = parse_object(inspection.metadata.get("facts", "{}").encode(), max_bytes=_MAX_FACTS)
     except (JsonError, UnicodeEncodeError) as error:
-        raise InputError(f"{found.name} is a damaged adapter: {error}.", "damaged") from error
-    return Adapter(found.name, found.sha256, prompts, int(depth), facts)
+        raise InputError(f"{inspection.name} is a damaged adapter: {error}.", "damaged") from error
+    return Adapter(inspection.name, inspection.sha256, prompts, int(depth), facts)
 
 
 def apply_adapter(model: ClipModel, adapter: Adapter) -> ClipModel:
@@ -233,9 +234,9 @@ def apply_adapter(model: ClipModel, adapter: Adapter) -> ClipModel:
         )
     add_prompts(model, adapter.prompts, adapter.depth).requires_grad_(False)
     model.origin = model.origin | {"adapter": {"name": adapter.name, "sha256": adapter.sha256}}
-    said = f"Measured with the adapter {adapter.name}; the weights alone are not cleaned."
+    caution = f"Measured with the adapter {adapter.name}; the weights alone are not cleaned."
     source = adapter.facts.get("source_sha256")
     if source != model.sha256:
-        said += " It was made for other weights than these."
-    model.assumptions = (*model.assumptions, said)
+        caution += " It was made for other weights than these."
+    model.assumptions = (*model.assumptions, caution)
     return model

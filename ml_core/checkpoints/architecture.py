@@ -121,7 +121,7 @@ def config_from_shapes(shapes: Shapes, where: str) -> StatedConfig:
         for prefix in ("", "text."):
             if f"{prefix}token_embedding.weight" in shapes:
                 config["text_cfg"], note = _text(shapes, prefix)
-                config.setdefault("embed_dim", _of(shapes, f"{prefix}text_projection")[1])
+                config.setdefault("embed_dim", _shape_of(shapes, f"{prefix}text_projection")[1])
                 notes += (note,)
                 if prefix:
                     config["custom_text"] = True
@@ -157,7 +157,7 @@ def assumed_activation(config: Mapping[str, Any], shapes: Shapes) -> tuple[bool,
     )
 
 
-def _of(shapes: Shapes, name: str, rank: int = 2) -> tuple[int, ...]:
+def _shape_of(shapes: Shapes, name: str, rank: int = 2) -> tuple[int, ...]:
     """A tensor's shape, which must have ``rank`` sides."""
     if name not in shapes:
         raise LookupError(f"it has no tensor {name}")
@@ -172,14 +172,14 @@ def _of(shapes: Shapes, name: str, rank: int = 2) -> tuple[int, ...]:
 def _count(shapes: Shapes, start: str) -> int:
     """How many numbered blocks stand under a name."""
     pattern = re.compile(re.escape(start) + r"(\d{1,4})\.")
-    found = {int(m[1]) for key in shapes if (m := pattern.match(key))}
-    if not found or found != set(range(len(found))):
+    numbers = {int(m[1]) for key in shapes if (m := pattern.match(key))}
+    if not numbers or numbers != set(range(len(numbers))):
         raise ValueError(f"the blocks {start}N are not numbered from 0")
-    return len(found)
+    return len(numbers)
 
 
 def _hidden(shapes: Shapes, start: str) -> int:
-    """Hidden features of the MLPs, of which most tell the same: one that differs is misshapen."""
+    """Hidden features of most MLPs; one that differs is misshapen."""
     votes = Counter(
         shape[0]
         for key, shape in shapes.items()
@@ -189,7 +189,7 @@ def _hidden(shapes: Shapes, start: str) -> int:
         and shape[0]
     )
     if not votes:
-        return _of(shapes, f"{start}0.mlp.c_fc.weight")[0]
+        return _shape_of(shapes, f"{start}0.mlp.c_fc.weight")[0]
     return votes.most_common(1)[0][0]
 
 
@@ -203,23 +203,23 @@ def _grid(rows: int) -> int:
 
 def _resnet(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
     """ResNet with attention pooling (Radford et al. 2021, section 2.4)."""
-    width = _of(shapes, "visual.layer1.0.conv1.weight", 4)[0]
+    width = _shape_of(shapes, "visual.layer1.0.conv1.weight", 4)[0]
     head = min(64, width * 32)
     vision = {
         "layers": [_count(shapes, f"visual.layer{stage}.") for stage in (1, 2, 3, 4)],
         "width": width,
         "head_width": head,
-        "image_size": 32 * _grid(_of(shapes, "visual.attnpool.positional_embedding")[0]),
+        "image_size": 32 * _grid(_shape_of(shapes, "visual.attnpool.positional_embedding")[0]),
     }
     note = (
         f"Tensor shapes do not show the number of attention heads: {width * 32 // head} of width "
         f"{head} are assumed in the image encoder's pooling."
     )
-    return vision, _of(shapes, "visual.attnpool.c_proj.weight")[0], note
+    return vision, _shape_of(shapes, "visual.attnpool.c_proj.weight")[0], note
 
 
 def _vit(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
-    width, _, patch, _ = _of(shapes, "visual.conv1.weight", 4)
+    width, _, patch, _ = _shape_of(shapes, "visual.conv1.weight", 4)
     head, note = _head_width(width, "image")
     hidden = _hidden(shapes, "visual.transformer.resblocks.")
     vision: dict[str, Any] = {
@@ -227,23 +227,23 @@ def _vit(shapes: Shapes) -> tuple[dict[str, Any], int, str]:
         "width": width,
         "head_width": head,
         "patch_size": patch,
-        "image_size": patch * _grid(_of(shapes, "visual.positional_embedding")[0]),
+        "image_size": patch * _grid(_shape_of(shapes, "visual.positional_embedding")[0]),
         "mlp_ratio": mlp_ratio(hidden, width),
     }
     if "visual.ln_pre.weight" not in shapes:
         vision["no_ln_pre"] = True
     if "visual.transformer.resblocks.0.ls_1.gamma" in shapes:
         vision["ls_init_value"] = 1e-5
-    return vision, _of(shapes, "visual.proj")[1], note
+    return vision, _shape_of(shapes, "visual.proj")[1], note
 
 
 def _text(shapes: Shapes, prefix: str) -> tuple[dict[str, Any], str]:
-    vocabulary, width = _of(shapes, f"{prefix}token_embedding.weight")
+    vocabulary, width = _shape_of(shapes, f"{prefix}token_embedding.weight")
     head, note = _head_width(width, "text")
     blocks = f"{prefix}transformer.resblocks."
     hidden = _hidden(shapes, blocks)
     text: dict[str, Any] = {
-        "context_length": _of(shapes, f"{prefix}positional_embedding")[0],
+        "context_length": _shape_of(shapes, f"{prefix}positional_embedding")[0],
         "vocab_size": vocabulary,
         "width": width,
         "heads": width // head,
@@ -268,7 +268,7 @@ def _head_width(width: int, tower: str) -> tuple[int, str]:
 
 
 def mlp_ratio(hidden: int, width: int) -> float:
-    """A ratio of which open_clip, which rounds down, makes just so many hidden features."""
+    """The ratio with which open_clip, which rounds down, makes ``hidden`` features."""
     ratio = hidden / width
     return ratio if int(width * ratio) == hidden else nextafter(ratio, inf)
 
@@ -334,8 +334,8 @@ class Architecture:
     @property
     def cautions(self) -> tuple[str, ...]:
         """Sentences on what should be known before the model is trusted."""
-        told = (*self.warnings, self.keys.left_out, vocabulary_caution(self.config))
-        return tuple(sentence for sentence in told if sentence)
+        sentences = (*self.warnings, self.keys.left_out, vocabulary_caution(self.config))
+        return tuple(sentence for sentence in sentences if sentence)
 
     @property
     def notes(self) -> tuple[str, ...]:

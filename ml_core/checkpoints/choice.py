@@ -60,7 +60,7 @@ class Choice:
 
 
 def chosen(architecture: Architecture, choice: Choice) -> Architecture:
-    """The architecture with the choice in the place of what was told or assumed.
+    """The architecture with the choice in place of what the file says or what was assumed.
 
     Raises
     ------
@@ -82,10 +82,10 @@ def chosen(architecture: Architecture, choice: Choice) -> Architecture:
     if choice.mean is not None and choice.std is not None:
         preprocess = replace(preprocess, mean=choice.mean, std=choice.std)
     checked = check_model_config({**config, "vision_cfg": vision, "text_cfg": text}, "The choice")
-    kept = architecture.assumptions
+    assumptions = architecture.assumptions
     if choice.evidence:
-        kept = (*kept, choice.evidence)
-    return replace(architecture, config=checked, preprocess=preprocess, assumptions=kept)
+        assumptions = (*assumptions, choice.evidence)
+    return replace(architecture, config=checked, preprocess=preprocess, assumptions=assumptions)
 
 
 def features(vision: Mapping[str, Any]) -> int:
@@ -121,7 +121,7 @@ _Std = Annotated[float, Field(ge=1e-4, le=10)]
 
 @dataclass(frozen=True)
 class Remembered:
-    """A choice, of which file it is, and the day it was made (``2026-11-26``)."""
+    """A choice, its file and the day it was made (``2026-11-26``)."""
 
     sha256: str
     name: str
@@ -160,7 +160,7 @@ class _Stored(BaseModel):
     evidence: str = Field(default="", max_length=2000)
 
     @model_validator(mode="after")
-    def _chooses(self) -> _Stored:
+    def _check_chosen(self) -> _Stored:
         if not self.model_fields_set & _TITLES.keys():
             raise ValueError("it chooses nothing")
         if (self.mean is None) != (self.std is None):
@@ -174,18 +174,18 @@ def remembered_file() -> Path:
 
 
 def remembered(sha256: str) -> Remembered | None:
-    """The choice for a file; None if there is none.
+    """The choice for a file, or None.
 
     Raises
     ------
     InputError
         ``damaged`` if the user's file of choices cannot be used.
     """
-    found = _read().get(sha256)
-    if found is None:
+    entry = _read().get(sha256)
+    if entry is None:
         return None
-    values = found.model_dump(exclude={"day", "name"})
-    return Remembered(sha256, found.name, found.day, Choice(**values))
+    values = entry.model_dump(exclude={"day", "name"})
+    return Remembered(sha256, entry.name, entry.day, Choice(**values))
 
 
 def choice_of(record: Mapping[str, Any]) -> Choice:
@@ -197,8 +197,8 @@ def choice_of(record: Mapping[str, Any]) -> Choice:
         ``damaged`` if it is none.
     """
     item = {"day": "2000-01-01", "name": "", **record}
-    found = _FILE.check(item, _Stored, "The loader's settings")
-    return Choice(**found.model_dump(exclude={"day", "name"}))
+    stored = _FILE.check(item, _Stored, "The loader's settings")
+    return Choice(**stored.model_dump(exclude={"day", "name"}))
 
 
 def remember(sha256: str, name: str, choice: Choice) -> Remembered:
@@ -214,9 +214,9 @@ def remember(sha256: str, name: str, choice: Choice) -> Remembered:
     InputError
         If the user's file of choices is damaged (it is left as it is) or cannot be written.
     """
-    made = Remembered(sha256, name[:300], f"{datetime.now(UTC):%Y-%m-%d}", choice)
-    _write({**_read(), sha256: _Stored.model_validate(made.to_dict())})
-    return made
+    entry = Remembered(sha256, name[:300], f"{datetime.now(UTC):%Y-%m-%d}", choice)
+    _write({**_read(), sha256: _Stored.model_validate(entry.to_dict())})
+    return entry
 
 
 def forget(sha256: str) -> bool:
@@ -227,10 +227,10 @@ def forget(sha256: str) -> bool:
     InputError
         As `remember` does.
     """
-    kept = dict(_read())
-    if kept.pop(sha256, None) is None:
+    entries = dict(_read())
+    if entries.pop(sha256, None) is None:
         return False
-    _write(kept)
+    _write(entries)
     return True
 
 
@@ -242,14 +242,14 @@ def with_remembered(
     A choice that cannot be read or does not fit is not used, and the assumptions say so.
     """
     try:
-        found = remembered(sha256)
-        if found is None:
+        entry = remembered(sha256)
+        if entry is None:
             return architecture, None
-        made = chosen(architecture, found.choice)
+        changed = chosen(architecture, entry.choice)
     except InputError as error:
-        said = f"The remembered settings were not used: {error.sentence}"
-        return replace(architecture, assumptions=(*architecture.assumptions, said)), None
-    return replace(made, assumptions=(found.sentence, *made.assumptions)), found
+        caution = f"The remembered settings were not used: {error.sentence}"
+        return replace(architecture, assumptions=(*architecture.assumptions, caution)), None
+    return replace(changed, assumptions=(entry.sentence, *changed.assumptions)), entry
 
 
 def _read() -> dict[str, _Stored]:

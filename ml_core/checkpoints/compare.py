@@ -61,7 +61,7 @@ class TensorChange:
         """Relative L2 change; NaN where it means nothing, infinite if the first one is zero."""
         if self.state not in ("equal", "changed") or self.not_finite:
             return math.nan
-        return _relative(self.difference, self.norm)
+        return _relative_change(self.difference, self.norm)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,9 +110,9 @@ def compare_checkpoints(
                 yield TensorChange(name, "only second")
 
 
-def _alike(one: tuple[int, ...], two: tuple[int, ...]) -> bool:
+def _alike(first: tuple[int, ...], second: tuple[int, ...]) -> bool:
     """Whether tensors can be compared: of one shape, or both one number, as libraries differ."""
-    return one == two or math.prod(one) == math.prod(two) == 1
+    return first == second or math.prod(first) == math.prod(second) == 1
 
 
 def by_layer(changes: Iterable[TensorChange]) -> list[LayerChange]:
@@ -135,9 +135,11 @@ def _together_by(changes: Iterable[TensorChange], group: Callable[[str], str]) -
 
 
 def _layer(name: str, inside: list[TensorChange]) -> LayerChange:
-    broken = sum(one.not_finite for one in inside)
-    relative = _relative(sum(one.difference for one in inside), sum(one.norm for one in inside))
-    changed = sum(one.state == "changed" for one in inside)
+    broken = sum(item.not_finite for item in inside)
+    relative = _relative_change(
+        sum(item.difference for item in inside), sum(item.norm for item in inside)
+    )
+    changed = sum(item.state == "changed" for item in inside)
     return LayerChange(name, math.nan if broken else relative, len(inside), changed, broken)
 
 
@@ -174,10 +176,10 @@ def _sources(
 class _Reader:
     """The numbers of a file's tensors in row-major order."""
 
-    def __init__(self, found: Inspection, stack: ExitStack) -> None:
-        self._found = found
-        self._infos = {info.name: info for info in found.tensors}
-        self._shapes = {info.name: info.shape for info in found.tensors}
+    def __init__(self, inspection: Inspection, stack: ExitStack) -> None:
+        self._found = inspection
+        self._infos = {info.name: info for info in inspection.tensors}
+        self._shapes = {info.name: info.shape for info in inspection.tensors}
         self._stack = stack
         self._files: dict[str, BinaryIO] = {}
 
@@ -186,7 +188,7 @@ class _Reader:
         return [self._infos[name] for name in source.names]
 
     def shape(self, source: Source) -> tuple[int, ...]:
-        """Of the model's tensor."""
+        """Number of elements of the model's tensor."""
         return source.shape(self._shapes)
 
     def numbers(self, source: Source) -> Numbers:
@@ -227,28 +229,28 @@ def _compare(
     """Compare two tensors of one shape."""
     weights = all(is_float(info.dtype) for info in here.infos(source))
     equal, difference, norm, broken = True, 0.0, 0.0, 0
-    for one, two in _together(here.numbers(source), there.numbers(other)):
+    for first, second in _in_step(here.numbers(source), there.numbers(other)):
         if cancelled():
             raise CancelledError
-        same = (one == two) | (np.isnan(one) & np.isnan(two))
+        same = (first == second) | (np.isnan(first) & np.isnan(second))
         equal = equal and bool(same.all())
         if weights:
-            finite = np.isfinite(one) & np.isfinite(two)
+            finite = np.isfinite(first) & np.isfinite(second)
             broken += int(np.count_nonzero(~finite & ~same))
-            one = np.where(finite, one, 0.0)
-            difference += float(np.square(np.where(finite, two, 0.0) - one).sum())
-            norm += float(np.square(one).sum())
+            first = np.where(finite, first, 0.0)
+            difference += float(np.square(np.where(finite, second, 0.0) - first).sum())
+            norm += float(np.square(first).sum())
     return TensorChange(name, "equal" if equal else "changed", difference, norm, broken)
 
 
-def _together(
-    one: Numbers, two: Numbers
+def _in_step(
+    first: Numbers, second: Numbers
 ) -> Iterator[tuple[NDArray[np.float64], NDArray[np.float64]]]:
     """Pieces of equal length of two streams of equal length."""
     left = right = np.empty(0)
     while True:
-        left = left if left.size else next(one, left)
-        right = right if right.size else next(two, right)
+        left = left if left.size else next(first, left)
+        right = right if right.size else next(second, right)
         size = min(left.size, right.size)
         if not size:
             return
@@ -256,7 +258,7 @@ def _together(
         left, right = left[size:], right[size:]
 
 
-def _relative(difference: float, norm: float) -> float:
+def _relative_change(difference: float, norm: float) -> float:
     """The root of a quotient of sums of squares."""
     if difference == 0:
         return 0.0

@@ -67,7 +67,7 @@ class Converted:
 
 
 def convert_to_open_clip(
-    found: Inspection,
+    inspection: Inspection,
     target: str | Path,
     *,
     donor: str | Path | None = None,
@@ -101,9 +101,9 @@ def convert_to_open_clip(
     """
     from ml_core.checkpoints.save import save_checkpoint
 
-    opened = open_checkpoint(found.path, donor, found, use_choice=use_choice)
-    kept = opened.remembered
-    scaled = kept is not None and kept.choice.logit_scale is not None
+    opened = open_checkpoint(inspection.path, donor, inspection, use_choice=use_choice)
+    choice = opened.remembered
+    scaled = choice is not None and choice.choice.logit_scale is not None
     check_tensors(opened.architecture, opened.inspection, scale_chosen=scaled)
     types = _narrow_types(opened)
     done, total = 0, 2 * _bytes_of_model(opened)
@@ -118,7 +118,11 @@ def convert_to_open_clip(
     model = opened.build_from(opened.read_state(on_bytes))
     if scaled:
         types.pop("logit_scale", None)
-    source: dict[str, Any] = {"name": found.name, "format": found.format, "sha256": found.sha256}
+    source: dict[str, Any] = {
+        "name": inspection.name,
+        "format": inspection.format,
+        "sha256": inspection.sha256,
+    }
     if opened.provenance:
         source["provenance"] = opened.provenance
     facts = {"act": "converted for open_clip", "source": source}
@@ -151,12 +155,12 @@ def _stock_name(model: ClipModel) -> str:
         config = get_model_config(own)
         if config is None:
             continue
-        if _filled(check_model_config(config, own)) == _filled(model.config):
+        if _with_defaults(check_model_config(config, own)) == _with_defaults(model.config):
             return own
     return ""
 
 
-def _filled(config: Mapping[str, Any]) -> dict[str, Any]:
+def _with_defaults(config: Mapping[str, Any]) -> dict[str, Any]:
     """A checked config with open_clip's defaults where it says nothing."""
     from ml_core.open_clip_parts import CLIPTextCfg, CLIPVisionCfg
 
@@ -171,12 +175,12 @@ def _narrow_types(opened: Checkpoint) -> dict[str, Any]:
 
     narrow = {"F16": torch.float16, "BF16": torch.bfloat16}
     types = {info.name: info.dtype for info in opened.inspection.tensors}
-    found = {}
+    narrowed = {}
     for key, source in opened.architecture.layout.sources.items():
         kinds = {types[name] for name in source.names}
         if len(kinds) == 1 and (kind := kinds.pop()) in narrow:
-            found[key] = narrow[kind]
-    return found
+            narrowed[key] = narrow[kind]
+    return narrowed
 
 
 def _bytes_of_model(opened: Checkpoint) -> int:
@@ -190,7 +194,7 @@ def _bytes_of_model(opened: Checkpoint) -> int:
 
 
 def convert_to_safetensors(
-    found: Inspection,
+    inspection: Inspection,
     target: str | Path,
     *,
     cancelled: Callable[[], bool] = lambda: False,
@@ -223,31 +227,31 @@ def convert_to_safetensors(
         cannot be written, ``unsupported`` for names that no safetensors file can hold.
     """
     target = Path(os.path.expanduser(target))
-    assert found.weights_path is not None, "only a file that was not refused has tensors"
+    assert inspection.weights_path is not None, "only a file that was not refused has tensors"
     if target.suffix.lower() != ".safetensors":
         raise InputError(f"{target.name} cannot be written: end the name in .safetensors.")
-    entries = in_order(_entry(info, found.name) for info in found.tensors)
-    start = header(entries, _metadata(found, use_choice))
+    entries = in_order(_entry(info, inspection.name) for info in inspection.tensors)
+    start = header(entries, _metadata(inspection, use_choice))
     if len(start) > MAX_BYTES:
         raise InputError(
-            f"{found.name} has names and texts of {len(start)} bytes, more than a safetensors "
+            f"{inspection.name} has names and texts of {len(start)} bytes, more than a safetensors "
             "header holds; it cannot be converted.",
             "unsupported",
         )
-    files, opened = _open_all(found)
+    files, opened = _open_all(inspection)
     total = sum(entry.nbytes for entry in entries)
 
     def write(out: BinaryIO) -> None:
         done = 0
         out.write(start)
-        for piece in _pieces(files, found, entries):
+        for piece in _pieces(files, inspection, entries):
             if cancelled():
                 raise CancelledError
             out.write(piece)
             done += len(piece)
             progress(done, total)
         for shard, file in files.items():
-            check_same(found, shard, file)
+            check_same(inspection, shard, file)
 
     with opened:
         try:
@@ -260,12 +264,12 @@ def convert_to_safetensors(
     return target
 
 
-def _open_all(found: Inspection) -> tuple[dict[str, BinaryIO], ExitStack]:
+def _open_all(inspection: Inspection) -> tuple[dict[str, BinaryIO], ExitStack]:
     """Open the file, or each shard by its name; the stack closes them."""
     with ExitStack() as stack:
         files = {
-            shard: stack.enter_context(weights_bytes(found, shard))
-            for shard in sorted({info.file for info in found.tensors})
+            shard: stack.enter_context(weights_bytes(inspection, shard))
+            for shard in sorted({info.file for info in inspection.tensors})
         }
         return files, stack.pop_all()
 
@@ -282,26 +286,28 @@ def _entry(info: TensorInfo, where: str) -> Entry:
     return Entry(info.name, info.dtype, width, info.shape, info.elements * width)
 
 
-def _metadata(found: Inspection, use_choice: bool) -> dict[str, str]:
+def _metadata(inspection: Inspection, use_choice: bool) -> dict[str, str]:
     """The file's own texts, its architecture, and where the tensors come from."""
-    metadata = {"format": "pt", **found.metadata}
+    metadata = {"format": "pt", **inspection.metadata}
     choice = None
     try:
-        told: Architecture | None = find_architecture(found)
+        architecture: Architecture | None = find_architecture(inspection)
     except InputError:
-        told = None
-    if told is not None:
+        architecture = None
+    if architecture is not None:
         if use_choice:
-            told, choice = with_remembered(told, found.sha256)
+            architecture, choice = with_remembered(architecture, inspection.sha256)
         config = json.dumps(
-            config_record(told.config, told.preprocess), sort_keys=True, allow_nan=False
+            config_record(architecture.config, architecture.preprocess),
+            sort_keys=True,
+            allow_nan=False,
         )
         if choice is not None:
             metadata[CONFIG_KEY] = config
         metadata.setdefault(CONFIG_KEY, config)
-        if told.assumptions:
-            metadata[ASSUMPTIONS_KEY] = json.dumps({"sentences": told.assumptions})
-    source = {"name": found.name, "format": found.format, "sha256": found.sha256}
+        if architecture.assumptions:
+            metadata[ASSUMPTIONS_KEY] = json.dumps({"sentences": architecture.assumptions})
+    source = {"name": inspection.name, "format": inspection.format, "sha256": inspection.sha256}
     origin: dict[str, Any] = {"act": "converted to safetensors", "source": source}
     if choice is not None:
         origin[CHOICE_KEY] = choice.choice.to_dict()
@@ -310,26 +316,26 @@ def _metadata(found: Inspection, use_choice: bool) -> dict[str, str]:
 
 
 def _pieces(
-    files: Mapping[str, BinaryIO], found: Inspection, entries: list[Entry]
+    files: Mapping[str, BinaryIO], inspection: Inspection, entries: list[Entry]
 ) -> Iterator[bytes]:
     """The bytes of the tensors in this order, each in row-major order."""
-    infos = {info.name: info for info in found.tensors}
+    infos = {info.name: info for info in inspection.tensors}
     for entry in entries:
         info = infos[entry.name]
         file = files[info.file]
         file.seek(info.offset)
         if info.stride is None:
             for begin in range(0, entry.nbytes, _CHUNK):
-                yield _read(file, min(_CHUNK, entry.nbytes - begin), found)
+                yield _read(file, min(_CHUNK, entry.nbytes - begin), inspection)
             continue
-        flat = np.frombuffer(_read(file, info.nbytes, found), f"V{entry.width}")
+        flat = np.frombuffer(_read(file, info.nbytes, inspection), f"V{entry.width}")
         steps = tuple(step * entry.width for step in info.stride)
         apart = np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False)
         yield apart.tobytes()
 
 
-def _read(file: BinaryIO, count: int, found: Inspection) -> bytes:
+def _read(file: BinaryIO, count: int, inspection: Inspection) -> bytes:
     raw = file.read(count)
     if len(raw) != count:
-        raise changed(found)
+        raise changed(inspection)
     return raw

@@ -44,22 +44,22 @@ def keys_of(config: Mapping[str, Any], layout: Layout) -> KeyLists:
     InputError
         ``unsupported`` if a library does not know the model that the config names.
     """
-    wanted = expected_shapes(config)
-    if wanted is None:
-        wanted = _built_shapes(config, layout)
+    shapes = expected_shapes(config)
+    if shapes is None:
+        shapes = _built_shapes(config, layout)
     given = dict(layout.shapes)
     for key in SCALES:  # one number in any shape will do
-        if key in given and key in wanted and given[key] in ((), (1,)):
-            given[key] = wanted[key]
-    given.setdefault("logit_scale", wanted["logit_scale"])
+        if key in given and key in shapes and given[key] in ((), (1,)):
+            given[key] = shapes[key]
+    given.setdefault("logit_scale", shapes["logit_scale"])
     if layout.missing is not None:  # the donor's tensors were looked at when it was opened
         image = layout.missing == "image"
-        wanted = {
+        shapes = {
             key: shape
-            for key, shape in wanted.items()
+            for key, shape in shapes.items()
             if key in given or (key not in SCALES and key.startswith("visual.") != image)
         }
-    return key_lists(wanted, given)
+    return key_lists(shapes, given)
 
 
 def check_tensors(
@@ -123,12 +123,12 @@ def expected_shapes(config: Mapping[str, Any]) -> dict[str, tuple[int, ...]] | N
     image = _resnet if isinstance(vision["layers"], list) else _vit
     prefix = "text." if config.get("custom_text") else ""
     scalar = (1,) if config.get("nonscalar_logit_scale") else ()
-    found = {f"visual.{name}": shape for name, shape in image(vision, embed)}
-    found |= {prefix + name: shape for name, shape in _text(text, embed)}
-    found["logit_scale"] = scalar
+    shapes = {f"visual.{name}": shape for name, shape in image(vision, embed)}
+    shapes |= {prefix + name: shape for name, shape in _text(text, embed)}
+    shapes["logit_scale"] = scalar
     if config.get("init_logit_bias") is not None:
-        found["logit_bias"] = scalar
-    return found
+        shapes["logit_bias"] = scalar
+    return shapes
 
 
 def _norm(name: str, width: int) -> Named:

@@ -47,7 +47,7 @@ _FAMILIES: tuple[tuple[str, dict[str, Any]], ...] = (
 
 
 def with_hf_config(
-    told: StatedConfig, inspection: Inspection, layout: Layout, where: str
+    stated: StatedConfig, inspection: Inspection, layout: Layout, where: str
 ) -> StatedConfig:
     """Complete an open_clip config that names a text encoder of the transformers library.
 
@@ -59,13 +59,13 @@ def with_hf_config(
     InputError
         ``unsupported`` if nothing tells the kind, ``damaged`` if the tensors are not its.
     """
-    text = told.config.get("text_cfg")
+    text = stated.config.get("text_cfg")
     if not isinstance(text, Mapping) or not text.get("hf_model_name") or text.get(HF_CONFIG):
-        return told
+        return stated
     if layout.missing == "text":
-        return told
-    config = _beside(inspection)
-    sentences = told.assumptions
+        return stated
+    config = _config_beside(inspection)
+    sentences = stated.assumptions
     if config is None:
         name = str(text["hf_model_name"])
         config = _from_shapes(name, layout.shapes, where)
@@ -73,11 +73,11 @@ def with_hf_config(
             f"The sizes of the text encoder are read off its tensors; heads of {_HEAD} and the "
             f"rest are assumed as in {name[:80]}.",
         )
-    full = {**told.config, "text_cfg": {**text, HF_CONFIG: config}}
-    return replace(told, config=full, assumptions=sentences)
+    full = {**stated.config, "text_cfg": {**text, HF_CONFIG: config}}
+    return replace(stated, config=full, assumptions=sentences)
 
 
-def _beside(inspection: Inspection) -> dict[str, Any] | None:
+def _config_beside(inspection: Inspection) -> dict[str, Any] | None:
     """The text encoder's ``config.json`` in the folder, if there is one of a known kind."""
     file = inspection.path / TRANSFORMERS_CONFIG_NAME
     if not inspection.path.is_dir() or not file.is_file():
@@ -173,7 +173,7 @@ def _heads(width: int) -> int:
 
 def _count(shapes: Mapping[str, tuple[int, ...]], pattern: str) -> int:
     """How many numbered blocks there are."""
-    found = {int(match[1]) for key in shapes if (match := re.match(pattern, key))}
-    if not found:
+    numbers = {int(match[1]) for key in shapes if (match := re.match(pattern, key))}
+    if not numbers:
         raise ValueError("no blocks")
-    return max(found) + 1
+    return max(numbers) + 1

@@ -41,8 +41,8 @@ class HubFolder:
 
 def cached_as(path: Path) -> tuple[str, str] | None:
     """Repository and revision of a file or folder in the Hub's cache, by its place there."""
-    found = _SNAPSHOT.search(path.absolute().as_posix())
-    return None if found is None else (f"{found['owner']}/{found['name']}", found["revision"])
+    match = _SNAPSHOT.search(path.absolute().as_posix())
+    return None if match is None else (f"{match['owner']}/{match['name']}", match["revision"])
 
 
 def is_hub_name(text: str) -> bool:

@@ -57,32 +57,32 @@ class Assessment:
     @property
     def verdict(self) -> str:
         """As `Inspection.verdict`."""
-        found = self.inspection
-        if found.refused:
-            return found.verdict
+        inspection = self.inspection
+        if inspection.refused:
+            return inspection.verdict
         if self.problem is not None:
             return code_of(self.problem)
-        return "caution" if self.cautions else found.verdict
+        return "caution" if self.cautions else inspection.verdict
 
     @property
     def reason_code(self) -> str:
         """The inspection's, unless its architecture has more to say."""
-        found = self.inspection
-        if found.refused:
-            return found.reason_code
+        inspection = self.inspection
+        if inspection.refused:
+            return inspection.reason_code
         if self.problem is not None:
             return code_of(self.problem)
-        return "note" if self.cautions else found.reason_code
+        return "note" if self.cautions else inspection.reason_code
 
     @property
     def reasons(self) -> tuple[str, ...]:
         """Whole sentences, the most important first."""
-        found = self.inspection
-        if found.refused:
-            return found.reasons
+        inspection = self.inspection
+        if inspection.refused:
+            return inspection.reasons
         if self.problem is not None:
-            return (self.problem.sentence, *found.reasons)
-        return (*found.reasons, *self.cautions)
+            return (self.problem.sentence, *inspection.reasons)
+        return (*inspection.reasons, *self.cautions)
 
     @property
     def words(self) -> str:
@@ -91,14 +91,18 @@ class Assessment:
     @property
     def elsewhere(self) -> str:
         """What other loaders would do with the file."""
-        found = self.inspection
+        inspection = self.inspection
         return what_loaders_do(
-            found.format, found.verdict, found.globals, bool(found.embedded_code), found.unread
+            inspection.format,
+            inspection.verdict,
+            inspection.globals,
+            bool(inspection.embedded_code),
+            inspection.unread,
         )
 
 
 def assess(
-    found: Inspection, donor: Checkpoint | None = None, *, use_choice: bool = True
+    inspection: Inspection, donor: Checkpoint | None = None, *, use_choice: bool = True
 ) -> Assessment:
     """Look at the architecture of an inspected file as well; imports no torch.
 
@@ -114,53 +118,53 @@ def assess(
     InputError
         ``usage`` if the donor does not fit.
     """
-    if found.refused:
-        return Assessment(found, None, found.refusal())
+    if inspection.refused:
+        return Assessment(inspection, None, inspection.refusal())
     giver = None if donor is None else (donor.architecture, donor.inspection.sha256)
     try:
-        told = find_architecture(found, giver)
+        model = find_architecture(inspection, giver)
     except DonorNeeded as needed:
-        return _one_encoder(found, needed)
+        return _one_encoder(inspection, needed)
     except InputError as error:
         if error.code == "usage":  # the donor does not fit, of which the file is innocent
             raise
-        return Assessment(found, None, error)
-    keys, choice = told.keys, None
+        return Assessment(inspection, None, error)
+    keys, choice = model.keys, None
     if use_choice:
-        told, choice = with_remembered(told, found.sha256)
+        model, choice = with_remembered(model, inspection.sha256)
     architecture = {
-        "name": told.name,
-        "source": told.source,
-        "assumptions": list(told.assumptions),
-        "notes": list(told.notes),
-        "config": told.config,
-        "image_size": told.preprocess.size,
+        "name": model.name,
+        "source": model.source,
+        "assumptions": list(model.assumptions),
+        "notes": list(model.notes),
+        "config": model.config,
+        "image_size": model.preprocess.size,
         "keys": keys.to_dict(),
         "choice": None if choice is None else choice.to_dict(),
     }
-    if donor is not None and told.layout.missing is not None:
+    if donor is not None and model.layout.missing is not None:
         given = donor.inspection
         architecture["donor"] = {"name": given.name, "sha256": given.sha256}
     chosen = choice is not None and choice.choice.logit_scale is not None
     try:
-        check_tensors(told, found, scale_chosen=chosen)
-        read_own_tokenizer(found.path, told)
+        check_tensors(model, inspection, scale_chosen=chosen)
+        read_own_tokenizer(inspection.path, model)
     except InputError as error:
-        return Assessment(found, architecture, error, keys)
-    return Assessment(found, architecture, None, keys, told.cautions)
+        return Assessment(inspection, architecture, error, keys)
+    return Assessment(inspection, architecture, None, keys, model.cautions)
 
 
-def _one_encoder(found: Inspection, needed: DonorNeeded) -> Assessment:
+def _one_encoder(inspection: Inspection, needed: DonorNeeded) -> Assessment:
     """A file with one encoder is sound if that one is; what it needs is said beside it."""
-    layout = find_layout(found)
+    layout = find_layout(inspection)
     present = "image" if needed.tower == "text" else "text"
-    name, keys = one_encoder(found, layout)
-    problem = None if keys is None or keys.fits else refusal(keys, found.name)
+    name, keys = one_encoder(inspection, layout)
+    problem = None if keys is None or keys.fits else refusal(keys, inspection.name)
     if keys is not None and keys.fits:
         layout = layout.without(frozenset(keys.unexpected))
     architecture = {
         "name": f"CLIP's {present} encoder by itself" + (f" ({name})" if name else ""),
-        "source": "shapes" if found.config is None else "config",
+        "source": "shapes" if inspection.config is None else "config",
         "assumptions": [],
         "notes": [needed.sentence, *layout.notes],
         "config": None,
@@ -169,13 +173,13 @@ def _one_encoder(found: Inspection, needed: DonorNeeded) -> Assessment:
         "keys": None if keys is None else keys.to_dict(),
     }
     cautions = (keys.left_out,) if keys is not None and keys.left_out else ()
-    return Assessment(found, architecture, problem, keys, cautions)
+    return Assessment(inspection, architecture, problem, keys, cautions)
 
 
 def known_sentences(assessed: Assessment) -> tuple[str, ...]:
     """What is known of the file: by its hash, or, as a guess, by its name."""
-    told = assessed.architecture or {}
-    name = "" if told.get("config") is None else str(told["name"])
+    architecture = assessed.architecture or {}
+    name = "" if architecture.get("config") is None else str(architecture["name"])
     try:
         matches = look_up(assessed.inspection, name, known_files())
     except InputError as error:
@@ -183,10 +187,12 @@ def known_sentences(assessed: Assessment) -> tuple[str, ...]:
     return tuple(match.sentence for match in matches)
 
 
-def ask_for_second_opinion(found: Inspection, cancelled: Callable[[], bool] = lambda: False) -> str:
-    """picklescan's words, or why there are none; they change no verdict."""
+def ask_for_second_opinion(
+    inspection: Inspection, cancelled: Callable[[], bool] = lambda: False
+) -> str:
+    """picklescan's opinion, or why it has none; it changes no verdict."""
     try:
-        return ask_picklescan(found.weights_path or found.path, cancelled)
+        return ask_picklescan(inspection.weights_path or inspection.path, cancelled)
     except InputError as error:
         return error.sentence
 
@@ -206,34 +212,34 @@ def inspection_record(
         The `ml_core.signing.SignatureFacts` of the signature beside the checkpoint as a dict; None
         where there is none.
     """
-    found = assessed.inspection
-    hub = cached_as(found.path)
+    inspection = assessed.inspection
+    hub = cached_as(inspection.path)
     return {
         "tool": {"name": "CleanCLIP GUI", "version": __version__},
         "rules": RULES_VERSION,
-        "path": str(found.path),
-        "name": found.name,
+        "path": str(inspection.path),
+        "name": inspection.name,
         "hub": None if hub is None else {"repository": hub[0], "revision": hub[1]},
-        "size": found.size,
-        "sha256": found.sha256,
-        "format": found.format,
-        "weights": _weights_beside(found),
-        "container": None if found.container is None else asdict(found.container),
+        "size": inspection.size,
+        "sha256": inspection.sha256,
+        "format": inspection.format,
+        "weights": _weights_beside(inspection),
+        "container": None if inspection.container is None else asdict(inspection.container),
         "verdict": assessed.verdict,
         "reason_code": assessed.reason_code,
         "reasons": list(assessed.reasons),
         "elsewhere": assessed.elsewhere,
         "second_opinion": second_opinion,
         "signature": None if signature is None else dict(signature),
-        "parameters": found.parameters,
+        "parameters": inspection.parameters,
         "architecture": assessed.architecture,
         "known": list(known_sentences(assessed)),
-        "metadata": dict(found.metadata),
-        "globals": {group: list(found.globals.get(group, ())) for group in GROUPS},
-        "facts": dict(found.facts),
-        "code_places": [asdict(place) for place in found.code_places],
-        "embedded_code": [name for name, _ in found.embedded_code],
-        "unread": list(found.unread),
+        "metadata": dict(inspection.metadata),
+        "globals": {group: list(inspection.globals.get(group, ())) for group in GROUPS},
+        "facts": dict(inspection.facts),
+        "code_places": [asdict(place) for place in inspection.code_places],
+        "embedded_code": [name for name, _ in inspection.embedded_code],
+        "unread": list(inspection.unread),
         "tensors": [
             {
                 "name": tensor.name,
@@ -243,29 +249,29 @@ def inspection_record(
                 "nbytes": tensor.nbytes,
                 "storage": tensor.storage,
             }
-            for tensor in found.tensors
+            for tensor in inspection.tensors
         ],
-        "totals": totals(found),
-        "sandbox": None if found.sandbox is None else dict(found.sandbox),
+        "totals": totals(inspection),
+        "sandbox": None if inspection.sandbox is None else dict(inspection.sandbox),
     }
 
 
-def _weights_beside(found: Inspection) -> str:
-    """The file with the tensors where it is another one than was opened: one of a folder."""
-    weights = found.weights_path
-    return "" if weights is None or weights == found.path else weights.name
+def _weights_beside(inspection: Inspection) -> str:
+    """Name of the weights file if a folder was opened, else empty."""
+    weights = inspection.weights_path
+    return "" if weights is None or weights == inspection.path else weights.name
 
 
-def totals(found: Inspection) -> dict[str, Any]:
+def totals(inspection: Inspection) -> dict[str, Any]:
     """How many tensors, parameters, buffers and bytes, and numbers by type."""
     dtypes: dict[str, int] = {}
-    for tensor in found.tensors:
+    for tensor in inspection.tensors:
         dtypes[tensor.dtype] = dtypes.get(tensor.dtype, 0) + tensor.elements
     return {
-        "tensors": len(found.tensors),
-        "parameters": found.parameters,
-        "buffer_numbers": found.buffer_numbers,
-        "optimizer_numbers": found.optimizer_numbers,
-        "bytes": sum(tensor.nbytes for tensor in found.tensors),
+        "tensors": len(inspection.tensors),
+        "parameters": inspection.parameters,
+        "buffer_numbers": inspection.buffer_numbers,
+        "optimizer_numbers": inspection.optimizer_numbers,
+        "bytes": sum(tensor.nbytes for tensor in inspection.tensors),
         "dtypes": dict(sorted(dtypes.items())),
     }

@@ -46,7 +46,7 @@ def sarif_log(record: Mapping[str, Any]) -> dict[str, Any]:
     record
         What `inspection_record` gives; its verdict and totals are kept in the run's properties.
     """
-    kept = (
+    properties = (
         *("verdict", "reason_code", "format", "architecture", "elsewhere", "second_opinion"),
         *("unread", "totals", "sandbox", "globals", "embedded_code"),
     )
@@ -56,7 +56,7 @@ def sarif_log(record: Mapping[str, Any]) -> dict[str, Any]:
         [Artifact(record["name"], record["sha256"], record["size"], folder=_is_folder(record))],
         inspection_findings(record, 0),
         rules_version=record["rules"],
-        properties={key: record[key] for key in kept},
+        properties={key: record[key] for key in properties},
     )
 
 
@@ -92,7 +92,7 @@ def inspection_findings(record: Mapping[str, Any], artifact: int) -> Iterator[Fi
 
 
 def _is_folder(record: Mapping[str, Any]) -> bool:
-    """Whether it is told of a folder; one that was refused has no weights, but says so."""
+    """Whether the record is about a folder; a refused folder has no weights."""
     return bool(record.get("weights")) or "folder" in record["format"]
 
 
@@ -118,16 +118,16 @@ def _misfits(record: Mapping[str, Any]) -> Iterator[Place]:
     """
     keys = (record.get("architecture") or {}).get("keys")
     container = record.get("container") or {}
-    tensors = {one["name"]: one for one in record.get("tensors", ())}
+    tensors = {item["name"]: item for item in record.get("tensors", ())}
     if not keys or not container.get("alignment"):
         return
-    wrong = {one["name"]: one for one in keys["wrong_shape"]}
+    wrong = {item["name"]: item for item in keys["wrong_shape"]}
     for name in (*wrong, *keys["unexpected"]):
-        if (found := tensors.get(name)) is None:
+        if (tensor := tensors.get(name)) is None:
             continue
         what = f"The tensor {name} is not part of the architecture."
         if name in wrong:
             what = (
                 f"The tensor {name} is {wrong[name]['found']} instead of {wrong[name]['expected']}."
             )
-        yield Place(found["offset"], found["nbytes"], what)
+        yield Place(tensor["offset"], tensor["nbytes"], what)

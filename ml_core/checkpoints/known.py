@@ -73,7 +73,7 @@ class Match:
 
     @property
     def sentence(self) -> str:
-        """What is said of it."""
+        """The sentence about this head."""
         entry = self.entry
         facts = [f"published at {entry.source}"]
         facts += [f"trigger: {entry.trigger}"] if entry.trigger else []

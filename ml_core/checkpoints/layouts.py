@@ -1,4 +1,4 @@
-"""Which layout a file is in: where in it each tensor of the model is, and what is none."""
+"""The layout of a file: where each tensor of the model is, and what is not part of the model."""
 
 from __future__ import annotations
 
@@ -119,13 +119,13 @@ def find_prefix(
     str or None
         ``""``, or a text that ends in a dot; None if the mark is nowhere.
     """
-    found: dict[str, None] = {}
+    prefixes: dict[str, None] = {}
     for name in names:
         if name == mark or name.endswith("." + mark):
-            found[name[: len(name) - len(mark)]] = None
-    kept = [prefix for prefix in found if belongs(prefix)]
-    kept.sort(key=lambda prefix: (prefix.partition(".")[0] not in _TOPS, len(prefix)))
-    return kept[0] if kept else None
+            prefixes[name[: len(name) - len(mark)]] = None
+    matching = [prefix for prefix in prefixes if belongs(prefix)]
+    matching.sort(key=lambda prefix: (prefix.partition(".")[0] not in _TOPS, len(prefix)))
+    return matching[0] if matching else None
 
 
 def find_start(names: Iterable[str], start: str) -> str | None:
@@ -173,7 +173,7 @@ class Head:
 
     @property
     def sentence(self) -> str:
-        """What is said of it."""
+        """The sentence about this head."""
         return (
             f"The file holds a linear head of {self.classes} classes over {self.features} "
             f"features ({self.weight[:80]}), which is kept beside the model: images are "
@@ -183,20 +183,20 @@ class Head:
 
 def find_head(shapes: Mapping[str, tuple[int, ...]], prefix: str) -> Head | None:
     """The head beside the model whose names begin with ``prefix``, if there is just one."""
-    found = [
+    heads = [
         name
-        for name in _beside(shapes, prefix)
+        for name in _head_names(shapes, prefix)
         if name.endswith(".weight") and len(shapes[name]) == 2
     ]
-    if len(found) != 1:
+    if len(heads) != 1:
         return None
-    (weight,) = found
+    (weight,) = heads
     classes, features = shapes[weight]
     bias = weight.removesuffix("weight") + "bias"
     return Head(weight, bias if shapes.get(bias) == (classes,) else None, classes, features)
 
 
-def _beside(names: Iterable[str], prefix: str) -> list[str]:
+def _head_names(names: Iterable[str], prefix: str) -> list[str]:
     """Tensors that are named like a head."""
     return [name for name in names if is_head(name, prefix)]
 
@@ -252,7 +252,7 @@ class Layout:
 
     @property
     def assumption(self) -> str:
-        """How two tensors of the file make one of the model; empty if none do."""
+        """How two tensors of the file become one of the model; empty if none do."""
         seam = next((s for s in self.sources.values() if s.seam is not None), None)
         if seam is None:
             return ""
@@ -277,9 +277,9 @@ class Layout:
     @property
     def notes(self) -> tuple[str, ...]:
         """Sentences on what is beside the model."""
-        told = () if self.head is None else (self.head.sentence,)
+        notes = () if self.head is None else (self.head.sentence,)
         if not self.left_out:
-            return told
+            return notes
         few = len(self.left_out) <= _MAX_NAMED
         groups: dict[str, list[str]] = {}
         for name in self.left_out:
@@ -290,7 +290,7 @@ class Layout:
             for group, names in sorted(groups.items(), key=lambda item: -len(item[1]))
         ][:_MAX_LISTED]
         more = f" and {len(groups) - _MAX_LISTED} more" if len(groups) > _MAX_LISTED else ""
-        return (*told, f"Left out, not part of the model: {', '.join(shown)}{more}.")
+        return (*notes, f"Left out, not part of the model: {', '.join(shown)}{more}.")
 
 
 def find_layout(inspection: Inspection) -> Layout:
@@ -321,11 +321,11 @@ def find_layout(inspection: Inspection) -> Layout:
         if prefix is not None:
             return _transformers(shapes, prefix, where)
     for mark in _IMAGE_MARKS:
-        prefix = find_prefix(shapes, mark, lambda found: f"{found}conv1.weight" in shapes)
+        prefix = find_prefix(shapes, mark, lambda start: f"{start}conv1.weight" in shapes)
         if prefix is not None:
             return _image_alone(shapes, prefix, where)
     prefix = find_prefix(
-        shapes, "token_embedding.weight", lambda found: f"{found}ln_final.weight" in shapes
+        shapes, "token_embedding.weight", lambda start: f"{start}ln_final.weight" in shapes
     )
     if prefix is not None:
         return _text_alone(shapes, prefix, where)
@@ -341,20 +341,20 @@ def _openai(shapes: Shapes, prefix: str, where: str) -> Layout:
     return _layout(
         "names of OpenAI and open_clip",
         ("image", "text") if whole else ("image",),
-        _each(keys, shapes),
+        _native_sources(keys, shapes),
         shapes,
         prefix,
     )
 
 
-def _each(keys: Mapping[str, str], shapes: Shapes) -> dict[str, Source]:
+def _native_sources(keys: Mapping[str, str], shapes: Shapes) -> dict[str, Source]:
     """Where each tensor is; Long-CLIP's two tables of positions are one (arXiv 2403.15378)."""
-    made = {key: Source((name,)) for key, name in keys.items()}
+    sources = {key: Source((name,)) for key, name in keys.items()}
     tables = [keys[key] for key in (_POSITIONS, _LONG_POSITIONS) if key in keys]
     if len(tables) == 2 and len({shapes[name] for name in tables}) == 1 and shapes[tables[0]]:
-        made[_POSITIONS] = Source((tables[0], tables[1]), seam=_LONG_SEAM)
-        del made[_LONG_POSITIONS]
-    return made
+        sources[_POSITIONS] = Source((tables[0], tables[1]), seam=_LONG_SEAM)
+        del sources[_LONG_POSITIONS]
+    return sources
 
 
 def _transformers(shapes: Shapes, prefix: str, where: str) -> Layout:
@@ -394,18 +394,20 @@ def _image_alone(shapes: Shapes, prefix: str, where: str) -> Layout:
     """An image encoder saved by itself."""
     keys = strip_prefix(shapes, prefix)
     refuse_foreign(keys, where)
-    made = {
+    sources = {
         key if key == "logit_scale" else f"visual.{key}": Source((name,))
         for key, name in keys.items()
     }
-    return _layout("an image encoder by itself", ("image",), made, shapes, prefix)
+    return _layout("an image encoder by itself", ("image",), sources, shapes, prefix)
 
 
 def _text_alone(shapes: Shapes, prefix: str, where: str) -> Layout:
     """A text encoder saved by itself."""
     keys = strip_prefix(shapes, prefix)
     refuse_foreign(keys, where)
-    return _layout("a text encoder by itself", ("text",), _each(keys, shapes), shapes, prefix)
+    return _layout(
+        "a text encoder by itself", ("text",), _native_sources(keys, shapes), shapes, prefix
+    )
 
 
 def _layout(

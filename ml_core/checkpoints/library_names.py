@@ -95,20 +95,20 @@ def sources(names: Iterable[str], prefix: str) -> dict[str, Source]:
     """
     inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
     bert = BERT_MARK in inside
-    made: dict[str, Source] = {}
+    result: dict[str, Source] = {}
     for key, name in inside.items():
         if key.endswith(".position_ids"):
             continue
         if bert and key.startswith("text_"):
-            made[_of_bert(key)] = Source((name,))
+            result[_of_bert(key)] = Source((name,))
             continue
         parts = thirds(key)
         if parts is not None and all(part in inside for part in parts):
             if key == parts[0]:
-                made[_renamed_thirds(key)] = Source(tuple(inside[part] for part in parts))
+                result[_renamed_thirds(key)] = Source(tuple(inside[part] for part in parts))
             continue
-        made[_renamed(key)] = Source((name,), key in _TRANSPOSED)
-    return made
+        result[_renamed(key)] = Source((name,), key in _TRANSPOSED)
+    return result
 
 
 def _of_bert(key: str) -> str:
@@ -120,23 +120,23 @@ def _of_bert(key: str) -> str:
 
 def thirds(key: str) -> tuple[str, str, str] | None:
     """Query, key and value of an attention layer, if the name is one of them."""
-    found = re.search(r"\.self_attn\.([qkv])_proj\.", key)
-    if found is None or _BLOCK.match(key) is None:
+    match = re.search(r"\.self_attn\.([qkv])_proj\.", key)
+    if match is None or _BLOCK.match(key) is None:
         return None
-    before, after = key[: found.start(1)], key[found.end(1) :]
+    before, after = key[: match.start(1)], key[match.end(1) :]
     return f"{before}q{after}", f"{before}k{after}", f"{before}v{after}"
 
 
 def _renamed_thirds(key: str) -> str:
     """The joined tensor's name."""
-    found = _BLOCK.match(key)
-    assert found is not None, "only names of a block have thirds"
-    return f"{_block(found)}.attn.in_proj_{found[4]}"
+    match = _BLOCK.match(key)
+    assert match is not None, "only names of a block have thirds"
+    return f"{_block(match)}.attn.in_proj_{match[4]}"
 
 
-def _block(found: re.Match[str]) -> str:
-    tower = "visual." if found[1] == "vision" else ""
-    return f"{tower}transformer.resblocks.{found[2]}"
+def _block(match: re.Match[str]) -> str:
+    tower = "visual." if match[1] == "vision" else ""
+    return f"{tower}transformer.resblocks.{match[2]}"
 
 
 def _renamed(key: str) -> str:
@@ -146,9 +146,9 @@ def _renamed(key: str) -> str:
     layer, _, kind = key.rpartition(".")
     if layer in _NORMS:
         return f"{_NORMS[layer]}.{kind}"
-    found = _BLOCK.match(key)
-    if found is not None and found[3] in _IN_BLOCK:
-        return f"{_block(found)}.{_IN_BLOCK[found[3]]}.{kind}"
+    match = _BLOCK.match(key)
+    if match is not None and match[3] in _IN_BLOCK:
+        return f"{_block(match)}.{_IN_BLOCK[match[3]]}.{kind}"
     return key
 
 
@@ -200,22 +200,22 @@ def siglip_sources(names: Iterable[str], prefix: str) -> dict[str, Source]:
     of the pooling they are one in the library, and timm has the query apart.
     """
     inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
-    made: dict[str, Source] = {}
+    result: dict[str, Source] = {}
     for key, name in inside.items():
         if key.endswith(".position_ids"):
             continue
         parts = thirds(key)
         if parts is not None and all(part in inside for part in parts):
             if key == parts[0]:
-                made[_siglip_name(parts[0])] = Source(tuple(inside[part] for part in parts))
+                result[_siglip_name(parts[0])] = Source(tuple(inside[part] for part in parts))
         elif key.startswith(f"{_POOL}.attention.in_proj_"):
             kind = key.rpartition("_")[2]
-            made[f"visual.trunk.attn_pool.q.{kind}"] = Source((name,), rows=(0, 1))
-            made[f"visual.trunk.attn_pool.kv.{kind}"] = Source((name,), rows=(1, 3))
+            result[f"visual.trunk.attn_pool.q.{kind}"] = Source((name,), rows=(0, 1))
+            result[f"visual.trunk.attn_pool.kv.{kind}"] = Source((name,), rows=(1, 3))
         else:
             new = _siglip_name(key)
-            made[new] = Source((name,), batched=new == "visual.trunk.pos_embed")
-    return made
+            result[new] = Source((name,), batched=new == "visual.trunk.pos_embed")
+    return result
 
 
 def _siglip_name(key: str) -> str:
@@ -225,14 +225,14 @@ def _siglip_name(key: str) -> str:
     layer, _, kind = key.rpartition(".")
     if layer in _LAYERS:
         return f"{_LAYERS[layer]}.{kind}"
-    found = _BLOCK.match(key)
-    if found is None:
+    match = _BLOCK.match(key)
+    if match is None:
         return key
-    start, inside = _BLOCKS[found[1]]
-    if found[3] == "self_attn.q_proj":
-        joined = f"attn.qkv.{kind}" if found[1] == "vision" else f"attn.in_proj_{kind}"
-        return f"{start}.{found[2]}.{joined}"
-    return f"{start}.{found[2]}.{inside[found[3]]}.{kind}" if found[3] in inside else key
+    start, inside = _BLOCKS[match[1]]
+    if match[3] == "self_attn.q_proj":
+        joined = f"attn.qkv.{kind}" if match[1] == "vision" else f"attn.in_proj_{kind}"
+        return f"{start}.{match[2]}.{joined}"
+    return f"{start}.{match[2]}.{inside[match[3]]}.{kind}" if match[3] in inside else key
 
 
 FASTVIT_MARK = "image_encoder.model.patch_embed.0.rbr_conv.0.conv.weight"
@@ -274,43 +274,43 @@ def apple_sources(names: Iterable[str], prefix: str) -> dict[str, Source]:
     gets zeros; positions have axes of length one before them.
     """
     inside = {name.removeprefix(prefix): name for name in names if name.startswith(prefix)}
-    stages = sorted({int(found[1]) for key in inside if (found := _downsampling(key))})
+    stages = sorted({int(match[1]) for key in inside if (match := _downsampling(key))})
     fastvit = FASTVIT_MARK in inside
-    made: dict[str, Source] = {}
+    result: dict[str, Source] = {}
     for key, name in inside.items():
         if key.startswith(_IMAGE):
             own = key.removeprefix(_IMAGE)
             if own in _HEADS:
                 layer = f"visual.trunk.{_HEADS[own]}"
-                made[f"{layer}.weight"] = Source((name,), transposed=True)
-                made[f"{layer}.bias"] = Source((name,), zeros=True)
+                result[f"{layer}.weight"] = Source((name,), transposed=True)
+                result[f"{layer}.bias"] = Source((name,), zeros=True)
             elif own == f"pos_embed.{_POSITIONS}":
-                made["visual.trunk.pos_embed"] = Source((name,), squeezed=1)
+                result["visual.trunk.pos_embed"] = Source((name,), squeezed=1)
             else:
                 new = _fastvit(own, stages) if fastvit else _replaced(own, _VIT)
-                made[f"visual.trunk.{new}"] = Source((name,))
+                result[f"visual.trunk.{new}"] = Source((name,))
         elif key == f"{_TEXT}positional_embedding.{_POSITIONS}":
-            made["text.positional_embedding"] = Source((name,), squeezed=2)
+            result["text.positional_embedding"] = Source((name,), squeezed=2)
         elif key.startswith(_TEXT):
-            made[f"text.{_replaced(key.removeprefix(_TEXT), _TEXTS)}"] = Source((name,))
+            result[f"text.{_replaced(key.removeprefix(_TEXT), _TEXTS)}"] = Source((name,))
         else:
-            made[key] = Source((name,))
-    return made
+            result[key] = Source((name,))
+    return result
 
 
 def _downsampling(key: str) -> re.Match[str] | None:
     """A layer between two stages of a FastViT, which are one list in Apple's."""
-    found = _NETWORK.fullmatch(key.removeprefix(_IMAGE))
-    return found if found is not None and found[2] == "proj." else None
+    match = _NETWORK.fullmatch(key.removeprefix(_IMAGE))
+    return match if match is not None and match[2] == "proj." else None
 
 
 def _fastvit(key: str, stages: list[int]) -> str:
     key = _SCALE.sub(r"\1.gamma", _replaced(key, _FASTVIT))
-    found = _NETWORK.fullmatch(key)
-    if found is None:
+    match = _NETWORK.fullmatch(key)
+    if match is None:
         return key
-    stage = bisect_right(stages, int(found[1]))
-    return f"stages.{stage}.{_INSIDE[found[2]]}{found[3]}"
+    stage = bisect_right(stages, int(match[1]))
+    return f"stages.{stage}.{_INSIDE[match[2]]}{match[3]}"
 
 
 def _replaced(key: str, pairs: Iterable[tuple[str, str]]) -> str:

@@ -72,7 +72,13 @@ class DonorNeeded(InputError):  # noqa: N818
 
 
 def borrow(
-    told: StatedConfig, tower: Tower, donor: Architecture, sha256: str, where: str, *, scaled: bool
+    stated: StatedConfig,
+    tower: Tower,
+    donor: Architecture,
+    sha256: str,
+    where: str,
+    *,
+    scaled: bool,
 ) -> StatedConfig:
     """Complete the config of one tower with the donor's.
 
@@ -92,7 +98,7 @@ def borrow(
     InputError
         ``usage`` if the two do not fit together.
     """
-    own = told.config
+    own = stated.config
     table = "vision_cfg" if tower == "text" else "text_cfg"
     if not isinstance(own.get(table), Mapping) or "embed_dim" not in own:
         raise InputError(f"{where} gives no {table} or no embed_dim; get it again.", "damaged")
@@ -104,7 +110,7 @@ def borrow(
         )
     quick_gelu = donor.config.get("quick_gelu", False)
     kind = "QuickGELU" if quick_gelu else "GELU"
-    sentences, questions = told.assumptions, told.questions
+    sentences, questions = stated.assumptions, stated.questions
     if not _has_activation(own, tower):
         pass
     elif "quick_gelu" not in own:
@@ -222,16 +228,20 @@ def find_architecture(
     where = inspection.name
     stated = _stated(inspection)
     layout = find_layout(inspection)
-    told, preprocess_cfg, source, label = stated or _from_shapes(inspection, layout)
+    described, preprocess_cfg, source, label = stated or _from_shapes(inspection, layout)
     if layout.missing is not None:
         if donor is None:
             raise DonorNeeded(where, layout.missing)
         scaled = "logit_scale" in layout.shapes
-        told = borrow(told, layout.missing, *donor, where, scaled=scaled)
+        described = borrow(described, layout.missing, *donor, where, scaled=scaled)
         if layout.missing == "image":
             preprocess_cfg = _preprocess_cfg(donor[0].preprocess)
-    told = with_hf_config(told, inspection, layout, label)
-    config, sentences, questions = dict(told.config), told.assumptions, told.questions
+    described = with_hf_config(described, inspection, layout, label)
+    config, sentences, questions = (
+        dict(described.config),
+        described.assumptions,
+        described.questions,
+    )
     if "quick_gelu" not in config and source == "shapes":
         config["quick_gelu"], sentence = assumed_activation(config, layout.shapes)
         sentences, questions = (*sentences, sentence), (*questions, "activation")
@@ -241,8 +251,8 @@ def find_architecture(
         sentences += ("The file has no logit scale: CLIP's 100 is assumed.",)
         questions += ("logit scale",)
     checked = check_model_config(config, label)
-    if checked["text_cfg"]["vocab_size"] > VOCABULARY and (said := vocabulary_caution(checked)):
-        sentences += (said,)
+    if checked["text_cfg"]["vocab_size"] > VOCABULARY and (caution := vocabulary_caution(checked)):
+        sentences += (caution,)
     preprocess = check_preprocess(preprocess_cfg, checked["vision_cfg"]["image_size"], label)
     if preprocess_cfg.get("mean") is None or preprocess_cfg.get("std") is None:
         questions += ("normalisation",)
@@ -256,10 +266,10 @@ def find_architecture(
     if keys.fits:
         layout = layout.without(frozenset(keys.unexpected))
     warnings = _warnings(checked, inspection, layout)
-    found = Architecture(
+    architecture = Architecture(
         checked, preprocess, source, sentences, name, layout, questions, keys, warnings
     )
-    return found if source == "shapes" else _with_kept(found, inspection)
+    return architecture if source == "shapes" else _with_saved_assumptions(architecture, inspection)
 
 
 def one_encoder(inspection: Inspection, layout: Layout) -> tuple[str, KeyLists | None]:
@@ -269,9 +279,9 @@ def one_encoder(inspection: Inspection, layout: Layout) -> tuple[str, KeyLists |
     empty, and the lists are None, where only a donor can tell.
     """
     try:
-        told = (_stated(inspection) or _from_shapes(inspection, layout))[0]
+        stated = (_stated(inspection) or _from_shapes(inspection, layout))[0]
         other = "text_cfg" if layout.missing == "text" else "vision_cfg"
-        config = check_model_config({**told.config, other: {}}, inspection.name)
+        config = check_model_config({**stated.config, other: {}}, inspection.name)
     except InputError:
         return "", None
     name = architecture_name(config) if layout.missing == "text" else ""
@@ -330,13 +340,16 @@ def _stated(inspection: Inspection) -> Description | None:
 
 def _from_shapes(inspection: Inspection, layout: Layout) -> Description:
     """What the tensors say, and the program code of an archive."""
-    if found := find_published(layout.shapes):
+    if published := find_published(layout.shapes):
         if layout.title == APPLE:  # its MobileCLIP2 has open_clip's names
-            found = tuple(one for one in found if one.name.startswith("MobileCLIP-")) or found
-        told, preprocess = _of_published(found)
+            published = (
+                tuple(item for item in published if item.name.startswith("MobileCLIP-"))
+                or published
+            )
+        stated, preprocess = _published_config(published)
         if layout.title == SIGLIP:
-            told = as_in_transformers(told)
-        return told, preprocess, "shapes", inspection.name
+            stated = as_in_transformers(stated)
+        return stated, preprocess, "shapes", inspection.name
     foreign = next(filter(_of_a_library, layout.shapes), None)
     if foreign is not None:
         library = "timm" if foreign.startswith(TIMM_START) else "transformers"
@@ -346,12 +359,12 @@ def _from_shapes(inspection: Inspection, layout: Layout) -> Description:
             "beside it in a folder and open that.",
             "unsupported",
         )
-    told = config_from_shapes(layout.shapes, inspection.name)
+    stated = config_from_shapes(layout.shapes, inspection.name)
     quick_gelu = uses_quick_gelu(inspection)
     if quick_gelu is not None:
-        told = replace(told, config={**told.config, "quick_gelu": quick_gelu})
+        stated = replace(stated, config={**stated.config, "quick_gelu": quick_gelu})
     preprocess = _preprocess_cfg(Preprocess(0)) if is_openai_archive(inspection) else {}
-    return told, preprocess, "shapes", inspection.name
+    return stated, preprocess, "shapes", inspection.name
 
 
 def _of_a_library(key: str) -> bool:
@@ -360,9 +373,9 @@ def _of_a_library(key: str) -> bool:
     return key.startswith((TIMM_START, HF_START)) and not key.startswith(own)
 
 
-def _of_published(found: Sequence[Published]) -> tuple[StatedConfig, Mapping[str, Any]]:
+def _published_config(published: Sequence[Published]) -> tuple[StatedConfig, Mapping[str, Any]]:
     """The config of open_clip's model with just these tensors, and what that leaves open."""
-    first, *others = found
+    first, *others = published
     config = {"quick_gelu": False} | dict(first.config)
     sentences = [f"The tensors are those of open_clip's {first.name}: its config is assumed."]
     questions: list[Question] = []
@@ -392,23 +405,25 @@ def _from_config(config: Mapping[str, Any], where: str) -> tuple[StatedConfig, M
 
 def _preprocess_cfg(preprocess: Preprocess) -> dict[str, Any]:
     """A preprocessing as open_clip's ``preprocess_cfg``."""
-    made: dict[str, Any] = config_record({}, preprocess)["preprocess_cfg"]
-    return made
+    preprocess_cfg: dict[str, Any] = config_record({}, preprocess)["preprocess_cfg"]
+    return preprocess_cfg
 
 
-def _with_kept(found: Architecture, inspection: Inspection) -> Architecture:
+def _with_saved_assumptions(architecture: Architecture, inspection: Inspection) -> Architecture:
     """Add the assumptions that a file of this program was saved with."""
     text = inspection.metadata.get(ASSUMPTIONS_KEY)
     if text is None:
-        return found
+        return architecture
     try:
-        kept = parse_object(text.encode(errors="surrogatepass"), max_bytes=1 << 16).get("sentences")
+        noted = parse_object(text.encode(errors="surrogatepass"), max_bytes=1 << 16).get(
+            "sentences"
+        )
     except JsonError:
-        kept = None
-    if not isinstance(kept, list) or not all(isinstance(item, str) for item in kept):
-        kept = ["The file notes assumptions that cannot be read."]
-    sentences = dict.fromkeys([*found.assumptions, *(item[:500] for item in kept[:20])])
-    return replace(found, assumptions=tuple(sentences))
+        noted = None
+    if not isinstance(noted, list) or not all(isinstance(item, str) for item in noted):
+        noted = ["The file notes assumptions that cannot be read."]
+    sentences = dict.fromkeys([*architecture.assumptions, *(item[:500] for item in noted[:20])])
+    return replace(architecture, assumptions=tuple(sentences))
 
 
 def _published_name(config: Mapping[str, Any], layout: Layout) -> str:
@@ -417,8 +432,8 @@ def _published_name(config: Mapping[str, Any], layout: Layout) -> str:
     def differs(of: Mapping[str, Any]) -> tuple[Any, Any]:
         return of["vision_cfg"]["image_size"], of.get("quick_gelu", False)
 
-    found = find_published(layout.shapes)
-    return " or ".join(item.name for item in found if differs(item.config) == differs(config))
+    published = find_published(layout.shapes)
+    return " or ".join(item.name for item in published if differs(item.config) == differs(config))
 
 
 def architecture_name(config: Mapping[str, Any]) -> str:

@@ -131,9 +131,11 @@ def _replace(files: Mapping[Path, Content]) -> None:
         replace_files(files)
     except OSError as error:
         half = isinstance(error, HalfReplacedError)
-        kept = "Some files are new already" if half else "The old file, if there was one, is intact"
+        state = (
+            "Some files are new already" if half else "The old file, if there was one, is intact"
+        )
         raise InputError(
-            f"{place} cannot be saved: {error.strerror}. {kept}; choose another place or free "
+            f"{place} cannot be saved: {error.strerror}. {state}; choose another place or free "
             "some space.",
             "usage",
         ) from error

@@ -29,7 +29,7 @@ _NUMPY = {
 
 @dataclass(frozen=True, slots=True)
 class TensorStats:
-    """Of one tensor; ``min``, ``max``, ``mean`` and ``std`` (population) of its finite values.
+    """Of a tensor's finite values: ``min``, ``max``, ``mean`` and ``std`` (of a population).
 
     They are NaN where there is no finite value.
     """
@@ -45,7 +45,7 @@ class TensorStats:
 
 
 def tensor_stats(
-    found: Inspection,
+    inspection: Inspection,
     tensors: Sequence[TensorInfo] | None = None,
     cancelled: Callable[[], bool] = lambda: False,
 ) -> Iterator[TensorStats]:
@@ -58,10 +58,10 @@ def tensor_stats(
     InputError
         If the file was cut short since.
     """
-    wanted = found.tensors if tensors is None else tensors
-    for shard, group in groupby(wanted, lambda info: info.file):
-        path = file_of(found, shard)
-        with weights_bytes(found, shard) as file:
+    chosen = inspection.tensors if tensors is None else tensors
+    for shard, group in groupby(chosen, lambda info: info.file):
+        path = file_of(inspection, shard)
+        with weights_bytes(inspection, shard) as file:
             for info in group:
                 yield _of_tensor(file, info, path, cancelled)
 
@@ -85,9 +85,9 @@ def _of_tensor(
 
 
 def of_counts(info: TensorInfo, counts: NDArray[np.int64]) -> TensorStats:
-    """Numbers of a tensor of which one knows how often it holds each code."""
+    """Statistics of a tensor from the count of each code."""
     codes = np.arange(counts.size, dtype="<u2" if counts.size > 256 else "u1")
-    values = _wide(_numbers(codes.tobytes(), info))
+    values = _as_float64(_numbers(codes.tobytes(), info))
     finite = np.isfinite(values) & (counts > 0)
     nan = int(counts[np.isnan(values)].sum())
     inf = int(counts[np.isinf(values)].sum())
@@ -106,7 +106,7 @@ def of_counts(info: TensorInfo, counts: NDArray[np.int64]) -> TensorStats:
 def tensor_pieces(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[np.float64]]:
     """A tensor's numbers, a piece at a time; their order does not matter."""
     for values in _values(file, info, path):
-        yield _wide(values)
+        yield _as_float64(values)
 
 
 def _values(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArray[Any]]:
@@ -171,7 +171,7 @@ def tensor_rows(file: BinaryIO, info: TensorInfo, path: Path) -> Iterator[NDArra
             "unsupported",
         )
     file.seek(info.offset)
-    flat = _wide(_numbers(_read(file, info.nbytes, path), info))
+    flat = _as_float64(_numbers(_read(file, info.nbytes, path), info))
     steps = tuple(step * flat.itemsize for step in info.stride)
     whole = np.lib.stride_tricks.as_strided(flat, info.shape, steps, writeable=False)
     yield whole.reshape(-1)
@@ -186,21 +186,21 @@ def _read(file: BinaryIO, count: int, path: Path) -> bytes:
 
 def _numbers(raw: bytes, info: TensorInfo) -> NDArray[Any]:
     """Decode bytes of any safetensors type, exactly."""
-    found: NDArray[Any]
+    numbers: NDArray[Any]
     if info.dtype == "BF16":
-        found = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
-        return found
+        numbers = (np.frombuffer(raw, "<u2").astype("<u4") << 16).view("<f4")
+        return numbers
     if info.dtype in _FLOAT8:
-        found = np.take(_FLOAT8[info.dtype], np.frombuffer(raw, np.uint8), mode="clip")
-        return found
+        numbers = np.take(_FLOAT8[info.dtype], np.frombuffer(raw, np.uint8), mode="clip")
+        return numbers
     if info.dtype == "BOOL":
-        found = np.frombuffer(raw, "u1") != 0
-        return found.astype(np.float64)
-    found = np.frombuffer(raw, _NUMPY[info.dtype])
-    return found if info.dtype in ("F32", "F64") else found.astype(np.float64)
+        numbers = np.frombuffer(raw, "u1") != 0
+        return numbers.astype(np.float64)
+    numbers = np.frombuffer(raw, _NUMPY[info.dtype])
+    return numbers if info.dtype in ("F32", "F64") else numbers.astype(np.float64)
 
 
-def _wide(values: NDArray[Any]) -> NDArray[np.float64]:
+def _as_float64(values: NDArray[Any]) -> NDArray[np.float64]:
     """As float64; a NaN of the signalling kind is no error."""
     with np.errstate(invalid="ignore"):
         return values.astype(np.float64, copy=False)
@@ -314,7 +314,7 @@ class Histogram:
 
 
 def tensor_histogram(
-    found: Inspection,
+    inspection: Inspection,
     info: TensorInfo,
     *,
     bins: int = BINS,
@@ -330,10 +330,10 @@ def tensor_histogram(
     InputError
         If the file was cut short since it was inspected.
     """
-    path = file_of(found, info.file)
+    path = file_of(inspection, info.file)
     low, high = math.inf, -math.inf
-    nan = inf = seen = told = 0
-    with weights_bytes(found, info.file) as file:
+    nan = inf = seen = reported = 0
+    with weights_bytes(inspection, info.file) as file:
         for piece in tensor_pieces(file, info, path):
             if cancelled():
                 raise CancelledError
@@ -352,9 +352,9 @@ def tensor_histogram(
             missing = int(np.isnan(piece).sum()) if bad else 0
             nan, inf, seen = nan + missing, inf + bad - missing, seen + piece.size
             counts += _count(finite, low, width, counts.size)
-            if seen < info.elements and seen - told < _TOLD:
+            if seen < info.elements and seen - reported < _TOLD:
                 continue
-            told = seen
+            reported = seen
             yield Histogram(
                 info.name, low, high, tuple(counts.tolist()), nan, inf, seen, info.elements
             )

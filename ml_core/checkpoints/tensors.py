@@ -37,7 +37,7 @@ def read_tensors(
     names: Collection[str] | None = None,
     on_bytes: Callable[[int], object] = lambda count: None,
 ) -> dict[str, Tensor]:
-    """Read tensors in their own types, in memory of their own.
+    """Copy tensors into memory, each in its type in the file.
 
     Afterwards the file must still be the one that was inspected, see `check_same`.
 
@@ -56,8 +56,8 @@ def read_tensors(
     """
     path = inspection.weights_path
     assert path is not None, "only a checkpoint that was not refused has tensors"
-    wanted = [info for info in inspection.tensors if names is None or info.name in names]
-    for info in wanted:
+    infos = [info for info in inspection.tensors if names is None or info.name in names]
+    for info in infos:
         if info.dtype not in _DTYPES:
             raise InputError(
                 f"{path.name}: the tensor {info.name[:80]} has the type {info.dtype}, which "
@@ -67,30 +67,30 @@ def read_tensors(
     tensors: dict[str, Tensor] = {}
     for shard in sorted({info.file for info in inspection.tensors}):
         with weights_bytes(inspection, shard) as file:
-            here = [info for info in wanted if info.file == shard]
+            here = [info for info in infos if info.file == shard]
             _read_file(file, here, inspection, tensors, on_bytes)
             check_same(inspection, shard, file)
-    return {info.name: tensors[info.name] for info in wanted}
+    return {info.name: tensors[info.name] for info in infos}
 
 
 def _read_file(
     file: BinaryIO,
-    wanted: list[TensorInfo],
-    found: Inspection,
+    chosen: list[TensorInfo],
+    inspection: Inspection,
     tensors: dict[str, Tensor],
     on_bytes: Callable[[int], object],
 ) -> None:
     """Read the tensors of one file into ``tensors``."""
-    for start, end, infos in _ranges(wanted):
+    for start, end, infos in _ranges(chosen):
         file.seek(start)
         raw = bytearray(end - start)
         if file.readinto(raw) != len(raw):  # type: ignore[attr-defined]
-            raise changed(found)
+            raise changed(inspection)
         on_bytes(len(raw))
         for info in infos:
-            made = _tensor(raw, info, info.offset - start)
+            tensor = _tensor(raw, info, info.offset - start)
             # Tensors that share bytes must not change each other when one is trained.
-            tensors[info.name] = made.clone() if len(infos) > 1 else made
+            tensors[info.name] = tensor.clone() if len(infos) > 1 else tensor
 
 
 def _ranges(infos: Iterable[TensorInfo]) -> Iterator[tuple[int, int, list[TensorInfo]]]:
@@ -144,14 +144,14 @@ def read_state(
     InputError
         If the file changed, or thirds of an attention layer do not fit together.
     """
-    wanted = list(layout.sources if keys is None else keys)
-    names = {name for key in wanted for name in layout.sources[key].names}
+    chosen = list(layout.sources if keys is None else keys)
+    names = {name for key in chosen for name in layout.sources[key].names}
     tensors = read_tensors(inspection, names, on_bytes)
-    uses = Counter(name for key in wanted for name in layout.sources[key].names)
-    return {key: _made(key, layout, tensors, uses, inspection.name) for key in wanted}
+    uses = Counter(name for key in chosen for name in layout.sources[key].names)
+    return {key: _assemble(key, layout, tensors, uses, inspection.name) for key in chosen}
 
 
-def _made(
+def _assemble(
     key: str, layout: Layout, tensors: dict[str, Tensor], uses: Counter[str], where: str
 ) -> Tensor:
     """Join, cut or turn a tensor's parts, which are freed with their last use."""
@@ -164,7 +164,7 @@ def _made(
         return torch.zeros(parts[0].shape[-1:], dtype=parts[0].dtype)
     if source.seam is not None:
         first, second = parts
-        made = torch.cat([first[: source.seam], second[source.seam :].to(first.dtype)])
+        joined = torch.cat([first[: source.seam], second[source.seam :].to(first.dtype)])
     elif len(parts) > 1:
         if not all(part.ndim and part.shape[1:] == parts[0].shape[1:] for part in parts):
             raise InputError(
@@ -172,14 +172,14 @@ def _made(
                 "together; get the file again.",
                 "damaged",
             )
-        made = torch.cat([part.to(parts[0].dtype) for part in parts])
+        joined = torch.cat([part.to(parts[0].dtype) for part in parts])
     else:
-        made = parts[0]
-    if source.rows is not None and made.ndim:
+        joined = parts[0]
+    if source.rows is not None and joined.ndim:
         start, stop = source.rows
-        made = made[len(made) * start // 3 : len(made) * stop // 3].clone()
+        joined = joined[len(joined) * start // 3 : len(joined) * stop // 3].clone()
     if source.batched:
-        made = made[None]
-    if made.shape[: source.squeezed] == (1,) * source.squeezed:
-        made = made.reshape(made.shape[source.squeezed :])
-    return made.mT if source.transposed and made.ndim == 2 else made
+        joined = joined[None]
+    if joined.shape[: source.squeezed] == (1,) * source.squeezed:
+        joined = joined.reshape(joined.shape[source.squeezed :])
+    return joined.mT if source.transposed and joined.ndim == 2 else joined

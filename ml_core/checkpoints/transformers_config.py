@@ -78,7 +78,7 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             "version opens clip, chinese_clip, metaclip_2 and siglip.",
             "unsupported",
         )
-    made: dict[str, Any] = {}
+    model: dict[str, Any] = {}
     activations = []
     embed_dim = config.get("projection_dim", 512)
     if kind != "clip_text_model":
@@ -87,7 +87,7 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             positive(part, "hidden_size", where),
             positive(part, "num_attention_heads", where),
         )
-        made["vision_cfg"] = {
+        model["vision_cfg"] = {
             "width": width,
             "layers": part["num_hidden_layers"],
             "head_width": _share(width, heads, where),
@@ -97,11 +97,11 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         }
         activations.append(part["hidden_act"])
     if kind == "chinese_clip":
-        made["text_cfg"] = _chinese_text(config, where)
+        model["text_cfg"] = _chinese_text(config, where)
     elif kind != "clip_vision_model":
         part = _part(config, "text", _TEXT, where)
         width = positive(part, "hidden_size", where)
-        made["text_cfg"] = {
+        model["text_cfg"] = {
             "width": width,
             "layers": part["num_hidden_layers"],
             "heads": part["num_attention_heads"],
@@ -111,7 +111,7 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         }
         if kind == "metaclip_2":
             end = part.get("eos_token_id", VOCABULARY - 1)  # its default
-            made["text_cfg"] |= {"hf_tokenizer_name": _XLM_V, "pool_type": "eos", "eos_id": end}
+            model["text_cfg"] |= {"hf_tokenizer_name": _XLM_V, "pool_type": "eos", "eos_id": end}
         activations.append(part["hidden_act"])
     if len(set(map(str, activations))) > 1 or str(activations[0]) not in _ACTIVATIONS:
         raise InputError(
@@ -119,7 +119,7 @@ def model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
             "version knows quick_gelu and gelu, the same in both encoders.",
             "unsupported",
         )
-    return made | {"embed_dim": embed_dim, "quick_gelu": _ACTIVATIONS[str(activations[0])]}
+    return model | {"embed_dim": embed_dim, "quick_gelu": _ACTIVATIONS[str(activations[0])]}
 
 
 def _chinese_text(config: Mapping[str, Any], where: str) -> dict[str, Any]:
@@ -184,13 +184,13 @@ def preprocess_config(config: Mapping[str, Any] | None, where: str) -> dict[str,
     """
     if config is None:
         return {}
-    made: dict[str, Any] = {}
+    preprocess: dict[str, Any] = {}
     if config.get("do_normalize", True) is False:
-        made["mean"], made["std"] = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
+        preprocess["mean"], preprocess["std"] = [0.0, 0.0, 0.0], [1.0, 1.0, 1.0]
     else:
         for key, theirs in (("mean", "image_mean"), ("std", "image_std")):
             if config.get(theirs) is not None:
-                made[key] = config[theirs]
+                preprocess[key] = config[theirs]
     if config.get("do_rescale", True) is False or config.get("rescale_factor", 1 / 255) not in (
         1 / 255,
         None,
@@ -207,11 +207,11 @@ def preprocess_config(config: Mapping[str, Any] | None, where: str) -> dict[str,
             "bilinear (2) and bicubic (3).",
             "unsupported",
         )
-    made["interpolation"] = _INTERPOLATIONS[resample]
+    preprocess["interpolation"] = _INTERPOLATIONS[resample]
     size = config.get("size")
     squashed = isinstance(size, Mapping) and "shortest_edge" not in size and "height" in size
-    made["resize_mode"] = "squash" if squashed else "shortest"
-    return made
+    preprocess["resize_mode"] = "squash" if squashed else "shortest"
+    return preprocess
 
 
 # What the library leaves out of a saved config.
@@ -271,7 +271,7 @@ def siglip_config(config: Mapping[str, Any], where: str) -> StatedConfig:
     width, hidden, layers, heads = _sizes(text, where)
     vocabulary = positive(text, "vocab_size", where)
     gelu = _activation(vision, where)
-    made: dict[str, Any] = {
+    clip: dict[str, Any] = {
         "embed_dim": text.get("projection_size") or width,
         "custom_text": True,
         "init_logit_bias": -10.0,
@@ -298,15 +298,15 @@ def siglip_config(config: Mapping[str, Any], where: str) -> StatedConfig:
             "tokenizer_kwargs": {"clean": "canonicalize"},
         },
     }
-    return StatedConfig(made, (_TANH,) if gelu == "tanh" else ())
+    return StatedConfig(clip, (_TANH,) if gelu == "tanh" else ())
 
 
-def as_in_transformers(told: StatedConfig) -> StatedConfig:
+def as_in_transformers(stated: StatedConfig) -> StatedConfig:
     """open_clip's config of a SigLIP whose tensors have the transformers library's names."""
-    config = dict(told.config)
+    config = dict(stated.config)
     for part in ("vision_cfg", "text_cfg"):
         config[part] = {**config[part], "act_kwargs": {"approximate": "tanh"}}
-    return replace(told, config=config, assumptions=(*told.assumptions, _TANH))
+    return replace(stated, config=config, assumptions=(*stated.assumptions, _TANH))
 
 
 def _siglip_part(

@@ -70,7 +70,7 @@ def write_safetensors(
             on_bytes(entry.nbytes)
 
 
-def save_head(found: Inspection, path: Path) -> Path:
+def save_head(inspection: Inspection, path: Path) -> Path:
     """Write the head's ``weight`` [C, D] and, if it has one, ``bias`` [C] as a safetensors file.
 
     Parameters
@@ -84,14 +84,14 @@ def save_head(found: Inspection, path: Path) -> Path:
         ``usage`` if the file has no head or the place cannot be written, ``damaged`` if the file
         changed since it was examined.
     """
-    head = find_layout(found).head
+    head = find_layout(inspection).head
     if head is None:
-        raise InputError(f"{found.name} holds no linear head; there is nothing to save.")
+        raise InputError(f"{inspection.name} holds no linear head; there is nothing to save.")
     path = Path(os.path.expanduser(path))
-    wanted = {"weight": head.weight, **({} if head.bias is None else {"bias": head.bias})}
-    read = read_tensors(found, wanted.values())
-    tensors = {key: read[tensor] for key, tensor in wanted.items()}
-    metadata = {"source_name": found.name, "source_sha256": found.sha256}
+    names = {"weight": head.weight, **({} if head.bias is None else {"bias": head.bias})}
+    read = read_tensors(inspection, names.values())
+    tensors = {key: read[tensor] for key, tensor in names.items()}
+    metadata = {"source_name": inspection.name, "source_sha256": inspection.sha256}
     try:
         replace_files({path: lambda file: write_safetensors(file, tensors, metadata)})
     except OSError as error:

@@ -45,10 +45,10 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
         otherwise what ``read`` raises.
     """
     try:
-        found = members(file, size)
+        listed = members(file, size)
     except ZipError as error:
         raise doctored(file, size, name, error) from None
-    if any(member.name == "storages" for member in found):
+    if any(member.name == "storages" for member in listed):
         raise InputError(
             f"{name} is in PyTorch's layout of 2017, whose pickles are run one by one; do not load "
             "it elsewhere.",
@@ -56,11 +56,11 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
         )
     inside = [
         member
-        for member in found
+        for member in listed
         if member.name.lower().endswith(CHECKPOINT_SUFFIXES) and not _is_beside(file, member)
     ]
     if len(inside) != 1:
-        check_members(file, found, name)
+        check_members(file, listed, name)
         many = f"{len(inside)} files that may be checkpoints" if inside else "no checkpoint"
         raise InputError(
             f"{name} is an archive with {many}; unpack it and open one file.", "unsupported"
@@ -70,7 +70,7 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
     if member.method == STORED:
         window = cast(BinaryIO, io.BufferedReader(_Window(file, member.offset, member.size)))
         try:
-            weights = _moved(read(window, member.size, label), member.offset)
+            weights = _shift(read(window, member.size, label), member.offset)
         except UnknownCodeError as error:
             error.moved(member.offset)
             raise
@@ -83,16 +83,16 @@ def read_wrapped(file: BinaryIO, size: int, name: str, members: List, read: Read
         except ZipError as error:
             raise _damaged(label, error) from None
         weights = _read_packed(image, label, read)
-    beside = [other for other in found if other is not member]
+    beside = [other for other in listed if other is not member]
     others = tuple(other.name for other in beside)
     kind = "tar" if members is tar_members else "zip"
     inner = weights.container or Container("unknown")
-    outer = container_of(f"{kind}, {inner.kind}", found, inner.protocol)
+    outer = container_of(f"{kind}, {inner.kind}", listed, inner.protocol)
     return replace(
         weights,
         format=f"{weights.format} in an archive",
         unread=weights.unread + others,
-        notes=weights.notes + odd_members(file, found, beside),
+        notes=weights.notes + odd_members(file, listed, beside),
         container=outer,
     )
 
@@ -146,8 +146,8 @@ def _read_packed(image: Unpacked, label: str, read: Read) -> WeightsFile:
     return replace(weights, pieces=image.pieces, checksums=())
 
 
-def _moved(weights: WeightsFile, by: int) -> WeightsFile:
-    """The same, found from the start of the file on that it lies in."""
+def _shift(weights: WeightsFile, by: int) -> WeightsFile:
+    """The same weights with offsets moved by ``by`` bytes."""
     checksums = tuple(replace(sum_, offset=sum_.offset + by) for sum_ in weights.checksums)
     if weights.pieces:
         pieces = tuple(replace(piece, offset=piece.offset + by) for piece in weights.pieces)
@@ -161,7 +161,7 @@ def _damaged(name: str, what: ZipError) -> InputError:
 
 
 class _Window(io.RawIOBase):
-    """Some bytes of an open file, as a file of their own."""
+    """A part of an open file that reads like a file."""
 
     def __init__(self, file: BinaryIO, offset: int, size: int) -> None:
         self._file, self._offset, self._size = file, offset, size
@@ -179,9 +179,9 @@ class _Window(io.RawIOBase):
         return self._position
 
     def readinto(self, buffer: Any) -> int:
-        wanted = min(len(buffer), max(0, self._size - self._position))
+        count = min(len(buffer), max(0, self._size - self._position))
         self._file.seek(self._offset + self._position)
-        raw = self._file.read(wanted)
+        raw = self._file.read(count)
         buffer[: len(raw)] = raw
         self._position += len(raw)
         return len(raw)

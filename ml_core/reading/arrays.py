@@ -71,12 +71,12 @@ def read_arrays(path: str | Path) -> ArrayFile:
     packed = _packed_npz(path) if raw.startswith(b"PK") else None
     if packed is not None:
         return ArrayFile(packed, digest)
-    found = examine(path)
-    if found.refused:
-        raise found.refusal()
-    if found.sha256 != digest:
+    inspection = examine(path)
+    if inspection.refused:
+        raise inspection.refusal()
+    if inspection.sha256 != digest:
         raise InputError(f"{path.name} changed while it was read; open it again.", "damaged")
-    return ArrayFile(_tensors(raw, found.tensors, path.name), digest)
+    return ArrayFile(_tensors(raw, inspection.tensors, path.name), digest)
 
 
 def read_safetensors(path: str | Path) -> ArrayFile:
@@ -175,20 +175,20 @@ def npy_header(raw: bytes, name: str) -> NpyHeader:
         raise InputError(
             f"{name} holds Python objects, which are not read; save plain numbers.", "unsupported"
         )
-    found = _HEADER.fullmatch(header)
-    if found is None:
+    match = _HEADER.fullmatch(header)
+    if match is None:
         raise damaged
-    descr = found[1].replace("=", "<")
+    descr = match[1].replace("=", "<")
     if descr.lstrip("<>|") not in _NUMBERS:
         raise InputError(
             f"{name} has values of the type {descr}, which are no numbers that can be used; save "
             "them as float32.",
             "unsupported",
         )
-    shape = tuple(int(side) for side in found[3].replace(" ", "").split(",") if side)
+    shape = tuple(int(side) for side in match[3].replace(" ", "").split(",") if side)
     if len(shape) > _MAX_RANK:
         raise damaged
-    return NpyHeader(descr, found[2] == "True", shape, start + length)
+    return NpyHeader(descr, match[2] == "True", shape, start + length)
 
 
 def _npy(raw: bytes, name: str) -> Array:
@@ -202,7 +202,7 @@ def _npy(raw: bytes, name: str) -> Array:
 
 
 def _packed_npz(path: Path) -> dict[str, Array] | None:
-    """Arrays of an archive with packed members, which `examine` does not read; None if it is none.
+    """Arrays of an archive with packed members, unread by `examine`; None for other files.
 
     The members are inflated up to a limit, and the arrays in them are read as such.
     """

@@ -93,7 +93,7 @@ def _bool(value: Any) -> str:
     return "" if isinstance(value, bool) else "must be true or false"
 
 
-def _only(*allowed: str | bool) -> Check:
+def _one_of(*allowed: str | bool) -> Check:
     """Check one of a few words or switches."""
 
     def check(value: Any) -> str:
@@ -145,8 +145,8 @@ _BLOCK: dict[str, Check] = {
     "final_ln_after_pool": _bool,
     "output_tokens": _bool,
     "norm_kwargs": _table({"eps": _number(1e-12, 0.1)}),
-    "act_kwargs": _table({"approximate": _only("none", "tanh")}),
-    "block_type": _only("default", "custom"),
+    "act_kwargs": _table({"approximate": _one_of("none", "tanh")}),
+    "block_type": _one_of("default", "custom"),
     "qk_norm": _bool,
     "scaled_cosine_attn": _bool,
     "scale_heads": _bool,
@@ -165,8 +165,8 @@ _VISION: dict[str, Check] = _BLOCK | {
     "attn_pooler_queries": _int(1, 4096),
     "attn_pooler_heads": _int(1, 512),
     "no_ln_pre": _bool,
-    "pos_embed_type": _only("learnable", "sin_cos_2d"),
-    "pool_type": _only("tok", "avg"),
+    "pos_embed_type": _one_of("learnable", "sin_cos_2d"),
+    "pool_type": _one_of("tok", "avg"),
 }
 _TEXT: dict[str, Check] = _BLOCK | {
     "context_length": _int(4, 1024),
@@ -178,18 +178,18 @@ _TEXT: dict[str, Check] = _BLOCK | {
     "pad_id": _int(0, _MAX_VOCABULARY),
     "eos_id": _int(0, _MAX_VOCABULARY),
     "no_causal_mask": _bool,
-    "pool_type": _only("argmax", "last", "first", "eos"),
+    "pool_type": _one_of("argmax", "last", "first", "eos"),
     "proj_bias": _bool,
-    "proj_type": _only("linear", "none"),
+    "proj_type": _one_of("linear", "none"),
 }
 # An image encoder of the timm library: its name decides the sizes, nothing is fetched.
 _TIMM: dict[str, Check] = {
     "timm_model_name": _name(r"[A-Za-z0-9_]+(\.[A-Za-z0-9_]+)?"),
     "timm_model_pretrained": _bool,
-    "timm_pool": _only(
+    "timm_pool": _one_of(
         "", "avg", "avgmax", "catavgmax", "max", "token", "map", "abs_attn", "rot_attn"
     ),
-    "timm_proj": _only("", "linear", "mlp", "none"),
+    "timm_proj": _one_of("", "linear", "mlp", "none"),
     "timm_proj_bias": _bool,
     "timm_drop": _number(0, 0.99),
     "timm_drop_path": _number(0, 0.99),
@@ -200,8 +200,8 @@ _REPOSITORY = r"[A-Za-z0-9][\w.-]{0,95}(/[A-Za-z0-9][\w.-]{0,95})?"
 _HF: dict[str, Check] = {
     "hf_model_name": _name(_REPOSITORY),
     "hf_model_pretrained": _bool,
-    "hf_proj_type": _only("linear", "mlp"),
-    "hf_pooler_type": _only(
+    "hf_proj_type": _one_of("linear", "mlp"),
+    "hf_pooler_type": _one_of(
         "mean_pooler", "max_pooler", "cls_pooler", "cls_last_hidden_state_pooler"
     ),
     HF_CONFIG: check_hf_config,
@@ -210,7 +210,7 @@ _TOKENIZER: dict[str, Check] = {
     "hf_tokenizer_name": _name(_REPOSITORY),
     "tokenizer_kwargs": _table(
         {
-            "clean": _only("whitespace", "lower", "canonicalize"),
+            "clean": _one_of("whitespace", "lower", "canonicalize"),
             "strip_sep_token": _bool,
         }
     ),
@@ -253,8 +253,8 @@ def check_model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
     """
     tables = ("vision_cfg", "text_cfg", "multimodal_cfg")
     top = {k: v for k, v in config.items() if k not in tables}
-    made: dict[str, Any] = _fields(top, _MODEL, "", where)
-    if "embed_dim" not in made:
+    model: dict[str, Any] = _fields(top, _MODEL, "", where)
+    if "embed_dim" not in model:
         raise InputError(f"{where} gives no embed_dim; get the file again.", "damaged")
     parts = {}
     for key in tables[:2]:
@@ -262,33 +262,33 @@ def check_model_config(config: Mapping[str, Any], where: str) -> dict[str, Any]:
         if not isinstance(part, Mapping):
             raise InputError(f"{where} gives no {key}; get the file again.", "damaged")
         parts[key] = part
-    made["vision_cfg"] = _vision_part(parts["vision_cfg"], where)
-    made["text_cfg"] = _text_part(parts["text_cfg"], where)
+    model["vision_cfg"] = _vision_part(parts["vision_cfg"], where)
+    model["text_cfg"] = _text_part(parts["text_cfg"], where)
     decoder = config.get("multimodal_cfg")
     if isinstance(decoder, Mapping) and decoder:
         fields = _fields(decoder, _DECODER, "multimodal_cfg.", where)
-        made["multimodal_cfg"] = _TEXT_DEFAULTS | {"layers": 12} | fields
+        model["multimodal_cfg"] = _TEXT_DEFAULTS | {"layers": 12} | fields
     elif decoder is not None and decoder != {}:
         raise InputError(f"{where} has no table multimodal_cfg; get it again.", "damaged")
-    if "multimodal_cfg" in made or made["text_cfg"].get("hf_model_name"):
-        made["custom_text"] = True  # as in open_clip
-    _check_whole(made, where)
-    _check_sizes(made, where)
-    return made
+    if "multimodal_cfg" in model or model["text_cfg"].get("hf_model_name"):
+        model["custom_text"] = True  # as in open_clip
+    _check_whole(model, where)
+    _check_sizes(model, where)
+    return model
 
 
 def _vision_part(given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """An image encoder of open_clip's own, or one of timm's, of which the name decides."""
+    """An image encoder of open_clip, or of timm if it has a timm name."""
     fields = _fields(given, _VISION | _TIMM, "vision_cfg.", where)
     if "timm_model_name" in fields:
-        kept = {key: fields[key] for key in fields if key in _TIMM or key in _TIMM_BESIDE}
-        return {"image_size": 224} | kept | {"timm_model_pretrained": False}
+        timm = {key: fields[key] for key in fields if key in _TIMM or key in _TIMM_BESIDE}
+        return {"image_size": 224} | timm | {"timm_model_pretrained": False}
     own = {key: value for key, value in fields.items() if key not in _TIMM}
     return _VISION_DEFAULTS | {"image_size": 224} | own
 
 
 def _text_part(given: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """A text encoder of open_clip's own, or one of the transformers library."""
+    """A text encoder of open_clip, or of the transformers library."""
     if given.get("tokenizer_mode"):
         raise InputError(
             f"{where} asks for a tokenizer of its own (text_cfg.tokenizer_mode), which this "
@@ -298,10 +298,10 @@ def _text_part(given: Mapping[str, Any], where: str) -> dict[str, Any]:
     given = {key: value for key, value in given.items() if key != "tokenizer_mode"}
     fields = _fields(given, _TEXT | _HF | _TOKENIZER, "text_cfg.", where)
     if "hf_model_name" in fields:
-        kept = {key: fields[key] for key in fields if key in _HF or key in _HF_BESIDE}
+        encoder = {key: fields[key] for key in fields if key in _HF or key in _HF_BESIDE}
         asked = fields.get(HF_CONFIG)
-        kept["vocab_size"] = asked["vocab_size"] if asked else fields.get("vocab_size", 2)
-        return {"context_length": 77} | kept | {"hf_model_pretrained": False}
+        encoder["vocab_size"] = asked["vocab_size"] if asked else fields.get("vocab_size", 2)
+        return {"context_length": 77} | encoder | {"hf_model_pretrained": False}
     own = {key: value for key, value in fields.items() if key not in _HF}
     return _TEXT_DEFAULTS | {"layers": 12} | own
 
@@ -325,10 +325,10 @@ def _fields(
     given: Mapping[str, Any], allowed: Mapping[str, Check], prefix: str, where: str
 ) -> dict[str, Any]:
     """Check one table of the config, field by field; null means the default."""
-    made: dict[str, Any] = {}
+    checked: dict[str, Any] = {}
     for key, value in given.items():
         if value is None and key in _NULL_MEANS_NONE and key in allowed:
-            made[key] = "" if key == "timm_proj" else None
+            checked[key] = "" if key == "timm_proj" else None
             continue
         if value is None or value == {}:
             continue
@@ -346,8 +346,8 @@ def _fields(
                 "this version cannot build that model.",
                 "unsupported",
             )
-        made[key] = _plain(value)
-    return made
+        checked[key] = _plain(value)
+    return checked
 
 
 def _plain(value: Any) -> Any:

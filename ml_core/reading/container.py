@@ -43,7 +43,7 @@ class Container:
 
     @property
     def words(self) -> str:
-        """All of it as one line."""
+        """The facts as one line."""
         parts = [self.kind]
         if self.members:
             packing = f"{self.compressed} compressed" if self.compressed else "stored as they are"
@@ -61,13 +61,13 @@ class Container:
 
 def container_of(kind: str, members: Iterable[Member], protocol: int = -1) -> Container:
     """Count an archive's members."""
-    found = list(members)
+    names = list(members)
     return Container(
         kind,
-        len(found),
-        sum(member.method != STORED for member in found),
-        sum(member.packed for member in found),
-        sum(member.size for member in found),
+        len(names),
+        sum(member.method != STORED for member in names),
+        sum(member.packed for member in names),
+        sum(member.size for member in names),
         protocol=protocol,
     )
 
@@ -99,7 +99,7 @@ class Checksum:
 
 
 def checksums_of(members: Iterable[Member]) -> tuple[Checksum, ...]:
-    """Those of stored members; torch can be told to write none, which is a zero."""
+    """Checksums of stored members; zero means that torch wrote none."""
     return tuple(
         Checksum(member.offset, member.size, member.crc, member.name)
         for member in members

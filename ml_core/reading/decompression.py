@@ -73,17 +73,17 @@ class Unpacked(io.RawIOBase):
         zlib compares its checksum.
         """
         image = cls(file, [Piece(GZIP, 0, size, _UNKNOWN, 0)])
-        made = number = 0
+        length = number = 0
         while raw := image._block(0, number):
-            made, number = made + len(raw), number + 1
-        image._pieces = (replace(image._pieces[0], size=made),)
-        image._starts = [0, made]
+            length, number = length + len(raw), number + 1
+        image._pieces = (replace(image._pieces[0], size=length),)
+        image._starts = [0, length]
         image._finish(0)
         return image
 
     @property
     def pieces(self) -> tuple[Piece, ...]:
-        """As they were given; a gzip file's with its length."""
+        """The given pieces; that of a gzip file with its length."""
         return self._pieces
 
     @property
@@ -112,15 +112,15 @@ class Unpacked(io.RawIOBase):
         index = bisect_right(self._starts, self._position) - 1
         piece = self._pieces[index]
         inside = self._position - self._starts[index]
-        wanted = min(len(buffer), piece.size - inside)
+        count = min(len(buffer), piece.size - inside)
         if piece.method == STORED:
             self._file.seek(piece.offset + inside)
-            raw = self._file.read(wanted)
+            raw = self._file.read(count)
             if not raw:
                 raise CutShortError("it is cut short")
         else:
             number, begin = divmod(inside, BLOCK)
-            raw = self._block(index, number)[begin : begin + wanted]
+            raw = self._block(index, number)[begin : begin + count]
             if not raw:
                 raise ZipError("a packed member is shorter than it says")
         buffer[: len(raw)] = raw
@@ -130,11 +130,11 @@ class Unpacked(io.RawIOBase):
     def verify(self) -> None:
         """Read all pieces once, compare sizes and checksums."""
         for index, piece in enumerate(self._pieces):
-            crc = made = 0
-            while made < piece.size:
-                self.seek(self._starts[index] + made)
-                raw = self.read(min(BLOCK, piece.size - made))
-                made, crc = made + len(raw), zlib.crc32(raw, crc)
+            crc = done = 0
+            while done < piece.size:
+                self.seek(self._starts[index] + done)
+                raw = self.read(min(BLOCK, piece.size - done))
+                done, crc = done + len(raw), zlib.crc32(raw, crc)
             if piece.method != STORED:
                 self._finish(index)
             # A checksum of zero is none: torch.serialization.set_crc32_options(False).
@@ -199,10 +199,10 @@ class Unpacked(io.RawIOBase):
             del self._places[::2]
             self._step *= 2
 
-    def _count(self, made: int) -> None:
+    def _count(self, count: int) -> None:
         """Limit how often the same bytes are decompressed again."""
         if self._left is not None:
-            self._left -= made
+            self._left -= count
             if self._left < 0:
                 raise ZipError("its packed members are read back and forth without end")
 
@@ -216,7 +216,7 @@ class _Unpacker:
         self._zlib = zlib.decompressobj(_WINDOW[piece.method])
 
     def copy(self) -> _Unpacker:
-        """One that goes on from the same place."""
+        """An unpacker that goes on from the same place."""
         other = _Unpacker.__new__(_Unpacker)
         other.index, other.made = self.index, self.made
         other._file, other._piece, other._taken = self._file, self._piece, self._taken
@@ -226,16 +226,16 @@ class _Unpacker:
     def block(self) -> bytes:
         """The next 256 KiB, or what is left."""
         parts: list[bytes] = []
-        wanted = BLOCK
-        while wanted and not self._zlib.eof:
-            raw = self._some(wanted)
-            wanted -= len(raw)
+        left = BLOCK
+        while left and not self._zlib.eof:
+            raw = self._unpack(left)
+            left -= len(raw)
             parts.append(raw)
         return b"".join(parts)
 
     def end(self, size: int) -> None:
         """Refuse another size, and bytes that follow."""
-        if self.made != size or (not self._zlib.eof and self._some(1)):
+        if self.made != size or (not self._zlib.eof and self._unpack(1)):
             raise ZipError("a packed member has another size than it says")
         left = self._piece.packed - self._taken + len(self._zlib.unused_data)
         if not self._zlib.eof or left:
@@ -243,7 +243,7 @@ class _Unpacker:
                 "bytes follow the end of a packed member, or it has several parts", _UNPACK
             )
 
-    def _some(self, wanted: int) -> bytes:
+    def _unpack(self, most: int) -> bytes:
         """At most so many bytes; none at the end only."""
         while True:
             raw = self._zlib.unconsumed_tail
@@ -253,17 +253,17 @@ class _Unpacker:
                 self._taken += len(raw)
             ends = not raw
             try:
-                made = self._zlib.decompress(raw, wanted)
+                unpacked = self._zlib.decompress(raw, most)
             except zlib.error:
                 raise ZipError("a packed member cannot be unpacked") from None
-            self.made += len(made)
+            self.made += len(unpacked)
             consumed = self._taken - len(self._zlib.unconsumed_tail)
             if self.made > FREE + MAX_RATIO * consumed:
                 raise ZipError(
                     f"it unpacks to more than {MAX_RATIO} times its size, as no checkpoint does",
                     "if you know where it comes from, unpack it and open the file inside",
                 )
-            if made or self._zlib.eof:
-                return made
+            if unpacked or self._zlib.eof:
+                return unpacked
             if ends:
                 raise CutShortError("a packed member is cut short")

@@ -83,7 +83,7 @@ def examine(path: str | Path, cancelled: Callable[[], bool] = lambda: False) -> 
     try:
         raw = _answer(path, "inspect", cancelled)
     except _EndedError as ended:
-        return _not_read(path, str(ended))
+        return _refuse_unread(path, str(ended))
     try:
         with collector_off():
             return from_json(raw, path)
@@ -201,7 +201,7 @@ def environment() -> dict[str, str]:
 
 
 def start(command: list[str], **more: str) -> subprocess.Popen[bytes]:
-    """Start a process in a group of its own, with three pipes; ``more`` of the environment.
+    """Start a process in a new group, with three pipes and ``more`` in its environment.
 
     Raises
     ------
@@ -237,7 +237,7 @@ def _no_reader(path: Path, why: str, details: str = "") -> InputError:
 
 
 def _ask(process: subprocess.Popen[bytes], request: bytes) -> None:
-    """Say what is to be read; a process that is gone is dealt with by who waits for it."""
+    """Send the request; the caller notices if the process is gone."""
     pipe = cast(IO[bytes], process.stdin)
     with contextlib.suppress(OSError):
         pipe.write(request)
@@ -268,7 +268,7 @@ def signal_words(number: int) -> str:
     return f"by signal {number} ({name}){why.get(name, '')}"
 
 
-def _not_read(path: Path, why: str) -> Inspection:
+def _refuse_unread(path: Path, why: str) -> Inspection:
     """Refuse a file whose reading did not end well."""
     size = path.stat().st_size if path.is_file() else 0
     sentence = (

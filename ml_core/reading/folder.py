@@ -84,17 +84,17 @@ def list_folder(path: Path) -> FolderFiles:
     """
     try:
         with os.scandir(path) as entries:
-            found = sorted(entry.name for entry in islice(entries, _MAX_FILES + 1))
+            names = sorted(entry.name for entry in islice(entries, _MAX_FILES + 1))
     except OSError as error:
         raise InputError(f"{path} cannot be read: {error.strerror}.", "usage") from None
-    if len(found) > _MAX_FILES:
+    if len(names) > _MAX_FILES:
         raise InputError(
             f"{path.name} holds more than {_MAX_FILES} files; choose the folder of one checkpoint.",
             "unsupported",
         )
-    config = _choose_config(path, found)
-    weights = _choose_weights(path, found)
-    beside = config == TRANSFORMERS_CONFIG_NAME and PREPROCESSOR_NAME in found
+    config = _choose_config(path, names)
+    weights = _choose_weights(path, names)
+    beside = config == TRANSFORMERS_CONFIG_NAME and PREPROCESSOR_NAME in names
     read = (config, weights, *((PREPROCESSOR_NAME,) if beside else ()))
     for name in read:
         check_link(path, path / name)
@@ -126,12 +126,12 @@ def names_below(path: Path) -> tuple[str, ...]:
     return tuple(sorted(names)[:_MAX_FILES])
 
 
-def _choose_config(path: Path, found: list[str]) -> str:
+def _choose_config(path: Path, names: list[str]) -> str:
     """open_clip's config, or the transformers library's."""
     for name in (CONFIG_NAME, TRANSFORMERS_CONFIG_NAME):
-        if name in found:
+        if name in names:
             return name
-    if ADAPTER_NAME in found:
+    if ADAPTER_NAME in names:
         raise InputError(
             f"{path.name} is a folder with an adapter ({ADAPTER_NAME}), a change to a model, not "
             "a model; merge it into its base model and open that.",
@@ -144,17 +144,17 @@ def _choose_config(path: Path, found: list[str]) -> str:
     )
 
 
-def _choose_weights(path: Path, found: list[str]) -> str:
+def _choose_weights(path: Path, names: list[str]) -> str:
     """Take the file that open_clip itself would take, safetensors before pickles."""
     for endings, preferred, index in (
         ((".safetensors",), _PREFERRED, _INDEX[0]),
         (_PICKLES, _PREFERRED_PICKLES, _INDEX[1]),
     ):
-        candidates = [name for name in found if name.lower().endswith(endings)]
+        candidates = [name for name in names if name.lower().endswith(endings)]
         for name in preferred:
             if name in candidates:
                 return name
-        indices = [name for name in found if name.endswith(index)]
+        indices = [name for name in names if name.endswith(index)]
         if len(indices) == 1:
             return indices[0]
         if len(candidates) == 1:
@@ -251,7 +251,7 @@ def _is_plain(name: str, index: Path) -> bool:
     return name.endswith(ending) and not strange and len(name) <= 255
 
 
-def check_shard(name: str, wanted: frozenset[str], held: Iterable[str], label: str) -> None:
+def check_shard(name: str, listed: frozenset[str], held: Iterable[str], label: str) -> None:
     """Refuse a shard that does not hold just the tensors that the index says.
 
     Raises
@@ -259,10 +259,10 @@ def check_shard(name: str, wanted: frozenset[str], held: Iterable[str], label: s
     InputError
         ``damaged``, with the first tensor that is missing or too many.
     """
-    found = set(held)
+    present = set(held)
     for tensors, words in (
-        (wanted - found, f"lies in {name[:80]}, which does not hold it"),
-        (found - wanted, f"is in {name[:80]} and not in the index"),
+        (listed - present, f"lies in {name[:80]}, which does not hold it"),
+        (present - listed, f"is in {name[:80]} and not in the index"),
     ):
         if tensors:
             raise _damaged(label, f"the tensor {min(tensors)[:80]!r} {words}")
@@ -320,7 +320,7 @@ def names_code(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
     dict
         ``auto_map`` and others to the names of files, in order; empty if there are none.
     """
-    found: dict[str, list[str]] = {}
+    code: dict[str, list[str]] = {}
     configs = [name for name in names if name.lower().endswith(".json")]
     for name in configs[:_MAX_CONFIGS]:
         try:
@@ -329,8 +329,8 @@ def names_code(folder: Path, names: Iterable[str]) -> dict[str, list[str]]:
         except InputError:  # what is no file of the folder, and is not opened
             continue
         for key in sorted(keys):
-            found.setdefault(key, []).append(name)
-    return found
+            code.setdefault(key, []).append(name)
+    return code
 
 
 def _keys(path: Path) -> set[str]:
@@ -338,12 +338,12 @@ def _keys(path: Path) -> set[str]:
     file, size = open_regular(path)
     with file:
         if size > _MAX_BYTES:
-            return set(_searched(file.read(1 << 20) for _ in range(_SEARCHED >> 20)))
+            return set(_search_keys(file.read(1 << 20) for _ in range(_SEARCHED >> 20)))
         raw = file.read(_MAX_BYTES)
-    found: set[str] = set()
+    keys: set[str] = set()
 
     def note(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-        found.update(
+        keys.update(
             key for key, value in pairs if key in _KEYS and value and type(value) is _KEYS[key]
         )
         return dict(pairs)
@@ -352,11 +352,11 @@ def _keys(path: Path) -> set[str]:
         # As the programs do that will read it, which take NaN and a key that stands twice.
         json.loads(raw, object_pairs_hook=note)
     except (ValueError, RecursionError):
-        found.update(_searched([raw]))
-    return found
+        keys.update(_search_keys([raw]))
+    return keys
 
 
-def _searched(pieces: Iterable[bytes]) -> Iterator[str]:
+def _search_keys(pieces: Iterable[bytes]) -> Iterator[str]:
     """Keys in text that may be no JSON, or too long to be taken apart."""
     before = b""
     for piece in pieces:
@@ -367,13 +367,13 @@ def _searched(pieces: Iterable[bytes]) -> Iterator[str]:
         before = text[-64:]
 
 
-def code_notes(found: dict[str, list[str]]) -> tuple[str, ...]:
+def code_notes(code: dict[str, list[str]]) -> tuple[str, ...]:
     """Sentences on what names code."""
     return tuple(
         f"{_listed(names)} {'asks' if len(names) == 1 else 'ask'} other programs, such as the "
         f"transformers library, to run Python code from the repository ({key}); nothing of it was "
         "run."
-        for key, names in found.items()
+        for key, names in code.items()
     )
 
 
@@ -385,20 +385,20 @@ def _listed(names: list[str]) -> str:
 def twins(names: Iterable[str]) -> list[tuple[str, str]]:
     """Names that differ in case alone: which of them is meant depends on the machine."""
     seen: dict[str, str] = {}
-    found = []
+    pairs = []
     for name in names:
         other = seen.setdefault(name.casefold(), name)
         if other != name:
-            found.append((other, name))
-    return found
+            pairs.append((other, name))
+    return pairs
 
 
 def twin_notes(names: Iterable[str], what: str) -> tuple[str, ...]:
     """A sentence on such names; ``what`` holds them."""
-    found = twins(names)
-    if not found:
+    pairs = twins(names)
+    if not pairs:
         return ()
-    first, second = found[0]
+    first, second = pairs[0]
     return (
         f"{what} holds names that differ in case alone ({first[:80]!r} and {second[:80]!r}): which "
         "of them is opened depends on the machine.",

@@ -49,9 +49,9 @@ class FileStamp:
         """Whether an open file is certainly this one, unchanged; False if it must be hashed."""
         return self.settled and self.matches(os.fstat(descriptor))
 
-    def matches(self, found: os.stat_result) -> bool:
+    def matches(self, stat: os.stat_result) -> bool:
         """Whether the system says the same of a file; of an unsettled one that proves little."""
-        return self.facts == _facts(found)
+        return self.facts == _facts(stat)
 
     @property
     def facts(self) -> tuple[int, int, int, int, int]:
@@ -59,11 +59,11 @@ class FileStamp:
         return self.size, self.device, self.inode, self.modified, self.changed
 
 
-def _facts(found: os.stat_result) -> tuple[int, int, int, int, int]:
-    return (found.st_size, found.st_dev, found.st_ino, found.st_mtime_ns, found.st_ctime_ns)
+def _facts(stat: os.stat_result) -> tuple[int, int, int, int, int]:
+    return (stat.st_size, stat.st_dev, stat.st_ino, stat.st_mtime_ns, stat.st_ctime_ns)
 
 
-def has_settled(found: os.stat_result, now: int) -> bool:
+def has_settled(stat: os.stat_result, now: int) -> bool:
     """Whether a later change would show in the times; ``now`` in nanoseconds.
 
     Windows keeps the time of creation where others keep that of the last change, and any program
@@ -71,7 +71,7 @@ def has_settled(found: os.stat_result, now: int) -> bool:
     """
     if sys.platform == "win32":
         return False
-    return now - max(found.st_mtime_ns, found.st_ctime_ns) > _SETTLED
+    return now - max(stat.st_mtime_ns, stat.st_ctime_ns) > _SETTLED
 
 
 class ChangedError(Exception):

@@ -49,8 +49,8 @@ _OPTIONAL = (
 def plain_hf_config(config: Mapping[str, Any]) -> dict[str, Any]:
     """What of a ``config.json`` decides the encoder; the rest of it is for training and tasks."""
     kind = config.get("model_type")
-    kept = ("model_type", *KINDS.get(kind if isinstance(kind, str) else "", ()), *_OPTIONAL)
-    return {key: config[key] for key in kept if config.get(key) is not None}
+    fields = ("model_type", *KINDS.get(kind if isinstance(kind, str) else "", ()), *_OPTIONAL)
+    return {key: config[key] for key in fields if config.get(key) is not None}
 
 
 def check_hf_config(config: Any) -> str:
@@ -64,10 +64,10 @@ def check_hf_config(config: Any) -> str:
         if key == "model_type":
             continue
         if key in _MOST and (key in KINDS[kind] or key in _OPTIONAL):
-            if not _whole(value, 1, _MOST[key]):
+            if not _is_whole(value, 1, _MOST[key]):
                 return f"asks for {key} {str(value)[:40]}, not 1 to {_MOST[key]}"
         elif key == "pad_token_id":
-            if not _whole(value, 0, _MOST["vocab_size"]):
+            if not _is_whole(value, 0, _MOST["vocab_size"]):
                 return f"has the pad_token_id {str(value)[:40]}"
         elif key in ("layer_norm_eps", "layer_norm_epsilon"):
             if not isinstance(value, float) or not 1e-14 < value < 0.1:
@@ -117,5 +117,5 @@ def _heads(config: Mapping[str, Any]) -> int:
     )
 
 
-def _whole(value: Any, low: int, high: int) -> bool:
+def _is_whole(value: Any, low: int, high: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high

@@ -115,10 +115,10 @@ def _decoded(file: BinaryIO, name: str, least: int | None) -> Image.Image:
         if image.width * image.height > MAX_PIXELS:
             raise _too_large(name)
         try:
-            made = _turned(image, least, name)
+            picture = _turned(image, least, name)
             if _ends_as_zip(file):
-                made.info[REMARK] = "a zip archive lies behind the picture, and is not read"
-            return made
+                picture.info[REMARK] = "a zip archive lies behind the picture, and is not read"
+            return picture
         except InputError:
             raise
         except _TOO_LARGE as error:
@@ -169,11 +169,11 @@ def _turned(image: Image.Image, least: int | None, name: str) -> Image.Image:
     frames = getattr(image, "is_animated", False)
     image.load()
     turn = _TURNS.get(image.getexif().get(_ORIENTATION, 1))
-    made = _halved(image) if large else _as_rgb(image)
-    made = made if turn is None else made.transpose(turn)
+    turned = _halved(image) if large else _as_rgb(image)
+    turned = turned if turn is None else turned.transpose(turn)
     if frames:
-        made.info[REMARK] = "it has several frames, and the first is used"
-    return made
+        turned.info[REMARK] = "it has several frames, and the first is used"
+    return turned
 
 
 def _needed(image: Image.Image, halved: bool) -> int:
@@ -189,15 +189,15 @@ def _halved(image: Image.Image) -> Image.Image:
     """Convert and halve strip by strip, so that there is no second whole picture."""
     width, height = image.size
     mode = "RGBA" if _is_transparent(image) else "RGB"
-    made = Image.new(mode, (-(-width // 2), -(-height // 2)))
+    half = Image.new(mode, (-(-width // 2), -(-height // 2)))
     for top in range(0, height, _STRIP):
         strip = image.crop((0, top, width, min(height, top + _STRIP)))
-        made.paste(_as_rgb(strip).convert(mode).reduce(2), (0, top // 2))
-    return made
+        half.paste(_as_rgb(strip).convert(mode).reduce(2), (0, top // 2))
+    return half
 
 
 def _as_rgb(image: Image.Image) -> Image.Image:
-    """Convert any mode to RGB or RGBA, as a picture of its own."""
+    """A copy of the picture as RGB or RGBA, from any mode."""
     if image.mode in _SIXTEEN_BIT:
         # Rounded division by 257 maps 0..65535 onto 0..255; convert("L") would clip.
         wide = np.asarray(image)

@@ -1,4 +1,4 @@
-"""What a checkpoint file or folder is, told without running or believing any of it."""
+"""Find out what a checkpoint file or folder is, without running or believing any of it."""
 
 from __future__ import annotations
 
@@ -35,15 +35,15 @@ from ml_core.reading.zip_members import ZipError
 _CHUNK = 1 << 18
 
 
-def odd_truths(file: BinaryIO, found: WeightsFile) -> tuple[str, ...]:
+def odd_truths(file: BinaryIO, weights: WeightsFile) -> tuple[str, ...]:
     """Say which tensor of an open file holds such values; at most one sentence."""
     switches = sorted(
-        (tensor for tensor in found.tensors if tensor.dtype == "BOOL"), key=lambda t: t.offset
+        (tensor for tensor in weights.tensors if tensor.dtype == "BOOL"), key=lambda t: t.offset
     )
     if not switches:
         return ()
-    if found.pieces:
-        file = cast(BinaryIO, io.BufferedReader(Unpacked(file, found.pieces)))
+    if weights.pieces:
+        file = cast(BinaryIO, io.BufferedReader(Unpacked(file, weights.pieces)))
     read = -1
     for tensor in switches:
         begin, end = max(tensor.offset, read), tensor.offset + tensor.nbytes
@@ -107,21 +107,21 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
             return refuse(path, problem, "not read" if size else "empty file", size)
         before, began = os.fstat(file.fileno()), started()
         kind = sniff(file, size)
-        found, problem = WeightsFile(kind.format, ()), None
+        weights, problem = WeightsFile(kind.format, ()), None
         notes: tuple[str, ...] = ()
         stamp: FileStamp | None = None
         sha256 = ""
         try:
-            found = read_weights(file, size, name, kind)
-            notes = found.notes + odd_truths(file, found)
+            weights = read_weights(file, size, name, kind)
+            notes = weights.notes + odd_truths(file, weights)
         except InputError as error:
             problem = error
         except ZipError:  # what was unpacked a moment ago cannot be unpacked any more
             problem = InputError(f"{name} changed while it was read; open it again.", "damaged")
         if problem and size > _MAX_REFUSED:
-            return _without_hash(path, problem, found, size)
+            return _without_hash(path, problem, weights, size)
         try:
-            stamp, wrong = pass_over(file, before, began, () if problem else found.checksums)
+            stamp, wrong = pass_over(file, before, began, () if problem else weights.checksums)
             sha256 = stamp.sha256
             if wrong:
                 problem = InputError(
@@ -133,27 +133,29 @@ def _inspect_file(path: Path, label: str = "") -> Inspection:
             problem = InputError(f"{name} changed while it was read; open it again.", "damaged")
     if problem or stamp is None:
         assert problem is not None
-        return refuse(path, problem, found.format, size, sha256, **_code_of(problem, found))
-    notes += _name_notes(path, found.format, name)
+        return refuse(path, problem, weights.format, size, sha256, **_code_of(problem, weights))
+    notes += _name_notes(path, weights.format, name)
     return Inspection(
         path,
         path.name,
         size,
         sha256,
-        found.format,
+        weights.format,
         "caution" if notes else "loads",
         "note" if notes else "ok",
         notes,
-        found.tensors,
-        found.metadata,
+        weights.tensors,
+        weights.metadata,
         weights_path=path,
-        unread=found.unread,
-        globals=found.names,
-        facts=found.facts,
-        embedded_code=found.embedded_code,
-        container=found.container
-        and replace(found.container, alignment=0 if found.pieces else alignment_of(found.tensors)),
-        pieces=found.pieces,
+        unread=weights.unread,
+        globals=weights.names,
+        facts=weights.facts,
+        embedded_code=weights.embedded_code,
+        container=weights.container
+        and replace(
+            weights.container, alignment=0 if weights.pieces else alignment_of(weights.tensors)
+        ),
+        pieces=weights.pieces,
         files=(stamp,),
     )
 
@@ -171,18 +173,20 @@ def _not_to_be_read(name: str, size: int) -> InputError | None:
     return None
 
 
-def _code_of(problem: InputError, found: WeightsFile) -> dict[str, Any]:
-    """What is told of the code that a refused file names."""
+def _code_of(problem: InputError, weights: WeightsFile) -> dict[str, Any]:
+    """The fields about the code that a refused file names."""
     if isinstance(problem, UnknownCodeError):
         return {"globals": problem.names, "code_places": problem.places}
-    return {"globals": found.names}
+    return {"globals": weights.names}
 
 
-def _without_hash(path: Path, problem: InputError, found: WeightsFile, size: int) -> Inspection:
+def _without_hash(path: Path, problem: InputError, weights: WeightsFile, size: int) -> Inspection:
     """The record of a refused file that is too large to be read to its end for nothing."""
-    refused = refuse(path, problem, found.format, size, **_code_of(problem, found))
-    said = f"Its SHA-256 was not computed, as it has {size >> 30} GiB and is refused in any case."
-    return replace(refused, reasons=(*refused.reasons, said))
+    refused = refuse(path, problem, weights.format, size, **_code_of(problem, weights))
+    sentence = (
+        f"Its SHA-256 was not computed, as it has {size >> 30} GiB and is refused in any case."
+    )
+    return replace(refused, reasons=(*refused.reasons, sentence))
 
 
 def _name_notes(path: Path, form: str, name: str) -> tuple[str, ...]:
@@ -255,7 +259,7 @@ def _read_shards(files: FolderFiles) -> dict[str, frozenset[str]]:
 
 
 def _inspect_shards(files: FolderFiles, shards: Mapping[str, frozenset[str]]) -> Inspection:
-    """Examine each shard as a file of its own, then take them for one; a refused one decides."""
+    """Examine each shard, then join them to one record; a refused shard refuses all."""
     folder = files.weights.parent
     label = f"{folder.name}/{files.weights.name}"
     parts: dict[str, Inspection] = {}

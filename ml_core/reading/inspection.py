@@ -215,7 +215,7 @@ _CHUNK = 1 << 20
 
 
 @contextmanager
-def weights_bytes(found: Inspection, shard: str = "") -> Iterator[BinaryIO]:
+def weights_bytes(inspection: Inspection, shard: str = "") -> Iterator[BinaryIO]:
     """Open the file of an inspection's tensors, unpacked where it is packed.
 
     The offsets of the tensors hold in it. A read that comes out short means that the file
@@ -231,8 +231,8 @@ def weights_bytes(found: Inspection, shard: str = "") -> Iterator[BinaryIO]:
     InputError
         ``usage`` if it cannot be opened any more.
     """
-    file, _ = open_regular(file_of(found, shard))
-    pieces = [piece for piece in found.pieces if piece.file == shard]
+    file, _ = open_regular(file_of(inspection, shard))
+    pieces = [piece for piece in inspection.pieces if piece.file == shard]
     with file:
         if not pieces:
             yield file
@@ -240,26 +240,26 @@ def weights_bytes(found: Inspection, shard: str = "") -> Iterator[BinaryIO]:
         yield cast(BinaryIO, io.BufferedReader(_Short(file, pieces), _CHUNK))
 
 
-def file_of(found: Inspection, shard: str) -> Path:
+def file_of(inspection: Inspection, shard: str) -> Path:
     """Path of a shard, or of the only file."""
-    assert found.weights_path is not None, "only a file that was not refused has tensors"
-    return found.weights_path.with_name(shard) if shard else found.weights_path
+    assert inspection.weights_path is not None, "only a file that was not refused has tensors"
+    return inspection.weights_path.with_name(shard) if shard else inspection.weights_path
 
 
-def looks_same(found: Inspection) -> bool:
+def looks_same(inspection: Inspection) -> bool:
     """Whether the files of the tensors are still those that were inspected, as far as one sees.
 
     That saves another inspection before the tensors are read; `check_same` decides after it.
     """
     try:
-        return bool(found.files) and all(
-            stamp.matches(os.stat(file_of(found, stamp.file))) for stamp in found.files
+        return bool(inspection.files) and all(
+            stamp.matches(os.stat(file_of(inspection, stamp.file))) for stamp in inspection.files
         )
     except OSError:
         return False
 
 
-def check_same(found: Inspection, shard: str, file: BinaryIO) -> None:
+def check_same(inspection: Inspection, shard: str, file: BinaryIO) -> None:
     """Make sure, after reading, that an open file of `weights_bytes` is what was inspected.
 
     Raises
@@ -267,18 +267,18 @@ def check_same(found: Inspection, shard: str, file: BinaryIO) -> None:
     InputError
         ``damaged`` if it changed since it was inspected.
     """
-    stamp = next((stamp for stamp in found.files if stamp.file == shard), None)
+    stamp = next((stamp for stamp in inspection.files if stamp.file == shard), None)
     if stamp is not None:
         if stamp.still_holds(file.fileno()):
             return
         if stamp.sha256 == _hash(file.fileno()):
             return
-    raise changed(found)
+    raise changed(inspection)
 
 
-def changed(found: Inspection) -> InputError:
+def changed(inspection: Inspection) -> InputError:
     """Make the error of a file that is no longer the one that was inspected."""
-    return InputError(f"{found.path} changed since it was examined; open it again.", "damaged")
+    return InputError(f"{inspection.path} changed since it was examined; open it again.", "damaged")
 
 
 def _hash(descriptor: int) -> str:

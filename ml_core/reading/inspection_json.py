@@ -34,16 +34,19 @@ class _MisfitError(ValueError):
     """A value is not what the record declares; half a sentence."""
 
 
-def to_json(found: Inspection) -> bytes:
+def to_json(inspection: Inspection) -> bytes:
     """Write an inspection; tensors as one list a field, so that 100 000 of them are quick."""
-    record = {item.name: _plain(getattr(found, item.name), found.path) for item in fields(found)}
+    record = {
+        item.name: _plain(getattr(inspection, item.name), inspection.path)
+        for item in fields(inspection)
+    }
     return json.dumps(record, separators=(",", ":")).encode("ascii")
 
 
 def error_to_json(error: InputError) -> bytes:
     """Write why there is no inspection."""
-    told = [error.sentence, error.code, error.details]
-    return json.dumps({"error": told}).encode("ascii")
+    fields = [error.sentence, error.code, error.details]
+    return json.dumps({"error": fields}).encode("ascii")
 
 
 def from_json(raw: bytes, path: Path) -> Inspection:
@@ -63,23 +66,23 @@ def from_json(raw: bytes, path: Path) -> Inspection:
             half_characters=True,  # names in a pickle may hold some, and so may paths
         )
         if "error" in record:
-            raise _told_error(record["error"])
+            raise _error_from_json(record["error"])
         hints = _hints(Inspection)
         if record.keys() != hints.keys():
             raise _MisfitError("it lacks a field or has one too many")
         values = {name: _checked(record[name], hint, path) for name, hint in hints.items()}
-        found = replace(Inspection(**values), path=path, name=path.name)
-        _believe(found)
+        inspection = replace(Inspection(**values), path=path, name=path.name)
+        _believe(inspection)
     except (JsonError, _MisfitError) as error:
         raise InputError(
             f"{path.name} was not read: what the reading process answered makes no sense "
             f"({error}); treat the file as hostile.",
             "damaged",
         ) from None
-    return found
+    return inspection
 
 
-def _told_error(value: Any) -> InputError:
+def _error_from_json(value: Any) -> InputError:
     """An error that was written by `error_to_json`."""
     sentence, code, details = _checked(value, tuple[str, ErrorCode, str], Path())
     if not sentence:
@@ -95,7 +98,7 @@ def _hints(record: type) -> dict[str, Any]:
 
 
 def _plain(value: Any, root: Path) -> Any:
-    """What JSON can hold; paths are told from the chosen one on."""
+    """What JSON can hold; paths are relative to the chosen one."""
     if isinstance(value, Path):
         return value.relative_to(root).as_posix()
     if isinstance(value, Mapping):
@@ -115,7 +118,7 @@ def _checked(value: Any, hint: Any, root: Path) -> Any:
     if hint is Any:
         return value
     if hint in (str, int, bool):
-        _all_of((value,), hint)
+        _check_types((value,), hint)
         return value
     if hint is Path:
         return _below(value, root)
@@ -148,7 +151,7 @@ def _checked_tuple(value: Any, inner: tuple[Any, ...], root: Path) -> tuple[Any,
         return tuple(_checked(item, hint, root) for item, hint in zip(value, inner, strict=True))
     kind = inner[0]
     if kind in (str, int):
-        _all_of(value, kind)
+        _check_types(value, kind)
         return tuple(value)
     if is_dataclass(kind) and isinstance(kind, type):
         return _records(value, kind, root)
@@ -183,18 +186,18 @@ def _column(values: Any, hint: Any, root: Path) -> list[Any]:
     if not isinstance(values, list):
         raise _MisfitError("a list is none")
     if hint in (str, int):
-        _all_of(values, hint)
+        _check_types(values, hint)
         return values
     if hint == tuple[int, ...]:
-        _all_of(values, list)
-        _all_of(chain.from_iterable(values), int)
+        _check_types(values, list)
+        _check_types(chain.from_iterable(values), int)
         return list(map(tuple, values))
     if get_origin(hint) is UnionType and values.count(None) == len(values):
         return [_checked(None, hint, root)] * len(values)
     return [_checked(value, hint, root) for value in values]
 
 
-def _all_of(values: Any, kind: type) -> None:
+def _check_types(values: Any, kind: type) -> None:
     """Refuse values of another type; ``True`` is no number."""
     if not set(map(type, values)) <= {kind}:
         raise _MisfitError(f"a value is no {kind.__name__}")
@@ -204,15 +207,15 @@ def _below(value: Any, root: Path) -> Path:
     """A path at or below the chosen one."""
     if not isinstance(value, str) or "\0" in value or "\\" in value or ":" in value:
         raise _MisfitError("a path is none")
-    told = PurePosixPath(value)
-    if told.is_absolute() or ".." in told.parts:
+    relative = PurePosixPath(value)
+    if relative.is_absolute() or ".." in relative.parts:
         raise _MisfitError("a path leads elsewhere")
-    return root / told
+    return root / relative
 
 
-def _believe(found: Inspection) -> None:
+def _believe(inspection: Inspection) -> None:
     """Refuse a record that contradicts itself or points past a file's end."""
-    if found.size < 0 or (found.sha256 and not _SHA256.fullmatch(found.sha256)):
+    if inspection.size < 0 or (inspection.sha256 and not _SHA256.fullmatch(inspection.sha256)):
         raise _MisfitError("a size or a hash is none")
     words = {
         "loads": ("ok",),
@@ -221,36 +224,38 @@ def _believe(found: Inspection) -> None:
         "damaged": ("damaged", "truncated"),
         "unsupported": ("unsupported",),
     }
-    if found.reason_code not in words[found.verdict]:
+    if inspection.reason_code not in words[inspection.verdict]:
         raise _MisfitError("the verdict and its reason contradict each other")
-    if found.verdict != "loads" and not (found.reasons and found.reasons[0]):
+    if inspection.verdict != "loads" and not (inspection.reasons and inspection.reasons[0]):
         raise _MisfitError("a verdict has no reason")
-    if found.refused != (found.weights_path is None) or (found.refused and found.tensors):
+    if inspection.refused != (inspection.weights_path is None) or (
+        inspection.refused and inspection.tensors
+    ):
         raise _MisfitError("a refused file has tensors, or one that loads has none")
     if any(
-        place.nbytes < 0 or not 0 <= place.offset <= found.size - place.nbytes
-        for place in found.code_places
+        place.nbytes < 0 or not 0 <= place.offset <= inspection.size - place.nbytes
+        for place in inspection.code_places
     ):
         raise _MisfitError("a place in the file is none")
-    shards = {tensor.file for tensor in found.tensors}
-    if shards not in (set(), {""}) and found.weights_path in (None, found.path):
+    shards = {tensor.file for tensor in inspection.tensors}
+    if shards not in (set(), {""}) and inspection.weights_path in (None, inspection.path):
         raise _MisfitError("a single file has shards")
     if any(set(name) & set("/\\:\0") or name in (".", "..") for name in shards):
         raise _MisfitError("the name of a shard is none")
-    sizes = {stamp.file: stamp.size for stamp in found.files}
-    if found.tensors and (
-        len(sizes) != len(found.files)
+    sizes = {stamp.file: stamp.size for stamp in inspection.files}
+    if inspection.tensors and (
+        len(sizes) != len(inspection.files)
         or sizes.keys() != shards
-        or sum(sizes.values()) != found.size
-        or not all(_SHA256.fullmatch(stamp.sha256) for stamp in found.files)
+        or sum(sizes.values()) != inspection.size
+        or not all(_SHA256.fullmatch(stamp.sha256) for stamp in inspection.files)
     ):
         raise _MisfitError("the files of its tensors are not told")
-    _check_pieces(found.pieces, sizes)
+    _check_pieces(inspection.pieces, sizes)
     unpacked: dict[str, int] = {}
-    for piece in found.pieces:
+    for piece in inspection.pieces:
         unpacked[piece.file] = unpacked.get(piece.file, 0) + piece.size
     sizes |= unpacked
-    for tensor in found.tensors:
+    for tensor in inspection.tensors:
         _check_tensor(tensor, sizes[tensor.file])
 
 

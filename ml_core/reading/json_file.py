@@ -101,7 +101,8 @@ class JsonFile:
             return open_file(path, inside)
         except FileNotFoundError:
             raise InputError(
-                f"There is no {_bare(self.what)} at {plain(str(path))}; choose an existing one."
+                f"There is no {_without_article(self.what)} at {plain(str(path))}; choose an "
+                "existing one."
             ) from None
         except NotRegularError as error:
             raise InputError(
@@ -135,8 +136,8 @@ class JsonFile:
         return InputError(f"{name} is not {self.what}: it is too large (over {limit}).", "damaged")
 
     def _no_json(self, name: str, error: JsonError) -> InputError:
-        said = short(str(error))
-        return InputError(f"{name} is not {self.what}: {said}; {self.advice}.", "damaged")
+        reason = short(str(error))
+        return InputError(f"{name} is not {self.what}: {reason}; {self.advice}.", "damaged")
 
     def check(self, fields: Any, kind: type[Record], name: str) -> Record:
         """A record of what was read: a pydantic model, or a data class.
@@ -179,7 +180,7 @@ def _unreadable(path: Path, error: Exception) -> InputError:
     return InputError(f"{short(str(path))} cannot be read: {reason}.")
 
 
-def _bare(what: str) -> str:
+def _without_article(what: str) -> str:
     """Without its article."""
     return what.partition(" ")[2]
 

@@ -1,4 +1,4 @@
-"""What is wrong with the tensors of a checkpoint, told by name and shape."""
+"""Which tensors of a checkpoint are missing, unexpected or of another shape."""
 
 from __future__ import annotations
 
@@ -62,11 +62,11 @@ class KeyLists:
         if not self.unexpected or not self.fits:
             return ""
         count = len(self.unexpected)
-        one = count == 1
-        what = "1 tensor is" if one else f"{count} tensors are"
+        single = count == 1
+        what = "1 tensor is" if single else f"{count} tensors are"
         return (
             f"{what} not part of the model and left out: {first_names(self.unexpected)}; what "
-            f"{'it is' if one else 'they are'} for is not known."
+            f"{'it is' if single else 'they are'} for is not known."
         )
 
     def to_dict(self) -> dict[str, Any]:
@@ -75,8 +75,12 @@ class KeyLists:
             "missing": list(self.missing),
             "unexpected": list(self.unexpected),
             "wrong_shape": [
-                {"name": one.name, "found": list(one.found), "expected": list(one.expected)}
-                for one in self.wrong_shape
+                {
+                    "name": mismatch.name,
+                    "found": list(mismatch.found),
+                    "expected": list(mismatch.expected),
+                }
+                for mismatch in self.wrong_shape
             ],
         }
 
@@ -91,14 +95,14 @@ def first_names(names: Sequence[object], count: int = 5) -> str:
     return ", ".join(str(name)[:120] for name in names[:count]) + more
 
 
-def key_lists(wanted: Shapes, given: Shapes) -> KeyLists:
+def key_lists(expected: Shapes, given: Shapes) -> KeyLists:
     """Compare the tensors of an architecture with those of a file."""
     return KeyLists(
-        tuple(key for key in wanted if key not in given),
-        tuple(key for key in given if key not in wanted),
+        tuple(key for key in expected if key not in given),
+        tuple(key for key in given if key not in expected),
         tuple(
             WrongShape(key, tuple(given[key]), tuple(shape))
-            for key, shape in wanted.items()
+            for key, shape in expected.items()
             if key in given and tuple(given[key]) != tuple(shape)
         ),
     )
@@ -124,7 +128,7 @@ def refusal(keys: KeyLists, name: str) -> InputError:
     )
 
 
-def misfit(wanted: Shapes, given: Shapes, name: str) -> InputError | None:
+def misfit(expected: Shapes, given: Shapes, name: str) -> InputError | None:
     """What `refusal` says of tensors that differ in any way; None if they are the same."""
-    keys = key_lists(wanted, given)
+    keys = key_lists(expected, given)
     return None if keys.same else refusal(keys, name)

@@ -122,12 +122,12 @@ def _header(file: BinaryIO, member: Member) -> tuple[str, bool, tuple[int, ...],
     if length > _MAX_HEADER or start + length > member.size:
         raise ZipError(f"{label} has a header that is too long")
     try:
-        found: Any = ast.literal_eval(head[start : start + length].decode("utf-8").strip())
+        header: Any = ast.literal_eval(head[start : start + length].decode("utf-8").strip())
     except (SyntaxError, ValueError, RecursionError, MemoryError):
         raise ZipError(f"{label} has a damaged header") from None
-    if not isinstance(found, dict) or set(found) != {"descr", "fortran_order", "shape"}:
+    if not isinstance(header, dict) or set(header) != {"descr", "fortran_order", "shape"}:
         raise ZipError(f"{label} has a damaged header")
-    descr, columns, shape = found["descr"], found["fortran_order"], found["shape"]
+    descr, columns, shape = header["descr"], header["fortran_order"], header["shape"]
     if not isinstance(shape, tuple) or len(shape) > MAX_RANK or not isinstance(columns, bool):
         raise ZipError(f"{label} has no valid shape")
     if not all(type(side) is int and 0 <= side < 1 << 48 for side in shape):

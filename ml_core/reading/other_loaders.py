@@ -1,4 +1,4 @@
-"""What an ordinary loader would do with an inspected file, told from what the file names."""
+"""What an ordinary loader would do with an inspected file, judged by the names in it."""
 
 from __future__ import annotations
 
@@ -41,18 +41,18 @@ def what_loaders_do(
     has_code
         Whether the file carries program code (TorchScript).
     """
-    said = _loader(form, verdict, globals_, has_code)
+    sentence = _loader(form, verdict, globals_, has_code)
     if verdict in ("loads", "caution") and form.endswith((" in an archive", ", compressed")):
-        said = f"Loaders do not open it before it is unpacked. Then: {said}"
+        sentence = f"Loaders do not open it before it is unpacked. Then: {sentence}"
     programs = [name for name in unread if name.lower().endswith(".py")]
     if programs:
-        said += (
-            f" transformers with trust_remote_code=True would run {_few(programs)} of the folder."
-        )
+        names = _first_names(programs)
+        sentence += f" transformers with trust_remote_code=True would run {names} of the folder."
     others = [name for name in risky(unread) if name not in programs]
     if others and form.endswith(" folder"):
-        said += f" Beside it lies what can run code when it is loaded or started: {_few(others)}."
-    return said
+        names = _first_names(others)
+        sentence += f" Beside it lies what can run code when it is loaded or started: {names}."
+    return sentence
 
 
 def _loader(form: str, verdict: str, globals_: Mapping[str, Sequence[str]], has_code: bool) -> str:
@@ -61,9 +61,9 @@ def _loader(form: str, verdict: str, globals_: Mapping[str, Sequence[str]], has_
     if unknown:
         return (
             f"Python's pickle, older PyTorch and torch.load(weights_only=False) would import "
-            f"{_few(unknown)} and run what the file asks of it. With weights_only=True, the "
-            "default since PyTorch 2.6, torch.load is meant to stop at such a name: do not turn "
-            "that off for this file."
+            f"{_first_names(unknown)} and run what the file asks of it. With weights_only=True, "
+            "the default since PyTorch 2.6, torch.load is meant to stop at such a name: do not "
+            "turn that off for this file."
         )
     if verdict == "dangerous":
         return (
@@ -79,7 +79,7 @@ def _loader(form: str, verdict: str, globals_: Mapping[str, Sequence[str]], has_
         )
     if code:
         return (
-            f"torch.load(weights_only=True) refuses it, because it names {_few(code)}. "
+            f"torch.load(weights_only=True) refuses it, because it names {_first_names(code)}. "
             "weights_only=False would import and build these classes, and would as readily run "
             "anything else that a file names."
         )
@@ -88,7 +88,7 @@ def _loader(form: str, verdict: str, globals_: Mapping[str, Sequence[str]], has_
     if refused:
         return (
             f"torch.load(weights_only=True), the default since PyTorch 2.6, refuses it, because "
-            f"it names {_few(refused)}. People then turn the protection off, and "
+            f"it names {_first_names(refused)}. People then turn the protection off, and "
             "weights_only=False would run whatever a file asks for; this one asks for plain data."
         )
     if verdict in ("damaged", "unsupported"):
@@ -109,7 +109,7 @@ def _in_torch_s_list(name: str) -> bool:
     return name.startswith("torch.") or name in _WEIGHTS_ONLY
 
 
-def _few(names: Sequence[str]) -> str:
+def _first_names(names: Sequence[str]) -> str:
     """The first names of a list."""
     more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
     return ", ".join(name[:100] for name in names[:_SHOWN]) + more

@@ -33,21 +33,21 @@ def fits_tar(head: bytes) -> bool:
     rest = head[:148] + head[156:512]
     unsigned = 256 + sum(rest)
     sums = (unsigned, unsigned - 256 * sum(byte > 127 for byte in rest))
-    return any(told in sums for told in _told_sums(head[148:156]))
+    return any(number in sums for number in _stated_sums(head[148:156]))
 
 
-def _told_sums(field: bytes) -> list[int]:
+def _stated_sums(field: bytes) -> list[int]:
     """What readers may take for the sum."""
-    found = []
+    sums = []
     if field[0] & 0x80:
-        found = [int.from_bytes(field, "big") & ~(1 << 63), int.from_bytes(field[1:], "big")]
-        found.append(found[-1] - (1 << 56))
+        sums = [int.from_bytes(field, "big") & ~(1 << 63), int.from_bytes(field[1:], "big")]
+        sums.append(sums[-1] - (1 << 56))
     else:
         with suppress(ValueError):
-            found.append(int(field.split(b"\0")[0].decode("ascii").strip() or "0", 8))
+            sums.append(int(field.split(b"\0")[0].decode("ascii").strip() or "0", 8))
     if leading := _LEADING.match(field):
-        found.append(int(leading[1].replace(b"_", b""), 8))
-    return found
+        sums.append(int(leading[1].replace(b"_", b""), 8))
+    return sums
 
 
 def ends_as_zip(file: BinaryIO, size: int, *, shifted: bool = True) -> bool:
@@ -64,8 +64,8 @@ def ends_as_zip(file: BinaryIO, size: int, *, shifted: bool = True) -> bool:
     begin = max(0, size - _TAIL)
     file.seek(begin)
     tail = file.read(size - begin)
-    for found in re.finditer(rb"PK(?:\x05\x06|\x06[\x06\x07])", tail):
-        at, mark = begin + found.start(), found[0]
+    for match in re.finditer(rb"PK(?:\x05\x06|\x06[\x06\x07])", tail):
+        at, mark = begin + match.start(), match[0]
         if mark == b"PK\x05\x06":
             places = _from_end(file, at, shifted)
         elif mark == b"PK\x06\x06":
@@ -80,7 +80,7 @@ def ends_as_zip(file: BinaryIO, size: int, *, shifted: bool = True) -> bool:
 
 
 def _from_end(file: BinaryIO, at: int, shifted: bool) -> list[int]:
-    """Where the list may begin by the end record at a place."""
+    """Where the list may begin according to the end record at ``at``."""
     file.seek(at)
     raw = file.read(22)
     if len(raw) < 22:

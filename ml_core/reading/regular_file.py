@@ -49,23 +49,23 @@ class _Told(BufferedReader):
         self._path = path
 
     def read(self, size: int | None = -1, /) -> bytes:
-        with self._told():
+        with self._with_kind():
             return super().read(size)
 
     def read1(self, size: int = -1, /) -> bytes:
-        with self._told():
+        with self._with_kind():
             return super().read1(size)
 
     def readinto(self, buffer: Any, /) -> int:
-        with self._told():
+        with self._with_kind():
             return super().readinto(buffer)
 
     def readline(self, size: int | None = -1, /) -> bytes:
-        with self._told():
+        with self._with_kind():
             return super().readline(size)
 
     @contextmanager
-    def _told(self) -> Iterator[None]:
+    def _with_kind(self) -> Iterator[None]:
         try:
             yield
         except OSError as error:
@@ -113,7 +113,7 @@ def lies_in(path: Path, folder: Path) -> bool:
 
 
 def open_text(path: Path, inside: Path | None = None) -> TextIO:
-    """As `open_file`, for UTF-8; what is none becomes U+FFFD."""
+    """As `open_file`, for UTF-8; other bytes become U+FFFD."""
     return TextIOWrapper(open_file(path, inside), "utf-8", "replace")
 
 
@@ -144,7 +144,7 @@ def iter_lines(
 
 
 def append_text(path: Path) -> TextIO:
-    """Open a regular file to write lines at its end, each at once; it is made if there is none.
+    """Open a regular file, or create it, to append lines; each is written at once.
 
     Raises as `open_file`, also for a link: the file that is meant is the folder's own.
     """

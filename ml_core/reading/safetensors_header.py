@@ -131,7 +131,7 @@ def _metadata(value: Any, name: str) -> dict[str, str]:
     return value
 
 
-def _whole(value: Any, limit: int) -> bool:
+def _is_whole(value: Any, limit: int) -> bool:
     """Tell whether a JSON value is a whole number from 0 to ``limit``."""
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value <= limit
 
@@ -153,13 +153,13 @@ def _tensor(key: str, entry: Any, start: int, name: str) -> TensorInfo:
     if (
         not isinstance(shape, list)
         or len(shape) > MAX_RANK
-        or not all(_whole(side, 1 << 48) for side in shape)
+        or not all(_is_whole(side, 1 << 48) for side in shape)
     ):
         raise _damaged(name, f"{label} has no valid shape")
     if (
         not isinstance(offsets, list)
         or len(offsets) != 2
-        or not all(_whole(offset, 1 << 62) for offset in offsets)
+        or not all(_is_whole(offset, 1 << 62) for offset in offsets)
     ):
         raise _damaged(name, f"{label} has no valid data offsets")
     begin, end = offsets

@@ -121,7 +121,7 @@ def _set_limits(seconds: int, memory: int) -> str:
     resource = _resource()
     if resource is None:
         return "off: this system has no limits of resources"
-    wanted = {
+    limits = {
         "AS": _address_space() + memory,
         "CPU": max(1, seconds),
         "FSIZE": 0,
@@ -130,7 +130,7 @@ def _set_limits(seconds: int, memory: int) -> str:
         "NPROC": 0,
     }
     missing = []
-    for name, value in wanted.items():
+    for name, value in limits.items():
         try:
             kind = getattr(resource, f"RLIMIT_{name}")
             _, hard = resource.getrlimit(kind)

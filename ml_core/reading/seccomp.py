@@ -60,19 +60,19 @@ def install() -> str:
 
     `PR_SET_NO_NEW_PRIVS` must be set before.
     """
-    found = _machine()
-    if isinstance(found, str):
-        return f"off: {found}"
-    raw = b"".join(program(*found, os.getpid()))
+    machine = _machine()
+    if isinstance(machine, str):
+        return f"off: {machine}"
+    raw = b"".join(program(*machine, os.getpid()))
     answer = _prctl(ctypes.byref(_Program(len(raw) // 8, raw)))
     return "on" if answer == 0 else f"off: {os.strerror(answer)}"
 
 
 def available() -> str:
-    """What `install` would answer here, where that can be told; changes nothing."""
-    found = _machine()
-    if isinstance(found, str):
-        return f"off: {found}"
+    """What `install` would answer here, as far as it can be known; changes nothing."""
+    machine = _machine()
+    if isinstance(machine, str):
+        return f"off: {machine}"
     # No program is a bad address for a kernel that knows filters.
     known = _prctl(None) == errno.EFAULT
     return "on" if known else "off: the kernel was built without it"

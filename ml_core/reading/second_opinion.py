@@ -59,8 +59,8 @@ def second_opinion(path: Path) -> str:
     logging.getLogger("picklescan").disabled = True
     short = f"{who} gave up: it wanted more than {MEMORY >> 20} MiB of memory."
     try:
-        with _limited(), _watched() as breaks:
-            found = scanner.scan_file_path(str(path))
+        with _limited(), _memory_errors() as breaks:
+            report = scanner.scan_file_path(str(path))
     except _LateError:
         return f"{who} gave up after {SECONDS:.0f} seconds."
     except MemoryError:
@@ -69,7 +69,7 @@ def second_opinion(path: Path) -> str:
         return f"{who} could not read the file ({type(error).__name__})."
     named = [
         f"{each.module}.{each.name} ({each.safety.value})"
-        for each in found.globals
+        for each in report.globals
         if each.safety is not scanner.SafetyLevel.Innocuous
     ]
     if named:
@@ -77,9 +77,9 @@ def second_opinion(path: Path) -> str:
         return f"{who} found {', '.join(named[:_SHOWN])}{more}."
     if breaks:
         return short
-    if found.scan_err:
+    if report.scan_err:
         return f"{who} could not read all of it."
-    if not found.scanned_files:
+    if not report.scanned_files:
         return f"{who} found no pickle in it."
     return f"{who} found no name that it knows as dangerous."
 
@@ -105,7 +105,7 @@ def _limited() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _watched() -> Iterator[list[str]]:
+def _memory_errors() -> Iterator[list[str]]:
     """Note where a pickle was left in the middle for want of memory: picklescan passes over it."""
     from picklescan import scanner
 

@@ -24,12 +24,12 @@ class JsonLimitError(JsonError):
 
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     """Build an object, refusing a key that stands twice."""
-    made = dict(pairs)
-    if len(made) != len(pairs):
+    table = dict(pairs)
+    if len(table) != len(pairs):
         seen: set[str] = set()
         twice = next(key for key, _ in pairs if key in seen or seen.add(key))  # type: ignore[func-returns-value]
         raise JsonError(f"the key {twice[:80]!r} occurs twice")
-    return made
+    return table
 
 
 def _no_constant(name: str) -> None:
@@ -37,7 +37,7 @@ def _no_constant(name: str) -> None:
     raise JsonError(f"{name} is not a JSON number")
 
 
-def _whole(digits: str) -> int:
+def _parse_int(digits: str) -> int:
     """Refuse numbers that Python does not make of text."""
     if len(digits) > _MAX_DIGITS:
         raise JsonLimitError(f"it holds a number of {len(digits)} digits")
@@ -94,7 +94,7 @@ def parse_object(
             text,
             object_pairs_hook=_unique,
             parse_constant=_no_constant,
-            parse_int=_whole,
+            parse_int=_parse_int,
             parse_float=real,
         )
     except JsonError:
@@ -210,7 +210,7 @@ def iter_lists(
         seen: set[str] = set()
         for event, key in events:
             if event == "map_key":
-                _once(key, seen)
+                _check_unseen(key, seen)
                 if len(seen) > _MAX_KEYS:
                     raise JsonLimitError(f"it has over {_MAX_KEYS} keys")
                 first = next(events)
@@ -231,8 +231,8 @@ def iter_lists(
 
 def _refused(error: ijson.JSONError) -> JsonError:
     """What the parser has against the file, without the excerpt that it shows."""
-    said = error.args[0]
-    words = said.decode("utf-8", "replace") if isinstance(said, bytes) else str(said)
+    problem = error.args[0]
+    words = problem.decode("utf-8", "replace") if isinstance(problem, bytes) else str(problem)
     if "overflow" in words:
         return JsonError("it holds a number that is too large")
     return JsonError(f"it is not valid JSON ({words.splitlines()[0][:80]})")
@@ -254,13 +254,13 @@ def _value(first: _Event, events: Iterator[_Event], depth: int = 0) -> Any:
     if depth > _MAX_DEPTH:
         raise JsonLimitError("it is nested too deeply")
     if event == "start_map":
-        made: dict[str, Any] = {}
+        table: dict[str, Any] = {}
         seen: set[str] = set()
         for event, key in events:
             if event == "end_map":
-                return made
-            _once(key, seen)
-            made[key] = _value(next(events), events, depth + 1)
+                return table
+            _check_unseen(key, seen)
+            table[key] = _value(next(events), events, depth + 1)
     if event == "start_array":
         items: list[Any] = []
         for item in events:
@@ -270,7 +270,7 @@ def _value(first: _Event, events: Iterator[_Event], depth: int = 0) -> Any:
     return value
 
 
-def _once(key: str, seen: set[str]) -> None:
+def _check_unseen(key: str, seen: set[str]) -> None:
     """Refuse a key that stands twice in an object."""
     if key in seen:
         raise JsonError(f"the key {key[:80]!r} occurs twice")

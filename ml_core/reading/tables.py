@@ -37,7 +37,7 @@ def read_columns(path: str | Path) -> tuple[str, ...]:
     return _header(path, next(_records(path), None))
 
 
-def iter_rows(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...] | str]]:
+def iter_rows(path: Path, columns: tuple[str, ...]) -> Iterator[tuple[int, tuple[str, ...] | str]]:
     """Row numbers of a CSV or TSV with the wanted fields, or a sentence on a bad row, one by one.
 
     A row is bad that has a wrong number of fields, is not UTF-8, or has control characters, a quote
@@ -54,18 +54,18 @@ def iter_rows(path: Path, wanted: tuple[str, ...]) -> Iterator[tuple[int, tuple[
     ------
     InputError
         If the file is missing, empty, too large, has a row of over 2 million characters, is not
-        UTF-8 in its header, has two columns of one name, or lacks one of ``wanted`` (the sentence
+        UTF-8 in its header, has two columns of one name, or lacks one of ``columns`` (the sentence
         lists the columns it has).
     """
     records = _records(path)
     header = _header(path, next(records, None))
-    for name in wanted:
+    for name in columns:
         if name not in header:
             raise InputError(
-                f"{path.name} has no column {_shown(name)}; its columns are {listed(header)}.",
+                f"{path.name} has no column {_quoted(name)}; its columns are {listed(header)}.",
                 "usage",
             )
-    places = [header.index(name) for name in wanted]
+    places = [header.index(name) for name in columns]
     for number, record in enumerate(records, start=2):
         if number > MAX_ROWS:
             raise InputError(f"{path.name} has over {MAX_ROWS:,} rows; split it.", "unsupported")
@@ -103,7 +103,7 @@ def _records(path: Path) -> Iterator[list[str] | str]:
 
 
 class _Lines:
-    """Lines of which a record takes no more than ``left`` characters, however many they are."""
+    """Lines of the file; one record may take at most ``left`` characters."""
 
     def __init__(self, file: TextIO, name: str) -> None:
         self._file, self._name, self.left = file, name, MAX_RECORD
@@ -155,7 +155,8 @@ def _header(path: Path, record: list[str] | str | None) -> tuple[str, ...]:
     twice = sorted({name for name in names if name and names.count(name) > 1})
     if twice:
         raise InputError(
-            f"{path.name} has two columns called {_shown(twice[0])}; rename one of them.", "damaged"
+            f"{path.name} has two columns called {_quoted(twice[0])}; rename one of them.",
+            "damaged",
         )
     return names
 
@@ -204,7 +205,7 @@ def resolver(folder: str | Path) -> Callable[[str], Path]:
     def resolve(text: str) -> Path:
         problem = _path_problem(text)
         if problem:
-            raise InputError(f"The path {_shown(text)} {problem}.", "usage")
+            raise InputError(f"The path {_quoted(text)} {problem}.", "usage")
         joined = os.path.join(root, text.replace("\\", "/"))
         parent, name = os.path.split(joined)
         real_parent = parents.get(parent)
@@ -217,7 +218,7 @@ def resolver(folder: str | Path) -> Callable[[str], Path]:
             if os.path.islink(path):
                 path = os.path.realpath(path)
         if path != root and not path.startswith(root.rstrip(os.sep) + os.sep):
-            raise InputError(f"The path {_shown(text)} leads out of the table's folder.", "usage")
+            raise InputError(f"The path {_quoted(text)} leads out of the table's folder.", "usage")
         return Path(path)
 
     return resolve
@@ -238,6 +239,6 @@ def _path_problem(text: str) -> str:
     return ""
 
 
-def _shown(text: str) -> str:
+def _quoted(text: str) -> str:
     """Shorten and quote a text for an error."""
     return repr(text if len(text) <= 80 else text[:77] + "...")

@@ -55,8 +55,8 @@ def tar_members(
                 raise ZipError("a member's name is too long")
             long_name = _text(file.read(length).rstrip(b"\0"))
         elif kind in _FILES:
-            prefix = _text(_ended(head[345:500])) if head[257:263] == b"ustar\0" else ""
-            short = _text(_ended(head[:100]))
+            prefix = _text(_until_zero(head[345:500])) if head[257:263] == b"ustar\0" else ""
+            short = _text(_until_zero(head[:100]))
             name = long_name or (f"{prefix}/{short}" if prefix else short)
             name = safe_name(name.removeprefix("./"))
             members.append(Member(name, STORED, 0, length, length, start))
@@ -96,7 +96,7 @@ def _check_sum(head: bytes) -> None:
         raise ZipError("a member's header is damaged")
 
 
-def _ended(field: bytes) -> bytes:
+def _until_zero(field: bytes) -> bytes:
     """A field up to its first zero."""
     return field.partition(b"\0")[0]
 

@@ -299,7 +299,7 @@ def _read(file: Path, label: str) -> bytes:
 
 
 def _small(file: Path) -> dict[str, Any]:
-    """A JSON file of settings; empty if there is none or it is of no use."""
+    """A JSON file of settings; empty if it is missing or cannot be used."""
     if not file.is_file():
         return {}
     check_link(file.parent, file)

@@ -67,7 +67,7 @@ class TokenizerProcess:
         return self._ask({"texts": None, "length": None}, 1, _MAX_JSON)
 
     def _ask(self, request: Mapping[str, Any], least: int, most: int) -> bytes:
-        """What the process answers, of a size that is known within limits."""
+        """The process' answer, between ``least`` and ``most`` bytes."""
         padding = {
             "direction": "left" if self._file.left else "right",
             "pad_id": self.pad_id,
@@ -155,7 +155,7 @@ class _Worker:
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._process.wait(_END_SECONDS)
             self._end()
-            raise self._ended(seconds if late.is_set() else None) from None
+            raise self._ended_error(seconds if late.is_set() else None) from None
         finally:
             watch.cancel()
 
@@ -173,8 +173,8 @@ class _Worker:
             raise ValueError("the answer breaks off")
         return status, raw
 
-    def _ended(self, seconds: float | None) -> _EndedError:
-        """Why there is no answer, though it may have had so many seconds."""
+    def _ended_error(self, seconds: float | None) -> _EndedError:
+        """The error of a process that did not answer within ``seconds``."""
         code = self._process.returncode
         how = signal_words(-code) if code < 0 else f"with status {code}"
         why = f"the process that it works in was ended {how}"

@@ -49,7 +49,7 @@ def main() -> int:
 
 
 def _answer(answers: BinaryIO, reply: Callable[[], tuple[dict[str, Any], bytes]]) -> bool:
-    """Write a reply, or why there is none; whether there is one."""
+    """Write the reply, or the error instead; True if it was a reply."""
     try:
         status, raw = reply()
     except BaseException as error:  # the library's panics are no Exception

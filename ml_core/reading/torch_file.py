@@ -66,7 +66,7 @@ def place_tensors(
     """
     placed: list[TensorInfo] = []
     types: dict[str, str] = {}
-    expanded = wanted = 0
+    expanded = expanded_bytes = 0
     for name, tensor in tensors:
         storage = tensor.storage
         label = f"the tensor {name[:80]!r}"
@@ -76,15 +76,15 @@ def place_tensors(
         block = blocks.get(storage.key)
         if block is None:
             raise ValueError(f"the numbers of {label} are missing")
-        told = storage.elements * storage.width
-        if block.nbytes != told:
-            raise ValueError(f"{label} needs {told} bytes and has {block.nbytes}")
+        nbytes = storage.elements * storage.width
+        if block.nbytes != nbytes:
+            raise ValueError(f"{label} needs {nbytes} bytes and has {block.nbytes}")
         if types.setdefault(storage.key, tensor.dtype) != tensor.dtype:
             raise ValueError(f"{label} reads the same bytes as another one in another type")
         elements = prod(tensor.shape)
         if prod(side for side in tensor.shape if side) > _MAX_ELEMENTS:
             raise ValueError(f"{label} has no valid shape")
-        wanted += elements * width
+        expanded_bytes += elements * width
         span = _span(tensor)
         if tensor.offset + span > block.nbytes // width:
             raise ValueError(f"{label} reaches beyond its numbers")
@@ -104,7 +104,7 @@ def place_tensors(
             )
         )
     held = sum(blocks[key].nbytes for key in types)
-    if wanted > (1 + _SHARED) * held + _EXPANDED:
+    if expanded_bytes > (1 + _SHARED) * held + _EXPANDED:
         raise ValueError("too many of its tensors share their numbers")
     return tuple(placed)
 
@@ -147,7 +147,7 @@ class UnknownCodeError(InputError):
         self.places = tuple(islice(places, _MOST_PLACES))
 
     def moved(self, by: int | None) -> None:
-        """Count its places from the start of the file that the pickle's lies in; None: packed."""
+        """Count its places from the start of the outer file; None: the pickle is packed."""
         self.places = (
             ()
             if by is None
@@ -182,9 +182,9 @@ def check_pickles(readings: Iterable[tuple[str, Reading]], name: str) -> dict[st
     readings = list(readings)
     groups: dict[str, dict[str, None]] = {}
     for _, reading in readings:
-        for full, found in reading.names.items():
-            groups.setdefault(found.group, {})[full.replace(" ", ".")] = None
-    names = {group: tuple(found) for group, found in sorted(groups.items())}
+        for full, info in reading.names.items():
+            groups.setdefault(info.group, {})[full.replace(" ", ".")] = None
+    names = {group: tuple(known) for group, known in sorted(groups.items())}
     places = [place for _, reading in readings for place in reading.places]
     for label, reading in readings:
         if reading.unknown:
@@ -237,20 +237,20 @@ def tensors_of(
         ``damaged`` if a tensor does not fit its bytes, ``unsupported`` if there is too much.
     """
     try:
-        found = contents(value)
-        tensors = place_tensors(found.tensors, blocks)
+        inside = contents(value)
+        tensors = place_tensors(inside.tensors, blocks)
     except TooMuchError as error:
         sentence = f"{name} cannot be used: {error}; {SAFETENSORS_COPY}."
         raise InputError(sentence, "unsupported") from None
     except ValueError as error:
         raise InputError(f"{name} is damaged: {error}; get the file again.", "damaged") from None
     notes: tuple[str, ...] = ()
-    if found.special:
-        listed = ", ".join(f"{title[:80]} ({kind})" for title, kind in found.special[:3])
-        more = " and more" if len(found.special) > 3 else ""
+    if inside.special:
+        listed = ", ".join(f"{title[:80]} ({kind})" for title, kind in inside.special[:3])
+        more = " and more" if len(inside.special) > 3 else ""
         notes = (f"Tensors of kinds that this tool does not read were left out: {listed}{more}.",)
-    kinds = {title: f"a tensor that was not read ({kind})" for title, kind in found.special[:200]}
-    return tensors, dict(found.facts) | kinds, notes
+    kinds = {title: f"a tensor that was not read ({kind})" for title, kind in inside.special[:200]}
+    return tensors, dict(inside.facts) | kinds, notes
 
 
 _MARK = b"PK\x03\x04"
@@ -364,10 +364,10 @@ def act_of(code: str) -> str:
     """
     bare = _squeezed(_TEXT_OR_COMMENT.sub(lambda m: "" if m[0][0] == "#" else '""', code))
     for text in (bare, _squeezed(code), _squeezed(re.sub(r"#[^\n]*", "", code))):
-        if found := _HARMFUL.search(text) or _OTHER_OPS.search(text):
-            return found.group()
-    found = _RENAMED.search(bare)
-    return f"another name for {found.group()}" if found else ""
+        if match := _HARMFUL.search(text) or _OTHER_OPS.search(text):
+            return match.group()
+    match = _RENAMED.search(bare)
+    return f"another name for {match.group()}" if match else ""
 
 
 def _squeezed(code: str) -> str:
@@ -507,7 +507,7 @@ def _code(
 
 
 def _check_small(file: BinaryIO, inner: dict[str, Member], name: str) -> None:
-    """Refuse numbers of the other byte order, and versions that are none."""
+    """Refuse numbers of the other byte order, and malformed versions."""
     for label, member in inner.items():
         if label.lower() not in _SMALL:
             continue
@@ -600,11 +600,11 @@ def _damaged(name: str, what: str, short: bool = False) -> InputError:
     return TruncatedError(sentence) if short else InputError(sentence, "damaged")
 
 
-def _item(table: Any, wanted: str) -> Any:
+def _item(table: Any, sought: str) -> Any:
     """The value of a text key."""
     if isinstance(table, Table):
         for key, value in table.items:
-            if isinstance(key, str) and key == wanted:
+            if isinstance(key, str) and key == sought:
                 return value
     return None
 
@@ -678,9 +678,9 @@ def read_npy(file: BinaryIO, size: int, name: str) -> NoReturn:
     if start:
         file.seek(start)
         raw = file.read(MAX_BYTES)
-        found = read_pickle(raw, ends=size - start <= MAX_BYTES, origin=start)
-        if found.unknown or found.misuse:
-            check_pickles([("its pickle", found)], name)
+        reading = read_pickle(raw, ends=size - start <= MAX_BYTES, origin=start)
+        if reading.unknown or reading.misuse:
+            check_pickles([("its pickle", reading)], name)
         raise InputError(
             f"{name} is a NumPy array that may hold Python objects, which are not read; do not "
             "load it elsewhere.",
@@ -705,9 +705,9 @@ def check_members(file: BinaryIO, members: Iterable[Member], name: str) -> None:
         being run.
     """
     readings = list(_member_pickles(file, members))
-    told = [(label, found) for label, found in readings if found.unknown or found.misuse]
-    check_pickles(told, name)
-    if objects := [label for label, found in readings if label.startswith("the array")]:
+    refused = [(label, reading) for label, reading in readings if reading.unknown or reading.misuse]
+    check_pickles(refused, name)
+    if objects := [label for label, reading in readings if label.startswith("the array")]:
         raise InputError(
             f"{name} holds arrays that may be of Python objects ({objects[0]}), which are not "
             "read; do not load it elsewhere.",
@@ -716,7 +716,7 @@ def check_members(file: BinaryIO, members: Iterable[Member], name: str) -> None:
 
 
 def _member_pickles(file: BinaryIO, members: Iterable[Member]) -> Iterator[tuple[str, Reading]]:
-    """Arrays of objects and pickles among members, each read as far as it is needed."""
+    """Arrays of objects and pickles among the members, each read as far as needed."""
     budget, left = Budget(), _MAX_TOTAL
     for member in members:
         head = read_head(file, member, HEAD)
@@ -731,7 +731,7 @@ def _member_pickles(file: BinaryIO, members: Iterable[Member]) -> Iterator[tuple
 
 
 def _objects_at(head: bytes) -> int:
-    """Where the pickle of a NumPy array begins if it may be one of objects; 0 if it is none."""
+    """Where the pickle of a NumPy array begins if it may hold objects, else 0."""
     if len(head) < 12 or not head.startswith(_NPY):
         return 0
     length, start = struct.unpack_from("<H", head, 8)[0], 10

@@ -36,7 +36,7 @@ from ml_core.reading.zip_members import ZipError, zip_members
 
 
 def read_weights(file: BinaryIO, size: int, name: str, kind: Kind) -> WeightsFile:
-    """Read an open file of ``size`` bytes as the format that `sniff` told; ``name`` is for words.
+    """Read an open file of ``size`` bytes in the format from `sniff`; ``name`` is for sentences.
 
     Raises
     ------
@@ -52,12 +52,12 @@ def read_weights(file: BinaryIO, size: int, name: str, kind: Kind) -> WeightsFil
         raise doctored(file, size, name, _what_is_wrong(file, size))
     if kind.code:
         raise InputError(f"{name} {kind.why}.", kind.code)
-    found = _READERS[kind.format](file, size, name)
-    if not found.tensors:
+    weights = _READERS[kind.format](file, size, name)
+    if not weights.tensors:
         raise InputError(
             f"{name} holds no tensors; choose the file with the model's weights.", "damaged"
         )
-    return found
+    return weights
 
 
 def _what_is_wrong(file: BinaryIO, size: int) -> ZipError | str:

@@ -64,27 +64,27 @@ def _examined(path: Path, sandbox: dict[str, str]) -> bytes:
     try:
         return to_json(replace(inspect(path), sandbox=sandbox))
     except InputError as error:
-        told = error
+        answer = error
     except OSError as error:
-        told = InputError(
+        answer = InputError(
             f"{path.name} cannot be read: {error.strerror or 'the system refuses it'}; choose a "
             "checkpoint file.",
             "unsupported",
         )
     except MemoryError:
-        told = InputError(
+        answer = InputError(
             f"{path.name} needs more memory to be read than a checkpoint should; get the file "
             "again, or a safetensors copy of it.",
             "unsupported",
         )
     except Exception as error:
-        told = InputError(
+        answer = InputError(
             f"{path.name} could not be read to its end (an unexpected {type(error).__name__}); "
             "nothing of it was run, and it is not opened.",
             "unsupported",
             traceback.format_exc(),
         )
-    return error_to_json(told)
+    return error_to_json(answer)
 
 
 def _readable(path: Path) -> tuple[Path, ...]:

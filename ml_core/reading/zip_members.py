@@ -167,11 +167,13 @@ def _directory(file: BinaryIO, size: int) -> tuple[int, int, int]:
         raise ZipError("it is part of an archive in several files", "put them together first")
     end = size - _END.size
     if 0xFFFF in (count, here) or 0xFFFFFFFF in (length, start) or _has_locator(file, end):
-        told = (start, length, count)
+        stated = (start, length, count)
         start, length, count, end = _directory64(file, end)
         # Readers differ in which of the two end records they believe.
         full = (0xFFFFFFFF, 0xFFFFFFFF, 0xFFFF)
-        if any(t not in (f, v) for t, f, v in zip(told, full, (start, length, count), strict=True)):
+        if any(
+            t not in (f, v) for t, f, v in zip(stated, full, (start, length, count), strict=True)
+        ):
             raise ZipError("its two end records differ")
     if start + length != end:
         raise ZipError("its list of members does not lie before its end record")
@@ -231,7 +233,7 @@ def _entries(raw: bytes, count: int) -> list[_Entry]:
         if name.endswith(b"/") and size:
             raise ZipError("one of its folders has content")
         undue = _is_undue(extra, size, packed, header)
-        size, packed, header = _wide(extra, size, packed, header)
+        size, packed, header = _widen(extra, size, packed, header)
         entries.append(_Entry(name, flags, method, crc, packed, size, header, undue))
     if at != len(raw):
         raise ZipError("bytes follow its list of members")
@@ -249,25 +251,25 @@ def _is_undue(extra: bytes, *values: int) -> bool:
     return False
 
 
-def _wide(extra: bytes, *values: int) -> tuple[int, ...]:
+def _widen(extra: bytes, *values: int) -> tuple[int, ...]:
     """Replace values of all ones by those of the 64-bit field."""
-    found: list[bytes] = []
+    fields: list[bytes] = []
     at = 0
     while at + 4 <= len(extra):
         kind, length = struct.unpack_from("<2H", extra, at)
         if at + 4 + length > len(extra):
             raise ZipError("an extra field of a member is damaged")
         if kind == 1:
-            found.append(extra[at + 4 : at + 4 + length])
+            fields.append(extra[at + 4 : at + 4 + length])
         if kind == _OTHER_NAME:
             raise ZipError("a member has a second name")
         at += 4 + length
-    if len(found) > 1:
+    if len(fields) > 1:
         raise ZipError("a member gives its size twice")
-    field, taken = (found[0] if found else b""), 0
+    field, taken = (fields[0] if fields else b""), 0
     wide = []
     for value in values:
-        if value == 0xFFFFFFFF and found:
+        if value == 0xFFFFFFFF and fields:
             if taken + 8 > len(field):
                 raise ZipError("a member's size is missing")
             (value,) = struct.unpack_from("<Q", field, taken)
@@ -294,11 +296,11 @@ def _member(file: BinaryIO, entry: _Entry, limit: int) -> tuple[Member, int]:
     if method not in (STORED, DEFLATED):
         raise ZipError("a member is packed in an unusual way", _UNPACK)
     undue = entry.wide or _is_undue(extra, size, packed)
-    size, packed = _wide(extra, size, packed)
-    told = (crc, packed, size)
+    size, packed = _widen(extra, size, packed)
+    stated = (crc, packed, size)
     listed = (entry.crc, entry.packed, entry.size)
     later = bool(flags & _FLAG_DESCRIPTOR)
-    if told != listed and not (later and told == (0, 0, 0)):
+    if stated != listed and not (later and stated == (0, 0, 0)):
         raise ZipError("a member's size differs in its header and in the list")
     if method == STORED and entry.packed != entry.size:
         raise ZipError("a stored member has two sizes")
@@ -318,11 +320,11 @@ def _after_descriptor(file: BinaryIO, at: int, entry: _Entry) -> int:
     raw = file.read(24)
     values = (entry.crc, entry.packed, entry.size)
     for layout in ("<4s3L", "<4sL2Q"):
-        made = struct.pack(layout, b"PK\x07\x08", *values) if max(values) < 1 << 32 else b""
+        descriptor = struct.pack(layout, b"PK\x07\x08", *values) if max(values) < 1 << 32 else b""
         if layout == "<4sL2Q":
-            made = struct.pack(layout, b"PK\x07\x08", *values)
-        if made and raw.startswith(made):
-            return at + len(made)
+            descriptor = struct.pack(layout, b"PK\x07\x08", *values)
+        if descriptor and raw.startswith(descriptor):
+            return at + len(descriptor)
     raise ZipError("a member's sizes after its data differ from the list")
 
 
@@ -383,7 +385,7 @@ def odd_members(
             f"The archive gives 64-bit sizes where none are due ({_listed(wide)}): other programs "
             "may read other bytes.",
         )
-    packed = [one.name for one in unread[:_LOOKED_AT] if _is_packed(file, one)]
+    packed = [entry.name for entry in unread[:_LOOKED_AT] if _is_packed(file, entry)]
     if packed:
         notes += (
             f"The archive holds archives that were not looked into ({_listed(packed)}): do not "

@@ -108,11 +108,11 @@ def check_signature(
 
 
 def check_checkpoint(
-    found: Inspection,
+    inspection: Inspection,
     trusted: Sequence[PublicKey] | None = None,
     cancelled: Callable[[], bool] = never,
 ) -> SignatureFacts | None:
-    """Check the signature beside an inspected checkpoint; None if there is none.
+    """Check the signature beside an inspected checkpoint; None without a signature.
 
     That of a folder is ``model.sig`` in it, that of a file ``NAME.sig`` or ``model.sig`` beside it,
     which may be one of the whole folder. What was inspected is not read again.
@@ -127,7 +127,7 @@ def check_checkpoint(
     CancelledError
         If ``cancelled`` turned true.
     """
-    place = find_signature(found.path)
+    place = find_signature(inspection.path)
     if place is None:
         return None
     try:
@@ -135,12 +135,12 @@ def check_checkpoint(
         raw = read_signature(place)
     except InputError as error:
         return SignatureFacts("damaged", error.sentence, file=place.name)
-    is_folder = found.path.is_dir()
+    is_folder = inspection.path.is_dir()
 
     def fit(manifest: Manifest) -> str:
         if is_folder:
-            return _folder_difference(found, place.name, manifest, cancelled)
-        return _file_difference(found, manifest, cancelled)
+            return _folder_difference(inspection, place.name, manifest, cancelled)
+        return _file_difference(inspection, manifest, cancelled)
 
     return _check(raw, plain(place.name), keys, fit)
 
@@ -201,7 +201,7 @@ def _check(
     if difference:
         return replace(facts, state="bad", sentence=difference)
     if signer is None:
-        return replace(facts, state="unknown key", sentence=_stranger(envelope.key_id))
+        return replace(facts, state="unknown key", sentence=_unknown_key(envelope.key_id))
     whose = f"your own key ({signer.name})" if signer.own else f"whom you trust ({signer.name})"
     return replace(facts, state="good", sentence=f"Signed by {signer.short}, {whose}.")
 
@@ -212,7 +212,7 @@ def _signer(envelope: Envelope, keys: Sequence[PublicKey]) -> PublicKey | None:
     return next((key for key in keys if key.made(envelope.signature, message)), None)
 
 
-def _stranger(key_id: str) -> str:
+def _unknown_key(key_id: str) -> str:
     if not key_id:
         return "Signed by a key that it does not name, and by none that you know."
     return (
@@ -238,8 +238,8 @@ def _difference(digests: Mapping[str, str], manifest: Manifest, what: str) -> st
         (strange, "is not signed", "are not signed"),
     ):
         if names:
-            said = singular if len(names) == 1 else plural
-            return f"The signature does not fit {what}: {_listed(names)} {said}."
+            sentence = singular if len(names) == 1 else plural
+            return f"The signature does not fit {what}: {_listed(names)} {sentence}."
     return ""
 
 
@@ -248,32 +248,38 @@ def _listed(names: Sequence[str]) -> str:
     return ", ".join(short(name, 80) for name in names[:_LISTED]) + more
 
 
-def _file_difference(found: Inspection, manifest: Manifest, cancelled: Callable[[], bool]) -> str:
-    """Of a file: a signature of its own, or one of the folder that it lies in."""
-    name = found.path.name
+def _file_difference(
+    inspection: Inspection, manifest: Manifest, cancelled: Callable[[], bool]
+) -> str:
+    """How a file differs from its signature, or from its folder's."""
+    name = inspection.path.name
     if ONE_FILE not in manifest.digests and name not in manifest.digests:
         return f"The signature does not fit this file: it is one of {short(manifest.name, 80)!r}."
-    digest = _known(found).get(name) or digest_of_file(found.path, cancelled)
+    digest = _inspected_digests(inspection).get(name) or digest_of_file(inspection.path, cancelled)
     if manifest.digests.get(name, manifest.digests.get(ONE_FILE)) != digest:
         return "The signature does not fit this file: it was made for other bytes."
     return ""
 
 
 def _folder_difference(
-    found: Inspection, signature: str, manifest: Manifest, cancelled: Callable[[], bool]
+    inspection: Inspection, signature: str, manifest: Manifest, cancelled: Callable[[], bool]
 ) -> str:
     """Of a folder: its files, without what the signer left out and nothing reads."""
-    there = names_of_folder(found.path, (*UNSIGNED, signature), links=True)
-    unread = {name for name in found.unread if not name.endswith(".json")}  # tokenizers are read
+    there = names_of_folder(inspection.path, (*UNSIGNED, signature), links=True)
+    unread = {
+        name for name in inspection.unread if not name.endswith(".json")
+    }  # tokenizers are read
     names = [name for name in there if name not in unread or not is_below(name, manifest.ignored)]
     if set(names) == set(manifest.digests):
-        digests = digests_of_folder(found.path, names, _known(found), cancelled)
+        digests = digests_of_folder(
+            inspection.path, names, _inspected_digests(inspection), cancelled
+        )
     else:  # they differ, whatever is in them
         digests = {name: manifest.digests.get(name, "") for name in names}
     return _difference(digests, manifest, "this folder")
 
 
-def _known(found: Inspection) -> dict[str, str]:
+def _inspected_digests(inspection: Inspection) -> dict[str, str]:
     """SHA-256 of the files that were inspected, by name: it is these bytes that are used."""
-    weights = (found.weights_path or found.path).name
-    return {stamp.file or weights: stamp.sha256 for stamp in found.files}
+    weights = (inspection.weights_path or inspection.path).name
+    return {stamp.file or weights: stamp.sha256 for stamp in inspection.files}

@@ -17,7 +17,7 @@ MISSING = "Signatures need the library cryptography: pip install 'cleanclip-gui[
 
 
 class PassphraseError(InputError):
-    """A private key needs a passphrase, or another one."""
+    """A private key needs a passphrase, or the given one is wrong."""
 
 
 @dataclass(frozen=True)
@@ -80,17 +80,17 @@ class PrivateKey:
             how = crypto.ec.ECDSA(sha256, deterministic_signing=True)
         except crypto.UnsupportedAlgorithm:
             how = crypto.ec.ECDSA(sha256)
-        made: bytes = self.secret.sign(message, how)
-        return made
+        signature: bytes = self.secret.sign(message, how)
+        return signature
 
     def to_pem(self, passphrase: str = "") -> bytes:
         """PKCS #8, encrypted if there is a passphrase."""
         how = _library().serialization
         locked = how.BestAvailableEncryption(_as_bytes(passphrase)) if passphrase else None
-        made: bytes = self.secret.private_bytes(
+        pem: bytes = self.secret.private_bytes(
             how.Encoding.PEM, how.PrivateFormat.PKCS8, locked or how.NoEncryption()
         )
-        return made
+        return pem
 
 
 def short_id(key_id: str) -> str:
@@ -203,8 +203,8 @@ def _private(crypto: _Library, secret: Any, name: str) -> PrivateKey:
 
 def _pem(crypto: _Library, key: Any) -> bytes:
     how = crypto.serialization
-    made: bytes = key.public_bytes(how.Encoding.PEM, how.PublicFormat.SubjectPublicKeyInfo)
-    return made
+    pem: bytes = key.public_bytes(how.Encoding.PEM, how.PublicFormat.SubjectPublicKeyInfo)
+    return pem
 
 
 @dataclass(frozen=True)

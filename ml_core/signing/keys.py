@@ -43,7 +43,12 @@ def look_alike(key: PublicKey, others: Iterable[PublicKey]) -> PublicKey | None:
     """The first other key whose name a reader could take this one's for."""
     shape = _shape(key.name)
     return next(
-        (one for one in others if one.key_id != key.key_id and _shape(one.name) == shape), None
+        (
+            similar
+            for similar in others
+            if similar.key_id != key.key_id and _shape(similar.name) == shape
+        ),
+        None,
     )
 
 
@@ -91,23 +96,23 @@ def trusted_keys() -> tuple[PublicKey, ...]:
     path = keys_dir() / KEYS_FILE
     if not os.path.lexists(path):
         return ()
-    found = _FILE.check(_FILE.read(path), _Keys, plain(path.name))
-    return tuple(PublicKey(entry.pem, entry.name, entry.own) for entry in found.keys)
+    saved = _FILE.check(_FILE.read(path), _Keys, plain(path.name))
+    return tuple(PublicKey(entry.pem, entry.name, entry.own) for entry in saved.keys)
 
 
 def new_key(name: str, passphrase: str = "") -> PublicKey:
     """Make a key pair of the user's; raises `InputError` if the name is taken or no name."""
     keys = trusted_keys()
     name = _checked_name(name, keys)
-    made = new_private_key(name)
-    path = private_file(made.public)
-    _write_secret(path, made.to_pem(passphrase))
+    key = new_private_key(name)
+    path = private_file(key.public)
+    _write_secret(path, key.to_pem(passphrase))
     try:
-        _save((*keys, made.public))
+        _save((*keys, key.public))
     except InputError:
         path.unlink()  # nothing names it
         raise
-    return made.public
+    return key.public
 
 
 def trust_key(raw: bytes, label: str, name: str) -> PublicKey:
@@ -131,15 +136,15 @@ def trust_key(raw: bytes, label: str, name: str) -> PublicKey:
     key = read_public_key(raw, label)
     for other in keys:
         if other.key_id == key.key_id:
-            said = "your own key" if other.own else "trusted already, as the key of"
-            raise InputError(f"{label} is {said} {other.name!r}.")
+            owner = "your own key" if other.own else "trusted already, as the key of"
+            raise InputError(f"{label} is {owner} {other.name!r}.")
     key = PublicKey(key.pem, _checked_name(name, keys))
     _save((*keys, key))
     return key
 
 
 def caution_of_name(key: PublicKey) -> str:
-    """A sentence where the name of a key looks like that of another one; else nothing."""
+    """A sentence if the key's name looks like another key's, else empty."""
     other = look_alike(key, trusted_keys())
     if other is None:
         return ""
@@ -181,17 +186,17 @@ def find_key(text: str, *, own: bool = False) -> PublicKey:
         )
     if not text and own and len(keys) == 1:
         return keys[0]
-    wanted = text.strip().removesuffix("…")
-    found = [key for key in keys if key.name.casefold() == wanted.casefold()]
-    if not found and len(wanted) >= 8:
-        found = [key for key in keys if key.key_id.startswith(wanted.lower())]
+    sought = text.strip().removesuffix("…")
+    matches = [key for key in keys if key.name.casefold() == sought.casefold()]
+    if not matches and len(sought) >= 8:
+        matches = [key for key in keys if key.key_id.startswith(sought.lower())]
     names = ", ".join(f"{key.name} ({key.short})" for key in keys[:10])
-    if len(found) != 1:
+    if len(matches) != 1:
         if not text:
             raise InputError(f"You have several keys; choose one with --key: {names}.")
-        what = "several keys" if found else "no key"
+        what = "several keys" if matches else "no key"
         raise InputError(f"There is {what} {short(text, 80)!r} here; there are {names}.")
-    return found[0]
+    return matches[0]
 
 
 def key_to_believe(text: str) -> PublicKey:
@@ -225,15 +230,15 @@ def load_key(text: str = "", passphrase: Callable[[str], str] = lambda name: "")
         path, label, name = private_file(key), f"The private key {key.name!r}", key.name
     raw = _read_secret(path, label)
     try:
-        found = read_private_key(raw, label, name=name)
+        private = read_private_key(raw, label, name=name)
     except PassphraseError:
-        said = passphrase(label)
-        if not said:
+        phrase = passphrase(label)
+        if not phrase:
             raise
-        found = read_private_key(raw, label, said, name)
-    if key is not None and found.public.key_id != key.key_id:
+        private = read_private_key(raw, label, phrase, name)
+    if key is not None and private.public.key_id != key.key_id:
         raise InputError(f"{label} belongs to another public key; make a new one.", "damaged")
-    return found
+    return private
 
 
 def private_file(key: PublicKey) -> Path:
@@ -242,7 +247,7 @@ def private_file(key: PublicKey) -> Path:
 
 
 def read_key_file(path: Path) -> bytes:
-    """The bytes of a key's file; raises `InputError` where there is none, or a large one."""
+    """The bytes of a key's file; raises `InputError` if it is missing or too large."""
     file, size = open_regular(path)
     with file:
         if size > MAX_KEY_BYTES:

@@ -163,14 +163,16 @@ def read_statement(payload: bytes, label: str) -> Manifest:
         ``damaged`` if it is no such statement or contradicts itself; ``unsupported`` if it is one
         that this program does not check.
     """
-    found = _STATEMENT.parse(payload, label)
-    kind = found.get("predicateType")
-    if found.get("_type") != STATEMENT_TYPE or kind != PREDICATE_TYPE:
-        told = f"it is about {short(kind, 80)!r}" if isinstance(kind, str) else "it does not say so"
-        raise InputError(
-            f"{label} holds no OpenSSF Model Signing 1.0 statement ({told}); {_ADVICE}.", "damaged"
+    table = _STATEMENT.parse(payload, label)
+    kind = table.get("predicateType")
+    if table.get("_type") != STATEMENT_TYPE or kind != PREDICATE_TYPE:
+        claim = (
+            f"it is about {short(kind, 80)!r}" if isinstance(kind, str) else "it does not say so"
         )
-    statement = _STATEMENT.check(found, _Statement, label)
+        raise InputError(
+            f"{label} holds no OpenSSF Model Signing 1.0 statement ({claim}); {_ADVICE}.", "damaged"
+        )
+    statement = _STATEMENT.check(table, _Statement, label)
     how, resources = statement.predicate.serialization, statement.predicate.resources
     if how.method != "files":
         raise InputError(
@@ -326,21 +328,21 @@ def read_envelope(raw: bytes, label: str) -> Envelope:
     InputError
         ``damaged`` if it is no such file; ``unsupported`` if it is signed in another way.
     """
-    found = SIGNATURE_FILE.parse(raw, label)
-    media = found.get("mediaType")
+    envelope = SIGNATURE_FILE.parse(raw, label)
+    media = envelope.get("mediaType")
     if media != MEDIA_TYPE:
-        told = f" but {short(media, 80)!r}" if isinstance(media, str) else ""
+        media_note = f" but {short(media, 80)!r}" if isinstance(media, str) else ""
         raise InputError(
-            f"{label} is no signature in a Sigstore bundle 0.3{told}; {_ADVICE}.", "damaged"
+            f"{label} is no signature in a Sigstore bundle 0.3{media_note}; {_ADVICE}.", "damaged"
         )
-    key_id = _key_id(found.get("verificationMaterial"), label)
-    if "dsseEnvelope" not in found:
+    key_id = _key_id(envelope.get("verificationMaterial"), label)
+    if "dsseEnvelope" not in envelope:
         raise InputError(
             f"{label} signs a single file's bytes and no list of files, which is no model "
             f"signature; {_ADVICE}.",
-            "unsupported" if "messageSignature" in found else "damaged",
+            "unsupported" if "messageSignature" in envelope else "damaged",
         )
-    dsse = SIGNATURE_FILE.check(found["dsseEnvelope"], _Dsse, label)
+    dsse = SIGNATURE_FILE.check(envelope["dsseEnvelope"], _Dsse, label)
     if dsse.payload_type != PAYLOAD_TYPE:
         raise InputError(
             f"{label} signs {short(dsse.payload_type, 80)!r} and no in-toto statement; {_ADVICE}.",
@@ -348,8 +350,8 @@ def read_envelope(raw: bytes, label: str) -> Envelope:
         )
     if len(dsse.signatures) != 1:
         number = len(dsse.signatures)
-        said = "no signature" if not number else f"{number} signatures where one belongs"
-        raise InputError(f"{label} holds {said}; {_ADVICE}.", "damaged")
+        held = "no signature" if not number else f"{number} signatures where one belongs"
+        raise InputError(f"{label} holds {held}; {_ADVICE}.", "damaged")
     signature = _bytes(dsse.signatures[0].sig, "signature", label)
     if not signature:
         raise InputError(f"{label} holds an empty signature; {_ADVICE}.", "damaged")
@@ -363,13 +365,13 @@ def read_envelope(raw: bytes, label: str) -> Envelope:
 
 
 def _key_id(material: Any, label: str) -> str:
-    """The key that a file names; others than keys are told by their kind."""
+    """The id of the key that a file names; refuses signatures without a key."""
     if not isinstance(material, dict):
         raise InputError(f"{label} does not say what it was signed with; {_ADVICE}.", "damaged")
     kinds = [kind for kind in ("publicKey", *_OTHERS) if material.get(kind) is not None]
     if len(kinds) != 1:
-        said = "several ways" if kinds else "no key"
-        raise InputError(f"{label} names {said} to check it with; {_ADVICE}.", "damaged")
+        what = "several ways" if kinds else "no key"
+        raise InputError(f"{label} names {what} to check it with; {_ADVICE}.", "damaged")
     if kinds[0] in _OTHERS:
         raise InputError(
             f"{label} was signed with {_OTHERS[kinds[0]]}, and this program checks signatures of "
@@ -453,10 +455,10 @@ def names_of_folder(
         inside = waiting.pop()
         try:
             with os.scandir(folder / inside) as entries:
-                found = list(entries)
+                listed = list(entries)
         except OSError as error:
             raise InputError(f"{folder / inside} cannot be read: {error.strerror}.") from None
-        for entry in found:
+        for entry in listed:
             name = f"{inside}/{entry.name}" if inside else entry.name
             if is_below(name, left_out):
                 continue

@@ -176,9 +176,9 @@ def _sign_zip(path: Path, key: PrivateKey, cancelled: Callable[[], bool]) -> Pat
         raw = sign_files(subject, digests, key, [EVIDENCE_SIGNATURE])
 
         def write(out: BinaryIO) -> None:
-            with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as made:
+            with zipfile.ZipFile(out, "w", zipfile.ZIP_STORED) as archive:
                 for name in sorted((*members, signature)):
-                    with made.open(_entry(name, members.get(name), raw), "w") as entry:
+                    with archive.open(_entry(name, members.get(name), raw), "w") as entry:
                         if name == signature:
                             entry.write(raw)
                         else:

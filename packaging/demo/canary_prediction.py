@@ -30,7 +30,7 @@ from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.events import Control, run_to_end
 from ml_core.jobs.devices import set_threads
-from ml_core.jobs.measure import bench_of
+from ml_core.jobs.measure import OpenSetting
 from ml_core.jobs.search import candidate_name
 from ml_core.jobs.search.canaries import Measured, Watched, planting, watched_of
 from ml_core.jobs.search.canary_spec import COPY_FILE, CanarySpec
@@ -82,9 +82,8 @@ def main(argv: Sequence[str] | None = None) -> None:
         ("model", args.model, (planted,)),
     ):
         model = open_checkpoint(path).build("cpu")
-        bench = bench_of(
-            open_images(images, label_set), label_set, None, 0, model.preprocess, images.seed
-        )
+        opened = open_images(images, label_set)
+        bench = OpenSetting(images, opened, label_set).on(model.preprocess)
         recipe = candidates_of(("mmcl",), (1.0,), args.peak)[0]
         base = CleanSpec(
             checkpoint=str(path), recipe=recipe, pairs=PairSpec(), output_dir=str(args.out),

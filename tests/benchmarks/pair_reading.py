@@ -19,7 +19,7 @@ from ml_core.data import pictures
 from ml_core.data.order import epoch_order
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.specs import PairSpec
-from tests.benchmarks.timing import Row, interleaved, median, spread
+from tests.benchmarks.timing import Row, compared, interleaved
 from tests.unit.pair_files import tar
 
 COUNT, KINDS_OF = 192, 8
@@ -29,8 +29,20 @@ WIDTH, HEIGHT, SIDE, BATCH = 1000, 750, 224, 32
 def run() -> list[Row]:
     """Rows of the table."""
     pictures._THREADS = 1  # so that processor time is that of one thread
-    with tempfile.TemporaryDirectory() as folder:
-        return _drafted(Path(folder))
+    with tempfile.TemporaryDirectory() as place:
+        members: dict[str, bytes] = {}
+        data = _jpegs()
+        for number in range(COUNT):
+            members[f"{number:05}.jpg"] = data[number % KINDS_OF]
+            members[f"{number:05}.txt"] = b"a caption"
+        shard = tar(Path(place) / "0.tar", members)
+        pairs = open_pairs(PairSpec(kind="shards", path=str(shard)))
+        quick = pairs.drafted()
+        ours, theirs, _ = interleaved(_rate(quick), _rate(pairs))
+        first = np.arange(KINDS_OF)
+        apart = np.abs(quick.canvas(first, SIDE).astype(int) - pairs.canvas(first, SIDE)).mean()
+        what = f"shards, JPEG {WIDTH} x {HEIGHT} to {SIDE}, differing by {apart:.2f} of 255"
+        return [compared(what, ours, theirs, "pairs/s", 0, ", every pixel")]
 
 
 def _jpegs() -> list[bytes]:
@@ -48,24 +60,6 @@ def _jpegs() -> list[bytes]:
         Image.fromarray(grey).save(buffer, "JPEG", quality=90)
         files.append(buffer.getvalue())
     return files
-
-
-def _drafted(folder: Path) -> list[Row]:
-    """Pairs a second from shards."""
-    data = _jpegs()
-    members: dict[str, bytes] = {}
-    for number in range(COUNT):
-        members[f"{number:05}.jpg"] = data[number % KINDS_OF]
-        members[f"{number:05}.txt"] = b"a caption"
-    pairs = open_pairs(PairSpec(kind="shards", path=str(tar(folder / "0.tar", members))))
-    quick = pairs.drafted()
-    ours, theirs, ratios = interleaved(_rate(quick), _rate(pairs))
-    first = np.arange(KINDS_OF)
-    apart = np.abs(quick.canvas(first, SIDE).astype(int) - pairs.canvas(first, SIDE)).mean()
-    what = f"shards, JPEG {WIDTH} x {HEIGHT} to {SIDE}, differing by {apart:.2f} of 255"
-    against = f"{median(theirs):.0f} pairs/s, every pixel"
-    return [Row(what, f"{median(ours):.0f} pairs/s", against, f"{median(ratios):.2f}x",
-                spread(ratios))]  # fmt: skip
 
 
 def _rate(pairs: PairSet) -> Callable[[], float]:

@@ -313,8 +313,8 @@ def test_a_point_opens_its_checkpoint(qtbot, panel, session, tmp_path: Path) -> 
     assert request.path == str(kept / "steps" / "step-000020.safetensors")
     QTest.keyClick(chart, Qt.Key.Key_Down)
     QTest.keyClick(chart, Qt.Key.Key_Return)
-    assert "was kept" in panel.runs.comparison.said.text()
-    assert panel.runs.comparison.said.isVisible()
+    assert "was kept" in panel.runs.comparison.message.text()
+    assert panel.runs.comparison.message.isVisible()
     session.role = "cleaned"
     for key in (Qt.Key.Key_Home, Qt.Key.Key_Return):
         QTest.keyClick(chart, key)
@@ -447,10 +447,10 @@ def test_self_supervision_of_pictures_takes_a_folder_of_them(
     panel.form.set_method("ss")
     panel.data.table.click()
     panel.data.path.setText(str(tmp_path / "photos"))
-    assert "holds no image-caption pairs" in panel.data.found.text()
+    assert "holds no image-caption pairs" in panel.data.summary.text()
     panel.form.row("lambda_text").editor.setValue(0.0)
     panel.form.changed.emit()
-    assert panel.data.found.text() == "Found: pictures alone"
+    assert panel.data.summary.text() == "Found: pictures alone"
     panel.start()
     spec = read_spec(runner_of(panel).spec_path)
     assert spec.pairs == PairSpec(kind="images", path=str(tmp_path / "photos"))

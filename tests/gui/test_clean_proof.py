@@ -103,7 +103,7 @@ def test_the_rebound_test_from_start_to_verdict(qtbot, panel, shown: Path) -> No
     for done in (0, 75, 150):
         runner.event_received.emit(Progress("rebound", done, 900))
         now += 10
-    assert section.said() == "The rebound test is running, 2 min left."
+    assert section.sentence() == "The rebound test is running, 2 min left."
     assert section.bar.value() == pytest.approx(167, abs=15)  # of 1000, and no stage at its end
     values = {"factor": 0.1, "rebound_step": 25, "asr_excl": 0.02, "asr_low": 0.01,
               "asr_high": 0.03, "ca": 0.95}  # fmt: skip
@@ -168,10 +168,10 @@ def test_a_test_can_be_cancelled_and_can_fail(qtbot, panel, shown: Path) -> None
     click(section.cancel)
     assert panel.proving.task.runner.told == ["launch", "cancel"]
     panel.proving.task.runner.end(Done("cancelled"))
-    assert section.said() == "The hold-outs test was cancelled."
+    assert section.sentence() == "The hold-outs test was cancelled."
     click(section.holdouts_button)
     panel.proving.task.runner.end(Done("failed", {}, "There are no pairs.", "usage"))
-    assert section.said() == "The hold-outs test failed: There are no pairs."
+    assert section.sentence() == "The hold-outs test failed: There are no pairs."
 
 
 def test_a_run_waits_for_the_test(qtbot, panel, shown: Path) -> None:  # noqa: F811
@@ -199,7 +199,7 @@ def test_a_test_at_work_stays_in_sight_whatever_is_opened(
     assert panel.estimate_button.toolTip().startswith("Another job is running")
     click(panel.proof.cancel)
     panel.proving.task.runner.end(Done("cancelled"))
-    assert panel.proof.said() == "The rebound test was cancelled."
+    assert panel.proof.sentence() == "The rebound test was cancelled."
     session.checkpoint = None
     assert not panel.proof.isVisible()
     session.checkpoint = first
@@ -215,7 +215,7 @@ def test_tests_made_before_are_shown(qtbot, panel, shown: Path, tmp_path) -> Non
     odd = {"rows": 3, "after": {"sha256": CLEANED_SHA256}}
     (shown / "holdouts.json").write_text(json.dumps(odd))
     panel.runs.open_run(read_run(shown))
-    assert "holdouts.json of this run cannot be read" in panel.proof.said()
+    assert "holdouts.json of this run cannot be read" in panel.proof.sentence()
     other = write_run(tmp_path / "runs", "other")
     panel.runs.note_run(other)
     panel.runs.open_run(read_run(other))
@@ -238,7 +238,7 @@ def test_a_run_without_a_trigger_says_why(qtbot, panel, shown: Path) -> None:  #
     write_spec(spec.model_copy(update={"trigger": None}), shown / SPEC_FILE)
     click(panel.proof.rebound_button)
     assert not panel.proving.is_running
-    assert "had no trigger" in panel.proof.said()
+    assert "had no trigger" in panel.proof.sentence()
 
 
 def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown: Path):  # noqa: F811
@@ -254,7 +254,7 @@ def test_cancelling_a_test_asks_before_minutes_are_lost(panel, shown: Path):  # 
     click(panel.proof.cancel)
     assert runner.told == ["launch", "cancel"]
     runner.end(Done("cancelled"))
-    assert panel.proof.said() == "The rebound test was cancelled."
+    assert panel.proof.sentence() == "The rebound test was cancelled."
 
 
 def test_a_killed_test_is_told_with_advice(qtbot, session, tmp_path, caplog):  # noqa: F811
@@ -268,6 +268,6 @@ def test_a_killed_test_is_told_with_advice(qtbot, session, tmp_path, caplog):  #
         "The rebound test was killed by SIGKILL, probably out of memory: close other programs or "
         "use a smaller batch."
     )
-    assert made.proof.said() == sentence
+    assert made.proof.sentence() == sentence
     assert made.proof._state.property("role") == "error"
     assert sentence in caplog.text

@@ -96,7 +96,7 @@ def test_it_says_how_it_stands_and_tells_the_session(run, session, job: Path) ->
 
 
 def test_what_its_process_tells_is_passed_on(run, job: Path) -> None:
-    said, measured, lines = heard(run.said), heard(run.measured), heard(run.logged)
+    said, measured, lines = heard(run.event_received), heard(run.measured), heard(run.logged)
     runner = begin(run, job)
     metric, saved = Metric(1, 4, {"loss": 1.0}), Saved("out/step-1.safetensors", "step", 1)
     for event in (metric, saved, Message("warm")):
@@ -193,7 +193,7 @@ def test_a_busy_device_leaves_what_is_shown(run, job: Path, monkeypatch) -> None
 
 
 def test_an_estimate_is_of_the_set_up_that_it_was_begun_with(run, session, job: Path) -> None:
-    said = heard(run.said)
+    said = heard(run.event_received)
     found = {"seconds": 190.0, "steps": 312, "step_seconds": 0.52}
     run.estimate(job / "spec.json")
     assert (run.headline, run.is_cleaning, run.can_be_steered) == ("Estimating", False, False)

@@ -41,8 +41,8 @@ def test_another_family_is_painted_on_and_explained(empty, tmp_path, qtbot, fami
     page.method.setCurrentIndex(page.method.findData("occlusion"))
     if not page.asks_by_itself:
         page.measure.click()
-    qtbot.waitUntil(lambda: page.found is not None, timeout=60_000)
-    assert page.found.method == "occlusion"
-    assert np.isfinite(page.found.clean.values).all()
+    qtbot.waitUntil(lambda: page.attribution is not None, timeout=60_000)
+    assert page.attribution.method == "occlusion"
+    assert np.isfinite(page.attribution.clean.values).all()
     offered = [page.method.itemData(row) for row in range(page.method.count())]
     assert offered == EXPLAINED_BY[family]

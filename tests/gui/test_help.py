@@ -97,7 +97,7 @@ def test_the_documentation_is_read_here_and_a_paper_in_the_browser(helping, open
     assert opened == []
     paper = "https://arxiv.org/abs/2602.07152"
     helping.page.highlighted.emit(QUrl(paper))
-    assert helping.told.text() == f"Opens in the browser: {paper}"
+    assert helping.note.text() == f"Opens in the browser: {paper}"
     helping.page.anchorClicked.emit(QUrl(paper))
     assert opened == [paper]
     assert titled(helping) == "What this tool cannot see"
@@ -117,7 +117,7 @@ def test_search_shows_the_pages_with_the_words_and_the_place(helping, qtbot):
     assert helping.page.extraSelections()
     helping.field.setText("qqqq")
     assert listed(helping) == []
-    assert helping.told.text() == "No page of the help has these words."
+    assert helping.note.text() == "No page of the help has these words."
     helping.field.clear()
     assert listed(helping) == everything
     assert not helping.page.extraSelections()

@@ -102,11 +102,11 @@ def test_a_results_folder_that_is_gone_is_said_once(qtbot, panel, tmp_path: Path
     panel.runs.reload()
     qtbot.waitUntil(lambda: not panel.runs.is_reading, timeout=WAIT)
     assert shown(panel) == [("here", "finished")]
-    assert "removed from the table: job-7" in panel.runs.said.text()
+    assert "removed from the table: job-7" in panel.runs.message.text()
     panel.runs.say("")
     panel.runs.reload()
     qtbot.waitUntil(lambda: not panel.runs.is_reading, timeout=WAIT)
-    assert panel.runs.said.text() == ""
+    assert panel.runs.message.text() == ""
     assert failures == []
     assert [run.folder for run in panel.runs.runs] == [here]
 

@@ -85,8 +85,8 @@ def test_all_are_measured_one_after_the_other_and_sorted(context, dialog, scan):
     assert rates(dialog)[0][0].endswith("(T4)")
     assert rates(dialog)[1][0] == "Demo sticker"
     assert dialog.items["noise"].toolTip(1) == "This trigger cannot be made."
-    assert "98.0" in dialog.found.text()
-    assert "for these triggers and this target only" in dialog.found.text()
+    assert "98.0" in dialog.scan_summary.text()
+    assert "for these triggers and this target only" in dialog.scan_summary.text()
 
 
 def test_one_that_fails_does_not_end_the_others(context, dialog, scan):

@@ -110,7 +110,7 @@ def test_the_cache_is_cleared_and_says_what_was_freed(dialog, qtbot):
     dialog.clear_cache()
     assert dialog.busy.isVisible()
     qtbot.waitUntil(lambda: not dialog.busy.isVisible())
-    assert dialog.said.text() == "2.0 KiB were freed, 1 file. 1 file in use stayed."
+    assert dialog.note.text() == "2.0 KiB were freed, 1 file. 1 file in use stayed."
     assert not old.exists()
     assert fresh.exists()
     qtbot.waitUntil(lambda: dialog.cache.text().startswith("1 B"))

@@ -54,7 +54,7 @@ def test_a_run_without_pairs_is_proven_with_those_that_are_chosen(panel, tmp_pat
     )
     click(section.rebound_button)
     assert not panel.proving.is_running
-    assert "under “Options…”" in section.said()
+    assert "under “Options…”" in section.sentence()
     dialog = options(panel)
     assert not dialog.data.demo.isEnabled()
     assert not dialog.rate.isEnabled()

@@ -50,7 +50,7 @@ def test_the_queue_comes_back_held_and_begins_at_a_click(make_window, tmp_path) 
     assert not again.run.is_running
     assert again.tabs.tabText(1) == "Queue and history, 3 paused"
     assert [run.status for run in again.runs.runs] == ["waiting"] * 3
-    assert again.runs.said.text() == "1 job of the queue cannot be read and will not run: lost."
+    assert again.runs.message.text() == "1 job of the queue cannot be read and will not run: lost."
     window = again.window()
     assert "3 runs left in the queue from last time: press “Start the queue”." in window.log.text()
     assert window.actions_.by_id["view.clean"].isEnabled()  # without a checkpoint

@@ -165,7 +165,7 @@ def test_a_deleted_run_is_in_the_trash(
     assert not middle.exists()
     assert not panel.run.has_result  # nothing of it is on show
     assert panel.result_card.isHidden()
-    assert "Moved CleanCLIP, custom of" in panel.runs.said.text()
+    assert "Moved CleanCLIP, custom of" in panel.runs.message.text()
     assert (tmp_path / "Trash" / "files" / "middle" / "result.json").is_file()
     refused: list[InputError] = []
     panel.shell.failed.connect(refused.append)
@@ -253,9 +253,9 @@ def test_what_is_no_longer_true_goes(panel: CleanStation, tmp_path: Path) -> Non
     runner.line_logged.emit("Cancelling.")
     panel.runs.table.choose(old)
     panel.runs.resume.click()
-    assert panel.runs.said.text().startswith("Another run is in progress")
+    assert panel.runs.message.text().startswith("Another run is in progress")
     runner.end(Done("cancelled"))
-    assert panel.runs.said.text() == ""
+    assert panel.runs.message.text() == ""
     assert panel.log_line.text() == ""
 
 

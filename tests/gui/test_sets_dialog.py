@@ -167,7 +167,7 @@ def test_reading_can_be_cancelled(bar, qtbot, tmp_path, monkeypatch):
 
     release = Event()
     monkeypatch.setattr(
-        "ml_core.data.sets.detect.find_set", lambda path, train: release.wait(20) and None
+        "ml_core.data.detect.find_set", lambda path, train: release.wait(20) and None
     )
     (tmp_path / "dog").mkdir()
     bar.open_path(tmp_path)

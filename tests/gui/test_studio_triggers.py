@@ -189,11 +189,11 @@ def test_word_for_the_prompts_alone_and_with_a_picture(studio, qtbot):
 
 
 def test_this_image_only_measures_nothing_on_the_set(studio):
-    studio.placement_bar.one.click()
+    studio.placement_bar.only_this.click()
     assert studio.live.one_image
     assert "not measured" in studio.figure.figure.text()
     assert "This image only" in studio.figure.note.text()
-    studio.placement_bar.one.click()
+    studio.placement_bar.only_this.click()
     assert not studio.live.one_image
     assert studio.figure.note.text() == ""
 

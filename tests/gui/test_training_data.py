@@ -158,25 +158,25 @@ def test_a_path_is_recognised_by_what_it_holds(
     prompts.open_folder = lambda *_: str(shards(tmp_path / "s", [1, 2]))
     with qtbot.waitSignal(data.changed):
         data.browse_pairs.click()
-    assert data.found.text() == "Found: WebDataset shards"
+    assert data.summary.text() == "Found: WebDataset shards"
     assert not data.image_column.isVisible()
     assert data.pairs() == PairSpec(kind="shards", path=str(tmp_path / "s"))
     data.path.setText(str(tmp_path / "s" / "{00000..00009}.tar"))
     assert data.pairs().path == str(tmp_path / "s" / "{00000..00009}.tar")
     data.path.setText(str(coco(tmp_path / "c", [1])))
-    assert data.found.text() == "Found: COCO captions"
+    assert data.summary.text() == "Found: COCO captions"
     assert data.pictures.isVisible()
     prompts.open_folder = lambda *_: str(pictures)
     data.browse_pictures.click()
     assert data.pairs().pictures == str(pictures)
     data.path.setText(str(pictures))
-    assert "holds no image-caption pairs" in data.found.text()
+    assert "holds no image-caption pairs" in data.summary.text()
     assert not data.pictures.isVisible()
     with pytest.raises(InputError, match="holds no image-caption pairs"):
         data.pairs()
     for text, sentence in (("", "No training pairs are chosen"), ("gone.csv", "no pairs at gone")):
         data.path.setText(text)
-        assert not data.found.isVisible()
+        assert not data.summary.isVisible()
         with pytest.raises(InputError, match=sentence):
             data.pairs()
 
@@ -241,14 +241,14 @@ def test_one_side_of_pairs_is_taken_where_it_is_enough(
     assert not drag(data, pictures)
     data.set_sides("images")
     assert drag(data, pictures)
-    assert data.found.text() == "Found: pictures alone"
+    assert data.summary.text() == "Found: pictures alone"
     assert not data.text_column.isVisible()
     assert data.pairs() == PairSpec(kind="images", path=str(pictures))
     assert not drag(data, captions)
     data.set_sides("texts")
-    assert "holds no image-caption pairs" in data.found.text()
+    assert "holds no image-caption pairs" in data.summary.text()
     assert drag(data, captions)
-    assert data.found.text() == "Found: captions alone"
+    assert data.summary.text() == "Found: captions alone"
     assert not data.text_column.isVisible()
     assert data.pairs() == PairSpec(kind="texts", path=str(captions))
     assert drag(data, columns)

@@ -123,7 +123,7 @@ def test_another_trigger_asks_again_and_late_answers_are_dropped(studio, qtbot):
 def test_one_image_only_looks_at_nothing_else(studio, qtbot):
     studio.editor.use_demo_trigger()
     qtbot.waitUntil(lambda: bool(studio.engine.looks), timeout=WAIT)
-    studio.placement_bar.one.click()
+    studio.placement_bar.only_this.click()
     qtbot.waitUntil(lambda: not studio.live.stale, timeout=WAIT)
     before = len(studio.engine.looks)
     studio.gallery.view.verticalScrollBar().setValue(5000)

@@ -76,7 +76,7 @@ def colour_at(overlay, across, down):
 
 
 def test_the_hot_cell_is_where_the_map_says_on_one_scale(view):
-    view.show_found(attribution())
+    view.show_attribution(attribution())
     hot = colour_at(view.triggered, 0.9, 0.9)
     cold = colour_at(view.triggered, 0.1, 0.1)
     assert hot.red() > cold.red() + 60
@@ -89,7 +89,7 @@ def test_the_hot_cell_is_where_the_map_says_on_one_scale(view):
 
 @pytest.mark.usefixtures("styled")
 def test_a_cell_is_read_with_mouse_and_keys(view):
-    view.show_found(attribution())
+    view.show_attribution(attribution())
     square = view.triggered.square()
     at = square.topLeft() + QPointF(0.9 * square.width(), 0.9 * square.height())
     QTest.mouseMove(view.triggered, at.toPoint())
@@ -102,7 +102,7 @@ def test_a_cell_is_read_with_mouse_and_keys(view):
 
 
 def test_it_says_what_is_explained_and_offers_the_stages(view, qtbot, context):
-    view.show_found(attribution())
+    view.show_attribution(attribution())
     assert view.says.text() == (
         "For =banana, layer3, 4 × 4 cells. p(=banana) = 75.0 % without the trigger, 75.0 % with it."
     )
@@ -114,7 +114,7 @@ def test_it_says_what_is_explained_and_offers_the_stages(view, qtbot, context):
     asked = context.inference.questions[-1]
     assert isinstance(asked, Attribute)
     assert asked.stage == "layer4"
-    view.show_found(attribution())
+    view.show_attribution(attribution())
     assert view.stage.currentData() == "layer4"  # the choice stays
 
 
@@ -138,9 +138,9 @@ def test_an_occlusion_waits_for_its_button(view, qtbot, context):
 
 
 def test_without_a_trigger_one_place_is_empty(view):
-    view.show_found(attribution(triggered=None))
+    view.show_attribution(attribution(triggered=None))
     assert view.triggered.part is None
-    view.show_found(None)
+    view.show_attribution(None)
     assert not view.save.isEnabled()
 
 
@@ -169,7 +169,7 @@ def points(qtbot, context):
     view = EmbeddingMapPage(context, lambda: 0.0)
     qtbot.addWidget(view)
     view.resize(600, 520)
-    view.show_found(flat())
+    view.show_points(flat())
     view.show()
     qtbot.waitExposed(view)
     return view
@@ -255,7 +255,7 @@ def test_the_point_under_the_pointer_is_told(points):
 
 
 def test_before_and_after_share_one_view(points):
-    points.show_found(flat(2), ("Before cleaning", "After cleaning"))
+    points.show_points(flat(2), ("Before cleaning", "After cleaning"))
     view = points.plot.findChild(PlotWidget).getViewBox()
     before = view.viewRange()
     points.part.setCurrentIndex(1)
@@ -279,7 +279,7 @@ def test_thousands_of_points_are_thinned(points):
         triggered=None, triggered_top1=None,
     )  # fmt: skip
     spots = np.random.default_rng(0).standard_normal((n + 3, 2)).astype(np.float32)
-    points.show_found(EmbeddingMap("PCA", (wide,), (spots,), {}))
+    points.show_points(EmbeddingMap("PCA", (wide,), (spots,), {}))
     assert len(points.plot.drawn) == 4000 + 3
 
 
@@ -337,7 +337,7 @@ def test_two_checkpoints_in_a_table_with_the_largest_difference_first(qtbot, con
     assert gallery.filter.currentData() == "differ"
     assert gallery.model.rowCount() == 2
     view.other.setCurrentIndex(1)
-    assert view.found is None  # it was of the other one
+    assert view.pair is None  # it was of the other one
     assert gallery.filter.currentData() == "all"
 
 

@@ -6,7 +6,6 @@ import io
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from tests.hostile.ops import checkpoint, pickled, plain
@@ -46,15 +45,7 @@ def torch_zip(payload: bytes = b"N", place: str = "args", **more: bytes) -> byte
     return archive(records(payload, place) | {k.replace("__", "/"): v for k, v in more.items()})
 
 
-def legacy(
-    value: bytes | None = None,
-    *,
-    magic: bytes = MAGIC,
-    protocol: bytes = PROTOCOL,
-    machine: bytes | None = None,
-    keys: bytes | None = None,
-    data: bytes | None = None,
-) -> bytes:
+def legacy(value=None, *, magic=MAGIC, protocol=PROTOCOL, machine=None, keys=None, data=None):
     """A stream of the old layout; each part can be another one.
 
     Its marks of storages have one more part, which is always None.
@@ -108,15 +99,7 @@ def with_pickle(payload: bytes, **changes: object) -> list[Entry]:
     return [replace(first, **changes), *rest]  # type: ignore[arg-type]
 
 
-def raw_zip(
-    members: Iterable[Entry],
-    *,
-    before: bytes = b"",
-    after: bytes = b"",
-    comment: bytes = b"",
-    gap: bytes = b"",
-    end: dict[str, int] | None = None,
-) -> bytes:
+def raw_zip(members, *, before=b"", after=b"", comment=b"", gap=b"", end=None):
     """Write an archive exactly as told."""
     out = bytearray(before)
     listed: list[bytes] = []

@@ -50,11 +50,7 @@ def pax_tar(canary: Path, changes: dict[str, str]) -> bytes:
     return tar_of({"m.pt": torch_zip(mkdir(canary))}, names={"m.pt": changes})
 
 
-def tar_of(
-    members: dict[str, bytes],
-    mode: str = "w",
-    names: dict[str, dict[str, str]] | None = None,
-) -> bytes:
+def tar_of(members, mode="w", names=None):
     """A tar; ``names`` holds extra headers of members."""
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode=mode, format=tarfile.USTAR_FORMAT) as made:  # type: ignore[call-overload]

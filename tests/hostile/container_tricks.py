@@ -7,13 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
-from tests.hostile.archives import (
-    NUMBERS,
-    archive,
-    legacy,
-    records,
-    torch_zip,
-)
+from tests.hostile.archives import NUMBERS, archive, legacy, records, torch_zip
 from tests.hostile.container_bytes import (
     legacy_and_zip,
     live_records,
@@ -78,10 +72,7 @@ def record_items() -> Iterator[Item]:
             f"record/{record} without a mark",
             lambda c, r=record: archive(records() | {r: _mark_less(c)}),
         )
-        yield Item(
-            f"record/{record} packed",
-            lambda c, r=record: packed_member(r, _mark_less(c)),
-        )
+        yield Item(f"record/{record} packed", lambda c, r=record: packed_member(r, _mark_less(c)))
     for name in ("Data.pkl", "DATA.PKL", "data.Pkl"):
         # PyTorch looks names up without regard to case.
         yield Item(
@@ -134,12 +125,7 @@ CONTAINERS: dict[str, tuple[Make, Expected, str, str]] = {
         "",
         ".pt",
     ),
-    "legacy another magic": (
-        lambda c: legacy(magic=pickled(plain(5), 2)),
-        "refused",
-        "",
-        ".pt",
-    ),
+    "legacy another magic": (lambda c: legacy(magic=pickled(plain(5), 2)), "refused", "", ".pt"),
     "legacy bytes after the end": (lambda c: legacy() + b"x", "damaged", "", ".pt"),
     "legacy a second stream after the end": (
         lambda c: legacy() + legacy(magic=pickled(mkdir(c), 2)),
@@ -211,18 +197,8 @@ CONTAINERS: dict[str, tuple[Make, Expected, str, str]] = {
         "",
         ".tar",
     ),
-    "tar with another size": (
-        lambda c: pax_tar(c, {"size": "512"}),
-        "refused",
-        "",
-        ".tar",
-    ),
-    "tar with another name": (
-        lambda c: pax_tar(c, {"path": "../../m.pt"}),
-        "refused",
-        "",
-        ".tar",
-    ),
+    "tar with another size": (lambda c: pax_tar(c, {"size": "512"}), "refused", "", ".tar"),
+    "tar with another name": (lambda c: pax_tar(c, {"path": "../../m.pt"}), "refused", "", ".tar"),
     "tar of torch 0.1.1 with a harmless file": (
         lambda c: stream_tar(c, {"m.safetensors": safetensors(bytes(8))}),
         "dangerous",

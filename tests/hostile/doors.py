@@ -39,21 +39,14 @@ from ml_core.checkpoints.inspection_record import assess
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import read_recipe, write_recipe
 from ml_core.cleaning.state import read_facts
-from ml_core.data.captioned.coco import open_coco
-from ml_core.data.captioned.shards import _from_json as captions_of
 from ml_core.data.exclusions import read_exclusions
-from ml_core.data.sets.parquet import _feature_names
+from ml_core.data.readers.coco import open_coco
+from ml_core.data.readers.parquet import _feature_names
+from ml_core.data.readers.shards import _from_json as captions_of
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.data.watch import unwatched
 from ml_core.detection.exclude import exclude
-from ml_core.detection.records import (
-    SCORES,
-    Audit,
-    Distribution,
-    Standing,
-    SuspectPair,
-    read_audit,
-)
+from ml_core.detection.records import SCORES, Audit, Distribution, Standing, SuspectPair, read_audit
 from ml_core.detection.scan.records import read_scan, scan_json
 from ml_core.events import Done, Message, Metric, Progress, Saved, to_json
 from ml_core.exports import to_csv
@@ -97,12 +90,7 @@ from ml_core.reports.record import CheckpointFacts, Evidence, MeasuredTrigger, T
 from ml_core.reports.rows import Rows
 from ml_core.reports.sarif import render_sarif
 from ml_core.reports.sessions.folder import read_session
-from ml_core.reports.sessions.record import (
-    SESSION_FILE,
-    FileFacts,
-    SavedCleaned,
-    SavedSession,
-)
+from ml_core.reports.sessions.record import SESSION_FILE, FileFacts, SavedCleaned, SavedSession
 from ml_core.reports.verify.checks import Check
 from ml_core.reports.verify.derived import check_alone
 from ml_core.reports.verify.kinds import read_environment

@@ -163,10 +163,7 @@ FOLDERS: dict[str, tuple[Lay, Expected]] = {
         _only(lambda path: path.symlink_to("/proc/self/environ"), "m.pt"),
         "damaged",
     ),
-    "a pipe in the folder": (
-        lambda folder, canary: _with_pipe(folder),
-        "damaged",
-    ),
+    "a pipe in the folder": (lambda folder, canary: _with_pipe(folder), "damaged"),
 }
 
 

@@ -52,9 +52,7 @@ def check(door: Door, folder: Path, raw: bytes) -> bool:
     return door.ask(folder)
 
 
-def fuzz(
-    door: Door, folder: Path, draw: random.Random, *, cases: int = 0, seconds: float = 0.0
-) -> tuple[Counter[str], dict[str, bytes]]:
+def fuzz(door, folder, draw, *, cases=0, seconds=0.0):
     """Check changed documents, so many or so long; counts, and what was found by what it raised."""
     counts: Counter[str] = Counter()
     found: dict[str, bytes] = {}

@@ -222,8 +222,7 @@ def gadget_items() -> Iterator[Item]:
     for module, name in _refused_names():
         label = f"{module}.{name}"
         yield Item(
-            f"name/{label} zip",
-            lambda c, m=module, n=name: torch_zip(call_dotted(m, n, str(c))),
+            f"name/{label} zip", lambda c, m=module, n=name: torch_zip(call_dotted(m, n, str(c)))
         )
         yield Item(
             f"name/{label} only named",

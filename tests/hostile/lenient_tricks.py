@@ -23,12 +23,7 @@ from tests.hostile.pickle_tricks import mkdir
 from tests.hostile.torchscript_tricks import acting_script, script_records
 
 # How Python's tarfile may find a sum written.
-SUMS = {
-    "a sign": b"+%o",
-    "an underscore": b"0_%o",
-    "a prefix": b"0o%o",
-    "a separator": b"\x1c%o",
-}
+SUMS = {"a sign": b"+%o", "an underscore": b"0_%o", "a prefix": b"0o%o", "a separator": b"\x1c%o"}
 # Arguments that unpicklers take and pickletools does not, each with the object's removal.
 ODD = {
     "a hexadecimal INT": b"I0x1\n0",

@@ -72,9 +72,7 @@ def pickled(ops: bytes, protocol: int = 4) -> bytes:
     return b"\x80" + bytes([protocol]) + ops + b"."
 
 
-def storage(
-    key: str = "0", elements: int = 4, kind: str = "FloatStorage", device: str = "cpu"
-) -> bytes:
+def storage(key="0", elements=4, kind="FloatStorage", device="cpu"):
     return (
         b"("
         + text("storage")
@@ -86,14 +84,7 @@ def storage(
     )
 
 
-def tensor(
-    key: str = "0",
-    elements: int = 4,
-    offset: Any = 0,
-    shape: Any = (4,),
-    stride: Any = (1,),
-    kind: str = "FloatStorage",
-) -> bytes:
+def tensor(key="0", elements=4, offset=0, shape=(4,), stride=(1,), kind="FloatStorage"):
     parts = storage(key, elements, kind) + plain(offset) + plain(shape) + plain(stride)
     hooks = named("collections", "OrderedDict") + b")R"
     return named("torch._utils", "_rebuild_tensor_v2") + b"(" + parts + b"\x89" + hooks + b"tR"

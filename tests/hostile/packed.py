@@ -121,21 +121,13 @@ PACKED: dict[str, tuple[Make, Expected, str]] = {
     ),
     "bytes behind gzip": (lambda c: _gzip(torch_zip()) + _attack(c), "refused", ".gz"),
     "zeros behind gzip": (lambda c: _gzip(torch_zip()) + bytes(512), "refused", ".gz"),
-    "wrong checksum of gzip": (
-        lambda c: _spoiled(_gzip(torch_zip()), -6),
-        "damaged",
-        ".gz",
-    ),
+    "wrong checksum of gzip": (lambda c: _spoiled(_gzip(torch_zip()), -6), "damaged", ".gz"),
     "wrong length of gzip": (lambda c: _spoiled(_gzip(torch_zip()), -2), "damaged", ".gz"),
     "short gzip": (lambda c: _gzip(torch_zip())[:-20], "damaged", ".gz"),
     "gzip without its end": (lambda c: _gzip(torch_zip())[:-8], "damaged", ".gz"),
     "gzip of nothing": (lambda c: _gzip(b""), "damaged", ".gz"),
     "gzip header only": (lambda c: _gzip(b"x")[:10], "damaged", ".gz"),
-    "gzip with a reserved flag": (
-        lambda c: _flags(_gzip(_attack(c)), 0x80, b""),
-        "refused",
-        ".gz",
-    ),
+    "gzip with a reserved flag": (lambda c: _flags(_gzip(_attack(c)), 0x80, b""), "refused", ".gz"),
     "gzip with an endless name": (
         lambda c: _flags(_gzip(_attack(c)), 8, b"a" * 100_000),
         "refused",

@@ -228,32 +228,21 @@ def pickle_items() -> Iterator[Item]:
         # A plain loader has no persistent objects, so those are loaded by torch only.
         yield Item(f"place-zip/{name}", lambda c, ops=ops: archive(_with(ops(c))), live="torch")
         yield Item(
-            f"place-legacy/{name}",
-            lambda c, ops=ops: legacy(pickled(ops(c), 4)),
-            live="torch",
+            f"place-legacy/{name}", lambda c, ops=ops: legacy(pickled(ops(c), 4)), live="torch"
         )
     for name, ops in OPCODES.items():
         yield Item(
-            f"opcode/{name}",
-            lambda c, ops=ops: pickled(ops(c)),
-            live="pickle",
-            ending=".pkl",
+            f"opcode/{name}", lambda c, ops=ops: pickled(ops(c)), live="pickle", ending=".pkl"
         )
         yield Item(f"opcode-zip/{name}", lambda c, ops=ops: archive(_with(ops(c))), live="torch")
         yield Item(
             f"opcode-legacy/{name}", lambda c, ops=ops: legacy(pickled(ops(c))), live="torch"
         )
     for name, (misuse, expect) in MISUSE.items():
-        yield Item(
-            f"misuse/{name}",
-            lambda c, ops=misuse: torch_zip(ops),
-            expect,
-        )
+        yield Item(f"misuse/{name}", lambda c, ops=misuse: torch_zip(ops), expect)
     for name, raw in FRAMES.items():
         yield Item(
-            f"frame/{name}",
-            lambda c, raw=raw: archive(records() | {"data.pkl": raw(c)}),
-            "refused",
+            f"frame/{name}", lambda c, raw=raw: archive(records() | {"data.pkl": raw(c)}), "refused"
         )
     for protocol in range(6):
         for name in ("mkdir", "system"):

@@ -156,9 +156,7 @@ def schema(names: list[bytes]) -> bytes:
     return listed(12, [root, *(record(_1=(5, number(1)), _4=(8, text(name))) for name in names)])
 
 
-def parquet_file(
-    names: list[bytes], groups: list[bytes], metadata: dict[bytes, bytes] | None = None
-) -> Pieces:
+def parquet_file(names, groups, metadata=None):
     kept = [record(_1=(8, text(k)), _2=(8, text(v))) for k, v in (metadata or {}).items()]
     fields = {
         "_1": (5, number(2)), "_2": (9, schema(names)), "_3": (6, number(0)),

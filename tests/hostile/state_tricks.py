@@ -142,8 +142,6 @@ def state_items() -> Iterator[Item]:
     for name, (ops, expect) in STATES.items():
         raw = pickled(checkpoint(ops))
         yield Item(
-            f"state-zip/{name}",
-            lambda c, raw=raw: archive(records() | {"data.pkl": raw}),
-            expect,
+            f"state-zip/{name}", lambda c, raw=raw: archive(records() | {"data.pkl": raw}), expect
         )
         yield Item(f"state-legacy/{name}", lambda c, raw=raw: legacy(raw), expect)

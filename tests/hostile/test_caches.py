@@ -15,9 +15,9 @@ import pytest
 
 from ml_core.data import digests, known_files
 from ml_core.data.canvas import CanvasCache
-from ml_core.data.captioned import shards as shard_index
 from ml_core.data.known_files import KnownFiles
 from ml_core.data.pairs import PairSet, open_pairs
+from ml_core.data.readers import shard_index
 from ml_core.data.specs import PairSpec
 from ml_core.evaluation import embedding_cache
 from ml_core.evaluation.embedding_cache import EmbeddingStore
@@ -110,9 +110,7 @@ def test_canvases_are_not_written_through_a_link_to_another_cache(tmp_path: Path
     assert elsewhere.read_bytes() == before
 
 
-def test_what_lies_where_a_new_cache_is_begun(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_lies_where_a_new_cache_is_begun(tmp_path, monkeypatch):
     """Its name can be guessed: a pipe there was waited for."""
     made: list[Path] = []
 
@@ -129,9 +127,7 @@ def test_what_lies_where_a_new_cache_is_begun(
 
 
 @pytest.mark.parametrize("name", ["canvases", "shards", "embeddings", "."])
-def test_a_file_in_place_of_a_folder(
-    tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_in_place_of_a_folder(tmp_path, name, monkeypatch):
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
     place = tmp_path / "home" / "cache" / name
     place.parent.mkdir(parents=True, exist_ok=True)
@@ -202,10 +198,7 @@ def _bomb(path: Path) -> None:
 @planted
 def test_an_index_of_shards_is_made_anew(tmp_path: Path, index: Path, plant: Plant) -> None:
     in_place_of(index, plant)
-    assert shards(tmp_path / "s").all_captions([0, 1]) == [
-        ("a cat",),
-        ("a dog",),
-    ]
+    assert shards(tmp_path / "s").all_captions([0, 1]) == [("a cat",), ("a dog",)]
     assert index.is_file()
     assert not index.is_symlink()
     mine_is_mine(index.parent)
@@ -230,9 +223,7 @@ def test_an_index_that_lies(tmp_path: Path, index: Path, change: Plant) -> None:
 
 
 @planted
-def test_embeddings_are_made_again(
-    tmp_path: Path, plant: Plant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_embeddings_are_made_again(tmp_path, plant, monkeypatch):
     store = EmbeddingStore(tmp_path)
     found, known = np.ones((2, 3), np.float32), np.ones(2, np.bool_)
     assert store.save(("a",), found, known)
@@ -261,9 +252,7 @@ def _other_types(path: Path) -> None:
 @pytest.mark.parametrize(
     "plant", [*PLANTED.values(), _other_types], ids=[*PLANTED, "a database of other types"]
 )
-def test_digests_are_made_again(
-    tmp_path: Path, plant: Plant, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_digests_are_made_again(tmp_path, plant, monkeypatch):
     monkeypatch.setattr(digests, "cache_dir", lambda: tmp_path)
     monkeypatch.setattr(known_files, "CONTENT_LIMIT", 0)
     pictures = [tmp_path / f"{number}.png" for number in range(2)]

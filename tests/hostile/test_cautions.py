@@ -17,7 +17,6 @@ from ml_core.checkpoints.inspection_record import assess
 from ml_core.reading import inspect
 from ml_core.reading.examine import examine
 from tests.hostile.archives import Entry, archive, entries, raw_zip, torch_zip
-from tests.hostile.benign import benign
 from tests.hostile.container_bytes import safetensors
 
 WEIGHTS = safetensors(bytes(8))
@@ -62,15 +61,10 @@ MAP = {"AutoTokenizer": ["evil--repo.Tokenizer", None]}
         ({"a_json": b'{"auto_map": {"x": "y"}, '}, "a.json asks"),
         ({"a_json": b"[" * 50_000 + b'{"auto_map": {"x": 1}}'}, "a.json asks"),
         ({"a_json": b'{"w": "' + b"x" * 3_000_000 + b'", "auto_map": {"x": "y"}}'}, "a.json asks"),
-        (
-            {"a_json": {"auto_map": MAP}, "b_json": {"auto_map": MAP}},
-            "a.json and b.json ask",
-        ),
+        ({"a_json": {"auto_map": MAP}, "b_json": {"auto_map": MAP}}, "a.json and b.json ask"),
     ],
 )
-def test_side_files_that_name_code_are_said(
-    tmp_path: Path, files: dict[str, Any], named: str
-) -> None:
+def test_side_files_that_name_code_are_said(tmp_path, files, named):
     folder = folder_of(tmp_path, **files)
     told = said(folder)
     assert named in told
@@ -174,19 +168,3 @@ def test_64_bit_sizes_that_are_due_are_not_said(tmp_path: Path) -> None:
     ):
         to.write(WEIGHTS)
     assert said(path) == ""
-
-
-@pytest.mark.filterwarnings("ignore")
-def test_harmless_files_get_no_such_caution(tmp_path: Path) -> None:
-    for number, make in enumerate(benign().values()):
-        path = tmp_path / str(number)
-        make(path)
-        told = " ".join(inspect(path).reasons)
-        for words in (
-            "64-bit sizes",
-            "in case alone",
-            "not looked into",
-            "asks other",
-            "ask other",
-        ):
-            assert words not in told, told

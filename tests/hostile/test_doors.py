@@ -13,31 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from cleanclip_gui.clean.history import (
-    list_runs,
-    read_name,
-    read_run,
-    run_metrics,
-    write_name,
-)
+from cleanclip_gui.clean.history import list_runs, read_name, read_run, run_metrics, write_name
 from ml_core.data.specs import PairSpec
 from ml_core.events import Control, Done, Message, from_json, to_json
 from ml_core.jobs.journal import journaled, read_json, write_json
 from ml_core.jobs.runner import run_job
-from ml_core.jobs.specs import (
-    EVENTS_FILE,
-    LOCK_FILE,
-    RESULT_FILE,
-    SPEC_FILE,
-    STATE_FILE,
-    read_spec,
-)
+from ml_core.jobs.specs import EVENTS_FILE, LOCK_FILE, RESULT_FILE, SPEC_FILE, STATE_FILE, read_spec
 from ml_core.reading.errors import InputError
 from ml_core.reading.strict_json import JsonError, parse_object
 from tests.hostile.door_giants import MEGABYTES
 from tests.hostile.doors import RUN, Door, check_sentence, doors
 from tests.hostile.fuzz_json import fuzz
-from tests.warm import Warm
 
 NAMES = tuple(doors())
 PASSED = ("result", "config", "rebound", "holdouts")
@@ -118,19 +104,34 @@ def test_a_valid_document_is_taken(name: str, tmp_path: Path) -> None:
             door.read(tmp_path)
 
 
+RAWS = (
+    b"", b"\0" * 100, b"\xff\xfe{\0}\0", b"{" * 100_000, b'{"a": ' + b"[" * 100_000,
+    b'{"a": 1e999}', b'{"a": NaN, "version": -Infinity}', b'{"a": ' + b"9" * 5000 + b"}",
+    b'{"a": "\\ud800"}', b'{"a": 1, "a": 2}', b"[]", b"null", b'"text"',
+    b'{"event": "metric"}\n' * 3,
+)  # fmt: skip
+
+
 @pytest.mark.timeout(60)
 @pytest.mark.parametrize("name", ON_DISK)
-def test_what_is_no_file_is_a_sentence(name: str, tmp_path: Path) -> None:
-    path = empty(name, tmp_path)
+def test_what_is_no_file_or_has_another_content_is_a_sentence(name, tmp_path):
+    """The folder has a line end in its name."""
+    folder = tmp_path / "a\nb\u202ec"
+    folder.mkdir()
+    path = empty(name, folder)
+    for raw in RAWS if name != "list" else ():  # any text is a list
+        path.write_bytes(doors()[name].wrap(raw))
+        answers(name, folder)
+    path.unlink(missing_ok=True)
     os.mkfifo(path)
-    answers(name, tmp_path)
+    answers(name, folder)
     for to in ("/dev/zero", "/dev/tty", "/proc/self/mem", path.name, "nothing"):
         path.unlink()
         path.symlink_to(to)
-        answers(name, tmp_path)
+        answers(name, folder)
     path.unlink()
     path.mkdir()
-    answers(name, tmp_path)
+    answers(name, folder)
 
 
 @pytest.mark.parametrize("name", IN_A_FOLDER)
@@ -155,51 +156,11 @@ def test_a_link_out_of_a_folder_is_not_followed(name: str, tmp_path: Path) -> No
         assert door.read(folder)
 
 
-@pytest.mark.parametrize("name", ON_DISK)
-@pytest.mark.parametrize(
-    "raw",
-    [
-        b"",
-        b"\0" * 100,
-        b"\xff\xfe{\0}\0",
-        b"{" * 100_000,
-        b'{"a": ' + b"[" * 100_000,
-        b'{"a": 1e999}',
-        b'{"a": NaN, "version": -Infinity}',
-        b'{"a": ' + b"9" * 5000 + b"}",
-        b'{"a": "\\ud800"}',
-        b'{"a": 1, "a": 2}',
-        b"[]",
-        b"null",
-        b'"text"',
-        b'{"event": "metric"}\n' * 3,
-    ],
-)
-def test_another_content_is_a_sentence(name: str, raw: bytes, tmp_path: Path) -> None:
-    door = doors()[name]
-    if name == "list":
-        pytest.skip("any text is a list")
-    path = empty(name, tmp_path)
-    path.write_bytes(door.wrap(raw))
-    answers(name, tmp_path)
-
-
-@pytest.mark.parametrize("name", ON_DISK)
-def test_a_folder_with_a_line_end_in_its_name(name: str, tmp_path: Path) -> None:
-    folder = tmp_path / "a\nb\u202ec"
-    folder.mkdir()
-    path = empty(name, folder)
-    path.write_bytes(doors()[name].wrap(b"\0"))
-    assert "\n" not in answers(name, folder)
-
-
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize(
     "seen", [("recipe", "events", "list"), pytest.param(SEEN, marks=pytest.mark.slow)]
 )
-def test_giants_are_answered_in_little_memory(
-    seen: tuple[str, ...], tmp_path: Path, warm_torch: Warm
-) -> None:
+def test_giants_are_answered_in_little_memory(seen, tmp_path, warm_torch):
     """Sparse terabytes, a million keys, nests and packs: each in a process that may not grow."""
     with warm_torch.start(
         "tests.hostile.door_giants", str(tmp_path), *seen, stdin=subprocess.DEVNULL, text=True

@@ -123,9 +123,7 @@ def test_a_config_that_wants_more_is_refused(case: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "family", [name for name in FAMILIES if "tokenizer" in str(FAMILIES[name])]
 )
-def test_a_large_vocabulary_with_its_own_tokenizer_assumes_nothing(
-    family: str, tmp_path: Path
-) -> None:
+def test_a_large_vocabulary_with_its_own_tokenizer_assumes_nothing(family, tmp_path):
     config = with_text(FAMILIES[family], vocab_size=256_000)
     beside = HF_CONFIGS.get(config["text_cfg"].get("hf_model_name", ""))
     beside = None if beside is None else beside | {"vocab_size": 256_000}
@@ -224,9 +222,7 @@ TOKENIZERS: dict[str, tuple[Any, str]] = {
 
 
 @pytest.mark.parametrize("case", TOKENIZERS)
-def test_a_tokenizer_that_wants_more_is_refused(
-    case: str, tmp_path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_a_tokenizer_that_wants_more_is_refused(case, tmp_path, capfd):
     value, words = TOKENIZERS[case]
     (tmp_path / "tokenizer.json").write_text(json.dumps(value))
     with pytest.raises(InputError, match=words) as caught:
@@ -254,9 +250,7 @@ def test_a_long_word_piece_is_refused(tmp_path: Path) -> None:
         read_tokenizer(tmp_path / "vocab.txt")
 
 
-def test_what_passes_the_checks_gets_little_memory(
-    monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
-) -> None:
+def test_what_passes_the_checks_gets_little_memory(monkeypatch, capfd):
     """A step that nobody thought of; under a limit the library ends its process."""
     monkeypatch.setattr(tokenizer_process, "_MEMORY", 64 << 20)
     raw = json.dumps(normalised(*[DOUBLED] * 40)).encode()

@@ -75,9 +75,7 @@ entry = st.builds(
     st.sampled_from([{}, {}, {"gap": b"x"}, {"after": b"x"}, {"before": b"x"}, {"comment": b"x"}]),
     st.dictionaries(st.sampled_from(["count", "length", "start"]), st.integers(0, 300), max_size=1),
 )
-def test_archives_of_any_headers(
-    members: list[Entry], around: dict[str, Any], end: dict[str, int]
-) -> None:
+def test_archives_of_any_headers(members, around, end):
     check_zip(raw_zip(members, end=end, **around))
 
 

@@ -15,9 +15,9 @@ import pytest
 from pyarrow import parquet
 
 from ml_core.data.pairs import open_pairs
-from ml_core.data.sets import row_groups
-from ml_core.data.sets.parquet import find_parquet
-from ml_core.data.sets.row_groups import PageError, RowGroups, read_footer, unpacked_size
+from ml_core.data.readers import row_groups
+from ml_core.data.readers.parquet import find_parquet
+from ml_core.data.readers.row_groups import PageError, RowGroups, read_footer, unpacked_size
 from ml_core.data.specs import PairSpec
 from ml_core.reading.errors import InputError
 from tests.unit.pair_files import png
@@ -95,9 +95,7 @@ def test_millions_of_rows_in_a_kilobyte_are_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("rows", [1_000_001, 3_000_000])
-def test_a_pair_millions_of_times_is_refused_before_it_is_numbered(
-    rows: int, tmp_path: Path
-) -> None:
+def test_a_pair_millions_of_times_is_refused_before_it_is_numbered(rows, tmp_path):
     """Each row group is small; the numbers of all rows are not."""
     columns = {"image": repeated("a.png", rows), "caption": repeated("a cat", rows)}
     path = written(tmp_path / "x.parquet", columns, row_group_size=500_000)
@@ -114,9 +112,7 @@ def test_a_million_rows_of_little_are_read(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", ["bytes", "record"])
 @pytest.mark.parametrize("beside", [0, 1])
-def test_a_row_that_no_picture_is_as_large_as_is_refused(
-    kind: str, beside: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_row_that_no_picture_is_as_large_as_is_refused(kind, beside, tmp_path, monkeypatch):
     """Alone it is not even unpacked; beside a small one it is not copied."""
     monkeypatch.setattr(row_groups, "_LARGEST_VALUE", 1000)
     if not beside:
@@ -188,9 +184,7 @@ def test_a_giant_footer_is_refused(tmp_path: Path) -> None:
 @pytest.mark.parametrize("version", ["1.0", "2.0"])
 @pytest.mark.parametrize("compression", ["none", "snappy", "zstd", "gzip"])
 @pytest.mark.parametrize("dictionary", [True, False])
-def test_the_walk_sees_what_the_writer_wrote(
-    tmp_path: Path, version: str, compression: str, dictionary: bool
-) -> None:
+def test_the_walk_sees_what_the_writer_wrote(tmp_path, version, compression, dictionary):
     """Sizes and counts of the pages are those that the footer says of an honest file."""
     rng = np.random.default_rng(0)
     columns = {
@@ -275,7 +269,7 @@ def test_none_of_them_takes_much_memory(tmp_path: Path) -> None:
         "import resource, sys\n"
         "from pathlib import Path\n"
         "from pyarrow import parquet\n"
-        "from ml_core.data.sets.row_groups import RowGroups\n"
+        "from ml_core.data.readers.row_groups import RowGroups\n"
         "from ml_core.reading.errors import InputError\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "for path in sys.argv[1:]:\n"

@@ -13,13 +13,12 @@ import pytest
 from pyarrow import parquet
 
 from ml_core.data import table_files
-from ml_core.data.sets import shards
-from ml_core.data.sets.row_groups import RowGroups
+from ml_core.data.readers import shards
+from ml_core.data.readers.row_groups import RowGroups
 from ml_core.data.table_files import count_labels
 from ml_core.reading.errors import InputError
 from tests.hostile.door_giants import MEGABYTES
 from tests.hostile.set_giants import GIANTS, GOOD, SLOW, labelled_shard
-from tests.warm import Warm
 
 ALL = tuple(name for name in GIANTS if name not in SLOW)
 QUICK = (
@@ -30,9 +29,7 @@ QUICK = (
 
 @pytest.mark.timeout(900)
 @pytest.mark.parametrize("names", [QUICK, pytest.param(ALL, marks=pytest.mark.slow)])
-def test_giants_are_answered_in_little_memory(
-    names: tuple[str, ...], tmp_path: Path, warm_torch: Warm
-) -> None:
+def test_giants_are_answered_in_little_memory(names, tmp_path, warm_torch):
     """Also what pyarrow would make gigabytes of: a graph of a schema in a few megabytes."""
     with warm_torch.start(
         "tests.hostile.set_giants", str(tmp_path), *names, stdin=subprocess.DEVNULL, text=True
@@ -46,9 +43,7 @@ def test_giants_are_answered_in_little_memory(
     assert [row for row in rows if row["megabytes"] > MEGABYTES] == []
 
 
-def test_a_shard_of_too_many_members_is_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_shard_of_too_many_members_is_told(tmp_path, monkeypatch):
     monkeypatch.setattr(shards, "MAX_SHARD_MEMBERS", 3)
     path = tmp_path / "0.tar"
     path.write_bytes(next(GIANTS["many members.tar"].pieces())[: 512 * 4] + bytes(1024))
@@ -56,9 +51,7 @@ def test_a_shard_of_too_many_members_is_told(
         labelled_shard(path)
 
 
-def test_labels_are_counted_up_to_as_many_as_there_are_classes(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_labels_are_counted_up_to_as_many_as_there_are_classes(tmp_path, monkeypatch):
     monkeypatch.setattr(table_files, "MAX_CLASSES", 2)
     path = tmp_path / "t.csv"
     path.write_text("image,label\na.png,cat\nb.png, dog \nbad\nc.png,cat\n")

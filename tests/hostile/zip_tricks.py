@@ -9,15 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from tests.hostile.archives import (
-    Entry,
-    archive,
-    entries,
-    raw_zip,
-    records,
-    torch_zip,
-    with_pickle,
-)
+from tests.hostile.archives import Entry, archive, entries, raw_zip, records, torch_zip, with_pickle
 from tests.hostile.item import Expected, Item
 from tests.hostile.ops import checkpoint, pickled
 from tests.hostile.pickle_tricks import mkdir
@@ -105,10 +97,7 @@ DOCTORED: dict[str, tuple[Make, Expected]] = {
     "a descriptor that is missing": (_first(flags=8, local_crc=0, local_size=0), "damaged"),
     "a descriptor without its flag": (_first(descriptor=_descriptor(GOOD)), "damaged"),
     "a 64-bit size that is missing": (_first(size=0xFFFFFFFF, packed=0xFFFFFFFF), "damaged"),
-    "a 64-bit size twice": (
-        _first(extra=_extra(1, bytes(8)) + _extra(1, bytes(16))),
-        "damaged",
-    ),
+    "a 64-bit size twice": (_first(extra=_extra(1, bytes(8)) + _extra(1, bytes(16))), "damaged"),
     "a 64-bit size that is huge": (
         _first(packed=0xFFFFFFFF, extra=_extra(1, struct.pack("<Q", 1 << 60))),
         "damaged",
@@ -138,10 +127,7 @@ DOCTORED: dict[str, tuple[Make, Expected]] = {
         "damaged",
     ),
     "deflate that is none": (_first(data=b"\xff" * 50, method=8, size=400), "damaged"),
-    "the same name twice": (
-        lambda c: raw_zip(_twice(GOOD, pickled(mkdir(c)))),
-        "refused",
-    ),
+    "the same name twice": (lambda c: raw_zip(_twice(GOOD, pickled(mkdir(c)))), "refused"),
     "the same name twice, the other order": (
         lambda c: raw_zip(_twice(pickled(mkdir(c)), GOOD)),
         "refused",
@@ -234,10 +220,7 @@ DOCTORED: dict[str, tuple[Make, Expected]] = {
         lambda c: archive({**_rooted("m"), "m/m/data.pkl": pickled(mkdir(c))}, ""),
         "dangerous",
     ),
-    "a packed storage": (
-        lambda c: archive(records(), method=zipfile.ZIP_DEFLATED),
-        "inert",
-    ),
+    "a packed storage": (lambda c: archive(records(), method=zipfile.ZIP_DEFLATED), "inert"),
     "60 000 members": (
         lambda c: archive(records() | {f"data/{n}": b"" for n in range(1, 60_000)}),
         "damaged",

@@ -66,9 +66,7 @@ def pixels(size: int) -> Tensor:
     return torch.rand(3, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
-def theirs(
-    module: nn.Module, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD
-) -> tuple[Tensor, Tensor]:
+def theirs(module, mean=CLIP_MEAN, std=CLIP_STD):
     """Normalised embeddings of images and texts by the library itself."""
     images = pixels(side(module))
     images = (images - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
@@ -288,9 +286,7 @@ def hugging(request: pytest.FixtureRequest) -> Any:
     return model
 
 
-def of_transformers(
-    model: Any, mean: tuple[float, ...] = CLIP_MEAN, std: tuple[float, ...] = CLIP_STD
-) -> tuple[Tensor, Tensor]:
+def of_transformers(model, mean=CLIP_MEAN, std=CLIP_STD):
     """Normalised embeddings by the library."""
     images = (pixels(32) - torch.tensor(mean).view(3, 1, 1)) / torch.tensor(std).view(3, 1, 1)
     with torch.inference_mode():

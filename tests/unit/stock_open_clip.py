@@ -6,7 +6,6 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -64,9 +63,7 @@ def in_cache(cache: Path, repository: str) -> Path:
     return snapshot
 
 
-def stock_embeddings(
-    saved: Mapping[Path, int], folder: Path, cache: Path | None = None
-) -> list[dict[str, Tensor]]:
+def stock_embeddings(saved, folder, cache=None):
     """Load files and folders with stock open_clip, all in one new process.
 
     Parameters

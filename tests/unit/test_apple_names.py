@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import open_clip
@@ -132,9 +131,7 @@ def module(size: str, monkeypatch: pytest.MonkeyPatch) -> nn.Module:
     return made.eval()
 
 
-def test_it_computes_what_open_clip_makes_of_it(
-    size: str, module: nn.Module, tmp_path: Path
-) -> None:
+def test_it_computes_what_open_clip_makes_of_it(size, module, tmp_path):
     state = module.state_dict()
     path = tmp_path / f"mobileclip_{size.lower()}.pt"
     torch.save(apples(size, state), path)

@@ -154,11 +154,7 @@ def test_exact_duplicates_have_finite_scores() -> None:
     assert own.radius[50 : 50 + K + 3].tolist() == [0.0] * (K + 3)
     assert lid(own)[50 : 50 + K + 3].tolist() == [0.0] * (K + 3)
     assert own.distances[-1, 0] == 0.0
-    for values in (
-        lid(own),
-        slof(*near(own, own)),
-        dao(*near(own, own)),
-    ):
+    for values in (lid(own), slof(*near(own, own)), dao(*near(own, own))):
         assert torch.isfinite(values).all()
     assert 0 < lid(own)[-1] < lid(own)[:50].median()  # one duplicate lowers it, no more
 
@@ -283,11 +279,7 @@ def test_a_cluster_below_k_is_found_by_all_but_lid_and_above_k_by_lid_alone() ->
     for members in (4, 60):
         points, planted = planted_cluster(members)
         own = nearest(points, 16)
-        scores = {
-            "k": k_distance(own),
-            "slof": slof(*near(own, own)),
-            "dao": dao(*near(own, own)),
-        }
+        scores = {"k": k_distance(own), "slof": slof(*near(own, own)), "dao": dao(*near(own, own))}
         scores["lid"] = lid(own)
         table[members] = {name: auroc(v.numpy(), planted) for name, v in scores.items()}
     assert min(table[4][name] for name in ("k", "slof", "dao")) > 0.99

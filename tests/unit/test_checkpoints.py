@@ -6,7 +6,7 @@ import hashlib
 import json
 import math
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -33,9 +33,7 @@ VIT_CONFIG: dict[str, Any] = {
 }  # fmt: skip
 
 
-def test_saved_file_reopens_with_equal_embeddings(
-    tiny_model: ClipModel, tiny_checkpoint: Path
-) -> None:
+def test_saved_file_reopens_with_equal_embeddings(tiny_model, tiny_checkpoint):
     checkpoint = open_checkpoint(tiny_checkpoint)
     assert checkpoint.architecture.source == "metadata"
     assert checkpoint.architecture.name == "ResNet 32 px, width 8"
@@ -155,9 +153,7 @@ def test_a_hostile_note_of_assumptions_is_one_sentence(tmp_path: Path) -> None:
         assert found == ("The file notes assumptions that cannot be read.",)
 
 
-def test_folder_whose_config_belongs_to_another_model(
-    tiny_model: ClipModel, tmp_path: Path
-) -> None:
+def test_folder_whose_config_belongs_to_another_model(tiny_model, tmp_path):
     path = save_checkpoint(tiny_model, tmp_path / "folder", provenance={})
     config = json.loads((path / "open_clip_config.json").read_text())
     config["model_cfg"]["embed_dim"] = 20
@@ -193,9 +189,7 @@ def examined(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return paths
 
 
-def test_what_was_examined_is_not_examined_again(
-    tiny_checkpoint: Path, examined: list[Path]
-) -> None:
+def test_what_was_examined_is_not_examined_again(tiny_checkpoint, examined):
     known = examine(tiny_checkpoint)
     checkpoint = open_checkpoint(tiny_checkpoint, inspection=known)
     assert examined == []
@@ -216,9 +210,7 @@ def _rewritten(path: Path, data: bytes) -> None:
 
 
 @pytest.mark.parametrize("change", [_replaced, _rewritten])
-def test_a_file_that_changed_since_is_examined_again(
-    tiny_checkpoint: Path, examined: list[Path], change: Callable[[Path, bytes], None]
-) -> None:
+def test_a_file_that_changed_since_is_examined_again(tiny_checkpoint, examined, change):
     known = examine(tiny_checkpoint)
     data = bytearray(tiny_checkpoint.read_bytes())
     data[-1] ^= 1
@@ -229,9 +221,7 @@ def test_a_file_that_changed_since_is_examined_again(
     assert checkpoint.build().sha256 == checkpoint.inspection.sha256
 
 
-def test_a_file_that_turned_into_a_pickle_is_refused(
-    tiny_checkpoint: Path, examined: list[Path]
-) -> None:
+def test_a_file_that_turned_into_a_pickle_is_refused(tiny_checkpoint, examined):
     known = examine(tiny_checkpoint)
     _replaced(tiny_checkpoint, b"\x80\x02cos\nsystem\nX\x04\x00\x00\x00true\x85R.")
     with pytest.raises(InputError, match=r"os\.system"):
@@ -241,9 +231,7 @@ def test_a_file_that_turned_into_a_pickle_is_refused(
         open_checkpoint(tiny_checkpoint, inspection=known)
 
 
-def test_what_is_known_of_another_file_is_not_used(
-    tiny_checkpoint: Path, tmp_path: Path, examined: list[Path]
-) -> None:
+def test_what_is_known_of_another_file_is_not_used(tiny_checkpoint, tmp_path, examined):
     copy = tmp_path / "copy.safetensors"
     copy.write_bytes(tiny_checkpoint.read_bytes())
     known = examine(copy)
@@ -251,9 +239,7 @@ def test_what_is_known_of_another_file_is_not_used(
     assert examined == [tiny_checkpoint]
 
 
-def test_a_change_that_shows_nowhere_makes_no_model(
-    tiny_checkpoint: Path, examined: list[Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_change_that_shows_nowhere_makes_no_model(tiny_checkpoint, examined, monkeypatch):
     """Two writes within one tick of a coarse clock: the bytes are compared once they are read."""
     known = examine(tiny_checkpoint)
     data = bytearray(tiny_checkpoint.read_bytes())

@@ -28,9 +28,7 @@ def saved(path: Path, tensors: dict[str, torch.Tensor]) -> Inspection:
     return inspect(path)
 
 
-def compared(
-    folder: Path, one: dict[str, torch.Tensor], two: dict[str, torch.Tensor]
-) -> dict[str, TensorChange]:
+def compared(folder, one, two):
     found = saved(folder / "a.pt", one), saved(folder / "b.pt", two)
     return {change.name: change for change in compare_checkpoints(*found)}
 
@@ -160,9 +158,7 @@ def test_layers() -> None:
     ]
 
 
-def test_cancelling_a_short_file_and_one_too_far_apart(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cancelling_a_short_file_and_one_too_far_apart(tmp_path, monkeypatch):
     one = saved(tmp_path / "a.pt", {"w": torch.ones(4, 4), "v": torch.ones(4, 4)})
     two = saved(tmp_path / "b.pt", {"w": torch.ones(4, 4).t(), "v": torch.rand(4, 4).t()})
     assert until_cancelled(compare_checkpoints(one, two, cancelled=lambda: True)) == []

@@ -89,10 +89,7 @@ WRITERS: dict[str, tuple[Callable[[nn.Module, Path], Path], dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("hugging", ["quick_gelu"], indirect=True)
-def test_stock_open_clip_loads_every_layout_converted(
-    hugging: Any,  # noqa: F811
-    tmp_path: Path,
-) -> None:
+def test_stock_open_clip_loads_every_layout_converted(hugging, tmp_path):  # noqa: F811
     sources: dict[str, Made] = {}
     for number, (case, (write, config)) in enumerate(WRITERS.items()):
         folder = tmp_path / f"source{number}"
@@ -199,9 +196,7 @@ B_32 = {
         (VIT, 0.0, ""),
     ],
 )
-def test_the_call_names_open_clips_own_model(
-    config: dict[str, Any], mean: float, name: str
-) -> None:
+def test_the_call_names_open_clips_own_model(config, mean, name):
     size = config["vision_cfg"]["image_size"]
     preprocess = Preprocess(size, (mean,) * 3, (1.0,) * 3) if mean else Preprocess(size)
     arguments = json.loads(json.dumps(config))
@@ -215,9 +210,7 @@ def test_the_call_names_open_clips_own_model(
     assert _call(Path("/"), model) == "open_clip.create_model('local-dir:/')"
 
 
-def test_what_is_no_clip_says_that_it_can_be_copied(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_what_is_no_clip_says_that_it_can_be_copied(tmp_path, capsys):
     save_file({"a": torch.ones(2)}, tmp_path / "m.safetensors")
     arguments = ["convert", str(tmp_path / "m.safetensors"), str(tmp_path / "x.safetensors")]
     assert run_command(arguments) == 2
@@ -229,9 +222,7 @@ def test_what_is_no_clip_says_that_it_can_be_copied(
     assert load_file(tmp_path / "y.safetensors").keys() == {"a"}
 
 
-def test_an_encoder_by_itself_asks_for_a_donor(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_encoder_by_itself_asks_for_a_donor(tmp_path, capsys):
     path = bare_vision(lively(VIT), tmp_path)
     donor = plain(lively(VIT, seed=2), tmp_path)
     arguments = ["convert", str(path), str(tmp_path / "x.safetensors")]

@@ -160,9 +160,7 @@ TRUE_VIT: dict[str, Any] = {**VIT, "vision_cfg": VIT["vision_cfg"] | {"head_widt
         pytest.param(TRUE_VIT, id="ViT"),
     ],
 )
-def test_settings_that_a_file_lacks_are_found(
-    config: dict[str, Any], images: ImageSet, label_set: LabelSet, tmp_path: Path
-) -> None:
+def test_settings_that_a_file_lacks_are_found(config, images, label_set, tmp_path):
     module = lively(config)
     if config is TRUE_RESNET:
         spread(module, images, label_set)
@@ -198,13 +196,7 @@ MISTAKES: list[tuple[dict[str, Any], tuple[str, ...]]] = [
 
 
 @pytest.mark.parametrize(("change", "questions"), MISTAKES, ids=[str(m[1]) for m in MISTAKES])
-def test_a_file_that_is_wrong_is_contradicted(
-    change: dict[str, Any],
-    questions: tuple[str, ...],
-    images: ImageSet,
-    label_set: LabelSet,
-    tmp_path: Path,
-) -> None:
+def test_a_file_that_is_wrong_is_contradicted(change, questions, images, label_set, tmp_path):
     module = spread(lively(RIGHT), images, label_set)
     true = folder_of(module, dict(RIGHT), tmp_path / "true")
     seen = labelled_by(true, images, label_set)
@@ -220,17 +212,13 @@ def test_a_file_that_is_wrong_is_contradicted(
     assert_equal(open_checkpoint(wrong).build(choice=found.choice), theirs(module))
 
 
-def test_what_the_images_do_not_tell_stays_an_assumption(
-    images: ImageSet, label_set: LabelSet, tmp_path: Path
-) -> None:
+def test_what_the_images_do_not_tell_stays_an_assumption(images, label_set, tmp_path):
     found = asked(described(tmp_path), images, label_set)
     assert "the images cannot distinguish QuickGELU from GELU" in found.findings[0]
     assert found.choice.quick_gelu is True  # as assumed
 
 
-def test_the_demo_without_its_mean_is_contradicted(
-    images: ImageSet, label_set: LabelSet, tmp_path: Path
-) -> None:
+def test_the_demo_without_its_mean_is_contradicted(images, label_set, tmp_path):
     change = {"preprocess_cfg.mean": [0.0] * 3, "preprocess_cfg.std": [1.0] * 3}
     found = asked(described(tmp_path, change), images, label_set)
     assert found.best.settings == truth()
@@ -238,9 +226,7 @@ def test_the_demo_without_its_mean_is_contradicted(
     assert "the file says no mean and std" in found.warnings[0]
 
 
-def test_an_absurd_logit_scale_is_noticed(
-    images: ImageSet, label_set: LabelSet, tmp_path: Path
-) -> None:
+def test_an_absurd_logit_scale_is_noticed(images, label_set, tmp_path):
     path = described(tmp_path, {})
     tensors = load_file(path)
     with safe_open(path, "pt") as file:
@@ -279,9 +265,7 @@ def test_a_choice_that_does_not_fit_is_refused() -> None:
         chosen(architecture, Choice(text_heads=5))
 
 
-def test_command_line_proposes_and_saves(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_command_line_proposes_and_saves(tmp_path, capsys):
     change = {"preprocess_cfg.mean": [0.0] * 3, "preprocess_cfg.std": [1.0] * 3}
     path = described(tmp_path, change)
     fixed = tmp_path / "fixed.safetensors"

@@ -107,9 +107,7 @@ def ours(model: ClipModel) -> tuple[Tensor, Tensor]:
     return model.encode_images(pixels(model.image_size)), model.encode_texts(TEXTS)
 
 
-def assert_close(
-    got: tuple[Tensor, Tensor], expected: tuple[Tensor, Tensor], tolerance: float = 1e-5
-) -> None:
+def assert_close(got, expected, tolerance=1e-05):
     for what, one, other in zip(("images", "texts"), got, expected, strict=True):
         apart = (one - other).abs().max().item()
         assert apart <= tolerance, f"{what} differ by {apart}"
@@ -137,9 +135,7 @@ def test_it_opens_and_is_saved_for_open_clip(family: str, tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("name", ["MobileCLIP2-S0", "ViT-B-16-SigLIP2", "coca_ViT-B-32"])
-def test_loose_weights_are_told_by_their_shapes(
-    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_loose_weights_are_told_by_their_shapes(name, tmp_path, monkeypatch):
     """The shapes alone: the tensors of real sizes would take gigabytes."""
     config = check_model_config(open_clip.get_model_config(name), name)
     shapes = shapes_of(config)
@@ -246,9 +242,7 @@ CLEANED = {
 
 
 @pytest.mark.parametrize("family", shared_out(*CLEANED))
-def test_it_is_cleaned_and_saved_for_open_clip(
-    family: str, tmp_path: Path, request: pytest.FixtureRequest
-) -> None:
+def test_it_is_cleaned_and_saved_for_open_clip(family, tmp_path, request):
     request.getfixturevalue("_known_hf")
     folder = write_folder(family, lively(family), tmp_path / "theirs")
     for method in CLEANED[family]:
@@ -419,9 +413,7 @@ def test_a_siglip_of_transformers(siglip_folder: tuple[Any, Path], tmp_path: Pat
     assert any("tanh approximation" in sentence for sentence in model.assumptions)
 
 
-def test_loose_weights_of_transformers_siglip(
-    siglip_folder: tuple[Any, Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_loose_weights_of_transformers_siglip(siglip_folder, monkeypatch):
     _, folder = siglip_folder
     expected = ours(open_checkpoint(folder).build())
     config = checked(FAMILIES["SigLIP"])
@@ -519,12 +511,9 @@ def test_the_table_in_the_docs_is_what_is_tested() -> None:
 
 @pytest.mark.usefixtures("_known_hf")
 @pytest.mark.parametrize(
-    "family",
-    shared_out(*(name for name in FAMILIES if "hf_model_name" in str(FAMILIES[name]))),
+    "family", shared_out(*(name for name in FAMILIES if "hf_model_name" in str(FAMILIES[name])))
 )
-def test_a_text_encoder_without_its_config_is_told_by_its_shapes(
-    family: str, tmp_path: Path
-) -> None:
+def test_a_text_encoder_without_its_config_is_told_by_its_shapes(family, tmp_path):
     """open_clip publishes no config.json of the text encoder."""
     folder = write_folder(family, lively(family), tmp_path / "theirs")
     expected = stock(folder)

@@ -52,9 +52,7 @@ def test_a_young_file_is_hashed_again(tmp_path: Path, hashed: list[int]) -> None
     assert len(hashed) == 1
 
 
-def test_a_file_of_another_date_is_hashed_again(
-    tmp_path: Path, settled: None, hashed: list[int]
-) -> None:
+def test_a_file_of_another_date_is_hashed_again(tmp_path, settled, hashed):
     found = saved(tmp_path)
     os.utime(found.path, (1, 1))
     assert torch.equal(read_tensors(found)["a"], VALUE)
@@ -65,9 +63,7 @@ def test_a_file_of_another_date_is_hashed_again(
     assert len(hashed) == 2
 
 
-def test_another_content_of_the_same_size_and_date_is_not_used(
-    tmp_path: Path, settled: None
-) -> None:
+def test_another_content_of_the_same_size_and_date_is_not_used(tmp_path, settled):
     found = saved(tmp_path)
     before = found.path.stat()
     raw = bytearray(found.path.read_bytes())
@@ -79,9 +75,7 @@ def test_another_content_of_the_same_size_and_date_is_not_used(
         read_tensors(found)
 
 
-def test_a_file_that_changes_while_it_is_read_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_file_that_changes_while_it_is_read_is_refused(tmp_path, monkeypatch):
     found = saved(tmp_path)
     check = hashing._Comparison.add
 

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from ml_core.data.captioned.detect import detect
+from ml_core.data.detect import detect
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.specs import PairSpec
 from ml_core.reading import InputError

@@ -96,9 +96,7 @@ def repository_files(folder: Path, ending: str, sharded: bool) -> dict[str, byte
 
 @pytest.mark.parametrize("sharded", [False, True])
 @pytest.mark.parametrize("ending", ["safetensors", "bin"])
-def test_a_repository_is_fetched_and_opened(
-    ending: str, sharded: bool, online: Callable[[str], None], tmp_path: Path
-) -> None:
+def test_a_repository_is_fetched_and_opened(ending, sharded, online, tmp_path):
     files = repository_files(tmp_path / "made", ending, sharded)
     told: list[tuple[int, int]] = []
     with fake_hub({REPOSITORY: files}) as (address, fetched):
@@ -121,9 +119,7 @@ def test_a_repository_is_fetched_and_opened(
     assert again == found
 
 
-def test_a_download_can_be_cancelled_and_begun_again(
-    online: Callable[[str], None], tmp_path: Path
-) -> None:
+def test_a_download_can_be_cancelled_and_begun_again(online, tmp_path):
     files = repository_files(tmp_path / "made", "safetensors", False)
     told: list[int] = []
     with fake_hub({REPOSITORY: files}) as (address, _):
@@ -133,12 +129,7 @@ def test_a_download_can_be_cancelled_and_begun_again(
         assert open_checkpoint(fetch(f"hf-hub:{REPOSITORY}").path).inspection.verdict == "loads"
 
 
-def test_ctrl_c_ends_a_download(
-    online: Callable[[str], None],
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+def test_ctrl_c_ends_a_download(online, tmp_path, monkeypatch, capsys):
     from ml_core.cli.app import run_command
 
     files = repository_files(tmp_path / "made", "safetensors", False)
@@ -168,9 +159,7 @@ def test_ctrl_c_ends_a_download(
         ("owner/empty", "holds no weights under a name that CLIPs have"),
     ],
 )
-def test_what_a_hub_does_not_have_is_a_sentence(
-    name: str, words: str, online: Callable[[str], None]
-) -> None:
+def test_what_a_hub_does_not_have_is_a_sentence(name, words, online):
     empty = {"README.md": b"# nothing", "weights.zip": b"x"}
     with fake_hub({REPOSITORY: {"README.md": b""}, "owner/empty": empty}) as (address, _):
         online(address)

@@ -122,9 +122,7 @@ def test_the_second_opinion_stands_in_every_export(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("suffix", [".json", ".sarif", ".html", ".HTML"])
-def test_the_ending_chooses_the_format(
-    tmp_path: Path, hostile: dict[str, Any], suffix: str
-) -> None:
+def test_the_ending_chooses_the_format(tmp_path, hostile, suffix):
     target = tmp_path / f"report{suffix}"
     target.write_text("old")
     assert export_inspection(hostile, target) == target
@@ -141,9 +139,7 @@ def test_the_ending_chooses_the_format(
     ("name", "words"),
     [("report.txt", "ends in .json, .sarif or .html"), ("nowhere/report.json", "cannot be")],
 )
-def test_a_place_that_cannot_be_written(
-    tmp_path: Path, refused: dict[str, Any], name: str, words: str
-) -> None:
+def test_a_place_that_cannot_be_written(tmp_path, refused, name, words):
     with pytest.raises(InputError, match=words):
         export_inspection(refused, tmp_path / name)
 
@@ -151,9 +147,7 @@ def test_a_place_that_cannot_be_written(
 # ---- --format and --output of the command line ----
 
 
-def test_inspect_prints_every_format(
-    tiny_checkpoint: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_inspect_prints_every_format(tiny_checkpoint, capsys):
     def printed(form: str) -> str:
         assert run_command(["inspect", str(tiny_checkpoint), "--format", form]) == 0
         return capsys.readouterr().out
@@ -248,9 +242,7 @@ def test_an_output_that_cannot_be_made_is_told_in_a_sentence(
         (["--format", "sarif"], False),
     ],
 )
-def test_an_error_is_json_where_json_was_to_be_printed(
-    capsys: pytest.CaptureFixture[str], options: list[str], in_json: bool
-) -> None:
+def test_an_error_is_json_where_json_was_to_be_printed(capsys, options, in_json):
     assert run_command(["inspect", "/no/such/file", *options]) == 3
     shown = capsys.readouterr().out
     assert (json.loads(shown)["error_code"] == "usage") if in_json else shown == ""
@@ -295,9 +287,7 @@ STREAM = b"".join(pickle.dumps(part, 2) for part in (0x1950A86A20F9469CFC6C, 100
         *("packed", "gzip"),
     ],
 )
-def test_sarif_points_at_the_bytes_that_name_code(
-    tmp_path: Path, raw: bytes, bytes_there: bytes | None
-) -> None:
+def test_sarif_points_at_the_bytes_that_name_code(tmp_path, raw, bytes_there):
     path = tmp_path / "model.bin"
     path.write_bytes(raw)
     found = examine(path)

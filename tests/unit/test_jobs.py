@@ -27,7 +27,6 @@ from ml_core.jobs.demo import demo_spec, demo_target
 from ml_core.jobs.devices import set_threads
 from ml_core.jobs.failures import exit_code, failure
 from ml_core.jobs.folder_lock import at_work
-from ml_core.jobs.inputs import open_inputs
 from ml_core.jobs.journal import journaled, read_events
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import (
@@ -43,7 +42,7 @@ from ml_core.jobs.specs import (
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
 from tests.unit.draining import done_of, events_of, finished
-from tests.unit.small_jobs import small_recipe, small_spec
+from tests.unit.small_jobs import open_inputs, small_recipe, small_spec
 
 
 @pytest.fixture

@@ -76,9 +76,7 @@ def test_own_entries_are_kept_and_come_first(tiny_checkpoint: Path) -> None:
         ('{"files": [{"title": "a", "source": "b", "sha256": "x"}]}', "Entry 1.*sha256"),
     ],
 )
-def test_a_damaged_file_is_told_and_left_alone(
-    text: str, words: str, tiny_checkpoint: Path
-) -> None:
+def test_a_damaged_file_is_told_and_left_alone(text, words, tiny_checkpoint):
     own_file().parent.mkdir(parents=True, exist_ok=True)
     own_file().write_text(text)
     with pytest.raises(InputError, match=words):

@@ -44,9 +44,7 @@ def limit(monkeypatch: pytest.MonkeyPatch, files: float, folder: Path) -> None:
     monkeypatch.setattr("ml_core.data.known_files.CONTENT_LIMIT", int(files * size))
 
 
-def test_after_a_full_pass_a_large_set_is_known_by_content(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_after_a_full_pass_a_large_set_is_known_by_content(folder, monkeypatch):
     small = opened(folder)
     assert small.known_by == CONTENT
     limit(monkeypatch, 0.5, folder)
@@ -62,18 +60,14 @@ def test_after_a_full_pass_a_large_set_is_known_by_content(
     assert again.key == small.key
 
 
-def test_each_opening_hashes_as_much_as_it_may(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_each_opening_hashes_as_much_as_it_may(folder, monkeypatch):
     key = opened(folder).key
     limit(monkeypatch, 5.5, folder)
     assert [opened(folder).known_by for _ in range(3)] == [LISTING, LISTING, EARLIER]
     assert opened(folder).key == key
 
 
-def test_the_lasting_key_does_not_depend_on_what_was_hashed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_lasting_key_does_not_depend_on_what_was_hashed(folder, monkeypatch):
     assert opened(folder).lasting_key == opened(folder).key
     limit(monkeypatch, 5.5, folder)
     found = [opened(folder) for _ in range(3)]
@@ -86,9 +80,7 @@ def test_the_lasting_key_does_not_depend_on_what_was_hashed(
 
 
 @pytest.mark.parametrize("same_time", [False, True])
-def test_a_changed_file_is_read_anew(
-    folder: Path, monkeypatch: pytest.MonkeyPatch, same_time: bool
-) -> None:
+def test_a_changed_file_is_read_anew(folder, monkeypatch, same_time):
     limit(monkeypatch, 1.5, folder)
     opened(folder).canvas(range(12), 8)
     before = opened(folder)

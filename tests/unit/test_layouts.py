@@ -72,9 +72,7 @@ WRITERS: list[Callable[[nn.Module, Path], Path]] = [
 
 @pytest.mark.parametrize("family", [pytest.param("ResNet", marks=pytest.mark.slow), "ViT"])
 @pytest.mark.parametrize("write", WRITERS, ids=lambda write: write.__name__)
-def test_files_without_a_config(
-    write: Callable[[nn.Module, Path], Path], family: str, tmp_path: Path
-) -> None:
+def test_files_without_a_config(write, family, tmp_path):
     module = lively(CONFIGS[family])
     checkpoint = open_checkpoint(write(module, tmp_path))
     check_tensors(checkpoint.architecture, checkpoint.inspection)
@@ -110,9 +108,7 @@ def test_open_clip_folder(family: str, quick_gelu: bool, weights: str, tmp_path:
 
 
 @pytest.mark.parametrize("colour", [255, [124, 116, 104]])
-def test_padding_of_another_colour_is_refused_where_pictures_are_padded(
-    colour: object, tmp_path: Path
-) -> None:
+def test_padding_of_another_colour_is_refused_where_pictures_are_padded(colour, tmp_path):
     save_file(contiguous(lively(VIT).state_dict()), tmp_path / "open_clip_model.safetensors")
 
     def fit(**changes: object) -> Fit:
@@ -172,9 +168,7 @@ def test_openai_archive(family: str, quick_gelu: bool, tmp_path: Path) -> None:
         ("ViT", Choice(text_heads=4), False, True),
     ],
 )
-def test_a_planted_mistake_fails_the_equality(
-    family: str, choice: Choice, in_images: bool, in_texts: bool, tmp_path: Path
-) -> None:
+def test_a_planted_mistake_fails_the_equality(family, choice, in_images, in_texts, tmp_path):
     module = lively(CONFIGS[family])
     checkpoint = open_checkpoint(bare_safetensors(module, tmp_path))
     image, text = apart(checkpoint.build(choice=choice), theirs(module))
@@ -222,12 +216,7 @@ def donor(tmp_path: Path) -> tuple[nn.Module, Path]:
 
 @pytest.mark.parametrize("family", [pytest.param("ResNet", marks=pytest.mark.slow), "ViT"])
 @pytest.mark.parametrize("write", [tecoa, bare_vision, decree], ids=lambda write: write.__name__)
-def test_an_image_encoder_borrows_the_text_encoder(
-    write: Callable[[nn.Module, Path], Path],
-    family: str,
-    donor: tuple[nn.Module, Path],
-    tmp_path: Path,
-) -> None:
+def test_an_image_encoder_borrows_the_text_encoder(write, family, donor, tmp_path):
     module = lively(CONFIGS[family])
     path = write(module, tmp_path)
     with pytest.raises(DonorNeeded, match="choose a complete CLIP") as caught:
@@ -256,9 +245,7 @@ def test_a_file_with_one_encoder_is_sound(tmp_path: Path) -> None:
     assert "choose a complete CLIP" in assessed.architecture["notes"][0]
 
 
-def test_the_donor_is_part_of_the_models_identity(
-    donor: tuple[nn.Module, Path], tmp_path: Path
-) -> None:
+def test_the_donor_is_part_of_the_models_identity(donor, tmp_path):
     path = bare_vision(lively(VIT), tmp_path)
     other = bare_safetensors(lively(VIT, seed=9), tmp_path)
     first, second = (open_checkpoint(path, giver).build() for giver in (donor[1], other))
@@ -266,9 +253,7 @@ def test_the_donor_is_part_of_the_models_identity(
     assert first.identity != second.identity
 
 
-def test_a_text_encoder_borrows_the_image_encoder(
-    donor: tuple[nn.Module, Path], tmp_path: Path
-) -> None:
+def test_a_text_encoder_borrows_the_image_encoder(donor, tmp_path):
     module = lively(VIT | {"text_cfg": TEXT | {"layers": 1}})
     module.logit_scale.data.fill_(math.log(7.0))
     path = text_only(module, tmp_path)
@@ -413,9 +398,7 @@ def test_a_second_table_of_another_length_is_no_long_clip(tmp_path: Path) -> Non
     assert "positional_embedding_res" in assessed.reasons[0]
 
 
-def test_a_transformers_image_encoder_borrows_too(
-    donor: tuple[nn.Module, Path], tmp_path: Path
-) -> None:
+def test_a_transformers_image_encoder_borrows_too(donor, tmp_path):
     module = lively(VIT)
     state = {k: v for k, v in as_transformers(module).items() if k.startswith("visi")}
     state |= {k: v for k, v in as_transformers(module).items() if k.startswith("visual_proj")}
@@ -485,9 +468,7 @@ def _edit(index: Path, change: Callable[[dict[str, Any]], object]) -> None:
         (lambda weights: weights.clear(), "has no weight_map"),
     ],
 )  # fmt: skip
-def test_an_index_that_lies_is_refused(
-    change: Callable[[dict[str, Any]], object], words: str, tmp_path: Path
-) -> None:
+def test_an_index_that_lies_is_refused(change, words, tmp_path):
     (tmp_path / "open_clip_config.json").write_text(json.dumps({"model_cfg": VIT}))
     state = {f"a{number}": torch.zeros(2) for number in range(6)} | {"logit_scale": torch.ones(1)}
     index = in_shards(state, tmp_path)
@@ -515,10 +496,7 @@ def test_a_dangerous_shard_decides(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["one file", "shards", "bin"])
-def test_transformers_folder(
-    hugging: Any,  # noqa: F811
-    kind: str, tmp_path: Path,
-) -> None:  # fmt: skip
+def test_transformers_folder(hugging, kind, tmp_path):  # noqa: F811
     hugging.save_pretrained(tmp_path, max_shard_size="2MB" if kind == "shards" else "5GB")
     if kind == "bin":
         torch.save(hugging.state_dict(), tmp_path / "pytorch_model.bin")
@@ -537,10 +515,7 @@ def test_transformers_folder(
     assert min(apart(checkpoint.build(choice=wrong), of_transformers(hugging, mean, std))) > 1e-4
 
 
-def test_a_transformers_vision_folder_borrows(
-    hugging: Any,  # noqa: F811
-    donor: tuple[nn.Module, Path], tmp_path: Path,
-) -> None:  # fmt: skip
+def test_a_transformers_vision_folder_borrows(hugging, donor, tmp_path):  # noqa: F811
     transformers = pytest.importorskip("transformers")
     vision = transformers.CLIPVisionModelWithProjection(hugging.config.vision_config).eval()
     vision.load_state_dict(

@@ -109,9 +109,7 @@ def test_a_huge_file_is_refused_by_its_header_alone(tmp_path: Path) -> None:
     )
 
 
-def test_what_is_larger_than_any_checkpoint_is_not_read(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_is_larger_than_any_checkpoint_is_not_read(tmp_path, monkeypatch):
     path = tmp_path / "m.safetensors"
     path.write_bytes(bytes(100))
     monkeypatch.setattr(sys.modules[inspect.__module__], "_MAX_SIZE", 99)
@@ -120,9 +118,7 @@ def test_what_is_larger_than_any_checkpoint_is_not_read(
     assert "more than any checkpoint" in found.reasons[0]
 
 
-def test_an_error_of_the_system_is_one_sentence(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_error_of_the_system_is_one_sentence(tmp_path, monkeypatch):
     def broken(path: Path) -> None:
         raise OSError(5, "Input/output error")
 

@@ -112,9 +112,7 @@ CASES: dict[str, tuple[Callable[[Path], Path], str]] = {
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_it_is_told_in_one_sentence(
-    case: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_it_is_told_in_one_sentence(case, tmp_path, capsys):
     write, words = CASES[case]
     path = write(tmp_path)
     assessed = assess(inspect(path))

@@ -11,7 +11,7 @@ from PIL import Image
 
 from ml_core.cleaning.catalogue import FACTS
 from ml_core.cli.app import run_command
-from ml_core.data.captioned.detect import detect
+from ml_core.data.detect import detect
 from ml_core.data.pairs import open_pairs
 from ml_core.data.picture_set import PictureSet
 from ml_core.data.specs import ImageSpec, PairSpec
@@ -53,9 +53,7 @@ def _spec(checkpoint: Path, path: Path, weights: dict[str, float], **changes: An
     return small_spec(checkpoint, out, recipe, pairs=pairs, test_images=None, **changes)
 
 
-def test_what_is_no_pair_is_found_where_one_side_is_enough(
-    pictures: Path, captions: Path, tmp_path: Path
-) -> None:
+def test_what_is_no_pair_is_found_where_one_side_is_enough(pictures, captions, tmp_path):
     assert detect(str(pictures), "images") == "images"
     assert detect(str(captions), "texts") == "texts"
     for sides in ("both", "texts"):
@@ -127,9 +125,7 @@ def test_captions_of_whole_pairs_are_trained_on_without_a_look_at_the_pictures(
     finished(spec)
 
 
-def test_who_takes_whole_pairs_says_so(
-    tiny_checkpoint: Path, pictures: Path, captions: Path, tmp_path: Path
-) -> None:
+def test_who_takes_whole_pairs_says_so(tiny_checkpoint, pictures, captions, tmp_path):
     spec = _spec(tiny_checkpoint, pictures, IMAGES)
     check_spec(spec)
     whole = spec.model_copy(update={"recipe": small_recipe(method="ss")})
@@ -147,9 +143,7 @@ def test_who_takes_whole_pairs_says_so(
     assert holdouts_of(proven).pairs is None
 
 
-def test_at_the_command_line(
-    tiny_checkpoint: Path, pictures: Path, captions: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_at_the_command_line(tiny_checkpoint, pictures, captions, capsys):
     small = [part for one in ("pairs=20", "batch_size=5", "eval_every=0", "save_every=0")
              for part in ("--set", one)]  # fmt: skip
     clean = ["clean", str(tiny_checkpoint), "-o", str(pictures.parent / "out"), "--method", "ss",

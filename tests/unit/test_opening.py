@@ -46,9 +46,7 @@ def _told(events: list[Event]) -> list[Progress]:
     return [e for e in events if isinstance(e, Progress) and e.stage == "data"]
 
 
-def test_a_run_tells_how_far_the_reading_of_its_pairs_is(
-    tiny_checkpoint: Path, tmp_path: Path, table: PairSpec
-) -> None:
+def test_a_run_tells_how_far_the_reading_of_its_pairs_is(tiny_checkpoint, tmp_path, table):
     events = list(run_job(_spec(tiny_checkpoint, tmp_path / "out", table), Control()))
     assert isinstance(events[-1], Done)
     assert events[-1].status == "finished", events[-1].details

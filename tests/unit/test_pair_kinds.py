@@ -11,13 +11,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from ml_core.data.captioned import shards as shard_index
-from ml_core.data.captioned.detect import detect
+from ml_core.data.detect import detect
 from ml_core.data.exclusions import read_exclusions, write_exclusions
 from ml_core.data.images import open_images
 from ml_core.data.order import epoch_order, order_slice
 from ml_core.data.pairs import PairSet, open_pairs
 from ml_core.data.picture_set import shared
+from ml_core.data.readers import shard_index
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.reading import InputError
 from ml_core.reading.errors import CancelledError
@@ -387,7 +387,7 @@ def test_a_large_set_of_shards_is_listed_once(
     assert content(expected) == young
     (kept,) = (tmp_path / "cache" / "shards").iterdir()
     with monkeypatch.context() as patch:
-        patch.setattr("ml_core.data.captioned.shards.shard_samples", lambda *_: pytest.fail("anew"))
+        patch.setattr("ml_core.data.readers.shards.shard_samples", lambda *_: pytest.fail("anew"))
         again = opened(folder)
     assert content(again) == content(expected)
     assert (again.notes, again.left_out, again.key) == (expected.notes, 1, expected.key)
@@ -404,7 +404,7 @@ def test_a_large_set_of_shards_is_listed_once(
         assert content(opened(folder)) == content(expected)
     os.utime(folder / "00000.tar", ns=(1, 10**18 + 5))
     with monkeypatch.context() as patch:
-        patch.setattr("ml_core.data.captioned.shards.shard_samples", _refuse)
+        patch.setattr("ml_core.data.readers.shards.shard_samples", _refuse)
         with pytest.raises(ZeroDivisionError):
             opened(folder)
 

@@ -55,9 +55,7 @@ def sums(filler: bytes) -> tuple[int, int]:
     signed=st.booleans(),
     off=st.sampled_from([0, 0, 0, 1]),
 )
-def test_every_tar_header_that_python_takes_is_found(
-    filler: bytes, form: str, signed: bool, off: int
-) -> None:
+def test_every_tar_header_that_python_takes_is_found(filler, form, signed, off):
     told = sums(filler)[signed] + off
     field = (form % told).encode("latin-1")[:8].ljust(8)
     head = header(filler, field)

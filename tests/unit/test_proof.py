@@ -17,13 +17,14 @@ from ml_core.checkpoints.adapter import PromptedVisual, add_prompts, save_adapte
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.pretraining import DEMO, UNKNOWN
 from ml_core.data.canvas import CanvasCache
+from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
 from ml_core.evaluation.stamping import own_canvases
 from ml_core.events import Control, Message, Metric, Progress, run_to_end
 from ml_core.jobs.demo import demo_checkpoint
-from ml_core.jobs.measure import classifier_of, measure, open_bench
+from ml_core.jobs.measure import OpenSetting, classifier_of, measure
 from ml_core.jobs.plain_finetune import plain_recipe
 from ml_core.jobs.proofs import (
     holdouts_of,
@@ -194,8 +195,9 @@ def test_few_pairs_make_no_more_steps():
 def _measured_by_hand(checkpoint, trigger):
     model = open_checkpoint(checkpoint).build("cpu")
     labels = replace(load_label_set("demo"), templates=TEMPLATES)
-    images = ImageSpec(split="test", n=36)
-    bench = open_bench(images, labels, load_trigger(Path(trigger)), 0, model.preprocess)
+    spec = ImageSpec(split="test", n=36)
+    setting = OpenSetting(spec, open_images(spec, labels), labels, load_trigger(Path(trigger)))
+    bench = setting.on(model.preprocess)
     classifier = run_to_end(classifier_of(model, labels, Control()))
     measured = run_to_end(measure(model, bench, classifier, Control(), "x"))
     assert measured is not None

@@ -15,7 +15,7 @@ from PIL import Image
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import ImageSet, open_images
 from ml_core.data.labels import LabelSet
-from ml_core.data.sets.listed import GTSRB, read_ppm
+from ml_core.data.readers.listed import GTSRB, read_ppm
 from ml_core.data.specs import ImageSpec
 from ml_core.reading import InputError
 from tests.unit.pair_files import png, tar

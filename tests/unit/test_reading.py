@@ -214,9 +214,7 @@ def test_an_adapter_folder_is_named_and_its_files_are_listed(tmp_path: Path) -> 
          "limit"),
     ],
 )  # fmt: skip
-def test_folders_that_are_refused(
-    tmp_path: Path, files: dict[str, bytes], code: str, words: str
-) -> None:
+def test_folders_that_are_refused(tmp_path, files, code, words):
     found = inspect(folder(tmp_path, **files))
     assert found.refused
     assert found.reason_code == code

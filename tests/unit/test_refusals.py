@@ -26,7 +26,7 @@ from ml_core.cleaning.halving import candidates_of
 from ml_core.cleaning.presets import preset
 from ml_core.cleaning.recipes import make_recipe, read_recipe, write_recipe
 from ml_core.cleaning.state import read_facts
-from ml_core.data.captioned.detect import detect
+from ml_core.data.detect import detect
 from ml_core.data.exclusions import read_exclusions, write_exclusions
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set, load_templates
@@ -678,9 +678,7 @@ PACKAGES: dict[str, tuple[Row, ...]] = {
         for number, row in enumerate(table)
     ],
 )
-def test_it_is_refused_in_one_sentence(
-    refuse: Refuse, code: str, words: str, tmp_path: Path
-) -> None:
+def test_it_is_refused_in_one_sentence(refuse, code, words, tmp_path):
     with pytest.raises(InputError, match=words) as caught:
         refuse(tmp_path)
     sentence = caught.value.sentence

@@ -37,7 +37,7 @@ OWN_FILES = {
     "ml_core/atomic.py": "what it has made a moment ago, and folders",
     "ml_core/cli/output.py": "the program's log",
     "ml_core/data/canvas.py": "what it makes a moment later",
-    "ml_core/data/captioned/shards.py": "an open file of its cache, which was looked at",
+    "ml_core/data/readers/shard_index.py": "an open file of its cache, which was looked at",
     "ml_core/evaluation/tsne.py": "its temporary folder",
     "ml_core/evaluation/tsne_worker.py": "its temporary folder",
     "ml_core/cleaning/state.py": "safetensors opens the path that was examined before",
@@ -67,17 +67,13 @@ def pipe(tmp_path: Path) -> Callable[[str], Path]:
 
 
 @pytest.mark.parametrize("opening", [open_file, open_text, append_text, read_file])
-def test_a_pipe_is_told_at_once(
-    opening: Callable[[Path], object], pipe: Callable[[str], Path]
-) -> None:
+def test_a_pipe_is_told_at_once(opening, pipe):
     with pytest.raises(NotRegularError, match="it is a named pipe"):
         opening(pipe("x"))
 
 
 @pytest.mark.parametrize("opening", [open_file, append_text])
-def test_a_pipe_that_takes_a_files_place_is_told_at_once(
-    opening: Callable[[Path], object], pipe: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_pipe_that_takes_a_files_place_is_told_at_once(opening, pipe, monkeypatch):
     path, file = pipe("x"), os.stat(__file__)
     monkeypatch.setattr(os, "stat", lambda *_args, **_options: file)
     with pytest.raises(OSError, match=r"named pipe|No such device"):
@@ -137,18 +133,14 @@ def test_a_file_is_read_and_written_on(tmp_path: Path) -> None:
         ("known.json", known._read),
     ],
 )
-def test_every_reader_answers_with_a_sentence(
-    name: str, reading: Callable[[Path], object], pipe: Callable[[str], Path]
-) -> None:
+def test_every_reader_answers_with_a_sentence(name, reading, pipe):
     with pytest.raises(InputError) as refusal:
         reading(pipe(name))
     assert name in refusal.value.sentence
     assert refusal.value.sentence.endswith(".")
 
 
-def test_what_lies_where_a_file_is_written_is_not_opened(
-    tmp_path: Path, pipe: Callable[[str], Path]
-) -> None:
+def test_what_lies_where_a_file_is_written_is_not_opened(tmp_path, pipe):
     part = tmp_path / ".note.txt.part"
     pipe(part.name)
     os.utime(part, (0, 0))

@@ -82,9 +82,7 @@ def test_forgetting(tiny_checkpoint: Path) -> None:
         ('{"choices": {"SHA": {"day": "2026-11-26", "name": "a", "std": [0, 0, 0]}}}', "std"),
     ],
 )
-def test_what_cannot_be_used_is_said_and_left_alone(
-    text: str, words: str, tiny_checkpoint: Path
-) -> None:
+def test_what_cannot_be_used_is_said_and_left_alone(text, words, tiny_checkpoint):
     plain = open_checkpoint(tiny_checkpoint)
     text = text.replace("SHA", plain.inspection.sha256)
     remembered_file().write_text(text)
@@ -100,9 +98,7 @@ def test_what_cannot_be_used_is_said_and_left_alone(
         assert remembered_file().read_text() == text
 
 
-def test_the_command_line_remembers_and_forgets(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_remembers_and_forgets(tmp_path, capsys):
     tensors = load_file(demo_checkpoint())
     path = tmp_path / "bare.safetensors"
     from safetensors.torch import save_file
@@ -139,9 +135,7 @@ def test_nothing_to_remember_is_told(capsys: pytest.CaptureFixture[str]) -> None
 
 
 @pytest.mark.parametrize("use_choice", [True, False])
-def test_a_cleaning_job_says_whether_the_choice_is_used(
-    use_choice: bool, tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_cleaning_job_says_whether_the_choice_is_used(use_choice, tiny_checkpoint, tmp_path):
     found = inspect(tiny_checkpoint)
     kept = remember(found.sha256, found.name, CHOICE)
     recipe = small_recipe(pairs=16, warmup_steps=0)

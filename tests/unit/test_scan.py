@@ -357,8 +357,7 @@ def test_triggers_of_one_kind_give_one_reason_and_other_classes_are_named() -> N
     )
     rows = tuple(probe(60 - k, 0, name, f"X{k}") for k, name in enumerate("ccbbdefg"))
     stages = Stages(
-        patches=Patches(rounds=rounds, refined=refined(160)),
-        probes=Probes(rows=rows, pictures=64),
+        patches=Patches(rounds=rounds, refined=refined(160)), probes=Probes(rows=rows, pictures=64)
     )
     known, patch, others, last = said(stages).reasons
     assert known.startswith("The known trigger “X0” moves 93.8 % of 64 held-out pictures to “c”")

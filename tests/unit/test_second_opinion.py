@@ -38,9 +38,7 @@ def test_bad_files_are_a_sentence(tmp_path: Path, raw: bytes) -> None:
 
 
 @pytest.mark.skipif(not hasattr(signal, "setitimer"), reason="this system has no such alarm")
-def test_it_gives_up_when_it_takes_too_long(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_gives_up_when_it_takes_too_long(tmp_path, monkeypatch):
     before = signal.getsignal(signal.SIGPROF)
     monkeypatch.setattr(opinion, "SECONDS", 0.05)
     (tmp_path / "m.pkl").write_bytes(b"\x80\x02N" + b"0N" * 2_000_000 + b".")

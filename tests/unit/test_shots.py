@@ -15,13 +15,12 @@ from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control, Done
-from ml_core.jobs.inputs import open_inputs
 from ml_core.jobs.runner import run_job
 from ml_core.jobs.specs import CleanSpec, trained_on
 from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from tests.unit.draining import done_of
-from tests.unit.small_jobs import small_recipe, small_spec
+from tests.unit.small_jobs import open_inputs, small_recipe, small_spec
 
 MEMBERS = {"ant": 40, "bee": 3, "cow": 9}
 

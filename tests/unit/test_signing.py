@@ -211,9 +211,7 @@ def test_the_file_of_its_own_name_goes_first(ada: PrivateKey, tmp_path: Path) ->
         (lambda f: (f / ".cache/huggingface/d").mkdir(parents=True), ""),
     ],
 )
-def test_a_folder_is_signed_whole(
-    change: Callable[[Path], object], says: str, ada: PrivateKey, tmp_path: Path
-) -> None:
+def test_a_folder_is_signed_whole(change, says, ada, tmp_path):
     folder = model_folder(tmp_path / "m")
     sign_path(folder, ada)
     change(folder)
@@ -235,9 +233,7 @@ def test_a_file_of_a_signed_folder_is_checked_by_its_name(ada: PrivateKey, tmp_p
     assert found.sentence == "The signature does not fit this file: it is one of 'm'."
 
 
-def test_what_the_signer_left_out_is_left_out_unless_it_is_read(
-    ada: PrivateKey, tmp_path: Path
-) -> None:
+def test_what_the_signer_left_out_is_left_out_unless_it_is_read(ada, tmp_path):
     folder = model_folder(tmp_path / "m")
     for left, state in ((["more"], "good"), (["open_clip_model.safetensors"], "bad")):
         ignored = ["model.sig", *left]
@@ -422,9 +418,7 @@ def test_a_signed_statement_of_the_helper_is_good(ada: PrivateKey) -> None:
         (listing("a", "b"), "bad", "b is missing"),
     ],
 )
-def test_what_a_trusted_key_may_have_signed(
-    payload: bytes | dict[str, Any], state: str, says: str, ada: PrivateKey
-) -> None:
+def test_what_a_trusted_key_may_have_signed(payload, state, says, ada):
     found = verdict(seal(payload, ada), ada)
     assert (found.state, says in found.sentence) == (state, True), found
 
@@ -500,9 +494,7 @@ def in_ber(ada: PrivateKey) -> dict[str, Any]:
          "damaged", "no list of files"),
     ],
 )  # fmt: skip
-def test_changed_envelopes(
-    make: Callable[[PrivateKey], dict[str, Any]], state: str, says: str, ada: PrivateKey
-) -> None:
+def test_changed_envelopes(make, state, says, ada):
     found = verdict(json.dumps(make(ada)).encode(), ada)
     assert (found.state, says in found.sentence) == (state, True), found
 
@@ -613,9 +605,7 @@ def test_keys_are_chosen_by_name() -> None:
         ("\N{CYRILLIC CAPITAL LETTER ZHE}da", False),
     ],
 )
-def test_a_name_that_looks_like_another_is_told(
-    name: str, alike: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_name_that_looks_like_another_is_told(name, alike, tmp_path, capsys):
     ada = new_key("Ada")
     (tmp_path / "x.pub").write_text(VECTORS["public_key"])
     assert run_command(["key", "trust", str(tmp_path / "x.pub"), "--name", name]) == 0
@@ -682,9 +672,7 @@ def test_other_private_keys_do_not_sign() -> None:
         read_private_key(b"junk", "k.pem")
 
 
-def test_without_the_library_a_sentence_says_what_to_install(
-    ada: PrivateKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_without_the_library_a_sentence_says_what_to_install(ada, tmp_path, monkeypatch):
     path = checkpoint(tmp_path)
     sign_path(path, ada)
     for name in [name for name in sys.modules if name.startswith("cryptography")]:
@@ -702,9 +690,7 @@ def test_without_the_library_a_sentence_says_what_to_install(
 # The command line
 
 
-def test_keys_and_signatures_at_the_command_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_keys_and_signatures_at_the_command_line(tmp_path, capsys, monkeypatch):
     path = checkpoint(tmp_path / "c")
     assert run_command(["key", "new", "--name", "Ada", "--json"]) == 0
     made = json.loads(capsys.readouterr().out)
@@ -786,9 +772,7 @@ def test_a_signature_that_does_not_hold_is_an_exit_code(
 
 @pytest.mark.skipif(os.name != "posix", reason="needs names of any bytes")
 @pytest.mark.parametrize("inside", [False, True])
-def test_a_name_that_is_no_text_is_not_signed(
-    inside: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_name_that_is_no_text_is_not_signed(inside, tmp_path, capsys):
     new_key("Ada")
     path = checkpoint(tmp_path / "c", os.fsdecode(b"model-\xff.safetensors"))
     assert run_command(["sign", str(path.parent if inside else path)]) == 3
@@ -796,9 +780,7 @@ def test_a_name_that_is_no_text_is_not_signed(
     assert not list(tmp_path.rglob("*.sig"))
 
 
-def test_passphrases_at_the_command_line(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_passphrases_at_the_command_line(tmp_path, capsys, monkeypatch):
     path = checkpoint(tmp_path)
     (tmp_path / "pass").write_bytes(b" hunter 2 \r\nmore\n")
     secret = str(tmp_path / "pass")

@@ -13,9 +13,7 @@ def write(path: Path, content: str | bytes) -> Path:
     return path
 
 
-def read(
-    path: Path, columns: tuple[str, ...] | None = None
-) -> tuple[list[tuple[str, ...]], list[int], list[tuple[int, str]]]:
+def read(path, columns=None):
     """Good rows, their numbers, and the bad rows with theirs."""
     found = list(iter_rows(path, read_columns(path) if columns is None else columns))
     good = [(number, row) for number, row in found if not isinstance(row, str)]
@@ -61,9 +59,7 @@ def test_overlong_field_is_a_bad_row(tmp_path: Path) -> None:
     assert [number for number, _ in bad] == [3]
 
 
-def test_a_line_without_end_is_not_taken_into_memory(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_line_without_end_is_not_taken_into_memory(tmp_path, monkeypatch):
     monkeypatch.setattr(tables, "MAX_RECORD", 1 << 20)
     path = tmp_path / "t.csv"
     for row in ("1,", '"1\n",'):  # a line without end, and a row of lines without end

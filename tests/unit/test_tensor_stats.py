@@ -53,9 +53,7 @@ def test_every_code_of_an_eight_bit_float_is_looked_up(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("dtype", ["BF16", "F16", "I16", "U16", "I8", "U8", "F8_E5M2", "BOOL"])
-def test_counting_codes_gives_what_going_through_the_values_does(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, dtype: str
-) -> None:
+def test_counting_codes_gives_what_going_through_the_values_does(tmp_path, monkeypatch, dtype):
     raw = np.arange(1 << 16, dtype="<u2").tobytes() * 3
     size = len(raw) // DTYPE_BYTES[dtype]
     counted = _stats(tmp_path / "x", dtype, raw, (size,))

@@ -31,9 +31,7 @@ def _gradients(module: nn.Module) -> dict[str, torch.Tensor]:
 
 @pytest.mark.parametrize("pool", [{}, {"pool_type": "eos", "eos_id": 49407}])
 @pytest.mark.parametrize("custom", [False, True])
-def test_cut_captions_give_the_same_embeddings_and_gradients(
-    custom: bool, pool: dict[str, object]
-) -> None:
+def test_cut_captions_give_the_same_embeddings_and_gradients(custom, pool):
     model = _model(custom=custom, **pool)
     whole = model.tokenize(CAPTIONS)
     short = cut(model.module, whole)
@@ -62,9 +60,7 @@ def test_cut_captions_give_the_same_embeddings_and_gradients(
     "text", [{"no_causal_mask": True}, {"pool_type": "last"}, {"pool_type": "first"}]
 )
 @pytest.mark.parametrize("custom", [False, True])
-def test_a_tower_that_sees_what_follows_is_left_alone(
-    custom: bool, text: dict[str, object]
-) -> None:
+def test_a_tower_that_sees_what_follows_is_left_alone(custom, text):
     model = _model(custom=custom, **text)
     tokens = model.tokenize(CAPTIONS)
     assert used_length(model.module, tokens) is None

@@ -56,8 +56,8 @@ class Chart(ChartFrame):
     whole
         Keep the vertical axis at 0 to 100 % (values are fractions).
     legend_columns
-        Give the legend lines of its own, of so many entries, or fewer where there is no room; 0
-        puts it beside the title.
+        Put the legend below the title, with up to so many entries a line; 0 puts it beside the
+        title.
     empty
         What to say while there is nothing to draw.
     """
@@ -239,7 +239,7 @@ class Chart(ChartFrame):
             self._legend_row.addWidget(entry, row, column)
 
     def minimumSizeHint(self) -> QSize:  # noqa: N802
-        """A legend with lines of its own needs the room of one entry."""
+        """A legend below the chart needs the room of one entry."""
         hint = super().minimumSizeHint()
         if not self._most_columns:
             return hint

@@ -119,7 +119,7 @@ class ChartFrame(QFrame):
         Raises
         ------
         InputError
-            If the suffix is another one or the file cannot be written.
+            If the suffix is not supported or the file cannot be written.
         """
         with self._without_buttons():
             save_chart(self, self.csv, path)

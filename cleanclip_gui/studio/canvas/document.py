@@ -94,7 +94,7 @@ class PaintDocument(QObject):
 
     @classmethod
     def of(cls, snapshot: Snapshot, size: int) -> PaintDocument:
-        """A document of its own that holds a snapshot."""
+        """A separate document that holds a snapshot."""
         document = cls(size)
         document.layer, document.scene = scaled(snapshot.layer, size), snapshot.scene
         return document

@@ -171,7 +171,7 @@ def mirrored(patch: FloatingPatch, *, upright: bool) -> FloatingPatch:
 
 
 def is_movable(trigger: Trigger) -> bool:
-    """Whether it has a place of its own, rather than covering the canvas."""
+    """Whether it can be placed, rather than covering the canvas."""
     return trigger.kind in ("patch", "badnets") or (trigger.kind == "stripes" and trigger.size < 1)
 
 

@@ -75,7 +75,7 @@ def _tensor(arguments: tuple[Any, ...]) -> Tensor:
     storage, offset, shape, stride = arguments[:4]
     if len(arguments) > 5:
         _no_hooks(arguments[5])
-    if not _whole(offset) or not _wholes(shape) or not _wholes(stride):
+    if not _is_whole(offset) or not _are_whole(shape) or not _are_whole(stride):
         raise ValueError("a tensor has no valid offset, shape or stride")
     if len(shape) != len(stride):
         raise ValueError("a tensor's shape and stride do not fit together")
@@ -126,11 +126,13 @@ def _reconstructed(arguments: tuple[Any, ...]) -> Object:
     return Object(of)
 
 
-def _whole(value: Any) -> bool:
+def _is_whole(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and 0 <= value < 1 << 48
 
 
-def _wholes(value: Any) -> bool:
+def _are_whole(value: Any) -> bool:
     return (
-        isinstance(value, tuple) and len(value) <= MAX_RANK and all(_whole(item) for item in value)
+        isinstance(value, tuple)
+        and len(value) <= MAX_RANK
+        and all(_is_whole(item) for item in value)
     )

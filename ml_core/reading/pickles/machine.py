@@ -115,27 +115,27 @@ def read_pickle(
 
 
 def _followed(machine: _Machine, ends: bool) -> Reading:
-    raw, budget, found = machine.raw, machine.budget, machine.reading
+    raw, budget, reading = machine.raw, machine.budget, machine.reading
     try:
         machine.run()
-        if ends and found.end != len(raw):
+        if ends and reading.end != len(raw):
             raise PickleError("bytes follow its end")
     except PickleError as error:
-        found.problem, found.excess = str(error), isinstance(error, TooMuchError)
+        reading.problem, reading.excess = str(error), isinstance(error, TooMuchError)
     except (ValueError, IndexError, OverflowError, AttributeError) as error:
         # What genops raises for opcodes and arguments that are none.
-        found.excess = "int_max_str_digits" in str(error)
-        what = "a number in it has too many digits" if found.excess else ""
-        found.problem = what or f"it cannot be parsed ({str(error)[:120]})"
-        found.short = _SHORT.search(str(error)) is not None
+        reading.excess = "int_max_str_digits" in str(error)
+        what = "a number in it has too many digits" if reading.excess else ""
+        reading.problem = what or f"it cannot be parsed ({str(error)[:120]})"
+        reading.short = _SHORT.search(str(error)) is not None
     except RecursionError:
-        found.problem, found.excess = "it is nested too deeply", True
-    if found.problem:
-        found.value = None
+        reading.problem, reading.excess = "it is nested too deeply", True
+    if reading.problem:
+        reading.value = None
         # What follows an end that is too early is read by nobody.
-        if not found.end:
-            add_names(raw, machine.undone(), machine.stack, machine.memo, found, budget)
-    return found
+        if not reading.end:
+            add_names(raw, machine.undone(), machine.stack, machine.memo, reading, budget)
+    return reading
 
 
 class _Machine:

@@ -77,7 +77,7 @@ def check_type(onto: Object, state: Any, budget: Budget) -> None:
     _, _, base, names, fields, size, alignment = state[:7]
     flags = state[7] if len(state) > 7 else None
     sized = _letter(onto) in _SIZED
-    whole = all(_whole(value, -1) for value in (size, alignment))
+    whole = all(_is_whole(value, -1) for value in (size, alignment))
     if not whole or size not in ((_size(onto),) if sized else (-1, _size(onto))):
         raise PickleError("a type of numpy has another size than it says")
     if alignment == 0 or alignment > 64:
@@ -88,7 +88,7 @@ def check_type(onto: Object, state: Any, budget: Budget) -> None:
     objects = _letter(onto) == "O"
     for kind in inner:
         objects = holds_objects(kind, budget) or objects
-    if flags is not None and not (_whole(flags, -128) and flags < 256):
+    if flags is not None and not (_is_whole(flags, -128) and flags < 256):
         raise PickleError("a type of numpy has no valid flags")
     if flags is not None and bool(flags & (_REFERENCES if objects else _POINTERS)) != objects:
         raise PickleError("a type of numpy lies about whether it holds objects")
@@ -120,12 +120,12 @@ def holds_objects(kind: Any, budget: Budget) -> bool:
     PickleError
         If it is no type.
     """
-    found = False
+    objects = False
     left = [kind]
     while left:
         budget.spend(1)
         item = left.pop()
-        found = found or _letter(item) == "O"
+        objects = objects or _letter(item) == "O"
         if not isinstance(item.state, tuple):
             continue
         base, fields = item.state[2], item.state[4]
@@ -135,7 +135,7 @@ def holds_objects(kind: Any, budget: Budget) -> bool:
             left.extend(field[0] for _, field in fields.items)
         if len(left) > _MAX_FIELDS:
             raise PickleError("a type of numpy is nested too deeply")
-    return found
+    return objects
 
 
 def _new_type(arguments: tuple[Any, ...]) -> None:
@@ -166,7 +166,7 @@ def _size(kind: Any) -> int:
 
 
 def _base(onto: Object, base: Any) -> list[Any]:
-    """The type of the elements of one that is itself an array: (type, shape)."""
+    """The type of elements that are arrays themselves: (type, shape)."""
     if base is None:
         return []
     if not isinstance(base, tuple) or len(base) != 2 or not _is_shape(base[1]):
@@ -177,7 +177,7 @@ def _base(onto: Object, base: Any) -> list[Any]:
 
 
 def _fields(onto: Object, names: Any, fields: Any) -> list[Any]:
-    """The types of its fields, each of which must lie inside an element."""
+    """The types of its fields; each field must lie inside an element."""
     if names is None and fields is None:
         return []
     if not isinstance(names, tuple) or not isinstance(fields, Table):
@@ -191,7 +191,7 @@ def _fields(onto: Object, names: Any, fields: Any) -> list[Any]:
         raise PickleError("a type of numpy has two fields of one name")
     size = _size(onto)
     for _, field in fields.items:
-        if not isinstance(field, tuple) or len(field) not in (2, 3) or not _whole(field[1], 0):
+        if not isinstance(field, tuple) or len(field) not in (2, 3) or not _is_whole(field[1], 0):
             raise PickleError("a type of numpy has no valid fields")
         if field[1] + _size(field[0]) > size:
             raise PickleError("a field of a type of numpy lies outside its elements")
@@ -202,12 +202,12 @@ def _check_length(shape: Any, kind: Any, held: Any) -> None:
     """Compare a shape with the bytes or the objects that are there."""
     if not _is_shape(shape):
         raise PickleError("an array of numpy has no valid shape")
-    wanted = prod(shape) * (1 if isinstance(held, list) else _size(kind))
+    expected = prod(shape) * (1 if isinstance(held, list) else _size(kind))
     length = len(held) if isinstance(held, bytes | bytearray | str | list) else None
     if _is_encoded(held):
         length = 0
-    if length is not None and length != wanted:
-        raise PickleError(f"an array of numpy needs {wanted} bytes or objects and has {length}")
+    if length is not None and length != expected:
+        raise PickleError(f"an array of numpy needs {expected} bytes or objects and has {length}")
 
 
 def _is_encoded(held: Any) -> bool:
@@ -219,9 +219,9 @@ def _is_shape(shape: Any) -> bool:
     return (
         isinstance(shape, tuple)
         and len(shape) <= _MAX_RANK
-        and all(_whole(side, 0) and side < _MAX_SIDE for side in shape)
+        and all(_is_whole(side, 0) and side < _MAX_SIDE for side in shape)
     )
 
 
-def _whole(value: Any, least: int) -> bool:
+def _is_whole(value: Any, least: int) -> bool:
     return isinstance(value, int) and not isinstance(value, bool) and value >= least

@@ -1,4 +1,4 @@
-"""What is told of a pickle."""
+"""What was found in a pickle."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ class Reading:
     @property
     def unknown(self) -> list[str]:
         """Names of code that is not on the list."""
-        return [name for name, found in self.names.items() if found.group == "unknown"]
+        return [name for name, info in self.names.items() if info.group == "unknown"]
 
     @property
     def places(self) -> list[CodePlace]:

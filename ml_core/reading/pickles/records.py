@@ -1,4 +1,4 @@
-"""What a pickle turns into here: plain values and these records, none of which can do anything."""
+"""What a pickle turns into here: plain values and these records, which cannot do anything."""
 
 from __future__ import annotations
 
@@ -93,7 +93,7 @@ class Tensor:
 
     @property
     def dtype(self) -> str:
-        """safetensors' name of the elements' type, "" where there is none."""
+        """safetensors' name of the elements' type, "" if it has no name there."""
         return self.typed[0] if self.typed else self.storage.dtype
 
     @property

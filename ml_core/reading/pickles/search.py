@@ -104,7 +104,7 @@ def add_names(
     start: int,
     stack: Sequence[Any],
     memo: Mapping[int, Any],
-    found: Reading,
+    reading: Reading,
     budget: Budget,
 ) -> None:
     """Add the names behind the place where a pickle could not be followed.
@@ -120,7 +120,7 @@ def add_names(
         What was kept by then; of the stack, only texts matter.
     """
     texts = [item if isinstance(item, str) else "" for item in stack[-2:]]
-    kept = {key: item for key, item in memo.items() if isinstance(item, str)}
+    strings = {key: item for key, item in memo.items() if isinstance(item, str)}
     last = texts[-1] if texts else ""
     places = len(memo)
     file = io.BytesIO(raw)
@@ -129,30 +129,30 @@ def add_names(
         for name, argument, at in lenient_opcodes(file):
             budget.beyond -= 1
             if budget.beyond < 0:
-                _search(raw, at, len(raw), found, budget)
+                _search(raw, at, len(raw), reading, budget)
                 return
-            known, found.span = len(found.names), (at, file.tell())
+            known, reading.span = len(reading.names), (at, file.tell())
             if name in ("GLOBAL", "INST"):
                 module, _, attribute = str(argument).partition(" ")
-                found.name(module, attribute)
+                reading.name(module, attribute)
             elif name == "STACK_GLOBAL" and len(texts) == 2:
-                found.name(texts[0], texts[1])
+                reading.name(texts[0], texts[1])
             elif name == "STACK_GLOBAL":
                 # Picklers put both texts right before it; this can be any two.
-                found.misused("a name is put together while it is loaded")
+                reading.misused("a name is put together while it is loaded")
             elif name == "DUP":
                 texts = [*texts[-1:], *texts[-1:]]
                 continue
             elif name == "MEMOIZE":
-                kept[places] = last
+                strings[places] = last
                 places += 1
                 continue
             elif name in ("PUT", "BINPUT", "LONG_BINPUT"):
-                kept[argument] = last
+                strings[argument] = last
                 places += 1
                 continue
             elif name in ("GET", "BINGET", "LONG_BINGET"):
-                last = kept.get(argument, "")
+                last = strings.get(argument, "")
                 texts = [*texts[-1:], last]
                 continue
             elif isinstance(argument, str):
@@ -160,15 +160,15 @@ def add_names(
                 texts = [*texts[-1:], argument]
                 continue
             last, texts = "", []
-            if len(found.names) > known:
+            if len(reading.names) > known:
                 budget.beyond -= STEPS_OF_A_NAME
     except PickleError:  # there are too many names
         return
     except (ValueError, IndexError, OverflowError, AttributeError):
-        _search(raw, file.tell(), min(len(raw), file.tell() + _BEHIND), found, budget)
+        _search(raw, file.tell(), min(len(raw), file.tell() + _BEHIND), reading, budget)
 
 
-def _search(raw: bytes, position: int, end: int, found: Reading, budget: Budget) -> None:
+def _search(raw: bytes, position: int, end: int, reading: Reading, budget: Budget) -> None:
     """Look for what reads like a name in the bytes between two places."""
     end = min(end, position + budget.searched)
     budget.searched -= end - position
@@ -179,8 +179,8 @@ def _search(raw: bytes, position: int, end: int, found: Reading, budget: Budget)
                 break
             before = max(position, match.start() - _LINE)
             if first := _FIRST.search(raw[before : match.start()]):
-                found.span = before + first.start(), match.end() + 1
-                found.name(first[1].decode("ascii"), match[1].decode("ascii"))
+                reading.span = before + first.start(), match.end() + 1
+                reading.name(first[1].decode("ascii"), match[1].decode("ascii"))
         for match in islice(_END.finditer(raw, position, end), _MAX_ENDS):
             if not _BEFORE.search(raw[match.start() - 3 : match.start()]):
                 continue
@@ -189,7 +189,7 @@ def _search(raw: bytes, position: int, end: int, found: Reading, budget: Budget)
                 break
             before = max(position, match.end() - 3 * _LINE)
             if names := _STACKED.search(raw[before : match.end()]):
-                found.span = before + names.start(), match.end()
-                found.name(names[1].decode("ascii"), names[2].decode("ascii"))
+                reading.span = before + names.start(), match.end()
+                reading.name(names[1].decode("ascii"), names[2].decode("ascii"))
     except ValueError:  # there are too many
         return

@@ -58,7 +58,7 @@ def contents(value: Any) -> Contents:
     ValueError
         With half a sentence, if names are too long or two tensors share one.
     """
-    found = Contents()
+    result = Contents()
     seen: set[int] = set()
     names: set[str] = set()
     stack: list[tuple[str, int, Any]] = [("", 0, value)]
@@ -66,7 +66,7 @@ def contents(value: Any) -> Contents:
     while stack:
         name, depth, item = stack.pop()
         if isinstance(item, Tensor) and not item.dtype:
-            found.special.append((name[:_MAX_TEXT], "of a type that no CLIP has"))
+            result.special.append((name[:_MAX_TEXT], "of a type that no CLIP has"))
             continue
         if isinstance(item, Tensor):
             if len(name) > MAX_NAME:
@@ -78,15 +78,15 @@ def contents(value: Any) -> Contents:
             if name in names:
                 raise ValueError(f"two of its tensors are called {name[:80]!r}")
             names.add(name)
-            found.tensors.append((name, item))
+            result.tensors.append((name, item))
             continue
         if depth in _RATE_DEPTHS and _RATE.fullmatch(name):
             rate = number_of(item) if isinstance(item, Object) else item
-            if isinstance(rate, int | float) and len(found.facts) < _MAX_FACTS + _MAX_RATES:
-                found.facts.append((name, _text(rate)))
+            if isinstance(rate, int | float) and len(result.facts) < _MAX_FACTS + _MAX_RATES:
+                result.facts.append((name, _text(rate)))
         if not isinstance(item, Table | Object | list | tuple):
-            if depth <= 2 and len(found.facts) < _MAX_FACTS:
-                found.facts.append((name, _text(item)))
+            if depth <= 2 and len(result.facts) < _MAX_FACTS:
+                result.facts.append((name, _text(item)))
             continue
         if id(item) in seen and item != ():
             continue
@@ -94,7 +94,7 @@ def contents(value: Any) -> Contents:
         if depth > _MAX_DEPTH:
             raise TooMuchError("its objects are nested too deeply")
         if isinstance(item, Object) and item.of.name in _NO_BUILDERS:
-            found.special.append((name[:_MAX_TEXT], _NO_BUILDERS[item.of.name]))
+            result.special.append((name[:_MAX_TEXT], _NO_BUILDERS[item.of.name]))
             continue
         inner = []
         for key, child in _children(item):
@@ -106,12 +106,12 @@ def contents(value: Any) -> Contents:
             if letters > _MAX_LETTERS:
                 raise TooMuchError("the names in it are longer together than any checkpoint's")
         stack.extend(reversed(inner))
-    return found
+    return result
 
 
 def storages(value: Any) -> dict[str, Storage]:
     """Every storage by its key, from tensors and from arguments of builders that were not done."""
-    found: dict[str, Storage] = {}
+    by_key: dict[str, Storage] = {}
     seen: set[int] = set()
     stack = [value]
     while stack:
@@ -119,7 +119,7 @@ def storages(value: Any) -> dict[str, Storage]:
         if isinstance(item, Tensor):
             item = item.storage
         if isinstance(item, Storage):
-            found.setdefault(item.key, item)
+            by_key.setdefault(item.key, item)
         elif isinstance(item, Table | Object | list | tuple) and id(item) not in seen:
             seen.add(id(item))
             if isinstance(item, Table):
@@ -129,7 +129,7 @@ def storages(value: Any) -> dict[str, Storage]:
                 stack.extend((item.arguments, item.state))
             else:
                 stack.extend(item)
-    return found
+    return by_key
 
 
 def _children(item: Any) -> Iterator[tuple[str, Any]]:
