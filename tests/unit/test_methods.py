@@ -118,13 +118,12 @@ def test_self_supervision_encodes_what_it_needs_alone(tiny_model):
 # ---- PAR, and what is remembered ----
 
 
-def test_par_starts_at_no_distance_and_moves_away(tiny_model):
-    recipe = make_recipe(SMALL | {"method": "par", "epochs": 6, "lr": 3e-3, "batch_norm": "frozen"})
+def test_par_starts_at_no_distance_and_trains_all_but_the_logit_scale(tiny_model):
+    recipe = make_recipe(SMALL | {"method": "par", "batch_norm": "frozen", "pairs": 8})
     scale = tiny_model.logit_scale
-    values = [metric.values for metric in metrics_of(trained(tiny_model, recipe)[0])]
+    first, *_, last = metrics_of(trained(tiny_model, recipe)[0])
     for name in ("image_distance", "text_distance"):
-        assert values[0][name] == pytest.approx(0.0, abs=1e-6)
-        assert values[-1][name] > 0.1
+        assert first.values[name] == pytest.approx(0.0, abs=1e-6) < last.values[name]
     assert tiny_model.logit_scale == scale  # frozen
     names = {n for n, _ in build_method(tiny_model, recipe, Extras()).trained}
     assert "logit_scale" not in names
