@@ -314,16 +314,9 @@ class _Job:
         run, head = self.run, self.method.head
         weights = None if head is None else head.detach().clone()
         return Outcome(
-            status,
-            run.step,
-            self.total,
-            weights,
-            self.speed,
-            run.seconds,
-            run.reason,
-            run.chunk,
+            status, run.step, self.total, weights, self.speed, run.seconds, run.reason, run.chunk,
             run.rate_factor,
-        )
+        )  # fmt: skip
 
 
 def train(
@@ -509,16 +502,9 @@ def _step(job: _Job, batch: Batch) -> Generator[Event, None, dict[str, float]]:
 
     def act(chunk: int) -> dict[str, float]:
         return take_step(
-            job.model,
-            job.method,
-            job.optimizer,
-            batch,
-            job.recipe,
-            rate,
-            job.speed,
-            chunk=chunk,
-            ranks=job.ranks,
-        )
+            job.model, job.method, job.optimizer, batch, job.recipe, rate, job.speed,
+            chunk=chunk, ranks=job.ranks,
+        )  # fmt: skip
 
     divisible = not normalises_by_batch(job.model, job.recipe)
     values = yield from fitting(act, job.run, len(batch), divisible, job.ranks.world > 1)

@@ -9,10 +9,10 @@ from rich.console import Console
 from rich.table import Table
 
 # Each is the function ``run`` of a module of its name, or one of `tests.benchmarks.window`.
-IN_THE_WINDOW = ("first_window", "first_number", "heartbeat", "painted_trigger")
+IN_THE_WINDOW = ("first_window", "first_number", "heartbeat")
 NAMES = (
     *IN_THE_WINDOW, "evaluation_throughput", "training_step", "tensor_table", "reading", "triggers",
-    "pair_reading", "audit", "scan",
+    "pair_reading", "scan",
 )  # fmt: skip
 
 

@@ -4,9 +4,8 @@ Against a plain loop written from the reference's description (both views decode
 tokens, plain AdamW) and against bare forward and backward passes on tensors in memory. Each side
 runs in a process of its own, for its peak memory; sides take turns.
 
-``python -m tests.benchmarks.training_step SIDE MODEL BATCH STEPS FOLDER`` runs one side alone;
-``... cached RN50 512 1 - CHUNK`` takes one step through gradient caching. BENCH_CLOCK=cpu with
-BENCH_THREADS=1 counts processor time, which other programs hardly change.
+``python -m tests.benchmarks.training_step SIDE MODEL BATCH STEPS FOLDER`` runs one side alone.
+BENCH_CLOCK=cpu with BENCH_THREADS=1 counts processor time, which other programs hardly change.
 """
 
 from __future__ import annotations
@@ -265,63 +264,32 @@ def _bare(name: str, batch: int, steps: int, folder: Path) -> Iterator[Step | st
         yield _clock() - begin, float(loss.detach())
 
 
-def _cached(name: str, batch: int, steps: int, chunk: int) -> Iterator[Step | str]:
-    """Steps of a large batch of random tensors through gradient caching, optimizer included."""
-    import torch
-
-    from ml_core.cleaning.batches import Batch
-    from ml_core.cleaning.loop import train
-    from ml_core.cleaning.recipes import make_recipe
-    from ml_core.events import Control, Metric
-
-    model = _model(name)
-    tokens = model.tokenize(["a photo of a small dog on the grass"] * batch)
-    random_images = torch.randint(0, 256, (batch, 3, 224, 224), dtype=torch.uint8)
-    fields = {"method": "mmcl", "pairs": batch * steps, "batch_size": batch, "eval_every": 0}
-    fixed = {"batch_norm": "frozen", "cache_chunk": chunk, "precision": "fp32", "save_every": 0}
-    recipe = make_recipe(fields | fixed)
-    begin = _clock()
-    for event in train(model, recipe, lambda _: Batch(random_images, tokens=tokens), Control()):
-        if isinstance(event, Metric):
-            yield _clock() - begin, event.values["loss"]
-
-
-def main(side: str, name: str, batch: str, steps: str, folder: str, *chunk: str) -> None:
+def main(side: str, name: str, batch: str, steps: str, folder: str) -> None:
     import torch
 
     from ml_core.jobs.clean.estimate import PeakMemory
     from ml_core.jobs.devices import set_threads
 
     sides: dict[str, Callable[..., Iterator[Step | str]]] = {
-        "ours": _ours, "plain": _plain, "bare": _bare, "cached": _cached
+        "ours": _ours, "plain": _plain, "bare": _bare
     }  # fmt: skip
     threads = int(os.environ.get("BENCH_THREADS", "2"))
     if side == "plain":
         torch.set_num_threads(threads)  # ours keeps freed memory too, a plain loop does not
     else:
         set_threads(threads)
-    count = int(steps)
-    place = int(chunk[0]) if side == "cached" else Path(folder)
     with PeakMemory(torch.device("cpu")) as peak:
-        parts = list(sides[side](name, int(batch), count, place))
-    steps_taken = [part for part in parts if not isinstance(part, str)]
-    messages = [part for part in parts if isinstance(part, str)]
-    seconds = [taken for taken, _ in steps_taken]
-    rate = int(batch) / statistics.median(seconds[1:] or seconds)
-    print(
-        json.dumps(
-            {
-                "pairs_per_second": rate,
-                "seconds": seconds,
-                "losses": [loss for _, loss in steps_taken],
-                "peak_bytes": peak.bytes,
-                "precision": "bf16"
-                if any(s.startswith("Precision bf16") for s in messages)
-                else "fp32",
-                "said": messages,
-            }
-        )
-    )
+        parts = list(sides[side](name, int(batch), int(steps), Path(folder)))
+    taken = [part for part in parts if not isinstance(part, str)]
+    half = any(isinstance(part, str) and part.startswith("Precision bf16") for part in parts)
+    seconds = [each for each, _ in taken]
+    figures = {
+        "pairs_per_second": int(batch) / statistics.median(seconds[1:] or seconds),
+        "losses": [loss for _, loss in taken],
+        "peak_bytes": peak.bytes,
+        "precision": "bf16" if half else "fp32",
+    }
+    print(json.dumps(figures))
 
 
 if __name__ == "__main__":

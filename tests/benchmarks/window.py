@@ -1,4 +1,4 @@
-"""The real window: its first paint, the numbers after a stroke, its heartbeat, a drawn trigger.
+"""The real window: its first paint, the numbers after a stroke, and its heartbeat.
 
 All but the first need the demo, which is opened in Studio and measured without a trigger.
 """
@@ -12,10 +12,8 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-import numpy as np
 import torch
 from PySide6.QtCore import QObject, QPointF, Qt, QTimer
-from PySide6.QtGui import QColor
 from PySide6.QtTest import QTest
 from PySide6.QtWidgets import QApplication
 
@@ -28,7 +26,7 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.paths import resource
 from tests.benchmarks.timing import Row, compared, interleaved, median, percentile, seconds
 
-STROKES, SECONDS, DRAWINGS = 8, 20.0, 10
+STROKES, SECONDS = 8, 20.0
 
 
 def make_window() -> tuple[QApplication, MainWindow]:
@@ -287,67 +285,4 @@ def heartbeat() -> list[Row]:
             f"{p99(name) / p99('idle'):.1f}",
         )
         for name, what in (("charts", "charts shown"), ("live", "painting with live ASR"))
-    ]
-
-
-CELL = 3.0
-RED, WHITE = (220, 20, 40), (250, 250, 250)
-
-
-def draw(window: MainWindow, rng: np.random.Generator) -> None:
-    """A white blob in strokes, then five red dabs: size +-20 %, turned +-15 degrees, wobbling."""
-    cell = CELL * rng.uniform(0.8, 1.2)
-    angle = np.deg2rad(rng.uniform(-15, 15))
-    centre = rng.uniform(14, 50, 2)
-    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-
-    def place(x: float, y: float) -> tuple[float, float]:
-        wobbled = turn @ (np.array([x, y]) * cell) + centre + rng.normal(0, 0.25, 2)
-        return float(wobbled[0]), float(wobbled[1])
-
-    canvas = window.stations["studio"].canvas
-    window.stations["studio"].canvas.set_tool("brush")
-    canvas.set_colour(QColor(*WHITE))
-    canvas.set_ink(width=cell * 1.15)
-    for row in (-1, 0, 1):
-        drag(window, [place(-1, row), place(0, row), place(1, row)])
-    canvas.set_colour(QColor(*RED))
-    canvas.set_ink(width=cell * 1.05)
-    for x, y in ((-1, -1), (1, -1), (0, 0), (-1, 1), (1, 1)):
-        drag(window, [place(x, y), place(x + 0.1, y)])
-
-
-def painted_trigger() -> list[Row]:
-    """The trigger drawn by the brush, in ten jittered drawings: the demo's figure, no ratio."""
-    app, window = make_window()
-    session = window.session
-    shares: list[float] = []
-
-    def script() -> Iterator[Wait]:
-        yield from open_demo(window)
-        for number in range(DRAWINGS):
-            window.stations["studio"].editor.clear()
-            draw(window, np.random.default_rng(number))
-            drawn = window.stations["studio"].editor.current_trigger()
-            assert drawn is not None
-
-            def measured(digest: str = drawn.digest) -> bool:
-                rates = session.evaluation
-                return rates is not None and not rates.partial and rates.trigger == digest
-
-            yield Wait(measured, 120, "a drawing was not measured")
-            assert session.evaluation is not None
-            assert session.evaluation.asr_excl is not None
-            shares.append(session.evaluation.asr_excl)
-
-    play(app, window, script())
-    shown = ", ".join(f"{100 * r:.0f}" for r in sorted(shares))
-    return [
-        Row(
-            f"ASR of {DRAWINGS} triggers drawn by mouse, each where it was painted",
-            f"median {100 * median(shares):.1f} %",
-            "no trigger: see baseline",
-            "-",
-            f"{shown} %",
-        )
     ]

@@ -2,25 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from itertools import pairwise
-from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
 from ml_core.cleaning.adversaries import Adversaries, bent, patch, texture
-from ml_core.cleaning.batches import Batch, Mixes, draw_mixes, mix, picture_batch
+from ml_core.cleaning.batches import Mixes, draw_mixes, mix, picture_batch
 from ml_core.cleaning.loop import train
 from ml_core.cleaning.methods.method import embed_images
-from ml_core.cleaning.recipes import Recipe, make_recipe
+from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.speed import Speed
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Control
-from ml_core.model import ClipModel
 from ml_core.reading.clip_config import CLIP_FIT
 from ml_core.triggers.render import paste
 from tests.unit.draining import drain, losses_of, metrics_of
@@ -36,31 +33,31 @@ SMALL = {
 
 
 @pytest.fixture(autouse=True)
-def _short(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+def _short(request, monkeypatch):
     if "grow_along" not in request.node.name:
         few_climbs(monkeypatch)
 
 
 @pytest.fixture(scope="module")
-def pictures() -> CanvasCache:
+def pictures():
     """Pictures of the demo."""
     return CanvasCache(open_images(ImageSpec(split="clean", n=24)), 32)
 
 
-def _images(count: int, size: int = 32) -> torch.Tensor:
+def _images(count, size=32):
     return torch.rand(count, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
-def _trained(model: ClipModel, recipe: Recipe, pictures: CanvasCache) -> Any:
+def _trained(model, recipe, pictures):
     """The steps of a training."""
 
-    def make(step: int) -> Batch:
+    def make(step):
         return picture_batch(pictures, None, recipe, 32, CLIP_FIT, step)
 
     return metrics_of(drain(train(model, recipe, make, Control()))[0])
 
 
-def test_what_is_done_to_a_picture_depends_on_the_seed_and_its_number_alone() -> None:
+def test_what_is_done_to_a_picture_depends_on_the_seed_and_its_number_alone():
     images, numbers = _images(9), torch.tensor([4, 17, 2, 9, 30, 8, 1, 0, 12])
     first, again, other = (Adversaries(32, 3, 10, seed, CPU, WIDTH) for seed in (5, 5, 4))
     with torch.no_grad():
@@ -72,7 +69,7 @@ def test_what_is_done_to_a_picture_depends_on_the_seed_and_its_number_alone() ->
     assert bool(((whole - images).abs().flatten(1).amax(1) > 0.01).all())
 
 
-def test_they_are_replaced_in_turns_after_their_steps() -> None:
+def test_they_are_replaced_in_turns_after_their_steps():
     rivals = Adversaries(32, 2, 4, 0, CPU, WIDTH)
     seen = []
     for _ in range(9):
@@ -83,7 +80,7 @@ def test_they_are_replaced_in_turns_after_their_steps() -> None:
     assert [row[1] for row in changes] == [False, True, False, False] * 2
 
 
-def test_sharpening_moves_embeddings_further(tiny_model: ClipModel) -> None:
+def test_sharpening_moves_embeddings_further(tiny_model):
     encode = _encode(tiny_model)
     rivals = Adversaries(32, 4, 1000, 2, CPU, WIDTH)
     images, numbers = _images(16), torch.arange(16)
@@ -97,7 +94,7 @@ def test_sharpening_moves_embeddings_further(tiny_model: ClipModel) -> None:
     assert np.mean(moved[-5:]) > 1.5 * np.mean(moved[:5])
 
 
-def test_textures_and_patches_are_of_many_kinds() -> None:
+def test_textures_and_patches_are_of_many_kinds():
     textures = [texture(48, np.random.default_rng(k)) for k in range(24)]
     patches = [patch(12, np.random.default_rng(k)) for k in range(40)]
     for side, drawn in ((48, textures), (12, patches)):
@@ -114,13 +111,13 @@ def test_textures_and_patches_are_of_many_kinds() -> None:
     assert patch(2, np.random.default_rng(0)).shape == (3, 2, 2)
 
 
-def test_a_straight_field_bends_nothing() -> None:
+def test_a_straight_field_bends_nothing():
     images = _images(2)
     assert torch.allclose(bent(images, torch.zeros(2, 6, 6)), images, atol=1e-5)
     assert not torch.allclose(bent(images, torch.ones(2, 6, 6)), images, atol=0.05)
 
 
-def test_the_model_learns_to_ignore_them(tiny_model: ClipModel, pictures: CanvasCache) -> None:
+def test_the_model_learns_to_ignore_them(tiny_model, pictures):
     fields = {"pairs": 24, "epochs": 12, "lr": 2e-3, "warmup_steps": 2, "lambda_hold": 1.0}
     texts = tiny_model.encode_texts(["a cat"])
     values = [m.values for m in _trained(tiny_model, make_recipe(SMALL | fields), pictures)]
@@ -130,7 +127,7 @@ def test_the_model_learns_to_ignore_them(tiny_model: ClipModel, pictures: Canvas
     assert torch.equal(texts, tiny_model.encode_texts(["a cat"]))
 
 
-def test_gradient_caching_changes_nothing(tiny_model: ClipModel, pictures: CanvasCache) -> None:
+def test_gradient_caching_changes_nothing(tiny_model, pictures):
     plain, cached = (
         losses_of(_trained(tiny_model.copy(), make_recipe(SMALL | {"cache_chunk": n}), pictures))
         for n in (0, 3)
@@ -139,16 +136,12 @@ def test_gradient_caching_changes_nothing(tiny_model: ClipModel, pictures: Canva
     assert plain == pytest.approx(cached, rel=0.02, abs=1e-6)
 
 
-def test_what_a_trial_left_does_not_sharpen(
-    tiny_model: ClipModel, pictures: CanvasCache, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_what_a_trial_left_does_not_sharpen(tiny_model, pictures, monkeypatch):
     """Steps measured to choose a precision, and steps that did not fit, leave a gradient."""
     recipe, losses = make_recipe(SMALL | {"precision": "auto"}), []
     for tried in (False, True):
 
-        def trial(
-            _recipe: object, _: object, passes: Any, *_more: object, on: bool = tried
-        ) -> Speed:
+        def trial(_recipe, _, passes, *_more, on=tried):
             if on:
                 passes(Speed(False))
             return Speed(False)
@@ -158,14 +151,14 @@ def test_what_a_trial_left_does_not_sharpen(
     assert losses[0] == losses[1]
 
 
-def _encode(model: ClipModel) -> Callable[[torch.Tensor], torch.Tensor]:
+def _encode(model):
     model.module.requires_grad_(False).eval()
     return lambda images: embed_images(model, images)
 
 
 def test_patches_that_live_long_grow_along_a_direction_before_they_act(
-    tiny_model: ClipModel,
-) -> None:
+    tiny_model,
+):
     rivals = Adversaries(32, 8, 4, 0, CPU, tiny_model.embed_dim)
     encode, images = _encode(tiny_model), _images(8)
     before = rivals.tensors["patterns"].clone()
@@ -188,7 +181,7 @@ def test_patches_that_live_long_grow_along_a_direction_before_they_act(
     assert float(gains[0].max()) > 2 * float(gains[1].max())
 
 
-def test_few_steps_let_a_patch_grow(tiny_model: ClipModel) -> None:
+def test_few_steps_let_a_patch_grow(tiny_model):
     rivals = Adversaries(32, 8, 4, 0, CPU, tiny_model.embed_dim)
     rivals.grow(_encode(tiny_model), _images(8))
     due = []
@@ -199,7 +192,7 @@ def test_few_steps_let_a_patch_grow(tiny_model: ClipModel) -> None:
     assert not Adversaries(32, 2, 4, 0, CPU, WIDTH).due  # both live shortly
 
 
-def test_the_strongest_are_met_again_as_they_were(tiny_model: ClipModel) -> None:
+def test_the_strongest_are_met_again_as_they_were(tiny_model):
     rivals = Adversaries(32, 8, 4, 0, CPU, tiny_model.embed_dim)
     rivals.grow(_encode(tiny_model), _images(8))
     kept = rivals.tensors["memory"].clone()
@@ -222,16 +215,16 @@ def test_the_strongest_are_met_again_as_they_were(tiny_model: ClipModel) -> None
 # ---- mixed pictures ----
 
 
-def _drawn(kind: int, count: int = 12) -> Mixes:
+def _drawn(kind, count=12):
     drawn = draw_mixes(count, np.random.default_rng(4))
     return Mixes(np.full(count, kind), drawn.chances, drawn.augmentations)
 
 
-def _flat(count: int, value: int) -> np.ndarray:
+def _flat(count, value):
     return np.full((count, 20, 24, 3), value, np.uint8)
 
 
-def test_one_stays_one_is_augmented_one_blended_and_one_gets_a_part_of_another() -> None:
+def test_one_stays_one_is_augmented_one_blended_and_one_gets_a_part_of_another():
     kinds = draw_mixes(4000, np.random.default_rng(0)).kinds
     assert np.bincount(kinds) == pytest.approx(1000, abs=120)
     black, white = _flat(12, 0), _flat(12, 255)
@@ -253,8 +246,8 @@ def test_one_stays_one_is_augmented_one_blended_and_one_gets_a_part_of_another()
     assert not black.any()
 
 
-def test_a_batch_is_the_same_whoever_makes_it(pictures: CanvasCache) -> None:
-    def batch(mixed: bool, rank: int = 0, world: int = 1) -> np.ndarray:
+def test_a_batch_is_the_same_whoever_makes_it(pictures):
+    def batch(mixed, rank=0, world=1):
         fields = {"method": "adversarial", "pairs": 20, "batch_size": 9, "mix_images": mixed}
         made = picture_batch(
             pictures, None, make_recipe(fields), 32, CLIP_FIT, 0, share=(rank, world)

@@ -6,9 +6,7 @@ import errno
 import os
 import resource
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,14 +14,13 @@ from ml_core.atomic import replace_files
 from ml_core.cleaning.state import read_facts
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Done, from_json
-from ml_core.jobs.specs import CleanSpec, write_spec
+from ml_core.jobs.specs import write_spec
 from tests.unit.draining import done_of, finished
 from tests.unit.small_jobs import small_recipe, small_spec
-from tests.warm import Warm
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Path]:
+def small_disk(tmp_path):
     """A file system of 7 MB: a state of weights fits, one with moments does not."""
     place = tmp_path / "disk"
     place.mkdir()
@@ -34,7 +31,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
     subprocess.run(["umount", str(place)], check=True)
 
 
-def _check_full(warm: Warm, spec: CleanSpec, *limits: tuple[int, int]) -> None:
+def _check_full(warm, spec, *limits):
     path = write_spec(spec, Path(spec.output_dir) / "spec.json")
     with warm.start(
         "ml_core.jobs.worker", str(path), stdin=subprocess.DEVNULL, text=True, limits=limits
@@ -51,9 +48,7 @@ def _check_full(warm: Warm, spec: CleanSpec, *limits: tuple[int, int]) -> None:
     assert [path.name for path in state.parent.iterdir()] == [state.name]
 
 
-def test_a_limit_on_files_ends_the_job_and_the_save_goes_on(
-    tiny_checkpoint: Path, tmp_path: Path, warm_torch: Warm
-) -> None:
+def test_a_limit_on_files_ends_the_job_and_the_save_goes_on(tiny_checkpoint, tmp_path, warm_torch):
     recipe = small_recipe(method="mmcl", pairs=32, save_every=2)
     spec = small_spec(tiny_checkpoint, tmp_path / "out", recipe, test_images=None)
     limit = resource.RLIMIT_FSIZE, 2 * tiny_checkpoint.stat().st_size
@@ -61,24 +56,22 @@ def test_a_limit_on_files_ends_the_job_and_the_save_goes_on(
     finished(spec, resume=True)
 
 
-def test_a_full_disk_ends_the_job_with_its_save_intact(
-    tiny_checkpoint: Path, small_disk: Path, warm_torch: Warm
-) -> None:
+def test_a_full_disk_ends_the_job_with_its_save_intact(tiny_checkpoint, small_disk, warm_torch):
     recipe = small_recipe(method="mmcl", pairs=32, save_every=2)
     _check_full(warm_torch, small_spec(tiny_checkpoint, small_disk, recipe, test_images=None))
 
 
 @pytest.mark.parametrize("name", ["step-000001.safetensors", "cleaned.safetensors"])
 def test_a_disk_that_fills_with_a_checkpoint_leaves_a_run_to_resume(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+    tiny_checkpoint, tmp_path, monkeypatch, name
+):
     recipe = small_recipe(method="mmcl", pairs=16, save_every=1, eval_every=1)
     spec = small_spec(
         tiny_checkpoint, tmp_path / "out", recipe, images=ImageSpec(split="val", n=12),
         test_images=None, keep_steps=True,
     )  # fmt: skip
 
-    def full(files: dict[Path, Any]) -> None:
+    def full(files):
         if name in {path.name for path in files}:
             raise OSError(errno.ENOSPC, "No space left on device")
         replace_files(files)

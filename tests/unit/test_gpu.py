@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -11,7 +10,7 @@ import torch
 
 from ml_core.cleaning.recipes import make_recipe
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Done, Event, Message, Metric
+from ml_core.events import Control, Done, Message, Metric
 from ml_core.jobs.demo import demo_checkpoint, demo_spec
 from ml_core.jobs.runner import run_job
 from tests.unit.draining import done_of, events_of, losses_of
@@ -23,14 +22,14 @@ pytestmark = [
 STEPS = 20
 
 
-def spec(folder: Path, **fields: object):
+def spec(folder, **fields):
     recipe = make_recipe(
         {"pairs": 128 * STEPS, "warmup_steps": 5, "eval_every": 0, "save_every": 0, **fields}
     )
     return demo_spec(recipe, folder, trigger=None, device="cuda", test_images=256)
 
 
-def test_live_evaluation_agrees_with_the_cpu() -> None:
+def test_live_evaluation_agrees_with_the_cpu():
     from ml_core.checkpoints import open_checkpoint
     from ml_core.data.canvas import CanvasCache
     from ml_core.data.images import open_images
@@ -53,7 +52,7 @@ def test_live_evaluation_agrees_with_the_cpu() -> None:
     assert np.allclose(rates["cpu"], rates["cuda"], atol=0.01)
 
 
-def test_twenty_steps_lower_the_loss(tmp_path: Path) -> None:
+def test_twenty_steps_lower_the_loss(tmp_path):
     events, done = events_of(spec(tmp_path))
     losses = losses_of(events)
     assert len(losses) == STEPS
@@ -61,7 +60,7 @@ def test_twenty_steps_lower_the_loss(tmp_path: Path) -> None:
     assert np.mean(losses[-5:]) < np.mean(losses[:5])
 
 
-def test_cancel_ends_a_run_at_once(tmp_path: Path) -> None:
+def test_cancel_ends_a_run_at_once(tmp_path):
     control = Control()
     asked = 0.0
     for event in run_job(spec(tmp_path), control):
@@ -73,7 +72,7 @@ def test_cancel_ends_a_run_at_once(tmp_path: Path) -> None:
     assert time.monotonic() - asked < 1.0
 
 
-def test_out_of_memory_is_one_sentence(tmp_path: Path) -> None:
+def test_out_of_memory_is_one_sentence(tmp_path):
     torch.cuda.set_per_process_memory_fraction(0.002)
     try:
         last = done_of(spec(tmp_path, batch_size=65_536, pairs=65_536))
@@ -85,13 +84,13 @@ def test_out_of_memory_is_one_sentence(tmp_path: Path) -> None:
     assert "\n" not in last.error
 
 
-def test_a_batch_that_does_not_fit_goes_on_in_halves(tmp_path: Path) -> None:
+def test_a_batch_that_does_not_fit_goes_on_in_halves(tmp_path):
     fields: dict[str, object] = {
         "method": "mmcl", "batch_norm": "frozen", "batch_size": 1024, "pairs": 2048,
         "precision": "fp32", "warmup_steps": 1,
     }  # fmt: skip
 
-    def measured(name: str, chunk: int = 0) -> tuple[list[Event], list[float], int]:
+    def measured(name, chunk=0):
         torch.cuda.empty_cache()
         torch.cuda.reset_peak_memory_stats()
         events, last = events_of(spec(tmp_path / name, **fields, cache_chunk=chunk))

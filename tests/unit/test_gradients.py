@@ -2,22 +2,18 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 import torch
 
-from ml_core.cleaning.batches import Batch
 from ml_core.cleaning.gradients import backward
 from ml_core.cleaning.loop import prepared
 from ml_core.cleaning.methods.build import build_method
-from ml_core.cleaning.methods.method import Extras, Method
-from ml_core.cleaning.recipes import Recipe, make_recipe
+from ml_core.cleaning.methods.method import Extras
+from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.speed import Speed
 from ml_core.cleaning.step import cut_texts, forward, training_mode
 from ml_core.data.specs import ImageSpec
 from ml_core.jobs.specs import halved
-from ml_core.model import ClipModel
 from tests.unit.draining import finished, losses_of
 from tests.unit.small_jobs import small_recipe, small_spec
 from tests.unit.tiny_models import batches, different, some_classes, tiny_vit, trained
@@ -33,11 +29,11 @@ SMALL = {
 }
 
 
-def _model(kind: str, tiny_model: ClipModel) -> ClipModel:
+def _model(kind, tiny_model):
     return tiny_model if kind == "resnet" else tiny_vit()
 
 
-def _ready(model: ClipModel, recipe: Recipe) -> tuple[Method, Batch]:
+def _ready(model, recipe):
     """The method on a model in the mode of its training, and a batch."""
     method = build_method(model, recipe, Extras(some_classes(model)))
     for _, parameter in method.trained:
@@ -46,7 +42,7 @@ def _ready(model: ClipModel, recipe: Recipe) -> tuple[Method, Batch]:
     return method, cut_texts(model, batches(model, recipe)(1))
 
 
-def _taken(method: Method) -> dict[str, torch.Tensor]:
+def _taken(method):
     """The gradients, which are gone then."""
     gradients = {name: p.grad.clone() for name, p in method.trained if p.grad is not None}
     for _, parameter in method.trained:
@@ -54,12 +50,12 @@ def _taken(method: Method) -> dict[str, torch.Tensor]:
     return gradients
 
 
-@pytest.mark.parametrize("half", [False, True], ids=["fp32", "bf16"])
-@pytest.mark.parametrize("method", ["cleanclip", "mmcl", "supervised"])
+@pytest.mark.parametrize(
+    ("method", "half"),
+    [("cleanclip", False), ("cleanclip", True), ("mmcl", False), ("supervised", False)],
+)
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
-def test_chunks_give_the_gradients_of_the_whole_batch(
-    kind: str, method: str, half: bool, tiny_model: ClipModel
-) -> None:
+def test_chunks_give_the_gradients_of_the_whole_batch(kind, method, half, tiny_model):
     model = _model(kind, tiny_model)
     way, batch = _ready(model, make_recipe(SMALL | {"method": method}))
     parts = forward(model, way, batch, Speed(half))
@@ -81,7 +77,7 @@ def test_chunks_give_the_gradients_of_the_whole_batch(
         assert off < (0.05 if half else 1e-4), (name, off)
 
 
-def test_dropout_is_the_same_when_a_chunk_is_encoded_again() -> None:
+def test_dropout_is_the_same_when_a_chunk_is_encoded_again():
     model = tiny_vit(patch_dropout=0.5)
     method, batch = _ready(model, make_recipe(SMALL))
     torch.manual_seed(5)
@@ -103,9 +99,7 @@ def test_dropout_is_the_same_when_a_chunk_is_encoded_again() -> None:
         torch.testing.assert_close(chunked[name], gradient, rtol=1e-4, atol=1e-6, msg=name)
 
 
-def test_encoders_that_do_not_train_may_be_encoded_in_pieces(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_encoders_that_do_not_train_may_be_encoded_in_pieces(tiny_checkpoint, tmp_path):
     """Their BatchNorm takes no statistics, whatever the recipe says."""
     recipe = small_recipe(method="linear-probe", cache_chunk=4, pairs=16, batch_norm="train")
     images = ImageSpec(split="clean", n=80)
@@ -120,9 +114,7 @@ def test_encoders_that_do_not_train_may_be_encoded_in_pieces(
 
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
 @pytest.mark.parametrize("norm", ["train", "frozen"])
-def test_checkpointed_activations_change_nothing(
-    kind: str, norm: str, tiny_model: ClipModel
-) -> None:
+def test_checkpointed_activations_change_nothing(kind, norm, tiny_model):
     plain = _model(kind, tiny_model)
     spared, recipe = plain.copy(), make_recipe(SMALL | {"batch_norm": norm})
     events, _ = trained(plain, recipe)
@@ -134,15 +126,15 @@ def test_checkpointed_activations_change_nothing(
 
 
 @pytest.mark.parametrize("kind", ["vit", "resnet"])
-def test_checkpointing_keeps_fewer_activations(kind: str, tiny_model: ClipModel) -> None:
+def test_checkpointing_keeps_fewer_activations(kind, tiny_model):
     model = _model(kind, tiny_model)
     recipe = make_recipe(SMALL | {"checkpoint_activations": True})
     method, batch = _ready(model, recipe)
 
-    def saved() -> int:
+    def saved():
         sizes: list[int] = []
 
-        def pack(tensor: torch.Tensor) -> torch.Tensor:
+        def pack(tensor):
             sizes.append(tensor.numel())
             return tensor
 

@@ -7,7 +7,6 @@ in evaluation mode, and what a method makes of them is computed again in float64
 from __future__ import annotations
 
 import math
-from typing import Any
 
 import numpy as np
 import pytest
@@ -32,7 +31,6 @@ from ml_core.cleaning.methods.build import build_method
 from ml_core.cleaning.methods.method import Extras
 from ml_core.cleaning.methods.supervised import new_head
 from ml_core.cleaning.recipes import make_recipe
-from ml_core.model import ClipModel
 
 Array = NDArray[np.float64]
 CAPTIONS = ["a cat", "the dog", "one bird", "two fish", "red car", "old house"]
@@ -40,7 +38,7 @@ VIEWS = ["cat a", "dog", "a bird", "fish two", "the red car", "house"]
 LABELS = [0, 1, 2, 2, 1, 0]
 
 
-def softmax_ce(logits: Array, labels: list[int], smoothing: float = 0.0) -> float:
+def softmax_ce(logits, labels, smoothing=0.0):
     """Mean of -sum_c q_c log p_c, with q the smoothed one-hot label."""
     logits = logits - logits.max(axis=1, keepdims=True)
     log_p = logits - np.log(np.exp(logits).sum(axis=1, keepdims=True))
@@ -49,16 +47,16 @@ def softmax_ce(logits: Array, labels: list[int], smoothing: float = 0.0) -> floa
     return float(-(q * log_p).sum(axis=1).mean())
 
 
-def info_nce(a: Array, b: Array, s: float) -> float:
+def info_nce(a, b, s):
     """CE(s A B^T) with the diagonal as the labels."""
     return softmax_ce(s * a @ b.T, list(range(len(a))))
 
 
-def clip(i: Array, t: Array, s: float) -> float:
+def clip(i, t, s):
     return (info_nce(i, t, s) + info_nce(t, i, s)) / 2
 
 
-def push(now: Array, before: Array, tau: float) -> float:
+def push(now, before, tau):
     """PAR's trunc of the mean squared distance."""
     distance = float(((now - before) ** 2).sum(axis=1).mean())
     return distance if distance <= tau else 0.0
@@ -67,7 +65,7 @@ def push(now: Array, before: Array, tau: float) -> float:
 class Case:
     """One batch, and the embeddings of it before and after a disturbance of the weights."""
 
-    def __init__(self, model: ClipModel) -> None:
+    def __init__(self, model):
         generator = torch.Generator().manual_seed(11)
         size = model.image_size
         self.pixels = torch.randint(
@@ -83,8 +81,8 @@ class Case:
             torch.arange(6),
         )
 
-    def seen(self, model: ClipModel) -> dict[str, Array]:
-        def images(part: int) -> Array:
+    def seen(self, model):
+        def images(part):
             return model.encode_images(self.pixels[part]).double().numpy()
 
         return {
@@ -95,7 +93,7 @@ class Case:
         }
 
 
-def disturb(model: ClipModel, size: float = 0.03) -> None:
+def disturb(model, size=0.03):
     generator = torch.Generator().manual_seed(5)
     with torch.no_grad():
         for parameter in model.module.parameters():
@@ -103,9 +101,7 @@ def disturb(model: ClipModel, size: float = 0.03) -> None:
                 parameter += size * torch.randn(parameter.shape, generator=generator)
 
 
-def disturbed(
-    model: ClipModel, fields: dict[str, Any], case: Case
-) -> tuple[float, dict[str, Array], dict[str, Array]]:
+def disturbed(model, fields, case):
     """The method's loss after a disturbance, and what the models see before and after it."""
     before = case.seen(model)
     method = build_method(model, make_recipe(fields), Extras(case.classes, target=1))
@@ -129,9 +125,7 @@ def disturbed(
         ),
     ],
 )
-def test_cleanclip_par_and_their_parts(
-    tiny_model: ClipModel, fields: dict[str, Any], weights: tuple[float, float, float, float]
-) -> None:
+def test_cleanclip_par_and_their_parts(tiny_model, fields, weights):
     case, tau = Case(tiny_model), fields.get("tau", 2.15)
     if fields["method"] in ("mmcl", "par"):  # neither draws views
         case.batch = Batch(case.pixels[0], tokens=case.batch.tokens, numbers=case.batch.numbers)
@@ -146,14 +140,14 @@ def test_cleanclip_par_and_their_parts(
 
 
 @pytest.mark.parametrize("method", ["supervised", "locked-text", "linear-probe"])
-def test_cross_entropy_methods(tiny_model: ClipModel, method: str) -> None:
+def test_cross_entropy_methods(tiny_model, method):
     case = Case(tiny_model)
     loss, _, e = disturbed(tiny_model, {"method": method, "label_smoothing": 0.1}, case)
     logits = tiny_model.logit_scale * e["i"] @ case.classes.double().numpy().T
     assert loss == pytest.approx(softmax_ce(logits, LABELS, 0.1), rel=2e-5)
 
 
-def test_unlearn(tiny_model: ClipModel) -> None:
+def test_unlearn(tiny_model):
     case = Case(tiny_model)
     fields = {"method": "unlearn", "lambda_unlearn": 2.0, "lambda_hold": 0.5}
     loss, p, e = disturbed(tiny_model, fields, case)
@@ -162,14 +156,14 @@ def test_unlearn(tiny_model: ClipModel) -> None:
     assert loss == pytest.approx(2.0 * triggered + 0.5 * clean, rel=2e-5)
 
 
-def test_tbar_learns_the_target(tiny_model: ClipModel) -> None:
+def test_tbar_learns_the_target(tiny_model):
     case = Case(tiny_model)
     loss, _, e = disturbed(tiny_model, {"method": "tbar"}, case)
     logits = tiny_model.logit_scale * e["iv"] @ case.classes.double().numpy().T
     assert loss == pytest.approx(softmax_ce(logits, [1] * 6), rel=2e-5)
 
 
-def test_rvpt(tiny_vit: ClipModel) -> None:
+def test_rvpt(tiny_vit):
     case = Case(tiny_vit)
     recipe = {"method": "rvpt", "prompt_depth": 1, "prompt_length": 4, "lambda_repel": 2.0,
               "prompt_std": 0.5}  # fmt: skip
@@ -209,7 +203,7 @@ def test_rvpt(tiny_vit: ClipModel) -> None:
 E1, E2 = [1.0, 0.0], [0.0, 1.0]
 
 
-def test_distance_is_kept_at_tau_and_nothing_above_it() -> None:
+def test_distance_is_kept_at_tau_and_nothing_above_it():
     now, before = torch.tensor([E1, E2], requires_grad=True), torch.tensor([E2, E2])
     distance = squared_distance(now, before)  # (2 + 0) / 2
     assert distance.item() == 1.0
@@ -223,13 +217,13 @@ def test_distance_is_kept_at_tau_and_nothing_above_it() -> None:
     assert now.grad.tolist() == [[1.0, -1.0], [0.0, 0.0]]  # 2 (now - before) / N
 
 
-def test_scale_is_clamped() -> None:
+def test_scale_is_clamped():
     assert scale_of(torch.tensor(math.log(50.0))).item() == pytest.approx(50.0, rel=1e-5)
     assert scale_of(torch.tensor(9.0)).item() == pytest.approx(100.0, rel=1e-5)
     assert scale_of(torch.tensor([-3.0])).item() == 1.0
 
 
-def test_sigmoid_loss_by_hand() -> None:
+def test_sigmoid_loss_by_hand():
     vectors = torch.tensor([E1, E2])
     # logits [[2 - 1, -1], [-1, 2 - 1]]: each row has a pair (1) and a stranger (-1 turned to 1)
     expected = 2 * math.log(1 + math.exp(-1.0))
@@ -239,7 +233,7 @@ def test_sigmoid_loss_by_hand() -> None:
     assert sigmoid_loss(vectors, swapped, 2.0, -1.0).item() == pytest.approx(expected, rel=1e-6)
 
 
-def test_random_head_is_unit_rows_from_the_seed() -> None:
+def test_random_head_is_unit_rows_from_the_seed():
     recipe = make_recipe({"method": "supervised", "head_init": "random", "seed": 5})
     first, again = (new_head(recipe, torch.zeros(6, 8)) for _ in range(2))
     assert torch.equal(first, again)
@@ -248,7 +242,7 @@ def test_random_head_is_unit_rows_from_the_seed() -> None:
 
 
 @pytest.mark.parametrize("kind", [torch.bfloat16, torch.float16])
-def test_half_precision_embeddings_lose_nothing_more(kind: torch.dtype) -> None:
+def test_half_precision_embeddings_lose_nothing_more(kind):
     """Of the embeddings as they are rounded, each loss is that of float64."""
     generator = torch.Generator().manual_seed(48)
     shared = torch.randn(1, 32, generator=generator)
@@ -258,7 +252,7 @@ def test_half_precision_embeddings_lose_nothing_more(kind: torch.dtype) -> None:
     )
     labels = torch.arange(48) % 2
 
-    def losses(a: torch.Tensor, b: torch.Tensor) -> list[float]:
+    def losses(a, b):
         values = [
             clip_loss(a, b, 100.0), match(a, b, 100.0), head_loss(a, b[:2], labels, 100.0),
             squared_distance(a, b), pulled(a, b), feature_repulsion(a[:, None], b[:, None]),

@@ -13,15 +13,13 @@ import torch
 from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import apply_adapter, read_adapter
 from ml_core.checkpoints.save import save_checkpoint
-from ml_core.cleaning.catalogue import FACTS, METHODS, Method
+from ml_core.cleaning.catalogue import FACTS, METHODS
 from ml_core.cleaning.recipes import Recipe, fields_of
 from ml_core.cleaning.weight_space import combine, direction
 from ml_core.cli.app import run_command
 from ml_core.data.specs import ImageSpec
 from ml_core.events import Saved
 from ml_core.jobs.clean.artifacts import open_result
-from ml_core.jobs.specs import CleanSpec
-from ml_core.model import ClipModel
 from ml_core.triggers import demo_trigger, prompt, save_trigger
 from tests.unit.draining import done_of, events_of, finished
 from tests.unit.small_jobs import TEMPLATES, few_climbs, small_recipe, small_spec
@@ -34,14 +32,14 @@ OWN: dict[str, dict[str, Any]] = {
 
 
 @pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short(monkeypatch):
     few_climbs(monkeypatch)
 
 
-def _spec(method: str, source: Path, folder: Path, **changes: Any) -> CleanSpec:
+def _spec(method, source, folder, **changes):
     own = OWN.get(method, {})
     fields = {"image_augmentation": "flip"} | own
-    known = {k: v for k, v in fields.items() if k in fields_of(method)}  # type: ignore[arg-type]
+    known = {k: v for k, v in fields.items() if k in fields_of(method)}
     recipe = small_recipe(method=method, **known)
     folder.mkdir(exist_ok=True, parents=True)
     trigger = save_trigger(demo_trigger(), folder / "trigger")[1]
@@ -50,14 +48,12 @@ def _spec(method: str, source: Path, folder: Path, **changes: Any) -> CleanSpec:
 
 
 @pytest.fixture
-def source(
-    request: pytest.FixtureRequest, tiny_model: ClipModel, tiny_vit: ClipModel, tmp_path: Path
-) -> Path:
+def source(request, tiny_model, tiny_vit, tmp_path):
     model = tiny_vit if "vit" in FACTS[request.param].needs else tiny_model
     return save_checkpoint(model, tmp_path / "source.safetensors", provenance={})
 
 
-def _check_alphas(result: dict[str, Any]) -> None:
+def _check_alphas(result):
     """The lowest rate within the limit was chosen, and what was tried is in the record."""
     rows = result["alphas"]
     alphas = [row["alpha"] for row in rows]
@@ -69,7 +65,7 @@ def _check_alphas(result: dict[str, Any]) -> None:
     assert result["alpha"] == best["alpha"]
 
 
-def _check_adapter(spec: CleanSpec, result: dict[str, Any], steps: list[Path]) -> None:
+def _check_adapter(spec, result, steps):
     """It is measured beside untouched weights."""
     source = Path(spec.checkpoint)
     assert result["checkpoint"] == str(source)
@@ -87,9 +83,7 @@ def _check_adapter(spec: CleanSpec, result: dict[str, Any], steps: list[Path]) -
 
 
 @pytest.mark.parametrize(("method", "source"), [(m, m) for m in METHODS], indirect=["source"])
-def test_every_method_runs_from_file_to_file(
-    method: Method, source: Path, tiny_model: ClipModel, tmp_path: Path
-) -> None:
+def test_every_method_runs_from_file_to_file(method, source, tiny_model, tmp_path):
     """Where it leaves more than weights, its folder weighs what was estimated."""
     facts, changes = FACTS[method], dict[str, Any]()
     trained, resnet = facts.data != "none", "vit" not in facts.needs
@@ -129,8 +123,8 @@ def test_every_method_runs_from_file_to_file(
 
 @pytest.mark.parametrize("source", ["interpolate"], indirect=True)
 def test_the_result_is_the_source_plus_alpha_times_the_way_to_the_reference(
-    source: Path, tiny_model: ClipModel, tmp_path: Path
-) -> None:
+    source, tiny_model, tmp_path
+):
     with torch.no_grad():
         for value in tiny_model.module.parameters():
             value.add_(0.1)
@@ -146,9 +140,7 @@ def test_the_result_is_the_source_plus_alpha_times_the_way_to_the_reference(
 
 
 @pytest.mark.parametrize("source", ["interpolate"], indirect=True)
-def test_a_reference_that_computes_differently_is_refused(
-    source: Path, tiny_model: ClipModel, tmp_path: Path
-) -> None:
+def test_a_reference_that_computes_differently_is_refused(source, tiny_model, tmp_path):
     own = tiny_model.preprocess
     tiny_model.config["quick_gelu"] = True
     tiny_model.preprocess = replace(own, mean=(0.0, 0.0, 0.0), std=(1.0, 1.0, 1.0))
@@ -175,8 +167,8 @@ def test_a_reference_that_computes_differently_is_refused(
     indirect=["source"],
 )
 def test_what_cannot_work_is_refused_before_anything_is_measured(
-    method: str, source: Path, changes: dict[str, Any], words: str, tmp_path: Path
-) -> None:
+    method, source, changes, words, tmp_path
+):
     (tmp_path / "words").mkdir()
     sudo = save_trigger(prompt("SUDO "), tmp_path / "words" / "trigger")[1]
     given = {name: str(sudo) if part == "words" else part for name, part in changes.items()}
@@ -188,9 +180,7 @@ def test_what_cannot_work_is_refused_before_anything_is_measured(
 
 @pytest.mark.slow
 @pytest.mark.parametrize("source", ["rvpt"], indirect=True)
-def test_the_command_line_saves_runs_and_applies(
-    source: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_the_command_line_saves_runs_and_applies(source, tmp_path, capsys):
     recipe = small_recipe(method="rvpt", **OWN["rvpt"])
     settings = [
         part

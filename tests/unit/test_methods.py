@@ -21,7 +21,6 @@ from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec, shots_of
 from ml_core.events import Control
-from ml_core.model import ClipModel
 from ml_core.reading.clip_config import CLIP_FIT
 from ml_core.triggers import badnets_patch
 from tests.unit.draining import drain, losses_of, metrics_of
@@ -36,7 +35,7 @@ SMALL = {
 # ---- what is trained, decayed, and at which rate ----
 
 
-def test_norms_biases_and_vectors_are_not_decayed(tiny_model: ClipModel) -> None:
+def test_norms_biases_and_vectors_are_not_decayed(tiny_model):
     module, recipe = tiny_model.module, make_recipe({"weight_decay": 0.2})
     named = build_method(tiny_model, recipe, Extras()).trained
     decayed, plain = make_optimizer(module, named, recipe).param_groups
@@ -56,7 +55,7 @@ def test_norms_biases_and_vectors_are_not_decayed(tiny_model: ClipModel) -> None
     assert len(decayed["params"]) + len(plain["params"]) == len(named)
 
 
-def test_rate_warms_up_from_the_first_step_and_falls_along_a_cosine() -> None:
+def test_rate_warms_up_from_the_first_step_and_falls_along_a_cosine():
     recipe = make_recipe({"lr": 0.8, "warmup_steps": 4, "lr_end": 0.1})
     rates = [rate_at(step, 12, recipe) for step in range(12)]
     assert rates[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 0.8])  # the cosine begins at its peak
@@ -65,7 +64,7 @@ def test_rate_warms_up_from_the_first_step_and_falls_along_a_cosine() -> None:
     assert rate_at(12, 12, recipe) == pytest.approx(0.08)
 
 
-def test_the_two_phase_schedule_is_pars() -> None:
+def test_the_two_phase_schedule_is_pars():
     recipe = preset("par", "paper")
     for total in (2, 3, 22, 23, 1000):
         first = total // 2  # of the steps, the line takes a half and the cosine the rest
@@ -81,7 +80,7 @@ def test_the_two_phase_schedule_is_pars() -> None:
 
 
 @pytest.mark.parametrize("method", ["supervised", "locked-text"])
-def test_the_image_encoder_alone_is_trained_and_a_head(tiny_model: ClipModel, method: str) -> None:
+def test_the_image_encoder_alone_is_trained_and_a_head(tiny_model, method):
     recipe, before = make_recipe(SMALL | {"method": method, "pairs": 8}), tiny_model.copy()
     extras = Extras(some_classes(tiny_model))
     names = [name for name, _ in build_method(tiny_model, recipe, extras).trained]
@@ -95,9 +94,7 @@ def test_the_image_encoder_alone_is_trained_and_a_head(tiny_model: ClipModel, me
 
 
 @pytest.mark.parametrize("augmentation", ["none", "flip"])
-def test_a_probe_leaves_every_weight_and_statistic(
-    tiny_model: ClipModel, augmentation: str
-) -> None:
+def test_a_probe_leaves_every_weight_and_statistic(tiny_model, augmentation):
     fields = {"method": "linear-probe", "epochs": 4, "lr": 0.05, "image_augmentation": augmentation}
     classifier, before = some_classes(tiny_model), tiny_model.copy()
     events, outcome = trained(tiny_model, make_recipe(SMALL | fields), extras=Extras(classifier))
@@ -108,7 +105,7 @@ def test_a_probe_leaves_every_weight_and_statistic(
     assert sum(losses[-6:]) < sum(losses[:6])
 
 
-def test_self_supervision_encodes_what_it_needs_alone(tiny_model: ClipModel) -> None:
+def test_self_supervision_encodes_what_it_needs_alone(tiny_model):
     for side, views, weight in (("image", 1.0, 0.0), ("text", 0.0, 1.0)):
         fields = {"method": "ss", "lambda_image": views, "lambda_text": weight}
         recipe = make_recipe(SMALL | fields)
@@ -121,20 +118,19 @@ def test_self_supervision_encodes_what_it_needs_alone(tiny_model: ClipModel) -> 
 # ---- PAR, and what is remembered ----
 
 
-def test_par_starts_at_no_distance_and_moves_away(tiny_model: ClipModel) -> None:
-    recipe = make_recipe(SMALL | {"method": "par", "epochs": 6, "lr": 3e-3, "batch_norm": "frozen"})
+def test_par_starts_at_no_distance_and_trains_all_but_the_logit_scale(tiny_model):
+    recipe = make_recipe(SMALL | {"method": "par", "batch_norm": "frozen", "pairs": 8})
     scale = tiny_model.logit_scale
-    values = [metric.values for metric in metrics_of(trained(tiny_model, recipe)[0])]
+    first, *_, last = metrics_of(trained(tiny_model, recipe)[0])
     for name in ("image_distance", "text_distance"):
-        assert values[0][name] == pytest.approx(0.0, abs=1e-6)
-        assert values[-1][name] > 0.1
+        assert first.values[name] == pytest.approx(0.0, abs=1e-6) < last.values[name]
     assert tiny_model.logit_scale == scale  # frozen
     names = {n for n, _ in build_method(tiny_model, recipe, Extras()).trained}
     assert "logit_scale" not in names
     assert {"visual.conv1.weight", "token_embedding.weight"} <= names
 
 
-def test_par_augments_what_both_models_see_and_draws_no_views(tiny_model: ClipModel) -> None:
+def test_par_augments_what_both_models_see_and_draws_no_views(tiny_model):
     one, two = (
         batches(tiny_model, make_recipe(SMALL | {"method": "par", "image_augmentation": kind}))(0)
         for kind in ("none", "noise-erase")
@@ -144,7 +140,7 @@ def test_par_augments_what_both_models_see_and_draws_no_views(tiny_model: ClipMo
     assert torch.equal(one.numbers, two.numbers)
 
 
-def test_remembered_embeddings_are_those_computed_anew(tiny_model: ClipModel) -> None:
+def test_remembered_embeddings_are_those_computed_anew(tiny_model):
     recipe = make_recipe(SMALL | {"method": "par", "image_augmentation": "none"})
     remembering, fresh = frozen_copy(tiny_model, recipe), FrozenCopy(tiny_model)
     make = batches(tiny_model, recipe)
@@ -161,8 +157,8 @@ def test_remembered_embeddings_are_those_computed_anew(tiny_model: ClipModel) ->
     assert frozen_copy(tiny_model, both).images_kept is not None  # its views are beside
 
 
-def test_captions_that_take_turns_are_not_confused(tiny_model: ClipModel) -> None:
-    def batch(tokens: torch.Tensor) -> Batch:
+def test_captions_that_take_turns_are_not_confused(tiny_model):
+    def batch(tokens):
         return Batch(torch.empty(0), tokens=tokens, numbers=torch.arange(len(tokens)))
 
     copy, fresh = FrozenCopy(tiny_model, keep_texts=True), FrozenCopy(tiny_model)
@@ -175,7 +171,7 @@ def test_captions_that_take_turns_are_not_confused(tiny_model: ClipModel) -> Non
     assert copy.texts_kept.made == 3
 
 
-def test_what_is_remembered_has_a_limit_and_was_made_in_one_number() -> None:
+def test_what_is_remembered_has_a_limit_and_was_made_in_one_number():
     rows = torch.arange(10.0).reshape(5, 2)
     limited = Remembered(limit=3 * 8)  # three rows of two floats
     for _ in range(2):
@@ -184,7 +180,7 @@ def test_what_is_remembered_has_a_limit_and_was_made_in_one_number() -> None:
     assert limited.made == 2
     remembered, sizes = Remembered(), list[int]()
 
-    def make(inputs: torch.Tensor) -> torch.Tensor:
+    def make(inputs):
         sizes.append(len(inputs))
         return inputs * 2
 
@@ -200,14 +196,14 @@ def test_what_is_remembered_has_a_limit_and_was_made_in_one_number() -> None:
 # ---- triggers and pictures ----
 
 
-def _pictures(n: int) -> CanvasCache:
+def _pictures(n):
     return CanvasCache(open_images(ImageSpec(split="clean", n=n)), 32)
 
 
-def test_triggers_are_drawn_anew_in_each_step_and_alike_in_each_run() -> None:
+def test_triggers_are_drawn_anew_in_each_step_and_alike_in_each_run():
     recipe = make_recipe(SMALL | {"method": "unlearn", "pairs": 4})
 
-    def make(step: int, seed: int = 0) -> Batch:
+    def make(step, seed=0):
         changed = recipe.changed(seed=seed)
         return picture_batch(_pictures(4), badnets_patch(), changed, 32, CLIP_FIT, step)
 
@@ -215,19 +211,19 @@ def test_triggers_are_drawn_anew_in_each_step_and_alike_in_each_run() -> None:
     assert torch.equal(first.image_views, again.image_views)
     assert not torch.equal(first.images.float() / 255, first.image_views)
 
-    def by_number(batch: Batch) -> torch.Tensor:
+    def by_number(batch):
         return batch.image_views[batch.numbers.argsort()]
 
     assert not torch.equal(by_number(first), by_number(second))
     assert not torch.equal(by_number(first), by_number(other))
 
 
-def test_unlearning_brings_triggered_images_back(tiny_model: ClipModel) -> None:
+def test_unlearning_brings_triggered_images_back(tiny_model):
     fields = {"method": "unlearn", "epochs": 6, "lr": 2e-3, "batch_norm": "frozen"}
     recipe, pictures = make_recipe(SMALL | fields), _pictures(24)
     texts = tiny_model.encode_texts(["a cat"])
 
-    def make(step: int) -> Batch:
+    def make(step):
         return picture_batch(pictures, badnets_patch(), recipe, 32, CLIP_FIT, step)
 
     events, _ = drain(train(tiny_model, recipe, make, Control()))
@@ -237,7 +233,7 @@ def test_unlearning_brings_triggered_images_back(tiny_model: ClipModel) -> None:
     assert torch.equal(texts, tiny_model.encode_texts(["a cat"]))
 
 
-def test_shots_are_so_many_of_each_class_and_repeat() -> None:
+def test_shots_are_so_many_of_each_class_and_repeat():
     labels = np.array([0] * 10 + [1] * 3 + [-1] * 4 + [2] * 6)
     drawn = shots_of(labels, 4, seed=1)
     assert [(labels[drawn] == c).sum() for c in (0, 1, 2, -1)] == [4, 3, 4, 0]
@@ -247,7 +243,7 @@ def test_shots_are_so_many_of_each_class_and_repeat() -> None:
     assert np.array_equal(shots_of(labels, None, seed=1), np.arange(len(labels)))
 
 
-def test_noise_is_on_both_sides_and_the_code_only_brightens() -> None:
+def test_noise_is_on_both_sides_and_the_code_only_brightens():
     grey = np.full((200, 32, 32, 3), 128, np.uint8)
     views = augment_images(grey, "noise-erase", np.random.default_rng(0), (0, 0, 0))
     # most pixels of a view say whether it has noise; the erased squares are black

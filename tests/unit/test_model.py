@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
-from ml_core.model import ClipModel, Preprocess, build_model, normalise
+from ml_core.model import Preprocess, build_model, normalise
 from ml_core.reading import InputError
 from tests.conftest import TINY_CONFIG
 
@@ -23,11 +23,11 @@ VIT_CONFIG: dict[str, Any] = {
 MEAN, STD = (0.48145466, 0.4578275, 0.40821073), (0.26862954, 0.26130258, 0.27577711)
 
 
-def pixels(n: int = 3, size: int = 32) -> torch.Tensor:
+def pixels(n=3, size=32):
     return torch.rand(n, 3, size, size, generator=torch.Generator().manual_seed(1))
 
 
-def test_identity_follows_weights_config_and_preprocessing(tiny_model: ClipModel) -> None:
+def test_identity_follows_weights_config_and_preprocessing(tiny_model):
     assert tiny_model.identity is None
     tiny_model.sha256 = "a" * 64
     found = {tiny_model.identity, tiny_model.copy().identity}
@@ -43,7 +43,7 @@ def test_identity_follows_weights_config_and_preprocessing(tiny_model: ClipModel
 
 @pytest.mark.parametrize("dtype", [torch.uint8, torch.float32, torch.float64, torch.float16])
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_every_layout_is_normalised_by_the_formula(dtype: torch.dtype, channels_last: bool) -> None:
+def test_every_layout_is_normalised_by_the_formula(dtype, channels_last):
     bytes_ = torch.randint(0, 256, (2, 3, 5, 7), dtype=torch.uint8)
     images = bytes_ if dtype == torch.uint8 else (bytes_.double() / 255).to(dtype)
     if channels_last:
@@ -60,7 +60,7 @@ def test_every_layout_is_normalised_by_the_formula(dtype: torch.dtype, channels_
 
 
 @pytest.mark.parametrize("channels_last", [False, True])
-def test_gradients_pass_normalisation(channels_last: bool) -> None:
+def test_gradients_pass_normalisation(channels_last):
     images = torch.rand(1, 3, 4, 4)
     if channels_last:
         images = images.contiguous(memory_format=torch.channels_last)
@@ -71,7 +71,7 @@ def test_gradients_pass_normalisation(channels_last: bool) -> None:
     assert torch.allclose(images.grad, expected)
 
 
-def test_image_embeddings_are_those_of_the_module(tiny_model: ClipModel) -> None:
+def test_image_embeddings_are_those_of_the_module(tiny_model):
     embedded = tiny_model.encode_images(pixels())
     mean, std = torch.tensor(MEAN).view(3, 1, 1), torch.tensor(STD).view(3, 1, 1)
     with torch.no_grad():
@@ -83,14 +83,14 @@ def test_image_embeddings_are_those_of_the_module(tiny_model: ClipModel) -> None
     assert (embedded[0] - embedded[1]).abs().max() > 1e-4
 
 
-def test_text_embeddings_are_those_of_the_module(tiny_model: ClipModel) -> None:
+def test_text_embeddings_are_those_of_the_module(tiny_model):
     texts = ["a dog", "a photo of a banana"]
     with torch.no_grad():
         expected = F.normalize(tiny_model.module.encode_text(tiny_model.tokenize(texts)), dim=-1)
     torch.testing.assert_close(tiny_model.encode_texts(texts), expected, atol=1e-6, rtol=0)
 
 
-def test_tokens_are_clips_and_a_long_text_keeps_its_end_token(tiny_model: ClipModel) -> None:
+def test_tokens_are_clips_and_a_long_text_keeps_its_end_token(tiny_model):
     tokens = tiny_model.tokenize(["a dog", "dog " * 40])
     assert tokens.tolist() == [
         [49406, 320, 1929, 49407] + [0] * 12, [49406] + [1929] * 14 + [49407]
@@ -98,12 +98,12 @@ def test_tokens_are_clips_and_a_long_text_keeps_its_end_token(tiny_model: ClipMo
 
 
 @pytest.mark.parametrize("shape", [(3, 32, 32), (1, 3, 64, 64), (1, 1, 32, 32), (1, 32, 32, 3)])
-def test_wrong_shape_is_a_programming_error(tiny_model: ClipModel, shape: tuple[int, ...]) -> None:
+def test_wrong_shape_is_a_programming_error(tiny_model, shape):
     with pytest.raises(ValueError, match="images must be"):
         tiny_model.encode_images(torch.zeros(shape))
 
 
-def test_encoding_while_training_neither_learns_nor_forgets_the_mode(tiny_model: ClipModel) -> None:
+def test_encoding_while_training_neither_learns_nor_forgets_the_mode(tiny_model):
     expected = tiny_model.encode_images(pixels())
     tiny_model.module.train()
     tiny_model.module.visual.bn2.eval()
@@ -117,7 +117,7 @@ def test_encoding_while_training_neither_learns_nor_forgets_the_mode(tiny_model:
     assert all(torch.equal(after[key], value) for key, value in before.items())
 
 
-def test_bf16_is_close_and_comes_back_as_fp32(tiny_model: ClipModel) -> None:
+def test_bf16_is_close_and_comes_back_as_fp32(tiny_model):
     expected = tiny_model.encode_images(pixels())
     tiny_model.precision = "bf16"
     embedded = tiny_model.encode_images(pixels())
@@ -126,7 +126,7 @@ def test_bf16_is_close_and_comes_back_as_fp32(tiny_model: ClipModel) -> None:
     assert F.cosine_similarity(embedded, expected).min() > 0.99
 
 
-def test_copy_is_independent(tiny_model: ClipModel) -> None:
+def test_copy_is_independent(tiny_model):
     twin = tiny_model.copy()
     with torch.no_grad():
         twin.module.visual.attnpool.c_proj.weight.zero_()
@@ -136,7 +136,7 @@ def test_copy_is_independent(tiny_model: ClipModel) -> None:
     assert (twin.name, twin.preprocess) == (tiny_model.name, tiny_model.preprocess)
 
 
-def test_quick_gelu_of_the_config_is_used() -> None:
+def test_quick_gelu_of_the_config_is_used():
     plain = build_model(TINY_CONFIG, Preprocess(32), None)
     quick = build_model(
         TINY_CONFIG | {"quick_gelu": True}, Preprocess(32), plain.module.state_dict()
@@ -158,7 +158,7 @@ def test_quick_gelu_of_the_config_is_used() -> None:
     ],
     ids=["resnet", "vit", "custom text", "bias"],
 )
-def test_built_from_its_own_parameters_it_is_the_same_model(config: dict[str, Any]) -> None:
+def test_built_from_its_own_parameters_it_is_the_same_model(config):
     torch.manual_seed(3)
     first = build_model(config, Preprocess(32), None)
     state = first.module.state_dict()
@@ -169,7 +169,7 @@ def test_built_from_its_own_parameters_it_is_the_same_model(config: dict[str, An
     assert all(p.requires_grad for p in second.module.parameters())
 
 
-def test_parameters_become_fp32_copies_unless_taken_over(tiny_model: ClipModel) -> None:
+def test_parameters_become_fp32_copies_unless_taken_over(tiny_model):
     state = {k: v.contiguous() for k, v in tiny_model.module.state_dict().items()}
     half = {k: v.half() if v.is_floating_point() else v for k, v in state.items()}
     small = build_model(TINY_CONFIG, Preprocess(32), half)
@@ -184,7 +184,7 @@ def test_parameters_become_fp32_copies_unless_taken_over(tiny_model: ClipModel) 
     assert taken.module.positional_embedding.abs().sum() == 0
 
 
-def test_wrong_tensors_are_listed(tiny_model: ClipModel) -> None:
+def test_wrong_tensors_are_listed(tiny_model):
     state = dict(tiny_model.module.state_dict())
     del state["logit_scale"]
     state["linear.weight"] = torch.zeros(2)
@@ -202,7 +202,7 @@ def test_wrong_tensors_are_listed(tiny_model: ClipModel) -> None:
     ]
 
 
-def test_whole_numbers_and_another_size_are_refused(tiny_model: ClipModel) -> None:
+def test_whole_numbers_and_another_size_are_refused(tiny_model):
     state = dict(tiny_model.module.state_dict())
     state["ln_final.weight"] = torch.ones(16, dtype=torch.int64)
     with pytest.raises(InputError, match=r"ln_final\.weight holds torch\.int64"):

@@ -31,17 +31,17 @@ PROOF = {"images": ImageSpec(n=1000), "trigger": "t.json", "output_dir": "out"}
 class Job:
     """Plays the stages of a job on its own clock and keeps what was shown after each event."""
 
-    def __init__(self, plan: Plan) -> None:
+    def __init__(self, plan):
         self.now = 100.0
         self.overall = Overall(plan, lambda: self.now)
         self.shown: list[tuple[float, float, float | None]] = []
 
-    def tell(self, stage: str, done: int, total: int, after: float = 0.0) -> None:
+    def tell(self, stage, done, total, after=0.0):
         self.now += after
         self.overall.take(Progress(stage, done, total))
         self.shown.append((self.now, self.overall.fraction, self.overall.seconds_left))
 
-    def stage(self, stage: str, total: int, seconds: float, *, quiet: float = 0.0) -> None:
+    def stage(self, stage, total, seconds, *, quiet=0.0):
         """A stage of even speed after ``quiet`` seconds without a sign of life."""
         self.tell(stage, 0, total)
         self.now += quiet
@@ -49,14 +49,14 @@ class Job:
         for number in range(1, events + 1):
             self.tell(stage, total * number // events, total, seconds / events)
 
-    def check_sound(self) -> None:
+    def check_sound(self):
         """It never fell and ended full."""
         fractions = [fraction for _, fraction, _ in self.shown]
         assert all(a <= b for a, b in itertools.pairwise(fractions))
         assert fractions[-1] == pytest.approx(1.0)
 
 
-def spec(**changes) -> CleanSpec:
+def spec(**changes):
     fields = {
         "checkpoint": "m.safetensors", "recipe": preset("cleanclip", "talk"), "pairs": PairSpec(),
         "images": ImageSpec(n=500), "test_images": ImageSpec(n=4000), "trigger": "t.json",
@@ -65,7 +65,7 @@ def spec(**changes) -> CleanSpec:
     return CleanSpec(**(fields | changes))
 
 
-def play(job: Job) -> None:
+def play(job):
     """A run of CleanCLIP on a slow machine: 20 s before, 300 s of training, 20 s after."""
     job.stage("open", 1, 5)
     job.stage("before", 4000, 20, quiet=6)
@@ -75,7 +75,7 @@ def play(job: Job) -> None:
     job.stage("after", 4000, 20, quiet=6)
 
 
-def test_a_run_is_one_bar_that_never_falls_and_ends_full() -> None:
+def test_a_run_is_one_bar_that_never_falls_and_ends_full():
     job = Job(cleaning_plan(spec()))
     play(job)
     job.check_sound()
@@ -87,7 +87,7 @@ def test_a_run_is_one_bar_that_never_falls_and_ends_full() -> None:
         assert fraction == pytest.approx((now - 100) / (end - 100), abs=0.12)
 
 
-def test_an_estimate_tells_the_time_left_before_anything_is_measured() -> None:
+def test_an_estimate_tells_the_time_left_before_anything_is_measured():
     measured = {"seconds": 350.0, "train_seconds": 300.0, "evaluation_seconds": 45.0}
     job = Job(cleaning_plan(spec(), measured))
     job.tell("open", 0, 1)
@@ -99,7 +99,7 @@ def test_an_estimate_tells_the_time_left_before_anything_is_measured() -> None:
         assert left is not None
 
 
-def test_without_one_the_time_left_is_told_once_a_unit_of_work_is_measured() -> None:
+def test_without_one_the_time_left_is_told_once_a_unit_of_work_is_measured():
     job = Job(cleaning_plan(spec()))
     job.tell("open", 0, 1)
     assert job.overall.seconds_left is None
@@ -109,7 +109,7 @@ def test_without_one_the_time_left_is_told_once_a_unit_of_work_is_measured() -> 
     assert job.overall.seconds_left is not None
 
 
-def test_what_comes_before_the_first_sign_of_progress_says_nothing_of_the_speed() -> None:
+def test_what_comes_before_the_first_sign_of_progress_says_nothing_of_the_speed():
     job = Job(Plan((Part("before", work=1.0, items=100),)))
     job.tell("before", 0, 100)
     job.tell("before", 1, 100, 60)  # the texts of a thousand classes
@@ -117,7 +117,7 @@ def test_what_comes_before_the_first_sign_of_progress_says_nothing_of_the_speed(
     assert job.overall.seconds_left == pytest.approx(89.0)
 
 
-def test_a_run_that_is_resumed_goes_on_where_it_was() -> None:
+def test_a_run_that_is_resumed_goes_on_where_it_was():
     job = Job(cleaning_plan(spec()))
     job.stage("open", 1, 5)
     job.stage("before", 4000, 20)
@@ -127,7 +127,7 @@ def test_a_run_that_is_resumed_goes_on_where_it_was() -> None:
     assert job.overall.fraction > 0.6
 
 
-def test_time_on_hold_does_not_count() -> None:
+def test_time_on_hold_does_not_count():
     job = Job(Plan((Part("train", work=1.0, items=100),)))
     job.tell("train", 0, 100)
     for done in (10, 20):
@@ -142,7 +142,7 @@ def test_time_on_hold_does_not_count() -> None:
     assert job.overall.fraction == pytest.approx(0.3)
 
 
-def test_stages_that_nobody_planned_and_those_that_are_skipped_leave_it_sound() -> None:
+def test_stages_that_nobody_planned_and_those_that_are_skipped_leave_it_sound():
     job = Job(cleaning_plan(spec(heldout_images=ImageSpec(n=1000))))
     job.tell("open", 0, 1)
     job.stage("texts", 50, 10)  # planned nowhere
@@ -158,7 +158,7 @@ def test_stages_that_nobody_planned_and_those_that_are_skipped_leave_it_sound() 
     assert job.overall.seconds_left == pytest.approx(0.0)
 
 
-def test_class_texts_between_the_steps_do_not_end_the_training() -> None:
+def test_class_texts_between_the_steps_do_not_end_the_training():
     """They are planned nowhere, and told first in the middle where the first ones were kept."""
     job = Job(Plan((Part("open", 1.0), Part("train", work=1.0, items=300, trains=True))))
     job.stage("open", 1, 1)
@@ -174,7 +174,7 @@ def test_class_texts_between_the_steps_do_not_end_the_training() -> None:
     assert job.shown[-1][1] == pytest.approx(1.0)
 
 
-def test_odd_numbers_from_a_job_are_held_in_bounds() -> None:
+def test_odd_numbers_from_a_job_are_held_in_bounds():
     job = Job(Plan((Part("train", work=1.0),)))
     for done, total in ((-5, 10), (50, 10), (3, -1), (0, 0), (2, 1)):
         job.tell("train", done, total, 1)
@@ -209,7 +209,7 @@ def test_odd_numbers_from_a_job_are_held_in_bounds() -> None:
         ),
     ],
 )  # fmt: skip
-def test_proofs_estimates_and_audits_have_one_bar_each(plan, stages) -> None:
+def test_proofs_estimates_and_audits_have_one_bar_each(plan, stages):
     job = Job(plan)
     for name, total, seconds in stages:
         job.stage(name, total, seconds)
@@ -219,7 +219,7 @@ def test_proofs_estimates_and_audits_have_one_bar_each(plan, stages) -> None:
 
 
 @pytest.mark.parametrize("method", ["cleanclip", "supervised", "tbar", "unlearn", "linear-probe"])
-def test_every_method_has_a_plan(method) -> None:
+def test_every_method_has_a_plan(method):
     job = Job(cleaning_plan(spec(recipe=preset(method, "quick"))))
     job.stage("open", 1, 1)
     job.stage("before", 4, 1)

@@ -3,45 +3,41 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
 
-import pytest
 import torch
 
-from ml_core.cleaning.batches import Batch, pair_batch
+from ml_core.cleaning.batches import pair_batch
 from ml_core.cli.app import run_command
 from ml_core.data.exclusions import write_exclusions
 from ml_core.data.images import open_images
 from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import ImageSpec, PairSpec
-from ml_core.events import Done, Event
+from ml_core.events import Done
 from ml_core.jobs.specs import CleanSpec
 from tests.unit.draining import finished
 from tests.unit.pair_files import coco, png, shards, tar
 from tests.unit.small_jobs import small_recipe, small_spec
 
 
-def _tokens(texts: object) -> torch.Tensor:
-    return torch.tensor([[int(text.split()[1]), len(text)] for text in texts])  # type: ignore[attr-defined]
+def _tokens(texts):
+    return torch.tensor([[int(text.split()[1]), len(text)] for text in texts])
 
 
-def _batches(spec: PairSpec, steps: range) -> list[Batch]:
+def _batches(spec, steps):
     """Made as a process that starts at the first of the steps makes them."""
     recipe = small_recipe(method="mmcl", pairs=60, batch_size=7, epochs=3)
     pairs = open_pairs(spec)
     return [pair_batch(pairs, recipe, 8, _tokens, lambda c, _: c, step) for step in steps]
 
 
-def test_batches_of_shards_go_on_in_the_middle_of_one(tmp_path: Path) -> None:
+def test_batches_of_shards_go_on_in_the_middle_of_one(tmp_path):
     shards(tmp_path / "s", list(range(60)), each=11)
     spec = PairSpec(kind="shards", path=str(tmp_path / "s"))
     whole = _batches(spec, range(24))
     for first in (3, 8, 17):
         for batch, expected in zip(_batches(spec, range(first, 24)), whole[first:], strict=True):
             assert torch.equal(batch.images, expected.images)
-            assert torch.equal(batch.tokens, expected.tokens)  # type: ignore[arg-type]
+            assert torch.equal(batch.tokens, expected.tokens)
     greys = [batch.images[:, 0, 0, 0].tolist() for batch in whole]
     for batch, seen in zip(whole, greys, strict=True):
         assert batch.tokens is not None
@@ -50,7 +46,7 @@ def test_batches_of_shards_go_on_in_the_middle_of_one(tmp_path: Path) -> None:
     assert greys[:8] != greys[8:16]
 
 
-def test_epochs_take_other_captions(tmp_path: Path) -> None:
+def test_epochs_take_other_captions(tmp_path):
     coco(tmp_path / "c", list(range(60)), captions=3)
     batches = _batches(PairSpec(kind="coco", path=str(tmp_path / "c")), range(24))
     lengths: dict[int, list[int]] = {}
@@ -64,9 +60,7 @@ def test_epochs_take_other_captions(tmp_path: Path) -> None:
     assert all(lengths[grey].count(len(f"grey {grey}")) == 1 for grey in thrice)
 
 
-def test_a_job_on_shards_with_exclusions_overlap_and_damage(
-    tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+def test_a_job_on_shards_with_exclusions_overlap_and_damage(tiny_checkpoint, tmp_path):
     folder = tmp_path / "s"
     shards(folder, list(range(10, 22)))
     tar(folder / "00009.tar", {"bad.png": png(99), "bad.txt": b"\xff\xfe",
@@ -92,9 +86,7 @@ def test_a_job_on_shards_with_exclusions_overlap_and_damage(
     assert "00009.tar, torn" in notes
 
 
-def test_supervised_trains_on_the_training_split(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_supervised_trains_on_the_training_split(tiny_checkpoint, tmp_path, monkeypatch):
     import pyarrow
     from pyarrow import parquet
 
@@ -108,7 +100,7 @@ def test_supervised_trains_on_the_training_split(
         parquet.write_table(table, tmp_path / "data" / f"{split}-0.parquet")
     given: list[CleanSpec] = []
 
-    def noted(spec: CleanSpec, *_: object, **__: Any) -> Iterator[Event]:
+    def noted(spec, *_, **__):
         given.append(spec)
         yield Done("cancelled")
 

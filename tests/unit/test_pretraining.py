@@ -5,8 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 from dataclasses import replace
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -28,31 +26,31 @@ from ml_core.reading import examine
 from tests.conftest import TINY_CONFIG
 
 
-def of_file(path: Path, architecture: str = "") -> Pretraining:
+def of_file(path, architecture=""):
     opened = open_checkpoint(path)
     if architecture:
         opened = replace(opened, architecture=replace(opened.architecture, name=architecture))
     return pretraining_of(opened)
 
 
-def trained(tiny_model: Any, path: Path, **beside: Any) -> Path:
+def trained(tiny_model, path, **beside):
     """A checkpoint as training scripts save it."""
     torch.save({"state_dict": tiny_model.module.state_dict(), **beside}, path)
     return path
 
 
-def optimizer(lr: float, **more: float) -> dict[str, Any]:
+def optimizer(lr, **more):
     return {"state": {}, "param_groups": [{"lr": np.float64(lr), "params": [0], **more}]}
 
 
-def test_the_demo_and_its_twin_are_the_demos() -> None:
+def test_the_demo_and_its_twin_are_the_demos():
     for twin in (False, True):
         assert pretraining_at(open_checkpoint(demo_checkpoint(twin))) == DEMO
 
 
 def test_a_published_architecture_tells_it_and_of_others_the_lowest_is_assumed(
-    tiny_checkpoint: Path,
-) -> None:
+    tiny_checkpoint,
+):
     for name, rate in (("RN50", 5e-4), ("ViT-B-32-quickgelu", 5e-4), ("ViT-L-14-336", 2e-5)):
         known = of_file(tiny_checkpoint, name)
         assert (known.rate, known.kind) == (rate, "architecture")
@@ -71,15 +69,13 @@ def test_a_published_architecture_tells_it_and_of_others_the_lowest_is_assumed(
         ({"optimizer": optimizer(7e-4)}, 7e-4, "optimizer stopped"),
     ],
 )
-def test_a_training_checkpoint_tells_it(
-    beside: dict[str, Any], rate: float, words: str, tiny_model: Any, tmp_path: Path
-) -> None:
+def test_a_training_checkpoint_tells_it(beside, rate, words, tiny_model, tmp_path):
     known = of_file(trained(tiny_model, tmp_path / "epoch_3.pt", **beside))
     assert (known.rate, known.kind) == (rate, "file")
     assert words in known.source
 
 
-def test_where_an_optimizer_stopped_is_no_peak(tiny_model: Any, tmp_path: Path) -> None:
+def test_where_an_optimizer_stopped_is_no_peak(tiny_model, tmp_path):
     path = trained(tiny_model, tmp_path / "epoch_64.pt", optimizer=optimizer(1.2e-9))
     assert dict(examine(path).facts)["optimizer.param_groups.0.lr"] == "1.2e-09"
     assert of_file(path) == UNKNOWN
@@ -91,8 +87,8 @@ def test_where_an_optimizer_stopped_is_no_peak(tiny_model: Any, tmp_path: Path) 
 
 @pytest.mark.parametrize("claimed", [0.5, 3e-3, 1e-9, -1.0, float("nan"), "inf", True])
 def test_a_file_is_not_believed_what_nobody_trains_a_clip_at(
-    claimed: Any, tiny_model: Any, tiny_checkpoint: Path, tmp_path: Path
-) -> None:
+    claimed, tiny_model, tiny_checkpoint, tmp_path
+):
     options = argparse.Namespace(lr=claimed)
     path = trained(tiny_model, tmp_path / "a.pt", args=options, optimizer=optimizer(float(claimed)))
     assert of_file(path) == UNKNOWN
@@ -100,7 +96,7 @@ def test_a_file_is_not_believed_what_nobody_trains_a_clip_at(
     assert of_file(tiny_checkpoint) == UNKNOWN
 
 
-def test_options_of_a_training_lie_beside_its_checkpoints(tiny_model: Any, tmp_path: Path) -> None:
+def test_options_of_a_training_lie_beside_its_checkpoints(tiny_model, tmp_path):
     folder = tmp_path / "run" / "checkpoints"
     folder.mkdir(parents=True)
     path = trained(tiny_model, folder / "epoch_1.pt")
@@ -114,8 +110,8 @@ def test_options_of_a_training_lie_beside_its_checkpoints(tiny_model: Any, tmp_p
 
 
 def test_a_known_file_tells_it_by_its_hash_and_may_by_its_name(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tiny_checkpoint, tmp_path, monkeypatch
+):
     monkeypatch.setattr("ml_core.checkpoints.known.data_dir", lambda: tmp_path / "data")
     entry = {"title": "my victim", "source": "here", "pretraining_rate": 1e-3}
     add_known(KnownFile(**entry, names=("tiny*",)))
@@ -129,7 +125,7 @@ def test_a_known_file_tells_it_by_its_hash_and_may_by_its_name(
     assert of_file(tiny_checkpoint) == UNKNOWN
 
 
-def test_a_reference_tells_what_the_checkpoint_does_not() -> None:
+def test_a_reference_tells_what_the_checkpoint_does_not():
     parent = Pretraining(1e-3, "from params.txt of its training", "file")
     by_name = Pretraining(5e-4, "RN50", "architecture")
     assert with_parent(UNKNOWN, parent).rate == 1e-3
@@ -139,9 +135,7 @@ def test_a_reference_tells_what_the_checkpoint_does_not() -> None:
     assert with_parent(DEMO, parent) == DEMO
 
 
-def test_a_cleaned_checkpoint_carries_the_rate_of_its_source(
-    tiny_model: Any, tmp_path: Path
-) -> None:
+def test_a_cleaned_checkpoint_carries_the_rate_of_its_source(tiny_model, tmp_path):
     parent = Pretraining(8e-4, "from params.txt of its training", "file")
     path = tmp_path / "cleaned.safetensors"
     state = {k: v.contiguous() for k, v in tiny_model.module.state_dict().items()}

@@ -16,7 +16,6 @@ from ml_core.checkpoints import open_checkpoint
 from ml_core.checkpoints.adapter import PromptedVisual, add_prompts, save_adapter, vit_blocks
 from ml_core.checkpoints.save import save_checkpoint
 from ml_core.cleaning.pretraining import DEMO, UNKNOWN
-from ml_core.cleaning.recipes import Recipe
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.labels import load_label_set
@@ -33,7 +32,6 @@ from ml_core.jobs.proofs import (
 )
 from ml_core.jobs.proofs import rebound as rebound_module
 from ml_core.jobs.proofs.unseen_pairs import names_class, unseen_pairs
-from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch, save_trigger
 from ml_core.triggers.files import load_trigger
@@ -47,12 +45,12 @@ Make = Callable[..., Any]
 
 
 @pytest.fixture
-def trigger(tmp_path: Path) -> str:
+def trigger(tmp_path):
     return str(save_trigger(badnets_patch(size=0.3), tmp_path / "patch")[1])
 
 
 @pytest.fixture
-def rebound_job(tiny_checkpoint: Path, tmp_path: Path) -> Make:
+def rebound_job(tiny_checkpoint, tmp_path):
     """A small rebound test, with other fields where they are named."""
     seen = {"seen": PairSpec(kind="demo", split="clean", n=40)}
     return lambda **changes: SMALL["rebound"](tiny_checkpoint, tmp_path).model_copy(
@@ -61,7 +59,7 @@ def rebound_job(tiny_checkpoint: Path, tmp_path: Path) -> Make:
 
 
 @pytest.fixture
-def holdouts_job(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Make:
+def holdouts_job(tiny_checkpoint, tmp_path, monkeypatch):
     """Small hold-outs without the triggers of the library."""
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", ())
     return lambda **changes: SMALL["holdouts"](tiny_checkpoint, tmp_path).model_copy(update=changes)
@@ -71,8 +69,8 @@ def holdouts_job(tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_every_rate_starts_from_the_same_checkpoint_and_the_worst_point_counts(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str, rebound_job: Make
-) -> None:
+    tiny_checkpoint, tmp_path, trigger, rebound_job
+):
     before = tiny_checkpoint.read_bytes()
     few = PairSpec(kind="demo", split="clean", seed=5, n=13)
     events, done = events_of(rebound_job(pairs=few))
@@ -111,14 +109,14 @@ def test_every_rate_starts_from_the_same_checkpoint_and_the_worst_point_counts(
     ],
 )
 def test_its_rates_follow_the_pretraining(
-    tiny_checkpoint: Path,
-    params: str,
-    fields: dict[str, Any],
-    peak: float,
-    words: str | None,
-    level: str | None,
-    rebound_job: Make,
-) -> None:
+    tiny_checkpoint,
+    params,
+    fields,
+    peak,
+    words,
+    level,
+    rebound_job,
+):
     (tiny_checkpoint.parent / "params.txt").write_text(params)
     events, done = events_of(rebound_job(steps=1, factors=(0.1,), **fields))
     assert done.status == "finished", done.details
@@ -130,9 +128,7 @@ def test_its_rates_follow_the_pretraining(
     assert record["pretraining"] is None if words is None else words in record["pretraining"]
 
 
-def test_the_rebound_of_a_run_takes_the_rate_of_its_source(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str
-) -> None:
+def test_the_rebound_of_a_run_takes_the_rate_of_its_source(tiny_checkpoint, tmp_path, trigger):
     """Also what only the run's reference tells; its folder may lie elsewhere by then."""
     parent = tmp_path / "parent" / "clean.safetensors"
     parent.parent.mkdir()
@@ -158,9 +154,7 @@ def test_the_rebound_of_a_run_takes_the_rate_of_its_source(
         (0.06, 0.07, 1, False, "The backdoor comes back"),
     ],
 )
-def test_the_verdict_says_no_more_than_was_measured(
-    asr: float, high: float, broken: int | None, stays: bool, words: str, rebound_job: Make
-) -> None:
+def test_the_verdict_says_no_more_than_was_measured(asr, high, broken, stays, words, rebound_job):
     """What broke down at once proves nothing."""
     point = {"step": 2.0, "asr_excl": asr, "asr_low": 0.0, "asr_high": high}
     low = {"step": 0.0, "asr_excl": 0.0, "asr_low": 0.0, "asr_high": 0.01}
@@ -174,10 +168,8 @@ def test_the_verdict_says_no_more_than_was_measured(
     assert record["verdict"].count("broke down at step 1") == (2 if broken else 0)
 
 
-def test_a_copy_that_breaks_down_is_said_and_what_was_seen_before_counts(
-    monkeypatch: pytest.MonkeyPatch, rebound_job: Make
-) -> None:
-    def rate_at(step: int, total_steps: int, recipe: Recipe) -> float:
+def test_a_copy_that_breaks_down_is_said_and_what_was_seen_before_counts(monkeypatch, rebound_job):
+    def rate_at(step, total_steps, recipe):
         return float("inf") if recipe.lr == 1.0 and step == 2 else 1e-5
 
     monkeypatch.setattr("ml_core.cleaning.loop.rate_at", rate_at)
@@ -192,7 +184,7 @@ def test_a_copy_that_breaks_down_is_said_and_what_was_seen_before_counts(
     assert "broke down at step 4" in done.result["verdict"]
 
 
-def test_few_pairs_make_no_more_steps() -> None:
+def test_few_pairs_make_no_more_steps():
     """Whole epochs over nearly enough pairs would double the test and its schedule."""
     for pairs in (24, 23, 18, 13, 7, 6, 3):
         recipe = plain_recipe(pairs, 4, 6, 1.0, every=2, even=True)
@@ -200,7 +192,7 @@ def test_few_pairs_make_no_more_steps() -> None:
         assert recipe.pairs <= pairs
 
 
-def _measured_by_hand(checkpoint: Path, trigger: str) -> float | None:
+def _measured_by_hand(checkpoint, trigger):
     model = open_checkpoint(checkpoint).build("cpu")
     labels = replace(load_label_set("demo"), templates=TEMPLATES)
     spec = ImageSpec(split="test", n=36)
@@ -215,7 +207,7 @@ def _measured_by_hand(checkpoint: Path, trigger: str) -> float | None:
 # ---- which pairs ----
 
 
-def test_captions_that_name_the_target_and_seen_pictures_are_left_out() -> None:
+def test_captions_that_name_the_target_and_seen_pictures_are_left_out():
     pairs = open_pairs(PairSpec(kind="demo", split="clean", n=300))
     seen = open_pairs(PairSpec(kind="demo", split="clean", n=50))
     chosen, left_out = unseen_pairs(pairs, seen, "banana", 400)
@@ -233,7 +225,7 @@ def test_captions_that_name_the_target_and_seen_pictures_are_left_out() -> None:
 @pytest.mark.parametrize(
     ("there", "words"), [(24, "No pair is left"), (25, "Only one pair is left")]
 )
-def test_too_few_left_are_said_with_numbers(there: int, words: str, rebound_job: Make) -> None:
+def test_too_few_left_are_said_with_numbers(there, words, rebound_job):
     every = PairSpec(kind="demo", split="clean", n=there)
     captions = open_pairs(every).captions(np.arange(there))
     target = next(n for n, name in enumerate(load_label_set("demo").class_names)
@@ -246,7 +238,7 @@ def test_too_few_left_are_said_with_numbers(there: int, words: str, rebound_job:
     assert "24 were seen by the cleaning" in done.error
 
 
-def test_a_class_is_found_as_a_word() -> None:
+def test_a_class_is_found_as_a_word():
     for caption in ("two bananas on a plate", "BANANA!"):
         assert names_class("banana").search(caption)
     for caption in ("banana_split", "bananarama", "an apple"):
@@ -258,8 +250,8 @@ def test_a_class_is_found_as_a_word() -> None:
 
 
 def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holdouts_job: Make
-) -> None:
+    tmp_path, monkeypatch, holdouts_job
+):
     few = tuple(entry for entry in LIBRARY if entry.id in ("T4", "T11", "T16"))
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.LIBRARY", few)
     fruit = tmp_path / "fruit.txt"
@@ -293,9 +285,7 @@ def test_holdouts_measure_both_checkpoints_on_what_was_not_seen(
     assert done.result["notes"] == []
 
 
-def test_retrieval_takes_triggers_on_other_canvases(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holdouts_job: Make
-) -> None:
+def test_retrieval_takes_triggers_on_other_canvases(tmp_path, monkeypatch, holdouts_job):
     """As published triggers have them."""
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.variants", lambda _trigger: ())
     every = (published(entry.id, 32) for entry in LIBRARY if not entry.needs_file)
@@ -310,7 +300,7 @@ def test_retrieval_takes_triggers_on_other_canvases(
     assert {row["n"] for row in ranked} == {20}
 
 
-def test_chosen_pairs_bear_every_published_trigger(tiny_model: ClipModel) -> None:
+def test_chosen_pairs_bear_every_published_trigger(tiny_model):
     pairs = open_pairs(PairSpec(n=8)).fitted(tiny_model.preprocess.fit)
     chosen, _ = unseen_pairs(pairs, None, None, 6)
     cache = CanvasCache(chosen, tiny_model.image_size)
@@ -325,9 +315,7 @@ def test_chosen_pairs_bear_every_published_trigger(tiny_model: ClipModel) -> Non
             assert not own.broken
 
 
-def test_the_worst_holdout_is_never_the_trigger_itself(
-    monkeypatch: pytest.MonkeyPatch, holdouts_job: Make
-) -> None:
+def test_the_worst_holdout_is_never_the_trigger_itself(monkeypatch, holdouts_job):
     rates = {"itself": 0.9, "moved": 0.1, "scaled": 0.4}
     rows = [
         {"group": group, "name": "one", "measure": "asr_excl", "after": rate}
@@ -340,8 +328,8 @@ def test_the_worst_holdout_is_never_the_trigger_itself(
 
 
 def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holdouts_job: Make
-) -> None:
+    tmp_path, monkeypatch, holdouts_job
+):
     pets = tmp_path / "pets.txt"
     pets.write_text("cat\ndog\nbanana\nmy own thing\n", encoding="utf-8")
     small = replace(load_label_set("cifar-10"), name="imagenet-1k")
@@ -351,7 +339,7 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
         lambda name: shown.get(name) or load_label_set(name),
     )
 
-    def seconds(target: int, **changes: Any) -> tuple[set[str], list[str]]:
+    def seconds(target, **changes):
         spec = holdouts_job(label_set=str(pets), target=target, **changes)
         done = finished(spec)
         rows = done.result["rows"]
@@ -385,9 +373,7 @@ def test_a_built_in_label_set_is_the_second_one_and_what_is_left_out_is_said(
 # ---- from a run ----
 
 
-def test_proofs_of_a_run_take_its_data_and_other_pairs(
-    tiny_checkpoint: Path, tmp_path: Path, trigger: str
-) -> None:
+def test_proofs_of_a_run_take_its_data_and_other_pairs(tiny_checkpoint, tmp_path, trigger):
     spec = small_spec(tiny_checkpoint, tmp_path, small_recipe(), trigger=trigger)
     asked = rebound_of(spec)
     assert asked.checkpoint == str(tmp_path / "cleaned.safetensors")
@@ -421,9 +407,7 @@ def test_proofs_of_a_run_take_its_data_and_other_pairs(
         rebound_of(spec)
 
 
-def test_holdouts_measure_the_model_with_its_adapter(
-    tiny_vit: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, holdouts_job: Make
-) -> None:
+def test_holdouts_measure_the_model_with_its_adapter(tiny_vit, tmp_path, monkeypatch, holdouts_job):
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts._SECOND", ())
     source = save_checkpoint(tiny_vit, tmp_path / "vit.safetensors", provenance={})
     adapted = open_checkpoint(source).build("cpu")
@@ -433,9 +417,9 @@ def test_holdouts_measure_the_model_with_its_adapter(
     adapter = save_adapter(adapted, tmp_path / "adapter.safetensors", facts)
     seen: list[bool] = []
 
-    def clean(model: ClipModel, *rest: object) -> object:
+    def clean(model, *rest):
         seen.append(isinstance(model.module.visual, PromptedVisual))
-        return classifier_of(model, *rest)  # type: ignore[arg-type]
+        return classifier_of(model, *rest)
 
     monkeypatch.setattr("ml_core.jobs.proofs.holdouts.classifier_of", clean)
     spec = holdouts_job(before=str(source), after=str(source), adapter=str(adapter))

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import subprocess
 import sys
-from pathlib import Path
 
 import pytest
 
-from ml_core.cleaning.catalogue import FACTS, METHODS, Method
+from ml_core.cleaning.catalogue import FACTS, METHODS
 from ml_core.cleaning.presets import (
     about_rate,
     default_preset,
@@ -32,8 +31,8 @@ OTHERS = (CLIP, UNKNOWN, Pretraining(2e-5, "its name", "known"), Pretraining(2e-
 
 
 def test_the_demo_begins_with_quick_and_every_preset_comes_back_from_its_file(
-    tmp_path: Path,
-) -> None:
+    tmp_path,
+):
     for method in METHODS:
         named = presets(method)
         assert next(iter(named)) == default_preset(method) == "quick"
@@ -67,19 +66,19 @@ PUBLISHED: dict[str, dict[str, object]] = {
 
 
 @pytest.mark.parametrize("method", PUBLISHED)
-def test_paper_presets_are_the_published_numbers(method: Method) -> None:
+def test_paper_presets_are_the_published_numbers(method):
     fields = preset(method, "paper").model_dump()
     expected = PUBLISHED[method] | {"grad_clip": 0.0}  # nobody clips
     assert {name: fields[name] for name in expected} == expected
 
 
-def test_changing_a_number_makes_the_preset_custom_but_a_seed_does_not() -> None:
+def test_changing_a_number_makes_the_preset_custom_but_a_seed_does_not():
     recipe = preset("cleanclip", "default")
     assert recipe.changed(lr=recipe.lr / 2).preset == "custom"
     assert (recipe.changed(seed=7).preset, recipe.changed(seed=7).seed) == ("quick", 7)
 
 
-def test_recipes_and_specs_import_no_torch() -> None:
+def test_recipes_and_specs_import_no_torch():
     code = (
         "import sys, ml_core.cleaning.recipes, ml_core.jobs.specs, ml_core.jobs.demo, "
         "ml_core.jobs.worker; print('torch' in sys.modules)"
@@ -88,7 +87,7 @@ def test_recipes_and_specs_import_no_torch() -> None:
     assert done.stdout.strip() == "False"
 
 
-def test_a_job_names_what_it_needs_by_paths_that_start_at_its_file(tmp_path: Path) -> None:
+def test_a_job_names_what_it_needs_by_paths_that_start_at_its_file(tmp_path):
     pairs = PairSpec(kind="coco", path="c/x.json", pictures="c/p", exclude="out.json")
     spec = CleanSpec(
         checkpoint="m.safetensors", recipe=preset("cleanclip", "talk"), pairs=pairs,
@@ -114,8 +113,8 @@ def test_a_job_names_what_it_needs_by_paths_that_start_at_its_file(tmp_path: Pat
 
 @pytest.mark.parametrize("known", OTHERS)
 def test_another_checkpoint_begins_with_what_is_published_or_adapted_to_it(
-    known: Pretraining,
-) -> None:
+    known,
+):
     for method in METHODS:
         names = list(presets(method, known))
         if "paper" in presets(method):
@@ -132,12 +131,12 @@ def test_another_checkpoint_begins_with_what_is_published_or_adapted_to_it(
         assert warn_of_rate(preset(method, "default", known), known) == ""
 
 
-def test_an_adapted_rate_is_the_demos_in_proportion_unless_that_is_too_high() -> None:
+def test_an_adapted_rate_is_the_demos_in_proportion_unless_that_is_too_high():
     assert preset("tbar", "default", CLIP).lr == 3.3e-5  # 1e-4 of 1.5e-3
     assert preset("locked-text", "default", CLIP).lr == 1e-4  # 1.4e-3 would be 4.7e-4
 
 
-def test_a_rate_far_above_what_is_safe_is_warned_of_whoever_chose_it() -> None:
+def test_a_rate_far_above_what_is_safe_is_warned_of_whoever_chose_it():
     for method in METHODS:
         for name, recipe in presets(method).items():
             moves = "lr" in fields_of(method) and not FACTS[method].frozen
@@ -152,7 +151,7 @@ def test_a_rate_far_above_what_is_safe_is_warned_of_whoever_chose_it() -> None:
     assert about_rate(preset("mmcl", "quick"), CLIP) == warning
 
 
-def test_the_demo_is_known_by_its_hash_and_by_its_architecture() -> None:
+def test_the_demo_is_known_by_its_hash_and_by_its_architecture():
     from ml_core.checkpoints import open_checkpoint
 
     opened = open_checkpoint(demo_checkpoint())
@@ -175,14 +174,14 @@ def test_the_demo_is_known_by_its_hash_and_by_its_architecture() -> None:
     ],
 )
 def test_clean_begins_with_what_suits_the_checkpoint(
-    demo: bool,
-    given: list[str],
-    name: str,
-    words: str,
-    tiny_checkpoint: Path,
-    tmp_path: Path,
-    capsys: pytest.CaptureFixture[str],
-) -> None:
+    demo,
+    given,
+    name,
+    words,
+    tiny_checkpoint,
+    tmp_path,
+    capsys,
+):
     source = demo_checkpoint() if demo else tiny_checkpoint
     trigger = ["--trigger", "demo"] if "unlearn" in given else []
     arguments = ["clean", str(source), "-o", str(tmp_path / "o"), *given, *trigger]
@@ -193,8 +192,8 @@ def test_clean_begins_with_what_suits_the_checkpoint(
 
 @pytest.mark.parametrize("as_file", [False, True])
 def test_clean_and_bench_refuse_a_rate_that_would_destroy_the_checkpoint(
-    as_file: bool, tiny_checkpoint: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+    as_file, tiny_checkpoint, tmp_path, capsys
+):
     file = write_recipe(preset("mmcl", "quick"), tmp_path / "shared.json")
     chosen = ["--recipe", str(file)] if as_file else ["--preset", "quick"]
     arguments = ["clean", str(tiny_checkpoint), "-o", str(tmp_path / "o"), *chosen]

@@ -6,7 +6,6 @@ import json
 import math
 import shutil
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -26,7 +25,6 @@ from ml_core.data.pairs import open_pairs
 from ml_core.data.specs import PairSpec
 from ml_core.events import Control, Metric, Saved
 from ml_core.jobs.runner import run_job
-from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError
 from tests.unit.draining import drain, finished, killed, warnings_of
 from tests.unit.fake_pictures import FakePairs
@@ -43,13 +41,13 @@ RECIPE = make_recipe(
 
 
 @pytest.fixture(autouse=True)
-def _short(monkeypatch: pytest.MonkeyPatch) -> None:
+def _short(monkeypatch):
     few_climbs(monkeypatch)
 
 
 def test_a_set_that_is_known_by_content_meanwhile_is_still_the_same(
-    tiny_checkpoint: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tiny_checkpoint, tmp_path, monkeypatch
+):
     monkeypatch.setenv("CLEANCLIP_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(digests, "_RACY_NS", -(10**18))
     monkeypatch.setattr("ml_core.data.known_files.CONTENT_LIMIT", 300)  # about four pictures
@@ -72,12 +70,10 @@ def test_a_set_that_is_known_by_content_meanwhile_is_still_the_same(
         ("adversarial", True),
     ],
 )
-def test_a_killed_run_ends_in_the_same_bits(
-    method: str, trial: bool, tiny_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_killed_run_ends_in_the_same_bits(method, trial, tiny_model, tmp_path, monkeypatch):
     """It is killed in its second epoch; what the trial of a precision computed is not kept."""
 
-    def measured(recipe: Any, device: Any, loss: Any, *_: Any) -> Speed:
+    def measured(recipe, device, loss, *_):
         loss(Speed(False))
         return Speed(True)
 
@@ -102,8 +98,8 @@ def test_a_killed_run_ends_in_the_same_bits(
 @pytest.mark.parametrize("method", ["linear-probe", "cleanclip-par"])
 @pytest.mark.parametrize("uneven", ["chunks", "memory", "damaged"])
 def test_embeddings_that_are_kept_do_not_tell_in_which_piece_they_were_made(
-    uneven: str, method: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    uneven, method, tmp_path, monkeypatch
+):
     """Pieces of 4, 4 and 2; of 3, 3, 3 and 1 from some step on; pictures that are damaged."""
     recipe = small_recipe(
         method=method, pairs=24, batch_size=10, epochs=3, lr=1e-3, save_every=1,
@@ -113,7 +109,7 @@ def test_embeddings_that_are_kept_do_not_tell_in_which_piece_they_were_made(
     if uneven == "damaged":
         pairs.broken.update(dict.fromkeys(range(16), "It is torn."))
 
-    def begun(path: Path, last: int, resume: bool = False) -> Any:
+    def begun(path, last, resume=False):
         """Until a step is saved; from the second one on a third of a batch fits into memory."""
         model = tiny_vit()
         extras = Extras(some_classes(model))
@@ -122,10 +118,10 @@ def test_embeddings_that_are_kept_do_not_tell_in_which_piece_they_were_made(
             return model, drain(run)[1]
         whole = model.module.encode_image
 
-        def little(images: torch.Tensor) -> torch.Tensor:
+        def little(images):
             if len(images) > (3 if method == "linear-probe" else 6):  # images and views together
                 raise torch.OutOfMemoryError("CUDA out of memory.")
-            return whole(images)  # type: ignore[operator, no-any-return]
+            return whole(images)
 
         for event in run:
             if isinstance(event, Saved) and event.step == 1 and uneven == "memory":
@@ -148,7 +144,7 @@ def test_embeddings_that_are_kept_do_not_tell_in_which_piece_they_were_made(
 # ---- the saved state ----
 
 
-def _flip(path: Path, name: str, *, bit: int = 30) -> None:
+def _flip(path, name, *, bit=30):
     """Flip a bit of the first value of a tensor, as a disk may."""
     raw = bytearray(path.read_bytes())
     size = int.from_bytes(raw[:8], "little")
@@ -157,7 +153,7 @@ def _flip(path: Path, name: str, *, bit: int = 30) -> None:
     path.write_bytes(raw)
 
 
-def test_a_flipped_bit_is_not_trained_on(tiny_model: ClipModel, tmp_path: Path) -> None:
+def test_a_flipped_bit_is_not_trained_on(tiny_model, tmp_path):
     """The save before is taken; one as good as no bit of a weight is noticed, too."""
     whole, first = tiny_model.copy(), tmp_path / "first"
     trained(whole, RECIPE)
@@ -180,9 +176,7 @@ def test_a_flipped_bit_is_not_trained_on(tiny_model: ClipModel, tmp_path: Path) 
         trained(again, RECIPE, state_path=path, resume=True)
 
 
-def test_a_state_of_an_earlier_version_is_taken_up_unless_it_is_absurd(
-    tiny_model: ClipModel, tmp_path: Path
-) -> None:
+def test_a_state_of_an_earlier_version_is_taken_up_unless_it_is_absurd(tiny_model, tmp_path):
     whole, path = tiny_model.copy(), tmp_path / "state.safetensors"
     trained(whole, RECIPE)
     killed(training(tiny_model.copy(), RECIPE, state_path=path), 5)
@@ -202,9 +196,7 @@ def test_a_state_of_an_earlier_version_is_taken_up_unless_it_is_absurd(
 
 
 @pytest.mark.parametrize("value", [math.nan, 6e37])
-def test_absurd_weights_are_not_saved_over_good_ones(
-    tiny_model: ClipModel, tmp_path: Path, value: float
-) -> None:
+def test_absurd_weights_are_not_saved_over_good_ones(tiny_model, tmp_path, value):
     path = tmp_path / "state.safetensors"
     run = training(tiny_model, RECIPE, state_path=path)
     next(event for event in run if isinstance(event, Metric) and event.step == 4)
@@ -216,7 +208,7 @@ def test_absurd_weights_are_not_saved_over_good_ones(
     assert intact_state(path) == (path, "")
 
 
-def test_a_state_of_another_checkpoint_is_refused(tiny_model: ClipModel, tmp_path: Path) -> None:
+def test_a_state_of_another_checkpoint_is_refused(tiny_model, tmp_path):
     named = build_method(tiny_model, RECIPE, Extras()).trained
     optimizer = make_optimizer(tiny_model.module, named, RECIPE)
     path, small = tmp_path / "state.safetensors", nn.Linear(2, 2)
@@ -225,9 +217,7 @@ def test_a_state_of_another_checkpoint_is_refused(tiny_model: ClipModel, tmp_pat
         load_state(path, tiny_model.module, named, optimizer)
 
 
-def test_a_more_careful_recipe_goes_on_from_the_same_save(
-    tiny_model: ClipModel, tmp_path: Path
-) -> None:
+def test_a_more_careful_recipe_goes_on_from_the_same_save(tiny_model, tmp_path):
     path, whole = tmp_path / "state.safetensors", tiny_model.copy()
     recipe = RECIPE.changed(method="mmcl", batch_norm="frozen", warmup_steps=0, lr_end=1.0)
     trained(whole, recipe)

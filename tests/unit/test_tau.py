@@ -21,7 +21,7 @@ BASE = [[9.0, 1.0, 0.0], [5.0, 4.0, 0.0], [0.0, 3.0, 1.0]]
 class _Measured:
     """A measurement whose logits are given: as it was, and with another batch."""
 
-    def __init__(self, first: Any, second: Any, unread: tuple[int, ...] = ()) -> None:
+    def __init__(self, first, second, unread=()):
         self.logits = [np.asarray(logits, np.float32) for logits in (first, second)]
         self.unread = unread
         self.asked: list[dict[str, Any]] = []
@@ -30,7 +30,7 @@ class _Measured:
         images = type("Images", (), {"name": "photos"})
         self.bench = type("Bench", (), {"label_set": labels, "images": images})
 
-    def predict(self, _opened: object, indices: Any, _control: Control, **how: Any) -> Any:
+    def predict(self, _opened, indices, _control, **how):
         logits = self.logits[len(self.asked)]
         self.asked.append({"indices": indices, **how})
         yield from ()
@@ -40,7 +40,7 @@ class _Measured:
         )
 
 
-def _rows(logits: Any, indices: Any) -> Rows:
+def _rows(logits, indices):
     own = logits[indices]
     order = np.argsort(-own, axis=1)
     values = np.take_along_axis(own, order, 1)
@@ -51,21 +51,21 @@ Tau = Callable[..., tuple[module.Tau, list[dict[str, Any]]]]
 
 
 @pytest.fixture
-def tau(monkeypatch: pytest.MonkeyPatch) -> Tau:
+def tau(monkeypatch):
     """Measures it from the logits of two passes, and those of a record."""
 
-    def measure(second: Any, record: Any = BASE, unread: tuple[int, ...] = ()) -> Any:
+    def measure(second, record=BASE, unread=()):
         measured = _Measured(BASE, second, unread)
         monkeypatch.setattr(module, "predict_again", measured.predict)
         rows = _rows(np.asarray(record, np.float32), np.arange(len(record)))
-        opened: OpenedAgain = measured  # type: ignore[assignment]
+        opened: OpenedAgain = measured
         fields: dict[str, Any] = {"batch": 64, "threads": 1, "zero_shot": False}
         return run_to_end(measuring_tau(opened, rows, Control(), **fields)), measured.asked
 
     return measure
 
 
-def test_what_all_logits_share_moves_nothing(tau: Tau) -> None:
+def test_what_all_logits_share_moves_nothing(tau):
     measured, (first, second) = tau(np.array(BASE) + 0.5)
     assert measured.tau == pytest.approx(FLOOR * SCALE)
     assert (measured.pictures, measured.changed) == (3, 0)
@@ -74,7 +74,7 @@ def test_what_all_logits_share_moves_nothing(tau: Tau) -> None:
     assert second["threads"] != 1
 
 
-def test_tau_is_twice_the_largest_change_of_a_difference(tau: Tau) -> None:
+def test_tau_is_twice_the_largest_change_of_a_difference(tau):
     """Of the passes here; an answer that changes is counted, and inside it."""
     moved = np.array(BASE)
     moved[1] += [0.125, -0.25, 0.0]
@@ -86,12 +86,12 @@ def test_tau_is_twice_the_largest_change_of_a_difference(tau: Tau) -> None:
     assert measured.tau >= 1.0  # the margin in the record
 
 
-def test_a_machine_that_repeats_itself_is_held_to_the_record(tau: Tau) -> None:
+def test_a_machine_that_repeats_itself_is_held_to_the_record(tau):
     record = np.array(BASE)
     record[0, 0] += 0.5  # of another machine
     assert tau(BASE, record)[0].tau == pytest.approx(1.0)
 
 
-def test_pictures_that_are_gone_are_told(tau: Tau) -> None:
+def test_pictures_that_are_gone_are_told(tau):
     with pytest.raises(InputError, match="1 of 3 pictures of photos"):
         tau(BASE, unread=(1,))

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import threading
-from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -12,11 +10,10 @@ import torch
 from torch import Tensor
 
 from ml_core.cleaning.batches import Batch, labelled_batch, pair_batch, prefetch, step_indices
-from ml_core.cleaning.recipes import Recipe, make_recipe
+from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.speed import Speed
 from ml_core.cleaning.state import read_facts
 from ml_core.events import Control, Message, Metric, Progress, Saved
-from ml_core.model import ClipModel
 from ml_core.reading.errors import InputError, TooLittleMemoryError
 from tests.unit.draining import drain, losses_of, metrics_of, silently, warnings_of
 from tests.unit.fake_pictures import FakePairs
@@ -34,7 +31,7 @@ RECIPE = make_recipe(
 # ---- batches ----
 
 
-def test_a_batch_depends_on_seed_and_step_alone(tiny_model: ClipModel) -> None:
+def test_a_batch_depends_on_seed_and_step_alone(tiny_model):
     recipe = make_recipe(SMALL | {"epochs": 2})
     make = batches(tiny_model, recipe)
     make(0)
@@ -52,25 +49,25 @@ def test_a_batch_depends_on_seed_and_step_alone(tiny_model: ClipModel) -> None:
 class _DamagedCaptions(FakePairs):
     """Notes the captions of all but some pairs when they are read, as a `PairSet` does."""
 
-    def __init__(self, good: set[int]) -> None:
+    def __init__(self, good):
         super().__init__()
         self._good = good
 
-    def captions(self, indices: np.ndarray, epoch: int = 0) -> list[str]:
+    def captions(self, indices, epoch=0):
         bad = set(indices.tolist()) - self._good
         self.broken.update((i, f"pair {i}: its caption is empty") for i in bad)
         return ["" if i in bad else "a cat" for i in indices.tolist()]
 
 
 @pytest.mark.parametrize("good", [0, 1, 2])
-def test_broken_pairs_are_left_out_while_two_are_left(tiny_model: ClipModel, good: int) -> None:
+def test_broken_pairs_are_left_out_while_two_are_left(tiny_model, good):
     recipe = make_recipe(SMALL)
     chosen = step_indices(recipe, 24, 0).tolist()
     damaged, torn = _DamagedCaptions(set(chosen[:good])), FakePairs()
     torn.broken = {i: f"pair {i}: its caption is empty" for i in chosen[good:]}
     for pairs in (damaged, torn):
 
-        def make(pairs: Any = pairs) -> Batch:
+        def make(pairs=pairs):
             return pair_batch(pairs, recipe, 32, tiny_model.tokenize, lambda c, _: c, 0)
 
         if good == 2:
@@ -81,7 +78,7 @@ def test_broken_pairs_are_left_out_while_two_are_left(tiny_model: ClipModel, goo
             make()
 
 
-def test_unlabelled_images_are_left_out() -> None:
+def test_unlabelled_images_are_left_out():
     images = FakePairs()
     images.labels = np.where(np.arange(24) < 12, 1, -1)
     recipe = make_recipe(SMALL | {"method": "supervised", "pairs": 12})
@@ -89,10 +86,10 @@ def test_unlabelled_images_are_left_out() -> None:
     assert all(labels is not None and labels.tolist() == [1] * 4 for labels in seen)
 
 
-def test_prefetch_keeps_the_order_ends_its_thread_and_raises_what_happened_there() -> None:
+def test_prefetch_keeps_the_order_ends_its_thread_and_raises_what_happened_there():
     ready = [Batch(torch.full((1, 3, 1, 1), i, dtype=torch.uint8)) for i in range(9)]
 
-    def make(step: int) -> Batch:
+    def make(step):
         if step == 8:
             raise InputError("Row 7 is bad.")
         return ready[step]
@@ -109,8 +106,8 @@ def test_prefetch_keeps_the_order_ends_its_thread_and_raises_what_happened_there
 
 
 def test_every_step_is_reported_and_the_logit_scale_stays_at_most_100(
-    tiny_model: ClipModel,
-) -> None:
+    tiny_model,
+):
     with torch.no_grad():
         tiny_model.module.logit_scale.fill_(7.0)
     events, outcome = trained(tiny_model, make_recipe(SMALL | {"lr": 3e-3}))
@@ -123,9 +120,7 @@ def test_every_step_is_reported_and_the_logit_scale_stays_at_most_100(
     assert tiny_model.logit_scale <= 100.001
 
 
-def test_stop_saves_after_the_step_and_cancel_keeps_the_save_before(
-    tiny_model: ClipModel, tmp_path: Path
-) -> None:
+def test_stop_saves_after_the_step_and_cancel_keeps_the_save_before(tiny_model, tmp_path):
     for act, status, saved in (("stop", "stopped", 2), ("cancel", "cancelled", 0)):
         path, control = tmp_path / act / "state.safetensors", Control()
         run = training(tiny_model, make_recipe(SMALL), control, state_path=path)
@@ -135,7 +130,7 @@ def test_stop_saves_after_the_step_and_cancel_keeps_the_save_before(
         assert any(isinstance(e, Saved) and e.step == 2 for e in events) == (act == "stop")
 
 
-def test_pause_holds_before_the_next_step(tiny_model: ClipModel) -> None:
+def test_pause_holds_before_the_next_step(tiny_model):
     control, steps = Control(), list[int]()
     for event in training(tiny_model, make_recipe(SMALL), control):
         if isinstance(event, Metric):
@@ -148,7 +143,7 @@ def test_pause_holds_before_the_next_step(tiny_model: ClipModel) -> None:
     assert steps == [1, 2, 3, 4, 5, 6]
 
 
-def test_falling_accuracy_stops_the_run_with_a_sentence(tiny_model: ClipModel) -> None:
+def test_falling_accuracy_stops_the_run_with_a_sentence(tiny_model):
     recipe = make_recipe(SMALL | {"eval_every": 2, "stop_below_ca": 10.0})
     answers = iter([0.90, 0.85, 0.79, 0.5])
     events, outcome = trained(
@@ -163,7 +158,7 @@ def test_falling_accuracy_stops_the_run_with_a_sentence(tiny_model: ClipModel) -
 # ---- precision and layout ----
 
 
-def test_measuring_the_precision_leaves_the_model_alone(tiny_model: ClipModel) -> None:
+def test_measuring_the_precision_leaves_the_model_alone(tiny_model):
     before = tiny_model.copy()
     run = training(tiny_model, make_recipe(SMALL | {"precision": "auto"}))
     *progress, message = [next(run) for _ in range(3)]
@@ -175,9 +170,7 @@ def test_measuring_the_precision_leaves_the_model_alone(tiny_model: ClipModel) -
     run.close()
 
 
-def test_the_precision_that_was_chosen_is_not_chosen_again(
-    tiny_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_precision_that_was_chosen_is_not_chosen_again(tiny_model, tmp_path, monkeypatch):
     """Neither where a run is resumed nor where a job is repeated."""
     monkeypatch.setattr(
         "ml_core.cleaning.loop.measure_speed", lambda *_: Speed(True, {"fp32": 2.0, "bf16": 1.0})
@@ -198,17 +191,17 @@ def test_the_precision_that_was_chosen_is_not_chosen_again(
     ("precision", "layout"), [("fp32", False), ("bf16", None)], ids=["fp32", "bf16"]
 )
 def test_fp32_of_a_resnet_is_laid_out_as_its_sums_are_exact(
-    precision: str, layout: bool | None, tiny_model: ClipModel, tmp_path: Path
-) -> None:
+    precision, layout, tiny_model, tmp_path
+):
     recipe = RECIPE.model_copy(update={"precision": precision, "save_every": 0})
     path, control = tmp_path / "state.safetensors", Control()
     seen: list[tuple[bool, bool]] = []
 
-    def look(_: object, inputs: tuple[Tensor, ...]) -> None:
+    def look(_, inputs):
         last = inputs[0].is_contiguous(memory_format=torch.channels_last)
         seen.append((inputs[0].is_contiguous(), last))
 
-    with tiny_model.module.visual.conv2.register_forward_pre_hook(look):  # type: ignore[operator]
+    with tiny_model.module.visual.conv2.register_forward_pre_hook(look):
         drain(training(tiny_model, recipe, control, state_path=path), control.stop, 1)
         _, outcome = trained(tiny_model, recipe, state_path=path, resume=True)
     assert outcome.speed.channels_last is layout
@@ -219,20 +212,20 @@ def test_fp32_of_a_resnet_is_laid_out_as_its_sums_are_exact(
 # ---- a loss that is no number ----
 
 
-def _broken(model: ClipModel, calls: set[int], patch: pytest.MonkeyPatch) -> None:
+def _broken(model, calls, patch):
     """The image encoder gives NaN at chosen calls, one call a step."""
     whole, count = model.module.encode_image, 0
 
-    def encode(images: Tensor) -> Tensor:
+    def encode(images):
         nonlocal count
         count += 1
-        features: Tensor = whole(images)  # type: ignore[operator]
+        features: Tensor = whole(images)
         return features * float("nan") if count in calls else features
 
     patch.setattr(model.module, "encode_image", encode, raising=False)
 
 
-def _sentence(step: int, save: int) -> str:
+def _sentence(step, save):
     return (
         f"The loss became infinite or not a number at step {step}: the run goes back to the save "
         f"of step {save} and continues at half the learning rate."
@@ -240,8 +233,8 @@ def _sentence(step: int, save: int) -> str:
 
 
 def test_a_loss_that_is_no_number_goes_back_to_the_save_at_half_the_rate(
-    tiny_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    tiny_model, tmp_path, monkeypatch
+):
     path, begun, again = tmp_path / "state.safetensors", tiny_model.copy(), tiny_model.copy()
     _broken(tiny_model, {6}, monkeypatch)
     events, outcome = trained(tiny_model, RECIPE, state_path=path)
@@ -265,9 +258,7 @@ def test_a_loss_that_is_no_number_goes_back_to_the_save_at_half_the_rate(
     assert not different(tiny_model, again)
 
 
-def test_a_recipe_without_saves_goes_back_to_the_start(
-    tiny_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_recipe_without_saves_goes_back_to_the_start(tiny_model, tmp_path, monkeypatch):
     recipe, slower = RECIPE.changed(save_every=0), RECIPE.changed(save_every=0, lr=RECIPE.lr / 2)
     whole = tiny_model.copy()
     trained(whole, slower)
@@ -282,9 +273,7 @@ def test_a_recipe_without_saves_goes_back_to_the_start(
         assert not different(whole, model)
 
 
-def test_the_second_time_ends_the_run_with_the_reason(
-    tiny_model: ClipModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_second_time_ends_the_run_with_the_reason(tiny_model, tmp_path, monkeypatch):
     path = tmp_path / "state.safetensors"
     _broken(tiny_model, {6, 9}, monkeypatch)
     with pytest.raises(
@@ -298,9 +287,7 @@ def test_the_second_time_ends_the_run_with_the_reason(
 
 
 @pytest.mark.parametrize("what", ["loss", "gradient"])
-def test_a_loss_or_gradient_that_is_no_number_takes_no_step(
-    tiny_model: ClipModel, what: str
-) -> None:
+def test_a_loss_or_gradient_that_is_no_number_takes_no_step(tiny_model, what):
     if what == "loss":
         with torch.no_grad():
             tiny_model.module.positional_embedding.fill_(torch.nan)
@@ -315,30 +302,28 @@ def test_a_loss_or_gradient_that_is_no_number_takes_no_step(
 # ---- too little memory ----
 
 
-def _recipe(**changes: Any) -> Recipe:
+def _recipe(**changes):
     return make_recipe(
         SMALL | {"batch_size": 8, "warmup_steps": 1, "batch_norm": "frozen"} | changes
     )
 
 
-def _little(model: ClipModel, most: int, monkeypatch: pytest.MonkeyPatch) -> list[int]:
+def _little(model, most, monkeypatch):
     """The encoder runs out of memory over a number of images; how many it was given each time."""
     sizes: list[int] = []
     whole = model.module.encode_image
 
-    def encode(images: Tensor) -> Tensor:
+    def encode(images):
         sizes.append(len(images))
         if len(images) > most:
             raise torch.OutOfMemoryError("CUDA out of memory.")
-        return whole(images)  # type: ignore[operator, no-any-return]
+        return whole(images)
 
     monkeypatch.setattr(model.module, "encode_image", encode, raising=False)
     return sizes
 
 
-def test_a_batch_that_does_not_fit_is_halved_through_caching(
-    tiny_model: ClipModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_batch_that_does_not_fit_is_halved_through_caching(tiny_model, monkeypatch):
     plain, _ = trained(tiny_model.copy(), _recipe())
     cached, outcome = trained(tiny_model.copy(), _recipe(cache_chunk=3))
     assert outcome.chunk == 3
@@ -359,19 +344,19 @@ def test_a_batch_that_does_not_fit_is_halved_through_caching(
     [("train", 2, "set BatchNorm to frozen"), ("frozen", 0, "even for one example")],
 )
 def test_a_batch_that_cannot_be_divided_is_a_sentence(
-    batch_norm: str, most: int, words: str, tiny_model: ClipModel, monkeypatch: pytest.MonkeyPatch
-) -> None:
+    batch_norm, most, words, tiny_model, monkeypatch
+):
     _little(tiny_model, most, monkeypatch)
     with pytest.raises(TooLittleMemoryError, match=words):
         trained(tiny_model, _recipe(batch_norm=batch_norm))
 
 
-def test_caching_is_refused_while_batch_norm_is_trained(tiny_model: ClipModel) -> None:
+def test_caching_is_refused_while_batch_norm_is_trained(tiny_model):
     recipe = _recipe(cache_chunk=4, batch_norm="train")
     with pytest.raises(InputError, match="set BatchNorm to frozen"):
         next(training(tiny_model, recipe))
 
 
-def test_compile_is_left_out_without_cuda_and_said(tiny_model: ClipModel) -> None:
+def test_compile_is_left_out_without_cuda_and_said(tiny_model):
     events, _ = trained(tiny_model, _recipe(compile=True, pairs=8))
     assert any(isinstance(e, Message) and "Compile is left out" in e.text for e in events)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,8 +13,8 @@ from ml_core.triggers import load_trigger, published
 
 
 def _json(capsys):
-    found = json.loads(capsys.readouterr().out)
-    return found
+    record: dict[str, Any] = json.loads(capsys.readouterr().out)
+    return record
 
 
 def test_list_says_what_each_is_at_a_size(capsys):
@@ -28,14 +29,14 @@ def test_list_says_what_each_is_at_a_size(capsys):
 
 def test_show_an_id_and_a_file(tmp_path, capsys):
     assert run_command(["triggers", "show", "t5b", "--json"]) == 0
-    found = _json(capsys)
-    assert (found["published_as"], found["stage"]) == ("T5b", "before")
-    assert found["parameters"]["mix"] == "add"
+    record = _json(capsys)
+    assert (record["published_as"], record["stage"]) == ("T5b", "before")
+    assert record["parameters"]["mix"] == "add"
     torch.save(torch.rand(1, 8, 8, 2) * 2, tmp_path / "grid.pt")
     assert run_command(["triggers", "show", str(tmp_path / "grid.pt")]) == 0
-    said = capsys.readouterr().out
-    assert "grid: yours" in said
-    assert "strength: 1 half pixels" in said
+    output = capsys.readouterr().out
+    assert "grid: yours" in output
+    assert "strength: 1 half pixels" in output
 
 
 def test_export_writes_a_trigger_file(tmp_path, capsys):
@@ -59,5 +60,5 @@ def test_export_with_the_attacks_own_file(tmp_path, capsys):
     file = ["--file", str(tmp_path / "noise_grid.pt")]
     assert run_command(["triggers", "export", "T6", *file, "-o", str(tmp_path / "wanet")]) == 0
     assert "not the published file" in capsys.readouterr().out
-    found = load_trigger(tmp_path / "wanet.json")
-    assert found == published("T6", file=tmp_path / "noise_grid.pt")
+    trigger = load_trigger(tmp_path / "wanet.json")
+    assert trigger == published("T6", file=tmp_path / "noise_grid.pt")

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Any
-
 import pytest
 import torch
 
 from ml_core.cleaning.batches import picture_batch
 from ml_core.cleaning.loop import Outcome, train
 from ml_core.cleaning.methods.method import Extras
-from ml_core.cleaning.recipes import Recipe, make_recipe
+from ml_core.cleaning.recipes import make_recipe
 from ml_core.cleaning.weight_space import (
     WeightDelta,
     choose_alpha,
@@ -24,8 +21,7 @@ from ml_core.cleaning.weight_space import (
 from ml_core.data.canvas import CanvasCache
 from ml_core.data.images import open_images
 from ml_core.data.specs import ImageSpec
-from ml_core.events import Control, Event, Progress
-from ml_core.model import ClipModel
+from ml_core.events import Control, Progress
 from ml_core.reading.clip_config import CLIP_FIT
 from ml_core.reading.errors import InputError
 from ml_core.triggers import badnets_patch
@@ -33,7 +29,7 @@ from tests.unit.draining import drain, losses_of, metrics_of, silently, warnings
 from tests.unit.tiny_models import different, some_classes
 
 
-def test_a_line_by_hand() -> None:
+def test_a_line_by_hand():
     base = {"w": torch.tensor([1.0, 2.0]), "n": torch.tensor(7), "same": torch.ones(1)}
     end = {"w": torch.tensor([3.0, 0.0]), "n": torch.tensor(9), "same": torch.ones(1)}
     vector = direction(base, end)
@@ -44,7 +40,7 @@ def test_a_line_by_hand() -> None:
     assert base["w"].tolist() == [1.0, 2.0]
 
 
-def test_variances_stay_positive_and_the_logit_scale_in_range() -> None:
+def test_variances_stay_positive_and_the_logit_scale_in_range():
     base = {"bn.running_var": torch.tensor([1.0, 4.0]), "logit_scale": torch.tensor(4.0)}
     vector = {"bn.running_var": torch.tensor([-1.0, 1.0]), "logit_scale": torch.tensor(1.0)}
     far = combine(base, vector, 5.0)
@@ -61,7 +57,7 @@ def test_variances_stay_positive_and_the_logit_scale_in_range() -> None:
         assert blend[name].tolist() == pytest.approx(expected, rel=1e-5)
 
 
-def test_the_ends_of_a_blend_are_the_two_models(tiny_model: ClipModel) -> None:
+def test_the_ends_of_a_blend_are_the_two_models(tiny_model):
     other = tiny_model.copy()
     with torch.no_grad():
         for value in other.module.state_dict().values():
@@ -85,25 +81,25 @@ ROWS = [
 ]
 
 
-def test_auto_takes_the_lowest_rate_within_the_limit_and_then_the_smallest_alpha() -> None:
+def test_auto_takes_the_lowest_rate_within_the_limit_and_then_the_smallest_alpha():
     assert choose_alpha(ROWS, 1.0)["alpha"] == 1.0
     assert choose_alpha(ROWS, 0.6)["alpha"] == 0.5
     assert choose_alpha(ROWS, 0.0)["alpha"] == 0.0
     assert choose_alpha(ROWS, 30.0)["alpha"] == 2.0
 
 
-def test_without_a_trigger_auto_goes_as_far_as_the_limit_allows() -> None:
+def test_without_a_trigger_auto_goes_as_far_as_the_limit_allows():
     rows = [{"alpha": r["alpha"], "ca": r["ca"]} for r in ROWS]
     assert choose_alpha(rows, 1.0)["alpha"] == 1.5
     with pytest.raises(InputError, match="no labels"):
         choose_alpha([{"alpha": 0.0}], 1.0)
 
 
-def _weight(model: ClipModel) -> float:
+def _weight(model):
     return float(model.module.visual.conv1.weight.detach().flatten()[0])
 
 
-def _settled(model: ClipModel, rates: Any, **fields: Any) -> tuple[list[Event], WeightDelta, float]:
+def _settled(model, rates, **fields):
     """Choose alpha along one weight; also how far that was moved."""
     base, start = snapshot(model), _weight(model)
     vector = {"visual.conv1.weight": torch.ones_like(base["visual.conv1.weight"])}
@@ -115,9 +111,9 @@ def _settled(model: ClipModel, rates: Any, **fields: Any) -> tuple[list[Event], 
 
 
 def test_auto_places_what_it_chose_and_says_when_nothing_was_measured(
-    tiny_model: ClipModel,
-) -> None:
-    def rates(moved: float) -> dict[str, float]:
+    tiny_model,
+):
+    def rates(moved):
         return {"ca": 0.9 - 0.04 * moved**2}  # a point is lost at alpha 1/2; 17/32 is too far
 
     fields = {"method": "interpolate", "alpha": 1.0}
@@ -132,10 +128,10 @@ def test_auto_places_what_it_chose_and_says_when_nothing_was_measured(
         _settled(tiny_model, None, **fields)
 
 
-def test_auto_finds_what_lies_within_its_first_step(tiny_model: ClipModel) -> None:
+def test_auto_finds_what_lies_within_its_first_step(tiny_model):
     """A long way to go: already the first of eight steps costs more than is allowed."""
 
-    def rates(moved: float) -> dict[str, float]:
+    def rates(moved):
         return {"ca": 0.9 - 0.03 * moved, "asr_excl": 0.9 - 0.1 * moved}  # a point at alpha 1/3
 
     events, delta, _ = _settled(tiny_model, rates, method="tbar", alpha=4.0)
@@ -146,7 +142,7 @@ def test_auto_finds_what_lies_within_its_first_step(tiny_model: ClipModel) -> No
     assert {event.total for event in done} == {15}
 
 
-def test_a_blend_runs_through_the_loop_without_steps(tiny_model: ClipModel) -> None:
+def test_a_blend_runs_through_the_loop_without_steps(tiny_model):
     reference = {
         name: value + 0.1 if value.is_floating_point() else value
         for name, value in snapshot(tiny_model).items()
@@ -156,11 +152,11 @@ def test_a_blend_runs_through_the_loop_without_steps(tiny_model: ClipModel) -> N
     seen: list[float] = []
 
     @silently
-    def validate(_: torch.Tensor | None) -> dict[str, float]:
+    def validate(_):
         seen.append(_weight(tiny_model))
         return {"ca": 0.5}
 
-    def no_batch(_: int) -> Any:
+    def no_batch(_):
         raise AssertionError("no step is taken")
 
     extras = Extras(reference=reference)
@@ -183,13 +179,11 @@ SMALL_TBAR = {
 }  # fmt: skip
 
 
-def _tbar(
-    model: ClipModel, recipe: Recipe, path: Path | None, resume: bool = False
-) -> tuple[list[Event], Outcome]:
+def _tbar(model, recipe, path, resume=False):
     cache = CanvasCache(open_images(ImageSpec(split="clean", n=8)), 32)
     classifier = some_classes(model)
 
-    def make(step: int) -> Any:
+    def make(step):
         return picture_batch(cache, badnets_patch(), recipe, 32, CLIP_FIT, step)
 
     extras = Extras(classifier, target=1)
@@ -198,7 +192,7 @@ def _tbar(
     )
 
 
-def test_tbar_subtracts_what_was_learnt(tiny_model: ClipModel) -> None:
+def test_tbar_subtracts_what_was_learnt(tiny_model):
     recipe = make_recipe(SMALL_TBAR)
     start = snapshot(tiny_model)
     events, outcome = _tbar(tiny_model, recipe, None)
@@ -215,9 +209,7 @@ def test_tbar_subtracts_what_was_learnt(tiny_model: ClipModel) -> None:
             assert torch.equal(value, start[name]), name
 
 
-def test_a_finished_run_taken_up_again_subtracts_once(
-    tiny_model: ClipModel, tmp_path: Path
-) -> None:
+def test_a_finished_run_taken_up_again_subtracts_once(tiny_model, tmp_path):
     recipe, path = make_recipe(SMALL_TBAR), tmp_path / "state.safetensors"
     fresh = tiny_model.copy()
     _tbar(tiny_model, recipe, path)
